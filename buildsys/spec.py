@@ -1,0 +1,133 @@
+"""The vocabulary that both sides share: formats, quantization, tensors, models, boards.
+
+Standard library only: step modules import it inside their tool environments.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """What an artifact is; a step says which one it consumes and which one it produces."""
+
+    DATASET = "dataset"
+    CHECKPOINT = "checkpoint"
+    ONNX = "onnx"
+    SAVED_MODEL = "saved-model"
+    TFLITE = "tflite"
+    VELA = "vela-tflite"
+    PICTURES = "pictures"
+    METRICS = "metrics"
+    VERDICT = "verdict"
+    PACKAGE = "package"
+
+
+TREES = frozenset({Format.DATASET, Format.SAVED_MODEL, Format.PICTURES, Format.PACKAGE})
+SUFFIXES = {
+    Format.CHECKPOINT: ".pt",
+    Format.ONNX: ".onnx",
+    Format.TFLITE: ".tflite",
+    Format.VELA: ".tflite",
+    Format.METRICS: ".json",
+    Format.VERDICT: ".json",
+}
+SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
+STRIDES = (8, 16, 32)
+REG_MAX = 16
+"""Bins of a box side's distribution in YOLOv8's head (Ultralytics `reg_max`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How numbers are stored: `scheme` one of SCHEMES; `granularity` of the weights; `io` dtype."""
+
+    scheme: str
+    granularity: str
+    io: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The one contract between a photograph and the network's input, everywhere.
+
+    `height`, `width` in pixels; `color` rgb; `resize` letterbox: scaled by one factor, centred,
+    padded with grey 114, values divided by 255.
+    """
+
+    height: int
+    width: int
+    color: str
+    resize: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output: a name, a shape with the batch axis, a dtype where it is settled."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What the planner knows of the network whose files the steps turn into one another."""
+
+    family: str
+    task: str
+    architecture: str
+    classes: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+    preprocessing: Preprocessing
+    head: str
+    """raw | decoded | none: what the outputs mean; `none` where nobody said."""
+    outputs: tuple[TensorSpec, ...]
+    quantization: Quantization
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardSpec:
+    """What a target declares, as far as steps need it."""
+
+    name: str
+    label: str
+    firmware: str
+    output_order: tuple[str, ...]
+    """Names of the outputs in the order that the firmware wants; empty: any order."""
+    operators: tuple[str, ...]
+    """CPU operators that the firmware registers; empty: not known."""
+    operators_verified: bool
+
+
+def raw_outputs(
+    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int
+) -> tuple[TensorSpec, ...]:
+    """The canonical raw head: per stride box logits and class logits, then keypoints of all strides.
+
+    Shapes float32: box [1, hw, 64], cls [1, hw, classes], keypoints [1, N, keypoints * dims], with
+    hw = (height / stride) * (width / stride) and N the sum over strides 8, 16, 32.
+    """
+    cells = {stride: (height // stride) * (width // stride) for stride in STRIDES}
+    boxes = [
+        TensorSpec(name=f"box_s{stride}", shape=(1, count, 4 * REG_MAX))
+        for stride, count in cells.items()
+    ]
+    scores = [
+        TensorSpec(name=f"cls_s{stride}", shape=(1, count, classes))
+        for stride, count in cells.items()
+    ]
+    points = []
+    if keypoints:
+        shape = (1, sum(cells.values()), keypoints * keypoint_dims)
+        points = [TensorSpec(name="keypoints", shape=shape)]
+    return (*boxes, *scores, *points)
+
+
+def decoded_outputs(
+    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int
+) -> tuple[TensorSpec, ...]:
+    """Ultralytics' own decoded head: one output [1, 4 + classes + keypoints * dims, N]."""
+    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
+    rows = 4 + classes + keypoints * keypoint_dims
+    return (TensorSpec(name="detections", shape=(1, rows, cells)),)

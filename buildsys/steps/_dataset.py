@@ -1,0 +1,77 @@
+"""Reading a dataset in Ultralytics' layout: which pictures a split has, and what they show."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.steps._progress import fail
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Where a split's pictures are, relative to the dataset's root: folders or lists of files."""
+
+    name: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Object:
+    """One labelled object; every figure is a share of the picture's width or height, 0..1."""
+
+    category: int
+    box: tuple[float, float, float, float]
+    """Centre x, centre y, width, height."""
+    keypoints: tuple[tuple[float, float, float], ...]
+    """x, y, visibility (0 not labelled, 1 hidden, 2 seen)."""
+
+
+def list_images(root: Path, split: Split) -> list[Path]:
+    """The split's pictures in a settled order; ends the step when there are none."""
+    found: set[Path] = set()
+    for entry in split.paths:
+        place = root / entry
+        if place.is_dir():
+            found |= {path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES}
+        elif place.is_file() and place.suffix == ".txt":
+            lines = place.read_text(encoding="utf-8").split("\n")
+            found |= {place.parent / line.strip() for line in lines if line.strip()}
+        else:
+            fail(f"the dataset's {split.name} split names {entry}, which does not exist.")
+    if not found:
+        fail(f"the dataset's {split.name} split has no pictures ({', '.join(split.paths)}).")
+    return sorted(found)
+
+
+def read_labels(image: Path, keypoints: int, dims: int, classes: int) -> list[Object]:
+    """The objects of one picture: labels/**.txt beside images/**; no file means no objects."""
+    parts = list(image.parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    path = Path(*parts).with_suffix(".txt")
+    if not path.is_file():
+        return []
+    objects = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            objects.append(_parse_line(line, f"{path.name}:{number}", keypoints, dims, classes))
+    return objects
+
+
+def _parse_line(line: str, where: str, keypoints: int, dims: int, classes: int) -> Object:
+    try:
+        values = [float(value) for value in line.split()]
+    except ValueError:
+        fail(f"{where}: {line.strip()[:60]!r} is not a row of numbers.")
+    wanted = 5 + keypoints * dims
+    if len(values) != wanted:
+        fail(f"{where}: {len(values)} numbers; class, box and keypoints need {wanted}.")
+    if not 0 <= values[0] < classes or values[0] != int(values[0]):
+        fail(f"{where}: class {values[0]:g}; data.yaml names 0 to {classes - 1}.")
+    points = [values[5 + i * dims : 5 + (i + 1) * dims] for i in range(keypoints)]
+    return Object(
+        category=int(values[0]),
+        box=(values[1], values[2], values[3], values[4]),
+        keypoints=tuple((p[0], p[1], p[2] if dims == 3 else 2.0) for p in points),
+    )

@@ -1,0 +1,123 @@
+"""From a network's outputs to detections, in numpy: what a firmware does after the invoke.
+
+Box sides are a distribution over 16 bins; a side's length is its expectation, in strides, measured
+from the anchor (the cell's centre). Source: Ultralytics' DFL, dist2bbox and kpts_decode.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from buildsys.spec import REG_MAX, STRIDES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CONFIDENCE = 0.001
+IOU = 0.7
+MOST_DETECTIONS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """Parallel arrays: boxes float [n, 4] x1 y1 x2 y2 in pixels, scores [n], classes [n],
+    keypoints [n, k, 3] x, y in pixels and visibility 0..1."""
+
+    boxes: "np.ndarray"
+    scores: "np.ndarray"
+    classes: "np.ndarray"
+    keypoints: "np.ndarray"
+
+
+def decode_raw(
+    outputs: "dict[str, np.ndarray]", height: int, width: int, dims: int
+) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Raw head -> (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
+    import numpy as np
+
+    anchors, strides = _anchors(height, width)
+    logits = np.concatenate([outputs[f"box_s{stride}"][0] for stride in STRIDES])
+    scores = np.concatenate([outputs[f"cls_s{stride}"][0] for stride in STRIDES])
+    bins = logits.reshape(-1, 4, REG_MAX).astype(np.float64)
+    bins = np.exp(bins - bins.max(-1, keepdims=True))
+    sides = (bins / bins.sum(-1, keepdims=True)) @ np.arange(REG_MAX)
+    boxes = np.concatenate([anchors - sides[:, :2], anchors + sides[:, 2:]], 1) * strides[:, None]
+    points = np.zeros((len(boxes), 0, 3))
+    if "keypoints" in outputs:
+        raw = outputs["keypoints"][0].reshape(len(boxes), -1, dims).astype(np.float64)
+        places = (raw[..., :2] * 2 + (anchors - 0.5)[:, None]) * strides[:, None, None]
+        seen = _sigmoid(raw[..., 2:3]) if dims == 3 else np.ones_like(places[..., :1])
+        points = np.concatenate([places, seen], -1)
+    return boxes, _sigmoid(scores.astype(np.float64)), points
+
+
+def decode_detections(
+    output: "np.ndarray", classes: int, dims: int
+) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Decoded head [1, 4 + classes + k * dims, N] -> the same triple as `decode_raw`."""
+    import numpy as np
+
+    rows = output[0].T.astype(np.float64)
+    centre, size, scores = rows[:, :2], rows[:, 2:4], rows[:, 4 : 4 + classes]
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], 1)
+    points = np.zeros((len(rows), 0, 3))
+    if rows.shape[1] > 4 + classes:
+        points = rows[:, 4 + classes :].reshape(len(rows), -1, dims)
+        if dims == 2:
+            points = np.concatenate([points, np.ones_like(points[..., :1])], -1)
+    return boxes, scores, points
+
+
+def suppress(
+    boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray"
+) -> Detections:
+    """Every (cell, class) above 0.001, overlaps above IoU 0.7 within a class removed, best 300."""
+    import numpy as np
+
+    cells, classes = np.nonzero(scores > CONFIDENCE)
+    values = scores[cells, classes]
+    order = np.argsort(-values, kind="stable")[:3000]
+    cells, classes, values = cells[order], classes[order], values[order]
+    kept = _greedy(boxes[cells], classes)
+    cells, classes, values = cells[kept], classes[kept], values[kept]
+    return Detections(
+        boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
+    )
+
+
+def _greedy(boxes: "np.ndarray", classes: "np.ndarray") -> list[int]:
+    """Indices of the boxes (sorted best first) that survive suppression within their class."""
+    import numpy as np
+
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    alive, kept = np.ones(len(boxes), bool), []
+    for best in range(len(boxes)):
+        if not alive[best]:
+            continue
+        kept.append(best)
+        if len(kept) == MOST_DETECTIONS:
+            break
+        low = np.maximum(boxes[best, :2], boxes[best + 1 :, :2])
+        high = np.minimum(boxes[best, 2:], boxes[best + 1 :, 2:])
+        overlap = np.clip(high - low, 0, None).prod(1)
+        union = areas[best] + areas[best + 1 :] - overlap
+        alive[best + 1 :] &= ~((overlap > IOU * union) & (classes[best + 1 :] == classes[best]))
+    return kept
+
+
+def _anchors(height: int, width: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Cell centres [N, 2] in units of their stride, and strides [N]."""
+    import numpy as np
+
+    anchors, strides = [], []
+    for stride in STRIDES:
+        rows, columns = height // stride, width // stride
+        y, x = np.mgrid[:rows, :columns] + 0.5
+        anchors.append(np.stack([x.ravel(), y.ravel()], 1))
+        strides.append(np.full(rows * columns, stride, np.float64))
+    return np.concatenate(anchors), np.concatenate(strides)
+
+
+def _sigmoid(x: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
+    return np.asarray(1 / (1 + np.exp(-x)))

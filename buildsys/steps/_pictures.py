@@ -1,0 +1,91 @@
+"""The preprocessing contract, and the small sets of prepared pictures that steps pass around.
+
+A set of pictures is a folder: `pictures.npy`, uint8 [n, height, width, 3] in the network's colour
+order, and `sources.json`, the names of the photographs they came from.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.spec import Preprocessing
+from buildsys.steps._progress import fail
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PAD_GREY = 114
+"""Ultralytics' letterbox colour: what the network saw around its pictures in training."""
+
+
+def read_image(path: Path) -> "np.ndarray":
+    """A photograph, uint8 [h, w, 3] BGR; ends the step when the file is damaged or empty."""
+    import cv2
+    import numpy as np
+
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        fail(f"{path.name} is not a readable image ({data.size} bytes); mend or remove it.")
+    return np.asarray(image)
+
+
+def letterbox(
+    image: "np.ndarray", contract: Preprocessing
+) -> "tuple[np.ndarray, float, tuple[int, int]]":
+    """Fit BGR uint8 [h, w, 3] into the contract's frame.
+
+    Returns the picture uint8 [height, width, 3], the factor that the photograph was scaled by,
+    and the (left, top) padding in pixels. Rounding follows Ultralytics' LetterBox.
+    """
+    import cv2
+    import numpy as np
+
+    h, w = image.shape[:2]
+    scale = min(contract.height / h, contract.width / w)
+    new_w, new_h = round(w * scale), round(h * scale)
+    if (new_w, new_h) != (w, h):
+        image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    left = round((contract.width - new_w) / 2 - 0.1)
+    top = round((contract.height - new_h) / 2 - 0.1)
+    frame = np.full((contract.height, contract.width, 3), PAD_GREY, np.uint8)
+    frame[top : top + new_h, left : left + new_w] = image
+    return frame[..., ::-1] if contract.color == "rgb" else frame, scale, (left, top)
+
+
+def load(folder: Path | None, contract: Preprocessing) -> "np.ndarray":
+    """Prepared pictures, uint8 [n, h, w, 3]; without a folder two synthetic ones.
+
+    The synthetic ones (smooth seeded noise) serve where a recipe gives no data at all: a
+    conversion can still be compared with its input, only on less telling pictures.
+    """
+    import numpy as np
+
+    if folder is not None:
+        return np.asarray(np.load(folder / "pictures.npy"))
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (2, contract.height // 16, contract.width // 16, 3))
+    return np.kron(coarse, np.ones((1, 16, 16, 1))).astype(np.uint8)
+
+
+def save(folder: Path, pictures: "np.ndarray", sources: list[str]) -> None:
+    """Write a set of prepared pictures."""
+    import numpy as np
+
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "pictures.npy", pictures)
+    (folder / "sources.json").write_text(json.dumps(sources, indent=1) + "\n", encoding="utf-8")
+
+
+def to_nchw(pictures: "np.ndarray") -> "np.ndarray":
+    """uint8 [n, h, w, 3] -> float32 [n, 3, h, w] in 0..1."""
+    import numpy as np
+
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32) / 255
+
+
+def to_nhwc(pictures: "np.ndarray") -> "np.ndarray":
+    """uint8 [n, h, w, 3] -> float32 [n, h, w, 3] in 0..1."""
+    import numpy as np
+
+    return np.ascontiguousarray(pictures, dtype=np.float32) / 255

@@ -1,0 +1,37 @@
+"""What a step tells its parent while it works: one JSON line per report on an inherited pipe."""
+
+import json
+import os
+import sys
+import time
+
+_INTERVAL_SECONDS = 0.2
+_last_report = 0.0
+
+
+def report(done: float, total: float, unit: str, note: str = "") -> None:
+    """Tell the parent that ``done`` of ``total`` units are finished; silent outside a build.
+
+    Reports closer together than 0.2 s are dropped, except the last one (``done == total``).
+    """
+    global _last_report
+    descriptor = os.environ.get("BUILDSYS_PROGRESS_FD")
+    now = time.monotonic()
+    if descriptor is None or (done < total and now - _last_report < _INTERVAL_SECONDS):
+        return
+    _last_report = now
+    line = json.dumps({"done": done, "total": total, "unit": unit, "note": note})
+    try:
+        os.write(int(descriptor), line.encode() + b"\n")
+    except OSError:
+        os.environ.pop("BUILDSYS_PROGRESS_FD")  # the parent is gone; its end is handled elsewhere
+
+
+class StepError(Exception):
+    """What a step says to a person when the input, not the step, is at fault: what, why, what to do."""
+
+
+def fail(message: str) -> None:
+    """End the step with a message for people; the launcher prints it without a traceback."""
+    sys.stdout.flush()
+    raise StepError(message)

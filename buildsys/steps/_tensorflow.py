@@ -1,0 +1,61 @@
+"""TensorFlow on our terms: declared threads, legacy Keras for onnx2tf, quiet, no downloads."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def prepare() -> Any:
+    """Set up this process and return the tensorflow module."""
+    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
+    import tensorflow as tf
+
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf
+
+
+def write_placeholder_pictures() -> None:
+    """The array that onnx2tf looks for in its working directory, or else downloads; never used."""
+    import numpy as np
+
+    name = "calibration_image_sample_data_20x128x128x3_float32.npy"
+    np.save(Path(name), np.zeros((20, 128, 128, 3), np.float32))
+
+
+def run_tflite(model: bytes | str, picture: Any, reference_kernels: bool) -> dict[str, Any]:
+    """Dequantized outputs float32 by signature name, for one picture float32 [1, h, w, 3] in 0..1."""
+    import tensorflow as tf
+
+    kinds = tf.lite.experimental.OpResolverType
+    kind = kinds.BUILTIN_REF if reference_kernels else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": model}
+    interpreter = tf.lite.Interpreter(**source, experimental_op_resolver_type=kind)
+    runner = interpreter.get_signature_runner()
+    (name, detail), *_ = runner.get_input_details().items()
+    results = runner(**{name: quantize(picture, detail)})
+    details = runner.get_output_details()
+    return {key: dequantize(value, details[key]) for key, value in results.items()}
+
+
+def quantize(values: Any, detail: dict[str, Any]) -> Any:
+    """Real numbers to the tensor's integers, rounded half to even; float tensors pass."""
+    import numpy as np
+
+    scale, zero = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    if scale == 0 or dtype.kind == "f":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(values: Any, detail: dict[str, Any]) -> Any:
+    """The tensor's integers to real numbers, float32; float tensors pass."""
+    import numpy as np
+
+    scale, zero = detail["quantization"]
+    if scale == 0 or values.dtype.kind == "f":
+        return values.astype(np.float32)
+    return (values.astype(np.float32) - zero) * np.float32(scale)

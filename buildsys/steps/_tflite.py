@@ -1,0 +1,89 @@
+"""Reading a TFLite flatbuffer: tensors at its edges and its operators, in the evaluation environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps._progress import fail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """An input or output: signature name (else the tensor's), shape, dtype, quantization."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What a TFLite file says of itself; `operators` counts by name, custom ones by their code."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    operators: tuple[tuple[str, int], ...]
+
+
+def open_model(data: bytearray, name: str) -> Any:
+    """The flatbuffer's root; ends the step when the bytes are no TFLite file."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if len(data) < 8 or data[4:8] != b"TFL3":
+        fail(f"{name} is not a TFLite file ({len(data)} bytes, no TFL3 at byte 4).")
+    return schema.Model.GetRootAs(data, 0)
+
+
+def read(path: Path) -> File:
+    """Inputs, outputs in file order, operators."""
+    model = open_model(bytearray(path.read_bytes()), path.name)
+    graph = model.Subgraphs(0)
+    names = signature_names(model)
+    return File(
+        inputs=tuple(_tensor(graph, index, names) for index in graph.InputsAsNumpy()),
+        outputs=tuple(_tensor(graph, index, names) for index in graph.OutputsAsNumpy()),
+        operators=_count_operators(model, graph),
+    )
+
+
+def signature_names(model: Any) -> dict[int, str]:
+    """{tensor index: the name that the signature gives it}."""
+    names = {}
+    for i in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(i)
+        for j in range(signature.InputsLength()):
+            names[signature.Inputs(j).TensorIndex()] = signature.Inputs(j).Name().decode()
+        for j in range(signature.OutputsLength()):
+            names[signature.Outputs(j).TensorIndex()] = signature.Outputs(j).Name().decode()
+    return names
+
+
+def _tensor(graph: Any, index: int, names: dict[int, str]) -> Tensor:
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = graph.Tensors(index)
+    dtypes = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+    quantization = tensor.Quantization()
+    scaled = quantization is not None and quantization.ScaleLength()
+    return Tensor(
+        name=names.get(index, tensor.Name().decode()),
+        shape=tuple(tensor.ShapeAsNumpy().tolist()),
+        dtype=dtypes[tensor.Type()],
+        scales=tuple(quantization.ScaleAsNumpy().tolist()) if scaled else (),
+        zero_points=tuple(quantization.ZeroPointAsNumpy().tolist()) if scaled else (),
+    )
+
+
+def _count_operators(model: Any, graph: Any) -> tuple[tuple[str, int], ...]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    known = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    counts: dict[str, int] = {}
+    for i in range(graph.OperatorsLength()):
+        code = model.OperatorCodes(graph.Operators(i).OpcodeIndex())
+        name = known[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        name = code.CustomCode().decode() if name == "CUSTOM" else name
+        counts[name] = counts.get(name, 0) + 1
+    return tuple(sorted(counts.items()))

@@ -1,0 +1,95 @@
+"""int8 TFLite -> TFLite for an Arm Ethos-U NPU, by Vela of the version that the target names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.steps._progress import fail
+
+CONSUMES, PRODUCES = Format.TFLITE, Format.VELA
+ALSO_PRODUCES = ("summary",)
+SOURCES = ("config",)
+VERSIONS = ("3.9", "4.5", "5.2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `vela` block. `config`: an ini beside the target, or nothing for Vela's own vela.ini."""
+
+    version: str
+    accelerator: str
+    system_config: str
+    memory_mode: str
+    config: str | None = None
+    optimise: str = "Performance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Vela's options; the ini's content is an input."""
+
+    version: str
+    accelerator: str
+    system_config: str
+    memory_mode: str
+    optimise: str
+
+
+def tool_env(params: Params) -> str:
+    """One environment per generation of the compiler."""
+    return f"vela-{params.version}"
+
+
+def plan(settings: Settings, model: ModelSpec | None, board: BoardSpec) -> Params:
+    """As the target declares it."""
+    return Params(
+        version=settings.version,
+        accelerator=settings.accelerator,
+        system_config=settings.system_config,
+        memory_mode=settings.memory_mode,
+        optimise=settings.optimise,
+    )
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Run the command line as a person would, keep the model and the summary."""
+    import json
+    import shutil
+    import subprocess
+    import sys
+
+    config = ["--config", str(inputs["config"].resolve())] if "config" in inputs else []
+    command = [
+        str(Path(sys.executable).parent / "vela"), str(inputs["tflite"]),
+        "--output-dir", "vela", *config,
+        "--accelerator-config", params.accelerator,
+        "--system-config", params.system_config,
+        "--memory-mode", params.memory_mode,
+        "--optimise", params.optimise,
+    ]  # fmt: skip
+    status = subprocess.run(command, check=False).returncode
+    found = sorted(Path("vela").glob("*_vela.tflite"))
+    if status or len(found) != 1:
+        fail(f"vela ended with exit code {status}; its last lines say why.")
+    shutil.copyfile(found[0], outputs["vela-tflite"])
+    outputs["summary"].write_text(json.dumps(_summary(), indent=1, sort_keys=True) + "\n")
+
+
+def _summary() -> dict[str, float]:
+    """Vela's own estimates: memory in bytes, time in milliseconds."""
+    import csv
+
+    (path,) = Path("vela").glob("*_summary_*.csv")
+    with path.open(newline="", encoding="utf-8") as stream:
+        row = list(csv.DictReader(stream))[-1]
+    kibibytes = {
+        "sram_bytes": "sram_memory_used",
+        "dram_bytes": "dram_memory_used",
+        "on_chip_flash_bytes": "on_chip_flash_memory_used",
+        "off_chip_flash_bytes": "off_chip_flash_memory_used",
+    }
+    figures: dict[str, float] = {
+        name: round(float(row[column]) * 1024) for name, column in kibibytes.items()
+    }
+    figures["estimated_ms"] = round(float(row["inference_time"]) * 1000, 3)
+    return figures

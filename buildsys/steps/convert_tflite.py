@@ -1,0 +1,108 @@
+"""SavedModel -> TFLite in one scheme: float32, float16, dynamic-range, int8 or int16x8.
+
+One converter run for the one file that is wanted. int8 means full integer, calibrated on the
+recipe's own pictures; the result is compared with the float model on other pictures.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Format, ModelSpec, Preprocessing, Quantization
+from buildsys.steps._progress import report
+
+TOOL_ENV = "onnx2tf"
+CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.TFLITE
+NEEDS = ("samples", "calibration")
+_TOLERANCE = 1e-3
+# Signal to noise per output, decibels. float16 and dynamic-range keep far more than these on any
+# sound network; an int8 output below 3 dB carries more error than information.
+_LEAST_SIGNAL = {"float16": 35.0, "dynamic-range": 10.0, "int8": 3.0, "int16x8": 15.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `quantization` block, as far as the converter acts on it."""
+
+    scheme: str = "float32"
+    granularity: str = "per-channel"
+    io: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What determines the file beside the network and the calibration pictures."""
+
+    quantization: Quantization
+    preprocessing: Preprocessing
+
+
+def plan(settings: Settings, model: ModelSpec) -> Params:
+    """Quantization as settled for this build."""
+    return Params(quantization=model.quantization, preprocessing=model.preprocessing)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Convert and compare."""
+    from buildsys.steps import _pictures, _tensorflow
+
+    tf = _tensorflow.prepare()
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(inputs["saved-model"]))
+    _configure(tf, converter, inputs, params)
+    content = converter.convert()
+    outputs["tflite"].write_bytes(content)
+    pictures = _pictures.load(inputs.get("samples"), params.preprocessing)
+    _compare(tf, inputs["saved-model"], content, _pictures.to_nhwc(pictures), params)
+
+
+def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params) -> None:
+    scheme = params.quantization.scheme
+    if scheme == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if scheme == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if params.quantization.granularity == "per-tensor":
+        converter._experimental_disable_per_channel = True
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    if scheme in ("int8", "int16x8"):
+        operators = {
+            "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+            "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        }
+        converter.target_spec.supported_ops = [operators[scheme]]
+        converter.representative_dataset = _representative(inputs["calibration"], params)
+        dtypes = {"int8": tf.int8, "int16": tf.int16, "float32": tf.float32}
+        io = dtypes[params.quantization.io]
+        converter.inference_input_type = converter.inference_output_type = io
+
+
+def _representative(folder: Path, params: Params) -> Any:
+    from buildsys.steps import _pictures
+
+    pictures = _pictures.load(folder, params.preprocessing)
+
+    def generate() -> Any:
+        for index in range(len(pictures)):
+            report(index + 1, len(pictures), "calibration pictures")
+            yield [_pictures.to_nhwc(pictures[index : index + 1])]
+
+    return generate
+
+
+def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: Params) -> None:
+    from buildsys.steps import _parity, _tensorflow
+
+    network = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+    scheme = params.quantization.scheme
+    for index in range(len(pictures)):
+        picture = pictures[index : index + 1]
+        wanted = {name: value.numpy() for name, value in network(tf.constant(picture)).items()}
+        found = _tensorflow.run_tflite(content, picture, reference_kernels=False)
+        if scheme == "float32":
+            figures = _parity.require_close("TFLite conversion", wanted, found, _TOLERANCE)
+        else:
+            least = _LEAST_SIGNAL[scheme]
+            figures = _parity.require_signal(f"{scheme} quantization", wanted, found, least)
+    unit = "largest difference" if scheme == "float32" else "signal to noise, dB"
+    print(f"SavedModel against {scheme} TFLite, {unit}:", figures)

@@ -1,0 +1,34 @@
+"""Accuracy of an Ultralytics checkpoint, through Ultralytics' own decoded head."""
+
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Format
+from buildsys.steps._accuracy import Params, decode, measure
+
+__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
+
+TOOL_ENV = "ultralytics"
+CONSUMES, PRODUCES = Format.CHECKPOINT, Format.METRICS
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """The decode here is Ultralytics', so that our own decode of the exported files is checked."""
+    from dataclasses import replace
+
+    from buildsys.steps import _pictures, _ultralytics
+
+    _ultralytics.prepare(Path.cwd())
+    import torch
+
+    task = "pose" if params.keypoints else "detect"
+    model = _ultralytics.load_model(inputs["checkpoint"], task).fuse(verbose=False)
+    decoded = replace(params, head="decoded")
+
+    def predict(picture: Any) -> Any:
+        with torch.no_grad():
+            values = model(torch.from_numpy(_pictures.to_nchw(picture[None])))
+        values = values[0] if isinstance(values, tuple | list) else values
+        return decode({"detections": values.numpy()}, decoded)
+
+    measure(inputs["checkpoint"], inputs["dataset"], predict, params, outputs["metrics"], "checkpoint")

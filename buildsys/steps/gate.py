@@ -1,0 +1,48 @@
+"""Measured accuracy and thresholds -> a verdict; nothing is measured again for a new threshold."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format
+
+TOOL_ENV = ""
+CONSUMES, PRODUCES = Format.METRICS, Format.VERDICT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """One line of `evaluate.gates`: a metric's least value, or its largest drop, both absolute."""
+
+    metric: str
+    min: float | None
+    max_drop: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The thresholds, sorted by metric."""
+
+    thresholds: tuple[Threshold, ...]
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: metrics of the file that ships; baseline: of the checkpoint or the source file."""
+    measured = json.loads(inputs["metrics"].read_text())["metrics"]
+    baseline = json.loads(inputs["baseline"].read_text())["metrics"]
+    failures = []
+    for gate in params.thresholds:
+        value = measured.get(gate.metric)
+        if value is None:
+            known = ", ".join(sorted(measured))
+            failures.append(f"{gate.metric} was not measured (there are {known})")
+            continue
+        if gate.min is not None and value < gate.min:
+            failures.append(f"{gate.metric} is {value:.4f}, below {gate.min:g}")
+        if gate.max_drop is not None and baseline[gate.metric] - value > gate.max_drop:
+            failures.append(
+                f"{gate.metric} fell by {baseline[gate.metric] - value:.4f}"
+                f" ({baseline[gate.metric]:.4f} to {value:.4f}), at most {gate.max_drop:g} is allowed"
+            )
+    verdict = {"passed": not failures, "failures": failures}
+    outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,236 @@
+"""Generator `fiducials`: QR and ArUco tags in perspective on photographs, with exact labels.
+
+Every picture depends only on (seed, split, index): the same seed gives the same bytes, and more
+pictures never change the earlier ones. Backgrounds are crops of the photographs that scikit-image
+ships; train and val draw from disjoint sets of photographs and from disjoint random streams.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.steps._progress import report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TOOL_ENV = "fiducials"
+
+# scikit-image's own photographs; motorcycle_* and lfw_* are left out: their terms are unclear.
+_BACKGROUNDS = {
+    "train": ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png",
+              "coins.png", "grass.png", "hubble_deep_field.jpg", "ihc.png", "page.png"),
+    "val": ("coffee.png", "gravel.png", "rocket.jpg", "retina.jpg", "text.png"),
+}  # fmt: skip
+_SPLIT_STREAM = {"train": 1, "val": 2}
+_SUPERSAMPLING = 3
+_MAX_TURN_DEGREES = 40.0  # turned further, which corner is which cannot be seen on a small tag
+_MAX_TAGS = 3
+_EMPTY_SHARE = 0.04
+_JPEG_QUALITY = 93
+_KEYPOINT_SIGMA = 0.05  # Ultralytics' default for 4 keypoints, 1/4, would call almost anything right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `dataset` block with `generator: fiducials`."""
+
+    train: int = 400
+    val: int = 300
+    size: int = 192
+    min_side: float = 16.0
+    max_side: float = 96.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Counts of pictures, their side and the tags' side in pixels, the seed, and what to label."""
+
+    train: int
+    val: int
+    size: int
+    min_side: float
+    max_side: float
+    seed: int
+    task: str
+
+
+def plan(settings: Settings, task: str) -> Params:
+    """The same pictures for every task; only the labels differ."""
+    return Params(task=task, **vars(settings))
+
+
+def facts(task: str) -> dict[str, Any]:
+    """What the planner may know of the data before it exists."""
+    if task == "pose":
+        return {"names": ("tag",), "keypoints": 4, "keypoint_dims": 3, "splits": ("train", "val")}
+    return {"names": ("qr", "aruco"), "keypoints": 0, "keypoint_dims": 0, "splits": ("train", "val")}
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Write data.yaml, images/<split>/*.jpg and labels/<split>/*.txt (Ultralytics' layout)."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    root = outputs["dataset"]
+    total, done = params.train + params.val, 0
+    for split, count in (("train", params.train), ("val", params.val)):
+        backgrounds = _load_backgrounds(split)
+        (root / "images" / split).mkdir(parents=True)
+        (root / "labels" / split).mkdir(parents=True)
+        for index in range(count):
+            picture, tags = _draw_picture(params, split, index, backgrounds)
+            stem = f"{index:05d}"
+            quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+            cv2.imwrite(str(root / "images" / split / f"{stem}.jpg"), picture, quality)
+            lines = [_label_line(params, kind, corners) for kind, corners in tags]
+            (root / "labels" / split / f"{stem}.txt").write_text("".join(lines))
+            done += 1
+            report(done, total, "pictures")
+    (root / "data.yaml").write_text(_data_yaml(params.task))
+
+
+def _data_yaml(task: str) -> str:
+    known = facts(task)
+    lines = ["train: images/train", "val: images/val", "names:"]
+    lines += [f"  {index}: {name}" for index, name in enumerate(known["names"])]
+    if task == "pose":
+        sigmas = ", ".join([str(_KEYPOINT_SIGMA)] * known["keypoints"])
+        lines += ["kpt_shape: [4, 3]", "flip_idx: [1, 0, 3, 2]", f"kpt_oks_sigmas: [{sigmas}]"]
+    return "\n".join(lines) + "\n"
+
+
+def _load_backgrounds(split: str) -> "list[np.ndarray]":
+    import cv2
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    return [cv2.imread(str(folder / name), cv2.IMREAD_COLOR) for name in _BACKGROUNDS[split]]
+
+
+def _draw_picture(
+    params: Params, split: str, index: int, backgrounds: "list[np.ndarray]"
+) -> "tuple[np.ndarray, list[tuple[int, np.ndarray]]]":
+    """One picture, uint8 [size, size, 3] BGR, and its tags as (kind, corners float64 [4, 2])."""
+    import cv2
+    import numpy as np
+
+    rng = np.random.default_rng([params.seed, _SPLIT_STREAM[split], index])
+    big = params.size * _SUPERSAMPLING
+    canvas = _crop_background(rng, backgrounds, big)
+    tags: list[tuple[int, np.ndarray]] = []
+    wanted = 0 if rng.random() < _EMPTY_SHARE else int(rng.integers(1, _MAX_TAGS + 1))
+    for _ in range(wanted * 8):
+        if len(tags) == wanted:
+            break
+        corners = _place_tag(rng, params)
+        if corners is None or any(_boxes_touch(corners, other) for _, other in tags):
+            continue
+        kind = int(rng.integers(0, 2))
+        canvas = _paste_tag(rng, canvas, _render_tag(rng, kind), corners * _SUPERSAMPLING)
+        tags.append((kind, corners))
+    picture = cv2.resize(canvas, (params.size, params.size), interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.5:
+        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 0.9)))
+    gain, shift = rng.uniform(0.7, 1.2), rng.uniform(-25, 25)
+    noise = rng.normal(0.0, rng.uniform(0.0, 6.0), picture.shape)
+    return np.clip(picture * gain + shift + noise, 0, 255).astype(np.uint8), tags
+
+
+def _crop_background(
+    rng: "np.random.Generator", backgrounds: "list[np.ndarray]", side: int
+) -> "np.ndarray":
+    """A random square of a random photograph, maybe mirrored and turned, uint8 [side, side, 3]."""
+    import cv2
+    import numpy as np
+
+    photo = backgrounds[int(rng.integers(len(backgrounds)))]
+    extent = min(photo.shape[:2])
+    cut = int(rng.integers(max(48, extent // 4), extent + 1))
+    top = int(rng.integers(0, photo.shape[0] - cut + 1))
+    left = int(rng.integers(0, photo.shape[1] - cut + 1))
+    crop = np.rot90(photo[top : top + cut, left : left + cut], int(rng.integers(4)))
+    crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+    tint = rng.uniform(0.6, 1.2, 3)
+    crop = cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.clip(crop * tint, 0, 255).astype(np.uint8)
+
+
+def _place_tag(rng: "np.random.Generator", params: Params) -> "np.ndarray | None":
+    """Corners of a tag (top left, top right, bottom right, bottom left) in pixels, or None."""
+    import numpy as np
+
+    side = float(np.exp(rng.uniform(np.log(params.min_side), np.log(params.max_side))))
+    turn = np.deg2rad(rng.uniform(-_MAX_TURN_DEGREES, _MAX_TURN_DEGREES))
+    square = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    sides = np.maximum(side * rng.uniform(0.8, 1.0, 2), params.min_side)  # foreshortened
+    tilted = square * sides
+    tilted = tilted + rng.uniform(-0.08, 0.08, (4, 2)) * side
+    rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    corners = tilted @ rotation
+    margin = 0.12 * side + 1  # room for the quiet zone
+    low, high = margin - corners.min(0), params.size - margin - corners.max(0)
+    if (high <= low).any():
+        return None
+    return np.asarray(corners + rng.uniform(low, high))
+
+
+def _boxes_touch(a: "np.ndarray", b: "np.ndarray") -> bool:
+    gap = 6.0
+    apart = (a.max(0) + gap < b.min(0)) | (b.max(0) + gap < a.min(0))
+    return not bool(apart.any())
+
+
+def _render_tag(rng: "np.random.Generator", kind: int) -> "np.ndarray":
+    """A tag without quiet zone, uint8 [n, n], one or more pixels per module."""
+    import cv2
+    import numpy as np
+
+    if kind == 0:
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+        text = "".join(letters[i] for i in rng.integers(0, len(letters), int(rng.integers(4, 17))))
+        code = cv2.QRCodeEncoder.create().encode(text)
+        dark = np.argwhere(code < 128)
+        (top, left), (bottom, right) = dark.min(0), dark.max(0) + 1
+        return np.asarray(code[top:bottom, left:right])
+    modules, name = ((6, "DICT_4X4_50"), (7, "DICT_5X5_50"), (8, "DICT_6X6_50"))[rng.integers(3)]
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))
+    return np.asarray(cv2.aruco.generateImageMarker(dictionary, int(rng.integers(50)), modules))
+
+
+def _paste_tag(
+    rng: "np.random.Generator", canvas: "np.ndarray", tag: "np.ndarray", corners: "np.ndarray"
+) -> "np.ndarray":
+    """Print the tag with its quiet zone onto the canvas, lit from one side."""
+    import cv2
+    import numpy as np
+
+    scale = max(1, 240 // tag.shape[0])
+    printed = cv2.resize(tag, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    inner, border = printed.shape[0], int(0.1 * printed.shape[0])
+    printed = cv2.copyMakeBorder(
+        printed, border, border, border, border, cv2.BORDER_CONSTANT, value=255
+    )
+    source = np.array([[0, 0], [inner, 0], [inner, inner], [0, inner]], np.float32) + border
+    matrix = cv2.getPerspectiveTransform(source, corners.astype(np.float32))
+    size = (canvas.shape[1], canvas.shape[0])
+    ink, paper = rng.uniform(0, 60), rng.uniform(150, 255)
+    light = np.linspace(rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0), printed.shape[1])
+    shaded = (ink + (paper - ink) * (printed / 255.0)) * light[None, :]
+    warped = cv2.warpPerspective(shaded.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+    mask = cv2.warpPerspective(np.ones_like(shaded, np.float32), matrix, size)[..., None]
+    colour = rng.uniform(0.85, 1.0, 3)
+    blended = canvas * (1 - mask) + warped[..., None] * colour * mask
+    return np.clip(blended, 0, 255).astype(np.uint8)
+
+
+def _label_line(params: Params, kind: int, corners: "np.ndarray") -> str:
+    """One row of an Ultralytics label file: class, box centre and size, corners; all in 0..1."""
+    low, high = corners.min(0) / params.size, corners.max(0) / params.size
+    box = [*((low + high) / 2), *(high - low)]
+    values = [f"{value:.6f}" for value in box]
+    if params.task == "pose":
+        for x, y in corners / params.size:
+            values += [f"{x:.6f}", f"{y:.6f}", "2"]
+    return " ".join([str(0 if params.task == "pose" else kind), *values]) + "\n"

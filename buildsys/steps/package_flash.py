@@ -1,0 +1,94 @@
+"""A model file for a microcontroller -> the folder to ship: model, labels, figures, description.
+
+The last look at the file before it leaves: its operators against the firmware's list.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.steps._progress import fail
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.PACKAGE
+NEEDS = ("verdict", "metrics", "summary")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The file's name and what the firmware can run beside the NPU's operator."""
+
+    stem: str
+    classes: tuple[str, ...]
+    firmware: str
+    operators: tuple[str, ...]
+
+
+def plan(settings: Settings, model: ModelSpec | None, board: BoardSpec, stem: str) -> Params:
+    """`stem`: the recipe's (and variant's) name."""
+    classes = model.classes if model else ()
+    return Params(
+        stem=stem, classes=classes, firmware=board.firmware, operators=board.operators
+    )
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Collect the package; refuse a file with an operator that the firmware does not register."""
+    import shutil
+
+    from buildsys.steps import _tflite
+
+    source = inputs.get("vela-tflite") or inputs["tflite"]
+    suffix = "_vela.tflite" if "vela-tflite" in inputs else ".tflite"
+    file = _tflite.read(source)
+    _check_operators(file.operators, params)
+    folder = outputs["package"]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, folder / f"{params.stem}{suffix}")
+    if params.classes:
+        (folder / "labels.txt").write_text("\n".join(params.classes) + "\n", encoding="utf-8")
+    _write_json(folder / "model.json", _describe(file))
+    if "summary" in inputs:
+        shutil.copyfile(inputs["summary"], folder / "vela.json")
+    metrics = {
+        name.removeprefix("metrics-"): json.loads(path.read_text())
+        for name, path in sorted(inputs.items())
+        if name.startswith("metrics-")
+    }
+    if metrics:
+        _write_json(folder / "metrics.json", metrics)
+
+
+def _check_operators(operators: tuple[tuple[str, int], ...], params: Params) -> None:
+    missing = [
+        f"{name} ({count})"
+        for name, count in operators
+        if params.operators and name not in params.operators and name != "ethos-u"
+    ]
+    if missing:
+        fail(
+            f"firmware {params.firmware} does not register {', '.join(missing)}: the model would"
+            " fail on the device when its tensors are allocated. A newer Vela, another head or"
+            " another firmware may help."
+        )
+
+
+def _describe(file: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "inputs": [asdict(tensor) for tensor in file.inputs],
+        "outputs": [asdict(tensor) for tensor in file.outputs],
+        "operators": dict(file.operators),
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

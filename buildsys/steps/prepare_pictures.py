@@ -1,0 +1,56 @@
+"""Dataset -> a small set of prepared pictures, for calibration or for comparing conversions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format, Preprocessing
+from buildsys.steps._dataset import Split, list_images
+from buildsys.steps._progress import fail, report
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.DATASET, Format.PICTURES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `quantization.calibration` block: a split of the dataset, or pictures without labels."""
+
+    split: str | None = None
+    images: str | None = None
+    count: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Which pictures, and the contract that they are prepared by."""
+
+    split: Split
+    count: int
+    seed: int
+    preprocessing: Preprocessing
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Draw `count` pictures without replacement by a seeded shuffle of the sorted names."""
+    import random
+
+    import numpy as np
+
+    from buildsys.steps import _pictures
+
+    root = inputs["dataset"]
+    images = list_images(root, params.split)
+    if params.count > len(images):
+        print(f"{params.count} pictures wanted, the {params.split.name} split has {len(images)}: all taken")
+    order = sorted(images)
+    random.Random(params.seed).shuffle(order)
+    chosen = order[: params.count]
+    prepared = []
+    for image in chosen:
+        if not image.is_file():
+            fail(f"{image.name} is listed in the {params.split.name} split and does not exist.")
+        prepared.append(_pictures.letterbox(_pictures.read_image(image), params.preprocessing)[0])
+        report(len(prepared), len(chosen), "pictures")
+    names = [str(image.relative_to(root)) for image in chosen]
+    _pictures.save(outputs["pictures"], np.stack(prepared), names)

@@ -1,0 +1,134 @@
+"""Dataset and start weights -> Ultralytics checkpoint.
+
+The result is the averaged model of the last epoch, written without dates or paths, so that equal
+weights are equal bytes. A killed training goes on from its last finished epoch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps._progress import fail, report
+
+TOOL_ENV = "ultralytics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `train` block."""
+
+    epochs: int
+    batch: int = 16
+    seed: int = 0
+    device: str = "auto"
+    size: int | None = None
+    learning_rate: float = 0.002
+    mosaic: float = 0.0
+    flip: float = 0.5
+    scale: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What determines the weights; the device does not belong here (see design: ActionKey)."""
+
+    task: str
+    architecture: str
+    start: str
+    size: int
+    epochs: int
+    batch: int
+    seed: int
+    learning_rate: float
+    mosaic: float
+    flip: float
+    scale: float
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Train; `inputs`: dataset (folder with data.yaml), weights (unless random)."""
+    from buildsys.steps import _ultralytics
+
+    scratch = Path.cwd()
+    _ultralytics.prepare(scratch)
+    data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
+    trainer = _make_trainer(inputs, params, data, scratch)
+    _ultralytics.limit_threads()  # Ultralytics has just set its own count
+    trainer.train()
+    model = trainer.ema.ema
+    _ultralytics.save_model(model, outputs["checkpoint"], params.task, params.size)
+
+
+def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
+    from ultralytics.models.yolo.detect import DetectionTrainer
+    from ultralytics.models.yolo.pose import PoseTrainer
+
+    trainers = {"detect": DetectionTrainer, "pose": PoseTrainer}
+    last = scratch / "run" / "weights" / "last.pt"
+    overrides: dict[str, Any] = {
+        "model": f"{params.architecture}.yaml",
+        "pretrained": str(inputs["weights"]) if params.start == "weights" else False,
+        "data": str(data),
+        "imgsz": params.size,
+        "epochs": params.epochs,
+        "batch": params.batch,
+        "nbs": params.batch,  # the default of 64 accumulates: three steps an epoch on a small set
+        "seed": params.seed,
+        "deterministic": True,
+        "workers": 0,
+        "device": _device(),
+        "optimizer": "AdamW",
+        "lr0": params.learning_rate,
+        "cos_lr": True,
+        "warmup_epochs": min(1.0, params.epochs / 4),
+        "mosaic": params.mosaic,
+        "fliplr": params.flip,
+        "scale": params.scale,
+        "amp": False,
+        "val": False,
+        "plots": False,
+        "project": str(scratch),
+        "name": "run",
+        "exist_ok": True,
+    }
+    if last.exists():
+        overrides["resume"] = str(last)
+    trainer = trainers[params.task](overrides=overrides)
+    # The figures come from the evaluation steps; Ultralytics' own validation would only cost time.
+    trainer.validate = lambda: ({}, 0.0)
+    trainer.final_eval = lambda: None
+    trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs))
+    return trainer
+
+
+class _BatchProgress:
+    """Reports fractions of epochs, and stops a training whose loss is no number."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.epoch, self.batch = -1, 0
+
+    def __call__(self, trainer: Any) -> None:
+        if trainer.epoch != self.epoch:
+            self.epoch, self.batch = trainer.epoch, 0
+        self.batch += 1
+        done = trainer.epoch + self.batch / len(trainer.train_loader)
+        if not bool(trainer.loss.isfinite().all()):
+            fail("the training loss is no number any more; try a smaller train.learning_rate.")
+        report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}")
+
+
+def _device() -> str:
+    import torch
+
+    return "0" if torch.cuda.is_available() else "cpu"
+
+
+def _absolute_data_yaml(dataset: Path, target: Path) -> Path:
+    """Ultralytics resolves a relative `path` against its settings folder: give it an absolute one."""
+    import yaml
+
+    data = yaml.safe_load((dataset / "data.yaml").read_text(encoding="utf-8"))
+    data["path"] = str(dataset.resolve())
+    target.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return target
