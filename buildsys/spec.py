@@ -70,16 +70,31 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a step needs of the machine while it runs.
+
+    `framework`: it loads torch or TensorFlow; as many of those run at once as there are pairs of
+    cores.
+    """
+
+    memory_mib: int = 512
+    threads: int = 1
+    framework: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """What the planner knows of the network whose files the steps turn into one another."""
 
+    name: str
+    """The recipe's (and variant's) name: what shipped files are called."""
     family: str
     task: str
     architecture: str
     classes: tuple[str, ...]
     keypoints: int
     keypoint_dims: int
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     head: str
     """raw | decoded | none: what the outputs mean; `none` where nobody said."""
     outputs: tuple[TensorSpec, ...]
@@ -97,7 +112,6 @@ class BoardSpec:
     """Names of the outputs in the order that the firmware wants; empty: any order."""
     operators: tuple[str, ...]
     """CPU operators that the firmware registers; empty: not known."""
-    operators_verified: bool
 
 
 def raw_outputs(

@@ -41,6 +41,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     by_name = {tensor.name: tensor for tensor in model.outputs}
     order = board.output_order or tuple(by_name)
     frame = model.preprocessing
+    assert frame is not None
     return Params(
         outputs=tuple(by_name[name] for name in order),
         input_shape=(1, frame.height, frame.width, 3),

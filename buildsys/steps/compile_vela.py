@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
 from buildsys.steps._progress import fail
 
 CONSUMES, PRODUCES = Format.TFLITE, Format.VELA
 ALSO_PRODUCES = ("summary",)
-SOURCES = ("config",)
+BLOCK = "vela"
+RESOURCES = Resources(memory_mib=1000)
 VERSIONS = ("3.9", "4.5", "5.2")
 
 
@@ -40,7 +41,7 @@ def tool_env(params: Params) -> str:
     return f"vela-{params.version}"
 
 
-def plan(settings: Settings, model: ModelSpec | None, board: BoardSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """As the target declares it."""
     return Params(
         version=settings.version,

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Preprocessing
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps._progress import fail, report
 
 TOOL_ENV = "onnx2tf"
 CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
 NEEDS = ("samples",)
+BLOCK = "convert"
+RESOURCES = Resources(memory_mib=3000, framework=True)
 _TOLERANCE = 1e-3
 
 
@@ -31,8 +33,9 @@ class Params:
     preprocessing: Preprocessing
 
 
-def plan(settings: Settings, model: ModelSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Nothing to choose: the file says the rest."""
+    assert model.preprocessing is not None
     names = tuple(tensor.name for tensor in model.outputs)
     return Params(output_names=names, preprocessing=model.preprocessing)
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Preprocessing, Quantization
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Quantization, Resources
 from buildsys.steps._progress import report
 
 TOOL_ENV = "onnx2tf"
 CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.TFLITE
 NEEDS = ("samples", "calibration")
+STAGE = "quantize"
+RESOURCES = Resources(memory_mib=3000, framework=True)
 _TOLERANCE = 1e-3
 # Signal to noise per output, decibels. float16 and dynamic-range keep far more than these on any
 # sound network; an int8 output below 3 dB carries more error than information.
@@ -22,11 +24,7 @@ _LEAST_SIGNAL = {"float16": 35.0, "dynamic-range": 10.0, "int8": 3.0, "int16x8":
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `quantization` block, as far as the converter acts on it."""
-
-    scheme: str = "float32"
-    granularity: str = "per-channel"
-    io: str = "float32"
+    """Nothing of its own: the `quantization` block belongs to the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +35,9 @@ class Params:
     preprocessing: Preprocessing
 
 
-def plan(settings: Settings, model: ModelSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Quantization as settled for this build."""
+    assert model.preprocessing is not None
     return Params(quantization=model.quantization, preprocessing=model.preprocessing)
 
 

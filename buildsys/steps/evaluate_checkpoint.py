@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format
+from buildsys.spec import Format, Resources
 from buildsys.steps._accuracy import Params, decode, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.METRICS
+RESOURCES = Resources(memory_mib=1500, framework=True)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

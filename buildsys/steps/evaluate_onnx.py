@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format
+from buildsys.spec import Format, Resources
 from buildsys.steps._accuracy import Params, decode, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ONNX, Format.METRICS
+RESOURCES = Resources(memory_mib=1000)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Preprocessing
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
 NEEDS = ("samples",)
+BLOCK = "export"
+RESOURCES = Resources(memory_mib=1500, framework=True)
 _TOLERANCE = 1e-3
 
 
@@ -36,8 +38,9 @@ class Params:
     output_names: tuple[str, ...]
 
 
-def plan(settings: Settings, model: ModelSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """The head has been settled by the firmware contract or by `export.head`."""
+    assert model.preprocessing is not None
     return Params(
         task=model.task,
         head=model.head,

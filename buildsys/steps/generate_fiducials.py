@@ -7,14 +7,17 @@ ships; train and val draw from disjoint sets of photographs and from disjoint ra
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from buildsys.spec import Format
 from buildsys.steps._progress import report
 
 if TYPE_CHECKING:
     import numpy as np
 
 TOOL_ENV = "fiducials"
+PRODUCES = Format.DATASET
+BLOCK = "dataset"
 
 # scikit-image's own photographs; motorcycle_* and lfw_* are left out: their terms are unclear.
 _BACKGROUNDS = {
@@ -44,6 +47,20 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the data will be: classes, keypoints, sigmas; its splits are images/train, images/val."""
+
+    names: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+    sigmas: tuple[float, ...]
+    splits: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("train", ("images/train",)),
+        ("val", ("images/val",)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Params:
     """Counts of pictures, their side and the tags' side in pixels, the seed, and what to label."""
 
@@ -61,11 +78,12 @@ def plan(settings: Settings, task: str) -> Params:
     return Params(task=task, **vars(settings))
 
 
-def facts(task: str) -> dict[str, Any]:
+def facts(task: str) -> Facts:
     """What the planner may know of the data before it exists."""
     if task == "pose":
-        return {"names": ("tag",), "keypoints": 4, "keypoint_dims": 3, "splits": ("train", "val")}
-    return {"names": ("qr", "aruco"), "keypoints": 0, "keypoint_dims": 0, "splits": ("train", "val")}
+        sigmas = (_KEYPOINT_SIGMA,) * 4
+        return Facts(names=("tag",), keypoints=4, keypoint_dims=3, sigmas=sigmas)
+    return Facts(names=("qr", "aruco"), keypoints=0, keypoint_dims=0, sigmas=())
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -93,11 +111,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def _data_yaml(task: str) -> str:
     known = facts(task)
-    lines = ["train: images/train", "val: images/val", "names:"]
-    lines += [f"  {index}: {name}" for index, name in enumerate(known["names"])]
-    if task == "pose":
-        sigmas = ", ".join([str(_KEYPOINT_SIGMA)] * known["keypoints"])
-        lines += ["kpt_shape: [4, 3]", "flip_idx: [1, 0, 3, 2]", f"kpt_oks_sigmas: [{sigmas}]"]
+    lines = [f"{name}: {places[0]}" for name, places in known.splits]
+    lines += ["names:", *(f"  {index}: {name}" for index, name in enumerate(known.names))]
+    if known.keypoints:
+        lines += ["kpt_shape: [4, 3]", "flip_idx: [1, 0, 3, 2]"]
+        lines += [f"kpt_oks_sigmas: {list(known.sigmas)}"]
     return "\n".join(lines) + "\n"
 
 

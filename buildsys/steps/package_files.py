@@ -25,9 +25,9 @@ class Params:
     classes: tuple[str, ...]
 
 
-def plan(settings: Settings, model: ModelSpec | None, board: BoardSpec, stem: str) -> Params:
-    """`stem`: the recipe's (and variant's) name."""
-    return Params(stem=stem, classes=model.classes if model else ())
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Named after the recipe (and variant)."""
+    return Params(stem=model.name, classes=model.classes)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

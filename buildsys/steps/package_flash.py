@@ -13,7 +13,7 @@ from buildsys.steps._progress import fail
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.PACKAGE
-NEEDS = ("verdict", "metrics", "summary")
+NEEDS = ("verdict", "metrics", "summary", "calibration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,13 @@ class Params:
     operators: tuple[str, ...]
 
 
-def plan(settings: Settings, model: ModelSpec | None, board: BoardSpec, stem: str) -> Params:
-    """`stem`: the recipe's (and variant's) name."""
-    classes = model.classes if model else ()
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Named after the recipe (and variant)."""
     return Params(
-        stem=stem, classes=classes, firmware=board.firmware, operators=board.operators
+        stem=model.name,
+        classes=model.classes,
+        firmware=board.firmware,
+        operators=board.operators,
     )
 
 
@@ -57,6 +59,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _write_json(folder / "model.json", _describe(file))
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
+    if "calibration" in inputs:
+        shutil.copyfile(inputs["calibration"] / "sources.json", folder / "calibration.json")
     metrics = {
         name.removeprefix("metrics-"): json.loads(path.read_text())
         for name, path in sorted(inputs.items())

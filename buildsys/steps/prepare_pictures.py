@@ -12,16 +12,6 @@ CONSUMES, PRODUCES = Format.DATASET, Format.PICTURES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The `quantization.calibration` block: a split of the dataset, or pictures without labels."""
-
-    split: str | None = None
-    images: str | None = None
-    count: int
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Params:
     """Which pictures, and the contract that they are prepared by."""
 

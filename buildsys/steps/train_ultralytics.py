@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
 from buildsys.steps._progress import fail, report
 
 TOOL_ENV = "ultralytics"
+CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
+BLOCK = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,7 @@ class Settings:
     mosaic: float = 0.0
     flip: float = 0.5
     scale: float = 0.3
+    threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,6 @@ class Params:
 
     task: str
     architecture: str
-    start: str
     size: int
     epochs: int
     batch: int
@@ -43,6 +46,21 @@ class Params:
     mosaic: float
     flip: float
     scale: float
+    threads: int
+    """Declared by the recipe and the same on every machine: it decides the rounding."""
+
+
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Training happens at `train.size`, by default at the recipe's own size."""
+    frame = model.preprocessing
+    size = settings.size or (max(frame.height, frame.width) if frame else 0)
+    values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
+    return Params(task=model.task, architecture=model.architecture, size=size, **values)
+
+
+def resources(params: Params) -> Resources:
+    """Memory grows with batch and picture; 3 GiB covers batch 16 at 320 px on a nano network."""
+    return Resources(memory_mib=3000, threads=params.threads, framework=True)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -67,7 +85,7 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
     last = scratch / "run" / "weights" / "last.pt"
     overrides: dict[str, Any] = {
         "model": f"{params.architecture}.yaml",
-        "pretrained": str(inputs["weights"]) if params.start == "weights" else False,
+        "pretrained": str(inputs["weights"]) if "weights" in inputs else False,
         "data": str(data),
         "imgsz": params.size,
         "epochs": params.epochs,

@@ -1,0 +1,162 @@
+"""What the YAML cannot say: what a dataset holds and what a checkpoint is, read without its tools."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.document import Document, read_document
+from buildsys.errors import Diagnostic, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """What a dataset declares. `splits`: (name, folders or list files relative to `root`)."""
+
+    root: str
+    names: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+    sigmas: tuple[float, ...]
+    splits: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def split(self, name: str) -> tuple[str, ...] | None:
+        """The folders of a split, or None."""
+        return dict(self.splits).get(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFacts:
+    """What a checkpoint's pickle says: the task of its head, classes and keypoints."""
+
+    task: str
+    names: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+
+
+def read_dataset(path: Path, label: str) -> DatasetFacts:
+    """An Ultralytics data.yaml. Raises InputError at the line that is wrong."""
+    document = read_document(path, label)
+    data = document.data
+    if not isinstance(data, dict):
+        raise InputError(Diagnostic(path=label, message="this is no data.yaml: no `key: value` lines"))
+    names = data.get("names")
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names, key=int)]
+    if not isinstance(names, list) or not names:
+        message, hint = "`names` lists no classes", "write `names: {0: tag}`"
+        raise InputError(document.diagnose(("names",), message, hint))
+    shape = data.get("kpt_shape") or [0, 0]
+    if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape)):
+        message = "`kpt_shape` is [number of keypoints, 2 or 3]"
+        raise InputError(document.diagnose(("kpt_shape",), message))
+    base = path.parent / str(data.get("path") or "")
+    return DatasetFacts(
+        root=str(base),
+        names=tuple(str(name) for name in names),
+        keypoints=shape[0],
+        keypoint_dims=shape[1],
+        sigmas=tuple(float(sigma) for sigma in data.get("kpt_oks_sigmas") or ()),
+        splits=_read_splits(document, base),
+    )
+
+
+def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    splits = []
+    for name in ("train", "val", "test"):
+        entry = document.data.get(name)
+        if entry is None:
+            continue
+        places = tuple(str(place) for place in (entry if isinstance(entry, list) else [entry]))
+        for place in places:
+            if not (base / place).exists():
+                message = f"the {name} split names {place}, which does not exist"
+                raise InputError(document.diagnose((name,), message, f"looked in {base.name or '.'}/"))
+        splits.append((name, places))
+    return tuple(splits)
+
+
+def dataset_parts(facts: DatasetFacts) -> tuple[str, ...]:
+    """The files and folders that are the dataset: data.yaml, pictures, labels beside them."""
+    parts = ["data.yaml"]
+    for _, places in facts.splits:
+        for place in places:
+            parts.append(place)
+            labels = _labels_beside(place)
+            if labels and (Path(facts.root) / labels).exists():
+                parts.append(labels)
+    return tuple(dict.fromkeys(parts))
+
+
+def _labels_beside(place: str) -> str:
+    pieces = place.split("/")
+    if "images" not in pieces:
+        return ""
+    pieces[len(pieces) - 1 - pieces[::-1].index("images")] = "labels"
+    return "/".join(pieces)
+
+
+_HEADS = {
+    "Detect": "detect", "Segment": "segment", "Classify": "classify", "Pose": "pose", "OBB": "obb",
+}  # fmt: skip
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts | None:
+    """Facts from a `.pt`'s pickle, read as a stream of opcodes: nothing in it is executed.
+
+    None when the file is no PyTorch archive or says nothing that we know; the step that loads it
+    checks again.
+    """
+    import pickletools
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
+            operations = [(op.name, arg) for op, arg, _ in pickletools.genops(archive.read(name))]
+    except (OSError, zipfile.BadZipFile, StopIteration, ValueError):
+        return None
+    head = None
+    strings: list[str] = []
+    for op, arg in operations:
+        if "UNICODE" in op:
+            strings.append(str(arg))
+        pair = str(arg).split(" ") if op == "GLOBAL" else strings[-2:] if op == "STACK_GLOBAL" else []
+        if len(pair) == 2 and pair[0] == "ultralytics.nn.modules.head":
+            head = _HEADS.get(pair[1], head)
+    if head is None:
+        return None
+    keypoints, dims = (_ints_after(operations, "kpt_shape", 2) or [0, 0])[:2]
+    return CheckpointFacts(
+        task=head, names=_names(operations), keypoints=keypoints, keypoint_dims=dims
+    )
+
+
+def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list[int]:
+    """The integers that follow a dictionary's key."""
+    for index, (_, arg) in enumerate(operations):
+        if arg == key:
+            near = operations[index + 1 : index + 12]
+            values = [int(arg) for op, arg in near if op in ("BININT", "BININT1", "BININT2")]
+            if len(values) >= count:
+                return values[:count]
+    return []
+
+
+def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
+    """The model's `names` dictionary {0: "person", …}: the longest run of number, word."""
+    best: tuple[str, ...] = ()
+    for index, (_, arg) in enumerate(operations):
+        if arg != "names":
+            continue
+        found: list[str] = []
+        number = -1
+        for op, value in operations[index + 1 : index + 2000]:
+            if op.startswith("BININT") and isinstance(value, int):
+                number = value
+            elif "UNICODE" in op and number == len(found):
+                found.append(str(value))
+            elif op in ("SETITEMS", "SETITEM"):
+                break
+        best = max(best, tuple(found), key=len)
+    return best

@@ -1,0 +1,177 @@
+"""The recipe language: what a person writes, as frozen values."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
+
+from buildsys.authoring.validation import Block
+from buildsys.spec import SCHEMES
+
+Number = Annotated[float, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0)]
+NAME = r"[a-z0-9][a-z0-9-]*"
+
+Family = Literal["ultralytics", "onnx", "tflite"]
+Task = Literal["detect", "segment", "classify", "pose", "obb"]
+Scheme = Literal["float32", "float16", "dynamic-range", "int8", "int16x8"]
+assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]
+
+CALIBRATED = ("int8", "int16x8")
+"""Schemes that need a representative dataset."""
+
+
+def _weights(value: Any) -> Any:
+    if isinstance(value, str):
+        if value != "random":
+            raise ValueError(
+                f"`weights` cannot be \"{value}\"; write {{path: …, sha256: …}},"
+                " {url: …, sha256: …} or the word random"
+            )
+        return {"random": True}
+    return value
+
+
+def _digest(value: str) -> str:
+    if len(value) != 64 or set(value) - set("0123456789abcdef"):
+        raise ValueError(f"a sha256 is 64 hexadecimal digits, not {len(value)} characters")
+    return value
+
+
+Sha256 = Annotated[StrictStr, AfterValidator(_digest)]
+
+
+class Weights(Block):
+    """Where a model starts: a file, a remote file, or random numbers."""
+
+    path: StrictStr | None = None
+    url: StrictStr | None = None
+    sha256: Sha256 | None = None
+    random: StrictBool = False
+
+
+class SourceModel(Block):
+    """The `source` block."""
+
+    family: Family
+    task: Task | None = None
+    architecture: StrictStr | None = None
+    weights: Annotated[Weights, BeforeValidator(_weights)]
+    decoder: Literal["yolov8-raw", "yolov8-decoded", "none"] = "none"
+    classes: tuple[StrictStr, ...] = ()
+
+
+class Dataset(Block):
+    """The `dataset` block; a generator's own settings stand beside `generator`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal["ultralytics"] | None = None
+    path: StrictStr | None = None
+    generator: StrictStr | None = None
+
+
+def _size(value: Any) -> Any:
+    sides = [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+    if not (
+        isinstance(sides, list | tuple)
+        and len(sides) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    ):
+        raise ValueError("`size` is a number or [height, width]; each a multiple of 32")
+    for side in sides:
+        if side < 32 or side % 32:
+            near = max(32, round(side / 32) * 32)
+            raise ValueError(f"`size` {side} is not a multiple of 32; the nearest is {near}")
+    return tuple(sides)
+
+
+Size = Annotated[tuple[int, int], BeforeValidator(_size)]
+
+
+class InputBlock(Block):
+    """The `input` block: the one preprocessing contract."""
+
+    size: Size
+    color: Literal["rgb"] = "rgb"
+    resize: Literal["letterbox"] = "letterbox"
+
+
+class Calibration(Block):
+    """The `quantization.calibration` block: a split of the dataset, or pictures without labels."""
+
+    split: StrictStr | None = None
+    images: StrictStr | None = None
+    count: Count
+    seed: Seed = 0
+
+
+class QuantizationBlock(Block):
+    """The `quantization` block."""
+
+    scheme: Scheme = "float32"
+    granularity: Literal["per-tensor", "per-channel"] | None = None
+    io: Literal["int8", "float32"] | None = None
+    calibration: Calibration | None = None
+
+
+class Gate(Block):
+    """A threshold on one metric: absolute, or the drop against the checkpoint or source file."""
+
+    min: Number | None = None
+    max_drop: Number | None = None
+
+
+def _evaluate(value: Any) -> Any:
+    return {"measure": False} if value == "none" else value
+
+
+class Evaluate(Block):
+    """The `evaluate` block; the word `none` for no measurement."""
+
+    measure: StrictBool = True
+    split: StrictStr = "val"
+    gates: dict[str, Gate] = {}
+
+
+class Convert(Block):
+    """The `convert` block: which converter, where a pipeline goes through TensorFlow."""
+
+    tool: Literal["onnx2tf"] = "onnx2tf"
+
+
+class Recipe(Block):
+    """One recipe, with the overrides of one target entry already merged in.
+
+    `train`, `export` and `vela` hold the settings of the step modules that the source's family and
+    the target choose; they are checked against those (see `authoring.builds`).
+    """
+
+    name: Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
+    source: SourceModel
+    dataset: Dataset | None = None
+    input: InputBlock | None = None
+    train: dict[str, Any] | None = None
+    export: dict[str, Any] | None = None
+    convert: Convert = Convert()
+    quantization: QuantizationBlock = QuantizationBlock()
+    evaluate: Annotated[Evaluate, BeforeValidator(_evaluate)] = Evaluate()
+    firmware: StrictStr | None = None
+    vela: dict[str, Any] | None = None
+
+
+class TargetEntry(Block):
+    """One entry of `targets`: a target, the name of the build, and overrides of recipe blocks."""
+
+    target: StrictStr
+    as_: Annotated[StrictStr, Field(pattern=f"^{NAME}$")] | None = Field(default=None, alias="as")
+    firmware: Any = None
+    input: Any = None
+    export: Any = None
+    convert: Any = None
+    quantization: Any = None
+    evaluate: Any = None
+    vela: Any = None
+
+
+OVERRIDES = ("firmware", "input", "export", "convert", "quantization", "evaluate", "vela")

@@ -1,0 +1,139 @@
+"""pydantic's errors as diagnostics for people: one mistake, one message, in our words."""
+
+import types
+import typing
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from buildsys.authoring.document import Path_, did_you_mean
+from buildsys.errors import Diagnostic
+
+Locate = Callable[..., Diagnostic]
+"""(path, message, hint, key=, severity=) -> Diagnostic at the place where `path` was written."""
+
+T = TypeVar("T")
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "model_type": "a block of `key: value` lines",
+    "dict_type": "a block of `key: value` lines",
+    "model_attributes_type": "a block of `key: value` lines",
+    "dataclass_type": "a block of `key: value` lines",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+_LIMITS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+class Block(BaseModel):
+    """Base of everything that people write: unknown keys are errors, values stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def validate(
+    kind: type[T], data: Any, path: Path_, locate: Locate
+) -> T | list[Diagnostic]:
+    """A `Block` or a step's settings dataclass from plain data, or the mistakes in it."""
+    try:
+        if issubclass(kind, BaseModel):
+            return kind.model_validate(data)
+        if not isinstance(data, dict):
+            return [locate(path, f"`{path[-1]}` is a block of `key: value` lines, not {_show(data)}")]
+        checked = _checked(kind)(**data)
+        return kind(**{name: getattr(checked, name) for name in kind.__dataclass_fields__})
+    except pydantic.ValidationError as error:
+        return [_diagnose(kind, item, path, locate) for item in error.errors()]
+
+
+def settings_schema(kind: type) -> dict[str, Any]:
+    """JSON Schema of a settings dataclass."""
+    return pydantic.TypeAdapter(_checked(kind)).json_schema()
+
+
+@cache
+def _checked(kind: type) -> Any:
+    """The dataclass with pydantic's checks; strict, so that "30" is no number and 1 is no truth."""
+    strict = ConfigDict(extra="forbid", strict=True)
+    return validated_dataclass(kind, config=strict, frozen=True, kw_only=True)  # type: ignore[call-overload]
+
+
+def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic:
+    loc = tuple(part for part in error["loc"] if not _is_noise(part))
+    where, name = (*path, *loc), str(loc[-1]) if loc else ""
+    code, value, context = error["type"], error.get("input"), error.get("ctx", {})
+    if code in ("extra_forbidden", "unexpected_keyword_argument"):
+        hint = did_you_mean(name, _keys_at(kind, loc[:-1]))
+        return locate(where, f"unknown key `{name}`", hint, key=True)
+    if code in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return locate(where[:-1], f"`{name}` is missing here", "", key=True)
+    if code == "literal_error":
+        choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
+        return locate(where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices))
+    if name == "version" and isinstance(value, int | float):
+        hint = f'write "{value}": YAML reads 10.10 as 10.1'
+        return locate(where, f"`{name}` is a quoted string, not a number", hint)
+    if code in _KINDS:
+        return locate(where, f"`{name or path[-1]}` is {_KINDS[code]}, not {_show(value)}", "")
+    if code in _LIMITS:
+        key, words = _LIMITS[code]
+        return locate(where, f"`{name}` is {words} {context[key]:g}, not {_show(value)}", "")
+    if code == "value_error":
+        message, _, hint = str(context["error"]).partition("; ")
+        return locate(where, message, hint)
+    return locate(where, f"`{name}`: {error['msg']}", "")
+
+
+def _is_noise(part: object) -> bool:
+    """pydantic puts the names of union members and validators into the location."""
+    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "none"))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, dict):
+        return "a block"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return {None: "nothing", True: "true", False: "false"}.get(value, str(value))
+
+
+def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
+    """The keys that the block at `loc` inside `kind` accepts."""
+    for part in loc:
+        kind = _unwrap(kind)
+        if not isinstance(part, int) and hasattr(kind, "model_fields"):
+            field = kind.model_fields.get(part) or next(
+                (f for f in kind.model_fields.values() if f.alias == part), None
+            )
+            kind = field.annotation if field else None
+    kind = _unwrap(kind)
+    if hasattr(kind, "model_fields"):
+        return [field.alias or name for name, field in kind.model_fields.items()]
+    return list(getattr(kind, "__dataclass_fields__", ()))
+
+
+def _unwrap(kind: Any) -> Any:
+    """X from Optional[X], tuple[X, ...], dict[str, X]."""
+    origin = typing.get_origin(kind)
+    arguments = [a for a in typing.get_args(kind) if a not in (type(None), ...)]
+    if origin in (typing.Union, types.UnionType, tuple, list) and arguments:
+        return _unwrap(arguments[0])
+    if origin is dict:
+        return _unwrap(arguments[1])
+    return kind

@@ -1,0 +1,1 @@
+"""What makes a plan happen: environments, store, state, runner, doit."""

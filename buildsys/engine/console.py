@@ -1,0 +1,99 @@
+"""What a person sees while it works: a live picture on a terminal, plain lines elsewhere."""
+
+import sys
+import threading
+import time
+from typing import Any
+
+from buildsys.engine.database import Database
+
+_LINE_EVERY_SECONDS = 15.0
+
+
+def duration(seconds: float) -> str:
+    """3.2 s, 48 s, 2 min 05 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+class Console:
+    """Reports steps as they start, progress and end; safe to use from several threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._live: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._said: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        """One line, with the time since the start."""
+        with self._lock:
+            self._write(text)
+
+    def start(self, name: str, module: str, reason: str) -> None:
+        """A step begins."""
+        usual = self._database.duration(module)
+        about = f" (about {duration(usual)})" if usual else ""
+        with self._lock:
+            self._begun[name] = self._said[name] = time.monotonic()
+            self._write(f"{name}: {reason}{about}")
+            if sys.stderr.isatty():
+                self._tasks[name] = self._progress().add_task(name, total=None, note="")
+
+    def progress(self, name: str, done: float, total: float, unit: str, note: str) -> None:
+        """A step goes on."""
+        now = time.monotonic()
+        with self._lock:
+            if name in self._tasks:
+                text = f"{done:.4g}/{total:.4g} {unit} {note}"
+                self._progress().update(self._tasks[name], completed=done, total=total, note=text)
+            elif now - self._said.get(name, now) >= _LINE_EVERY_SECONDS and done:
+                self._said[name] = now
+                elapsed = now - self._begun[name]
+                left = duration(elapsed * max(0.0, total / done - 1))
+                self._write(
+                    f"{name}: {done:.3g} of {total:.3g} {unit}"
+                    f"{', ' + note if note else ''}, {duration(elapsed)}, about {left} left"
+                )
+
+    def finish(self, name: str, outcome: str) -> None:
+        """A step has ended."""
+        with self._lock:
+            if name in self._tasks:
+                self._progress().remove_task(self._tasks.pop(name))
+            self._write(f"{name}: {outcome}")
+
+    def close(self) -> None:
+        """Take the live picture off the terminal."""
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    def _write(self, text: str) -> None:
+        clock = duration(time.monotonic() - self._started)
+        line = f"[{clock:>12}] {text}"
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _progress(self) -> Any:
+        if self._live is None:
+            from rich.console import Console as Terminal
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import TimeRemainingColumn as Remaining
+
+            columns = (
+                TextColumn("{task.description}"), BarColumn(bar_width=24),
+                TextColumn("{task.fields[note]}"), TimeElapsedColumn(), Remaining(),
+            )  # fmt: skip
+            self._live = Progress(*columns, console=Terminal(stderr=True), transient=True)
+            self._live.start()
+        return self._live

@@ -1,0 +1,121 @@
+"""The workspace's memory: results by action key, last keys by role, digests by stat.
+
+One sqlite file in WAL mode, committed after every step: a killed run loses nothing that was
+finished. Deleting it costs time, never correctness: the store and the files themselves remain.
+"""
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+from buildsys.graph import StepResult
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, outputs TEXT, seconds REAL, passed INT);
+CREATE TABLE IF NOT EXISTS roles (role TEXT PRIMARY KEY, key TEXT, parts TEXT);
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stat TEXT, digest TEXT);
+CREATE TABLE IF NOT EXISTS trees (name TEXT PRIMARY KEY, signature TEXT, digest TEXT);
+CREATE TABLE IF NOT EXISTS durations (module TEXT PRIMARY KEY, seconds REAL);
+CREATE TABLE IF NOT EXISTS published (build TEXT PRIMARY KEY, digest TEXT);
+"""
+
+
+class Database:
+    """Typed access to the tables; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        try:
+            self._connect(path)
+        except sqlite3.DatabaseError:
+            for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+                name.unlink(missing_ok=True)
+            self._connect(path)
+
+    def _connect(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def result(self, key: str) -> StepResult | None:
+        """What the action made here or was found to have made."""
+        row = self._one("SELECT outputs, seconds, passed FROM results WHERE key = ?", key)
+        if row is None:
+            return None
+        outputs = tuple((name, digest) for name, digest in json.loads(row[0]))
+        return StepResult(outputs=outputs, seconds=row[1], passed=bool(row[2]))
+
+    def record_result(self, key: str, result: StepResult) -> None:
+        """Remember an action's result."""
+        outputs = json.dumps(result.outputs)
+        self._put("results", key, outputs, result.seconds, int(result.passed))
+
+    def role(self, role: str) -> tuple[str, dict[str, Any]] | None:
+        """The last finished (key, parts of the key) of `build-id/stage`."""
+        row = self._one("SELECT key, parts FROM roles WHERE role = ?", role)
+        return (row[0], json.loads(row[1])) if row else None
+
+    def record_role(self, role: str, key: str, parts: dict[str, Any]) -> None:
+        """Remember what a role was last made from, to explain the next change."""
+        self._put("roles", role, key, json.dumps(parts, sort_keys=True))
+
+    def file(self, path: str) -> tuple[str, str] | None:
+        """(stat, digest) of a file when it was last read."""
+        return self._one("SELECT stat, digest FROM files WHERE path = ?", path)
+
+    def files_below(self, prefix: str) -> dict[str, tuple[str, str]]:
+        """(stat, digest) of every known file below a folder."""
+        query = "SELECT path, stat, digest FROM files WHERE path >= ? AND path < ?"
+        with self._lock:
+            rows = self._db.execute(query, (prefix + "/", prefix + "0")).fetchall()
+        return {path: (stat, digest) for path, stat, digest in rows}
+
+    def record_files(self, rows: list[tuple[str, str, str]]) -> None:
+        """Remember digests by stat."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+
+    def tree(self, name: str) -> tuple[str, str] | None:
+        """(signature of all stats, digest) of a tree when it was last walked."""
+        return self._one("SELECT signature, digest FROM trees WHERE name = ?", name)
+
+    def record_tree(self, name: str, signature: str, digest: str) -> None:
+        """Remember a tree's digest by its signature."""
+        self._put("trees", name, signature, digest)
+
+    def duration(self, module: str) -> float | None:
+        """Seconds that a step of this module last took."""
+        row = self._one("SELECT seconds FROM durations WHERE module = ?", module)
+        return float(row[0]) if row else None
+
+    def record_duration(self, module: str, seconds: float) -> None:
+        """Remember how long a step took."""
+        self._put("durations", module, seconds)
+
+    def published(self, build: str) -> str | None:
+        """Digest of what `build/<id>/` was last filled with."""
+        row = self._one("SELECT digest FROM published WHERE build = ?", build)
+        return str(row[0]) if row else None
+
+    def record_published(self, build: str, digest: str) -> None:
+        """Remember what was put into `build/<id>/`; the empty digest for nothing."""
+        self._put("published", build, digest)
+
+    def _one(self, query: str, *values: object) -> Any:
+        with self._lock:
+            return self._db.execute(query, values).fetchone()
+
+    def _put(self, table: str, *values: object) -> None:
+        marks = ", ".join("?" * len(values))
+        with self._lock:
+            self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)

@@ -1,0 +1,38 @@
+"""Where things are kept: the user's cache, the workspace's own state."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def cache_root() -> Path:
+    """The user's cache directory for buildsys; follows XDG_CACHE_HOME."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "buildsys"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A repository with recipes, and the folders that buildsys keeps in it."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """.buildsys: may be deleted at any moment; results come back from the store."""
+        return self.root / ".buildsys"
+
+    @property
+    def scratch(self) -> Path:
+        """Working folders of running and interrupted steps, by action key."""
+        return self.state / "scratch"
+
+    @property
+    def logs(self) -> Path:
+        """One log per action key."""
+        return self.state / "logs"
+
+    @property
+    def build(self) -> Path:
+        """What to ship."""
+        return self.root / "build"

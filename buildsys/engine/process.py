@@ -1,0 +1,133 @@
+"""One subprocess for one step: clean environment, own process group, ended with its parent."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+OnProgress = Callable[[float, float, str, str], None]
+"""(done, total, unit, note)."""
+
+_PASSED_ON = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run, where, with which environment, and which file gets its output."""
+
+    arguments: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+    log: Path
+
+
+CommandRunner = Callable[[Command, OnProgress], int]
+"""Runs a command to its end and returns its exit code; passed in, so that tests can count runs."""
+
+
+def step_environment(python: Path, scratch: Path, threads: int, pycache: Path) -> dict[str, str]:
+    """The whole environment of a step: an allow-list, so that no machine's habits leak in."""
+    count = str(threads)
+    environment = {
+        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "TZ": "UTC",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPYCACHEPREFIX": str(pycache),
+        "MPLCONFIGDIR": str(scratch),
+        "HF_HUB_OFFLINE": "1",
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "NO_COLOR": "1",
+        **{name: count for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")},
+    }
+    environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return environment | {name: os.environ[name] for name in _NETWORK if name in os.environ}
+
+
+_running: set[int] = set()
+_running_lock = threading.Lock()
+
+
+def end_children() -> None:
+    """Kill every running step with all that it started."""
+    with _running_lock:
+        for group in _running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def run_command(command: Command, on_progress: OnProgress) -> int:
+    """The default CommandRunner.
+
+    The child holds one end of a pipe whose other end only we have: when we are gone, however that
+    came about, the launcher sees the end of the file and ends its group.
+    """
+    life_read, life_write = os.pipe()
+    progress_read, progress_write = os.pipe()
+    environment = {
+        **command.environment,
+        "BUILDSYS_PARENT_FD": str(life_read),
+        "BUILDSYS_PROGRESS_FD": str(progress_write),
+    }
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with command.log.open("wb") as log:
+            process = subprocess.Popen(
+                command.arguments,
+                cwd=command.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(life_read, progress_write),
+                start_new_session=True,
+            )
+        with _running_lock:
+            _running.add(process.pid)
+        os.close(progress_write)
+        progress_write = -1
+        _read_progress(progress_read, on_progress)
+        return process.wait()
+    finally:
+        with _running_lock:
+            _running.discard(process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what the step left running
+        for descriptor in (life_read, life_write, progress_read, progress_write):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _read_progress(descriptor: int, on_progress: OnProgress) -> None:
+    """Forward reports until the child and all its children have closed the pipe."""
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError, KeyError):
+                report = json.loads(line)
+                on_progress(report["done"], report["total"], report["unit"], report["note"])
+
+
+def explain_exit(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
+    return f"ended by {name}{hint}"
+
+
+def quote(arguments: Sequence[str]) -> str:
+    """A command as a shell would take it."""
+    import shlex
+
+    return shlex.join(arguments)

@@ -1,0 +1,194 @@
+"""build/<recipe>/<target>/: what ships, the proof of it, the diary, the logs.
+
+manifest.json is the same on every machine: digests, parameters, versions, what was verified and
+what was not. build.json is the diary of this machine: when, where, how long, restored or built.
+"""
+
+import json
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from buildsys import __version__
+from buildsys.digest import digest_file
+from buildsys.engine.places import Workspace
+from buildsys.engine.runner import Runner
+from buildsys.engine.state import State
+from buildsys.graph import Plan, Step
+
+
+def build_folder(workspace: Workspace, build: str) -> Path:
+    """build/<recipe>/<target>."""
+    recipe, target = build.split("@")
+    return workspace.build / recipe / target
+
+
+def is_published(workspace: Workspace, state: State, plan: Plan) -> bool:
+    """Whether the folder holds this plan's package, untouched."""
+    result = state.result(plan.package)
+    if result is None:
+        return False
+    digest = dict(result.outputs)["package"]
+    if state.database.published(plan.build) != _publication(plan, state):
+        return False
+    folder = build_folder(workspace, plan.build)
+    if not (folder / "manifest.json").is_file():
+        return False
+    try:
+        entries = state.store.index(digest)
+    except (OSError, ValueError):
+        return True  # the store was cleared; the folder was complete when it was filled
+    known = state.database.files_below(str(folder))
+    return all(_is_intact(folder / name, size, blob, known) for name, size, blob in entries)
+
+
+def publish(
+    workspace: Workspace, state: State, plan: Plan, runner: Runner, built: frozenset[str]
+) -> None:
+    """Fill the folder beside its place, then move it there; the old one goes as one piece."""
+    folder = build_folder(workspace, plan.build)
+    result = state.result(plan.package)
+    assert result is not None
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    state.store.fetch(dict(result.outputs)["package"], fresh, tree=True)
+    _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
+    _write(fresh / "build.json", _diary(plan, state, runner, built))
+    _link_logs(fresh, folder, plan, state, runner)
+    withdraw(workspace, state, plan)
+    fresh.rename(folder)
+    shutil.rmtree(_rejected_folder(workspace, plan), ignore_errors=True)
+    rows = [
+        (str(path), _stat(path), digest_file(path))
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    ]
+    state.database.record_files(rows)
+    state.database.record_published(plan.build, _publication(plan, state))
+
+
+def withdraw(workspace: Workspace, state: State, plan: Plan) -> None:
+    """Take a build's folder away; the store still has what was in it."""
+    state.database.record_published(plan.build, "")
+    folder = build_folder(workspace, plan.build)
+    if folder.exists():
+        away = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+        folder.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
+    """Withdraw the package, keep the file that failed and why; returns the failures."""
+    withdraw(workspace, state, plan)
+    verdict = state.result(plan.verdict)
+    assert verdict is not None and plan.shipped is not None
+    folder = _rejected_folder(workspace, plan)
+    shutil.rmtree(folder, ignore_errors=True)
+    state.store.fetch(dict(verdict.outputs)["verdict"], folder / "verdict.json", tree=False)
+    digest = state.input_digest(plan.shipped)
+    if digest is not None:
+        name = f"{plan.build.split('@')[0]}.{plan.shipped.name.split('-')[-1]}"
+        state.store.fetch(digest, folder / name, tree=False)
+    failures = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["failures"]
+    return [str(failure) for failure in failures]
+
+
+def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
+    """The proof: every step with its key, parameters, tools and digests."""
+    files = {
+        path.relative_to(package).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": digest_file(path),
+        }
+        for path in sorted(package.rglob("*"))
+        if path.is_file()
+    }
+    return {
+        "buildsys": __version__,
+        "build": plan.build,
+        "target": {"name": plan.target, "label": plan.label},
+        "files": files,
+        "steps": [_describe_step(step, state) for step in plan.steps],
+        "unverified": list(plan.notes),
+        "licences": list(plan.licences),
+    }
+
+
+def _describe_step(step: Step, state: State) -> dict[str, Any]:
+    keyed, result = state.key(step), state.result(step.id)
+    assert keyed is not None and result is not None
+    return {
+        "stage": step.stage,
+        "module": step.module,
+        "action_key": keyed.key,
+        "tool": step.tool,
+        "tool_lock": step.tool_identity,
+        "code": step.code,
+        "params": json.loads(step.params),
+        "inputs": dict(keyed.inputs),
+        "outputs": dict(result.outputs),
+    }
+
+
+def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> dict[str, Any]:
+    steps = []
+    for step in plan.steps:
+        result = state.result(step.id)
+        steps.append(
+            {
+                "stage": step.stage,
+                "seconds": result.seconds if result else None,
+                "this_run": "built" if step.id in built else "restored",
+                "environment": runner.variants.get(step.tool_env, ""),
+            }
+        )
+    return {
+        "build": plan.build,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "steps": steps,
+    }
+
+
+def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runner) -> None:
+    logs = fresh / "logs"
+    logs.mkdir()
+    for step in plan.steps:
+        keyed = state.key(step)
+        log = runner.log(keyed.key) if keyed else None
+        if log is not None and log.is_file():
+            (logs / f"{step.stage}.log").symlink_to(os.path.relpath(log, folder / "logs"))
+
+
+def _publication(plan: Plan, state: State) -> str:
+    """Changes whenever the folder's deterministic part would: the action keys of all steps."""
+    from buildsys.digest import digest_value
+
+    keys = [state.decide(step).key for step in plan.steps]
+    return digest_value([plan.build, keys, list(plan.notes), list(plan.licences), plan.label])
+
+
+def _is_intact(path: Path, size: int, digest: str, known: dict[str, tuple[str, str]]) -> bool:
+    try:
+        stat = _stat(path)
+    except OSError:
+        return False
+    if known.get(str(path)) == (stat, digest):
+        return True
+    return path.stat().st_size == size and digest_file(path) == digest
+
+
+def _stat(path: Path) -> str:
+    s = path.stat()
+    return f"{s.st_size} {s.st_mtime_ns} {s.st_ino} {s.st_ctime_ns}"
+
+
+def _rejected_folder(workspace: Workspace, plan: Plan) -> Path:
+    return workspace.build / ".rejected" / plan.build
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

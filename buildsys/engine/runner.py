@@ -1,0 +1,221 @@
+"""execute: one step, from its inputs in the store to its outputs in the store.
+
+A step works in a folder of its own, named by its action key, that outlives a kill: a training goes
+on there. Nothing is published before every declared output exists and every input is still what it
+was.
+"""
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from buildsys.engine import process, toolenvs
+from buildsys.engine.places import Workspace, cache_root
+from buildsys.engine.state import Keyed, State
+from buildsys.errors import StepFailed
+from buildsys.graph import Input, Output, Step, StepResult
+
+LAUNCHER = Path(__file__).resolve().parent.parent / "steps" / "_launcher.py"
+_LAST_LINES = 12
+
+
+class Runner:
+    """Executes steps; knows no recipe."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        state: State,
+        say: Callable[[str], None],
+        run: process.CommandRunner = process.run_command,
+    ) -> None:
+        self.workspace, self.state, self.say, self.run = workspace, state, say, run
+        self.admission = Admission()
+        self.variants: dict[str, str] = {}
+
+    def execute(self, step: Step, on_progress: process.OnProgress) -> StepResult:
+        """Run a step and publish what it made. Raises StepFailed."""
+        keyed = self.state.key(step)
+        assert keyed is not None
+        variant, python = toolenvs.ensure(step.tool_env, self.say)
+        self.variants[step.tool_env] = variant
+        with self.admission.admit(step):
+            started = time.monotonic()
+            scratch = self._prepare(step, keyed)
+            outputs = self._output_paths(step, scratch)
+            self._run(step, keyed, scratch, python, on_progress)
+            self._check(step, keyed, outputs)
+            seconds = round(time.monotonic() - started, 3)
+        result = self._publish(step, keyed, outputs, seconds)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return result
+
+    def log(self, key: str) -> Path:
+        """The log of the last run under an action key."""
+        return self.workspace.logs / f"{key}.log"
+
+    def _prepare(self, step: Step, keyed: Keyed) -> Path:
+        """A working folder with the inputs in place and no old output."""
+        scratch = self.workspace.scratch / keyed.key
+        for name in ("inputs", "outputs"):
+            shutil.rmtree(scratch / name, ignore_errors=True)
+        if not step.module.startswith("train_"):  # only a training goes on where it was
+            shutil.rmtree(scratch / "work", ignore_errors=True)
+        for name in ("inputs", "outputs", "work"):
+            (scratch / name).mkdir(parents=True, exist_ok=True)
+        paths = {item.name: self._place(item, keyed, scratch / "inputs") for item in step.inputs}
+        request = {
+            "inputs": {name: str(path) for name, path in paths.items()},
+            "outputs": {name: str(p) for name, p in self._output_paths(step, scratch).items()},
+            "params": json.loads(step.params),
+            "error": str(scratch / "error.txt"),
+        }
+        (scratch / "error.txt").unlink(missing_ok=True)
+        text = json.dumps(request, indent=1)
+        (scratch / "request.json").write_text(text, encoding="utf-8")
+        return scratch
+
+    def _place(self, item: Input, keyed: Keyed, folder: Path) -> Path:
+        """An input where the step can read it: a copy from the store, or a link to the user's file."""
+        digest = dict(keyed.inputs)[item.name]
+        if item.source is None:
+            producer = self.state.steps[item.step]
+            output = next(o for o in producer.outputs if o.name == item.output)
+            target = folder / (item.name + ("" if output.tree else output.suffix))
+            self.state.store.fetch(digest, target, output.tree)
+            return target
+        source = Path(item.source.path)
+        if item.source.parts:
+            return self._link_tree(item, folder / item.name)
+        target = folder / (item.name + source.suffix)
+        if source.exists():
+            target.symlink_to(source)
+        else:
+            self.state.store.fetch(digest, target, tree=False)
+        return target
+
+    def _link_tree(self, item: Input, target: Path) -> Path:
+        """A folder of links: tools that write beside their input write here, not into the dataset."""
+        assert item.source is not None
+        for name in self.state.sources.files(item.source):
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(Path(item.source.path) / name)
+        return target
+
+    def _output_paths(self, step: Step, scratch: Path) -> dict[str, Path]:
+        return {o.name: scratch / "outputs" / _file_name(o) for o in step.outputs}
+
+    def _run(
+        self, step: Step, keyed: Keyed, scratch: Path, python: Path, on_progress: process.OnProgress
+    ) -> None:
+        log = self.log(keyed.key)
+        command = process.Command(
+            arguments=(
+                str(python), "-s", str(LAUNCHER), step.module, str(scratch / "request.json"),
+            ),
+            folder=scratch / "work",
+            environment=process.step_environment(
+                python, scratch / "work", step.threads, cache_root() / "pycache"
+            ),
+            log=log,
+        )  # fmt: skip
+        code = self.run(command, on_progress)
+        if code == 0:
+            return
+        error = scratch / "error.txt"
+        message = error.read_text(encoding="utf-8") if error.exists() else _last_lines(log)
+        raise StepFailed(
+            f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n{_indent(message)}\n"
+            f"    log: {log}\n    to repeat: cd {command.folder} && {process.quote(command.arguments)}"
+        )
+
+    def _check(self, step: Step, keyed: Keyed, outputs: dict[str, Path]) -> None:
+        missing = [name for name, path in outputs.items() if not path.exists()]
+        if missing:
+            raise StepFailed(f"{step.stage} ({step.module}) ended without its {', '.join(missing)}")
+        for item in step.inputs:
+            if item.source is not None:
+                self.state.sources.forget(item.source)
+                if self.state.sources.digest(item.source) != dict(keyed.inputs)[item.name]:
+                    raise StepFailed(
+                        f"{item.source.label} changed while {step.stage} was reading it; nothing"
+                        " was kept. Run again."
+                    )
+
+    def _publish(
+        self, step: Step, keyed: Keyed, outputs: dict[str, Path], seconds: float
+    ) -> StepResult:
+        """Blobs first, then the action, then this workspace's record."""
+        store = self.state.store
+        digests = tuple(
+            (o.name, store.put_tree(outputs[o.name]) if o.tree else store.put_file(outputs[o.name]))
+            for o in step.outputs
+        )
+        passed = True
+        if "verdict" in outputs:
+            passed = bool(json.loads(outputs["verdict"].read_text(encoding="utf-8"))["passed"])
+        entry: dict[str, Any] = {"module": step.module, "tool": step.tool, "seconds": seconds}
+        store.record(keyed.key, {**entry, "outputs": digests, "passed": passed})
+        result = StepResult(outputs=digests, seconds=seconds, passed=passed)
+        self.state.finish(step, keyed, result)
+        self.state.database.record_duration(step.module, seconds)
+        return result
+
+
+class Admission:
+    """Who may run now, by the memory and threads that steps declare.
+
+    A step larger than the machine runs alone. Torch and TensorFlow: one process per two cores,
+    because their threads starve each other.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running: list[Step] = []
+        self._cores = os.cpu_count() or 1
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self._memory_mib = int(pages / 2**20 * 0.85)
+
+    @contextmanager
+    def admit(self, step: Step) -> Any:
+        """Wait until the step fits beside what runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._fits(step))
+            self._running.append(step)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.remove(step)
+                self._changed.notify_all()
+
+    def _fits(self, step: Step) -> bool:
+        if not self._running:
+            return True
+        everyone = [*self._running, step]
+        return (
+            sum(s.threads for s in everyone) <= self._cores
+            and sum(s.memory_mib for s in everyone) <= self._memory_mib
+            and sum(s.framework for s in everyone) <= max(1, self._cores // 2)
+        )
+
+
+def _file_name(output: Output) -> str:
+    return output.name if output.tree else output.name + output.suffix
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LAST_LINES:]) or "it wrote nothing"
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+

@@ -1,0 +1,190 @@
+"""One run over a workspace: decides, executes, publishes, and knows what became of every build."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from buildsys.engine import process, publish
+from buildsys.engine.console import Console, duration
+from buildsys.engine.database import Database
+from buildsys.engine.places import Workspace
+from buildsys.engine.plans import Plans, load_plans
+from buildsys.engine.runner import Runner
+from buildsys.engine.state import State
+from buildsys.engine.store import default_store
+from buildsys.engine.summary import Row
+from buildsys.errors import BuildsysError, Rejected
+from buildsys.graph import Plan, Status, Step
+
+
+class Session:
+    """The effects of a run, in the order in which doit asks for them."""
+
+    def __init__(
+        self, root: Path, run: process.CommandRunner = process.run_command, plans: Plans | None = None
+    ) -> None:
+        self.workspace = Workspace(root)
+        self.loaded = plans or load_plans(self.workspace)
+        self.plans = {plan.build: plan for plan in self.loaded.plans}
+        self.database = Database(self.workspace.state / "state.sqlite")
+        self.state = State(self.loaded.plans, self.database, default_store())
+        self.console = Console(self.database)
+        self.runner = Runner(self.workspace, self.state, self.console.say, run)
+        self.stages = self._stage_names()
+        self.built: set[str] = set()
+        self.seconds: dict[str, float] = {}
+        self.failures: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}
+
+    def prepare(self, builds: list[str]) -> None:
+        """Before the first step of a run: which bytes will be read, what there is to do."""
+        plans = tuple(self.plans[build] for build in builds if build in self.plans)
+        self.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
+        steps = {step.id: step for plan in plans for step in plan.steps}
+        to_run = [s for s in steps.values() if self.needs_run(s)]
+        if to_run:
+            known = [self.database.duration(step.module) for step in to_run]
+            total = duration(sum(seconds or 0 for seconds in known))
+            guess = f", about {total} by earlier runs" if any(known) else ""
+            self.console.say(f"{len(to_run)} of {len(steps)} steps to run{guess}")
+
+    def needs_run(self, step: Step) -> bool:
+        """Whether a step has to run, as far as can be said now."""
+        try:
+            status = self.state.decide(step).status
+        except BuildsysError:
+            return True
+        return status in (Status.STALE, Status.PENDING, Status.MISSING)
+
+    def run_step(self, step: Step) -> None:
+        """Execute a step. Raises BuildsysError; the failure is remembered for the summary."""
+        name = self.stages[step.id]
+        try:
+            decision = self.state.decide(step)
+            if decision.status == Status.REJECTED:
+                raise Rejected("the gate is red")
+            if decision.status not in (Status.STALE, Status.MISSING):
+                return
+            reason = "; ".join(str(reason) for reason in decision.reasons)
+            self.console.start(name, step.module, reason)
+            result = self.runner.execute(
+                step, lambda *report: self.console.progress(name, *report)
+            )
+        except Rejected:
+            raise
+        except BuildsysError as error:
+            self.failures[step.id] = str(error)
+            self.console.finish(name, f"failed\n{error}")
+            raise
+        self.built.add(step.id)
+        self.seconds[step.id] = result.seconds
+        outcome = f"done in {duration(result.seconds)}"
+        self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
+
+    def is_published(self, plan: Plan) -> bool:
+        """Whether a build needs nothing at all."""
+        if plan.waiting_for or self._is_red(plan):
+            return False
+        try:
+            done = publish.is_published(self.workspace, self.state, plan)
+        except BuildsysError:
+            return False
+        if done:
+            self.outcomes[plan.build] = "up-to-date"
+        return done
+
+    def publish(self, plan: Plan) -> None:
+        """Fill a build's folder, or take it away when its gate is red."""
+        if plan.waiting_for:
+            self.outcomes[plan.build] = f"waiting for {plan.waiting_for}"
+            return
+        if self._is_red(plan):
+            failures = publish.reject(self.workspace, self.state, plan)
+            self.outcomes[plan.build] = f"rejected by gate: {'; '.join(failures)}"
+            self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
+            return
+        try:
+            publish.publish(self.workspace, self.state, plan, self.runner, frozenset(self.built))
+        except OSError as error:
+            raise BuildsysError(f"{plan.build} could not be published: {error}") from error
+        made = any(step.id in self.built for step in plan.steps)
+        self.outcomes[plan.build] = "built" if made else "restored"
+
+    def rows(self, builds: list[str]) -> list[Row]:
+        """One row a build that was asked for."""
+        return [self._row(self.plans[build]) for build in builds if build in self.plans]
+
+    def close(self) -> None:
+        """End of the run."""
+        self.console.close()
+        self.database.close()
+
+    def _row(self, plan: Plan) -> Row:
+        spent = sum(self.seconds.get(step.id, 0.0) for step in plan.steps)
+        status = self.outcomes.get(plan.build)
+        if status is None:
+            failed = [step.stage for step in plan.steps if step.id in self.failures]
+            status = f"failed at {failed[0]}" if failed else "not finished"
+        return Row(id=plan.build, status=status, seconds=round(spent, 1))
+
+    def _is_red(self, plan: Plan) -> bool:
+        if not plan.verdict:
+            return False
+        try:
+            result = self.state.result(plan.verdict)
+        except BuildsysError:
+            return False
+        return result is not None and not result.passed
+
+    def _stage_names(self) -> dict[str, str]:
+        """How a step is called: its stage, and the builds that share it."""
+        users: dict[str, list[str]] = {}
+        stages: dict[str, str] = {}
+        for plan in self.loaded.plans:
+            for step in plan.steps:
+                stages[step.id] = step.stage
+                users.setdefault(step.id, []).append(plan.build)
+        return {
+            key: f"{stage} ({users[key][0] if len(users[key]) == 1 else _shared(users[key])})"
+            for key, stage in stages.items()
+        }
+
+
+def _shared(builds: list[str]) -> str:
+    recipes = sorted({build.split("@")[0] for build in builds})
+    return recipes[0] if len(recipes) == 1 else f"{recipes[0]} and {len(recipes) - 1} more"
+
+
+@contextlib.contextmanager
+def exclusive(workspace: Workspace) -> Iterator[None]:
+    """One run per workspace: a second one waits, and says for whom."""
+    workspace.state.mkdir(parents=True, exist_ok=True)
+    with (workspace.state / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            print(f"waiting for another run in this workspace (process {lock.read().strip()})", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def end_cleanly_on_signals() -> None:
+    """SIGTERM and SIGINT take the running steps with them; what was finished stays finished."""
+
+    def handle(number: int, frame: Any) -> None:
+        process.end_children()
+        time.sleep(0.05)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)

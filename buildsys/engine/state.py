@@ -1,0 +1,211 @@
+"""decide: the one place that knows stale from up-to-date, with reasons as values.
+
+A step's action key digests what decides its result: module and code, parameters, tool versions,
+the content of every input. A known result for the key means that there is nothing to do, whatever
+happened in between; that is also the early cutoff, since a step that ran again and made the same
+bytes leaves the keys after it as they were.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from buildsys.digest import digest_value, flatten
+from buildsys.engine.database import Database
+from buildsys.engine.sources import Sources, changed_files
+from buildsys.engine.store import Store
+from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyed:
+    """A step's action key with the parts that it was made from."""
+
+    key: str
+    parts: dict[str, Any]
+    inputs: tuple[tuple[str, str], ...]
+    """(input name, digest)."""
+
+
+class State:
+    """Decisions over a set of plans; a decision is made once and dropped when a step finishes."""
+
+    def __init__(self, plans: tuple[Plan, ...], database: Database, store: Store) -> None:
+        self.database, self.store = database, store
+        self.sources = Sources(database, store)
+        self.steps = {step.id: step for plan in plans for step in plan.steps}
+        self.roles: dict[str, list[str]] = {}
+        for plan in plans:
+            for step in plan.steps:
+                self.roles.setdefault(step.id, []).append(f"{plan.build}/{step.stage}")
+        self._decisions: dict[str, Decision] = {}
+        self._results: dict[str, StepResult] = {}
+        self._wanted: set[str] = set()
+
+    def decide(self, step: Step) -> Decision:
+        """Whether a step has to run, and why."""
+        if step.id not in self._decisions:
+            self._decisions[step.id] = self._decide(step)
+        return self._decisions[step.id]
+
+    def result(self, step_id: str) -> StepResult | None:
+        """Outputs of a step that needs not run, or has run."""
+        self.decide(self.steps[step_id])
+        return self._results.get(step_id)
+
+    def finish(self, step: Step, keyed: Keyed, result: StepResult) -> None:
+        """Record a result at once, and decide anew about what depends on it."""
+        self.database.record_result(keyed.key, result)
+        self._wanted.discard(step.id)
+        self._note_roles(step, keyed)
+        self._results[step.id] = result
+        self._decisions = {
+            key: decision
+            for key, decision in self._decisions.items()
+            if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
+        }
+        self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=keyed.key)
+
+    def want_bytes(self, step_id: str) -> None:
+        """Make sure that a step's outputs can be read: known by digest alone, it has to run again."""
+        step = self.steps[step_id]
+        result = self.result(step_id)
+        if result is None:
+            return
+        trees = {output.name: output.tree for output in step.outputs}
+        if not all(self.store.has(digest, trees[name]) for name, digest in result.outputs):
+            self._wanted.add(step_id)
+            self._decisions.clear()
+            self._results.pop(step_id, None)
+
+    def settle(self, plans: tuple[Plan, ...]) -> None:
+        """Ask for the bytes that steps which are going to run will read."""
+        steps = {step.id: step for plan in plans for step in plan.steps}
+        for step in reversed(steps.values()):
+            if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
+                for item in step.inputs:
+                    if item.step:
+                        self.want_bytes(item.step)
+
+    def key(self, step: Step) -> Keyed | None:
+        """The action key, or None while an input is not known yet."""
+        digests: list[tuple[str, str]] = []
+        for item in step.inputs:
+            digest = self.input_digest(item)
+            if digest is None:
+                return None
+            digests.append((item.name, digest))
+        params = json.loads(step.params)
+        identity = [step.module, step.code, params, step.tool_identity, sorted(digests)]
+        parts = {f"params.{name}": value for name, value in flatten(params).items()}
+        parts |= {f"input.{name}": digest for name, digest in digests}
+        parts |= {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
+        return Keyed(key=digest_value(identity), parts=parts, inputs=tuple(digests))
+
+    def input_digest(self, item: Input) -> str | None:
+        """Digest of an input's content, or None while its step has to run."""
+        if item.source is not None:
+            return self.sources.digest(item.source)
+        result = self.result(item.step)
+        return dict(result.outputs)[item.output] if result else None
+
+    def _decide(self, step: Step) -> Decision:
+        blocked = [item for item in step.inputs if item.step and self.result(item.step) is None]
+        red = [item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED]
+        if blocked:
+            reasons = tuple(Reason(subject=f"after {self.steps[item.step].stage}") for item in blocked)
+            return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
+        if any(self._is_red(item) for item in step.inputs):
+            return Decision(status=Status.REJECTED, reasons=(Reason(subject="the gate is red"),))
+        keyed = self.key(step)
+        assert keyed is not None
+        result = self.database.result(keyed.key)
+        status = Status.UP_TO_DATE
+        if result is None:
+            result = self._recall(step, keyed.key)
+            status = Status.RESTORABLE
+        if result is not None and step.id in self._wanted:
+            reason = Reason(subject="its output is not in the store any more")
+            return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
+        if result is None:
+            return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
+        self._results[step.id] = result
+        if status == Status.RESTORABLE:
+            self.database.record_result(keyed.key, result)
+        self._note_roles(step, keyed)
+        return Decision(status=status, key=keyed.key)
+
+    def _recall(self, step: Step, key: str) -> StepResult | None:
+        """A result that another workspace, or this one long ago, left in the store."""
+        entry = self.store.recall(key)
+        if entry is None:
+            return None
+        outputs = tuple((name, digest) for name, digest in entry["outputs"])
+        trees = {output.name: output.tree for output in step.outputs}
+        if {name for name, _ in outputs} != set(trees):
+            return None
+        if not all(self.store.has(digest, trees[name]) for name, digest in outputs):
+            return None
+        return StepResult(outputs=outputs, seconds=entry["seconds"], passed=entry["passed"])
+
+    def _is_red(self, item: Input) -> bool:
+        result = self.result(item.step) if item.step else None
+        return result is not None and not result.passed
+
+    def _note_roles(self, step: Step, keyed: Keyed) -> None:
+        for role in self.roles.get(step.id, ()):
+            known = self.database.role(role)
+            if known is None or known[0] != keyed.key:
+                self.database.record_role(role, keyed.key, keyed.parts)
+
+    def _explain(self, step: Step, keyed: Keyed) -> tuple[Reason, ...]:
+        """What differs from the last time that this role was made."""
+        known = [self.database.role(role) for role in self.roles.get(step.id, ())]
+        before = next((entry for entry in known if entry is not None), None)
+        if before is None:
+            return (Reason(subject="never made here"),)
+        old, new = before[1], keyed.parts
+        reasons: list[Reason] = []
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                reasons += self._reasons(step, name, old, new)
+        return tuple(dict.fromkeys(reasons)) or (Reason(subject="its result is not known any more"),)
+
+    def _reasons(
+        self, step: Step, name: str, old: dict[str, Any], new: dict[str, Any]
+    ) -> list[Reason]:
+        kind, _, rest = name.partition(".")
+        before, after = old.get(name), new.get(name)
+        if kind == "params":
+            origin = next((o for o in step.origins if o.parameter == rest), None)
+            label = origin.label if origin else rest
+            place = f"{origin.path}:{origin.line}" if origin and origin.path else ""
+            return [Reason(subject=label, old=_show(before), new=_show(after), place=place)]
+        if kind == "input":
+            return self._input_reasons(step, rest, str(before), str(after))
+        if kind == "code":
+            return [Reason(subject=f"the code of {step.module} changed")]
+        if kind == "lock" and old.get("tool") == new.get("tool"):
+            return [Reason(subject=f"the lock of {step.tool_env or 'the core'} changed")]
+        if kind == "tool":
+            title, version = str(after).rsplit(" ", 1)
+            return [Reason(subject=title, old=str(before).rsplit(" ", 1)[-1], new=version)]
+        return []
+
+    def _input_reasons(self, step: Step, name: str, old: str, new: str) -> list[Reason]:
+        item = next((item for item in step.inputs if item.name == name), None)
+        if item is None or old == "None":
+            return [Reason(subject=f"input {name} {'is gone' if item is None else 'is new'}")]
+        if item.source is None:
+            return [Reason(subject=f"the output of {self.steps[item.step].stage} changed")]
+        if not item.source.parts:
+            return [Reason(subject=f"{item.source.label} changed")]
+        changes = changed_files(self.store, old, new)
+        if not changes:
+            return [Reason(subject=f"{item.source.label} changed")]
+        more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+        return [Reason(subject=changes[0] + more)]
+
+
+def _show(value: Any) -> str:
+    return "nothing" if value is None else str(value)

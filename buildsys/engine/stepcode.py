@@ -1,0 +1,73 @@
+"""Digest of the code that decides a step's result: its tool side, and all of ours that it imports.
+
+Comments, docstrings, formatting and the planning side do not count: what `plan` decides shows in
+the parameters.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from buildsys.digest import digest_bytes
+
+PACKAGE = Path(__file__).resolve().parent.parent
+_PLANNING = frozenset({"plan", "facts", "tool_env", "resources", "Settings", "Facts"})
+_PLANNING_NAMES = frozenset(
+    {"TOOL_ENV", "BLOCK", "STAGE", "NEEDS", "RESOURCES", "ALSO_PRODUCES", "CONSUMES", "PRODUCES"}
+)
+
+
+@cache
+def code_digest(module: str, package: Path = PACKAGE) -> str:
+    """sha256 over the step's module, its imports from buildsys, and the launcher."""
+    wanted = ["steps._launcher", f"steps.{module}"]
+    seen: dict[str, str] = {}
+    while wanted:
+        name = wanted.pop()
+        path = package / (name.replace(".", "/") + ".py")
+        if name in seen or not path.is_file():
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        wanted += _imports(tree)
+        seen[name] = ast.dump(_strip(tree, planning=name == f"steps.{module}"))
+    return digest_bytes("\n".join(f"{name} {seen[name]}" for name in sorted(seen)).encode())
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("buildsys"):
+            base = (node.module or "").removeprefix("buildsys").lstrip(".")
+            found.append(base)
+            found += [f"{base}.{alias.name}" if base else alias.name for alias in node.names]
+    return found
+
+
+def _strip(tree: ast.Module, planning: bool) -> ast.Module:
+    """Without docstrings; without the planning side of the step's own module."""
+    if planning:
+        tree.body = [node for node in tree.body if not _is_planning(node)]
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [item for item in body if not _is_text(item)]  # type: ignore[attr-defined]
+    return tree
+
+
+def _is_planning(node: ast.stmt) -> bool:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return node.name in _PLANNING
+    if isinstance(node, ast.Assign):
+        names = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        return bool(names & _PLANNING_NAMES)
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "buildsys.spec"  # its names show in the parameters' types
+    return False
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -1,0 +1,149 @@
+"""Content-addressed blobs and trees, and the action cache: what a step once made, by its key.
+
+Everything is written under a temporary name and moved into place; nothing is ever overwritten.
+Files leave the store as copies (or reflinks), never as hard links: a tool that scribbles on its
+input scribbles on its own copy.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from buildsys.digest import digest_bytes, digest_file
+from buildsys.engine.places import cache_root
+
+_FICLONE = 0x40049409
+
+
+def default_store() -> "Store":
+    """The store of this user: BUILDSYS_STORE, else in the cache directory."""
+    place = os.environ.get("BUILDSYS_STORE")
+    return Store(Path(place) if place else cache_root() / "store")
+
+
+class Store:
+    """Blobs by digest, trees as blobs that list blobs, actions by key."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def blob(self, digest: str) -> Path:
+        """Where a blob is, or would be."""
+        return self.root / "blobs" / digest[:2] / digest
+
+    def has(self, digest: str, tree: bool) -> bool:
+        """Whether an artifact's bytes are all here."""
+        if not self.blob(digest).is_file():
+            return False
+        return not tree or all(self.blob(entry[2]).is_file() for entry in self.index(digest))
+
+    def put_file(self, path: Path) -> str:
+        """Add a file's content; returns its digest."""
+        digest = digest_file(path)
+        target = self.blob(digest)
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _temporary(target.parent) as temporary:
+                clone(path, temporary)
+                temporary.chmod(0o444)
+                temporary.replace(target)
+        return digest
+
+    def put_bytes(self, data: bytes) -> str:
+        """Add bytes; returns their digest."""
+        digest = digest_bytes(data)
+        target = self.blob(digest)
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _temporary(target.parent) as temporary:
+                temporary.write_bytes(data)
+                temporary.chmod(0o444)
+                temporary.replace(target)
+        return digest
+
+    def put_tree(self, folder: Path) -> str:
+        """Add a folder's files; returns the digest of their index."""
+        entries = []
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                entries.append((name, path.stat().st_size, self.put_file(path)))
+        return self.put_bytes(encode_index(entries))
+
+    def index(self, digest: str) -> list[tuple[str, int, str]]:
+        """A tree's entries: relative path, size, digest; sorted by path."""
+        return [tuple(entry) for entry in json.loads(self.blob(digest).read_bytes())]
+
+    def fetch(self, digest: str, target: Path, tree: bool) -> None:
+        """Copy an artifact out and check its bytes; raises FileNotFoundError when it is not whole.
+
+        A blob whose bytes do not match its name is removed, so that its step runs again.
+        """
+        if tree:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, _, blob in self.index(digest):
+                self.fetch(blob, target / name, tree=False)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target.parent) as temporary:
+            clone(self.blob(digest), temporary)
+            if digest_file(temporary) != digest:
+                self.blob(digest).unlink(missing_ok=True)
+                raise FileNotFoundError(f"the store's copy of {digest[:12]} was damaged; removed")
+            temporary.chmod(0o644)
+            temporary.replace(target)
+
+    def record(self, key: str, entry: dict[str, Any]) -> None:
+        """Remember what an action made. The first record stays."""
+        target = self._action(key)
+        if target.is_file():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target.parent) as temporary:
+            temporary.write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
+            temporary.replace(target)
+
+    def recall(self, key: str) -> dict[str, Any] | None:
+        """What an action made, or None."""
+        try:
+            entry = json.loads(self._action(key).read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return entry if isinstance(entry, dict) else None
+
+    def _action(self, key: str) -> Path:
+        return self.root / "actions" / key[:2] / f"{key}.json"
+
+
+def encode_index(entries: list[tuple[str, int, str]]) -> bytes:
+    """A tree's index as bytes: its digest is the tree's."""
+    return json.dumps(sorted(entries), separators=(",", ":")).encode()
+
+
+def clone(source: Path, target: Path) -> None:
+    """Copy a file, sharing blocks where the file system can (reflink)."""
+    import fcntl
+
+    with source.open("rb") as reader, target.open("wb") as writer:
+        try:
+            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+        except OSError:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+
+
+class _temporary:
+    """A fresh name in a folder; whatever is still there at the end is removed."""
+
+    def __init__(self, folder: Path) -> None:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".tmp-")
+        os.close(descriptor)
+        self.path = Path(name)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)

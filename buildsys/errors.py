@@ -1,0 +1,78 @@
+"""Every error a person can meet, with its exit code.
+
+BuildsysError (1)
+├── InputError (2)      recipes, targets, data: one or more Diagnostics
+├── StepFailed (1)      a step ended badly: what, the last lines, how to repeat it
+├── ToolUnavailable (1) a tool environment cannot be had
+├── Waiting (10)        something this machine lacks; asked for by name
+└── Rejected (11)       a contract or gate failed
+
+InternalError is no BuildsysError: it is our bug, and keeps its traceback.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Diagnostic:
+    """One mistake at one place. Lines and columns count from 1; 0 means the whole file."""
+
+    path: str
+    line: int = 0
+    column: int = 0
+    length: int = 1
+    message: str
+    hint: str = ""
+    source: str = ""
+    severity: str = "error"
+
+    def render(self) -> str:
+        """`file:line:column: message`, the source line with the spot marked, what would be right."""
+        place = self.path if not self.line else f"{self.path}:{self.line}:{self.column}"
+        lines = [f"{place}: {self.severity}: {self.message}"]
+        if self.source:
+            mark = " " * (self.column - 1) + "^" * max(1, self.length)
+            lines += [f"    {self.source}", f"    {mark}"]
+        if self.hint:
+            lines.append(f"    help: {self.hint}")
+        return "\n".join(lines)
+
+
+class BuildsysError(Exception):
+    """Something that a person can mend; the message says how."""
+
+    exit_code = 1
+
+
+class InputError(BuildsysError):
+    """What was written is wrong."""
+
+    exit_code = 2
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__("\n".join(diagnostic.render() for diagnostic in diagnostics))
+        self.diagnostics = diagnostics
+
+
+class StepFailed(BuildsysError):
+    """A step's process ended with an error or without its outputs."""
+
+
+class ToolUnavailable(BuildsysError):
+    """A tool environment could not be made."""
+
+
+class Waiting(BuildsysError):
+    """A build asked for by name needs something that is not here."""
+
+    exit_code = 10
+
+
+class Rejected(BuildsysError):
+    """The file was made and is not good enough."""
+
+    exit_code = 11
+
+
+class InternalError(Exception):
+    """A bug in buildsys."""

@@ -1,0 +1,144 @@
+"""What a plan consists of: artifacts, the steps that make them, and what became of a step.
+
+Plans are kept as JSON between runs, so that a run in which nothing changed parses no recipe and
+imports no validation library.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Something that a person gave: a file, or chosen parts of a folder.
+
+    `path` is absolute; `label` is how messages name it; `parts`, for a tree, are the files and
+    folders below `path` that belong to it (a dataset's folder may hold more than the dataset).
+    """
+
+    path: str
+    label: str
+    parts: tuple[str, ...] = ()
+    sha256: str = ""
+    """What the recipe pins the content to; empty: whatever is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One named input of a step: a source, or an output of an earlier step."""
+
+    name: str
+    source: Source | None = None
+    step: str = ""
+    output: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One named output; a tree is a folder, otherwise it is one file."""
+
+    name: str
+    tree: bool
+    suffix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a parameter was written: its name in the recipe, file and line."""
+
+    parameter: str
+    label: str
+    path: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One piece of work, shared by every build that needs the same.
+
+    `id` digests module, parameters and the ids of the inputs: what is shared. The action key (see
+    engine.state) adds the content: code, tools, inputs' digests.
+    """
+
+    id: str
+    stage: str
+    module: str
+    params: str
+    """Canonical JSON."""
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    code: str
+    tool_env: str
+    tool: str
+    """The tool as people name it, with its version: "vela 4.5.0"."""
+    tool_identity: str
+    memory_mib: int
+    threads: int
+    framework: bool
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One build: its steps in order, and which output is the package."""
+
+    build: str
+    recipe: str
+    target: str
+    label: str
+    steps: tuple[Step, ...]
+    package: str
+    """Id of the step that makes the package."""
+    shipped: Input | None
+    """The model file inside the package, as a step's output: what a red gate rejects."""
+    verdict: str
+    """Id of the gate, or empty."""
+    notes: tuple[str, ...]
+    """What stays unverified, in sentences."""
+    licences: tuple[str, ...]
+    waiting_for: str = ""
+
+
+class Status(StrEnum):
+    """What a step's decision can be."""
+
+    UP_TO_DATE = "up-to-date"
+    RESTORABLE = "restorable"
+    STALE = "stale"
+    MISSING = "missing"
+    PENDING = "pending"
+    WAITING = "waiting"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why a step has to run: what was, what is, where it was written."""
+
+    subject: str
+    old: str = ""
+    new: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        change = f" {self.old} → {self.new}" if self.old or self.new else ""
+        return f"{self.subject}{change}" + (f", {self.place}" if self.place else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The one judgement on a step that doit and `buildsys plan` share."""
+
+    status: Status
+    key: str = ""
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """Digests of a step's outputs by name, and how long the step took when it last ran."""
+
+    outputs: tuple[tuple[str, str], ...]
+    seconds: float
+    passed: bool = True
+    """False for a gate whose verdict is red."""

@@ -1,0 +1,436 @@
+"""Recipe, target and facts -> plan: which steps, joined by which artifacts. Pure.
+
+The chain starts where the source's format is consumed and follows the target's pipeline; where a
+pipeline's step wants a format that is not there yet, the step that makes it is put in between
+(the family's export, the recipe's converter). Measurements hang on the side; the package is last.
+"""
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+from buildsys.authoring.builds import Build
+from buildsys.authoring.recipe import CALIBRATED
+from buildsys.authoring.registry import consumed, find_step, step_module
+from buildsys.digest import canonical, digest_value
+from buildsys.errors import Diagnostic, InputError
+from buildsys.graph import Input, Output, Plan, Source, Step
+from buildsys.origins import find_origins
+from buildsys.spec import (
+    SUFFIXES,
+    TREES,
+    BoardSpec,
+    Format,
+    ModelSpec,
+    Preprocessing,
+    Quantization,
+    Resources,
+    decoded_outputs,
+    raw_outputs,
+)
+
+_SAMPLES = 4
+"""Pictures on which every conversion is compared with its input."""
+
+_FIRST = {
+    "ultralytics": Format.CHECKPOINT,
+    "onnx": Format.ONNX,
+    "tflite": Format.TFLITE,
+}
+_DECODERS = {"yolov8-raw": "raw", "yolov8-decoded": "decoded", "none": "none"}
+_ULTRALYTICS_LICENCE = (
+    "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
+    " Ultralytics, governs the use of this model."
+)
+_NPU_NOTE = (
+    "Not verified: the arithmetic of the NPU. Accuracy was measured on the TFLite file before Vela;"
+    " no Ethos-U runs here."
+)
+
+
+def plan(build: Build, workspace: str) -> Plan:
+    """The steps of one build; raises InputError when the pipeline does not fit together."""
+    return _Planner(build, workspace).plan()
+
+
+def model_spec(build: Build) -> ModelSpec:
+    """What is known of the network before it exists."""
+    recipe, facts, found = build.recipe, build.dataset, build.checkpoint
+    source = recipe.source
+    known: Any = facts if facts is not None and (recipe.train is not None or found is None) else found
+    classes = known.names if known is not None else source.classes
+    keypoints, dims = (known.keypoints, known.keypoint_dims) if known is not None else (0, 0)
+    if source.task != "pose":
+        keypoints, dims = 0, 0
+    frame = None
+    if recipe.input is not None:
+        height, width = recipe.input.size
+        frame = Preprocessing(
+            height=height, width=width, color=recipe.input.color, resize=recipe.input.resize
+        )
+    head = _head(build)
+    outputs: tuple[Any, ...] = ()
+    if frame is not None and head != "none" and classes:
+        shapes = raw_outputs if head == "raw" else decoded_outputs
+        outputs = shapes(frame.height, frame.width, len(classes), keypoints, dims)
+    return ModelSpec(
+        name=build.id.split("@")[0],
+        family=source.family,
+        task=source.task or "",
+        architecture=source.architecture or "",
+        classes=tuple(classes),
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        preprocessing=frame,
+        head=head,
+        outputs=outputs,
+        quantization=_quantization(build),
+    )
+
+
+def _head(build: Build) -> str:
+    """The firmware contract decides; else `export.head`; else the raw head, which survives int8."""
+    if build.recipe.source.family != "ultralytics":
+        return _DECODERS[build.recipe.source.decoder]
+    if build.contract is not None:
+        return build.contract.head
+    return getattr(build.export, "head", None) or "raw"
+
+
+def _quantization(build: Build) -> Quantization:
+    block = build.recipe.quantization
+    full = block.scheme in CALIBRATED
+    io = block.io or (build.contract.io if build.contract else None)
+    return Quantization(
+        scheme=block.scheme,
+        granularity=block.granularity or "per-channel",
+        io=io or ("int8" if block.scheme == "int8" else "float32") if full else "float32",
+    )
+
+
+def _board(build: Build) -> BoardSpec:
+    contract = build.contract
+    return BoardSpec(
+        name=build.target.name,
+        label=build.target.label,
+        firmware=contract.name if contract else "unchecked",
+        output_order=contract.output_order if contract else (),
+        operators=contract.operators if contract else (),
+    )
+
+
+class _Planner:
+    def __init__(self, build: Build, workspace: str) -> None:
+        self.build, self.workspace = build, workspace
+        self.model, self.board = model_spec(build), _board(build)
+        self.steps: list[Step] = []
+        self.made: dict[str, Input] = {}
+        """Latest artifact per format or auxiliary name."""
+
+    def plan(self) -> Plan:
+        build, recipe = self.build, self.build.recipe
+        self._add_dataset()
+        self._add_source()
+        if recipe.train is not None:
+            self._add_training()
+        self._add_pictures()
+        package = self._follow_pipeline()
+        return Plan(
+            build=build.id,
+            recipe=recipe.name,
+            target=build.target.name,
+            label=build.target.label,
+            steps=_needed(self.steps, package),
+            package=package.id,
+            shipped=next(i for i in package.inputs if i.name in self._formats()),
+            verdict=self.made["verdict"].step if "verdict" in self.made else "",
+            notes=self._notes(),
+            licences=(_ULTRALYTICS_LICENCE,) if recipe.source.family == "ultralytics" else (),
+        )
+
+    def _formats(self) -> set[str]:
+        return {Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT}
+
+    def _add_dataset(self) -> None:
+        block, facts = self.build.recipe.dataset, self.build.dataset
+        if block is None or facts is None:
+            return
+        if block.generator is not None:
+            module = step_module(f"generate_{block.generator}")
+            params = module.plan(self.build.generator, self.model.task or "detect")
+            step = self._add("dataset", module, params, {}, {Format.DATASET: True})
+            self.made["dataset"] = _output(step, "dataset")
+        else:
+            source = Source(path=facts.root, label=block.path or "", parts=self.build.dataset_parts)
+            self.made["dataset"] = Input(name="dataset", source=source)
+
+    def _add_source(self) -> None:
+        weights, kind = self.build.recipe.source.weights, _FIRST[self.build.recipe.source.family]
+        if weights.url is not None:
+            module = step_module("fetch_file")
+            params = module.Params(url=weights.url, sha256=weights.sha256)
+            step = self._add("fetch", module, params, {}, {kind: False})
+            self.made[kind] = _output(step, kind)
+        elif weights.path is not None:
+            path = f"{self.workspace}/{weights.path}"
+            source = Source(path=path, label=weights.path, sha256=weights.sha256 or "")
+            self.made[kind] = Input(name=kind, source=source)
+
+    def _add_training(self) -> None:
+        module = find_step("train", self.model.family)
+        if module is None:
+            return
+        inputs = {"dataset": self.made["dataset"]}
+        start = self.made.pop(Format.CHECKPOINT, None)
+        if start is not None:
+            inputs["weights"] = start
+            found = self.build.checkpoint
+            if found is not None and found.names == self.model.classes and self._same_head(found):
+                self._evaluate("start", start)
+        params = module.plan(self.build.train, self.model, self.board)
+        step = self._add("train", module, params, inputs, {Format.CHECKPOINT: False})
+        self.made[Format.CHECKPOINT] = _output(step, Format.CHECKPOINT)
+
+    def _same_head(self, found: Any) -> bool:
+        return bool(found.task == self.model.task and found.keypoints == self.model.keypoints)
+
+    def _add_pictures(self) -> None:
+        """The calibration set, and the few pictures that conversions are compared on."""
+        calibration = self.build.recipe.quantization.calibration
+        if self.model.preprocessing is None:
+            return
+        dataset, split, facts = self.made.get("dataset"), "train", self.build.dataset
+        if calibration is not None and calibration.images is not None:
+            root, pattern = _split_glob(calibration.images)
+            source = Source(
+                path=f"{self.workspace}/{root}", label=calibration.images, parts=(pattern,)
+            )
+            dataset, split = Input(name="dataset", source=source), calibration.images
+            places: tuple[str, ...] = (".",)
+        elif calibration is not None and calibration.split is not None:
+            split = calibration.split
+            places = (facts.split(split) if facts else None) or ()
+        else:
+            places = (facts.split(split) if facts else None) or ()
+        if dataset is None or not places:
+            return
+        self._prepare("samples", dataset, split, places, _SAMPLES, 0)
+        if calibration is not None and self.model.quantization.scheme in CALIBRATED:
+            self._prepare(
+                "calibration", dataset, split, places, calibration.count, calibration.seed
+            )
+
+    def _prepare(
+        self, stage: str, dataset: Input, split: str, places: tuple[str, ...], count: int, seed: int
+    ) -> None:
+        module = step_module("prepare_pictures")
+        params = module.Params(
+            split=module.Split(name=split, paths=places),
+            count=count,
+            seed=seed,
+            preprocessing=self.model.preprocessing,
+        )
+        step = self._add(stage, module, params, {"dataset": dataset}, {Format.PICTURES: True})
+        self.made[stage] = _output(step, Format.PICTURES)
+
+    def _follow_pipeline(self) -> Step:
+        board = self.build.target
+        current = _FIRST[self.build.recipe.source.family]
+        scheme = self.build.recipe.quantization.scheme
+        names = board.pipelines.get(scheme) or next(iter(board.pipelines.values()))
+        entered, step = False, None
+        for position, name in enumerate(names):
+            module = step_module(name)
+            bridge = self._bridge(current, module)
+            if bridge is None and not entered and position + 1 < len(names):
+                continue  # the source is further on than this step
+            if bridge is None:
+                raise self._mismatch(name, module, current)
+            entered = True
+            for between in bridge:
+                step = self._convert(between, current)
+                current = between.PRODUCES
+            if Format.PACKAGE == module.PRODUCES:
+                self._measure_rest()
+            step = self._convert(module, current)
+            current = module.PRODUCES
+            if current == Format.TFLITE:
+                self._bind()
+        if step is None or current != Format.PACKAGE:
+            raise self._mismatch(names[-1], step_module(names[-1]), current)
+        return step
+
+    def _bridge(self, current: Format, module: ModuleType) -> list[ModuleType] | None:
+        """The steps that lead from `current` to what `module` consumes; None where none do."""
+        path: list[ModuleType] = []
+        while current not in consumed(module):
+            makers = {
+                Format.CHECKPOINT: ("export", self.model.family),
+                Format.ONNX: ("convert", self.build.recipe.convert.tool),
+            }
+            between = find_step(*makers[current]) if current in makers else None
+            if between is None:
+                return None
+            path.append(between)
+            current = between.PRODUCES
+        return path
+
+    def _convert(self, module: ModuleType, current: Format) -> Step:
+        """Add a step of the chain, and the measurement of what it consumes."""
+        if module.PRODUCES != Format.PACKAGE:
+            self._evaluate(current, self.made[current])
+        settings = self._settings(module)
+        params = module.plan(settings, self.model, self.board)
+        inputs = {current: self.made[current]}
+        for name in getattr(module, "NEEDS", ()):
+            inputs |= {
+                key: item
+                for key, item in self.made.items()
+                if key == name or (name == "metrics" and key.startswith("metrics-"))
+            }
+        config = getattr(settings, "config", None)
+        if config is not None:
+            path = self.build.target_folder / config
+            inputs["config"] = Input(name="config", source=Source(path=str(path), label=config))
+        outputs = {module.PRODUCES: module.PRODUCES in TREES}
+        outputs |= dict.fromkeys(getattr(module, "ALSO_PRODUCES", ()), False)
+        stage = getattr(module, "STAGE", module.__name__.rsplit(".", 1)[-1].split("_")[0])
+        step = self._add(stage, module, params, inputs, outputs)
+        for name in outputs:
+            self.made[name] = _output(step, name)
+        return step
+
+    def _settings(self, module: ModuleType) -> Any:
+        block = getattr(module, "BLOCK", "")
+        chosen = {"export": self.build.export, "vela": self.build.vela}.get(block)
+        return chosen if chosen is not None else module.Settings()
+
+    def _bind(self) -> None:
+        """Before anything else sees the file: its accuracy, then the firmware's order."""
+        self._evaluate(Format.TFLITE, self.made[Format.TFLITE])
+        if self.build.contract is not None and self.model.outputs:
+            step = self._convert(step_module("bind_outputs"), Format.TFLITE)
+            self.made[Format.TFLITE] = _output(step, Format.TFLITE)
+
+    def _evaluate(self, name: str, model: Input) -> None:
+        recipe, facts = self.build.recipe, self.build.dataset
+        kind = Format.CHECKPOINT if name == "start" else name
+        module = find_step("evaluate", str(kind))
+        key = f"metrics-{name}"
+        places = facts.split(recipe.evaluate.split) if facts else None
+        if (
+            module is None or key in self.made or not recipe.evaluate.measure
+            or not places or not self.model.outputs or not model_fits(self.model, facts)
+        ):  # fmt: skip
+            return
+        params = module.Params(
+            split=step_module("prepare_pictures").Split(name=recipe.evaluate.split, paths=places),
+            classes=self.model.classes,
+            keypoints=self.model.keypoints,
+            keypoint_dims=self.model.keypoint_dims,
+            sigmas=facts.sigmas if facts and self.model.keypoints else (),
+            head=self.model.head,
+            preprocessing=self.model.preprocessing,
+        )
+        inputs = {kind: model, "dataset": self.made["dataset"]}
+        step = self._add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
+        self.made[key] = _output(step, Format.METRICS)
+
+    def _measure_rest(self) -> None:
+        """The gate, over the figures of the file that ships and of what it came from."""
+        gates = self.build.recipe.evaluate.gates
+        order = ("metrics-checkpoint", "metrics-onnx", "metrics-tflite")
+        measured = [self.made[key] for key in order if key in self.made]
+        if not gates or not measured:
+            return
+        module = step_module("gate")
+        thresholds = tuple(
+            module.Threshold(metric=name, min=gate.min, max_drop=gate.max_drop)
+            for name, gate in sorted(gates.items())
+        )
+        inputs = {"metrics": measured[-1], "baseline": measured[0]}
+        params = module.Params(thresholds=thresholds)
+        step = self._add("gate", module, params, inputs, {Format.VERDICT: False})
+        self.made["verdict"] = _output(step, Format.VERDICT)
+
+    def _add(
+        self, stage: str, module: ModuleType, params: Any,
+        inputs: dict[Any, Input], outputs: dict[Any, bool],
+    ) -> Step:  # fmt: skip
+        name = module.__name__.rsplit(".", 1)[-1]
+        named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
+        tool_env = module.tool_env(params) if hasattr(module, "tool_env") else module.TOOL_ENV
+        needs = getattr(module, "RESOURCES", Resources())
+        needs = module.resources(params) if hasattr(module, "resources") else needs
+        text = canonical(params)
+        identity = [name, text, [_identify(item) for item in named]]
+        step = Step(
+            id=digest_value(identity)[:32],
+            stage=stage,
+            module=name,
+            params=text,
+            inputs=named,
+            outputs=tuple(
+                Output(name=str(key), tree=tree, suffix=SUFFIXES.get(key, ".json"))
+                for key, tree in outputs.items()
+            ),
+            code="", tool_env=tool_env, tool="", tool_identity="",
+            memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
+            origins=find_origins(stage, getattr(module, "BLOCK", ""), text, self.build.origins),
+        )  # fmt: skip
+        self.steps.append(step)
+        return step
+
+    def _mismatch(self, name: str, module: ModuleType, current: Format) -> InputError:
+        wanted = " or ".join(consumed(module))
+        message = (
+            f"{self.build.id}: the pipeline of {self.build.target.name} goes wrong at {name}: it"
+            f" consumes {wanted}, what comes before is {current}"
+        )
+        return InputError(Diagnostic(path=f"targets/{self.build.target.name}.yaml", message=message))
+
+    def _notes(self) -> tuple[str, ...]:
+        contract, notes = self.build.contract, []
+        if any(step.module == "compile_vela" for step in self.steps):
+            notes.append(_NPU_NOTE)
+        if contract is None and self.build.recipe.firmware == "unchecked":
+            notes.append("Not verified: whether a firmware decodes this model (`firmware: unchecked`).")
+        if contract is not None and not contract.verified:
+            notes += [f"Not verified: {note}" for note in contract.notes]
+        if not any(key.startswith("metrics-") for key in self.made):
+            notes.append("Accuracy: not measured.")
+        notes.append("Not verified: the model on the device itself; none was attached.")
+        return tuple(notes)
+
+
+def model_fits(model: ModelSpec, facts: Any) -> bool:
+    """Whether the dataset's labels speak of the model's classes and keypoints."""
+    same_points = model.keypoints == (facts.keypoints if model.task == "pose" else 0)
+    return len(facts.names) == len(model.classes) and same_points
+
+
+def _identify(item: Input) -> list[object]:
+    """What makes two inputs the same before they exist; where a file lies does not."""
+    source = item.source
+    given = [source.label, list(source.parts), source.sha256] if source else []
+    return [item.name, item.step, item.output, given]
+
+
+def _needed(steps: list[Step], last: Step) -> tuple[Step, ...]:
+    """The steps that the last one rests on, in order."""
+    wanted = {last.id}
+    for step in reversed(steps):
+        if step.id in wanted:
+            wanted |= {item.step for item in step.inputs}
+    return tuple({step.id: step for step in steps if step.id in wanted}.values())
+
+
+def _output(step: Step, name: str) -> Input:
+    return Input(name=str(name), step=step.id, output=str(name))
+
+
+def _split_glob(pattern: str) -> tuple[str, str]:
+    """"data/cam/**/*.jpg" -> the folder without wildcards, and the rest."""
+    parts = pattern.split("/")
+    fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
+    return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])
