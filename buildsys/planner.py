@@ -57,7 +57,9 @@ def model_spec(build: Build) -> ModelSpec:
     """What is known of the network before it exists."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
-    known: Any = facts if facts is not None and (recipe.train is not None or found is None) else found
+    known: Any = (
+        facts if facts is not None and (recipe.train is not None or found is None) else found
+    )
     classes = known.names if known is not None else source.classes
     keypoints, dims = (known.keypoints, known.keypoint_dims) if known is not None else (0, 0)
     if source.task != "pose":
@@ -94,7 +96,7 @@ def _head(build: Build) -> str:
         return _DECODERS[build.recipe.source.decoder]
     if build.contract is not None:
         return build.contract.head
-    return getattr(build.export, "head", None) or "raw"
+    return str(getattr(build.export, "head", None) or "raw")
 
 
 def _quantization(build: Build) -> Quantization:
@@ -281,7 +283,7 @@ class _Planner:
             self._evaluate(current, self.made[current])
         settings = self._settings(module)
         params = module.plan(settings, self.model, self.board)
-        inputs = {current: self.made[current]}
+        inputs: dict[str, Input] = {current: self.made[current]}
         for name in getattr(module, "NEEDS", ()):
             inputs |= {
                 key: item
@@ -331,6 +333,8 @@ class _Planner:
             sigmas=facts.sigmas if facts and self.model.keypoints else (),
             head=self.model.head,
             preprocessing=self.model.preprocessing,
+            reference_kernels=kind == Format.TFLITE
+            and self.model.quantization.scheme in CALIBRATED,
         )
         inputs = {kind: model, "dataset": self.made["dataset"]}
         step = self._add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
@@ -387,14 +391,18 @@ class _Planner:
             f"{self.build.id}: the pipeline of {self.build.target.name} goes wrong at {name}: it"
             f" consumes {wanted}, what comes before is {current}"
         )
-        return InputError(Diagnostic(path=f"targets/{self.build.target.name}.yaml", message=message))
+        return InputError(
+            Diagnostic(path=f"targets/{self.build.target.name}.yaml", message=message)
+        )
 
     def _notes(self) -> tuple[str, ...]:
         contract, notes = self.build.contract, []
         if any(step.module == "compile_vela" for step in self.steps):
             notes.append(_NPU_NOTE)
         if contract is None and self.build.recipe.firmware == "unchecked":
-            notes.append("Not verified: whether a firmware decodes this model (`firmware: unchecked`).")
+            notes.append(
+                "Not verified: whether a firmware decodes this model (`firmware: unchecked`)."
+            )
         if contract is not None and not contract.verified:
             notes += [f"Not verified: {note}" for note in contract.notes]
         if not any(key.startswith("metrics-") for key in self.made):
@@ -430,7 +438,7 @@ def _output(step: Step, name: str) -> Input:
 
 
 def _split_glob(pattern: str) -> tuple[str, str]:
-    """"data/cam/**/*.jpg" -> the folder without wildcards, and the rest."""
+    """ "data/cam/**/*.jpg" -> the folder without wildcards, and the rest."""
     parts = pattern.split("/")
     fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
     return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])

@@ -2,12 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.authoring import checks, target
+from buildsys.authoring import checks
 from buildsys.authoring.document import Document, Path_, did_you_mean, read_document
 from buildsys.authoring.facts import (
     CheckpointFacts,
@@ -17,7 +16,16 @@ from buildsys.authoring.facts import (
     read_dataset,
 )
 from buildsys.authoring.recipe import NAME, OVERRIDES, Recipe, TargetEntry
-from buildsys.authoring.registry import find_step, kinds, step_module
+from buildsys.authoring.registry import find_step, kinds, shipped_targets, step_module
+from buildsys.authoring.target import (
+    Contract,
+    Target,
+    contract_files,
+    read_contract,
+    read_target,
+    target_files,
+    unknown,
+)
 from buildsys.authoring.validation import validate
 from buildsys.errors import Diagnostic, InputError
 
@@ -32,9 +40,9 @@ class Build:
 
     id: str
     recipe: Recipe
-    target: target.Target
+    target: Target
     target_folder: Path
-    contract: target.Contract | None
+    contract: Contract | None
     train: Any
     export: Any
     vela: Any
@@ -85,7 +93,9 @@ class _Scope:
 
     def locate(self, path: Path_, *args: Any, **options: Any) -> Diagnostic:
         nested = (*self.entry, *path)
-        place = nested if self.entry and nested[: len(self.entry) + 1] in self.document.keys else path
+        place = (
+            nested if self.entry and nested[: len(self.entry) + 1] in self.document.keys else path
+        )
         return self.document.diagnose(place, *args, **options)
 
     def origins(self) -> dict[str, tuple[str, int]]:
@@ -106,8 +116,8 @@ class _Loader:
         self.builds: list[Build] = []
         self.diagnostics: list[Diagnostic] = []
         self.read: set[Path] = set()
-        self.targets = target.target_files(workspace)
-        self.contracts = target.contract_files(workspace)
+        self.targets = target_files(workspace)
+        self.contracts = contract_files(workspace)
 
     def read_recipe(self, path: Path) -> None:
         """All builds of one recipe, or what is wrong with it."""
@@ -137,7 +147,9 @@ class _Loader:
         items = data.get("targets")
         if not isinstance(items, list) or not items:
             message = "`targets` lists what to build for"
-            raise InputError(document.diagnose(("targets",), message, did_you_mean("", self.targets)))
+            raise InputError(
+                document.diagnose(("targets",), message, did_you_mean("", self.targets))
+            )
         entries = []
         for index, item in enumerate(items):
             plain = {"target": item} if isinstance(item, str) else item
@@ -151,7 +163,9 @@ class _Loader:
     def _check_name(self, document: Document, path: Path) -> None:
         name = document.data.get("name")
         if not re.fullmatch(NAME, path.stem):
-            message = f"the file's name {path.stem} is no build name: small letters, digits, hyphens"
+            message = (
+                f"the file's name {path.stem} is no build name: small letters, digits, hyphens"
+            )
             self.diagnostics.append(Diagnostic(path=document.path, message=message))
         elif isinstance(name, str) and name != path.stem:
             message = f"`name` is {name}, the file's name says {path.stem}"
@@ -206,34 +220,33 @@ class _Loader:
 
     def _target(
         self, entry: TargetEntry, index: int, scope: _Scope
-    ) -> tuple[target.Target, Path, dict[str, tuple[str, int]]]:
+    ) -> tuple[Target, Path, dict[str, tuple[str, int]]]:
         if entry.target not in self.targets:
-            message, hint = target.unknown(entry.target, "target", self.targets)
+            message, hint = unknown(entry.target, "target", self.targets)
             at: Path_ = ("targets", index)
             at = (*at, "target") if (*at, "target") in scope.document.values else at
             raise InputError(scope.document.diagnose(at, message, hint))
         path = self.targets[entry.target]
         self.read.add(path)
-        board, document = target.read_target(path, self._label(path))
+        board, document = read_target(path, self._label(path))
         places = {
-            ".".join(map(str, key)): (document.path, mark.line) for key, mark in document.keys.items()
+            ".".join(map(str, key)): (document.path, mark.line)
+            for key, mark in document.keys.items()
         }
         return board, path.parent, places
 
-    def _contract(
-        self, recipe: Recipe, board: target.Target, scope: _Scope
-    ) -> target.Contract | None:
+    def _contract(self, recipe: Recipe, board: Target, scope: _Scope) -> Contract | None:
         name = recipe.firmware
         if name is None and recipe.source.task is not None:
             name = board.firmware.get(recipe.source.task)
         if name is None or name == "unchecked":
             return None
         if name not in self.contracts:
-            message, hint = target.unknown(name, "firmware contract", self.contracts)
+            message, hint = unknown(name, "firmware contract", self.contracts)
             raise InputError(scope.locate(("firmware",), message, hint))
         path = self.contracts[name]
         self.read.add(path)
-        return target.read_contract(path, self._label(path))
+        return read_contract(path, self._label(path))
 
     def _settings(self, verb: str, kind: str, data: Any, at: Path_, scope: _Scope) -> Any:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
@@ -264,7 +277,9 @@ class _Loader:
         if extra:
             name = next(iter(extra))
             hint = did_you_mean(name, ("format", "path", "generator"))
-            raise InputError(scope.locate(("dataset", name), f"unknown key `{name}`", hint, key=True))
+            raise InputError(
+                scope.locate(("dataset", name), f"unknown key `{name}`", hint, key=True)
+            )
         if block.path is None:
             message = "`dataset` has a `path` or a `generator`"
             raise InputError(scope.locate(("dataset",), message, key=True))
@@ -305,7 +320,7 @@ class _Loader:
     def _label(self, path: Path) -> str:
         if path.is_relative_to(self.workspace):
             return str(path.relative_to(self.workspace))
-        return f"targets/{path.relative_to(target.shipped_targets())}"
+        return f"targets/{path.relative_to(shipped_targets())}"
 
 
 def _merge(base: Any, override: Any) -> Any:
@@ -330,6 +345,3 @@ def _digest(path: Path) -> str:
     from buildsys.digest import digest_file
 
     return digest_file(path)
-
-
-Locate = Callable[..., Diagnostic]

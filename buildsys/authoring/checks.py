@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from buildsys.authoring.document import did_you_mean
+from buildsys.authoring.document import Path_, did_you_mean
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import step_module
 from buildsys.authoring.validation import Locate
@@ -88,7 +88,7 @@ def _check_data(build: "Build", locate: Locate) -> list[Diagnostic]:
     if recipe.train is not None and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
     problems = []
-    wanted = []
+    wanted: list[tuple[Path_, str]] = []
     if recipe.train is not None:
         wanted.append((("train",), "train"))
     calibration = recipe.quantization.calibration
@@ -143,7 +143,9 @@ def _check_firmware(build: "Build", locate: Locate, index: int) -> list[Diagnost
         return [locate(at, message, "one class more or fewer")]
     values = model.keypoints * model.keypoint_dims
     if contract.keypoint_values is not None and values != contract.keypoint_values:
-        message = f"{label} decodes {contract.keypoint_values} keypoint values, the data has {values}"
+        message = (
+            f"{label} decodes {contract.keypoint_values} keypoint values, the data has {values}"
+        )
         return [locate(at, message, "sscma-1.0-pose takes any number of keypoints")]
     if contract.keypoint_dims is not None and model.keypoint_dims != contract.keypoint_dims:
         message = f"{label} decodes {contract.keypoint_dims} values a keypoint, the data has {model.keypoint_dims}"

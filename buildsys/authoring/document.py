@@ -91,7 +91,7 @@ def parse_document(text: str, label: str) -> Document:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """"did you mean `x`?", or the list of what there is when it is short, or nothing."""
+    """ "did you mean `x`?", or the list of what there is when it is short, or nothing."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
@@ -142,7 +142,10 @@ class _Reader:
                 mark = _mark(key_node)
                 self.problems.append(
                     Diagnostic(
-                        path=self.label, line=mark.line, column=mark.column, length=mark.length,
+                        path=self.label,
+                        line=mark.line,
+                        column=mark.column,
+                        length=mark.length,
                         message=f"`{key}` stands here a second time",
                         hint=f"it stands first in line {self.keys[place].line}",
                         source=self.lines[mark.line - 1],

@@ -40,7 +40,9 @@ def read_dataset(path: Path, label: str) -> DatasetFacts:
     document = read_document(path, label)
     data = document.data
     if not isinstance(data, dict):
-        raise InputError(Diagnostic(path=label, message="this is no data.yaml: no `key: value` lines"))
+        raise InputError(
+            Diagnostic(path=label, message="this is no data.yaml: no `key: value` lines")
+        )
     names = data.get("names")
     if isinstance(names, dict):
         names = [names[key] for key in sorted(names, key=int)]
@@ -72,7 +74,9 @@ def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, 
         for place in places:
             if not (base / place).exists():
                 message = f"the {name} split names {place}, which does not exist"
-                raise InputError(document.diagnose((name,), message, f"looked in {base.name or '.'}/"))
+                raise InputError(
+                    document.diagnose((name,), message, f"looked in {base.name or '.'}/")
+                )
         splits.append((name, places))
     return tuple(splits)
 
@@ -121,7 +125,9 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
     for op, arg in operations:
         if "UNICODE" in op:
             strings.append(str(arg))
-        pair = str(arg).split(" ") if op == "GLOBAL" else strings[-2:] if op == "STACK_GLOBAL" else []
+        pair = (
+            str(arg).split(" ") if op == "GLOBAL" else strings[-2:] if op == "STACK_GLOBAL" else []
+        )
         if len(pair) == 2 and pair[0] == "ultralytics.nn.modules.head":
             head = _HEADS.get(pair[1], head)
     if head is None:

@@ -25,7 +25,7 @@ def _weights(value: Any) -> Any:
     if isinstance(value, str):
         if value != "random":
             raise ValueError(
-                f"`weights` cannot be \"{value}\"; write {{path: …, sha256: …}},"
+                f'`weights` cannot be "{value}"; write {{path: …, sha256: …}},'
                 " {url: …, sha256: …} or the word random"
             )
         return {"random": True}

@@ -65,13 +65,15 @@ def contract_files(workspace: Path) -> dict[str, Path]:
 
 def read_target(path: Path, label: str) -> tuple[Target, Document]:
     """A target file; raises InputError."""
-    return _read(Target, path, label)
+    target, document = _read(Target, path, label)
+    return target, document
 
 
 @cache
 def read_contract(path: Path, label: str) -> Contract:
     """A firmware contract; raises InputError."""
-    return _read(Contract, path, label)[0]
+    contract: Contract = _read(Contract, path, label)[0]
+    return contract
 
 
 def unknown(name: str, what: str, known: dict[str, Path]) -> tuple[str, str]:
@@ -87,7 +89,7 @@ def _files(workspace: Path, folder: str) -> dict[str, Path]:
     return found
 
 
-def _read(kind: Any, path: Path, label: str) -> Any:
+def _read(kind: Any, path: Path, label: str) -> tuple[Any, Document]:
     document = read_document(path, label)
     result = validate(kind, document.data, (), document.diagnose)
     if isinstance(result, list):

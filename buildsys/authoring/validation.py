@@ -4,7 +4,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -15,8 +15,6 @@ from buildsys.errors import Diagnostic
 
 Locate = Callable[..., Diagnostic]
 """(path, message, hint, key=, severity=) -> Diagnostic at the place where `path` was written."""
-
-T = TypeVar("T")
 
 _KINDS = {
     "int_type": "a whole number",
@@ -45,15 +43,15 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-def validate(
-    kind: type[T], data: Any, path: Path_, locate: Locate
-) -> T | list[Diagnostic]:
-    """A `Block` or a step's settings dataclass from plain data, or the mistakes in it."""
+def validate(kind: Any, data: Any, path: Path_, locate: Locate) -> Any:
+    """A `Block` or a step's settings dataclass; a list of Diagnostics when something is wrong."""
     try:
         if issubclass(kind, BaseModel):
             return kind.model_validate(data)
         if not isinstance(data, dict):
-            return [locate(path, f"`{path[-1]}` is a block of `key: value` lines, not {_show(data)}")]
+            return [
+                locate(path, f"`{path[-1]}` is a block of `key: value` lines, not {_show(data)}")
+            ]
         checked = _checked(kind)(**data)
         return kind(**{name: getattr(checked, name) for name in kind.__dataclass_fields__})
     except pydantic.ValidationError as error:
@@ -69,7 +67,7 @@ def settings_schema(kind: type) -> dict[str, Any]:
 def _checked(kind: type) -> Any:
     """The dataclass with pydantic's checks; strict, so that "30" is no number and 1 is no truth."""
     strict = ConfigDict(extra="forbid", strict=True)
-    return validated_dataclass(kind, config=strict, frozen=True, kw_only=True)  # type: ignore[call-overload]
+    return validated_dataclass(kind, config=strict, frozen=True, kw_only=True)
 
 
 def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic:
@@ -82,8 +80,12 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
     if code in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return locate(where[:-1], f"`{name}` is missing here", "", key=True)
     if code == "literal_error":
-        choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
-        return locate(where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices))
+        choices = [
+            choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")
+        ]
+        return locate(
+            where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices)
+        )
     if name == "version" and isinstance(value, int | float):
         hint = f'write "{value}": YAML reads 10.10 as 10.1'
         return locate(where, f"`{name}` is a quoted string, not a number", hint)
@@ -99,7 +101,7 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
 
 
 def _is_noise(part: object) -> bool:
-    """pydantic puts the names of union members and validators into the location."""
+    """Pydantic puts the names of union members and validators into the location."""
     return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "none"))
 
 

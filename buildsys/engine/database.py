@@ -69,7 +69,8 @@ class Database:
 
     def file(self, path: str) -> tuple[str, str] | None:
         """(stat, digest) of a file when it was last read."""
-        return self._one("SELECT stat, digest FROM files WHERE path = ?", path)
+        row = self._one("SELECT stat, digest FROM files WHERE path = ?", path)
+        return (row[0], row[1]) if row else None
 
     def files_below(self, prefix: str) -> dict[str, tuple[str, str]]:
         """(stat, digest) of every known file below a folder."""
@@ -87,7 +88,8 @@ class Database:
 
     def tree(self, name: str) -> tuple[str, str] | None:
         """(signature of all stats, digest) of a tree when it was last walked."""
-        return self._one("SELECT signature, digest FROM trees WHERE name = ?", name)
+        row = self._one("SELECT signature, digest FROM trees WHERE name = ?", name)
+        return (row[0], row[1]) if row else None
 
     def record_tree(self, name: str, signature: str, digest: str) -> None:
         """Remember a tree's digest by its signature."""

@@ -102,7 +102,11 @@ def _waiting(build: Any) -> Plan:
 def _fingerprint(files: Iterable[str], workspace: Workspace) -> str:
     """Digest of the stats of everything that plans depend on."""
     watched = list(files)
-    for folder in (workspace.root / "recipes", workspace.root / "targets", _PACKAGE.parent / "targets"):
+    for folder in (
+        workspace.root / "recipes",
+        workspace.root / "targets",
+        _PACKAGE.parent / "targets",
+    ):
         watched += [str(folder), *_listing(folder)]
     for name in ("", "authoring", "steps", "envs"):
         watched += _listing(_PACKAGE / name)
@@ -115,7 +119,11 @@ def _fingerprint(files: Iterable[str], workspace: Workspace) -> str:
         except OSError:
             state.update(f"{path} absent\n".encode())
         else:
-            kind = "" if os.path.isdir(path) else f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+            kind = (
+                ""
+                if os.path.isdir(path)
+                else f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+            )
             state.update(f"{path} {kind} {stat.st_ino}\n".encode())
     return state.hexdigest()
 

@@ -48,7 +48,7 @@ def step_environment(python: Path, scratch: Path, threads: int, pycache: Path) -
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
         "NO_COLOR": "1",
-        **{name: count for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")},
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return environment | {name: os.environ[name] for name in _NETWORK if name in os.environ}

@@ -84,7 +84,8 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """Withdraw the package, keep the file that failed and why; returns the failures."""
     withdraw(workspace, state, plan)
     verdict = state.result(plan.verdict)
-    assert verdict is not None and plan.shipped is not None
+    assert verdict is not None
+    assert plan.shipped is not None
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)
     state.store.fetch(dict(verdict.outputs)["verdict"], folder / "verdict.json", tree=False)
@@ -119,7 +120,8 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
 
 def _describe_step(step: Step, state: State) -> dict[str, Any]:
     keyed, result = state.key(step), state.result(step.id)
-    assert keyed is not None and result is not None
+    assert keyed is not None
+    assert result is not None
     return {
         "stage": step.stage,
         "module": step.module,
@@ -148,7 +150,11 @@ def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> d
     return {
         "build": plan.build,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "host": {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "host": {
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+        },
         "steps": steps,
     }
 

@@ -218,4 +218,3 @@ def _last_lines(log: Path) -> str:
 
 def _indent(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
-

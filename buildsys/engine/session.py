@@ -26,7 +26,10 @@ class Session:
     """The effects of a run, in the order in which doit asks for them."""
 
     def __init__(
-        self, root: Path, run: process.CommandRunner = process.run_command, plans: Plans | None = None
+        self,
+        root: Path,
+        run: process.CommandRunner = process.run_command,
+        plans: Plans | None = None,
     ) -> None:
         self.workspace = Workspace(root)
         self.loaded = plans or load_plans(self.workspace)
@@ -72,9 +75,7 @@ class Session:
                 return
             reason = "; ".join(str(reason) for reason in decision.reasons)
             self.console.start(name, step.module, reason)
-            result = self.runner.execute(
-                step, lambda *report: self.console.progress(name, *report)
-            )
+            result = self.runner.execute(step, lambda *report: self.console.progress(name, *report))
         except Rejected:
             raise
         except BuildsysError as error:
@@ -169,7 +170,10 @@ def exclusive(workspace: Workspace) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            print(f"waiting for another run in this workspace (process {lock.read().strip()})", flush=True)
+            print(
+                f"waiting for another run in this workspace (process {lock.read().strip()})",
+                flush=True,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         lock.truncate()

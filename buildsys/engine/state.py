@@ -111,9 +111,13 @@ class State:
 
     def _decide(self, step: Step) -> Decision:
         blocked = [item for item in step.inputs if item.step and self.result(item.step) is None]
-        red = [item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED]
+        red = [
+            item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED
+        ]
         if blocked:
-            reasons = tuple(Reason(subject=f"after {self.steps[item.step].stage}") for item in blocked)
+            reasons = tuple(
+                Reason(subject=f"after {self.steps[item.step].stage}") for item in blocked
+            )
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
             return Decision(status=Status.REJECTED, reasons=(Reason(subject="the gate is red"),))
@@ -169,7 +173,9 @@ class State:
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 reasons += self._reasons(step, name, old, new)
-        return tuple(dict.fromkeys(reasons)) or (Reason(subject="its result is not known any more"),)
+        return tuple(dict.fromkeys(reasons)) or (
+            Reason(subject="its result is not known any more"),
+        )
 
     def _reasons(
         self, step: Step, name: str, old: dict[str, Any], new: dict[str, Any]

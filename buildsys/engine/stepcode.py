@@ -58,7 +58,9 @@ def _is_planning(node: ast.stmt) -> bool:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return node.name in _PLANNING
     if isinstance(node, ast.Assign):
-        names = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        names = {
+            n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)
+        }
         return bool(names & _PLANNING_NAMES)
     if isinstance(node, ast.ImportFrom):
         return node.module == "buildsys.spec"  # its names show in the parameters' types

@@ -46,7 +46,7 @@ class Store:
         target = self.blob(digest)
         if not target.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary(target.parent) as temporary:
+            with _Temporary(target.parent) as temporary:
                 clone(path, temporary)
                 temporary.chmod(0o444)
                 temporary.replace(target)
@@ -58,7 +58,7 @@ class Store:
         target = self.blob(digest)
         if not target.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary(target.parent) as temporary:
+            with _Temporary(target.parent) as temporary:
                 temporary.write_bytes(data)
                 temporary.chmod(0o444)
                 temporary.replace(target)
@@ -88,7 +88,7 @@ class Store:
                 self.fetch(blob, target / name, tree=False)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary(target.parent) as temporary:
+        with _Temporary(target.parent) as temporary:
             clone(self.blob(digest), temporary)
             if digest_file(temporary) != digest:
                 self.blob(digest).unlink(missing_ok=True)
@@ -102,7 +102,7 @@ class Store:
         if target.is_file():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary(target.parent) as temporary:
+        with _Temporary(target.parent) as temporary:
             temporary.write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
             temporary.replace(target)
 
@@ -134,7 +134,7 @@ def clone(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer, 1 << 20)
 
 
-class _temporary:
+class _Temporary:
     """A fresh name in a folder; whatever is still there at the end is removed."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,7 +14,8 @@ from buildsys.engine.publish import build_folder
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by GATE, and the seconds that this run spent on its steps."""
+    waiting for WHAT / rejected by GATE, and the seconds that this run spent on its steps.
+    """
 
     id: str
     status: str

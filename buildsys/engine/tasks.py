@@ -142,7 +142,7 @@ class Reporter:
         current.prepare(self.builds)
 
     def get_status(self, task: Task) -> None:
-        """doit asks whether a task is up to date."""
+        """Doit asks whether a task is up to date."""
 
     def execute_task(self, task: Task) -> None:
         """A task begins."""
@@ -170,7 +170,7 @@ class Reporter:
         print(exception.get_msg(), file=sys.stderr)
 
     def runtime_error(self, msg: str) -> None:
-        """doit itself met an error."""
+        """Doit itself met an error."""
         print(msg, file=sys.stderr)
 
     def complete_run(self) -> None:

@@ -195,7 +195,7 @@ def uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """pip's configuration files, the later over the earlier, and PIP_* over them."""
+    """Pip's configuration files, the later over the earlier, and PIP_* over them."""
     import configparser
 
     home = Path(environ.get("HOME", "/"))
@@ -219,7 +219,7 @@ def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_uv() -> str:
-    """uv beside this interpreter, else on PATH."""
+    """Uv beside this interpreter, else on PATH."""
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if found is None:

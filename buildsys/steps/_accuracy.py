@@ -33,6 +33,8 @@ class Params:
     sigmas: tuple[float, ...]
     head: str
     preprocessing: Preprocessing
+    reference_kernels: bool = False
+    """For integer TFLite files: the kernels that are bit-exact with TFLite Micro."""
 
 
 Predict = Callable[["np.ndarray"], "tuple[np.ndarray, np.ndarray, np.ndarray]"]

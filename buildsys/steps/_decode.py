@@ -20,7 +20,8 @@ MOST_DETECTIONS = 300
 @dataclass(frozen=True, kw_only=True)
 class Detections:
     """Parallel arrays: boxes float [n, 4] x1 y1 x2 y2 in pixels, scores [n], classes [n],
-    keypoints [n, k, 3] x, y in pixels and visibility 0..1."""
+    keypoints [n, k, 3] x, y in pixels and visibility 0..1.
+    """
 
     boxes: "np.ndarray"
     scores: "np.ndarray"
@@ -67,9 +68,7 @@ def decode_detections(
     return boxes, scores, points
 
 
-def suppress(
-    boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray"
-) -> Detections:
+def suppress(boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray") -> Detections:
     """Every (cell, class) above 0.001, overlaps above IoU 0.7 within a class removed, best 300."""
     import numpy as np
 

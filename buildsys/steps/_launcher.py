@@ -48,8 +48,8 @@ def main() -> int:
 
 def rebuild(kind: Any, value: Any) -> Any:
     """Frozen values from plain JSON, by the type annotations of the dataclass."""
-    origin = typing.get_origin(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    origin: Any = typing.get_origin(kind)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints = typing.get_type_hints(kind)
         return kind(**{key: rebuild(hints[key], item) for key, item in value.items()})
     if origin is tuple and isinstance(value, list):
@@ -65,7 +65,8 @@ def _expose_package(folder: Path) -> None:
     spec = importlib.util.spec_from_file_location(
         "buildsys", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["buildsys"] = module
     spec.loader.exec_module(module)

@@ -48,7 +48,9 @@ def require_close(
     bad = {name: value for name, value in worst.items() if not value <= tolerance}
     if bad:
         listed = ", ".join(f"{name} by {value:.4g}" for name, value in sorted(bad.items()))
-        fail(f"{stage} changed what the model computes: {listed}; at most {tolerance:g} is allowed.")
+        fail(
+            f"{stage} changed what the model computes: {listed}; at most {tolerance:g} is allowed."
+        )
     return worst
 
 

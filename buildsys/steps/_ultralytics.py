@@ -36,7 +36,7 @@ def load_model(path: Path, task: str) -> Any:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # torch raises a dozen unrelated types for a damaged file
         fail(f"{path.name} is not a readable PyTorch checkpoint: {type(error).__name__}: {error}")
-    model = None
+    model: Any = None
     if isinstance(checkpoint, dict):
         model = checkpoint.get("ema") or checkpoint.get("model")
     if model is None or not hasattr(model, "names"):

@@ -65,9 +65,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     outputs["tflite"].write_bytes(data)
 
 
-def _check(
-    inputs: "tuple[Tensor, ...]", found: "tuple[Tensor, ...]", params: Params
-) -> None:
+def _check(inputs: "tuple[Tensor, ...]", found: "tuple[Tensor, ...]", params: Params) -> None:
     wanted = {tensor.name: tensor.shape for tensor in params.outputs}
     shapes = {tensor.name: tensor.shape for tensor in found}
     if wanted != shapes:

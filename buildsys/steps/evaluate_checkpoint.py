@@ -32,4 +32,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         values = values[0] if isinstance(values, tuple | list) else values
         return decode({"detections": values.numpy()}, decoded)
 
-    measure(inputs["checkpoint"], inputs["dataset"], predict, params, outputs["metrics"], "checkpoint")
+    measure(
+        inputs["checkpoint"], inputs["dataset"], predict, params, outputs["metrics"], "checkpoint"
+    )

@@ -31,7 +31,9 @@ _MAX_TURN_DEGREES = 40.0  # turned further, which corner is which cannot be seen
 _MAX_TAGS = 3
 _EMPTY_SHARE = 0.04
 _JPEG_QUALITY = 93
-_KEYPOINT_SIGMA = 0.05  # Ultralytics' default for 4 keypoints, 1/4, would call almost anything right
+_KEYPOINT_SIGMA = (
+    0.05  # Ultralytics' default for 4 keypoints, 1/4, would call almost anything right
+)
 
 
 @dataclass(frozen=True, kw_only=True)

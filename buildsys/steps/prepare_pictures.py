@@ -32,7 +32,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     root = inputs["dataset"]
     images = list_images(root, params.split)
     if params.count > len(images):
-        print(f"{params.count} pictures wanted, the {params.split.name} split has {len(images)}: all taken")
+        print(
+            f"{params.count} pictures wanted, the {params.split.name} split has {len(images)}: all taken"
+        )
     order = sorted(images)
     random.Random(params.seed).shuffle(order)
     chosen = order[: params.count]

@@ -5,8 +5,9 @@ weights are equal bytes. A killed training goes on from its last finished epoch.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
 from buildsys.steps._progress import fail, report
@@ -30,6 +31,7 @@ class Settings:
     flip: float = 0.5
     scale: float = 0.3
     threads: int = 1
+    quantization_aware: Literal["no", "per-tensor", "per-channel"] = "no"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Params:
     mosaic: float
     flip: float
     scale: float
+    quantization_aware: str
     threads: int
     """Declared by the recipe and the same on every machine: it decides the rounding."""
 
@@ -115,8 +118,21 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
     # The figures come from the evaluation steps; Ultralytics' own validation would only cost time.
     trainer.validate = lambda: ({}, 0.0)
     trainer.final_eval = lambda: None
+    trainer.add_callback("on_train_start", partial(_prepare_model, params))
     trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs))
     return trainer
+
+
+def _prepare_model(params: Params, trainer: Any) -> None:
+    """Once the averaged copy exists: only the network being trained is changed."""
+    from buildsys.steps import _quantization_aware
+
+    if params.task == "pose":
+        trainer.model.criterion = trainer.model.init_criterion()
+        _quantization_aware.smooth_visibility(trainer.model.criterion)
+    if params.quantization_aware != "no":
+        per_channel = params.quantization_aware == "per-channel"
+        _quantization_aware.enable_fake_quantization(trainer.model, per_channel)
 
 
 class _BatchProgress:

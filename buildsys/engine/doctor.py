@@ -1,0 +1,96 @@
+"""`buildsys doctor`: what is here, what can be had, what is missing; one sentence each."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.engine import toolenvs
+from buildsys.engine.places import cache_root
+from buildsys.engine.store import default_store
+from buildsys.errors import ToolUnavailable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence, and whether it is good news."""
+
+    good: bool
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Platform, uv, Python, compiler, disk, store, then every tool environment."""
+    findings = [_platform(), _uv(), _python(), _compiler(), _disk(), _store()]
+    return findings + [_environment(env) for env in toolenvs.all_tool_envs()]
+
+
+def _platform() -> Finding:
+    name = f"{platform.system()} {platform.machine()}"
+    good = name == "Linux x86_64"
+    text = (
+        f"{name}: the locks were made for it."
+        if good
+        else f"{name}: the locks were tried on Linux x86_64 only."
+    )
+    return Finding(good=good, text=text)
+
+
+def _uv() -> Finding:
+    try:
+        return Finding(good=True, text=f"uv at {toolenvs.find_uv()}.")
+    except ToolUnavailable as error:
+        return Finding(good=False, text=str(error))
+
+
+def _python() -> Finding:
+    wanted = sorted({env.python for env in toolenvs.all_tool_envs()})
+    missing = [
+        version
+        for version in wanted
+        if toolenvs.run_command([toolenvs.find_uv(), "python", "find", version], {}).returncode
+    ]
+    if missing:
+        return Finding(good=False, text=f"Python {', '.join(missing)} is not on this machine.")
+    return Finding(good=True, text=f"Python {', '.join(wanted)} for the tool environments.")
+
+
+def _compiler() -> Finding:
+    found = shutil.which("cc") or shutil.which("gcc")
+    if found:
+        return Finding(good=True, text=f"a C compiler at {found}.")
+    return Finding(
+        good=False, text="no C compiler: Vela 3.9 cannot be synced; everything else can."
+    )
+
+
+def _disk() -> Finding:
+    missing = [env for env in toolenvs.all_tool_envs() if toolenvs.find_synced(env) is None]
+    need = sum(env.disk_mib for env in missing)
+    place = cache_root()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free // 2**20
+    text = f"{free} MiB free at {place}; {need} MiB for all that is not synced yet."
+    return Finding(good=free > need, text=text)
+
+
+def _store() -> Finding:
+    root: Path = default_store().root
+    place = root
+    while not place.exists():
+        place = place.parent
+    good = os.access(place, os.W_OK)
+    return Finding(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
+
+
+def _environment(env: toolenvs.ToolEnv) -> Finding:
+    title = f"{env.name} ({env.title} {env.version}: {env.purpose})"
+    synced = toolenvs.find_synced(env)
+    if synced is not None:
+        return Finding(good=True, text=f"{title} is synced ({synced[0].removeprefix('lock-')}).")
+    if env.needs_compiler and not (shutil.which("cc") or shutil.which("gcc")):
+        return Finding(good=False, text=f"{title} needs a C compiler.")
+    size = f"up to {env.download_mib} MiB to download, {env.disk_mib} MiB on disk"
+    return Finding(good=True, text=f"{title} will be synced when a build needs it: {size}.")

@@ -1,0 +1,97 @@
+"""Training that knows it will be int8: fake quantization, and visibility logits kept in range.
+
+Both act on the network being trained alone; the averaged model that becomes the checkpoint keeps
+plain layers, so every exporter reads it.
+"""
+
+from functools import partial
+from typing import Any
+
+_SMOOTHING = 0.05
+"""Label smoothing of keypoint visibility. Where every keypoint is always visible its logit grows
+without bound, and an int8 tensor shared with the coordinates spends its 256 steps on it. With 0.05
+the optimum is log(0.95 / 0.05) = 2.9."""
+
+
+def smooth_visibility(criterion: Any) -> None:
+    """Make a pose loss aim at visibilities of 0.05 and 0.95 rather than 0 and 1."""
+    plain = criterion.bce_pose
+
+    def smoothed(logits: Any, visible: Any) -> Any:
+        return plain(logits, visible * (1 - 2 * _SMOOTHING) + _SMOOTHING)
+
+    criterion.bce_pose = smoothed
+
+
+def enable_fake_quantization(model: Any, per_channel: bool) -> None:
+    """Round weights and activations to 8 bits in the forward pass, gradients straight through.
+
+    The places are TFLite's: weights with batch norm folded in, the convolution's result, the
+    sigmoid and the product of a SiLU. Ranges are those of the batch.
+    """
+    from torch import nn
+    from ultralytics.nn.modules.conv import Conv
+
+    inside = set()
+    for module in model.modules():
+        if isinstance(module, Conv):
+            inside.add(id(module.conv))
+            module.forward = partial(_conv_forward, module, per_channel)
+    for module in model.modules():
+        trained = isinstance(module, nn.Conv2d) and module.weight.requires_grad
+        if trained and id(module) not in inside:
+            module.forward = partial(_plain_forward, module, per_channel)
+
+
+def _conv_forward(module: Any, per_channel: bool, x: Any) -> Any:
+    from torch import nn
+
+    conv, bn = module.conv, module.bn
+    fold = (bn.weight / (bn.running_var + bn.eps).sqrt()).detach().view(-1, 1, 1, 1)
+    y = _round_activation(bn(_convolve(conv, x, _round_weight(conv.weight, fold, per_channel))))
+    if isinstance(module.act, nn.SiLU):
+        return _round_activation(
+            y * _straight_through(y.sigmoid(), _to_grid(y.sigmoid(), 1 / 256, 0))
+        )
+    return _round_activation(module.act(y))
+
+
+def _plain_forward(conv: Any, per_channel: bool, x: Any) -> Any:
+    import torch
+
+    one = torch.ones_like(conv.weight[:, :1, :1, :1])
+    return _round_activation(_convolve(conv, x, _round_weight(conv.weight, one, per_channel)))
+
+
+def _convolve(conv: Any, x: Any, weight: Any) -> Any:
+    from torch.nn import functional
+
+    return functional.conv2d(
+        x, weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
+    )
+
+
+def _round_weight(weight: Any, fold: Any, per_channel: bool) -> Any:
+    """Symmetric 8 bits of the folded weight, -127..127, one scale or one per output channel."""
+    folded = (weight * fold).detach()
+    largest = folded.abs().amax(dim=(1, 2, 3), keepdim=True) if per_channel else folded.abs().amax()
+    scale = (largest / 127).clamp(min=1e-12)
+    rounded = (folded / scale).round() * scale
+    safe = fold.sign() * fold.abs().clamp(min=1e-6)
+    return _straight_through(weight, rounded / safe)
+
+
+def _round_activation(y: Any) -> Any:
+    """Asymmetric 8 bits over the batch's range, which always holds zero."""
+    low, high = y.detach().min().clamp(max=0), y.detach().max().clamp(min=0)
+    scale = ((high - low) / 255).clamp(min=1e-12)
+    return _straight_through(y, _to_grid(y, scale, (low / scale).round()))
+
+
+def _to_grid(y: Any, scale: Any, zero: Any) -> Any:
+    return ((y / scale).round() - zero).clamp(0, 255).add(zero) * scale
+
+
+def _straight_through(value: Any, rounded: Any) -> Any:
+    """`rounded` in the forward pass, the gradient of `value` in the backward pass."""
+    return value + (rounded - value).detach()
