@@ -166,6 +166,8 @@ def _mark(node: Any) -> Mark:
 def _scalar(node: Any) -> Any:
     """The value of a scalar by its YAML 1.2 tag; anything else stays text."""
     text, tag = node.value, node.tag.rsplit(":", 1)[-1]
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return text  # a digest may happen to look like a number
     if tag == "null":
         return None
     if tag == "bool":

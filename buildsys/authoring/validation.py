@@ -112,7 +112,9 @@ def _show(value: Any) -> str:
         return "a block"
     if isinstance(value, list | tuple):
         return "a list"
-    return {None: "nothing", True: "true", False: "false"}.get(value, str(value))
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:

@@ -74,7 +74,7 @@ def make_plans(workspace: Workspace) -> tuple[Plans, tuple[str, ...]]:
 
 def complete(plan: Plan) -> Plan:
     """A plan whose steps know their code and their tools."""
-    from buildsys.engine.stepcode import code_digest
+    from buildsys.engine import stepcode
     from buildsys.engine.toolenvs import tool_env
 
     steps = []
@@ -83,7 +83,7 @@ def complete(plan: Plan) -> Plan:
         steps.append(
             dataclasses.replace(
                 step,
-                code=code_digest(step.module),
+                code=stepcode.code_digest(step.module, stepcode.PACKAGE),
                 tool=f"{env.title} {env.version}" if env else f"buildsys {buildsys.__version__}",
                 tool_identity=env.identity if env else "",
             )

@@ -24,6 +24,9 @@ from buildsys.graph import Input, Output, Step, StepResult
 LAUNCHER = Path(__file__).resolve().parent.parent / "steps" / "_launcher.py"
 _LAST_LINES = 12
 
+EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
+"""(environment, say) -> (variant, interpreter)."""
+
 
 class Runner:
     """Executes steps; knows no recipe."""
@@ -34,8 +37,10 @@ class Runner:
         state: State,
         say: Callable[[str], None],
         run: process.CommandRunner = process.run_command,
+        ensure: EnsureEnv = toolenvs.ensure,
     ) -> None:
-        self.workspace, self.state, self.say, self.run = workspace, state, say, run
+        self.workspace, self.state, self.say = workspace, state, say
+        self.run, self.ensure = run, ensure
         self.admission = Admission()
         self.variants: dict[str, str] = {}
 
@@ -43,7 +48,7 @@ class Runner:
         """Run a step and publish what it made. Raises StepFailed."""
         keyed = self.state.key(step)
         assert keyed is not None
-        variant, python = toolenvs.ensure(step.tool_env, self.say)
+        variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
         with self.admission.admit(step):
             started = time.monotonic()

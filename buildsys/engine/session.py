@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from buildsys.engine import process, publish
+from buildsys.engine import process, publish, toolenvs
 from buildsys.engine.console import Console, duration
 from buildsys.engine.database import Database
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans, load_plans
-from buildsys.engine.runner import Runner
+from buildsys.engine.plans import load_plans
+from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
@@ -29,15 +29,15 @@ class Session:
         self,
         root: Path,
         run: process.CommandRunner = process.run_command,
-        plans: Plans | None = None,
+        ensure: EnsureEnv = toolenvs.ensure,
     ) -> None:
-        self.workspace = Workspace(root)
-        self.loaded = plans or load_plans(self.workspace)
+        self.workspace = Workspace(root.resolve())
+        self.loaded = load_plans(self.workspace)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
         self.state = State(self.loaded.plans, self.database, default_store())
         self.console = Console(self.database)
-        self.runner = Runner(self.workspace, self.state, self.console.say, run)
+        self.runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
         self.stages = self._stage_names()
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
@@ -115,6 +115,18 @@ class Session:
             raise BuildsysError(f"{plan.build} could not be published: {error}") from error
         made = any(step.id in self.built for step in plan.steps)
         self.outcomes[plan.build] = "built" if made else "restored"
+
+    def build(self, builds: list[str]) -> list[Row]:
+        """Everything that some builds need, one step after the other; a failure stops no other."""
+        self.prepare(builds)
+        for build in builds:
+            plan = self.plans[build]
+            with contextlib.suppress(BuildsysError):
+                for step in plan.steps:
+                    self.run_step(step)
+                if not self.is_published(plan):
+                    self.publish(plan)
+        return self.rows(builds)
 
     def rows(self, builds: list[str]) -> list[Row]:
         """One row a build that was asked for."""

@@ -6,6 +6,7 @@ happened in between; that is also the early cutoff, since a step that ran again 
 bytes leaves the keys after it as they were.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from buildsys.digest import digest_value, flatten
 from buildsys.engine.database import Database
 from buildsys.engine.sources import Sources, changed_files
 from buildsys.engine.store import Store
+from buildsys.errors import BuildsysError
 from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
 
 
@@ -82,10 +84,11 @@ class State:
         """Ask for the bytes that steps which are going to run will read."""
         steps = {step.id: step for plan in plans for step in plan.steps}
         for step in reversed(steps.values()):
-            if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
-                for item in step.inputs:
-                    if item.step:
-                        self.want_bytes(item.step)
+            with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
+                if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
+                    for item in step.inputs:
+                        if item.step:
+                            self.want_bytes(item.step)
 
     def key(self, step: Step) -> Keyed | None:
         """The action key, or None while an input is not known yet."""

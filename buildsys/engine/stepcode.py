@@ -18,8 +18,11 @@ _PLANNING_NAMES = frozenset(
 
 
 @cache
-def code_digest(module: str, package: Path = PACKAGE) -> str:
-    """sha256 over the step's module, its imports from buildsys, and the launcher."""
+def code_digest(module: str, package: Path) -> str:
+    """sha256 over the step's module, its imports from buildsys, and the launcher.
+
+    `package`: the folder of the package `buildsys`.
+    """
     wanted = ["steps._launcher", f"steps.{module}"]
     seen: dict[str, str] = {}
     while wanted:

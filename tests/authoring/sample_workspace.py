@@ -1,0 +1,104 @@
+"""A small workspace to write recipes into: data sets and given models, as far as planning looks."""
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.engine.places import Workspace
+from buildsys.engine.plans import Plans, make_plans
+from buildsys.graph import Plan, Step
+
+SHA256 = "5eed" * 16
+"""A digest that is well-formed; planning compares no content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What a checkpoint says of its last layer."""
+
+    kind: str
+    classes: tuple[str, ...]
+    keypoints: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a data.yaml declares."""
+
+    classes: tuple[str, ...]
+    keypoints: int = 0
+
+
+_DATA = {
+    "tags": Data(classes=("tag",), keypoints=4),
+    "boxes": Data(classes=("box", "lid")),
+    "people": Data(classes=("person",), keypoints=17),
+}
+_CHECKPOINTS = {
+    "tags": Head(kind="Pose", classes=("tag",), keypoints=4),
+    "boxes": Head(kind="Detect", classes=("box", "lid")),
+    "person": Head(kind="Pose", classes=("person",), keypoints=17),
+}
+
+
+def make_workspace(root: Path) -> Path:
+    """`data/<name>/data.yaml`, `weights/<name>.pt`, `weights/model.{onnx,tflite}`, no recipe."""
+    for name, data in _DATA.items():
+        write_data(root / "data" / name, data)
+    (root / "weights").mkdir(parents=True)
+    for name, head in _CHECKPOINTS.items():
+        write_checkpoint(root / "weights" / f"{name}.pt", head)
+    for suffix in ("onnx", "tflite"):
+        (root / "weights" / f"model.{suffix}").write_bytes(b"never opened while planning")
+    (root / "recipes").mkdir()
+    return root
+
+
+def write_data(folder: Path, data: Data) -> None:
+    """A data set in Ultralytics' layout without a single picture."""
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+    lines = ["train: images/train", "val: images/val", "names:"]
+    lines += [f"  {number}: {name}" for number, name in enumerate(data.classes)]
+    if data.keypoints:
+        lines.append(f"kpt_shape: [{data.keypoints}, 3]")
+    (folder / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_checkpoint(path: Path, head: Head) -> None:
+    """A `.pt` that names its head as PyTorch's pickle would; the same bytes every time."""
+    facts: dict[str, object] = {"names": dict(enumerate(head.classes))}
+    if head.keypoints:
+        facts = {"kpt_shape": [head.keypoints, 3], **facts}
+    protocol, body = b"\x80\x02", pickle.dumps(facts, protocol=2)[2:-1]
+    name = f"cultralytics.nn.modules.head\n{head.kind}\n".encode()
+    member = zipfile.ZipInfo("archive/data.pkl", date_time=(2020, 1, 1, 0, 0, 0))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, protocol + name + body + b".")
+
+
+def write_recipe(workspace: Path, name: str, text: str) -> Path:
+    """Put a recipe into a workspace; `name` is its file's stem and its first line."""
+    path = workspace / "recipes" / f"{name}.yaml"
+    path.write_text(f"name: {name}\n{text}", encoding="utf-8")
+    return path
+
+
+def plan_all(workspace: Path) -> Plans:
+    """Everything in the workspace, read and planned now."""
+    return make_plans(Workspace(workspace))[0]
+
+
+def plan_good(workspace: Path) -> dict[str, Plan]:
+    """Plans by build of a workspace in which nothing is wrong."""
+    plans = plan_all(workspace)
+    assert not plans.errors, "\n".join(error.render() for error in plans.errors)
+    return {plan.build: plan for plan in plans.plans}
+
+
+def by_stage(plan: Plan) -> dict[str, Step]:
+    """Steps by stage; a plan has no two steps of one stage."""
+    stages = {step.stage: step for step in plan.steps}
+    assert len(stages) == len(plan.steps)
+    return stages

@@ -1,0 +1,161 @@
+"""Workspaces in temporary folders, and a stand-in for the tools that counts what runs."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.engine.process import Command, OnProgress
+from buildsys.engine.session import Session
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+RECIPE = """\
+name: tags
+source:
+  family: ultralytics
+  task: pose
+  architecture: yolov8n-pose
+  weights: {path: start.bin, sha256: SHA}
+dataset: {format: ultralytics, path: tags/data.yaml}
+input: {size: 64}
+train: {epochs: 2, batch: 4, seed: 0}
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  calibration: {split: train, count: 3, seed: 0}
+evaluate:
+  gates: {box.mAP50-95: {min: 0.1}}
+targets:
+  - grove-vision-ai-v2
+  - xiao-esp32s3
+"""
+
+DATA_YAML = "train: images/train\nval: images/val\nnames: {0: tag}\nkpt_shape: [4, 3]\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
+    if "tools" not in str(tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace with a small dataset on disk and one recipe for two targets."""
+    return make_workspace(tmp_path / "workspace")
+
+
+def make_workspace(root: Path) -> Path:
+    """Recipe `tags`, 6 + 3 "pictures" with labels, start weights."""
+    (root / "recipes").mkdir(parents=True)
+    (root / "start.bin").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    (root / "recipes" / "tags.yaml").write_text(RECIPE.replace("SHA", digest))
+    for split, count in (("train", 6), ("val", 3)):
+        for kind in ("images", "labels"):
+            (root / "tags" / kind / split).mkdir(parents=True)
+        for index in range(count):
+            picture = root / "tags" / "images" / split / f"{index}.jpg"
+            picture.write_bytes(f"{split} {index}".encode())
+            label = root / "tags" / "labels" / split / f"{index}.txt"
+            label.write_text("0 .5 .5 .2 .2" + " .5 .5 2" * 4)
+    (root / "tags" / "data.yaml").write_text(DATA_YAML)
+    return root
+
+
+class StandIn:
+    """A CommandRunner that makes outputs from a digest of parameters and inputs.
+
+    Equal inputs give equal outputs, as with a deterministic tool; pictures depend on images alone,
+    as they do in truth. `ran` lists the modules that ran; `metric` is what evaluations find.
+    """
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.metric = 0.5
+        self.fail: set[str] = set()
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        module, request_path = command.arguments[-2:]
+        request = json.loads(Path(request_path).read_text())
+        self.ran.append(module)
+        command.log.parent.mkdir(parents=True, exist_ok=True)
+        command.log.write_text(f"{module} ran\n")
+        if module in self.fail:
+            return 3
+        outputs = {name: Path(path) for name, path in request["outputs"].items()}
+        if module == "gate":
+            self._gate(request, outputs["verdict"])
+            return 0
+        text = _digest_request(module, request)
+        for name, path in outputs.items():
+            content = text
+            if name == "metrics":
+                content = json.dumps({"metrics": {"box.mAP50-95": self.metric}, "of": text})
+            if path.suffix:
+                path.write_text(content)
+            else:
+                path.mkdir(exist_ok=True)
+                (path / "file").write_text(content)
+        on_progress(1, 1, "piece", "")
+        return 0
+
+    def _gate(self, request: dict[str, dict[str, str]], verdict: Path) -> None:
+        from buildsys.steps import gate
+        from buildsys.steps._launcher import rebuild
+
+        inputs = {name: Path(path) for name, path in request["inputs"].items()}
+        gate.run(inputs, {"verdict": verdict}, rebuild(gate.Params, request["params"]))
+
+
+def _digest_request(module: str, request: dict[str, dict[str, str]]) -> str:
+    state = hashlib.sha256(json.dumps([module, request["params"]], sort_keys=True).encode())
+    for name, path in sorted(request["inputs"].items()):
+        for file in sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]:
+            if file.is_file() and not (module == "prepare_pictures" and file.suffix == ".txt"):
+                state.update(f"{name} {file.name}".encode() + file.read_bytes())
+    return state.hexdigest()
+
+
+def no_environment(name: str, say: Callable[[str], None]) -> tuple[str, Path]:
+    """An `ensure` that syncs nothing."""
+    return "none", Path(sys.executable)
+
+
+Build = Callable[..., list[str]]
+
+
+@pytest.fixture
+def tools() -> StandIn:
+    """The stand-in of one test."""
+    return StandIn()
+
+
+@pytest.fixture
+def build(workspace: Path, tools: StandIn) -> Build:
+    """Build everything in the workspace; returns the modules that ran."""
+
+    def run(*builds: str) -> list[str]:
+        tools.ran.clear()
+        session = Session(workspace, tools, no_environment)
+        session.build(list(builds) or list(session.plans))
+        session.close()
+        return list(tools.ran)
+
+    return run
+
+
+def copy_package(target: Path) -> Path:
+    """A copy of the package whose files a test may edit."""
+    return Path(
+        shutil.copytree(
+            REPOSITORY / "buildsys", target, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    )
