@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from buildsys.authoring.document import Path_, did_you_mean
+from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import step_module
 from buildsys.authoring.validation import Locate
@@ -116,8 +117,6 @@ def _check_data(build: "Build", locate: Locate) -> list[Diagnostic]:
 
 
 def _check_firmware(build: "Build", locate: Locate, index: int) -> list[Diagnostic]:
-    from buildsys.planner import model_spec
-
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.source.family != "ultralytics" or recipe.input is None:
         return []

@@ -1,0 +1,93 @@
+"""The network and the board of one build, as the steps will know them."""
+
+from typing import TYPE_CHECKING, Any
+
+from buildsys.authoring.recipe import CALIBRATED
+from buildsys.spec import (
+    BoardSpec,
+    ModelSpec,
+    Preprocessing,
+    Quantization,
+    decoded_outputs,
+    raw_outputs,
+)
+
+if TYPE_CHECKING:
+    from buildsys.authoring.builds import Build
+
+_DECODERS = {"yolov8-raw": "raw", "yolov8-decoded": "decoded", "none": "none"}
+
+
+def model_spec(build: "Build") -> ModelSpec:
+    """What is known of the network before it exists."""
+    recipe, facts, found = build.recipe, build.dataset, build.checkpoint
+    source = recipe.source
+    known: Any = (
+        facts if facts is not None and (recipe.train is not None or found is None) else found
+    )
+    classes = known.names if known is not None else source.classes
+    keypoints, dims = (known.keypoints, known.keypoint_dims) if known is not None else (0, 0)
+    if source.task != "pose":
+        keypoints, dims = 0, 0
+    frame = None
+    if recipe.input is not None:
+        height, width = recipe.input.size
+        frame = Preprocessing(
+            height=height, width=width, color=recipe.input.color, resize=recipe.input.resize
+        )
+    head = _head(build)
+    outputs: tuple[Any, ...] = ()
+    if frame is not None and head != "none" and classes:
+        shapes = raw_outputs if head == "raw" else decoded_outputs
+        outputs = shapes(frame.height, frame.width, len(classes), keypoints, dims)
+    return ModelSpec(
+        name=build.id.split("@")[0],
+        family=source.family,
+        task=source.task or "",
+        architecture=source.architecture or "",
+        classes=tuple(classes),
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        preprocessing=frame,
+        head=head,
+        outputs=outputs,
+        quantization=_quantization(build),
+    )
+
+
+def _head(build: "Build") -> str:
+    """The firmware contract decides; else `export.head`; else the raw head, which survives int8."""
+    if build.recipe.source.family != "ultralytics":
+        return _DECODERS[build.recipe.source.decoder]
+    if build.contract is not None:
+        return build.contract.head
+    return str(getattr(build.export, "head", None) or "raw")
+
+
+def _quantization(build: "Build") -> Quantization:
+    block = build.recipe.quantization
+    full = block.scheme in CALIBRATED
+    io = block.io or (build.contract.io if build.contract else None)
+    return Quantization(
+        scheme=block.scheme,
+        granularity=block.granularity or "per-channel",
+        io=io or ("int8" if block.scheme == "int8" else "float32") if full else "float32",
+    )
+
+
+def board_spec(build: "Build") -> BoardSpec:
+    """What the target and its firmware contract declare, as far as steps need it."""
+    contract = build.contract
+    return BoardSpec(
+        name=build.target.name,
+        label=build.target.label,
+        firmware=contract.name if contract else "unchecked",
+        output_order=contract.output_order if contract else (),
+        operators=contract.operators if contract else (),
+    )
+
+
+def model_fits(model: ModelSpec, facts: Any) -> bool:
+    """Whether the dataset's labels speak of the model's classes and keypoints."""
+    same_points = model.keypoints == (facts.keypoints if model.task == "pose" else 0)
+    return len(facts.names) == len(model.classes) and same_points
