@@ -99,6 +99,10 @@ class _Planner:
             params = module.Params(url=weights.url, sha256=weights.sha256)
             step = self._add("fetch", module, params, {}, {kind: False})
             self.made[kind] = _output(step, kind)
+        elif weights.random and self.build.recipe.train is None:
+            module = step_module(f"initialize_{self.model.family}")
+            step = self._add("initialize", module, module.plan(self.model), {}, {kind: False})
+            self.made[kind] = _output(step, kind)
         elif weights.path is not None:
             path = f"{self.workspace}/{weights.path}"
             source = Source(path=path, label=weights.path, sha256=weights.sha256 or "")

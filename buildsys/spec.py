@@ -99,6 +99,8 @@ class ModelSpec:
     """raw | decoded | none: what the outputs mean; `none` where nobody said."""
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
+    trained: bool = True
+    """False for random weights: such a network carries no signal that quantization could lose."""
 
 
 @dataclass(frozen=True, kw_only=True)

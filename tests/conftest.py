@@ -39,10 +39,12 @@ DATA_YAML = "train: images/train\nval: images/val\nnames: {0: tag}\nkpt_shape: [
 
 
 @pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache."""
+def _own_store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or fills the user's store; only tests of real tools use synced environments."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
-    if "tools" not in str(tmp_path):
+    if request.node.get_closest_marker("tools") is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from buildsys.authoring.recipe import CALIBRATED
+from buildsys.authoring.registry import step_module
 from buildsys.spec import (
     BoardSpec,
     ModelSpec,
@@ -25,6 +26,8 @@ def model_spec(build: "Build") -> ModelSpec:
     known: Any = (
         facts if facts is not None and (recipe.train is not None or found is None) else found
     )
+    if known is None and source.weights.random and source.family == "ultralytics":
+        known = step_module("initialize_ultralytics").facts(source.task)
     classes = known.names if known is not None else source.classes
     keypoints, dims = (known.keypoints, known.keypoint_dims) if known is not None else (0, 0)
     if source.task != "pose":
@@ -52,6 +55,7 @@ def model_spec(build: "Build") -> ModelSpec:
         head=head,
         outputs=outputs,
         quantization=_quantization(build),
+        trained=recipe.train is not None or not source.weights.random,
     )
 
 

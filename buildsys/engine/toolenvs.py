@@ -134,7 +134,7 @@ def _sync(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path
     uv = find_uv()
     python = place / "bin" / "python"
     commands = [
-        [uv, "venv", "--quiet", "--python", env.python, str(place)],
+        [uv, "venv", "--quiet", "--python", _interpreter(env), str(place)],
         [uv, "pip", "sync", "--quiet", "--require-hashes", *extra,
          "--python", str(python), str(env.lock(variant))],
     ]  # fmt: skip
@@ -234,6 +234,12 @@ def run_command(
     return subprocess.run(
         list(command), env={**os.environ, **extra}, capture_output=True, text=True, check=False
     )
+
+
+def _interpreter(env: ToolEnv) -> str:
+    """The Python to make an environment from: the one below our own, where its version fits."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return str(getattr(sys, "_base_executable", sys.executable)) if own == env.python else env.python
 
 
 def _preferred(env: ToolEnv) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from sample_workspace import make_workspace
+
+from tests.authoring.sample_workspace import make_workspace
 
 
 @pytest.fixture(autouse=True)

@@ -28,12 +28,16 @@ class Data:
 
     classes: tuple[str, ...]
     keypoints: int = 0
+    dims: int = 3
 
 
 _DATA = {
     "tags": Data(classes=("tag",), keypoints=4),
     "boxes": Data(classes=("box", "lid")),
     "people": Data(classes=("person",), keypoints=17),
+    "hands": Data(classes=("left", "right"), keypoints=21),
+    "letters": Data(classes=tuple(f"letter-{number}" for number in range(64))),
+    "points": Data(classes=("point",), keypoints=1, dims=2),
 }
 _CHECKPOINTS = {
     "tags": Head(kind="Pose", classes=("tag",), keypoints=4),
@@ -62,7 +66,7 @@ def write_data(folder: Path, data: Data) -> None:
     lines = ["train: images/train", "val: images/val", "names:"]
     lines += [f"  {number}: {name}" for number, name in enumerate(data.classes)]
     if data.keypoints:
-        lines.append(f"kpt_shape: [{data.keypoints}, 3]")
+        lines.append(f"kpt_shape: [{data.keypoints}, {data.dims}]")
     (folder / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

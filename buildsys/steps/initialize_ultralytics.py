@@ -1,0 +1,54 @@
+"""Random weights -> Ultralytics checkpoint: for size and latency, never for accuracy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format, ModelSpec, Resources
+
+TOOL_ENV = "ultralytics"
+PRODUCES = Format.CHECKPOINT
+RESOURCES = Resources(memory_mib=1500, framework=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What Ultralytics' own architecture files say: 80 classes, or a person with 17 keypoints."""
+
+    names: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The architecture and the seed of its weights."""
+
+    task: str
+    architecture: str
+    seed: int
+
+
+def plan(model: ModelSpec) -> Params:
+    """Seed 0: random weights are all alike."""
+    return Params(task=model.task, architecture=model.architecture, seed=0)
+
+
+def facts(task: str) -> Facts:
+    """Classes and keypoints of a network that saw no data."""
+    if task == "pose":
+        return Facts(names=("person",), keypoints=17, keypoint_dims=3)
+    names = tuple(f"class-{index}" for index in range(80))
+    return Facts(names=names, keypoints=0, keypoint_dims=0)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Build the network and save it."""
+    from buildsys.steps import _ultralytics
+
+    _ultralytics.prepare(Path.cwd())
+    import torch
+    from ultralytics import YOLO
+
+    torch.manual_seed(params.seed)
+    network = YOLO(f"{params.architecture}.yaml", task=params.task).model
+    _ultralytics.save_model(network, outputs["checkpoint"], params.task, 640)

@@ -1,0 +1,181 @@
+"""What a recipe means: how it is typed changes nothing, one value changes what depends on it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildsys.authoring.document import parse_document
+from buildsys.graph import Plan
+from tests.authoring.sample_workspace import SHA256, by_stage, make_workspace, plan_good
+from tests.authoring.spellings import STEADY, Path_, Value, documents, replaced
+
+_RECIPE: dict[str, Value] = {
+    "name": "tags",
+    "source": {
+        "family": "ultralytics",
+        "task": "pose",
+        "architecture": "yolov8n-pose",
+        "weights": {"path": "weights/tags.pt", "sha256": SHA256},
+    },
+    "dataset": {"format": "ultralytics", "path": "data/tags/data.yaml"},
+    "input": {"size": [192, 192], "color": "rgb", "resize": "letterbox"},
+    "train": {"epochs": 4, "batch": 16, "seed": 0, "learning_rate": 0.0002, "device": "auto"},
+    "export": {"opset": 13},
+    "quantization": {
+        "scheme": "int8",
+        "granularity": "per-tensor",
+        "io": "int8",
+        "calibration": {"split": "train", "count": 100, "seed": 0},
+    },
+    "evaluate": {
+        "split": "val",
+        "gates": {
+            "box.mAP50-95": {"max_drop": 0.01},
+            "keypoints.mAP50-95": {"max_drop": 0.01, "min": 0.75},
+        },
+    },
+    "targets": [
+        {"target": "grove-vision-ai-v2", "as": "board", "vela": {"version": "4.5"}},
+        "xiao-esp32s3",
+        {"target": "host", "quantization": {"scheme": "float16", "calibration": None}},
+    ],
+}
+_BOARD = "tags@board"
+
+Meaning = dict[str, list[tuple[str, str, str]]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One workspace for all examples of a property: planning writes nothing."""
+    return make_workspace(tmp_path_factory.mktemp("meaning") / "workspace")
+
+
+@pytest.fixture(scope="module")
+def baseline(place: Path) -> dict[str, Plan]:
+    """The plans of the recipe as it stands here."""
+    return _plan_data(place, _RECIPE)
+
+
+def _plan(place: Path, text: str) -> dict[str, Plan]:
+    (place / "recipes" / "tags.yaml").write_text(text, encoding="utf-8")
+    return plan_good(place)
+
+
+def _plan_data(place: Path, data: dict[str, Value]) -> dict[str, Plan]:
+    return _plan(place, json.dumps(data))
+
+
+def _meaning(plans: dict[str, Plan]) -> Meaning:
+    return {
+        build: [(step.id, step.module, step.params) for step in plan.steps]
+        for build, plan in plans.items()
+    }
+
+
+@given(text=documents(_RECIPE))
+@STEADY
+def test_spelling_means_nothing(place: Path, baseline: dict[str, Plan], text: str) -> None:
+    """Tidying up a recipe, or one more comment, costs a training."""
+    assert _meaning(_plan(place, text)) == _meaning(baseline)
+
+
+@given(text=documents(_RECIPE))
+@STEADY
+def test_every_place_is_where_it_says(text: str) -> None:
+    """A message's caret stands under something else than the value that it speaks of."""
+    document = parse_document(text, "tags.yaml")
+    assert document.data == _RECIPE
+    for path, mark in document.keys.items():
+        shown = document.lines[mark.line - 1][mark.column - 1 :][: mark.length]
+        assert shown.strip("\"'") == path[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Another value at one place, and the stages that read it themselves."""
+
+    path: Path_
+    values: st.SearchStrategy[Value]
+    read_by: frozenset[str]
+
+
+def _change(path: str, values: st.SearchStrategy[Value], *stages: str) -> Change:
+    """`path` with slashes: names of metrics hold dots."""
+    parts = tuple(int(part) if part.isdigit() else part for part in path.split("/"))
+    return Change(path=parts, values=values, read_by=frozenset(stages))
+
+
+_COUNTS = st.integers(101, 500)
+_SHARES = st.floats(0.02, 0.7)
+_CHANGES = (
+    _change("train/epochs", _COUNTS, "train"),
+    _change("train/batch", _COUNTS, "train"),
+    _change("train/seed", _COUNTS, "train"),
+    _change("train/learning_rate", _SHARES, "train"),
+    _change("train/device", st.sampled_from(["cpu", "cuda"])),
+    _change("export/opset", st.integers(14, 20), "export"),
+    _change("quantization/granularity", st.just("per-channel"), "quantize"),
+    _change("quantization/io", st.just("float32"), "quantize", "bind"),
+    _change("quantization/calibration/count", _COUNTS, "calibration"),
+    _change("quantization/calibration/seed", _COUNTS, "calibration"),
+    _change("quantization/calibration/split", st.just("val"), "calibration", "samples"),
+    _change(
+        "evaluate/split", st.just("train"),
+        "evaluate-start", "evaluate-checkpoint", "evaluate-onnx", "evaluate-tflite",
+    ),
+    _change("evaluate/gates/box.mAP50-95/max_drop", _SHARES, "gate"),
+    _change("evaluate/gates/keypoints.mAP50-95/min", _SHARES, "gate"),
+    _change("targets/0/vela/version", st.sampled_from(["3.9", "5.2"]), "compile"),
+    _change("targets/0/vela/optimise", st.just("Size"), "compile"),
+    _change("targets/0/firmware", st.just("unchecked"), "bind", "package"),
+    _change("source/weights/sha256", st.just("0123" * 16), "train", "evaluate-start"),
+)  # fmt: skip
+
+
+def _resting_on(plan: Plan, stages: frozenset[str]) -> set[str]:
+    """The stages, and every stage behind them."""
+    reached = {by_stage(plan)[stage].id for stage in stages}
+    for step in plan.steps:
+        if any(item.step in reached for item in step.inputs):
+            reached.add(step.id)
+    return {step.stage for step in plan.steps if step.id in reached}
+
+
+@pytest.mark.parametrize("change", _CHANGES, ids=lambda change: "/".join(map(str, change.path)))
+@given(data=st.data())
+@settings(STEADY, max_examples=3)
+def test_change_reaches_what_depends_on_it(
+    place: Path, baseline: dict[str, Plan], change: Change, data: st.DataObject
+) -> None:
+    """A new threshold trains again, or a new seed does not."""
+    before = baseline[_BOARD]
+    recipe = replaced(_RECIPE, change.path, data.draw(change.values))
+    after = by_stage(_plan_data(place, recipe)[_BOARD])
+    changed = {
+        stage
+        for stage, step in by_stage(before).items()
+        if stage not in after or step.id != after[stage].id
+    }
+    assert changed == _resting_on(before, change.read_by)
+
+
+def test_size_of_one_target_shares_the_training(place: Path) -> None:
+    """A smaller picture for one board trains a second time."""
+    recipe = replaced(_RECIPE, ("targets", 1), {"target": "xiao-esp32s3", "input": {"size": 96}})
+    plans = _plan_data(place, recipe)
+    board, small = by_stage(plans[_BOARD]), by_stage(plans["tags@xiao-esp32s3"])
+    assert board["train"].id == small["train"].id
+    assert board["export"].id != small["export"].id
+
+
+def test_name_is_read_by_the_package_alone(workspace: Path, baseline: dict[str, Plan]) -> None:
+    """Renaming a recipe costs a training."""
+    renamed = json.dumps(replaced(_RECIPE, ("name",), "labels"))
+    (workspace / "recipes" / "labels.yaml").write_text(renamed, encoding="utf-8")
+    before, after = by_stage(baseline[_BOARD]), by_stage(plan_good(workspace)["labels@board"])
+    assert {stage for stage in before if before[stage].id != after[stage].id} == {"package"}

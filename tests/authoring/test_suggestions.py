@@ -1,0 +1,58 @@
+"""Did you mean: the word that was meant, whatever slipped."""
+
+import string
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from buildsys.authoring.document import did_you_mean
+from buildsys.authoring.recipe import Calibration, QuantizationBlock, Recipe, SourceModel
+from buildsys.authoring.registry import step_names
+from buildsys.steps.train_ultralytics import Settings
+from tests.authoring.spellings import STEADY
+
+_LISTS = (
+    tuple(Recipe.model_fields),
+    tuple(SourceModel.model_fields),
+    tuple(QuantizationBlock.model_fields),
+    tuple(Calibration.model_fields),
+    tuple(Settings.__dataclass_fields__),
+    ("grove-vision-ai-v2", "xiao-esp32s3", "host", "checkpoint", "ethos-u55-128-high-end"),
+    step_names(),
+)
+
+
+@st.composite
+def _typos(draw: st.DrawFn, word: str) -> str:
+    """The word with one letter more, one less, another one, or two exchanged."""
+    at = draw(st.integers(0, len(word) - 2))
+    letter = draw(st.sampled_from(string.ascii_lowercase))
+    kinds = (
+        word[:at] + letter + word[at:],
+        word[:at] + word[at + 1 :],
+        word[:at] + letter + word[at + 1 :],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+    )
+    return draw(st.sampled_from(kinds))
+
+
+@given(data=st.data())
+@STEADY
+@pytest.mark.parametrize("known", _LISTS, ids=lambda known: known[0])
+def test_one_slip_is_understood(known: tuple[str, ...], data: st.DataObject) -> None:
+    """A typo is answered by the wrong word, or by nothing."""
+    meant = data.draw(st.sampled_from([word for word in known if len(word) > 3]))
+    typed = data.draw(_typos(meant))
+    assume(typed not in known)
+    assert did_you_mean(typed, known) == f"did you mean `{meant}`?"
+
+
+def test_nothing_alike_lists_what_there_is() -> None:
+    """A word from another language is answered by silence."""
+    assert did_you_mean("Bildgröße", ("size", "color")) == "there are: color, size"
+
+
+def test_long_lists_stay_away() -> None:
+    """A message of forty names hides the one sentence that matters."""
+    assert did_you_mean("zzz", [f"name-{number}" for number in range(40)]) == ""

@@ -1,0 +1,272 @@
+"""The first pipeline with its real tools, on the smallest input that shows everything.
+
+The tool environments are synced into the user's cache when they are not there yet.
+"""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.authoring.registry import shipped_targets
+from buildsys.engine import toolenvs
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.tools
+
+START = "e5f14a0ccfc6384936f64805b7f7a07cdba4767912150ec70e6ff134ede9bd9b"
+
+TINY = f"""\
+name: tiny
+source:
+  family: ultralytics
+  task: pose
+  architecture: yolov8n-pose
+  weights: {{path: start.pt, sha256: {START}}}
+dataset: {{generator: fiducials, train: 24, val: 12, seed: 5, size: 128}}
+input: {{size: 96}}
+train: {{epochs: 1, batch: 8, learning_rate: 0.0002}}
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  calibration: {{split: train, count: 8}}
+evaluate: {{gates: {{box.mAP50: {{min: 0.1}}}}}}
+targets:
+  - grove-vision-ai-v2
+  - xiao-esp32s3
+  - {{target: ethos-u55-128-high-end, export: {{opset: 13}}}}
+  - {{target: host, as: half, quantization: {{scheme: float16}}}}
+"""
+
+PERSON = """\
+name: person
+source: {family: ultralytics, task: pose, architecture: yolov8n-pose, weights: random}
+input: {size: 64}
+evaluate: none
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  calibration: {images: "pictures/*.bmp", count: 4}
+targets:
+  - grove-vision-ai-v2
+  - {target: grove-vision-ai-v2, as: himax, firmware: himax-yolov8-pose}
+"""
+
+STRAIGHT = """\
+name: straight
+source: {family: tflite, weights: {path: tiny.tflite, sha256: SHA}}
+targets: [{target: grove-vision-ai-v2, vela: {version: "3.9"}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace in which the tiny recipe was built for all its targets."""
+    root = make_workspace(tmp_path_factory.mktemp("tools") / "one")
+    run = doit(root, "-n", "2")
+    assert run.returncode == 0, run.stderr
+    yield root
+    shutil.rmtree(root)
+
+
+def make_workspace(root: Path) -> Path:
+    """dodo.py, the tiny recipe, the start weights."""
+    (root / "recipes").mkdir(parents=True)
+    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
+    (root / "recipes" / "tiny.yaml").write_text(TINY)
+    return root
+
+
+def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """doit with a store of the workspace's own."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(root / "store"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "doit", *arguments],
+        cwd=root, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file."""
+    data: dict[str, Any] = json.loads(path.read_text())
+    return data
+
+
+def statuses(root: Path) -> dict[str, str]:
+    """Build -> status."""
+    return {row["id"]: row["status"] for row in read(root / "build" / "summary.json")["builds"]}
+
+
+def stages_run(root: Path) -> set[str]:
+    """Which stages the last run built, over all builds."""
+    return {
+        f"{path.parent.name}/{step['stage']}"
+        for path in root.glob("build/*/*/build.json")
+        for step in read(path)["steps"]
+        if step["this_run"] == "built"
+    }
+
+
+def test_every_target_gets_its_package(built: Path) -> None:
+    """Model, labels, figures, manifest, diary, logs."""
+    assert set(statuses(built).values()) == {"built"}
+    folder = built / "build" / "tiny" / "grove-vision-ai-v2"
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "tiny_vela.tflite", "labels.txt", "metrics.json", "model.json", "vela.json",
+        "calibration.json", "manifest.json", "build.json", "logs",
+    }  # fmt: skip
+    manifest = read(folder / "manifest.json")
+    assert any("AGPL" in line for line in manifest["licences"])
+    assert any("NPU" in line for line in manifest["unverified"])
+    assert len(read(folder / "calibration.json")) == 8  # type: ignore[arg-type]
+
+
+def test_the_grove_file_is_what_its_firmware_decodes(built: Path) -> None:
+    """One NPU operator, seven raw outputs, the input that `u8 - 128` makes."""
+    model = read(built / "build" / "tiny" / "grove-vision-ai-v2" / "model.json")
+    assert model["operators"] == {"ethos-u": 1}
+    (image,) = model["inputs"]
+    assert image["dtype"] == "int8"
+    assert image["zero_points"] == [-128]
+    assert image["scales"][0] == pytest.approx(1 / 255, abs=1e-7)
+    shapes = sorted(tuple(output["shape"]) for output in model["outputs"])
+    assert shapes == sorted(
+        [(1, 144, 64), (1, 36, 64), (1, 9, 64), (1, 144, 1), (1, 36, 1), (1, 9, 1), (1, 189, 12)]
+    )
+
+
+def test_the_same_tflite_without_vela_goes_to_the_esp32s3(built: Path) -> None:
+    """Its operators are all in the firmware's list, or the build had failed."""
+    folder = built / "build" / "tiny" / "xiao-esp32s3"
+    model = read(folder / "model.json")
+    assert "ethos-u" not in model["operators"]
+    assert [output["name"] for output in model["outputs"]] == [
+        "box_s8", "box_s16", "box_s32", "cls_s8", "cls_s16", "cls_s32", "keypoints",
+    ]  # fmt: skip
+
+
+def test_formats_agree_on_accuracy(built: Path) -> None:
+    """Checkpoint (Ultralytics' decode) and ONNX (ours) within 1e-3; figures name their file."""
+    metrics = read(built / "build" / "tiny" / "grove-vision-ai-v2" / "metrics.json")
+    assert set(metrics) == {"start", "checkpoint", "onnx", "tflite"}
+    for name, value in metrics["checkpoint"]["metrics"].items():
+        assert metrics["onnx"]["metrics"][name] == pytest.approx(value, abs=1e-3)
+    assert len(metrics["tflite"]["model"]["sha256"]) == 64
+    assert metrics["tflite"]["metrics"]["box.mAP50"] > 0.3
+
+
+def test_a_second_run_does_nothing(built: Path) -> None:
+    """And says so."""
+    run = doit(built)
+    assert run.returncode == 0
+    assert set(statuses(built).values()) == {"up-to-date"}
+    assert run.stderr == ""
+
+
+def test_another_memory_mode_compiles_once_more(built: Path) -> None:
+    """One line in one target entry: Vela and the package of that build, nothing else."""
+    path = built / "recipes" / "tiny.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("- xiao-esp32s3", "- xiao-esp32s3 # a comment").replace(
+        "export: {opset: 13}}", "vela: {memory_mode: Sram_Only}}"
+    ))  # fmt: skip
+    assert doit(built).returncode == 0
+    assert stages_run(built) >= {"ethos-u55-128-high-end/compile", "ethos-u55-128-high-end/package"}
+    now = statuses(built)
+    assert now.pop("tiny@ethos-u55-128-high-end") == "built"
+    assert set(now.values()) == {"up-to-date"}
+    path.write_text(before)
+    assert doit(built).returncode == 0
+    assert statuses(built)["tiny@ethos-u55-128-high-end"] == "restored"
+
+
+def test_two_clean_builds_make_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    """Another folder, another store: dataset, training, every file and every manifest."""
+    other = make_workspace(tmp_path / "elsewhere" / "two")
+    assert doit(other).returncode == 0
+    for path in sorted(built.glob("build/*/*/*")):
+        if path.is_file() and path.name != "build.json":
+            twin = other / path.relative_to(built)
+            assert twin.read_bytes() == path.read_bytes(), path.name
+
+
+def test_one_quantized_file_serves_two_firmwares(tmp_path: Path) -> None:
+    """Himax wants an order, SSCMA any: one export, one quantization, two bindings."""
+    root = make_workspace(tmp_path / "person")
+    (root / "recipes" / "tiny.yaml").unlink()
+    (root / "recipes" / "person.yaml").write_text(PERSON)
+    (root / "pictures").mkdir()
+    for index in range(4):
+        (root / "pictures" / f"{index}.bmp").write_bytes(bitmap(64, index))
+    run = doit(root)
+    assert run.returncode == 0, run.stderr
+    himax, seeed = (
+        read(root / "build/person" / name / "manifest.json")
+        for name in ("himax", "grove-vision-ai-v2")
+    )
+    for stage in ("export", "quantize"):
+        keys = [
+            step["action_key"]
+            for m in (himax, seeed)
+            for step in m["steps"]
+            if step["stage"] == stage
+        ]
+        assert len(keys) == 2
+        assert keys[0] == keys[1]
+    outputs = [tuple(o["shape"]) for o in read(root / "build/person/himax/model.json")["outputs"]]
+    assert outputs == [
+        (1, 16, 64), (1, 64, 64), (1, 4, 1), (1, 84, 51), (1, 64, 1), (1, 4, 64), (1, 16, 1),
+    ]  # fmt: skip
+
+
+def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> None:
+    """Byte for byte what `vela` makes by hand with the same ini."""
+    import hashlib
+
+    root = make_workspace(tmp_path / "straight")
+    (root / "recipes" / "tiny.yaml").unlink()
+    shutil.copyfile(built / "build/tiny/xiao-esp32s3/tiny.tflite", root / "tiny.tflite")
+    digest = hashlib.sha256((root / "tiny.tflite").read_bytes()).hexdigest()
+    (root / "recipes" / "straight.yaml").write_text(STRAIGHT.replace("SHA", digest))
+    run = doit(root)
+    assert run.returncode == 0, run.stderr
+    _, python = toolenvs.ensure("vela-3.9", print)
+    ini = shipped_targets() / "vela" / "himax.ini"
+    command = [
+        str(python.parent / "vela"), "tiny.tflite", "--output-dir", "by-hand", "--config", str(ini),
+        "--accelerator-config", "ethos-u55-64", "--system-config", "My_Sys_Cfg",
+        "--memory-mode", "My_Mem_Mode_Parent",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    ours = root / "build/straight/grove-vision-ai-v2/straight_vela.tflite"
+    assert ours.read_bytes() == (root / "by-hand/tiny_vela.tflite").read_bytes()
+
+
+def bitmap(side: int, seed: int) -> bytes:
+    """A 24-bit BMP with every value from 0 to 255 in it."""
+    pixels = bytes(
+        (x * (3 + seed) + y * 5 + c * 40) % 256
+        for y in range(side)
+        for x in range(side)
+        for c in range(3)
+    )
+    size = 54 + len(pixels)
+    header = struct.pack("<2sIHHI", b"BM", size, 0, 0, 54)
+    return (
+        header
+        + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, len(pixels), 0, 0, 0, 0)
+        + pixels
+    )
