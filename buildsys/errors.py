@@ -3,6 +3,7 @@
 BuildsysError (1)
 ├── InputError (2)      recipes, targets, data: one or more Diagnostics
 ├── StepFailed (1)      a step ended badly: what, the last lines, how to repeat it
+├── MissingBytes (1)    the store lost something; the session makes it again
 ├── ToolUnavailable (1) a tool environment cannot be had
 ├── Waiting (10)        something this machine lacks; asked for by name
 └── Rejected (11)       a contract or gate failed
@@ -56,6 +57,14 @@ class InputError(BuildsysError):
 
 class StepFailed(BuildsysError):
     """A step's process ended with an error or without its outputs."""
+
+
+class MissingBytes(BuildsysError):
+    """The store knows a result by digest and has lost its bytes; `step` makes them again."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"the store has lost what step {step} made")
+        self.step = step
 
 
 class ToolUnavailable(BuildsysError):

@@ -9,7 +9,7 @@ import dataclasses
 from types import ModuleType
 from typing import Any
 
-from buildsys.authoring.builds import Build
+from buildsys.authoring.build import Build
 from buildsys.authoring.model import board_spec, model_fits, model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import consumed, find_step, step_module

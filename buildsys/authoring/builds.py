@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring import checks
+from buildsys.authoring.build import Build
 from buildsys.authoring.document import Document, Path_, did_you_mean, read_document
 from buildsys.authoring.facts import (
     CheckpointFacts,
@@ -28,30 +29,6 @@ from buildsys.authoring.target import (
 )
 from buildsys.authoring.validation import validate
 from buildsys.errors import Diagnostic, InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Build:
-    """One recipe for one target, with everything that planning needs settled.
-
-    `train`, `export`, `vela`, `generator` are settings of step modules; `origins` says where each
-    key was written: (dotted key, file, line).
-    """
-
-    id: str
-    recipe: Recipe
-    target: Target
-    target_folder: Path
-    contract: Contract | None
-    train: Any
-    export: Any
-    vela: Any
-    generator: Any
-    dataset: DatasetFacts | None
-    dataset_parts: tuple[str, ...]
-    checkpoint: CheckpointFacts | None
-    waiting_for: str
-    origins: tuple[tuple[str, str, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

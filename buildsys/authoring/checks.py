@@ -1,7 +1,6 @@
 """Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
 
-from typing import TYPE_CHECKING
-
+from buildsys.authoring.build import Build
 from buildsys.authoring.document import Path_, did_you_mean
 from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
@@ -9,11 +8,8 @@ from buildsys.authoring.registry import step_module
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
 
-if TYPE_CHECKING:
-    from buildsys.authoring.builds import Build
 
-
-def check(build: "Build", locate: Locate, index: int) -> list[Diagnostic]:
+def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     """Every mistake in the combination, each at the line that should change.
 
     A check that rests on something already reported stays silent: one mistake, one message.
@@ -28,14 +24,14 @@ def check(build: "Build", locate: Locate, index: int) -> list[Diagnostic]:
     return problems
 
 
-def _missing_weights(build: "Build", locate: Locate) -> Diagnostic:
+def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
     message = f"{build.waiting_for} is not here; the build waits for it"
     hint = "put the file there; its digest is checked"
     at = ("source", "weights", "path")
     return locate(at, message, hint, severity="warning")
 
 
-def _check_source(build: "Build", locate: Locate) -> list[Diagnostic]:
+def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, found = build.recipe, build.checkpoint
     source = recipe.source
     at = ("source",)
@@ -60,7 +56,7 @@ def _check_source(build: "Build", locate: Locate) -> list[Diagnostic]:
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
 
 
-def _check_pipeline(build: "Build", locate: Locate, index: int) -> list[Diagnostic]:
+def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     recipe, board = build.recipe, build.target
     quantization = recipe.quantization
     if recipe.source.family == "tflite":
@@ -84,7 +80,7 @@ def _check_pipeline(build: "Build", locate: Locate, index: int) -> list[Diagnost
     return problems
 
 
-def _check_data(build: "Build", locate: Locate) -> list[Diagnostic]:
+def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, facts = build.recipe, build.dataset
     if recipe.train is not None and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
@@ -116,7 +112,7 @@ def _check_data(build: "Build", locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def _check_firmware(build: "Build", locate: Locate, index: int) -> list[Diagnostic]:
+def _check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.source.family != "ultralytics" or recipe.input is None:
         return []

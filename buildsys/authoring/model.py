@@ -1,7 +1,8 @@
 """The network and the board of one build, as the steps will know them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from buildsys.authoring.build import Build
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import step_module
 from buildsys.spec import (
@@ -13,13 +14,10 @@ from buildsys.spec import (
     raw_outputs,
 )
 
-if TYPE_CHECKING:
-    from buildsys.authoring.builds import Build
-
 _DECODERS = {"yolov8-raw": "raw", "yolov8-decoded": "decoded", "none": "none"}
 
 
-def model_spec(build: "Build") -> ModelSpec:
+def model_spec(build: Build) -> ModelSpec:
     """What is known of the network before it exists."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
@@ -59,7 +57,7 @@ def model_spec(build: "Build") -> ModelSpec:
     )
 
 
-def _head(build: "Build") -> str:
+def _head(build: Build) -> str:
     """The firmware contract decides; else `export.head`; else the raw head, which survives int8."""
     if build.recipe.source.family != "ultralytics":
         return _DECODERS[build.recipe.source.decoder]
@@ -68,7 +66,7 @@ def _head(build: "Build") -> str:
     return str(getattr(build.export, "head", None) or "raw")
 
 
-def _quantization(build: "Build") -> Quantization:
+def _quantization(build: Build) -> Quantization:
     block = build.recipe.quantization
     full = block.scheme in CALIBRATED
     io = block.io or (build.contract.io if build.contract else None)
@@ -79,7 +77,7 @@ def _quantization(build: "Build") -> Quantization:
     )
 
 
-def board_spec(build: "Build") -> BoardSpec:
+def board_spec(build: Build) -> BoardSpec:
     """What the target and its firmware contract declare, as far as steps need it."""
     contract = build.contract
     return BoardSpec(

@@ -17,6 +17,7 @@ from buildsys.digest import digest_file
 from buildsys.engine.places import Workspace
 from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
+from buildsys.errors import MissingBytes
 from buildsys.graph import Plan, Step
 
 
@@ -54,7 +55,10 @@ def publish(
     assert result is not None
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
-    state.store.fetch(dict(result.outputs)["package"], fresh, tree=True)
+    try:
+        state.store.fetch(dict(result.outputs)["package"], fresh, tree=True)
+    except FileNotFoundError as error:
+        raise MissingBytes(plan.package) from error
     _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
     _write(fresh / "build.json", _diary(plan, state, runner, built))
     _link_logs(fresh, folder, plan, state, runner)
@@ -90,9 +94,12 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     state.store.fetch(dict(verdict.outputs)["verdict"], folder / "verdict.json", tree=False)
     digest = state.input_digest(plan.shipped)
-    if digest is not None:
+    if digest is not None and plan.shipped.step:
         name = f"{plan.build.split('@')[0]}.{plan.shipped.name.split('-')[-1]}"
-        state.store.fetch(digest, folder / name, tree=False)
+        try:
+            state.store.fetch(digest, folder / name, tree=False)
+        except FileNotFoundError as error:
+            raise MissingBytes(plan.shipped.step) from error
     failures = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["failures"]
     return [str(failure) for failure in failures]
 

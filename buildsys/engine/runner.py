@@ -18,7 +18,7 @@ from typing import Any
 from buildsys.engine import process, toolenvs
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.state import Keyed, State
-from buildsys.errors import StepFailed
+from buildsys.errors import MissingBytes, StepFailed
 from buildsys.graph import Input, Output, Step, StepResult
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "steps" / "_launcher.py"
@@ -93,7 +93,10 @@ class Runner:
             producer = self.state.steps[item.step]
             output = next(o for o in producer.outputs if o.name == item.output)
             target = folder / (item.name + ("" if output.tree else output.suffix))
-            self.state.store.fetch(digest, target, output.tree)
+            try:
+                self.state.store.fetch(digest, target, output.tree)
+            except FileNotFoundError as error:
+                raise MissingBytes(item.step) from error
             return target
         source = Path(item.source.path)
         if item.source.parts:

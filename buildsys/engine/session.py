@@ -5,9 +5,9 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from buildsys.engine import process, publish, toolenvs
 from buildsys.engine.console import Console, duration
@@ -18,8 +18,11 @@ from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
-from buildsys.errors import BuildsysError, Rejected
+from buildsys.errors import BuildsysError, MissingBytes, StepFailed
 from buildsys.graph import Plan, Status, Step
+
+T = TypeVar("T")
+_MOST_REPAIRS = 50
 
 
 class Session:
@@ -65,27 +68,39 @@ class Session:
         return status in (Status.STALE, Status.PENDING, Status.MISSING)
 
     def run_step(self, step: Step) -> None:
-        """Execute a step. Raises BuildsysError; the failure is remembered for the summary."""
+        """Execute a step if it has to run. Raises BuildsysError; the failure is remembered."""
         name = self.stages[step.id]
         try:
             decision = self.state.decide(step)
-            if decision.status == Status.REJECTED:
-                raise Rejected("the gate is red")
             if decision.status not in (Status.STALE, Status.MISSING):
                 return
             reason = "; ".join(str(reason) for reason in decision.reasons)
             self.console.start(name, step.module, reason)
-            result = self.runner.execute(step, lambda *report: self.console.progress(name, *report))
-        except Rejected:
-            raise
-        except BuildsysError as error:
+            result = self._with_bytes(
+                lambda: self.runner.execute(
+                    step, lambda *report: self.console.progress(name, *report)
+                )
+            )
+        except (BuildsysError, OSError) as error:
             self.failures[step.id] = str(error)
             self.console.finish(name, f"failed\n{error}")
-            raise
+            if isinstance(error, BuildsysError):
+                raise
+            raise StepFailed(f"{step.stage}: {error}") from error
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
         outcome = f"done in {duration(result.seconds)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
+
+    def _with_bytes(self, action: Callable[[], T]) -> T:
+        """Do something that reads from the store; what the store has lost is made again first."""
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return action()
+            except MissingBytes as missing:
+                self.state.want_bytes(missing.step)
+                self.run_step(self.state.steps[missing.step])
+        raise StepFailed("the store keeps losing what is put into it; look at its disk")
 
     def is_published(self, plan: Plan) -> bool:
         """Whether a build needs nothing at all."""
@@ -105,13 +120,17 @@ class Session:
             self.outcomes[plan.build] = f"waiting for {plan.waiting_for}"
             return
         if self._is_red(plan):
-            failures = publish.reject(self.workspace, self.state, plan)
+            failures = self._with_bytes(lambda: publish.reject(self.workspace, self.state, plan))
             self.outcomes[plan.build] = f"rejected by gate: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
             return
+        built = frozenset(self.built)
         try:
-            publish.publish(self.workspace, self.state, plan, self.runner, frozenset(self.built))
+            self._with_bytes(
+                lambda: publish.publish(self.workspace, self.state, plan, self.runner, built)
+            )
         except OSError as error:
+            self.outcomes[plan.build] = "failed at publish"
             raise BuildsysError(f"{plan.build} could not be published: {error}") from error
         made = any(step.id in self.built for step in plan.steps)
         self.outcomes[plan.build] = "built" if made else "restored"

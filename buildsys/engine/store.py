@@ -38,7 +38,10 @@ class Store:
         """Whether an artifact's bytes are all here."""
         if not self.blob(digest).is_file():
             return False
-        return not tree or all(self.blob(entry[2]).is_file() for entry in self.index(digest))
+        try:
+            return not tree or all(self.blob(entry[2]).is_file() for entry in self.index(digest))
+        except FileNotFoundError:
+            return False
 
     def put_file(self, path: Path) -> str:
         """Add a file's content; returns its digest."""
@@ -74,8 +77,11 @@ class Store:
         return self.put_bytes(encode_index(entries))
 
     def index(self, digest: str) -> list[tuple[str, int, str]]:
-        """A tree's entries: relative path, size, digest; sorted by path."""
-        return [tuple(entry) for entry in json.loads(self.blob(digest).read_bytes())]
+        """A tree's entries: relative path, size, digest; sorted by path. Raises FileNotFoundError."""
+        data = self.blob(digest).read_bytes()
+        if digest_bytes(data) != digest:
+            raise self._damaged(digest)
+        return [tuple(entry) for entry in json.loads(data)]
 
     def fetch(self, digest: str, target: Path, tree: bool) -> None:
         """Copy an artifact out and check its bytes; raises FileNotFoundError when it is not whole.
@@ -91,8 +97,7 @@ class Store:
         with _Temporary(target.parent) as temporary:
             clone(self.blob(digest), temporary)
             if digest_file(temporary) != digest:
-                self.blob(digest).unlink(missing_ok=True)
-                raise FileNotFoundError(f"the store's copy of {digest[:12]} was damaged; removed")
+                raise self._damaged(digest)
             temporary.chmod(0o644)
             temporary.replace(target)
 
@@ -113,6 +118,10 @@ class Store:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         return entry if isinstance(entry, dict) else None
+
+    def _damaged(self, digest: str) -> FileNotFoundError:
+        self.blob(digest).unlink(missing_ok=True)
+        return FileNotFoundError(f"the store's copy of {digest[:12]} was damaged; removed")
 
     def _action(self, key: str) -> Path:
         return self.root / "actions" / key[:2] / f"{key}.json"

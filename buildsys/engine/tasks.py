@@ -16,7 +16,7 @@ from doit.task import Task
 
 from buildsys.engine.session import Session, end_cleanly_on_signals, exclusive
 from buildsys.engine.summary import render_table, write_summary
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, Rejected, Waiting
 from buildsys.graph import Plan, Step
 
 _OPTIONS_WITH_VALUE = frozenset({"-n", "-f", "-d", "-v", "-o", "-r", "-P", "-s"})
@@ -187,9 +187,9 @@ class Reporter:
         if any(row.status.startswith("failed") for row in rows):
             return
         if any(row.status.startswith("rejected") for row in rows):
-            raise SystemExit(11)
+            raise SystemExit(Rejected.exit_code)
         if any(row.id in self.named for row in waiting):
-            raise SystemExit(10)
+            raise SystemExit(Waiting.exit_code)
         if current.loaded.errors and not self.named:
             raise SystemExit(1)
 

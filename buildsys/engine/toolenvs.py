@@ -239,7 +239,9 @@ def run_command(
 def _interpreter(env: ToolEnv) -> str:
     """The Python to make an environment from: the one below our own, where its version fits."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return str(getattr(sys, "_base_executable", sys.executable)) if own == env.python else env.python
+    return (
+        str(getattr(sys, "_base_executable", sys.executable)) if own == env.python else env.python
+    )
 
 
 def _preferred(env: ToolEnv) -> tuple[str, ...]:

@@ -2,12 +2,19 @@
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, make_plans
 from buildsys.graph import Plan, Step
+
+if TYPE_CHECKING:
+    from _pytest.mark.structures import ParameterSet
 
 SHA256 = "5eed" * 16
 """A digest that is well-formed; planning compares no content."""
@@ -99,6 +106,13 @@ def plan_good(workspace: Path) -> dict[str, Plan]:
     plans = plan_all(workspace)
     assert not plans.errors, "\n".join(error.render() for error in plans.errors)
     return {plan.build: plan for plan in plans.plans}
+
+
+def expecting(cases: Mapping[str, object], bugs: Mapping[str, str]) -> "list[ParameterSet]":
+    """One parameter set a case, named; a case that meets a known bug is expected to fail."""
+    marks = {name: [pytest.mark.xfail(strict=True, reason=why)] for name, why in bugs.items()}
+    assert marks.keys() <= cases.keys(), "a bug of no case"
+    return [pytest.param(case, id=name, marks=marks.get(name, [])) for name, case in cases.items()]
 
 
 def by_stage(plan: Plan) -> dict[str, Step]:

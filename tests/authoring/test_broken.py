@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
-from tests.authoring.sample_workspace import plan_all, plan_good, write_recipe
+from tests.authoring.sample_workspace import expecting, plan_all, plan_good, write_recipe
 
 _HERE = Path(__file__).parent
 _GOOD = """\
@@ -40,17 +40,8 @@ _BUGS = {
 """What is wrong today. A recipe that is mended here fails as XPASS: take it out, then UPDATE_GOLDEN."""
 
 
-def _recipes(folder: str) -> list[Path]:
-    return sorted((_HERE / folder).glob("*.yaml"))
-
-
-def _broken() -> list[object]:
-    """The broken recipes; those that still meet a bug of ours are expected to fail."""
-    strict = {name: pytest.mark.xfail(strict=True, reason=why) for name, why in _BUGS.items()}
-    return [
-        pytest.param(path, id=path.stem, marks=[strict[path.stem]] if path.stem in strict else [])
-        for path in _recipes("broken")
-    ]
+def _recipes(folder: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted((_HERE / folder).glob("*.yaml"))}
 
 
 def _compare(text: str, golden: Path) -> None:
@@ -64,7 +55,7 @@ def _check(workspace: Path, recipe: Path) -> int:
     return cli.main(["-C", str(workspace), "check"])
 
 
-@pytest.mark.parametrize("recipe", _broken())
+@pytest.mark.parametrize("recipe", expecting(_recipes("broken"), _BUGS))
 def test_mistake_is_told_once(
     recipe: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +69,7 @@ def test_mistake_is_told_once(
         _compare(printed.out, golden)
 
 
-@pytest.mark.parametrize("recipe", _recipes("fine"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", expecting(_recipes("fine"), {}))
 def test_odd_recipe_is_accepted(
     recipe: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +84,7 @@ def test_folders_hold_nothing_else() -> None:
     """A message that no recipe gives any more stays behind and is still read by reviewers."""
     for folder in ("broken", "fine"):
         texts = {path.stem for path in (_HERE / folder).glob("*.txt")}
-        assert texts <= {path.stem for path in _recipes(folder)}
+        assert texts <= _recipes(folder).keys()
 
 
 def test_broken_recipe_does_not_stop_the_others(
