@@ -69,10 +69,14 @@ class _Scope:
     entry: Path_
 
     def locate(self, path: Path_, *args: Any, **options: Any) -> Diagnostic:
+        """At the place that decides: the deepest that was written, the override's before the base's."""
         nested = (*self.entry, *path)
-        place = (
-            nested if self.entry and nested[: len(self.entry) + 1] in self.document.keys else path
-        )
+        keys, depth = self.document.keys, len(self.entry)
+        written = [
+            sum(tuple(place[:end]) in keys for end in range(start + 1, len(place) + 1))
+            for place, start in ((path, 0), (nested, depth))
+        ]
+        place = nested if self.entry and written[1] and written[1] >= written[0] else path
         return self.document.diagnose(place, *args, **options)
 
     def origins(self) -> dict[str, tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ Path_ = tuple[str | int, ...]
 """Where a value stands in a document: keys and list indices from the root."""
 
 _MOST_NODES = 20_000
+_MOST_LEVELS = 30
+_TOO_DEEP = f"nested more than {_MOST_LEVELS} levels deep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,11 @@ def parse_document(text: str, label: str) -> Document:
 
     lines = tuple(text.splitlines())
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # YAML lets an anchor be used again; ruamel warns
+            root = YAML(typ="safe", pure=True).compose(text)
+    except RecursionError as error:
+        raise InputError(Diagnostic(path=label, message=_TOO_DEEP)) from error
     except MarkedYAMLError as error:
         raise InputError(_syntax_error(error, label, lines)) from error
     except YAMLError as error:
@@ -126,31 +133,39 @@ class _Reader:
         if self.nodes > _MOST_NODES:
             message = f"more than {_MOST_NODES} values, aliases counted where they are used"
             raise InputError(Diagnostic(path=self.label, message=message))
+        if len(path) > _MOST_LEVELS:
+            raise InputError(self._diagnose(node, _TOO_DEEP))
         self.values[path] = _mark(node)
+        if node.start_mark.index == node.end_mark.index and path in self.keys:
+            self.values[path] = self.keys[path]  # nothing stands there: the key is what one sees
         if node.id == "mapping":
             return self._mapping(node, path)
         if node.id == "sequence":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        return _scalar(node)
+        try:
+            return _scalar(node)
+        except ValueError:
+            message = f"`{node.value[:40]}` is no {node.tag.rsplit(':', 1)[-1]}"
+            self.problems.append(self._diagnose(node, message))
+            return None
+
+    def _diagnose(self, node: Any, message: str, hint: str = "") -> Diagnostic:
+        mark = _mark(node)
+        return Diagnostic(
+            path=self.label, line=mark.line, column=mark.column, length=mark.length,
+            message=message, hint=hint,
+            source=self.lines[mark.line - 1] if mark.line <= len(self.lines) else "",
+        )  # fmt: skip
 
     def _mapping(self, node: Any, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(_scalar(key_node)) if key_node.id == "scalar" else "?"
+            key = str(key_node.value) if key_node.id == "scalar" else "?"
             place = (*path, key)
             if key in result:
-                mark = _mark(key_node)
-                self.problems.append(
-                    Diagnostic(
-                        path=self.label,
-                        line=mark.line,
-                        column=mark.column,
-                        length=mark.length,
-                        message=f"`{key}` stands here a second time",
-                        hint=f"it stands first in line {self.keys[place].line}",
-                        source=self.lines[mark.line - 1],
-                    )  # fmt: skip
-                )
+                hint = f"it stands first in line {self.keys[place].line}"
+                message = f"`{key}` stands here a second time"
+                self.problems.append(self._diagnose(key_node, message, hint))
                 continue
             self.keys[place] = _mark(key_node)
             result[key] = self.value(value_node, place)

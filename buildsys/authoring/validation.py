@@ -29,6 +29,7 @@ _KINDS = {
     "tuple_type": "a list",
     "list_type": "a list",
 }
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -49,13 +50,21 @@ def validate(kind: Any, data: Any, path: Path_, locate: Locate) -> Any:
         if issubclass(kind, BaseModel):
             return kind.model_validate(data)
         if not isinstance(data, dict):
-            return [
-                locate(path, f"`{path[-1]}` is a block of `key: value` lines, not {_show(data)}")
-            ]
+            message = f"{_name(path)} is a block of `key: value` lines, not {_show(data)}"
+            return [locate(path, message)]
         checked = _checked(kind)(**data)
         return kind(**{name: getattr(checked, name) for name in kind.__dataclass_fields__})
     except pydantic.ValidationError as error:
-        return [_diagnose(kind, item, path, locate) for item in error.errors()]
+        errors = error.errors()
+        told = [_diagnose(kind, item, path, locate) for item in errors]
+        meant = {
+            hint.split("`")[1] for hint in (d.hint for d in told) if hint.startswith("did you")
+        }
+        return [
+            diagnostic
+            for item, diagnostic in zip(errors, told, strict=True)
+            if item["type"] not in _MISSING or str(item["loc"][-1]) not in meant
+        ]
 
 
 def settings_schema(kind: type) -> dict[str, Any]:
@@ -77,7 +86,7 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
     if code in ("extra_forbidden", "unexpected_keyword_argument"):
         hint = did_you_mean(name, _keys_at(kind, loc[:-1]))
         return locate(where, f"unknown key `{name}`", hint, key=True)
-    if code in ("missing", "missing_argument", "missing_keyword_only_argument"):
+    if code in _MISSING:
         return locate(where[:-1], f"`{name}` is missing here", "", key=True)
     if code == "literal_error":
         choices = [
@@ -90,7 +99,7 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
         hint = f'write "{value}": YAML reads 10.10 as 10.1'
         return locate(where, f"`{name}` is a quoted string, not a number", hint)
     if code in _KINDS:
-        return locate(where, f"`{name or path[-1]}` is {_KINDS[code]}, not {_show(value)}", "")
+        return locate(where, f"{_name(where)} is {_KINDS[code]}, not {_show(value)}", "")
     if code in _LIMITS:
         key, words = _LIMITS[code]
         return locate(where, f"`{name}` is {words} {context[key]:g}, not {_show(value)}", "")
@@ -98,6 +107,13 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
         message, _, hint = str(context["error"]).partition("; ")
         return locate(where, message, hint)
     return locate(where, f"`{name}`: {error['msg']}", "")
+
+
+def _name(path: Path_) -> str:
+    """How messages call a place: its key, or an entry of the list that holds it."""
+    if not path:
+        return "the file"
+    return f"`{path[-1]}`" if isinstance(path[-1], str) else f"an entry of `{path[-2]}`"
 
 
 def _is_noise(part: object) -> bool:
@@ -120,6 +136,9 @@ def _show(value: Any) -> str:
 def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
     """The keys that the block at `loc` inside `kind` accepts."""
     for part in loc:
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+            continue
         kind = _unwrap(kind)
         if not isinstance(part, int) and hasattr(kind, "model_fields"):
             field = kind.model_fields.get(part) or next(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import buildsys
+from buildsys.digest import digest_value
 from buildsys.engine.places import Workspace
 from buildsys.errors import Diagnostic, InputError
 from buildsys.graph import Input, Origin, Output, Plan, Source, Step
@@ -44,6 +45,8 @@ def load_plans(workspace: Workspace) -> Plans:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     plans, files = make_plans(workspace)
+    if plans.errors:
+        return plans  # what mends a mistake may be any file: look at everything again
     data = {"watched": _fingerprint(files, workspace), "files": list(files), **_encode(plans)}
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(f".{os.getpid()}")
@@ -137,15 +140,20 @@ def _listing(folder: Path) -> list[str]:
 
 def _encode(plans: Plans) -> dict[str, Any]:
     """Steps once, however many plans share them."""
-    steps = {step.id: dataclasses.asdict(step) for plan in plans.plans for step in plan.steps}
+    steps = {_key(s): dataclasses.asdict(s) for plan in plans.plans for s in plan.steps}
     rows = []
     for plan in plans.plans:
         row = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
-        row["steps"] = [step.id for step in plan.steps]
+        row["steps"] = [_key(step) for step in plan.steps]
         row["shipped"] = dataclasses.asdict(plan.shipped) if plan.shipped else None
         rows.append(row)
     diagnostics = [dataclasses.asdict(diagnostic) for diagnostic in plans.diagnostics]
     return {"steps": steps, "plans": rows, "diagnostics": diagnostics}
+
+
+def _key(step: Step) -> str:
+    """Builds share a step's id, and each has its own lines that its parameters come from."""
+    return f"{step.id} {digest_value(step.origins)[:16]}"
 
 
 def _decode(data: dict[str, Any]) -> Plans:

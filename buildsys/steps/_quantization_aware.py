@@ -12,6 +12,10 @@ _SMOOTHING = 0.05
 without bound, and an int8 tensor shared with the coordinates spends its 256 steps on it. With 0.05
 the optimum is log(0.95 / 0.05) = 2.9."""
 
+_KEYPOINT_RANGE = 3.5
+_RANGE_WEIGHT = 0.5
+_FORGET = 0.99
+
 
 def smooth_visibility(criterion: Any) -> None:
     """Make a pose loss aim at visibilities of 0.05 and 0.95 rather than 0 and 1."""
@@ -23,11 +27,28 @@ def smooth_visibility(criterion: Any) -> None:
     criterion.bce_pose = smoothed
 
 
+def keep_keypoints_in_range(criterion: Any) -> Any:
+    """A pose loss that also holds every cell's raw keypoint values within -3.5..3.5.
+
+    Strides that no object is assigned to are never trained, and what they happen to say stretches
+    the range of the one int8 tensor that holds all keypoints. A corner lies up to (3.5 * 2 - 0.5) cells from its anchor: objects of
+    half the picture at 192 px.
+    """
+
+    def bounded(predictions: Any, batch: Any) -> Any:
+        loss, parts = criterion(predictions, batch)
+        values = predictions[1] if isinstance(predictions, tuple) else predictions
+        excess = (values["kpts"].abs() - _KEYPOINT_RANGE).clamp(min=0)
+        return loss + _RANGE_WEIGHT * excess.square().sum() / loss.numel(), parts
+
+    return bounded
+
+
 def enable_fake_quantization(model: Any, per_channel: bool) -> None:
     """Round weights and activations to 8 bits in the forward pass, gradients straight through.
 
     The places are TFLite's: weights with batch norm folded in, the convolution's result, the
-    sigmoid and the product of a SiLU. Ranges are those of the batch.
+    sigmoid and the product of a SiLU.
     """
     from torch import nn
     from ultralytics.nn.modules.conv import Conv
@@ -48,19 +69,20 @@ def _conv_forward(module: Any, per_channel: bool, x: Any) -> Any:
 
     conv, bn = module.conv, module.bn
     fold = (bn.weight / (bn.running_var + bn.eps).sqrt()).detach().view(-1, 1, 1, 1)
-    y = _round_activation(bn(_convolve(conv, x, _round_weight(conv.weight, fold, per_channel))))
+    weight = _round_weight(conv.weight, fold, per_channel)
+    y = _round_activation(module, "before", bn(_convolve(conv, x, weight)))
     if isinstance(module.act, nn.SiLU):
-        return _round_activation(
-            y * _straight_through(y.sigmoid(), _to_grid(y.sigmoid(), 1 / 256, 0))
-        )
-    return _round_activation(module.act(y))
+        gate = _straight_through(y.sigmoid(), _to_grid(y.sigmoid(), 1 / 256, 0))
+        return _round_activation(module, "after", y * gate)
+    return _round_activation(module, "after", module.act(y))
 
 
 def _plain_forward(conv: Any, per_channel: bool, x: Any) -> Any:
     import torch
 
     one = torch.ones_like(conv.weight[:, :1, :1, :1])
-    return _round_activation(_convolve(conv, x, _round_weight(conv.weight, one, per_channel)))
+    weight = _round_weight(conv.weight, one, per_channel)
+    return _round_activation(conv, "before", _convolve(conv, x, weight))
 
 
 def _convolve(conv: Any, x: Any, weight: Any) -> Any:
@@ -81,9 +103,20 @@ def _round_weight(weight: Any, fold: Any, per_channel: bool) -> Any:
     return _straight_through(weight, rounded / safe)
 
 
-def _round_activation(y: Any) -> Any:
-    """Asymmetric 8 bits over the batch's range, which always holds zero."""
+def _round_activation(module: Any, place: str, y: Any) -> Any:
+    """Asymmetric 8 bits over the range seen lately, which always holds zero.
+
+    The range follows extremes at once and forgets them slowly, as calibration over many pictures
+    would see them.
+    """
+    import torch
+
+    name = f"_range_{place}"
     low, high = y.detach().min().clamp(max=0), y.detach().max().clamp(min=0)
+    if name in module.__dict__:
+        known_low, known_high = module.__dict__[name]
+        low, high = torch.minimum(low, known_low * _FORGET), torch.maximum(high, known_high * _FORGET)
+    module.__dict__[name] = (low, high)
     scale = ((high - low) / 255).clamp(min=1e-12)
     return _straight_through(y, _to_grid(y, scale, (low / scale).round()))
 

@@ -7,7 +7,7 @@ ships; train and val draw from disjoint sets of photographs and from disjoint ra
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from buildsys.spec import Format
 from buildsys.steps._progress import report
@@ -45,6 +45,9 @@ class Settings:
     size: int = 192
     min_side: float = 16.0
     max_side: float = 96.0
+    sides: Literal["log-uniform", "uniform"] = "log-uniform"
+    blur: float = 0.9
+    noise: float = 6.0
     seed: int = 0
 
 
@@ -64,13 +67,19 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Counts of pictures, their side and the tags' side in pixels, the seed, and what to label."""
+    """Counts of pictures, their side and the tags' side in pixels, what to label.
+
+    `blur`: largest defocus, sigma in pixels; `noise`: largest sensor noise, sigma of 255.
+    """
 
     train: int
     val: int
     size: int
     min_side: float
     max_side: float
+    sides: str
+    blur: float
+    noise: float
     seed: int
     task: str
 
@@ -152,9 +161,9 @@ def _draw_picture(
         tags.append((kind, corners))
     picture = cv2.resize(canvas, (params.size, params.size), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 0.9)))
+        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, params.blur)))
     gain, shift = rng.uniform(0.7, 1.2), rng.uniform(-25, 25)
-    noise = rng.normal(0.0, rng.uniform(0.0, 6.0), picture.shape)
+    noise = rng.normal(0.0, rng.uniform(0.0, params.noise), picture.shape)
     return np.clip(picture * gain + shift + noise, 0, 255).astype(np.uint8), tags
 
 
@@ -181,7 +190,11 @@ def _place_tag(rng: "np.random.Generator", params: Params) -> "np.ndarray | None
     """Corners of a tag (top left, top right, bottom right, bottom left) in pixels, or None."""
     import numpy as np
 
-    side = float(np.exp(rng.uniform(np.log(params.min_side), np.log(params.max_side))))
+    low, high = params.min_side, params.max_side
+    if params.sides == "uniform":
+        side = float(rng.uniform(low, high))
+    else:  # as many small ones as large ones, by ratio
+        side = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     turn = np.deg2rad(rng.uniform(-_MAX_TURN_DEGREES, _MAX_TURN_DEGREES))
     square = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
     sides = np.maximum(side * rng.uniform(0.8, 1.0, 2), params.min_side)  # foreshortened
@@ -190,10 +203,10 @@ def _place_tag(rng: "np.random.Generator", params: Params) -> "np.ndarray | None
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     corners = tilted @ rotation
     margin = 0.12 * side + 1  # room for the quiet zone
-    low, high = margin - corners.min(0), params.size - margin - corners.max(0)
-    if (high <= low).any():
+    first, last = margin - corners.min(0), params.size - margin - corners.max(0)
+    if (last <= first).any():
         return None
-    return np.asarray(corners + rng.uniform(low, high))
+    return np.asarray(corners + rng.uniform(first, last))
 
 
 def _boxes_touch(a: "np.ndarray", b: "np.ndarray") -> bool:

@@ -131,6 +131,9 @@ def _prepare_model(params: Params, trainer: Any) -> None:
         trainer.model.criterion = trainer.model.init_criterion()
         _quantization_aware.smooth_visibility(trainer.model.criterion)
     if params.quantization_aware != "no":
+        if params.task == "pose":
+            bounded = _quantization_aware.keep_keypoints_in_range(trainer.model.criterion)
+            trainer.model.criterion = bounded
         per_channel = params.quantization_aware == "per-channel"
         _quantization_aware.enable_fake_quantization(trainer.model, per_channel)
 

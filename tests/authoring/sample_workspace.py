@@ -20,6 +20,45 @@ SHA256 = "5eed" * 16
 """A digest that is well-formed; planning compares no content."""
 
 
+TRAINED = f"""\
+source:
+  family: ultralytics
+  task: pose
+  architecture: yolov8n-pose
+  weights: {{path: weights/tags.pt, sha256: {SHA256}}}
+dataset: {{path: data/tags/data.yaml}}
+input: {{size: 192}}
+train: {{epochs: 4}}
+quantization: {{scheme: int8, calibration: {{split: train, count: 100}}}}
+evaluate: {{gates: {{box.mAP50-95: {{max_drop: 0.01}}}}}}
+targets: [grove-vision-ai-v2, xiao-esp32s3]
+"""
+GIVEN = f"""\
+source:
+  family: ultralytics
+  task: pose
+  weights: {{path: weights/person.pt, sha256: {SHA256}}}
+input: {{size: 192}}
+quantization: {{scheme: int8, calibration: {{images: "data/cam/**/*.jpg", count: 100}}}}
+evaluate: none
+targets:
+  - grove-vision-ai-v2
+  - {{target: grove-vision-ai-v2, as: grove-himax, firmware: himax-yolov8-pose}}
+"""
+TFLITE = """\
+source: {family: tflite, weights: {path: weights/model.tflite}}
+targets:
+  - {target: grove-vision-ai-v2, vela: {version: "3.9"}}
+  - host
+"""
+ONNX = """\
+source: {family: onnx, weights: {path: weights/model.onnx}}
+input: {size: [96, 160]}
+quantization: {scheme: int8, calibration: {images: "data/cam/*.jpg", count: 10}}
+targets: [ethos-u55-128-high-end]
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """What a checkpoint says of its last layer."""
@@ -92,6 +131,14 @@ def write_checkpoint(path: Path, head: Head) -> None:
 def write_recipe(workspace: Path, name: str, text: str) -> Path:
     """Put a recipe into a workspace; `name` is its file's stem and its first line."""
     path = workspace / "recipes" / f"{name}.yaml"
+    path.write_text(f"name: {name}\n{text}", encoding="utf-8")
+    return path
+
+
+def write_target(workspace: Path, name: str, text: str) -> Path:
+    """Put a target into a workspace."""
+    path = workspace / "targets" / f"{name}.yaml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(f"name: {name}\n{text}", encoding="utf-8")
     return path
 

@@ -1,0 +1,164 @@
+"""Recipes become steps: what is shared, where a source enters, what a plan survives."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.graph import Plan
+from tests.authoring.sample_workspace import (
+    GIVEN,
+    ONNX,
+    SHA256,
+    TFLITE,
+    TRAINED,
+    by_stage,
+    plan_all,
+    plan_good,
+    write_recipe,
+    write_target,
+)
+
+
+def _stages(plan: Plan) -> list[str]:
+    return [step.stage for step in plan.steps]
+
+
+def _shared(first: Plan, second: Plan) -> set[str]:
+    """Stages that both builds do once."""
+    one, other = by_stage(first), by_stage(second)
+    return {stage for stage in one.keys() & other.keys() if one[stage].id == other[stage].id}
+
+
+def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
+    """The second board trains, exports and measures again."""
+    write_recipe(workspace, "tags", TRAINED)
+    plans = plan_good(workspace)
+    grove, xiao = plans["tags@grove-vision-ai-v2"], plans["tags@xiao-esp32s3"]
+    assert set(_stages(grove)) - _shared(grove, xiao) == {"bind", "compile", "package"}
+    assert set(_stages(xiao)) - _shared(grove, xiao) == {"bind", "package"}
+
+
+def test_two_recipes_share_what_is_the_same(workspace: Path) -> None:
+    """A copy of a recipe with another precision trains again."""
+    write_recipe(workspace, "tags", TRAINED)
+    write_recipe(workspace, "copy", TRAINED.replace("{scheme: int8", "{io: float32, scheme: int8"))
+    plans = plan_good(workspace)
+    shared = _shared(plans["tags@xiao-esp32s3"], plans["copy@xiao-esp32s3"])
+    assert {"train", "export", "convert", "calibration"} <= shared
+    assert not {"quantize", "bind", "package"} & shared
+
+
+def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
+    """The second firmware of one board costs a second conversion."""
+    write_recipe(workspace, "person", GIVEN)
+    plans = plan_good(workspace)
+    seeed, himax = plans["person@grove-vision-ai-v2"], plans["person@grove-himax"]
+    assert set(_stages(seeed)) == set(_stages(himax))
+    assert set(_stages(seeed)) - _shared(seeed, himax) == {"bind", "compile", "package"}
+    order = by_stage(himax)["bind"].params
+    assert order.index("box_s16") < order.index("keypoints") < order.index("box_s32")
+
+
+def test_measurement_stays_away_when_it_is_not_wanted(workspace: Path) -> None:
+    """`evaluate: none` still asks for labels."""
+    write_recipe(workspace, "person", GIVEN)
+    plan = plan_good(workspace)["person@grove-vision-ai-v2"]
+    assert "Accuracy: not measured." in plan.notes
+    assert not [stage for stage in _stages(plan) if stage.startswith(("evaluate", "gate"))]
+
+
+def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
+    """A finished file wants a data set, an input size and a calibration."""
+    write_recipe(workspace, "given", TFLITE)
+    plans = plan_good(workspace)
+    grove = plans["given@grove-vision-ai-v2"]
+    assert _stages(grove) == ["compile", "package"]
+    assert by_stage(grove)["compile"].tool_env == "vela-3.9"
+    assert _stages(plans["given@host"]) == ["package"]
+
+
+def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
+    """A network from elsewhere wants a checkpoint, or its calibration pictures are forgotten."""
+    write_recipe(workspace, "given", ONNX)
+    plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
+    stages = by_stage(plan)
+    assert _stages(plan) == ["samples", "calibration", "convert", "quantize", "compile", "package"]
+    assert {item.name for item in stages["quantize"].inputs} >= {"saved-model", "calibration"}
+    (pictures,) = stages["calibration"].inputs
+    assert pictures.source is not None
+    assert pictures.source.path == str(workspace / "data/cam")
+
+
+def test_remote_source_is_fetched_first(workspace: Path) -> None:
+    """A remote file is asked for without a digest to check, or not at all."""
+    weights = f'{{url: "https://example.org/m.tflite", sha256: {SHA256}}}'
+    write_recipe(workspace, "far", TFLITE.replace("{path: weights/model.tflite}", weights))
+    plan = plan_good(workspace)["far@host"]
+    assert _stages(plan) == ["fetch", "package"]
+    assert SHA256 in by_stage(plan)["fetch"].params
+
+
+def test_checkpoint_is_a_package_itself(workspace: Path) -> None:
+    """A training that other recipes start from is converted to something."""
+    recipe = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[checkpoint]")
+    recipe = recipe.replace("scheme: int8", "scheme: float32")
+    write_recipe(workspace, "start", recipe)
+    plan = plan_good(workspace)["start@checkpoint"]
+    assert not {"export", "convert", "quantize"} & set(_stages(plan))
+    assert plan.shipped is not None
+    assert plan.shipped.step == by_stage(plan)["train"].id
+
+
+def test_every_input_is_made_before_it_is_read(workspace: Path) -> None:
+    """A plan's steps stand in an order in which they cannot run."""
+    for name, recipe in (("a", TRAINED), ("b", GIVEN), ("c", TFLITE), ("d", ONNX)):
+        write_recipe(workspace, name, recipe)
+    for plan in plan_good(workspace).values():
+        made: set[str] = set()
+        for step in plan.steps:
+            assert {item.step for item in step.inputs if item.step} <= made
+            made.add(step.id)
+        assert plan.package == plan.steps[-1].id
+
+
+def test_moved_workspace_keeps_its_steps(workspace: Path, tmp_path: Path) -> None:
+    """Another clone of the repository shares nothing with this one."""
+    write_recipe(workspace, "tags", TRAINED)
+    write_recipe(workspace, "person", GIVEN)
+    before = {name: [step.id for step in plan.steps] for name, plan in plan_good(workspace).items()}
+    moved = workspace.rename(tmp_path / "elsewhere")
+    after = {name: [step.id for step in plan.steps] for name, plan in plan_good(moved).items()}
+    assert before == after
+
+
+def test_missing_weights_are_waited_for(workspace: Path) -> None:
+    """A recipe whose weights come later is an error for everyone else."""
+    write_recipe(workspace, "person", GIVEN.replace("person.pt", "later.pt"))
+    plans = plan_all(workspace)
+    assert not plans.errors
+    assert {plan.waiting_for for plan in plans.plans} == {"weights/later.pt"}
+
+
+def test_target_of_ones_own(workspace: Path) -> None:
+    """A board that is not shipped cannot be built for."""
+    label = "label: my board\n"
+    write_target(workspace, "mine", label + "pipelines: {int8: [convert_tflite, package_flash]}\n")
+    write_recipe(workspace, "tags", TRAINED.replace("xiao-esp32s3", "mine"))
+    plans = plan_good(workspace)
+    assert plans["tags@mine"].label == "my board"
+    assert "quantize" in _shared(plans["tags@mine"], plans["tags@grove-vision-ai-v2"])
+
+
+def test_null_removes_within_a_block(workspace: Path) -> None:
+    """What one target does not want cannot be taken away for it."""
+    entry = "{target: host, quantization: {scheme: float16, calibration: null}}"
+    write_recipe(workspace, "tags", TRAINED.replace("xiao-esp32s3", entry))
+    assert "calibration" not in _stages(plan_good(workspace)["tags@host"])
+
+
+@pytest.mark.xfail(strict=True, reason="`null` for a whole block is taken for its absence")
+def test_null_removes_a_block(workspace: Path) -> None:
+    """As above: the language says that null removes."""
+    entry = "{target: host, quantization: null}"
+    write_recipe(workspace, "tags", TRAINED.replace("xiao-esp32s3", entry))
+    assert "calibration" not in _stages(plan_good(workspace)["tags@host"])

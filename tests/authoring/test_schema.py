@@ -1,0 +1,167 @@
+"""What is shipped is right: recipes and targets fit the schemas that editors check them against."""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys import cli
+from buildsys.authoring import schema, target
+from buildsys.authoring.document import read_document
+from buildsys.authoring.registry import shipped_targets, step_names
+from tests.authoring.golden import inputs
+from tests.authoring.sample_workspace import expecting, plan_all
+
+_REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_RECIPES = sorted((_REPOSITORY / "recipes").glob("*.yaml"))
+_TARGETS = sorted(shipped_targets().glob("*.yaml"))
+_CONTRACTS = sorted((shipped_targets() / "firmware").glob("*.yaml"))
+_SEEN = (
+    "architecture-is-number", "checkpoint-decoder", "classes-is-text", "entry-trains-differently",
+    "epochs-is-fraction", "epochs-is-text", "epochs-missing", "family-unknown", "gate-is-number",
+    "gate-is-text", "missing-source", "missing-targets", "quantization-aware-unknown",
+    "scheme-unknown", "size-is-text", "source-is-text", "targets-is-text", "task-unknown",
+    "train-is-true", "truth-is-text", "unknown-block", "unknown-calibration-setting",
+    "unknown-entry-key", "unknown-gate-setting", "unknown-key", "unknown-train-setting",
+    "weights-is-text", "weights-missing",
+)  # fmt: skip
+"""Broken recipes that an editor shows as broken while they are typed."""
+
+Schema = dict[str, Any]
+
+
+def _problems(value: object, rule: Schema, root: Schema, at: str = "") -> Iterator[str]:
+    """As much of JSON Schema as finds wrong keys, words and kinds; jsonschema when it is here."""
+    if "$ref" in rule:
+        rule = root["$defs"][rule["$ref"].rsplit("/", 1)[-1]]
+    if "anyOf" in rule:
+        tried = [list(_problems(value, choice, root, at)) for choice in rule["anyOf"]]
+        yield from min(tried, key=len)
+        return
+    yield from _mismatch(value, rule, at)
+    if isinstance(value, dict):
+        yield from _block_problems(value, rule, root, at)
+    if isinstance(value, list) and isinstance(rule.get("items"), dict):
+        for index, item in enumerate(value):
+            yield from _problems(item, rule["items"], root, f"{at}/{index}")
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float),
+    "boolean": bool, "null": type(None),
+}  # fmt: skip
+
+
+def _mismatch(value: object, rule: Schema, at: str) -> Iterator[str]:
+    kind = rule.get("type")
+    wanted = _KINDS[kind] if kind else object
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind in ("integer", "number")):
+        yield f"{at}: {value!r} is no {kind}"
+    if value not in rule.get("enum", [value]) or value != rule.get("const", value):
+        yield f"{at}: {value!r} is none of the words"
+
+
+def _block_problems(block: Schema, rule: Schema, root: Schema, at: str) -> Iterator[str]:
+    known, rest = rule.get("properties", {}), rule.get("additionalProperties", True)
+    for name in rule.get("required", ()):
+        if name not in block:
+            yield f"{at}: {name} is missing"
+    for key, value in block.items():
+        if key in known:
+            yield from _problems(value, known[key], root, f"{at}/{key}")
+        elif isinstance(rest, dict):
+            yield from _problems(value, rest, root, f"{at}/{key}")
+        elif not rest:
+            yield f"{at}: unknown key {key}"
+
+
+def _validate(value: object, rule: Schema) -> list[str]:
+    if importlib.util.find_spec("jsonschema"):
+        validator = importlib.import_module("jsonschema").Draft202012Validator
+        return [str(error.message) for error in validator(rule).iter_errors(value)]
+    return list(_problems(value, rule, rule))
+
+
+def _data(path: Path) -> object:
+    return read_document(path, path.name).data
+
+
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
+    """The schemas as editors read them, by kind of file."""
+    paths = schema.write_schemas(tmp_path_factory.mktemp("schemas"))
+    return {path.name.split(".")[0]: json.loads(path.read_text()) for path in paths}
+
+
+@pytest.mark.parametrize("path", _RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipe_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
+    """An editor underlines a recipe that builds."""
+    assert not _validate(_data(path), schemas["recipe"])
+
+
+@pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
+def test_shipped_target_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
+    """An editor underlines a shipped target."""
+    assert not _validate(_data(path), schemas["target"])
+
+
+@pytest.mark.parametrize("path", _CONTRACTS, ids=lambda path: path.stem)
+def test_shipped_contract_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
+    """An editor underlines a shipped contract."""
+    assert not _validate(_data(path), schemas["firmware"])
+
+
+_BUGS = {"entry-without-measurement": "an entry's `evaluate` is a block only"}
+"""What is wrong today; a recipe that is mended fails as XPASS, and leaves this table."""
+
+
+@pytest.mark.parametrize("path", expecting(inputs("fine"), _BUGS))
+def test_what_is_fine_fits_the_schema(path: Path, schemas: dict[str, Schema]) -> None:
+    """An editor underlines what `check` accepts."""
+    assert not _validate(_data(path), schemas["recipe"])
+
+
+@pytest.mark.parametrize("name", _SEEN)
+def test_editor_sees_the_mistake(name: str, schemas: dict[str, Schema]) -> None:
+    """An editor is content with a typo, and it is found when `check` runs."""
+    assert _validate(_data(inputs("broken")[name]), schemas["recipe"])
+
+
+@pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
+def test_shipped_target_loads(path: Path) -> None:
+    """A shipped board names a step, an ini or a firmware that is not shipped."""
+    board, _ = target.read_target(path, path.name)
+    assert {step for steps in board.pipelines.values() for step in steps} <= set(step_names())
+    assert set(board.firmware.values()) <= {contract.stem for contract in _CONTRACTS}
+    config = (board.vela or {}).get("config")
+    assert config is None or (path.parent / config).is_file()
+
+
+@pytest.mark.parametrize("path", _CONTRACTS, ids=lambda path: path.stem)
+def test_shipped_contract_loads(path: Path) -> None:
+    """A shipped contract is not what the language has become."""
+    contract = target.read_contract(path, path.name)
+    assert contract.source
+    assert contract.verified or contract.notes
+
+
+def test_shipped_recipes_have_no_mistake() -> None:
+    """A fresh clone fails its own check."""
+    assert not plan_all(_REPOSITORY).errors
+
+
+def test_schema_command_writes_where_files_look(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line of every shipped file names a schema that is not there."""
+    assert cli.main(["-C", str(workspace), "schema"]) == 0
+    written = {Path(line).name for line in capsys.readouterr().out.splitlines()}
+    for path in [*_RECIPES, *_TARGETS]:
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        assert first.startswith("# yaml-language-server: $schema=../.buildsys/")
+        assert first.rsplit("/", 1)[-1] in written
+    assert all((workspace / ".buildsys" / name).is_file() for name in written)
