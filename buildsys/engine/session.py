@@ -19,10 +19,11 @@ from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
 from buildsys.errors import BuildsysError, MissingBytes, StepFailed
-from buildsys.graph import Plan, Status, Step
+from buildsys.graph import Plan, Reason, Status, Step
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
+_SHOWN_REASONS = 3
 
 
 class Session:
@@ -74,7 +75,7 @@ class Session:
             decision = self.state.decide(step)
             if decision.status not in (Status.STALE, Status.MISSING):
                 return
-            reason = "; ".join(str(reason) for reason in decision.reasons)
+            reason = _shorten(decision.reasons)
             self.console.start(name, step.module, reason)
             result = self._with_bytes(
                 lambda: self.runner.execute(
@@ -185,6 +186,14 @@ class Session:
             key: f"{stage} ({users[key][0] if len(users[key]) == 1 else _shared(users[key])})"
             for key, stage in stages.items()
         }
+
+
+def _shorten(reasons: tuple[Reason, ...]) -> str:
+    """The first reasons, those with a line in a recipe first; `buildsys plan` shows them all."""
+    ordered = sorted(reasons, key=lambda reason: not reason.place)
+    text = "; ".join(str(reason) for reason in ordered[:_SHOWN_REASONS])
+    more = len(ordered) - _SHOWN_REASONS
+    return f"{text}; and {more} more" if more > 0 else text
 
 
 def _shared(builds: list[str]) -> str:

@@ -123,15 +123,8 @@ _MENDED: dict[str, Change] = {
     "recipe-goes": _recipe_goes,
     "weights-come": _weights_come,
 }
-_BUGS = {
-    "contract-comes": "the folder of contracts is not watched",
-    "data-comes": "a data.yaml that is not there is not watched",
-    "split-comes": "the folders of a data set are not watched",
-}
-"""What is wrong today; a case that is mended fails as XPASS, and leaves this table."""
 
-
-@pytest.mark.parametrize("mend", expecting(_MENDED, _BUGS))
+@pytest.mark.parametrize("mend", expecting(_MENDED, {}))
 def test_what_was_mended_is_seen(workspace: Path, mend: Change) -> None:
     """A mistake is put right, and the message stays until a recipe is touched."""
     mend(workspace)
@@ -141,7 +134,6 @@ def test_what_was_mended_is_seen(workspace: Path, mend: Change) -> None:
     assert plans == plan_all(workspace)
 
 
-@pytest.mark.xfail(strict=True, reason="steps are kept by id, and origins are no part of it")
 def test_shared_step_remembers_both_recipes(workspace: Path) -> None:
     """The reason for a run names a line of somebody else's recipe."""
     write_recipe(workspace, "one", TRAINED)

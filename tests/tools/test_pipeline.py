@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
 
-START = "e5f14a0ccfc6384936f64805b7f7a07cdba4767912150ec70e6ff134ede9bd9b"
+START = "0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633"
 
 TINY = f"""\
 name: tiny
