@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
 from buildsys.steps._progress import fail
@@ -18,11 +19,15 @@ class Settings:
     """The `vela` block. `config`: an ini beside the target, or nothing for Vela's own vela.ini."""
 
     version: str
-    accelerator: str
+    accelerator: Literal[
+        "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256",
+        "ethos-u65-256", "ethos-u65-512",
+        "ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048",
+    ]  # fmt: skip
     system_config: str
     memory_mode: str
     config: str | None = None
-    optimise: str = "Performance"
+    optimise: Literal["Performance", "Size"] = "Performance"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ strides together, each a tensor of its own (so that int8 gives each its own scal
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 
@@ -24,7 +24,7 @@ class Settings:
     """The `export` block."""
 
     opset: int = 13
-    head: str | None = None
+    head: Literal["raw", "decoded"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

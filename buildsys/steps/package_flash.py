@@ -29,6 +29,8 @@ class Params:
     classes: tuple[str, ...]
     firmware: str
     operators: tuple[str, ...]
+    outputs: tuple[str, ...]
+    """Names of the outputs in file order; Vela drops the signature that held them."""
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -38,6 +40,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         classes=model.classes,
         firmware=board.firmware,
         operators=board.operators,
+        outputs=board.output_order or tuple(tensor.name for tensor in model.outputs),
     )
 
 
@@ -56,7 +59,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")
     if params.classes:
         (folder / "labels.txt").write_text("\n".join(params.classes) + "\n", encoding="utf-8")
-    _write_json(folder / "model.json", _describe(file))
+    _write_json(folder / "model.json", _describe(file, params.outputs))
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
     if "calibration" in inputs:
@@ -84,12 +87,15 @@ def _check_operators(operators: tuple[tuple[str, int], ...], params: Params) -> 
         )
 
 
-def _describe(file: Any) -> dict[str, Any]:
+def _describe(file: Any, names: tuple[str, ...]) -> dict[str, Any]:
     from dataclasses import asdict
 
+    outputs = [asdict(tensor) for tensor in file.outputs]
+    if len(names) == len(outputs):
+        outputs = [{**tensor, "name": name} for tensor, name in zip(outputs, names, strict=True)]
     return {
         "inputs": [asdict(tensor) for tensor in file.inputs],
-        "outputs": [asdict(tensor) for tensor in file.outputs],
+        "outputs": outputs,
         "operators": dict(file.operators),
     }
 

@@ -1,0 +1,93 @@
+"""What plan and the summary say, as golden text."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.engine.places import Workspace
+from buildsys.engine.session import Session
+from buildsys.engine.summary import render_table
+from tests.conftest import Build, StandIn, no_environment
+
+PLAN = """\
+tags@grove-vision-ai-v2: stale
+    stale     train                train.epochs 2 → 3, recipes/tags.yaml:9
+    pending   evaluate-checkpoint  after train
+    pending   export               after train
+    pending   evaluate-onnx        after export
+    pending   convert              after export
+    pending   quantize             after convert
+    pending   evaluate-tflite      after quantize
+    pending   bind                 after quantize
+"""
+
+
+def test_plan_says_what_and_why(
+    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old and new value and the line that says it; a file by its name."""
+    build()
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "plan", "*@grove*"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(PLAN)
+    assert "2 other steps need nothing" in output
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "expected"),
+    [
+        ("tags/images/train/3.jpg", "other", "images/train/3.jpg changed"),
+        ("tags/images/train/new.jpg", "new", "images/train/new.jpg is new"),
+        ("tags/labels/val/1.txt", "", "labels/val/1.txt changed"),
+    ],
+)
+def test_plan_names_the_file_that_changed(
+    path: str, content: str, expected: str,
+    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Not "the dataset changed"."""
+    build()
+    (workspace / path).write_text(content)
+    capsys.readouterr()
+    main(["-C", str(workspace), "plan"])
+    assert expected in capsys.readouterr().out
+
+
+def test_plan_names_the_tool_version(
+    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "vela 4.5.0 → 5.2.0", with the line that chose it."""
+    build()
+    recipe = workspace / "recipes" / "tags.yaml"
+    text = recipe.read_text().replace(
+        "- grove-vision-ai-v2", '- {target: grove-vision-ai-v2, vela: {version: "5.2"}}'
+    )
+    recipe.write_text(text)
+    capsys.readouterr()
+    main(["-C", str(workspace), "plan", "*@grove*"])
+    output = capsys.readouterr().out
+    assert "vela 4.5.0 → 5.2.0" in output
+    assert "vela.version 4.5 → 5.2, recipes/tags.yaml:17" in output
+
+
+STATUSES = {
+    "tags@grove-vision-ai-v2": "failed at compile",
+    "tags@xiao-esp32s3": "rejected by gate: box.mAP50-95 is 0.0500, below 0.1",
+}
+
+
+def test_the_summary_names_step_and_gate(workspace: Path, tools: StandIn) -> None:
+    """One row a build, whatever became of it."""
+    tools.metric, tools.fail = 0.05, {"compile_vela"}
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    assert {row.id: row.status for row in rows} == STATUSES
+    table = render_table(Workspace(workspace), rows)
+    assert table.startswith("build                    status")
+    assert all(f"{build}  {status}".split() == line.split()[: len(f"{build} {status}".split())]
+               for (build, status), line in zip(STATUSES.items(), table.splitlines()[2:], strict=True))  # fmt: skip

@@ -1,0 +1,29 @@
+"""Speed and isolation rest on what is imported when; the rule is a test, not a promise."""
+
+import subprocess
+import sys
+
+from tests.conftest import REPOSITORY
+
+
+def test_step_modules_need_the_standard_library_alone() -> None:
+    """They are imported in tool environments that have none of the core's packages."""
+    names = sorted(path.stem for path in (REPOSITORY / "buildsys" / "steps").glob("*.py"))
+    imports = "; ".join(f"import buildsys.steps.{name}" for name in names if name != "__init__")
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); {imports}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_starts_light() -> None:
+    """`buildsys --help` waits for no validation library."""
+    code = (
+        "import sys, buildsys.cli;"
+        "print([m for m in ('pydantic', 'ruamel', 'doit', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
