@@ -75,6 +75,8 @@ class Step:
     memory_mib: int
     threads: int
     framework: bool
+    device: str
+    """auto | cpu | cuda: where the recipe wants it to run; no part of any key."""
     origins: tuple[Origin, ...]
 
 

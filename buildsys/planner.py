@@ -11,10 +11,11 @@ from typing import Any
 
 from buildsys.authoring.build import Build
 from buildsys.authoring.model import board_spec, model_fits, model_spec
+from buildsys.authoring.pictures import split_glob
+from buildsys.authoring.pipelines import FIRST, follow
 from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import consumed, find_step, step_module
+from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import canonical, digest_value
-from buildsys.errors import Diagnostic, InputError
 from buildsys.graph import Input, Output, Plan, Source, Step
 from buildsys.origins import find_origins
 from buildsys.spec import (
@@ -27,11 +28,6 @@ from buildsys.spec import (
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
 
-_FIRST = {
-    "ultralytics": Format.CHECKPOINT,
-    "onnx": Format.ONNX,
-    "tflite": Format.TFLITE,
-}
 _ULTRALYTICS_LICENCE = (
     "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
     " Ultralytics, governs the use of this model."
@@ -43,7 +39,7 @@ _NPU_NOTE = (
 
 
 def plan(build: Build, workspace: str) -> Plan:
-    """The steps of one build; raises InputError when the pipeline does not fit together."""
+    """The steps of one build, whose pipeline is known to fit together."""
     return _Planner(build, workspace).plan()
 
 
@@ -93,7 +89,7 @@ class _Planner:
             self.made["dataset"] = Input(name="dataset", source=source)
 
     def _add_source(self) -> None:
-        weights, kind = self.build.recipe.source.weights, _FIRST[self.build.recipe.source.family]
+        weights, kind = self.build.recipe.source.weights, FIRST[self.build.recipe.source.family]
         if weights.url is not None:
             module = step_module("fetch_file")
             params = module.Params(url=weights.url, sha256=weights.sha256)
@@ -133,7 +129,7 @@ class _Planner:
             return
         dataset, split, facts = self.made.get("dataset"), "train", self.build.dataset
         if calibration is not None and calibration.images is not None:
-            root, pattern = _split_glob(calibration.images)
+            root, pattern = split_glob(calibration.images)
             source = Source(
                 path=f"{self.workspace}/{root}", label=calibration.images, parts=(pattern,)
             )
@@ -166,46 +162,19 @@ class _Planner:
         self.made[stage] = _output(step, Format.PICTURES)
 
     def _follow_pipeline(self) -> Step:
-        board = self.build.target
-        current = _FIRST[self.build.recipe.source.family]
-        scheme = self.build.recipe.quantization.scheme
-        names = board.pipelines.get(scheme) or next(iter(board.pipelines.values()))
-        entered, step = False, None
-        for position, name in enumerate(names):
-            module = step_module(name)
-            bridge = self._bridge(current, module)
-            if bridge is None and not entered and position + 1 < len(names):
-                continue  # the source is further on than this step
-            if bridge is None:
-                raise self._mismatch(name, module, current)
-            entered = True
-            for between in bridge:
-                step = self._convert(between, current)
+        current = FIRST[self.build.recipe.source.family]
+        steps: list[Step] = []
+        for leg in follow(self.build.target, self.build.recipe):
+            for between in leg.between:
+                self._convert(between, current)
                 current = between.PRODUCES
-            if Format.PACKAGE == module.PRODUCES:
+            if Format.PACKAGE == leg.step.PRODUCES:
                 self._measure_rest()
-            step = self._convert(module, current)
-            current = module.PRODUCES
+            steps.append(self._convert(leg.step, current))
+            current = leg.step.PRODUCES
             if current == Format.TFLITE:
                 self._bind()
-        if step is None or current != Format.PACKAGE:
-            raise self._mismatch(names[-1], step_module(names[-1]), current)
-        return step
-
-    def _bridge(self, current: Format, module: ModuleType) -> list[ModuleType] | None:
-        """The steps that lead from `current` to what `module` consumes; None where none do."""
-        path: list[ModuleType] = []
-        while current not in consumed(module):
-            makers = {
-                Format.CHECKPOINT: ("export", self.model.family),
-                Format.ONNX: ("convert", self.build.recipe.convert.tool),
-            }
-            between = find_step(*makers[current]) if current in makers else None
-            if between is None:
-                return None
-            path.append(between)
-            current = between.PRODUCES
-        return path
+        return steps[-1]
 
     def _convert(self, module: ModuleType, current: Format) -> Step:
         """Add a step of the chain, and the measurement of what it consumes."""
@@ -310,20 +279,11 @@ class _Planner:
             ),
             code="", tool_env=tool_env, tool="", tool_identity="",
             memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
+            device=self.build.train.device if stage == "train" else "auto",
             origins=find_origins(stage, getattr(module, "BLOCK", ""), text, self.build.origins),
         )  # fmt: skip
         self.steps.append(step)
         return step
-
-    def _mismatch(self, name: str, module: ModuleType, current: Format) -> InputError:
-        wanted = " or ".join(consumed(module))
-        message = (
-            f"{self.build.id}: the pipeline of {self.build.target.name} goes wrong at {name}: it"
-            f" consumes {wanted}, what comes before is {current}"
-        )
-        return InputError(
-            Diagnostic(path=f"targets/{self.build.target.name}.yaml", message=message)
-        )
 
     def _notes(self) -> tuple[str, ...]:
         contract, notes = self.build.contract, []
@@ -359,10 +319,3 @@ def _needed(steps: list[Step], last: Step) -> tuple[Step, ...]:
 
 def _output(step: Step, name: str) -> Input:
     return Input(name=str(name), step=step.id, output=str(name))
-
-
-def _split_glob(pattern: str) -> tuple[str, str]:
-    """ "data/cam/**/*.jpg" -> the folder without wildcards, and the rest."""
-    parts = pattern.split("/")
-    fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
-    return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])

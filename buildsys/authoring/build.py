@@ -14,7 +14,8 @@ class Build:
     """One recipe for one target, with everything that planning needs settled.
 
     `train`, `export`, `vela`, `generator` are settings of step modules; `origins` says where each
-    key was written: (dotted key, file, line).
+    key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
+    calibration pictures matches nothing.
     """
 
     id: str
@@ -30,4 +31,5 @@ class Build:
     dataset_parts: tuple[str, ...]
     checkpoint: CheckpointFacts | None
     waiting_for: str
+    pictures_found: bool
     origins: tuple[tuple[str, str, int], ...]

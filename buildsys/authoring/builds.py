@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring import checks
+from buildsys.authoring.boards import Board, Boards, check_vela
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import Document, Path_, did_you_mean, read_document
 from buildsys.authoring.facts import (
@@ -16,17 +17,12 @@ from buildsys.authoring.facts import (
     read_checkpoint,
     read_dataset,
 )
-from buildsys.authoring.recipe import NAME, OVERRIDES, Recipe, TargetEntry
-from buildsys.authoring.registry import find_step, kinds, shipped_targets, step_module
-from buildsys.authoring.target import (
-    Contract,
-    Target,
-    contract_files,
-    read_contract,
-    read_target,
-    target_files,
-    unknown,
-)
+from buildsys.authoring.pictures import matches_anything, split_glob
+from buildsys.authoring.pipelines import UnfitError, follow
+from buildsys.authoring.recipe import NAME, InputBlock, Recipe, TargetEntry
+from buildsys.authoring.registry import find_step, kinds, step_module
+from buildsys.authoring.scope import Scope, merge, merge_entry
+from buildsys.authoring.target import Contract, Target
 from buildsys.authoring.validation import validate
 from buildsys.errors import Diagnostic, InputError
 
@@ -57,38 +53,8 @@ def load(workspace: Path) -> Loaded:
     return Loaded(
         builds=tuple(sorted(loader.builds, key=lambda build: build.id)),
         diagnostics=tuple(sorted(unique.values())),
-        read=tuple(sorted(str(path) for path in loader.read)),
+        read=tuple(sorted(str(path) for path in loader.read | loader.boards.read)),
     )
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """Where the keys of one merged build were written."""
-
-    document: Document
-    entry: Path_
-
-    def locate(self, path: Path_, *args: Any, **options: Any) -> Diagnostic:
-        """At the place that decides: the deepest that was written, the override's before the base's."""
-        nested = (*self.entry, *path)
-        keys, depth = self.document.keys, len(self.entry)
-        written = [
-            sum(tuple(place[:end]) in keys for end in range(start + 1, len(place) + 1))
-            for place, start in ((path, 0), (nested, depth))
-        ]
-        place = nested if self.entry and written[1] and written[1] >= written[0] else path
-        return self.document.diagnose(place, *args, **options)
-
-    def origins(self) -> dict[str, tuple[str, int]]:
-        found: dict[str, tuple[str, int]] = {}
-        for base in ((), self.entry):
-            for path, mark in self.document.keys.items():
-                if path[: len(base)] == base and path[len(base) : len(base) + 1] != ("targets",):
-                    key = ".".join(str(part) for part in path[len(base) :])
-                    found[key] = (self.document.path, mark.line)
-            if not self.entry:
-                break
-        return found
 
 
 class _Loader:
@@ -97,19 +63,20 @@ class _Loader:
         self.builds: list[Build] = []
         self.diagnostics: list[Diagnostic] = []
         self.read: set[Path] = set()
-        self.targets = target_files(workspace)
-        self.contracts = contract_files(workspace)
+        self.boards = Boards(workspace)
+        self.diagnostics += self.boards.taken_names()
 
     def read_recipe(self, path: Path) -> None:
         """All builds of one recipe, or what is wrong with it."""
         self.read.add(path)
         try:
-            document = read_document(path, self._label(path))
+            document = read_document(path, f"recipes/{path.name}")
             entries = self._entries(document)
         except InputError as error:
             self.diagnostics += error.diagnostics
             return
-        self._check_name(document, path)
+        if not self._check_name(document, path):
+            return  # every build would be told of the name once more
         seen: dict[str, int] = {}
         for index, entry in entries:
             name = entry.as_ or entry.target
@@ -129,7 +96,7 @@ class _Loader:
         if not isinstance(items, list) or not items:
             message = "`targets` lists what to build for"
             raise InputError(
-                document.diagnose(("targets",), message, did_you_mean("", self.targets))
+                document.diagnose(("targets",), message, did_you_mean("", self.boards.targets))
             )
         entries = []
         for index, item in enumerate(items):
@@ -141,24 +108,23 @@ class _Loader:
                 entries.append((index, entry))
         return entries
 
-    def _check_name(self, document: Document, path: Path) -> None:
+    def _check_name(self, document: Document, path: Path) -> bool:
+        """Whether the file's name can be a build's."""
         name = document.data.get("name")
         if not re.fullmatch(NAME, path.stem):
             message = (
                 f"the file's name {path.stem} is no build name: small letters, digits, hyphens"
             )
             self.diagnostics.append(Diagnostic(path=document.path, message=message))
-        elif isinstance(name, str) and name != path.stem:
+            return False
+        if isinstance(name, str) and name != path.stem and re.fullmatch(NAME, name):
             message = f"`name` is {name}, the file's name says {path.stem}"
             self.diagnostics.append(document.diagnose(("name",), message))
+        return True
 
     def _read_build(self, document: Document, entry: TargetEntry, index: int, build: str) -> None:
-        raw = {key: value for key, value in document.data.items() if key != "targets"}
-        for key in OVERRIDES:
-            value = getattr(entry, key)
-            if value is not None:
-                raw[key] = _merge(raw.get(key), value)
-        scope = _Scope(document, ("targets", index))
+        raw = merge_entry(document.data, entry)
+        scope = Scope(document, ("targets", index))
         recipe = validate(Recipe, raw, (), scope.locate)
         if isinstance(recipe, list):
             self.diagnostics += recipe
@@ -174,62 +140,96 @@ class _Loader:
             self.builds.append(found)
 
     def _assemble(
-        self, recipe: Recipe, entry: TargetEntry, index: int, build: str, scope: _Scope
+        self, recipe: Recipe, entry: TargetEntry, index: int, build: str, scope: Scope
     ) -> Build:
-        board, folder, places = self._target(entry, index, scope)
-        contract = self._contract(recipe, board, scope)
-        origins = places | scope.origins()
-        vela = {**(board.vela or {}), **(recipe.vela or {})} if board.vela else recipe.vela
-        base = scope.document.data.get("input")
-        train = self._settings("train", recipe.source.family, recipe.train, ("train",), scope)
-        if train is not None and train.size is None and isinstance(base, dict):
-            size = base.get("size")
-            train = dataclasses.replace(train, size=max(size) if isinstance(size, list) else size)
+        board = self._board(entry, index, scope)
+        self._follow(recipe, board)
+        contract = self._contract(recipe, board.target, scope)
+        origins = board.origins() | scope.origins()
+        family = recipe.source.family
+        export = self._settings("export", family, recipe.export or {}, ("export",), scope)
         generator, facts, parts = self._dataset(recipe, scope)
         checkpoint, waiting = self._weights(recipe, scope)
         return Build(
-            id=build, recipe=recipe, target=board, target_folder=folder, contract=contract,
-            train=train,
-            export=self._settings(
-                "export", recipe.source.family, recipe.export or {}, ("export",), scope
-            ),
-            vela=self._settings("compile", "vela", vela, ("vela",), scope),
+            id=build, recipe=recipe, target=board.target, target_folder=board.folder,
+            contract=contract, train=self._train(recipe, scope), export=export, vela=self._vela(entry, board, scope),
             generator=generator, dataset=facts, dataset_parts=parts, checkpoint=checkpoint,
-            waiting_for=waiting,
+            waiting_for=waiting, pictures_found=self._pictures_found(recipe),
             origins=tuple(sorted((key, *place) for key, place in origins.items())),
         )  # fmt: skip
 
-    def _target(
-        self, entry: TargetEntry, index: int, scope: _Scope
-    ) -> tuple[Target, Path, dict[str, tuple[str, int]]]:
-        if entry.target not in self.targets:
-            message, hint = unknown(entry.target, "target", self.targets)
+    def _train(self, recipe: Recipe, scope: Scope) -> Any:
+        """Settings of the training, which happens at the recipe's own size for all its targets."""
+        train = self._settings("train", recipe.source.family, recipe.train, ("train",), scope)
+        base = scope.document.data.get("input")
+        if train is None or train.size is not None or not isinstance(base, dict):
+            return train
+        if base.get("size") is None:
+            return train
+        own = validate(InputBlock, base, ("input",), scope.document.diagnose)
+        if isinstance(own, list):
+            raise InputError(*own)
+        return dataclasses.replace(train, size=max(own.size))
+
+    def _pictures_found(self, recipe: Recipe) -> bool:
+        calibration = recipe.quantization.calibration
+        if calibration is None or calibration.images is None:
+            return True
+        self.read.add(self.workspace / split_glob(calibration.images)[0])
+        return matches_anything(self.workspace, calibration.images)
+
+    def _board(self, entry: TargetEntry, index: int, scope: Scope) -> Board:
+        if entry.target not in self.boards.targets:
+            message = f"there is no target `{entry.target}`"
             at: Path_ = ("targets", index)
             at = (*at, "target") if (*at, "target") in scope.document.values else at
+            hint = did_you_mean(entry.target, self.boards.targets)
             raise InputError(scope.document.diagnose(at, message, hint))
-        path = self.targets[entry.target]
-        self.read.add(path)
-        board, document = read_target(path, self._label(path))
-        places = {
-            ".".join(map(str, key)): (document.path, mark.line)
-            for key, mark in document.keys.items()
-        }
-        return board, path.parent, places
+        return self.boards.board(entry.target)
 
-    def _contract(self, recipe: Recipe, board: Target, scope: _Scope) -> Contract | None:
+    def _follow(self, recipe: Recipe, board: Board) -> None:
+        """The source's way through the pipeline, or what is wrong with it, at the target's step."""
+        scheme = recipe.quantization.scheme
+        if scheme not in board.target.pipelines and recipe.source.family != "tflite":
+            return  # told by the checks
+        try:
+            follow(board.target, recipe)
+        except UnfitError as error:
+            at = ("pipelines", error.scheme, error.position)
+            hint = f"a source of family {recipe.source.family} cannot go this way"
+            raise InputError(board.document.diagnose(at, str(error), hint)) from error
+
+    def _contract(self, recipe: Recipe, board: Target, scope: Scope) -> Contract | None:
         name = recipe.firmware
         if name is None and recipe.source.task is not None:
             name = board.firmware.get(recipe.source.task)
         if name is None or name == "unchecked":
             return None
-        if name not in self.contracts:
-            message, hint = unknown(name, "firmware contract", self.contracts)
+        if name not in self.boards.contracts:
+            hint = did_you_mean(name, self.boards.contracts)
+            message = f"there is no firmware contract `{name}`"
             raise InputError(scope.locate(("firmware",), message, hint))
-        path = self.contracts[name]
-        self.read.add(path)
-        return read_contract(path, self._label(path))
+        return self.boards.contract(name)
 
-    def _settings(self, verb: str, kind: str, data: Any, at: Path_, scope: _Scope) -> Any:
+    def _vela(self, entry: TargetEntry, board: Board, scope: Scope) -> Any:
+        """The target's `vela` block with the entry's own settings; checked as a whole."""
+        written = "vela" in entry.model_fields_set
+        if board.target.vela is None:
+            if written:
+                message = f"`vela` has no effect: {board.target.name} does not run Vela"
+                raise InputError(scope.locate(("vela",), message, key=True))
+            return None
+        if written and entry.vela is None:
+            message = f"`vela` cannot be removed: {board.target.name} runs Vela"
+            raise InputError(scope.locate(("vela",), message))
+        merged = merge(board.target.vela, entry.vela) if written else board.target.vela
+        settings = self._settings("compile", "vela", merged, ("vela",), scope)
+        problems = check_vela(settings, board.folder, scope.locate) if written else []
+        if problems:
+            raise InputError(*problems)
+        return settings
+
+    def _settings(self, verb: str, kind: str, data: Any, at: Path_, scope: Scope) -> Any:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
         module = find_step(verb, kind)
         if data is None or module is None:
@@ -240,7 +240,7 @@ class _Loader:
         return settings
 
     def _dataset(
-        self, recipe: Recipe, scope: _Scope
+        self, recipe: Recipe, scope: Scope
     ) -> tuple[Any, DatasetFacts | None, tuple[str, ...]]:
         block = recipe.dataset
         if block is None:
@@ -273,7 +273,7 @@ class _Loader:
         facts = read_dataset(path, block.path)
         return None, facts, dataset_parts(facts)
 
-    def _weights(self, recipe: Recipe, scope: _Scope) -> tuple[CheckpointFacts | None, str]:
+    def _weights(self, recipe: Recipe, scope: Scope) -> tuple[CheckpointFacts | None, str]:
         """Facts of a given checkpoint, and the file that is waited for when it is not here."""
         weights = recipe.source.weights
         given = [weights.path is not None, weights.url is not None, weights.random]
@@ -294,27 +294,12 @@ class _Loader:
             return None, ""
         path = self.workspace / weights.path
         self.read.add(path)
+        if not weights.path or path.is_dir():
+            what = f"{weights.path} is a folder" if weights.path else "`path` is empty"
+            raise InputError(scope.locate((*at, "path"), f"{what}; `weights` is one file"))
         if not path.is_file():
             return None, weights.path
         return read_checkpoint(path), ""
-
-    def _label(self, path: Path) -> str:
-        if path.is_relative_to(self.workspace):
-            return str(path.relative_to(self.workspace))
-        return f"targets/{path.relative_to(shipped_targets())}"
-
-
-def _merge(base: Any, override: Any) -> Any:
-    """Key by key; lists replace; null removes."""
-    if not isinstance(base, dict) or not isinstance(override, dict):
-        return override
-    merged = dict(base)
-    for key, value in override.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merge(merged.get(key), value)
-    return merged
 
 
 def _near(path: Path) -> str:

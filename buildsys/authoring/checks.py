@@ -1,12 +1,21 @@
 """Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
 
+import math
+
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import Path_, did_you_mean
-from buildsys.authoring.model import model_spec
+from buildsys.authoring.model import known_model, model_fits, model_spec
+from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import step_module
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
+
+_TRAIN_RANGES = (
+    ("epochs", 1, math.inf), ("batch", 1, math.inf), ("seed", 0, 2**32 - 1), ("threads", 1, math.inf),
+    ("mosaic", 0, 1), ("flip", 0, 1), ("scale", 0, 1),
+)  # fmt: skip
+_OPSETS = (11, 20)
+"""What torch's exporter writes and the converters read."""
 
 
 def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
@@ -14,14 +23,16 @@ def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
 
     A check that rests on something already reported stays silent: one mistake, one message.
     """
-    if build.waiting_for:
-        return [_missing_weights(build, locate)]
     problems = _check_source(build, locate)
+    problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
     problems += _check_data(build, locate)
     if not problems:
         problems += _check_firmware(build, locate, index)
-    return problems
+        problems += _check_gates(build, locate)
+    if build.waiting_for:
+        problems.append(_missing_weights(build, locate))
+    return problems + _check_pictures(build, locate)
 
 
 def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
@@ -35,20 +46,25 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, found = build.recipe, build.checkpoint
     source = recipe.source
     at = ("source",)
-    if source.family == "ultralytics":
-        if source.task not in ("detect", "pose"):
-            what = f"task {source.task}" if source.task else "a source without `task`"
-            message = f"{what} has no export step yet"
-            return [locate((*at, "task"), message, "there are: detect, pose")]
-        if source.architecture is None and recipe.train is not None:
-            message = "`architecture` is missing here"
-            return [locate(at, message, "for example yolov8n-pose", key=True)]
-        if recipe.input is None:
-            return [locate(at, "`input` is missing: the size of the pictures", "", key=True)]
+    if source.family != "ultralytics":
+        return _check_file(build, locate)
+    if source.task not in ("detect", "pose"):
+        what = f"task {source.task}" if source.task else "a source without `task`"
+        message = f"{what} has no export step yet"
+        return [locate((*at, "task"), message, "there are: detect, pose")]
+    if source.architecture is None and recipe.train is not None:
+        message = "`architecture` is missing here"
+        return [locate(at, message, "for example yolov8n-pose", key=True)]
+    if recipe.train is not None and not _is_of_task(source.architecture or "", source.task):
+        message = f"`architecture` {source.architecture} is no {source.task} network"
+        hint = "for example " + ("yolov8n-pose" if source.task == "pose" else "yolov8n")
+        return [locate((*at, "architecture"), message, hint)]
+    if recipe.input is None:
+        return [locate(at, "`input` is missing: the size of the pictures", "", key=True)]
     if source.weights.random and recipe.train is None and recipe.evaluate.measure:
         message = "random weights without `train` have no accuracy to measure"
         return [locate((*at, "weights"), message, "add `train`, or write `evaluate: none`")]
-    if found is None or source.task is None or found.task == source.task:
+    if found is None or found.task == source.task:
         return []
     if recipe.train is not None and (source.task, found.task) == ("detect", "pose"):
         return []  # a pose network is a detect network with one branch more: a start for it
@@ -56,23 +72,75 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
 
 
+def _is_of_task(architecture: str, task: str) -> bool:
+    """Ultralytics writes the task behind the size, and nothing there for detect."""
+    words = architecture.split("-")[1:]
+    return "pose" in words if task == "pose" else not {"pose", "seg", "cls", "obb"} & set(words)
+
+
+def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A finished file: nothing trains or exports it, and converting it takes a size."""
+    recipe, family = build.recipe, build.recipe.source.family
+    problems = [
+        locate((key,), f"`{key}` has no effect on a source of family {family}", "", key=True)
+        for key in ("train", "export")
+        if getattr(recipe, key) is not None
+    ]
+    if recipe.source.weights.random:
+        message = f"random weights are no {family} file"
+        problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
+    if family == "onnx" and recipe.input is None and _is_converted(build):
+        message = "`input` is missing: the size of the pictures, which converting takes"
+        problems.append(locate(("source",), message, "input: {size: 192}", key=True))
+    return problems
+
+
+def _is_converted(build: Build) -> bool:
+    if build.recipe.quantization.scheme not in build.target.pipelines:
+        return False
+    legs = follow(build.target, build.recipe)
+    return len(legs) > 1 or bool(legs[0].between)
+
+
+def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Numbers of `train` and `export` that no tool takes."""
+    problems = []
+    for name, low, high in _TRAIN_RANGES if build.train is not None else ():
+        value = getattr(build.train, name)
+        if not low <= value <= high:
+            words = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+            problems.append(locate(("train", name), f"`{name}` is {words}, not {value:g}"))
+    if build.train is not None and not 0 < build.train.learning_rate < 1:
+        message = f"`learning_rate` is between 0 and 1, not {build.train.learning_rate:g}"
+        problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
+    size = build.train.size if build.train is not None else None
+    if size is not None and "size" in (build.recipe.train or {}) and (size < 32 or size % 32):
+        near = max(32, round(size / 32) * 32)
+        message = f"`size` {size} is not a multiple of 32"
+        problems.append(locate(("train", "size"), message, f"the nearest is {near}"))
+    opset = getattr(build.export, "opset", _OPSETS[0])
+    if not _OPSETS[0] <= opset <= _OPSETS[1]:
+        message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
+        problems.append(locate(("export", "opset"), message))
+    return problems
+
+
 def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     recipe, board = build.recipe, build.target
     quantization = recipe.quantization
     if recipe.source.family == "tflite":
         return []  # the file is as it is; the planner enters where its format is consumed
-    problems = []
+    problems: list[Diagnostic] = []
     if quantization.scheme not in board.pipelines:
-        message = f"{board.name} has no pipeline for scheme {quantization.scheme}"
-        hint = "there are: " + ", ".join(sorted(board.pipelines))
-        place = ("quantization", "scheme") if recipe.quantization.model_fields_set else ()
-        problems.append(locate(place or ("quantization",), message, hint))
-        return problems
-    for name in board.pipelines[quantization.scheme]:
-        try:
-            step_module(name)
-        except LookupError as error:
-            problems.append(locate(("targets", index), f"target {board.name}: {error}"))
+        known = "there are: " + ", ".join(sorted(board.pipelines))
+        if "scheme" in quantization.model_fields_set:
+            message = f"{board.name} has no pipeline for scheme {quantization.scheme}"
+            return [locate(("quantization", "scheme"), message, known)]
+        message = (
+            f"{board.name} has no pipeline for float32, the default where no scheme is written"
+        )
+        hint = f"write `quantization: {{scheme: …}}`; {known}"
+        return [locate(("targets", index), message, hint)]
     if quantization.scheme in CALIBRATED and quantization.calibration is None:
         message = f"{quantization.scheme} needs `calibration`: pictures of what the camera will see"
         hint = "calibration: {split: train, count: 100, seed: 0}"
@@ -82,26 +150,30 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
 
 def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, facts = build.recipe, build.dataset
-    if recipe.train is not None and facts is None:
+    trains = recipe.train is not None and recipe.source.family == "ultralytics"
+    if trains and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
     problems = []
     wanted: list[tuple[Path_, str]] = []
-    if recipe.train is not None:
+    if trains:
         wanted.append((("train",), "train"))
     calibration = recipe.quantization.calibration
     if calibration is not None:
-        given = [calibration.split is not None, calibration.images is not None]
         at = ("quantization", "calibration")
-        if given.count(True) != 1:
-            message = "`calibration` has one of `split` and `images`"
-            problems.append(locate(at, message, "split: train", key=True))
+        if calibration.split is not None and calibration.images is not None:
+            message = "`calibration` has both `split` and `images`"
+            problems.append(locate(at, message, "leave one out", key=True))
+        elif calibration.split is None and calibration.images is None:
+            message = "`calibration` has neither `split` nor `images`"
+            problems.append(locate(at, message, "for example split: train", key=True))
         elif calibration.split is not None:
             wanted.append(((*at, "split"), calibration.split))
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
     for place, split in wanted:
         if facts is None:
-            problems.append(locate(place, f"the {split} split is of no dataset", "add `dataset`"))
+            message = "`split` needs a `dataset`"
+            problems.append(locate(place, message, "add `dataset`, or give `images`"))
         elif facts.split(split) is None:
             known = [name for name, _ in facts.splits]
             message = f"the dataset has no split `{split}`"
@@ -116,8 +188,7 @@ def _check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.source.family != "ultralytics" or recipe.input is None:
         return []
-    model = model_spec(build)
-    at = ("firmware",) if recipe.firmware else ("targets", index)
+    at: Path_ = ("firmware",) if recipe.firmware else ("targets", index)
     label = f"{contract.name} ({contract.label})"
     if contract.task != recipe.source.task:
         message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
@@ -129,7 +200,22 @@ def _check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic
     if contract.square and height != width:
         message = f"{label} takes square pictures, not {height} x {width}"
         return [locate(("input", "size"), message, f"size: {max(height, width)}")]
-    classes = len(model.classes)
+    if known_model(build) is None or _is_unseen(build):
+        return []  # the step that loads the weights checks
+    return _check_decoder(build, locate, at)
+
+
+def _is_unseen(build: Build) -> bool:
+    """Whether weights are used as they are and are not here yet: the data may be of other classes."""
+    return bool(build.waiting_for) and build.recipe.train is None
+
+
+def _check_decoder(build: Build, locate: Locate, at: Path_) -> list[Diagnostic]:
+    """The network's classes and keypoints against what the firmware takes."""
+    contract, model = build.contract, model_spec(build)
+    if contract is None:
+        return []
+    label, classes = f"{contract.name} ({contract.label})", len(model.classes)
     if contract.classes is not None and classes != contract.classes:
         message = f"{label} decodes {contract.classes} class, the data has {classes}"
         return [locate(at, message, "another `firmware`, or one class in the data")]
@@ -146,3 +232,50 @@ def _check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic
         message = f"{label} decodes {contract.keypoint_dims} values a keypoint, the data has {model.keypoint_dims}"
         return [locate(at, message, "kpt_shape: [K, 3]")]
     return []
+
+
+def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Gates on figures that are measured, each with a limit."""
+    recipe, facts = build.recipe, build.dataset
+    at: Path_ = ("evaluate", "gates")
+    gates, task = recipe.evaluate.gates, recipe.source.task
+    if not gates:
+        return []
+    if facts is None or not recipe.evaluate.measure:
+        why = "without a `dataset`" if facts is None else "with `measure: false`"
+        message = f"`gates` have nothing to go by: {why} accuracy is not measured"
+        return [locate(at, message, "add `dataset`, or leave `gates` out", key=True)]
+    prefixes = ("box", "keypoints") if task == "pose" else ("box",)
+    known = [f"{prefix}.{name}" for prefix in prefixes for name in ("mAP50", "mAP50-95")]
+    every = [*known, *(f"{p}.mAP50-95.{name}" for p in prefixes for name in facts.names)]
+    problems = []
+    for name, gate in gates.items():
+        if name not in every:
+            of = f" for task {task}" if task else ""
+            hint = did_you_mean(name, every) or did_you_mean("", known)
+            message = f"no metric `{name}` is measured{of}"
+            problems.append(locate((*at, name), message, hint, key=True))
+        elif gate.min is None and gate.max_drop is None:
+            message = f"`{name}` has neither `min` nor `max_drop`"
+            hint = "for example {min: 0.5} or {max_drop: 0.01}"
+            problems.append(locate((*at, name), message, hint, key=True))
+    model = model_spec(build)
+    if not problems and not _is_unseen(build) and model.classes and not model_fits(model, facts):
+        message = "`gates` have nothing to go by: the dataset's classes are not the model's"
+        problems.append(locate(at, message, "a dataset with the model's own classes", key=True))
+    if not problems and recipe.source.family != "ultralytics" and not model.outputs:
+        message = "`gates` have nothing to go by: nobody says what the outputs mean"
+        hint = "add `input`, and `decoder` and `classes` to `source`"
+        problems.append(locate(at, message, hint, key=True))
+    return problems
+
+
+def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A pattern that matches nothing; while weights are waited for, pictures may be too."""
+    if build.pictures_found or build.recipe.quantization.calibration is None:
+        return []
+    message = f"no file matches {build.recipe.quantization.calibration.images}"
+    at = ("quantization", "calibration", "images")
+    hint = "it is looked for from the workspace's root"
+    severity = "warning" if build.waiting_for else "error"
+    return [locate(at, message, hint, severity=severity)]

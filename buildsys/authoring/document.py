@@ -108,10 +108,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _syntax_error(error: Any, label: str, lines: tuple[str, ...]) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
+    unclosed = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
+    if unclosed:
+        mark = error.context_mark  # the end of the file says nothing: the quote may be far above
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     source = lines[line - 1] if line <= len(lines) else ""
     hint = "indent with spaces, not tabs" if "\t" in source else ""
     problem = (error.problem or error.context or "broken YAML").replace("\t", "\\t")
+    problem = "the quote that opens here is never closed" if unclosed else problem
     return Diagnostic(
         path=label, line=line, column=column, message=f"not valid YAML: {problem}",
         hint=hint, source=source.replace("\t", " "),

@@ -1,6 +1,10 @@
 """What the YAML cannot say: what a dataset holds and what a checkpoint is, read without its tools."""
 
+import lzma
+import os
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,10 @@ from buildsys.errors import Diagnostic, InputError
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What a dataset declares. `splits`: (name, folders or list files relative to `root`)."""
+    """What a dataset declares. `splits`: (name, folders or list files relative to `root`).
+
+    `file` is the yaml that declares it, from `root` too.
+    """
 
     root: str
     names: tuple[str, ...]
@@ -19,6 +26,7 @@ class DatasetFacts:
     keypoint_dims: int
     sigmas: tuple[float, ...]
     splits: tuple[tuple[str, tuple[str, ...]], ...]
+    file: str = "data.yaml"
 
     def split(self, name: str) -> tuple[str, ...] | None:
         """The folders of a split, or None."""
@@ -43,25 +51,54 @@ def read_dataset(path: Path, label: str) -> DatasetFacts:
         raise InputError(
             Diagnostic(path=label, message="this is no data.yaml: no `key: value` lines")
         )
-    names = data.get("names")
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names, key=int)]
-    if not isinstance(names, list) or not names:
-        message, hint = "`names` lists no classes", "write `names: {0: tag}`"
-        raise InputError(document.diagnose(("names",), message, hint))
-    shape = data.get("kpt_shape") or [0, 0]
-    if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape)):
-        message = "`kpt_shape` is [number of keypoints, 2 or 3]"
-        raise InputError(document.diagnose(("kpt_shape",), message))
+    names = _read_names(document)
+    keypoints, dims, sigmas = _read_keypoints(document)
     base = path.parent / str(data.get("path") or "")
     return DatasetFacts(
         root=str(base),
-        names=tuple(str(name) for name in names),
-        keypoints=shape[0],
-        keypoint_dims=shape[1],
-        sigmas=tuple(float(sigma) for sigma in data.get("kpt_oks_sigmas") or ()),
+        names=names,
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        sigmas=sigmas,
         splits=_read_splits(document, base),
+        file=os.path.relpath(path, base),
     )
+
+
+def _read_names(document: Document) -> tuple[str, ...]:
+    names = document.data.get("names")
+    if not isinstance(names, dict | list) or not names:
+        message, hint = "`names` lists no classes", "write `names: {0: tag}`"
+        raise InputError(document.diagnose(("names",), message, hint))
+    if isinstance(names, dict):
+        wanted = [str(number) for number in range(len(names))]
+        if names.keys() != set(wanted):
+            message = "`names` numbers the classes from 0 and leaves none out"
+            raise InputError(document.diagnose(("names",), message, "write `names: {0: tag}`"))
+        names = [names[number] for number in wanted]
+    return tuple(str(name) for name in names)
+
+
+def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
+    """`kpt_shape` and, where they are given, the sigmas of its keypoints."""
+    shape = document.data.get("kpt_shape") or [0, 0]
+    if not (
+        isinstance(shape, list)
+        and len(shape) == 2
+        and all(type(number) is int for number in shape)
+        and (shape == [0, 0] or (shape[0] > 0 and shape[1] in (2, 3)))
+    ):
+        message = "`kpt_shape` is [number of keypoints, 2 or 3]"
+        raise InputError(document.diagnose(("kpt_shape",), message))
+    sigmas = document.data.get("kpt_oks_sigmas") or []
+    numbers = isinstance(sigmas, list) and all(type(sigma) in (int, float) for sigma in sigmas)
+    if not numbers or any(not 0 < sigma < float("inf") for sigma in sigmas):
+        message = "`kpt_oks_sigmas` is a list of numbers above 0, one a keypoint"
+        raise InputError(document.diagnose(("kpt_oks_sigmas",), message))
+    if sigmas and len(sigmas) != shape[0]:
+        message = f"`kpt_oks_sigmas` has {len(sigmas)} numbers for {shape[0]} keypoints"
+        raise InputError(document.diagnose(("kpt_oks_sigmas",), message))
+    return shape[0], shape[1], tuple(float(sigma) for sigma in sigmas)
 
 
 def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -71,19 +108,18 @@ def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, 
         if entry is None:
             continue
         places = tuple(str(place) for place in (entry if isinstance(entry, list) else [entry]))
-        for place in places:
+        for index, place in enumerate(places):
             if not (base / place).exists():
                 message = f"the {name} split names {place}, which does not exist"
-                raise InputError(
-                    document.diagnose((name,), message, f"looked in {base.name or '.'}/")
-                )
+                at = (name, index) if isinstance(entry, list) else (name,)
+                raise InputError(document.diagnose(at, message, f"looked in {base.name or '.'}/"))
         splits.append((name, places))
     return tuple(splits)
 
 
 def dataset_parts(facts: DatasetFacts) -> tuple[str, ...]:
-    """The files and folders that are the dataset: data.yaml, pictures, labels beside them."""
-    parts = ["data.yaml"]
+    """The files and folders that are the dataset: its yaml, pictures, labels beside them."""
+    parts = [facts.file]
     for _, places in facts.splits:
         for place in places:
             parts.append(place)
@@ -106,6 +142,13 @@ _HEADS = {
 }  # fmt: skip
 
 
+_DAMAGED = (
+    OSError, EOFError, ValueError, StopIteration, IndexError, NotImplementedError, RuntimeError,
+    OverflowError, MemoryError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What zipfile and its decompressors raise on files that are no archives, or no longer."""
+
+
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
     """Facts from a `.pt`'s pickle, read as a stream of opcodes: nothing in it is executed.
 
@@ -118,7 +161,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
             operations = [(op.name, arg) for op, arg, _ in pickletools.genops(archive.read(name))]
-    except (OSError, zipfile.BadZipFile, StopIteration, ValueError):
+    except _DAMAGED:
         return None
     head = None
     strings: list[str] = []

@@ -3,7 +3,6 @@
 from typing import Any
 
 from buildsys.authoring.build import Build
-from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import step_module
 from buildsys.spec import (
     BoardSpec,
@@ -17,8 +16,8 @@ from buildsys.spec import (
 _DECODERS = {"yolov8-raw": "raw", "yolov8-decoded": "decoded", "none": "none"}
 
 
-def model_spec(build: Build) -> ModelSpec:
-    """What is known of the network before it exists."""
+def known_model(build: Build) -> Any:
+    """What tells classes and keypoints: the data, the checkpoint, or None where neither is here."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
     known: Any = (
@@ -26,6 +25,13 @@ def model_spec(build: Build) -> ModelSpec:
     )
     if known is None and source.weights.random and source.family == "ultralytics":
         known = step_module("initialize_ultralytics").facts(source.task)
+    return known
+
+
+def model_spec(build: Build) -> ModelSpec:
+    """What is known of the network before it exists."""
+    recipe, known = build.recipe, known_model(build)
+    source = recipe.source
     classes = known.names if known is not None else source.classes
     keypoints, dims = (known.keypoints, known.keypoint_dims) if known is not None else (0, 0)
     if source.task != "pose":
@@ -67,13 +73,13 @@ def _head(build: Build) -> str:
 
 
 def _quantization(build: Build) -> Quantization:
+    """The dtype at the edge is a choice for int8 alone; every other scheme keeps real numbers there."""
     block = build.recipe.quantization
-    full = block.scheme in CALIBRATED
-    io = block.io or (build.contract.io if build.contract else None)
+    wanted = block.io or (build.contract.io if build.contract else "int8")
     return Quantization(
         scheme=block.scheme,
         granularity=block.granularity or "per-channel",
-        io=io or ("int8" if block.scheme == "int8" else "float32") if full else "float32",
+        io=wanted if block.scheme == "int8" else "float32",
     )
 
 

@@ -1,13 +1,14 @@
 """The recipe language: what a person writes, as frozen values."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from buildsys.authoring.validation import Block
 from buildsys.spec import SCHEMES
 
-Number = Annotated[float, Field(strict=True)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+"""A metric or a difference of two: 0.4, not 40."""
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0)]
 NAME = r"[a-z0-9][a-z0-9-]*"
@@ -33,8 +34,11 @@ def _weights(value: Any) -> Any:
 
 
 def _digest(value: str) -> str:
-    if len(value) != 64 or set(value) - set("0123456789abcdef"):
+    if len(value) != 64:
         raise ValueError(f"a sha256 is 64 hexadecimal digits, not {len(value)} characters")
+    wrong = sorted(set(value) - set("0123456789abcdef"))
+    if wrong:
+        raise ValueError(f"a sha256 is 64 hexadecimal digits; `{wrong[0]}` is none of 0-9, a-f")
     return value
 
 
@@ -118,8 +122,8 @@ class QuantizationBlock(Block):
 class Gate(Block):
     """A threshold on one metric: absolute, or the drop against the checkpoint or source file."""
 
-    min: Number | None = None
-    max_drop: Number | None = None
+    min: Share | None = None
+    max_drop: Share | None = None
 
 
 def _evaluate(value: Any) -> Any:
@@ -143,9 +147,11 @@ class Convert(Block):
 class Recipe(Block):
     """One recipe, with the overrides of one target entry already merged in.
 
-    `train`, `export` and `vela` hold the settings of the step modules that the source's family and
-    the target choose; they are checked against those (see `authoring.builds`).
+    `train` and `export` hold the settings of the step modules that the source's family chooses;
+    they are checked against those (see `authoring.builds`). `vela` is the target's own block.
     """
+
+    ELSEWHERE: ClassVar[dict[str, str]] = {"vela": "write it in the target's entry"}
 
     name: Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
     source: SourceModel
@@ -157,7 +163,6 @@ class Recipe(Block):
     quantization: QuantizationBlock = QuantizationBlock()
     evaluate: Annotated[Evaluate, BeforeValidator(_evaluate)] = Evaluate()
     firmware: StrictStr | None = None
-    vela: dict[str, Any] | None = None
 
 
 class TargetEntry(Block):
@@ -174,4 +179,4 @@ class TargetEntry(Block):
     vela: Any = None
 
 
-OVERRIDES = ("firmware", "input", "export", "convert", "quantization", "evaluate", "vela")
+OVERRIDES = ("firmware", "input", "export", "convert", "quantization", "evaluate")

@@ -39,6 +39,13 @@ def kinds(verb: str) -> tuple[str, ...]:
     return tuple(name.removeprefix(prefix) for name in step_names() if name.startswith(prefix))
 
 
+@cache
+def vela_versions() -> tuple[str, ...]:
+    """Generations of Vela that have a tool environment."""
+    folders = (PACKAGE / "envs").glob("vela-*")
+    return tuple(sorted(folder.name.removeprefix("vela-") for folder in folders))
+
+
 def consumed(module: ModuleType) -> tuple[Any, ...]:
     """The formats that a step accepts."""
     formats = module.CONSUMES

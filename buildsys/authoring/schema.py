@@ -28,7 +28,7 @@ def write_schemas(folder: Path) -> list[Path]:
 
 def recipe_schema() -> dict[str, Any]:
     """A recipe as it is written: settings of step modules in their blocks, targets as a list."""
-    schema = _with_vela(Recipe.model_json_schema())
+    schema = Recipe.model_json_schema()
     properties = schema["properties"]
     for block, verb in (("train", "train"), ("export", "export")):
         choices = [settings_schema(step_module(f"{verb}_{kind}").Settings) for kind in kinds(verb)]
@@ -42,10 +42,12 @@ def recipe_schema() -> dict[str, Any]:
     schema["$defs"]["InputBlock"]["properties"]["size"] = {
         "anyOf": [size, {"type": "array", "items": size, "minItems": 2, "maxItems": 2}]
     }
-    entry = TargetEntry.model_json_schema(by_alias=True)
+    entry = _with_vela(TargetEntry.model_json_schema(by_alias=True))
+    patch: list[dict[str, Any]] = [{"type": "object"}, {"type": "null"}]
     for key in entry["properties"]:
         if key in properties and key not in ("firmware", "target"):
-            entry["properties"][key] = {"type": "object"}
+            entry["properties"][key] = {"anyOf": patch}
+    entry["properties"]["evaluate"] = {"anyOf": [{"const": "none"}, *patch]}
     properties["targets"] = {"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}}
     schema["required"] = ["name", "source", "targets"]
     return schema

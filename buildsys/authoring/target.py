@@ -1,14 +1,12 @@
 """Targets and firmware contracts: boards as data."""
 
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictStr
 
-from buildsys.authoring.document import Document, did_you_mean, read_document
+from buildsys.authoring.document import Document, read_document
 from buildsys.authoring.recipe import NAME, Count, Scheme, Task
-from buildsys.authoring.registry import shipped_targets
 from buildsys.authoring.validation import Block, validate
 from buildsys.errors import Diagnostic, InputError
 
@@ -26,7 +24,9 @@ class Target(Block):
 
     name: Name
     label: StrictStr
-    pipelines: dict[Scheme, tuple[StrictStr, ...]]
+    pipelines: Annotated[
+        dict[Scheme, Annotated[tuple[StrictStr, ...], Field(min_length=1)]], Field(min_length=1)
+    ]
     vela: dict[str, Any] | None = None
     firmware: dict[Task, StrictStr] = {}
     flash: Flash | None = None
@@ -53,40 +53,21 @@ class Contract(Block):
     notes: tuple[StrictStr, ...] = ()
 
 
-def target_files(workspace: Path) -> dict[str, Path]:
-    """Targets by name: the shipped ones, joined by the workspace's own."""
-    return _files(workspace, "")
-
-
-def contract_files(workspace: Path) -> dict[str, Path]:
-    """Firmware contracts by name."""
-    return _files(workspace, "firmware")
-
-
 def read_target(path: Path, label: str) -> tuple[Target, Document]:
     """A target file; raises InputError."""
     target, document = _read(Target, path, label)
     return target, document
 
 
-@cache
-def read_contract(path: Path, label: str) -> Contract:
+def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     """A firmware contract; raises InputError."""
-    contract: Contract = _read(Contract, path, label)[0]
-    return contract
+    contract, document = _read(Contract, path, label)
+    return contract, document
 
 
-def unknown(name: str, what: str, known: dict[str, Path]) -> tuple[str, str]:
-    """Message and hint for a name that nothing has."""
-    return f"there is no {what} `{name}`", did_you_mean(name, known)
-
-
-def _files(workspace: Path, folder: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for root in (shipped_targets(), workspace / "targets"):
-        for path in sorted((root / folder).glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+def yaml_files(folder: Path) -> dict[str, Path]:
+    """Files by their stem."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _read(kind: Any, path: Path, label: str) -> tuple[Any, Document]:

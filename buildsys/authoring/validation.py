@@ -4,7 +4,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +42,9 @@ class Block(BaseModel):
     """Base of everything that people write: unknown keys are errors, values stay as they are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    ELSEWHERE: ClassVar[dict[str, str]] = {}
+    """Keys that are written in another block, and what to say of them."""
 
 
 def validate(kind: Any, data: Any, path: Path_, locate: Locate) -> Any:
@@ -84,7 +87,8 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
     where, name = (*path, *loc), str(loc[-1]) if loc else ""
     code, value, context = error["type"], error.get("input"), error.get("ctx", {})
     if code in ("extra_forbidden", "unexpected_keyword_argument"):
-        hint = did_you_mean(name, _keys_at(kind, loc[:-1]))
+        elsewhere = getattr(kind, "ELSEWHERE", {}) if len(loc) == 1 else {}
+        hint = elsewhere.get(name) or did_you_mean(name, _keys_at(kind, loc[:-1]))
         return locate(where, f"unknown key `{name}`", hint, key=True)
     if code in _MISSING:
         return locate(where[:-1], f"`{name}` is missing here", "", key=True)
@@ -98,6 +102,12 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
     if name == "version" and isinstance(value, int | float):
         hint = f'write "{value}": YAML reads 10.10 as 10.1'
         return locate(where, f"`{name}` is a quoted string, not a number", hint)
+    if code == "string_pattern_mismatch":
+        dots = ", dots" if "." in context["pattern"] else ""
+        words = f"small letters, digits, hyphens{dots}; a letter or digit first"
+        return locate(where, f"`{name}` cannot be {_show(value)}", words)
+    if code == "too_short":
+        return locate(where, f"`{name}` is empty", "")
     if code in _KINDS:
         return locate(where, f"{_name(where)} is {_KINDS[code]}, not {_show(value)}", "")
     if code in _LIMITS:

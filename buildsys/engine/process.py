@@ -31,7 +31,9 @@ CommandRunner = Callable[[Command, OnProgress], int]
 """Runs a command to its end and returns its exit code; passed in, so that tests can count runs."""
 
 
-def step_environment(python: Path, scratch: Path, threads: int, pycache: Path) -> dict[str, str]:
+def step_environment(
+    python: Path, scratch: Path, threads: int, device: str, pycache: Path
+) -> dict[str, str]:
     """The whole environment of a step: an allow-list, so that no machine's habits leak in."""
     count = str(threads)
     environment = {
@@ -48,6 +50,7 @@ def step_environment(python: Path, scratch: Path, threads: int, pycache: Path) -
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
         "NO_COLOR": "1",
+        "BUILDSYS_DEVICE": device,
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

@@ -44,13 +44,16 @@ class Runner:
         self.admission = Admission()
         self.variants: dict[str, str] = {}
 
-    def execute(self, step: Step, on_progress: process.OnProgress) -> StepResult:
-        """Run a step and publish what it made. Raises StepFailed."""
+    def execute(
+        self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
+    ) -> StepResult:
+        """Run a step when the machine has room for it, publish what it made. Raises StepFailed."""
         keyed = self.state.key(step)
         assert keyed is not None
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
         with self.admission.admit(step):
+            on_start()
             started = time.monotonic()
             scratch = self._prepare(step, keyed)
             outputs = self._output_paths(step, scratch)
@@ -130,7 +133,7 @@ class Runner:
             ),
             folder=scratch / "work",
             environment=process.step_environment(
-                python, scratch / "work", step.threads, cache_root() / "pycache"
+                python, scratch / "work", step.threads, step.device, cache_root() / "pycache"
             ),
             log=log,
         )  # fmt: skip

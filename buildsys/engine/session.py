@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,10 +75,11 @@ class Session:
             if decision.status not in (Status.STALE, Status.MISSING):
                 return
             reason = _shorten(decision.reasons)
-            self.console.start(name, step.module, reason)
             result = self._with_bytes(
                 lambda: self.runner.execute(
-                    step, lambda *report: self.console.progress(name, *report)
+                    step,
+                    lambda: self.console.start(name, step.module, reason),
+                    lambda *report: self.console.progress(name, *report),
                 )
             )
         except (BuildsysError, OSError) as error:
@@ -227,7 +227,7 @@ def end_cleanly_on_signals() -> None:
 
     def handle(number: int, frame: Any) -> None:
         process.end_children()
-        time.sleep(0.05)
+        os.write(2, b"\ninterrupted: what was finished is kept, the next run goes on from there\n")
         os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, handle)

@@ -115,7 +115,10 @@ def _round_activation(module: Any, place: str, y: Any) -> Any:
     low, high = y.detach().min().clamp(max=0), y.detach().max().clamp(min=0)
     if name in module.__dict__:
         known_low, known_high = module.__dict__[name]
-        low, high = torch.minimum(low, known_low * _FORGET), torch.maximum(high, known_high * _FORGET)
+        low, high = (
+            torch.minimum(low, known_low * _FORGET),
+            torch.maximum(high, known_high * _FORGET),
+        )
     module.__dict__[name] = (low, high)
     scale = ((high - low) / 255).clamp(min=1e-12)
     return _straight_through(y, _to_grid(y, scale, (low / scale).round()))

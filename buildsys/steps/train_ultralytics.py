@@ -4,6 +4,8 @@ The result is the averaged model of the last epoch, written without dates or pat
 weights are equal bytes. A killed training goes on from its last finished epoch.
 """
 
+import os
+import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,7 @@ class Settings:
     epochs: int
     batch: int = 16
     seed: int = 0
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     size: int | None = None
     learning_rate: float = 0.002
     mosaic: float = 0.0
@@ -112,7 +114,7 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
         "name": "run",
         "exist_ok": True,
     }
-    if last.exists():
+    if zipfile.is_zipfile(last):  # killed while it was written: no archive, begin again
         overrides["resume"] = str(last)
     trainer = trainers[params.task](overrides=overrides)
     # The figures come from the evaluation steps; Ultralytics' own validation would only cost time.
@@ -156,9 +158,13 @@ class _BatchProgress:
 
 
 def _device() -> str:
+    """`train.device`; auto takes a GPU where there is one."""
     import torch
 
-    return "0" if torch.cuda.is_available() else "cpu"
+    wanted = os.environ.get("BUILDSYS_DEVICE", "auto")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        fail("the recipe says `train.device: cuda`, and torch sees no GPU here; write auto or cpu.")
+    return "0" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _absolute_data_yaml(dataset: Path, target: Path) -> Path:

@@ -101,6 +101,8 @@ def make_workspace(root: Path) -> Path:
         write_checkpoint(root / "weights" / f"{name}.pt", head)
     for suffix in ("onnx", "tflite"):
         (root / "weights" / f"model.{suffix}").write_bytes(b"never opened while planning")
+    (root / "data" / "cam").mkdir()
+    (root / "data" / "cam" / "first.jpg").write_bytes(b"never opened while planning")
     (root / "recipes").mkdir()
     return root
 

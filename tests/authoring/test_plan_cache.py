@@ -124,6 +124,7 @@ _MENDED: dict[str, Change] = {
     "weights-come": _weights_come,
 }
 
+
 @pytest.mark.parametrize("mend", expecting(_MENDED, {}))
 def test_what_was_mended_is_seen(workspace: Path, mend: Change) -> None:
     """A mistake is put right, and the message stays until a recipe is touched."""

@@ -1,0 +1,187 @@
+"""Targets and contracts by name, checked by themselves: a board's mistake is told in its own file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.document import Document, Path_, did_you_mean, read_document
+from buildsys.authoring.registry import (
+    consumed,
+    shipped_targets,
+    step_module,
+    step_names,
+    vela_versions,
+)
+from buildsys.authoring.target import Contract, Target, read_contract, read_target, yaml_files
+from buildsys.authoring.validation import Locate, validate
+from buildsys.errors import Diagnostic, InputError
+from buildsys.spec import Format, decoded_outputs, raw_outputs
+
+_MODELS = (Format.CHECKPOINT, Format.ONNX, Format.SAVED_MODEL, Format.TFLITE, Format.VELA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A target that is right, and the file that it stands in."""
+
+    target: Target
+    document: Document
+    folder: Path
+
+    def origins(self) -> dict[str, tuple[str, int]]:
+        """The file and line of every key."""
+        return {
+            ".".join(map(str, key)): (self.document.path, mark.line)
+            for key, mark in self.document.keys.items()
+        }
+
+
+class Boards:
+    """What is shipped, joined by the workspace's own."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = workspace
+        self.read: set[Path] = set()
+        self.targets, taken = self._find("")
+        self.contracts, more = self._find("firmware")
+        self._taken = taken + more
+
+    def taken_names(self) -> list[Diagnostic]:
+        """Files of the workspace that would hide a shipped one: a name means one thing."""
+        told: list[Diagnostic] = []
+        for path in self._taken:
+            message = f"`{path.stem}` is the name of a shipped file"
+            hint = "give it a name of its own, in the file and as the file's name"
+            try:
+                document = read_document(path, self._label(path))
+            except InputError as error:
+                told += error.diagnostics
+            else:
+                told.append(document.diagnose(("name",), message, hint))
+        return told
+
+    def board(self, name: str) -> Board:
+        """A target by name; raises InputError when something is wrong in its file."""
+        path = self.targets[name]
+        self.read.add(path)
+        target, document = read_target(path, self._label(path))
+        problems = _check_pipelines(target, document.diagnose)
+        problems += self._check_vela(target, path.parent, document.diagnose)
+        problems += self._check_firmware(target, document.diagnose)
+        if problems:
+            raise InputError(*problems)
+        return Board(target=target, document=document, folder=path.parent)
+
+    def contract(self, name: str) -> Contract:
+        """A contract by name; raises InputError when something is wrong in its file."""
+        path = self.contracts[name]
+        self.read.add(path)
+        contract, document = read_contract(path, self._label(path))
+        problems = _check_order(contract, document.diagnose)
+        if problems:
+            raise InputError(*problems)
+        return contract
+
+    def _check_vela(self, target: Target, folder: Path, locate: Locate) -> list[Diagnostic]:
+        if target.vela is None:
+            return []
+        settings = validate(step_module("compile_vela").Settings, target.vela, ("vela",), locate)
+        if isinstance(settings, list):
+            return settings
+        self.read |= {folder / settings.config} if settings.config else set()
+        return check_vela(settings, folder, locate)
+
+    def _check_firmware(self, target: Target, locate: Locate) -> list[Diagnostic]:
+        problems = []
+        for task, name in target.firmware.items():
+            at = ("firmware", task)
+            if name == "unchecked":
+                continue
+            if name not in self.contracts:
+                hint = did_you_mean(name, self.contracts)
+                problems.append(locate(at, f"there is no firmware contract `{name}`", hint))
+                continue
+            contract = self.contract(name)
+            if contract.task != task:
+                message = f"{name} ({contract.label}) decodes {contract.task}, not {task}"
+                problems.append(locate(at, message, "another contract, or unchecked"))
+        return problems
+
+    def _find(self, folder: str) -> tuple[dict[str, Path], list[Path]]:
+        shipped = yaml_files(shipped_targets() / folder)
+        own = yaml_files(self.workspace / "targets" / folder)
+        taken = [
+            own[name] for name in own.keys() & shipped if not own[name].samefile(shipped[name])
+        ]
+        return own | shipped, taken
+
+    def _label(self, path: Path) -> str:
+        if path.is_relative_to(self.workspace):
+            return str(path.relative_to(self.workspace))
+        return f"targets/{path.relative_to(shipped_targets())}"
+
+
+def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
+    """What only this installation and the target's folder can say of a `vela` block."""
+    problems = []
+    if settings.version not in vela_versions():
+        message = f"there is no environment for Vela {settings.version}"
+        hint = "there are: " + ", ".join(vela_versions())
+        problems.append(locate(("vela", "version"), message, hint))
+    if settings.config is not None and not (folder / settings.config).is_file():
+        message = f"{settings.config} does not exist"
+        hint = "it is looked for from the target file's folder"
+        problems.append(locate(("vela", "config"), message, hint))
+    return problems
+
+
+def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
+    problems = []
+    for scheme, names in target.pipelines.items():
+        found: list[Diagnostic] = []
+        for position, name in enumerate(names):
+            found += _check_step(target, name, ("pipelines", scheme, position), locate)
+        last: Path_ = ("pipelines", scheme, len(names) - 1)
+        if not found and step_module(names[-1]).PRODUCES != Format.PACKAGE:
+            makes = step_module(names[-1]).PRODUCES
+            message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
+            found.append(locate(last, message, "end with package_files or package_flash"))
+        problems += found
+    return problems
+
+
+def _check_step(target: Target, name: str, at: Path_, locate: Locate) -> list[Diagnostic]:
+    if name not in step_names():
+        hint = did_you_mean(name, step_names())
+        return [locate(at, f"there is no step `{name}`", hint)]
+    module = step_module(name)
+    if not hasattr(module, "CONSUMES") or not set(consumed(module)) & set(_MODELS):
+        message = f"{name} turns no model file into another; it has no place in a pipeline"
+        return [locate(at, message, "training and measuring are the recipe's")]
+    if getattr(module, "BLOCK", "") == "vela" and target.vela is None:
+        message = f"{name} needs the `vela` block of this target"
+        hint = "vela: {version: …, accelerator: …, system_config: …, memory_mode: …}"
+        return [locate(at, message, hint)]
+    return []
+
+
+def _check_order(contract: Contract, locate: Locate) -> list[Diagnostic]:
+    """A firmware's order is of all outputs that its head has, each once."""
+    order = contract.output_order
+    if not order or contract.task not in ("detect", "pose"):
+        return []
+    shapes = raw_outputs if contract.head == "raw" else decoded_outputs
+    known = [tensor.name for tensor in shapes(32, 32, 1, int(contract.task == "pose"), 3)]
+    for index, name in enumerate(order):
+        at = ("output_order", index)
+        if name not in known:
+            message = f"the {contract.head} head of {contract.task} has no output `{name}`"
+            return [locate(at, message, did_you_mean(name, known))]
+        if name in order[:index]:
+            return [locate(at, f"`{name}` stands here a second time")]
+    missing = ", ".join(name for name in known if name not in order)
+    if missing:
+        message = f"`output_order` leaves out {missing}"
+        hint = "list every output once, or leave `output_order` out where any order will do"
+        return [locate(("output_order",), message, hint)]
+    return []
