@@ -50,7 +50,8 @@ def _check(options: argparse.Namespace) -> int:
         count = len(plans.errors)
         print(f"{count} mistake{'s' if count > 1 else ''}")
         return 2
-    print(f"{len(plans.plans)} builds, no mistake")
+    count = len(plans.plans)
+    print(f"{count} build{'s' if count != 1 else ''}, no mistake")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Targets and contracts by name, checked by themselves: a board's mistake is told in its own file."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
         message = f"there is no environment for Vela {settings.version}"
         hint = "there are: " + ", ".join(vela_versions())
         problems.append(locate(("vela", "version"), message, hint))
-    if settings.config is not None and not (folder / settings.config).is_file():
+    if settings.config is not None and not os.path.isfile(folder / settings.config):
         message = f"{settings.config} does not exist"
         hint = "it is looked for from the target file's folder"
         problems.append(locate(("vela", "config"), message, hint))

@@ -1,6 +1,7 @@
 """Every build of a workspace: recipes times their targets, merged, validated, checked."""
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,7 +266,8 @@ class _Loader:
             message = "`dataset` has a `path` or a `generator`"
             raise InputError(scope.locate(("dataset",), message, key=True))
         path = self.workspace / block.path
-        if not path.is_file():
+        # os.path throughout: Path raises where a name is too long
+        if not os.path.isfile(path):
             message = f"{block.path} does not exist"
             hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
             raise InputError(scope.locate(("dataset", "path"), message, hint))
@@ -294,16 +296,16 @@ class _Loader:
             return None, ""
         path = self.workspace / weights.path
         self.read.add(path)
-        if not weights.path or path.is_dir():
+        if not weights.path or os.path.isdir(path):
             what = f"{weights.path} is a folder" if weights.path else "`path` is empty"
             raise InputError(scope.locate((*at, "path"), f"{what}; `weights` is one file"))
-        if not path.is_file():
+        if not os.path.isfile(path):
             return None, weights.path
         return read_checkpoint(path), ""
 
 
 def _near(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    siblings = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     return did_you_mean(path.name, siblings)
 
 

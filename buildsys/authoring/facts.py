@@ -109,7 +109,7 @@ def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, 
             continue
         places = tuple(str(place) for place in (entry if isinstance(entry, list) else [entry]))
         for index, place in enumerate(places):
-            if not (base / place).exists():
+            if not os.path.exists(base / place):
                 message = f"the {name} split names {place}, which does not exist"
                 at = (name, index) if isinstance(entry, list) else (name,)
                 raise InputError(document.diagnose(at, message, f"looked in {base.name or '.'}/"))

@@ -171,7 +171,11 @@ def _absolute_data_yaml(dataset: Path, target: Path) -> Path:
     """Ultralytics resolves a relative `path` against its settings folder: give it an absolute one."""
     import yaml
 
-    data = yaml.safe_load((dataset / "data.yaml").read_text(encoding="utf-8"))
+    # only the dataset's own files are here; its description may stand beside the folder it names
+    found = sorted([*dataset.glob("*.yaml"), *dataset.parent.glob("*.yaml")])
+    if not found:
+        fail("the dataset's description (data.yaml) did not come along.")
+    data = yaml.safe_load(found[0].read_text(encoding="utf-8"))
     data["path"] = str(dataset.resolve())
     target.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     return target

@@ -101,7 +101,21 @@ def _paths(value: Value, path: Path_ = ()) -> list[Path_]:
     return found
 
 
-_SCALARS: list[Value] = [None, True, 0, -1, 64, 1.5, 1e400, "", "none", "random", "../..", "a\nb"]
+_SCALARS: list[Value] = [
+    None,
+    True,
+    0,
+    -1,
+    64,
+    1.5,
+    1e400,
+    "",
+    "none",
+    "random",
+    "../..",
+    "a\nb",
+    "9" * 300,
+]
 _BLOCKS: list[Value] = [[], {}, [None], [64, 96], [[64]], {"size": 64}, {"path": None}]
 _JUNK = st.sampled_from([*_SCALARS, *_BLOCKS])
 

@@ -131,7 +131,7 @@ def test_every_target_gets_its_package(built: Path) -> None:
     manifest = read(folder / "manifest.json")
     assert any("AGPL" in line for line in manifest["licences"])
     assert any("NPU" in line for line in manifest["unverified"])
-    assert len(read(folder / "calibration.json")) == 8  # type: ignore[arg-type]
+    assert len(read(folder / "calibration.json")) == 8
 
 
 def test_the_grove_file_is_what_its_firmware_decodes(built: Path) -> None:
