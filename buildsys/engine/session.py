@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +18,8 @@ from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
-from buildsys.errors import BuildsysError, MissingBytes, StepFailed
-from buildsys.graph import Plan, Reason, Status, Step
+from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
+from buildsys.graph import Decision, Plan, Reason, Status, Step
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
@@ -42,6 +43,7 @@ class Session:
         self.console = Console(self.database)
         self.runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
         self.stages = self._stage_names()
+        self._repairing = threading.RLock()  # one repair at a time: they share working folders
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
@@ -72,6 +74,8 @@ class Session:
         name = self.stages[step.id]
         try:
             decision = self.state.decide(step)
+            if decision.status == Status.PENDING:
+                decision = self._make_inputs(step)
             if decision.status not in (Status.STALE, Status.MISSING):
                 return
             reason = _shorten(decision.reasons)
@@ -93,14 +97,26 @@ class Session:
         outcome = f"done in {duration(result.seconds)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
 
+    def _make_inputs(self, step: Step) -> Decision:
+        """Inputs that were lost since doit asked for them: make them here, then decide."""
+        with self._repairing:
+            for item in step.inputs:
+                if item.step:
+                    self.run_step(self.state.steps[item.step])
+        decision = self.state.decide(step)
+        if decision.status == Status.PENDING:
+            raise InternalError(f"{step.stage} still waits for inputs that were made")
+        return decision
+
     def _with_bytes(self, action: Callable[[], T]) -> T:
         """Do something that reads from the store; what the store has lost is made again first."""
         for _ in range(_MOST_REPAIRS):
             try:
                 return action()
             except MissingBytes as missing:
-                self.state.want_bytes(missing.step)
-                self.run_step(self.state.steps[missing.step])
+                with self._repairing:
+                    self.state.want_bytes(missing.step)
+                    self.run_step(self.state.steps[missing.step])
         raise StepFailed("the store keeps losing what is put into it; look at its disk")
 
     def is_published(self, plan: Plan) -> bool:

@@ -8,6 +8,7 @@ bytes leaves the keys after it as they were.
 
 import contextlib
 import json
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,30 +44,34 @@ class State:
         self._decisions: dict[str, Decision] = {}
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
+        self._lock = threading.RLock()  # steps end in threads while doit asks about others
 
     def decide(self, step: Step) -> Decision:
         """Whether a step has to run, and why."""
-        if step.id not in self._decisions:
-            self._decisions[step.id] = self._decide(step)
-        return self._decisions[step.id]
+        with self._lock:
+            if step.id not in self._decisions:
+                self._decisions[step.id] = self._decide(step)
+            return self._decisions[step.id]
 
     def result(self, step_id: str) -> StepResult | None:
         """Outputs of a step that needs not run, or has run."""
-        self.decide(self.steps[step_id])
-        return self._results.get(step_id)
+        with self._lock:
+            self.decide(self.steps[step_id])
+            return self._results.get(step_id)
 
     def finish(self, step: Step, keyed: Keyed, result: StepResult) -> None:
         """Record a result at once, and decide anew about what depends on it."""
-        self.database.record_result(keyed.key, result)
-        self._wanted.discard(step.id)
-        self._note_roles(step, keyed)
-        self._results[step.id] = result
-        self._decisions = {
-            key: decision
-            for key, decision in self._decisions.items()
-            if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
-        }
-        self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=keyed.key)
+        with self._lock:
+            self.database.record_result(keyed.key, result)
+            self._wanted.discard(step.id)
+            self._note_roles(step, keyed)
+            self._results[step.id] = result
+            self._decisions = {
+                key: decision
+                for key, decision in self._decisions.items()
+                if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
+            }
+            self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=keyed.key)
 
     def want_bytes(self, step_id: str) -> None:
         """Make sure that a step's outputs can be read: known by digest alone, it has to run again."""
@@ -75,10 +80,11 @@ class State:
         if result is None:
             return
         trees = {output.name: output.tree for output in step.outputs}
-        if not all(self.store.has(digest, trees[name]) for name, digest in result.outputs):
-            self._wanted.add(step_id)
-            self._decisions.clear()
-            self._results.pop(step_id, None)
+        with self._lock:
+            if not all(self.store.has(digest, trees[name]) for name, digest in result.outputs):
+                self._wanted.add(step_id)
+                self._decisions.clear()
+                self._results.pop(step_id, None)
 
     def settle(self, plans: tuple[Plan, ...]) -> None:
         """Ask for the bytes that steps which are going to run will read."""
