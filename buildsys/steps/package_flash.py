@@ -3,12 +3,12 @@
 The last look at the file before it leaves: its operators against the firmware's list.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.steps._package import write_companions, write_json
 from buildsys.steps._progress import fail
 
 TOOL_ENV = "evaluate"
@@ -55,22 +55,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     file = _tflite.read(source)
     _check_operators(file.operators, params)
     folder = outputs["package"]
-    folder.mkdir(parents=True, exist_ok=True)
+    write_companions(folder, params.classes, inputs)
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")
-    if params.classes:
-        (folder / "labels.txt").write_text("\n".join(params.classes) + "\n", encoding="utf-8")
-    _write_json(folder / "model.json", _describe(file, params.outputs))
+    write_json(folder / "model.json", _describe(file, params.outputs))
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
     if "calibration" in inputs:
         shutil.copyfile(inputs["calibration"] / "sources.json", folder / "calibration.json")
-    metrics = {
-        name.removeprefix("metrics-"): json.loads(path.read_text())
-        for name, path in sorted(inputs.items())
-        if name.startswith("metrics-")
-    }
-    if metrics:
-        _write_json(folder / "metrics.json", metrics)
 
 
 def _check_operators(operators: tuple[tuple[str, int], ...], params: Params) -> None:
@@ -98,7 +89,3 @@ def _describe(file: Any, names: tuple[str, ...]) -> dict[str, Any]:
         "outputs": outputs,
         "operators": dict(file.operators),
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,24 @@
+"""What every package holds beside the model: labels and the figures of its measurements."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_companions(folder: Path, classes: tuple[str, ...], inputs: dict[str, Path]) -> None:
+    """labels.txt, and metrics.json with one entry per measured file (`metrics-*` of the inputs)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if classes:
+        (folder / "labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+    metrics = {
+        name.removeprefix("metrics-"): json.loads(path.read_text(encoding="utf-8"))
+        for name, path in sorted(inputs.items())
+        if name.startswith("metrics-")
+    }
+    if metrics:
+        write_json(folder / "metrics.json", metrics)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Sorted, one value a line: files that people compare."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
