@@ -297,7 +297,8 @@ class _Planner:
             notes += [f"Not verified: {note}" for note in contract.notes]
         if not any(key.startswith("metrics-") for key in self.made):
             notes.append("Accuracy: not measured.")
-        notes.append("Not verified: the model on the device itself; none was attached.")
+        if self.build.target.flash is not None or self.build.target.vela is not None:
+            notes.append("Not verified: the model on the device itself; none was attached.")
         return tuple(notes)
 
 

@@ -122,6 +122,22 @@ class Boards:
         return f"targets/{path.relative_to(shipped_targets())}"
 
 
+def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]:
+    """(key, message, hint) for each section that the ini does not have."""
+    import configparser
+
+    parser = configparser.ConfigParser()
+    parser.read(config, encoding="utf-8")
+    missing = []
+    for key, kind in (("system_config", "System_Config"), ("memory_mode", "Memory_Mode")):
+        known = [s.split(".", 1)[1] for s in parser.sections() if s.startswith(f"{kind}.")]
+        value = getattr(settings, key)
+        if value not in known:
+            message = f"{settings.config} has no section {kind}.{value}"
+            missing.append((key, message, did_you_mean(value, known)))
+    return missing
+
+
 def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
     """What only this installation and the target's folder can say of a `vela` block."""
     problems = []
@@ -133,6 +149,9 @@ def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
         message = f"{settings.config} does not exist"
         hint = "it is looked for from the target file's folder"
         problems.append(locate(("vela", "config"), message, hint))
+    elif settings.config is not None:
+        for key, message, hint in _missing_sections(settings, folder / settings.config):
+            problems.append(locate(("vela", key), message, hint))
     return problems
 
 

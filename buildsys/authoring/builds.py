@@ -301,6 +301,10 @@ class _Loader:
             raise InputError(scope.locate((*at, "path"), f"{what}; `weights` is one file"))
         if not os.path.isfile(path):
             return None, weights.path
+        if weights.sha256 is not None and (digest := _digest(path)) != weights.sha256:
+            message = f"{weights.path} has another sha256: {digest}"
+            hint = "if that file is the right one, write its digest here"
+            raise InputError(scope.locate((*at, "sha256"), message, hint))
         return read_checkpoint(path), ""
 
 

@@ -64,7 +64,16 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     if source.weights.random and recipe.train is None and recipe.evaluate.measure:
         message = "random weights without `train` have no accuracy to measure"
         return [locate((*at, "weights"), message, "add `train`, or write `evaluate: none`")]
-    if found is None or found.task == source.task:
+    if found is None:
+        return []
+    size, wanted = (name.split("-")[0] for name in (found.architecture, source.architecture or ""))
+    if size and wanted and size != wanted:
+        message = (
+            f"`architecture` is {source.architecture}, {source.weights.path} is a {size} network"
+        )
+        hint = f"write `architecture: {found.architecture}`, or give other weights"
+        return [locate((*at, "architecture"), message, hint)]
+    if found.task == source.task:
         return []
     if recipe.train is not None and (source.task, found.task) == ("detect", "pose"):
         return []  # a pose network is a detect network with one branch more: a start for it

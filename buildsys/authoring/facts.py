@@ -41,6 +41,8 @@ class CheckpointFacts:
     names: tuple[str, ...]
     keypoints: int
     keypoint_dims: int
+    architecture: str = ""
+    """Stem of Ultralytics' architecture file, "yolov8n-pose"; empty where it is not said."""
 
 
 def read_dataset(path: Path, label: str) -> DatasetFacts:
@@ -177,8 +179,18 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
         return None
     keypoints, dims = (_ints_after(operations, "kpt_shape", 2) or [0, 0])[:2]
     return CheckpointFacts(
-        task=head, names=_names(operations), keypoints=keypoints, keypoint_dims=dims
-    )
+        task=head, names=_names(operations), keypoints=keypoints, keypoint_dims=dims,
+        architecture=_architecture(operations),
+    )  # fmt: skip
+
+
+def _architecture(operations: list[tuple[str, Any]]) -> str:
+    """The text that follows the key `yaml_file`."""
+    texts = [str(arg) for op, arg in operations if "UNICODE" in op]
+    if "yaml_file" not in texts[:-1]:
+        return ""
+    name = texts[texts.index("yaml_file") + 1]
+    return name.rsplit("/", 1)[-1].removesuffix(".yaml") if name.endswith(".yaml") else ""
 
 
 def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list[int]:

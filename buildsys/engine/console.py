@@ -30,6 +30,8 @@ class Console:
         self._tasks: dict[str, Any] = {}
         self._said: dict[str, float] = {}
         self._begun: dict[str, float] = {}
+        self._first: dict[str, tuple[float, float]] = {}
+        self._notes: dict[str, str] = {}
 
     def say(self, text: str) -> None:
         """One line, with the time since the start."""
@@ -50,16 +52,17 @@ class Console:
         """A step goes on."""
         now = time.monotonic()
         with self._lock:
+            self._notes[name] = note
+            self._first.setdefault(name, (now, done))
             if name in self._tasks:
                 text = f"{done:.4g}/{total:.4g} {unit} {note}"
                 self._progress().update(self._tasks[name], completed=done, total=total, note=text)
             elif now - self._said.get(name, now) >= _LINE_EVERY_SECONDS and done:
                 self._said[name] = now
                 elapsed = now - self._begun[name]
-                left = duration(elapsed * max(0.0, total / done - 1))
                 self._write(
-                    f"{name}: {done:.3g} of {total:.3g} {unit}"
-                    f"{', ' + note if note else ''}, {duration(elapsed)}, about {left} left"
+                    f"{name}: {done:.3g} of {total:.3g} {unit}{', ' + note if note else ''},"
+                    f" {duration(elapsed)}{self._left(name, now, done, total)}"
                 )
 
     def finish(self, name: str, outcome: str) -> None:
@@ -67,7 +70,16 @@ class Console:
         with self._lock:
             if name in self._tasks:
                 self._progress().remove_task(self._tasks.pop(name))
-            self._write(f"{name}: {outcome}")
+            note = self._notes.pop(name, "")
+            self._first.pop(name, None)
+            self._write(f"{name}: {outcome}{', ' + note if note else ''}")
+
+    def _left(self, name: str, now: float, done: float, total: float) -> str:
+        """The rest at the speed since the first report: a resumed training did not start at zero."""
+        since, first = self._first[name]
+        if done <= first or now <= since:
+            return ""
+        return f", about {duration((total - done) * (now - since) / (done - first))} left"
 
     def close(self) -> None:
         """Take the live picture off the terminal."""

@@ -124,9 +124,8 @@ class State:
             item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED
         ]
         if blocked:
-            reasons = tuple(
-                Reason(subject=f"after {self.steps[item.step].stage}") for item in blocked
-            )
+            stages = dict.fromkeys(self.steps[item.step].stage for item in blocked)
+            reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
             return Decision(status=Status.REJECTED, reasons=(Reason(subject="the gate is red"),))

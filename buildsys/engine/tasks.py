@@ -137,8 +137,10 @@ class Reporter:
         self.builds = [name.removeprefix("build:") for name in asked]
         if any(argument != "run" for argument in _arguments()):
             self.named = set(self.builds)
+        asked_for = {current.plans[build].recipe for build in self.named}
         for diagnostic in current.loaded.diagnostics:
-            print(diagnostic.render(), file=sys.stderr)
+            if not asked_for or Path(diagnostic.path).stem in asked_for:
+                print(diagnostic.render(), file=sys.stderr)
         current.prepare(self.builds)
 
     def get_status(self, task: Task) -> None:

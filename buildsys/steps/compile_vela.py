@@ -73,10 +73,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         "--memory-mode", params.memory_mode,
         "--optimise", params.optimise,
     ]  # fmt: skip
-    status = subprocess.run(command, check=False).returncode
+    done = subprocess.run(
+        command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    print(done.stdout)
     found = sorted(Path("vela").glob("*_vela.tflite"))
-    if status or len(found) != 1:
-        fail(f"vela ended with exit code {status}; its last lines say why.")
+    if done.returncode or len(found) != 1:
+        last = "\n".join(done.stdout.strip().splitlines()[-4:])
+        fail(f"vela ended with exit code {done.returncode}:\n{last}")
     shutil.copyfile(found[0], outputs["vela-tflite"])
     outputs["summary"].write_text(json.dumps(_summary(), indent=1, sort_keys=True) + "\n")
 

@@ -50,6 +50,13 @@ class Settings:
     noise: float = 6.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what no picture can be drawn from."""
+        if self.train < 1 or self.val < 1:
+            raise ValueError("`train` and `val` are at least 1; each split needs a picture")
+        if not 4 <= self.min_side <= self.max_side <= self.size:
+            raise ValueError("tags are 4 pixels or more: min_side <= max_side <= size")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:

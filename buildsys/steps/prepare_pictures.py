@@ -43,6 +43,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         if not image.is_file():
             fail(f"{image.name} is listed in the {params.split.name} split and does not exist.")
         prepared.append(_pictures.letterbox(_pictures.read_image(image), params.preprocessing)[0])
-        report(len(prepared), len(chosen), "pictures")
+        short = f"all there are, {params.count} were wanted" if params.count > len(images) else ""
+        report(len(prepared), len(chosen), "pictures", short)
     names = [str(image.relative_to(root)) for image in chosen]
     _pictures.save(outputs["pictures"], np.stack(prepared), names)

@@ -146,15 +146,19 @@ class _BatchProgress:
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
         self.epoch, self.batch = -1, 0
+        self.start = 0
 
     def __call__(self, trainer: Any) -> None:
+        if self.epoch < 0:
+            self.start = trainer.epoch
         if trainer.epoch != self.epoch:
             self.epoch, self.batch = trainer.epoch, 0
         self.batch += 1
         done = trainer.epoch + self.batch / len(trainer.train_loader)
         if not bool(trainer.loss.isfinite().all()):
             fail("the training loss is no number any more; try a smaller train.learning_rate.")
-        report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}")
+        resumed = f", resumed from epoch {self.start + 1}" if self.start else ""
+        report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}{resumed}")
 
 
 def _device() -> str:

@@ -16,8 +16,9 @@ from buildsys.graph import Plan, Step
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
 
-SHA256 = "5eed" * 16
-"""A digest that is well-formed; planning compares no content."""
+TAGS_SHA256 = "50c7cc65d4b83f43a9ee1bc00bf715b254f4cb90213253a4d1db58e71561319c"
+PERSON_SHA256 = "64019c3ed4683c44e035f9065434799f2a16b4ec01aa893e71d17598ac0a6501"
+"""Digests of the checkpoints that `make_workspace` writes; the recipes here pin them."""
 
 
 TRAINED = f"""\
@@ -25,7 +26,7 @@ source:
   family: ultralytics
   task: pose
   architecture: yolov8n-pose
-  weights: {{path: weights/tags.pt, sha256: {SHA256}}}
+  weights: {{path: weights/tags.pt, sha256: {TAGS_SHA256}}}
 dataset: {{path: data/tags/data.yaml}}
 input: {{size: 192}}
 train: {{epochs: 4}}
@@ -37,7 +38,7 @@ GIVEN = f"""\
 source:
   family: ultralytics
   task: pose
-  weights: {{path: weights/person.pt, sha256: {SHA256}}}
+  weights: {{path: weights/person.pt, sha256: {PERSON_SHA256}}}
 input: {{size: 192}}
 quantization: {{scheme: int8, calibration: {{images: "data/cam/**/*.jpg", count: 100}}}}
 evaluate: none

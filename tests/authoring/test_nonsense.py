@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from buildsys.authoring.document import parse_document
 from buildsys.errors import Diagnostic, InputError
-from tests.authoring.sample_workspace import SHA256, expecting, make_workspace, plan_all
+from tests.authoring.sample_workspace import TAGS_SHA256, expecting, make_workspace, plan_all
 from tests.authoring.spellings import STEADY, Path_, Value, replaced
 
 _PIECES = (
@@ -65,7 +65,7 @@ _RECIPE: dict[str, Value] = {
         "family": "ultralytics",
         "task": "pose",
         "architecture": "yolov8n-pose",
-        "weights": {"path": "weights/tags.pt", "sha256": SHA256},
+        "weights": {"path": "weights/tags.pt", "sha256": TAGS_SHA256},
         "decoder": "none",
         "classes": ["tag"],
     },

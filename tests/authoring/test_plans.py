@@ -6,7 +6,7 @@ from buildsys.graph import Plan
 from tests.authoring.sample_workspace import (
     GIVEN,
     ONNX,
-    SHA256,
+    TAGS_SHA256,
     TFLITE,
     TRAINED,
     by_stage,
@@ -89,11 +89,11 @@ def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
 
 def test_remote_source_is_fetched_first(workspace: Path) -> None:
     """A remote file is asked for without a digest to check, or not at all."""
-    weights = f'{{url: "https://example.org/m.tflite", sha256: {SHA256}}}'
+    weights = f'{{url: "https://example.org/m.tflite", sha256: {TAGS_SHA256}}}'
     write_recipe(workspace, "far", TFLITE.replace("{path: weights/model.tflite}", weights))
     plan = plan_good(workspace)["far@host"]
     assert _stages(plan) == ["fetch", "package"]
-    assert SHA256 in by_stage(plan)["fetch"].params
+    assert TAGS_SHA256 in by_stage(plan)["fetch"].params
 
 
 def test_checkpoint_is_a_package_itself(workspace: Path) -> None:

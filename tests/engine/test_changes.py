@@ -75,7 +75,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     ),
     "granularity": (edit(RECIPE_FILE, "per-tensor", "per-channel"), AFTER_PICTURES),
     "Vela version": (entry('vela: {version: "5.2"}'), ("compile_vela", "package_flash")),
-    "memory mode": (entry("vela: {memory_mode: Other}"), ("compile_vela", "package_flash")),
+    "memory mode": (entry("vela: {config: null, system_config: Ethos_U55_High_End_Embedded, memory_mode: Shared_Sram}"), ("compile_vela", "package_flash")),
     "a gate's threshold": (
         edit(RECIPE_FILE, "min: 0.1", "min: 0.2"),
         ("gate",),
@@ -106,7 +106,7 @@ def test_a_change_runs_exactly_what_depends_on_it(
 
 # The stand-in makes the same bytes whatever the code says: what comes after is cut off early.
 CODE_CHANGES = {
-    "a comment in a step's code": ("steps/compile_vela.py", '    status = subp', '    # why\n    status = subp', ()),
+    "a comment in a step's code": ("steps/compile_vela.py", '    done = subp', '    # why\n    done = subp', ()),
     "a step's code": ("steps/compile_vela.py", '"--optimise"', '"--optimize"', ("compile_vela",)),
     "the planning side of a step": ("steps/compile_vela.py", '"""As the target declares it."""', "assert board", ()),
     "the code of a helper that steps share": (

@@ -132,14 +132,24 @@ def test_a_missing_file_with_a_digest_is_waited_for(place: Path) -> None:
 
 
 def test_a_file_with_another_digest_is_refused(place: Path) -> None:
-    """The digest in the recipe is the one that counts."""
-    write_recipe(
-        place, "plain", RECIPE.replace("model.tflite", f"model.tflite, sha256: {'0' * 64}")
-    )
+    """The digest in the recipe is the one that counts; said at its line, before any work."""
+    other = f"model.tflite, sha256: {'0' * 64}"
+    write_recipe(place, "plain", RECIPE.replace("model.tflite", other))
+    run = doit(place)
+    assert run.returncode == 1
+    assert "recipes/plain.yaml:2:64: error: model.tflite has another sha256: " in run.stderr
+    assert statuses(place) == {}
+
+
+def test_a_file_that_changes_after_planning_is_refused(place: Path) -> None:
+    """Plans are kept between runs; content is looked at in every one."""
+    digest = hashlib.sha256(b"1234TFL3").hexdigest()
+    write_recipe(place, "plain", RECIPE.replace("model.tflite", f"model.tflite, sha256: {digest}"))
+    assert doit(place).returncode == 0
+    (place / "model.tflite").write_bytes(b"other--TFL3")
     run = doit(place)
     assert run.returncode in (1, 2)
-    assert "the recipe says 000" in run.stderr
-    assert statuses(place)["plain@host"].startswith("failed at package")
+    assert f"the recipe says {digest}" in run.stderr or "has another sha256" in run.stderr
 
 
 def test_parallel_equals_serial(place: Path, tmp_path: Path) -> None:
