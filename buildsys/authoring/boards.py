@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.authoring.document import Document, Path_, did_you_mean, read_document
+from buildsys.authoring.document import Document, KeyPath, did_you_mean, read_document
 from buildsys.authoring.registry import (
     consumed,
     shipped_targets,
@@ -161,7 +161,7 @@ def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
         found: list[Diagnostic] = []
         for position, name in enumerate(names):
             found += _check_step(target, name, ("pipelines", scheme, position), locate)
-        last: Path_ = ("pipelines", scheme, len(names) - 1)
+        last: KeyPath = ("pipelines", scheme, len(names) - 1)
         if not found and step_module(names[-1]).PRODUCES != Format.PACKAGE:
             makes = step_module(names[-1]).PRODUCES
             message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
@@ -170,7 +170,7 @@ def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def _check_step(target: Target, name: str, at: Path_, locate: Locate) -> list[Diagnostic]:
+def _check_step(target: Target, name: str, at: KeyPath, locate: Locate) -> list[Diagnostic]:
     if name not in step_names():
         hint = did_you_mean(name, step_names())
         return [locate(at, f"there is no step `{name}`", hint)]

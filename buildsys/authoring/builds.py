@@ -10,7 +10,7 @@ from typing import Any
 from buildsys.authoring import checks
 from buildsys.authoring.boards import Board, Boards, check_vela
 from buildsys.authoring.build import Build
-from buildsys.authoring.document import Document, Path_, did_you_mean, read_document
+from buildsys.authoring.document import Document, KeyPath, did_you_mean, read_document
 from buildsys.authoring.facts import (
     CheckpointFacts,
     DatasetFacts,
@@ -182,7 +182,7 @@ class _Loader:
     def _board(self, entry: TargetEntry, index: int, scope: Scope) -> Board:
         if entry.target not in self.boards.targets:
             message = f"there is no target `{entry.target}`"
-            at: Path_ = ("targets", index)
+            at: KeyPath = ("targets", index)
             at = (*at, "target") if (*at, "target") in scope.document.values else at
             hint = did_you_mean(entry.target, self.boards.targets)
             raise InputError(scope.document.diagnose(at, message, hint))
@@ -230,7 +230,7 @@ class _Loader:
             raise InputError(*problems)
         return settings
 
-    def _settings(self, verb: str, kind: str, data: Any, at: Path_, scope: Scope) -> Any:
+    def _settings(self, verb: str, kind: str, data: Any, at: KeyPath, scope: Scope) -> Any:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
         module = find_step(verb, kind)
         if data is None or module is None:
@@ -279,7 +279,7 @@ class _Loader:
         """Facts of a given checkpoint, and the file that is waited for when it is not here."""
         weights = recipe.source.weights
         given = [weights.path is not None, weights.url is not None, weights.random]
-        at: Path_ = ("source", "weights")
+        at: KeyPath = ("source", "weights")
         if given.count(True) != 1:
             message = "`weights` has one of `path` and `url`, or is the word random"
             raise InputError(scope.locate(at, message))

@@ -3,7 +3,7 @@
 import math
 
 from buildsys.authoring.build import Build
-from buildsys.authoring.document import Path_, did_you_mean
+from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.model import known_model, model_fits, model_spec
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED
@@ -163,7 +163,7 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     if trains and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
     problems = []
-    wanted: list[tuple[Path_, str]] = []
+    wanted: list[tuple[KeyPath, str]] = []
     if trains:
         wanted.append((("train",), "train"))
     calibration = recipe.quantization.calibration
@@ -197,7 +197,7 @@ def _check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.source.family != "ultralytics" or recipe.input is None:
         return []
-    at: Path_ = ("firmware",) if recipe.firmware else ("targets", index)
+    at: KeyPath = ("firmware",) if recipe.firmware else ("targets", index)
     label = f"{contract.name} ({contract.label})"
     if contract.task != recipe.source.task:
         message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
@@ -219,7 +219,7 @@ def _is_unseen(build: Build) -> bool:
     return bool(build.waiting_for) and build.recipe.train is None
 
 
-def _check_decoder(build: Build, locate: Locate, at: Path_) -> list[Diagnostic]:
+def _check_decoder(build: Build, locate: Locate, at: KeyPath) -> list[Diagnostic]:
     """The network's classes and keypoints against what the firmware takes."""
     contract, model = build.contract, model_spec(build)
     if contract is None:
@@ -246,7 +246,7 @@ def _check_decoder(build: Build, locate: Locate, at: Path_) -> list[Diagnostic]:
 def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     """Gates on figures that are measured, each with a limit."""
     recipe, facts = build.recipe, build.dataset
-    at: Path_ = ("evaluate", "gates")
+    at: KeyPath = ("evaluate", "gates")
     gates, task = recipe.evaluate.gates, recipe.source.task
     if not gates:
         return []

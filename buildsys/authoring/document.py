@@ -10,7 +10,7 @@ from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Where a value stands in a document: keys and list indices from the root."""
 
 _MOST_NODES = 20_000
@@ -34,11 +34,16 @@ class Document:
     path: str
     lines: tuple[str, ...]
     data: Any
-    keys: dict[Path_, Mark]
-    values: dict[Path_, Mark]
+    keys: dict[KeyPath, Mark]
+    values: dict[KeyPath, Mark]
 
     def diagnose(
-        self, path: Path_, message: str, hint: str = "", key: bool = False, severity: str = "error"
+        self,
+        path: KeyPath,
+        message: str,
+        hint: str = "",
+        key: bool = False,
+        severity: str = "error",
     ) -> Diagnostic:
         """A diagnostic at a value (or at its key); at the nearest parent when it is not there."""
         marks = self.keys if key else self.values
@@ -127,12 +132,12 @@ class _Reader:
 
     def __init__(self, label: str, lines: tuple[str, ...]) -> None:
         self.label, self.lines = label, lines
-        self.keys: dict[Path_, Mark] = {}
-        self.values: dict[Path_, Mark] = {}
+        self.keys: dict[KeyPath, Mark] = {}
+        self.values: dict[KeyPath, Mark] = {}
         self.problems: list[Diagnostic] = []
         self.nodes = 0
 
-    def value(self, node: Any, path: Path_) -> Any:
+    def value(self, node: Any, path: KeyPath) -> Any:
         self.nodes += 1
         if self.nodes > _MOST_NODES:
             message = f"more than {_MOST_NODES} values, aliases counted where they are used"
@@ -161,7 +166,7 @@ class _Reader:
             source=self.lines[mark.line - 1] if mark.line <= len(self.lines) else "",
         )  # fmt: skip
 
-    def _mapping(self, node: Any, path: Path_) -> dict[str, Any]:
+    def _mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value) if key_node.id == "scalar" else "?"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from buildsys.authoring.document import Document, Path_
+from buildsys.authoring.document import Document, KeyPath
 from buildsys.authoring.recipe import OVERRIDES, TargetEntry
 from buildsys.errors import Diagnostic
 
@@ -13,9 +13,9 @@ class Scope:
     """Where the keys of one merged build were written."""
 
     document: Document
-    entry: Path_
+    entry: KeyPath
 
-    def locate(self, path: Path_, *args: Any, **options: Any) -> Diagnostic:
+    def locate(self, path: KeyPath, *args: Any, **options: Any) -> Diagnostic:
         """At the place that decides: the deepest that was written, the override's before the base's."""
         nested = (*self.entry, *path)
         keys, depth = self.document.keys, len(self.entry)

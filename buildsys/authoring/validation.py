@@ -10,7 +10,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from buildsys.authoring.document import Path_, did_you_mean
+from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.errors import Diagnostic
 
 Locate = Callable[..., Diagnostic]
@@ -47,7 +47,7 @@ class Block(BaseModel):
     """Keys that are written in another block, and what to say of them."""
 
 
-def validate(kind: Any, data: Any, path: Path_, locate: Locate) -> Any:
+def validate(kind: Any, data: Any, path: KeyPath, locate: Locate) -> Any:
     """A `Block` or a step's settings dataclass; a list of Diagnostics when something is wrong."""
     try:
         if issubclass(kind, BaseModel):
@@ -82,7 +82,7 @@ def _checked(kind: type) -> Any:
     return validated_dataclass(kind, config=strict, frozen=True, kw_only=True)
 
 
-def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic:
+def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnostic:
     loc = tuple(part for part in error["loc"] if not _is_noise(part))
     where, name = (*path, *loc), str(loc[-1]) if loc else ""
     code, value, context = error["type"], error.get("input"), error.get("ctx", {})
@@ -119,7 +119,7 @@ def _diagnose(kind: type, error: Any, path: Path_, locate: Locate) -> Diagnostic
     return locate(where, f"`{name}`: {error['msg']}", "")
 
 
-def _name(path: Path_) -> str:
+def _name(path: KeyPath) -> str:
     """How messages call a place: its key, or an entry of the list that holds it."""
     if not path:
         return "the file"

@@ -1,6 +1,5 @@
 """Digests of what people give: files and datasets, read again only when their stat changed."""
 
-import fnmatch
 import hashlib
 import os
 import time
@@ -122,10 +121,10 @@ def _walk(source: Source) -> list[tuple[str, os.stat_result]]:
     for part in source.parts:
         base = os.path.join(source.path, part)
         if any(mark in part for mark in "*?["):
-            prefix = len(source.path) + 1
-            for path, stat in _scan(source.path):
-                if fnmatch.fnmatch(path[prefix:], part.replace("**/", "*")):
-                    found[path[prefix:]] = stat
+            # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
+            for path in Path(source.path).glob(part):
+                if path.is_file() and not path.name.startswith("."):
+                    found[path.relative_to(source.path).as_posix()] = path.stat()
         elif os.path.isdir(base):
             root = os.path.normpath(base)
             found |= {os.path.relpath(p, source.path) if ".." in part else p[len(source.path) + 1 :]: s

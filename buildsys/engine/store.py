@@ -1,6 +1,6 @@
 """Content-addressed blobs and trees, and the action cache: what a step once made, by its key.
 
-Everything is written under a temporary name and moved into place; nothing is ever overwritten.
+Everything is written under a temporary name and moved into place; a blob is never overwritten.
 Files leave the store as copies (or reflinks), never as hard links: a tool that scribbles on its
 input scribbles on its own copy.
 """
@@ -102,10 +102,8 @@ class Store:
             temporary.replace(target)
 
     def record(self, key: str, entry: dict[str, Any]) -> None:
-        """Remember what an action made. The first record stays."""
+        """Remember what an action made. The newest record counts: an older one may name lost bytes."""
         target = self._action(key)
-        if target.is_file():
-            return
         target.parent.mkdir(parents=True, exist_ok=True)
         with _Temporary(target.parent) as temporary:
             temporary.write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 STEADY = settings(deadline=None, derandomize=True, database=None, max_examples=30)
 """The same examples everywhere and always: a red run is somebody's change."""
@@ -26,7 +26,7 @@ def documents(draw: st.DrawFn, data: dict[str, Value]) -> str:
     return _Writer(draw).document(data)
 
 
-def replaced(data: dict[str, Value], path: Path_, value: Value) -> dict[str, Value]:
+def replaced(data: dict[str, Value], path: KeyPath, value: Value) -> dict[str, Value]:
     """A copy with another value at `path`; blocks on the way are made."""
     changed: dict[str, Value] = copy.deepcopy(data)
     block: Any = changed

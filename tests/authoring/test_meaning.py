@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from buildsys.authoring.document import parse_document
 from buildsys.graph import Plan
 from tests.authoring.sample_workspace import TAGS_SHA256, by_stage, make_workspace, plan_good
-from tests.authoring.spellings import STEADY, Path_, Value, documents, replaced
+from tests.authoring.spellings import STEADY, KeyPath, Value, documents, replaced
 
 _RECIPE: dict[str, Value] = {
     "name": "tags",
@@ -99,7 +99,7 @@ def test_every_place_is_where_it_says(text: str) -> None:
 class Change:
     """Another value at one place, and the stages that read it themselves."""
 
-    path: Path_
+    path: KeyPath
     values: st.SearchStrategy[Value]
     read_by: frozenset[str]
 

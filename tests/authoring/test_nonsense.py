@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from buildsys.authoring.document import parse_document
 from buildsys.errors import Diagnostic, InputError
 from tests.authoring.sample_workspace import TAGS_SHA256, expecting, make_workspace, plan_all
-from tests.authoring.spellings import STEADY, Path_, Value, replaced
+from tests.authoring.spellings import STEADY, KeyPath, Value, replaced
 
 _PIECES = (
     "a", "name", "1", "0x", "0o_", "1e", ".inf", "-.nan", "null", "yes", "~", "<<", "=", "2001-01-01",
@@ -88,14 +88,14 @@ _RECIPE: dict[str, Value] = {
 }
 
 
-def _paths(value: Value, path: Path_ = ()) -> list[Path_]:
+def _paths(value: Value, path: KeyPath = ()) -> list[KeyPath]:
     """Every place below the root."""
     items: list[tuple[str | int, Value]] = []
     if isinstance(value, dict):
         items = list(value.items())
     elif isinstance(value, list):
         items = list(enumerate(value))
-    found: list[Path_] = [path] if path else []
+    found: list[KeyPath] = [path] if path else []
     for key, item in items:
         found += _paths(item, (*path, key))
     return found
@@ -128,7 +128,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(path=st.sampled_from(_paths(_RECIPE)), junk=_JUNK)
 @settings(STEADY, max_examples=150)
-def test_any_value_anywhere_is_planned_or_told(place: Path, path: Path_, junk: Value) -> None:
+def test_any_value_anywhere_is_planned_or_told(place: Path, path: KeyPath, junk: Value) -> None:
     """A value of the wrong kind ends in a traceback, or in an error that has no place."""
     text = json.dumps(replaced(_RECIPE, path, junk), indent=1)
     (place / "recipes" / "any.yaml").write_text(text, encoding="utf-8")
