@@ -1,0 +1,20 @@
+"""Builds by name or pattern: what matches nothing is an error, never a green run."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from buildsys.errors import Diagnostic, InputError
+
+
+def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
+    """The builds that match, in order; all of them without patterns. Raises InputError."""
+    chosen: list[str] = []
+    for pattern in patterns or ["*"]:
+        found = [build for build in builds if fnmatchcase(build, pattern.removeprefix("build:"))]
+        if not found and patterns:
+            from buildsys.authoring.document import did_you_mean
+
+            hint = did_you_mean(pattern.removeprefix("build:"), builds)
+            raise InputError(Diagnostic(path=pattern, message="matches no build", hint=hint))
+        chosen += [build for build in found if build not in chosen]
+    return chosen
