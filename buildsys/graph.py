@@ -21,6 +21,8 @@ class Source:
     parts: tuple[str, ...] = ()
     sha256: str = ""
     """What the recipe pins the content to; empty: whatever is there."""
+    kind: str = ""
+    """dataset | model | pictures: its line in buildsys.lock; empty: it is in the repository."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,15 @@ class Plan:
     notes: tuple[str, ...]
     """What stays unverified, in sentences."""
     licences: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...] = ()
+    """(line of buildsys.lock, JSON): what planning without the data needs."""
     waiting_for: str = ""
+    archive: tuple[str, ...] = ()
+    """(url, sha256) of the dataset's archive, where it has to be fetched first."""
+    candidates: tuple[str, ...] = ()
+    """Of a selection: the builds of which one ships; it has no steps of its own."""
+    metric: str = ""
+    maximize: bool = True
 
 
 class Status(StrEnum):

@@ -69,6 +69,7 @@ class _Planner:
             shipped=next(i for i in package.inputs if i.name in self._formats()),
             verdict=self.made["verdict"].step if "verdict" in self.made else "",
             notes=self._notes(),
+            facts=build.facts,
             licences=(_ULTRALYTICS_LICENCE,) if recipe.source.family == "ultralytics" else (),
         )
 
@@ -84,9 +85,17 @@ class _Planner:
             params = module.plan(self.build.generator, self.model.task or "detect")
             step = self._add("dataset", module, params, {}, {Format.DATASET: True})
             self.made["dataset"] = _output(step, "dataset")
-        else:
-            source = Source(path=facts.root, label=block.path or "", parts=self.build.dataset_parts)
-            self.made["dataset"] = Input(name="dataset", source=source)
+            return
+        root, params = self.build.split or (facts.root, None)
+        label = block.url or block.path or ""
+        source = Source(path=root, label=label, parts=self.build.dataset_parts, kind="dataset")
+        self.made["dataset"] = Input(name="dataset", source=source)
+        if params is not None:
+            module = step_module("split_dataset")
+            inputs, outputs = {"dataset": self.made["dataset"]}, {Format.DATASET: True}
+            self.made["dataset"] = _output(
+                self._add("split", module, params, inputs, outputs), "dataset"
+            )
 
     def _add_source(self) -> None:
         weights, kind = self.build.recipe.source.weights, FIRST[self.build.recipe.source.family]
@@ -101,7 +110,8 @@ class _Planner:
             self.made[kind] = _output(step, kind)
         elif weights.path is not None:
             path = f"{self.workspace}/{weights.path}"
-            source = Source(path=path, label=weights.path, sha256=weights.sha256 or "")
+            pinned = weights.sha256 or ""
+            source = Source(path=path, label=weights.path, sha256=pinned, kind="model")
             self.made[kind] = Input(name=kind, source=source)
 
     def _add_training(self) -> None:
@@ -131,8 +141,9 @@ class _Planner:
         if calibration is not None and calibration.images is not None:
             root, pattern = split_glob(calibration.images)
             source = Source(
-                path=f"{self.workspace}/{root}", label=calibration.images, parts=(pattern,)
-            )
+                path=f"{self.workspace}/{root}", label=calibration.images, parts=(pattern,),
+                kind="pictures",
+            )  # fmt: skip
             dataset, split = Input(name="dataset", source=source), calibration.images
             places: tuple[str, ...] = (".",)
         elif calibration is not None and calibration.split is not None:

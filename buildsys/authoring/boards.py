@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.authoring.document import Document, KeyPath, did_you_mean, read_document
+from buildsys.authoring.document import KeyPath, did_you_mean, read_document
 from buildsys.authoring.registry import (
     consumed,
     shipped_targets,
@@ -13,6 +13,7 @@ from buildsys.authoring.registry import (
     step_names,
     vela_versions,
 )
+from buildsys.authoring.scope import Scope
 from buildsys.authoring.target import Contract, Target, read_contract, read_target, yaml_files
 from buildsys.authoring.validation import Locate, validate
 from buildsys.errors import Diagnostic, InputError
@@ -23,29 +24,27 @@ _MODELS = (Format.CHECKPOINT, Format.ONNX, Format.SAVED_MODEL, Format.TFLITE, Fo
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A target that is right, and the file that it stands in."""
+    """A target that is right, where it was written, and the files that were read for it.
+
+    `folder`: where the paths of its `vela` block start.
+    """
 
     target: Target
-    document: Document
+    scope: Scope
     folder: Path
-
-    def origins(self) -> dict[str, tuple[str, int]]:
-        """The file and line of every key."""
-        return {
-            ".".join(map(str, key)): (self.document.path, mark.line)
-            for key, mark in self.document.keys.items()
-        }
+    read: frozenset[Path]
 
 
 class Boards:
-    """What is shipped, joined by the workspace's own."""
+    """What is shipped, joined by the workspace's own; each file is read once."""
 
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
-        self.read: set[Path] = set()
         self.targets, taken = self._find("")
         self.contracts, more = self._find("firmware")
         self._taken = taken + more
+        self._boards: dict[str, Board] = {}
+        self._contracts: dict[Path, Contract] = {}
 
     def taken_names(self) -> list[Diagnostic]:
         """Files of the workspace that would hide a shipped one: a name means one thing."""
@@ -63,36 +62,65 @@ class Boards:
 
     def board(self, name: str) -> Board:
         """A target by name; raises InputError when something is wrong in its file."""
-        path = self.targets[name]
-        self.read.add(path)
-        target, document = read_target(path, self._label(path))
-        problems = _check_pipelines(target, document.diagnose)
-        problems += self._check_vela(target, path.parent, document.diagnose)
-        problems += self._check_firmware(target, document.diagnose)
+        if name not in self._boards:
+            self._boards[name] = self._read_board(self.targets[name])
+        return self._boards[name]
+
+    def contract(self, path: Path) -> Contract:
+        """A contract by its file; raises InputError when something is wrong in it."""
+        if path not in self._contracts:
+            contract, document = read_contract(path, self._label(path))
+            problems = _check_order(contract, document.diagnose)
+            if problems:
+                raise InputError(*problems)
+            self._contracts[path] = contract
+        return self._contracts[path]
+
+    def _read_board(self, path: Path) -> Board:
+        base = self._base(path)
+        document = read_document(base, self._label(base)) if base else None
+        target, scope = read_target(path, self._label(path), document)
+        layer = scope.home(("vela", "config"))
+        inherited = base is not None and layer is not None and layer.document is document
+        folder = base.parent if base is not None and inherited else path.parent
+        read = {path, *([base] if base else [])}
+        problems = _check_pipelines(target, scope.locate)
+        problems += self._check_vela(target, folder, scope.locate, read)
+        problems += self._check_firmware(target, scope.locate, read)
         if problems:
             raise InputError(*problems)
-        return Board(target=target, document=document, folder=path.parent)
+        return Board(target=target, scope=scope, folder=folder, read=frozenset(read))
 
-    def contract(self, name: str) -> Contract:
-        """A contract by name; raises InputError when something is wrong in its file."""
-        path = self.contracts[name]
-        self.read.add(path)
-        contract, document = read_contract(path, self._label(path))
-        problems = _check_order(contract, document.diagnose)
-        if problems:
-            raise InputError(*problems)
-        return contract
+    def _base(self, path: Path) -> Path | None:
+        """The file that a target extends: shipped or the workspace's; one level."""
+        document = read_document(path, self._label(path))
+        name = document.data.get("extends") if isinstance(document.data, dict) else None
+        if name is None:
+            return None
+        known = {**self.targets, **yaml_files(shipped_targets())}
+        if not isinstance(name, str) or name not in known or known[name] == path:
+            message = f"there is no target `{str(name)[:60]}` to extend"
+            hint = did_you_mean(str(name), known.keys() - {path.stem})
+            raise InputError(document.diagnose(("extends",), message, hint))
+        below = read_document(known[name], self._label(known[name])).data
+        if isinstance(below, dict) and below.get("extends") is not None:
+            message = f"`{name}` extends `{below['extends']}`: one level only"
+            hint = f"extend {below['extends']} and write here what differs"
+            raise InputError(document.diagnose(("extends",), message, hint))
+        return known[name]
 
-    def _check_vela(self, target: Target, folder: Path, locate: Locate) -> list[Diagnostic]:
+    def _check_vela(
+        self, target: Target, folder: Path, locate: Locate, read: set[Path]
+    ) -> list[Diagnostic]:
         if target.vela is None:
             return []
         settings = validate(step_module("compile_vela").Settings, target.vela, ("vela",), locate)
         if isinstance(settings, list):
             return settings
-        self.read |= {folder / settings.config} if settings.config else set()
+        read |= {folder / settings.config} if settings.config else set()
         return check_vela(settings, folder, locate)
 
-    def _check_firmware(self, target: Target, locate: Locate) -> list[Diagnostic]:
+    def _check_firmware(self, target: Target, locate: Locate, read: set[Path]) -> list[Diagnostic]:
         problems = []
         for task, name in target.firmware.items():
             at = ("firmware", task)
@@ -102,24 +130,36 @@ class Boards:
                 hint = did_you_mean(name, self.contracts)
                 problems.append(locate(at, f"there is no firmware contract `{name}`", hint))
                 continue
-            contract = self.contract(name)
+            read.add(self.contracts[name])
+            contract = self.contract(self.contracts[name])
             if contract.task != task:
                 message = f"{name} ({contract.label}) decodes {contract.task}, not {task}"
                 problems.append(locate(at, message, "another contract, or unchecked"))
         return problems
 
     def _find(self, folder: str) -> tuple[dict[str, Path], list[Path]]:
+        """Files by name, and the workspace's that hide a shipped one without extending it."""
         shipped = yaml_files(shipped_targets() / folder)
         own = yaml_files(self.workspace / "targets" / folder)
-        taken = [
-            own[name] for name in own.keys() & shipped if not own[name].samefile(shipped[name])
-        ]
-        return own | shipped, taken
+        hiding = [name for name in own.keys() & shipped if not own[name].samefile(shipped[name])]
+        extending = {name: own[name] for name in hiding if _extends(own[name])}
+        taken = [own[name] for name in hiding if name not in extending]
+        return own | shipped | extending, taken
 
     def _label(self, path: Path) -> str:
-        if path.is_relative_to(self.workspace):
-            return str(path.relative_to(self.workspace))
-        return f"targets/{path.relative_to(shipped_targets())}"
+        for root, name in ((self.workspace, ""), (shipped_targets(), "targets/")):
+            if path.is_relative_to(root):
+                return f"{name}{path.relative_to(root)}"
+        return str(path)
+
+
+def _extends(path: Path) -> bool:
+    """Whether a target's file says that it changes another."""
+    try:
+        data = read_document(path, path.name).data
+    except InputError:
+        return False
+    return isinstance(data, dict) and data.get("extends") is not None
 
 
 def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]:

@@ -15,7 +15,8 @@ class Build:
 
     `train`, `export`, `vela`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
-    calibration pictures matches nothing.
+    calibration pictures matches nothing. `split` says how data that is not split is split; `facts` are
+    lines for buildsys.lock.
     """
 
     id: str
@@ -29,7 +30,33 @@ class Build:
     generator: Any
     dataset: DatasetFacts | None
     dataset_parts: tuple[str, ...]
+    split: Any
     checkpoint: CheckpointFacts | None
+    archive: "Archive | None"
     waiting_for: str
     pictures_found: bool
+    facts: tuple[tuple[str, str], ...]
     origins: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A dataset's archive: fetched and unpacked before planning."""
+
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """`select`: of a recipe's variants for one target, the one to ship.
+
+    `candidates`: ids of the variants' builds; `metric` is maximized, or minimized.
+    """
+
+    id: str
+    recipe: str
+    target: str
+    candidates: tuple[str, ...]
+    metric: str
+    maximize: bool

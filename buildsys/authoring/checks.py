@@ -14,6 +14,8 @@ _TRAIN_RANGES = (
     ("epochs", 1, math.inf), ("batch", 1, math.inf), ("seed", 0, 2**32 - 1), ("threads", 1, math.inf),
     ("mosaic", 0, 1), ("flip", 0, 1), ("scale", 0, 1),
 )  # fmt: skip
+SIZES = ("bytes", "sram_bytes")
+"""Figures of every file: its size, and the memory that Vela plans for it."""
 _OPSETS = (11, 20)
 """What torch's exporter writes and the converters read."""
 
@@ -254,9 +256,7 @@ def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
         why = "without a `dataset`" if facts is None else "with `measure: false`"
         message = f"`gates` have nothing to go by: {why} accuracy is not measured"
         return [locate(at, message, "add `dataset`, or leave `gates` out", key=True)]
-    prefixes = ("box", "keypoints") if task == "pose" else ("box",)
-    known = [f"{prefix}.{name}" for prefix in prefixes for name in ("mAP50", "mAP50-95")]
-    every = [*known, *(f"{p}.mAP50-95.{name}" for p in prefixes for name in facts.names)]
+    known, every = _metrics(build)
     problems = []
     for name, gate in gates.items():
         if name not in every:
@@ -277,6 +277,29 @@ def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
         hint = "add `input`, and `decoder` and `classes` to `source`"
         problems.append(locate(at, message, hint, key=True))
     return problems
+
+
+def _metrics(build: Build) -> tuple[list[str], list[str]]:
+    """The figures that are measured: of all classes together, and these with those a class."""
+    prefixes = ("box", "keypoints") if build.recipe.source.task == "pose" else ("box",)
+    names = build.dataset.names if build.dataset else ()
+    known = [f"{prefix}.{name}" for prefix in prefixes for name in ("mAP50", "mAP50-95")]
+    return known, [*known, *(f"{p}.mAP50-95.{name}" for p in prefixes for name in names)]
+
+
+def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list[Diagnostic]:
+    """Whether the figure that decides between variants is measured at all."""
+    _, every = _metrics(build)
+    at: KeyPath = ("select", key)
+    if metric in SIZES:
+        return []
+    if metric not in every:
+        hint = did_you_mean(metric, [*every, *SIZES])
+        return [locate(at, f"`{metric}` is no figure that is measured", hint)]
+    if build.dataset is None or not build.recipe.evaluate.measure:
+        message = "accuracy is not measured here: there is nothing to go by"
+        return [locate(at, message, "add `dataset`, or choose by " + " or ".join(SIZES))]
+    return []
 
 
 def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:

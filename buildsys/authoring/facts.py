@@ -1,5 +1,7 @@
 """What the YAML cannot say: what a dataset holds and what a checkpoint is, read without its tools."""
 
+import dataclasses
+import json
 import lzma
 import os
 import struct
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.document import Document, read_document
+from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
 
 
@@ -43,6 +46,53 @@ class CheckpointFacts:
     keypoint_dims: int
     architecture: str = ""
     """Stem of Ultralytics' architecture file, "yolov8n-pose"; empty where it is not said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What buildsys.lock knows of datasets and models, which need not be on this machine.
+
+    `lines`: ("dataset data/tags/data.yaml", JSON of its facts), …
+    """
+
+    lines: tuple[tuple[str, str], ...] = ()
+
+    def find(self, kind: str, label: str) -> dict[str, Any] | None:
+        """The facts of a dataset, a model or a set of pictures; None where it is not known."""
+        text = dict(self.lines).get(f"{kind} {label}")
+        return json.loads(text) if text is not None else None
+
+
+def describe_dataset(
+    facts: DatasetFacts, parts: tuple[str, ...], folder: Path, archive: str
+) -> str:
+    """JSON of what can be planned with where the dataset is not; `folder` holds its data.yaml.
+
+    `archive`: digest of the archive that it came in, or empty.
+    """
+    data = dataclasses.asdict(facts) | {"root": os.path.relpath(facts.root, folder)}
+    return canonical(data | {"parts": parts} | ({"archive": archive} if archive else {}))
+
+
+def recall_dataset(data: dict[str, Any], folder: Path) -> tuple[DatasetFacts, tuple[str, ...]]:
+    """The inverse of `describe_dataset`."""
+    facts = DatasetFacts(
+        root=os.path.normpath(folder / data["root"]),
+        names=tuple(data["names"]),
+        keypoints=data["keypoints"],
+        keypoint_dims=data["keypoint_dims"],
+        sigmas=tuple(data["sigmas"]),
+        splits=tuple((name, tuple(places)) for name, places in data["splits"]),
+        file=data["file"],
+    )
+    return facts, tuple(data["parts"])
+
+
+def recall_checkpoint(data: dict[str, Any]) -> CheckpointFacts:
+    """Facts of a checkpoint from their JSON."""
+    names = {field.name for field in dataclasses.fields(CheckpointFacts)}
+    known = {key: value for key, value in data.items() if key in names}
+    return CheckpointFacts(**(known | {"names": tuple(known["names"])}))
 
 
 def read_dataset(path: Path, label: str) -> DatasetFacts:
@@ -129,6 +179,13 @@ def dataset_parts(facts: DatasetFacts) -> tuple[str, ...]:
             if labels and (Path(facts.root) / labels).exists():
                 parts.append(labels)
     return tuple(dict.fromkeys(parts))
+
+
+def watched_places(facts: DatasetFacts) -> set[Path]:
+    """Folders whose coming or going changes what the dataset is."""
+    places = [place for _, names in facts.splits for place in names]
+    labels = [label for place in places if (label := _labels_beside(place))]
+    return {Path(facts.root) / place for place in (*places, *labels)}
 
 
 def _labels_beside(place: str) -> str:

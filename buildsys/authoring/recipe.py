@@ -65,13 +65,27 @@ class SourceModel(Block):
     classes: tuple[StrictStr, ...] = ()
 
 
+class Split(Block):
+    """The `dataset.split` block: shares of the pictures that become the val and test splits."""
+
+    val: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    test: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    seed: Seed = 0
+
+
 class Dataset(Block):
-    """The `dataset` block; a generator's own settings stand beside `generator`."""
+    """The `dataset` block; a generator's own settings stand beside `generator`.
+
+    With `url` the dataset comes in an archive, and `path` is its data.yaml inside.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     format: Literal["ultralytics"] | None = None
     path: StrictStr | None = None
+    url: StrictStr | None = None
+    sha256: Sha256 | None = None
+    split: Split | None = None
     generator: StrictStr | None = None
 
 
@@ -144,8 +158,20 @@ class Convert(Block):
     tool: Literal["onnx2tf"] = "onnx2tf"
 
 
+class Select(Block):
+    """The `select` block: the figure that decides which variant ships."""
+
+    maximize: StrictStr | None = None
+    minimize: StrictStr | None = None
+
+    @property
+    def metric(self) -> str:
+        """The figure's name: a metric, `bytes` or `sram_bytes`."""
+        return self.maximize or self.minimize or ""
+
+
 class Recipe(Block):
-    """One recipe, with the overrides of one target entry already merged in.
+    """One recipe, with the overrides of its base, one variant and one target entry already merged in.
 
     `train` and `export` hold the settings of the step modules that the source's family chooses;
     they are checked against those (see `authoring.builds`). `vela` is the target's own block.
@@ -177,6 +203,3 @@ class TargetEntry(Block):
     quantization: Any = None
     evaluate: Any = None
     vela: Any = None
-
-
-OVERRIDES = ("firmware", "input", "export", "convert", "quantization", "evaluate")

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from buildsys.authoring.recipe import Recipe, TargetEntry
+from buildsys.authoring.recipe import Recipe, Select, TargetEntry
 from buildsys.authoring.registry import kinds, step_module
 from buildsys.authoring.target import Contract, Target
 from buildsys.authoring.validation import settings_schema
+from buildsys.authoring.workspace import WorkspaceFile
 
 
 def write_schemas(folder: Path) -> list[Path]:
@@ -17,6 +18,7 @@ def write_schemas(folder: Path) -> list[Path]:
         "recipe": recipe_schema(),
         "target": _with_vela(Target.model_json_schema()),
         "firmware": Contract.model_json_schema(),
+        "workspace": WorkspaceFile.model_json_schema(),
     }
     written = []
     for name, schema in schemas.items():
@@ -49,8 +51,39 @@ def recipe_schema() -> dict[str, Any]:
             entry["properties"][key] = {"anyOf": patch}
     entry["properties"]["evaluate"] = {"anyOf": [{"const": "none"}, *patch]}
     properties["targets"] = {"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}}
-    schema["required"] = ["name", "source", "targets"]
-    return schema
+    patches = {"type": "object", "additionalProperties": {"anyOf": patch}}
+    axis = {"anyOf": [{"type": "array", "minItems": 1}, patches]}
+    properties["matrix"] = {"type": "object", "minProperties": 1, "additionalProperties": axis}
+    properties["select"] = Select.model_json_schema()
+    properties["extends"] = {"type": "string"}
+    properties["dataset"] = {"anyOf": [{"type": "string"}, properties["dataset"]]}
+    return _with_extends(schema)
+
+
+def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
+    """With `extends` every block may be a part of one: the base says the rest."""
+    definitions = schema.pop("$defs")
+    parts = {f"{name}Part": _part(body) for name, body in definitions.items()}
+    whole = {"required": ["name", "source", "targets"], "properties": schema["properties"]}
+    part = _part({"properties": schema["properties"]})
+    return {
+        "title": "Recipe", "description": schema["description"], "type": "object",
+        "$defs": definitions | parts, "required": ["name"],
+        "properties": {name: {} for name in schema["properties"]}, "additionalProperties": False,
+        "if": {"required": ["extends"]}, "then": part, "else": whole,
+    }  # fmt: skip
+
+
+def _part(rule: Any) -> Any:
+    """A schema without required keys, referring to definitions without them."""
+    if isinstance(rule, list):
+        return [_part(item) for item in rule]
+    if not isinstance(rule, dict):
+        return rule
+    kept = {key: _part(item) for key, item in rule.items() if key != "required"}
+    if isinstance(kept.get("$ref"), str):
+        kept["$ref"] += "Part"
+    return kept
 
 
 def _with_vela(schema: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pydantic import Field, StrictBool, StrictStr
 
 from buildsys.authoring.document import Document, read_document
 from buildsys.authoring.recipe import NAME, Count, Scheme, Task
+from buildsys.authoring.scope import Layer, Scope
 from buildsys.authoring.validation import Block, validate
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 Name = Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
 
@@ -23,6 +24,7 @@ class Target(Block):
     """One target file."""
 
     name: Name
+    extends: Name | None = None
     label: StrictStr
     pipelines: Annotated[
         dict[Scheme, Annotated[tuple[StrictStr, ...], Field(min_length=1)]], Field(min_length=1)
@@ -53,15 +55,25 @@ class Contract(Block):
     notes: tuple[StrictStr, ...] = ()
 
 
-def read_target(path: Path, label: str) -> tuple[Target, Document]:
-    """A target file; raises InputError."""
-    target, document = _read(Target, path, label)
-    return target, document
+def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, Scope]:
+    """A target file over the one that it extends; raises InputError."""
+    document = read_document(path, label)
+    layers = [Layer(document=document)]
+    if base is not None:
+        layers.insert(0, Layer(document=base, leave_out=("name", "extends")))
+    scope = Scope(layers=tuple(layers))
+    data = scope.merged() if isinstance(document.data, dict) else document.data
+    target = _check(validate(Target, data, (), scope.locate), document, path)
+    assert isinstance(target, Target)
+    return target, scope
 
 
 def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     """A firmware contract; raises InputError."""
-    contract, document = _read(Contract, path, label)
+    document = read_document(path, label)
+    found = validate(Contract, document.data, (), document.diagnose)
+    contract = _check(found, document, path)
+    assert isinstance(contract, Contract)
     return contract, document
 
 
@@ -70,15 +82,11 @@ def yaml_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _read(kind: Any, path: Path, label: str) -> tuple[Any, Document]:
-    document = read_document(path, label)
-    result = validate(kind, document.data, (), document.diagnose)
+def _check(result: Any, document: Document, path: Path) -> Any:
+    """What was validated, if its name is its file's. Raises InputError."""
     if isinstance(result, list):
         raise InputError(*result)
     if result.name != path.stem:
-        raise InputError(_misnamed(document, result.name, path.stem))
-    return result, document
-
-
-def _misnamed(document: Document, name: str, stem: str) -> Diagnostic:
-    return document.diagnose(("name",), f"`name` is {name}, the file's name says {stem}")
+        message = f"`name` is {result.name}, the file's name says {path.stem}"
+        raise InputError(document.diagnose(("name",), message))
+    return result

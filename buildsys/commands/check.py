@@ -12,7 +12,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.places import Workspace
     from buildsys.engine.plans import make_plans
 
-    plans, _ = make_plans(Workspace(options.folder.resolve()))
+    plans = make_plans(Workspace(options.folder.resolve()))
     for diagnostic in plans.diagnostics:
         print(diagnostic.render())
     if plans.errors:

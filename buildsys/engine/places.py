@@ -11,6 +11,11 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "buildsys"
 
 
+def datasets_root() -> Path:
+    """Where archives of datasets are unpacked, each in a folder named by its sha256."""
+    return cache_root() / "datasets"
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A repository with recipes, and the folders that buildsys keeps in it."""
@@ -21,6 +26,16 @@ class Workspace:
     def state(self) -> Path:
         """.buildsys: may be deleted at any moment; results come back from the store."""
         return self.root / ".buildsys"
+
+    @property
+    def plans(self) -> Path:
+        """Plans by recipe: a cache."""
+        return self.state / "plans"
+
+    @property
+    def lock(self) -> Path:
+        """buildsys.lock: what was found and recorded; committed."""
+        return self.root / "buildsys.lock"
 
     @property
     def scratch(self) -> Path:

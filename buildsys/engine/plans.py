@@ -1,78 +1,154 @@
-"""The workspace's plans, kept as JSON: when no recipe, target or code changed, nothing is parsed.
+"""The workspace's plans, kept as JSON a recipe: what did not change is not parsed again.
 
-What a plan depends on is watched by stat: the files that were read, the folders that were listed,
-our own code and data. Losing the cache costs a second.
+What a plan depends on is watched by stat: the files that were read for its recipe, our own code and
+data. Losing the cache costs a second.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import buildsys
 from buildsys.digest import digest_value
-from buildsys.engine.places import Workspace
+from buildsys.engine import fingerprint
+from buildsys.engine.lockfile import read_lock
+from buildsys.engine.places import Workspace, datasets_root
 from buildsys.errors import Diagnostic, InputError
 from buildsys.graph import Input, Origin, Output, Plan, Source, Step
 
-_PACKAGE = Path(buildsys.__file__).resolve().parent
-
 
 @dataclass(frozen=True, kw_only=True)
+class RecipePlans:
+    """One recipe's builds, what is wrong with the rest, and the stats of the files it rests on."""
+
+    name: str
+    plans: tuple[Plan, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    files: tuple[tuple[str, str], ...]
+    lasting: bool = dataclasses.field(compare=False)
+    """False where the next run has to look again: mistakes, and files that were just changed."""
+
+
+@dataclass(frozen=True)
 class Plans:
     """Every build that can be planned, and what is wrong with the rest."""
 
-    plans: tuple[Plan, ...]
-    diagnostics: tuple[Diagnostic, ...]
+    recipes: tuple[RecipePlans, ...]
+    common: tuple[Diagnostic, ...] = ()
+    """What is wrong with the workspace, whichever recipe one looks at."""
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        """All plans, by id."""
+        found = [plan for recipe in self.recipes for plan in recipe.plans]
+        return tuple(sorted(found, key=lambda plan: plan.build))
+
+    @cached_property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All that is wrong or noteworthy, once each, by place."""
+        found = {*self.common, *(d for recipe in self.recipes for d in recipe.diagnostics)}
+        return tuple(sorted(found))
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
         """The diagnostics that are no mere warnings."""
         return tuple(d for d in self.diagnostics if d.severity == "error")
 
-
-def load_plans(workspace: Workspace) -> Plans:
-    """Plans of all recipes, from the cache when nothing that they depend on changed."""
-    cache = workspace.state / "plans.json"
-    try:
-        data = json.loads(cache.read_bytes())
-        if data["watched"] == _fingerprint(data["files"], workspace):
-            return _decode(data)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    plans, files = make_plans(workspace)
-    if plans.errors:
-        return plans  # what mends a mistake may be any file: look at everything again
-    data = {"watched": _fingerprint(files, workspace), "files": list(files), **_encode(plans)}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(data), encoding="utf-8")
-    temporary.replace(cache)
-    return plans
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Recipes with a mistake."""
+        return tuple(
+            recipe.name for recipe in self.recipes
+            if any(d.severity == "error" for d in recipe.diagnostics)
+        )  # fmt: skip
 
 
-def make_plans(workspace: Workspace) -> tuple[Plans, tuple[str, ...]]:
-    """Read and plan everything now; returns the plans and the files that they rest on."""
+def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
+    """Plans of all recipes but the settled ones; from the cache what did not change."""
+    paths = [p for p in fingerprint.recipe_files(workspace) if p.stem not in settled]
+    installation = fingerprint.installation(workspace)
+    found: dict[Path, RecipePlans] = {}
+    for path in paths:
+        known = _cached(workspace, path, installation)
+        if known is not None:
+            found[path] = known
+    missing = [path for path in paths if path not in found]
+    made, common = _make(workspace, missing) if missing or not (paths or settled) else ({}, ())
+    for path, recipe in made.items():
+        found[path] = recipe
+        if recipe.lasting and not common:
+            _keep(workspace, recipe, installation)
+    return _joined([found[path] for path in paths], common)
+
+
+def make_plans(workspace: Workspace) -> Plans:
+    """Read and plan everything now."""
+    made, common = _make(workspace, fingerprint.recipe_files(workspace))
+    return _joined(list(made.values()), common)
+
+
+def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:
+    """Together; two builds of one id are told where the second one's recipe is."""
+    owners: dict[str, str] = {}
+    told = []
+    for recipe in recipes:
+        for plan in recipe.plans:
+            other = owners.setdefault(plan.build, recipe.name)
+            if other != recipe.name:
+                message = f"its build {plan.build} has the id of one of recipes/{other}.yaml"
+                hint = "rename one of the recipes, or the variant"
+                path = f"recipes/{recipe.name}.yaml"
+                told.append(Diagnostic(path=path, message=message, hint=hint))
+    clashing = {diagnostic.path for diagnostic in told}
+    kept = [r for r in recipes if f"recipes/{r.name}.yaml" not in clashing]
+    for recipe in recipes:
+        if f"recipes/{recipe.name}.yaml" in clashing:
+            own = tuple(d for d in told if d.path == f"recipes/{recipe.name}.yaml")[:1]
+            kept.append(dataclasses.replace(recipe, plans=(), diagnostics=own, lasting=False))
+    return Plans(tuple(sorted(kept, key=lambda recipe: recipe.name)), common)
+
+
+def _make(
+    workspace: Workspace, paths: list[Path]
+) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
+    """Plans by recipe, and what is wrong with the workspace itself."""
+    from buildsys.authoring.builds import Loader
+
+    if not fingerprint.recipe_files(workspace):
+        message = "there is no recipe here"
+        hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
+        return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
+    recorded = read_lock(workspace.lock).recorded
+    loader = Loader(workspace.root, recorded, datasets_root())
+    return {path: _plan_recipe(workspace, loader, path) for path in paths}, loader.diagnostics
+
+
+def _plan_recipe(workspace: Workspace, loader: Any, path: Path) -> RecipePlans:
     from buildsys import planner
-    from buildsys.authoring.builds import load
 
-    loaded = load(workspace.root)
+    since = fingerprint.now()
+    loaded = loader.recipe(path)
     plans, diagnostics = [], list(loaded.diagnostics)
     for build in loaded.builds:
         if build.waiting_for:
             plans.append(_waiting(build))
             continue
         try:
-            plan = planner.plan(build, str(workspace.root))
+            plans.append(complete(planner.plan(build, str(workspace.root))))
         except InputError as error:
             diagnostics += error.diagnostics
-        else:
-            plans.append(complete(plan))
-    return Plans(plans=tuple(plans), diagnostics=tuple(diagnostics)), loaded.read
+    plans += [_selection(selection, plans) for selection in loaded.selections]
+    files = tuple((name, fingerprint.stat_text(name)) for name in loaded.read)
+    racy = fingerprint.is_racy((text for _, text in files), since)
+    broken = any(diagnostic.severity == "error" for diagnostic in diagnostics)
+    return RecipePlans(
+        name=loaded.name, plans=tuple(plans), diagnostics=tuple(diagnostics), files=files,
+        lasting=not racy and not broken,  # what mends a mistake may be any file
+    )  # fmt: skip
 
 
 def complete(plan: Plan) -> Plan:
@@ -98,57 +174,54 @@ def _waiting(build: Any) -> Plan:
     return Plan(
         build=build.id, recipe=build.recipe.name, target=build.target.name,
         label=build.target.label, steps=(), package="", shipped=None, verdict="", notes=(),
-        licences=(), waiting_for=build.waiting_for,
+        licences=(), facts=build.facts, waiting_for=build.waiting_for,
+        archive=(build.archive.url, build.archive.sha256) if build.archive else (),
     )  # fmt: skip
 
 
-def _fingerprint(files: Iterable[str], workspace: Workspace) -> str:
-    """Digest of the stats of everything that plans depend on."""
-    watched = list(files)
-    for folder in (
-        workspace.root / "recipes",
-        workspace.root / "targets",
-        _PACKAGE.parent / "targets",
-    ):
-        watched += [str(folder), *_listing(folder)]
-    for name in ("", "authoring", "steps", "envs"):
-        watched += _listing(_PACKAGE / name)
-    for env in _listing(_PACKAGE / "envs"):
-        watched += _listing(Path(env))
-    state = hashlib.sha256(str(workspace.root).encode())
-    for path in sorted(set(watched)):
-        try:
-            stat = os.stat(path)
-        except OSError:
-            state.update(f"{path} absent\n".encode())
-        else:
-            kind = (
-                ""
-                if os.path.isdir(path)
-                else f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-            )
-            state.update(f"{path} {kind} {stat.st_ino}\n".encode())
-    return state.hexdigest()
+def _selection(selection: Any, plans: list[Plan]) -> Plan:
+    """A plan that has no steps of its own: it ships what one of its candidates made."""
+    label = next((p.label for p in plans if p.build in selection.candidates), selection.target)
+    return Plan(
+        build=selection.id, recipe=selection.recipe, target=selection.target, label=label,
+        steps=(), package="", shipped=None, verdict="", notes=(), licences=(),
+        candidates=selection.candidates, metric=selection.metric, maximize=selection.maximize,
+    )  # fmt: skip
 
 
-def _listing(folder: Path) -> list[str]:
+def _cached(workspace: Workspace, path: Path, installation: str) -> RecipePlans | None:
+    """What was kept of a recipe, if nothing that it rests on changed."""
     try:
-        return [e.path for e in os.scandir(folder) if e.name != "__pycache__"]
-    except OSError:
-        return []
+        data = json.loads((workspace.plans / f"{path.stem}.json").read_bytes())
+        current = all(fingerprint.stat_text(name) == text for name, text in data["files"])
+        return _decode(data) if data["installation"] == installation and current else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _encode(plans: Plans) -> dict[str, Any]:
+def _keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
+    workspace.plans.mkdir(parents=True, exist_ok=True)
+    target = workspace.plans / f"{recipe.name}.json"
+    temporary = target.with_suffix(f".{os.getpid()}")
+    text = json.dumps({"installation": installation, **_encode(recipe)})
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(target)
+
+
+def _encode(recipe: RecipePlans) -> dict[str, Any]:
     """Steps once, however many plans share them."""
-    steps = {_key(s): dataclasses.asdict(s) for plan in plans.plans for s in plan.steps}
+    steps = {_key(s): dataclasses.asdict(s) for plan in recipe.plans for s in plan.steps}
     rows = []
-    for plan in plans.plans:
+    for plan in recipe.plans:
         row = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
         row["steps"] = [_key(step) for step in plan.steps]
         row["shipped"] = dataclasses.asdict(plan.shipped) if plan.shipped else None
         rows.append(row)
-    diagnostics = [dataclasses.asdict(diagnostic) for diagnostic in plans.diagnostics]
-    return {"steps": steps, "plans": rows, "diagnostics": diagnostics}
+    diagnostics = [dataclasses.asdict(diagnostic) for diagnostic in recipe.diagnostics]
+    return {
+        "name": recipe.name, "files": recipe.files, "steps": steps, "plans": rows,
+        "diagnostics": diagnostics,
+    }  # fmt: skip
 
 
 def _key(step: Step) -> str:
@@ -156,22 +229,25 @@ def _key(step: Step) -> str:
     return f"{step.id} {digest_value(step.origins)[:16]}"
 
 
-def _decode(data: dict[str, Any]) -> Plans:
+def _decode(data: dict[str, Any]) -> RecipePlans:
     steps = {key: _step(row) for key, row in data["steps"].items()}
-    plans = tuple(
-        Plan(
-            **{
-                **row,
-                "steps": tuple(steps[key] for key in row["steps"]),
-                "shipped": _input(row["shipped"]) if row["shipped"] else None,
-                "notes": tuple(row["notes"]),
-                "licences": tuple(row["licences"]),
-            }
-        )
-        for row in data["plans"]
+    return RecipePlans(
+        name=data["name"],
+        plans=tuple(_plan(row, steps) for row in data["plans"]),
+        diagnostics=tuple(Diagnostic(**row) for row in data["diagnostics"]),
+        files=tuple((name, text) for name, text in data["files"]),
+        lasting=True,
     )
-    diagnostics = tuple(Diagnostic(**row) for row in data["diagnostics"])
-    return Plans(plans=plans, diagnostics=diagnostics)
+
+
+def _plan(row: dict[str, Any], steps: dict[str, Step]) -> Plan:
+    own = {
+        "steps": tuple(steps[key] for key in row["steps"]),
+        "shipped": _input(row["shipped"]) if row["shipped"] else None,
+        "facts": tuple((name, text) for name, text in row["facts"]),
+    }
+    lists = {name: tuple(row[name]) for name in ("notes", "licences", "candidates", "archive")}
+    return Plan(**{**row, **own, **lists})
 
 
 def _step(row: dict[str, Any]) -> Step:

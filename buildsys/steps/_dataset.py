@@ -44,12 +44,17 @@ def list_images(root: Path, split: Split) -> list[Path]:
     return sorted(found)
 
 
-def read_labels(image: Path, keypoints: int, dims: int, classes: int) -> list[Object]:
-    """The objects of one picture: labels/**.txt beside images/**; no file means no objects."""
+def label_file(image: Path) -> Path:
+    """Where a picture's labels are: labels/**.txt beside images/**."""
     parts = list(image.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    path = Path(*parts).with_suffix(".txt")
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_labels(image: Path, keypoints: int, dims: int, classes: int) -> list[Object]:
+    """The objects of one picture: labels/**.txt beside images/**; no file means no objects."""
+    path = label_file(image)
     if not path.is_file():
         return []
     objects = []

@@ -97,6 +97,8 @@ def make_workspace(root: Path) -> Path:
     """`data/<name>/data.yaml`, `weights/<name>.pt`, `weights/model.{onnx,tflite}`, no recipe."""
     for name, data in _DATA.items():
         write_data(root / "data" / name, data)
+    (root / "data" / "flat" / "images").mkdir(parents=True)
+    (root / "data" / "flat" / "data.yaml").write_text("train: images\nnames: [box]\n")
     (root / "weights").mkdir(parents=True)
     for name, head in _CHECKPOINTS.items():
         write_checkpoint(root / "weights" / f"{name}.pt", head)
@@ -148,7 +150,7 @@ def write_target(workspace: Path, name: str, text: str) -> Path:
 
 def plan_all(workspace: Path) -> Plans:
     """Everything in the workspace, read and planned now."""
-    return make_plans(Workspace(workspace))[0]
+    return make_plans(Workspace(workspace))
 
 
 def plan_good(workspace: Path) -> dict[str, Plan]:

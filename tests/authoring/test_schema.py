@@ -43,6 +43,9 @@ def _problems(value: object, rule: Schema, root: Schema, at: str = "") -> Iterat
         yield from min(tried, key=len)
         return
     yield from _mismatch(value, rule, at)
+    if "if" in rule:
+        holds = not list(_problems(value, rule["if"], root, at))
+        yield from _problems(value, rule["then" if holds else "else"], root, at)
     if isinstance(value, dict):
         yield from _block_problems(value, rule, root, at)
     if isinstance(value, list) and isinstance(rule.get("items"), dict):
@@ -121,6 +124,15 @@ def test_what_is_fine_fits_the_schema(path: Path, schemas: dict[str, Schema]) ->
     assert not _validate(_data(path), schemas["recipe"])
 
 
+def test_part_of_a_recipe_fits_where_it_extends(schemas: dict[str, Schema]) -> None:
+    """An editor asks for keys that the base has."""
+    part = {"name": "fast", "extends": "_pose", "train": {"seed": 7}, "source": {"task": "pose"}}
+    assert not _validate(part, schemas["recipe"])
+    assert _validate({**part, "train": {"sed": 7}}, schemas["recipe"])
+    del part["extends"]
+    assert _validate(part, schemas["recipe"])
+
+
 @pytest.mark.parametrize("name", _SEEN)
 def test_editor_sees_the_mistake(name: str, schemas: dict[str, Schema]) -> None:
     """An editor is content with a typo, and it is found when `check` runs."""
@@ -130,7 +142,7 @@ def test_editor_sees_the_mistake(name: str, schemas: dict[str, Schema]) -> None:
 @pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
 def test_shipped_target_loads(path: Path) -> None:
     """A shipped board names a step, an ini or a firmware that is not shipped."""
-    board, _ = target.read_target(path, path.name)
+    board, _ = target.read_target(path, path.name, None)
     assert {step for steps in board.pipelines.values() for step in steps} <= set(step_names())
     assert set(board.firmware.values()) <= {contract.stem for contract in _CONTRACTS}
     config = (board.vela or {}).get("config")

@@ -1,0 +1,216 @@
+"""One build from its merged values: blocks validated, board, firmware, data and weights looked up."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from buildsys.authoring.boards import Board, Boards, check_vela
+from buildsys.authoring.build import Build
+from buildsys.authoring.data import Data, find_data
+from buildsys.authoring.document import KeyPath, did_you_mean
+from buildsys.authoring.facts import CheckpointFacts, Recorded, read_checkpoint, recall_checkpoint
+from buildsys.authoring.pictures import matches_anything, split_glob
+from buildsys.authoring.pipelines import UnfitError, follow
+from buildsys.authoring.recipe import InputBlock, Recipe, TargetEntry
+from buildsys.authoring.registry import find_step
+from buildsys.authoring.scope import Scope, merge
+from buildsys.authoring.target import Contract, Target
+from buildsys.authoring.validation import validate
+from buildsys.digest import canonical, digest_file
+from buildsys.errors import InputError
+
+
+class Surroundings(Protocol):
+    """What an assembler needs of the loader."""
+
+    workspace: Path
+    boards: Boards
+    recorded: Recorded
+    datasets: Path
+
+
+class Assembler:
+    """Builds of one recipe, variant and target entry. Every method raises InputError."""
+
+    def __init__(self, around: Surroundings, scope: Scope, root: Scope, read: set[Path]) -> None:
+        self.around, self.workspace, self.boards = around, around.workspace, around.boards
+        self.scope, self.root, self.read = scope, root, read
+        """`root`: the recipe without variant and entry."""
+
+    def build(self, raw: dict[str, Any], entry: TargetEntry, index: int, name: str) -> Build:
+        """A build with everything settled that planning needs."""
+        written = raw.pop("vela", None)
+        if "vela" in self.root.merged():
+            raw["vela"] = written  # the recipe language says where it belongs
+        recipe = validate(Recipe, raw, (), self.scope.locate)
+        if isinstance(recipe, list):
+            raise InputError(*recipe)
+        assert isinstance(recipe, Recipe)
+        board = self._board(entry, index)
+        self._follow(recipe, board)
+        contract = self._contract(recipe, board.target)
+        family = recipe.source.family
+        export = self.settings("export", family, recipe.export or {}, ("export",))
+        data = find_data(self, recipe)
+        checkpoint, waiting = self._weights(recipe)
+        facts = list(data.facts)
+        if checkpoint is not None:
+            label = recipe.source.weights.path or ""
+            facts.append((f"model {label}", canonical(dataclasses.asdict(checkpoint))))
+        origins = board.scope.origins() | self.scope.origins()
+        return Build(
+            id=name, recipe=recipe, target=board.target, target_folder=board.folder,
+            contract=contract, train=self._train(recipe), export=export,
+            vela=self._vela(written, entry, board), generator=data.generator, dataset=data.dataset,
+            dataset_parts=data.parts, split=data.split, archive=data.archive, checkpoint=checkpoint,
+            waiting_for=waiting or data.waiting_for, pictures_found=self._pictures_found(recipe),
+            facts=tuple(facts), origins=tuple(sorted((k, *place) for k, place in origins.items())),
+        )  # fmt: skip
+
+    def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
+        """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
+        module = find_step(verb, kind)
+        if data is None or module is None:
+            return None
+        settings = validate(module.Settings, data, at, self.scope.locate)
+        if isinstance(settings, list):
+            raise InputError(*settings)
+        return settings
+
+    def _train(self, recipe: Recipe) -> Any:
+        """Settings of the training, which happens at the recipe's own size for all its builds."""
+        train = self.settings("train", recipe.source.family, recipe.train, ("train",))
+        if train is None or train.size is not None:
+            return train
+        base = self.root.merged().get("input")
+        if not isinstance(base, dict) or base.get("size") is None:
+            if recipe.input is not None and self._is_swept():
+                message = "`train` has no size of its own, and the variants differ in theirs"
+                hint = "write `train.size`, or `input.size` beside the matrix"
+                raise InputError(self.scope.locate(("train",), message, hint, key=True))
+            return train
+        own = validate(InputBlock, base, ("input",), self.root.locate)
+        if isinstance(own, list):
+            raise InputError(*own)
+        return dataclasses.replace(train, size=max(own.size))
+
+    def _is_swept(self) -> bool:
+        """Whether an axis of the matrix is the size itself."""
+        return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
+
+    def _pictures_found(self, recipe: Recipe) -> bool:
+        calibration = recipe.quantization.calibration
+        if calibration is None or calibration.images is None:
+            return True
+        self.read.add(self.workspace / split_glob(calibration.images)[0])
+        known = self.around.recorded.find("pictures", calibration.images)
+        return known is not None or matches_anything(self.workspace, calibration.images)
+
+    def _board(self, entry: TargetEntry, index: int) -> Board:
+        if entry.target not in self.boards.targets:
+            message = f"there is no target `{entry.target}`"
+            at: KeyPath = ("targets", index)
+            hint = did_you_mean(entry.target, self.boards.targets)
+            named = self.scope.holds((*at, "target"))
+            raise InputError(self.scope.locate((*at, "target") if named else at, message, hint))
+        self.read.add(self.boards.targets[entry.target])
+        board = self.boards.board(entry.target)
+        self.read |= board.read
+        return board
+
+    def _follow(self, recipe: Recipe, board: Board) -> None:
+        """The source's way through the pipeline, or what is wrong with it, at the target's step."""
+        scheme = recipe.quantization.scheme
+        if scheme not in board.target.pipelines and recipe.source.family != "tflite":
+            return  # told by the checks
+        try:
+            follow(board.target, recipe)
+        except UnfitError as error:
+            at = ("pipelines", error.scheme, error.position)
+            hint = f"a source of family {recipe.source.family} cannot go this way"
+            raise InputError(board.scope.locate(at, str(error), hint)) from error
+
+    def _contract(self, recipe: Recipe, board: Target) -> Contract | None:
+        name = recipe.firmware
+        if name is None and recipe.source.task is not None:
+            name = board.firmware.get(recipe.source.task)
+        if name is None or name == "unchecked":
+            return None
+        if name.endswith(".yaml"):
+            return self._own_contract(name)
+        if name not in self.boards.contracts:
+            hint = did_you_mean(name, self.boards.contracts)
+            message = f"there is no firmware contract `{name}`"
+            raise InputError(self.scope.locate(("firmware",), message, hint))
+        self.read.add(self.boards.contracts[name])
+        return self.boards.contract(self.boards.contracts[name])
+
+    def _own_contract(self, name: str) -> Contract:
+        """A contract by its path in the workspace."""
+        path = self.workspace / name
+        if not os.path.isfile(path):
+            message = f"{name} does not exist"
+            hint = "it is looked for from the workspace's root"
+            raise InputError(self.scope.locate(("firmware",), message, hint))
+        self.read.add(path)
+        return self.boards.contract(path)
+
+    def _vela(self, written: Any, entry: TargetEntry, board: Board) -> Any:
+        """The target's `vela` block with the variant's and entry's settings; checked as a whole."""
+        removed = "vela" in entry.model_fields_set and entry.vela is None
+        if board.target.vela is None:
+            if written is not None or removed:
+                message = f"`vela` has no effect: {board.target.name} does not run Vela"
+                raise InputError(self.scope.locate(("vela",), message, key=True))
+            return None
+        if removed:
+            message = f"`vela` cannot be removed: {board.target.name} runs Vela"
+            raise InputError(self.scope.locate(("vela",), message))
+        merged = merge(board.target.vela, written) if written is not None else board.target.vela
+        settings = self.settings("compile", "vela", merged, ("vela",))
+        problems = check_vela(settings, board.folder, self.scope.locate) if written else []
+        if problems:
+            raise InputError(*problems)
+        return settings
+
+    def _weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
+        """Facts of a given checkpoint, and the file that is waited for when it is not here."""
+        weights = recipe.source.weights
+        given = [weights.path is not None, weights.url is not None, weights.random]
+        at: KeyPath = ("source", "weights")
+        if given.count(True) != 1:
+            message = "`weights` has one of `path` and `url`, or is the word random"
+            raise InputError(self.scope.locate(at, message))
+        if weights.random:
+            return None, ""
+        name = weights.path or weights.url or ""
+        if weights.sha256 is None and (weights.url or name.endswith((".pt", ".pth"))):
+            why = "loading it runs code" if weights.path else "what a server sends can change"
+            found = self.workspace / name
+            hint = f"sha256: {digest_file(found)}" if weights.path and found.is_file() else ""
+            message = f"`weights` needs a `sha256`: {why}"
+            raise InputError(self.scope.locate(at, message, hint))
+        if weights.path is None:
+            return None, ""
+        return self._given_weights(weights.path, weights.sha256)
+
+    def _given_weights(self, label: str, sha256: str | None) -> tuple[CheckpointFacts | None, str]:
+        path, at = self.workspace / label, ("source", "weights")
+        self.read.add(path)
+        if not label or os.path.isdir(path):
+            what = f"{label} is a folder" if label else "`path` is empty"
+            raise InputError(self.scope.locate((*at, "path"), f"{what}; `weights` is one file"))
+        if not os.path.isfile(path):
+            known = self.around.recorded.find("model", label)
+            if known is None or sha256 not in (None, known.get("digest")):
+                return None, label
+            return (recall_checkpoint(known) if "task" in known else None), ""
+        if sha256 is not None and (digest := digest_file(path)) != sha256:
+            message = f"{label} has another sha256: {digest}"
+            hint = "if that file is the right one, write its digest here"
+            raise InputError(self.scope.locate((*at, "sha256"), message, hint))
+        return read_checkpoint(path), ""
+
+
+__all__ = ["Assembler", "Data", "Surroundings"]

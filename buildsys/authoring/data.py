@@ -1,0 +1,169 @@
+"""The `dataset` block of one build: a generator, a folder, or an archive, and what it holds."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.authoring.build import Archive
+from buildsys.authoring.document import did_you_mean
+from buildsys.authoring.facts import (
+    DatasetFacts,
+    dataset_parts,
+    describe_dataset,
+    read_dataset,
+    recall_dataset,
+    watched_places,
+)
+from buildsys.authoring.recipe import Dataset, Recipe
+from buildsys.authoring.registry import kinds, step_module
+from buildsys.errors import InputError
+
+if TYPE_CHECKING:
+    from buildsys.authoring.assembly import Assembler
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a build knows of its data; every field is empty for a build without.
+
+    `generator`: its settings; `split`: how data that is not split is split; `facts`: lines for
+    buildsys.lock; `waiting_for`: what is not on this machine.
+    """
+
+    generator: Any = None
+    dataset: DatasetFacts | None = None
+    parts: tuple[str, ...] = ()
+    split: Any = None
+    archive: Archive | None = None
+    waiting_for: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def find_data(build: "Assembler", recipe: Recipe) -> Data:
+    """Look up what the block names. Raises InputError."""
+    block = recipe.dataset
+    if block is None:
+        return Data()
+    extra = dict(block.model_extra or {})
+    if block.generator is not None:
+        return _generated(build, recipe, block.generator, extra)
+    if extra:
+        name = next(iter(extra))
+        hint = did_you_mean(name, (*_fields(), "generator"))
+        raise InputError(
+            build.scope.locate(("dataset", name), f"unknown key `{name}`", hint, key=True)
+        )
+    if block.url is not None:
+        return _archived(build, block, block.url)
+    if block.path is None:
+        message = "`dataset` has a `path`, a `url` or a `generator`"
+        raise InputError(build.scope.locate(("dataset",), message, key=True))
+    path = Path(os.path.normpath(build.workspace / os.path.expanduser(block.path)))
+    return _read(build, block, path, block.path)
+
+
+def _fields() -> tuple[str, ...]:
+    return tuple(name for name in Dataset.model_fields if name != "generator")
+
+
+def _generated(build: "Assembler", recipe: Recipe, name: str, extra: dict[str, Any]) -> Data:
+    block = recipe.dataset
+    for key in _fields():
+        if getattr(block, key) is not None:
+            message = f"`generator` draws the pictures; `{key}` has no meaning beside it"
+            hint = f"leave one out (`{key}: null` removes what a base says)"
+            raise InputError(build.scope.locate(("dataset", key), message, hint, key=True))
+    if name not in kinds("generate"):
+        hint = did_you_mean(name, kinds("generate"))
+        message = f"there is no generator `{name}`"
+        raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
+    settings = build.settings("generate", name, extra, ("dataset",))
+    known = step_module(f"generate_{name}").facts(recipe.source.task or "detect")
+    return Data(generator=settings, dataset=DatasetFacts(root="", **vars(known)))
+
+
+def _archived(build: "Assembler", block: Dataset, url: str) -> Data:
+    """A dataset that was fetched and unpacked, or is known from buildsys.lock, or is waited for."""
+    if block.sha256 is None:
+        message = "`dataset` needs a `sha256`: what a server sends can change"
+        hint = "`buildsys pin` fetches the archive and writes it"
+        raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
+    archive = Archive(url=url, sha256=block.sha256)
+    folder = build.around.datasets / block.sha256
+    build.read.add(folder)
+    if not folder.is_dir():
+        known = build.around.recorded.find("dataset", url)
+        if known is None or known.get("archive") != block.sha256:
+            return Data(archive=archive, waiting_for=url)
+        return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
+    path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
+    data = _read(build, block, path, url)
+    return dataclasses.replace(data, archive=archive)
+
+
+def _find_data_yaml(build: "Assembler", folder: Path, url: str) -> Path:
+    """The one data.yaml of an archive."""
+    found = sorted(folder.glob("**/data.yaml")) or sorted(folder.glob("*.yaml"))
+    if len(found) != 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:5])
+        message = f"the archive has {len(found) or 'no'} data.yaml" + (
+            f": {names}" if names else ""
+        )
+        hint = "say which with `path`, from the archive's root"
+        raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
+    return found[0]
+
+
+def _read(build: "Assembler", block: Dataset, path: Path, label: str) -> Data:
+    # os.path throughout: Path raises where a name is too long
+    build.read.add(path)
+    if not os.path.isfile(path):
+        known = build.around.recorded.find("dataset", label)
+        if known is not None and not os.path.isdir(path.parent):
+            return _recalled(build, block, known, path.parent)
+        message = f"{block.path} does not exist"
+        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+    facts = read_dataset(path, label if label == block.path else path.name)
+    build.read |= watched_places(facts)
+    return _split(build, block, facts, dataset_parts(facts), label, path.parent)
+
+
+def _recalled(build: "Assembler", block: Dataset, known: dict[str, Any], folder: Path) -> Data:
+    facts, parts = recall_dataset(known, folder)
+    return _split(build, block, facts, parts, block.url or block.path or "", folder)
+
+
+def _split(
+    build: "Assembler", block: Dataset, facts: DatasetFacts, parts: tuple[str, ...], label: str,
+    folder: Path,
+) -> Data:  # fmt: skip
+    line = (f"dataset {label}", describe_dataset(facts, parts, folder, block.sha256 or ""))
+    if block.split is None:
+        return Data(dataset=facts, parts=parts, facts=(line,))
+    given = dict(facts.splits)
+    taken = [
+        name for name in ("val", "test") if name in given and given[name] != given.get("train")
+    ]
+    if taken or "train" not in given:
+        what = f"has a {taken[0]} split of its own" if taken else "has no `train` to split"
+        message = f"the dataset {what}; `split` has nothing to do"
+        raise InputError(
+            build.scope.locate(("dataset", "split"), message, "leave it out", key=True)
+        )
+    if block.split.val + block.split.test >= 1:
+        message = "`val` and `test` leave nothing to train on"
+        raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
+    module = step_module("split_dataset")
+    params = module.plan(block.split, given["train"], facts.file)
+    made = dataclasses.replace(facts, root="", splits=module.splits(params), file="data.yaml")
+    return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
+
+
+def _near(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+    return did_you_mean(path.name, siblings)

@@ -1,0 +1,34 @@
+"""buildsys.yaml: what a workspace says of itself: datasets by name, and where its store is."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, StrictStr
+
+from buildsys.authoring.document import Document, read_document
+from buildsys.authoring.recipe import NAME
+from buildsys.authoring.validation import Block, validate
+from buildsys.errors import InputError
+
+FILE = "buildsys.yaml"
+
+
+class WorkspaceFile(Block):
+    """The whole file. A dataset here may lie anywhere on this machine."""
+
+    datasets: dict[Annotated[StrictStr, Field(pattern=f"^{NAME}$")], dict[str, Any]] = {}
+    store: Annotated[StrictStr, Field(min_length=1)] | None = None
+
+
+def read_workspace_file(workspace: Path) -> tuple[WorkspaceFile, Document | None]:
+    """What the file says; empty where there is none. Raises InputError."""
+    if not (workspace / FILE).exists():
+        return WorkspaceFile(), None
+    document = read_document(workspace / FILE, FILE)
+    if document.data is None:
+        return WorkspaceFile(), document
+    found = validate(WorkspaceFile, document.data, (), document.diagnose)
+    if isinstance(found, list):
+        raise InputError(*found)
+    assert isinstance(found, WorkspaceFile)
+    return found, document

@@ -1,0 +1,74 @@
+"""What plans rest on, as stats: our own code and data, and the files that a recipe is made from."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import buildsys
+from buildsys.engine.places import Workspace
+
+_PACKAGE = Path(buildsys.__file__).resolve().parent
+_RACY_NANOSECONDS = 50_000_000
+"""A file changed less than this before it was read may change again within one tick of its clock."""
+
+
+def stat_text(path: str) -> str:
+    """Changes whenever the file's content may have; for a folder, when it comes or goes."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return "absent"
+    if stat.st_mode & 0o170000 == 0o040000:
+        return f"folder {stat.st_ino}"
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {stat.st_ctime_ns}"
+
+
+def is_racy(stats: Iterable[str], since: int) -> bool:
+    """Whether a file may have changed after it was read; `since`: time_ns before the reading."""
+    newest = since - _RACY_NANOSECONDS
+    return any(
+        max(int(words[1]), int(words[3])) > newest
+        for words in (text.split(" ") for text in stats)
+        if len(words) == 4
+    )
+
+
+def now() -> int:
+    """The clock that `is_racy` compares with, nanoseconds."""
+    return time.time_ns()
+
+
+def installation(workspace: Workspace) -> str:
+    """Digest of the stats of this package and of what every recipe of the workspace rests on."""
+    watched = [str(workspace.root / "buildsys.yaml")]
+    for folder in (workspace.root / "targets", _PACKAGE.parent / "targets", _PACKAGE / "targets"):
+        watched += [str(folder), *_listing(folder), *_listing(folder / "firmware")]
+    for name in ("", "authoring", "steps", "envs"):
+        watched += _listing(_PACKAGE / name)
+    for env in _listing(_PACKAGE / "envs"):
+        watched += _listing(Path(env))
+    state = hashlib.sha256(f"{buildsys.__version__} {workspace.root}".encode())
+    for path in sorted(set(watched)):
+        state.update(f"{path} {stat_text(path)}\n".encode())
+    return state.hexdigest()
+
+
+def recipe_files(workspace: Workspace) -> list[Path]:
+    """The recipes of a workspace, sorted; bases (`_x.yaml`) are none."""
+    try:
+        names = sorted(
+            entry.name for entry in os.scandir(workspace.root / "recipes")
+            if entry.name.endswith(".yaml") and not entry.name.startswith(("_", "."))
+        )  # fmt: skip
+    except OSError:
+        return []
+    return [workspace.root / "recipes" / name for name in names]
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return [e.path for e in os.scandir(folder) if e.name != "__pycache__"]
+    except OSError:
+        return []

@@ -1,0 +1,90 @@
+"""buildsys.lock: what was found and what was recorded, one line a fact, sorted; committed.
+
+    dataset data/tags/data.yaml {"digest":"…","names":["tag"],…}
+    model weights/start.pt {"digest":"…","task":"pose",…}
+    training tags 5c0e… {"checkpoint":"…","device":"cpu","seconds":61.2,…}
+
+With it a machine that has no dataset plans and restores, and nobody trains again what was trained:
+training is recorded, everything after it is derived again bit for bit.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import Diagnostic, InputError
+
+_HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """The lines of the file: (key, JSON), sorted by key."""
+
+    lines: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def recorded(self) -> Any:
+        """The facts, as the loader of recipes asks for them."""
+        from buildsys.authoring.facts import Recorded
+
+        return Recorded(lines=self.lines)
+
+    def trainings(self) -> dict[str, dict[str, Any]]:
+        """Recorded trainings by the digest of the slice that they came from."""
+        found = {}
+        for key, text in self.lines:
+            words = key.split(" ")
+            if words[0] == "training" and len(words) == 3:
+                found[words[2]] = json.loads(text)
+        return found
+
+
+def read_lock(path: Path) -> Lock:
+    """The file, or an empty lock where there is none. Raises InputError for a line that is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot be read: {error}"
+        raise InputError(Diagnostic(path=path.name, message=message)) from error
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            lines.append(_parse(line, path.name, number))
+    return Lock(lines=tuple(sorted(lines)))
+
+
+def _parse(line: str, name: str, number: int) -> tuple[str, str]:
+    key, brace, rest = line.partition(" {")
+    try:
+        if not isinstance(json.loads(brace.strip() + rest), dict):
+            raise ValueError
+    except ValueError as error:
+        conflict = line[:7] in ("<<<<<<<", "=======", ">>>>>>>")
+        hint = "keep the lines of both sides" if conflict else "delete the line; it is found again"
+        message = "a merge was left unfinished here" if conflict else "this is no fact"
+        raise InputError(
+            Diagnostic(
+                path=name, line=number, column=1, message=message, hint=hint, source=line[:100]
+            )
+        ) from error
+    return key, brace.strip() + rest
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write it, if it says something new; returns whether it does."""
+    text = "\n".join([_HEADER, *(f"{key} {value}" for key, value in sorted(lock.lines))]) + "\n"
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return False
+    except (OSError, UnicodeDecodeError):
+        if not lock.lines:
+            return False
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return True
