@@ -4,6 +4,7 @@ What a plan depends on is watched by stat: the files that were read, the folders
 our own code and data. Losing the cache costs a second.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -42,16 +43,19 @@ def load_plans(workspace: Workspace) -> Plans:
         data = json.loads(cache.read_bytes())
         if data["watched"] == _fingerprint(data["files"], workspace):
             return _decode(data)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # absent, of another version, damaged
     plans, files = make_plans(workspace)
     if plans.errors:
         return plans  # what mends a mistake may be any file: look at everything again
     data = {"watched": _fingerprint(files, workspace), "files": list(files), **_encode(plans)}
-    cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(data), encoding="utf-8")
-    temporary.replace(cache)
+    with contextlib.suppress(OSError):  # a full disk is told of where it matters
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(data), encoding="utf-8")
+        temporary.replace(cache)
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
     return plans
 
 
