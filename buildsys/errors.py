@@ -4,6 +4,7 @@ BuildsysError (1)
 ├── InputError (2)      recipes, targets, data: one or more Diagnostics
 ├── StepFailed (1)      a step ended badly: what, the last lines, how to repeat it
 ├── MissingBytes (1)    the store lost something; the session makes it again
+├── CannotWrite (1)     a full disk, a read-only folder: which, and what to do
 ├── ToolUnavailable (1) a tool environment cannot be had
 ├── Waiting (10)        something this machine lacks; asked for by name
 └── Rejected (11)       a contract or gate failed
@@ -65,6 +66,10 @@ class MissingBytes(BuildsysError):
     def __init__(self, step: str) -> None:
         super().__init__(f"the store has lost what step {step} made")
         self.step = step
+
+
+class CannotWrite(BuildsysError):
+    """The disk refuses: which folder, why, what to do."""
 
 
 class ToolUnavailable(BuildsysError):

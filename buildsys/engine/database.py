@@ -1,18 +1,27 @@
 """The workspace's memory: results by action key, last keys by role, digests by stat.
 
 One sqlite file in WAL mode, committed after every step: a killed run loses nothing that was
-finished. Deleting it costs time, never correctness: the store and the files themselves remain.
+finished. Deleting it costs time, never correctness: the store and the files themselves remain. So a
+damaged file is thrown away, whenever the damage shows.
 """
 
+import contextlib
 import json
 import sqlite3
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from buildsys.engine.faults import writing
 from buildsys.graph import StepResult
 
-_SCHEMA = """
+T = TypeVar("T")
+
+_SETUP = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=NORMAL;
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, outputs TEXT, seconds REAL, passed INT);
 CREATE TABLE IF NOT EXISTS roles (role TEXT PRIMARY KEY, key TEXT, parts TEXT);
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stat TEXT, digest TEXT);
@@ -20,38 +29,67 @@ CREATE TABLE IF NOT EXISTS trees (name TEXT PRIMARY KEY, signature TEXT, digest 
 CREATE TABLE IF NOT EXISTS durations (module TEXT PRIMARY KEY, seconds REAL);
 CREATE TABLE IF NOT EXISTS published (build TEXT PRIMARY KEY, digest TEXT);
 """
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""Codes of a file that is no database, or not ours: another table layout is an SQLITE_ERROR."""
 
 
 class Database:
     """Typed access to the tables; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._lock = threading.RLock()
-        try:
-            self._connect(path)
-        except sqlite3.DatabaseError:
-            for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-                name.unlink(missing_ok=True)
-            self._connect(path)
-
-    def _connect(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        with writing("the workspace's state", path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = self._open()
+        self._do(lambda db: db.executescript(_SETUP))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        with writing("the workspace's state", self._path.parent):
+            return sqlite3.connect(
+                self._path, check_same_thread=False, timeout=30, isolation_level=None
+            )
+
+    def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Call an action; once more on a new file where the old one is damaged or gone.
+
+        Raises CannotWrite.
+        """
+        with self._lock:
+            try:
+                return action(self._db)
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                if _is_damage(error) or not self._path.exists():
+                    self._begin_anew()
+                with writing("the workspace's state", self._path.parent):
+                    return action(self._db)
+
+    def _begin_anew(self) -> None:
+        text = f"{self._path} was damaged; begun anew: results come back from the store"
+        print(text, file=sys.stderr, flush=True)
+        self._db.close()
+        with writing("the workspace's state", self._path.parent):
+            for name in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+                name.unlink(missing_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = self._open()
+            self._db.executescript(_SETUP)
 
     def result(self, key: str) -> StepResult | None:
         """What the action made here or was found to have made."""
         row = self._one("SELECT outputs, seconds, passed FROM results WHERE key = ?", key)
         if row is None:
             return None
-        outputs = tuple((name, digest) for name, digest in json.loads(row[0]))
-        return StepResult(outputs=outputs, seconds=row[1], passed=bool(row[2]))
+        outputs: tuple[tuple[str, str], ...] = ()
+        with contextlib.suppress(ValueError, TypeError):  # a damaged row is a result not known
+            outputs = tuple((name, digest) for name, digest in json.loads(row[0]))
+        return StepResult(outputs=outputs, seconds=row[1], passed=bool(row[2])) if outputs else None
 
     def record_result(self, key: str, result: StepResult) -> None:
         """Remember an action's result."""
@@ -75,16 +113,18 @@ class Database:
     def files_below(self, prefix: str) -> dict[str, tuple[str, str]]:
         """(stat, digest) of every known file below a folder."""
         query = "SELECT path, stat, digest FROM files WHERE path >= ? AND path < ?"
-        with self._lock:
-            rows = self._db.execute(query, (prefix + "/", prefix + "0")).fetchall()
+        rows = self._do(lambda db: db.execute(query, (prefix + "/", prefix + "0")).fetchall())
         return {path: (stat, digest) for path, stat, digest in rows}
 
     def record_files(self, rows: list[tuple[str, str, str]]) -> None:
         """Remember digests by stat."""
-        with self._lock:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
-            self._db.execute("COMMIT")
+
+        def insert(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN")
+            db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+            db.execute("COMMIT")
+
+        self._do(insert)
 
     def tree(self, name: str) -> tuple[str, str] | None:
         """(signature of all stats, digest) of a tree when it was last walked."""
@@ -114,10 +154,12 @@ class Database:
         self._put("published", build, digest)
 
     def _one(self, query: str, *values: object) -> Any:
-        with self._lock:
-            return self._db.execute(query, values).fetchone()
+        return self._do(lambda db: db.execute(query, values).fetchone())
 
     def _put(self, table: str, *values: object) -> None:
-        marks = ", ".join("?" * len(values))
-        with self._lock:
-            self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})"
+        self._do(lambda db: db.execute(query, values))
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE

@@ -4,6 +4,7 @@ What a plan depends on is watched by stat: the files that were read for its reci
 data. Losing the cache costs a second.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -195,17 +196,20 @@ def _cached(workspace: Workspace, path: Path, installation: str) -> RecipePlans 
         data = json.loads((workspace.plans / f"{path.stem}.json").read_bytes())
         current = all(fingerprint.stat_text(name) == text for name, text in data["files"])
         return _decode(data) if data["installation"] == installation and current else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent, of another version, damaged
 
 
 def _keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
-    workspace.plans.mkdir(parents=True, exist_ok=True)
     target = workspace.plans / f"{recipe.name}.json"
     temporary = target.with_suffix(f".{os.getpid()}")
     text = json.dumps({"installation": installation, **_encode(recipe)})
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    with contextlib.suppress(OSError):  # a full disk is told of where it matters
+        workspace.plans.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def _encode(recipe: RecipePlans) -> dict[str, Any]:

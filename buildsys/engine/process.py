@@ -9,11 +9,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from buildsys.engine import guard
+from buildsys.engine.faults import writing
 
 OnProgress = Callable[[float, float, str, str], None]
 """(done, total, unit, note)."""
 
 _PASSED_ON = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_LAST_REPORTS_SECONDS = 1.0
+"""A process that left its group may hold the pipe open for ever: nobody waits for that one."""
 _NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -57,65 +63,40 @@ def step_environment(
     return environment | {name: os.environ[name] for name in _NETWORK if name in os.environ}
 
 
-_running: set[int] = set()
-_running_lock = threading.Lock()
-
-
-def end_children() -> None:
-    """Kill every running step with all that it started."""
-    with _running_lock:
-        for group in _running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-
-
 def run_command(command: Command, on_progress: OnProgress) -> int:
-    """The default CommandRunner.
-
-    The child holds one end of a pipe whose other end only we have: when we are gone, however that
-    came about, the launcher sees the end of the file and ends its group.
-    """
-    life_read, life_write = os.pipe()
+    """The default CommandRunner. The child and all that it starts end with us (see guard)."""
     progress_read, progress_write = os.pipe()
-    environment = {
-        **command.environment,
-        "BUILDSYS_PARENT_FD": str(life_read),
-        "BUILDSYS_PROGRESS_FD": str(progress_write),
-    }
-    command.log.parent.mkdir(parents=True, exist_ok=True)
+    reader = threading.Thread(target=_read_progress, args=(progress_read, on_progress), daemon=True)
+    reader.start()
     try:
-        with command.log.open("wb") as log:
-            process = subprocess.Popen(
+        with (
+            _open_log(command.log) as log,
+            guard.child(
                 command.arguments,
+                {**command.environment, "BUILDSYS_PROGRESS_FD": str(progress_write)},
+                (progress_write,),
                 cwd=command.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=(life_read, progress_write),
-                start_new_session=True,
-            )
-        with _running_lock:
-            _running.add(process.pid)
-        os.close(progress_write)
-        progress_write = -1
-        _read_progress(progress_read, on_progress)
-        return process.wait()
+            ) as process,
+        ):
+            return guard.wait(process)
     finally:
-        with _running_lock:
-            _running.discard(process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what the step left running
-        for descriptor in (life_read, life_write, progress_read, progress_write):
-            if descriptor >= 0:
-                os.close(descriptor)
+        os.close(progress_write)
+        reader.join(_LAST_REPORTS_SECONDS)
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    with writing("the log", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
 
 
 def _read_progress(descriptor: int, on_progress: OnProgress) -> None:
-    """Forward reports until the child and all its children have closed the pipe."""
-    with os.fdopen(os.dup(descriptor), "rb") as stream:
+    """Forward reports until we, the child and all its children have closed the pipe."""
+    with os.fdopen(descriptor, "rb") as stream:
         for line in stream:
-            with contextlib.suppress(ValueError, KeyError):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 report = json.loads(line)
                 on_progress(report["done"], report["total"], report["unit"], report["note"])
 

@@ -54,16 +54,20 @@ def publish(
     result = state.result(plan.package)
     assert result is not None
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        state.store.fetch(dict(result.outputs)["package"], fresh, tree=True)
-    except FileNotFoundError as error:
-        raise MissingBytes(plan.package) from error
-    _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
-    _write(fresh / "build.json", _diary(plan, state, runner, built))
-    _link_logs(fresh, folder, plan, state, runner)
-    withdraw(workspace, state, plan)
-    fresh.rename(folder)
+        try:
+            state.store.fetch(dict(result.outputs)["package"], fresh, tree=True)
+        except FileNotFoundError as error:
+            raise MissingBytes(plan.package) from error
+        _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
+        _write(fresh / "build.json", _diary(plan, state, runner, built))
+        _link_logs(fresh, folder, plan, state, runner)
+        withdraw(workspace, state, plan)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(_rejected_folder(workspace, plan), ignore_errors=True)
     rows = [
         (str(path), _stat(path), digest_file(path))

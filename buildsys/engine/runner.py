@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from buildsys.engine import process, toolenvs
+from buildsys.engine import faults, process, toolenvs
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.state import Keyed, State
 from buildsys.errors import MissingBytes, StepFailed
@@ -46,16 +46,37 @@ class Runner:
 
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
-    ) -> StepResult:
-        """Run a step when the machine has room for it, publish what it made. Raises StepFailed."""
+    ) -> StepResult | None:
+        """Run a step when the machine has room for it, publish what it made.
+
+        None: another run made the same meanwhile. Raises StepFailed, CannotWrite.
+        """
         keyed = self.state.key(step)
         assert keyed is not None
+        owner = f"process {os.getpid()} in {self.workspace.root}"
+        waiting = f"{step.stage}: waiting for another run that makes the same: "
+        with self.state.store.alone(keyed.key, owner, lambda who: self.say(waiting + who)):
+            result = self.state.recall(step, keyed.key)
+            if result is not None:
+                self.state.finish(step, keyed, result)
+                return None
+            return self._execute(step, keyed, on_start, on_progress)
+
+    def _execute(
+        self,
+        step: Step,
+        keyed: Keyed,
+        on_start: Callable[[], None],
+        on_progress: process.OnProgress,
+    ) -> StepResult:
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
         with self.admission.admit(step):
             on_start()
             started = time.monotonic()
-            scratch = self._prepare(step, keyed)
+            self._check_sources(step, keyed)
+            with faults.writing(f"what {step.stage} works with", self.workspace.scratch):
+                scratch = self._prepare(step, keyed)
             outputs = self._output_paths(step, scratch)
             self._run(step, keyed, scratch, python, on_progress)
             self._check(step, keyed, outputs)
@@ -141,9 +162,12 @@ class Runner:
         if code == 0:
             return
         error = scratch / "error.txt"
-        message = error.read_text(encoding="utf-8") if error.exists() else _last_lines(log)
+        message = error.read_text(encoding="utf-8") if error.exists() else ""
+        message = message or _last_lines(log)  # on a full disk the message found no room
+        message = "\n".join(filter(None, (message, faults.explain_log(message, scratch))))
         raise StepFailed(
-            f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n{_indent(message)}\n"
+            f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
+            f"{_indent(message)}\n"
             f"    log: {log}\n    to repeat: cd {command.folder} && {process.quote(command.arguments)}"
         )
 
@@ -151,13 +175,17 @@ class Runner:
         missing = [name for name, path in outputs.items() if not path.exists()]
         if missing:
             raise StepFailed(f"{step.stage} ({step.module}) ended without its {', '.join(missing)}")
+        self._check_sources(step, keyed)
+
+    def _check_sources(self, step: Step, keyed: Keyed) -> None:
+        """What people give must stay what the action key says: hours may lie between the two."""
         for item in step.inputs:
             if item.source is not None:
                 self.state.sources.forget(item.source)
                 if self.state.sources.digest(item.source) != dict(keyed.inputs)[item.name]:
                     raise StepFailed(
-                        f"{item.source.label} changed while {step.stage} was reading it; nothing"
-                        " was kept. Run again."
+                        f"{item.source.label} changed while this run needed it for {step.stage};"
+                        " nothing was kept. Run again."
                     )
 
     def _publish(

@@ -3,22 +3,22 @@
 import contextlib
 import fcntl
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from buildsys.engine import process, publish, toolenvs
 from buildsys.engine.console import Console, duration
 from buildsys.engine.database import Database
+from buildsys.engine.faults import writing
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import load_plans
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
-from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
+from buildsys.errors import BuildsysError, CannotWrite, InternalError, MissingBytes, StepFailed
 from buildsys.graph import Decision, Plan, Reason, Status, Step
 
 T = TypeVar("T")
@@ -48,6 +48,8 @@ class Session:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self.outcomes: dict[str, str] = {}
+        self.running: set[str] = set()
+        self.interrupted = False
 
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: which bytes will be read, what there is to do."""
@@ -79,6 +81,7 @@ class Session:
             if decision.status not in (Status.STALE, Status.MISSING):
                 return
             reason = _shorten(decision.reasons)
+            self.running.add(step.id)
             result = self._with_bytes(
                 lambda: self.runner.execute(
                     step,
@@ -86,12 +89,17 @@ class Session:
                     lambda *report: self.console.progress(name, *report),
                 )
             )
+            self.running.discard(step.id)
         except (BuildsysError, OSError) as error:
+            self.running.discard(step.id)
             self.failures[step.id] = str(error)
             self.console.finish(name, f"failed\n{error}")
             if isinstance(error, BuildsysError):
                 raise
             raise StepFailed(f"{step.stage}: {error}") from error
+        if result is None:
+            self.console.finish(name, "another run has made it meanwhile")
+            return
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
         outcome = f"done in {duration(result.seconds)}"
@@ -132,23 +140,30 @@ class Session:
         return done
 
     def publish(self, plan: Plan) -> None:
-        """Fill a build's folder, or take it away when its gate is red."""
+        """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
         if plan.waiting_for:
             self.outcomes[plan.build] = f"waiting for {plan.waiting_for}"
             return
+        try:
+            with writing(f"the package of {plan.build}", self.workspace.build):
+                self._publish(plan)
+        except (CannotWrite, OSError) as error:
+            self.outcomes[plan.build] = "failed at publish"
+            self.console.say(f"{plan.build} could not be published: {error}")
+            if isinstance(error, CannotWrite):
+                raise
+            raise BuildsysError(f"{plan.build} could not be published: {error}") from error
+
+    def _publish(self, plan: Plan) -> None:
         if self._is_red(plan):
             failures = self._with_bytes(lambda: publish.reject(self.workspace, self.state, plan))
             self.outcomes[plan.build] = f"rejected by gate: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
             return
         built = frozenset(self.built)
-        try:
-            self._with_bytes(
-                lambda: publish.publish(self.workspace, self.state, plan, self.runner, built)
-            )
-        except OSError as error:
-            self.outcomes[plan.build] = "failed at publish"
-            raise BuildsysError(f"{plan.build} could not be published: {error}") from error
+        self._with_bytes(
+            lambda: publish.publish(self.workspace, self.state, plan, self.runner, built)
+        )
         made = any(step.id in self.built for step in plan.steps)
         self.outcomes[plan.build] = "built" if made else "restored"
 
@@ -176,6 +191,9 @@ class Session:
     def _row(self, plan: Plan) -> Row:
         spent = sum(self.seconds.get(step.id, 0.0) for step in plan.steps)
         status = self.outcomes.get(plan.build)
+        if status is None and self.interrupted:
+            running = [step.stage for step in plan.steps if step.id in self.running]
+            status = f"interrupted at {running[0]}" if running else None
         if status is None:
             failed = [step.stage for step in plan.steps if step.id in self.failures]
             status = f"failed at {failed[0]}" if failed else "not finished"
@@ -219,9 +237,11 @@ def _shared(builds: list[str]) -> str:
 
 @contextlib.contextmanager
 def exclusive(workspace: Workspace) -> Iterator[None]:
-    """One run per workspace: a second one waits, and says for whom."""
-    workspace.state.mkdir(parents=True, exist_ok=True)
-    with (workspace.state / "lock").open("a+") as lock:
+    """One run per workspace: a second one waits, and says for whom. Raises CannotWrite."""
+    with writing("the lock of this workspace", workspace.state):
+        workspace.state.mkdir(parents=True, exist_ok=True)
+        lock = (workspace.state / "lock").open("a+")
+    with contextlib.closing(lock):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -231,20 +251,7 @@ def exclusive(workspace: Workspace) -> Iterator[None]:
                 flush=True,
             )
             fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        os.ftruncate(lock.fileno(), 0)
+        with contextlib.suppress(OSError):  # a full disk: those who wait learn no number
+            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
         yield
-
-
-def end_cleanly_on_signals() -> None:
-    """SIGTERM and SIGINT take the running steps with them; what was finished stays finished."""
-
-    def handle(number: int, frame: Any) -> None:
-        process.end_children()
-        os.write(2, b"\ninterrupted: what was finished is kept, the next run goes on from there\n")
-        os._exit(128 + number)
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)

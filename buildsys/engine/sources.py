@@ -1,5 +1,6 @@
 """Digests of what people give: files and datasets, read again only when their stat changed."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 from buildsys.digest import digest_bytes, digest_file
 from buildsys.engine.database import Database
 from buildsys.engine.store import Store, encode_index
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import CannotWrite, Diagnostic, InputError
 from buildsys.graph import Source
 
 _RACY_NANOSECONDS = 50_000_000
@@ -76,7 +77,8 @@ class Sources:
         index, racy = self._digest_entries(source.path, entries)
         data = encode_index(index)
         digest = digest_bytes(data)
-        self._store.put_bytes(data)
+        with contextlib.suppress(CannotWrite):  # only to say later which file changed
+            self._store.put_bytes(data)
         if not racy:
             self._database.record_tree(name, signature, digest)
         return digest
@@ -155,4 +157,8 @@ def _stat_text(stat: os.stat_result) -> str:
 
 
 def _is_racy(stat: os.stat_result) -> bool:
-    return time.time_ns() - max(stat.st_ctime_ns, stat.st_mtime_ns) < _RACY_NANOSECONDS
+    """Only the time of the change counts: anybody can date a file in the future, for ever racy.
+
+    A change time in the future means that the clock was set back; the next change has another.
+    """
+    return abs(time.time_ns() - stat.st_ctime_ns) < _RACY_NANOSECONDS

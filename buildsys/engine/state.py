@@ -134,7 +134,7 @@ class State:
         result = self.database.result(keyed.key)
         status = Status.UP_TO_DATE
         if result is None:
-            result = self._recall(step, keyed.key)
+            result = self.recall(step, keyed.key)
             status = Status.RESTORABLE
         if result is not None and step.id in self._wanted:
             reason = Reason(subject="its output is not in the store any more")
@@ -147,18 +147,21 @@ class State:
         self._note_roles(step, keyed)
         return Decision(status=status, key=keyed.key)
 
-    def _recall(self, step: Step, key: str) -> StepResult | None:
-        """A result that another workspace, or this one long ago, left in the store."""
-        entry = self.store.recall(key)
-        if entry is None:
+    def recall(self, step: Step, key: str) -> StepResult | None:
+        """A result that another workspace, or this one long ago, left whole in the store."""
+        entry = self.store.recall(key) or {}
+        try:
+            outputs = tuple((str(name), str(digest)) for name, digest in entry["outputs"])
+            result = StepResult(
+                outputs=outputs, seconds=float(entry["seconds"]), passed=bool(entry["passed"])
+            )
+        except (KeyError, ValueError, TypeError):
             return None
-        outputs = tuple((name, digest) for name, digest in entry["outputs"])
         trees = {output.name: output.tree for output in step.outputs}
         if {name for name, _ in outputs} != set(trees):
             return None
-        if not all(self.store.has(digest, trees[name]) for name, digest in outputs):
-            return None
-        return StepResult(outputs=outputs, seconds=entry["seconds"], passed=entry["passed"])
+        whole = all(self.store.has(digest, trees[name]) for name, digest in outputs)
+        return result if whole else None
 
     def _is_red(self, item: Input) -> bool:
         result = self.result(item.step) if item.step else None

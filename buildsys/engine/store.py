@@ -1,21 +1,29 @@
 """Content-addressed blobs and trees, and the action cache: what a step once made, by its key.
 
-Everything is written under a temporary name and moved into place; a blob is never overwritten.
-Files leave the store as copies (or reflinks), never as hard links: a tool that scribbles on its
+Everything is written under a temporary name, in a folder for that alone, and moved into place: what
+has its right name is whole. A blob is never overwritten. A store that cannot be written can still be
+restored from. Files leave the store as copies (or reflinks), never as hard links: a tool that scribbles on its
 input scribbles on its own copy.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from buildsys.digest import digest_bytes, digest_file
+from buildsys.engine.faults import writing
 from buildsys.engine.places import cache_root
+from buildsys.errors import CannotWrite
 
 _FICLONE = 0x40049409
+_ABANDONED_SECONDS = 24 * 3600
+"""A temporary file this old belongs to a killed run; nobody copies one file for a day."""
 
 
 def default_store() -> "Store":
@@ -29,6 +37,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._swept = False
 
     def blob(self, digest: str) -> Path:
         """Where a blob is, or would be."""
@@ -40,7 +49,7 @@ class Store:
             return False
         try:
             return not tree or all(self.blob(entry[2]).is_file() for entry in self.index(digest))
-        except FileNotFoundError:
+        except (OSError, CannotWrite):
             return False
 
     def put_file(self, path: Path) -> str:
@@ -48,11 +57,9 @@ class Store:
         digest = digest_file(path)
         target = self.blob(digest)
         if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _Temporary(target.parent) as temporary:
+            with self._new(target, path.stat().st_size) as temporary:
                 clone(path, temporary)
                 temporary.chmod(0o444)
-                temporary.replace(target)
         return digest
 
     def put_bytes(self, data: bytes) -> str:
@@ -60,11 +67,9 @@ class Store:
         digest = digest_bytes(data)
         target = self.blob(digest)
         if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _Temporary(target.parent) as temporary:
+            with self._new(target, len(data)) as temporary:
                 temporary.write_bytes(data)
                 temporary.chmod(0o444)
-                temporary.replace(target)
         return digest
 
     def put_tree(self, folder: Path) -> str:
@@ -93,36 +98,106 @@ class Store:
             for name, _, blob in self.index(digest):
                 self.fetch(blob, target / name, tree=False)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _Temporary(target.parent) as temporary:
-            clone(self.blob(digest), temporary)
-            if digest_file(temporary) != digest:
-                raise self._damaged(digest)
-            temporary.chmod(0o644)
-            temporary.replace(target)
+        stored = self.blob(digest)
+        size = stored.stat().st_size
+        with writing(f"{target.name} from the store", target.parent, size):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _Temporary(target.parent) as temporary:
+                clone(stored, temporary)
+                if digest_file(temporary) != digest:
+                    raise self._damaged(digest)
+                temporary.chmod(0o644)
+                temporary.replace(target)
 
     def record(self, key: str, entry: dict[str, Any]) -> None:
         """Remember what an action made. The newest record counts: an older one may name lost bytes."""
-        target = self._action(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _Temporary(target.parent) as temporary:
-            temporary.write_text(json.dumps(entry, sort_keys=True), encoding="utf-8")
-            temporary.replace(target)
+        text = json.dumps(entry, sort_keys=True)
+        with self._new(self._action(key), len(text)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def recall(self, key: str) -> dict[str, Any] | None:
         """What an action made, or None."""
         try:
             entry = json.loads(self._action(key).read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, ValueError):
             return None
         return entry if isinstance(entry, dict) else None
 
-    def _damaged(self, digest: str) -> FileNotFoundError:
-        self.blob(digest).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def alone(self, key: str, owner: str, say: Callable[[str], None]) -> Iterator[None]:
+        """One run at a time for an action: a second one waits here, and is told for whom.
+
+        `owner` says who we are, to those who wait. Raises CannotWrite when the store refuses: better
+        before an hour of work than after it.
+        """
+        with writing("a result", self.root):
+            folder = self.root / "locks"
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder / key, owner, say)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / key).unlink()
+            lock.close()
+
+    @contextlib.contextmanager
+    def _new(self, target: Path, size: int) -> Iterator[Path]:
+        """A temporary file that becomes `target` when the block ends well. Raises CannotWrite."""
+        with writing("a result", self.root, size):
+            folder = self.root / "tmp"
+            folder.mkdir(parents=True, exist_ok=True)
+            if not self._swept:
+                self._swept = True
+                _sweep(folder)
+            with _Temporary(folder) as temporary:
+                yield temporary
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.replace(target)
+
+    def _damaged(self, digest: str) -> Exception:
+        try:
+            self.blob(digest).unlink(missing_ok=True)
+        except OSError:
+            return CannotWrite(
+                f"{self.blob(digest)} is damaged and cannot be replaced, because the store"
+                " cannot be written. Use another store (BUILDSYS_STORE)."
+            )
         return FileNotFoundError(f"the store's copy of {digest[:12]} was damaged; removed")
 
     def _action(self, key: str) -> Path:
         return self.root / "actions" / key[:2] / f"{key}.json"
+
+
+def _lock(path: Path, owner: str, say: Callable[[str], None]) -> IO[str]:
+    """An open file that holds the lock until it is closed. Who had it removes its name first."""
+    import fcntl
+
+    while True:
+        lock = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            say(lock.read().strip() or "another run")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            return lock  # a file system without locks: the work may be done twice, never wrongly
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                lock.truncate(0)
+                lock.write(owner)
+                lock.flush()
+                return lock
+        lock.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left behind."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if abs(time.time() - path.stat().st_mtime) > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def encode_index(entries: list[tuple[str, int, str]]) -> bytes:

@@ -1,5 +1,6 @@
 """What a run came to: build/summary.json and the table at its end."""
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.engine.console import duration
+from buildsys.engine.faults import writing
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
 
@@ -14,7 +16,8 @@ from buildsys.engine.publish import build_folder
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by GATE, and the seconds that this run spent on its steps.
+    waiting for WHAT / rejected by GATE / interrupted at STEP / not finished, and the seconds that
+    this run spent on its steps.
     """
 
     id: str
@@ -23,13 +26,18 @@ class Row:
 
 
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:
-    """build/summary.json, rewritten only when it would change."""
+    """build/summary.json. Raises CannotWrite."""
     path = workspace.build / "summary.json"
     text = json.dumps({"builds": [asdict(row) for row in rows]}, indent=1) + "\n"
-    workspace.build.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".summary.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with writing("build/summary.json", workspace.build, len(text)):
+        try:
+            workspace.build.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def render_table(workspace: Workspace, rows: list[Row]) -> str:

@@ -4,6 +4,7 @@ doit orders, parallelizes and selects; it decides nothing. Every task asks the s
 up to date, and doit's own database stays in memory: it trusts file times and forgets a killed run.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -14,9 +15,10 @@ from doit import doit_cmd
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
-from buildsys.engine.session import Session, end_cleanly_on_signals, exclusive
+from buildsys.engine import guard
+from buildsys.engine.session import Session, exclusive
 from buildsys.engine.summary import render_table, write_summary
-from buildsys.errors import BuildsysError, Rejected, Waiting
+from buildsys.errors import BuildsysError, CannotWrite, Rejected, Waiting
 from buildsys.graph import Plan, Step
 
 _OPTIONS_WITH_VALUE = frozenset({"-n", "-f", "-d", "-v", "-o", "-r", "-P", "-s"})
@@ -30,7 +32,10 @@ def session() -> Session:
 
 def tasks() -> Iterator[Task]:
     """Everything that can be built. Called by doit when it loads dodo.py."""
-    current = session()
+    try:
+        current = session()
+    except CannotWrite as error:
+        raise InvalidTask(str(error)) from error
     _check_arguments(current)
     seen: set[str] = set()
     for plan in current.loaded.plans:
@@ -125,14 +130,18 @@ class Reporter:
         self.builds: list[str] = []
         self.named: set[str] = set()
         self.failed = False
-        self._lock: Any = None
+        self._lock = contextlib.ExitStack()
+        self._holds_lock = False
 
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
         """Before the first task."""
         current = session()
-        end_cleanly_on_signals()
-        self._lock = exclusive(current.workspace)
-        self._lock.__enter__()
+        guard.end_on_signals(self._interrupted)
+        try:
+            self._lock.enter_context(exclusive(current.workspace))
+        except CannotWrite as error:
+            raise InvalidTask(str(error)) from error
+        self._holds_lock = True
         asked = [name for name in selected if name.startswith("build:")]
         self.builds = [name.removeprefix("build:") for name in asked]
         if any(argument != "run" for argument in _arguments()):
@@ -142,6 +151,13 @@ class Reporter:
             if not asked_for or Path(diagnostic.path).stem in asked_for:
                 print(diagnostic.render(), file=sys.stderr)
         current.prepare(self.builds)
+
+    def _interrupted(self) -> None:
+        """A signal ends the run: the summary says where; it is another run's while that has the lock."""
+        if self._holds_lock:
+            current = session()
+            current.interrupted = True
+            write_summary(current.workspace, current.rows(self.builds))
 
     def get_status(self, task: Task) -> None:
         """Doit asks whether a task is up to date."""
@@ -179,14 +195,19 @@ class Reporter:
         """The summary, whatever happened; our own exit codes where doit has none."""
         current = session()
         rows = current.rows(self.builds)
-        write_summary(current.workspace, rows)
+        failed = any(row.status.startswith("failed") for row in rows)
+        try:
+            write_summary(current.workspace, rows)
+        except CannotWrite as error:
+            print(error, file=sys.stderr)
+            failed = True
         current.console.close()
         if rows:
             print(render_table(current.workspace, rows), file=self.out, flush=True)
         waiting = [row for row in rows if row.status.startswith("waiting")]
         current.close()
-        self._lock.__exit__(None, None, None)
-        if any(row.status.startswith("failed") for row in rows):
+        self._lock.close()
+        if failed:
             return
         if any(row.status.startswith("rejected") for row in rows):
             raise SystemExit(Rejected.exit_code)

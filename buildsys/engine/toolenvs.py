@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from buildsys.digest import digest_bytes, digest_value
+from buildsys.engine import guard
 from buildsys.engine.places import cache_root
 from buildsys.errors import InternalError, ToolUnavailable
 
@@ -230,10 +232,16 @@ def find_uv() -> str:
 def run_command(
     command: Sequence[str], extra: Mapping[str, str]
 ) -> "subprocess.CompletedProcess[str]":
-    """Run and capture; the default of `Run`."""
-    return subprocess.run(
-        list(command), env={**os.environ, **extra}, capture_output=True, text=True, check=False
-    )
+    """Run and capture; the default of `Run`. What it starts ends with us."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        environment = {**os.environ, **extra}
+        with guard.child(command, environment, stdout=output, stderr=errors) as process:
+            code = guard.wait(process)
+        texts = []
+        for stream in (output, errors):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+    return subprocess.CompletedProcess(command, code, *texts)
 
 
 def _interpreter(env: ToolEnv) -> str:

@@ -1,0 +1,121 @@
+"""Children that end with us, however we end.
+
+A child gets a session of its own: Ctrl-C reaches us alone, and all that it starts can be ended as
+one group. A tiny shell beside it waits on a pipe whose other end only we hold, and ends that group
+when we are gone: no handler runs on `kill -9`, and the child itself may be dead already while what
+it started lives on.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+_WATCH = 'read -r _; kill -s KILL -- "-$0"'
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_groups: set[int] = set()
+_lock = threading.RLock()  # a signal handler may run while its own thread holds it
+_ending = threading.Event()
+
+
+@contextlib.contextmanager
+def child(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    pass_fds: tuple[int, ...] = (),
+    **options: Any,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a process; at the end of the block nothing of its group is left.
+
+    `options` are those of Popen. The child finds its end of the pipe in BUILDSYS_PARENT_FD.
+    Raises OSError when it cannot be started.
+    """
+    read, write = os.pipe()
+    try:
+        process = subprocess.Popen(
+            arguments,
+            env={**environment, "BUILDSYS_PARENT_FD": str(read)},
+            pass_fds=(read, *pass_fds),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **options,
+        )
+        with _lock:
+            _groups.add(process.pid)
+        watcher = None
+        try:
+            watcher = _watch(process.pid, read)
+            yield process
+        finally:
+            _end_group(process.pid)
+            process.wait()
+            if watcher is not None:
+                watcher.kill()
+                watcher.wait()
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def wait(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for a child, end what it left running; returns its exit code.
+
+    The group is ended before the child is reaped: until then nobody else can get its number.
+    """
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    if _ending.is_set():  # we ended it and are about to exit: that is no failure of the step
+        threading.Event().wait()
+    _end_group(process.pid)
+    return process.wait()
+
+
+def end_all() -> None:
+    """Kill every running child with all that it started."""
+    _ending.set()
+    with _lock:
+        for group in tuple(_groups):
+            _end_group(group)
+
+
+def end_on_signals(finish: Callable[[], None]) -> None:
+    """SIGTERM, SIGINT and SIGHUP end the children, then `finish` is called, then we exit.
+
+    `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
+    """
+
+    def handle(number: int, frame: Any) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        end_all()
+        with contextlib.suppress(Exception):
+            finish()
+        with contextlib.suppress(OSError):
+            os.write(2, b"\ninterrupted: what was finished is kept, the next run goes on there\n")
+        os._exit(128 + number)
+
+    for each in _SIGNALS:
+        if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup
+            signal.signal(each, handle)
+
+
+def _watch(group: int, pipe: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _WATCH, str(group)],
+        stdin=pipe,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _end_group(group: int) -> None:
+    """Once only: after the child was reaped, its number may be another's."""
+    with _lock:
+        if group in _groups:
+            _groups.discard(group)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,167 @@
+"""Real runs for tests of bad days: the real doit, every step a process, tools that only pretend."""
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from buildsys.engine import toolenvs
+from tests.conftest import REPOSITORY, make_workspace
+
+TOOL = Path(__file__).with_name("stand_in_tool.py")
+
+PLAIN = """\
+name: plain
+source: {family: tflite, weights: {path: model.tflite}}
+targets: [host]
+"""
+
+
+def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
+    """A workspace below `root` with 3 builds in 16 steps, and environments that hold the stand-in.
+
+    `seconds` is what a stand-in tool takes. The workspace is `root/place`; see `environment`.
+    """
+    place = make_workspace(root / "place")
+    (place / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (place / "model.tflite").write_bytes(b"1234TFL3" + b"x" * 100_000)
+    (place / "recipes" / "plain.yaml").write_text(PLAIN)
+    for env in toolenvs.all_tool_envs():
+        for variant in env.variants:
+            folder = root / "cache" / "buildsys" / "toolenvs" / toolenvs.folder(env, variant).name
+            (folder / "bin").mkdir(parents=True)
+            python = folder / "bin" / "python"
+            python.write_text(f"#!{sys.executable} -SE\n{TOOL.read_text()}")
+            python.chmod(python.stat().st_mode | stat.S_IXUSR)
+            (folder / ".synced").write_text(variant)
+    set_tool(root, seconds=seconds, **settings)
+    return place
+
+
+def set_tool(root: Path, **settings: float | str) -> None:
+    """How the stand-ins behave from now on."""
+    for folder in (root / "cache" / "buildsys" / "toolenvs").iterdir():
+        (folder / "bin" / "tool.json").write_text(json.dumps(settings))
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Environment variables of a run in `root/place`."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(root / "store"),
+        "XDG_CACHE_HOME": str(root / "cache"),
+    }
+
+
+def start_doit(
+    place: Path, *arguments: str, extra: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """doit in the background, in a workspace that `make_place` made."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "doit", *arguments], cwd=place, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**environment(place.parent), **(extra or {})},
+    )  # fmt: skip
+
+
+def run_doit(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """doit to its end; stdout and stderr together."""
+    process = start_doit(place, *arguments)
+    output, _ = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Every process whose current folder is `folder` or below: a step, and all that it started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                current = os.readlink(entry / "cwd")
+            except OSError:
+                continue
+            if current.removesuffix(" (deleted)").startswith(str(folder)):
+                found.append(int(entry.name))
+    return found
+
+
+def tools_in(place: Path) -> list[int]:
+    """Steps that are running, without what they started."""
+    found = []
+    for number in processes_in(place / ".buildsys" / "scratch"):
+        try:
+            command = Path(f"/proc/{number}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"request.json" in command:
+            found.append(number)
+    return found
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+    """Poll; AssertionError when it never comes true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def statuses(place: Path) -> dict[str, str]:
+    """Build id -> status, from the summary."""
+    data = json.loads((place / "build" / "summary.json").read_text())
+    return {row["id"]: row["status"] for row in data["builds"]}
+
+
+def shipped(place: Path) -> dict[str, str]:
+    """Digest of every file in build/ that is the same on every machine."""
+    return {
+        str(path.relative_to(place / "build")): digest(path)
+        for path in sorted((place / "build").rglob("*"))
+        if path.is_file() and path.name not in ("build.json", "summary.json")
+        and "logs" not in path.parts
+    }  # fmt: skip
+
+
+def damage(place: Path, store: Path) -> list[str]:
+    """What a reader would take for whole and is not: in the store, in build/."""
+    found = [
+        f"blob {path.name} has other bytes"
+        for path in (store / "blobs").glob("*/*")
+        if digest(path) != path.name
+    ]
+    for path in (store / "actions").glob("*/*"):
+        try:
+            entry = json.loads(path.read_bytes())
+            missing = [d for _, d in entry["outputs"] if not (store / "blobs" / d[:2] / d).exists()]
+        except (ValueError, KeyError) as error:
+            found.append(f"action {path.name} is damaged: {error}")
+        else:
+            found += [f"action {path.name} names a blob that is not there: {d}" for d in missing]
+    for folder in (place / "build").glob("[!.]*/[!.]*"):
+        found += _damage_in(folder)
+    return found
+
+
+def _damage_in(folder: Path) -> list[str]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError) as error:
+        return [f"{folder} without its manifest: {error}"]
+    return [
+        f"{folder / name} is not what its manifest says"
+        for name, entry in manifest["files"].items()
+        if not (folder / name).is_file() or digest(folder / name) != entry["sha256"]
+    ]
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,79 @@
+"""A tool of real processes: stands where an environment's interpreter would be.
+
+Called like the interpreter, `python -s LAUNCHER MODULE request.json`, it makes outputs from a digest
+of parameters and inputs, slowly and in pieces, beside a child of its own that would run for a minute.
+It does not watch its parent. `tool.json` beside it says how long it takes: {"seconds": 0.05}, and
+what goes wrong: {"fill": MODULE} writes until the disk is full.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+PIECES = 5
+
+
+def main() -> None:
+    module, request_path = sys.argv[-2:]
+    with open(request_path, encoding="utf-8") as stream:
+        request = json.load(stream)
+    with open(os.path.join(os.path.dirname(sys.argv[0]), "tool.json"), encoding="utf-8") as stream:
+        settings = json.load(stream)
+    print(f"{module} runs", flush=True)
+    child = subprocess.Popen(["sleep", "60"])
+    if settings.get("fill") == module:
+        fill(next(iter(request["outputs"].values())))
+    text = digest(module, request)
+    for name, path in request["outputs"].items():
+        content = text * 50
+        if name == "metrics":
+            content = json.dumps({"metrics": {"box.mAP50-95": 0.5}, "of": text})
+        folder = not os.path.splitext(path)[1]
+        if folder:
+            os.makedirs(path)
+        file = os.path.join(path, "file") if folder else path
+        write_slowly(file, content, settings["seconds"] / len(request["outputs"]))
+    child.kill()
+    child.wait()
+
+
+def write_slowly(path: str, content: str, seconds: float) -> None:
+    """What a kill in between leaves is a partial file."""
+    step = len(content) // PIECES + 1
+    with open(path, "w", encoding="utf-8") as stream:
+        for start in range(0, len(content), step):
+            stream.write(content[start : start + step])
+            stream.flush()
+            time.sleep(seconds / PIECES)
+
+
+def fill(path: str) -> None:
+    """Until the disk refuses."""
+    with open(path, "wb") as stream:
+        while True:
+            stream.write(b"x" * 65536)
+
+
+def digest(module: str, request: dict[str, dict[str, str]]) -> str:
+    """Of the parameters and of every byte that was given."""
+    state = hashlib.sha256(json.dumps([module, request["params"]], sort_keys=True).encode())
+    for name, path in sorted(request["inputs"].items()):
+        for file in sorted(files_of(path)):
+            state.update(f"{name} {os.path.basename(file)}".encode())
+            with open(file, "rb") as stream:
+                state.update(stream.read())
+    return state.hexdigest()
+
+
+def files_of(path: str) -> list[str]:
+    """The file itself, or every file below."""
+    if not os.path.isdir(path):
+        return [path]
+    return [os.path.join(base, name) for base, _, names in os.walk(path) for name in names]
+
+
+if __name__ == "__main__":
+    main()
