@@ -81,6 +81,11 @@ class Step:
     """auto | cpu | cuda: where the recipe wants it to run; no part of any key."""
     origins: tuple[Origin, ...]
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it reaches the network; `buildsys sync` runs these ahead of time."""
+        return self.module.startswith("fetch_")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

@@ -21,6 +21,11 @@ _PASSED_ON = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_C
 _LAST_REPORTS_SECONDS = 1.0
 """A process that left its group may hold the pipe open for ever: nobody waits for that one."""
 _NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_NOWHERE = dict.fromkeys(
+    ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    "http://127.0.0.1:9",
+)
+"""The discard port of this machine: a download that a tool tries by itself is refused at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +43,12 @@ CommandRunner = Callable[[Command, OnProgress], int]
 
 
 def step_environment(
-    python: Path, scratch: Path, threads: int, device: str, pycache: Path
+    python: Path, scratch: Path, threads: int, device: str, pycache: Path, network: bool
 ) -> dict[str, str]:
-    """The whole environment of a step: an allow-list, so that no machine's habits leak in."""
+    """The whole environment of a step: an allow-list, so that no machine's habits leak in.
+
+    `network`: whether it is one of those that fetch what is remote; the others reach nothing.
+    """
     count = str(threads)
     environment = {
         "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
@@ -60,6 +68,8 @@ def step_environment(
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if not network:
+        return environment | _NOWHERE
     return environment | {name: os.environ[name] for name in _NETWORK if name in os.environ}
 
 

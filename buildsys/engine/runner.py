@@ -154,7 +154,8 @@ class Runner:
             ),
             folder=scratch / "work",
             environment=process.step_environment(
-                python, scratch / "work", step.threads, step.device, cache_root() / "pycache"
+                python, scratch / "work", step.threads, step.device, cache_root() / "pycache",
+                step.is_remote,
             ),
             log=log,
         )  # fmt: skip

@@ -9,10 +9,14 @@ input scribbles on its own copy.
 import contextlib
 import json
 import os
+import secrets
 import shutil
+<<<<<<< HEAD
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+=======
+>>>>>>> share
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,20 +60,38 @@ class Store:
         """Add a file's content; returns its digest."""
         digest = digest_file(path)
         target = self.blob(digest)
+<<<<<<< HEAD
         if not target.is_file():
             with self._new(target, path.stat().st_size) as temporary:
                 clone(path, temporary)
                 temporary.chmod(0o444)
+=======
+        if not use(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _Temporary(target.parent) as temporary:
+                clone(path, temporary)
+                seal(temporary)
+                temporary.replace(target)
+>>>>>>> share
         return digest
 
     def put_bytes(self, data: bytes) -> str:
         """Add bytes; returns their digest."""
         digest = digest_bytes(data)
         target = self.blob(digest)
+<<<<<<< HEAD
         if not target.is_file():
             with self._new(target, len(data)) as temporary:
                 temporary.write_bytes(data)
                 temporary.chmod(0o444)
+=======
+        if not use(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _Temporary(target.parent) as temporary:
+                temporary.write_bytes(data)
+                seal(temporary)
+                temporary.replace(target)
+>>>>>>> share
         return digest
 
     def put_tree(self, folder: Path) -> str:
@@ -119,7 +141,12 @@ class Store:
         """What an action made, or None."""
         try:
             entry = json.loads(self._action(key).read_bytes())
+<<<<<<< HEAD
         except (OSError, ValueError):
+=======
+            use(self._action(key))
+        except (FileNotFoundError, json.JSONDecodeError):
+>>>>>>> share
             return None
         return entry if isinstance(entry, dict) else None
 
@@ -216,13 +243,27 @@ def clone(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer, 1 << 20)
 
 
+def use(path: Path) -> bool:
+    """Whether a file of the store is here; its time tells `buildsys gc` that somebody wants it."""
+    if not path.is_file():
+        return False
+    with contextlib.suppress(OSError):  # a store that is read-only, a file of somebody else
+        os.utime(path)
+    return True
+
+
+def seal(path: Path) -> None:
+    """Nobody writes to a blob; who may read it is the umask's affair: stores can be shared."""
+    path.chmod(path.stat().st_mode & 0o444)
+
+
 class _Temporary:
     """A fresh name in a folder; whatever is still there at the end is removed."""
 
     def __init__(self, folder: Path) -> None:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".tmp-")
-        os.close(descriptor)
-        self.path = Path(name)
+        self.path = folder / f".tmp-{secrets.token_hex(8)}"
+        # not mkstemp, whose files are their owner's alone: others may share the store
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def __enter__(self) -> Path:
         return self.path

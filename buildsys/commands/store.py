@@ -1,0 +1,73 @@
+"""buildsys store: carry results from one machine to another."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """export and import."""
+    actions = parser.add_subparsers(required=True, metavar="export|import", dest="action")
+    text = "the results of some builds into one file; digests decide, so take it to any machine"
+    export = actions.add_parser("export", help=text, description=text)
+    export.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns")
+    export.add_argument("-o", dest="file", type=Path, required=True, metavar="FILE",
+                        help="the archive to write (tar)")  # fmt: skip
+    export.add_argument("--packages-only", action="store_true",
+                        help="only the bytes that ship; of what lies between, the digests")  # fmt: skip
+    export.add_argument("--partial", action="store_true", help="what there is, without the rest")
+    text = "take in such a file; import only from people whom you trust"
+    load = actions.add_parser("import", help=text, description=text)
+    load.add_argument("file", type=Path, metavar="FILE")
+
+
+def run(options: argparse.Namespace) -> int:
+    """One of the two."""
+    return _export(options) if options.action == "export" else _import(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    """10 when nothing but waiting builds was asked for, 1 when something was not made yet."""
+    from buildsys.engine.contents import count_text, size_text
+    from buildsys.engine.exporting import explain_lacks, gather, write
+    from buildsys.engine.selection import select
+    from buildsys.engine.session import Session
+    from buildsys.errors import BuildsysError, Waiting
+
+    session = Session(options.folder.resolve())
+    try:
+        plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        waiting = [
+            f"{plan.build} waits for {plan.waiting_for}" for plan in plans if plan.waiting_for
+        ]
+        if len(waiting) == len(plans):
+            raise Waiting("\n".join(waiting))
+        plans = [plan for plan in plans if not plan.waiting_for]
+        results = gather(session.state, plans, options.packages_only)
+        if results.lacks and (not options.partial or not results.actions):
+            raise BuildsysError(f"{explain_lacks(results.lacks)}\nnothing was written")
+        size = write(results, session.state.store, options.file)
+    finally:
+        session.close()
+    for line in waiting:
+        print(f"{line}: left out", file=sys.stderr)
+    print(
+        f"{options.file}: {count_text(len(plans), 'build')}, {count_text(len(results.actions), 'result')},"
+        f" {count_text(len(results.blobs), 'file')}, {size_text(size)}"
+    )
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from buildsys.engine.contents import count_text, size_text
+    from buildsys.engine.importing import take_in
+    from buildsys.engine.store import default_store
+
+    store = default_store()
+    done = take_in(store, options.file)
+    print(
+        f"{store.root}: {count_text(done.actions, 'result')} and {count_text(done.blobs, 'file')}"
+        f" imported, {size_text(done.bytes)}; {count_text(done.actions_known, 'result')} and"
+        f" {count_text(done.blobs_known, 'file')} were here"
+    )
+    return 0
