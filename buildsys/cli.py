@@ -9,6 +9,7 @@ from pathlib import Path
 from buildsys.errors import BuildsysError
 
 COMMANDS = {
+    "init": "a workspace in a folder: dodo.py, a first recipe, schemas",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
     "pin": "write missing sha256 digests into recipes",
