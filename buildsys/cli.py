@@ -10,6 +10,7 @@ from buildsys.errors import BuildsysError
 
 COMMANDS = {
     "init": "a workspace in a folder: dodo.py, a first recipe, schemas",
+    "new": "a commented recipe, from a model file where there is one",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
     "pin": "write missing sha256 digests into recipes",
