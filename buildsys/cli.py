@@ -9,8 +9,11 @@ from pathlib import Path
 from buildsys.errors import BuildsysError
 
 COMMANDS = {
+    "init": "a workspace in a folder: dodo.py, a first recipe, schemas",
+    "new": "a commented recipe, from a model file where there is one",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
+    "pin": "write missing sha256 digests into recipes",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
     "store": "carry results to another machine: export, import",

@@ -46,6 +46,8 @@ class CheckpointFacts:
     keypoint_dims: int
     architecture: str = ""
     """Stem of Ultralytics' architecture file, "yolov8n-pose"; empty where it is not said."""
+    size: int = 0
+    """Side of the pictures that it was trained on, in pixels; 0 where it is not said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +240,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
     return CheckpointFacts(
         task=head, names=_names(operations), keypoints=keypoints, keypoint_dims=dims,
         architecture=_architecture(operations),
+        size=(_ints_after(operations, "imgsz", 1) or [0])[0],
     )  # fmt: skip
 
 

@@ -1,0 +1,297 @@
+"""A recipe as text, with what is known filled in and comments for what is the author's to decide."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from buildsys.authoring.boards import Board
+from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
+from buildsys.authoring.pipelines import follow
+from buildsys.authoring.probing import Probe
+from buildsys.authoring.recipe import CALIBRATED, Recipe
+from buildsys.authoring.target import Contract
+
+_COMMENT_COLUMN = 36
+_SMALL, _LARGE = 192, 640
+"""Sides of the input in pixels: what a microcontroller's memory holds, and what larger ones take."""
+_SMALLEST, _LARGEST = 32, 2048
+"""Sides that are believed when a checkpoint names them."""
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """All that a recipe is drafted from. `data` is the path of a data.yaml, `facts` what it says."""
+
+    name: str
+    board: Board
+    probe: Probe | None
+    data: str
+    facts: DatasetFacts | None
+
+    @property
+    def family(self) -> str:
+        """Which steps the source goes through."""
+        return self.probe.family if self.probe else "ultralytics"
+
+    @property
+    def task(self) -> str:
+        """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
+        if self.family != "ultralytics":
+            return ""
+        given = self.probe.checkpoint.task if self.probe and self.probe.checkpoint else "pose"
+        if self.facts is not None and not self.facts.keypoints:
+            return "detect"
+        return given if self.probe or self.facts else "detect"
+
+    @property
+    def trains(self) -> bool:
+        """Without weights, or where the data is of other classes than they are."""
+        if self.family != "ultralytics":
+            return False
+        found = self.probe.checkpoint if self.probe else None
+        if found is None or self.facts is None:
+            return found is None
+        points = self.facts.keypoints if found.task == "pose" else 0
+        return (found.keypoints, len(found.names)) != (points, len(self.facts.names))
+
+    @property
+    def scheme(self) -> str:
+        """The first that the target lists."""
+        return next(iter(self.board.target.pipelines))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that there are; a generator makes train and val."""
+        if self.facts is not None:
+            return tuple(name for name, _ in self.facts.splits)
+        return () if self.probe else ("train", "val")
+
+
+def draft(wish: Draft, contract: Contract | None, others: tuple[str, ...]) -> str:
+    """The recipe; `contract` is the target's own for the task, `others` further targets to name.
+
+    Raises UnfitError where the target's pipeline cannot take such a source.
+    """
+    source = {"family": wish.family, "weights": {"path": "x"}}
+    blank = {"name": wish.name, "source": source, "quantization": {"scheme": wish.scheme}}
+    follow(wish.board.target, Recipe.model_validate(blank))
+    blocks = [
+        _head(wish), _source(wish), _dataset(wish), _input(wish), _train(wish), _making(wish),
+        _quantization(wish), _evaluate(wish), _firmware(wish, contract), _targets(wish, others),
+    ]  # fmt: skip
+    return "\n".join(line for block in blocks for line in block) + "\n"
+
+
+def describe(found: CheckpointFacts) -> str:
+    """ "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
+    names = ", ".join(_word(name) for name in found.names[:5])
+    more = ", …" if len(found.names) > 5 else ""
+    what = f" ({_architecture(found)})" if _architecture(found) else ""
+    points = f"; {found.keypoints} keypoints" if found.task == "pose" else ""
+    size = f"; trained at {found.size} px" if found.size else ""
+    classes = f"{len(found.names)} class{'es' if len(found.names) != 1 else ''}"
+    return f"a {found.task} network{what}, {classes}: {names}{more}{points}{size}"
+
+
+def _line(text: str, comment: str = "") -> str:
+    return f"{text:<{_COMMENT_COLUMN - 2}}  # {comment}" if comment else text
+
+
+def _head(wish: Draft) -> list[str]:
+    lines = ["# yaml-language-server: $schema=../.buildsys/recipe.schema.json"]
+    found = wish.probe.checkpoint if wish.probe else None
+    if found is not None:
+        lines.append(f"# The weights are {describe(found)}.")
+    if found is not None and wish.trains:
+        lines.append(
+            "# The data is of other classes or keypoints: the weights are a start, and are trained."
+        )
+    return [*lines, _line(f"name: {wish.name}", "the file's name")]
+
+
+def _source(wish: Draft) -> list[str]:
+    lines = ["source:", _line(f"  family: {wish.family}", "ultralytics | onnx | tflite")]
+    if wish.task:
+        lines.append(_line(f"  task: {wish.task}", "detect | pose"))
+        lines += _architecture_line(wish)
+    else:
+        lines.append(
+            "  # task: detect                    # with `firmware`: what its decoder is for"
+        )
+    if wish.probe is None:
+        note = "no training went before; {path: weights/best.pt} where there are weights"
+        lines.append(_line("  weights: random", note))
+    else:
+        path = _text(wish.probe.path)
+        lines.append(f"  weights: {{path: {path}, sha256: {wish.probe.sha256}}}")
+    if not wish.task:
+        names = [_text(name) for name in wish.facts.names] if wish.facts else ["tag"]
+        lines += [
+            "  # What the file cannot say of itself, needed to measure accuracy (fill in, then `evaluate`):",
+            _line("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | none"),
+            f"  # classes: [{', '.join(names)}]",
+        ]
+    return lines
+
+
+def _architecture_line(wish: Draft) -> list[str]:
+    found = wish.probe.checkpoint if wish.probe else None
+    known = _architecture(found) if found else ""
+    if known and found and found.task == wish.task:
+        return [f"  architecture: {known}"]
+    base = known.removesuffix("-pose") or "yolov8n"
+    guess = base + ("-pose" if wish.task == "pose" else "")
+    if known or found is None:
+        return [_line(f"  architecture: {guess}", "n, s, m, l, x: small and fast to large")]
+    note = "the file does not say it: make sure before you train"
+    return [_line(f"  {'' if wish.trains else '# '}architecture: {guess}", note)]
+
+
+def _architecture(found: CheckpointFacts) -> str:
+    """A checkpoint is anybody's text: only what looks like a name gets into a recipe."""
+    return found.architecture if _ARCHITECTURE.fullmatch(found.architecture) else ""
+
+
+def _dataset(wish: Draft) -> list[str]:
+    if wish.data:
+        return [f"dataset: {{format: ultralytics, path: {_text(wish.data)}}}"]
+    if wish.probe is None:
+        note = "or {path: data/my/data.yaml}"
+        return [_line("dataset: {generator: fiducials, train: 300, val: 60}", note)]
+    return [
+        "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled pictures, where there are any"
+    ]
+
+
+def _input(wish: Draft) -> list[str]:
+    if wish.family == "tflite":
+        return [_line("# input: {size: 192}", "the file's own; needed to measure accuracy")]
+    if wish.family == "onnx":
+        return [_line("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
+    board, found = wish.board.target, wish.probe.checkpoint if wish.probe else None
+    known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
+    known = 0 if known % 32 else known
+    small = board.vela is not None or board.flash is not None or not (wish.probe or wish.facts)
+    size = _SMALL if small else known or _LARGE
+    note = "pixels, a multiple of 32: smaller is faster and sees less"
+    if known and known != size:
+        note = f"trained at {known}; smaller is faster and sees less"
+    return [_line(f"input: {{size: {size}}}", note)]
+
+
+def _train(wish: Draft) -> list[str]:
+    if wish.family != "ultralytics":
+        return []
+    if wish.trains:
+        epochs = 100 if wish.facts else 12
+        return [
+            _line(f"train: {{epochs: {epochs}, batch: 16, seed: 0}}", "more epochs, better weights")
+        ]
+    return [
+        "# train: {epochs: 30, batch: 16, seed: 0}   # fine-tunes on `dataset`; absent: used as they are"
+    ]
+
+
+def _making(wish: Draft) -> list[str]:
+    lines = []
+    if wish.family == "ultralytics":
+        lines.append(_line("# export: {opset: 13}", "the head is chosen by the firmware"))
+    if wish.family != "tflite":
+        lines.append(
+            "# convert: {tool: onnx2tf}          # where the target's pipeline makes TFLite"
+        )
+    return lines
+
+
+def _quantization(wish: Draft) -> list[str]:
+    if wish.family == "tflite":
+        return ["# quantization: the file is as it is"]
+    schemes = " | ".join(wish.board.target.pipelines)
+    lines = [
+        "quantization:",
+        _line(f"  scheme: {wish.scheme}", f"{wish.board.target.name}: {schemes}"),
+    ]
+    if wish.scheme not in CALIBRATED:
+        return [*lines, "  # int8 and int16x8 also want `calibration: {split: train, count: 100}`"]
+    lines.append(
+        "  # granularity: per-tensor         # per-channel without it; try which keeps more"
+    )
+    note = "pictures of what the camera will see set the ranges"
+    if wish.splits:
+        split = wish.splits[0]
+        return [*lines, _line(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
+    pattern = f"data/{wish.name}/**/*.jpg"
+    return [*lines, f"  # {note}; put about a hundred there, no labels needed",
+            f'  calibration: {{images: "{pattern}", count: 100, seed: 0}}']  # fmt: skip
+
+
+def _evaluate(wish: Draft) -> list[str]:
+    split = next((name for name in ("val", "test") if name in wish.splits), "")
+    if wish.family != "ultralytics" or not split:
+        why = "no labelled pictures: accuracy is not measured"
+        if split and wish.family != "ultralytics":
+            why = f"write {{split: {split}}}, once `input`, `decoder` and `classes` are true"
+        return [_line("evaluate: none", why)]
+    return [
+        "evaluate:", f"  split: {split}",
+        "  # A gate keeps a build from shipping: set it once you know what to expect.",
+        "  # gates: {box.mAP50-95: {max_drop: 0.02, min: 0.4}}",
+    ]  # fmt: skip
+
+
+def _firmware(wish: Draft, contract: Contract | None) -> list[str]:
+    if contract is None:
+        return []
+    why = misfit(wish, contract)
+    if why:
+        return [_line("firmware: unchecked", f"{contract.name} {why}: the decoder is yours")]
+    note = "the target's own; `unchecked` where the decoder is yours"
+    return [_line(f"# firmware: {contract.name}", note)]
+
+
+def misfit(wish: Draft, contract: Contract) -> str:
+    """Why the contract cannot decode this network; empty where it can, or where nobody knows yet."""
+    found = wish.facts if wish.trains or wish.probe is None else None
+    known = found or (wish.probe.checkpoint if wish.probe else None)
+    if known is None:
+        return ""
+    classes, values = len(known.names), known.keypoints * known.keypoint_dims
+    if contract.classes is not None and classes != contract.classes:
+        return f"decodes {contract.classes} class, the network has {classes}"
+    if classes in contract.refused_classes:
+        return f"cannot tell {classes} classes from a box"
+    if wish.task != "pose":
+        return ""
+    if contract.keypoint_values not in (None, values):
+        return f"decodes {contract.keypoint_values} keypoint values, the network has {values}"
+    if contract.keypoint_dims not in (None, known.keypoint_dims):
+        return f"decodes {contract.keypoint_dims} values a keypoint, the data has {known.keypoint_dims}"
+    return ""
+
+
+def _targets(wish: Draft, others: tuple[str, ...]) -> list[str]:
+    target = wish.board.target
+    lines = ["targets:", _line(f"  - {target.name}", _word(target.label))]
+    return [*lines, f"  # there are also: {', '.join(others)}"] if others else lines
+
+
+def _word(text: str) -> str:
+    """For comments, which end with the line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
+
+
+def _text(text: str) -> str:
+    """A YAML scalar that means `text`."""
+    if _PLAIN.fullmatch(text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "yes",
+        "no",
+        "on",
+        "off",
+    ):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,0 +1,95 @@
+"""buildsys init: a workspace in a folder, from the installed package alone."""
+
+import argparse
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from buildsys.errors import Diagnostic, InputError
+
+_IGNORED = ("/build/", "/.buildsys/")
+"""What must stay out of version control."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Where."""
+    parser.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write what is missing, keep what is there, say both and the next command."""
+    from buildsys.authoring.schema import write_schemas
+    from buildsys.engine.places import Workspace
+
+    root = options.folder / options.directory
+    try:
+        written, kept = _fill(root)
+        state = Workspace(root).state
+        fresh = not state.exists()  # schemas are derived: written anew each time, told of once
+        schemas = [f"{state.name}/{path.name}" for path in write_schemas(state)]
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}"
+        raise InputError(Diagnostic(path=str(error.filename or root), message=message)) from error
+    for path in [*written, *(schemas if fresh else ())]:
+        print(f"wrote  {path}")
+    for path, why in kept:
+        print(f"kept   {path}{why}")
+    print(f"\nnext:  {_next(root, written)}")
+    return 0
+
+
+def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """(paths written, (path, what it lacks) kept); a folder with recipes gets no first recipe."""
+    from buildsys.authoring.starters import starter_files
+
+    if root.exists() and not root.is_dir():
+        message = "is a file; a workspace is a folder"
+        raise InputError(Diagnostic(path=str(root), message=message))
+    empty = not root.exists() or not any(p for p in root.iterdir() if not p.name.startswith("."))
+    written: list[str] = []
+    kept: list[tuple[str, str]] = []
+    for name, text in starter_files().items():
+        path = root / name
+        if path.exists() or path.is_symlink():
+            kept.append((name, _lacks(path, name)))
+        elif name == "README.md" and not empty:
+            continue
+        elif name.startswith("recipes/") and any((root / "recipes").glob("*.yaml")):
+            kept.append(("recipes/", ": it has recipes, a first one is not needed"))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as stream:  # never over what somebody just wrote
+                stream.write(text)
+            written.append(name)
+    return written, kept
+
+
+def _lacks(path: Path, name: str) -> str:
+    """What a file that is kept does not say; empty where nothing is missing."""
+    import buildsys
+
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "; it cannot be read"
+    if name == "requirements.txt":
+        return "" if "buildsys" in text else f"; add the line buildsys=={buildsys.__version__}"
+    if name == "dodo.py" and "buildsys.engine.tasks" not in text:
+        return "; it does not load buildsys: move it away and run `buildsys init` again"
+    if name != ".gitignore":
+        return ""
+    present = {line.strip().strip("/") for line in text.splitlines()}
+    missing = [line for line in _IGNORED if line.strip("/") not in present]
+    return f"; add the lines {' and '.join(missing)}" if missing else ""
+
+
+def _next(root: Path, written: list[str]) -> str:
+    """The command that shows the most, as it can be typed here."""
+    command = "doit" if any(name.startswith("recipes/") for name in written) else "buildsys check"
+    beside = Path(sys.executable).with_name(command.split(maxsplit=1)[0])
+    found = shutil.which(beside.name)
+    if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
+        command = command.replace(beside.name, shlex.quote(str(beside)))
+    inside = root.resolve() == Path.cwd()
+    return command if inside else f"cd {shlex.quote(str(root))} && {command}"

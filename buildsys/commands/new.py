@@ -1,0 +1,126 @@
+"""buildsys new: a commented recipe, from a model file where there is one."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from buildsys.authoring.boards import Boards
+    from buildsys.authoring.drafting import Draft
+
+_RESERVED = ("build", "check", "list", "report")
+_DEFAULT_TARGET = "host"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """A name, and what is known already."""
+    parser.add_argument("name", metavar="NAME", help="of the recipe and its file")
+    parser.add_argument("--from", dest="file", metavar="FILE", help="a .pt, .onnx or .tflite file")
+    parser.add_argument("--target", default=_DEFAULT_TARGET, help="a board; `host` without")
+    parser.add_argument("--data", metavar="FILE", help="a data.yaml of Ultralytics' kind")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write recipes/NAME.yaml, never over another one; say what is known and what is missing."""
+    from buildsys.authoring.boards import Boards
+    from buildsys.authoring.drafting import describe
+
+    root = options.folder.resolve()
+    path = _place(root, options.name)
+    boards = Boards(root)
+    wish = _wish(root, options, boards)
+    text = _draft(wish, boards)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise _refuse(f"recipes/{path.name}", f"cannot be written: {error.strerror}") from error
+    if wish.probe and wish.probe.checkpoint:
+        print(f"found  {wish.probe.path}: {describe(wish.probe.checkpoint)}")
+    print(f"wrote  recipes/{path.name}")
+    return _tell_rest(root, wish)
+
+
+def _place(root: Path, name: str) -> Path:
+    """Where the recipe will stand. Raises InputError for a name that cannot be, or is taken."""
+    import re
+
+    from buildsys.authoring.recipe import NAME
+
+    if not re.fullmatch(NAME, name):
+        better = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".yaml")).strip("-")
+        hint = f"for example {better}" if re.fullmatch(NAME, better) else ""
+        message = "is no recipe name: small letters, digits, hyphens; a letter or digit first"
+        raise _refuse(name or '""', message, hint)
+    if name in _RESERVED:
+        raise _refuse(name, "is the name of something else", f"for example {name}-model")
+    path = root / "recipes" / f"{name}.yaml"
+    if path.exists() or path.is_symlink():
+        raise _refuse(f"recipes/{name}.yaml", "exists", "choose another name, or edit it")
+    return path
+
+
+def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
+    """Everything that was asked for, read and checked. Raises InputError."""
+    from buildsys.authoring.document import did_you_mean
+    from buildsys.authoring.drafting import Draft
+    from buildsys.authoring.facts import read_dataset
+    from buildsys.authoring.probing import inside, probe
+
+    if options.target not in boards.targets:
+        hint = did_you_mean(options.target, boards.targets)
+        raise _refuse(options.target, "is no target", hint)
+    board = boards.board(options.target)
+    found = probe(root, options.file) if options.file is not None else None
+    data, facts = "", None
+    if options.data is not None:
+        data = inside(root, options.data, "data")
+        if (root / data).is_dir():
+            raise _refuse(options.data, "is a folder", "give the data.yaml in it")
+        facts = read_dataset(root / data, data)
+    return Draft(name=options.name, board=board, probe=found, data=data, facts=facts)
+
+
+def _draft(wish: "Draft", boards: "Boards") -> str:
+    from buildsys.authoring.drafting import draft
+    from buildsys.authoring.pipelines import UnfitError
+
+    target = wish.board.target
+    firmware = {str(task): name for task, name in target.firmware.items()}.get(wish.task)
+    contract = boards.contract(firmware) if firmware and firmware != "unchecked" else None
+    others = tuple(name for name in sorted(boards.targets) if name != target.name)
+    try:
+        text = draft(wish, contract, others)
+        text.encode()
+    except UnfitError as error:
+        message = f"cannot be built from a source of family {wish.family}: {error}"
+        raise _refuse(target.name, message) from error
+    except UnicodeEncodeError as error:
+        raise _refuse(wish.name, "a file's name is not UTF-8; rename it") from error
+    return text
+
+
+def _tell_rest(root: Path, wish: "Draft") -> int:
+    """What `check` says of the new recipe, and the next command."""
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.plans import make_plans
+
+    plans, _ = make_plans(Workspace(root))
+    label = f"recipes/{wish.name}.yaml"
+    told = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
+    for diagnostic in told:
+        print(f"\n{diagnostic.render()}")
+    if not (root / "dodo.py").exists():
+        print("\nnext:  buildsys init    # there is no dodo.py here yet; it keeps what is there")
+    elif told:
+        print("\nnext:  buildsys check   # when that is settled")
+    else:
+        print(f"\nnext:  doit build:{wish.name}@{wish.board.target.name}")
+    return 0
+
+
+def _refuse(place: str, message: str, hint: str = "") -> InputError:
+    return InputError(Diagnostic(path=place, message=message, hint=hint))

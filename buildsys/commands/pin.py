@@ -1,0 +1,196 @@
+"""buildsys pin: write missing sha256 digests into recipes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.errors import BuildsysError, Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from buildsys.authoring.document import Document
+    from buildsys.authoring.pinning import Pinnable
+
+_CHUNK = 1 << 18
+_TOLD_EVERY = 50 << 20
+_TIMEOUT_SECONDS = 60
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which recipes, and whether digests that differ are replaced."""
+    parser.add_argument(
+        "recipes", nargs="*", metavar="RECIPE", help="names or patterns; all without"
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="replace digests that differ; asks servers again"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Pin one recipe after the other; the worst outcome is the exit code."""
+    root = options.folder.resolve()
+    code = pinned = 0
+    for path in _choose(root, options.recipes):
+        for at in range(_MOST_BLOCKS):  # each digest moves the lines below it: read anew
+            try:
+                done = _pin_block(root, path, at, options.update)
+            except BuildsysError as error:
+                print(error, file=sys.stderr)
+                code = max(code, error.exit_code)
+                if isinstance(error, InputError):
+                    break
+                continue
+            if done is None:
+                break
+            pinned += done
+    if not pinned and not code:
+        print("nothing to pin")
+    return code
+
+
+_MOST_BLOCKS = 1000
+
+
+def _choose(root: Path, words: Sequence[str]) -> list[Path]:
+    """Recipes by name, path or pattern; bases only where they are named. Raises InputError."""
+    from fnmatch import fnmatchcase
+
+    from buildsys.authoring.document import did_you_mean
+
+    files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
+    if not words:
+        return [path for name, path in files.items() if not name.startswith("_")]
+    chosen: dict[Path, None] = {}
+    for word in words:
+        name = Path(word).name.removesuffix(".yaml")
+        found = [path for stem, path in files.items() if fnmatchcase(stem, name)]
+        if not found:
+            hint = did_you_mean(name, files)
+            raise InputError(Diagnostic(path=word, message="matches no recipe", hint=hint))
+        chosen |= dict.fromkeys(found)
+    return list(chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A recipe or base as it is now."""
+
+    path: Path
+    document: "Document"
+
+
+def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
+    """Pin the recipe's block number `index`: whether something was written; None: no such block.
+
+    Raises InputError for broken YAML, BuildsysError for a digest that cannot be had or differs.
+    """
+    from buildsys.authoring.pinning import merged_pinnables
+
+    own, base = _read(root, path), None
+    data = own.document.data
+    if not isinstance(data, dict):
+        return None
+    if isinstance(data.get("extends"), str):
+        base_path = path.with_name(f"{data['extends']}.yaml")
+        base = _read(root, base_path) if base_path.is_file() else None
+    blocks = merged_pinnables(data, base.document.data if base else None)
+    if index >= len(blocks):
+        return None
+    block, in_own = blocks[index]
+    home = own if in_own or base is None else base
+    digest = _digest(root, block, home, update)
+    if digest is None or digest == block.sha256:
+        return False
+    if block.sha256 is not None and not update:
+        raise _differs(home, block, digest)
+    _write(home, block, digest)
+    line = home.document.diagnose((*block.at, block.key), "").line
+    print(f"pinned  {home.document.path}:{line}  {block.named}  {digest}")
+    return True
+
+
+def _read(root: Path, path: Path) -> _Read:
+    from buildsys.authoring.document import read_document
+
+    return _Read(path=path, document=read_document(path, str(path.relative_to(root))))
+
+
+def _digest(root: Path, block: "Pinnable", home: _Read, update: bool) -> str | None:
+    """The file's digest; None where there is nothing to compare: only pin downloads, only once."""
+    from buildsys.digest import digest_file
+
+    at = (*block.at, block.key)
+    if not block.path:
+        known = block.sha256 is not None and not update
+        return None if known else _digest_remote(block.url or "")
+    try:
+        file = root / block.path
+        if file.is_file():
+            return digest_file(file)
+        what = "is a folder" if file.is_dir() else "is not here"
+    except (OSError, ValueError) as error:
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if block.sha256 is not None:
+        return None
+    hint = "put the file there and pin again; paths start at the workspace's root"
+    found = home.document.diagnose(at, f"{block.path} {what}, so its sha256 is not known", hint)
+    raise BuildsysError(found.render())
+
+
+def _differs(home: _Read, block: "Pinnable", digest: str) -> BuildsysError:
+    message = f"{block.named} has another sha256: {digest}"
+    hint = "if that file is the right one, `buildsys pin --update` writes its digest here"
+    return BuildsysError(home.document.diagnose((*block.at, "sha256"), message, hint).render())
+
+
+def _write(home: _Read, block: "Pinnable", digest: str) -> None:
+    """The file is replaced as a whole: a kill leaves the old or the new one."""
+    import os
+    import shutil
+
+    from buildsys.authoring.pinning import UnwritableError, write_digest
+
+    try:
+        data = home.path.read_bytes()
+        mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
+        text = write_digest(data.removeprefix(mark).decode(), block.at, digest)
+        target = home.path.resolve()  # a link stays a link
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_bytes(mark + text.encode())
+        shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except UnwritableError as error:
+        message = f"no digest can be put here without touching the rest: {error}"
+        hint = f"write it yourself: sha256: {digest}"
+        at = (*block.at, block.key)
+        raise BuildsysError(home.document.diagnose(at, message, hint).render()) from error
+    except OSError as error:
+        message = f"{home.document.path} cannot be written: {error.strerror}"
+        raise BuildsysError(message) from error
+
+
+def _digest_remote(url: str) -> str:
+    """sha256 of what a server sends; nothing is kept. Raises BuildsysError."""
+    import hashlib
+    import http.client
+    import urllib.request
+
+    state, done, told = hashlib.sha256(), 0, 0
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+            total = int(response.headers.get("Content-Length") or 0)
+            print(f"fetching {url}, {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+            while chunk := response.read(_CHUNK):
+                state.update(chunk)
+                done += len(chunk)
+                if done - told >= _TOLD_EVERY:
+                    told = done
+                    print(f"  {done / 1e6:.0f} MB", file=sys.stderr, flush=True)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        message = f"{url} could not be fetched: {error}. Check the address and the network."
+        raise BuildsysError(message) from error
+    if done < total:  # a connection that ends early is no error to urllib
+        raise BuildsysError(f"{url} ended after {done} of {total} bytes; pin again.")
+    return state.hexdigest()

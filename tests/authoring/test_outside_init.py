@@ -1,0 +1,105 @@
+"""`buildsys init`: a workspace from the installed package alone, and nothing of anybody's is touched."""
+
+from pathlib import Path
+
+import pytest
+
+import buildsys
+from buildsys import cli
+from buildsys.authoring.registry import shipped_targets
+from tests.authoring.sample_workspace import plan_good
+from tests.conftest import REPOSITORY
+
+_FILES = {"dodo.py", "requirements.txt", ".gitignore", "recipes/tag-finder.yaml", "README.md"}
+
+
+def _init(folder: Path, *words: str) -> int:
+    return cli.main(["-C", str(folder), "init", *words])
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Texts by path, derived files left out."""
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file() and ".buildsys" not in path.parts
+    }
+
+
+def test_empty_folder_becomes_a_workspace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `init` writes cannot be built, or lacks something that the repository has."""
+    root = tmp_path / "new" / "one"
+    assert _init(tmp_path, "new/one") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("wrote  dodo.py\n")
+    assert "wrote  .buildsys/recipe.schema.json\n" in printed
+    assert f"\nnext:  cd {root} && " in printed
+    assert printed.endswith("doit\n")
+    texts = _files(root)
+    assert texts.keys() == _FILES
+    assert texts["dodo.py"] == (REPOSITORY / "dodo.py").read_text()
+    assert texts["requirements.txt"] == f"buildsys=={buildsys.__version__}\n"
+    assert {"/build/", "/.buildsys/"} <= set(texts[".gitignore"].splitlines())
+    (plan,) = plan_good(root).values()
+    stages = {step.stage for step in plan.steps}
+    assert {"dataset", "train", "quantize", "compile", "evaluate-tflite", "gate"} <= stages
+    given = {item.source.path for step in plan.steps for item in step.inputs if item.source}
+    assert all(Path(path).is_relative_to(shipped_targets()) for path in given), (
+        "nothing of the user's"
+    )
+    assert cli.main(["-C", str(root), "check"]) == 0
+
+
+def test_second_time_keeps_everything_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recipe that was worked on for a week is the starter's again."""
+    _init(tmp_path)
+    recipe = tmp_path / "recipes" / "tag-finder.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 12", "epochs: 40"))
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "dodo.py").unlink()
+    before = _files(tmp_path)
+    capsys.readouterr()
+    assert _init(tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("wrote")] == ["wrote  dodo.py"]
+    assert "kept   recipes/tag-finder.yaml\n" in printed
+    after = _files(tmp_path)
+    assert after.pop("dodo.py")
+    assert after == before
+
+
+def test_somebody_s_repository_gets_what_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recipes of one's own get a toy beside them; a file that is kept silently lacks a line."""
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.yaml").write_text("name: mine\n")
+    (tmp_path / ".gitignore").write_text("build/\n*.tmp\n")
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    (tmp_path / "dodo.py").write_text("def task_other():\n    return None\n")
+    before = _files(tmp_path)
+    assert _init(tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "kept   recipes/: it has recipes, a first one is not needed\n" in printed
+    assert "kept   .gitignore; add the lines /.buildsys/\n" in printed
+    assert f"kept   requirements.txt; add the line buildsys=={buildsys.__version__}\n" in printed
+    assert "kept   dodo.py; it does not load buildsys: " in printed
+    assert printed.endswith("buildsys check\n")
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["dodo.py", "recipes"])
+def test_place_where_nothing_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A traceback where a sentence would do."""
+    (tmp_path / name).write_text("")
+    words = [name] if name == "dodo.py" else []
+    assert _init(tmp_path, *words) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / name}" in told
+    assert "is a file" in told or "cannot be written: " in told

@@ -1,0 +1,212 @@
+"""`buildsys new`: the recipe that it writes is right as it stands, for every board and source."""
+
+import os
+import shutil
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.authoring.document import read_document
+from buildsys.authoring.registry import shipped_targets
+from buildsys.digest import digest_file
+from tests.authoring.golden import HERE
+from tests.authoring.sample_workspace import (
+    Data,
+    Head,
+    plan_all,
+    plan_good,
+    write_checkpoint,
+    write_data,
+    write_target,
+)
+from tests.conftest import REPOSITORY
+
+_TARGETS = sorted(path.stem for path in shipped_targets().glob("*.yaml"))
+_SOURCES = {
+    "none": "", "pose": "weights/tags.pt", "detect": "weights/boxes.pt", "two poses": "weights/hands.pt",
+    "64 classes": "weights/letters.pt", "onnx": "weights/model.onnx", "tflite": "weights/real.tflite",
+}  # fmt: skip
+_DATA = ["", "tags", "boxes", "hands", "letters", "points"]
+
+
+@pytest.fixture(autouse=True)
+def _sources(workspace: Path) -> None:
+    """One file of each family that looks like one, and pictures for the recipe `mine`."""
+    weights = workspace / "weights"
+    write_checkpoint(weights / "hands.pt", Head(kind="Pose", classes=("a", "b"), keypoints=21))
+    names = tuple(f"letter-{number}" for number in range(64))
+    write_checkpoint(weights / "letters.pt", Head(kind="Detect", classes=names))
+    (weights / "real.tflite").write_bytes(b"\x1c\0\0\0TFL3 and more")
+    (workspace / "data" / "mine").mkdir()
+    (workspace / "data" / "mine" / "a.jpg").write_bytes(b"never opened while planning")
+    (workspace / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+
+
+def _new(workspace: Path, name: str, *words: str) -> int:
+    return cli.main(["-C", str(workspace), "new", name, *words])
+
+
+def _words(source: str, data: str, target: str) -> list[str]:
+    words = ["--from", source] if source else []
+    words += ["--data", f"data/{data}/data.yaml"] if data else []
+    return [*words, "--target", target]
+
+
+@pytest.mark.parametrize("target", _TARGETS)
+def test_every_combination_is_right_as_it_stands(
+    workspace: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tool's own recipe is refused by the tool's own check."""
+    recipe = workspace / "recipes" / "mine.yaml"
+    for (kind, source), data in product(_SOURCES.items(), _DATA):
+        if data == "points" and kind not in ("none", "pose"):
+            continue
+        recipe.unlink(missing_ok=True)
+        assert _new(workspace, "mine", *_words(source, data, target)) == 0, (kind, data)
+        plans = plan_all(workspace)
+        told = "\n".join(diagnostic.render() for diagnostic in plans.diagnostics)
+        assert not told, f"{kind}, {data}:\n{told}\n{recipe.read_text()}"
+        (plan,) = plans.plans
+        assert plan.package
+        assert capsys.readouterr().out.endswith(f"\nnext:  doit build:mine@{target}\n")
+        if source:
+            digest = read_document(recipe, "mine").data["source"]["weights"]["sha256"]
+            assert digest == digest_file(workspace / source)
+
+
+_SHOWN = {
+    "nothing-known": _words("", "", "host"),
+    "pose-checkpoint": _words("weights/tags.pt", "", "grove-vision-ai-v2"),
+    "pose-checkpoint-and-its-data": _words("weights/tags.pt", "tags", "xiao-esp32s3"),
+    "detect-checkpoint-and-other-data": _words("weights/boxes.pt", "tags", "host"),
+    "data-alone": _words("", "hands", "grove-vision-ai-v2"),
+    "onnx": _words("weights/model.onnx", "boxes", "ethos-u55-128-high-end"),
+    "tflite": _words("weights/real.tflite", "", "grove-vision-ai-v2"),
+}
+
+
+@pytest.mark.parametrize("name", _SHOWN)
+def test_what_it_writes_reads_well(workspace: Path, name: str) -> None:
+    """Comments that are wrong for this source teach the wrong thing; read the golden files."""
+    assert _new(workspace, "mine", *_SHOWN[name]) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    golden = HERE / "drafts" / f"{name}.yaml"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+    assert max(map(len, text.splitlines())) <= 125
+    assert {path.stem for path in golden.parent.iterdir()} == set(_SHOWN)
+
+
+def test_weights_are_used_or_trained_as_the_data_asks(workspace: Path) -> None:
+    """Weights that fit are trained anew for an hour, or ones that do not fit are shipped."""
+    for name, data in (("same", "tags"), ("other", "hands"), ("boxes", "boxes")):
+        assert _new(workspace, name, *_words("weights/tags.pt", data, "host")) == 0
+    trained = {
+        build: any(step.stage == "train" for step in plan.steps)
+        for build, plan in plan_good(workspace).items()
+    }
+    assert trained == {"same@host": False, "other@host": True, "boxes@host": True}
+
+
+def test_a_real_checkpoint_says_its_size(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights trained at 192 pixels are built at 640, and nobody wonders why they see nothing."""
+    shutil.copy(REPOSITORY / "weights" / "fiducials-start.pt", workspace / "weights")
+    assert _new(workspace, "mine", *_words("weights/fiducials-start.pt", "", "host")) == 0
+    told = "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px\n"
+    assert told in capsys.readouterr().out
+    assert "input: {size: 192} " in (workspace / "recipes" / "mine.yaml").read_text()
+    plan_good(workspace)
+
+
+def test_what_is_missing_is_told_at_once(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe wants pictures that nobody spoke of."""
+    (workspace / "data" / "mine" / "a.jpg").unlink()
+    assert _new(workspace, "mine", *_words("weights/tags.pt", "", "xiao-esp32s3")) == 0
+    printed = capsys.readouterr().out
+    assert "found  weights/tags.pt: a pose network, 1 class: tag; 4 keypoints\n" in printed
+    assert "error: no file matches data/mine/**/*.jpg" in printed
+    assert printed.endswith("next:  buildsys check   # when that is settled\n")
+
+
+def test_odd_names_stay_text(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name, or a class in somebody's checkpoint, breaks out of its quotes or its comment."""
+    odd = workspace / "weights" / "my: {best}, #1 – ü.pt"
+    write_checkpoint(odd, Head(kind="Detect", classes=("a\nevil: true", "b\x1b[2J")))
+    assert _new(workspace, "mine", "--from", f"weights/{odd.name}") == 0
+    assert "\x1b" not in capsys.readouterr().out
+    data = read_document(workspace / "recipes" / "mine.yaml", "mine").data
+    assert data["source"]["weights"]["path"] == f"weights/{odd.name}"
+    assert "evil" not in data
+    write_data(workspace / "data" / "odd, #2", Data(classes=("x",)))
+    assert _new(workspace, "two", "--data", "data/odd, #2/data.yaml") == 0
+    plan_good(workspace)
+
+
+def test_a_board_of_one_s_own(workspace: Path) -> None:
+    """`new` knows shipped boards alone."""
+    write_target(
+        workspace,
+        "mine-too",
+        "label: Mine\npipelines: {int16x8: [convert_tflite, package_files]}\n",
+    )
+    assert _new(workspace, "mine", *_words("weights/tags.pt", "", "mine-too")) == 0
+    assert "scheme: int16x8" in (workspace / "recipes" / "mine.yaml").read_text()
+    plan_good(workspace)
+
+
+def test_absolute_path_inside_is_written_from_the_root(workspace: Path) -> None:
+    """A path of this machine gets into a recipe that others read."""
+    assert _new(workspace, "mine", "--from", str(workspace / "weights" / "tags.pt")) == 0
+    assert "{path: weights/tags.pt," in (workspace / "recipes" / "mine.yaml").read_text()
+
+
+_WRONG = {
+    "bad name": (["Best Model.yaml"], "for example best-model"),
+    "empty name": ([""], "is no recipe name"),
+    "reserved": (["report"], "is the name of something else"),
+    "taken": (["taken"], "recipes/taken.yaml: error: exists"),
+    "unknown target": (["x", "--target", "grove-vision-ai"], "did you mean `grove-vision-ai-v2`?"),
+    "not here": (["x", "--from", "weights/gone.pt"], "weights/gone.pt: error: is not here"),
+    "folder": (["x", "--from", "weights"], "is a folder"),
+    "truncated": (["x", "--from", "weights/cut.pt"], "the end of it is missing"),
+    "no checkpoint": (["x", "--from", "weights/text.pt"], "is no PyTorch archive"),
+    "no network": (["x", "--from", "weights/other.pt"], "holds no whole Ultralytics model"),
+    "segmentation": (["x", "--from", "weights/seg.pt"], "is a network for segment, which has no"),
+    "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
+    "no tflite": (["x", "--from", "weights/model.tflite"], "is no TFLite file"),
+    "unknown ending": (["x", "--from", "dodo.py"], "is no model file"),
+    "outside": (["x", "--from", "../best.pt"], "copy it in: mkdir -p weights && cp "),
+    "data outside": (["x", "--data", "../d/data.yaml"], "copy it in: mkdir -p data && cp -r "),
+    "data is a folder": (["x", "--data", "data/tags"], "give the data.yaml in it"),
+    "data not here": (["x", "--data", "data/tag/data.yaml"], "cannot be read: No such file"),
+}
+
+
+@pytest.mark.parametrize("case", _WRONG.values(), ids=_WRONG)
+def test_wrong_words_are_told_and_leave_nothing(
+    workspace: Path, case: tuple[list[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A traceback, a recipe that can never be right, or another one overwritten."""
+    words, expected = case
+    weights = workspace / "weights"
+    (weights / "cut.pt").write_bytes((weights / "tags.pt").read_bytes()[:-30])
+    (weights / "text.pt").write_text("hello")
+    write_checkpoint(weights / "other.pt", Head(kind="Unheard", classes=()))
+    write_checkpoint(weights / "seg.pt", Head(kind="Segment", classes=("a",)))
+    (weights / "empty.onnx").touch()
+    (workspace.parent / "best.pt").write_bytes((weights / "tags.pt").read_bytes())
+    (workspace / "recipes" / "taken.yaml").write_text("mine\n")
+    assert _new(workspace, *words) == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert told.out == ""
+    assert [path.name for path in (workspace / "recipes").iterdir()] == ["taken.yaml"]
+    assert (workspace / "recipes" / "taken.yaml").read_text() == "mine\n"

@@ -1,0 +1,31 @@
+"""What a newcomer gets: the first recipe, unchanged, with the real tools. About two minutes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.tools
+
+
+def test_the_first_recipe_builds_as_it_stands(tmp_path: Path) -> None:
+    """The first `doit` of somebody who just ran `init` ends red, or its figures say nothing."""
+    root = tmp_path / "workspace"
+    assert cli.main(["-C", str(tmp_path), "init", "workspace"]) == 0
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    run = subprocess.run(
+        [sys.executable, "-m", "doit"],
+        cwd=root, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    folder = root / "build" / "tag-finder" / "grove-vision-ai-v2"
+    assert (folder / "tag-finder_vela.tflite").stat().st_size > 100_000
+    assert (folder / "labels.txt").read_text().split() == ["qr", "aruco"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["tflite"]["metrics"]["box.mAP50"] > 0.3, "the toy sees something"
