@@ -10,6 +10,7 @@ from typing import Any
 from buildsys.authoring import checks
 from buildsys.authoring.boards import Board, Boards, check_vela
 from buildsys.authoring.build import Build
+from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.document import Document, KeyPath, did_you_mean, read_document
 from buildsys.authoring.facts import (
     CheckpointFacts,
@@ -18,6 +19,7 @@ from buildsys.authoring.facts import (
     read_checkpoint,
     read_dataset,
 )
+from buildsys.authoring.names import name_problem
 from buildsys.authoring.pictures import matches_anything, split_glob
 from buildsys.authoring.pipelines import UnfitError, follow
 from buildsys.authoring.recipe import NAME, InputBlock, Recipe, TargetEntry
@@ -26,6 +28,8 @@ from buildsys.authoring.scope import Scope, merge, merge_entry
 from buildsys.authoring.target import Contract, Target
 from buildsys.authoring.validation import validate
 from buildsys.errors import Diagnostic, InputError
+
+_MOST_TARGETS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,9 @@ class _Loader:
         seen: dict[str, int] = {}
         for index, entry in entries:
             name = entry.as_ or entry.target
+            if entry.as_ and (problem := name_problem(name)):
+                self.diagnostics.append(document.diagnose(("targets", index, "as"), *problem))
+                continue
             if name in seen:
                 message = f"a second build called `{name}`"
                 hint = "give it a name of its own with `as`"
@@ -99,6 +106,10 @@ class _Loader:
             raise InputError(
                 document.diagnose(("targets",), message, did_you_mean("", self.boards.targets))
             )
+        if len(items) > _MOST_TARGETS:
+            message = f"`targets` lists {len(items)} builds"
+            hint = f"at most {_MOST_TARGETS} in one recipe"
+            raise InputError(document.diagnose(("targets", _MOST_TARGETS), message, hint))
         entries = []
         for index, item in enumerate(items):
             plain = {"target": item} if isinstance(item, str) else item
@@ -118,6 +129,9 @@ class _Loader:
             )
             self.diagnostics.append(Diagnostic(path=document.path, message=message))
             return False
+        if problem := name_problem(path.stem):
+            self.diagnostics.append(document.diagnose(("name",), *problem))
+            return False
         if isinstance(name, str) and name != path.stem and re.fullmatch(NAME, name):
             message = f"`name` is {name}, the file's name says {path.stem}"
             self.diagnostics.append(document.diagnose(("name",), message))
@@ -129,6 +143,10 @@ class _Loader:
         recipe = validate(Recipe, raw, (), scope.locate)
         if isinstance(recipe, list):
             self.diagnostics += recipe
+            return
+        outside = check_paths(self.workspace, recipe, scope.locate)
+        if outside:
+            self.diagnostics += outside
             return
         try:
             found = self._assemble(recipe, entry, index, build, scope)
@@ -272,7 +290,7 @@ class _Loader:
             hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
             raise InputError(scope.locate(("dataset", "path"), message, hint))
         self.read.add(path)
-        facts = read_dataset(path, block.path)
+        facts = read_dataset(path, block.path, self.workspace)
         return None, facts, dataset_parts(facts)
 
     def _weights(self, recipe: Recipe, scope: Scope) -> tuple[CheckpointFacts | None, str]:
