@@ -14,10 +14,26 @@ InternalError is no BuildsysError: it is our bug, and keeps its traceback.
 
 from dataclasses import dataclass
 
+_LONGEST_VALUE = 80
+_LONGEST_TEXT = 300
+_WIDEST_SOURCE = 160
+
+
+def shorten(text: str, most: int = _LONGEST_VALUE) -> str:
+    """Text as a message shows it: one line, every character visible, the middle of long ones left out."""
+    if len(text) > most:
+        text = f"{text[: most * 5 // 8]}…{text[-most * 5 // 16 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Diagnostic:
-    """One mistake at one place. Lines and columns count from 1; 0 means the whole file."""
+    """One mistake at one place. Lines and columns count from 1; 0 means the whole file.
+
+    Whatever stands in files and their names, path, message and hint are one printable line each.
+    """
 
     path: str
     line: int = 0
@@ -28,16 +44,33 @@ class Diagnostic:
     source: str = ""
     severity: str = "error"
 
+    def __post_init__(self) -> None:
+        for name in ("path", "message", "hint"):
+            object.__setattr__(self, name, shorten(getattr(self, name), _LONGEST_TEXT))
+
     def render(self) -> str:
         """`file:line:column: message`, the source line with the spot marked, what would be right."""
         place = self.path if not self.line else f"{self.path}:{self.line}:{self.column}"
         lines = [f"{place}: {self.severity}: {self.message}"]
         if self.source:
-            mark = " " * (self.column - 1) + "^" * max(1, self.length)
-            lines += [f"    {self.source}", f"    {mark}"]
+            lines += [f"    {line}" for line in self._marked()]
         if self.hint:
             lines.append(f"    help: {self.hint}")
         return "\n".join(lines)
+
+    def _marked(self) -> tuple[str, str]:
+        """The source line, or the part of a long one around the spot, and the spot below it."""
+        column, dots = self.column - 1, ""
+        shown = "".join(
+            c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in self.source
+        )
+        if len(shown) > _WIDEST_SOURCE and column > _WIDEST_SOURCE // 2:
+            cut = column - _WIDEST_SOURCE // 4
+            shown, column, dots = shown[cut:], column - cut + 1, "…"
+        end = "…" if len(shown) > _WIDEST_SOURCE else ""
+        shown = f"{dots}{shown[:_WIDEST_SOURCE]}{end}"
+        length = max(1, min(self.length, len(shown) - column))
+        return shown, " " * column + "^" * length
 
 
 class BuildsysError(Exception):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from buildsys.authoring.boards import Board, Boards, check_vela
 from buildsys.authoring.build import Build
+from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.data import Data, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.facts import CheckpointFacts, Recorded, read_checkpoint, recall_checkpoint
@@ -47,6 +48,9 @@ class Assembler:
         if isinstance(recipe, list):
             raise InputError(*recipe)
         assert isinstance(recipe, Recipe)
+        outside = check_paths(self.workspace, recipe, self.scope.locate)
+        if outside:
+            raise InputError(*outside)
         board = self._board(entry, index)
         self._follow(recipe, board)
         contract = self._contract(recipe, board.target)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.confinement import check_config
 from buildsys.authoring.document import KeyPath, did_you_mean, read_document
+from buildsys.authoring.encoding import read_text
 from buildsys.authoring.registry import (
     consumed,
     shipped_targets,
@@ -141,7 +143,7 @@ class Boards:
         """Files by name, and the workspace's that hide a shipped one without extending it."""
         shipped = yaml_files(shipped_targets() / folder)
         own = yaml_files(self.workspace / "targets" / folder)
-        hiding = [name for name in own.keys() & shipped if not own[name].samefile(shipped[name])]
+        hiding = [n for n in own.keys() & shipped if not _is_same(own[n], shipped[n])]
         extending = {name: own[name] for name in hiding if _extends(own[name])}
         taken = [own[name] for name in hiding if name not in extending]
         return own | shipped | extending, taken
@@ -162,12 +164,24 @@ def _extends(path: Path) -> bool:
     return isinstance(data, dict) and data.get("extends") is not None
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are one file; a link that leads nowhere is no file."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]:
     """(key, message, hint) for each section that the ini does not have."""
     import configparser
 
+    label = f"targets/{settings.config}"
     parser = configparser.ConfigParser()
-    parser.read(config, encoding="utf-8")
+    try:
+        parser.read_string(read_text(config, label))
+    except configparser.Error as error:
+        raise InputError(_ini_error(error, label)) from error
     missing = []
     for key, kind in (("system_config", "System_Config"), ("memory_mode", "Memory_Mode")):
         known = [s.split(".", 1)[1] for s in parser.sections() if s.startswith(f"{kind}.")]
@@ -178,6 +192,18 @@ def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]
     return missing
 
 
+def _ini_error(error: Any, label: str) -> Diagnostic:
+    """A mistake in an ini at its line; configparser has as many ways to tell it as kinds."""
+    line = getattr(error, "lineno", None) or (getattr(error, "errors", None) or [(0,)])[0][0]
+    said = {"MissingSectionHeaderError": "no [section] begins above this line",
+            "ParsingError": "this line is no `key=value`"}  # fmt: skip
+    words = said.get(type(error).__name__, str(error.message).split("]: ", 1)[-1])
+    message, hint = f"no Vela configuration: {words}", "see the shipped ones, or Vela's OPTIONS.md"
+    return Diagnostic(
+        path=label, line=line or 0, column=1 if line else 0, message=message, hint=hint
+    )
+
+
 def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
     """What only this installation and the target's folder can say of a `vela` block."""
     problems = []
@@ -185,7 +211,12 @@ def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
         message = f"there is no environment for Vela {settings.version}"
         hint = "there are: " + ", ".join(vela_versions())
         problems.append(locate(("vela", "version"), message, hint))
-    if settings.config is not None and not os.path.isfile(folder / settings.config):
+    outside = settings.config is not None and check_config(
+        folder, settings.config, shipped_targets()
+    )
+    if outside:
+        problems.append(locate(("vela", "config"), *outside))
+    elif settings.config is not None and not os.path.isfile(folder / settings.config):
         message = f"{settings.config} does not exist"
         hint = "it is looked for from the target file's folder"
         problems.append(locate(("vela", "config"), message, hint))

@@ -12,6 +12,7 @@ from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build, Selection
 from buildsys.authoring.document import Document, did_you_mean, read_document
 from buildsys.authoring.facts import Recorded
+from buildsys.authoring.names import name_problem
 from buildsys.authoring.recipe import NAME, Select, TargetEntry
 from buildsys.authoring.scope import Layer, Scope
 from buildsys.authoring.validation import validate
@@ -19,7 +20,7 @@ from buildsys.authoring.variants import STRUCTURE, Variant, variants
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
 from buildsys.errors import Diagnostic, InputError
 
-_RESERVED = ("report", "check")
+_MOST_TARGETS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +152,10 @@ class _Reading:
             message = "`targets` lists what to build for"
             hint = did_you_mean("", self.loader.boards.targets)
             raise InputError(own.locate(("targets",), message, hint))
+        if len(items) > _MOST_TARGETS:
+            message = f"`targets` lists {len(items)} builds"
+            hint = f"at most {_MOST_TARGETS} in one recipe"
+            raise InputError(own.locate(("targets", _MOST_TARGETS), message, hint))
         home = own.home(("targets",))
         assert home is not None
         entries = []
@@ -174,9 +179,8 @@ class _Reading:
             message = f"the file's name {stem} is no build name: small letters, digits, hyphens"
             self.problems.append(Diagnostic(path=path, message=message))
             return False
-        if stem in _RESERVED:
-            message = f"`{stem}` is the name of a task; no recipe can have it"
-            self.problems.append(Diagnostic(path=path, message=message))
+        if problem := name_problem(stem):
+            self.problems.append(own.locate(("name",), *problem))
             return False
         if isinstance(name, str) and name != stem and re.fullmatch(NAME, name):
             message = f"`name` is {name}, the file's name says {stem}"
@@ -186,7 +190,9 @@ class _Reading:
     def _distinct(self, own: Scope, entries: list[_Entry]) -> list[_Entry]:
         found: dict[str, _Entry] = {}
         for entry in entries:
-            if entry.name in found:
+            if entry.entry.as_ and (problem := name_problem(entry.name)):
+                self.problems.append(own.locate(("targets", entry.index, "as"), *problem))
+            elif entry.name in found:
                 message = f"a second build called `{entry.name}`"
                 hint = "give it a name of its own with `as`"
                 self.problems.append(own.locate(("targets", entry.index), message, hint))

@@ -1,17 +1,15 @@
 """Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
 
-import math
-
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.model import known_model, model_fits, model_spec
 from buildsys.authoring.pipelines import follow
-from buildsys.authoring.recipe import CALIBRATED
+from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
 
 _TRAIN_RANGES = (
-    ("epochs", 1, math.inf), ("batch", 1, math.inf), ("seed", 0, 2**32 - 1), ("threads", 1, math.inf),
+    ("epochs", 1, 10**6), ("batch", 1, 2**16), ("seed", 0, 2**32 - 1), ("threads", 1, 2**12),
     ("mosaic", 0, 1), ("flip", 0, 1), ("scale", 0, 1),
 )  # fmt: skip
 SIZES = ("bytes", "sram_bytes")
@@ -119,8 +117,9 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     for name, low, high in _TRAIN_RANGES if build.train is not None else ():
         value = getattr(build.train, name)
         if not low <= value <= high:
-            words = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
-            problems.append(locate(("train", name), f"`{name}` is {words}, not {value:g}"))
+            problems.append(
+                locate(("train", name), f"`{name}` is from {low} to {high}, not {value}")
+            )
     if build.train is not None and not 0 < build.train.learning_rate < 1:
         message = f"`learning_rate` is between 0 and 1, not {build.train.learning_rate:g}"
         problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
@@ -129,6 +128,9 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
         near = max(32, round(size / 32) * 32)
         message = f"`size` {size} is not a multiple of 32"
         problems.append(locate(("train", "size"), message, f"the nearest is {near}"))
+    elif size is not None and size > LARGEST_SIDE:
+        message = f"`size` {size} is more than {LARGEST_SIDE} pixels"
+        problems.append(locate(("train", "size"), message))
     opset = getattr(build.export, "opset", _OPSETS[0])
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
         message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"

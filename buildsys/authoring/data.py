@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.authoring.build import Archive
+from buildsys.authoring.confinement import NAMES
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.facts import (
     DatasetFacts,
@@ -128,9 +129,17 @@ def _read(build: "Assembler", block: Dataset, path: Path, label: str) -> Data:
         message = f"{block.path} does not exist"
         hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
-    facts = read_dataset(path, label if label == block.path else path.name)
+    facts = read_dataset(path, label if label == block.path else path.name, _home(build, block))
     build.read |= watched_places(facts)
     return _split(build, block, facts, dataset_parts(facts), label, path.parent)
+
+
+def _home(build: "Assembler", block: Dataset) -> Path | None:
+    """What a dataset's own paths may not leave: its archive, or the workspace; None for a named one."""
+    if block.url is not None:
+        return build.around.datasets / (block.sha256 or "")
+    named = any(layer.document.path == NAMES for layer in build.scope.layers)
+    return None if named else build.workspace
 
 
 def _recalled(build: "Assembler", block: Dataset, known: dict[str, Any], folder: Path) -> Data:

@@ -1,6 +1,7 @@
 """YAML with the position of every key and value."""
 
 import difflib
+import math
 import re
 import warnings
 from collections.abc import Iterable
@@ -8,13 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.authoring.encoding import read_text
+from buildsys.errors import Diagnostic, InputError, shorten
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands in a document: keys and list indices from the root."""
 
 _MOST_NODES = 20_000
 _MOST_LEVELS = 30
+_LONGEST_WORD = 100
+_MOST_DIGITS = 100
+_LARGEST = 2**63
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_PLAIN_TAGS = tuple(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("null", "bool", "int", "float", "str", "map", "seq", "timestamp", "merge", "value")
+)
 _TOO_DEEP = f"nested more than {_MOST_LEVELS} levels deep"
 
 
@@ -65,18 +75,7 @@ class Document:
 
 def read_document(path: Path, label: str) -> Document:
     """Parse a file; `label` is its name in messages. Raises InputError."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        hint = "save it as UTF-8"
-        raise InputError(
-            Diagnostic(path=label, message=f"not UTF-8 (byte {error.start})", hint=hint)
-        ) from error
-    except OSError as error:
-        raise InputError(
-            Diagnostic(path=label, message=f"cannot be read: {error.strerror}")
-        ) from error
-    return parse_document(text, label)
+    return parse_document(read_text(path, label), label)
 
 
 def parse_document(text: str, label: str) -> Document:
@@ -105,6 +104,7 @@ def parse_document(text: str, label: str) -> Document:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "did you mean `x`?", or the list of what there is when it is short, or nothing."""
     names = sorted(known)
+    word = word[:_LONGEST_WORD]  # comparing takes time with the square of the length
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
@@ -113,6 +113,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _syntax_error(error: Any, label: str, lines: tuple[str, ...]) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
+    if error.context == "expected a single document in the stream":
+        return Diagnostic(
+            path=label, line=mark.line + 1, column=mark.column + 1, source=lines[mark.line],
+            message="a second document begins here", hint="one file is one document: split it",
+        )  # fmt: skip
     unclosed = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
     if unclosed:
         mark = error.context_mark  # the end of the file says nothing: the quote may be far above
@@ -139,9 +144,13 @@ class _Reader:
 
     def value(self, node: Any, path: KeyPath) -> Any:
         self.nodes += 1
+        if not node.tag.startswith(_PLAIN_TAGS):
+            tag = shorten(node.tag.replace("tag:yaml.org,2002:", "!!"))
+            self.problems.append(self._diagnose(node, f"`{tag}` is a tag: no value here has one"))
+            return None
         if self.nodes > _MOST_NODES:
             message = f"more than {_MOST_NODES} values, aliases counted where they are used"
-            raise InputError(Diagnostic(path=self.label, message=message))
+            raise InputError(self._diagnose(node, message))
         if len(path) > _MOST_LEVELS:
             raise InputError(self._diagnose(node, _TOO_DEEP))
         self.values[path] = _mark(node)
@@ -153,8 +162,8 @@ class _Reader:
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         try:
             return _scalar(node)
-        except ValueError:
-            message = f"`{node.value[:40]}` is no {node.tag.rsplit(':', 1)[-1]}"
+        except ValueError as error:
+            message = f"`{shorten(node.value)}` {error}"
             self.problems.append(self._diagnose(node, message))
             return None
 
@@ -169,11 +178,20 @@ class _Reader:
     def _mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(key_node.value) if key_node.id == "scalar" else "?"
+            if key_node.id != "scalar":
+                self.problems.append(
+                    self._diagnose(key_node, "a key is a word, not a block or list")
+                )
+                continue
+            key = str(key_node.value)
+            if _has_control(key):
+                message = f"the key `{shorten(key)}` has a control character in it"
+                self.problems.append(self._diagnose(key_node, message))
+                continue
             place = (*path, key)
             if key in result:
                 hint = f"it stands first in line {self.keys[place].line}"
-                message = f"`{key}` stands here a second time"
+                message = f"`{shorten(key)}` stands here a second time"
                 self.problems.append(self._diagnose(key_node, message, hint))
                 continue
             self.keys[place] = _mark(key_node)
@@ -188,16 +206,39 @@ def _mark(node: Any) -> Mark:
 
 
 def _scalar(node: Any) -> Any:
-    """The value of a scalar by its YAML 1.2 tag; anything else stays text."""
+    """The value of a scalar by its YAML 1.2 tag; anything else stays text. Raises ValueError."""
     text, tag = node.value, node.tag.rsplit(":", 1)[-1]
+    if _has_control(text):
+        raise ValueError("has a control character in it")
     if re.fullmatch(r"[0-9a-f]{64}", text):
         return text  # a digest may happen to look like a number
     if tag == "null":
         return None
-    if tag == "bool":
+    if tag == "bool" and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if tag == "int":
-        return int(text.replace("_", ""), 0 if re.match(r"[-+]?0[xob]", text) else 10)
-    if tag == "float":
-        return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+    if tag in ("bool", "int", "float"):
+        return _number(text, tag)
     return text
+
+
+def _number(text: str, tag: str) -> int | float:
+    """A number that every machine can hold; raises ValueError."""
+    plain = text.replace("_", "")
+    try:
+        if tag == "float":
+            value: int | float = float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+        elif len(plain) > _MOST_DIGITS:
+            value = math.inf  # Python refuses to read thousands of digits
+        else:
+            value = int(plain, 0 if re.match(r"[-+]?0[xob]", plain) else 10)
+    except ValueError as error:
+        raise ValueError(f"is no {tag}") from error
+    if not abs(value) < _LARGEST:
+        words = "is no number" if math.isnan(value) else "is too large a number for anything here"
+        raise ValueError(words)
+    return value
+
+
+def _has_control(text: str) -> bool:
+    """Whether there are characters in it that no file has and no path can hold."""
+    return not text.isprintable() and _CONTROL.search(text) is not None

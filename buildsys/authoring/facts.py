@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.confinement import check_dataset
 from buildsys.authoring.document import Document, read_document
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
+
+_MOST_KEYPOINTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +100,19 @@ def recall_checkpoint(data: dict[str, Any]) -> CheckpointFacts:
     return CheckpointFacts(**(known | {"names": tuple(known["names"])}))
 
 
-def read_dataset(path: Path, label: str) -> DatasetFacts:
-    """An Ultralytics data.yaml. Raises InputError at the line that is wrong."""
+def read_dataset(path: Path, label: str, inside: Path | None = None) -> DatasetFacts:
+    """An Ultralytics data.yaml, which names nothing outside the folder `inside`.
+
+    Raises InputError at the line that is wrong.
+    """
     document = read_document(path, label)
     data = document.data
     if not isinstance(data, dict):
         raise InputError(
             Diagnostic(path=label, message="this is no data.yaml: no `key: value` lines")
         )
+    if inside is not None:
+        check_dataset(inside, path, document)
     names = _read_names(document)
     keypoints, dims, sigmas = _read_keypoints(document)
     base = path.parent / str(data.get("path") or "")
@@ -130,6 +138,9 @@ def _read_names(document: Document) -> tuple[str, ...]:
             message = "`names` numbers the classes from 0 and leaves none out"
             raise InputError(document.diagnose(("names",), message, "write `names: {0: tag}`"))
         names = [names[number] for number in wanted]
+    if any(name is None or isinstance(name, bool | dict | list) for name in names):
+        message, hint = "`names` are words", 'write `names: {0: tag}`, and quotes around "true"'
+        raise InputError(document.diagnose(("names",), message, hint))
     return tuple(str(name) for name in names)
 
 
@@ -140,7 +151,7 @@ def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
         isinstance(shape, list)
         and len(shape) == 2
         and all(type(number) is int for number in shape)
-        and (shape == [0, 0] or (shape[0] > 0 and shape[1] in (2, 3)))
+        and (shape == [0, 0] or (0 < shape[0] <= _MOST_KEYPOINTS and shape[1] in (2, 3)))
     ):
         message = "`kpt_shape` is [number of keypoints, 2 or 3]"
         raise InputError(document.diagnose(("kpt_shape",), message))
@@ -161,7 +172,10 @@ def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, 
         entry = document.data.get(name)
         if entry is None:
             continue
-        places = tuple(str(place) for place in (entry if isinstance(entry, list) else [entry]))
+        if isinstance(entry, dict) or not all(isinstance(e, str | int) for e in _list(entry)):
+            message = f"`{name}` is a folder, or a list of folders"
+            raise InputError(document.diagnose((name,), message, "for example images/train"))
+        places = tuple(str(place) for place in _list(entry))
         for index, place in enumerate(places):
             if not os.path.exists(base / place):
                 message = f"the {name} split names {place}, which does not exist"
@@ -169,6 +183,10 @@ def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, 
                 raise InputError(document.diagnose(at, message, f"looked in {base.name or '.'}/"))
         splits.append((name, places))
     return tuple(splits)
+
+
+def _list(entry: Any) -> list[Any]:
+    return entry if isinstance(entry, list) else [entry]
 
 
 def dataset_parts(facts: DatasetFacts) -> tuple[str, ...]:

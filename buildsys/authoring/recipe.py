@@ -89,6 +89,10 @@ class Dataset(Block):
     generator: StrictStr | None = None
 
 
+LARGEST_SIDE = 8192
+"""Of a network's input, in pixels."""
+
+
 def _size(value: Any) -> Any:
     sides = [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
     if not (
@@ -101,6 +105,8 @@ def _size(value: Any) -> Any:
         if side < 32 or side % 32:
             near = max(32, round(side / 32) * 32)
             raise ValueError(f"`size` {side} is not a multiple of 32; the nearest is {near}")
+        if side > LARGEST_SIDE:
+            raise ValueError(f"`size` {side} is more than {LARGEST_SIDE} pixels")
     return tuple(sides)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from buildsys.authoring.document import KeyPath, did_you_mean
-from buildsys.errors import Diagnostic
+from buildsys.errors import Diagnostic, shorten
 
 Locate = Callable[..., Diagnostic]
 """(path, message, hint, key=, severity=) -> Diagnostic at the place where `path` was written."""
@@ -84,7 +84,7 @@ def _checked(kind: type) -> Any:
 
 def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnostic:
     loc = tuple(part for part in error["loc"] if not _is_noise(part))
-    where, name = (*path, *loc), str(loc[-1]) if loc else ""
+    where, name = (*path, *loc), shorten(str(loc[-1])) if loc else ""
     code, value, context = error["type"], error.get("input"), error.get("ctx", {})
     if code in ("extra_forbidden", "unexpected_keyword_argument"):
         elsewhere = getattr(kind, "ELSEWHERE", {}) if len(loc) == 1 else {}
@@ -133,7 +133,7 @@ def _is_noise(part: object) -> bool:
 
 def _show(value: Any) -> str:
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{shorten(value)}"'
     if isinstance(value, dict):
         return "a block"
     if isinstance(value, list | tuple):

@@ -90,7 +90,7 @@ def _draft(wish: "Draft", boards: "Boards") -> str:
 
     target = wish.board.target
     firmware = {str(task): name for task, name in target.firmware.items()}.get(wish.task)
-    contract = boards.contract(firmware) if firmware and firmware != "unchecked" else None
+    contract = boards.contract(boards.contracts[firmware]) if firmware and firmware != "unchecked" else None
     others = tuple(name for name in sorted(boards.targets) if name != target.name)
     try:
         text = draft(wish, contract, others)
@@ -108,7 +108,7 @@ def _tell_rest(root: Path, wish: "Draft") -> int:
     from buildsys.engine.places import Workspace
     from buildsys.engine.plans import make_plans
 
-    plans, _ = make_plans(Workspace(root))
+    plans = make_plans(Workspace(root))
     label = f"recipes/{wish.name}.yaml"
     told = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
     for diagnostic in told:

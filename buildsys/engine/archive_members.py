@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
+from buildsys.errors import shorten
+
 _LONGEST_HEADER = 1 << 20
 _CHUNK = 1 << 24
 
@@ -76,7 +78,7 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member]:
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _no_file(name, is_link=kind == stat.S_IFLNK)
             if info.flag_bits & 0x1:
-                raise Refused(f"`{short(name)}` is encrypted", "pack it without a password")
+                raise Refused(f"`{shorten(name)}` is encrypted", "pack it without a password")
             if name.endswith("/"):
                 yield Member(name=name, size=0, stream=None)
                 continue
@@ -102,7 +104,7 @@ def _tar_members(raw: Any, bound: int) -> Iterator[Member]:
 
 def _no_file(name: str, is_link: bool) -> Refused:
     what = "a link" if is_link else "neither a file nor a folder"
-    return Refused(f"`{short(name)}` is {what}", "pack plain files only")
+    return Refused(f"`{shorten(name)}` is {what}", "pack plain files only")
 
 
 class _Counted:
@@ -144,12 +146,3 @@ class _Header(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error) or "a header is missing") from error
-
-
-def short(name: str) -> str:
-    """A name as messages show it."""
-    shown = name if len(name) <= 80 else f"{name[:50]}…{name[-25:]}"
-    return shown.encode("utf-8", "backslashreplace").decode().translate(_VISIBLE)
-
-
-_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}

@@ -14,8 +14,8 @@ import unicodedata
 from pathlib import Path
 from typing import IO
 
-from buildsys.engine.archive_members import DAMAGED, Refused, members, short
-from buildsys.errors import Diagnostic, InputError
+from buildsys.engine.archive_members import DAMAGED, Refused, members
+from buildsys.errors import Diagnostic, InputError, shorten
 
 _FREE = 1_000_000_000
 _RATIO = 200
@@ -110,7 +110,7 @@ def _copy(stream: IO[bytes], out: IO[bytes]) -> int:
 
 def _bomb(name: str, packed: int) -> Refused:
     return Refused(
-        f"`{short(name)}`: with it, {packed / 1e6:.3g} MB of archive unpack to more than anyone wants",
+        f"`{shorten(name)}`: with it, {packed / 1e6:.3g} MB of archive unpack to more than anyone wants",
         f"at most {_RATIO} times its size (1 GB is always allowed), {_MOST_BYTES // 10**9} GB in all,"
         f" {_MOST_IN_ONE // 10**9} GB a file, {_MOST_MEMBERS} files",
     )
@@ -118,7 +118,7 @@ def _bomb(name: str, packed: int) -> Refused:
 
 def _parts(name: str) -> tuple[str, ...]:
     """The name as folders and a file below the target; raises Refused where it is anything else."""
-    shown = f"`{short(name)}`"
+    shown = f"`{shorten(name)}`"
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         raise Refused(f"{shown} is an absolute path", "pack the data with relative paths")
     if "\\" in name:
@@ -164,8 +164,8 @@ class _Names:
 
 def _collision(first: str, second: str) -> Refused:
     if first == second:
-        return Refused(f"`{short(first)}` is in it twice", "pack every file once")
-    what = f"`{short(first)}` and `{short(second)}`"
+        return Refused(f"`{shorten(first)}` is in it twice", "pack every file once")
+    what = f"`{shorten(first)}` and `{shorten(second)}`"
     return Refused(f"{what} are one name on some file systems", "rename one of them")
 
 

@@ -77,11 +77,7 @@ class Sources:
         index, racy = self._digest_entries(source.path, entries)
         data = encode_index(index)
         digest = digest_bytes(data)
-<<<<<<< HEAD
         with contextlib.suppress(CannotWrite):  # only to say later which file changed
-=======
-        with contextlib.suppress(OSError):  # a read-only store: only messages say less
->>>>>>> share
             self._store.put_bytes(data)
         if not racy:
             self._database.record_tree(name, signature, digest)

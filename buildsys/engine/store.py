@@ -11,12 +11,8 @@ import json
 import os
 import secrets
 import shutil
-<<<<<<< HEAD
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-=======
->>>>>>> share
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,38 +56,20 @@ class Store:
         """Add a file's content; returns its digest."""
         digest = digest_file(path)
         target = self.blob(digest)
-<<<<<<< HEAD
-        if not target.is_file():
+        if not use(target):
             with self._new(target, path.stat().st_size) as temporary:
                 clone(path, temporary)
-                temporary.chmod(0o444)
-=======
-        if not use(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _Temporary(target.parent) as temporary:
-                clone(path, temporary)
                 seal(temporary)
-                temporary.replace(target)
->>>>>>> share
         return digest
 
     def put_bytes(self, data: bytes) -> str:
         """Add bytes; returns their digest."""
         digest = digest_bytes(data)
         target = self.blob(digest)
-<<<<<<< HEAD
-        if not target.is_file():
+        if not use(target):
             with self._new(target, len(data)) as temporary:
                 temporary.write_bytes(data)
-                temporary.chmod(0o444)
-=======
-        if not use(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _Temporary(target.parent) as temporary:
-                temporary.write_bytes(data)
                 seal(temporary)
-                temporary.replace(target)
->>>>>>> share
         return digest
 
     def put_tree(self, folder: Path) -> str:
@@ -141,12 +119,8 @@ class Store:
         """What an action made, or None."""
         try:
             entry = json.loads(self._action(key).read_bytes())
-<<<<<<< HEAD
-        except (OSError, ValueError):
-=======
             use(self._action(key))
-        except (FileNotFoundError, json.JSONDecodeError):
->>>>>>> share
+        except (OSError, ValueError):
             return None
         return entry if isinstance(entry, dict) else None
 

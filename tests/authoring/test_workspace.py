@@ -63,7 +63,7 @@ def test_mistake_of_a_base_is_told_in_the_base_once(workspace: Path) -> None:
     for name in ("one", "two"):
         write_recipe(workspace, name, "extends: _pose\n")
     (told,) = _told(workspace)
-    assert told.startswith("recipes/_pose.yaml:8:17: error: `epochs` is at least 1, not 0")
+    assert told.startswith("recipes/_pose.yaml:8:17: error: `epochs` is from 1 to 1000000, not 0")
     write_recipe(workspace, "two", "extends: _pose\ntrain: {epochs: -1}\n")
     assert [line.split(" ")[0] for line in _told(workspace)] == [
         "recipes/_pose.yaml:8:17:", "recipes/two.yaml:3:17:",

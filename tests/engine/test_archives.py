@@ -117,7 +117,7 @@ _NAMES = {
     "C:/evil": "`C:/evil` is an absolute path",
     "c:evil": "`c:evil` is an absolute path",
     "..\\evil": "`..\\evil` has a backslash in its name",
-    "a\nb": "`a\\x0ab` has a control character in its name or is not UTF-8",
+    "a\nb": "`a\\nb` has a control character in its name or is not UTF-8",
     "x" * 256: f"`{'x' * 50}…{'x' * 25}` is too long a name",
     "a/" * 1600 + "b": f"`{'a/' * 25}…{'a/' * 12}b` is too long a name",
 }
