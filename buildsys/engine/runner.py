@@ -57,7 +57,7 @@ class Runner:
         waiting = f"{step.stage}: waiting for another run that makes the same: "
         with self.state.store.alone(keyed.key, owner, lambda who: self.say(waiting + who)):
             result = self.state.recall(step, keyed.key)
-            if result is not None:
+            if result is not None and self.state.holds(step, result):
                 self.state.finish(step, keyed, result)
                 return None
             return self._execute(step, keyed, on_start, on_progress)

@@ -79,9 +79,8 @@ class State:
         result = self.result(step_id)
         if result is None:
             return
-        trees = {output.name: output.tree for output in step.outputs}
         with self._lock:
-            if not all(self.store.has(digest, trees[name]) for name, digest in result.outputs):
+            if not self.holds(step, result):
                 self._wanted.add(step_id)
                 self._decisions.clear()
                 self._results.pop(step_id, None)
@@ -162,8 +161,12 @@ class State:
             return None
         if entry.get("digests_only"):  # on purpose, by `store export --packages-only`
             return result
-        whole = all(self.store.has(digest, trees[name]) for name, digest in outputs)
-        return result if whole else None
+        return result if self.holds(step, result) else None
+
+    def holds(self, step: Step, result: StepResult) -> bool:
+        """Whether the store has every byte of a result."""
+        trees = {output.name: output.tree for output in step.outputs}
+        return all(self.store.has(digest, trees[name]) for name, digest in result.outputs)
 
     def _is_red(self, item: Input) -> bool:
         result = self.result(item.step) if item.step else None
