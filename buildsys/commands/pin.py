@@ -60,6 +60,9 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
     from buildsys.authoring.document import did_you_mean
 
     files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
+    if not files:
+        hint = "`buildsys init` writes a first one"
+        raise InputError(Diagnostic(path="recipes", message="there is no recipe here", hint=hint))
     if not words:
         return [path for name, path in files.items() if not name.startswith("_")]
     chosen: dict[Path, None] = {}
@@ -88,13 +91,11 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
     """
     from buildsys.authoring.pinning import merged_pinnables
 
-    own, base = _read(root, path), None
+    own = _read(root, path)
     data = own.document.data
     if not isinstance(data, dict):
         return None
-    if isinstance(data.get("extends"), str):
-        base_path = path.with_name(f"{data['extends']}.yaml")
-        base = _read(root, base_path) if base_path.is_file() else None
+    base = _read_base(root, path, data.get("extends"))
     blocks = merged_pinnables(data, base.document.data if base else None)
     if index >= len(blocks):
         return None
@@ -109,6 +110,16 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
     line = home.document.diagnose((*block.at, block.key), "").line
     print(f"pinned  {home.document.path}:{line}  {block.named}  {digest}")
     return True
+
+
+def _read_base(root: Path, recipe: Path, name: object) -> _Read | None:
+    """The base beside a recipe; one that is not there is `check`'s to tell."""
+    import os
+
+    if not isinstance(name, str) or "/" in name:
+        return None
+    path = recipe.parent / f"{name}.yaml"
+    return _read(root, path) if os.path.isfile(path) else None  # Path raises for odd names
 
 
 def _read(root: Path, path: Path) -> _Read:

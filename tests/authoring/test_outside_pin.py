@@ -192,3 +192,17 @@ def test_server_that_does_not_answer(workspace: Path, capsys: pytest.CaptureFixt
     write_recipe(workspace, "far", text)
     assert _pin(workspace) == 1
     assert "could not be fetched" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ['"../x"', '"a\\0b"', "x" * 300, "_gone", "7", "[a]"])
+def test_odd_base_is_no_traceback(workspace: Path, name: str) -> None:
+    """A base that cannot be one hides the recipe's own weights behind a traceback."""
+    recipe = write_recipe(workspace, "tags", f"extends: {name}\n{_RECIPE}")
+    assert _pin(workspace) == 0
+    assert TAGS_SHA256 in recipe.read_text()
+
+
+def test_no_recipe_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The wrong folder is a green run."""
+    assert _pin(tmp_path) == 2
+    assert "there is no recipe here" in capsys.readouterr().err
