@@ -9,6 +9,7 @@ from pathlib import Path
 from buildsys.errors import BuildsysError
 
 COMMANDS = {
+    "build": "build what is stale; where nothing is, in no time",
     "init": "a workspace in a folder: dodo.py, a first recipe, schemas",
     "new": "a commented recipe, from a model file where there is one",
     "check": "every mistake in every recipe, before any work",

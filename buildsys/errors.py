@@ -72,6 +72,14 @@ class Diagnostic:
         length = max(1, min(self.length, len(shown) - column))
         return shown, " " * column + "^" * length
 
+    def annotate(self) -> str:
+        """As a workflow command of GitHub, which shows it beside the line."""
+        text = f"{self.message}; {self.hint}" if self.hint else self.message
+        text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        kind = "error" if self.severity == "error" else "warning"
+        place = f",line={self.line},col={self.column}" if self.line else ""
+        return f"::{kind} file={self.path}{place}::{text}"
+
 
 class BuildsysError(Exception):
     """Something that a person can mend; the message says how."""

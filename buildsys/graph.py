@@ -77,6 +77,8 @@ class Step:
     memory_mib: int
     threads: int
     framework: bool
+    gpu: bool
+    """It takes a whole GPU where the machine has one."""
     device: str
     """auto | cpu | cuda: where the recipe wants it to run; no part of any key."""
     origins: tuple[Origin, ...]
@@ -100,8 +102,8 @@ class Plan:
     """Id of the step that makes the package."""
     shipped: Input | None
     """The model file inside the package, as a step's output: what a red gate rejects."""
-    verdict: str
-    """Id of the gate, or empty."""
+    verdicts: tuple[str, ...]
+    """Ids of the steps that may reject it: what fits, what is accurate enough."""
     notes: tuple[str, ...]
     """What stays unverified, in sentences."""
     licences: tuple[str, ...]
@@ -114,6 +116,8 @@ class Plan:
     """Of a selection: the builds of which one ships; it has no steps of its own."""
     metric: str = ""
     maximize: bool = True
+    selection: str = ""
+    """JSON of what was chosen among what, for the manifest; empty for an ordinary build."""
 
 
 class Status(StrEnum):

@@ -25,6 +25,7 @@ from buildsys.spec import (
     Resources,
 )
 
+_VERDICTS = ("fits", "verdict")
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
 
@@ -67,7 +68,7 @@ class _Planner:
             steps=_needed(self.steps, package),
             package=package.id,
             shipped=next(i for i in package.inputs if i.name in self._formats()),
-            verdict=self.made["verdict"].step if "verdict" in self.made else "",
+            verdicts=tuple(self.made[key].step for key in _VERDICTS if key in self.made),
             notes=self._notes(),
             facts=build.facts,
             licences=(_ULTRALYTICS_LICENCE,) if recipe.source.family == "ultralytics" else (),
@@ -198,7 +199,9 @@ class _Planner:
             inputs |= {
                 key: item
                 for key, item in self.made.items()
-                if key == name or (name == "metrics" and key.startswith("metrics-"))
+                if key == name
+                or (name == "metrics" and key.startswith("metrics-"))
+                or (name == "verdict" and key in _VERDICTS)
             }
         config = getattr(settings, "config", None)
         if config is not None:
@@ -250,8 +253,20 @@ class _Planner:
         step = self._add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
         self.made[key] = _output(step, Format.METRICS)
 
+    def _check_fit(self) -> None:
+        """What the compiler planned against what the firmware has."""
+        contract = self.build.contract
+        if contract is None or contract.arena_kib is None or "summary" not in self.made:
+            return
+        module = step_module("fit_memory")
+        params = module.Params(firmware=contract.name, arena_kib=contract.arena_kib)
+        inputs = {"summary": self.made["summary"]}
+        step = self._add("fit", module, params, inputs, {Format.VERDICT: False})
+        self.made["fits"] = _output(step, Format.VERDICT)
+
     def _measure_rest(self) -> None:
         """The gate, over the figures of the file that ships and of what it came from."""
+        self._check_fit()
         gates = self.build.recipe.evaluate.gates
         order = ("metrics-checkpoint", "metrics-onnx", "metrics-tflite")
         measured = [self.made[key] for key in order if key in self.made]
@@ -290,11 +305,14 @@ class _Planner:
             ),
             code="", tool_env=tool_env, tool="", tool_identity="",
             memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
-            device=self.build.train.device if stage == "train" else "auto",
+            gpu=needs.gpu and self._device(stage) != "cpu",            device=self._device(stage),
             origins=find_origins(stage, getattr(module, "BLOCK", ""), text, self.build.origins),
         )  # fmt: skip
         self.steps.append(step)
         return step
+
+    def _device(self, stage: str) -> str:
+        return str(self.build.train.device) if stage == "train" else "auto"
 
     def _notes(self) -> tuple[str, ...]:
         contract, notes = self.build.contract, []

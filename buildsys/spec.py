@@ -73,13 +73,14 @@ class TensorSpec:
 class Resources:
     """What a step needs of the machine while it runs.
 
-    `framework`: it loads torch or TensorFlow; as many of those run at once as there are pairs of
+    `gpu`: it takes a whole GPU where there is one. `framework`: it loads torch or TensorFlow; as many of those run at once as there are pairs of
     cores.
     """
 
     memory_mib: int = 512
     threads: int = 1
     framework: bool = False
+    gpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

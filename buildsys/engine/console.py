@@ -5,18 +5,10 @@ import threading
 import time
 from typing import Any
 
+from buildsys.engine.clock import duration
 from buildsys.engine.database import Database
 
 _LINE_EVERY_SECONDS = 15.0
-
-
-def duration(seconds: float) -> str:
-    """3.2 s, 48 s, 2 min 05 s."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 class Console:

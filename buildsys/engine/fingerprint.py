@@ -22,7 +22,56 @@ def stat_text(path: str) -> str:
         return "absent"
     if stat.st_mode & 0o170000 == 0o040000:
         return f"folder {stat.st_ino}"
+    return stat_line(stat)
+
+
+def walk(root: str, parts: Iterable[str]) -> list[tuple[str, os.stat_result]]:
+    """Every file of a tree's parts with its stat, sorted; hidden files and caches left out.
+
+    `parts`: files, folders and patterns below `root`.
+    """
+    found: dict[str, os.stat_result] = {}
+    for part in parts:
+        base = os.path.join(root, part)
+        if any(mark in part for mark in "*?["):
+            # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
+            for path in Path(root).glob(part):
+                if path.is_file() and not path.name.startswith("."):
+                    found[path.relative_to(root).as_posix()] = path.stat()
+        elif os.path.isdir(base):
+            folder = os.path.normpath(base)
+            found |= {os.path.relpath(p, root) if ".." in part else p[len(root) + 1 :]: s
+                      for p, s in _scan(folder)}  # fmt: skip
+        elif os.path.isfile(base):
+            found[part] = os.stat(base)
+    return sorted(found.items())
+
+
+def _scan(folder: str) -> list[tuple[str, os.stat_result]]:
+    found: list[tuple[str, os.stat_result]] = []
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return found
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.endswith(".cache"):
+            continue
+        if entry.is_dir():
+            found += _scan(entry.path)
+        elif entry.is_file():
+            found.append((entry.path, entry.stat()))
+    return found
+
+
+def stat_line(stat: os.stat_result) -> str:
+    """`stat_text` of a stat that is at hand."""
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {stat.st_ctime_ns}"
+
+
+def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
+    """Digest of what `walk` found."""
+    text = "\n".join(f"{name} {stat_line(stat)}" for name, stat in entries)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_racy(stats: Iterable[str], since: int) -> bool:

@@ -25,12 +25,10 @@ class Lock:
 
     lines: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def recorded(self) -> Any:
-        """The facts, as the loader of recipes asks for them."""
-        from buildsys.authoring.facts import Recorded
-
-        return Recorded(lines=self.lines)
+    def digest(self, key: str) -> str:
+        """The recorded digest of a line such as "dataset data/tags/data.yaml", or nothing."""
+        text = dict(self.lines).get(key)
+        return str(json.loads(text).get("digest", "")) if text else ""
 
     def trainings(self) -> dict[str, dict[str, Any]]:
         """Recorded trainings by the digest of the slice that they came from."""

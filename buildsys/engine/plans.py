@@ -118,12 +118,13 @@ def _make(
 ) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
     """Plans by recipe, and what is wrong with the workspace itself."""
     from buildsys.authoring.builds import Loader
+    from buildsys.authoring.facts import Recorded
 
     if not fingerprint.recipe_files(workspace):
         message = "there is no recipe here"
         hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
-    recorded = read_lock(workspace.lock).recorded
+    recorded = Recorded(lines=read_lock(workspace.lock).lines)
     loader = Loader(workspace.root, recorded, datasets_root())
     return {path: _plan_recipe(workspace, loader, path) for path in paths}, loader.diagnostics
 
@@ -174,7 +175,7 @@ def complete(plan: Plan) -> Plan:
 def _waiting(build: Any) -> Plan:
     return Plan(
         build=build.id, recipe=build.recipe.name, target=build.target.name,
-        label=build.target.label, steps=(), package="", shipped=None, verdict="", notes=(),
+        label=build.target.label, steps=(), package="", shipped=None, verdicts=(), notes=(),
         licences=(), facts=build.facts, waiting_for=build.waiting_for,
         archive=(build.archive.url, build.archive.sha256) if build.archive else (),
     )  # fmt: skip
@@ -185,7 +186,7 @@ def _selection(selection: Any, plans: list[Plan]) -> Plan:
     label = next((p.label for p in plans if p.build in selection.candidates), selection.target)
     return Plan(
         build=selection.id, recipe=selection.recipe, target=selection.target, label=label,
-        steps=(), package="", shipped=None, verdict="", notes=(), licences=(),
+        steps=(), package="", shipped=None, verdicts=(), notes=(), licences=(),
         candidates=selection.candidates, metric=selection.metric, maximize=selection.maximize,
     )  # fmt: skip
 
@@ -250,7 +251,10 @@ def _plan(row: dict[str, Any], steps: dict[str, Step]) -> Plan:
         "shipped": _input(row["shipped"]) if row["shipped"] else None,
         "facts": tuple((name, text) for name, text in row["facts"]),
     }
-    lists = {name: tuple(row[name]) for name in ("notes", "licences", "candidates", "archive")}
+    lists = {
+        name: tuple(row[name])
+        for name in ("notes", "licences", "candidates", "archive", "verdicts")
+    }
     return Plan(**{**row, **own, **lists})
 
 

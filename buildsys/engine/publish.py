@@ -91,12 +91,10 @@ def withdraw(workspace: Workspace, state: State, plan: Plan) -> None:
 def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """Withdraw the package, keep the file that failed and why; returns the failures."""
     withdraw(workspace, state, plan)
-    verdict = state.result(plan.verdict)
-    assert verdict is not None
     assert plan.shipped is not None
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)
-    state.store.fetch(dict(verdict.outputs)["verdict"], folder / "verdict.json", tree=False)
+    failures = _failures(state, plan, folder)
     digest = state.input_digest(plan.shipped)
     if digest is not None and plan.shipped.step:
         name = f"{plan.build.split('@')[0]}.{plan.shipped.name.split('-')[-1]}"
@@ -104,8 +102,24 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
             state.store.fetch(digest, folder / name, tree=False)
         except FileNotFoundError as error:
             raise MissingBytes(plan.shipped.step) from error
-    failures = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["failures"]
-    return [str(failure) for failure in failures]
+    _write(folder / "verdict.json", {"passed": False, "failures": failures})
+    return failures
+
+
+def _failures(state: State, plan: Plan, folder: Path) -> list[str]:
+    """What the red verdicts say, the first reason first. Raises MissingBytes."""
+    found: list[str] = []
+    for step in plan.verdicts:
+        result = state.result(step)
+        if result is None or result.passed:
+            continue
+        place = folder / "verdict.json"
+        try:
+            state.store.fetch(dict(result.outputs)["verdict"], place, tree=False)
+        except FileNotFoundError as error:
+            raise MissingBytes(step) from error
+        found += json.loads(place.read_text(encoding="utf-8"))["failures"]
+    return [str(failure) for failure in found]
 
 
 def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
@@ -126,6 +140,7 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         "steps": [_describe_step(step, state) for step in plan.steps],
         "unverified": list(plan.notes),
         "licences": list(plan.licences),
+        **({"selection": json.loads(plan.selection)} if plan.selection else {}),
     }
 
 
@@ -133,6 +148,15 @@ def _describe_step(step: Step, state: State) -> dict[str, Any]:
     keyed, result = state.key(step), state.result(step.id)
     assert keyed is not None
     assert result is not None
+    recorded = state.recorded(step)
+    if recorded is not None:
+        return {
+            "stage": step.stage, "module": step.module, "action_key": recorded["action_key"],
+            "tool": recorded["tool"], "tool_lock": recorded["lock"], "code": recorded["code"],
+            "params": json.loads(step.params), "inputs": dict(keyed.inputs),
+            "outputs": dict(result.outputs),
+            "trained": {"device": recorded["device"], "torch": recorded["torch"]},
+        }  # fmt: skip
     return {
         "stage": step.stage,
         "module": step.module,
@@ -185,7 +209,9 @@ def _publication(plan: Plan, state: State) -> str:
     from buildsys.digest import digest_value
 
     keys = [state.decide(step).key for step in plan.steps]
-    return digest_value([plan.build, keys, list(plan.notes), list(plan.licences), plan.label])
+    return digest_value(
+        [plan.build, keys, list(plan.notes), list(plan.licences), plan.label, plan.selection]
+    )
 
 
 def _is_intact(path: Path, size: int, digest: str, known: dict[str, tuple[str, str]]) -> bool:

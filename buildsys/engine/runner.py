@@ -8,14 +8,13 @@ was.
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from buildsys.engine import faults, process, toolenvs
+from buildsys.engine.admission import Admission, gpu_variables
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.state import Keyed, State
 from buildsys.errors import MissingBytes, StepFailed
@@ -23,6 +22,7 @@ from buildsys.graph import Input, Output, Step, StepResult
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "steps" / "_launcher.py"
 _LAST_LINES = 12
+_DIARY = "diary.json"
 
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
 """(environment, say) -> (variant, interpreter)."""
@@ -71,17 +71,17 @@ class Runner:
     ) -> StepResult:
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
-        with self.admission.admit(step):
+        with self.admission.admit(step) as slot:
             on_start()
             started = time.monotonic()
             self._check_sources(step, keyed)
             with faults.writing(f"what {step.stage} works with", self.workspace.scratch):
                 scratch = self._prepare(step, keyed)
             outputs = self._output_paths(step, scratch)
-            self._run(step, keyed, scratch, python, on_progress)
+            self._run(step, keyed, scratch, python, on_progress, slot)
             self._check(step, keyed, outputs)
             seconds = round(time.monotonic() - started, 3)
-        result = self._publish(step, keyed, outputs, seconds)
+        result = self._publish(step, keyed, outputs, seconds, _read_diary(scratch))
         shutil.rmtree(scratch, ignore_errors=True)
         return result
 
@@ -105,7 +105,8 @@ class Runner:
             "params": json.loads(step.params),
             "error": str(scratch / "error.txt"),
         }
-        (scratch / "error.txt").unlink(missing_ok=True)
+        for name in ("error.txt", _DIARY):
+            (scratch / name).unlink(missing_ok=True)
         text = json.dumps(request, indent=1)
         (scratch / "request.json").write_text(text, encoding="utf-8")
         return scratch
@@ -145,8 +146,9 @@ class Runner:
         return {o.name: scratch / "outputs" / _file_name(o) for o in step.outputs}
 
     def _run(
-        self, step: Step, keyed: Keyed, scratch: Path, python: Path, on_progress: process.OnProgress
-    ) -> None:
+        self, step: Step, keyed: Keyed, scratch: Path, python: Path,
+        on_progress: process.OnProgress, slot: str,
+    ) -> None:  # fmt: skip
         log = self.log(keyed.key)
         command = process.Command(
             arguments=(
@@ -156,7 +158,7 @@ class Runner:
             environment=process.step_environment(
                 python, scratch / "work", step.threads, step.device, cache_root() / "pycache",
                 step.is_remote,
-            ),
+            ) | {"BUILDSYS_DIARY": str(scratch / _DIARY)} | gpu_variables(slot),
             log=log,
         )  # fmt: skip
         code = self.run(command, on_progress)
@@ -190,8 +192,9 @@ class Runner:
                     )
 
     def _publish(
-        self, step: Step, keyed: Keyed, outputs: dict[str, Path], seconds: float
-    ) -> StepResult:
+        self, step: Step, keyed: Keyed, outputs: dict[str, Path], seconds: float,
+        diary: dict[str, str],
+    ) -> StepResult:  # fmt: skip
         """Blobs first, then the action, then this workspace's record."""
         store = self.state.store
         digests = tuple(
@@ -202,6 +205,7 @@ class Runner:
         if "verdict" in outputs:
             passed = bool(json.loads(outputs["verdict"].read_text(encoding="utf-8"))["passed"])
         entry: dict[str, Any] = {"module": step.module, "tool": step.tool, "seconds": seconds}
+        entry |= {"diary": diary} if diary else {}
         store.record(keyed.key, {**entry, "outputs": digests, "passed": passed})
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
         self.state.finish(step, keyed, result)
@@ -209,42 +213,12 @@ class Runner:
         return result
 
 
-class Admission:
-    """Who may run now, by the memory and threads that steps declare.
-
-    A step larger than the machine runs alone. Torch and TensorFlow: one process per two cores,
-    because their threads starve each other.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running: list[Step] = []
-        self._cores = os.cpu_count() or 1
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self._memory_mib = int(pages / 2**20 * 0.85)
-
-    @contextmanager
-    def admit(self, step: Step) -> Any:
-        """Wait until the step fits beside what runs."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._fits(step))
-            self._running.append(step)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running.remove(step)
-                self._changed.notify_all()
-
-    def _fits(self, step: Step) -> bool:
-        if not self._running:
-            return True
-        everyone = [*self._running, step]
-        return (
-            sum(s.threads for s in everyone) <= self._cores
-            and sum(s.memory_mib for s in everyone) <= self._memory_mib
-            and sum(s.framework for s in everyone) <= max(1, self._cores // 2)
-        )
+def _read_diary(scratch: Path) -> dict[str, str]:
+    """What the step wants remembered of this run."""
+    try:
+        return dict(json.loads((scratch / _DIARY).read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _file_name(output: Output) -> str:

@@ -1,19 +1,24 @@
 """One run over a workspace: decides, executes, publishes, and knows what became of every build."""
 
 import contextlib
+import dataclasses
 import fcntl
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from buildsys.engine import process, publish, toolenvs
-from buildsys.engine.console import Console, duration
+from buildsys.engine import choosing, ledger, process, publish, recording, toolenvs
+from buildsys.engine.clock import duration
+from buildsys.engine.console import Console
 from buildsys.engine.database import Database
 from buildsys.engine.faults import writing
+from buildsys.engine.lockfile import read_lock, write_lock
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import load_plans
+from buildsys.engine.recording import training_notes
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
@@ -34,12 +39,18 @@ class Session:
         root: Path,
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = toolenvs.ensure,
+        settled: ledger.Settled | None = None,
     ) -> None:
+        """`settled`: recipes that are known to need nothing: they are not even looked at."""
         self.workspace = Workspace(root.resolve())
-        self.loaded = load_plans(self.workspace)
+        self.settled = settled or {}
+        self.loaded = load_plans(self.workspace, frozenset(self.settled))
         self.plans = {plan.build: plan for plan in self.loaded.plans}
+        self.labels = {build: label for rows in self.settled.values() for build, label in rows}
+        self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
-        self.state = State(self.loaded.plans, self.database, default_store())
+        self.lock = read_lock(self.workspace.lock)
+        self.state = State(self.loaded.plans, self.database, default_store(), self.lock)
         self.console = Console(self.database)
         self.runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
         self.stages = self._stage_names()
@@ -50,10 +61,16 @@ class Session:
         self.outcomes: dict[str, str] = {}
         self.running: set[str] = set()
         self.interrupted = False
+        self.asked: list[str] = []
+        self.candidates = {name for plan in self.loaded.plans for name in plan.candidates}
+        """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
+        self._recording = threading.RLock()
 
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: which bytes will be read, what there is to do."""
+        self.asked = builds
         plans = tuple(self.plans[build] for build in builds if build in self.plans)
+        plans += tuple(self.plans[c] for p in plans for c in p.candidates if c in self.plans)
         self.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
         steps = {step.id: step for plan in plans for step in plan.steps}
         to_run = [s for s in steps.values() if self.needs_run(s)]
@@ -62,6 +79,8 @@ class Session:
             total = duration(sum(seconds or 0 for seconds in known))
             guess = f", about {total} by earlier runs" if any(known) else ""
             self.console.say(f"{len(to_run)} of {len(steps)} steps to run{guess}")
+        for warning in training_notes(self.state, tuple(steps.values())):
+            self.console.say(warning)
 
     def needs_run(self, step: Step) -> bool:
         """Whether a step has to run, as far as can be said now."""
@@ -102,6 +121,7 @@ class Session:
             return
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
+        self._record_training(step)
         outcome = f"done in {duration(result.seconds)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
 
@@ -127,11 +147,29 @@ class Session:
                     self.run_step(self.state.steps[missing.step])
         raise StepFailed("the store keeps losing what is put into it; look at its disk")
 
+    def _record_training(self, step: Step) -> None:
+        """Into buildsys.lock at once: a training is never lost to what comes after it."""
+        if not step.module.startswith("train_"):
+            return
+        recipes = {plan.recipe for plan in self.loaded.plans if step in plan.steps}
+        with self._recording:
+            self.lock = recording.with_training(self.lock, self.state, step, recipes)
+            self.state.trainings = self.lock.trainings()
+            with writing("buildsys.lock", self.workspace.root):
+                write_lock(self.workspace.lock, self.lock)
+
     def is_published(self, plan: Plan) -> bool:
         """Whether a build needs nothing at all."""
-        if plan.waiting_for or self._is_red(plan):
+        if plan.waiting_for or self._waits(plan) or self._is_red(plan):
             return False
         try:
+            if plan.candidates:
+                chosen = self._choose(plan) if self._are_decided(plan) else None
+                if chosen is None:
+                    return False
+                plan = chosen
+            elif plan.build in self.candidates:
+                return self._is_made(plan)
             done = publish.is_published(self.workspace, self.state, plan)
         except BuildsysError:
             return False
@@ -139,10 +177,27 @@ class Session:
             self.outcomes[plan.build] = "up-to-date"
         return done
 
+    def _are_decided(self, plan: Plan) -> bool:
+        """Whether every candidate is made or rejected."""
+        return all(
+            name in self.plans
+            and (self._is_red(self.plans[name]) or self.state.result(self.plans[name].package))
+            for name in plan.candidates
+        )
+
+    def _is_made(self, plan: Plan) -> bool:
+        """A candidate has no folder of its own: its package in the store is all there is."""
+        if self.state.result(plan.package) is None:
+            return False
+        made = any(step.id in self.built for step in plan.steps)
+        self.outcomes[plan.build] = "built" if made else "up-to-date"
+        return True
+
     def publish(self, plan: Plan) -> None:
         """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
-        if plan.waiting_for:
-            self.outcomes[plan.build] = f"waiting for {plan.waiting_for}"
+        waiting = plan.waiting_for or self._waits(plan)
+        if waiting:
+            self.outcomes[plan.build] = f"waiting for {waiting}"
             return
         try:
             with writing(f"the package of {plan.build}", self.workspace.build):
@@ -155,11 +210,24 @@ class Session:
             raise BuildsysError(f"{plan.build} could not be published: {error}") from error
 
     def _publish(self, plan: Plan) -> None:
-        if self._is_red(plan):
+        broken = [name for name in plan.candidates if name not in self.plans]
+        if broken:
+            raise BuildsysError(f"{plan.build} cannot choose: {broken[0]} has a mistake")
+        if plan.candidates:
+            self._publish_selection(plan)
+        elif self._is_red(plan):
             failures = self._with_bytes(lambda: publish.reject(self.workspace, self.state, plan))
             self.outcomes[plan.build] = f"rejected by gate: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
-            return
+        elif plan.build in self.candidates:
+            self._is_made(plan)
+        else:
+            self._ship(plan)
+
+    def _ship(self, plan: Plan) -> None:
+        for step in plan.steps:
+            if step.module.startswith("train_") and self.state.recorded(step) is None:
+                self._record_training(step)  # it was made elsewhere, and found in the store
         built = frozenset(self.built)
         self._with_bytes(
             lambda: publish.publish(self.workspace, self.state, plan, self.runner, built)
@@ -167,21 +235,58 @@ class Session:
         made = any(step.id in self.built for step in plan.steps)
         self.outcomes[plan.build] = "built" if made else "restored"
 
+    def _publish_selection(self, plan: Plan) -> None:
+        """Ship the best of the variants that fit and pass; the others are rows."""
+        chosen = self._choose(plan)
+        if chosen is None:
+            publish.withdraw(self.workspace, self.state, plan)
+            self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
+            self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
+            return
+        self._ship(chosen)
+        name = json.loads(chosen.selection)["chosen"]
+        self.console.say(f"{plan.build}: {name} ships, by {plan.metric}")
+
+    def _choose(self, plan: Plan) -> Plan | None:
+        candidates = [self.plans[name] for name in plan.candidates]
+        return choosing.choose(self.state, plan, candidates, self._with_bytes)
+
     def build(self, builds: list[str]) -> list[Row]:
         """Everything that some builds need, one step after the other; a failure stops no other."""
         self.prepare(builds)
         for build in builds:
             plan = self.plans[build]
+            members = [self.plans[name] for name in plan.candidates if name in self.plans]
             with contextlib.suppress(BuildsysError):
-                for step in plan.steps:
+                for step in (step for member in [*members, plan] for step in member.steps):
                     self.run_step(step)
                 if not self.is_published(plan):
                     self.publish(plan)
+        self.remember()
         return self.rows(builds)
 
+    def remember(self) -> None:
+        """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
+        done = [b for b, outcome in self.outcomes.items() if outcome in ledger.GOOD]
+        plans = [self.plans[build] for build in done if build in self.plans]
+        with contextlib.suppress(CannotWrite, BuildsysError):
+            lock = recording.with_facts(self.lock, self.state, plans)
+            with writing("buildsys.lock", self.workspace.root):
+                write_lock(self.workspace.lock, lock)
+            self.lock = lock
+        ledger.write(self.workspace, self.settled, self.loaded, self.state, set(done))
+
     def rows(self, builds: list[str]) -> list[Row]:
-        """One row a build that was asked for."""
-        return [self._row(self.plans[build]) for build in builds if build in self.plans]
+        """One row a build that was asked for, in order; settled ones are up to date."""
+        return [
+            self._row(self.plans[build]) if build in self.plans
+            else Row(id=build, status="up-to-date", seconds=0.0)
+            for build in builds if build in self.labels
+        ]  # fmt: skip
+
+    def broken_rows(self) -> list[Row]:
+        """One row a recipe that has a mistake."""
+        return [Row(id=name, status="failed at check", seconds=0.0) for name in self.loaded.broken]
 
     def close(self) -> None:
         """End of the run."""
@@ -190,23 +295,52 @@ class Session:
 
     def _row(self, plan: Plan) -> Row:
         spent = sum(self.seconds.get(step.id, 0.0) for step in plan.steps)
-        status = self.outcomes.get(plan.build)
-        if status is None and self.interrupted:
+        row = Row(
+            id=plan.build, status=self.outcomes.get(plan.build) or self._unfinished(plan),
+            seconds=round(spent, 1), candidate=plan.build in self.candidates,
+        )  # fmt: skip
+        if not row.good and not (row.candidate and row.status.startswith("rejected")):
+            return row
+        return dataclasses.replace(row, **vars(choosing.figures(self.workspace, self.state, plan)))
+
+    def _unfinished(self, plan: Plan) -> str:
+        """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
+        if self.interrupted:
             running = [step.stage for step in plan.steps if step.id in self.running]
-            status = f"interrupted at {running[0]}" if running else None
-        if status is None:
-            failed = [step.stage for step in plan.steps if step.id in self.failures]
-            status = f"failed at {failed[0]}" if failed else "not finished"
-        return Row(id=plan.build, status=status, seconds=round(spent, 1))
+            return f"interrupted at {running[0]}" if running else "not finished"
+        for name in plan.candidates:
+            if name not in self.plans or self.outcomes.get(name) is None:
+                return f"blocked by {name}"
+        for step in plan.steps:
+            if step.id in self.failures:
+                first = next(
+                    (b for b in self.asked if b in self.plans and step in self.plans[b].steps),
+                    plan.build,
+                )
+                return f"failed at {step.stage}" if first == plan.build else f"blocked by {first}"
+        return "not finished"
+
+    def _waits(self, plan: Plan) -> str:
+        """What a build waits for: its own plan, a step that reads what is not here, a candidate."""
+        for name in plan.candidates:
+            member = self.plans.get(name)
+            waiting = member and (member.waiting_for or self._waits(member))
+            if waiting:
+                return waiting
+        for step in plan.steps:
+            with contextlib.suppress(BuildsysError):
+                decision = self.state.decide(step)
+                if decision.status == Status.WAITING:
+                    return decision.reasons[0].subject
+        return ""
 
     def _is_red(self, plan: Plan) -> bool:
-        if not plan.verdict:
-            return False
-        try:
-            result = self.state.result(plan.verdict)
-        except BuildsysError:
-            return False
-        return result is not None and not result.passed
+        for verdict in plan.verdicts:
+            with contextlib.suppress(BuildsysError):
+                result = self.state.result(verdict)
+                if result is not None and not result.passed:
+                    return True
+        return False
 
     def _stage_names(self) -> dict[str, str]:
         """How a step is called: its stage, and the builds that share it."""

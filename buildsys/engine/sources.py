@@ -1,13 +1,14 @@
 """Digests of what people give: files and datasets, read again only when their stat changed."""
 
 import contextlib
-import hashlib
 import os
 import time
 from pathlib import Path
 
 from buildsys.digest import digest_bytes, digest_file
+from buildsys.engine import fingerprint
 from buildsys.engine.database import Database
+from buildsys.engine.lockfile import Lock
 from buildsys.engine.store import Store, encode_index
 from buildsys.errors import CannotWrite, Diagnostic, InputError
 from buildsys.graph import Source
@@ -19,15 +20,42 @@ _RACY_NANOSECONDS = 50_000_000
 class Sources:
     """Digests of sources, each computed at most once a run."""
 
-    def __init__(self, database: Database, store: Store) -> None:
-        self._database, self._store = database, store
+    def __init__(self, database: Database, store: Store, lock: Lock) -> None:
+        self._database, self._store, self._lock = database, store, lock
         self._known: dict[Source, str] = {}
 
     def digest(self, source: Source) -> str:
-        """Digest of a file, or of a tree's index. Raises InputError."""
+        """Digest of a file, or of a tree's index; the recorded one where it is not here.
+
+        Raises InputError.
+        """
         if source not in self._known:
             self._known[source] = self._tree(source) if source.parts else self._file(source)
         return self._known[source]
+
+    def known_stat(self, source: Source) -> str | None:
+        """Stat or signature that the digest of this run goes with; None where it may have changed."""
+        self.digest(source)
+        if source.parts:
+            known = self._database.tree(tree_name(source))
+        else:
+            known = self._database.file(source.path)
+        if known is not None:
+            return known[0]
+        return None if os.path.exists(source.path) else "absent"
+
+    def is_missing(self, source: Source) -> bool:
+        """Whether a step that reads it cannot: buildsys.lock knows what it is, and it is not here."""
+        if os.path.exists(source.path):
+            return False
+        return not (source.sha256 and self._store.has(source.sha256, tree=False))
+
+    def _recorded(self, source: Source) -> str:
+        """What buildsys.lock says of its content, or nothing."""
+        if not source.kind or os.path.exists(source.path):
+            return ""
+        digest = self._lock.digest(f"{source.kind} {source.label}")
+        return digest if source.sha256 in ("", digest) else ""
 
     def forget(self, source: Source) -> None:
         """Look again at the next question."""
@@ -35,15 +63,17 @@ class Sources:
 
     def files(self, source: Source) -> list[str]:
         """Paths of a tree's files relative to its folder, sorted."""
-        return [name for name, _ in _walk(source)]
+        return [name for name, _ in fingerprint.walk(source.path, source.parts)]
 
     def _file(self, source: Source) -> str:
         path = Path(source.path)
         try:
-            stat = _stat_text(path.stat())
+            stat = fingerprint.stat_line(path.stat())
         except OSError as error:
             if source.sha256 and self._store.has(source.sha256, tree=False):
                 return source.sha256
+            if recorded := self._recorded(source):
+                return recorded
             message = f"{source.label} cannot be read: {error.strerror}"
             raise InputError(Diagnostic(path=source.label, message=message)) from error
         known = self._database.file(str(path))
@@ -64,13 +94,14 @@ class Sources:
         return digest
 
     def _tree(self, source: Source) -> str:
-        entries = _walk(source)
+        entries = fingerprint.walk(source.path, source.parts)
         if not entries:
+            if recorded := self._recorded(source):
+                return recorded
             message = f"{source.label}: no file found"
             raise InputError(Diagnostic(path=source.label, message=message))
-        text = "\n".join(f"{name} {_stat_text(stat)}" for name, stat in entries)
-        signature = hashlib.sha256(text.encode()).hexdigest()
-        name = "\0".join((source.path, *source.parts))
+        signature = fingerprint.signature(entries)
+        name = tree_name(source)
         known = self._database.tree(name)
         if known is not None and known[0] == signature:
             return known[1]
@@ -90,7 +121,7 @@ class Sources:
         known = self._database.files_below(root)
         index, fresh, any_racy = [], [], False
         for name, stat in entries:
-            path, text = f"{root}/{name}", _stat_text(stat)
+            path, text = f"{root}/{name}", fingerprint.stat_line(stat)
             if known.get(path, ("", ""))[0] == text:
                 digest = known[path][1]
             else:
@@ -104,6 +135,11 @@ class Sources:
         return index, any_racy
 
 
+def tree_name(source: Source) -> str:
+    """How the database calls a tree."""
+    return "\0".join((source.path, *source.parts))
+
+
 def changed_files(store: Store, old: str, new: str) -> list[str]:
     """Which paths differ between two tree digests; empty when the old index is gone."""
     try:
@@ -115,45 +151,6 @@ def changed_files(store: Store, old: str, new: str) -> list[str]:
     added = [f"{name} is new" for name in after.keys() - before.keys()]
     gone = [f"{name} is gone" for name in before.keys() - after.keys()]
     return sorted(changed + added + gone)
-
-
-def _walk(source: Source) -> list[tuple[str, os.stat_result]]:
-    """Every file of a tree's parts with its stat, sorted; hidden files and caches left out."""
-    found: dict[str, os.stat_result] = {}
-    for part in source.parts:
-        base = os.path.join(source.path, part)
-        if any(mark in part for mark in "*?["):
-            # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
-            for path in Path(source.path).glob(part):
-                if path.is_file() and not path.name.startswith("."):
-                    found[path.relative_to(source.path).as_posix()] = path.stat()
-        elif os.path.isdir(base):
-            root = os.path.normpath(base)
-            found |= {os.path.relpath(p, source.path) if ".." in part else p[len(source.path) + 1 :]: s
-                      for p, s in _scan(root)}  # fmt: skip
-        elif os.path.isfile(base):
-            found[part] = os.stat(base)
-    return sorted(found.items())
-
-
-def _scan(folder: str) -> list[tuple[str, os.stat_result]]:
-    found: list[tuple[str, os.stat_result]] = []
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return found
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.endswith(".cache"):
-            continue
-        if entry.is_dir():
-            found += _scan(entry.path)
-        elif entry.is_file():
-            found.append((entry.path, entry.stat()))
-    return found
-
-
-def _stat_text(stat: os.stat_result) -> str:
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {stat.st_ctime_ns}"
 
 
 def _is_racy(stat: os.stat_result) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from buildsys.digest import digest_value, flatten
 from buildsys.engine.database import Database
+from buildsys.engine.lockfile import Lock
 from buildsys.engine.sources import Sources, changed_files
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
@@ -33,9 +34,16 @@ class Keyed:
 class State:
     """Decisions over a set of plans; a decision is made once and dropped when a step finishes."""
 
-    def __init__(self, plans: tuple[Plan, ...], database: Database, store: Store) -> None:
+    def __init__(
+        self, plans: tuple[Plan, ...], database: Database, store: Store, lock: Lock | None = None
+    ) -> None:
         self.database, self.store = database, store
-        self.sources = Sources(database, store)
+        self.sources = Sources(database, store, lock or Lock())
+        self.trainings = lock.trainings() if lock else {}
+        self.retrain = False
+        """Whether recorded trainings of other tools or code are made again (`buildsys update`)."""
+        self.kept: dict[str, dict[str, Any]] = {}
+        """Steps whose recorded training counts, although tool or code are others now."""
         self.steps = {step.id: step for plan in plans for step in plan.steps}
         self.roles: dict[str, list[str]] = {}
         for plan in plans:
@@ -110,6 +118,12 @@ class State:
         parts |= {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
         return Keyed(key=digest_value(identity), parts=parts, inputs=tuple(digests))
 
+    def known_key(self, step: Step) -> Keyed | None:
+        """The action key where it can be said now without an error."""
+        with contextlib.suppress(BuildsysError):
+            return self.key(step)
+        return None
+
     def input_digest(self, item: Input) -> str | None:
         """Digest of an input's content, or None while its step has to run."""
         if item.source is not None:
@@ -123,6 +137,10 @@ class State:
             item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED
         ]
         if blocked:
+            waiting = [d for item in blocked if (d := self.decide(self.steps[item.step])).status
+                       == Status.WAITING]  # fmt: skip
+            if waiting:
+                return Decision(status=Status.WAITING, reasons=waiting[0].reasons)
             stages = dict.fromkeys(self.steps[item.step].stage for item in blocked)
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
@@ -130,6 +148,9 @@ class State:
             return Decision(status=Status.REJECTED, reasons=(Reason(subject="the gate is red"),))
         keyed = self.key(step)
         assert keyed is not None
+        recorded = self._training(step, keyed)
+        if recorded is not None:
+            return self._keep_training(step, keyed, recorded)
         result = self.database.result(keyed.key)
         status = Status.UP_TO_DATE
         if result is None:
@@ -139,12 +160,52 @@ class State:
             reason = Reason(subject="its output is not in the store any more")
             return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
         if result is None:
+            missing = [item.source for item in step.inputs if self._is_missing(item)]
+            if missing:
+                return _waiting_for(keyed.key, missing)
             return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
         self._results[step.id] = result
         if status == Status.RESTORABLE:
             self.database.record_result(keyed.key, result)
         self._note_roles(step, keyed)
         return Decision(status=status, key=keyed.key)
+
+    def _is_missing(self, item: Input) -> bool:
+        return item.source is not None and self.sources.is_missing(item.source)
+
+    def _training(self, step: Step, keyed: Keyed) -> dict[str, Any] | None:
+        """The recorded training of this slice of recipe and data, if its checkpoint is in the store.
+
+        Neither the host nor a tool's version nor our code is part of the slice: what was trained
+        stays trained until `buildsys update`.
+        """
+        if not step.module.startswith("train_") or step.id in self._wanted:
+            return None
+        recorded = self.trainings.get(slice_digest(step, keyed))
+        if recorded is None or not self.store.has(recorded["checkpoint"], tree=False):
+            return None
+        other = recorded["action_key"] != keyed.key
+        return None if other and self.retrain else recorded
+
+    def recorded(self, step: Step) -> dict[str, Any] | None:
+        """The record of the training that a step's result is, or None."""
+        keyed, result = self.key(step), self.result(step.id)
+        if keyed is None or result is None or not step.module.startswith("train_"):
+            return None
+        found = self.trainings.get(slice_digest(step, keyed))
+        same = found is not None and found["checkpoint"] in dict(result.outputs).values()
+        return found if same else None
+
+    def _keep_training(self, step: Step, keyed: Keyed, recorded: dict[str, Any]) -> Decision:
+        outputs = tuple((output.name, recorded["checkpoint"]) for output in step.outputs)
+        self._results[step.id] = StepResult(outputs=outputs, seconds=recorded["seconds"])
+        key = recorded["action_key"]
+        if key != keyed.key:
+            self.kept[step.id] = recorded
+        known = ("code", "tool", "lock")
+        parts = {**keyed.parts, **{name: recorded[name] for name in known}}
+        self._note_roles(step, Keyed(key=key, parts=parts, inputs=keyed.inputs))
+        return Decision(status=Status.UP_TO_DATE, key=key)
 
     def recall(self, step: Step, key: str) -> StepResult | None:
         """A result that another workspace, or this one long ago, left whole in the store."""
@@ -227,6 +288,16 @@ class State:
             return [Reason(subject=f"{item.source.label} changed")]
         more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
         return [Reason(subject=changes[0] + more)]
+
+
+def slice_digest(step: Step, keyed: Keyed) -> str:
+    """What a training's record goes by: parameters and the content of its inputs."""
+    return digest_value([step.module, json.loads(step.params), sorted(keyed.inputs)])
+
+
+def _waiting_for(key: str, missing: list[Any]) -> Decision:
+    reasons = tuple(Reason(subject=source.label) for source in missing)
+    return Decision(status=Status.WAITING, key=key, reasons=reasons)
 
 
 def _show(value: Any) -> str:

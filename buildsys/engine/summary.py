@@ -1,49 +1,99 @@
-"""What a run came to: build/summary.json and the table at its end."""
+"""What a run came to: build/summary.json, the table at its end, its exit code."""
 
-import contextlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from buildsys.engine.console import duration
+from buildsys.engine.clock import duration
 from buildsys.engine.faults import writing
 from buildsys.engine.places import Workspace
-from buildsys.engine.publish import build_folder
+from buildsys.errors import Rejected, Waiting
+
+_GOOD = ("built", "restored", "up-to-date")
+_FIGURES = ("box.mAP50-95", "keypoints.mAP50-95")
+_MOST_ROWS = 40
+"""A longer table leaves out what is up to date."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by GATE / interrupted at STEP / not finished, and the seconds that
-    this run spent on its steps.
+    waiting for WHAT / rejected by GATE / interrupted at STEP, the seconds that this run spent on its
+    steps, and the figures of its package.
+
+    `candidate`: a variant that `select` chooses among; being rejected is its right.
     """
 
     id: str
     status: str
     seconds: float
+    candidate: bool = False
+    file: str = ""
+    bytes: int = 0
+    sram_bytes: int = 0
+    metrics: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether there is something to ship."""
+        return self.status in _GOOD
 
 
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:
-    """build/summary.json. Raises CannotWrite."""
+    """build/summary.json, rewritten only when it would change. Raises CannotWrite."""
     path = workspace.build / "summary.json"
-    text = json.dumps({"builds": [asdict(row) for row in rows]}, indent=1) + "\n"
+    text = '{"builds": [\n' + ",\n".join(map(_encode, rows)) + "\n]}\n"
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
     temporary = path.with_name(f".summary.{os.getpid()}")
-    with writing("build/summary.json", workspace.build, len(text)):
+    with writing("the summary", workspace.build):
+        workspace.build.mkdir(parents=True, exist_ok=True)
         try:
-            workspace.build.mkdir(parents=True, exist_ok=True)
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def render_table(workspace: Workspace, rows: list[Row]) -> str:
+def _encode(row: Row) -> str:
+    if not row.file and not row.candidate:  # thousands of these in a run without work
+        return json.dumps({"id": row.id, "status": row.status, "seconds": row.seconds})
+    return json.dumps({**asdict(row), "metrics": dict(row.metrics)})
+
+
+def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
+    """0; 1 where something failed; 11 where a gate is red; 10 where a build waits that was asked for.
+
+    `named`: the builds were asked for by name or pattern; `strict`: waiting is never passed over.
+    """
+    statuses = [row.status for row in rows if not row.good and not _is_loser(row)]
+    if any(not status.startswith(("rejected", "waiting")) for status in statuses):
+        return 1
+    if any(status.startswith("rejected") for status in statuses):
+        return Rejected.exit_code
+    return Waiting.exit_code if statuses and (named or strict) else 0
+
+
+def _is_loser(row: Row) -> bool:
+    return row.candidate and row.status.startswith("rejected")
+
+
+def render_table(rows: list[Row]) -> str:
     """The table: status, time, size, memory, accuracy as far as the packages tell."""
+    idle = [row for row in rows if row.status == "up-to-date"] if len(rows) > _MOST_ROWS else []
+    shown = [row for row in rows if row not in idle] if idle else rows
+    text = _render(shown) if shown else ""
+    return "\n".join(filter(None, (text, f"{len(idle)} builds are up-to-date" if idle else "")))
+
+
+def _render(rows: list[Row]) -> str:
     header = ("build", "status", "time", "file", "KiB", "SRAM KiB", "box mAP50-95", "kpt mAP50-95")
-    lines = [header, *(_cells(workspace, row) for row in rows)]
+    lines = [header, *map(_cells, rows)]
     used = [i for i in range(len(header)) if i < 3 or any(line[i] for line in lines[1:])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(line[i].ljust(widths[i]) for i in used).rstrip() for line in lines]
@@ -51,43 +101,23 @@ def render_table(workspace: Workspace, rows: list[Row]) -> str:
     return "\n".join(text)
 
 
-def _cells(workspace: Workspace, row: Row) -> tuple[str, ...]:
-    spent = duration(row.seconds) if row.seconds else ""
-    blank = (row.id, row.status, spent, "", "", "", "", "")
-    if row.status not in ("built", "restored", "up-to-date"):
-        return blank
-    folder = build_folder(workspace, row.id)
-    manifest = _read(folder / "manifest.json")
-    models = [
-        (name, entry["bytes"])
-        for name, entry in manifest.get("files", {}).items()
-        if Path(name).suffix in (".tflite", ".onnx", ".pt")
-    ]
-    if not models:
-        return blank
-    name, size = models[0]
-    metrics = _shipped_metrics(_read(folder / "metrics.json"))
-    sram = _read(folder / "vela.json").get("sram_bytes")
-    return (
-        row.id, row.status, spent, name, f"{size / 1024:.0f}", f"{sram / 1024:.0f}" if sram else "",
-        _figure(metrics, "box.mAP50-95"), _figure(metrics, "keypoints.mAP50-95"),
-    )  # fmt: skip
+def _cells(row: Row) -> tuple[str, ...]:
+    metrics = dict(row.metrics)
+    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in _FIGURES)
+    sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
+    return (row.id, row.status, duration(row.seconds) if row.seconds else "",
+            Path(row.file).name, *sizes, *accuracy)  # fmt: skip
 
 
-def _shipped_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    for kind in ("tflite", "onnx", "checkpoint"):
-        if kind in metrics:
-            return dict(metrics[kind]["metrics"])
-    return {}
+def annotate(rows: Iterable[Row]) -> list[str]:
+    """Rows that are not good, as GitHub's workflow commands."""
+    kinds = {True: "warning", False: "error"}
+    return [
+        f"::{kinds[row.status.startswith('waiting')]} title={row.id}::{_escape(row.status)}"
+        for row in rows if not row.good and not _is_loser(row)
+    ]  # fmt: skip
 
 
-def _figure(metrics: dict[str, Any], name: str) -> str:
-    return f"{metrics[name]:.4f}" if name in metrics else ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+def _escape(text: str) -> str:
+    """GitHub's own: a message is one line."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

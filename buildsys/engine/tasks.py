@@ -7,6 +7,7 @@ up to date, and doit's own database stays in memory: it trusts file times and fo
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,64 @@ from doit import doit_cmd
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
-from buildsys.engine import guard
+from buildsys.engine import guard, ledger
+from buildsys.engine.places import Workspace
 from buildsys.engine.session import Session, exclusive
-from buildsys.engine.summary import render_table, write_summary
-from buildsys.errors import BuildsysError, CannotWrite, Rejected, Waiting
+from buildsys.engine.summary import annotate, exit_code, render_table, write_summary
+from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.graph import Plan, Step
 
 _OPTIONS_WITH_VALUE = frozenset({"-n", "-f", "-d", "-v", "-o", "-r", "-P", "-s"})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How a run is meant; `buildsys build` sets them, `doit` takes the defaults.
+
+    `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations.
+    """
+
+    strict: bool = False
+    github: bool = False
+
+
+_wishes = Wishes()
+_COMMANDS = frozenset(
+    {"run", "list", "info", "clean", "forget", "help", "ignore", "dumpdb", "strace",
+     "tabcompletion", "reset-dep", "build"}
+)  # fmt: skip
+"""Words of doit's command line that name no build; `build` is the group of them all."""
+
+
+def run(arguments: list[str], wishes: Wishes) -> int:
+    """A run of doit in this process over the workspace in the current folder; the exit code."""
+    global _wishes
+    from doit.cmd_base import ModuleTaskLoader
+    from doit.doit_cmd import DoitMain
+
+    _wishes = wishes
+    sys.argv[1:] = arguments
+    module = {"DOIT_CONFIG": DOIT_CONFIG, "task_builds": tasks}
+    try:
+        return int(DoitMain(ModuleTaskLoader(module)).run(arguments) or 0)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
 @cache
 def session() -> Session:
     """The one session of this process, for the workspace in the current folder."""
-    return Session(Path.cwd())
+    root = Path.cwd()
+    return Session(root, settled=ledger.read(Workspace(root)))
 
 
 def tasks() -> Iterator[Task]:
     """Everything that can be built. Called by doit when it loads dodo.py."""
-    try:
-        current = session()
-    except CannotWrite as error:
-        raise InvalidTask(str(error)) from error
+    current = session()
     _check_arguments(current)
+    for rows in current.settled.values():
+        for build, label in rows:
+            yield Task(f"build:{build}", actions=None, uptodate=[True], doc=label)
     seen: set[str] = set()
     for plan in current.loaded.plans:
         for step in plan.steps:
@@ -57,7 +94,10 @@ def _step_task(current: Session, step: Step) -> Task:
 
 
 def _build_task(current: Session, plan: Plan) -> Task:
-    depends = [_step_name(current.state.steps[plan.package])] if plan.package else []
+    members = [current.plans[name] for name in plan.candidates if name in current.plans]
+    depends = [
+        _step_name(current.state.steps[p.package]) for p in (*members, plan) if p.package
+    ] + [f"build:{member.build}" for member in members]
     return Task(
         f"build:{plan.build}",
         actions=[(_guard, [current.publish, plan])],
@@ -90,14 +130,15 @@ def _check_arguments(current: Session) -> None:
     if assigned:
         name, value = next(iter(assigned.items()))
         raise InvalidTask(f"`{name}={value}` names no build; see `doit list`.")
-    names = [f"build:{build}" for build in current.plans]
+    names = [f"build:{build}" for build in current.labels]
     for argument in _arguments():
-        if argument.startswith("build:") and not _selects(argument, names):
+        if argument not in _COMMANDS and not _selects(argument, names):
             from buildsys.authoring.document import did_you_mean
 
             for diagnostic in current.loaded.errors:
                 print(diagnostic.render(), file=sys.stderr)
-            hint = did_you_mean(argument, names)
+            wanted = argument if argument.startswith("build:") else f"build:{argument}"
+            hint = did_you_mean(wanted, names)
             raise InvalidTask(f"`{argument}` matches no build; {hint or 'see `doit list`'}")
 
 
@@ -128,7 +169,7 @@ class Reporter:
     def __init__(self, outstream: Any, options: Any) -> None:
         self.out = outstream
         self.builds: list[str] = []
-        self.named: set[str] = set()
+        self.named = False
         self.failed = False
         self._lock = contextlib.ExitStack()
         self._holds_lock = False
@@ -144,12 +185,14 @@ class Reporter:
         self._holds_lock = True
         asked = [name for name in selected if name.startswith("build:")]
         self.builds = [name.removeprefix("build:") for name in asked]
-        if any(argument != "run" for argument in _arguments()):
-            self.named = set(self.builds)
-        asked_for = {current.plans[build].recipe for build in self.named}
+        self.named = any(argument not in ("run", "build") for argument in _arguments())
+        plans = [current.plans[build] for build in self.builds if build in current.plans]
+        asked_for = {plan.recipe for plan in plans} if self.named else set()
         for diagnostic in current.loaded.diagnostics:
-            if not asked_for or Path(diagnostic.path).stem in asked_for:
+            if not self.named or Path(diagnostic.path).stem in asked_for:
                 print(diagnostic.render(), file=sys.stderr)
+                if _wishes.github:
+                    print(diagnostic.annotate(), file=self.out)
         current.prepare(self.builds)
 
     def _interrupted(self) -> None:
@@ -194,27 +237,24 @@ class Reporter:
     def complete_run(self) -> None:
         """The summary, whatever happened; our own exit codes where doit has none."""
         current = session()
+        current.remember()
         rows = current.rows(self.builds)
-        failed = any(row.status.startswith("failed") for row in rows)
+        rows += [] if self.named else current.broken_rows()
+        code = exit_code(rows, self.named, _wishes.strict)
         try:
             write_summary(current.workspace, rows)
         except CannotWrite as error:
             print(error, file=sys.stderr)
-            failed = True
+            code = 1
         current.console.close()
         if rows:
-            print(render_table(current.workspace, rows), file=self.out, flush=True)
-        waiting = [row for row in rows if row.status.startswith("waiting")]
+            print(render_table(rows), file=self.out, flush=True)
+        if _wishes.github:
+            print("\n".join(annotate(rows)), file=self.out, flush=True)
         current.close()
         self._lock.close()
-        if failed:
-            return
-        if any(row.status.startswith("rejected") for row in rows):
-            raise SystemExit(Rejected.exit_code)
-        if any(row.id in self.named for row in waiting):
-            raise SystemExit(Waiting.exit_code)
-        if current.loaded.errors and not self.named:
-            raise SystemExit(1)
+        if code or self.failed:
+            raise SystemExit(code or 1)
 
 
 DOIT_CONFIG = {

@@ -27,6 +27,14 @@ def report(done: float, total: float, unit: str, note: str = "") -> None:
         os.environ.pop("BUILDSYS_PROGRESS_FD")  # the parent is gone; its end is handled elsewhere
 
 
+def remember(**facts: str) -> None:
+    """Facts for the diary: true of this run, part of no key and of no manifest's identity."""
+    place = os.environ.get("BUILDSYS_DIARY")
+    if place is not None:
+        with open(place, "w", encoding="utf-8") as stream:
+            json.dump(facts, stream)
+
+
 class StepError(Exception):
     """What a step says to a person when the input, not the step, is at fault: what, why, what to do."""
 

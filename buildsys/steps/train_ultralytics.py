@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps._progress import fail, report
+from buildsys.steps._progress import fail, remember, report
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
@@ -65,7 +65,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def resources(params: Params) -> Resources:
     """Memory grows with batch and picture; 3 GiB covers batch 16 at 320 px on a nano network."""
-    return Resources(memory_mib=3000, threads=params.threads, framework=True)
+    return Resources(memory_mib=3000, threads=params.threads, framework=True, gpu=True)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -78,6 +78,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     trainer = _make_trainer(inputs, params, data, scratch)
     _ultralytics.limit_threads()  # Ultralytics has just set its own count
     trainer.train()
+    _remember_machine()
     model = trainer.ema.ema
     _ultralytics.save_model(model, outputs["checkpoint"], params.task, params.size)
 
@@ -159,6 +160,14 @@ class _BatchProgress:
             fail("the training loss is no number any more; try a smaller train.learning_rate.")
         resumed = f", resumed from epoch {self.start + 1}" if self.start else ""
         report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}{resumed}")
+
+
+def _remember_machine() -> None:
+    """What rounds differently elsewhere: part of the record of a training, never of a key."""
+    import torch
+
+    gpu = _device() != "cpu"
+    remember(device=torch.cuda.get_device_name(0) if gpu else "cpu", torch=torch.__version__)
 
 
 def _device() -> str:

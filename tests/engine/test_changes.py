@@ -12,9 +12,11 @@ from tests.conftest import Build, StandIn, copy_package
 ALL = (
     "train_ultralytics", "prepare_pictures", "prepare_pictures", "evaluate_checkpoint", "export_ultralytics",
     "evaluate_onnx", "convert_onnx2tf", "convert_tflite", "evaluate_tflite", "bind_outputs",
-    "bind_outputs", "compile_vela", "gate", "package_flash", "package_flash",
+    "bind_outputs", "compile_vela", "fit_memory", "gate", "package_flash", "package_flash",
 )  # fmt: skip
-PER_TARGET = ("bind_outputs", "bind_outputs", "compile_vela", "package_flash", "package_flash")
+PER_TARGET = (
+    "bind_outputs", "bind_outputs", "compile_vela", "fit_memory", "package_flash", "package_flash",
+)  # fmt: skip
 AFTER_TRAINING = (
     "evaluate_checkpoint", "export_ultralytics", "evaluate_onnx", "convert_onnx2tf",
     "convert_tflite", "evaluate_tflite", "gate", *PER_TARGET,
@@ -75,8 +77,8 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
         ("prepare_pictures", *AFTER_PICTURES),
     ),
     "granularity": (edit(RECIPE_FILE, "per-tensor", "per-channel"), AFTER_PICTURES),
-    "Vela version": (entry('vela: {version: "5.2"}'), ("compile_vela", "package_flash")),
-    "memory mode": (entry("vela: {config: null, system_config: Ethos_U55_High_End_Embedded, memory_mode: Shared_Sram}"), ("compile_vela", "package_flash")),
+    "Vela version": (entry('vela: {version: "5.2"}'), ("compile_vela", "fit_memory", "package_flash")),
+    "memory mode": (entry("vela: {config: null, system_config: Ethos_U55_High_End_Embedded, memory_mode: Shared_Sram}"), ("compile_vela", "fit_memory", "package_flash")),
     "a gate's threshold": (
         edit(RECIPE_FILE, "min: 0.1", "min: 0.2"),
         ("gate",),

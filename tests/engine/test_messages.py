@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine.places import Workspace
 from buildsys.engine.session import Session
 from buildsys.engine.summary import render_table
 from tests.conftest import Build, StandIn, no_environment
@@ -87,7 +86,7 @@ def test_the_summary_names_step_and_gate(workspace: Path, tools: StandIn) -> Non
     rows = session.build(list(session.plans))
     session.close()
     assert {row.id: row.status for row in rows} == STATUSES
-    table = render_table(Workspace(workspace), rows)
+    table = render_table(rows)
     assert table.startswith("build                    status")
     assert all(f"{build}  {status}".split() == line.split()[: len(f"{build} {status}".split())]
                for (build, status), line in zip(STATUSES.items(), table.splitlines()[2:], strict=True))  # fmt: skip

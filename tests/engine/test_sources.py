@@ -5,6 +5,7 @@ from pathlib import Path
 
 from buildsys.authoring.pictures import matches_anything, split_glob
 from buildsys.engine.database import Database
+from buildsys.engine.lockfile import Lock
 from buildsys.engine.sources import Sources
 from buildsys.engine.store import Store
 from buildsys.graph import Source
@@ -12,7 +13,7 @@ from buildsys.graph import Source
 
 def sources(root: Path) -> Sources:
     """Over an empty database and store."""
-    return Sources(Database(root / "state.sqlite"), Store(root / "store"))
+    return Sources(Database(root / "state.sqlite"), Store(root / "store"), Lock())
 
 
 def test_a_pattern_means_the_same_in_check_and_build(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""buildsys build: what `doit` builds; where nothing is stale, without loading anything for it."""
+
+import argparse
+import os
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which builds, and how."""
+    parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="steps at a time")
+    parser.add_argument("--strict", action="store_true", help="a build that waits is a failure")
+    parser.add_argument("--format", choices=("text", "github"), default="text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit codes as `doit` has them: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
+    from buildsys.engine import ledger
+    from buildsys.engine.places import Workspace
+
+    workspace = Workspace(options.folder.resolve())
+    settled = ledger.read(workspace)
+    if ledger.is_whole(workspace, settled):
+        from buildsys.engine.selection import select
+        from buildsys.engine.summary import Row, render_table, write_summary
+
+        builds = [build for rows in settled.values() for build, _ in rows]
+        chosen = select(options.builds, builds) if options.builds else builds
+        rows = [Row(id=build, status="up-to-date", seconds=0.0) for build in chosen]
+        write_summary(workspace, rows)
+        print(render_table(rows))
+        return 0
+    from buildsys.engine.tasks import Wishes
+    from buildsys.engine.tasks import run as run_doit
+
+    os.chdir(workspace.root)
+    names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]
+    wishes = Wishes(strict=options.strict, github=options.format == "github")
+    return run_doit(["run", "-n", str(options.n), *names], wishes)

@@ -1,0 +1,112 @@
+"""What a package holds, as figures; and of a recipe's variants, the one that ships."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.digest import canonical
+from buildsys.engine.places import Workspace
+from buildsys.engine.publish import build_folder
+from buildsys.engine.state import State
+from buildsys.errors import BuildsysError, MissingBytes
+from buildsys.graph import Plan
+
+_MODELS = (".tflite", ".onnx", ".pt", ".engine")
+_MEASURED = ("tflite", "onnx", "checkpoint")
+"""Whose figures count: the file's that ships, before those of what it came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Of one package: its model's name and size, the memory that Vela planned, its accuracy."""
+
+    file: str = ""
+    bytes: int = 0
+    sram_bytes: int = 0
+    metrics: tuple[tuple[str, float], ...] = ()
+
+    def value(self, name: str) -> float | None:
+        """A figure by its name in `select`."""
+        if name in ("bytes", "sram_bytes"):
+            return float(getattr(self, name)) or None
+        return dict(self.metrics).get(name)
+
+
+def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
+    """From the published folder, else from the store; empty where neither tells."""
+    folder = build_folder(workspace, plan.build)
+    if folder.is_dir():
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        return _figures(sizes, lambda name: (folder / name).read_bytes())
+    return _stored(state, plan)
+
+
+def _stored(state: State, plan: Plan) -> Figures:
+    result = None
+    if plan.package:
+        try:
+            result = state.result(plan.package)
+            entries = state.store.index(dict(result.outputs)["package"]) if result else []
+        except (BuildsysError, OSError, ValueError):
+            return Figures()
+        blobs = {name: digest for name, _, digest in entries}
+        sizes = {name: size for name, size, _ in entries}
+        return _figures(sizes, lambda name: state.store.blob(blobs[name]).read_bytes())
+    return Figures()
+
+
+def _figures(sizes: dict[str, int], read: Callable[[str], bytes]) -> Figures:
+    name = next((name for name in sorted(sizes) if Path(name).suffix in _MODELS), "")
+    metrics, vela = _json("metrics.json", sizes, read), _json("vela.json", sizes, read)
+    kind = next((kind for kind in _MEASURED if kind in metrics), "")
+    measured = metrics[kind]["metrics"] if kind else {}
+    return Figures(
+        file=name, bytes=sizes.get(name, 0), sram_bytes=int(vela.get("sram_bytes", 0)),
+        metrics=tuple(sorted((key, float(value)) for key, value in measured.items())),
+    )  # fmt: skip
+
+
+def _json(name: str, sizes: dict[str, int], read: Callable[[str], bytes]) -> dict[str, Any]:
+    try:
+        data = json.loads(read(name)) if name in sizes else {}
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def choose(
+    state: State,
+    plan: Plan,
+    candidates: list[Plan],
+    with_bytes: Callable[[Callable[[], Figures]], Figures],
+) -> Plan | None:
+    """The best candidate as the plan of the selection itself; None where none may ship.
+
+    Equal figures: the earlier variant. The manifest names them all.
+    """
+    rows, best = [], None
+    for candidate in candidates:
+        passed = state.result(candidate.package) is not None
+        known = with_bytes(lambda c=candidate: _whole(state, c)) if passed else Figures()  # type: ignore[misc]
+        value = known.value(plan.metric)
+        rows.append({"build": candidate.build, "passed": passed, "value": value})
+        if value is None:
+            continue
+        better = best is None or (value > best[0] if plan.maximize else value < best[0])
+        best = (value, candidate) if better else best
+    if best is None:
+        return None
+    key = "maximize" if plan.maximize else "minimize"
+    selection = {"chosen": best[1].build, key: plan.metric, "among": rows}
+    return dataclasses.replace(best[1], build=plan.build, selection=canonical(selection))
+
+
+def _whole(state: State, plan: Plan) -> Figures:
+    """Figures of a package whose bytes are all in the store. Raises MissingBytes."""
+    result = state.result(plan.package)
+    if result is None or not state.holds(state.steps[plan.package], result):
+        raise MissingBytes(plan.package)
+    return _stored(state, plan)

@@ -1,0 +1,99 @@
+"""What goes into buildsys.lock: facts of what a build read, and trainings with where they came from."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from buildsys.digest import canonical
+from buildsys.engine.clock import duration
+from buildsys.engine.lockfile import Lock
+from buildsys.engine.state import State, slice_digest
+from buildsys.graph import Plan, Source, Status, Step
+
+
+def with_facts(lock: Lock, state: State, plans: Iterable[Plan]) -> Lock:
+    """The lock with what these builds were made from; only what is here is looked at."""
+    lines = dict(lock.lines)
+    for plan in plans:
+        facts = dict(plan.facts)
+        for source in _sources(plan):
+            key = f"{source.kind} {source.label}"
+            if not state.sources.is_missing(source):
+                data = json.loads(facts.get(key, "{}"))
+                lines[key] = canonical(data | {"digest": state.sources.digest(source)})
+    return Lock(lines=tuple(sorted(lines.items())))
+
+
+def _sources(plan: Plan) -> list[Source]:
+    found = [item.source for step in plan.steps for item in step.inputs if item.source is not None]
+    return [source for source in dict.fromkeys(found) if source.kind]
+
+
+def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lock:
+    """The lock with a training that has just been made, for each recipe that uses it.
+
+    An older training of the same recipe goes, unless another recipe's line still names it.
+    """
+    keyed, result = state.key(step), state.result(step.id)
+    assert keyed is not None
+    assert result is not None
+    (checkpoint,) = dict(result.outputs).values()
+    diary = (state.store.recall(keyed.key) or {}).get("diary", {})
+    facts: dict[str, Any] = {
+        "action_key": keyed.key, "checkpoint": checkpoint, "code": step.code,
+        "device": diary.get("device", ""), "lock": step.tool_identity, "seconds": result.seconds,
+        "tool": step.tool, "torch": diary.get("torch", ""),
+    }  # fmt: skip
+    lines, slice_ = dict(lock.lines), slice_digest(step, keyed)
+    current = {slice_digest(other, k) for other in state.steps.values()
+               if other.module == step.module and (k := state.known_key(other))}  # fmt: skip
+    for recipe in recipes:
+        for key in [key for key in lines if key.startswith(f"training {recipe} ")]:
+            if key.split(" ")[2] not in current:
+                del lines[key]
+        lines[f"training {recipe} {slice_}"] = canonical(facts)
+    return Lock(lines=tuple(sorted(lines.items())))
+
+
+def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
+    """What to know before the run: trainings that only tools or code made stale, with their cost."""
+    notes = []
+    for step in steps:
+        if not step.module.startswith("train_"):
+            continue
+        note = training_note(state, step)
+        if note:
+            notes.append(f"{step.stage}: {note}")
+    return notes
+
+
+def training_note(state: State, step: Step) -> str:
+    """One sentence, or nothing where the recipe or its data changed, or all is well."""
+    keyed = state.known_key(step)
+    if keyed is None:
+        return ""
+    recorded = state.trainings.get(slice_digest(step, keyed))
+    if recorded is None:
+        return ""
+    cost = f"trained in {duration(recorded['seconds'])}"
+    changed = _changes(step, recorded)
+    if step.id in state.kept:
+        return f"the recorded network is kept, {cost}; since then {changed}; `buildsys update` trains anew"
+    if state.decide(step).status in (Status.STALE, Status.MISSING):
+        why = f"since then {changed}" if changed else "the store does not have the recorded network"
+        return (
+            f"WARNING: nothing of the recipe or its data changed, and it trains again ({cost}):"
+            f" {why}. `buildsys store import` brings a network that another machine has."
+        )
+    return ""
+
+
+def _changes(step: Step, recorded: dict[str, Any]) -> str:
+    changes = []
+    if recorded["tool"] != step.tool:
+        changes.append(f"{recorded['tool']} became {step.tool}")
+    elif recorded["lock"] != step.tool_identity:
+        changes.append(f"the lock of {step.tool_env} changed")
+    if recorded["code"] != step.code:
+        changes.append(f"the code of {step.module} changed")
+    return " and ".join(changes)
