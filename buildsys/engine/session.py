@@ -13,7 +13,7 @@ from buildsys.engine import process, publish, toolenvs
 from buildsys.engine.console import Console, duration
 from buildsys.engine.database import Database
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import load_plans
+from buildsys.engine.plans import Plans, load_plans
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
@@ -34,9 +34,11 @@ class Session:
         root: Path,
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = toolenvs.ensure,
+        plans: Plans | None = None,
     ) -> None:
+        """`plans`: other ones than those of the workspace's recipes."""
         self.workspace = Workspace(root.resolve())
-        self.loaded = load_plans(self.workspace)
+        self.loaded = plans if plans is not None else load_plans(self.workspace)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
         self.state = State(self.loaded.plans, self.database, default_store())

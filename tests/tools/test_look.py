@@ -1,0 +1,153 @@
+"""`check --data` with its real tools, on data that holds one of each fault."""
+
+import json
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from tests.authoring.golden import compare
+
+pytestmark = pytest.mark.tools
+
+DATA = """\
+train: images/train
+val: images/val
+names: {0: box, 1: lid, 2: nail}
+"""
+RECIPE = """\
+name: boxes
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+dataset: {path: data/boxes/data.yaml}
+input: {size: [64, 96]}
+train: {epochs: 1}
+targets: [host]
+"""
+TRAIN = {
+    "good": "0 .5 .5 .5 .5\n1 .2 .2 .06 .06\n",
+    "no-file": None,
+    "no-lines": "\n",
+    "cut": "0 .5 .5 .5 .5\n",
+    "text": "0 .5 .5 .5 .5\n",
+    "nothing": None,
+    "copy": "0 .5 .5 .5 .5\n",
+    "lines": ".5 .5 .5 .5\n7 .5 .5 .5 .5\n0 .5 ,5 .5 .5\n1 .1 .1 .1 .2 .2 .2 .1 .2\n0 nan .5 .5 .5\n",
+    "boxes": "0 .9 .5 .5 .5\n0 .5 .5 0 .5\n1 .5 .5 .5 -.1\n0 20 30 10 10\n",
+    "twice": "0 .5 .5 .25 .25\n0 .5 .5 .25 .25\n",
+}
+VAL = {"fine": "0 .5 .5 .5 .5\n", "leaked": "1 .5 .5 .5 .5\n"}
+
+
+def png(width: int, height: int, pixel: Callable[[int, int], int]) -> bytes:
+    """A grey PNG; `pixel(x, y)` is 0..255."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + crc
+
+    rows = b"".join(b"\0" + bytes(pixel(x, y) for x in range(width)) for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def shade(seed: int) -> Callable[[int, int], int]:
+    """A picture of its own for every seed."""
+    return lambda x, y: (x * 3 + y * 5 + seed * 7 + (x * y * seed) % 11) % 256
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> Path:
+    """A workspace whose dataset holds one of each fault."""
+    root = tmp_path / "boxes"
+    (root / "recipes").mkdir(parents=True)
+    (root / "recipes" / "boxes.yaml").write_text(RECIPE)
+    data = root / "data" / "boxes"
+    for split, labels in (("train", TRAIN), ("val", VAL)):
+        for kind in ("images", "labels"):
+            (data / kind / split).mkdir(parents=True)
+        for seed, (name, text) in enumerate(labels.items(), 1 if split == "train" else 50):
+            picture = png(96 + 8 * (seed % 3), 64, shade(seed))
+            (data / "images" / split / f"{name}.png").write_bytes(picture)
+            if text is not None:
+                (data / "labels" / split / f"{name}.txt").write_text(text)
+    (data / "data.yaml").write_text(DATA)
+    train = data / "images" / "train"
+    (train / "cut.png").write_bytes((train / "cut.png").read_bytes()[:-40])
+    (train / "text.png").write_text("no picture")
+    (train / "nothing.png").write_bytes(b"")
+    (train / "copy.png").write_bytes((train / "good.png").read_bytes())
+    shutil.copyfile(train / "no-file.png", data / "images" / "val" / "leaked.png")
+    (data / "labels" / "train" / "stray.txt").write_text("0 .5 .5 .5 .5\n")
+    (data / "labels" / "train" / "classes.txt").write_text("box\nlid\nnail\n")
+    return root
+
+
+def look(root: Path, *names: str) -> int:
+    """`buildsys check --data`."""
+    return main(["-C", str(root), "check", "--data", *names])
+
+
+def test_every_fault_is_told_in_one_run(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its file and line; errors and warnings, and a code for scripts."""
+    assert look(boxes) == 2
+    text = capsys.readouterr().out
+    compare(text, Path(__file__).with_name("look_faults"), ())
+    folder = boxes / "build" / ".data" / "boxes"
+    report = json.loads((folder / "report.json").read_text())
+    assert len(report["findings"]) == text.count("error:") + text.count("warning:")
+    assert (folder / "sheet.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert report["splits"][0]["without_label_file"] == 2
+    assert report["splits"][0]["empty_label_file"] == 1
+
+
+def test_a_second_look_runs_nothing(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Until a label changes; the same data give the same bytes, in any folder."""
+    look(boxes)
+    folder = boxes / "build" / ".data" / "boxes"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    first = capsys.readouterr()
+    assert "inspect" in first.err
+    shutil.rmtree(folder)
+    look(boxes, "boxes")
+    second = capsys.readouterr()
+    assert second.err == ""
+    assert second.out == first.out
+    shutil.rmtree(boxes / ".buildsys")
+    shutil.rmtree(boxes.parent / "store")
+    moved = boxes.rename(boxes.parent / "moved")
+    look(moved, "b*@host")
+    capsys.readouterr()
+    folder = moved / "build" / ".data" / "boxes"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (moved / "data/boxes/labels/val/fine.txt").write_text("2 .5 .5 .5 .5\n")
+    look(moved)
+    assert "no box in the val split" in capsys.readouterr().out
+
+
+def test_sound_data_pass(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings alone are no failure."""
+    for name in set(TRAIN) - {"good"}:
+        (boxes / "data/boxes/images/train" / f"{name}.png").unlink()
+        (boxes / "data/boxes/labels/train" / f"{name}.txt").unlink(missing_ok=True)
+    assert look(boxes) == 0
+    assert "no errors, 3 warnings" in capsys.readouterr().out
+
+
+def test_a_generator_runs_first(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its pictures are looked at like any others; keypoints are counted."""
+    recipe = boxes / "recipes" / "boxes.yaml"
+    text = RECIPE.replace(
+        "{path: data/boxes/data.yaml}", "{generator: fiducials, train: 2, val: 1}"
+    )
+    text = text.replace("task: detect", "task: pose").replace("yolov8n", "yolov8n-pose")
+    recipe.write_text(text.replace("[64, 96]", "96"))
+    assert look(boxes) == 0
+    shown = capsys.readouterr()
+    (row,) = (line for line in shown.out.splitlines() if line.startswith("keypoints visible"))
+    assert row.split() == ["keypoints", "visible", "100.0", "%", "100.0", "%"]
+    assert "dataset (data:fiducials-boxes)" in shown.err
