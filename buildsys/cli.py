@@ -11,6 +11,7 @@ from buildsys.errors import BuildsysError
 COMMANDS = {
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
+    "predict": "what the shipped file sees on photographs, drawn",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
 }
