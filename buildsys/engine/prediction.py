@@ -16,8 +16,10 @@ from buildsys.authoring.builds import load
 from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
+from buildsys.digest import digest_file
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, complete
+from buildsys.engine.publish import build_folder
 from buildsys.engine.selection import select
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
@@ -127,6 +129,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
     they were given. Raises BuildsysError.
     """
     (step,) = prediction.plan.steps
+    _give_back(session, prediction)
     session.run_step(step)
     result = session.state.result(step.id)
     assert result is not None
@@ -150,6 +153,19 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
         words.append(f"{item['class']} {item['score']:.2f} at {x1},{y1} {x2 - x1}x{y2 - y1}")
     more = f"; and {len(objects) - most} more" if len(objects) > most else ""
     return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
+
+
+def _give_back(session: Session, prediction: Prediction) -> None:
+    """A shipped file that the store has lost: nothing has to be made again while it lies there."""
+    digest, store = (
+        session.state.input_digest(find_runnable(prediction.build)[0]),
+        session.state.store,
+    )
+    if digest is None or store.has(digest, tree=False):
+        return
+    for path in build_folder(session.workspace, prediction.build.build).iterdir():
+        if path.is_file() and digest_file(path) == digest:
+            store.put_file(path)
 
 
 def _fill(fresh: Path, target: Path, prediction: Prediction) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
     for index, (height, width) in enumerate(report["inputs"]):
         place = f"at {width}x{height}"
         rows += [
-            (f"  median shorter side {place}", _input_cell(index, "median_px", "{:g} px"), True),
+            (f"  median shorter side {place}", _input_cell(index, "median_px", "{:.1f} px"), True),
             (f"  under 8 px {place}", _share_cell(index), True),
         ]
     if report["keypoints"]:

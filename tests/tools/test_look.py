@@ -279,3 +279,15 @@ def test_predict_tells_of_pictures_that_cannot_be_read(
     assert f"{tmp_path}/cut.png: error: is truncated" in capsys.readouterr().err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"mine.txt", "whole.jpg", "predictions.json"}
+
+
+def test_a_cleared_store_is_no_reason_to_build_again(
+    bright: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shipped file is still there; nothing but the prediction runs."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(bright.parent / "another store"))
+    monkeypatch.chdir(bright)
+    assert main(["predict", "bright@host", "camera/dark.png"]) == 0
+    shown = capsys.readouterr()
+    assert "camera/dark.png: nothing" in shown.out
+    assert "convert" not in shown.err
