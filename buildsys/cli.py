@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
     "pin": "write missing sha256 digests into recipes",
+    "predict": "what the shipped file sees on photographs, drawn",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
     "store": "carry results to another machine: export, import",

@@ -44,6 +44,44 @@ def plan(build: Build, workspace: str) -> Plan:
     return _Planner(build, workspace).plan()
 
 
+def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
+    """The steps that make a build's dataset, and the dataset; None where the recipe has none."""
+    planner = _Planner(build, workspace)
+    planner._add_dataset()
+    return tuple(planner.steps), planner.made.get("dataset")
+
+
+def make_step(
+    stage: str, module: ModuleType, params: Any, inputs: dict[Any, Input], outputs: dict[Any, bool],
+    places: tuple[tuple[str, str, int], ...] = (), device: str = "auto",
+) -> Step:  # fmt: skip
+    """One step, known by what decides its result. `outputs`: name -> whether it is a tree;
+    `places`: where each key of the recipe was written.
+    """
+    name = module.__name__.rsplit(".", 1)[-1]
+    named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
+    tool_env = module.tool_env(params) if hasattr(module, "tool_env") else module.TOOL_ENV
+    needs = getattr(module, "RESOURCES", Resources())
+    needs = module.resources(params) if hasattr(module, "resources") else needs
+    text = canonical(params)
+    identity = [name, text, [_identify(item) for item in named]]
+    return Step(
+        id=digest_value(identity)[:32],
+        stage=stage,
+        module=name,
+        params=text,
+        inputs=named,
+        outputs=tuple(
+            Output(name=str(key), tree=tree, suffix=SUFFIXES.get(key, ".json"))
+            for key, tree in outputs.items()
+        ),
+        code="", tool_env=tool_env, tool="", tool_identity="",
+        memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
+        gpu=needs.gpu and device != "cpu", device=device,
+        origins=find_origins(stage, getattr(module, "BLOCK", ""), text, places),
+    )  # fmt: skip
+
+
 class _Planner:
     def __init__(self, build: Build, workspace: str) -> None:
         self.build, self.workspace = build, workspace
@@ -286,33 +324,10 @@ class _Planner:
         self, stage: str, module: ModuleType, params: Any,
         inputs: dict[Any, Input], outputs: dict[Any, bool],
     ) -> Step:  # fmt: skip
-        name = module.__name__.rsplit(".", 1)[-1]
-        named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
-        tool_env = module.tool_env(params) if hasattr(module, "tool_env") else module.TOOL_ENV
-        needs = getattr(module, "RESOURCES", Resources())
-        needs = module.resources(params) if hasattr(module, "resources") else needs
-        text = canonical(params)
-        identity = [name, text, [_identify(item) for item in named]]
-        step = Step(
-            id=digest_value(identity)[:32],
-            stage=stage,
-            module=name,
-            params=text,
-            inputs=named,
-            outputs=tuple(
-                Output(name=str(key), tree=tree, suffix=SUFFIXES.get(key, ".json"))
-                for key, tree in outputs.items()
-            ),
-            code="", tool_env=tool_env, tool="", tool_identity="",
-            memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
-            gpu=needs.gpu and self._device(stage) != "cpu",            device=self._device(stage),
-            origins=find_origins(stage, getattr(module, "BLOCK", ""), text, self.build.origins),
-        )  # fmt: skip
+        device = str(self.build.train.device) if stage == "train" else "auto"
+        step = make_step(stage, module, params, inputs, outputs, self.build.origins, device)
         self.steps.append(step)
         return step
-
-    def _device(self, stage: str) -> str:
-        return str(self.build.train.device) if stage == "train" else "auto"
 
     def _notes(self) -> tuple[str, ...]:
         contract, notes = self.build.contract, []

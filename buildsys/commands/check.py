@@ -1,24 +1,89 @@
 """buildsys check: every mistake in every recipe, before any work."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.engine.inspection import Dataset
+    from buildsys.engine.session import Session
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """No options yet."""
+    """Whether to look at the data, too, and whose."""
+    parser.add_argument("--data", action="store_true", help="look at the pictures and labels, too")
+    parser.add_argument(
+        "builds", nargs="*", metavar="BUILD or RECIPE",
+        help="with --data: whose data; ids, recipes or patterns, all without",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
     from buildsys.engine.places import Workspace
     from buildsys.engine.plans import make_plans
+    from buildsys.errors import Diagnostic, InputError
 
+    if options.builds and not options.data:
+        message = "names choose whose data is looked at"
+        hint = "`buildsys check` looks at every recipe; add --data"
+        raise InputError(Diagnostic(path=options.builds[0], message=message, hint=hint))
     plans = make_plans(Workspace(options.folder.resolve()))
     for diagnostic in plans.diagnostics:
         print(diagnostic.render())
     if plans.errors:
         count = len(plans.errors)
         print(f"{count} mistake{'s' if count > 1 else ''}")
-        return 2
-    count = len(plans.plans)
-    print(f"{count} build{'s' if count != 1 else ''}, no mistake")
-    return 0
+    else:
+        count = len(plans.plans)
+        print(f"{count} build{'s' if count != 1 else ''}, no mistake")
+    code = 2 if plans.errors else 0
+    return max(code, _look(options.folder.resolve(), options.builds)) if options.data else code
+
+
+def _look(root: Path, asked: list[str]) -> int:
+    """What the datasets hold; 2 when one of them has an error."""
+    from buildsys.engine import guard
+    from buildsys.engine.inspection import choose, find_datasets
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.plans import Plans
+    from buildsys.engine.session import Session, exclusive
+
+    datasets, builds = find_datasets(Workspace(root))
+    chosen, without = choose(asked, datasets, builds)
+    for build in without if asked else ():
+        print(f"{build}: its recipe has no dataset")
+    plans = Plans.of(dataset.plan for dataset in datasets)
+    session = Session(root, plans=plans)
+    guard.end_on_signals(lambda: None)
+    with exclusive(session.workspace):
+        try:
+            return max([_show(session, dataset) for dataset in chosen], default=0)
+        finally:
+            session.close()
+
+
+def _show(session: "Session", dataset: "Dataset") -> int:
+    """One dataset: the table, what is wrong, where the sheet is."""
+    from buildsys.engine.inspection import count, inspect, render_findings, report_folder
+    from buildsys.errors import BuildsysError
+    from buildsys.steps._data_text import render_table
+
+    try:
+        report = inspect(session, dataset)
+    except BuildsysError as error:
+        return error.exit_code  # it was told where it happened; the other datasets wait
+    print(f"\n{dataset.name}: {dataset.label}, {_number(len(report['classes']), 'class')}\n")
+    print(render_table(report) + "\n")
+    for line in render_findings(report, dataset.place):
+        print(line)
+    errors, warnings = count(report, "error"), count(report, "warning")
+    folder = report_folder(session.workspace, dataset.name).relative_to(session.workspace.root)
+    files = f"{folder}/report.md" + (f", {folder}/sheet.jpg" if report["sheet"] else "")
+    print(f"{dataset.name}: {_number(errors, 'error')}, {_number(warnings, 'warning')}; {files}")
+    return 2 if errors else 0
+
+
+def _number(count: int, thing: str) -> str:
+    ending = "es" if thing.endswith("s") else "s"
+    return f"{count or 'no'} {thing}{ending if count != 1 else ''}"

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,12 @@ class Plans:
     recipes: tuple[RecipePlans, ...]
     common: tuple[Diagnostic, ...] = ()
     """What is wrong with the workspace, whichever recipe one looks at."""
+
+    @classmethod
+    def of(cls, plans: Iterable[Plan]) -> "Plans":
+        """Plans that no recipe of the workspace says."""
+        recipe = RecipePlans(name="", plans=tuple(plans), diagnostics=(), files=(), lasting=False)
+        return cls((recipe,))
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
@@ -84,6 +91,17 @@ def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> P
         if recipe.lasting and not common:
             _keep(workspace, recipe, installation)
     return _joined([found[path] for path in paths], common)
+
+
+def read_builds(workspace: Workspace) -> tuple[Any, ...]:
+    """Every Build of the workspace that is whole."""
+    from buildsys.authoring.builds import Loader
+    from buildsys.authoring.facts import Recorded
+
+    recorded = Recorded(lines=read_lock(workspace.lock).lines)
+    loader = Loader(workspace.root, recorded, datasets_root())
+    paths = fingerprint.recipe_files(workspace)
+    return tuple(build for path in paths for build in loader.recipe(path).builds)
 
 
 def make_plans(workspace: Workspace) -> Plans:

@@ -17,7 +17,7 @@ from buildsys.engine.database import Database
 from buildsys.engine.faults import writing
 from buildsys.engine.lockfile import read_lock, write_lock
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import load_plans
+from buildsys.engine.plans import Plans, load_plans
 from buildsys.engine.recording import training_notes
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
@@ -40,11 +40,16 @@ class Session:
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = toolenvs.ensure,
         settled: ledger.Settled | None = None,
+        plans: Plans | None = None,
     ) -> None:
-        """`settled`: recipes that are known to need nothing: they are not even looked at."""
+        """`settled`: recipes that are known to need nothing: they are not even looked at.
+
+        `plans`: other ones than those of the workspace's recipes.
+        """
         self.workspace = Workspace(root.resolve())
         self.settled = settled or {}
-        self.loaded = load_plans(self.workspace, frozenset(self.settled))
+        loaded = plans or load_plans(self.workspace, frozenset(self.settled))
+        self.loaded = loaded
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}

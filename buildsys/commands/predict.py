@@ -1,0 +1,64 @@
+"""buildsys predict: what the shipped file sees on photographs, drawn."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+_NPU = (
+    "This ran the int8 TFLite file that Vela compiled; the arithmetic of the NPU itself runs"
+    " nowhere here."
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One build, pictures, where to draw."""
+    parser.add_argument("build", metavar="BUILD", help="the build whose file is run")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="photographs, or folders of them"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="build/.predictions/BUILD without")
+    parser.add_argument(
+        "--confidence", type=_share, default=0.25, metavar="SCORE", help="leave out what is below"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw, and print one line an image; 2 when one of them cannot be read."""
+    from buildsys.engine import guard
+    from buildsys.engine import prediction as engine
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.session import Session, exclusive
+    from buildsys.errors import BuildsysError
+
+    pictures = engine.find_pictures(options.images)
+    workspace = Workspace(options.folder.resolve())
+    prediction = engine.plan_prediction(workspace, options.build, pictures, options.confidence)
+    target = options.out or workspace.build / ".predictions" / prediction.build.build
+    session = Session(workspace.root, plans=prediction.plans)
+    guard.end_on_signals(lambda: None)
+    with exclusive(workspace):
+        try:
+            engine.check_built(session, prediction.build)
+            found = engine.predict(session, prediction, target)
+        except BuildsysError as error:
+            if session.failures:
+                return error.exit_code  # told where it happened
+            raise
+        finally:
+            session.close()
+    for row in found["pictures"]:
+        print(engine.describe(row))
+    if prediction.before_npu:
+        print(_NPU)
+    print(f"drawn into {os.path.relpath(target)}")
+    for row in found["unreadable"]:
+        print(f"{row['picture']}: error: {row['problem']}", file=sys.stderr)
+    return 2 if found["unreadable"] else 0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value

@@ -1,0 +1,212 @@
+"""Dataset -> what is in it: figures, everything that is wrong, a sheet of labelled pictures.
+
+Nothing here ends at the first fault: a look at the data is worth most when much is wrong with it.
+"""
+
+import dataclasses
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import Format
+from buildsys.steps._dataset import Object, Split
+from buildsys.steps._progress import report
+
+if TYPE_CHECKING:
+    from buildsys.steps._drawing import Mark
+    from buildsys.steps._labels import Finding, Layout
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.DATASET, "report"
+
+_ROWS = 4
+_CELL = 320
+_CAPTION = 22
+_SHORTEST = 8
+"""Letters of a caption that are left, however wide they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What the data declares, and (height, width) of the inputs that its objects are judged at."""
+
+    title: str
+    splits: tuple[Split, ...]
+    classes: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+    frames: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """A readable picture and its objects' number, for the choice of the sheet."""
+
+    split: str
+    picture: str
+    objects: int
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Write report.json, report.md and, where a picture can be read, sheet.jpg."""
+    import cv2
+
+    from buildsys.steps import _data_text
+
+    cv2.setNumThreads(1)
+    folder = outputs["report"]
+    folder.mkdir(parents=True, exist_ok=True)
+    found, pictures = _survey(inputs["dataset"], params)
+    chosen = choose(pictures)
+    if chosen:
+        _draw_sheet(inputs["dataset"], chosen, params, folder / "sheet.jpg")
+    found["sheet"] = [f"{item.picture} ({item.split})" for item in chosen]
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    (folder / "report.json").write_text(text, encoding="utf-8")
+    (folder / "report.md").write_text(_data_text.render_page(found), encoding="utf-8")
+
+
+def choose(pictures: list[Labelled]) -> list[Labelled]:
+    """16 by a seeded draw, those with objects first; in the order of splits and names."""
+    draw = random.Random(0)
+    labelled = [item for item in pictures if item.objects]
+    empty = [item for item in pictures if not item.objects]
+    for group in (labelled, empty):
+        draw.shuffle(group)
+    kept = {id(item) for item in (labelled + empty)[: _ROWS * _ROWS]}
+    return [item for item in pictures if id(item) in kept]
+
+
+def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]:
+    from buildsys.steps import _survey as survey
+
+    layout = _layout(params)
+    findings: list[Finding] = []
+    tallies, readable = [], []
+    digests: dict[str, list[tuple[str, str]]] = {}
+    lists: dict[str, list[str]] = {}
+    for split in params.splits:
+        lists[split.name], missing = survey.list_pictures(root, split)
+        findings += missing
+    total, done = sum(map(len, lists.values())), 0
+    for name, names in lists.items():
+        tally = survey.Tally(name=name, layout=layout, frames=params.frames)
+        tallies.append(tally)
+        for picture in names:
+            objects = _look(root, picture, tally, findings, digests)
+            if objects is not None:
+                readable.append(Labelled(split=name, picture=picture, objects=len(objects)))
+            done += 1
+            report(done, total, "pictures")
+    everything = {picture for names in lists.values() for picture in names}
+    findings += survey.find_gaps(tallies)
+    findings += survey.find_copies(digests)
+    findings += survey.find_shared_labels(sorted(everything))
+    findings += survey.find_stray_labels(root, params.splits, everything)
+    return {
+        "title": params.title,
+        "classes": list(params.classes),
+        "keypoints": params.keypoints,
+        "inputs": [list(frame) for frame in params.frames],
+        "splits": [tally.facts() for tally in tallies],
+        "findings": [dataclasses.asdict(finding) for finding in _sort(findings)],
+    }, readable
+
+
+def _look(
+    root: Path, picture: str, tally: Any, findings: list["Finding"],
+    digests: dict[str, list[tuple[str, str]]],
+) -> tuple[Object, ...] | None:  # fmt: skip
+    """One picture and its labels; None where the picture cannot be read."""
+    from buildsys.steps import _photo, _survey
+    from buildsys.steps._labels import Finding
+
+    photo = _photo.read(root / picture)
+    tally.pictures += 1
+    if photo.digest:
+        digests.setdefault(photo.digest, []).append((tally.name, picture))
+    size = None
+    if photo.image is not None:
+        size = (photo.image.shape[1], photo.image.shape[0])
+        tally.sizes.append(size)
+    objects, wrong = _survey.read_objects(root, picture, size, tally)
+    findings += wrong
+    if photo.image is None:
+        tally.unreadable += 1
+        findings.append(
+            Finding(kind="unreadable", severity="error", path=picture, message=photo.problem)
+        )
+        return None
+    if photo.damaged:
+        message = f"decodes, with a complaint: {photo.damaged}"
+        findings.append(Finding(kind="damaged", severity="warning", path=picture, message=message))
+    return objects
+
+
+def _sort(findings: list["Finding"]) -> list["Finding"]:
+    """Errors first, then kind by kind; a file that two splits share is told of once."""
+    unique = dict.fromkeys(findings)
+    return sorted(unique, key=lambda f: (f.severity, f.kind, f.path, f.line, f.message))
+
+
+def _layout(params: Params) -> "Layout":
+    from buildsys.steps._labels import Layout
+
+    return Layout(classes=params.classes, keypoints=params.keypoints, dims=params.keypoint_dims)
+
+
+def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path) -> None:
+    import numpy as np
+
+    from buildsys.steps import _drawing
+
+    cells = [_draw_cell(root, item, params) for item in chosen]
+    tall = [max(c.shape[0] for c in cells[i : i + _ROWS]) for i in range(0, len(cells), _ROWS)]
+    sheet = np.full((sum(tall) + _CAPTION * len(tall), _ROWS * _CELL, 3), 40, np.uint8)
+    for index, (item, cell) in enumerate(zip(chosen, cells, strict=True)):
+        row, left = index // _ROWS, index % _ROWS * _CELL
+        top = sum(tall[:row]) + row * _CAPTION
+        y, x = top + _CAPTION, left + (_CELL - cell.shape[1]) // 2
+        sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+        name = f"{index + 1}  {item.split}  {Path(item.picture).name}"
+        while len(name) > _SHORTEST and _drawing.text_width(name, 18) > _CELL - 8:
+            name = name[:-2] + "…"
+        _drawing.write_text(sheet, name, (left + 4, top + 2), 18)
+    _drawing.save(target, sheet)
+
+
+def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
+    """One labelled picture, fitted into the cell; names and lines keep their size."""
+    import cv2
+
+    from buildsys.steps import _drawing, _photo, _survey
+
+    image = _photo.read(root / item.picture).image
+    assert image is not None
+    high, wide = image.shape[:2]
+    scale = (_CELL - 6) / max(high, wide)
+    size = (max(1, round(wide * scale)), max(1, round(high * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tally = _survey.Tally(name=item.split, layout=_layout(params), frames=())
+    objects, _ = _survey.read_objects(root, item.picture, (wide, high), tally)
+    marks = tuple(_mark(o, size, params.classes) for o in objects)
+    return _drawing.draw(cv2.resize(image, size, interpolation=way), marks)
+
+
+def _mark(item: Object, size: tuple[int, int], classes: tuple[str, ...]) -> "Mark":
+    from buildsys.steps import _drawing
+
+    x, y, w, h = item.box
+    wide, high = size
+    return _drawing.Mark(
+        text=classes[item.category],
+        category=item.category,
+        box=((x - w / 2) * wide, (y - h / 2) * high, (x + w / 2) * wide, (y + h / 2) * high),
+        keypoints=tuple(
+            (number, px * wide, py * high, v > 1)
+            for number, (px, py, v) in enumerate(item.keypoints)
+            if v > 0
+        ),
+    )

@@ -1,0 +1,24 @@
+"""What a TFLite file sees, by LiteRT: integer files on the kernels that accuracy is measured with."""
+
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Resources
+from buildsys.steps._predict import Params, Picture, predict
+
+__all__ = ["TOOL_ENV", "Params", "Picture", "run"]
+
+TOOL_ENV = "evaluate"
+RESOURCES = Resources(memory_mib=1000)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Outputs by their signature names."""
+    from buildsys.steps import _litert
+
+    runner = _litert.Runner(inputs["tflite"], params.reading.reference_kernels)
+
+    def network(picture: Any) -> Any:
+        return runner(picture)
+
+    predict(inputs["tflite"], inputs["pictures"], network, params, outputs["predictions"])

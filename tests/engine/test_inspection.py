@@ -1,0 +1,101 @@
+"""A look at the data: what can be told without the tools."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.engine.inspection import choose, find_datasets, name_datasets
+from buildsys.engine.places import Workspace
+from buildsys.errors import InputError
+from buildsys.steps._dataset import Object
+from buildsys.steps._labels import Layout, check_object, label_file, parse
+
+POSE = Layout(classes=("tag",), keypoints=2, dims=3)
+
+
+def messages(line: str, layout: Layout) -> list[str]:
+    """What is said about one label line, in a picture of 100 x 50."""
+    rows, findings = parse(line, "labels/a.txt", layout)
+    said = list(findings)
+    for number, item in rows:
+        said += check_object(item, (100, 50), "labels/a.txt", number, layout)
+    return [finding.message for finding in said]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 .5 .5 .2 .2 .5 .5 2 .4 .4 1", []),
+        ("0 .5 .5 .2 .2 .5 .5 2 0 0 0", []),
+        ("0 .5 .5 1.004 1 .5 .5 2 .4 .4 1", []),
+        ("0 .5 .5 .2 .2", ["5 numbers; class, box and keypoints are 11"]),
+        ("-1 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class -1; `names` has 0 alone"]),
+        ("0.5 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class 0.5; `names` has 0 alone"]),
+        ("0 inf .5 .2 .2 .5 .5 2 .4 .4 1", ["'inf' is no number"]),
+        ("0 .5 .5 .2 .2 1.2 .5 2 .4 -.4 1", ["keypoint 0, 1 of this tag is outside the picture"]),
+        ("0 .5 .5 .2 .2 .5 .5 2 9 9 0", []),
+        ("0 .5 .5 .2 .2 .5 .5 3 .4 .4 1", ["visibility 3; 0, 1 and 2 have a meaning"]),
+        (
+            "0 .5 .5 .005 .2 .5 .5 2 .4 .4 1",
+            ["the box of this tag is 0.50 x 10.00 px: less than a pixel"],
+        ),
+        (
+            "0 0 .5 .2 .2 .5 .5 2 .4 .4 1",
+            ["the box of this tag reaches 0.100 of the width (10.0 px) beyond the left edge"],
+        ),
+    ],
+)
+def test_a_label_line_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
+    """Within half a pixel nothing is: labels are rounded."""
+    assert messages(line, POSE) == expected
+
+
+def test_a_broken_line_hides_no_other() -> None:
+    """Objects of the sound lines are counted, with their lines."""
+    text = "x\n\n0 .5 .5 .2 .2\n0 .1 .1 .1\n0 .3 .3 .2 .2\n"
+    rows, findings = parse(text, "a.txt", Layout(classes=("tag",), keypoints=0, dims=0))
+    assert [(line, item.box[0]) for line, item in rows] == [(3, 0.5), (5, 0.3)]
+    assert [(f.line, f.severity) for f in findings] == [(1, "error"), (4, "error")]
+    assert isinstance(rows[0][1], Object)
+
+
+def test_labels_stand_beside_images() -> None:
+    """The last folder of that name counts, as in evaluation."""
+    assert label_file("images/train/a.b.jpg") == "labels/train/a.b.txt"
+    assert label_file("images/x/images/a.png") == "images/x/labels/a.txt"
+    assert label_file("a.png") == "a.txt"
+
+
+def test_datasets_are_called_by_their_folders() -> None:
+    """By their whole path where folders are called alike; never two the same."""
+    labels = {
+        "1": "data/cells/data.yaml", "2": "a/tags/data.yaml", "3": "b/tags/data.yaml",
+        "4": "fiducials-tags", "5": "data.yaml", "6": "../far off/data.yaml",
+    }  # fmt: skip
+    assert name_datasets(labels) == {
+        "1": "cells", "2": "a-tags-data", "3": "b-tags-data",
+        "4": "fiducials-tags", "5": "data.yaml", "6": "far-off",
+    }  # fmt: skip
+
+
+def test_targets_share_one_look(workspace: Path) -> None:
+    """At every input size that a build has; a recipe's name chooses all its builds."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    text = recipe.read_text().replace("name: tags", "name: wide").replace("size: 64", "size: 96")
+    (workspace / "recipes" / "wide.yaml").write_text(text)
+    datasets, builds = find_datasets(Workspace(workspace))
+    (dataset,) = datasets
+    assert dataset.name == "tags"
+    assert len(dataset.builds) == len(builds) == 4
+    assert '"frames":[[64,64],[96,96]]' in dataset.plan.steps[-1].params
+    for asked in ([], ["wide"], ["tags@xiao-esp32s3"], ["*@grove*"], ["build:wide@*"]):
+        assert choose(asked, datasets, builds)[0] == (dataset,)
+    with pytest.raises(InputError, match="did you mean `wide`"):
+        choose(["wade"], datasets, builds)
+
+
+def test_names_go_with_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` alone looks at every recipe."""
+    assert main(["-C", str(workspace), "check", "tags"]) == 2
+    assert "add --data" in capsys.readouterr().err
