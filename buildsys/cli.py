@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "what would run, and why",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
+    "gc": "bound the store by size and age; what is in use stays",
     "store": "carry results to another machine: export, import",
 }
 """Each is a module of buildsys.commands; only the one that was asked for is imported."""

@@ -18,6 +18,7 @@ from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
+from buildsys.engine.workspaces import register
 from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
 from buildsys.graph import Decision, Plan, Reason, Status, Step
 
@@ -40,6 +41,7 @@ class Session:
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
         self.state = State(self.loaded.plans, self.database, default_store())
+        register(self.state.store, self.workspace.root)
         self.console = Console(self.database)
         self.runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
         self.stages = self._stage_names()
