@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "what would run, and why",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
+    "sync": "get ahead of time what builds need from elsewhere",
     "gc": "bound the store by size and age; what is in use stays",
     "store": "carry results to another machine: export, import",
 }

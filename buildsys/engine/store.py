@@ -115,7 +115,7 @@ class Store:
         try:
             entry = json.loads(self._action(key).read_bytes())
             use(self._action(key))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, ValueError):  # not here, damaged, or private to somebody else
             return None
         return entry if isinstance(entry, dict) else None
 

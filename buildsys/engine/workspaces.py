@@ -16,10 +16,10 @@ _FOLDER = "workspaces"
 def register(store: Store, root: Path) -> None:
     """Let the store know a workspace; a read-only store knows nobody, and loses nothing either."""
     entry = _entry(store, root)
-    if entry.is_file():
-        return
     temporary = entry.with_name(f".tmp-{entry.name}-{os.getpid()}")
     with contextlib.suppress(OSError):
+        if entry.is_file():
+            return
         entry.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(os.fsencode(root))
         temporary.replace(entry)
