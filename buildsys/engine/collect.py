@@ -7,6 +7,7 @@ is under way need not be waited for, and one that still loses something makes it
 import contextlib
 import fcntl
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -210,24 +211,23 @@ def _read_action(store: Store, file: File) -> Action | None:
 
 def _files(folder: Path) -> Iterator[File]:
     """Files below a folder, sorted by path, temporary ones left out."""
-    for path in sorted(folder.glob("*/*")):
-        if not path.name.startswith(".") and path.is_file():
-            yield _file(path)
+    paths = sorted(folder.glob("*/*"))
+    return _look(path for path in paths if not path.name.startswith("."))
 
 
 def _leftovers(store: Store) -> Iterator[File]:
-    for pattern in ("blobs/*/.tmp-*", "actions/*/.tmp-*", "workspaces/.tmp-*"):
-        for path in sorted(store.root.glob(pattern)):
-            yield _file(path)
-    for folder in store.root.glob(f"{STAGING}*"):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                yield _file(path)
+    for pattern in ("blobs/*/.tmp-*", "actions/*/.tmp-*", "workspaces/.tmp-*", f"{STAGING}*/**/*"):
+        yield from _look(sorted(store.root.glob(pattern)))
 
 
-def _file(path: Path) -> File:
-    stat = os.stat(path)
-    return File(path=path, name=path.name.removesuffix(".json"), size=stat.st_size, used=stat.st_mtime)  # fmt: skip
+def _look(paths: Iterable[Path]) -> Iterator[File]:
+    """Those that are files; a run beside this one may move or remove some meanwhile."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                name = path.name.removesuffix(".json")
+                yield File(path=path, name=name, size=status.st_size, used=status.st_mtime)
 
 
 def _is_young(file: File, now: float) -> bool:

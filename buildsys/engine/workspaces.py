@@ -26,11 +26,15 @@ def register(store: Store, root: Path) -> None:
 
 
 def known(store: Store) -> tuple[Path, ...]:
-    """Every workspace that has used the store, sorted; some may be gone."""
-    with contextlib.suppress(OSError):
-        entries = [e for e in (store.root / _FOLDER).iterdir() if not e.name.startswith(".")]
-        return tuple(sorted(Path(os.fsdecode(entry.read_bytes())) for entry in entries))
-    return ()
+    """Every workspace that has used the store, sorted; some may be gone.
+
+    Raises OSError where an entry may not be read: it must not be taken for nobody.
+    """
+    roots = []
+    for entry in sorted((store.root / _FOLDER).glob("[!.]*")):
+        with contextlib.suppress(FileNotFoundError):
+            roots.append(Path(os.fsdecode(entry.read_bytes())))
+    return tuple(sorted(roots))
 
 
 def forget(store: Store, root: Path) -> None:
