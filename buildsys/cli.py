@@ -18,6 +18,8 @@ COMMANDS = {
     "predict": "what the shipped file sees on photographs, drawn",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
+    "sync": "get ahead of time what builds need from elsewhere",
+    "gc": "bound the store by size and age; what is in use stays",
     "store": "carry results to another machine: export, import",
 }
 """Each is a module of buildsys.commands; only the one that was asked for is imported."""

@@ -61,9 +61,10 @@ def _export(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from buildsys.engine.contents import count_text, size_text
     from buildsys.engine.importing import take_in
+    from buildsys.engine.places import Workspace
     from buildsys.engine.store import default_store
 
-    store = default_store()
+    store = default_store(Workspace(options.folder.resolve()))
     done = take_in(store, options.file)
     print(
         f"{store.root}: {count_text(done.actions, 'result')} and {count_text(done.blobs, 'file')}"

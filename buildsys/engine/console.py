@@ -14,8 +14,11 @@ _LINE_EVERY_SECONDS = 15.0
 class Console:
     """Reports steps as they start, progress and end; safe to use from several threads."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(
+        self, database: Database | None = None, line_every: float = _LINE_EVERY_SECONDS
+    ) -> None:
+        """`database` knows how long steps usually take; `line_every`: seconds between plain lines."""
+        self._database, self._line_every = database, line_every
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._live: Any = None
@@ -32,7 +35,7 @@ class Console:
 
     def start(self, name: str, module: str, reason: str) -> None:
         """A step begins."""
-        usual = self._database.duration(module)
+        usual = self._database.duration(module) if self._database else None
         about = f" (about {duration(usual)})" if usual else ""
         with self._lock:
             self._begun[name] = self._said[name] = time.monotonic()
@@ -49,7 +52,7 @@ class Console:
             if name in self._tasks:
                 text = f"{done:.4g}/{total:.4g} {unit} {note}"
                 self._progress().update(self._tasks[name], completed=done, total=total, note=text)
-            elif now - self._said.get(name, now) >= _LINE_EVERY_SECONDS and done:
+            elif now - self._said.get(name, now) >= self._line_every and done:
                 self._said[name] = now
                 elapsed = now - self._begun[name]
                 self._write(

@@ -11,6 +11,8 @@ from buildsys.engine.store import Store
 DIGEST = re.compile(r"[0-9a-f]{64}")
 DIGESTS_ONLY = "digests_only"
 """In an action's entry: what it made is known by digest, and the bytes were left out on purpose."""
+STAGING = ".import-"
+"""How folders of imports that are under way begin, beside the blobs."""
 
 TreeEntry = tuple[str, int, str]
 """Relative path, size in bytes, digest."""
@@ -34,14 +36,17 @@ def count_text(count: int, noun: str) -> str:
 
 
 def tree_entries(path: Path) -> tuple[TreeEntry, ...]:
-    """The entries of a tree's index; empty for every other file, and for one that is not there."""
+    """The entries of a tree's index; empty for every other file, and for one that is not there.
+
+    Raises OSError for one that may not be read: whether it is a tree cannot be told.
+    """
     try:
         with path.open("rb") as stream:
             if stream.read(2) != b"[[":
                 return ()
             stream.seek(0)
             rows = json.load(stream)
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return ()
     if all(_is_tree_entry(row) for row in rows):
         return tuple((name, size, digest) for name, size, digest in rows)

@@ -105,6 +105,11 @@ class Database:
         """Remember what a role was last made from, to explain the next change."""
         self._put("roles", role, key, json.dumps(parts, sort_keys=True))
 
+    def last_keys(self) -> tuple[str, ...]:
+        """The last finished key of every role, of builds that are no more as well."""
+        with self._lock:
+            return tuple(key for (key,) in self._db.execute("SELECT key FROM roles").fetchall())
+
     def file(self, path: str) -> tuple[str, str] | None:
         """(stat, digest) of a file when it was last read."""
         row = self._one("SELECT stat, digest FROM files WHERE path = ?", path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.engine import toolenvs
-from buildsys.engine.places import cache_root
+from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.store import default_store
 from buildsys.errors import ToolUnavailable
 
@@ -77,7 +77,7 @@ def _disk() -> Finding:
 
 
 def _store() -> Finding:
-    root: Path = default_store().root
+    root: Path = default_store(Workspace(Path.cwd())).root
     place = root
     while not place.exists():
         place = place.parent

@@ -23,6 +23,7 @@ from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
+from buildsys.engine.workspaces import register
 from buildsys.errors import BuildsysError, CannotWrite, InternalError, MissingBytes, StepFailed
 from buildsys.graph import Decision, Plan, Reason, Status, Step
 
@@ -55,7 +56,9 @@ class Session:
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
         self.lock = read_lock(self.workspace.lock)
-        self.state = State(self.loaded.plans, self.database, default_store(), self.lock)
+        store = default_store(self.workspace)
+        self.state = State(self.loaded.plans, self.database, store, self.lock)
+        register(store, self.workspace.root)
         self.console = Console(self.database)
         self.runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
         self.stages = self._stage_names()

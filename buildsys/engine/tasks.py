@@ -64,7 +64,26 @@ def run(arguments: list[str], wishes: Wishes) -> int:
 def session() -> Session:
     """The one session of this process, for the workspace in the current folder."""
     root = Path.cwd()
-    return Session(root, settled=ledger.read(Workspace(root)))
+    found = Session(root, settled=ledger.read(Workspace(root)))
+    if _is_run() and any(plan.archive and plan.waiting_for for plan in found.loaded.plans):
+        found.close()
+        _fetch(found)
+        found = Session(root, settled=found.settled)
+    return found
+
+
+def _fetch(current: Session) -> None:
+    """The archives of the builds that are asked for; what cannot be had is waited for."""
+    from buildsys.engine.remote import fetch_archive, wanted_archives
+
+    names = [name for name in _arguments() if name not in _COMMANDS]
+    plans = [
+        plan for plan in current.loaded.plans
+        if not names or any(_selects(name, [f"build:{plan.build}"]) for name in names)
+    ]  # fmt: skip
+    for url, sha256 in wanted_archives(plans):
+        with contextlib.suppress(BuildsysError):  # said where it happened
+            fetch_archive(current.workspace.root, url, sha256)
 
 
 def tasks() -> Iterator[Task]:
@@ -140,6 +159,12 @@ def _check_arguments(current: Session) -> None:
             wanted = argument if argument.startswith("build:") else f"build:{argument}"
             hint = did_you_mean(wanted, names)
             raise InvalidTask(f"`{argument}` matches no build; {hint or 'see `doit list`'}")
+
+
+def _is_run() -> bool:
+    """Whether doit was asked to build, not to list or explain."""
+    words = [word for word in _arguments() if word in _COMMANDS]
+    return not words or words[0] in ("run", "build")
 
 
 def _selects(pattern: str, names: list[str]) -> bool:

@@ -18,10 +18,12 @@ from pathlib import Path
 from buildsys.digest import digest_bytes, digest_value
 from buildsys.engine import guard
 from buildsys.engine.places import cache_root
+from buildsys.engine.watching import watched
 from buildsys.errors import InternalError, ToolUnavailable
 
 ENVS = Path(__file__).resolve().parent.parent / "envs"
 _MARKER = ".synced"
+_LINE_EVERY_SECONDS = 15.0
 
 Run = Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]
 """Runs a command with extra environment variables, output captured; tests pass their own."""
@@ -120,7 +122,25 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
     with (root / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ready = find_synced(env)
-        return ready if ready is not None else _sync(env, say, run or run_command)
+        return ready if ready is not None else _sync(env, say, run or _telling(env, say))
+
+
+def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
+    """Runs commands and says every now and then how far they are."""
+    return watched(
+        lambda seconds, mib: say(f"{env.name}: {written(env, mib)}, {seconds:.0f} s"),
+        every=_LINE_EVERY_SECONDS,
+    )
+
+
+def written(env: ToolEnv, mib: float) -> str:
+    """How much of an environment has been written."""
+    return f"{min(mib, env.disk_mib):.0f} of about {env.disk_mib} MiB"
+
+
+def expected_download_mib(env: ToolEnv) -> int:
+    """How much there is to download at most, for the variant that this machine prefers."""
+    return env.download_mib_cuda if _preferred(env)[0] == "lock-cuda" else env.download_mib
 
 
 def _sync(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
@@ -265,7 +285,7 @@ def _explain(env: ToolEnv, command: Sequence[str], output: str) -> str:
     elif "No space left" in output:
         why = f"the disk is full; it needs {env.disk_mib} MiB"
     elif "dns error" in output or "error sending request" in output:
-        why = "the package index could not be reached; once synced, no network is needed"
+        why = "the package index could not be reached; once synced (`buildsys sync`), no network is needed"
     return (
         f"the tool environment {env.name} could not be made: {why}.\n{last}\n"
         f"    to repeat: {' '.join(command)}"

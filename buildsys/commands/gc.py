@@ -1,0 +1,95 @@
+"""buildsys gc: bound the store by size and age; what is in use stays."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from buildsys.engine.collect import Limits
+    from buildsys.engine.sweeping import Sweep
+
+_SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """How large, how old."""
+    parser.add_argument("--max-size", metavar="20G", default="",
+                        help="remove what was used longest ago until the store is this small")  # fmt: skip
+    parser.add_argument("--max-age", metavar="30d", default="",
+                        help="remove what nobody used for so long (h, d, w)")  # fmt: skip
+    parser.add_argument("--tools", action="store_true",
+                        help="remove tool environments of locks that this version does not have")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what went and how much is left."""
+    from buildsys.engine.collect import Limits
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.store import default_store
+    from buildsys.engine.sweeping import sweep
+
+    size = _parse("--max-size", options.max_size, _SIZES, "500M, 20G, 1.5T")
+    age = _parse("--max-age", options.max_age, _AGES, "12h, 30d, 8w")
+    limits = Limits(bytes=None if size is None else int(size), seconds=age)
+    store = default_store(Workspace(options.folder.resolve()))
+    swept = sweep(store, options.folder.resolve(), limits, options.tools, options.dry_run)
+    for line in _lines(swept, limits, "would remove" if options.dry_run else "removed"):
+        print(line)
+    print(_left(swept, store.root))
+    return 0
+
+
+def _parse(option: str, text: str, units: dict[str, int], examples: str) -> float | None:
+    """A number with a unit. Raises InputError."""
+    if not text:
+        return None
+    match = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(units)}])", text)
+    if match is None:
+        message = f"`{text}` is no number with one of the units {', '.join(units)}"
+        raise InputError(Diagnostic(path=option, message=message, hint=f"for example {examples}"))
+    return float(match[1]) * units[match[2]]
+
+
+def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
+    """One line a kind of thing that goes."""
+    from buildsys.engine.contents import count_text, size_text
+
+    choice = swept.choice
+    for files, noun, why in (
+        (choice.too_old, "result", "not used for that long"),
+        (choice.too_much, "result", "used longest ago"),
+        (choice.incomplete, "result", "their files are lost"),
+        (choice.blobs, "file", "no result names them"),
+        (choice.leftovers, "leftover", "of runs that were killed"),
+        (swept.scratch, "working folder", "of finished steps"),
+        (swept.environments, "tool environment", "of other locks"),
+    ):
+        if files:
+            size = size_text(sum(file.size for file in files))
+            yield f"{verb} {count_text(len(files), noun)}, {size}: {why}"
+    for path in swept.gone:
+        yield f"forgot the workspace {path}: it is gone"
+    if swept.busy:
+        yield "left the working folders alone: a run is under way in this workspace"
+    if limits.bytes is not None and choice.kept_bytes > limits.bytes:
+        yield (
+            f"{size_text(choice.kept_bytes)} is more than {size_text(limits.bytes)}: the rest was used"
+            " within the last hour, or workspaces count on it"
+        )
+
+
+def _left(swept: "Sweep", root: Path) -> str:
+    from buildsys.engine.contents import count_text, size_text
+
+    choice = swept.choice
+    return (
+        f"{root}: {count_text(choice.kept_actions, 'result')} and"
+        f" {count_text(choice.kept_blobs, 'file')}, {size_text(choice.kept_bytes)};"
+        f" {count_text(swept.users, 'workspace')} known to use it"
+    )

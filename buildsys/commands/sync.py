@@ -1,0 +1,150 @@
+"""buildsys sync: get ahead of time what builds need from elsewhere."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from buildsys.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buildsys.engine.session import Session
+    from buildsys.engine.syncing import MakeRun, Outcome
+    from buildsys.engine.toolenvs import ToolEnv
+    from buildsys.graph import Plan, Step
+
+_LINE_EVERY_SECONDS = 5.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which builds, or everything."""
+    parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
+    parser.add_argument("--all", action="store_true",
+                        help="every tool environment that buildsys knows")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
+    """One line a thing; 1 when one of them failed, 10 when a build asked for by name waits."""
+    from buildsys.engine.session import Session
+    from buildsys.engine.toolenvs import all_tool_envs
+
+    root = options.folder.resolve()
+    if options.all and options.builds:
+        raise InputError(Diagnostic(path="--all", message="takes no builds: it means everything"))
+    if not (root / "recipes").is_dir():
+        if options.all:
+            return _work(all_tool_envs(), (), None, options, make_run)
+        hint = "`buildsys sync --all` syncs every tool environment, from any folder"
+        raise InputError(Diagnostic(path=str(root), message="holds no recipes", hint=hint))
+    session = _with_archives(Session(root), options, root)
+    try:
+        return _sync_workspace(session, options, make_run)
+    finally:
+        session.close()
+
+
+def _with_archives(session: "Session", options: argparse.Namespace, root: "Path") -> "Session":
+    """The session again, once the archives of the chosen builds' datasets are here."""
+    from buildsys.engine.remote import fetch_archive, wanted_archives
+    from buildsys.engine.selection import select
+    from buildsys.engine.session import Session
+    from buildsys.errors import BuildsysError
+
+    plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+    wanted = wanted_archives(plans)
+    if not wanted or options.dry_run:
+        for url, _ in wanted:
+            print(f"would fetch     {url}")
+        return session
+    session.close()
+    for url, sha256 in wanted:
+        with contextlib.suppress(BuildsysError):  # said where it happened; its builds wait
+            fetch_archive(root, url, sha256)
+    return Session(root)
+
+
+def _sync_workspace(
+    session: "Session", options: argparse.Namespace, make_run: "MakeRun | None"
+) -> int:
+    from buildsys.engine.selection import select
+    from buildsys.engine.syncing import environments, remote_steps
+    from buildsys.engine.toolenvs import all_tool_envs
+
+    for diagnostic in session.loaded.diagnostics:
+        print(diagnostic.render(), file=sys.stderr)
+    plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+    envs = all_tool_envs() if options.all else environments(plans)
+    code = _work(envs, remote_steps(plans), session, options, make_run)
+    waiting = _say_what_waits(plans, options.builds)
+    if not code and session.loaded.errors and not options.builds:
+        return 2
+    return code or (10 if waiting else 0)
+
+
+def _say_what_waits(plans: "Iterable[Plan]", named: list[str]) -> bool:
+    """Whether a build that was asked for by its name waits."""
+    rows = [plan for plan in plans if plan.waiting_for]
+    for plan in rows:
+        print(f"{plan.build} waits for {plan.waiting_for}: what it needs is not known yet")
+    return any(plan.build in named for plan in rows)
+
+
+def _work(
+    envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None",
+    options: argparse.Namespace, make_run: "MakeRun | None",
+) -> int:  # fmt: skip
+    from buildsys.engine import guard
+    from buildsys.engine.console import Console
+    from buildsys.engine.session import exclusive
+    from buildsys.engine.syncing import fetch, sync
+    from buildsys.engine.watching import watched
+
+    missing = _announce(envs, steps, session, options.dry_run)
+    if options.dry_run:
+        return 0
+    console = Console(line_every=_LINE_EVERY_SECONDS)
+    if missing:
+        guard.end_on_signals(lambda: None)
+    outcomes = list(_print(sync(envs, console, make_run or watched)))
+    console.close()
+    if session is not None and steps:
+        with exclusive(session.workspace):
+            outcomes += _print(fetch(steps, session))
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _announce(
+    envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
+) -> bool:
+    """Say beforehand how much there is to do; returns whether there is anything."""
+    from buildsys.engine.contents import count_text
+    from buildsys.engine.syncing import is_here, sizes
+    from buildsys.engine.toolenvs import expected_download_mib, find_synced
+
+    missing = [env for env in envs if find_synced(env) is None]
+    remote = [step for step in steps if session and not is_here(session, step)]
+    for env in missing if dry_run else ():
+        print(f"would sync      {env.name} ({env.title} {env.version}): {sizes(env)}")
+    for step in remote if dry_run else ():
+        print(f"would fetch     {session.stages[step.id] if session else step.stage}")
+    download, disk = sum(map(expected_download_mib, missing)), sum(env.disk_mib for env in missing)
+    if missing:
+        print(
+            f"{count_text(len(missing), 'tool environment')} to sync: up to {download} MiB to"
+            f" download, {disk} MiB on disk",
+            flush=True,
+        )
+    if dry_run and not missing and not remote:
+        print(f"nothing to do: {count_text(len(envs), 'tool environment')} synced")
+    return bool(missing or remote)
+
+
+def _print(outcomes: "Iterable[Outcome]") -> "Iterable[Outcome]":
+    for outcome in outcomes:
+        joint = ":" if outcome.status == "failed" else ""
+        print(f"{outcome.status:<14}  {outcome.name}{joint} {outcome.text}".rstrip(), flush=True)
+        yield outcome
