@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildsys.engine.contents import DIGEST
 from buildsys.engine.database import Database
-from buildsys.engine.lockfile import read_lock
+from buildsys.engine.lockfile import Lock, read_lock
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import make_plans
 from buildsys.engine.state import State
@@ -58,7 +58,7 @@ def _of_plans(workspace: Workspace, store: Store) -> set[str]:
             plans, broken = _plans(workspace)
             words = _of_roles(database) if broken else set()
             return words | _of_steps(
-                plans, State(plans, database, store, read_lock(workspace.lock))
+                plans, State(plans, database, store, _lock(workspace))
             )
         finally:
             database.close()
@@ -71,6 +71,14 @@ def _plans(workspace: Workspace) -> tuple[tuple[Plan, ...], bool]:
     except BuildsysError:
         return (), True
     return loaded.plans, bool(loaded.errors)
+
+
+def _lock(workspace: Workspace) -> Lock:
+    """What it records; a broken one protects what it names all the same: its words are read as text."""
+    try:
+        return read_lock(workspace.lock)
+    except BuildsysError:
+        return Lock()
 
 
 def _of_roles(database: Database) -> set[str]:

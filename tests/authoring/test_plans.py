@@ -32,7 +32,7 @@ def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
     write_recipe(workspace, "tags", TRAINED)
     plans = plan_good(workspace)
     grove, xiao = plans["tags@grove-vision-ai-v2"], plans["tags@xiao-esp32s3"]
-    assert set(_stages(grove)) - _shared(grove, xiao) == {"bind", "compile", "package"}
+    assert set(_stages(grove)) - _shared(grove, xiao) == {"bind", "compile", "fit", "package"}
     assert set(_stages(xiao)) - _shared(grove, xiao) == {"bind", "package"}
 
 
@@ -52,7 +52,7 @@ def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
     plans = plan_good(workspace)
     seeed, himax = plans["person@grove-vision-ai-v2"], plans["person@grove-himax"]
     assert set(_stages(seeed)) == set(_stages(himax))
-    assert set(_stages(seeed)) - _shared(seeed, himax) == {"bind", "compile", "package"}
+    assert set(_stages(seeed)) - _shared(seeed, himax) == {"bind", "compile", "fit", "package"}
     order = by_stage(himax)["bind"].params
     assert order.index("box_s16") < order.index("keypoints") < order.index("box_s32")
 

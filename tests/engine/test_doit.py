@@ -103,7 +103,7 @@ def test_a_broken_recipe_stops_no_other(place: Path) -> None:
     write_recipe(place, "broken", "name: NAME\nsorce: {}\ntargets: [host]\n")
     run = doit(place)
     assert run.returncode == 1
-    assert statuses(place) == {"plain@host": "built"}
+    assert statuses(place) == {"plain@host": "built", "broken": "failed at check"}
     assert "recipes/broken.yaml:2:1: error: unknown key `sorce`" in run.stderr
 
 
@@ -138,7 +138,7 @@ def test_a_file_with_another_digest_is_refused(place: Path) -> None:
     run = doit(place)
     assert run.returncode == 1
     assert "recipes/plain.yaml:2:64: error: model.tflite has another sha256: " in run.stderr
-    assert statuses(place) == {}
+    assert statuses(place) == {"plain": "failed at check"}
 
 
 def test_a_file_that_changes_after_planning_is_refused(place: Path) -> None:
