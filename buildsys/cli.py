@@ -14,6 +14,8 @@ COMMANDS = {
     "new": "a commented recipe, from a model file where there is one",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
+    "update": "train anew what other tools or code have trained",
+    "verify": "build again from nothing and compare with what was shipped",
     "pin": "write missing sha256 digests into recipes",
     "predict": "what the shipped file sees on photographs, drawn",
     "schema": "write JSON Schemas for editors",

@@ -109,6 +109,8 @@ class StandIn:
             else:
                 path.mkdir(exist_ok=True)
                 (path / "file").write_text(content)
+            if name == "package":
+                _pack(request, path, content)
         on_progress(1, 1, "piece", "")
         return 0
 
@@ -121,6 +123,18 @@ class StandIn:
         module = importlib.import_module(f"buildsys.steps.{name}")
         inputs = {key: Path(path) for key, path in request["inputs"].items()}
         module.run(inputs, {"verdict": verdict}, rebuild(module.Params, request["params"]))
+
+
+def _pack(request: dict[str, dict[str, str]], folder: Path, content: str) -> None:
+    """A model, and the figures that came in, as packages have them."""
+    inputs = {name: Path(path) for name, path in request["inputs"].items()}
+    (folder / "model.tflite").write_text(content)
+    metrics = {n.removeprefix("metrics-"): json.loads(p.read_text())
+               for n, p in inputs.items() if n.startswith("metrics-")}  # fmt: skip
+    if metrics:
+        (folder / "metrics.json").write_text(json.dumps(metrics, sort_keys=True))
+    if "summary" in inputs:
+        shutil.copyfile(inputs["summary"], folder / "vela.json")
 
 
 def _digest_request(module: str, request: dict[str, dict[str, str]]) -> str:

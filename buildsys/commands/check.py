@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "builds", nargs="*", metavar="BUILD or RECIPE",
         help="with --data: whose data; ids, recipes or patterns, all without",
     )  # fmt: skip
+    parser.add_argument("--format", choices=("text", "github"), default="text")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
     plans = make_plans(Workspace(options.folder.resolve()))
     for diagnostic in plans.diagnostics:
         print(diagnostic.render())
+        if options.format == "github":
+            print(diagnostic.annotate())
     if plans.errors:
         count = len(plans.errors)
         print(f"{count} mistake{'s' if count > 1 else ''}")

@@ -3,12 +3,20 @@
 import argparse
 import json
 import sys
+from typing import Any
+
+_STATES = ("waiting", "stale", "rejected", "restorable", "broken", "blocked")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, and for whom."""
+    """Which builds, for whom, and what is a failure."""
     parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--format", choices=("text", "github"), default="text")
+    parser.add_argument(
+        "--fail-on", default="", metavar="STATES",
+        help="exit with 1 where a build is in one of these: " + ", ".join(_STATES),
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.selection import select
     from buildsys.engine.session import Session
 
+    states = _states(options.fail_on)
     session = Session(options.folder.resolve())
     rows = explain(session, select(options.builds, list(session.plans)))
     if options.json:
@@ -25,5 +34,31 @@ def run(options: argparse.Namespace) -> int:
         print(render(rows))
     for diagnostic in session.loaded.diagnostics:
         print(diagnostic.render(), file=sys.stderr)
+    if options.format == "github":
+        _annotate(session.loaded.diagnostics, rows)
     session.close()
-    return 2 if session.loaded.errors and not options.builds else 0
+    if session.loaded.errors and not options.builds:
+        return 2
+    return 1 if any(row["state"].startswith(tuple(states)) for row in rows if states) else 0
+
+
+def _states(text: str) -> list[str]:
+    """The words of --fail-on. Raises InputError."""
+    from buildsys.errors import Diagnostic, InputError
+
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in _STATES:
+            hint = "there are: " + ", ".join(_STATES)
+            message = f"no build is ever in the state `{word}`"
+            raise InputError(Diagnostic(path="--fail-on", message=message, hint=hint))
+    return words
+
+
+def _annotate(diagnostics: Any, rows: list[dict[str, Any]]) -> None:
+    """GitHub's workflow commands: mistakes at their lines, builds that wait or are stale."""
+    for diagnostic in diagnostics:
+        print(diagnostic.annotate())
+    for row in rows:
+        if row["state"] not in ("up-to-date", "restorable"):
+            print(f"::notice title={row['id']}::{row['state']}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from buildsys.engine.recording import training_notes
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan, Status
@@ -20,6 +21,7 @@ def render(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         lines.append(f"{row['id']}: {row['state']}")
         idle = 0
+        lines += [f"    {note}" for note in row["notes"]]
         for step in row["steps"]:
             if step["status"] in (Status.UP_TO_DATE, Status.RESTORABLE):
                 idle += 1
@@ -32,20 +34,43 @@ def render(rows: list[dict[str, Any]]) -> str:
 
 
 def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": plan.build, "steps": [], "notes": []}
     if plan.waiting_for:
-        return {"id": plan.build, "state": f"waiting for {plan.waiting_for}", "steps": []}
+        return row | {"state": f"waiting for {plan.waiting_for}"}
+    if plan.candidates:
+        return row | _explain_selection(session, plan)
     try:
         steps = [_explain_step(session, plan, index) for index in range(len(plan.steps))]
     except BuildsysError as error:
-        return {"id": plan.build, "state": f"broken: {error}", "steps": []}
+        return row | {"state": f"broken: {error}"}
     statuses = {step["status"] for step in steps}
-    if statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
+    if Status.WAITING in statuses:
+        waiting = next(step for step in steps if step["status"] == Status.WAITING)
+        state = f"waiting for {waiting['reasons'][0]['subject']}"
+    elif statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
         state = "stale"
     elif Status.REJECTED in statuses:
         state = "rejected"
     else:
         state = "up-to-date" if session.is_published(plan) else "restorable"
-    return {"id": plan.build, "state": state, "steps": steps}
+    return row | {
+        "state": state,
+        "steps": steps,
+        "notes": training_notes(session.state, plan.steps),
+    }
+
+
+def _explain_selection(session: Session, plan: Plan) -> dict[str, Any]:
+    """A selection has no steps of its own: it is as stale as the stalest of its candidates."""
+    broken = [name for name in plan.candidates if name not in session.plans]
+    if broken:
+        return {"state": f"blocked by {broken[0]}"}
+    states = [_explain_build(session, session.plans[name])["state"] for name in plan.candidates]
+    for state in ("waiting", "broken", "stale"):
+        found = [s for s in states if s.startswith(state)]
+        if found:
+            return {"state": found[0]}
+    return {"state": "up-to-date" if session.is_published(plan) else "restorable"}
 
 
 def _explain_step(session: Session, plan: Plan, index: int) -> dict[str, Any]:

@@ -57,9 +57,7 @@ def _of_plans(workspace: Workspace, store: Store) -> set[str]:
         try:
             plans, broken = _plans(workspace)
             words = _of_roles(database) if broken else set()
-            return words | _of_steps(
-                plans, State(plans, database, store, _lock(workspace))
-            )
+            return words | _of_steps(plans, State(plans, database, store, _lock(workspace)))
         finally:
             database.close()
 

@@ -185,6 +185,10 @@ class Session:
             self.outcomes[plan.build] = "up-to-date"
         return done
 
+    def forget_trainings(self) -> None:
+        """Recorded trainings of other tools or code do not count in this run."""
+        self.state.retrain = True
+
     def _are_decided(self, plan: Plan) -> bool:
         """Whether every candidate is made or rejected."""
         return all(

@@ -30,11 +30,13 @@ _OPTIONS_WITH_VALUE = frozenset({"-n", "-f", "-d", "-v", "-o", "-r", "-P", "-s"}
 class Wishes:
     """How a run is meant; `buildsys build` sets them, `doit` takes the defaults.
 
-    `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations.
+    `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations;
+    `retrain`: recorded trainings of other tools or code do not count.
     """
 
     strict: bool = False
     github: bool = False
+    retrain: bool = False
 
 
 _wishes = Wishes()
@@ -64,11 +66,14 @@ def run(arguments: list[str], wishes: Wishes) -> int:
 def session() -> Session:
     """The one session of this process, for the workspace in the current folder."""
     root = Path.cwd()
-    found = Session(root, settled=ledger.read(Workspace(root)))
+    settled = {} if _wishes.retrain else ledger.read(Workspace(root))
+    found = Session(root, settled=settled)
     if _is_run() and any(plan.archive and plan.waiting_for for plan in found.loaded.plans):
         found.close()
         _fetch(found)
         found = Session(root, settled=found.settled)
+    if _wishes.retrain:
+        found.forget_trainings()
     return found
 
 

@@ -1,0 +1,37 @@
+"""buildsys update: train anew what was trained with other tools or code, and record it."""
+
+import argparse
+import os
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which builds, and whether even what is current."""
+    parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="steps at a time")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would train anew")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Builds as `buildsys build` does, with recorded trainings of other tools or code left out."""
+    from buildsys.engine.recording import training_notes
+    from buildsys.engine.selection import select
+    from buildsys.engine.session import Session
+    from buildsys.engine.tasks import Wishes
+    from buildsys.engine.tasks import run as run_doit
+
+    session = Session(options.folder.resolve())
+    chosen = [session.plans[build] for build in select(options.builds, list(session.plans))]
+    steps = tuple({step.id: step for plan in chosen for step in plan.steps}.values())
+    notes = training_notes(session.state, steps)
+    kept = [step for step in steps if step.id in session.state.kept]
+    session.close()
+    for note in notes:
+        print(note)
+    if not kept:
+        print("every recorded training was made with the tools and code of now")
+        return 0
+    if options.dry_run:
+        return 0
+    os.chdir(session.workspace.root)
+    names = [f"build:{plan.build}" for plan in chosen if set(kept) & set(plan.steps)]
+    return run_doit(["run", "-n", str(options.n), *names], Wishes(retrain=True))

@@ -1,0 +1,158 @@
+"""`buildsys verify`: every step of a published build run again in an empty store, and compared."""
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.engine.console import Console
+from buildsys.engine.database import Database
+from buildsys.engine.lockfile import Lock
+from buildsys.engine.places import Workspace
+from buildsys.engine.process import CommandRunner, run_command
+from buildsys.engine.publish import build_folder
+from buildsys.engine.runner import EnsureEnv, Runner
+from buildsys.engine.session import Session
+from buildsys.engine.state import Keyed, State
+from buildsys.engine.store import Store
+from buildsys.engine.toolenvs import ensure as ensure_env
+from buildsys.errors import Diagnostic, InputError
+from buildsys.graph import Plan, Step, StepResult
+
+METRIC_TOLERANCE = 0.002
+"""Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One step: `verdict` equal | metrics equal | taken from the record | differs."""
+
+    stage: str
+    verdict: str
+    detail: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the step made what the manifest says."""
+        return self.verdict != "differs"
+
+
+def verify(
+    session: Session, plan: Plan, train: bool = False,
+    run: CommandRunner = run_command, ensure: EnsureEnv = ensure_env,
+) -> Iterator[Finding]:  # fmt: skip
+    """Steps in order, up to the first whose result differs. Raises BuildsysError.
+
+    Training is taken from the record unless `train`: everything after it is derived again.
+    """
+    recorded = _manifest(session.workspace, plan)
+    scratch = session.workspace.state / "verify"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        database = Database(Path(folder) / "state.sqlite")
+        state = State((plan,), database, Store(Path(folder) / "store"), Lock())
+        console = Console(database)
+        again = Runner(Workspace(Path(folder)), state, console.say, run, ensure)
+        try:
+            for step, entry in zip(plan.steps, recorded, strict=True):
+                yield _verify_step(session, state, again, console, step, entry, train)
+        finally:
+            console.close()
+            database.close()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _manifest(workspace: Workspace, plan: Plan) -> list[dict[str, Any]]:
+    """The published steps, if the recipe still says the same. Raises InputError."""
+    path = build_folder(workspace, plan.build) / "manifest.json"
+    label = str(path.relative_to(workspace.root))
+    try:
+        steps = json.loads(path.read_bytes())["steps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = f"doit build:{plan.build}"
+        message = "there is no manifest to compare with"
+        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
+    said = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
+    now = [(step.stage, step.module, json.loads(step.params)) for step in plan.steps]
+    for old, new in zip(said, now, strict=False):
+        if old != new:
+            raise InputError(_changed(label, old, new))
+    if len(said) != len(now):
+        raise InputError(Diagnostic(path=label, message="the recipe has other steps now"))
+    return list(steps)
+
+
+def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnostic:
+    what = "other parameters" if old[:2] == new[:2] else "other steps"
+    hint = "build what the recipe says now, or go back to the recipe that made it"
+    return Diagnostic(path=label, message=f"the recipe has {what} now, from {new[0]} on", hint=hint)
+
+
+def _verify_step(
+    session: Session, state: State, again: Runner, console: Console, step: Step,
+    entry: dict[str, Any], train: bool,
+) -> Finding:  # fmt: skip
+    keyed = state.key(step)
+    assert keyed is not None
+    changed = [name for name, digest in keyed.inputs if entry["inputs"].get(name) != digest]
+    if changed:
+        return Finding(stage=step.stage, verdict="differs", detail=f"its input {changed[0]}")
+    if step.module.startswith("train_") and not train:
+        return _take(session, state, step, keyed, entry)
+    name = f"{step.stage} again"
+    result = again.execute(
+        step,
+        lambda: console.start(name, step.module, "from nothing"),
+        lambda *report: console.progress(name, *report),
+    )
+    console.finish(name, "done")
+    found = dict(result.outputs) if result else {}
+    if found == entry["outputs"]:
+        return Finding(stage=step.stage, verdict="equal")
+    finding = _compare_metrics(session.state.store, state, step, found, entry)
+    if finding.good:  # what follows is compared by its own doing: it reads the shipped figures
+        outputs = tuple(entry["outputs"].items())
+        for _, digest in outputs:
+            state.store.put_file(session.state.store.blob(digest))
+        state.finish(step, keyed, StepResult(outputs=outputs, seconds=0.0))
+    return finding
+
+
+def _take(
+    session: Session, state: State, step: Step, keyed: Keyed, entry: dict[str, Any]
+) -> Finding:
+    """The recorded checkpoint, out of the user's store into the empty one."""
+    ((name, digest),) = entry["outputs"].items()
+    if not session.state.store.has(digest, tree=False):
+        detail = "the store does not have the recorded checkpoint; --train trains anew"
+        return Finding(stage=step.stage, verdict="differs", detail=detail)
+    state.store.put_file(session.state.store.blob(digest))
+    state.finish(step, keyed, StepResult(outputs=((name, digest),), seconds=0.0))
+    return Finding(stage=step.stage, verdict="taken from the record")
+
+
+def _compare_metrics(
+    before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
+) -> Finding:
+    """Other bytes: figures within the tolerance are the same measurement."""
+    differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
+    if list(found) != ["metrics"]:
+        return differ
+    try:
+        old = _figures(before.blob(entry["outputs"]["metrics"]).read_bytes)
+        new = _figures(state.store.blob(found["metrics"]).read_bytes)
+    except (OSError, ValueError, KeyError, TypeError):
+        return differ
+    gap = max((abs(new.get(k, math.inf) - value) for k, value in old.items()), default=math.inf)
+    detail = f"largest difference {gap:.5f}"
+    verdict = "metrics equal" if gap <= METRIC_TOLERANCE else "differs"
+    return Finding(stage=step.stage, verdict=verdict, detail=detail)
+
+
+def _figures(read: Callable[[], bytes]) -> dict[str, float]:
+    return {name: float(value) for name, value in json.loads(read())["metrics"].items()}
