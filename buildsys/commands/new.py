@@ -90,7 +90,11 @@ def _draft(wish: "Draft", boards: "Boards") -> str:
 
     target = wish.board.target
     firmware = {str(task): name for task, name in target.firmware.items()}.get(wish.task)
-    contract = boards.contract(boards.contracts[firmware]) if firmware and firmware != "unchecked" else None
+    contract = (
+        boards.contract(boards.contracts[firmware])
+        if firmware and firmware != "unchecked"
+        else None
+    )
     others = tuple(name for name in sorted(boards.targets) if name != target.name)
     try:
         text = draft(wish, contract, others)
