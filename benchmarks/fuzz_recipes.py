@@ -31,6 +31,7 @@ from tests.authoring.mutations import Mutator  # noqa: E402
 from tests.authoring.sample_workspace import (  # noqa: E402
     GIVEN,
     ONNX,
+    TAGS_SHA256,
     TFLITE,
     TRAINED,
     Data,
@@ -38,8 +39,9 @@ from tests.authoring.sample_workspace import (  # noqa: E402
     write_data,
 )  # fmt: skip
 
-_BATCH = 40
+_BATCH = 200
 _SECONDS = 10.0
+_MORE_SECONDS = 0.2
 _MEMORY = 4 << 30
 _PLACE = re.compile(r"(.+?)(?::(\d+):(\d+))?: (?:error|warning): .")
 
@@ -103,7 +105,11 @@ kpt_shape: [4, 3]
 kpt_oks_sigmas: [0.1, 0.1, 0.1, 0.1]
 flip_idx: [1, 0, 3, 2]
 """
-_USER = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[TARGET]")
+_USER = (
+    "{source: {family: ultralytics, task: pose, weights: {path: weights/tags.pt, sha256: "
+    f"{TAGS_SHA256}}}}}, dataset: {{path: data/tags/data.yaml}}, input: {{size: 192}}, quantization:"
+    " {scheme: int8, calibration: {split: train, count: 9}}, targets: [TARGET], name: NAME}\n"
+)
 
 
 class Kind(NamedTuple):
@@ -146,7 +152,7 @@ class Fuzzer:
         (self.root / "targets" / "firmware").mkdir(parents=True)
         (self.root / "targets" / "own.ini").write_text(_INI)
         base = _USER.replace("TARGET", "host")
-        (self.root / "recipes" / "_pose.yaml").write_text(base)
+        (self.root / "recipes" / "_pose.yaml").write_text(base.replace("NAME", "_pose"))
 
     def batch(self, numbers: list[int]) -> Iterator[tuple[int, str]]:
         """Check some cases together, and one by one where something is wrong; (case, what)."""
@@ -168,14 +174,14 @@ class Fuzzer:
         paths[0].write_bytes(data)
         if kind.recipe:
             paths.append(self.root / "recipes" / f"{name}.yaml")
-            paths[1].write_text(f"name: NAME\n{kind.recipe}".replace("NAME", name))
+            paths[1].write_text(kind.recipe.replace("NAME", name))
         return paths
 
     def _check(self, numbers: list[int]) -> str:
         """What is wrong with how the cases are told; nothing, as a rule."""
         paths = [path for number in numbers for path in self.write(number)]
         printed = io.StringIO()
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS + _MORE_SECONDS * (len(numbers) - 1))
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 code = cli.main(["-C", str(self.root), "check"])
@@ -253,7 +259,7 @@ def _remove(path: Path) -> None:
 
 
 def _too_slow(*_: Any) -> None:
-    raise TimeoutError(f"more than {_SECONDS:g} s")
+    raise TimeoutError(f"more than {_SECONDS:g} s a case")
 
 
 def _only(options: argparse.Namespace) -> int:
