@@ -10,7 +10,13 @@ from buildsys.authoring.build import Build
 from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.data import Data, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
-from buildsys.authoring.facts import CheckpointFacts, Recorded, read_checkpoint, recall_checkpoint
+from buildsys.authoring.facts import (
+    CheckpointFacts,
+    Recorded,
+    checkpoint_problem,
+    read_checkpoint,
+    recall_checkpoint,
+)
 from buildsys.authoring.pictures import matches_anything, split_glob
 from buildsys.authoring.pipelines import UnfitError, follow
 from buildsys.authoring.recipe import InputBlock, Recipe, TargetEntry
@@ -189,7 +195,8 @@ class Assembler:
         if weights.random:
             return None, ""
         name = weights.path or weights.url or ""
-        if weights.sha256 is None and (weights.url or name.endswith((".pt", ".pth"))):
+        runs_code = name.endswith((".pt", ".pth")) or recipe.source.family == "ultralytics"
+        if weights.sha256 is None and (weights.url or runs_code):
             why = "loading it runs code" if weights.path else "what a server sends can change"
             found = self.workspace / name
             hint = f"sha256: {digest_file(found)}" if weights.path and found.is_file() else ""
@@ -214,6 +221,8 @@ class Assembler:
             message = f"{label} has another sha256: {digest}"
             hint = "if that file is the right one, write its digest here"
             raise InputError(self.scope.locate((*at, "sha256"), message, hint))
+        if path.suffix in (".pt", ".pth") and (problem := checkpoint_problem(path)):
+            raise InputError(self.scope.locate((*at, "path"), f"{label}: {problem[0]}", problem[1]))
         return read_checkpoint(path), ""
 
 

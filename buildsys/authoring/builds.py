@@ -21,6 +21,7 @@ from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
 from buildsys.errors import Diagnostic, InputError
 
 _MOST_TARGETS = 300
+_MOST_BUILDS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,12 @@ class _Reading:
         entries = self._entries(own)
         if not self._check_name(own):
             return  # every build would be told of the name once more
+        count = len(entries) * len(variants(own))
+        if count > _MOST_BUILDS:
+            message = (
+                f"`matrix` and `targets` make {count} builds; at most {_MOST_BUILDS} in a recipe"
+            )
+            raise InputError(own.locate(("targets",), message, "make several recipes", key=True))
         for entry in self._distinct(own, entries):
             self._read_entry(own, entry)
 

@@ -84,7 +84,7 @@ def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnos
             (("source", "weights", "url"), weights.url),
             (("dataset", "url"), getattr(recipe.dataset, "url", None)),
         )
-        if url is not None and (wrong := check_url(url)) is not None
+        if isinstance(url, str) and (wrong := check_url(url)) is not None
     ]
     for at, path, hint in wanted:
         is_pinned = pinned and at[0] == "source"

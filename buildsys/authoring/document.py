@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.authoring.encoding import read_text
+from buildsys.authoring.encoding import read_text, split_lines
 from buildsys.errors import Diagnostic, InputError, shorten
 
 KeyPath = tuple[str | int, ...]
@@ -83,7 +83,8 @@ def parse_document(text: str, label: str) -> Document:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    lines = tuple(text.splitlines())
+    lines = split_lines(text)
+    _check_directives(label, lines)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # YAML lets an anchor be used again; ruamel warns
@@ -99,6 +100,20 @@ def parse_document(text: str, label: str) -> Document:
     if reader.problems:
         raise InputError(*reader.problems)
     return Document(path=label, lines=lines, data=data, keys=reader.keys, values=reader.values)
+
+
+def _check_directives(label: str, lines: tuple[str, ...]) -> None:
+    """`%YAML 1.1` would give the same text another meaning. Raises InputError."""
+    for number, line in enumerate(lines, 1):
+        if line.startswith("%"):
+            message, hint = "a directive: this file has no need of one", "delete this line"
+            raise InputError(
+                Diagnostic(
+                    path=label, line=number, column=1, message=message, hint=hint, source=line
+                )
+            )
+        if line.strip(" \t\ufeff") and not line.lstrip(" \t\ufeff").startswith("#"):
+            return
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -36,6 +36,11 @@ def read_text(path: Path, label: str) -> str:
     return _decode(data, label)
 
 
+def split_lines(text: str) -> tuple[str, ...]:
+    """The lines as YAML 1.2 and editors count them: U+2028 and its like begin none."""
+    return tuple(re.split(r"\r\n|\r|\n", text))
+
+
 def _decode(data: bytes, label: str) -> str:
     for mark, name in _MARKS:
         if data.startswith(mark):
@@ -58,8 +63,8 @@ def _decode(data: bytes, label: str) -> str:
 
 def _at(before: str, text: str, label: str, message: str, hint: str) -> Diagnostic:
     """A diagnostic at the character behind `before`."""
-    lines = f"{before}x".splitlines()
-    source = text.splitlines()[len(lines) - 1 : len(lines)]
+    lines = split_lines(f"{before}x")
+    source = split_lines(text)[len(lines) - 1 : len(lines)]
     return Diagnostic(
         path=label, line=len(lines), column=len(lines[-1]), message=message, hint=hint,
         source=source[0] if source else "",

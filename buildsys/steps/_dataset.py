@@ -1,9 +1,11 @@
 """Reading a dataset in Ultralytics' layout: which pictures a split has, and what they show."""
 
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.steps._progress import fail
+from buildsys.steps._progress import StepError, fail
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -35,13 +37,37 @@ def list_images(root: Path, split: Split) -> list[Path]:
         if place.is_dir():
             found |= {path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES}
         elif place.is_file() and place.suffix == ".txt":
-            lines = place.read_text(encoding="utf-8").split("\n")
-            found |= {place.parent / line.strip() for line in lines if line.strip()}
+            found |= _listed(root, place)
         else:
             fail(f"the dataset's {split.name} split names {entry}, which does not exist.")
     if not found:
         fail(f"the dataset's {split.name} split has no pictures ({', '.join(split.paths)}).")
     return sorted(found)
+
+
+def _listed(root: Path, place: Path) -> set[Path]:
+    """The pictures that a list file names, from its own folder; none may lie outside the dataset."""
+    found = set()
+    for number, line in enumerate(_lines(place), 1):
+        if not line.strip():
+            continue
+        path = Path(os.path.normpath(place.parent / line.strip()))
+        if line.strip().startswith("/") or not path.is_relative_to(root):
+            fail(
+                f"{place.name}:{number}: {line.strip()[:200]} lies outside the dataset; lists name"
+                " pictures of the dataset, from the list's own folder."
+            )
+        found.add(path)
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        message = f"{path.name} is no text in UTF-8 (byte {error.start}); mend or remove it."
+        raise StepError(message) from error
 
 
 def label_file(image: Path) -> Path:
@@ -58,7 +84,7 @@ def read_labels(image: Path, keypoints: int, dims: int, classes: int) -> list[Ob
     if not path.is_file():
         return []
     objects = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         if line.strip():
             objects.append(_parse_line(line, f"{path.name}:{number}", keypoints, dims, classes))
     return objects
@@ -74,6 +100,8 @@ def _parse_line(line: str, where: str, keypoints: int, dims: int, classes: int) 
         fail(f"{where}: {len(values)} numbers; class, box and keypoints need {wanted}.")
     if not 0 <= values[0] < classes or values[0] != int(values[0]):
         fail(f"{where}: class {values[0]:g}; data.yaml names 0 to {classes - 1}.")
+    if not all(math.isfinite(value) for value in values):
+        fail(f"{where}: {line.strip()[:60]!r} holds a number that is none, or endless.")
     points = [values[5 + i * dims : 5 + (i + 1) * dims] for i in range(keypoints)]
     return Object(
         category=int(values[0]),

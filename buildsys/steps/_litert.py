@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps._models import demand_tflite
+
 
 class Runner:
     """A TFLite file ready to run; one picture in, named real-valued outputs back."""
@@ -12,6 +14,7 @@ class Runner:
         """`reference_kernels`: TFLite's plain loops, bit-exact with TFLite Micro, and far slower."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        demand_tflite(path)
         kind = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
         threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
         interpreter = Interpreter(

@@ -27,7 +27,20 @@ def read_image(path: Path) -> "np.ndarray":
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         fail(f"{path.name} is not a readable image ({data.size} bytes); mend or remove it.")
+    if is_cut_off(data.tobytes()):
+        fail(f"{path.name} is cut off after {data.size} bytes; fetch it again, or remove it.")
     return np.asarray(image)
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether a picture's end is missing; decoders fill up with grey and say nothing."""
+    if data.startswith(b"\xff\xd8"):  # JPEG: after the last scan's start comes an end of image
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return False
 
 
 def letterbox(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps._progress import fail
+from buildsys.steps._models import demand_tflite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +27,17 @@ class File:
     operators: tuple[tuple[str, int], ...]
 
 
-def open_model(data: bytearray, name: str) -> Any:
-    """The flatbuffer's root; ends the step when the bytes are no TFLite file."""
+def open_model(path: Path, data: bytearray) -> Any:
+    """The root of a file's flatbuffer `data`; ends the step when the file is no TFLite file."""
     from ai_edge_litert import schema_py_generated as schema
 
-    if len(data) < 8 or data[4:8] != b"TFL3":
-        fail(f"{name} is not a TFLite file ({len(data)} bytes, no TFL3 at byte 4).")
+    demand_tflite(path)
     return schema.Model.GetRootAs(data, 0)
 
 
 def read(path: Path) -> File:
     """Inputs, outputs in file order, operators."""
-    model = open_model(bytearray(path.read_bytes()), path.name)
+    model = open_model(path, bytearray(path.read_bytes()))
     graph = model.Subgraphs(0)
     names = signature_names(model)
     return File(

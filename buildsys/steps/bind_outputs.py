@@ -55,7 +55,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from buildsys.steps import _tflite
 
     data = bytearray(inputs["tflite"].read_bytes())
-    model = _tflite.open_model(data, inputs["tflite"].name)
+    model = _tflite.open_model(inputs["tflite"], data)
     file = _tflite.read(inputs["tflite"])
     _check(file.inputs, file.outputs, params)
     graph = model.Subgraphs(0)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.steps._models import demand_tflite
 from buildsys.steps._progress import fail
 
 CONSUMES, PRODUCES = Format.TFLITE, Format.VELA
@@ -64,6 +65,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import subprocess
     import sys
 
+    demand_tflite(inputs["tflite"])
     config = ["--config", str(inputs["config"].resolve())] if "config" in inputs else []
     command = [
         str(Path(sys.executable).parent / "vela"), str(inputs["tflite"]),

@@ -83,7 +83,9 @@ def _write_copy(source: Path, target: Path) -> None:
     """
     import onnx
 
-    graph = onnx.load(str(source))
+    from buildsys.steps import _models
+
+    graph = _models.load_onnx(source)
     constants = {tensor.name for tensor in graph.graph.initializer}
     constants |= {node.output[0] for node in graph.graph.node if node.op_type == "Constant"}
     for node in graph.graph.node:
@@ -108,11 +110,9 @@ def _convert(path: Path) -> Any:
 
 def _compare(network: Any, onnx_path: Path, pictures: Any, params: Params) -> dict[str, int]:
     """Which of the network's outputs is which ONNX output; every one equal within the tolerance."""
-    import onnxruntime
+    from buildsys.steps import _models, _parity, _pictures
 
-    from buildsys.steps import _parity, _pictures
-
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    session = _models.open_session(onnx_path)
     onnx_names = [output.name for output in session.get_outputs()]
     feed = session.get_inputs()[0].name
     pairs: dict[str, str] = {}

@@ -18,13 +18,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Raw outputs, decoded in numpy."""
     import onnxruntime
 
-    from buildsys.steps import _pictures
+    from buildsys.steps import _models, _pictures
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    session = onnxruntime.InferenceSession(
-        str(inputs["onnx"]), options, providers=["CPUExecutionProvider"]
-    )
+    session = _models.open_session(inputs["onnx"], options)
     names = [output.name for output in session.get_outputs()]
     feed = session.get_inputs()[0].name
 

@@ -26,6 +26,7 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Download with progress; nothing is kept of a file with another digest."""
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -38,7 +39,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
                 out.write(chunk)
                 state.update(chunk)
                 report(out.tell() / 1e6, max(total, out.tell() + 1) / 1e6, "MB")
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (http.client.HTTPException, urllib.error.URLError, OSError, ValueError) as error:
         fail(f"{params.url} could not be fetched: {error}. Check the network, or give a `path`.")
     if state.hexdigest() != params.sha256:
         fail(

@@ -75,12 +75,37 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     scratch = Path.cwd()
     _ultralytics.prepare(scratch)
     data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
+    _refuse_damaged()
     trainer = _make_trainer(inputs, params, data, scratch)
     _ultralytics.limit_threads()  # Ultralytics has just set its own count
     trainer.train()
     _remember_machine()
     model = trainer.ema.ema
     _ultralytics.save_model(model, outputs["checkpoint"], params.task, params.size)
+
+
+def _refuse_damaged() -> None:
+    """Ultralytics leaves out what it cannot read, and says so among a thousand lines: end instead."""
+    from ultralytics.data import dataset
+
+    from buildsys.steps import _pictures
+
+    verify = dataset.verify_image_label
+
+    def demand(arguments: Any) -> Any:
+        picture = Path(arguments[0])
+        if _pictures.is_cut_off(picture.read_bytes()):
+            fail(f"{picture.name} is cut off; fetch it again, or remove it.")
+        result = verify(arguments)
+        if result[0] is None:
+            _pictures.read_image(picture)  # says so if it is the picture
+            reason = str(result[-1]).split("ignoring corrupt image/label: ")[-1]
+            fail(
+                f"{picture.name} and its labels cannot be trained on: {reason}. Mend or remove them."
+            )
+        return result
+
+    dataset.verify_image_label = demand
 
 
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:

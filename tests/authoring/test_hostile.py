@@ -90,6 +90,8 @@ _FILES: dict[str, bytes] = {
     "mistake-in-a-long-line": _recipe(DROP="0.01," + " " * 400 + "mn: 0.1" + " " * 400),
     "file-without-end": _recipe() + b"# " + b"x" * (1 << 20),
     "targets-without-end": _recipe(TARGET="host, " * 5_000),
+    "builds-without-end": _recipe(TARGET=", ".join(f"{{target: host, as: h{n}}}" for n in range(99)))
+    + f"matrix: {{train.seed: {list(range(30))}}}\n".encode(),
     # numbers
     "number-of-digits": _recipe(EPOCHS="9" * 100_000),
     "number-in-hexadecimal": _recipe(EPOCHS="0x" + "f" * 100_000),

@@ -113,7 +113,7 @@ CODE_CHANGES = {
     "a step's code": ("steps/compile_vela.py", '"--optimise"', '"--optimize"', ("compile_vela",)),
     "the planning side of a step": ("steps/compile_vela.py", '"""As the target declares it."""', "assert board", ()),
     "the code of a helper that steps share": (
-        "steps/_tflite.py", "TFL3", "TFL4", ("bind_outputs", "bind_outputs", "package_flash", "package_flash"),
+        "steps/_tflite.py", "tuple(sorted(counts.items()))", "tuple(counts.items())", ("bind_outputs", "bind_outputs", "package_flash", "package_flash"),
     ),
     "a lock": ("envs/vela-4.5/lock.txt", "numpy==2.4.6", "numpy==2.4.7", ("compile_vela",)),
 }  # fmt: skip

@@ -1,0 +1,125 @@
+"""Checkpoints that run code, bombs, and files that only look like one: told before anything is loaded.
+
+`UPDATE_GOLDEN=1 pytest tests/authoring/test_hostile_weights.py` writes the messages anew.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from tests.authoring.golden import HERE, compare
+from tests.authoring.sample_workspace import (
+    TAGS_SHA256,
+    Head,
+    expecting,
+    plan_good,
+    write_checkpoint,
+    write_recipe,
+)
+
+_RECIPE = """\
+source: {family: FAMILY, task: pose, weights: {path: weights/evil.pt, sha256: SHA}}
+input: {size: 192}
+evaluate: none
+targets: [host]
+"""
+
+
+def _attack(victim: Path) -> bytes:
+    """A pickle that removes a file while it is loaded, and then is a pose network of one class."""
+    name = str(victim).encode()
+    attack = b"cos\nremove\nX" + len(name).to_bytes(4, "little") + name + b"\x85R0"
+    return b"\x80\x02" + attack + b"cultralytics.nn.modules.head\nPose\n."
+
+
+def _archive(path: Path, content: bytes, name: str = "archive/data.pkl") -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+
+
+def _bomb(path: Path) -> None:
+    """20 KB, whose pickle unpacks to 20 MB of opcodes."""
+    _archive(path, b"\x80\x02" + b"N0" * 10_000_000 + b"N.")
+
+
+def _cut(path: Path) -> None:
+    write_checkpoint(path, Head(kind="Pose", classes=("tag",), keypoints=4))
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _pinned(workspace: Path, family: str = "ultralytics") -> None:
+    digest = hashlib.sha256((workspace / "weights" / "evil.pt").read_bytes()).hexdigest()
+    write_recipe(workspace, "evil", _RECIPE.replace("SHA", digest).replace("FAMILY", family))
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("form", ["archive", "plain"])
+def test_code_in_a_pickle_never_runs(
+    workspace: Path, command: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Looking at a recipe, with its digest pinned or not, executes what a downloaded file says."""
+    victim, path = workspace / "victim", workspace / "weights" / "evil.pt"
+    victim.touch()
+    if form == "archive":
+        _archive(path, _attack(victim))
+    else:
+        path.write_bytes(_attack(victim))
+    _pinned(workspace)
+    assert cli.main(["-C", str(workspace), command]) == 0
+    text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "ultralytics")
+    write_recipe(workspace, "evil", text)
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert "needs a `sha256`: loading it runs code" in capsys.readouterr().out
+    assert victim.exists()
+
+
+@pytest.mark.parametrize("name", ["weights/evil.bin", "weights/evil", "weights/evil.onnx"])
+def test_another_name_does_not_get_past_the_digest(
+    workspace: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`model.bin` is loaded by torch as any `.pt` is, and nobody asked for its digest."""
+    _archive(workspace / name, b"\x80\x02N.")
+    text = _RECIPE.replace("weights/evil.pt, sha256: SHA", name).replace("FAMILY", "ultralytics")
+    write_recipe(workspace, "evil", text)
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert "needs a `sha256`: loading it runs code" in capsys.readouterr().out
+
+
+_FILES: dict[str, Callable[[Path], object]] = {
+    "weights-empty": Path.touch,
+    "weights-bomb": _bomb,
+    "weights-cut-off": _cut,
+    "weights-a-page": lambda path: path.write_text("<!DOCTYPE html><title>404</title>"),
+    "weights-archive-of-it": lambda path: _archive(path, b"PK", "best.pt"),
+}
+
+
+@pytest.mark.parametrize("name", expecting({name: name for name in _FILES}, {}))
+def test_file_that_is_no_checkpoint(
+    workspace: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A download that went wrong shows in the first step, after its tools were synced."""
+    _FILES[name](workspace / "weights" / "evil.pt")
+    _pinned(workspace)
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    printed = capsys.readouterr().out
+    assert printed.endswith("\n1 mistake\n")
+    digest = hashlib.sha256((workspace / "weights" / "evil.pt").read_bytes()).hexdigest()
+    compare(printed.replace(digest, TAGS_SHA256), HERE / "hostile_weights" / f"{name}.yaml", ())
+
+
+def test_no_message_without_a_case() -> None:
+    """A message that nothing gives any more is still read by reviewers."""
+    assert {path.stem for path in (HERE / "hostile_weights").glob("*.txt")} == _FILES.keys()
+
+
+def test_largest_checkpoints_are_read(workspace: Path) -> None:
+    """An honest network with many names is taken for a bomb."""
+    head = Head(kind="Pose", classes=tuple(f"class number {n}" for n in range(20_000)), keypoints=4)
+    write_checkpoint(workspace / "weights" / "evil.pt", head)
+    _pinned(workspace)
+    assert list(plan_good(workspace)) == ["evil@host"]

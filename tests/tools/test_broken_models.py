@@ -1,0 +1,87 @@
+"""Garbage in the real tools: a sentence that names the file, in every step that opens a model."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.engine import toolenvs
+from buildsys.engine.runner import LAUNCHER
+
+pytestmark = pytest.mark.tools
+
+_FRAME = {"height": 64, "width": 64, "color": "rgb", "resize": "letterbox"}
+_SPLIT = {"name": "val", "paths": ["images"]}
+_MEASURE = {
+    "split": _SPLIT, "classes": ["tag"], "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
+    "head": "raw", "preprocessing": _FRAME, "reference_kernels": False,
+}  # fmt: skip
+_PACK = {"stem": "x", "classes": [], "firmware": "f", "operators": [], "outputs": []}
+_BIND = {"outputs": [], "input_shape": [1, 64, 64, 3], "dtype": "int8", "firmware": "f"}
+_VELA = {
+    "accelerator": "ethos-u55-64", "system_config": "Ethos_U55_High_End_Embedded",
+    "memory_mode": "Shared_Sram", "optimise": "Performance",
+}  # fmt: skip
+_CONVERT = {"output_names": [], "preprocessing": _FRAME}
+_LOOKS_LIKE_TFLITE = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20
+_GARBAGE = bytes(range(256)) * 20
+
+_STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("evaluate", "evaluate_tflite", "tflite", _MEASURE),
+    ("evaluate", "bind_outputs", "tflite", _BIND),
+    ("evaluate", "package_flash", "tflite", _PACK),
+    ("vela-3.9", "compile_vela", "tflite", {"version": "3.9", **_VELA}),
+    ("vela-4.5", "compile_vela", "tflite", {"version": "4.5", **_VELA}),
+    ("vela-5.2", "compile_vela", "tflite", {"version": "5.2", **_VELA}),
+    ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
+    ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
+]
+
+
+def _run(folder: Path, env: str, module: str, request: dict[str, Any]) -> tuple[int, str]:
+    _, python = toolenvs.ensure(env, print)
+    error = folder / "error.txt"
+    error.unlink(missing_ok=True)
+    (folder / "request.json").write_text(json.dumps({**request, "error": str(error)}))
+    command = [str(python), "-s", str(LAUNCHER), module, str(folder / "request.json")]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run.returncode, error.read_text() if error.exists() else run.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "module", "kind", "params"), _STEPS, ids=[f"{step[0]}-{step[1]}" for step in _STEPS]
+)
+@pytest.mark.parametrize(
+    "content", [b"", _GARBAGE, _LOOKS_LIKE_TFLITE], ids=["empty", "any", "tfl"]
+)
+def test_garbage_is_told_by_name(
+    tmp_path: Path, env: str, module: str, kind: str, params: dict[str, Any], content: bytes
+) -> None:
+    """A traceback of somebody else's library, or a segmentation fault."""
+    file = tmp_path / f"mine.{kind}"
+    file.write_bytes(content)
+    link = tmp_path / f"{kind}.{kind}"  # what the runner makes of an input
+    link.symlink_to(file)
+    names = ("metrics", "tflite", "vela-tflite", "summary", "saved-model", "package")
+    outputs = {name: str(tmp_path / f"out-{name}") for name in names}
+    inputs = {kind: str(link), "dataset": str(tmp_path)}
+    request = {"inputs": inputs, "outputs": outputs, "params": params}
+    code, told = _run(tmp_path, env, module, request)
+    assert code == 3, told
+    assert f"mine.{kind}" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 no picture", b"GIF89a"])
+def test_broken_picture_is_told_by_name(tmp_path: Path, content: bytes) -> None:
+    """Which of 20,000 pictures it was."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.jpg").write_bytes(content)
+    params = {"split": _SPLIT, "count": 3, "seed": 0, "preprocessing": _FRAME}
+    outputs = {"pictures": str(tmp_path / "out")}
+    request = {"inputs": {"dataset": str(tmp_path)}, "outputs": outputs, "params": params}
+    code, told = _run(tmp_path, "evaluate", "prepare_pictures", request)
+    assert code == 3, told
+    assert told.startswith("broken.jpg is not a readable image")
