@@ -35,6 +35,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from tests import processes  # noqa: E402
 
+TOOL_SECONDS = 0.07
+"""About what a tool takes here, the start of its interpreter included."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -84,7 +86,9 @@ class Trial:
         """Send the signal; returns who got it, "" when the run was over."""
         tools: list[int] = []
         while victim != "doit" and not tools and process.poll() is None:
-            tools = processes.tools_in(self.place)
+            if processes.tools_in(self.place):
+                time.sleep(self.random.uniform(0, TOOL_SECONDS))  # not always at its beginning
+                tools = processes.tools_in(self.place)
         if process.poll() is not None:
             return ""
         targets = [self.random.choice(tools)] if victim == "tool" else [*tools, process.pid]
