@@ -167,6 +167,11 @@ class Session:
         made = any(step.id in self.built for step in plan.steps)
         self.outcomes[plan.build] = "built" if made else "restored"
 
+    def clean(self, plan: Plan) -> None:
+        """Take a build's folder away; a later run restores it from the store."""
+        with exclusive(self.workspace):
+            publish.withdraw(self.workspace, self.state, plan)
+
     def build(self, builds: list[str]) -> list[Row]:
         """Everything that some builds need, one step after the other; a failure stops no other."""
         self.prepare(builds)
