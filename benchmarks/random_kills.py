@@ -35,7 +35,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from tests import processes  # noqa: E402
 
-TOOL_SECONDS = 0.07
+TOOL_SECONDS = 0.06
 """About what a tool takes here, the start of its interpreter included."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -45,11 +45,11 @@ class Trial:
 
     def __init__(self, root: Path, seed: int) -> None:
         self.random = random.Random(seed)
-        self.place = processes.make_place(root / "tried")
+        self.place = processes.make_place(root / "tried", seconds=0.01)
         self.store = root / "tried" / "store"
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
-        calm = processes.make_place(root / "calm")
+        calm = processes.make_place(root / "calm", seconds=0.01)
         started = time.monotonic()
         done = processes.run_doit(calm)
         assert done.returncode == 0, done.stdout
