@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 _WATCH = 'read -r _; kill -s KILL -- "-$0"'
+_SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _groups: set[int] = set()
@@ -94,6 +95,8 @@ def end_on_signals(finish: Callable[[], None]) -> None:
         with contextlib.suppress(Exception):
             finish()
         with contextlib.suppress(OSError):
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)  # the live picture hides it
             os.write(2, b"\ninterrupted: what was finished is kept, the next run goes on there\n")
         os._exit(128 + number)
 

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,12 @@ def load_plans(workspace: Workspace) -> Plans:
             return _decode(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # absent, of another version, damaged
+    began = time.time_ns()
     plans, files = make_plans(workspace)
     if plans.errors:
         return plans  # what mends a mistake may be any file: look at everything again
+    if any(os.path.exists(path) and os.stat(path).st_ctime_ns >= began for path in files):
+        return plans  # edited since we began: who knows which half was read
     data = {"watched": _fingerprint(files, workspace), "files": list(files), **_encode(plans)}
     temporary = cache.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):  # a full disk is told of where it matters

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from buildsys.digest import digest_file
 from buildsys.engine import sources as sources_module
+from buildsys.engine.places import Workspace
+from buildsys.engine.plans import load_plans
 from buildsys.graph import Source
 from tests import processes
 from tests.conftest import Build
@@ -169,6 +172,26 @@ def test_a_damaged_cache_of_plans_is_made_anew(
     path.write_text(damage(before))
     assert build() == []
     assert json.loads(path.read_text()) == json.loads(before)
+
+
+def test_a_recipe_that_is_edited_while_it_is_planned(workspace: Path) -> None:
+    """The next run sees the edit, whenever in the planning it came."""
+    recipe, cache = workspace / "recipes/tags.yaml", workspace / ".buildsys/plans.json"
+    load_plans(Workspace(workspace))  # imports what planning needs
+    cache.unlink(missing_ok=True)
+    before = time.monotonic()
+    load_plans(Workspace(workspace))
+    seconds = time.monotonic() - before
+    for part in range(12):
+        cache.unlink(missing_ok=True)
+        text = re.sub("epochs: [0-9]+", f"epochs: {part + 10}", recipe.read_text())
+        edit = threading.Timer(seconds * part / 12, recipe.write_text, [text])
+        edit.start()
+        load_plans(Workspace(workspace))
+        edit.join()
+        steps = [step for plan in load_plans(Workspace(workspace)).plans for step in plan.steps]
+        (train,) = {step.params for step in steps if step.module == "train_ultralytics"}
+        assert json.loads(train)["epochs"] == part + 10
 
 
 SHIFTED = """\

@@ -1,5 +1,6 @@
 """Runs that are ended from outside: real doit, real step processes, real signals."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -72,6 +73,29 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
     statuses = processes.statuses(place)
     assert statuses["tags@xiao-esp32s3"] == "interrupted at train"
     assert statuses["plain@host"] in ("up-to-date", "not finished")
+
+
+def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
+    """The live picture hides the cursor; it comes back."""
+    place = make_place(tmp_path, seconds=5)
+    main, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doit", "build:tags@xiao-esp32s3"], cwd=place,
+        stdin=terminal, stdout=terminal, stderr=terminal,
+        env={**processes.environment(tmp_path), "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(terminal)
+    output = b""
+    while b"\x1b[?25l" not in output:
+        output += os.read(main, 1000)
+    processes.wait_until(lambda: tools_in(place), "a tool")
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while chunk := os.read(main, 1000):
+            output += chunk
+    os.close(main)
+    assert process.wait(20) == 130
+    assert output.rindex(b"\x1b[?25h") > output.rindex(b"\x1b[?25l")
 
 
 def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
