@@ -104,7 +104,7 @@ def tools_in(place: Path, module: str = "") -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Poll; AssertionError when it never comes true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -196,12 +196,12 @@ class Session:
     def _row(self, plan: Plan) -> Row:
         spent = sum(self.seconds.get(step.id, 0.0) for step in plan.steps)
         status = self.outcomes.get(plan.build)
-        if status is None and self.interrupted:
-            running = [step.stage for step in plan.steps if step.id in self.running]
-            status = f"interrupted at {running[0]}" if running else None
         if status is None:
             failed = [step.stage for step in plan.steps if step.id in self.failures]
             status = f"failed at {failed[0]}" if failed else "not finished"
+            if self.interrupted and not failed:
+                running = [step.stage for step in plan.steps if step.id in self.running]
+                status = f"interrupted at {running[0]}" if running else "interrupted"
         return Row(id=plan.build, status=status, seconds=round(spent, 1))
 
     def _is_red(self, plan: Plan) -> bool:

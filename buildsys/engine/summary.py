@@ -16,7 +16,7 @@ from buildsys.engine.publish import build_folder
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by GATE / interrupted at STEP / not finished, and the seconds that
+    waiting for WHAT / rejected by GATE / interrupted (at STEP) / not finished, and the seconds that
     this run spent on its steps.
     """
 
