@@ -60,6 +60,8 @@ class Trial:
         """Kill that many runs, then let one run to its end."""
         while self.counts["kills"] < kills:
             self.hit()
+            if self.counts["kills"] % 100 == 0:
+                print(f"{self.counts['kills']}, {len(self.problems)} problems", file=sys.stderr)
         done = processes.run_doit(self.place)
         if done.returncode:
             self.problems.append(f"an undisturbed run failed: {done.stdout}")
