@@ -35,6 +35,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from tests import processes  # noqa: E402
 
+TOOL_SECONDS = 0.06
+"""About what a tool takes here, the start of its interpreter included."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -43,11 +45,11 @@ class Trial:
 
     def __init__(self, root: Path, seed: int) -> None:
         self.random = random.Random(seed)
-        self.place = processes.make_place(root / "tried")
+        self.place = processes.make_place(root / "tried", seconds=0.01)
         self.store = root / "tried" / "store"
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
-        calm = processes.make_place(root / "calm")
+        calm = processes.make_place(root / "calm", seconds=0.01)
         started = time.monotonic()
         done = processes.run_doit(calm)
         assert done.returncode == 0, done.stdout
@@ -58,6 +60,8 @@ class Trial:
         """Kill that many runs, then let one run to its end."""
         while self.counts["kills"] < kills:
             self.hit()
+            if self.counts["kills"] % 100 == 0:
+                print(f"{self.counts['kills']}, {len(self.problems)} problems", file=sys.stderr)
         done = processes.run_doit(self.place)
         if done.returncode:
             self.problems.append(f"an undisturbed run failed: {done.stdout}")
@@ -84,7 +88,9 @@ class Trial:
         """Send the signal; returns who got it, "" when the run was over."""
         tools: list[int] = []
         while victim != "doit" and not tools and process.poll() is None:
-            tools = processes.tools_in(self.place)
+            if processes.tools_in(self.place):
+                time.sleep(self.random.uniform(0, TOOL_SECONDS))  # not always at its beginning
+                tools = processes.tools_in(self.place)
         if process.poll() is not None:
             return ""
         targets = [self.random.choice(tools)] if victim == "tool" else [*tools, process.pid]

@@ -91,20 +91,20 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
-def tools_in(place: Path) -> list[int]:
-    """Steps that are running, without what they started."""
+def tools_in(place: Path, module: str = "") -> list[int]:
+    """Steps that are running (of a module), without what they started."""
     found = []
     for number in processes_in(place / ".buildsys" / "scratch"):
         try:
             command = Path(f"/proc/{number}/cmdline").read_bytes()
         except OSError:
             continue
-        if b"request.json" in command:
+        if b"request.json" in command and module.encode() in command:
             found.append(number)
     return found
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Poll; AssertionError when it never comes true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -3,7 +3,8 @@
 Called like the interpreter, `python -s LAUNCHER MODULE request.json`, it makes outputs from a digest
 of parameters and inputs, slowly and in pieces, beside a child of its own that would run for a minute.
 It does not watch its parent. `tool.json` beside it says how long it takes: {"seconds": 0.05}, and
-what goes wrong: {"fill": MODULE} writes until the disk is full.
+what goes wrong: {"fill": MODULE} writes until the disk is full, {"leave": MODULE} leaves a
+process, {"fail": MODULE} exits with 1.
 """
 
 import hashlib
@@ -36,6 +37,12 @@ def main() -> None:
             os.makedirs(path)
         file = os.path.join(path, "file") if folder else path
         write_slowly(file, content, settings["seconds"] / len(request["outputs"]))
+    if settings.get("fail") == module:
+        sys.exit(f"{module} was told to fail")
+    if settings.get("leave") == module:
+        if not os.fork():  # with every pipe that we have
+            time.sleep(60)
+        return
     child.kill()
     child.wait()
 

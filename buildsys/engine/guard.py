@@ -3,7 +3,7 @@
 A child gets a session of its own: Ctrl-C reaches us alone, and all that it starts can be ended as
 one group. A tiny shell beside it waits on a pipe whose other end only we hold, and ends that group
 when we are gone: no handler runs on `kill -9`, and the child itself may be dead already while what
-it started lives on.
+it started lives on. The child begins only when that shell is there.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 _WATCH = 'read -r _; kill -s KILL -- "-$0"'
+_BEGIN = 'read -r _ && exec "$@" </dev/null'
+_SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _groups: set[int] = set()
@@ -37,10 +39,10 @@ def child(
     read, write = os.pipe()
     try:
         process = subprocess.Popen(
-            arguments,
+            ["/bin/sh", "-c", _BEGIN, "sh", *arguments],
             env={**environment, "BUILDSYS_PARENT_FD": str(read)},
             pass_fds=(read, *pass_fds),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             start_new_session=True,
             **options,
         )
@@ -49,6 +51,7 @@ def child(
         watcher = None
         try:
             watcher = _watch(process.pid, read)
+            _begin(process)
             yield process
         finally:
             _end_group(process.pid)
@@ -94,12 +97,21 @@ def end_on_signals(finish: Callable[[], None]) -> None:
         with contextlib.suppress(Exception):
             finish()
         with contextlib.suppress(OSError):
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)  # the live picture hides it
             os.write(2, b"\ninterrupted: what was finished is kept, the next run goes on there\n")
         os._exit(128 + number)
 
     for each in _SIGNALS:
         if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup
             signal.signal(each, handle)
+
+
+def _begin(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # killed already: its exit code tells
+        process.stdin.write(b"\n")
+        process.stdin.close()
 
 
 def _watch(group: int, pipe: int) -> "subprocess.Popen[bytes]":

@@ -17,7 +17,7 @@ from buildsys.engine import faults, process, toolenvs
 from buildsys.engine.admission import Admission, gpu_variables
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.state import Keyed, State
-from buildsys.errors import MissingBytes, StepFailed
+from buildsys.errors import InputError, MissingBytes, StepFailed
 from buildsys.graph import Input, Output, Step, StepResult
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "steps" / "_launcher.py"
@@ -167,7 +167,8 @@ class Runner:
         error = scratch / "error.txt"
         message = error.read_text(encoding="utf-8") if error.exists() else ""
         message = message or _last_lines(log)  # on a full disk the message found no room
-        message = "\n".join(filter(None, (message, faults.explain_log(message, scratch))))
+        hints = faults.explain_log(message, scratch), self._changed_source(step, keyed)
+        message = "\n".join(filter(None, (message, *hints)))
         raise StepFailed(
             f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
             f"{_indent(message)}\n"
@@ -182,14 +183,24 @@ class Runner:
 
     def _check_sources(self, step: Step, keyed: Keyed) -> None:
         """What people give must stay what the action key says: hours may lie between the two."""
+        changed = self._changed_source(step, keyed)
+        if changed:
+            raise StepFailed(changed)
+
+    def _changed_source(self, step: Step, keyed: Keyed) -> str:
         for item in step.inputs:
             if item.source is not None:
                 self.state.sources.forget(item.source)
-                if self.state.sources.digest(item.source) != dict(keyed.inputs)[item.name]:
-                    raise StepFailed(
+                try:
+                    same = self.state.sources.digest(item.source) == dict(keyed.inputs)[item.name]
+                except InputError as error:
+                    return str(error)
+                if not same:
+                    return (
                         f"{item.source.label} changed while this run needed it for {step.stage};"
                         " nothing was kept. Run again."
                     )
+        return ""
 
     def _publish(
         self, step: Step, keyed: Keyed, outputs: dict[str, Path], seconds: float,

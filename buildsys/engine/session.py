@@ -263,6 +263,11 @@ class Session:
         candidates = [self.plans[name] for name in plan.candidates]
         return choosing.choose(self.state, plan, candidates, self._with_bytes)
 
+    def clean(self, plan: Plan) -> None:
+        """Take a build's folder away; a later run restores it from the store."""
+        with exclusive(self.workspace):
+            publish.withdraw(self.workspace, self.state, plan)
+
     def build(self, builds: list[str]) -> list[Row]:
         """Everything that some builds need, one step after the other; a failure stops no other."""
         self.prepare(builds)
@@ -317,9 +322,9 @@ class Session:
 
     def _unfinished(self, plan: Plan) -> str:
         """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
-        if self.interrupted:
+        if self.interrupted and not any(step.id in self.failures for step in plan.steps):
             running = [step.stage for step in plan.steps if step.id in self.running]
-            return f"interrupted at {running[0]}" if running else "not finished"
+            return f"interrupted at {running[0]}" if running else "interrupted"
         for name in plan.candidates:
             if name not in self.plans or self.outcomes.get(name) is None:
                 return f"blocked by {name}"

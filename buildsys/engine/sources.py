@@ -68,7 +68,7 @@ class Sources:
     def _file(self, source: Source) -> str:
         path = Path(source.path)
         try:
-            stat = fingerprint.stat_line(path.stat())
+            found = path.stat()
         except OSError as error:
             if source.sha256 and self._store.has(source.sha256, tree=False):
                 return source.sha256
@@ -76,12 +76,13 @@ class Sources:
                 return recorded
             message = f"{source.label} cannot be read: {error.strerror}"
             raise InputError(Diagnostic(path=source.label, message=message)) from error
-        known = self._database.file(str(path))
-        if known is not None and known[0] == stat:
+        stat, known = fingerprint.stat_line(found), self._database.file(str(path))
+        if known is not None and known[0] == stat and source.sha256 in ("", known[1]):
             digest = known[1]
         else:
+            racy = _is_racy(found)  # as it was when we looked, however long reading takes
             digest = digest_file(path)
-            if not _is_racy(path.stat()):
+            if not racy:
                 self._database.record_files([(str(path), stat, digest)])
         if source.sha256 and digest != source.sha256:
             raise InputError(
@@ -125,8 +126,8 @@ class Sources:
             if known.get(path, ("", ""))[0] == text:
                 digest = known[path][1]
             else:
-                digest = digest_file(Path(path))
                 racy = _is_racy(stat)
+                digest = digest_file(Path(path))
                 any_racy |= racy
                 if not racy:
                     fresh.append((path, text, digest))
@@ -145,7 +146,7 @@ def changed_files(store: Store, old: str, new: str) -> list[str]:
     try:
         before = {name: digest for name, _, digest in store.index(old)}
         after = {name: digest for name, _, digest in store.index(new)}
-    except (OSError, ValueError):
+    except (OSError, ValueError, CannotWrite):
         return []
     changed = [f"{name} changed" for name in after if before.get(name, after[name]) != after[name]]
     added = [f"{name} is new" for name in after.keys() - before.keys()]

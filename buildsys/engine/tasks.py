@@ -5,6 +5,7 @@ up to date, and doit's own database stays in memory: it trusts file times and fo
 """
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def _build_task(current: Session, plan: Plan) -> Task:
         f"build:{plan.build}",
         actions=[(_guard, [current.publish, plan])],
         uptodate=[lambda: current.is_published(plan)],
+        clean=[(current.clean, [plan])],
         task_dep=depends,
         doc=plan.label,
     )
@@ -154,6 +156,8 @@ def _check_arguments(current: Session) -> None:
     if assigned:
         name, value = next(iter(assigned.items()))
         raise InvalidTask(f"`{name}={value}` names no build; see `doit list`.")
+    if re.search(r"(-P|--parallel-type)[ =]?process\b", " ".join(sys.argv[1:])):
+        raise InvalidTask("steps are processes already; `-n N` is enough: leave `-P process` out.")
     names = [f"build:{build}" for build in current.labels]
     for argument in _arguments():
         if argument not in _COMMANDS and not _selects(argument, names):
