@@ -64,7 +64,7 @@ def publish(
         _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
         _write(fresh / "build.json", _diary(plan, state, runner, built))
         _link_logs(fresh, folder, plan, state, runner)
-        withdraw(workspace, state, plan)
+        withdraw(workspace, state, plan.build)
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -78,10 +78,10 @@ def publish(
     state.database.record_published(plan.build, _publication(plan, state))
 
 
-def withdraw(workspace: Workspace, state: State, plan: Plan) -> None:
+def withdraw(workspace: Workspace, state: State, build: str) -> None:
     """Take a build's folder away; the store still has what was in it."""
-    state.database.record_published(plan.build, "")
-    folder = build_folder(workspace, plan.build)
+    state.database.record_published(build, "")
+    folder = build_folder(workspace, build)
     if folder.exists():
         away = folder.with_name(f".{folder.name}.old.{os.getpid()}")
         folder.rename(away)
@@ -90,7 +90,7 @@ def withdraw(workspace: Workspace, state: State, plan: Plan) -> None:
 
 def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """Withdraw the package, keep the file that failed and why; returns the failures."""
-    withdraw(workspace, state, plan)
+    withdraw(workspace, state, plan.build)
     assert plan.shipped is not None
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)

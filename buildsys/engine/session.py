@@ -251,7 +251,7 @@ class Session:
         """Ship the best of the variants that fit and pass; the others are rows."""
         chosen = self._choose(plan)
         if chosen is None:
-            publish.withdraw(self.workspace, self.state, plan)
+            publish.withdraw(self.workspace, self.state, plan.build)
             self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
             return
@@ -263,10 +263,10 @@ class Session:
         candidates = [self.plans[name] for name in plan.candidates]
         return choosing.choose(self.state, plan, candidates, self._with_bytes)
 
-    def clean(self, plan: Plan) -> None:
+    def clean(self, build: str) -> None:
         """Take a build's folder away; a later run restores it from the store."""
         with exclusive(self.workspace):
-            publish.withdraw(self.workspace, self.state, plan)
+            publish.withdraw(self.workspace, self.state, build)
 
     def build(self, builds: list[str]) -> list[Row]:
         """Everything that some builds need, one step after the other; a failure stops no other."""

@@ -51,7 +51,7 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
     except (OSError, UnicodeDecodeError):
         pass
     temporary = path.with_name(f".summary.{os.getpid()}")
-    with writing("the summary", workspace.build):
+    with writing("build/summary.json", workspace.build, len(text)):
         workspace.build.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_text(text, encoding="utf-8")

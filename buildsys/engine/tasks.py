@@ -94,11 +94,17 @@ def _fetch(current: Session) -> None:
 
 def tasks() -> Iterator[Task]:
     """Everything that can be built. Called by doit when it loads dodo.py."""
-    current = session()
+    try:
+        current = session()
+    except BuildsysError as error:
+        raise InvalidTask(str(error)) from None
     _check_arguments(current)
     for rows in current.settled.values():
         for build, label in rows:
-            yield Task(f"build:{build}", actions=None, uptodate=[True], doc=label)
+            yield Task(
+                f"build:{build}", actions=None, uptodate=[True], doc=label,
+                clean=[(current.clean, [build])],
+            )  # fmt: skip
     seen: set[str] = set()
     for plan in current.loaded.plans:
         for step in plan.steps:
@@ -127,7 +133,7 @@ def _build_task(current: Session, plan: Plan) -> Task:
         f"build:{plan.build}",
         actions=[(_guard, [current.publish, plan])],
         uptodate=[lambda: current.is_published(plan)],
-        clean=[(current.clean, [plan])],
+        clean=[(current.clean, [plan.build])],
         task_dep=depends,
         doc=plan.label,
     )
