@@ -23,6 +23,7 @@ from buildsys.graph import Input, Origin, Output, Plan, Source, Step
 
 _FILE_CLOCK = 5
 """CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it."""
+_TICK_SECONDS = 0.011
 _PACKAGE = Path(buildsys.__file__).resolve().parent
 
 
@@ -48,6 +49,7 @@ def load_plans(workspace: Workspace) -> Plans:
             return _decode(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # absent, of another version, damaged
+    time.sleep(_TICK_SECONDS)  # so that what was edited before has an earlier time than now
     began = time.clock_gettime_ns(_FILE_CLOCK)
     plans, files = make_plans(workspace)
     if plans.errors:
