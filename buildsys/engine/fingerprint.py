@@ -10,8 +10,9 @@ import buildsys
 from buildsys.engine.places import Workspace
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
-_RACY_NANOSECONDS = 50_000_000
-"""A file changed less than this before it was read may change again within one tick of its clock."""
+_FILE_CLOCK = 5
+"""CLOCK_REALTIME_COARSE: the fine clock is some milliseconds ahead of it."""
+_TICK_SECONDS = 0.011
 
 
 def stat_text(path: str) -> str:
@@ -75,18 +76,17 @@ def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
 
 
 def is_racy(stats: Iterable[str], since: int) -> bool:
-    """Whether a file may have changed after it was read; `since`: time_ns before the reading."""
-    newest = since - _RACY_NANOSECONDS
-    return any(
-        max(int(words[1]), int(words[3])) > newest
-        for words in (text.split(" ") for text in stats)
-        if len(words) == 4
-    )
+    """Whether a file may have changed after it was read; `since`: `begin_reading`'s answer.
+
+    Only the time of the change counts: anybody can date a file in the future.
+    """
+    return any(int(words[3]) >= since for text in stats if len(words := text.split(" ")) == 4)
 
 
-def now() -> int:
-    """The clock that `is_racy` compares with, nanoseconds."""
-    return time.time_ns()
+def begin_reading() -> int:
+    """The clock that dates files, nanoseconds, one tick later than all that was written before."""
+    time.sleep(_TICK_SECONDS)
+    return time.clock_gettime_ns(_FILE_CLOCK)
 
 
 def installation(workspace: Workspace) -> str:

@@ -55,25 +55,23 @@ def child(
             yield process
         finally:
             _end_group(process.pid)
-            process.wait()
             if watcher is not None:
                 watcher.kill()
                 watcher.wait()
+            process.wait()  # last: from here on its number may be another's
     finally:
         os.close(read)
         os.close(write)
 
 
 def wait(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a child, end what it left running; returns its exit code.
-
-    The group is ended before the child is reaped: until then nobody else can get its number.
-    """
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    """Wait for a child, end what it left running; returns its exit code, or minus its signal."""
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
     if _ending.is_set():  # we ended it and are about to exit: that is no failure of the step
         threading.Event().wait()
     _end_group(process.pid)
-    return process.wait()
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def end_all() -> None:
@@ -125,7 +123,7 @@ def _watch(group: int, pipe: int) -> "subprocess.Popen[bytes]":
 
 
 def _end_group(group: int) -> None:
-    """Once only: after the child was reaped, its number may be another's."""
+    """Once only, and before the child is reaped: then its number may be another's."""
     with _lock:
         if group in _groups:
             _groups.discard(group)

@@ -143,14 +143,15 @@ def _make(
         hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
     recorded = Recorded(lines=read_lock(workspace.lock).lines)
+    since = fingerprint.begin_reading()
     loader = Loader(workspace.root, recorded, datasets_root())
-    return {path: _plan_recipe(workspace, loader, path) for path in paths}, loader.diagnostics
+    made = {path: _plan_recipe(workspace, loader, path, since) for path in paths}
+    return made, loader.diagnostics
 
 
-def _plan_recipe(workspace: Workspace, loader: Any, path: Path) -> RecipePlans:
+def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
     from buildsys import planner
 
-    since = fingerprint.now()
     loaded = loader.recipe(path)
     plans, diagnostics = [], list(loaded.diagnostics)
     for build in loaded.builds:
