@@ -196,10 +196,26 @@ def dataset_parts(facts: DatasetFacts) -> tuple[str, ...]:
     for _, places in facts.splits:
         for place in places:
             parts.append(place)
-            labels = _labels_beside(place)
-            if labels and (Path(facts.root) / labels).exists():
-                parts.append(labels)
+            for folder in (place, *_listed_folders(Path(facts.root), place)):
+                parts += [folder] if folder != place else []
+                labels = _labels_beside(folder)
+                if labels and (Path(facts.root) / labels).exists():
+                    parts.append(labels)
     return tuple(dict.fromkeys(parts))
+
+
+def _listed_folders(root: Path, place: str) -> list[str]:
+    """The folders whose pictures a list file names, from the dataset's root."""
+    if not place.endswith(".txt") or not os.path.isfile(root / place):
+        return []
+    try:
+        lines = (root / place).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []  # the step that reads it says so
+    base = os.path.dirname(place)
+    found = {os.path.normpath(os.path.join(base, os.path.dirname(line.strip()))) for line in lines
+             if line.strip() and not os.path.isabs(line.strip())}  # fmt: skip
+    return sorted(folder for folder in found if not folder.startswith(".."))
 
 
 def watched_places(facts: DatasetFacts) -> set[Path]:

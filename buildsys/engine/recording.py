@@ -55,6 +55,20 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
     return Lock(lines=tuple(sorted(lines.items())))
 
 
+def compare_training(lock: Lock, state: State, step: Step) -> str:
+    """What became of a recorded training that was made again; nothing where none was recorded."""
+    keyed, result = state.known_key(step), state.result(step.id)
+    recorded = lock.trainings().get(slice_digest(step, keyed)) if keyed else None
+    if recorded is None or result is None:
+        return ""
+    if recorded["checkpoint"] in dict(result.outputs).values():
+        return "the same network as buildsys.lock records, byte for byte"
+    return (
+        f"another network than buildsys.lock recorded (on {recorded['device'] or 'some device'},"
+        f" torch {recorded['torch'] or 'unknown'}); the lock names the new one now"
+    )
+
+
 def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
     """What to know before the run: trainings that only tools or code made stale, with their cost."""
     notes = []
@@ -80,10 +94,15 @@ def training_note(state: State, step: Step) -> str:
     if step.id in state.kept:
         return f"the recorded network is kept, {cost}; since then {changed}; `buildsys update` trains anew"
     if state.decide(step).status in (Status.STALE, Status.MISSING):
-        why = f"since then {changed}" if changed else "the store does not have the recorded network"
+        if not changed:
+            return (
+                f"the recorded network is not in this store: it is trained again ({cost});"
+                " `buildsys store import` would bring it from a machine that has it"
+            )
         return (
             f"WARNING: nothing of the recipe or its data changed, and it trains again ({cost}):"
-            f" {why}. `buildsys store import` brings a network that another machine has."
+            f" the recorded network is not in this store, and since then {changed}."
+            " `buildsys store import` brings it from a machine that has it."
         )
     return ""
 

@@ -161,6 +161,9 @@ class Session:
             return
         recipes = {plan.recipe for plan in self.loaded.plans if step in plan.steps}
         with self._recording:
+            compared = recording.compare_training(self.lock, self.state, step)
+            if compared:
+                self.console.say(f"{self.stages[step.id]}: {compared}")
             self.lock = recording.with_training(self.lock, self.state, step, recipes)
             self.state.trainings = self.lock.trainings()
             with writing("buildsys.lock", self.workspace.root):

@@ -25,15 +25,44 @@ def code_digest(module: str, package: Path) -> str:
     """
     wanted = ["steps._launcher", f"steps.{module}"]
     seen: dict[str, str] = {}
+    words: set[str] = set()
     while wanted:
         name = wanted.pop()
         path = package / (name.replace(".", "/") + ".py")
-        if name in seen or not path.is_file():
+        if name in seen or name == "spec" or not path.is_file():
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         wanted += _imports(tree)
-        seen[name] = ast.dump(_strip(tree, planning=name == f"steps.{module}"))
+        stripped = _strip(tree, planning=name == f"steps.{module}")
+        words |= _words(stripped)
+        seen[name] = ast.dump(stripped)
+    seen["spec"] = _vocabulary(package / "spec.py", words)
     return digest_bytes("\n".join(f"{name} {seen[name]}" for name in sorted(seen)).encode())
+
+
+def _vocabulary(path: Path, words: set[str]) -> str:
+    """Of the vocabulary only what is used: a word that is added there changes no step."""
+    tree = _strip(ast.parse(path.read_text(encoding="utf-8")), planning=False)
+    meanings = {name: node for node in tree.body for name in _defined(node)}
+    used: dict[str, str] = {}
+    wanted = sorted(words & meanings.keys())
+    while wanted:
+        name = wanted.pop()
+        if name not in used:
+            used[name] = ast.dump(meanings[name])
+            wanted += sorted(_words(meanings[name]) & meanings.keys())
+    return "\n".join(f"{name} {used[name]}" for name in sorted(used))
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _words(node: ast.AST) -> set[str]:
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
 
 
 def _imports(tree: ast.Module) -> list[str]:

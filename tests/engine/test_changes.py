@@ -111,6 +111,7 @@ def test_a_change_runs_exactly_what_depends_on_it(
 CODE_CHANGES = {
     "a comment in a step's code": ("steps/compile_vela.py", '    done = subp', '    # why\n    done = subp', ()),
     "a step's code": ("steps/compile_vela.py", '"--optimise"', '"--optimize"', ("compile_vela",)),
+    "a word of the vocabulary that no step uses": ("spec.py", "STRIDES = ", "NEW = 1\nSTRIDES = ", ()),
     "the planning side of a step": ("steps/compile_vela.py", '"""As the target declares it."""', "assert board", ()),
     "the code of a helper that steps share": (
         "steps/_tflite.py", "tuple(sorted(counts.items()))", "tuple(counts.items())", ("bind_outputs", "bind_outputs", "package_flash", "package_flash"),

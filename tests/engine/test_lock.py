@@ -112,6 +112,8 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     assert "WARNING: nothing of the recipe or its data changed, and it trains again" in (
         capsys.readouterr().out
     )
+    build()
+    assert "the same network as buildsys.lock records, byte for byte" in capsys.readouterr().err
     stepcode.code_digest.cache_clear()
     toolenvs.tool_env.cache_clear()
 
