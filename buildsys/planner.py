@@ -219,6 +219,7 @@ class _Planner:
                 self._convert(between, current)
                 current = between.PRODUCES
             if Format.PACKAGE == leg.step.PRODUCES:
+                self._evaluate(current, self.made[current])
                 self._measure_rest()
             steps.append(self._convert(leg.step, current))
             current = leg.step.PRODUCES

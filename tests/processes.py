@@ -31,6 +31,13 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
     (place / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
     (place / "model.tflite").write_bytes(b"1234TFL3" + b"x" * 100_000)
     (place / "recipes" / "plain.yaml").write_text(PLAIN)
+    make_environments(root)
+    set_tool(root, seconds=seconds, **settings)
+    return place
+
+
+def make_environments(root: Path) -> None:
+    """Tool environments whose interpreter is the stand-in; see `set_tool`."""
     for env in toolenvs.all_tool_envs():
         for variant in env.variants:
             folder = root / "cache" / "buildsys" / "toolenvs" / toolenvs.folder(env, variant).name
@@ -39,8 +46,6 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
             python.write_text(f"#!{sys.executable} -SE\n{TOOL.read_text()}")
             python.chmod(python.stat().st_mode | stat.S_IXUSR)
             (folder / ".synced").write_text(variant)
-    set_tool(root, seconds=seconds, **settings)
-    return place
 
 
 def set_tool(root: Path, **settings: float | str) -> None:

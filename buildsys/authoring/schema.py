@@ -75,7 +75,7 @@ def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(rule: Any) -> Any:
-    """A schema without required keys, referring to definitions without them."""
+    """A schema without required keys, whose keys may be null: that removes what the base says."""
     if isinstance(rule, list):
         return [_part(item) for item in rule]
     if not isinstance(rule, dict):
@@ -83,6 +83,13 @@ def _part(rule: Any) -> Any:
     kept = {key: _part(item) for key, item in rule.items() if key != "required"}
     if isinstance(kept.get("$ref"), str):
         kept["$ref"] += "Part"
+    null = {"type": "null"}
+    if isinstance(kept.get("properties"), dict):
+        kept["properties"] = {
+            key: {"anyOf": [item, null]} for key, item in kept["properties"].items()
+        }
+    if isinstance(kept.get("additionalProperties"), dict):
+        kept["additionalProperties"] = {"anyOf": [kept["additionalProperties"], null]}
     return kept
 
 
