@@ -50,7 +50,8 @@ def _look(root: Path, asked: list[str]) -> int:
     from buildsys.engine.inspection import choose, find_datasets
     from buildsys.engine.places import Workspace
     from buildsys.engine.plans import Plans
-    from buildsys.engine.session import Session, exclusive
+    from buildsys.engine.session import Session
+    from buildsys.engine.turns import exclusive
 
     datasets, builds = find_datasets(Workspace(root))
     chosen, without = choose(asked, datasets, builds)

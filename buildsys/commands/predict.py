@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine import guard
     from buildsys.engine import prediction as engine
     from buildsys.engine.places import Workspace
-    from buildsys.engine.session import Session, exclusive
+    from buildsys.engine.session import Session
+    from buildsys.engine.turns import exclusive
     from buildsys.errors import BuildsysError
 
     pictures = engine.find_pictures(options.images)

@@ -99,8 +99,8 @@ def _work(
 ) -> int:  # fmt: skip
     from buildsys.engine import guard
     from buildsys.engine.console import Console
-    from buildsys.engine.session import exclusive
     from buildsys.engine.syncing import fetch, sync
+    from buildsys.engine.turns import exclusive
     from buildsys.engine.watching import watched
 
     missing = _announce(envs, steps, session, options.dry_run)

@@ -14,7 +14,8 @@ def run(options: argparse.Namespace) -> int:
     """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs."""
     from buildsys.engine import guard
     from buildsys.engine.selection import select
-    from buildsys.engine.session import Session, exclusive
+    from buildsys.engine.session import Session
+    from buildsys.engine.turns import exclusive
     from buildsys.engine.verifying import verify
     from buildsys.errors import Diagnostic, InputError
 

@@ -104,16 +104,22 @@ def installation(workspace: Workspace) -> str:
     return state.hexdigest()
 
 
-def recipe_files(workspace: Workspace) -> list[Path]:
-    """The recipes of a workspace, sorted; bases (`_x.yaml`) are none."""
+def recipe_names(workspace: Workspace) -> set[str]:
+    """The stems of a workspace's recipes; bases (`_x.yaml`) are none."""
     try:
-        names = sorted(
-            entry.name for entry in os.scandir(workspace.root / "recipes")
+        return {
+            entry.name.removesuffix(".yaml")
+            for entry in os.scandir(workspace.root / "recipes")
             if entry.name.endswith(".yaml") and not entry.name.startswith(("_", "."))
-        )  # fmt: skip
+        }
     except OSError:
-        return []
-    return [workspace.root / "recipes" / name for name in names]
+        return set()
+
+
+def recipe_files(workspace: Workspace) -> list[Path]:
+    """The recipes of a workspace, sorted."""
+    folder = workspace.root / "recipes"
+    return [folder / f"{name}.yaml" for name in sorted(recipe_names(workspace))]
 
 
 def _listing(folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ def read(workspace: Workspace) -> Settled:
         data = json.loads(_path(workspace).read_bytes())
         if data["installation"] != fingerprint.installation(workspace):
             return {}
-        here = {path.stem for path in fingerprint.recipe_files(workspace)}
+        here = fingerprint.recipe_names(workspace)
         known: dict[str, str] = {}
         return {
             name: tuple((build, label) for build, label in row["builds"])
@@ -37,7 +37,7 @@ def read(workspace: Workspace) -> Settled:
 
 def is_whole(workspace: Workspace, settled: Settled) -> bool:
     """Whether every recipe of the workspace is settled."""
-    names = {path.stem for path in fingerprint.recipe_files(workspace)}
+    names = fingerprint.recipe_names(workspace)
     return bool(names) and names == settled.keys()
 
 
@@ -102,13 +102,14 @@ def _row(workspace: Workspace, recipe: Any, state: Any) -> dict[str, Any] | None
 
 
 def _outputs(workspace: Workspace, build: str, state: Any) -> dict[str, str]:
-    """The published files as they were when they were checked; a candidate has none."""
+    """The published files as they were when they were checked, the diary left out."""
     recipe, target = build.split("@")
     folder = str(workspace.build / recipe / target)
+    diary = os.path.join(folder, "build.json")
     logs = os.path.join(folder, "logs") + os.sep
     known = state.database.files_below(folder)
     return {path: stat for path, (stat, _) in known.items()
-            if not path.startswith(logs) and os.path.exists(path)}  # fmt: skip
+            if not path.startswith(logs) and path != diary and os.path.exists(path)}  # fmt: skip
 
 
 def _old(workspace: Workspace) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +14,7 @@ from buildsys.engine.console import Console
 from buildsys.engine.database import Database
 from buildsys.engine.faults import writing
 from buildsys.engine.lockfile import read_lock, write_lock
+from buildsys.engine.naming import shorten, stage_names
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, load_plans
 from buildsys.engine.recording import training_notes
@@ -23,13 +22,13 @@ from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.state import State
 from buildsys.engine.store import default_store
 from buildsys.engine.summary import Row
+from buildsys.engine.turns import exclusive
 from buildsys.engine.workspaces import register
 from buildsys.errors import BuildsysError, CannotWrite, InternalError, MissingBytes, StepFailed
-from buildsys.graph import Decision, Plan, Reason, Status, Step
+from buildsys.graph import Decision, Plan, Status, Step
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
-_SHOWN_REASONS = 3
 
 
 class Session:
@@ -61,7 +60,7 @@ class Session:
         register(store, self.workspace.root)
         self.console = Console(self.database)
         self.runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
-        self.stages = self._stage_names()
+        self.stages = stage_names(self.loaded.plans)
         self._repairing = threading.RLock()  # one repair at a time: they share working folders
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
@@ -107,7 +106,7 @@ class Session:
                 decision = self._make_inputs(step)
             if decision.status not in (Status.STALE, Status.MISSING):
                 return
-            reason = _shorten(decision.reasons)
+            reason = shorten(decision.reasons)
             self.running.add(step.id)
             result = self._with_bytes(
                 lambda: self.runner.execute(
@@ -361,51 +360,3 @@ class Session:
                 if result is not None and not result.passed:
                     return True
         return False
-
-    def _stage_names(self) -> dict[str, str]:
-        """How a step is called: its stage, and the builds that share it."""
-        users: dict[str, list[str]] = {}
-        stages: dict[str, str] = {}
-        for plan in self.loaded.plans:
-            for step in plan.steps:
-                stages[step.id] = step.stage
-                users.setdefault(step.id, []).append(plan.build)
-        return {
-            key: f"{stage} ({users[key][0] if len(users[key]) == 1 else _shared(users[key])})"
-            for key, stage in stages.items()
-        }
-
-
-def _shorten(reasons: tuple[Reason, ...]) -> str:
-    """The first reasons, those with a line in a recipe first; `buildsys plan` shows them all."""
-    ordered = sorted(reasons, key=lambda reason: not reason.place)
-    text = "; ".join(str(reason) for reason in ordered[:_SHOWN_REASONS])
-    more = len(ordered) - _SHOWN_REASONS
-    return f"{text}; and {more} more" if more > 0 else text
-
-
-def _shared(builds: list[str]) -> str:
-    recipes = sorted({build.split("@")[0] for build in builds})
-    return recipes[0] if len(recipes) == 1 else f"{recipes[0]} and {len(recipes) - 1} more"
-
-
-@contextlib.contextmanager
-def exclusive(workspace: Workspace) -> Iterator[None]:
-    """One run per workspace: a second one waits, and says for whom. Raises CannotWrite."""
-    with writing("the lock of this workspace", workspace.state):
-        workspace.state.mkdir(parents=True, exist_ok=True)
-        lock = (workspace.state / "lock").open("a+")
-    with contextlib.closing(lock):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            print(
-                f"waiting for another run in this workspace (process {lock.read().strip()})",
-                flush=True,
-            )
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        os.ftruncate(lock.fileno(), 0)
-        with contextlib.suppress(OSError):  # a full disk: those who wait learn no number
-            os.write(lock.fileno(), f"{os.getpid()}\n".encode())
-        yield

@@ -85,10 +85,11 @@ def _is_loser(row: Row) -> bool:
 
 def render_table(rows: list[Row]) -> str:
     """The table: status, time, size, memory, accuracy as far as the packages tell."""
-    idle = [row for row in rows if row.status == "up-to-date"] if len(rows) > _MOST_ROWS else []
-    shown = [row for row in rows if row not in idle] if idle else rows
+    many = len(rows) > _MOST_ROWS
+    shown = [row for row in rows if row.status != "up-to-date"] if many else rows
+    idle = len(rows) - len(shown)
     text = _render(shown) if shown else ""
-    return "\n".join(filter(None, (text, f"{len(idle)} builds are up-to-date" if idle else "")))
+    return "\n".join(filter(None, (text, f"{idle} builds are up-to-date" if idle else "")))
 
 
 def _render(rows: list[Row]) -> str:

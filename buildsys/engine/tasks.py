@@ -19,8 +19,9 @@ from doit.task import Task
 
 from buildsys.engine import guard, ledger
 from buildsys.engine.places import Workspace
-from buildsys.engine.session import Session, exclusive
+from buildsys.engine.session import Session
 from buildsys.engine.summary import annotate, exit_code, render_table, write_summary
+from buildsys.engine.turns import exclusive
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.graph import Plan, Step
 
@@ -110,7 +111,8 @@ def tasks() -> Iterator[Task]:
         for step in plan.steps:
             if step.id not in seen:
                 seen.add(step.id)
-                yield _step_task(current, step)
+                # one recipe's samples may be another's calibration: a task has one name
+                yield _step_task(current, current.state.steps[step.id])
         yield _build_task(current, plan)
 
 

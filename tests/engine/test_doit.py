@@ -185,3 +185,16 @@ def test_nothing_heavy_is_imported_when_nothing_changed(place: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def test_a_step_that_two_recipes_call_differently(workspace: Path) -> None:
+    """One recipe's samples are another's calibration: doit is asked for a task that nobody has."""
+    text = (workspace / "recipes" / "tags.yaml").read_text()
+    (workspace / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    twin = text.replace("name: tags", "name: twin").replace(
+        "count: 3, seed: 0", "count: 4, seed: 0"
+    )
+    (workspace / "recipes" / "twin.yaml").write_text(twin)
+    done = doit(workspace, "list")
+    assert "build:twin@xiao-esp32s3" in done.stdout, done.stderr
+    assert "does not exist" not in done.stdout + done.stderr
