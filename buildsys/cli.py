@@ -44,13 +44,27 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="buildsys", description=__doc__)
     parser.add_argument("-C", dest="folder", type=Path, default=Path(), help="the workspace")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
+    asked = _command(words)
+    for name, text in ((n, t) for n, t in COMMANDS.items() if asked in (n, "")):
         command = commands.add_parser(name, help=text, description=text)
-        if name in words:
+        if name == asked:
             module = importlib.import_module(f"buildsys.commands.{name}")
             module.arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+def _command(words: list[str]) -> str:
+    """The command of a command line; empty where it has none."""
+    rest = iter(words)
+    for word in rest:
+        if word == "-C":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word if word in COMMANDS else ""
+        elif word in ("-h", "--help"):
+            return ""
+    return ""
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import contextlib
 import errno
 import os
 import shutil
-import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from buildsys.errors import CannotWrite
 
@@ -24,7 +25,7 @@ def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
+    except Exception as error:  # sqlite3's are asked for below: who writes no database loads none
         reason = _reason(error, folder, needed)
         if reason is None:
             raise
@@ -39,9 +40,10 @@ def explain_log(text: str, folder: Path) -> str:
 
 def _reason(error: Exception, folder: Path, needed: int) -> str | None:
     """Why `folder` refuses, and what to do; None when the error is about something else."""
-    if isinstance(error, sqlite3.Error):
-        return _database_reason(error, folder)
-    assert isinstance(error, OSError)
+    if not isinstance(error, OSError):
+        database = sys.modules.get("sqlite3")
+        known = database is not None and isinstance(error, database.Error)
+        return _database_reason(error, folder) if known else None
     if error.errno == errno.ENOSPC:
         return _full(folder, needed)
     if error.errno == errno.EDQUOT:
@@ -55,7 +57,9 @@ def _reason(error: Exception, folder: Path, needed: int) -> str | None:
     return None
 
 
-def _database_reason(error: sqlite3.Error, folder: Path) -> str | None:
+def _database_reason(error: Any, folder: Path) -> str | None:
+    import sqlite3
+
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_BUSY:
         return "another process has held it for half a minute. Run again when that has ended."

@@ -13,6 +13,7 @@ from buildsys.errors import Rejected, Waiting
 
 _GOOD = ("built", "restored", "up-to-date")
 _FIGURES = ("box.mAP50-95", "keypoints.mAP50-95")
+_WIDEST = 40
 _MOST_ROWS = 40
 """A longer table leaves out what is up to date."""
 
@@ -89,7 +90,8 @@ def render_table(rows: list[Row]) -> str:
     shown = [row for row in rows if row.status != "up-to-date"] if many else rows
     idle = len(rows) - len(shown)
     text = _render(shown) if shown else ""
-    return "\n".join(filter(None, (text, f"{idle} builds are up-to-date" if idle else "")))
+    why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
+    return "\n".join(filter(None, (text, *why, f"{idle} builds are up-to-date" if idle else "")))
 
 
 def _render(rows: list[Row]) -> str:
@@ -106,8 +108,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     metrics = dict(row.metrics)
     accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in _FIGURES)
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
-    return (row.id, row.status, duration(row.seconds) if row.seconds else "",
+    return (row.id, _short(row.status), duration(row.seconds) if row.seconds else "",
             Path(row.file).name, *sizes, *accuracy)  # fmt: skip
+
+
+def _short(status: str) -> str:
+    """What fits a column; the reasons of a rejection stand below the table."""
+    return status.split(":", maxsplit=1)[0] if len(status) > _WIDEST else status
 
 
 def annotate(rows: Iterable[Row]) -> list[str]:

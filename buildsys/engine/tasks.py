@@ -33,12 +33,14 @@ class Wishes:
     """How a run is meant; `buildsys build` sets them, `doit` takes the defaults.
 
     `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations;
-    `retrain`: recorded trainings of other tools or code do not count.
+    `retrain`: recorded trainings of other tools or code do not count; `settled`: the ledger, where it
+    was read already.
     """
 
     strict: bool = False
     github: bool = False
     retrain: bool = False
+    settled: ledger.Settled | None = None
 
 
 _wishes = Wishes()
@@ -68,7 +70,10 @@ def run(arguments: list[str], wishes: Wishes) -> int:
 def session() -> Session:
     """The one session of this process, for the workspace in the current folder."""
     root = Path.cwd()
-    settled = {} if _wishes.retrain else ledger.read(Workspace(root))
+    known = _wishes.settled
+    settled = (
+        {} if _wishes.retrain else known if known is not None else ledger.read(Workspace(root))
+    )
     found = Session(root, settled=settled)
     if _is_run() and any(plan.archive and plan.waiting_for for plan in found.loaded.plans):
         found.close()
@@ -100,8 +105,11 @@ def tasks() -> Iterator[Task]:
     except BuildsysError as error:
         raise InvalidTask(str(error)) from None
     _check_arguments(current)
+    names = [name for name in _arguments() if name not in _COMMANDS]
     for rows in current.settled.values():
         for build, label in rows:
+            if _is_run() and not any(_selects(name, [f"build:{build}"]) for name in names):
+                continue  # doit needs not hear of what needs nothing; the summary tells of it
             yield Task(
                 f"build:{build}", actions=None, uptodate=[True], doc=label,
                 clean=[(current.clean, [build])],
@@ -228,6 +236,8 @@ class Reporter:
         asked = [name for name in selected if name.startswith("build:")]
         self.builds = [name.removeprefix("build:") for name in asked]
         self.named = any(argument not in ("run", "build") for argument in _arguments())
+        if not self.named:
+            self.builds = [*current.labels]
         plans = [current.plans[build] for build in self.builds if build in current.plans]
         asked_for = {plan.recipe for plan in plans} if self.named else set()
         for diagnostic in current.loaded.diagnostics:
