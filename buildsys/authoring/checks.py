@@ -26,6 +26,8 @@ def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     problems = _check_source(build, locate)
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
+    if build.archive is not None and build.dataset is None:
+        return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
     if not problems:
         problems += _check_firmware(build, locate, index)
@@ -33,6 +35,13 @@ def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))
     return problems + _check_pictures(build, locate)
+
+
+def _missing_archive(build: Build, locate: Locate) -> Diagnostic:
+    assert build.archive is not None
+    message = f"{build.archive.url} is not here yet"
+    hint = "a build fetches it, and so does `buildsys sync`"
+    return locate(("dataset", "url"), message, hint, severity="warning")
 
 
 def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
