@@ -3,6 +3,9 @@
 import argparse
 import os
 
+_NO_SUCH_TASK = 3
+"""doit's own code for a name that nothing has; ours is 2: the input is wrong."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, and how."""
@@ -13,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit codes as `doit` has them: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
+    """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
     import gc
 
     from buildsys.engine import ledger
@@ -40,4 +43,5 @@ def run(options: argparse.Namespace) -> int:
     names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]
     github = options.format == "github"
     wishes = Wishes(strict=options.strict, github=github, settled=settled)
-    return run_doit(["run", "-n", str(options.n), *names], wishes)
+    code = run_doit(["run", "-n", str(options.n), *names], wishes)
+    return 2 if code == _NO_SUCH_TASK else code
