@@ -3,16 +3,15 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from buildsys.authoring.boards import Board, Boards, check_vela
+from buildsys.authoring.boards import Board, check_vela
 from buildsys.authoring.build import Build
 from buildsys.authoring.confinement import check_paths
-from buildsys.authoring.data import Data, find_data
+from buildsys.authoring.data import Surroundings, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.facts import (
     CheckpointFacts,
-    Recorded,
     checkpoint_problem,
     read_checkpoint,
     recall_checkpoint,
@@ -26,15 +25,6 @@ from buildsys.authoring.target import Contract, Target
 from buildsys.authoring.validation import validate
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
-
-
-class Surroundings(Protocol):
-    """What an assembler needs of the loader."""
-
-    workspace: Path
-    boards: Boards
-    recorded: Recorded
-    datasets: Path
 
 
 class Assembler:
@@ -224,6 +214,3 @@ class Assembler:
         if path.suffix in (".pt", ".pth") and (problem := checkpoint_problem(path)):
             raise InputError(self.scope.locate((*at, "path"), f"{label}: {problem[0]}", problem[1]))
         return read_checkpoint(path), ""
-
-
-__all__ = ["Assembler", "Data", "Surroundings"]

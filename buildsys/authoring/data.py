@@ -4,13 +4,15 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Archive
 from buildsys.authoring.confinement import NAMES
-from buildsys.authoring.document import did_you_mean
+from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.facts import (
     DatasetFacts,
+    Recorded,
     dataset_parts,
     describe_dataset,
     read_dataset,
@@ -19,12 +21,31 @@ from buildsys.authoring.facts import (
 )
 from buildsys.authoring.recipe import Dataset, Recipe
 from buildsys.authoring.registry import kinds, step_module
+from buildsys.authoring.scope import Scope
 from buildsys.errors import InputError
 
-if TYPE_CHECKING:
-    from buildsys.authoring.assembly import Assembler
-
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+
+
+class Surroundings(Protocol):
+    """What an assembler needs of the loader."""
+
+    workspace: Path
+    boards: Boards
+    recorded: Recorded
+    datasets: Path
+
+
+class Assembling(Protocol):
+    """What looking up data needs of the build that is being assembled."""
+
+    workspace: Path
+    around: Surroundings
+    scope: Scope
+    read: set[Path]
+
+    def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
+        """Settings of the step `<verb>_<kind>`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +65,7 @@ class Data:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def find_data(build: "Assembler", recipe: Recipe) -> Data:
+def find_data(build: Assembling, recipe: Recipe) -> Data:
     """Look up what the block names. Raises InputError."""
     block = recipe.dataset
     if block is None:
@@ -71,7 +92,7 @@ def _fields() -> tuple[str, ...]:
     return tuple(name for name in Dataset.model_fields if name != "generator")
 
 
-def _generated(build: "Assembler", recipe: Recipe, name: str, extra: dict[str, Any]) -> Data:
+def _generated(build: Assembling, recipe: Recipe, name: str, extra: dict[str, Any]) -> Data:
     block = recipe.dataset
     for key in _fields():
         if getattr(block, key) is not None:
@@ -87,7 +108,7 @@ def _generated(build: "Assembler", recipe: Recipe, name: str, extra: dict[str, A
     return Data(generator=settings, dataset=DatasetFacts(root="", **vars(known)))
 
 
-def _archived(build: "Assembler", block: Dataset, url: str) -> Data:
+def _archived(build: Assembling, block: Dataset, url: str) -> Data:
     """A dataset that was fetched and unpacked, or is known from buildsys.lock, or is waited for."""
     if block.sha256 is None:
         message = "`dataset` needs a `sha256`: what a server sends can change"
@@ -106,7 +127,7 @@ def _archived(build: "Assembler", block: Dataset, url: str) -> Data:
     return dataclasses.replace(data, archive=archive)
 
 
-def _find_data_yaml(build: "Assembler", folder: Path, url: str) -> Path:
+def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
     """The one data.yaml of an archive."""
     found = sorted(folder.glob("**/data.yaml")) or sorted(folder.glob("*.yaml"))
     if len(found) != 1:
@@ -119,7 +140,7 @@ def _find_data_yaml(build: "Assembler", folder: Path, url: str) -> Path:
     return found[0]
 
 
-def _read(build: "Assembler", block: Dataset, path: Path, label: str) -> Data:
+def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
     # os.path throughout: Path raises where a name is too long
     build.read.add(path)
     if not os.path.isfile(path):
@@ -134,7 +155,7 @@ def _read(build: "Assembler", block: Dataset, path: Path, label: str) -> Data:
     return _split(build, block, facts, dataset_parts(facts), label, path.parent)
 
 
-def _home(build: "Assembler", block: Dataset) -> Path | None:
+def _home(build: Assembling, block: Dataset) -> Path | None:
     """What a dataset's own paths may not leave: its archive, or the workspace; None for a named one."""
     if block.url is not None:
         return build.around.datasets / (block.sha256 or "")
@@ -142,13 +163,13 @@ def _home(build: "Assembler", block: Dataset) -> Path | None:
     return None if named else build.workspace
 
 
-def _recalled(build: "Assembler", block: Dataset, known: dict[str, Any], folder: Path) -> Data:
+def _recalled(build: Assembling, block: Dataset, known: dict[str, Any], folder: Path) -> Data:
     facts, parts = recall_dataset(known, folder)
     return _split(build, block, facts, parts, block.url or block.path or "", folder)
 
 
 def _split(
-    build: "Assembler", block: Dataset, facts: DatasetFacts, parts: tuple[str, ...], label: str,
+    build: Assembling, block: Dataset, facts: DatasetFacts, parts: tuple[str, ...], label: str,
     folder: Path,
 ) -> Data:  # fmt: skip
     line = (f"dataset {label}", describe_dataset(facts, parts, folder, block.sha256 or ""))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.engine.inspection import Dataset
     from buildsys.engine.session import Session
+    from buildsys.upkeep.inspection import Dataset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +47,11 @@ def run(options: argparse.Namespace) -> int:
 def _look(root: Path, asked: list[str]) -> int:
     """What the datasets hold; 2 when one of them has an error."""
     from buildsys.engine import guard
-    from buildsys.engine.inspection import choose, find_datasets
     from buildsys.engine.places import Workspace
     from buildsys.engine.plans import Plans
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
+    from buildsys.upkeep.inspection import choose, find_datasets
 
     datasets, builds = find_datasets(Workspace(root))
     chosen, without = choose(asked, datasets, builds)
@@ -69,9 +69,9 @@ def _look(root: Path, asked: list[str]) -> int:
 
 def _show(session: "Session", dataset: "Dataset") -> int:
     """One dataset: the table, what is wrong, where the sheet is."""
-    from buildsys.engine.inspection import count, inspect, render_findings, report_folder
     from buildsys.errors import BuildsysError
     from buildsys.steps._data_text import render_table
+    from buildsys.upkeep.inspection import count, inspect, render_findings, report_folder
 
     try:
         report = inspect(session, dataset)

@@ -9,7 +9,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """One sentence a finding; 1 when one of them is bad news."""
-    from buildsys.engine.doctor import examine
+    from buildsys.upkeep.doctor import examine
 
     healthy = True
     for finding in examine():

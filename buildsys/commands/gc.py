@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from buildsys.engine.collect import Limits
-    from buildsys.engine.sweeping import Sweep
+    from buildsys.upkeep.collect import Limits
+    from buildsys.upkeep.sweeping import Sweep
 
 _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -29,10 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what went and how much is left."""
-    from buildsys.engine.collect import Limits
     from buildsys.engine.places import Workspace
     from buildsys.engine.store import default_store
-    from buildsys.engine.sweeping import sweep
+    from buildsys.upkeep.collect import Limits
+    from buildsys.upkeep.sweeping import sweep
 
     size = _parse("--max-size", options.max_size, _SIZES, "500M, 20G, 1.5T")
     age = _parse("--max-age", options.max_age, _AGES, "12h, 30d, 8w")
@@ -58,7 +58,7 @@ def _parse(option: str, text: str, units: dict[str, int], examples: str) -> floa
 
 def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
     """One line a kind of thing that goes."""
-    from buildsys.engine.contents import count_text, size_text
+    from buildsys.upkeep.contents import count_text, size_text
 
     choice = swept.choice
     for files, noun, why in (
@@ -85,7 +85,7 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
 
 
 def _left(swept: "Sweep", root: Path) -> str:
-    from buildsys.engine.contents import count_text, size_text
+    from buildsys.upkeep.contents import count_text, size_text
 
     choice = swept.choice
     return (

@@ -26,11 +26,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw, and print one line an image; 2 when one of them cannot be read."""
     from buildsys.engine import guard
-    from buildsys.engine import prediction as engine
     from buildsys.engine.places import Workspace
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
     from buildsys.errors import BuildsysError
+    from buildsys.upkeep import prediction as engine
 
     pictures = engine.find_pictures(options.images)
     workspace = Workspace(options.folder.resolve())

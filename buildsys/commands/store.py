@@ -28,11 +28,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     """10 when nothing but waiting builds was asked for, 1 when something was not made yet."""
-    from buildsys.engine.contents import count_text, size_text
-    from buildsys.engine.exporting import explain_lacks, gather, write
     from buildsys.engine.selection import select
     from buildsys.engine.session import Session
     from buildsys.errors import BuildsysError, Waiting
+    from buildsys.upkeep.contents import count_text, size_text
+    from buildsys.upkeep.exporting import explain_lacks, gather, write
 
     session = Session(options.folder.resolve())
     try:
@@ -59,10 +59,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from buildsys.engine.contents import count_text, size_text
-    from buildsys.engine.importing import take_in
     from buildsys.engine.places import Workspace
     from buildsys.engine.store import default_store
+    from buildsys.upkeep.contents import count_text, size_text
+    from buildsys.upkeep.importing import take_in
 
     store = default_store(Workspace(options.folder.resolve()))
     done = take_in(store, options.file)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from buildsys.engine.session import Session
-    from buildsys.engine.syncing import MakeRun, Outcome
     from buildsys.engine.toolenvs import ToolEnv
     from buildsys.graph import Plan, Step
+    from buildsys.upkeep.syncing import MakeRun, Outcome
 
 _LINE_EVERY_SECONDS = 5.0
 
@@ -71,8 +71,8 @@ def _sync_workspace(
     session: "Session", options: argparse.Namespace, make_run: "MakeRun | None"
 ) -> int:
     from buildsys.engine.selection import select
-    from buildsys.engine.syncing import environments, remote_steps
     from buildsys.engine.toolenvs import all_tool_envs
+    from buildsys.upkeep.syncing import environments, remote_steps
 
     for diagnostic in session.loaded.diagnostics:
         print(diagnostic.render(), file=sys.stderr)
@@ -99,9 +99,9 @@ def _work(
 ) -> int:  # fmt: skip
     from buildsys.engine import guard
     from buildsys.engine.console import Console
-    from buildsys.engine.syncing import fetch, sync
     from buildsys.engine.turns import exclusive
     from buildsys.engine.watching import watched
+    from buildsys.upkeep.syncing import fetch, sync
 
     missing = _announce(envs, steps, session, options.dry_run)
     if options.dry_run:
@@ -121,9 +121,9 @@ def _announce(
     envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
 ) -> bool:
     """Say beforehand how much there is to do; returns whether there is anything."""
-    from buildsys.engine.contents import count_text
-    from buildsys.engine.syncing import is_here, sizes
     from buildsys.engine.toolenvs import expected_download_mib, find_synced
+    from buildsys.upkeep.contents import count_text
+    from buildsys.upkeep.syncing import is_here, sizes
 
     missing = [env for env in envs if find_synced(env) is None]
     remote = [step for step in steps if session and not is_here(session, step)]

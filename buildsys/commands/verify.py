@@ -16,8 +16,8 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.selection import select
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
-    from buildsys.engine.verifying import verify
     from buildsys.errors import Diagnostic, InputError
+    from buildsys.upkeep.verifying import verify
 
     session = Session(options.folder.resolve())
     guard.end_on_signals(lambda: None)

@@ -12,7 +12,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.engine.session import Session
 from tests.conftest import Build, StandIn, make_workspace, no_environment
-from tests.engine import golden
+from tests.upkeep import golden
 
 Capture = pytest.CaptureFixture[str]
 Member = tuple[tarfile.TarInfo, bytes]

@@ -8,7 +8,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import make_plans
-from buildsys.engine.prediction import describe, find_pictures, find_runnable, name_drawings
+from buildsys.upkeep.prediction import describe, find_pictures, find_runnable, name_drawings
 from tests.conftest import Build
 
 

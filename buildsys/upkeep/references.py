@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from buildsys.engine.contents import DIGEST
 from buildsys.engine.database import Database
 from buildsys.engine.lockfile import Lock, read_lock
 from buildsys.engine.places import Workspace
@@ -19,6 +18,7 @@ from buildsys.engine.state import State
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan
+from buildsys.upkeep.contents import DIGEST
 
 
 def references(workspace: Workspace, store: Store) -> frozenset[str]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildsys.engine.contents import DIGESTS_ONLY, STAGING, closure, outputs_of, tree_entries
-from buildsys.engine.exporting import FORMAT, HEADER
 from buildsys.engine.store import Store, seal, use
 from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.upkeep.contents import DIGESTS_ONLY, STAGING, closure, outputs_of, tree_entries
+from buildsys.upkeep.exporting import FORMAT, HEADER
 
 _ACTION = re.compile(r"actions/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")

@@ -19,10 +19,10 @@ from buildsys.commands import sync
 from buildsys.engine import toolenvs
 from buildsys.engine.watching import OnTick, watched
 from tests.conftest import REPOSITORY
-from tests.engine import golden
 from tests.engine.test_doit import doit, statuses
 from tests.engine.test_toolenvs import Uv
 from tests.offline import without_network
+from tests.upkeep import golden
 
 Capture = pytest.CaptureFixture[str]
 MODEL = b"1234TFL3" + b"x" * 1000

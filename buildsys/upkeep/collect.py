@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from json import loads
 from pathlib import Path
 
-from buildsys.engine.contents import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
+from buildsys.upkeep.contents import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
 
 YOUNG_SECONDS = 3600.0
 

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.engine import collect, toolenvs, workspaces
-from buildsys.engine.collect import Choice, Limits
+from buildsys.engine import toolenvs, workspaces
 from buildsys.engine.database import Database
 from buildsys.engine.places import Workspace, cache_root
-from buildsys.engine.references import references
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
+from buildsys.upkeep import collect
+from buildsys.upkeep.collect import Choice, Limits
+from buildsys.upkeep.references import references
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine.collect import take_stock
 from buildsys.engine.process import Command, OnProgress
 from buildsys.engine.session import Session
 from buildsys.engine.store import Store
+from buildsys.upkeep.collect import take_stock
 from tests.conftest import Build, StandIn, make_workspace, no_environment
-from tests.engine import golden
 from tests.engine.test_shared import without_privileges
+from tests.upkeep import golden
 
 Capture = pytest.CaptureFixture[str]
 DAY = 86400.0

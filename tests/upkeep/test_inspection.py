@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine.inspection import choose, find_datasets, name_datasets
 from buildsys.engine.places import Workspace
 from buildsys.errors import InputError
 from buildsys.steps._dataset import Object
 from buildsys.steps._labels import Layout, check_object, label_file, parse
+from buildsys.upkeep.inspection import choose, find_datasets, name_datasets
 
 POSE = Layout(classes=("tag",), keypoints=2, dims=3)
 

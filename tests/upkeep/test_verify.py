@@ -8,8 +8,8 @@ import pytest
 from buildsys.cli import main
 from buildsys.engine.process import Command, OnProgress
 from buildsys.engine.session import Session
-from buildsys.engine.verifying import Finding, verify
 from buildsys.errors import InputError
+from buildsys.upkeep.verifying import Finding, verify
 from tests.conftest import Build, StandIn, no_environment
 
 BUILD = "tags@grove-vision-ai-v2"

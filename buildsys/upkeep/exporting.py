@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.engine.contents import DIGESTS_ONLY
 from buildsys.engine.state import State
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan, Status, Step, StepResult
+from buildsys.upkeep.contents import DIGESTS_ONLY
 
 HEADER = "buildsys-store.json"
 FORMAT = 1

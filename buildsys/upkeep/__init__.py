@@ -1,0 +1,1 @@
+"""What people do with builds beside building: look, verify, carry, sync, clean up."""
