@@ -1,7 +1,7 @@
 """Names that a recipe or a build cannot have: something else has them, or no folder can."""
 
-RESERVED = frozenset({"check", "report"})
-"""Tasks of `doit`."""
+RESERVED = frozenset({"build", "check", "list", "report"})
+"""Tasks and commands of `doit`."""
 _DEVICES = frozenset(
     {"con", "prn", "aux", "nul", *(f"{p}{n}" for p in ("com", "lpt") for n in range(10))}
 )

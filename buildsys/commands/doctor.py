@@ -12,7 +12,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.upkeep.doctor import examine
 
     healthy = True
-    for finding in examine():
+    for finding in examine(options.folder.resolve()):
         healthy &= finding.good
         print(f"{'ok     ' if finding.good else 'MISSING'}  {finding.text}")
     return 0 if healthy else 1

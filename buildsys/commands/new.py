@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from buildsys.authoring.boards import Boards
     from buildsys.authoring.drafting import Draft
 
-_RESERVED = ("build", "check", "list", "report")
 _DEFAULT_TARGET = "host"
 
 
@@ -48,6 +47,7 @@ def _place(root: Path, name: str) -> Path:
     """Where the recipe will stand. Raises InputError for a name that cannot be, or is taken."""
     import re
 
+    from buildsys.authoring.names import name_problem
     from buildsys.authoring.recipe import NAME
 
     if not re.fullmatch(NAME, name):
@@ -55,8 +55,9 @@ def _place(root: Path, name: str) -> Path:
         hint = f"for example {better}" if re.fullmatch(NAME, better) else ""
         message = "is no recipe name: small letters, digits, hyphens; a letter or digit first"
         raise _refuse(name or '""', message, hint)
-    if name in _RESERVED:
-        raise _refuse(name, "is the name of something else", f"for example {name}-model")
+    problem = name_problem(name)
+    if problem is not None:
+        raise _refuse(name, problem[0], f"for example {name[:20]}-model")
     path = root / "recipes" / f"{name}.yaml"
     if path.exists() or path.is_symlink():
         raise _refuse(f"recipes/{name}.yaml", "exists", "choose another name, or edit it")

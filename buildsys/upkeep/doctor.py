@@ -20,9 +20,9 @@ class Finding:
     text: str
 
 
-def examine() -> list[Finding]:
+def examine(root: Path) -> list[Finding]:
     """Platform, uv, Python, compiler, disk, store, then every tool environment."""
-    findings = [_platform(), _uv(), _python(), _compiler(), _disk(), _store()]
+    findings = [_platform(), _uv(), _python(), _compiler(), _disk(), _store(root)]
     return findings + [_environment(env) for env in toolenvs.all_tool_envs()]
 
 
@@ -76,8 +76,8 @@ def _disk() -> Finding:
     return Finding(good=free > need, text=text)
 
 
-def _store() -> Finding:
-    root: Path = default_store(Workspace(Path.cwd())).root
+def _store(workspace: Path) -> Finding:
+    root: Path = default_store(Workspace(workspace)).root
     place = root
     while not place.exists():
         place = place.parent

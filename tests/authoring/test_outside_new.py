@@ -171,7 +171,7 @@ def test_absolute_path_inside_is_written_from_the_root(workspace: Path) -> None:
 _WRONG = {
     "bad name": (["Best Model.yaml"], "for example best-model"),
     "empty name": ([""], "is no recipe name"),
-    "reserved": (["report"], "is the name of something else"),
+    "reserved": (["report"], "is the name of a task"),
     "taken": (["taken"], "recipes/taken.yaml: error: exists"),
     "unknown target": (["x", "--target", "grove-vision-ai"], "did you mean `grove-vision-ai-v2`?"),
     "not here": (["x", "--from", "weights/gone.pt"], "weights/gone.pt: error: is not here"),
