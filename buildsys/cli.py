@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildsys.errors import BuildsysError
+from buildsys import __version__
+from buildsys.errors import BuildsysError, Diagnostic, InputError
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words).parse_args(words)
     try:
+        if not options.folder.is_dir() and _command(words) != "init":
+            message = "is no folder: there is no workspace to work in"
+            raise InputError(Diagnostic(path=str(options.folder), message=message))
         return int(options.run(options))
     except BuildsysError as error:
         print(error, file=sys.stderr)
@@ -42,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="buildsys", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"buildsys {__version__}")
     parser.add_argument("-C", dest="folder", type=Path, default=Path(), help="the workspace")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     asked = _command(words)

@@ -189,7 +189,11 @@ class Assembler:
         if weights.sha256 is None and (weights.url or runs_code):
             why = "loading it runs code" if weights.path else "what a server sends can change"
             found = self.workspace / name
-            hint = f"sha256: {digest_file(found)}" if weights.path and found.is_file() else ""
+            hint = "`buildsys pin` fetches it and writes the digest" if weights.url else ""
+            if weights.path:
+                hint = f"{name} is not here; bring it, and `buildsys pin` writes the digest"
+            if weights.path and found.is_file():
+                hint = f"sha256: {digest_file(found)}, or `buildsys pin`"
             message = f"`weights` needs a `sha256`: {why}"
             raise InputError(self.scope.locate(at, message, hint))
         if weights.path is None:

@@ -139,9 +139,14 @@ class _Reading:
     def _base(self, document: Document, name: Any) -> Document:
         folder = self.path.parent
         known = {path.stem for path in folder.glob("*.yaml")} - {self.path.stem}
+        if name == self.path.stem:
+            raise InputError(document.diagnose(("extends",), "a recipe cannot extend itself"))
         if not isinstance(name, str) or name not in known:
-            message = f"there is no file recipes/{str(name)[:60]}.yaml to extend"
-            hint = did_you_mean(str(name), known)
+            words = name.removesuffix(".yaml") if isinstance(name, str) else ""
+            message = f"there is no file recipes/{words[:60]}.yaml to extend"
+            if words != name:
+                message = "`extends` is the name of a file in recipes/, without .yaml"
+            hint = did_you_mean(words, known)
             raise InputError(document.diagnose(("extends",), message, hint))
         self.files.add(folder / f"{name}.yaml")
         base = self.loader.document(folder / f"{name}.yaml")

@@ -1,5 +1,7 @@
 """Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
 
+import re
+
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.model import known_model, model_fits, model_spec
@@ -8,6 +10,8 @@ from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
 
+_ARCHITECTURES = re.compile(r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*")
+"""Ultralytics' files of detect and pose networks: family, size, task, variant."""
 _TRAIN_RANGES = (
     ("epochs", 1, 10**6), ("batch", 1, 2**16), ("seed", 0, 2**32 - 1), ("threads", 1, 2**12),
     ("mosaic", 0, 1), ("flip", 0, 1), ("scale", 0, 1),
@@ -64,6 +68,11 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     if source.architecture is None and recipe.train is not None:
         message = "`architecture` is missing here"
         return [locate(at, message, "for example yolov8n-pose", key=True)]
+    known = source.architecture is None or _ARCHITECTURES.fullmatch(source.architecture)
+    if recipe.train is not None and not known:
+        message = f"there is no architecture `{source.architecture}`"
+        hint = "for example " + ("yolov8n-pose" if source.task == "pose" else "yolov8n")
+        return [locate((*at, "architecture"), message, hint)]
     if recipe.train is not None and not _is_of_task(source.architecture or "", source.task):
         message = f"`architecture` {source.architecture} is no {source.task} network"
         hint = "for example " + ("yolov8n-pose" if source.task == "pose" else "yolov8n")

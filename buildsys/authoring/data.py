@@ -147,6 +147,10 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
         known = build.around.recorded.find("dataset", label)
         if known is not None and not os.path.isdir(path.parent):
             return _recalled(build, block, known, path.parent)
+        if os.path.isdir(path):
+            message = f"{block.path} is a folder; `path` is its data.yaml"
+            hint = f"{block.path.rstrip('/')}/data.yaml" if block.path else ""
+            raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
         hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))

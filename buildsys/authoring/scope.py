@@ -75,8 +75,9 @@ class Scope:
             found, written = layer.place(path)
             if written and written >= most:
                 best, place, most = layer, found, written
-        if most < 0:
-            best, place = self.layers[0], path
+        if most < 0:  # written nowhere: it belongs into the file itself, not into what it extends
+            whole = [layer for layer in self.layers if not layer.base and not layer.prefix]
+            best, place = whole[-1], path
         return best.document.diagnose(place, *args, **options)
 
     def holds(self, path: KeyPath) -> bool:

@@ -7,10 +7,17 @@ _NO_SUCH_TASK = 3
 """doit's own code for a name that nothing has; ours is 2: the input is wrong."""
 
 
+def positive(text: str) -> int:
+    """A number of steps: at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is no number of steps; at least 1")
+    return int(text)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, and how."""
     parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
-    parser.add_argument("-n", type=int, default=1, metavar="N", help="steps at a time")
+    parser.add_argument("-n", type=positive, default=1, metavar="N", help="steps at a time")
     parser.add_argument("--strict", action="store_true", help="a build that waits is a failure")
     parser.add_argument("--format", choices=("text", "github"), default="text")
 

@@ -37,6 +37,9 @@ def _export(options: argparse.Namespace) -> int:
     session = Session(options.folder.resolve())
     try:
         plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        members = [name for plan in plans for name in plan.candidates if name in session.plans]
+        plans = [plan for plan in plans if not plan.candidates]
+        plans += [session.plans[name] for name in members if session.plans[name] not in plans]
         waiting = [
             f"{plan.build} waits for {plan.waiting_for}" for plan in plans if plan.waiting_for
         ]

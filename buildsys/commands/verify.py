@@ -17,19 +17,19 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
     from buildsys.errors import Diagnostic, InputError
-    from buildsys.upkeep.verifying import verify
+    from buildsys.upkeep.verifying import shipped_plan, verify
 
     session = Session(options.folder.resolve())
     guard.end_on_signals(lambda: None)
     try:
         chosen = select([options.build], list(session.plans))
-        if len(chosen) > 1 or session.plans[chosen[0]].candidates:
-            message = f"names {len(chosen)} builds" if len(chosen) > 1 else "chooses among variants"
-            hint = "verify takes the id of one build"
+        if len(chosen) > 1:
+            message, hint = f"names {len(chosen)} builds", "verify takes the id of one build"
             raise InputError(Diagnostic(path=options.build, message=message, hint=hint))
+        plan = shipped_plan(session, session.plans[chosen[0]])
         with exclusive(session.workspace):
             findings = []
-            for finding in verify(session, session.plans[chosen[0]], options.train):
+            for finding in verify(session, plan, options.train):
                 findings.append(finding)
                 print(f"{finding.verdict:<22} {finding.stage:<20} {finding.detail}".rstrip())
                 if not finding.good:

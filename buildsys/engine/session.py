@@ -174,7 +174,9 @@ class Session:
             return False
         try:
             if plan.candidates:
-                chosen = self._choose(plan) if self._are_decided(plan) else None
+                chosen = (
+                    self._choose(plan, lambda look: look()) if self._are_decided(plan) else None
+                )
                 if chosen is None:
                     return False
                 plan = chosen
@@ -251,7 +253,7 @@ class Session:
 
     def _publish_selection(self, plan: Plan) -> None:
         """Ship the best of the variants that fit and pass; the others are rows."""
-        chosen = self._choose(plan)
+        chosen = self._choose(plan, self._with_bytes)
         if chosen is None:
             publish.withdraw(self.workspace, self.state, plan.build)
             self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
@@ -261,9 +263,12 @@ class Session:
         name = json.loads(chosen.selection)["chosen"]
         self.console.say(f"{plan.build}: {name} ships, by {plan.metric}")
 
-    def _choose(self, plan: Plan) -> Plan | None:
+    def _choose(
+        self, plan: Plan, read: Callable[[Callable[[], choosing.Figures]], choosing.Figures]
+    ) -> Plan | None:
+        """`read` makes what the store has lost, or lets MissingBytes pass: looking runs nothing."""
         candidates = [self.plans[name] for name in plan.candidates]
-        return choosing.choose(self.state, plan, candidates, self._with_bytes)
+        return choosing.choose(self.state, plan, candidates, read)
 
     def clean(self, build: str) -> None:
         """Take a build's folder away; a later run restores it from the store."""

@@ -181,6 +181,11 @@ def _check_arguments(current: Session) -> None:
 
             for diagnostic in current.loaded.errors:
                 print(diagnostic.render(), file=sys.stderr)
+            recipe = argument.removeprefix("build:").split("@")[0]
+            if recipe in current.loaded.broken:
+                raise InvalidTask(
+                    f"`{argument}` cannot be built: its recipe has a mistake, see above."
+                )
             wanted = argument if argument.startswith("build:") else f"build:{argument}"
             hint = did_you_mean(wanted, names)
             raise InvalidTask(f"`{argument}` matches no build; {hint or 'see `doit list`'}")
@@ -293,6 +298,8 @@ class Reporter:
         rows = current.rows(self.builds)
         rows += [] if self.named else current.broken_rows()
         code = exit_code(rows, self.named, _wishes.strict)
+        if any(d.severity == "error" for d in current.loaded.common):
+            code = code or 1  # the workspace itself has a mistake, whatever was built
         try:
             write_summary(current.workspace, rows)
         except CannotWrite as error:

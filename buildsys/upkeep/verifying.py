@@ -1,5 +1,6 @@
 """`buildsys verify`: every step of a published build run again in an empty store, and compared."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -65,6 +66,20 @@ def verify(
             console.close()
             database.close()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def shipped_plan(session: Session, plan: Plan) -> Plan:
+    """The plan of what lies in a build's folder: of a selection, that of the variant it chose."""
+    if not plan.candidates:
+        return plan
+    path = build_folder(session.workspace, plan.build) / "manifest.json"
+    try:
+        chosen = json.loads(path.read_bytes())["selection"]["chosen"]
+        return dataclasses.replace(session.plans[chosen], build=plan.build)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        label = str(path.relative_to(session.workspace.root))
+        message, hint = "there is no manifest to compare with", f"doit build:{plan.build}"
+        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
 
 
 def _manifest(workspace: Workspace, plan: Plan) -> list[dict[str, Any]]:

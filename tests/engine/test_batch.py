@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,30 @@ def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {one, two} == {"3", "5"}
         assert not gate._fits(third)
     assert gate._fits(third)
+
+
+def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
+    """buildsys.yaml cannot be read: the build goes into another store, and CI is content."""
+    for name in ("broken", "failing", "red", "waiting"):
+        (five / "recipes" / f"{name}.yaml").unlink()
+    assert _run(five, "build", module="buildsys").returncode == 0
+    (five / "buildsys.yaml").write_text("stor: x\n")
+    done = _run(five, "build", module="buildsys")
+    assert (done.returncode, "unknown key `stor`" in done.stderr) == (1, True)
+    shutil.rmtree(five / "recipes")
+    assert _run(five, "build", module="buildsys").returncode == 1
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """A typo in -C makes folders, and is green."""
+    for command in ("build", "plan", "check"):
+        done = _run(tmp_path, "-C", str(tmp_path / "nope"), command, module="buildsys")
+        assert (done.returncode, "is no folder" in done.stderr) == (2, True)
+    assert not (tmp_path / "nope").exists()
+
+
+def test_a_broken_recipe_that_is_asked_for_by_name(five: Path) -> None:
+    """ "Matches no build", says the tool, of the recipe on the screen."""
+    done = _run(five, "build:broken@host")
+    assert done.returncode == 3
+    assert "`build:broken@host` cannot be built: its recipe has a mistake" in done.stderr

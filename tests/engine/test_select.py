@@ -1,6 +1,7 @@
 """`select`: one training, every variant a row, the best that fits and passes ships."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,34 @@ def test_minimize_takes_the_smallest(workspace: Path, key: str, winner: str) -> 
     manifest = json.loads(next(workspace.glob("build/tags/*/manifest.json")).read_text())
     assert manifest["selection"]["minimize"] == key
     assert winner in manifest["selection"]["chosen"]
+
+
+def test_looking_at_a_selection_runs_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`plan` makes what the store has lost."""
+    from buildsys.cli import main
+    from buildsys.engine import session as engine
+
+    tools = Sized()
+    sweep(workspace, tools)
+    shutil.rmtree(tmp_path / "store")
+    monkeypatch.setattr(engine.Session, "run_step", lambda *_: pytest.fail("a step ran"))
+    assert main(["-C", str(workspace), "plan"]) == 0
+
+
+def test_a_selection_is_verified_and_exported(workspace: Path, tmp_path: Path) -> None:
+    """The build that ships is the one that cannot be carried or made again."""
+    from buildsys.cli import main
+    from buildsys.upkeep.verifying import shipped_plan, verify
+
+    tools = Sized()
+    sweep(workspace, tools)
+    session = Session(workspace, tools, no_environment)
+    plan = shipped_plan(session, session.plans["tags@grove-vision-ai-v2"])
+    found = list(verify(session, plan, False, tools, no_environment))
+    session.close()
+    assert all(finding.good for finding in found)
+    archive = str(tmp_path / "x.tar")
+    assert main(["-C", str(workspace), "store", "export", "tags@*", "-o", archive]) == 0
+    assert Path(archive).stat().st_size > 20_000
