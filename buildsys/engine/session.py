@@ -76,6 +76,7 @@ class Session:
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: which bytes will be read, what there is to do."""
         self.asked = builds
+        self._read_lock()
         plans = tuple(self.plans[build] for build in builds if build in self.plans)
         plans += tuple(self.plans[c] for p in plans for c in p.candidates if c in self.plans)
         self.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
@@ -160,6 +161,7 @@ class Session:
             return
         recipes = {plan.recipe for plan in self.loaded.plans if step in plan.steps}
         with self._recording:
+            self._read_lock()
             compared = recording.compare_training(self.lock, self.state, step)
             if compared:
                 self.console.say(f"{self.stages[step.id]}: {compared}")
@@ -167,6 +169,11 @@ class Session:
             self.state.trainings = self.lock.trainings()
             with writing("buildsys.lock", self.workspace.root):
                 write_lock(self.workspace.lock, self.lock)
+
+    def _read_lock(self) -> None:
+        """As it is now: another run may have written it while this one waited for its turn."""
+        self.lock = read_lock(self.workspace.lock)
+        self.state.trainings = self.lock.trainings()
 
     def is_published(self, plan: Plan) -> bool:
         """Whether a build needs nothing at all."""
@@ -293,11 +300,13 @@ class Session:
         """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
         done = [b for b, outcome in self.outcomes.items() if outcome in ledger.GOOD]
         plans = [self.plans[build] for build in done if build in self.plans]
-        with contextlib.suppress(CannotWrite, BuildsysError):
-            lock = recording.with_facts(self.lock, self.state, plans)
+        try:
+            self._read_lock()
+            self.lock = recording.with_facts(self.lock, self.state, plans)
             with writing("buildsys.lock", self.workspace.root):
-                write_lock(self.workspace.lock, lock)
-            self.lock = lock
+                write_lock(self.workspace.lock, self.lock)
+        except BuildsysError as error:  # what was built is built; only the record is missing
+            self.console.say(f"buildsys.lock was not brought up to date: {error}")
         ledger.write(self.workspace, self.settled, self.loaded, self.state, set(done))
 
     def rows(self, builds: list[str]) -> list[Row]:

@@ -188,3 +188,21 @@ def test_another_machines_training_counts(
     (train,) = [step for step in manifest["steps"] if step["stage"] == "train"]
     assert train["outputs"] == {"checkpoint": other}
     assert train["action_key"] == "0" * 64
+
+
+def test_a_run_that_waited_keeps_what_the_other_recorded(
+    workspace: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """Two runs train two recipes; the second one's lock forgets the first one's network."""
+    text = (workspace / "recipes" / "tags.yaml").read_text()
+    (workspace / "recipes" / "twin.yaml").write_text(
+        text.replace("name: tags", "name: twin").replace("epochs: 2", "epochs: 5")
+    )
+    first = Session(workspace, tools, no_environment)
+    second = Session(workspace, tools, no_environment)
+    first.build([build for build in first.plans if build.startswith("tags@")])
+    second.build([build for build in second.plans if build.startswith("twin@")])
+    first.close()
+    second.close()
+    recipes = {key.split(" ")[1] for key in lock_lines(workspace) if key.startswith("training")}
+    assert recipes == {"tags", "twin"}
