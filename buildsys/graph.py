@@ -82,6 +82,10 @@ class Step:
     device: str
     """auto | cpu | cuda: where the recipe wants it to run; no part of any key."""
     origins: tuple[Origin, ...]
+    local: bool = False
+    """Its result tells of the machine that it ran on: no part of the manifest."""
+    requires: str = ""
+    """A program of the host's that it cannot do without; where that is missing, it is not done."""
 
     @property
     def is_remote(self) -> bool:
@@ -118,6 +122,8 @@ class Plan:
     maximize: bool = True
     selection: str = ""
     """JSON of what was chosen among what, for the manifest; empty for an ordinary build."""
+    proofs: tuple[str, ...] = ()
+    """Ids of steps that no package rests on, and whose results are published beside it."""
 
 
 class Status(StrEnum):

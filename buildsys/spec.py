@@ -20,9 +20,15 @@ class Format(StrEnum):
     METRICS = "metrics"
     VERDICT = "verdict"
     PACKAGE = "package"
+    EVIDENCE = "evidence"
+    RECORDING = "recording"
+    DRAWINGS = "drawings"
+    LATENCY = "latency"
 
 
-TREES = frozenset({Format.DATASET, Format.SAVED_MODEL, Format.PICTURES, Format.PACKAGE})
+TREES = frozenset(
+    {Format.DATASET, Format.SAVED_MODEL, Format.PICTURES, Format.PACKAGE, Format.DRAWINGS}
+)
 SUFFIXES = {
     Format.CHECKPOINT: ".pt",
     Format.ONNX: ".onnx",
@@ -30,9 +36,14 @@ SUFFIXES = {
     Format.VELA: ".tflite",
     Format.METRICS: ".json",
     Format.VERDICT: ".json",
+    Format.EVIDENCE: ".json",
+    Format.RECORDING: ".npz",
+    Format.LATENCY: ".json",
 }
 SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
 STRIDES = (8, 16, 32)
+PAD_GREY = 114
+"""Ultralytics' letterbox colour: what the network saw around its pictures in training."""
 REG_MAX = 16
 """Bins of a box side's distribution in YOLOv8's head (Ultralytics `reg_max`)."""
 
@@ -97,11 +108,44 @@ class ModelSpec:
     keypoint_dims: int
     preprocessing: Preprocessing | None
     head: str
-    """raw | decoded | none: what the outputs mean; `none` where nobody said."""
+    """raw | decoded | normalized | split | none: what the outputs mean; `none`: nobody said."""
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
     trained: bool = True
     """False for random weights: such a network carries no signal that quantization could lose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFormula:
+    """An output as a contract states it: each axis a formula of H, W, N, hw8, hw16, hw32, nc, K."""
+
+    name: str
+    shape: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractSpec:
+    """A firmware contract, as far as a model file can be held against it.
+
+    `outputs` empty: any. `in_order`: the firmware reads them by position, else by shape. `classes`,
+    `keypoint_values`, `keypoint_dims`: 0 where any number will do. `input_scale` 0: any.
+    """
+
+    name: str
+    label: str
+    outputs: tuple[OutputFormula, ...]
+    in_order: bool
+    dtype: str
+    granularity: str
+    classes: int
+    refused_classes: tuple[int, ...]
+    keypoint_values: int
+    keypoint_dims: int
+    input_scale: float
+    input_zero_point: int
+    square: bool
+    cure: str
+    """What to change where a file's outputs are others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +159,9 @@ class BoardSpec:
     """Names of the outputs in the order that the firmware wants; empty: any order."""
     operators: tuple[str, ...]
     """CPU operators that the firmware registers; empty: not known."""
+    contract: ContractSpec | None = None
+    accelerator: str = ""
+    """The NPU that the model is compiled for, as Vela names it; empty: none."""
 
 
 def raw_outputs(
@@ -148,3 +195,25 @@ def decoded_outputs(
     cells = sum((height // stride) * (width // stride) for stride in STRIDES)
     rows = 4 + classes + keypoints * keypoint_dims
     return (TensorSpec(name="detections", shape=(1, rows, cells)),)
+
+
+def split_outputs(height: int, width: int, classes: int) -> tuple[TensorSpec, ...]:
+    """Boxes and scores apart, as Himax's detector reads them: boxes [1, 4, N] cx, cy, w, h as shares
+    of the input's width and height; scores [1, N, classes], the sigmoid applied.
+    """
+    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
+    return (
+        TensorSpec(name="boxes", shape=(1, 4, cells)),
+        TensorSpec(name="scores", shape=(1, cells, classes)),
+    )
+
+
+def head_outputs(
+    head: str, height: int, width: int, classes: int, keypoints: int, keypoint_dims: int
+) -> tuple[TensorSpec, ...]:
+    """The outputs of a head by its name; `normalized` is the decoded head with boxes as shares."""
+    if head == "raw":
+        return raw_outputs(height, width, classes, keypoints, keypoint_dims)
+    if head == "split":
+        return split_outputs(height, width, classes)
+    return decoded_outputs(height, width, classes, keypoints, keypoint_dims)

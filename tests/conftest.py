@@ -102,6 +102,8 @@ class StandIn:
             content = text
             if name == "summary":
                 content = json.dumps({"sram_bytes": self.sram_kib * 1024, "of": text})
+            if name in ("verdict", "evidence"):
+                content = json.dumps({"passed": True, "failures": [], "of": text})
             if name == "metrics":
                 content = json.dumps({"metrics": {"box.mAP50-95": self.metric}, "of": text})
             if path.suffix:

@@ -32,6 +32,8 @@ def main() -> None:
         content = text * 50
         if name == "metrics":
             content = json.dumps({"metrics": {"box.mAP50-95": 0.5}, "of": text})
+        if name in ("verdict", "evidence"):
+            content = json.dumps({"passed": True, "failures": [], "of": text})
         if name == "summary":
             content = json.dumps({"sram_bytes": 1024, "of": text})
         folder = not os.path.splitext(path)[1]

@@ -8,6 +8,7 @@ from typing import Any
 from buildsys.authoring.boards import Board, check_vela
 from buildsys.authoring.build import Build
 from buildsys.authoring.confinement import check_paths
+from buildsys.authoring.contract import Contract
 from buildsys.authoring.data import Surroundings, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.facts import (
@@ -21,7 +22,7 @@ from buildsys.authoring.pipelines import UnfitError, follow
 from buildsys.authoring.recipe import InputBlock, Recipe, TargetEntry
 from buildsys.authoring.registry import find_step
 from buildsys.authoring.scope import Scope, merge
-from buildsys.authoring.target import Contract, Target
+from buildsys.authoring.target import Target
 from buildsys.authoring.validation import validate
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.confinement import check_config
+from buildsys.authoring.contract import Contract, check_contract
 from buildsys.authoring.document import KeyPath, did_you_mean, read_document
 from buildsys.authoring.encoding import read_text
 from buildsys.authoring.registry import (
@@ -16,10 +17,10 @@ from buildsys.authoring.registry import (
     vela_versions,
 )
 from buildsys.authoring.scope import Scope
-from buildsys.authoring.target import Contract, Target, read_contract, read_target, yaml_files
+from buildsys.authoring.target import Target, read_contract, read_target, yaml_files
 from buildsys.authoring.validation import Locate, validate
 from buildsys.errors import Diagnostic, InputError
-from buildsys.spec import Format, decoded_outputs, raw_outputs
+from buildsys.spec import Format
 
 _MODELS = (Format.CHECKPOINT, Format.ONNX, Format.SAVED_MODEL, Format.TFLITE, Format.VELA)
 
@@ -72,7 +73,7 @@ class Boards:
         """A contract by its file; raises InputError when something is wrong in it."""
         if path not in self._contracts:
             contract, document = read_contract(path, self._label(path))
-            problems = _check_order(contract, document.diagnose)
+            problems = check_contract(contract, document.diagnose)
             if problems:
                 raise InputError(*problems)
             self._contracts[path] = contract
@@ -134,7 +135,7 @@ class Boards:
                 continue
             read.add(self.contracts[name])
             contract = self.contract(self.contracts[name])
-            if contract.task != task:
+            if contract.task not in (None, task):
                 message = f"{name} ({contract.label}) decodes {contract.task}, not {task}"
                 problems.append(locate(at, message, "another contract, or unchecked"))
         return problems
@@ -253,26 +254,4 @@ def _check_step(target: Target, name: str, at: KeyPath, locate: Locate) -> list[
         message = f"{name} needs the `vela` block of this target"
         hint = "vela: {version: …, accelerator: …, system_config: …, memory_mode: …}"
         return [locate(at, message, hint)]
-    return []
-
-
-def _check_order(contract: Contract, locate: Locate) -> list[Diagnostic]:
-    """A firmware's order is of all outputs that its head has, each once."""
-    order = contract.output_order
-    if not order or contract.task not in ("detect", "pose"):
-        return []
-    shapes = raw_outputs if contract.head == "raw" else decoded_outputs
-    known = [tensor.name for tensor in shapes(32, 32, 1, int(contract.task == "pose"), 3)]
-    for index, name in enumerate(order):
-        at = ("output_order", index)
-        if name not in known:
-            message = f"the {contract.head} head of {contract.task} has no output `{name}`"
-            return [locate(at, message, did_you_mean(name, known))]
-        if name in order[:index]:
-            return [locate(at, f"`{name}` stands here a second time")]
-    missing = ", ".join(name for name in known if name not in order)
-    if missing:
-        message = f"`output_order` leaves out {missing}"
-        hint = "list every output once, or leave `output_order` out where any order will do"
-        return [locate(("output_order",), message, hint)]
     return []

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.contract import Contract
 from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
 from buildsys.authoring.recipe import Recipe
-from buildsys.authoring.target import Contract, Target
+from buildsys.authoring.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)

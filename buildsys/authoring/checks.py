@@ -4,7 +4,8 @@ import re
 
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
-from buildsys.authoring.model import known_model, model_fits, model_spec
+from buildsys.authoring.firmware import check_firmware, is_unseen
+from buildsys.authoring.model import model_fits, model_spec
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.validation import Locate
@@ -34,7 +35,7 @@ def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
     if not problems:
-        problems += _check_firmware(build, locate, index)
+        problems += check_firmware(build, locate, index)
         problems += _check_gates(build, locate)
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))
@@ -215,56 +216,6 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def _check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
-    contract, recipe = build.contract, build.recipe
-    if contract is None or recipe.source.family != "ultralytics" or recipe.input is None:
-        return []
-    at: KeyPath = ("firmware",) if recipe.firmware else ("targets", index)
-    label = f"{contract.name} ({contract.label})"
-    if contract.task != recipe.source.task:
-        message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
-        return [locate(at, message, "another `firmware`, or `firmware: unchecked`")]
-    if getattr(build.export, "head", None) not in (None, contract.head):
-        message = f"{label} decodes the {contract.head} head"
-        return [locate(("export", "head"), message, "leave `head` out; the contract chooses it")]
-    height, width = recipe.input.size
-    if contract.square and height != width:
-        message = f"{label} takes square pictures, not {height} x {width}"
-        return [locate(("input", "size"), message, f"size: {max(height, width)}")]
-    if known_model(build) is None or _is_unseen(build):
-        return []  # the step that loads the weights checks
-    return _check_decoder(build, locate, at)
-
-
-def _is_unseen(build: Build) -> bool:
-    """Whether weights are used as they are and are not here yet: the data may be of other classes."""
-    return bool(build.waiting_for) and build.recipe.train is None
-
-
-def _check_decoder(build: Build, locate: Locate, at: KeyPath) -> list[Diagnostic]:
-    """The network's classes and keypoints against what the firmware takes."""
-    contract, model = build.contract, model_spec(build)
-    if contract is None:
-        return []
-    label, classes = f"{contract.name} ({contract.label})", len(model.classes)
-    if contract.classes is not None and classes != contract.classes:
-        message = f"{label} decodes {contract.classes} class, the data has {classes}"
-        return [locate(at, message, "another `firmware`, or one class in the data")]
-    if classes in contract.refused_classes:
-        message = f"{label} cannot tell {classes} classes from a box output of the same width"
-        return [locate(at, message, "one class more or fewer")]
-    values = model.keypoints * model.keypoint_dims
-    if contract.keypoint_values is not None and values != contract.keypoint_values:
-        message = (
-            f"{label} decodes {contract.keypoint_values} keypoint values, the data has {values}"
-        )
-        return [locate(at, message, "sscma-1.0-pose takes any number of keypoints")]
-    if contract.keypoint_dims is not None and model.keypoint_dims != contract.keypoint_dims:
-        message = f"{label} decodes {contract.keypoint_dims} values a keypoint, the data has {model.keypoint_dims}"
-        return [locate(at, message, "kpt_shape: [K, 3]")]
-    return []
-
-
 def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     """Gates on figures that are measured, each with a limit."""
     recipe, facts = build.recipe, build.dataset
@@ -289,7 +240,7 @@ def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
             hint = "for example {min: 0.5} or {max_drop: 0.01}"
             problems.append(locate((*at, name), message, hint, key=True))
     model = model_spec(build)
-    if not problems and not _is_unseen(build) and model.classes and not model_fits(model, facts):
+    if not problems and not is_unseen(build) and model.classes and not model_fits(model, facts):
         message = "`gates` have nothing to go by: the dataset's classes are not the model's"
         problems.append(locate(at, message, "a dataset with the model's own classes", key=True))
     if not problems and recipe.source.family != "ultralytics" and not model.outputs:

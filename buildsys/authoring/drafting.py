@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass
 
 from buildsys.authoring.boards import Board
+from buildsys.authoring.contract import Contract
 from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.probing import Probe
 from buildsys.authoring.recipe import CALIBRATED, Recipe
-from buildsys.authoring.target import Contract
 
 _COMMENT_COLUMN = 36
 _SMALL, _LARGE = 192, 640

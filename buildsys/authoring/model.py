@@ -3,17 +3,20 @@
 from typing import Any
 
 from buildsys.authoring.build import Build
+from buildsys.authoring.contract import contract_spec
 from buildsys.authoring.registry import step_module
 from buildsys.spec import (
     BoardSpec,
     ModelSpec,
     Preprocessing,
     Quantization,
-    decoded_outputs,
-    raw_outputs,
+    head_outputs,
 )
 
-_DECODERS = {"yolov8-raw": "raw", "yolov8-decoded": "decoded", "none": "none"}
+_DECODERS = {
+    "yolov8-raw": "raw", "yolov8-decoded": "decoded", "yolov8-normalized": "normalized",
+    "yolov8-split": "split", "none": "none",
+}  # fmt: skip
 
 
 def known_model(build: Build) -> Any:
@@ -45,8 +48,7 @@ def model_spec(build: Build) -> ModelSpec:
     head = _head(build)
     outputs: tuple[Any, ...] = ()
     if frame is not None and head != "none" and classes:
-        shapes = raw_outputs if head == "raw" else decoded_outputs
-        outputs = shapes(frame.height, frame.width, len(classes), keypoints, dims)
+        outputs = head_outputs(head, frame.height, frame.width, len(classes), keypoints, dims)
     return ModelSpec(
         name=build.id.split("@")[0],
         family=source.family,
@@ -64,11 +66,16 @@ def model_spec(build: Build) -> ModelSpec:
 
 
 def _head(build: Build) -> str:
-    """The firmware contract decides; else `export.head`; else the raw head, which survives int8."""
-    if build.recipe.source.family != "ultralytics":
-        return _DECODERS[build.recipe.source.decoder]
-    if build.contract is not None:
+    """What is said of a finished file; else the firmware contract decides; else `export.head`; else
+    the raw head, which survives int8.
+    """
+    said = _DECODERS[build.recipe.source.decoder]
+    if build.recipe.source.family != "ultralytics" and said != "none":
+        return said
+    if build.contract is not None and build.contract.head is not None:
         return build.contract.head
+    if build.recipe.source.family != "ultralytics":
+        return said
     return str(getattr(build.export, "head", None) or "raw")
 
 
@@ -92,6 +99,8 @@ def board_spec(build: Build) -> BoardSpec:
         firmware=contract.name if contract else "unchecked",
         output_order=contract.output_order if contract else (),
         operators=contract.operators if contract else (),
+        contract=contract_spec(contract) if contract else None,
+        accelerator=getattr(build.vela, "accelerator", ""),
     )
 
 

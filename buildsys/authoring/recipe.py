@@ -61,7 +61,9 @@ class SourceModel(Block):
     task: Task | None = None
     architecture: StrictStr | None = None
     weights: Annotated[Weights, BeforeValidator(_weights)]
-    decoder: Literal["yolov8-raw", "yolov8-decoded", "none"] = "none"
+    decoder: Literal[
+        "yolov8-raw", "yolov8-decoded", "yolov8-normalized", "yolov8-split", "none"
+    ] = "none"
     classes: tuple[StrictStr, ...] = ()
 
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.contract import Contract
 from buildsys.authoring.recipe import Recipe, Select, TargetEntry
 from buildsys.authoring.registry import kinds, step_module
-from buildsys.authoring.target import Contract, Target
+from buildsys.authoring.target import Target
 from buildsys.authoring.validation import settings_schema
 from buildsys.authoring.workspace import WorkspaceFile
 

@@ -1,12 +1,13 @@
-"""Targets and firmware contracts: boards as data."""
+"""Target files, and reading them and firmware contracts: boards as data."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictStr
+from pydantic import Field, StrictStr
 
+from buildsys.authoring.contract import Contract
 from buildsys.authoring.document import Document, read_document
-from buildsys.authoring.recipe import NAME, Count, Scheme, Task
+from buildsys.authoring.recipe import NAME, Scheme, Task
 from buildsys.authoring.scope import Layer, Scope
 from buildsys.authoring.validation import Block, validate
 from buildsys.errors import InputError
@@ -32,27 +33,6 @@ class Target(Block):
     vela: dict[str, Any] | None = None
     firmware: dict[Task, StrictStr] = {}
     flash: Flash | None = None
-
-
-class Contract(Block):
-    """What a firmware decodes; `null` in `classes` and `keypoint_values` means any number."""
-
-    name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-    label: StrictStr
-    task: Task
-    head: Literal["raw", "decoded"]
-    output_order: tuple[StrictStr, ...] = ()
-    classes: Count | None = None
-    refused_classes: tuple[Count, ...] = ()
-    keypoint_values: Count | None = None
-    keypoint_dims: Count | None = None
-    square: StrictBool = True
-    io: Literal["int8", "float32"] = "int8"
-    operators: tuple[StrictStr, ...] = ()
-    arena_kib: Count | None = None
-    source: StrictStr
-    verified: StrictBool
-    notes: tuple[StrictStr, ...] = ()
 
 
 def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, Scope]:

@@ -272,7 +272,7 @@ def _plan(row: dict[str, Any], steps: dict[str, Step]) -> Plan:
     }
     lists = {
         name: tuple(row[name])
-        for name in ("notes", "licences", "candidates", "archive", "verdicts")
+        for name in ("notes", "licences", "candidates", "archive", "verdicts", "proofs")
     }
     return Plan(**{**row, **own, **lists})
 

@@ -137,11 +137,48 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         "build": plan.build,
         "target": {"name": plan.target, "label": plan.label},
         "files": files,
-        "steps": [_describe_step(step, state) for step in plan.steps],
-        "unverified": list(plan.notes),
+        "steps": [_describe_step(step, state) for step in _told(plan, state)],
+        "evidence": _evidence(plan, state),
+        "unverified": [*plan.notes, *_undone(plan, state)],
         "licences": list(plan.licences),
         **({"selection": json.loads(plan.selection)} if plan.selection else {}),
     }
+
+
+def _told(plan: Plan, state: State) -> list[Step]:
+    """The steps that every machine has alike: neither what was measured on this one, nor what it
+    could not do.
+    """
+    return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
+
+
+def _evidence(plan: Plan, state: State) -> dict[str, Any]:
+    """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
+    found = {}
+    for step in plan.steps:
+        result = state.result(step.id)
+        if step.id not in (*plan.verdicts, *plan.proofs) or step.local or result is None:
+            continue
+        for name, digest in result.outputs:
+            if name in _TELLING:
+                try:
+                    text = state.store.blob(digest).read_text(encoding="utf-8")
+                except FileNotFoundError as error:
+                    raise MissingBytes(step.id) from error
+                found[step.stage] = json.loads(text)
+    return found
+
+
+_TELLING = ("verdict", "evidence")
+
+
+def _undone(plan: Plan, state: State) -> list[str]:
+    """Proofs that this machine could not give."""
+    return [
+        f"Not done: {step.stage}; {step.requires} is not installed on the machine that built this."
+        for step in plan.steps
+        if step.id in plan.proofs and step.requires and state.result(step.id) is None
+    ]
 
 
 def _describe_step(step: Step, state: State) -> dict[str, Any]:
@@ -208,7 +245,7 @@ def _publication(plan: Plan, state: State) -> str:
     """Changes whenever the folder's deterministic part would: the action keys of all steps."""
     from buildsys.digest import digest_value
 
-    keys = [state.decide(step).key for step in plan.steps]
+    keys = [state.decide(step).key for step in plan.steps if state.result(step.id) is not None]
     return digest_value(
         [plan.build, keys, list(plan.notes), list(plan.licences), plan.label, plan.selection]
     )

@@ -240,7 +240,8 @@ class Session:
             self._publish_selection(plan)
         elif self._is_red(plan):
             failures = self._with_bytes(lambda: publish.reject(self.workspace, self.state, plan))
-            self.outcomes[plan.build] = f"rejected by gate: {'; '.join(failures)}"
+            judge = self._red_verdicts(plan)[0].stage
+            self.outcomes[plan.build] = f"rejected by {judge}: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
         elif plan.build in self.candidates:
             self._is_made(plan)
@@ -360,7 +361,7 @@ class Session:
             waiting = member and (member.waiting_for or self._waits(member))
             if waiting:
                 return waiting
-        for step in plan.steps:
+        for step in (step for step in plan.steps if step.id not in plan.proofs):
             with contextlib.suppress(BuildsysError):
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
@@ -368,9 +369,14 @@ class Session:
         return ""
 
     def _is_red(self, plan: Plan) -> bool:
+        return bool(self._red_verdicts(plan))
+
+    def _red_verdicts(self, plan: Plan) -> list[Step]:
+        """The steps that reject a build, the first to do so first."""
+        found = []
         for verdict in plan.verdicts:
             with contextlib.suppress(BuildsysError):
                 result = self.state.result(verdict)
                 if result is not None and not result.passed:
-                    return True
-        return False
+                    found.append(self.state.steps[verdict])
+        return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from buildsys.digest import digest_value, flatten
 from buildsys.engine.database import Database
+from buildsys.engine.hosttools import find_program
 from buildsys.engine.lockfile import Lock
 from buildsys.engine.sources import Sources, changed_files
 from buildsys.engine.store import Store
@@ -160,18 +161,19 @@ class State:
             reason = Reason(subject="its output is not in the store any more")
             return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
         if result is None:
-            missing = [item.source for item in step.inputs if self._is_missing(item)]
+            missing = [item.source.label for item in step.inputs
+                       if item.source is not None and self.sources.is_missing(item.source)]  # fmt: skip
+            if step.requires and not find_program(step.requires):
+                missing.append(step.requires)
             if missing:
-                return _waiting_for(keyed.key, missing)
+                reasons = tuple(Reason(subject=subject) for subject in missing)
+                return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)
             return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
         self._results[step.id] = result
         if status == Status.RESTORABLE:
             self.database.record_result(keyed.key, result)
         self._note_roles(step, keyed)
         return Decision(status=status, key=keyed.key)
-
-    def _is_missing(self, item: Input) -> bool:
-        return item.source is not None and self.sources.is_missing(item.source)
 
     def _training(self, step: Step, keyed: Keyed) -> dict[str, Any] | None:
         """The recorded training of this slice of recipe and data, if its checkpoint is in the store.
@@ -293,11 +295,6 @@ class State:
 def slice_digest(step: Step, keyed: Keyed) -> str:
     """What a training's record goes by: parameters and the content of its inputs."""
     return digest_value([step.module, json.loads(step.params), sorted(keyed.inputs)])
-
-
-def _waiting_for(key: str, missing: list[Any]) -> Decision:
-    reasons = tuple(Reason(subject=source.label) for source in missing)
-    return Decision(status=Status.WAITING, key=key, reasons=reasons)
 
 
 def _show(value: Any) -> str:

@@ -136,9 +136,9 @@ def _step_task(current: Session, step: Step) -> Task:
 
 def _build_task(current: Session, plan: Plan) -> Task:
     members = [current.plans[name] for name in plan.candidates if name in current.plans]
-    depends = [
-        _step_name(current.state.steps[p.package]) for p in (*members, plan) if p.package
-    ] + [f"build:{member.build}" for member in members]
+    last = [step for p in (*members, plan) if p.package for step in (p.package, *p.proofs)]
+    depends = [_step_name(current.state.steps[step]) for step in dict.fromkeys(last)]
+    depends += [f"build:{member.build}" for member in members]
     return Task(
         f"build:{plan.build}",
         actions=[(_guard, [current.publish, plan])],

@@ -67,9 +67,12 @@ def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
     frame = params.preprocessing
     if params.head == "raw":
         return _decode.decode_raw(outputs, frame.height, frame.width, params.keypoint_dims)
-    return _decode.decode_detections(
-        outputs["detections"], len(params.classes), params.keypoint_dims
-    )
+    if params.head == "split":
+        outputs = {"detections": _decode.join_split(outputs["boxes"], outputs["scores"])}
+    detections = outputs["detections"]
+    if params.head in ("split", "normalized"):
+        detections = _decode.to_pixels(detections, frame.height, frame.width)
+    return _decode.decode_detections(detections, len(params.classes), params.keypoint_dims)
 
 
 def _collect(

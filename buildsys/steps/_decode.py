@@ -68,6 +68,22 @@ def decode_detections(
     return boxes, scores, points
 
 
+def join_split(boxes: "np.ndarray", scores: "np.ndarray") -> "np.ndarray":
+    """Split head, boxes [1, 4, N] and scores [1, N, classes] -> [1, 4 + classes, N]."""
+    import numpy as np
+
+    return np.concatenate([boxes, scores.transpose(0, 2, 1)], 1)
+
+
+def to_pixels(output: "np.ndarray", height: int, width: int) -> "np.ndarray":
+    """[1, 4 + …, N] whose boxes are shares of the input -> the same with boxes in its pixels."""
+    import numpy as np
+
+    factors = np.ones((1, output.shape[1], 1))
+    factors[0, :4, 0] = (width, height, width, height)
+    return np.asarray(output * factors)
+
+
 def suppress(boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray") -> Detections:
     """Every (cell, class) above 0.001, overlaps above IoU 0.7 within a class removed, best 300."""
     import numpy as np

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from buildsys.spec import PAD_GREY, Preprocessing
+
 
 def write_companions(folder: Path, classes: tuple[str, ...], inputs: dict[str, Path]) -> None:
     """labels.txt, and metrics.json with one entry per measured file (`metrics-*` of the inputs)."""
@@ -17,6 +19,24 @@ def write_companions(folder: Path, classes: tuple[str, ...], inputs: dict[str, P
     }
     if metrics:
         write_json(folder / "metrics.json", metrics)
+
+
+def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | None:
+    """From a photograph to the input, for whoever writes the firmware; None: nobody said."""
+    if contract is None:
+        return None
+    return {
+        "height": contract.height,
+        "width": contract.width,
+        "color": contract.color,
+        "resize": contract.resize,
+        "interpolation": "bilinear",
+        "padding": [PAD_GREY] * 3,
+        "padding_placement": "centred",
+        "values": "0..255 divided by 255; an int8 input of scale 1/255 and zero point -128 is u8 - 128",
+        "layout": "NHWC",
+        "used_by": ["training", "calibration", "evaluation"],
+    }
 
 
 def write_json(path: Path, value: Any) -> None:

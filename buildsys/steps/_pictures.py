@@ -8,14 +8,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import Preprocessing
+from buildsys.spec import PAD_GREY, Preprocessing
 from buildsys.steps._progress import fail
 
 if TYPE_CHECKING:
     import numpy as np
-
-PAD_GREY = 114
-"""Ultralytics' letterbox colour: what the network saw around its pictures in training."""
 
 
 def read_image(path: Path) -> "np.ndarray":

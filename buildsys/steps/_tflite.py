@@ -1,6 +1,7 @@
 """Reading a TFLite flatbuffer: tensors at its edges and its operators, in the evaluation environment."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,51 @@ def _tensor(graph: Any, index: int, names: dict[int, str]) -> Tensor:
     )
 
 
-def _count_operators(model: Any, graph: Any) -> tuple[tuple[str, int], ...]:
-    from ai_edge_litert import schema_py_generated as schema
+def read_operators(path: Path) -> dict[str, tuple[str, ...]]:
+    """{operator: the layers that it came from}, layers named by their first output's tensor."""
+    model = open_model(path, bytearray(path.read_bytes()))
+    layers: dict[str, tuple[str, ...]] = {}
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        for i in range(graph.OperatorsLength()):
+            operator = graph.Operators(i)
+            name = _operator_name(model, operator)
+            outputs = operator.OutputsLength()
+            layer = graph.Tensors(operator.Outputs(0)).Name().decode() if outputs else f"#{i}"
+            layers[name] = (*layers.get(name, ()), layer)
+    return dict(sorted(layers.items()))
 
-    known = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+
+def read_payloads(path: Path, custom: str) -> tuple[bytes, ...]:
+    """The first input's content of every custom operator of that code."""
+    model = open_model(path, bytearray(path.read_bytes()))
+    graph = model.Subgraphs(0)
+    found = []
+    for i in range(graph.OperatorsLength()):
+        operator = graph.Operators(i)
+        if _operator_name(model, operator) == custom and operator.InputsLength():
+            buffer = model.Buffers(graph.Tensors(operator.Inputs(0)).Buffer())
+            found.append(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+    return tuple(found)
+
+
+def _count_operators(model: Any, graph: Any) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
     for i in range(graph.OperatorsLength()):
-        code = model.OperatorCodes(graph.Operators(i).OpcodeIndex())
-        name = known[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        name = code.CustomCode().decode() if name == "CUSTOM" else name
+        name = _operator_name(model, graph.Operators(i))
         counts[name] = counts.get(name, 0) + 1
     return tuple(sorted(counts.items()))
+
+
+def _operator_name(model: Any, operator: Any) -> str:
+    """The schema's name, or a custom operator's own code."""
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    name = _builtin_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    return code.CustomCode().decode() if name == "CUSTOM" else name
+
+
+@cache
+def _builtin_names() -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}

@@ -24,7 +24,7 @@ class Settings:
     """The `export` block."""
 
     opset: int = 13
-    head: Literal["raw", "decoded"] | None = None
+    head: Literal["raw", "decoded", "normalized", "split"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     head = model.model[-1]
     if params.head == "raw":
         head.forward = lambda features: _raw_forward(head, features)
+    elif params.head in ("normalized", "split"):
+        head.forward = lambda features: _share_forward(head, features, params)
     else:
         head.export, head.format, head.dynamic = True, "onnx", False
     frame = params.preprocessing
     example = torch.zeros(1, 3, frame.height, frame.width)
     with torch.no_grad():
-        model(example)  # the decoded head builds its anchors on the first call
+        model(example)  # decoded heads build their anchors on the first call
         torch.onnx.export(
             model, (example,), str(outputs["onnx"]), opset_version=params.opset, dynamo=False,
             input_names=["images"], output_names=list(params.output_names),
@@ -95,6 +97,29 @@ def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
     if hasattr(head, "cv4"):
         results.append(torch.cat([flatten(head.cv4, i) for i in scales], dim=1))
     return tuple(results)
+
+
+def _share_forward(head: Any, features: list[Any], params: Params) -> Any:
+    """Boxes cx, cy, w, h as shares of the input, and scores behind their sigmoid.
+
+    The shares are taken before anything is joined: all values then lie in 0..1, and one int8 scale
+    serves boxes and scores alike.
+    """
+    import torch
+    from ultralytics.utils.tal import make_anchors
+
+    scales = range(head.nl)
+    distances = head.dfl(torch.cat([head.cv2[i](features[i]).flatten(2) for i in scales], 2))
+    scores = torch.cat([head.cv3[i](features[i]).flatten(2) for i in scales], 2).sigmoid()
+    anchors, strides = (x.transpose(0, 1) for x in make_anchors(features, head.stride, 0.5))
+    before, behind = distances.split(2, 1)
+    frame = params.preprocessing
+    share = strides / torch.tensor([[float(frame.width)], [float(frame.height)]])
+    centre = (anchors + (behind - before) * 0.5) * share
+    boxes = torch.cat([centre, (before + behind) * share], 1)
+    if params.head == "split":
+        return boxes, scores.permute(0, 2, 1)
+    return torch.cat([boxes, scores], 1)
 
 
 def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) -> None:

@@ -1,15 +1,11 @@
-"""A model file for a microcontroller -> the folder to ship: model, labels, figures, description.
-
-The last look at the file before it leaves: its operators against the firmware's list.
-"""
+"""A model file for a microcontroller -> the folder to ship: model, labels, figures, description."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec
-from buildsys.steps._package import write_companions, write_json
-from buildsys.steps._progress import fail
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
+from buildsys.steps._package import describe_preprocessing, write_companions, write_json
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.PACKAGE
@@ -23,12 +19,11 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The file's name and what the firmware can run beside the NPU's operator."""
+    """The file's name, its classes, and how a photograph becomes its input."""
 
     stem: str
     classes: tuple[str, ...]
-    firmware: str
-    operators: tuple[str, ...]
+    preprocessing: Preprocessing | None
     outputs: tuple[str, ...]
     """Names of the outputs in file order; Vela drops the signature that held them."""
 
@@ -38,14 +33,13 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     return Params(
         stem=model.name,
         classes=model.classes,
-        firmware=board.firmware,
-        operators=board.operators,
+        preprocessing=model.preprocessing,
         outputs=board.output_order or tuple(tensor.name for tensor in model.outputs),
     )
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Collect the package; refuse a file with an operator that the firmware does not register."""
+    """Collect the package."""
     import shutil
 
     from buildsys.steps import _tflite
@@ -53,39 +47,25 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     source = inputs.get("vela-tflite") or inputs["tflite"]
     suffix = "_vela.tflite" if "vela-tflite" in inputs else ".tflite"
     file = _tflite.read(source)
-    _check_operators(file.operators, params)
     folder = outputs["package"]
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")
-    write_json(folder / "model.json", _describe(file, params.outputs))
+    write_json(folder / "model.json", _describe(file, params))
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
     if "calibration" in inputs:
         shutil.copyfile(inputs["calibration"] / "sources.json", folder / "calibration.json")
 
 
-def _check_operators(operators: tuple[tuple[str, int], ...], params: Params) -> None:
-    missing = [
-        f"{name} ({count})"
-        for name, count in operators
-        if params.operators and name not in params.operators and name != "ethos-u"
-    ]
-    if missing:
-        fail(
-            f"firmware {params.firmware} does not register {', '.join(missing)}: the model would"
-            " fail on the device when its tensors are allocated. A newer Vela, another head or"
-            " another firmware may help."
-        )
-
-
-def _describe(file: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _describe(file: Any, params: Params) -> dict[str, Any]:
     from dataclasses import asdict
 
-    outputs = [asdict(tensor) for tensor in file.outputs]
+    names, outputs = params.outputs, [asdict(tensor) for tensor in file.outputs]
     if len(names) == len(outputs):
         outputs = [{**tensor, "name": name} for tensor, name in zip(outputs, names, strict=True)]
     return {
         "inputs": [asdict(tensor) for tensor in file.inputs],
         "outputs": outputs,
         "operators": dict(file.operators),
+        "preprocessing": describe_preprocessing(params.preprocessing),
     }

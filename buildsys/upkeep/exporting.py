@@ -59,7 +59,7 @@ def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
             if found is None:
                 continue
             key, result = found
-            shipped = step.id in (plan.package, *plan.verdicts)
+            shipped = step.id in (plan.package, *plan.verdicts, *plan.proofs)
             taken = _blobs(state.store, step, result) if shipped or not packages_only else set()
             if taken is None:
                 lacks.append(Lack(build=plan.build, stage=step.stage, lost=True))

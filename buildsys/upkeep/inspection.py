@@ -14,6 +14,7 @@ from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.registry import step_module
+from buildsys.blueprint import make_step
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete, read_builds
 from buildsys.engine.session import Session
@@ -168,7 +169,7 @@ def _dataset(
         keypoint_dims=facts.keypoint_dims,
         frames=tuple(sorted(tuple(frame) for frame in frames)),
     )
-    step = planner.make_step("inspect", module, params, {"dataset": data}, {"report": True})
+    step = make_step("inspect", module, params, {"dataset": data}, {"report": True})
     plan = Plan(
         build=f"data:{name}", recipe=name, target="", label=label, steps=(*steps, step),
         package=step.id, shipped=None, verdicts=(), notes=(), licences=(),

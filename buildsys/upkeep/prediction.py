@@ -15,6 +15,7 @@ from buildsys.authoring.build import Build
 from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
+from buildsys.blueprint import make_step
 from buildsys.digest import digest_file
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, complete, make_plans, read_builds
@@ -245,7 +246,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
         ),
     )
     inputs = {kind: model, "pictures": Input(name="pictures", source=source)}
-    return planner.make_step("predict", module, params, inputs, {"predictions": True})
+    return make_step("predict", module, params, inputs, {"predictions": True})
 
 
 def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:

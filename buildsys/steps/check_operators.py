@@ -1,0 +1,81 @@
+"""The file that is flashed -> a verdict: operators against the firmware's list, the driver's header.
+
+An operator that the firmware does not register fails on the device when tensors are allocated; here
+it is named with the layer that it came from.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.VERDICT
+_MOST_LAYERS = 3
+_NPU = "ethos-u"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What the firmware registers (empty: not known), and the NPU as Vela names it (empty: none)."""
+
+    firmware: str
+    operators: tuple[str, ...]
+    accelerator: str
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """One of `vela-tflite` and `tflite` is given."""
+    from buildsys.steps import _tflite
+
+    (path,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
+    layers = _tflite.read_operators(path)
+    failures = _check_list(layers, params)
+    drivers = []
+    for payload in _tflite.read_payloads(path, _NPU):
+        described, problems = _check_driver(payload, params)
+        drivers.append(described)
+        failures += [f"the Ethos-U driver would refuse the file: {text}" for text in problems]
+    if params.accelerator and not drivers:
+        failures.append(
+            f"nothing of the file runs on the {params.accelerator}: Vela left every operator to the"
+            " CPU; is the file quantized to int8 with fixed shapes?"
+        )
+    verdict = {
+        "passed": not failures,
+        "failures": failures,
+        "operators": {name: len(found) for name, found in layers.items()},
+        "driver": drivers,
+    }
+    outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
+    missing = [name for name in layers if name not in (*params.operators, _NPU)]
+    if not params.operators or not missing:
+        return []
+    rows = []
+    for name in missing:
+        found = layers[name]
+        more = f" and {len(found) - _MOST_LAYERS} more" if len(found) > _MOST_LAYERS else ""
+        rows.append(f"{name} ({len(found)}: {', '.join(found[:_MOST_LAYERS])}{more})")
+    where = "left on the CPU by Vela" if params.accelerator else "in the file"
+    return [
+        f"firmware {params.firmware} does not register {'; '.join(rows)}, {where}: the model would"
+        f" fail on the device when its tensors are allocated. It registers"
+        f" {', '.join(params.operators)}. Another head, another architecture, a newer Vela or"
+        " another firmware may help"
+    ]
+
+
+def _check_driver(payload: bytes, params: Params) -> tuple[dict[str, object], list[str]]:
+    from buildsys.steps import _ethos_driver
+
+    try:
+        read = _ethos_driver.read(payload)
+    except ValueError as error:
+        return {}, [str(error)]
+    if not params.accelerator:
+        return read.describe(), [f"it holds an {_NPU} operator, and this target has no NPU"]
+    return read.describe(), _ethos_driver.problems(read, params.accelerator)
