@@ -1,8 +1,8 @@
 """Firmware contracts: what a firmware decodes, line by line with its source."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.recipe import Count, Task
@@ -24,18 +24,16 @@ class InputContract(Block):
     multiple: Count = 32
 
 
-def _formulas(value: Any) -> Any:
-    """Axes as text: a number is a formula, too."""
-    if isinstance(value, list | tuple):
-        return [str(axis) if type(axis) is int else axis for axis in value]
-    return value
-
-
 class OutputTensor(Block):
     """One output: its name in the head, each axis a number or a formula (see steps._layout)."""
 
     name: StrictStr
-    shape: Annotated[tuple[StrictStr, ...], Field(min_length=1), BeforeValidator(_formulas)]
+    shape: Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
+
+    @property
+    def formula(self) -> OutputFormula:
+        """As steps know it: a number is a formula, too."""
+        return OutputFormula(name=self.name, shape=tuple(map(str, self.shape)))
 
 
 class OutputsContract(Block):
@@ -128,10 +126,7 @@ STATED = (
 def formulas(contract: Contract) -> tuple[OutputFormula, ...]:
     """The outputs that it states, else those of its head."""
     if contract.outputs is not None:
-        return tuple(
-            OutputFormula(name=tensor.name, shape=tensor.shape)
-            for tensor in contract.outputs.tensors
-        )
+        return tuple(tensor.formula for tensor in contract.outputs.tensors)
     return head_formulas(contract.head, contract.task or "") if contract.head else ()
 
 
@@ -189,7 +184,7 @@ _SAMPLES = (dimensions(64, 64, 3, 5, 3), dimensions(96, 96, 7, 4, 3))
 def _check_formulas(contract: Contract, locate: Locate) -> list[Diagnostic]:
     assert contract.outputs is not None
     for row, tensor in enumerate(contract.outputs.tensors):
-        for column, axis in enumerate(tensor.shape):
+        for column, axis in enumerate(tensor.formula.shape):
             try:
                 evaluate(axis, _SAMPLES[0])
             except ValueError as error:
@@ -213,7 +208,7 @@ def _check_outputs(contract: Contract, locate: Locate) -> list[Diagnostic]:
         if tensor.name in seen:
             return [locate(at, f"`{tensor.name}` stands here a second time")]
         seen.add(tensor.name)
-        wanted, given = head[tensor.name], OutputFormula(name=tensor.name, shape=tensor.shape)
+        wanted, given = head[tensor.name], tensor.formula
         if any(shapes([wanted], values) != shapes([given], values) for values in _SAMPLES):
             message = f"the {contract.head} head's {tensor.name} is [{', '.join(wanted.shape)}]"
             at = ("outputs", "tensors", row, "shape")

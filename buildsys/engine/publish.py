@@ -18,7 +18,10 @@ from buildsys.engine.places import Workspace
 from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
 from buildsys.errors import MissingBytes
-from buildsys.graph import Plan, Step
+from buildsys.graph import Input, Plan, Step
+from buildsys.spec import Format
+
+_MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
 
 
 def build_folder(workspace: Workspace, build: str) -> Path:
@@ -95,15 +98,29 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)
     failures = _failures(state, plan, folder)
-    digest = state.input_digest(plan.shipped)
-    if digest is not None and plan.shipped.step:
-        name = f"{plan.build.split('@')[0]}.{plan.shipped.name.split('-')[-1]}"
+    judged = _judged(state, plan)
+    digest = state.input_digest(judged) if judged is not None else None
+    if judged is not None and digest is not None and judged.step:
+        name = f"{plan.build.split('@')[0]}.{judged.name.split('-')[-1]}"
         try:
             state.store.fetch(digest, folder / name, tree=False)
         except FileNotFoundError as error:
-            raise MissingBytes(plan.shipped.step) from error
+            raise MissingBytes(judged.step) from error
     _write(folder / "verdict.json", {"passed": False, "failures": failures})
     return failures
+
+
+def _judged(state: State, plan: Plan) -> Input | None:
+    """The file to keep aside: the one that would have shipped, or, where a verdict stands before it
+    was made, the one that this verdict judged.
+    """
+    if plan.shipped is None or state.input_digest(plan.shipped) is not None:
+        return plan.shipped
+    for step in (state.steps[name] for name in plan.verdicts):
+        result = state.result(step.id)
+        if result is not None and not result.passed:
+            return next((item for item in step.inputs if item.name in _MODELS), None)
+    return None
 
 
 def _failures(state: State, plan: Plan, folder: Path) -> list[str]:
