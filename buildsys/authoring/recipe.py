@@ -160,6 +160,14 @@ class Evaluate(Block):
     gates: dict[str, Gate] = {}
 
 
+class Benchmark(Block):
+    """The `benchmark` block: latency on the machine that builds; in no other step's key."""
+
+    threads: Count = 1
+    runs: Annotated[int, Field(strict=True, ge=1, le=10000)] = 50
+    warmup: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
+
+
 class Convert(Block):
     """The `convert` block: which converter, where a pipeline goes through TensorFlow."""
 
@@ -196,6 +204,7 @@ class Recipe(Block):
     convert: Convert = Convert()
     quantization: QuantizationBlock = QuantizationBlock()
     evaluate: Annotated[Evaluate, BeforeValidator(_evaluate)] = Evaluate()
+    benchmark: Benchmark | None = None
     firmware: StrictStr | None = None
 
 
@@ -210,4 +219,5 @@ class TargetEntry(Block):
     convert: Any = None
     quantization: Any = None
     evaluate: Any = None
+    benchmark: Any = None
     vela: Any = None

@@ -1,35 +1,77 @@
-"""What the compiler planned -> a verdict: whether the firmware's tensor arena holds the model."""
+"""What the file needs -> a verdict: whether the firmware's tensor arena and its flash hold the model.
+
+Figures alone decide, so that a threshold costs nothing: the arena as Vela planned it, or as TFLite
+Micro used it on this host where no compiler plans; the file by its size.
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from buildsys.spec import Format
+from buildsys.spec import Format, Slot
 
 TOOL_ENV = ""
-CONSUMES, PRODUCES = Format.METRICS, Format.VERDICT
+CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.VERDICT
 BLOCK = "vela"
-_ALLOCATOR_KIB = 1.5
+ALLOCATOR_BYTES = 1536
 """What TFLite Micro's own structures take beside Vela's plan: 0.5 to 1.5 KiB on every model tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The arena of the firmware contract, KiB."""
+    """What the firmware has: arena in KiB (0: not stated), the slot in flash (None: not stated)."""
 
     firmware: str
     arena_kib: int
+    slot: Slot | None
+    side: int
+    """The recipe's larger side in pixels, for the estimate of one that fits; 0: not known."""
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: summary, Vela's figures as JSON with `sram_bytes`."""
-    summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
-    need = summary["sram_bytes"] / 1024 + _ALLOCATOR_KIB
-    failures = []
-    if need > params.arena_kib:
-        failures.append(
-            f"it needs {need:.0f} KiB of tensor arena, {params.firmware} has {params.arena_kib} KiB;"
-            " a smaller input.size needs less"
+    """`inputs`: the model file; summary (Vela's figures) or evidence (TFLite Micro's), as JSON."""
+    (model,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
+    verdict: dict[str, Any] = {"passed": True, "failures": []}
+    need = _read_need(inputs)
+    if need is not None and params.arena_kib:
+        _judge_arena(verdict, *need, params)
+    if params.slot is not None:
+        _judge_flash(verdict, model.stat().st_size, params.slot, params)
+    verdict["passed"] = not verdict["failures"]
+    text = json.dumps(verdict, indent=1, sort_keys=True) + "\n"
+    outputs["verdict"].write_text(text, encoding="utf-8")
+
+
+def _read_need(inputs: dict[str, Path]) -> tuple[int, str] | None:
+    """(bytes of arena, who says so), or None where nobody does."""
+    if "summary" in inputs:
+        summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
+        return round(summary["sram_bytes"]) + ALLOCATOR_BYTES, "Vela's plan and 1.5 KiB"
+    if "evidence" in inputs:
+        evidence = json.loads(inputs["evidence"].read_text(encoding="utf-8"))
+        return round(evidence["arena_bytes"]), "TFLite Micro on this 64-bit host"
+    return None
+
+
+def _judge_arena(verdict: dict[str, Any], need: int, by: str, params: Params) -> None:
+    has = params.arena_kib * 1024
+    verdict["arena"] = {"need_bytes": need, "has_bytes": has, "margin_bytes": has - need, "by": by}
+    if need > has:
+        verdict["failures"].append(
+            f"it needs {need / 1024:.0f} KiB of tensor arena, {params.firmware} has"
+            f" {params.arena_kib} KiB"
         )
-    verdict = {"passed": not failures, "failures": failures}
-    outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+        verdict["side"] = params.side
+
+
+def _judge_flash(verdict: dict[str, Any], size: int, slot: Slot, params: Params) -> None:
+    verdict["flash"] = {
+        "need_bytes": size, "has_bytes": slot.size, "margin_bytes": slot.size - size,
+        "address": f"0x{slot.address:08X}",
+    }  # fmt: skip
+    if size > slot.size:
+        verdict["failures"].append(
+            f"the file has {size / 1024:.0f} KiB, {params.firmware} keeps {slot.size / 1024:.0f} KiB"
+            f" for it at 0x{slot.address:08X}; a smaller network needs less"
+        )
