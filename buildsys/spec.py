@@ -19,6 +19,7 @@ class Format(StrEnum):
     PICTURES = "pictures"
     METRICS = "metrics"
     VERDICT = "verdict"
+    RECORDING = "recording"
     PACKAGE = "package"
 
 
@@ -30,6 +31,7 @@ SUFFIXES = {
     Format.VELA: ".tflite",
     Format.METRICS: ".json",
     Format.VERDICT: ".json",
+    Format.RECORDING: ".npz",
 }
 SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
 STRIDES = (8, 16, 32)
