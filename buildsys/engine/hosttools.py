@@ -1,10 +1,47 @@
-"""Programs of the host that some steps cannot do without: found, never installed."""
+"""Tools that a machine has or has not: found, never installed."""
 
+import os
+import re
 import shutil
+import subprocess
 from functools import cache
+
+QEMU = "qemu-system-arm"
+_FIRST_WITH_CORTEX_M55 = 6
+"""QEMU 6.0 brought the machine mps3-an547 (its changelog)."""
+_SEARCHED = "/usr/local/bin:/usr/bin:/bin"
+"""The folders that steps see (process.step_environment)."""
+_ANSWER_SECONDS = 20.0
+
+
+def find_program(name: str) -> str:
+    """Whether steps find a program that they cannot do without: its version or path, or nothing."""
+    return find_qemu() if name == QEMU else shutil.which(name, path=_SEARCHED) or ""
+
+
+def find_qemu(searched: str = _SEARCHED) -> str:
+    """Version of the qemu-system-arm that can emulate a Cortex-M55, such as "7.2.22"; "" without.
+
+    `searched`: folders, separated by colons. Asked once a run for each file.
+    """
+    path = shutil.which(QEMU, path=searched)
+    if path is None:
+        return ""
+    state = os.stat(path)
+    return _ask(path, state.st_mtime_ns, state.st_size)
 
 
 @cache
-def find_program(name: str) -> str:
-    """Its path, or nothing where it is not installed; looked for once a run."""
-    return shutil.which(name) or ""
+def _ask(path: str, mtime_ns: int, size: int) -> str:
+    """The version; `mtime_ns` and `size` only tell one file from its successor."""
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"version (\d+)(\.\d+)*", done.stdout)
+    if done.returncode or found is None or int(found[1]) < _FIRST_WITH_CORTEX_M55:
+        return ""
+    return found[0].removeprefix("version ")

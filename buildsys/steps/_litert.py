@@ -1,10 +1,12 @@
 """Running and reading TFLite files with LiteRT, in the evaluation environment."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from buildsys.steps._models import demand_tflite
+from buildsys.steps._recording import Output
 
 
 class Runner:
@@ -12,15 +14,7 @@ class Runner:
 
     def __init__(self, path: Path, reference_kernels: bool = False) -> None:
         """`reference_kernels`: TFLite's plain loops, bit-exact with TFLite Micro, and far slower."""
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        demand_tflite(path)
-        kind = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
-        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-        interpreter = Interpreter(
-            model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
-        )
-        self._run = interpreter.get_signature_runner()
+        self._run = _open(path, reference_kernels).get_signature_runner()
         ((self._input, self._detail),) = self._run.get_input_details().items()
         self._outputs = self._run.get_output_details()
 
@@ -28,18 +22,10 @@ class Runner:
         """Picture uint8 [h, w, 3] -> {name: float32 array}."""
         import numpy as np
 
-        values = self._run(**{self._input: self._quantize(picture[None].astype(np.float32) / 255)})
+        values = self._run(
+            **{self._input: quantize(picture[None].astype(np.float32) / 255, self._detail)}
+        )
         return {name: self._dequantize(name, value) for name, value in values.items()}
-
-    def _quantize(self, values: Any) -> Any:
-        import numpy as np
-
-        scale, zero = self._detail["quantization"]
-        dtype = np.dtype(self._detail["dtype"])
-        if dtype.kind == "f":
-            return values.astype(dtype)
-        limits = np.iinfo(dtype)
-        return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(dtype)
 
     def _dequantize(self, name: str, value: Any) -> Any:
         import numpy as np
@@ -48,3 +34,59 @@ class Runner:
         if value.dtype.kind == "f":
             return value.astype(np.float32)
         return (value.astype(np.float32) - zero) * np.float32(scale)
+
+
+class Raw:
+    """A TFLite file ready to run; outputs come as the file gives them, in its order.
+
+    `names`: of its outputs, the signature's where there is one.
+    """
+
+    def __init__(self, path: Path, reference_kernels: bool = False) -> None:
+        from buildsys.steps import _tflite
+
+        self.names = [tensor.name for tensor in _tflite.read(path).outputs]
+        self._interpreter = _open(path, reference_kernels)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+
+    def answer(self, picture: Any, names: list[str]) -> Iterator[Output]:
+        """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
+        import numpy as np
+
+        values = quantize(picture[None].astype(np.float32) / 255, self._input)
+        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.invoke()
+        for name, detail in zip(names, self._outputs, strict=True):
+            scale, zero = detail["quantization"]
+            integers = np.dtype(detail["dtype"]).kind != "f" and scale != 0
+            yield Output(
+                name=name,
+                values=self._interpreter.get_tensor(detail["index"]),
+                scale=float(scale) if integers else None,
+                zero_point=int(zero) if integers else None,
+            )
+
+
+def quantize(values: Any, detail: dict[str, Any]) -> Any:
+    """Real numbers to the tensor's integers, rounded half to even; float tensors are converted."""
+    import numpy as np
+
+    scale, zero = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(dtype)
+
+
+def _open(path: Path, reference_kernels: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    demand_tflite(path)
+    kind = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    return Interpreter(
+        model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
+    )

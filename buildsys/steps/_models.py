@@ -20,7 +20,7 @@ def demand_tflite(path: Path) -> None:
     if len(data) < 8 or data[4:8] != b"TFL3":
         fail(f"{_name(path)} is not a TFLite file ({len(data)} bytes, no TFL3 at byte 4).")
     try:
-        _walk(_Bytes(data))
+        _walk(FlatBuffer(data))
     except (struct.error, ValueError):
         fail(f"{_name(path)} is damaged or cut off ({len(data)} bytes): bring it again.")
 
@@ -59,7 +59,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-class _Bytes:
+class FlatBuffer:
     """A flatbuffer whose every read is checked; raises ValueError or struct.error outside."""
 
     def __init__(self, data: bytes) -> None:
@@ -100,7 +100,7 @@ class _Bytes:
         return [self.number(at, "i") for at in range(start, start + 4 * count, 4)]
 
 
-def _walk(file: _Bytes) -> None:
+def _walk(file: FlatBuffer) -> None:
     model = file.number(0, "I")
     codes = file.tables(file.field(model, _OPERATOR_CODES))
     buffers = file.tables(file.field(model, _BUFFERS))
@@ -113,7 +113,7 @@ def _walk(file: _Bytes) -> None:
         _walk_graph(file, graph, len(codes), len(buffers))
 
 
-def _walk_graph(file: _Bytes, graph: int, codes: int, buffers: int) -> None:
+def _walk_graph(file: FlatBuffer, graph: int, codes: int, buffers: int) -> None:
     tensors = file.tables(file.field(graph, 0))
     for tensor in tensors:
         file.vector(file.field(tensor, 0), 4)

@@ -1,4 +1,7 @@
-"""Reading a TFLite flatbuffer: tensors at its edges and its operators, in the evaluation environment."""
+"""Reading a TFLite flatbuffer: tensors at its edges and its operators.
+
+The schema's classes come with LiteRT, or with TFLite Micro: with what the environment has.
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -28,12 +31,19 @@ class File:
     operators: tuple[tuple[str, int], ...]
 
 
+def schema() -> Any:
+    """The classes that flatc generated from TFLite's schema."""
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ModuleNotFoundError:
+        from tflite_micro.tensorflow.lite.micro.python import schema_py_generated
+    return schema_py_generated
+
+
 def open_model(path: Path, data: bytearray) -> Any:
     """The root of a file's flatbuffer `data`; ends the step when the file is no TFLite file."""
-    from ai_edge_litert import schema_py_generated as schema
-
     demand_tflite(path)
-    return schema.Model.GetRootAs(data, 0)
+    return schema().Model.GetRootAs(data, 0)
 
 
 def read(path: Path) -> File:
@@ -61,10 +71,8 @@ def signature_names(model: Any) -> dict[int, str]:
 
 
 def _tensor(graph: Any, index: int, names: dict[int, str]) -> Tensor:
-    from ai_edge_litert import schema_py_generated as schema
-
     tensor = graph.Tensors(index)
-    dtypes = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+    dtypes = {v: k.lower() for k, v in vars(schema().TensorType).items() if isinstance(v, int)}
     quantization = tensor.Quantization()
     scaled = quantization is not None and quantization.ScaleLength()
     return Tensor(
@@ -121,6 +129,4 @@ def _operator_name(model: Any, operator: Any) -> str:
 
 @cache
 def _builtin_names() -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    return {v: k for k, v in vars(schema().BuiltinOperator).items() if isinstance(v, int)}

@@ -2,7 +2,7 @@
 
 The raw head leaves the network as it computes: box and class logits per stride, keypoints of all
 strides together, each a tensor of its own (so that int8 gives each its own scale), named as in
-`buildsys.spec.raw_outputs`. The head is changed on the loaded instance, never in site-packages.
+`buildsys.spec.raw_outputs`.
 """
 
 from dataclasses import dataclass
@@ -52,24 +52,14 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export, drop the metadata (it holds a date), compare ONNX with torch on sample pictures."""
-    from buildsys.steps import _ultralytics
+    from buildsys.steps import _heads, _ultralytics
 
     _ultralytics.prepare(Path.cwd())
     import onnx
     import torch
 
     model = _ultralytics.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
-    for module in model.modules():
-        if hasattr(module, "forward_split"):
-            # chunk() traces to slices with computed bounds, around which converters put transposes
-            module.forward = module.forward_split
-    head = model.model[-1]
-    if params.head == "raw":
-        head.forward = lambda features: _raw_forward(head, features)
-    elif params.head in ("normalized", "split"):
-        head.forward = lambda features: _share_forward(head, features, params)
-    else:
-        head.export, head.format, head.dynamic = True, "onnx", False
+    _heads.set_head(model, params.head)
     frame = params.preprocessing
     example = torch.zeros(1, 3, frame.height, frame.width)
     with torch.no_grad():
@@ -82,44 +72,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     del graph.metadata_props[:]
     onnx.save(graph, str(outputs["onnx"]))
     _compare(model, inputs.get("samples"), outputs["onnx"], params)
-
-
-def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
-    """Reshape and concatenate, rather than view and permute: no stray transposes after conversion."""
-    import torch
-
-    def flatten(branch: Any, scale: int) -> Any:
-        x = branch[scale](features[scale]).permute(0, 2, 3, 1)
-        return x.reshape(x.shape[0], -1, x.shape[-1])
-
-    scales = range(head.nl)
-    results = [flatten(head.cv2, i) for i in scales] + [flatten(head.cv3, i) for i in scales]
-    if hasattr(head, "cv4"):
-        results.append(torch.cat([flatten(head.cv4, i) for i in scales], dim=1))
-    return tuple(results)
-
-
-def _share_forward(head: Any, features: list[Any], params: Params) -> Any:
-    """Boxes cx, cy, w, h as shares of the input, and scores behind their sigmoid.
-
-    The shares are taken before anything is joined: all values then lie in 0..1, and one int8 scale
-    serves boxes and scores alike.
-    """
-    import torch
-    from ultralytics.utils.tal import make_anchors
-
-    scales = range(head.nl)
-    distances = head.dfl(torch.cat([head.cv2[i](features[i]).flatten(2) for i in scales], 2))
-    scores = torch.cat([head.cv3[i](features[i]).flatten(2) for i in scales], 2).sigmoid()
-    anchors, strides = (x.transpose(0, 1) for x in make_anchors(features, head.stride, 0.5))
-    before, behind = distances.split(2, 1)
-    frame = params.preprocessing
-    share = strides / torch.tensor([[float(frame.width)], [float(frame.height)]])
-    centre = (anchors + (behind - before) * 0.5) * share
-    boxes = torch.cat([centre, (before + behind) * share], 1)
-    if params.head == "split":
-        return boxes, scores.permute(0, 2, 1)
-    return torch.cat([boxes, scores], 1)
 
 
 def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) -> None:

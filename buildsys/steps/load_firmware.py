@@ -1,0 +1,191 @@
+"""Whether TFLite Micro on a Cortex-M55 loads the compiled model: Arm's firmware, emulated.
+
+The machine has no NPU: the driver is stubbed, and nothing is learnt of what the NPU computes. But
+the file is parsed, its operators are resolved and its tensors allocated by a real firmware, which
+tells how much arena that took.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import Format, Resources
+from buildsys.steps._models import demand_tflite
+from buildsys.steps._progress import fail, report
+from buildsys.steps._runner_text import Told
+
+if TYPE_CHECKING:
+    from buildsys.steps._emulator import Session
+    from buildsys.steps._inference_runner import Runner
+
+TOOL_ENV = "load-test"
+CONSUMES, PRODUCES = Format.VELA, Format.VERDICT
+RESOURCES = Resources(memory_mib=500)
+
+MOST_DIFFERENCE_BYTES = 4096
+"""TFLite Micro needs 0.5 to 1.5 KiB for itself beside what Vela planned, on every model tried."""
+_OWN_BYTES = 16384
+"""Room that is left to the runner's TFLite Micro when its arena is compared with Vela's figure."""
+_COVERS = (
+    "A real TFLite Micro on a Cortex-M55 parses the file, resolves its operators and allocates its"
+    " tensors. Not covered: whether the firmware on the board registers these operators (Arm's"
+    " runner registers all), and what the NPU computes (its driver is stubbed, the machine has none)."
+)
+_STAGES = ("CPU ID", "Allocating tensors", "size used", "memory mode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """`accelerator` as Vela calls it; `qemu`: the emulator's version; `seconds` until it gives up."""
+
+    accelerator: str
+    qemu: str
+    seconds: float = 120.0
+
+
+def why_not(accelerator: str) -> str:
+    """Why no load test exists for an accelerator, as a sentence; "" where one does."""
+    if accelerator.startswith(("ethos-u55-", "ethos-u65-")):
+        return ""
+    return (
+        f"there is no load test for {accelerator}: Arm ships its runner for a Corstone-320, which"
+        " qemu does not emulate."
+        if accelerator.startswith("ethos-u85-")
+        else f"there is no load test for {accelerator}: Arm ships no runner for it."
+    )
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: vela-tflite; summary, Vela's figures as JSON. `outputs`: verdict, bytes."""
+    from buildsys.steps import _emulator, _inference_runner, _npu_file
+
+    model = inputs["vela-tflite"]
+    if why_not(params.accelerator):
+        fail(f"{model.resolve().name}: {why_not(params.accelerator)}")
+    demand_tflite(model)
+    _check_host(model, _emulator.version(), params.qemu)
+    runner = _inference_runner.load(params.accelerator.split("-")[1].upper())
+    summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
+    planned = planned_bytes(summary, _npu_file.weights_bytes(model))
+    if planned + _OWN_BYTES > runner.arena_bytes:
+        verdict = _untested(planned, runner)
+    else:
+        verdict = judge(_load(model, runner, params), planned)
+    told = {**verdict, "runner": _name(runner), "qemu": params.qemu, "covers": _COVERS}
+    outputs["verdict"].write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
+    """The tensor arena that Vela planned.
+
+    Where it lies in DRAM (Dedicated_Sram), Vela's figure for DRAM holds the weights as well, and
+    the cache in SRAM is laid over the arena's start: the larger of both counts.
+    """
+    dram = summary.get("dram_bytes", 0)
+    return int(max(summary["sram_bytes"], dram - weights_bytes if dram else 0))
+
+
+def judge(told: Told, planned: int) -> dict[str, Any]:
+    """The verdict on what the firmware said; `planned`: Vela's figure in bytes."""
+    failures = _failures(told, planned)
+    used = told.arena_bytes
+    return {
+        "passed": not failures,
+        "failures": failures,
+        "tested": True,
+        "arena_bytes": used,
+        "planned_bytes": planned,
+        "difference_bytes": None if used is None else used - planned,
+        "operators": told.operators,
+        "inputs": [asdict(tensor) for tensor in told.inputs],
+        "outputs": [asdict(tensor) for tensor in told.outputs],
+    }
+
+
+def _failures(told: Told, planned: int) -> list[str]:
+    words = "; ".join(told.errors)
+    if told.fault:
+        return [
+            f"the firmware crashed ({told.fault}) while it loaded the model"
+            + (f', after "{words}"' if words else "")
+            + "; the file is damaged, or made by a compiler that this TFLite Micro does not know"
+        ]
+    if told.arena_bytes is None or told.errors:
+        return [f'the firmware refuses the model: "{words}"']
+    difference = told.arena_bytes - planned
+    if abs(difference) <= MOST_DIFFERENCE_BYTES:
+        return []
+    return [
+        f"TFLite Micro takes {told.arena_bytes} bytes of tensor arena, {abs(difference)}"
+        f" {'more' if difference > 0 else 'less'} than Vela's {planned}; they may differ by"
+        f" {MOST_DIFFERENCE_BYTES}, so Vela's figure cannot be used for a budget"
+    ]
+
+
+def _load(model: Path, runner: "Runner", params: Params) -> Told:
+    """Boot the patched copy, which is deleted afterwards, and read what it says."""
+    from buildsys.steps import _emulator, _runner_text
+
+    kernel = Path("runner.axf").resolve()
+    kernel.write_bytes(runner.patched)
+    try:
+        session = _emulator.boot(
+            kernel, model.resolve(), params.seconds, _runner_text.is_last, _tell_progress
+        )
+    finally:
+        kernel.unlink()
+    print("\n".join(session.lines))
+    told = _runner_text.read(session.lines)
+    _check_end(model, session, told, params.seconds)
+    return told
+
+
+def _tell_progress(line: str) -> None:
+    for index, mark in enumerate(_STAGES):
+        if mark in line:
+            report(index + 1, len(_STAGES), "stages", line.removeprefix("INFO - "))
+
+
+def _check_host(model: Path, found: str, planned: str) -> None:
+    from buildsys.steps import _emulator
+
+    if found != planned:
+        fail(
+            f"{_emulator.QEMU} is {found} now, and was {planned} when this was planned: run again."
+        )
+    if model.stat().st_size > _emulator.MOST_MODEL_BYTES:
+        most = _emulator.MOST_MODEL_BYTES >> 20
+        fail(f"{model.resolve().name} is larger than the emulated machine's memory, {most} MiB.")
+
+
+def _check_end(model: Path, session: "Session", told: Told, seconds: float) -> None:
+    """What says nothing about the model is no verdict: it fails, and is tried again next time."""
+    from buildsys.steps import _emulator
+
+    name, last = model.resolve().name, "\n".join(f"    {line}" for line in session.lines[-5:])
+    if session.end == "died":
+        fail(
+            f"{_emulator.QEMU} ended with exit code {session.code} while it loaded {name}:\n{last}"
+        )
+    if session.end == "late":
+        fail(f"the firmware had not loaded {name} after {seconds:.0f} s; its last lines:\n{last}")
+    if told.arena_bytes is None and not told.errors and not told.fault:
+        fail(f"the firmware ended without a word about {name}; its last lines:\n{last}")
+
+
+def _untested(planned: int, runner: "Runner") -> dict[str, Any]:
+    """Neither pass nor failure: the model may well fit its device."""
+    return {
+        "passed": True,
+        "failures": [],
+        "tested": False,
+        "reason": (
+            f"Vela planned {planned} bytes of tensor arena; Arm's runner has {runner.arena_bytes}."
+        ),
+        "planned_bytes": planned,
+    }
+
+
+def _name(runner: "Runner") -> dict[str, str]:
+    return {"file": runner.file, "package": runner.package, "sha256": runner.sha256}

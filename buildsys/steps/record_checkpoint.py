@@ -1,0 +1,48 @@
+"""What an Ultralytics checkpoint answers to prepared pictures, with the head that is exported."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.steps import _recording
+
+TOOL_ENV = "ultralytics"
+CONSUMES, PRODUCES = Format.CHECKPOINT, Format.RECORDING
+RESOURCES = Resources(memory_mib=1500, framework=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Which head (`raw` or `decoded`), the outputs' canonical names, how many pictures."""
+
+    task: str
+    head: str
+    names: tuple[str, ...]
+    count: int
+    preprocessing: Preprocessing
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Outputs in canonical order, float32."""
+    from buildsys.steps import _heads, _pictures, _ultralytics
+
+    _ultralytics.prepare(Path.cwd())
+    import torch
+
+    model = _ultralytics.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
+    _heads.set_head(model, params.head)
+
+    def answer(picture: Any) -> Iterable[_recording.Output]:
+        with torch.no_grad():
+            values = model(torch.from_numpy(_pictures.to_nchw(picture[None])))
+        values = values if isinstance(values, tuple | list) else (values,)
+        # the decoded head may return its features behind the output
+        return (
+            _recording.Output(name=name, values=value.numpy())
+            for name, value in zip(params.names, values, strict=False)
+        )
+
+    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    _recording.record(answer, pictures, outputs["recording"])

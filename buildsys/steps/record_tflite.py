@@ -1,0 +1,35 @@
+"""What a TFLite file answers to prepared pictures, by LiteRT; integers stay integers.
+
+On the reference kernels an integer file answers bit for bit as in TFLite Micro; the optimized ones
+differ by up to tens of steps of the last bit.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.steps import _recording
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.TFLITE, Format.RECORDING
+RESOURCES = Resources(memory_mib=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The outputs' canonical names (in file order, for a file that names none), how many pictures."""
+
+    names: tuple[str, ...]
+    count: int
+    preprocessing: Preprocessing
+    reference_kernels: bool = False
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Outputs in file order."""
+    from buildsys.steps import _litert
+
+    model = _litert.Raw(inputs["tflite"], params.reference_kernels)
+    names = _recording.name_outputs(model.names, params.names, inputs["tflite"])
+    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    _recording.record(lambda picture: model.answer(picture, names), pictures, outputs["recording"])

@@ -1,0 +1,196 @@
+"""What a TFLite file answers to prepared pictures in TFLite Micro, and the arena that it takes there.
+
+The interpreter of the microcontrollers, compiled for this machine with its plain kernels: operator
+by operator what a device without NPU computes.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.steps import _recording
+from buildsys.steps._progress import fail
+
+if TYPE_CHECKING:
+    from io import StringIO
+
+    import numpy as np
+
+TOOL_ENV = "tflite-micro"
+CONSUMES, PRODUCES = Format.TFLITE, Format.RECORDING
+ALSO_PRODUCES = ("arena",)
+RESOURCES = Resources(memory_mib=500)
+
+_NPU_OPERATOR = "ethos-u"
+_MOST_ARENA_BYTES = 1 << 30
+"""Address space only, until the arena's real size is known: what is not used is never touched."""
+_NOTE = (
+    "Measured on a 64-bit host with TFLite Micro's plain kernels. Its own structures, a part of"
+    " tail_bytes, hold pointers and are smaller on a 32-bit device. The tensors, head_bytes, are as"
+    " large there; kernels made for a device (CMSIS-NN, ESP-NN) may want scratch memory besides."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The outputs' canonical names (in file order, for a file that names none), how many pictures."""
+
+    names: tuple[str, ...]
+    count: int
+    preprocessing: Preprocessing
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`recording`: outputs in file order, integers as they are. `arena`: figures in bytes.
+
+    Every picture runs in an arena of just the size that is told: so it suffices.
+    """
+    from buildsys.steps import _tflite
+
+    path = inputs["tflite"]
+    file = _tflite.read(path)
+    builtin = vars(_tflite.schema().BuiltinOperator)
+    custom = tuple(name for name, _ in file.operators if name not in builtin)
+    if _NPU_OPERATOR in custom:
+        fail(
+            f"{path.resolve().name} is compiled for an NPU, which alone can run its operator"
+            f" {_NPU_OPERATOR}; TFLite Micro on this machine runs the file from before the compiler."
+        )
+    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    arena = _measure_arena(path, custom, pictures[0])
+    _write_arena(outputs["arena"], arena)
+    interpreter = _open(path, custom, arena["arena_bytes"])
+    names = _recording.name_outputs([each.name for each in file.outputs], params.names, path)
+    _recording.record(
+        lambda picture: _answer(interpreter, picture, names), pictures, outputs["recording"]
+    )
+
+
+def read_allocations(text: str) -> dict[str, int]:
+    """Bytes, from the lines that TFLite Micro's recording allocator prints; {} without them.
+
+    `arena_bytes` is the smallest arena that works: `head_bytes` (tensors, laid out by the memory
+    planner) and `tail_bytes` (structures, and what kernels keep), both with their alignment.
+    """
+    found = dict(re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", text))
+    keys = {"arena_bytes": "total", "head_bytes": "head", "tail_bytes": "tail"}
+    return {key: int(found[name]) for key, name in keys.items() if name in found}
+
+
+def explain(text: str, custom: tuple[str, ...]) -> str:
+    """Why TFLite Micro took a model not, from what it printed; `custom`: the file's own operators."""
+    missing = re.search(r"Failed to get registration from op code (\w+)", text)
+    if missing:
+        name = " or ".join(custom) if missing[1] == "CUSTOM" and custom else missing[1]
+        return f"it has no operator {name}"
+    if re.search(r"missing: \d+", text):
+        return f"the model takes more than {_MOST_ARENA_BYTES >> 20} MiB of tensor arena"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:3]) or "it says no more than that"
+
+
+def _measure_arena(path: Path, custom: tuple[str, ...], picture: "np.ndarray") -> dict[str, int]:
+    """In an arena that is too large by far: what of it was used, after one inference."""
+    interpreter = _open(path, custom, _MOST_ARENA_BYTES)
+    wanted = tuple(interpreter.get_input_details(0)["shape"].tolist())
+    if wanted != (1, *picture.shape):
+        fail(f"{path.resolve().name} takes {wanted}; the recipe's pictures are {picture.shape}.")
+    with _native_errors() as told:
+        failed = _fails(lambda: list(_answer(interpreter, picture, [])))
+        interpreter.print_allocations()
+    arena = read_allocations(told.getvalue())
+    if failed or "arena_bytes" not in arena:
+        reason = explain(told.getvalue(), custom)
+        fail(f"TFLite Micro loads {path.resolve().name} and cannot run it: {reason}.")
+    return arena
+
+
+def _fails(act: Callable[[], object]) -> bool:
+    """TFLite Micro raises RuntimeError without a reason; that one it prints."""
+    try:
+        act()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _write_arena(place: Path, arena: dict[str, int]) -> None:
+    import importlib.metadata
+    import json
+
+    runtime = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
+    text = json.dumps({**arena, "runtime": runtime, "note": _NOTE}, indent=1, sort_keys=True)
+    place.write_text(text + "\n", encoding="utf-8")
+
+
+def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
+    from tflite_micro import runtime
+
+    with _native_errors() as told:
+        try:
+            return runtime.Interpreter.from_file(str(path), arena_size=arena_bytes)
+        except RuntimeError:
+            pass
+    fail(
+        f"TFLite Micro does not load {path.resolve().name}: {explain(told.getvalue(), custom)}. A"
+        " device with TFLite Micro would not, either."
+    )
+
+
+def _answer(
+    interpreter: Any, picture: "np.ndarray", names: list[str]
+) -> Iterator[_recording.Output]:
+    """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
+    import numpy as np
+
+    from buildsys.steps import _litert
+
+    image = _detail(interpreter.get_input_details(0))
+    values = _litert.quantize(picture[None].astype(np.float32) / 255, image)
+    interpreter.set_input(values, 0)
+    interpreter.invoke()
+    for index, name in enumerate(names):
+        scale, zero = _detail(interpreter.get_output_details(index))["quantization"]
+        values = np.array(interpreter.get_output(index))
+        integers = values.dtype.kind != "f" and scale != 0
+        yield _recording.Output(
+            name=name,
+            values=values,
+            scale=scale if integers else None,
+            zero_point=zero if integers else None,
+        )
+
+
+def _detail(tensor: dict[str, Any]) -> dict[str, Any]:
+    """A tensor's dtype and (scale, zero point), (0, 0) without, as LiteRT tells them."""
+    told = tensor["quantization_parameters"]
+    scales, zeros = told["scales"], told["zero_points"]
+    one = len(scales) == 1 and len(zeros) == 1
+    quantization = (float(scales[0]), int(zeros[0])) if one else (0.0, 0)
+    return {"dtype": tensor["dtype"], "quantization": quantization}
+
+
+@contextlib.contextmanager
+def _native_errors() -> Iterator["StringIO"]:
+    """What native code writes to file descriptor 2, told at the end of the block, and logged."""
+    import io
+    import os
+    import sys
+    import tempfile
+
+    told, before = io.StringIO(), os.dup(2)
+    with tempfile.TemporaryFile() as stream:
+        sys.stderr.flush()
+        os.dup2(stream.fileno(), 2)
+        try:
+            yield told
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            stream.seek(0)
+            told.write(stream.read().decode(errors="replace"))
+            print(told.getvalue(), end="")
