@@ -92,15 +92,18 @@ def suppress(boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray")
     values = scores[cells, classes]
     order = np.argsort(-values, kind="stable")[:3000]
     cells, classes, values = cells[order], classes[order], values[order]
-    kept = _greedy(boxes[cells], classes)
+    kept = greedy(boxes[cells], classes)
     cells, classes, values = cells[kept], classes[kept], values[kept]
     return Detections(
         boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
     )
 
 
-def _greedy(boxes: "np.ndarray", classes: "np.ndarray") -> list[int]:
-    """Indices of the boxes (sorted best first) that survive suppression within their class."""
+def greedy(boxes: "np.ndarray", classes: "np.ndarray", most: float = IOU) -> list[int]:
+    """Indices of the boxes (sorted best first) that survive suppression within their class.
+
+    A box goes when it overlaps a better one by an IoU above `most`.
+    """
     import numpy as np
 
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -115,7 +118,7 @@ def _greedy(boxes: "np.ndarray", classes: "np.ndarray") -> list[int]:
         high = np.minimum(boxes[best, 2:], boxes[best + 1 :, 2:])
         overlap = np.clip(high - low, 0, None).prod(1)
         union = areas[best] + areas[best + 1 :] - overlap
-        alive[best + 1 :] &= ~((overlap > IOU * union) & (classes[best + 1 :] == classes[best]))
+        alive[best + 1 :] &= ~((overlap > most * union) & (classes[best + 1 :] == classes[best]))
     return kept
 
 

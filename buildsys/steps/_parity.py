@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from buildsys.steps import _figures
 from buildsys.steps._progress import fail
 
 if TYPE_CHECKING:
@@ -55,45 +56,33 @@ def require_close(
 
 
 def require_signal(
-    stage: str, reference: "dict[str, np.ndarray]", found: "dict[str, np.ndarray]", decibels: float
-) -> dict[str, float]:
-    """Fail when an output carries too little of the reference.
+    stage: str,
+    reference: "dict[str, np.ndarray]",
+    found: "dict[str, np.ndarray]",
+    decibels: float | None,
+    classes: int,
+) -> dict[str, float | None]:
+    """Fail when an output carries too little of the reference; `decibels` None judges nothing.
 
-    Class logits (names starting with `cls`) are judged as probabilities, where either side sees
-    something: far below zero a large error in a logit changes nothing. Other outputs are judged by
-    signal to noise: 10 log10 of the reference's variance over the mean squared difference.
-    Returns the figure per output: mean difference of probability, or decibels.
+    Boxes, scores and keypoints apart, as `_figures.signal` measures them. Returns the figure per
+    output: mean difference of probability, or decibels.
     """
-    import numpy as np
-
-    figures, bad = {}, []
+    figures: dict[str, float | None] = {}
+    bad = []
     for name, value in reference.items():
-        if name.startswith("cls"):
-            figures[name] = _probability_error(value, found[name])
-            if not figures[name] <= _MOST_PROBABILITY_ERROR:
-                bad.append(f"{name} differs by {figures[name]:.2f} in probability")
-            continue
-        noise = float(np.mean((found[name].astype(np.float64) - value) ** 2))
-        figures[name] = 10 * float(np.log10(max(float(value.var()), 1e-12) / max(noise, 1e-12)))
-        if not figures[name] >= decibels:
-            bad.append(f"{name} keeps {figures[name]:.1f} dB of signal (at least {decibels:g})")
+        pairs = zip(
+            _figures.split(name, value, classes),
+            _figures.split(name, found[name], classes),
+            strict=True,
+        )
+        for wanted, got in pairs:
+            figure = _figures.signal(wanted, got, decibels)
+            figures[wanted.name] = figure.value
+            if not figure.passed:
+                bad.append(_figures.describe(wanted.name, figure))
     if bad:
         fail(
-            f"{stage} lost too much: {', '.join(sorted(bad))}. Calibrate on more pictures of the"
-            " real scene, or export the raw head (boxes and scores in one int8 tensor share one"
-            " scale)."
+            f"{stage} lost too much: {', '.join(sorted(bad))}. Cure: {_figures.CALIBRATE}; or"
+            f" {_figures.RAW_HEAD}."
         )
     return figures
-
-
-_MOST_PROBABILITY_ERROR = 0.25
-_SEEN = 0.2
-
-
-def _probability_error(reference: "np.ndarray", found: "np.ndarray") -> float:
-    """Mean difference of probability over the cells where either model sees something."""
-    import numpy as np
-
-    wanted, got = (1 / (1 + np.exp(-x.astype(np.float64))) for x in (reference, found))
-    seen = (wanted > _SEEN) | (got > _SEEN)
-    return float(np.abs(wanted - got)[seen].mean()) if seen.any() else 0.0

@@ -48,13 +48,18 @@ Run = Callable[["np.ndarray"], Iterable[Output]]
 
 def record(run: Run, pictures: "np.ndarray", target: Path) -> None:
     """Run the model on each picture, uint8 [n, h, w, 3], and write the file."""
-    import numpy as np
-
     answers = []
     for index, picture in enumerate(pictures):
         answers.append(tuple(run(picture)))
         report(index + 1, len(pictures), "pictures")
-    outputs = tuple(
+    save(target, gather(answers))
+
+
+def gather(answers: list[Recording]) -> Recording:
+    """Answers to single pictures, as one recording of all."""
+    import numpy as np
+
+    return tuple(
         Output(
             name=first.name,
             values=np.concatenate([answer[place].values for answer in answers]),
@@ -63,7 +68,6 @@ def record(run: Run, pictures: "np.ndarray", target: Path) -> None:
         )
         for place, first in enumerate(answers[0])
     )
-    save(target, outputs)
 
 
 def save(path: Path, recording: Recording) -> None:

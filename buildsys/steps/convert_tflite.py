@@ -16,10 +16,6 @@ CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.TFLITE
 NEEDS = ("samples", "calibration")
 STAGE = "quantize"
 RESOURCES = Resources(memory_mib=3000, framework=True)
-_TOLERANCE = 1e-3
-# Signal to noise per output, decibels. float16 and dynamic-range keep far more than these on any
-# sound network; an int8 output below 3 dB carries more error than information.
-_LEAST_SIGNAL = {"float16": 35.0, "dynamic-range": 10.0, "int8": 3.0, "int16x8": 15.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +30,8 @@ class Params:
     quantization: Quantization
     preprocessing: Preprocessing
     trained: bool
+    classes: int = 1
+    """Takes the decoded head apart into boxes, scores and keypoints; the raw one needs it not."""
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -43,6 +41,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         quantization=model.quantization,
         preprocessing=model.preprocessing,
         trained=model.trained,
+        classes=len(model.classes),
     )
 
 
@@ -95,18 +94,20 @@ def _representative(folder: Path, params: Params) -> Any:
 
 
 def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: Params) -> None:
-    from buildsys.steps import _parity, _tensorflow
+    from buildsys.steps import _limits, _parity, _tensorflow
 
     network = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     scheme = params.quantization.scheme
+    figures: dict[str, Any] = {}
     for index in range(len(pictures)):
         picture = pictures[index : index + 1]
         wanted = {name: value.numpy() for name, value in network(tf.constant(picture)).items()}
         found = _tensorflow.run_tflite(content, picture, reference_kernels=False)
         if scheme == "float32":
-            figures = _parity.require_close("TFLite conversion", wanted, found, _TOLERANCE)
+            figures = _parity.require_close("TFLite conversion", wanted, found, _limits.CLOSE)
         else:
-            least = _LEAST_SIGNAL[scheme] if params.trained else float("-inf")
-            figures = _parity.require_signal(f"{scheme} quantization", wanted, found, least)
+            least = _limits.LEAST_SIGNAL[scheme] if params.trained else None
+            stage = f"{scheme} quantization"
+            figures = _parity.require_signal(stage, wanted, found, least, params.classes)
     unit = "largest difference" if scheme == "float32" else "signal to noise, dB"
     print(f"SavedModel against {scheme} TFLite, {unit}:", figures)

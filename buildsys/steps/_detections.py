@@ -1,0 +1,167 @@
+"""Detections of two models on the same pictures, compared cell by cell: boxes, scores, keypoints.
+
+A detection that the reference keeps is looked up in the other model at the same cell and class,
+before its suppression: so boxes that are wrong, scores that are wrong and keypoints that are wrong
+are told apart. What survives the other model's own suppression is counted beside it.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from buildsys.steps import _limits
+from buildsys.steps._figures import RAW_HEAD
+from buildsys.steps._firmware_layout import Network
+from buildsys.steps._recording import Recording
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_VISIBLE = 0.5
+"""Visibility from which the reference's keypoint counts."""
+
+Decoded = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
+"""boxes [N, 4] x1 y1 x2 y2 and keypoints [N, k, 3] in pixels, scores [N, classes]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tally:
+    """What was found for each detection of the reference: parallel lists over all pictures."""
+
+    overlaps: list[float]
+    scores: list[float]
+    distances: list[float]
+    shares: list[float]
+
+
+def decode(recording: Recording, index: int, head: str, network: Network) -> Decoded:
+    """One picture of a recording by our own decoder."""
+    from buildsys.steps import _decode
+
+    values = {output.name: output.real()[index : index + 1] for output in recording}
+    if head == "raw":
+        return _decode.decode_raw(values, network.height, network.width, network.keypoint_dims)
+    return _decode.decode_detections(values["detections"], network.classes, network.keypoint_dims)
+
+
+def keep(
+    boxes: "np.ndarray", scores: "np.ndarray", least: float, overlap: float, per_class: bool = True
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Cells and classes that survive, best first: the best class per cell, from `least` on."""
+    import numpy as np
+
+    from buildsys.steps import _decode
+
+    classes, best = scores.argmax(1), scores.max(1)
+    cells = np.flatnonzero(best >= least)
+    cells = cells[np.argsort(-best[cells], kind="stable")]
+    groups = classes[cells] if per_class else np.zeros(len(cells), int)
+    kept = cells[_decode.greedy(boxes[cells], groups, overlap)]
+    return kept, classes[kept]
+
+
+def compare(
+    reference: list[Decoded], found: list[Decoded], judged: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures over all pictures, and sentences for those beyond their limit."""
+    tally = _Tally(overlaps=[], scores=[], distances=[], shares=[])
+    counts = {"from": 0, "to": 0, "in_both": 0}
+    for wanted, got in zip(reference, found, strict=True):
+        cells, classes = keep(*wanted[:2], _limits.CONFIDENCE, _limits.OVERLAP)
+        others, their = keep(*got[:2], _limits.CONFIDENCE, _limits.OVERLAP)
+        _note(wanted, got, cells, classes, tally)
+        counts["from"] += len(cells)
+        counts["to"] += len(others)
+        counts["in_both"] += found_again(wanted[0][cells], classes, got[0][others], their)
+    figures: dict[str, Any] = {"confidence": _limits.CONFIDENCE, **counts}
+    if tally.overlaps:
+        figures |= _summarize(tally)
+    return figures, _judge(figures, tally) if judged else []
+
+
+def _note(
+    wanted: Decoded, got: Decoded, cells: "np.ndarray", classes: "np.ndarray", tally: _Tally
+) -> None:
+    """The other model's box, score and visible keypoints at the reference's cells."""
+    import numpy as np
+
+    boxes = wanted[0][cells]
+    tally.overlaps.extend(overlaps(boxes, got[0][cells]).tolist())
+    tally.scores.extend(np.abs(wanted[1][cells, classes] - got[1][cells, classes]).tolist())
+    points = wanted[2][cells]
+    distances = np.linalg.norm(points[..., :2] - got[2][cells][..., :2], axis=-1)
+    sides = np.sqrt(np.clip((boxes[:, 2:] - boxes[:, :2]).prod(1), 1, None))[:, None]
+    seen = points[..., 2] >= _VISIBLE if points.shape[1] else np.zeros(distances.shape, bool)
+    tally.distances.extend(distances[seen].tolist())
+    tally.shares.extend((distances / sides)[seen].tolist())
+
+
+def _summarize(tally: _Tally) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "boxes": {"mean_iou": _mean(tally.overlaps), "least_iou": _round(min(tally.overlaps))},
+        "scores": {
+            "mean_difference": _mean(tally.scores),
+            "largest_difference": _round(max(tally.scores)),
+        },
+    }
+    if tally.distances:
+        figures["keypoints"] = {
+            "mean_distance_px": _mean(tally.distances),
+            "largest_distance_px": _round(max(tally.distances)),
+            "mean_share_of_box": _mean(tally.shares),
+        }
+    return figures
+
+
+def _judge(figures: dict[str, Any], tally: _Tally) -> list[str]:
+    if not tally.overlaps:
+        return []
+    problems = []
+    iou, score = figures["boxes"]["mean_iou"], figures["scores"]["mean_difference"]
+    if not iou >= _limits.BOX_IOU:
+        problems.append(
+            f"boxes of the same detections overlap by {iou:.2f} on average (at least"
+            f" {_limits.BOX_IOU:g})"
+        )
+    if not score <= _limits.PROBABILITY:
+        problems.append(
+            f"scores of the same detections differ by {score:.2f} on average (at most"
+            f" {_limits.PROBABILITY:g})"
+        )
+    share = figures.get("keypoints", {}).get("mean_share_of_box", 0.0)
+    if not share <= _limits.KEYPOINT_SHARE:
+        problems.append(
+            f"keypoints of the same detections are {share:.2f} of their box's side apart on average"
+            f" (at most {_limits.KEYPOINT_SHARE:g})"
+        )
+    return [f"{problem}. Cure: {RAW_HEAD}." for problem in problems]
+
+
+def found_again(
+    boxes: "np.ndarray", classes: "np.ndarray", others: "np.ndarray", their: "np.ndarray"
+) -> int:
+    """How many boxes have one of their class in the other set that overlaps them by half."""
+    import numpy as np
+
+    if not len(boxes) or not len(others):
+        return 0
+    rows, columns = np.divmod(np.arange(len(boxes) * len(others)), len(others))
+    table = overlaps(boxes[rows], others[columns]).reshape(len(boxes), -1)
+    return int(((table >= _limits.BOX_IOU) & (classes[:, None] == their)).any(1).sum())
+
+
+def overlaps(left: "np.ndarray", right: "np.ndarray") -> "np.ndarray":
+    """IoU of two lists of boxes [n, 4] x1 y1 x2 y2, pair by pair: [n]."""
+    import numpy as np
+
+    low, high = np.maximum(left[:, :2], right[:, :2]), np.minimum(left[:, 2:], right[:, 2:])
+    common = np.clip(high - low, 0, None).prod(1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (left, right)]
+    return np.asarray(common / np.clip(areas[0] + areas[1] - common, 1e-9, None))
+
+
+def _mean(values: list[float]) -> float:
+    return _round(sum(values) / len(values))
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,143 @@
+"""One figure per output for a pair of models, with its limit and a sentence where it is broken.
+
+Outputs are judged apart by what they hold: boxes, scores, keypoints. The decoded head is taken
+apart first, or its pixels would drown its scores.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from buildsys.steps import _limits
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RAW_HEAD = (
+    "export the raw head (leave `export.head` out), which gives boxes, scores and keypoints a scale"
+    " each, or let the network put out boxes normalized to 0..1"
+)
+"""The cure for a head that int8 cannot hold; told in the same words wherever it is found."""
+
+CALIBRATE = "calibrate on more pictures of the real scene"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured value; `limit` is None where it is not judged, `value` where it is no number."""
+
+    kind: str
+    figure: str
+    value: float | None
+    limit: float | None
+    passed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """What the verdict holds of it."""
+        return {key: value for key, value in asdict(self).items() if key != "passed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Values of one kind: box | score | keypoint | other; [n, ...] real numbers.
+
+    `logits`: scores before the sigmoid.
+    """
+
+    name: str
+    kind: str
+    values: "np.ndarray"
+    logits: bool = False
+
+
+def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
+    """An output by its canonical name, in parts of one kind.
+
+    `values` of the decoded head: [n, 4 + classes + k * dims, N].
+    """
+    if name == "detections":
+        ends = {"box": (0, 4), "score": (4, 4 + classes), "keypoint": (4 + classes, None)}
+        parts = [
+            Part(name=f"{name} ({kind}s)", kind=kind, values=values[:, start:end])
+            for kind, (start, end) in ends.items()
+        ]
+        return tuple(part for part in parts if part.values.shape[1])
+    kinds = {"box": "box", "cls": "score", "key": "keypoint"}
+    kind = kinds.get(name[:3], "other")
+    return (Part(name=name, kind=kind, values=values, logits=kind == "score"),)
+
+
+def closeness(reference: Part, found: Part) -> Figure:
+    """Largest difference, in the output's unit."""
+    import numpy as np
+
+    value = float(np.abs(found.values - reference.values).max())
+    return _at_most(reference.kind, "largest difference", value, _limits.CLOSE)
+
+
+def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
+    """Scores by their mean difference of probability where something is seen, the rest in dB.
+
+    Signal to noise: 10 log10 of the reference's variance over the mean squared difference.
+    `decibels` None: nothing is judged.
+    """
+    import numpy as np
+
+    if reference.kind == "score":
+        value = _probability_error(reference, found)
+        limit = None if decibels is None else _limits.PROBABILITY
+        return _at_most("score", "mean difference of probability", value, limit)
+    noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
+    value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
+    passed = _number(value) is not None and (decibels is None or value >= decibels)
+    return Figure(
+        kind=reference.kind, figure="signal to noise, dB", value=_number(value), limit=decibels,
+        passed=passed,
+    )  # fmt: skip
+
+
+def unequal(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figure:
+    """How many values differ at all."""
+    value = float((reference != found).sum())
+    return _at_most(kind, "unequal values", value, 0.0)
+
+
+def describe(name: str, figure: Figure) -> str:
+    """A broken figure as the middle of a sentence."""
+    if figure.value is None:
+        return f"{name} holds values that are no numbers"
+    limit = figure.limit or 0.0
+    if figure.figure == "largest difference":
+        return f"{name} differs by {figure.value:.4g} (at most {limit:g})"
+    if figure.figure == "unequal values":
+        return f"{name} differs in {figure.value:.0f} values (none may)"
+    if figure.kind == "score":
+        return f"{name} differ by {figure.value:.2f} in probability (at most {limit:g})"
+    return f"{name} keeps {figure.value:.1f} dB of signal (at least {limit:g})"
+
+
+def _at_most(kind: str, figure: str, value: float, limit: float | None) -> Figure:
+    passed = _number(value) is not None and (limit is None or value <= limit)
+    return Figure(kind=kind, figure=figure, value=_number(value), limit=limit, passed=passed)
+
+
+def _number(value: float) -> float | None:
+    """Four significant digits: beyond them machines differ. None where it is no number."""
+    import math
+
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _probability_error(reference: Part, found: Part) -> float:
+    """Mean difference of probability over the cells where either model sees something."""
+    import numpy as np
+
+    wanted, got = (_probabilities(part) for part in (reference, found))
+    seen = (wanted > _limits.SEEN) | (got > _limits.SEEN) | np.isnan(got)
+    return float(np.abs(wanted - got)[seen].mean()) if seen.any() else 0.0
+
+
+def _probabilities(part: Part) -> "np.ndarray":
+    import numpy as np
+
+    values = part.values.astype(np.float64)
+    return 1 / (1 + np.exp(-values)) if part.logits else values

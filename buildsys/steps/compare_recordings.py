@@ -1,0 +1,71 @@
+"""Recordings of one network's forms -> the parity ladder: a verdict, and the first rung that fails.
+
+Checkpoint → ONNX → float TFLite → quantized TFLite (LiteRT's reference kernels) → TFLite Micro →
+the firmware's decoder. Limits and their reasons: `_limits`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format, Preprocessing
+from buildsys.steps._progress import fail
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.RECORDING, Format.VERDICT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """How the outputs are read. `head`: raw | decoded | none. `scheme`: of the file `tflite`.
+
+    `decoder`: himax-od | himax-pose | sscma-yolov8 | sscma-world | sscma-pose, or empty where no
+    firmware decodes; `trained`: False for random weights, whose quantization is not judged.
+    """
+
+    head: str
+    classes: int
+    keypoints: int
+    keypoint_dims: int
+    preprocessing: Preprocessing
+    scheme: str
+    trained: bool
+    decoder: str = ""
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: recordings of any of checkpoint, onnx, float-tflite, tflite, tflm."""
+    from buildsys.steps import _firmware_layout, _ladder, _recording
+
+    if params.decoder and params.decoder not in _firmware_layout.DECODERS:
+        known = ", ".join(_firmware_layout.DECODERS)
+        fail(f"there is no firmware decoder `{params.decoder}`; there are {known}.")
+    recordings = {form: _recording.load(inputs[form]) for form in _ladder.ORDER if form in inputs}
+    counts = {form: len(recording[0].values) for form, recording in recordings.items()}
+    if len(set(counts.values())) != 1:
+        fail(f"the recordings are not of the same pictures: {counts}")
+    network = _firmware_layout.Network(
+        height=params.preprocessing.height,
+        width=params.preprocessing.width,
+        classes=params.classes,
+        keypoints=params.keypoints,
+        keypoint_dims=params.keypoint_dims,
+    )
+    ladder = _ladder.Ladder(
+        head=params.head,
+        network=network,
+        scheme=params.scheme,
+        trained=params.trained,
+        decoder=params.decoder,
+    )
+    rungs = ladder.climb(recordings)
+    failing = [rung.title for rung in rungs if rung.failures]
+    verdict = {
+        "passed": not failing,
+        "failures": [f"{rung.title}: {text}" for rung in rungs for text in rung.failures],
+        "pictures": next(iter(counts.values())),
+        "first_failing": failing[0] if failing else None,
+        "rungs": [rung.as_json() for rung in rungs],
+    }
+    text = json.dumps(verdict, indent=1, ensure_ascii=False) + "\n"
+    outputs["verdict"].write_text(text, encoding="utf-8")

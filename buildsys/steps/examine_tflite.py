@@ -1,0 +1,114 @@
+"""Has quantization made a TFLite file blind? Told from the file and two pictures, before any mAP.
+
+Scores that share a scale with pixels, outputs that stand still or stand at their limits: each is
+named with its cure. Runs on LiteRT's optimized kernels, well under a second for small networks.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import STRIDES, Format, Resources
+
+if TYPE_CHECKING:
+    from buildsys.steps._collapse import Edge
+    from buildsys.steps._recording import Output
+    from buildsys.steps._tflite import Tensor
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.TFLITE, Format.VERDICT
+RESOURCES = Resources(memory_mib=500)
+_PICTURES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """`classes`: takes a joint output apart, 0 where not known; `trained`: False for random weights,
+    whose scores are nearly constant by nature: only scales and numbers are judged.
+    """
+
+    classes: int
+    trained: bool
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: tflite; pictures, where there are any."""
+    from buildsys.steps import _collapse, _tflite
+
+    file = _tflite.read(inputs["tflite"])
+    edges = tuple(_edge(tensor) for tensor in file.outputs)
+    cells = _cells(file.inputs[0].shape)
+    answers = _answer(inputs)
+    problems = _collapse.shared_scale(edges, cells)
+    joint = _collapse.joint(edges, cells)
+    rows = []
+    for place, edge in enumerate(edges):
+        row: dict[str, Any] = {"name": edge.name, "dtype": edge.dtype, "scale": edge.scale}
+        if edge in joint and edge.scale:
+            row["score_steps"] = round(1 / edge.scale, 1)
+        if answers:
+            told, figures = _examine(edge, answers[place], edge in joint, cells, params)
+            row |= figures
+            # one cause, one sentence: with a scale like that the scores stand still, too
+            problems += [] if problems and edge in joint else told
+        rows.append(row)
+    verdict = {
+        "passed": not problems,
+        "failures": problems,
+        "pictures": len(answers[0].values) if answers else 0,
+        "outputs": rows,
+    }
+    outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+
+
+def _edge(tensor: "Tensor") -> "Edge":
+    from buildsys.steps import _collapse
+
+    scale = tensor.scales[0] if tensor.scales and "int" in tensor.dtype else None
+    return _collapse.Edge(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=scale)
+
+
+def _cells(image: tuple[int, ...]) -> int:
+    """Cells of all strides for an input [1, height, width, channels]; 0 for any other input."""
+    if len(image) != 4:
+        return 0
+    return sum((image[1] // stride) * (image[2] // stride) for stride in STRIDES)
+
+
+def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
+    """What the file answers to the first pictures; nothing where there are none."""
+    import numpy as np
+
+    from buildsys.steps import _litert, _recording
+
+    if "pictures" not in inputs:
+        return ()
+    model = _litert.Raw(inputs["tflite"])
+    pictures = np.load(inputs["pictures"] / "pictures.npy", mmap_mode="r")[:_PICTURES]
+    return _recording.gather([tuple(model.answer(np.asarray(p), model.names)) for p in pictures])
+
+
+def _examine(
+    edge: "Edge", output: "Output", joint: bool, cells: int, params: Params
+) -> tuple[list[str], dict[str, Any]]:
+    """Sentences and figures for one output."""
+    import numpy as np
+
+    from buildsys.steps import _collapse
+
+    values = output.values
+    problems = _collapse.not_numbers(edge.name, values)
+    share, full = _collapse.saturated(edge.name, values)
+    figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}
+    if problems or not params.trained or values.ndim != 3:
+        return problems, figures
+    if joint:
+        rows = values if values.shape[2] == cells else values.transpose(0, 2, 1)
+        end = 4 + params.classes if params.classes else None
+        boxes = _collapse.standstill(f"{edge.name} (boxes)", rows[:, :4], 2)
+        return boxes + _collapse.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2), figures
+    # Probabilities stand at their limit wherever nothing is seen: that is no fault.
+    probabilities = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
+    still = _collapse.standstill(edge.name, values, 2 if values.shape[2] == cells else 1)
+    return still + ([] if probabilities or still else full), figures
