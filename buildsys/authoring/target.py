@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, StrictStr
 from buildsys.authoring.document import Document, read_document
 from buildsys.authoring.recipe import NAME, Count, Scheme, Task
 from buildsys.authoring.scope import Layer, Scope
+from buildsys.authoring.slots import SlotBlock, check_slot
 from buildsys.authoring.validation import Block, validate
 from buildsys.errors import InputError
 
@@ -18,6 +19,8 @@ class Flash(Block):
     """How the vendor's tool brings a file onto the board."""
 
     method: Literal["xmodem", "esptool", "none"]
+    chip: StrictStr | None = None
+    baud: Count | None = None
 
 
 class Target(Block):
@@ -50,6 +53,7 @@ class Contract(Block):
     io: Literal["int8", "float32"] = "int8"
     operators: tuple[StrictStr, ...] = ()
     arena_kib: Count | None = None
+    slot: SlotBlock | None = None
     source: StrictStr
     verified: StrictBool
     notes: tuple[StrictStr, ...] = ()
@@ -74,6 +78,9 @@ def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     found = validate(Contract, document.data, (), document.diagnose)
     contract = _check(found, document, path)
     assert isinstance(contract, Contract)
+    misplaced = check_slot(contract.slot, contract.name, document.diagnose)
+    if misplaced:
+        raise InputError(*misplaced)
     return contract, document
 
 

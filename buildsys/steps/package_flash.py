@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.steps._flash_plan import FlashParams, plan_flash, write_plan
 from buildsys.steps._package import write_companions, write_json
 from buildsys.steps._progress import fail
 
@@ -31,6 +32,7 @@ class Params:
     operators: tuple[str, ...]
     outputs: tuple[str, ...]
     """Names of the outputs in file order; Vela drops the signature that held them."""
+    flash: FlashParams | None
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -41,6 +43,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         firmware=board.firmware,
         operators=board.operators,
         outputs=board.output_order or tuple(tensor.name for tensor in model.outputs),
+        flash=plan_flash(model, board),
     )
 
 
@@ -58,6 +61,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")
     write_json(folder / "model.json", _describe(file, params.outputs))
+    if params.flash is not None:
+        write_plan(folder, f"{params.stem}{suffix}", params.flash)
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
     if "calibration" in inputs:
