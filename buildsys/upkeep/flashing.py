@@ -15,7 +15,7 @@ from buildsys.digest import digest_file
 from buildsys.engine import guard, toolenvs
 from buildsys.engine.publish import build_folder
 from buildsys.engine.session import Session
-from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.errors import BuildsysError, Diagnostic, InputError, Waiting
 from buildsys.graph import Plan
 from buildsys.steps import _send_xmodem
 from buildsys.steps._flash_plan import PLAN, Region, overlaps
@@ -59,7 +59,9 @@ class Port:
 
 
 def read_flashing(session: Session, plan: Plan) -> Flashing:
-    """What a published build has for its board. Raises BuildsysError, InputError."""
+    """What a published build has for its board. Raises BuildsysError, InputError, Waiting."""
+    if plan.waiting_for:
+        raise Waiting(f"{plan.build} waits for {plan.waiting_for}: there is no file to flash yet")
     check_built(session, plan)
     folder = build_folder(session.workspace, plan.build)
     path = folder / PLAN
