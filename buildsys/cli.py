@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "build again from nothing and compare with what was shipped",
     "pin": "write missing sha256 digests into recipes",
     "predict": "what the shipped file sees on photographs, drawn",
+    "flash": "bring shipped models onto a board, with the vendor's own tool",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
     "sync": "get ahead of time what builds need from elsewhere",

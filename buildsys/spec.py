@@ -149,6 +149,34 @@ class ContractSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where a firmware looks for its model, all in bytes of flash.
+
+    `size`: how much there is room for; `alignment`: of the address, and of what one erase takes;
+    `lowest`: the first address that is not the firmware's own.
+    """
+
+    address: int
+    size: int
+    alignment: int
+    lowest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlashSpec:
+    """How a file comes onto the board.
+
+    `method` xmodem or esptool; `chip` in esptool's words, else ""; `baud` of the serial line; `app`
+    what the vendor calls the firmware: `sscma` takes the labels by AT commands, others do not.
+    """
+
+    method: str
+    chip: str
+    baud: int
+    app: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class BoardSpec:
     """What a target declares, as far as steps need it."""
 
@@ -162,6 +190,13 @@ class BoardSpec:
     contract: ContractSpec | None = None
     accelerator: str = ""
     """The NPU that the model is compiled for, as Vela names it; empty: none."""
+    slot: Slot | None = None
+    flash: FlashSpec | None = None
+    algorithm: str = ""
+    """What AT+INFO calls the algorithm; empty: what the vendor's web tool says."""
+    verified: bool = True
+    notes: tuple[str, ...] = ()
+    """Of the firmware contract."""
 
 
 def raw_outputs(

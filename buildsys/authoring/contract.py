@@ -6,6 +6,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.recipe import Count, Task
+from buildsys.authoring.slots import SlotBlock
 from buildsys.authoring.validation import Block, Locate
 from buildsys.errors import Diagnostic
 from buildsys.spec import ContractSpec, OutputFormula
@@ -78,6 +79,7 @@ class Contract(Block):
     keypoint_dims: Count | None = None
     operators: tuple[StrictStr, ...] = ()
     arena_kib: Count | None = None
+    slot: SlotBlock | None = None
     decoder: (
         Literal["himax-od", "himax-pose", "sscma-yolov8", "sscma-world", "sscma-pose"] | None
     ) = None
@@ -118,7 +120,7 @@ class Contract(Block):
 
 STATED = (
     "head", "input", "outputs", "classes", "refused_classes", "keypoint_values", "keypoint_dims",
-    "operators", "arena_kib", "decoder", "compilers",
+    "operators", "arena_kib", "slot", "decoder", "compilers",
 )  # fmt: skip
 """Lines of a contract that have a source of their own."""
 

@@ -5,6 +5,7 @@ from typing import Any
 from buildsys.authoring.build import Build
 from buildsys.authoring.contract import contract_spec
 from buildsys.authoring.registry import step_module
+from buildsys.authoring.slots import flash_spec, slot_spec
 from buildsys.spec import (
     BoardSpec,
     ModelSpec,
@@ -93,6 +94,7 @@ def _quantization(build: Build) -> Quantization:
 def board_spec(build: Build) -> BoardSpec:
     """What the target and its firmware contract declare, as far as steps need it."""
     contract = build.contract
+    slot = contract.slot if contract else None
     return BoardSpec(
         name=build.target.name,
         label=build.target.label,
@@ -101,6 +103,11 @@ def board_spec(build: Build) -> BoardSpec:
         operators=contract.operators if contract else (),
         contract=contract_spec(contract) if contract else None,
         accelerator=getattr(build.vela, "accelerator", ""),
+        slot=slot_spec(slot) if slot else None,
+        flash=flash_spec(build.target.flash, slot) if slot else None,
+        algorithm=slot.algorithm if slot else "",
+        verified=contract.verified if contract else True,
+        notes=contract.notes if contract else (),
     )
 
 

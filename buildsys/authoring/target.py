@@ -7,8 +7,9 @@ from pydantic import Field, StrictStr
 
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.document import Document, read_document
-from buildsys.authoring.recipe import NAME, Scheme, Task
+from buildsys.authoring.recipe import NAME, Count, Scheme, Task
 from buildsys.authoring.scope import Layer, Scope
+from buildsys.authoring.slots import check_slot
 from buildsys.authoring.validation import Block, validate
 from buildsys.errors import InputError
 
@@ -19,6 +20,8 @@ class Flash(Block):
     """How the vendor's tool brings a file onto the board."""
 
     method: Literal["xmodem", "esptool", "none"]
+    chip: StrictStr | None = None
+    baud: Count | None = None
 
 
 class Target(Block):
@@ -54,6 +57,9 @@ def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     found = validate(Contract, document.data, (), document.diagnose)
     contract = _check(found, document, path)
     assert isinstance(contract, Contract)
+    misplaced = check_slot(contract.slot, contract.name, document.diagnose)
+    if misplaced:
+        raise InputError(*misplaced)
     return contract, document
 
 

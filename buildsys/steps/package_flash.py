@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
+from buildsys.steps._flash_plan import FlashParams, plan_flash, write_plan
 from buildsys.steps._package import describe_preprocessing, write_companions, write_json
 
 TOOL_ENV = "evaluate"
@@ -26,6 +27,7 @@ class Params:
     preprocessing: Preprocessing | None
     outputs: tuple[str, ...]
     """Names of the outputs in file order; Vela drops the signature that held them."""
+    flash: FlashParams | None
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -35,6 +37,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         classes=model.classes,
         preprocessing=model.preprocessing,
         outputs=board.output_order or tuple(tensor.name for tensor in model.outputs),
+        flash=plan_flash(model, board),
     )
 
 
@@ -51,6 +54,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")
     write_json(folder / "model.json", _describe(file, params))
+    if params.flash is not None:
+        write_plan(folder, f"{params.stem}{suffix}", params.flash)
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
     if "calibration" in inputs:

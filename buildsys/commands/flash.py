@@ -1,0 +1,105 @@
+"""buildsys flash: bring shipped models onto a board, with the vendor's own tool."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from buildsys.upkeep.flashing import Flashing, Send
+
+_INTERRUPTED = b"\nthe board may hold half a model: flash it again before it is used\n"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which builds, to which port."""
+    parser.add_argument("builds", nargs="+", metavar="BUILD", help="builds for one board")
+    parser.add_argument("--port", help="the serial port; without, the only one there is")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+
+
+def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
+    """0 when every model arrived; 1 when the tool failed, 2 when these cannot be flashed so."""
+    from buildsys.engine import guard
+    from buildsys.engine.toolenvs import ensure
+    from buildsys.upkeep import flashing as engine
+
+    chosen = _read(options)
+    engine.check_together(chosen)
+    _announce(chosen)
+    if options.dry_run:
+        return _say_commands(chosen, engine.interpreter(), options.port or "PORT")
+    guard.end_on_signals(lambda: None)
+    _, python = ensure(engine.TOOL_ENV, lambda text: print(text, file=sys.stderr))
+    port = options.port or engine.choose_port(engine.find_ports(python))
+    guard.end_on_signals(_tell_interrupted)
+    for flashing in chosen:
+        if not _send(flashing, python, port, send or engine.run_tool):
+            return 1
+    return 0
+
+
+def _tell_interrupted() -> None:
+    os.write(2, _INTERRUPTED)
+
+
+def _read(options: argparse.Namespace) -> "list[Flashing]":
+    """What is to be sent, once it is known to be what the recipes say now."""
+    from buildsys.engine.selection import select
+    from buildsys.engine.session import Session
+    from buildsys.engine.turns import exclusive
+    from buildsys.upkeep.flashing import read_flashing
+    from buildsys.upkeep.verifying import shipped_plan
+
+    session = Session(options.folder.resolve())
+    try:
+        plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        with exclusive(session.workspace):
+            return [read_flashing(session, shipped_plan(session, plan)) for plan in plans]
+    finally:
+        session.close()
+
+
+def _announce(chosen: "list[Flashing]") -> None:
+    """What nobody has verified comes first."""
+    from buildsys.upkeep.flashing import place_text
+
+    for firmware, notes in {each.firmware: each.unverified for each in chosen}.items():
+        for note in notes:
+            print(f"firmware {firmware}, not verified: {note}")
+    for each in chosen:
+        region = each.region
+        print(
+            f"{each.build}, for firmware {each.firmware}:\n  {place_text(region)}  {region.file}"
+            f"  {region.size} bytes  sha256 {region.sha256}"
+        )
+
+
+def _say_commands(chosen: "list[Flashing]", python: "Path", port: str) -> int:
+    from buildsys.engine.process import quote
+    from buildsys.upkeep.flashing import command
+
+    for each in chosen:
+        print(f"would run in {each.folder}:\n  {quote(command(each, python, port))}")
+    return 0
+
+
+def _send(flashing: "Flashing", python: "Path", port: str, send: "Send") -> bool:
+    from buildsys.upkeep.flashing import command
+
+    hint = "; press the board's reset button now" if flashing.method == "xmodem" else ""
+    print(f"sending {flashing.region.file} to {port}{hint}", flush=True)
+    code = send(command(flashing, python, port), flashing.folder)
+    if code:
+        print(
+            f"{flashing.build} is not on the board: the vendor's tool ended with exit code {code},"
+            " its reason is above",
+            file=sys.stderr,
+        )
+        return False
+    print(f"{flashing.build} is on the board, as far as its boot loader says")
+    if flashing.labels:
+        print("its labels: the line AT+INFO in README.md beside the file")
+    return True
