@@ -82,6 +82,8 @@ class Step:
     device: str
     """auto | cpu | cuda: where the recipe wants it to run; no part of any key."""
     origins: tuple[Origin, ...]
+    alone: bool = False
+    """It measures time: no other step of this run runs beside it."""
 
     @property
     def is_remote(self) -> bool:
