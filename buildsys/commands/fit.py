@@ -61,7 +61,7 @@ def _cells(trial: "Trial") -> tuple[str, ...]:
 
 def answer(build: "Build", found: "Fit") -> str:
     """What the trials show, and what to write."""
-    if found.needless:
+    if found.file_too_large:
         return (
             f"{build.id}: no input size fits: the file alone is larger than its place in the flash;"
             " a smaller network or int8 is what helps"

@@ -14,11 +14,13 @@ from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.facts import DatasetFacts
 from buildsys.authoring.model import known_model, model_spec
-from buildsys.authoring.recipe import CALIBRATED, Calibration, Evaluate, Weights
+from buildsys.authoring.recipe import Calibration, Evaluate, Weights
+from buildsys.authoring.registry import find_step
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete
 from buildsys.errors import BuildsysError, Diagnostic, InputError
-from buildsys.graph import Plan, Step
+from buildsys.graph import Input, Plan, Step
+from buildsys.spec import Format
 from buildsys.steps._memory import GRID
 
 _PICTURE = ".buildsys/fit/noise.bmp"
@@ -62,8 +64,8 @@ def find_gauge(plan: Plan) -> Gauge | None:
 
 
 def check_fittable(build: Build) -> None:
-    """Raises InputError, BuildsysError where a build's size cannot be chosen."""
-    model, source = model_spec(build), build.recipe.source
+    """Raises InputError where a build's size cannot be chosen."""
+    source = build.recipe.source
     if source.family != "ultralytics":
         message = f"a source of family {source.family} has its input size in the file"
         hint = "only a network that is exported here can be tried at other sizes"
@@ -72,11 +74,6 @@ def check_fittable(build: Build) -> None:
         message = "nobody said which network this is and what its input and outputs are"
         hint = "write `source.architecture` and `input`, and bring the data or the weights"
         raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
-    if model.quantization.scheme not in CALIBRATED and build.vela is None:
-        raise BuildsysError(
-            f"{build.id}: nothing tells how much memory a {model.quantization.scheme} file takes on"
-            f" {build.target.label}"
-        )
 
 
 def architecture(build: Build) -> str:
@@ -96,12 +93,15 @@ def frame_of(build: Build, side: int) -> tuple[int, int]:
 def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
     """The steps that tell a size's need. Raises BuildsysError where none of them does."""
     _write_picture(workspace.root / _PICTURE)
-    plan = planner.plan(_change(build, side), str(workspace.root))
+    changed = _change(build, side)
+    plan = planner.plan(changed, str(workspace.root))
+    if find_gauge(plan) is None:
+        plan = _with_tflm(changed, plan)
     gauge = find_gauge(plan)
     if gauge is None:
         raise BuildsysError(
             f"{build.id}: how much arena a model takes on {build.target.label} cannot be told here:"
-            " its pipeline has no compiler that plans memory, and no step that runs TFLite Micro"
+            " its pipeline has no compiler that plans memory, and no step runs TFLite Micro"
         )
     return complete(
         dataclasses.replace(
@@ -109,6 +109,25 @@ def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
             package=gauge.step, shipped=None, verdicts=(), facts=(),
         )
     )  # fmt: skip
+
+
+def _with_tflm(build: Build, plan: Plan) -> Plan:
+    """Where no compiler plans memory, TFLite Micro on this machine says what it takes."""
+    module = find_step("record", "tflm")
+    samples = next((step for step in plan.steps if step.stage == "samples"), None)
+    if module is None or samples is None or plan.shipped is None or plan.shipped.name != "tflite":
+        return plan
+    model = model_spec(build)
+    params = module.Params(
+        names=tuple(tensor.name for tensor in model.outputs),
+        count=1,
+        preprocessing=model.preprocessing,
+    )
+    pictures = Input(name="pictures", step=samples.id, output=Format.PICTURES)
+    inputs = {"tflite": plan.shipped, "pictures": pictures}
+    outputs = {"recording": False, "arena": False}
+    step = planner.make_step("tflm", module, params, inputs, outputs)
+    return dataclasses.replace(plan, steps=(*plan.steps, step))
 
 
 def _change(build: Build, side: int) -> Build:
