@@ -67,9 +67,10 @@ def answer(build: "Build", found: "Fit") -> str:
             " a smaller network or int8 is what helps"
         )
     if found.side is None:
-        smallest = found.trials[0]
-        shown = "" if found.proven else f", smaller sizes than {smallest.side} px were not tried"
-        return f"{build.id}: no input size was seen to fit{shown}; a smaller network is what helps"
+        smallest = _frame(found.trials[0].frame)
+        if found.proven:
+            return f"{build.id}: not even {smallest} px fits; a smaller network is what helps"
+        return f"{build.id}: {smallest} px does not fit; smaller sizes were not tried"
     best = next(trial for trial in found.trials if trial.side == found.side)
     over = next((t for t in found.trials if t.side > found.side and not t.fits), None)
     text = f"{build.id}: {_frame(best.frame)} px fits"

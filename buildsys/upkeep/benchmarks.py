@@ -96,6 +96,9 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
     """Files of TensorRT 8.4 and before hold `endToEndMs`, and the warm-up's iterations, too."""
+    if published.format not in ("engine", "onnx"):
+        message = f"trtexec runs engines and ONNX files; {published.build} ships {published.name}"
+        raise _wrong(path, message, "name the build whose file it ran")
     times = [_reader(path, item)("computeMs") for item in data]
     older = any("endToEndMs" in item for item in data)
     note = "the file names no model; the times are of computeMs, without transfers"

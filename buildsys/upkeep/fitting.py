@@ -100,7 +100,7 @@ def fit(
         if side is None:
             break
         spent += 1
-        say(f"compile {spent} of at most {MOST_COMPILES}: {side} px")
+        say(f"try {spent} of at most {MOST_COMPILES}: {side} px")
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]

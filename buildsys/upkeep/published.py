@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.authoring.document import did_you_mean
 from buildsys.digest import digest_file
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
@@ -30,8 +31,10 @@ class Published:
 
 def find_published(workspace: Workspace, build: str, sha256: str = "") -> Published:
     """By the build's manifest; with `sha256` an earlier file of the same name. Raises InputError."""
-    if build.count("@") != 1 or "/" in build:
-        message, hint = "is no build's id", "an id is RECIPE@TARGET; `doit list` shows them"
+    published = _ids(workspace)
+    if build not in published:
+        message = "is not published: there is no file to measure"
+        hint = did_you_mean(build, published) if published else "nothing is; build it first"
         raise InputError(Diagnostic(path=build, message=message, hint=hint))
     folder = build_folder(workspace, build)
     name, digest, size = _shipped(folder, build)
@@ -45,6 +48,12 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
 
 
+def _ids(workspace: Workspace) -> list[str]:
+    """Every build whose folder is there."""
+    found = sorted(workspace.build.glob("[!.]*/[!.]*/manifest.json"))
+    return [f"{path.parent.parent.name}@{path.parent.name}" for path in found]
+
+
 def _shipped(folder: Path, build: str) -> tuple[str, str, int]:
     """Name, digest and size of the model that the manifest lists."""
     try:
@@ -52,9 +61,6 @@ def _shipped(folder: Path, build: str) -> tuple[str, str, int]:
         models = sorted(name for name in files if Path(name).suffix in _MODELS)
         entry = files[models[0]]
         return models[0], str(entry["sha256"]), int(entry["bytes"])
-    except FileNotFoundError as error:
-        message, hint = "is not published: there is no file to measure", f"doit build:{build}"
-        raise InputError(Diagnostic(path=build, message=message, hint=hint)) from error
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
         raise InputError(Diagnostic(path=build, message=message, hint=hint)) from error
