@@ -69,7 +69,7 @@ def make_step(
         ),
         code="", tool_env=tool_env, tool="", tool_identity="",
         memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
-        gpu=needs.gpu and device != "cpu", device=device,
+        gpu=needs.gpu and device != "cpu", alone=needs.alone, device=device,
         origins=find_origins(stage, getattr(module, "BLOCK", ""), text, places),
         local=getattr(module, "LOCAL", False), requires=getattr(module, "REQUIRES", ""),
     )  # fmt: skip

@@ -20,13 +20,17 @@ COMMANDS = {
     "pin": "write missing sha256 digests into recipes",
     "predict": "what the shipped file sees on photographs, drawn",
     "flash": "bring shipped models onto a board, with the vendor's own tool",
+    "fit": "the largest input size that the target's memory holds",
+    "import-benchmark": "latency that was measured on a device, tied to the file that ran there",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
     "sync": "get ahead of time what builds need from elsewhere",
     "gc": "bound the store by size and age; what is in use stays",
     "store": "carry results to another machine: export, import",
 }
-"""Each is a module of buildsys.commands; only the one that was asked for is imported."""
+"""Each is a module of buildsys.commands, a hyphen being its underscore; only the one that was asked
+for is imported.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +58,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     for name, text in ((n, t) for n, t in COMMANDS.items() if asked in (n, "")):
         command = commands.add_parser(name, help=text, description=text)
         if name == asked:
-            module = importlib.import_module(f"buildsys.commands.{name}")
+            module = importlib.import_module(f"buildsys.commands.{name.replace('-', '_')}")
             module.arguments(command)
             command.set_defaults(run=module.run)
     return parser

@@ -86,6 +86,8 @@ class Step:
     """Its result tells of the machine that it ran on: no part of the manifest."""
     requires: str = ""
     """A program of the host's that it cannot do without; where that is missing, it is not done."""
+    alone: bool = False
+    """It measures time: no other step of this run runs beside it."""
 
     @property
     def is_remote(self) -> bool:

@@ -219,7 +219,8 @@ def _settings(blue: Blueprint, module: ModuleType) -> Any:
 
 
 def _bind(blue: Blueprint) -> None:
-    """Before a compiler sees the file: its accuracy, the firmware contract, the firmware's order."""
+    """Before a compiler sees the file: its sight, its accuracy, the contract, the firmware's order."""
+    proofs.judge_signal(blue)
     proofs.evaluate(blue, Format.TFLITE, blue.made[Format.TFLITE])
     if blue.board.contract is not None:
         proofs.judge_contract(blue)

@@ -1,5 +1,7 @@
 """What hangs beside the chain: measurements, and the verdicts that may reject the build. Pure."""
 
+from buildsys import ladder
+from buildsys.authoring.machine import machine_name
 from buildsys.authoring.model import model_fits
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
@@ -38,8 +40,19 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
         reference_kernels=kind == Format.TFLITE and blue.model.quantization.scheme in CALIBRATED,
     )
     inputs = {kind: model, "dataset": blue.made["dataset"]}
+    if kind == Format.TFLITE and "verdict-signal" in blue.made:
+        inputs["verdict"] = blue.made["verdict-signal"]  # a blind file is not measured
     step = blue.add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
     blue.made[key] = output(step, Format.METRICS)
+
+
+def judge_signal(blue: Blueprint) -> None:
+    """Whether quantization left the file its sight: told within a second, before any accuracy."""
+    module = step_module("examine_tflite")
+    params = module.Params(classes=len(blue.model.classes), trained=blue.model.trained)
+    inputs: dict[str, Input] = {Format.TFLITE: blue.made[Format.TFLITE]}
+    inputs |= {"pictures": blue.made["samples"]} if "samples" in blue.made else {}
+    blue.judge("signal", module, params, inputs)
 
 
 def judge_contract(blue: Blueprint) -> None:
@@ -49,10 +62,11 @@ def judge_contract(blue: Blueprint) -> None:
 
 
 def judge_file(blue: Blueprint, current: Format) -> None:
-    """Everything that may reject the file that is about to be packed."""
+    """Everything that may reject the file that is about to be packed, the cheapest first."""
+    ladder.judge_parity(blue)
     if current in _FLASHED:
         _judge_operators(blue, current)
-        _judge_fit(blue)
+        _judge_fit(blue, current)
     _judge_accuracy(blue)
 
 
@@ -68,14 +82,22 @@ def _judge_operators(blue: Blueprint, current: Format) -> None:
     blue.judge("operators", module, params, {current: blue.made[current]})
 
 
-def _judge_fit(blue: Blueprint) -> None:
-    """What the compiler planned against what the firmware has."""
-    contract = blue.build.contract
-    if contract is None or contract.arena_kib is None or "summary" not in blue.made:
+def _judge_fit(blue: Blueprint, current: Format) -> None:
+    """What the file needs of arena and flash, against what the firmware has."""
+    contract, frame = blue.build.contract, blue.model.preprocessing
+    if contract is None or (contract.arena_kib is None and blue.board.slot is None):
         return
     module = step_module("fit_memory")
-    params = module.Params(firmware=contract.name, arena_kib=contract.arena_kib)
-    blue.judge("fit", module, params, {"summary": blue.made["summary"]})
+    params = module.Params(
+        firmware=contract.name,
+        arena_kib=contract.arena_kib or 0,
+        slot=blue.board.slot,
+        side=max(frame.height, frame.width) if frame else 0,
+    )
+    inputs: dict[str, Input] = {current: blue.made[current]}
+    told = next((name for name in ("summary", "arena") if name in blue.made), None)
+    inputs |= {told: blue.made[told]} if told else {}
+    blue.judge("fit", module, params, inputs)
 
 
 def _judge_accuracy(blue: Blueprint) -> None:
@@ -96,7 +118,34 @@ def _judge_accuracy(blue: Blueprint) -> None:
 
 def add_proofs(blue: Blueprint) -> tuple[str, ...]:
     """Steps that no package rests on, and whose results are published beside it; their ids."""
-    return ()
+    return (*_load_on_firmware(blue), *_measure_latency(blue))
+
+
+def _load_on_firmware(blue: Blueprint) -> tuple[str, ...]:
+    """Arm's own TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
+    module = step_module("load_firmware")
+    if Format.VELA not in blue.made or module.why_not(blue.board.accelerator):
+        return ()
+    params = module.Params(accelerator=blue.board.accelerator)
+    inputs = {name: blue.made[name] for name in (Format.VELA, "summary")}
+    return (blue.judge("load", module, params, inputs).id,)
+
+
+def _measure_latency(blue: Blueprint) -> tuple[str, ...]:
+    """What `benchmark` asks for, of every file that this machine can run."""
+    block = blue.build.recipe.benchmark
+    found = []
+    for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
+        module = find_step("benchmark", kind)
+        if module is None or kind not in blue.made or block is None:
+            continue
+        params = module.Params(
+            threads=block.threads, runs=block.runs, warmup=block.warmup, machine=machine_name()
+        )
+        outputs = {Format.LATENCY: False}
+        step = blue.add(f"benchmark-{kind}", module, params, {kind: blue.made[kind]}, outputs)
+        found.append(step.id)
+    return tuple(found)
 
 
 def notes(blue: Blueprint) -> tuple[str, ...]:
@@ -112,6 +161,9 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
             for line, source, verified in contract.provenance() if not verified
         ]  # fmt: skip
         found += [f"Not verified: {note}" for note in contract.notes if not contract.verified]
+    unloaded = step_module("load_firmware").why_not(blue.board.accelerator)
+    if Format.VELA in blue.made and unloaded:
+        found.append(f"Not done: the load test; {unloaded}")
     if not any(key.startswith("metrics-") for key in blue.made):
         found.append("Accuracy: not measured.")
     if blue.build.target.flash is not None or blue.build.target.vela is not None:

@@ -85,13 +85,14 @@ class Resources:
     """What a step needs of the machine while it runs.
 
     `gpu`: it takes a whole GPU where there is one. `framework`: it loads torch or TensorFlow; as many of those run at once as there are pairs of
-    cores.
+    cores. `alone`: it measures time; no other step runs beside it.
     """
 
     memory_mib: int = 512
     threads: int = 1
     framework: bool = False
     gpu: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

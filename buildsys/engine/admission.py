@@ -15,7 +15,9 @@ class Admission:
     """A gate that steps pass when there is room for them.
 
     A step larger than the machine runs alone. Torch and TensorFlow: one process per two cores,
-    because their threads starve each other. A step that takes a GPU has it to itself.
+    because their threads starve each other. A step that takes a GPU has it to itself. A step that
+    measures time waits until nothing runs, and nothing starts beside it: what other runs and other
+    programs do on this machine is not known here.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Admission:
         if not self._running:
             return True
         everyone = [*self._running, step]
+        if any(s.alone for s in everyone):
+            return False
         return (
             sum(s.threads for s in everyone) <= self._cores
             and sum(s.memory_mib for s in everyone) <= self._memory_mib

@@ -174,7 +174,7 @@ def _evidence(plan: Plan, state: State) -> dict[str, Any]:
     found = {}
     for step in plan.steps:
         result = state.result(step.id)
-        if step.id not in (*plan.verdicts, *plan.proofs) or step.local or result is None:
+        if step.local or result is None:
             continue
         for name, digest in result.outputs:
             if name in _TELLING:
@@ -186,7 +186,7 @@ def _evidence(plan: Plan, state: State) -> dict[str, Any]:
     return found
 
 
-_TELLING = ("verdict", "evidence")
+_TELLING = ("verdict", "evidence", "arena")
 
 
 def _undone(plan: Plan, state: State) -> list[str]:

@@ -40,7 +40,12 @@ def decode(recording: Recording, index: int, head: str, network: Network) -> Dec
     values = {output.name: output.real()[index : index + 1] for output in recording}
     if head == "raw":
         return _decode.decode_raw(values, network.height, network.width, network.keypoint_dims)
-    return _decode.decode_detections(values["detections"], network.classes, network.keypoint_dims)
+    if head == "split":
+        values = {"detections": _decode.join_split(values["boxes"], values["scores"])}
+    detections = values["detections"]
+    if head in ("split", "normalized"):
+        detections = _decode.to_pixels(detections, network.height, network.width)
+    return _decode.decode_detections(detections, network.classes, network.keypoint_dims)
 
 
 def keep(

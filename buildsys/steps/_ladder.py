@@ -107,7 +107,7 @@ class Ladder:
         rung = _rung(start, end, figures, "", cure)
         detections: dict[str, Any] = {}
         failures: list[str] = []
-        if self.head in ("raw", "decoded"):
+        if self.head != "none":
             decoded = [
                 [self._decode_ours(recording, i) for i in range(len(before[0].values))]
                 for recording in (before, after)

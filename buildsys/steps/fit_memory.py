@@ -30,7 +30,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: the model file; summary (Vela's figures) or evidence (TFLite Micro's), as JSON."""
+    """`inputs`: the model file; summary (Vela's figures) or arena (TFLite Micro's), as JSON."""
     (model,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
     verdict: dict[str, Any] = {"passed": True, "failures": []}
     need = _read_need(inputs)
@@ -48,8 +48,8 @@ def _read_need(inputs: dict[str, Path]) -> tuple[int, str] | None:
     if "summary" in inputs:
         summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
         return round(summary["sram_bytes"]) + ALLOCATOR_BYTES, "Vela's plan and 1.5 KiB"
-    if "evidence" in inputs:
-        evidence = json.loads(inputs["evidence"].read_text(encoding="utf-8"))
+    if "arena" in inputs:
+        evidence = json.loads(inputs["arena"].read_text(encoding="utf-8"))
         return round(evidence["arena_bytes"]), "TFLite Micro on this 64-bit host"
     return None
 

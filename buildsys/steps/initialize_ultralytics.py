@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from buildsys.spec import Format, ModelSpec, Resources
 
@@ -21,16 +22,29 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The architecture and the seed of its weights."""
+    """The architecture, what its head tells apart, and the seed of its weights.
+
+    Without `classes` the head is that of Ultralytics' own architecture file.
+    """
 
     task: str
     architecture: str
     seed: int
+    classes: tuple[str, ...] = ()
+    keypoints: int = 0
+    keypoint_dims: int = 0
 
 
 def plan(model: ModelSpec) -> Params:
     """Seed 0: random weights are all alike."""
-    return Params(task=model.task, architecture=model.architecture, seed=0)
+    return Params(
+        task=model.task,
+        architecture=model.architecture,
+        seed=0,
+        classes=model.classes,
+        keypoints=model.keypoints,
+        keypoint_dims=model.keypoint_dims,
+    )
 
 
 def facts(task: str) -> Facts:
@@ -51,4 +65,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     torch.manual_seed(params.seed)
     network = YOLO(f"{params.architecture}.yaml", task=params.task).model
+    if params.classes:
+        network = _with_head(network, params)
     _ultralytics.save_model(network, outputs["checkpoint"], params.task, 640)
+
+
+def _with_head(network: Any, params: Params) -> Any:
+    """The same architecture with a head for these classes and keypoints."""
+    import torch
+
+    description = dict(network.yaml) | {"nc": len(params.classes)}
+    if params.keypoints:
+        description["kpt_shape"] = [params.keypoints, params.keypoint_dims]
+    torch.manual_seed(params.seed)
+    network = type(network)(description, verbose=False)
+    network.names = dict(enumerate(params.classes))
+    return network

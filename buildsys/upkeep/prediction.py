@@ -90,7 +90,7 @@ def plan_prediction(
     workspace: Workspace, name: str, paths: tuple[Path, ...], confidence: float
 ) -> Prediction:
     """The step that runs a build's file over pictures. Raises InputError, Waiting."""
-    build = _find_build(workspace, name)
+    build = find_build(workspace, name)
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}: there is no file to run yet")
     plan = complete(planner.plan(build, str(workspace.root)))
@@ -189,7 +189,8 @@ def _join(numbers: re.Match[str]) -> str:
     return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
 
 
-def _find_build(workspace: Workspace, name: str) -> Build:
+def find_build(workspace: Workspace, name: str) -> Build:
+    """One build by its id, or, of a selection, the variant that ships. Raises InputError."""
     builds: tuple[Build, ...] = read_builds(workspace)
     ids = [build.id for build in builds]
     try:

@@ -1,0 +1,95 @@
+"""buildsys fit: the largest input size that the target's memory holds, by a few real compiles."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.authoring.build import Build
+    from buildsys.upkeep.fitting import Fit, Trial
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which build."""
+    parser.add_argument("build", metavar="BUILD", help="the id of one build")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The sizes that were tried, and the answer; 11 where no size fits."""
+    from buildsys import planner
+    from buildsys.engine import guard
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.plans import complete
+    from buildsys.engine.turns import exclusive
+    from buildsys.errors import Rejected
+    from buildsys.upkeep.fitting import fit
+    from buildsys.upkeep.prediction import find_build
+
+    workspace = Workspace(options.folder.resolve())
+    build = find_build(workspace, options.build)
+    plan = None if build.waiting_for else complete(planner.plan(build, str(workspace.root)))
+    guard.end_on_signals(lambda: None)
+    with exclusive(workspace):
+        found = fit(workspace, build, plan, lambda text: print(text, file=sys.stderr, flush=True))
+    print(render(found))
+    print(answer(build, found))
+    return 0 if found.side is not None else Rejected.exit_code
+
+
+def render(found: "Fit") -> str:
+    """The table: KiB of both memories, with what there is."""
+    slot = found.room.slot_bytes
+    header = (
+        "size", f"arena KiB (of {_kib(found.room.arena_bytes)})",
+        f"file KiB (of {_kib(slot)})" if slot else "file KiB", "fits", "seconds",
+    )  # fmt: skip
+    lines = [header, *map(_cells, found.trials)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def _cells(trial: "Trial") -> tuple[str, ...]:
+    return (
+        _frame(trial.frame), _kib(trial.need.arena_bytes), _kib(trial.need.flash_bytes),
+        "yes" if trial.fits else "no",
+        "known" if trial.seconds is None else f"{trial.seconds:.0f}",
+    )  # fmt: skip
+
+
+def answer(build: "Build", found: "Fit") -> str:
+    """What the trials show, and what to write."""
+    if found.file_too_large:
+        return (
+            f"{build.id}: no input size fits: the file alone is larger than its place in the flash;"
+            " a smaller network or int8 is what helps"
+        )
+    if found.side is None:
+        smallest = _frame(found.trials[0].frame)
+        if found.proven:
+            return f"{build.id}: not even {smallest} px fits; a smaller network is what helps"
+        return f"{build.id}: {smallest} px does not fit; smaller sizes were not tried"
+    best = next(trial for trial in found.trials if trial.side == found.side)
+    over = next((t for t in found.trials if t.side > found.side and not t.fits), None)
+    text = f"{build.id}: {_frame(best.frame)} px fits"
+    if found.proven and over is not None:
+        text += f", and {_frame(over.frame)} px does not: it is the largest"
+    elif over is not None:
+        text += f"; between it and {_frame(over.frame)} px nothing was tried"
+    else:
+        text += "; larger sizes were not tried"
+    own = build.recipe.input.size if build.recipe.input else best.frame
+    if max(own) > found.side:
+        wanted = best.frame[0] if best.frame[0] == best.frame[1] else list(best.frame)
+        text += f". Write `input: {{size: {wanted}}}`"
+    return text
+
+
+def _frame(frame: tuple[int, int]) -> str:
+    return str(frame[0]) if frame[0] == frame[1] else f"{frame[0]}x{frame[1]}"
+
+
+def _kib(count: int) -> str:
+    return f"{count / 1024:.0f}"

@@ -1,0 +1,153 @@
+"""Latency with the real engines: the two steps here, and what litert-benchmark really writes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys import blueprint
+from buildsys.authoring.machine import machine_name
+from buildsys.authoring.registry import step_module
+from buildsys.cli import main
+from buildsys.digest import digest_file
+from buildsys.engine import measurements, toolenvs
+from buildsys.engine.places import Workspace
+from buildsys.engine.plans import Plans, complete
+from buildsys.engine.session import Session
+from buildsys.errors import StepFailed
+from buildsys.graph import Input, Plan, Source
+from tests.conftest import REPOSITORY
+from tests.tools.test_look import BRIGHT, NETWORK, ONNX_FILE
+
+pytestmark = pytest.mark.tools
+
+LOCK = Path(__file__).with_name("litert_benchmark_lock.txt")
+"""ai-edge-litert with its benchmark program: the evaluation's own version is older than that."""
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a small network, built as ONNX and as TFLite."""
+    root = tmp_path_factory.mktemp("latency")
+    for name in ("recipes", "targets"):
+        (root / name).mkdir()
+    (root / "recipes" / "bright.yaml").write_text(BRIGHT)
+    (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
+    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    _, python = toolenvs.ensure("onnx2tf", print)
+    subprocess.run([str(python), "-c", NETWORK, str(root / "bright.onnx")], check=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "doit"], cwd=root, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(root / "store")},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return root
+
+
+def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
+    """The step's entry for a file, through a session."""
+    module = step_module(f"benchmark_{kind}")
+    params = module.Params(threads=1, runs=20, warmup=3, machine=machine_name())
+    given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
+    step = blueprint.make_step("benchmark", module, params, given, {"latency": False})
+    plan = complete(
+        Plan(build="latency@here", recipe="", target="", label="", steps=(step,), package=step.id,
+             shipped=None, verdicts=(), notes=(), licences=())
+    )  # fmt: skip
+    session = Session(root, plans=Plans.of((plan,)))
+    try:
+        (step,) = plan.steps
+        session.run_step(step)
+        result = session.state.result(step.id)
+        assert result is not None
+        digest = dict(result.outputs)["latency"]
+        entry: dict[str, Any] = json.loads(session.state.store.blob(digest).read_bytes())
+        return entry
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "engine"),
+    [("tflite", "host", "litert"), ("onnx", "onnx-file", "onnxruntime")],
+)
+def test_a_figure_says_what_it_is_of(bright: Path, kind: str, folder: str, engine: str) -> None:
+    """Engine with version and kernels, machine, threads, runs, and the file's digest."""
+    file = bright / "build" / "bright" / folder / f"bright.{kind}"
+    entry = benchmark(bright, kind, file)
+    told = {key: entry[key] for key in ("label", "engine", "device", "threads", "runs", "warmup")}
+    assert told == {
+        "label": "measured here", "engine": engine, "device": machine_name(), "threads": 1,
+        "runs": 20, "warmup": 3,
+    }  # fmt: skip
+    assert (entry["format"], entry["what"]) == (kind, "engine only")
+    assert entry["sha256"] == digest_file(file)
+    assert entry["version"][0].isdigit()
+    assert "optimiz" in entry["kernels"]
+    order = [entry[key] for key in ("min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")]
+    assert order == sorted(order)
+    assert 0 < entry["min_ms"] <= entry["mean_ms"] <= entry["max_ms"]
+    assert benchmark(bright, kind, file) == entry, "the figure is kept, not measured again"
+
+
+def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> None:
+    """What Vela compiled, say, or what is damaged."""
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(b"\0\0\0\0TFL3 and nothing else")
+    with pytest.raises(StepFailed, match=r"bad\.tflite is damaged or cut off"):
+        benchmark(bright, "tflite", bad)
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no network")
+    with pytest.raises(StepFailed, match=r"onnxruntime cannot run bad\.onnx"):
+        benchmark(bright, "onnx", bad)
+
+
+@pytest.fixture(scope="module")
+def litert_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of the ai-edge-litert wheel, in an environment of its own."""
+    folder = tmp_path_factory.mktemp("litert") / "env"
+    settings = toolenvs.uv_settings(os.environ)
+    commands = (
+        ["venv", "--quiet", "--python", sys.executable, str(folder)],
+        ["pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin/python"),
+         str(LOCK)],
+    )  # fmt: skip
+    for command in commands:
+        done = toolenvs.run_command([toolenvs.find_uv(), *command], settings)
+        if done.returncode:
+            reason = f"litert-benchmark cannot be had here: {done.stderr.strip()[-300:]}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+    return folder / "bin" / "litert-benchmark"
+
+
+def test_what_litert_benchmark_writes_is_imported(
+    bright: Path, litert_benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run on the published file, as a person on a device would."""
+    file = bright / "build" / "bright" / "host" / "bright.tflite"
+    on_device = tmp_path / "bright.tflite"
+    shutil.copyfile(file, on_device)
+    result = tmp_path / "result.json"
+    subprocess.run(
+        [str(litert_benchmark), "--model", str(on_device), "--num_threads", "1", "--num_runs", "10",
+         "--warmup_runs", "2", "--result_json", str(result)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    words = ("-C", str(bright), "import-benchmark", "bright@host", str(result), "--device", "a Pi")
+    assert main(words) == 0
+    assert "bright.tflite" in capsys.readouterr().out
+    found = measurements.entries(Workspace(bright), "bright@host", digest_file(file))
+    (entry,) = found.current
+    assert (entry.engine, entry.device, entry.threads) == ("litert", "a Pi", 1)
+    assert (entry.runs, entry.warmup, entry.label) == (10, 2, "measured on a device")
+    on_device.rename(tmp_path / "other.tflite")
+    result.write_text(result.read_text().replace("bright.tflite", "other.tflite"))
+    assert main(words) == 2
+    assert "measured other.tflite; bright@host ships bright.tflite" in capsys.readouterr().err

@@ -1,0 +1,219 @@
+"""`buildsys import-benchmark`: a figure of a device is tied to the file that ran there, or refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys import cli
+from buildsys.digest import digest_file
+from buildsys.engine import measurements
+from buildsys.engine.places import Workspace
+from buildsys.errors import InputError
+from buildsys.steps._latency import percentile, summarize
+from tests.conftest import Build
+from tests.upkeep import golden
+
+BUILD = "tags@xiao-esp32s3"
+LITERT: dict[str, Any] = {
+    "model": "/home/pi/model.tflite", "model_size_mb": 0.0, "accelerators": ["CPU"],
+    "signature": "serving_default", "fully_accelerated": False, "num_threads": 2,
+    "latency": {
+        "init_ms": 7.35, "warmup_first_ms": 1.22, "warmup_avg_ms": 1.16, "num_warmup_runs": 2,
+        "avg_ms": 0.97, "min_ms": 0.93, "max_ms": 1.02, "median_ms": 0.98, "std_ms": 0.03,
+        "p5_ms": 0.94, "p95_ms": 1.01, "num_runs": 10,
+    },
+    "throughput_mb_s": 108.49,
+}  # fmt: skip
+"""As ai-edge-litert 2.3.0's litert-benchmark wrote it, with another model's name and size."""
+TRTEXEC = """\
+[
+  { "startEnqMs" : 201.2, "endEnqMs" : 201.3, "startH2dMs" : 201.2, "endH2dMs" : 201.5, "startComputeMs" : 201.5, "endComputeMs" : 203.5, "startD2hMs" : 203.5, "endD2hMs" : 203.6, "h2dMs" : 0.3, "computeMs" : 2, "d2hMs" : 0.1, "latencyMs" : 2.4 }
+, { "startEnqMs" : 204.2, "endEnqMs" : 204.3, "startH2dMs" : 204.2, "endH2dMs" : 204.5, "startComputeMs" : 204.5, "endComputeMs" : 208.5, "startD2hMs" : 208.5, "endD2hMs" : 208.6, "h2dMs" : 0.3, "computeMs" : 4, "d2hMs" : 0.1, "latencyMs" : 4.4 }
+]
+"""
+"""As NVIDIA's exportJSONTrace prints it."""
+
+
+@pytest.fixture
+def published(workspace: Path, build: Build, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose builds are published; it is the working directory."""
+    build()
+    monkeypatch.chdir(workspace)
+    return workspace
+
+
+def write(name: str, **changes: Any) -> str:
+    """A result of litert-benchmark with some keys changed."""
+    data = {**LITERT, **changes}
+    Path(name).write_text(json.dumps(data))
+    return name
+
+
+def run(*words: str, device: str = "Raspberry Pi 5") -> int:
+    """`buildsys import-benchmark`."""
+    return cli.main(["import-benchmark", *words, "--device", device])
+
+
+def test_a_figure_belongs_to_the_published_file(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its digest, its label, and nothing that the tool did not say."""
+    assert run(BUILD, write("pi.json")) == 0
+    golden.check("import-benchmark", capsys.readouterr().out)
+    sha256 = digest_file(published / "build/tags/xiao-esp32s3/model.tflite")
+    found = measurements.entries(Workspace(published), BUILD, sha256)
+    (row,) = found.rows()
+    assert row == {
+        "label": "measured on a device", "engine": "litert", "version": None,
+        "device": "Raspberry Pi 5", "threads": 2, "runs": 10, "warmup": 2, "mean_ms": 0.97,
+        "min_ms": 0.93, "max_ms": 1.02, "p50_ms": 0.98, "p90_ms": None, "p95_ms": 1.01,
+        "p99_ms": None, "sha256": sha256, "format": "tflite", "what": "engine only",
+        "source": "litert-benchmark", "note": "", "of": "the shipped file",
+    }  # fmt: skip
+
+
+def test_figures_of_an_earlier_file_are_kept_apart(published: Path) -> None:
+    """Published accuracy and latency that are not of the published file are the oldest lie."""
+    earlier, workspace = "ab" * 32, Workspace(published)
+    assert run(BUILD, write("pi.json"), "--sha256", earlier.upper()) == 0
+    assert run(BUILD, "pi.json") == 0
+    sha256 = digest_file(published / "build/tags/xiao-esp32s3/model.tflite")
+    found = measurements.entries(workspace, BUILD, sha256)
+    assert [item.sha256 for item in found.current] == [sha256]
+    assert [item.sha256 for item in found.earlier] == [earlier]
+    after = measurements.entries(workspace, BUILD, "cd" * 32)
+    assert [row["of"] for row in after.rows()] == ["an earlier file"] * 2
+
+
+def test_the_file_is_sorted_and_a_second_figure_replaces_the_first(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One figure of one thing; the order in which they came makes no difference to a commit."""
+    write("one.json", num_threads=1)
+    write("two.json")
+    write("gpu.json", accelerators=["GPU", "CPU"])
+    run(BUILD, "two.json", device="B")
+    run(BUILD, "gpu.json", "one.json", device="A")
+    run(BUILD, "two.json", device="A")
+    path = published / "measurements" / f"{BUILD}.json"
+    before = path.read_bytes()
+    rows = json.loads(before)["measurements"]
+    assert [(row["device"], row["engine"], row["threads"]) for row in rows] == [
+        ("A", "litert", 1), ("A", "litert", 2), ("A", "litert (GPU, CPU)", 2), ("B", "litert", 2),
+    ]  # fmt: skip
+    capsys.readouterr()
+    assert run(BUILD, "two.json", device="A") == 0
+    golden.check("import-benchmark-again", capsys.readouterr().out)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_trtexec_names_no_model_so_the_build_has_to_fit(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its times are of an engine or an ONNX file; the figure is the engine's alone."""
+    Path("times.json").write_text(TRTEXEC)
+    assert run(BUILD, "times.json") == 2
+    golden.check("import-benchmark-trtexec-tflite", capsys.readouterr().err)
+    folder = published / "build" / "net" / "orin"
+    folder.mkdir(parents=True)
+    (folder / "net.engine").write_bytes(b"engine")
+    entry = {"bytes": 6, "sha256": digest_file(folder / "net.engine")}
+    (folder / "manifest.json").write_text(json.dumps({"files": {"net.engine": entry}}))
+    assert run("net@orin", "times.json", device="Orin NX") == 0
+    older = TRTEXEC.replace('"latencyMs"', '"endToEndMs" : 9, "latencyMs"')
+    Path("older.json").write_text(older)
+    assert run("net@orin", "older.json", device="Xavier") == 0
+    new, old = measurements.read(Workspace(published), "net@orin")
+    assert (new.mean_ms, new.p50_ms, new.min_ms, new.runs) == (3.0, 3.0, 2.0, 2)
+    assert (new.engine, new.threads, new.warmup) == ("tensorrt", None, None)
+    assert "warm-up" not in new.note
+    assert "warm-up" in old.note
+
+
+WRONG: dict[str, str] = {
+    "absent": "",
+    "no-json": "Inference (avg): 0.97 ms",
+    "cut": json.dumps(LITERT)[:-30],
+    "nested": "[" * 100_000,
+    "other": '{"mean": 3}',
+    "empty-list": "[]",
+    "no-time": json.dumps({**LITERT, "latency": {"num_runs": 3, "num_warmup_runs": 1}}),
+    "no-number": json.dumps(LITERT).replace("0.97", '"fast"'),
+    "infinite": json.dumps(LITERT).replace("0.97", "Infinity"),
+    "negative": json.dumps(LITERT).replace("0.97", "-1"),
+    "threads": json.dumps({**LITERT, "num_threads": "two"}),
+    "accelerators": json.dumps({**LITERT, "accelerators": "CPU"}),
+    "another-model": json.dumps({**LITERT, "model": "C:\\models\\other.tflite"}),
+    "nameless": json.dumps({k: v for k, v in LITERT.items() if k != "model"}),
+    "another-size": json.dumps({**LITERT, "model_size_mb": 3.02}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input_is_one_message_and_writes_nothing(
+    published: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even when a good file comes with it."""
+    if WRONG[name]:
+        Path("result.json").write_text(WRONG[name])
+    assert run(BUILD, write("good.json"), "result.json") == 2
+    errors = capsys.readouterr().err
+    assert errors.count("error:") == 1
+    golden.check(f"import-benchmark-{name}", errors)
+    assert not (published / "measurements").exists()
+
+
+def test_what_is_not_published_has_no_figure(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelled id, a file that was changed by hand, a digest that is none, one thing twice."""
+    write("pi.json")
+    write("copy.json")
+    assert run("tags@xiao", "pi.json") == 2
+    assert run("tags@../../x", "pi.json") == 2
+    assert run(BUILD, "pi.json", "--sha256", "abc") == 2
+    assert run(BUILD, "pi.json", "copy.json") == 2
+    (published / "build/tags/xiao-esp32s3/model.tflite").write_text("changed")
+    assert run(BUILD, "pi.json") == 2
+    (published / "build/tags/xiao-esp32s3/manifest.json").write_text("{}")
+    assert run(BUILD, "pi.json") == 2
+    golden.check("import-benchmark-unpublished", capsys.readouterr().err)
+    assert not (published / "measurements").exists()
+
+
+@pytest.mark.parametrize("device", ["", "  ", "a\x07b", "long " * 40])
+def test_a_device_has_a_name(published: Path, device: str) -> None:
+    """It stands in a table."""
+    with pytest.raises(SystemExit) as ended:
+        run(BUILD, write("pi.json"), device=device)
+    assert ended.value.code == 2
+
+
+def test_damaged_measurements_are_told_and_left_alone(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unfinished merge: nobody's figures are thrown away."""
+    run(BUILD, write("pi.json"))
+    path = published / "measurements" / f"{BUILD}.json"
+    good = path.read_text()
+    capsys.readouterr()
+    for text in ("<<<<<<< HEAD\n" + good, "[]", good.replace('"note"', '"nota"'), "{}"):
+        path.write_text(text)
+        assert run(BUILD, "pi.json") == 2
+        assert path.read_text() == text
+    golden.check("import-benchmark-damaged", capsys.readouterr().err)
+    with pytest.raises(InputError):
+        measurements.entries(Workspace(published), BUILD, "")
+
+
+def test_percentiles_are_numpys() -> None:
+    """Between the two nearest values, in proportion."""
+    times = [5.0, 1.0, 2.0, 4.0, 3.0]
+    assert summarize(times) == {
+        "runs": 5, "mean_ms": 3.0, "min_ms": 1.0, "max_ms": 5.0, "p50_ms": 3.0, "p90_ms": 4.6,
+        "p99_ms": 4.96,
+    }  # fmt: skip
+    assert percentile([7.0], 99) == 7.0
