@@ -22,7 +22,8 @@ from buildsys.steps._flash_plan import PLAN, Region, overlaps
 from buildsys.upkeep.prediction import check_built
 
 TOOL_ENV = "flash"
-_CONNECT_ATTEMPTS = "3"
+_CONNECT_ATTEMPTS = "7"
+"""esptool's own default, said aloud: zero would be for ever."""
 _LIST_PORTS = (
     "import json; from serial.tools.list_ports import comports;"
     " print(json.dumps([[p.device, p.description] for p in comports()]))"

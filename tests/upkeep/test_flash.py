@@ -105,7 +105,7 @@ def test_a_model_is_sent_from_its_folder_to_the_only_port(
     assert run_flash(workspace, sent, XIAO, "--port", "/dev/ttyACM7") == 0
     assert sent.commands[1][3:] == (
         "-m", "esptool", "--chip", "esp32s3", "--port", "/dev/ttyACM7", "--baud", "115200",
-        "--connect-attempts", "3", "write-flash", "0x00400000", "tags.tflite",
+        "--connect-attempts", "7", "write-flash", "0x00400000", "tags.tflite",
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_a_file_that_the_plan_does_not_mean_is_not_sent(
     shutil.rmtree(workspace.parent / "store")
     capsys.readouterr()
     sent = Sent()
-    with pytest.raises(Exception, match=r"tags\.tflite is not the file|is not up to date"):
+    with pytest.raises(Exception, match=r"tags\.tflite is not the file"):
         run_flash(workspace, sent, XIAO)
     assert sent.commands == []
 

@@ -1,0 +1,135 @@
+"""The vendors' own tools against the other end of a serial line: every byte, and every way to fail."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.engine import toolenvs
+from buildsys.steps import _send_xmodem
+from buildsys.upkeep.flashing import find_ports
+from tests.conftest import Build, StandIn
+from tests.flash_peer import PACKET, Fault, Peer
+from tests.upkeep.flash_stand_in import MODEL_BYTES, FlashStandIn, make_model
+
+pytestmark = pytest.mark.tools
+
+GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
+SLOT = 0x400000
+PATIENCE = "3"
+"""Seconds of silence, for a test; 60 for people, who have to find the reset button."""
+
+
+@pytest.fixture
+def tools() -> StandIn:
+    """Packages with a flash plan, and models as large as makes a test of it."""
+    return FlashStandIn()
+
+
+def flash(workspace: Path, build: str, port: str) -> int:
+    """`buildsys flash`."""
+    return main(["-C", str(workspace), "flash", build, "--port", port])
+
+
+def send(peer: Peer, path: Path, position: str = hex(SLOT)) -> subprocess.CompletedProcess[str]:
+    """What `buildsys flash` runs, with less patience."""
+    path.write_bytes(make_model("model"))
+    _, python = toolenvs.ensure("flash", print)
+    return subprocess.run(
+        [python, "-P", "-s", _send_xmodem.__file__, peer.port, path, position,
+         "--patience", PATIENCE],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_every_byte_arrives_where_the_firmware_looks(workspace: Path, build: Build) -> None:
+    """The preamble, the whole model padded as XMODEM says, the start; no firmware, nothing else."""
+    build()
+    with Peer() as board:
+        assert flash(workspace, GROVE, board.port) == 0
+    model = make_model("sscma-1.0-pose")
+    padding = b"\x1a" * (-MODEL_BYTES % PACKET)
+    assert board.found.faults == []
+    assert board.found.models == {SLOT: model + padding}
+    assert board.found.preambles == [bytes.fromhex("c05a00004000000000005ac0") + b"\xff" * 116]
+    assert board.found.firmware == []
+    assert board.found.restarted
+
+
+def test_a_packet_that_was_refused_is_sent_again(tmp_path: Path) -> None:
+    """A disturbed line costs a packet, not the transfer."""
+    path = tmp_path / "model.tflite"
+    with Peer(Fault(kind="nak", packet=3)) as board:
+        done = send(board, path)
+    assert done.returncode == 0
+    assert board.found.resent == 1
+    assert board.found.models[SLOT][:MODEL_BYTES] == path.read_bytes()
+
+
+def test_a_board_that_cancels_ends_it_with_its_reason(
+    workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The vendor's own sender would go on for minutes, and its command line end with 0."""
+    build()
+    with Peer(Fault(kind="cancel", packet=5)) as board:
+        assert flash(workspace, GROVE, board.port) == 1
+    captured = capfd.readouterr()
+    assert "error: the board cancelled the transfer" in captured.err
+    assert f"{GROVE} is not on the board" in captured.err
+    assert "is on the board" not in captured.out
+    assert board.found.models == {}
+    assert not board.found.restarted
+
+
+def test_a_board_that_falls_silent_is_given_up(tmp_path: Path) -> None:
+    """In bounded time: the vendor's own sender would wait for an hour."""
+    with Peer(Fault(kind="silence", packet=5)) as board:
+        done = send(board, tmp_path / "model.tflite")
+    assert done.returncode == 1
+    assert f"error: the board has not answered for {PATIENCE} s" in done.stderr
+    assert board.found.models == {}
+
+
+def test_a_board_that_never_answers_is_told_in_the_vendors_words(tmp_path: Path) -> None:
+    """Nobody pressed the button, or it is another device."""
+    with Peer(deaf=True) as board:
+        done = send(board, tmp_path / "model.tflite")
+    assert done.returncode == 1
+    assert "error: Timeout waiting for burn mode" in done.stderr
+    assert board.found.preambles == []
+
+
+def test_a_model_never_takes_the_place_of_the_firmware(tmp_path: Path) -> None:
+    """Address 0 is what the vendor's tool writes to where nobody names one."""
+    with Peer() as board:
+        done = send(board, tmp_path / "model.tflite", "0x0")
+    assert done.returncode == 2
+    assert board.found.firmware == []
+
+
+def test_a_port_that_is_not_there_is_a_failure(
+    workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The vendor's command line would take another port."""
+    build()
+    assert flash(workspace, GROVE, "/dev/absent") == 1
+    assert "could not open port /dev/absent" in capfd.readouterr().err
+
+
+def test_esptool_goes_as_far_as_the_chip_has_to_answer(
+    workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its own words, and our exit code, after a bounded number of attempts."""
+    build()
+    with Peer(deaf=True) as board:
+        assert flash(workspace, XIAO, board.port) == 1
+    captured = capfd.readouterr()
+    assert "Failed to connect to ESP32-S3" in captured.out + captured.err
+    assert f"{XIAO} is not on the board" in captured.err
+
+
+def test_ports_are_those_of_pyserial() -> None:
+    """Whatever this machine has: each has a name and a description."""
+    _, python = toolenvs.ensure("flash", print)
+    assert all(port.device and port.description for port in find_ports(python))
