@@ -1,6 +1,7 @@
 """What hangs beside the chain: measurements, and the verdicts that may reject the build. Pure."""
 
 from buildsys import ladder
+from buildsys.authoring.contract import Contract
 from buildsys.authoring.machine import machine_name
 from buildsys.authoring.model import model_fits
 from buildsys.authoring.recipe import CALIBRATED
@@ -156,10 +157,7 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
     if contract is None and blue.build.recipe.firmware == "unchecked":
         found.append("Not verified: whether a firmware decodes this model (`firmware: unchecked`).")
     if contract is not None:
-        found += [
-            f"Not verified: {contract.name}'s {line} ({source})."
-            for line, source, verified in contract.provenance() if not verified
-        ]  # fmt: skip
+        found += _unread(contract)
         found += [f"Not verified: {note}" for note in contract.notes if not contract.verified]
     unloaded = step_module("load_firmware").why_not(blue.board.accelerator)
     if Format.VELA in blue.made and unloaded:
@@ -169,3 +167,15 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
     if blue.build.target.flash is not None or blue.build.target.vela is not None:
         found.append("Not verified: the model on the device itself; none was attached.")
     return tuple(found)
+
+
+def _unread(contract: Contract) -> list[str]:
+    """Lines of a contract that nobody verified, those of one source in one sentence."""
+    by_source: dict[str, list[str]] = {}
+    for line, source, verified in contract.provenance():
+        if not verified:
+            by_source.setdefault(source, []).append(line)
+    return [
+        f"Not verified: of firmware {contract.name}: {', '.join(lines)} (from {source})."
+        for source, lines in by_source.items()
+    ]

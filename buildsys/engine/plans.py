@@ -151,6 +151,7 @@ def _make(
 
 def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
     from buildsys import planner
+    from buildsys.engine.fitkeys import fit_key
 
     loaded = loader.recipe(path)
     plans, diagnostics = [], list(loaded.diagnostics)
@@ -159,7 +160,9 @@ def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> R
             plans.append(_waiting(build))
             continue
         try:
-            plans.append(complete(planner.plan(build, str(workspace.root))))
+            plan = complete(planner.plan(build, str(workspace.root)))
+            fit = fit_key(build) if build.recipe.source.family == "ultralytics" else ""
+            plans.append(dataclasses.replace(plan, fit=fit))
         except InputError as error:
             diagnostics += error.diagnostics
     plans += [_selection(selection, plans) for selection in loaded.selections]

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from buildsys import __version__
 from buildsys.digest import digest_file
+from buildsys.engine.manifest import find_latency, make_manifest
 from buildsys.engine.places import Workspace
 from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
 from buildsys.errors import MissingBytes
-from buildsys.graph import Input, Plan, Step
+from buildsys.graph import Input, Plan
 from buildsys.spec import Format
 
 _MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
@@ -66,6 +66,9 @@ def publish(
             raise MissingBytes(plan.package) from error
         _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
         _write(fresh / "build.json", _diary(plan, state, runner, built))
+        latency = find_latency(plan, state, fresh)
+        if latency:
+            _write(fresh / "latency.json", {"entries": latency})
         _link_logs(fresh, folder, plan, state, runner)
         withdraw(workspace, state, plan.build)
         fresh.rename(folder)
@@ -97,7 +100,7 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     assert plan.shipped is not None
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)
-    failures = _failures(state, plan, folder)
+    failures = _failures(workspace, state, plan, folder)
     judged = _judged(state, plan)
     digest = state.input_digest(judged) if judged is not None else None
     if judged is not None and digest is not None and judged.step:
@@ -123,7 +126,7 @@ def _judged(state: State, plan: Plan) -> Input | None:
     return None
 
 
-def _failures(state: State, plan: Plan, folder: Path) -> list[str]:
+def _failures(workspace: Workspace, state: State, plan: Plan, folder: Path) -> list[str]:
     """What the red verdicts say, the first reason first. Raises MissingBytes."""
     found: list[str] = []
     for step in plan.verdicts:
@@ -135,93 +138,22 @@ def _failures(state: State, plan: Plan, folder: Path) -> list[str]:
             state.store.fetch(dict(result.outputs)["verdict"], place, tree=False)
         except FileNotFoundError as error:
             raise MissingBytes(step) from error
-        found += json.loads(place.read_text(encoding="utf-8"))["failures"]
-    return [str(failure) for failure in found]
-
-
-def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
-    """The proof: every step with its key, parameters, tools and digests."""
-    files = {
-        path.relative_to(package).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": digest_file(path),
-        }
-        for path in sorted(package.rglob("*"))
-        if path.is_file()
-    }
-    return {
-        "buildsys": __version__,
-        "build": plan.build,
-        "target": {"name": plan.target, "label": plan.label},
-        "files": files,
-        "steps": [_describe_step(step, state) for step in _told(plan, state)],
-        "evidence": _evidence(plan, state),
-        "unverified": [*plan.notes, *_undone(plan, state)],
-        "licences": list(plan.licences),
-        **({"selection": json.loads(plan.selection)} if plan.selection else {}),
-    }
-
-
-def _told(plan: Plan, state: State) -> list[Step]:
-    """The steps that every machine has alike: neither what was measured on this one, nor what it
-    could not do.
-    """
-    return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
-
-
-def _evidence(plan: Plan, state: State) -> dict[str, Any]:
-    """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
-    found = {}
-    for step in plan.steps:
-        result = state.result(step.id)
-        if step.local or result is None:
-            continue
-        for name, digest in result.outputs:
-            if name in _TELLING:
-                try:
-                    text = state.store.blob(digest).read_text(encoding="utf-8")
-                except FileNotFoundError as error:
-                    raise MissingBytes(step.id) from error
-                found[step.stage] = json.loads(text)
+        verdict = json.loads(place.read_text(encoding="utf-8"))
+        found += [
+            _with_advice(str(failure), verdict, workspace, plan) for failure in verdict["failures"]
+        ]
     return found
 
 
-_TELLING = ("verdict", "evidence", "arena")
+def _with_advice(failure: str, verdict: dict[str, Any], workspace: Workspace, plan: Plan) -> str:
+    """What would fit, behind the sentence that says what does not."""
+    if not verdict.get("side") or "arena" not in failure:
+        return failure
+    from buildsys.engine.fits import advise
 
-
-def _undone(plan: Plan, state: State) -> list[str]:
-    """Proofs that this machine could not give."""
-    return [
-        f"Not done: {step.stage}; {step.requires} is not installed on the machine that built this."
-        for step in plan.steps
-        if step.id in plan.proofs and step.requires and state.result(step.id) is None
-    ]
-
-
-def _describe_step(step: Step, state: State) -> dict[str, Any]:
-    keyed, result = state.key(step), state.result(step.id)
-    assert keyed is not None
-    assert result is not None
-    recorded = state.recorded(step)
-    if recorded is not None:
-        return {
-            "stage": step.stage, "module": step.module, "action_key": recorded["action_key"],
-            "tool": recorded["tool"], "tool_lock": recorded["lock"], "code": recorded["code"],
-            "params": json.loads(step.params), "inputs": dict(keyed.inputs),
-            "outputs": dict(result.outputs),
-            "trained": {"device": recorded["device"], "torch": recorded["torch"]},
-        }  # fmt: skip
-    return {
-        "stage": step.stage,
-        "module": step.module,
-        "action_key": keyed.key,
-        "tool": step.tool,
-        "tool_lock": step.tool_identity,
-        "code": step.code,
-        "params": json.loads(step.params),
-        "inputs": dict(keyed.inputs),
-        "outputs": dict(result.outputs),
-    }
+    arena = verdict["arena"]
+    advice = advise(workspace, plan, verdict["side"], arena["need_bytes"], arena["has_bytes"])
+    return f"{failure}; {advice}" if advice else failure
 
 
 def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> dict[str, Any]:

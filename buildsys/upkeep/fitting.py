@@ -14,6 +14,7 @@ from typing import Any
 from buildsys.authoring.build import Build
 from buildsys.authoring.recipe import LARGEST_SIDE
 from buildsys.engine import fits
+from buildsys.engine.fitkeys import arena_bytes, fit_key, slot_bytes
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans
 from buildsys.engine.process import CommandRunner, run_command
@@ -104,19 +105,24 @@ def fit(
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]
-    fits.remember_fit(workspace, build, {"side": found.side, "proven": found.proven, "tried": rows})
+    fits.remember_fit(
+        workspace,
+        fit_key(build),
+        build.id,
+        {"side": found.side, "proven": found.proven, "tried": rows},
+    )
     return found
 
 
 def find_room(build: Build) -> Room:
     """What the firmware has. Raises InputError."""
-    arena = fits.arena_bytes(build)
+    arena = arena_bytes(build)
     if arena is None:
         firmware = build.contract.name if build.contract else "unchecked"
         message = f"firmware {firmware} does not say how much arena it has: nothing to fit into"
         hint = "name a firmware whose contract has `arena_kib`, or write a contract of your own"
         raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
-    return Room(arena_bytes=arena, slot_bytes=fits.slot_bytes(build))
+    return Room(arena_bytes=arena, slot_bytes=slot_bytes(build))
 
 
 def next_side(trials: tuple[Trial, ...], own: int, room: Room) -> int | None:

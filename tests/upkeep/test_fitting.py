@@ -11,9 +11,10 @@ from buildsys import cli, planner
 from buildsys.commands.fit import answer, render
 from buildsys.engine import fits
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import complete
+from buildsys.engine.plans import complete, make_plans
 from buildsys.engine.process import Command, OnProgress
 from buildsys.errors import BuildsysError
+from buildsys.graph import Plan
 from buildsys.steps._memory import estimate_size, interpolate_size
 from buildsys.upkeep import fitting
 from buildsys.upkeep.candidates import plan_candidate
@@ -229,28 +230,32 @@ def test_what_cannot_be_fitted_says_why(
     golden.check("fit-cannot", capsys.readouterr().err)
 
 
+def find_plan(place: Workspace) -> Plan:
+    """The plan of the one build, as the workspace says it now."""
+    return next(plan for plan in make_plans(place).plans if plan.build == BUILD)
+
+
 def test_a_failing_build_can_name_the_size(workspace: Path) -> None:
     """What is known is known for every build that is alike, whatever it was trained on."""
     set_size(workspace, "640")
     place = Workspace(workspace)
-    build = find_build(place, BUILD)
-    assert fits.known_fit(place, build) is None
+    plan = find_plan(place)
+    assert fits.known_fit(place, plan.fit) is None
     need, has = 3208 << 10, ARENA_KIB << 10
-    before = fits.advise(place, build, need, has)
+    before = fits.advise(place, plan, 640, need, has)
     assert before == f"352 px may fit, by an estimate; `buildsys fit {BUILD}` finds out"
     fit(workspace, Compiler(per_pixel=8.4))
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     set_size(workspace, "320")
-    alike = find_build(place, BUILD)
-    known = fits.known_fit(place, alike)
-    assert known == 352
-    assert fits.advise(place, alike, need, has) == f"352 px fits (by `buildsys fit {BUILD}`)"
+    alike = find_plan(place)
+    assert fits.known_fit(place, alike.fit) == 352
+    assert fits.advise(place, alike, 320, need, has) == f"352 px fits (by `buildsys fit {BUILD}`)"
     recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
-    assert fits.known_fit(place, find_build(place, BUILD)) is None
+    assert fits.known_fit(place, find_plan(place).fit) is None
     recipe.write_text(recipe.read_text().replace("per-channel", "per-tensor"))
     (workspace / ".buildsys" / "fit.json").write_text("{ half")
-    assert fits.known_fit(place, alike) is None
+    assert fits.known_fit(place, alike.fit) is None
 
 
 def test_the_laws() -> None:
