@@ -21,10 +21,10 @@ def make_elf(code: bytes, symbols: dict[str, tuple[int, int]]) -> bytes:
         places.append((_SEGMENT + len(body), len(part)))
         body += part
     sections = bytes(40)
-    for name, kind, (offset, size), link, width in (
+    for title, kind, (offset, size), link, width in (
         (1, 2, places[0], 2, 16), (9, 3, places[1], 0, 0), (17, 3, places[2], 0, 0),
     ):  # fmt: skip
-        sections += struct.pack("<10I", name, kind, 0, 0, offset, size, link, 1, 4, width)
+        sections += struct.pack("<10I", title, kind, 0, 0, offset, size, link, 1, 4, width)
     start = _SEGMENT + len(body)
     header = b"\x7fELF\x01\x01\x01" + bytes(9)
     header += struct.pack("<HHIIIIIHHHHHH", 2, 40, 1, LOADED_AT, 52, start, 0, 52, 32, 1, 40, 4, 3)

@@ -41,7 +41,7 @@ def version() -> str:
     found = re.search(r"version (\d+(?:\.\d+)*)", told.stdout)
     if found is None:
         fail(f"{QEMU} does not tell its version: {(told.stderr or told.stdout).strip()[:300]}")
-    return str(found and found[1])
+    return found[1] if found else ""
 
 
 def boot(
@@ -72,7 +72,8 @@ def _listen(
     heard: Callable[[str], None],
 ) -> Session:  # fmt: skip
     """Line by line: a firmware that locks up says nothing more and never ends."""
-    stream, lines, rest = process.stdout, [], b""
+    stream, rest = process.stdout, b""
+    lines: list[str] = []
     assert stream is not None
     until = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:

@@ -77,13 +77,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
-    """The tensor arena that Vela planned.
+    """The tensor arena that Vela planned, in SRAM or DRAM; the larger of both counts.
 
-    Where it lies in DRAM (Dedicated_Sram), Vela's figure for DRAM holds the weights as well, and
-    the cache in SRAM is laid over the arena's start: the larger of both counts.
+    With Dedicated_Sram the arena lies in DRAM, and the cache in SRAM is laid over its start. Where
+    Vela tells no flash, its figure for DRAM holds the weights as well.
     """
-    dram = summary.get("dram_bytes", 0)
-    return int(max(summary["sram_bytes"], dram - weights_bytes if dram else 0))
+    flash = summary.get("on_chip_flash_bytes", 0) + summary.get("off_chip_flash_bytes", 0)
+    dram = summary.get("dram_bytes", 0) - (0 if flash else weights_bytes)
+    return int(max(summary["sram_bytes"], dram))
 
 
 def judge(told: Told, planned: int) -> dict[str, Any]:

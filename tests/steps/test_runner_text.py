@@ -90,11 +90,13 @@ def test_a_crash_is_told_as_one() -> None:
 
 
 def test_the_planned_arena_leaves_weights_in_dram_out() -> None:
-    """Figures of one model: in SRAM; with Dedicated_Sram; and with a spill larger than the cache."""
+    """Figures of one model: in SRAM; with Dedicated_Sram; a spill larger than the cache; weights in flash."""
     assert planned_bytes({"sram_bytes": 299_744, "dram_bytes": 0}, 2_585_792) == 299_744
     dedicated = {"sram_bytes": 299_744, "dram_bytes": 2_696_240}
     assert planned_bytes(dedicated, 2_585_648) == 299_744
     assert planned_bytes({"sram_bytes": 100, "dram_bytes": 2_696_240}, 2_585_648) == 110_592
+    flash = {"sram_bytes": 0, "dram_bytes": 110_592, "off_chip_flash_bytes": 2_585_648}
+    assert planned_bytes(flash, 2_585_648) == 110_592
 
 
 def test_where_no_load_test_exists_the_reason_is_a_sentence() -> None:

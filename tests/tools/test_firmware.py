@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.registry import shipped_targets
 from buildsys.engine import toolenvs
 from buildsys.engine.hosttools import find_qemu
 from buildsys.engine.runner import LAUNCHER
