@@ -35,6 +35,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("vela-3.9", "compile_vela", "tflite", {"version": "3.9", **_VELA}),
     ("vela-4.5", "compile_vela", "tflite", {"version": "4.5", **_VELA}),
     ("vela-5.2", "compile_vela", "tflite", {"version": "5.2", **_VELA}),
+    ("tflite-micro", "record_tflm", "tflite", {"names": [], "count": 1, "preprocessing": _FRAME}),
     ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
 ]

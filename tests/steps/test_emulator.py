@@ -1,0 +1,108 @@
+"""The emulator's handling, with a script in its place: told, dead, late, and never left behind."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from buildsys.engine.hosttools import find_qemu
+from buildsys.steps import _emulator, _runner_text
+from buildsys.steps._progress import StepError
+
+TELLS = "echo 'Operator 0: ethos-u'; echo '1 input tensor/s populated with 3 bytes'; sleep 600"
+VERSION = "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'"
+
+
+def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A qemu-system-arm of our own, the only one in PATH."""
+    program = folder / "qemu-system-arm"
+    program.write_text(
+        f'#!/bin/sh\necho $$ > "{folder}/pid"\necho "$@" > "{folder}/args"\n{script}\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> _emulator.Session:
+    """With files that nobody opens."""
+    kernel, file = folder / "k.axf", folder / model
+    return _emulator.boot(kernel, file, seconds, _runner_text.is_last, lambda line: None)
+
+
+def test_the_machine_is_ended_when_all_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firmware never ends by itself."""
+    install(tmp_path, f'exec sh -c "{TELLS.replace("sleep", "exec sleep")}"', monkeypatch)
+    session = boot(tmp_path)
+    assert session.end == "told"
+    assert session.lines[0] == "Operator 0: ethos-u"
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_a_machine_that_dies_leaves_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when there is no memory for the machine's memory."""
+    install(tmp_path, "printf 'cannot set up guest memory' >&2; exit 3", monkeypatch)
+    session = boot(tmp_path)
+    assert (session.end, session.code) == ("died", 3)
+    assert session.lines == ("cannot set up guest memory",)
+
+
+@pytest.mark.parametrize("script", ["exec sleep 600", "while true; do echo babble; done"])
+def test_a_machine_that_comes_to_no_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """Silent, or talking for ever."""
+    install(tmp_path, script, monkeypatch)
+    assert boot(tmp_path, seconds=0.5).end == "late"
+
+
+def test_a_comma_in_a_path_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qemu splits its options there."""
+    install(tmp_path, TELLS.replace("sleep", "exec sleep"), monkeypatch)
+    boot(tmp_path, model="a,b.tflite")
+    assert "a,,b.tflite,addr=0x90000000" in (tmp_path / "args").read_text()
+
+
+def test_without_an_emulator_the_step_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was planned where there was one."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StepError, match="qemu-system-arm is not on this machine: install it"):
+        _emulator.version()
+
+
+def test_planning_and_the_step_read_the_same_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every load test would be told to run again."""
+    install(tmp_path, VERSION, monkeypatch)
+    assert find_qemu(str(tmp_path)) == _emulator.version() == "7.2.22"
+
+
+def test_no_emulator_a_broken_one_and_an_old_one_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Cortex-M55 came with QEMU 6."""
+    assert find_qemu(str(tmp_path)) == ""
+    for script in ("exit 1", VERSION.replace("7.2.22", "5.2.0")):
+        install(tmp_path, script, monkeypatch)
+        assert find_qemu(str(tmp_path)) == ""
+
+
+def test_the_emulator_is_asked_once_for_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every plan asks; an update during a long watch is seen."""
+    install(tmp_path, VERSION, monkeypatch)
+    assert find_qemu(str(tmp_path)) == "7.2.22"
+    (tmp_path / "pid").unlink()
+    assert find_qemu(str(tmp_path)) == "7.2.22"
+    assert not (tmp_path / "pid").exists()
+    install(tmp_path, VERSION.replace("7.2.22", "9.0"), monkeypatch)
+    os.utime(tmp_path / "qemu-system-arm", ns=(time.time_ns(), time.time_ns() + 10**9))
+    assert find_qemu(str(tmp_path)) == "9.0"

@@ -1,0 +1,106 @@
+"""What the firmware printed, as recorded from real runs: read, and judged."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps import _runner_text
+from buildsys.steps._runner_text import Tensor, Told
+from buildsys.steps.load_firmware import judge, planned_bytes, why_not
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def told(name: str) -> Told:
+    """One recorded session; the machine's serial line ends lines with CR LF."""
+    text = (GOLDEN / f"runner-{name}.txt").read_text()
+    return _runner_text.read(text.replace("\n", "\r\n").split("\n"))
+
+
+def test_a_loaded_model_is_read_whole() -> None:
+    """Seven outputs in order, one NPU operator, the arena."""
+    found = told("loads")
+    image = Tensor(
+        dtype="int8", shape=(1, 192, 192, 3), bytes=110592, scale=0.003922, zero_point=-128
+    )
+    assert found.inputs == (image,)
+    shapes = [tensor.shape[1:] for tensor in found.outputs]
+    assert shapes == [(576, 64), (144, 64), (36, 64), (576, 1), (144, 1), (36, 1), (756, 12)]
+    assert [tensor.zero_point for tensor in found.outputs] == [-9, -8, -69, 114, 112, 127, 3]
+    assert found.operators == ("ethos-u",)
+    assert found.arena_bytes == 300716
+    assert found.memory_mode == "Sram_Only/Shared_Sram"
+    assert not found.errors
+    assert not found.fault
+
+
+def test_nothing_of_interest_follows_the_last_line() -> None:
+    """The machine is ended there: what a firmware without NPU prints after it is noise."""
+    lines = (GOLDEN / "runner-loads.txt").read_text().splitlines()
+    last = next(index for index, line in enumerate(lines) if _runner_text.is_last(line))
+    assert _runner_text.read(lines[: last + 1]) == told("loads")
+
+
+@pytest.mark.parametrize("name", ["unresolved", "schema", "fault"])
+def test_a_firmware_that_gives_up_is_not_waited_for(name: str) -> None:
+    """It halts, and the machine runs on for ever."""
+    lines = (GOLDEN / f"runner-{name}.txt").read_text().splitlines()
+    assert any(_runner_text.is_last(line) for line in lines)
+
+
+def test_a_loaded_model_within_4_kib_passes() -> None:
+    """Vela's figure for this model is 299,792."""
+    verdict = judge(told("loads"), 299_792)
+    assert verdict["passed"]
+    assert verdict["difference_bytes"] == 924
+
+
+@pytest.mark.parametrize(("planned", "word"), [(296_000, "4716 more"), (310_000, "9284 less")])
+def test_another_arena_than_planned_is_red(planned: int, word: str) -> None:
+    """Either way Vela's figure is of no use for a budget."""
+    verdict = judge(told("loads"), planned)
+    assert not verdict["passed"]
+    (failure,) = verdict["failures"]
+    assert f"{word} than Vela's {planned}" in failure
+
+
+def test_an_operator_that_is_not_resolved_is_told_in_the_firmwares_words() -> None:
+    """The file of a compiler whose operator this TFLite Micro does not know."""
+    verdict = judge(told("unresolved"), 299_792)
+    assert verdict["failures"] == [
+        'the firmware refuses the model: "Failed to get registration from op code CUSTOM; tensor'
+        ' allocation failed!; Failed to initialise model"'
+    ]
+    assert verdict["arena_bytes"] is None
+    assert verdict["difference_bytes"] is None
+
+
+def test_two_errors_on_one_line_are_two() -> None:
+    """One of the runner's messages ends without a line's end."""
+    assert told("schema").errors == (
+        "Model's schema version 0 is not equal to supported version 3.",
+        "Failed to initialise model",
+    )
+
+
+def test_a_crash_is_told_as_one() -> None:
+    """Not as a firmware that says nothing."""
+    (failure,) = judge(told("fault"), 299_792)["failures"]
+    assert failure.startswith("the firmware crashed (HardFault_Handler) while it loaded the model;")
+
+
+def test_the_planned_arena_leaves_weights_in_dram_out() -> None:
+    """Figures of one model: in SRAM; with Dedicated_Sram; a spill larger than the cache; weights in flash."""
+    assert planned_bytes({"sram_bytes": 299_744, "dram_bytes": 0}, 2_585_792) == 299_744
+    dedicated = {"sram_bytes": 299_744, "dram_bytes": 2_696_240}
+    assert planned_bytes(dedicated, 2_585_648) == 299_744
+    assert planned_bytes({"sram_bytes": 100, "dram_bytes": 2_696_240}, 2_585_648) == 110_592
+    flash = {"sram_bytes": 0, "dram_bytes": 110_592, "off_chip_flash_bytes": 2_585_648}
+    assert planned_bytes(flash, 2_585_648) == 110_592
+
+
+def test_where_no_load_test_exists_the_reason_is_a_sentence() -> None:
+    """U85's runner is for a machine that qemu does not have."""
+    assert why_not("ethos-u55-64") == why_not("ethos-u65-512") == ""
+    assert "Corstone-320" in why_not("ethos-u85-256")
+    assert "ships no runner" in why_not("ethos-u100-1")

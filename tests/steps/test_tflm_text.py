@@ -1,0 +1,37 @@
+"""What TFLite Micro prints on this machine, read."""
+
+from buildsys.steps.record_tflm import explain, read_allocations
+
+ALLOCATIONS = """\
+[RecordingMicroAllocator] Arena allocation total 537616 bytes
+[RecordingMicroAllocator] Arena allocation head 448576 bytes
+[RecordingMicroAllocator] Arena allocation tail 89040 bytes
+[RecordingMicroAllocator] 'TfLiteEvalTensor data' used 10272 bytes with alignment overhead
+"""
+
+
+def test_the_arena_is_read_with_its_two_ends() -> None:
+    """As the recording allocator prints it."""
+    assert read_allocations(ALLOCATIONS) == {
+        "arena_bytes": 537616, "head_bytes": 448576, "tail_bytes": 89040,
+    }  # fmt: skip
+    assert read_allocations("") == {}
+
+
+def test_an_operator_is_named() -> None:
+    """A built-in one by TFLite's name, a custom one by the file's."""
+    text = "Didn't find op for builtin opcode 'GELU'\nFailed to get registration from op code {}\n "
+    assert explain(text.format("GELU"), ()) == "it has no operator GELU"
+    assert explain(text.format("CUSTOM"), ("Mine",)) == "it has no operator Mine"
+
+
+def test_an_arena_without_end_is_told_as_such() -> None:
+    """1 GiB is more than any microcontroller has."""
+    text = "Failed to resize buffer. Requested: 448576, available 42880, missing: 405696\n"
+    assert explain(text, ()) == "the model takes more than 1024 MiB of tensor arena"
+
+
+def test_other_words_are_handed_on() -> None:
+    """Whatever it says, a person may know it."""
+    assert explain("Type FLOAT16 (10) not supported.\n\n", ()) == "Type FLOAT16 (10) not supported."
+    assert explain("", ()) == "it says no more than that"

@@ -1,0 +1,272 @@
+"""A real network on TFLite Micro: on this machine, and on an emulated Cortex-M55."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.engine import toolenvs
+from buildsys.engine.hosttools import find_qemu
+from buildsys.engine.runner import LAUNCHER
+from buildsys.steps._models import FlatBuffer
+from tests.conftest import REPOSITORY
+from tests.tiny_elf import LOADED_AT, make_elf
+from tests.tools.test_pipeline import bitmap, doit, read
+
+pytestmark = pytest.mark.tools
+
+RECIPE = """\
+name: person
+source: {family: ultralytics, task: pose, architecture: yolov8n-pose, weights: random}
+input: {size: 64}
+evaluate: none
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  calibration: {images: "pictures/*.bmp", count: 4}
+targets: [grove-vision-ai-v2, xiao-esp32s3]
+"""
+FRAME = {"height": 64, "width": 64, "color": "rgb", "resize": "letterbox"}
+COUNT = 20
+STUBS = {
+    "arm_ethosu_npu_init": "00207047",
+    "ethosu_invoke_v3": "00207047",
+    "ethosu_reserve_driver": "00207047",
+    "ethosu_release_driver": "7047",
+    "ethosu_pmu_init": "7047",
+    "ethosu_get_pmu_counters": "7047",
+}
+ARENA = "_ZN3arm3appL13activationBufE"
+
+needs_qemu = pytest.mark.skipif(
+    not find_qemu() and os.environ.get("CI") != "true",
+    reason="qemu-system-arm is not installed: the load test cannot run here",
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace with one random network as TFLite and as Vela's file, and 20 pictures of it."""
+    root = tmp_path_factory.mktemp("firmware")
+    (root / "recipes").mkdir()
+    (root / "pictures").mkdir()
+    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    (root / "recipes" / "person.yaml").write_text(RECIPE)
+    for index in range(COUNT):
+        (root / "pictures" / f"{index:02}.bmp").write_bytes(bitmap(64, index))
+    done = doit(root)
+    assert done.returncode == 0, done.stderr
+    params = {"split": {"name": "all", "paths": ["pictures"]}, "seed": 0, "preprocessing": FRAME}
+    places = {"dataset": root}, {"pictures": root / "prepared"}
+    run(root, "evaluate", "prepare_pictures", *places, {**params, "count": COUNT})
+    yield root
+    shutil.rmtree(root)
+
+
+def plain(root: Path) -> Path:
+    """The file before the compiler."""
+    return root / "build" / "person" / "xiao-esp32s3" / "person.tflite"
+
+
+def compiled(root: Path) -> Path:
+    """The file that Vela made."""
+    return root / "build" / "person" / "grove-vision-ai-v2" / "person_vela.tflite"
+
+
+def try_run(
+    folder: Path, env: str, module: str, inputs: dict[str, Path], outputs: dict[str, Path],
+    params: dict[str, Any],
+) -> tuple[int, str]:  # fmt: skip
+    """(exit code, what the step says to people) of one step in its tool environment."""
+    _, python = toolenvs.ensure(env, print)
+    error = folder / "error.txt"
+    error.unlink(missing_ok=True)
+    given, made = ({key: str(path) for key, path in each.items()} for each in (inputs, outputs))
+    request = {"inputs": given, "outputs": made, "params": params, "error": str(error)}
+    (folder / "request.json").write_text(json.dumps(request))
+    command = [str(python), "-s", str(LAUNCHER), module, str(folder / "request.json")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, error.read_text() if error.exists() else done.stderr
+
+
+def run(folder: Path, env: str, module: str, *request: Any) -> None:
+    """One step that must work."""
+    code, told = try_run(folder, env, module, *request)
+    assert code == 0, told
+
+
+def record_tflm(folder: Path, model: Path, pictures: Path) -> tuple[int, str]:
+    """The TFLite Micro rung for a model."""
+    outputs = {"recording": folder / "tflm.npz", "arena": folder / "arena.json"}
+    params = {"names": [], "count": COUNT, "preprocessing": FRAME}
+    inputs = {"tflite": model, "pictures": pictures}
+    return try_run(folder, "tflite-micro", "record_tflm", inputs, outputs, params)
+
+
+def load(folder: Path, model: Path, summary: dict[str, int], **params: Any) -> tuple[int, str]:
+    """The load test for a model and Vela's figures."""
+    (folder / "summary.json").write_text(json.dumps(summary))
+    inputs = {"vela-tflite": model, "summary": folder / "summary.json"}
+    outputs = {"verdict": folder / "verdict.json"}
+    settings = {"accelerator": "ethos-u55-64", "qemu": find_qemu(), "seconds": 300.0, **params}
+    return try_run(folder, "load-test", "load_firmware", inputs, outputs, settings)
+
+
+def test_tflite_micro_answers_as_litert_with_reference_kernels(built: Path, tmp_path: Path) -> None:
+    """Bit for bit, on every picture; and the same file twice."""
+    pictures = built / "prepared"
+    assert record_tflm(tmp_path, plain(built), pictures) == (0, "")
+    litert = tmp_path / "litert.npz"
+    params = {"names": [], "count": COUNT, "preprocessing": FRAME, "reference_kernels": True}
+    inputs = {"tflite": plain(built), "pictures": pictures}
+    run(tmp_path, "evaluate", "record_tflite", inputs, {"recording": litert}, params)
+    assert (tmp_path / "tflm.npz").read_bytes() == litert.read_bytes()
+    arena = read(tmp_path / "arena.json")
+    assert arena["arena_bytes"] == arena["head_bytes"] + arena["tail_bytes"]
+    assert arena["runtime"].startswith("tflite-micro ")
+    assert "64-bit" in arena["note"]
+
+
+def test_a_compiled_model_is_not_run_on_this_machine(built: Path, tmp_path: Path) -> None:
+    """And says which file is."""
+    code, told = record_tflm(tmp_path, compiled(built), built / "prepared")
+    assert code == 3
+    assert told.startswith("person_vela.tflite is compiled for an NPU, which alone can run")
+
+
+def test_an_operator_that_tflite_micro_lacks_is_named(built: Path, tmp_path: Path) -> None:
+    """LOGISTIC turned into GELU, which has no kernel there."""
+    model = tmp_path / "gelu.tflite"
+    model.write_bytes(turn_operator(plain(built).read_bytes(), 14, 150))
+    code, told = record_tflm(tmp_path, model, built / "prepared")
+    assert code == 3
+    assert told.startswith("TFLite Micro does not load gelu.tflite: it has no operator GELU.")
+
+
+def turn_operator(data: bytes, old: int, new: int) -> bytes:
+    """Another built-in operator's number in the file's list of operators."""
+    file, changed = FlatBuffer(data), bytearray(data)
+    for code in file.tables(file.field(file.number(0, "I"), 1)):
+        if file.number(file.field(code, 3), "i") == old:
+            changed[file.field(code, 0)] = min(new, 127)
+            struct.pack_into("<i", changed, file.field(code, 3), new)
+    return bytes(changed)
+
+
+@needs_qemu
+def test_the_compiled_model_is_loaded_by_the_firmware(built: Path, tmp_path: Path) -> None:
+    """Its operators, its edges and its arena, as the file says; nothing of the firmware is kept."""
+    folder = compiled(built).parent
+    assert load(tmp_path, compiled(built), read(folder / "vela.json")) == (0, "")
+    verdict = read(tmp_path / "verdict.json")
+    assert verdict["passed"], verdict["failures"]
+    assert verdict["tested"]
+    assert 0 < verdict["difference_bytes"] <= 4096
+    model = read(folder / "model.json")
+    assert set(verdict["operators"]) == set(model["operators"])
+    for side in ("inputs", "outputs"):
+        shapes = [tensor["shape"] for tensor in model[side]]
+        assert [tensor["shape"] for tensor in verdict[side]] == shapes
+    assert "registers all" in verdict["covers"]
+    assert not list(tmp_path.glob("*.axf"))
+
+
+@needs_qemu
+def test_an_arena_in_dram_is_held_against_the_right_figure(built: Path, tmp_path: Path) -> None:
+    """Ethos-U65 with Dedicated_Sram: Vela's figure for DRAM has the weights in it."""
+    params = {
+        "version": "5.2", "accelerator": "ethos-u65-256", "system_config": "Ethos_U65_High_End",
+        "memory_mode": "Dedicated_Sram", "optimise": "Performance",
+    }  # fmt: skip
+    model, summary = tmp_path / "u65.tflite", tmp_path / "vela.json"
+    outputs = {"vela-tflite": model, "summary": summary}
+    run(tmp_path, "vela-5.2", "compile_vela", {"tflite": plain(built)}, outputs, params)
+    assert read(summary)["dram_bytes"] > 1_000_000
+    assert load(tmp_path, model, read(summary), accelerator="ethos-u65-256") == (0, "")
+    verdict = read(tmp_path / "verdict.json")
+    assert verdict["passed"], verdict["failures"]
+    assert "U65" in verdict["runner"]["file"]
+
+
+@needs_qemu
+def test_an_unknown_operator_is_a_red_verdict(built: Path, tmp_path: Path) -> None:
+    """As a device would say it."""
+    model = tmp_path / "other.tflite"
+    model.write_bytes(compiled(built).read_bytes().replace(b"ethos-u\0", b"ethos-x\0"))
+    assert load(tmp_path, model, {"sram_bytes": 100_000}) == (0, "")
+    verdict = read(tmp_path / "verdict.json")
+    assert not verdict["passed"]
+    assert "Failed to get registration from op code CUSTOM" in verdict["failures"][0]
+
+
+@needs_qemu
+def test_a_model_too_large_for_the_runner_is_not_tested(built: Path, tmp_path: Path) -> None:
+    """Neither passed nor failed: the device may have the memory that Arm's runner lacks."""
+    assert load(tmp_path, compiled(built), {"sram_bytes": 3_000_000}) == (0, "")
+    verdict = read(tmp_path / "verdict.json")
+    assert verdict["passed"]
+    assert not verdict["tested"]
+    assert verdict["reason"].startswith("Vela planned 3000000 bytes of tensor arena;")
+
+
+@needs_qemu
+def test_what_is_no_verdict_fails_the_step(built: Path, tmp_path: Path) -> None:
+    """Half a file, an accelerator without a runner, too little time, another emulator."""
+    summary = {"sram_bytes": 100_000}
+    half = tmp_path / "half.tflite"
+    half.write_bytes(compiled(built).read_bytes()[:100_000])
+    model = compiled(built)
+    for code, told in (
+        load(tmp_path, half, summary),
+        load(tmp_path, model, summary, accelerator="ethos-u85-256"),
+        load(tmp_path, model, summary, seconds=0.001),
+        load(tmp_path, model, summary, qemu="1.0"),
+    ):
+        assert code == 3
+        assert told.count("half.tflite is damaged") + told.count("Corstone-320") + told.count(
+            "had not loaded person_vela.tflite after 0.001 s"
+        ) + told.count("was 1.0 when this was planned") == 1  # fmt: skip
+    assert not (tmp_path / "verdict.json").exists()
+
+
+def patch(folder: Path, elf: bytes) -> subprocess.CompletedProcess[str]:
+    """`disarm` in its tool environment; the patched file is `out.axf`."""
+    _, python = toolenvs.ensure("load-test", print)
+    (folder / "in.axf").write_bytes(elf)
+    code = (
+        "from pathlib import Path; from buildsys.steps._inference_runner import disarm;"
+        "data, size = disarm(Path('in.axf').read_bytes());"
+        "Path('out.axf').write_bytes(data); print(size)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [str(python), "-c", code],
+        cwd=folder, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def test_the_driver_is_stubbed_where_the_symbols_say(tmp_path: Path) -> None:
+    """Each function, at its place in the file, and not a byte besides."""
+    code = bytes(range(1, 97))
+    symbols = {name: (LOADED_AT + 16 * i + 1, 16) for i, name in enumerate(STUBS)}
+    elf = make_elf(code, {**symbols, ARENA: (0x31000000, 2048)})
+    done = patch(tmp_path, elf)
+    assert done.stdout == "2048\n", done.stderr
+    wanted = bytearray(code)
+    for index, stub in enumerate(STUBS.values()):
+        wanted[16 * index : 16 * index + len(stub) // 2] = bytes.fromhex(stub)
+    assert (tmp_path / "out.axf").read_bytes() == elf.replace(code, bytes(wanted))
+
+
+def test_a_runner_without_the_symbols_is_another_build(tmp_path: Path) -> None:
+    """Better a sentence than a machine that hangs in its driver."""
+    symbols = {name: (LOADED_AT + 1, 4) for name in STUBS if name != "ethosu_pmu_init"}
+    done = patch(tmp_path, make_elf(bytes(64), {**symbols, ARENA: (0, 1)}))
+    assert done.returncode
+    assert "has no symbol ethosu_pmu_init: it is another build" in done.stderr
