@@ -68,6 +68,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         head.forward = lambda features: _raw_forward(head, features)
     else:
         head.export, head.format, head.dynamic = True, "onnx", False
+        if params.task == "segment":
+            decode = head.forward
+            head.forward = lambda features: _last_channels(decode(features))
     frame = params.preprocessing
     example = torch.zeros(1, 3, frame.height, frame.width)
     with torch.no_grad():
@@ -86,6 +89,10 @@ def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
     """Reshape and concatenate, rather than view and permute: no stray transposes after conversion."""
     import torch
 
+    if hasattr(head, "linear"):  # classify: its forward without the softmax
+        features = torch.cat(features, 1) if isinstance(features, list) else features
+        return (head.linear(head.pool(head.conv(features)).flatten(1)),)
+
     def flatten(branch: Any, scale: int) -> Any:
         x = branch[scale](features[scale]).permute(0, 2, 3, 1)
         return x.reshape(x.shape[0], -1, x.shape[-1])
@@ -94,7 +101,14 @@ def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
     results = [flatten(head.cv2, i) for i in scales] + [flatten(head.cv3, i) for i in scales]
     if hasattr(head, "cv4"):
         results.append(torch.cat([flatten(head.cv4, i) for i in scales], dim=1))
+    if hasattr(head, "proto"):
+        results.append(head.proto(features[0]).permute(0, 2, 3, 1))
     return tuple(results)
+
+
+def _last_channels(values: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Detections as they are, prototypes [1, height / 4, width / 4, 32]: TFLite's order of axes."""
+    return values[0], values[1].permute(0, 2, 3, 1)
 
 
 def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) -> None:
