@@ -287,6 +287,7 @@ class _Planner:
             preprocessing=self.model.preprocessing,
             reference_kernels=kind == Format.TFLITE
             and self.model.quantization.scheme in CALIBRATED,
+            task=self.model.task,
         )
         inputs = {kind: model, "dataset": self.made["dataset"]}
         step = self._add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})

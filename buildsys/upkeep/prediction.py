@@ -242,6 +242,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
             head=spec.head,
             preprocessing=spec.preprocessing,
             reference_kernels=kind == Format.TFLITE and spec.quantization.scheme in CALIBRATED,
+            task=spec.task,
         ),
     )
     inputs = {kind: model, "pictures": Input(name="pictures", source=source)}
