@@ -28,7 +28,9 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
         for name in list_folders(root / place):
             if name not in classes:
                 message = f"is a class of the {split} split that train does not have"
-                raise _refuse(f"{label}/{place}/{name}", message, "classes are the folders of train")
+                raise _refuse(
+                    f"{label}/{place}/{name}", message, "classes are the folders of train"
+                )
     for name in classes:
         if not _holds_picture(root / "train" / name):
             message = "is the folder of a class, and no picture is in it"

@@ -46,7 +46,9 @@ def model_spec(build: Build) -> ModelSpec:
     outputs: tuple[Any, ...] = ()
     if frame is not None and head != "none" and classes:
         shapes = raw_outputs if head == "raw" else decoded_outputs
-        outputs = shapes(frame.height, frame.width, len(classes), keypoints, dims, source.task or "")
+        outputs = shapes(
+            frame.height, frame.width, len(classes), keypoints, dims, source.task or ""
+        )
     return ModelSpec(
         name=build.id.split("@")[0],
         family=source.family,

@@ -146,9 +146,7 @@ class Tally:
         self._counts = [0] * len(classes)
         self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def add_picture(
-        self, found: Turned, boxes: "list[np.ndarray]", categories: list[int]
-    ) -> None:
+    def add_picture(self, found: Turned, boxes: "list[np.ndarray]", categories: list[int]) -> None:
         """Detections of a photograph, and its labels: boxes [5], all in the same pixels."""
         import numpy as np
 
