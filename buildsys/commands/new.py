@@ -18,7 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the recipe and its file")
     parser.add_argument("--from", dest="file", metavar="FILE", help="a .pt, .onnx or .tflite file")
     parser.add_argument("--target", default=_DEFAULT_TARGET, help="a board; `host` without")
-    parser.add_argument("--data", metavar="FILE", help="a data.yaml of Ultralytics' kind, or a folder of classes")
+    parser.add_argument(
+        "--data", metavar="FILE", help="a data.yaml of Ultralytics' kind, or a folder of classes"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

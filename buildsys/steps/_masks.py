@@ -81,3 +81,15 @@ def encode(mask: "np.ndarray") -> dict[str, Any]:
 
     found: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return found
+
+
+def find_outline(mask: "np.ndarray") -> tuple[tuple[float, float], ...]:
+    """Points around a mask's largest piece, to a pixel; empty for an empty mask."""
+    import cv2
+    import numpy as np
+
+    pieces, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not pieces:
+        return ()
+    largest = cv2.approxPolyDP(max(pieces, key=cv2.contourArea), 1.0, True)
+    return tuple((float(x), float(y)) for x, y in largest[:, 0])

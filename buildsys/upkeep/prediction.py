@@ -148,8 +148,11 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
     objects = row["objects"]
     words = []
     for item in objects[:most]:
-        x1, y1, x2, y2 = (round(value) for value in item["box"])
-        words.append(f"{item['class']} {item['score']:.2f} at {x1},{y1} {x2 - x1}x{y2 - y1}")
+        word = f"{item['class']} {item['score']:.2f}"
+        if "box" in item:
+            x1, y1, x2, y2 = (round(value) for value in item["box"])
+            word += f" at {x1},{y1} {x2 - x1}x{y2 - y1}"
+        words.append(word)
     more = f"; and {len(objects) - most} more" if len(objects) > most else ""
     return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
 
