@@ -12,6 +12,8 @@ from buildsys.blueprint import Blueprint, output
 from buildsys.graph import Input
 from buildsys.spec import Format, Quantization
 
+_BOXES = ("detect", "pose")
+"""Tasks whose detections are compared, too; of the others the outputs alone."""
 PICTURES = 20
 """Of the split that is measured on: enough for figures, few enough for TFLite Micro's plain kernels."""
 
@@ -48,7 +50,7 @@ def runs_on_micro(blue: Blueprint) -> bool:
 def _params(blue: Blueprint) -> Any:
     model = blue.model
     return step_module("compare_recordings").Params(
-        head=model.head if model.outputs else "none",
+        head=model.head if model.outputs and model.task in _BOXES else "none",
         classes=len(model.classes),
         keypoints=model.keypoints,
         keypoint_dims=model.keypoint_dims,

@@ -142,6 +142,7 @@ def _add_pictures(blue: Blueprint) -> None:
         return
     _prepare(blue, "samples", dataset, split, places, _SAMPLES, 0)
     if calibration is not None and blue.model.quantization.scheme in CALIBRATED:
+        blue.made["calibrated-from"] = dataset
         _prepare(blue, "calibration", dataset, split, places, calibration.count, calibration.seed)
 
 

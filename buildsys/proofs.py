@@ -39,6 +39,7 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
         head=blue.model.head,
         preprocessing=blue.model.preprocessing,
         reference_kernels=kind == Format.TFLITE and blue.model.quantization.scheme in CALIBRATED,
+        task=blue.model.task,
     )
     inputs = {kind: model, "dataset": blue.made["dataset"]}
     if kind == Format.TFLITE and "verdict-signal" in blue.made:
@@ -119,7 +120,25 @@ def _judge_accuracy(blue: Blueprint) -> None:
 
 def add_proofs(blue: Blueprint) -> tuple[str, ...]:
     """Steps that no package rests on, and whose results are published beside it; their ids."""
-    return (*_load_on_firmware(blue), *_measure_latency(blue))
+    return (*_check_overlap(blue), *_load_on_firmware(blue), *_measure_latency(blue))
+
+
+def _check_overlap(blue: Blueprint) -> tuple[str, ...]:
+    """Whether accuracy was measured on pictures that had calibrated."""
+    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
+    places = facts.split(split) if facts is not None else None
+    measured = any(name.startswith("metrics-") for name in blue.made)
+    if not measured or not places or "calibration" not in blue.made:
+        return ()
+    module = step_module("check_overlap")
+    params = module.Params(split=step_module("prepare_pictures").Split(name=split, paths=places))
+    inputs = {
+        "calibration": blue.made["calibration"],
+        "pictures": blue.made["calibrated-from"],
+        "dataset": blue.made["dataset"],
+    }
+    step = blue.add("overlap", module, params, inputs, {Format.EVIDENCE: False})
+    return (step.id,)
 
 
 def _load_on_firmware(blue: Blueprint) -> tuple[str, ...]:

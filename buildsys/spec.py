@@ -46,6 +46,8 @@ PAD_GREY = 114
 """Ultralytics' letterbox colour: what the network saw around its pictures in training."""
 REG_MAX = 16
 """Bins of a box side's distribution in YOLOv8's head (Ultralytics `reg_max`)."""
+MASK_CHANNELS, MASK_STRIDE = 32, 4
+"""Mask prototypes of a segment head, and pixels a side of their cells (Ultralytics `nm`, `Proto`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,9 @@ class Quantization:
 class Preprocessing:
     """The one contract between a photograph and the network's input, everywhere.
 
-    `height`, `width` in pixels; `color` rgb; `resize` letterbox: scaled by one factor, centred,
-    padded with grey 114, values divided by 255.
+    `height`, `width` in pixels; `color` rgb; values divided by 255. `resize` letterbox: scaled by
+    one factor, centred, padded with grey 114; center-crop: scaled by one factor to fill the frame,
+    what stands over at two sides cut off.
     """
 
     height: int
@@ -201,13 +204,17 @@ class BoardSpec:
 
 
 def raw_outputs(
-    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int
+    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int, task: str = ""
 ) -> tuple[TensorSpec, ...]:
-    """The canonical raw head: per stride box logits and class logits, then keypoints of all strides.
+    """The canonical raw head: per stride box logits and class logits, then what the task adds.
 
     Shapes float32: box [1, hw, 64], cls [1, hw, classes], keypoints [1, N, keypoints * dims], with
-    hw = (height / stride) * (width / stride) and N the sum over strides 8, 16, 32.
+    hw = (height / stride) * (width / stride) and N the sum over strides 8, 16, 32. Segment:
+    mask_coefficients [1, N, 32] and prototypes [1, height / 4, width / 4, 32]; obb: angles
+    [1, N, 1], logits; classify: logits [1, classes] alone.
     """
+    if task == "classify":
+        return (TensorSpec(name="logits", shape=(1, classes)),)
     cells = {stride: (height // stride) * (width // stride) for stride in STRIDES}
     boxes = [
         TensorSpec(name=f"box_s{stride}", shape=(1, count, 4 * REG_MAX))
@@ -217,20 +224,31 @@ def raw_outputs(
         TensorSpec(name=f"cls_s{stride}", shape=(1, count, classes))
         for stride, count in cells.items()
     ]
-    points = []
+    total, more = sum(cells.values()), []
     if keypoints:
-        shape = (1, sum(cells.values()), keypoints * keypoint_dims)
-        points = [TensorSpec(name="keypoints", shape=shape)]
-    return (*boxes, *scores, *points)
+        more = [TensorSpec(name="keypoints", shape=(1, total, keypoints * keypoint_dims))]
+    if task == "obb":
+        more = [TensorSpec(name="angles", shape=(1, total, 1))]
+    if task == "segment":
+        coefficients = TensorSpec(name="mask_coefficients", shape=(1, total, MASK_CHANNELS))
+        more = [coefficients, _prototypes(height, width)]
+    return (*boxes, *scores, *more)
 
 
 def decoded_outputs(
-    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int
+    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int, task: str = ""
 ) -> tuple[TensorSpec, ...]:
-    """Ultralytics' own decoded head: one output [1, 4 + classes + keypoints * dims, N]."""
+    """Ultralytics' own decoded head: detections [1, 4 + classes + more, N].
+
+    More: keypoints * dims; for segment 32 mask coefficients, and the prototypes are an output of
+    their own; for obb one angle. Classify: probabilities [1, classes] alone.
+    """
+    if task == "classify":
+        return (TensorSpec(name="probabilities", shape=(1, classes)),)
     cells = sum((height // stride) * (width // stride) for stride in STRIDES)
-    rows = 4 + classes + keypoints * keypoint_dims
-    return (TensorSpec(name="detections", shape=(1, rows, cells)),)
+    more = {"obb": 1, "segment": MASK_CHANNELS}.get(task, keypoints * keypoint_dims)
+    detections = TensorSpec(name="detections", shape=(1, 4 + classes + more, cells))
+    return (detections, _prototypes(height, width)) if task == "segment" else (detections,)
 
 
 def split_outputs(height: int, width: int, classes: int) -> tuple[TensorSpec, ...]:
@@ -245,11 +263,17 @@ def split_outputs(height: int, width: int, classes: int) -> tuple[TensorSpec, ..
 
 
 def head_outputs(
-    head: str, height: int, width: int, classes: int, keypoints: int, keypoint_dims: int
-) -> tuple[TensorSpec, ...]:
+    head: str, height: int, width: int, classes: int, keypoints: int, keypoint_dims: int,
+    task: str = "",
+) -> tuple[TensorSpec, ...]:  # fmt: skip
     """The outputs of a head by its name; `normalized` is the decoded head with boxes as shares."""
     if head == "raw":
-        return raw_outputs(height, width, classes, keypoints, keypoint_dims)
+        return raw_outputs(height, width, classes, keypoints, keypoint_dims, task)
     if head == "split":
         return split_outputs(height, width, classes)
-    return decoded_outputs(height, width, classes, keypoints, keypoint_dims)
+    return decoded_outputs(height, width, classes, keypoints, keypoint_dims, task)
+
+
+def _prototypes(height: int, width: int) -> TensorSpec:
+    shape = (1, height // MASK_STRIDE, width // MASK_STRIDE, MASK_CHANNELS)
+    return TensorSpec(name="prototypes", shape=shape)

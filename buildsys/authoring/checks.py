@@ -10,13 +10,15 @@ from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
+from buildsys.steps._tasks import SUFFIXES, architecture_task, example_of
 
 _ARCHITECTURES = re.compile(r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*")
-"""Ultralytics' files of detect and pose networks: family, size, task, variant."""
+"""Ultralytics' files of networks: family, size, task, variant."""
 _TRAIN_RANGES = (
     ("epochs", 1, 10**6), ("batch", 1, 2**16), ("seed", 0, 2**32 - 1), ("threads", 1, 2**12),
     ("mosaic", 0, 1), ("flip", 0, 1), ("scale", 0, 1),
 )  # fmt: skip
+_BRANCHED = ("pose", "segment", "obb")
 SIZES = ("bytes", "sram_bytes")
 """Figures of every file: its size, and the memory that Vela plans for it."""
 _OPSETS = (11, 20)
@@ -62,22 +64,19 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     at = ("source",)
     if source.family != "ultralytics":
         return _check_file(build, locate)
-    if source.task not in ("detect", "pose"):
-        what = f"task {source.task}" if source.task else "a source without `task`"
-        message = f"{what} has no export step yet"
-        return [locate((*at, "task"), message, "there are: detect, pose")]
+    if source.task is None:
+        message = "`task` is missing here: what the network does"
+        return [locate(at, message, "there are: " + ", ".join(SUFFIXES), key=True)]
+    example = f"for example {example_of(source.task)}"
     if source.architecture is None and recipe.train is not None:
-        message = "`architecture` is missing here"
-        return [locate(at, message, "for example yolov8n-pose", key=True)]
+        return [locate(at, "`architecture` is missing here", example, key=True)]
     known = source.architecture is None or _ARCHITECTURES.fullmatch(source.architecture)
     if recipe.train is not None and not known:
         message = f"there is no architecture `{source.architecture}`"
-        hint = "for example " + ("yolov8n-pose" if source.task == "pose" else "yolov8n")
-        return [locate((*at, "architecture"), message, hint)]
-    if recipe.train is not None and not _is_of_task(source.architecture or "", source.task):
+        return [locate((*at, "architecture"), message, example)]
+    if recipe.train is not None and architecture_task(source.architecture or "") != source.task:
         message = f"`architecture` {source.architecture} is no {source.task} network"
-        hint = "for example " + ("yolov8n-pose" if source.task == "pose" else "yolov8n")
-        return [locate((*at, "architecture"), message, hint)]
+        return [locate((*at, "architecture"), message, example)]
     if recipe.input is None:
         return [locate(at, "`input` is missing: the size of the pictures", "", key=True)]
     if source.weights.random and recipe.train is None and recipe.evaluate.measure:
@@ -94,16 +93,10 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
         return [locate((*at, "architecture"), message, hint)]
     if found.task == source.task:
         return []
-    if recipe.train is not None and (source.task, found.task) == ("detect", "pose"):
-        return []  # a pose network is a detect network with one branch more: a start for it
+    if recipe.train is not None and source.task == "detect" and found.task in _BRANCHED:
+        return []  # such a network is a detect network with one branch more: a start for it
     message = f"`task` is {source.task}, {source.weights.path} is a {found.task} checkpoint"
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
-
-
-def _is_of_task(architecture: str, task: str) -> bool:
-    """Ultralytics writes the task behind the size, and nothing there for detect."""
-    words = architecture.split("-")[1:]
-    return "pose" in words if task == "pose" else not {"pose", "seg", "cls", "obb"} & set(words)
 
 
 def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
@@ -131,8 +124,8 @@ def _is_converted(build: Build) -> bool:
 
 
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Numbers of `train` and `export` that no tool takes."""
-    problems = []
+    """Numbers of `train` and `export` that no tool takes, and settings of another task."""
+    problems = _check_task(build, locate)
     for name, low, high in _TRAIN_RANGES if build.train is not None else ():
         value = getattr(build.train, name)
         if not low <= value <= high:
@@ -154,6 +147,20 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
         message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
         problems.append(locate(("export", "opset"), message))
+    return problems
+
+
+def _check_task(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Settings that make sense for other tasks alone."""
+    recipe, task = build.recipe, build.recipe.source.task
+    problems = []
+    aware = getattr(build.train, "quantization_aware", "no")
+    if aware != "no" and task not in ("detect", "pose"):
+        message = f"`quantization_aware` is for detect and pose, not for {task}"
+        problems.append(locate(("train", "quantization_aware"), message, "leave it out"))
+    if recipe.input is not None and recipe.input.resize == "center-crop" and task != "classify":
+        message = "`resize: center-crop` is for classify: objects at the edge would be cut off"
+        problems.append(locate(("input", "resize"), message, "leave `resize` out"))
     return problems
 
 
@@ -250,12 +257,22 @@ def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
+_FIGURES = {
+    "detect": ("box.mAP50", "box.mAP50-95"),
+    "pose": ("box.mAP50", "box.mAP50-95", "keypoints.mAP50", "keypoints.mAP50-95"),
+    "segment": ("box.mAP50", "box.mAP50-95", "masks.mAP50", "masks.mAP50-95"),
+    "obb": ("obb.mAP50", "obb.mAP50-95"),
+    "classify": ("top1", "top5"),
+}
+"""What is measured of all classes together; mAP50-95 and top1 of each class, too."""
+
+
 def _metrics(build: Build) -> tuple[list[str], list[str]]:
     """The figures that are measured: of all classes together, and these with those a class."""
-    prefixes = ("box", "keypoints") if build.recipe.source.task == "pose" else ("box",)
     names = build.dataset.names if build.dataset else ()
-    known = [f"{prefix}.{name}" for prefix in prefixes for name in ("mAP50", "mAP50-95")]
-    return known, [*known, *(f"{p}.mAP50-95.{name}" for p in prefixes for name in names)]
+    known = list(_FIGURES[build.recipe.source.task or "detect"])
+    single = [figure for figure in known if figure.endswith(("mAP50-95", "top1"))]
+    return known, [*known, *(f"{figure}.{name}" for figure in single for name in names)]
 
 
 def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list[Diagnostic]:

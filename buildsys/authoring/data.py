@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Archive
+from buildsys.authoring.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.confinement import NAMES
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.facts import (
@@ -80,11 +81,13 @@ def find_data(build: Assembling, recipe: Recipe) -> Data:
             build.scope.locate(("dataset", name), f"unknown key `{name}`", hint, key=True)
         )
     if block.url is not None:
-        return _archived(build, block, block.url)
+        return _archived(build, block, block.url, recipe.source.task)
     if block.path is None:
         message = "`dataset` has a `path`, a `url` or a `generator`"
         raise InputError(build.scope.locate(("dataset",), message, key=True))
     path = Path(os.path.normpath(build.workspace / os.path.expanduser(block.path)))
+    if recipe.source.task == "classify":
+        return _read_classes(build, block, path, block.path)
     return _read(build, block, path, block.path)
 
 
@@ -103,12 +106,22 @@ def _generated(build: Assembling, recipe: Recipe, name: str, extra: dict[str, An
         hint = did_you_mean(name, kinds("generate"))
         message = f"there is no generator `{name}`"
         raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
+    module, task = step_module(f"generate_{name}"), recipe.source.task or "detect"
+    if task not in module.TASKS:
+        message = f"the generator `{name}` has no labels for task {task}"
+        hint = did_you_mean("", [kind for kind in kinds("generate") if _draws(kind, task)])
+        raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
     settings = build.settings("generate", name, extra, ("dataset",))
-    known = step_module(f"generate_{name}").facts(recipe.source.task or "detect")
-    return Data(generator=settings, dataset=DatasetFacts(root="", **vars(known)))
+    known = module.facts(task)
+    file = "" if task == "classify" else "data.yaml"
+    return Data(generator=settings, dataset=DatasetFacts(root="", file=file, **vars(known)))
 
 
-def _archived(build: Assembling, block: Dataset, url: str) -> Data:
+def _draws(kind: str, task: str) -> bool:
+    return task in step_module(f"generate_{kind}").TASKS
+
+
+def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> Data:
     """A dataset that was fetched and unpacked, or is known from buildsys.lock, or is waited for."""
     if block.sha256 is None:
         message = "`dataset` needs a `sha256`: what a server sends can change"
@@ -122,8 +135,12 @@ def _archived(build: Assembling, block: Dataset, url: str) -> Data:
         if known is None or known.get("archive") != block.sha256:
             return Data(archive=archive, waiting_for=url)
         return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
-    path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
-    data = _read(build, block, path, url)
+    if task == "classify":
+        path = folder / block.path if block.path else find_root(folder) or folder
+        data = _read_classes(build, block, path, url)
+    else:
+        path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
+        data = _read(build, block, path, url)
     return dataclasses.replace(data, archive=archive)
 
 
@@ -157,6 +174,25 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
     facts = read_dataset(path, label if label == block.path else path.name, _home(build, block))
     build.read |= watched_places(facts)
     return _split(build, block, facts, dataset_parts(facts), label, path.parent)
+
+
+def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
+    """Data to classify: `path` is the folder that holds train/<class>/…"""
+    build.read |= watched_folders(path)
+    at = ("dataset", "path")
+    if os.path.isfile(path):
+        message = f"{block.path} is a file; to classify, `path` is the folder that holds train"
+        hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg in it"
+        raise InputError(build.scope.locate(at, message, hint))
+    if not os.path.isdir(path):
+        known = build.around.recorded.find("dataset", label)
+        if known is not None:
+            return _recalled(build, block, known, path)
+        message = f"{block.path} does not exist"
+        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        raise InputError(build.scope.locate(at, message, hint))
+    facts = read_class_folders(path, label)
+    return _split(build, block, facts, dataset_parts(facts), label, path)
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:
@@ -194,7 +230,8 @@ def _split(
         raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
     module = step_module("split_dataset")
     params = module.plan(block.split, given["train"], facts.file)
-    made = dataclasses.replace(facts, root="", splits=module.splits(params), file="data.yaml")
+    file = "data.yaml" if facts.file else ""
+    made = dataclasses.replace(facts, root="", splits=module.splits(params), file=file)
     return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
 
 

@@ -10,12 +10,14 @@ from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.probing import Probe
 from buildsys.authoring.recipe import CALIBRATED, Recipe
+from buildsys.steps._tasks import SUFFIXES
 
 _COMMENT_COLUMN = 36
 _SMALL, _LARGE = 192, 640
 """Sides of the input in pixels: what a microcontroller's memory holds, and what larger ones take."""
 _SMALLEST, _LARGEST = 32, 2048
 """Sides that are believed when a checkpoint names them."""
+_FIGURES = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -41,8 +43,10 @@ class Draft:
         if self.family != "ultralytics":
             return ""
         given = self.probe.checkpoint.task if self.probe and self.probe.checkpoint else "pose"
+        if self.facts is not None and not self.facts.file:
+            return "classify"  # folders of classes say so; no other labels do
         if self.facts is not None and not self.facts.keypoints:
-            return "detect"
+            return given if given in ("segment", "obb") else "detect"
         return given if self.probe or self.facts else "detect"
 
     @property
@@ -114,7 +118,7 @@ def _head(wish: Draft) -> list[str]:
 def _source(wish: Draft) -> list[str]:
     lines = ["source:", _line(f"  family: {wish.family}", "ultralytics | onnx | tflite")]
     if wish.task:
-        lines.append(_line(f"  task: {wish.task}", "detect | pose"))
+        lines.append(_line(f"  task: {wish.task}", " | ".join(SUFFIXES)))
         lines += _architecture_line(wish)
     else:
         lines.append(
@@ -141,8 +145,8 @@ def _architecture_line(wish: Draft) -> list[str]:
     known = _architecture(found) if found else ""
     if known and found and found.task == wish.task:
         return [f"  architecture: {known}"]
-    base = known.removesuffix("-pose") or "yolov8n"
-    guess = base + ("-pose" if wish.task == "pose" else "")
+    suffix = SUFFIXES[wish.task]
+    guess = (known.split("-")[0] or "yolov8n") + (f"-{suffix}" if suffix else "")
     if known or found is None:
         return [_line(f"  architecture: {guess}", "n, s, m, l, x: small and fast to large")]
     note = "the file does not say it: make sure before you train"
@@ -237,7 +241,7 @@ def _evaluate(wish: Draft) -> list[str]:
     return [
         "evaluate:", f"  split: {split}",
         "  # A gate keeps a build from shipping: set it once you know what to expect.",
-        "  # gates: {box.mAP50-95: {max_drop: 0.02, min: 0.4}}",
+        f"  # gates: {{{_FIGURES.get(wish.task, 'box.mAP50-95')}: {{max_drop: 0.02, min: 0.4}}}}",
     ]  # fmt: skip
 
 

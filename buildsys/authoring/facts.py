@@ -192,7 +192,7 @@ def _list(entry: Any) -> list[Any]:
 
 def dataset_parts(facts: DatasetFacts) -> tuple[str, ...]:
     """The files and folders that are the dataset: its yaml, pictures, labels beside them."""
-    parts = [facts.file]
+    parts = [facts.file] if facts.file else []
     for _, places in facts.splits:
         for place in places:
             parts.append(place)
@@ -339,20 +339,24 @@ def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list
     return []
 
 
+_MOST_NAMES, _MOST_PLACES, _BATCH = 20_000, 100, 1000
+"""Operations that are looked through for names, at how many places; pickle writes a dictionary in
+batches of 1000."""
+
+
 def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
     """The model's `names` dictionary {0: "person", …}: the longest run of number, word."""
     best: tuple[str, ...] = ()
-    for index, (_, arg) in enumerate(operations):
-        if arg != "names":
-            continue
+    places = [index for index, (_, arg) in enumerate(operations) if arg == "names"]
+    for index in places[:_MOST_PLACES]:
         found: list[str] = []
         number = -1
-        for op, value in operations[index + 1 : index + 2000]:
+        for op, value in operations[index + 1 : index + _MOST_NAMES]:
             if op.startswith("BININT") and isinstance(value, int):
                 number = value
             elif "UNICODE" in op and number == len(found):
                 found.append(str(value))
-            elif op in ("SETITEMS", "SETITEM"):
+            elif op in ("SETITEMS", "SETITEM") and (not found or len(found) % _BATCH):
                 break
         best = max(best, tuple(found), key=len)
     return best

@@ -44,12 +44,14 @@ def model_spec(build: Build) -> ModelSpec:
     if recipe.input is not None:
         height, width = recipe.input.size
         frame = Preprocessing(
-            height=height, width=width, color=recipe.input.color, resize=recipe.input.resize
+            height=height, width=width, color=recipe.input.color, resize=_resize(build)
         )
     head = _head(build)
     outputs: tuple[Any, ...] = ()
     if frame is not None and head != "none" and classes:
-        outputs = head_outputs(head, frame.height, frame.width, len(classes), keypoints, dims)
+        outputs = head_outputs(
+            head, frame.height, frame.width, len(classes), keypoints, dims, source.task or ""
+        )
     return ModelSpec(
         name=build.id.split("@")[0],
         family=source.family,
@@ -64,6 +66,14 @@ def model_spec(build: Build) -> ModelSpec:
         quantization=_quantization(build),
         trained=recipe.train is not None or not source.weights.random,
     )
+
+
+def _resize(build: Build) -> str:
+    """What the recipe says; else how Ultralytics prepares pictures for such a network."""
+    block = build.recipe.input
+    if block is not None and block.resize is not None:
+        return block.resize
+    return "center-crop" if build.recipe.source.task == "classify" else "letterbox"
 
 
 def _head(build: Build) -> str:
@@ -112,6 +122,11 @@ def board_spec(build: Build) -> BoardSpec:
 
 
 def model_fits(model: ModelSpec, facts: Any) -> bool:
-    """Whether the dataset's labels speak of the model's classes and keypoints."""
+    """Whether the dataset's labels speak of the model's classes and keypoints.
+
+    Folders are found by their classes' names, so that some of the model's classes are enough.
+    """
+    if model.task == "classify":
+        return set(facts.names) <= set(model.classes)
     same_points = model.keypoints == (facts.keypoints if model.task == "pose" else 0)
     return len(facts.names) == len(model.classes) and same_points

@@ -14,7 +14,6 @@ from buildsys.errors import Diagnostic, InputError
 _FAMILIES = {
     ".pt": "ultralytics", ".pth": "ultralytics", ".onnx": "onnx", ".tflite": "tflite",
 }  # fmt: skip
-_TASKS = ("detect", "pose")
 _TFLITE_MARK = b"TFL3"
 
 
@@ -89,9 +88,6 @@ def _read_checkpoint(given: str, path: Path) -> CheckpointFacts:
         message = "is damaged, or holds no whole Ultralytics model"
         hint = f"give an Ultralytics best.pt, or an ONNX file; families: {', '.join(kinds('export'))}, onnx, tflite"
         raise _refuse(given, message, hint)
-    if found.task not in _TASKS:
-        message = f"is a network for {found.task}, which has no export step yet"
-        raise _refuse(given, message, f"there are: {', '.join(_TASKS)}")
     return found
 
 

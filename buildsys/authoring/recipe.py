@@ -116,11 +116,14 @@ Size = Annotated[tuple[int, int], BeforeValidator(_size)]
 
 
 class InputBlock(Block):
-    """The `input` block: the one preprocessing contract."""
+    """The `input` block: the one preprocessing contract.
+
+    `resize` without a word: center-crop to classify, letterbox for every other task.
+    """
 
     size: Size
     color: Literal["rgb"] = "rgb"
-    resize: Literal["letterbox"] = "letterbox"
+    resize: Literal["letterbox", "center-crop"] | None = None
 
 
 class Calibration(Block):

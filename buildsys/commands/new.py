@@ -18,7 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the recipe and its file")
     parser.add_argument("--from", dest="file", metavar="FILE", help="a .pt, .onnx or .tflite file")
     parser.add_argument("--target", default=_DEFAULT_TARGET, help="a board; `host` without")
-    parser.add_argument("--data", metavar="FILE", help="a data.yaml of Ultralytics' kind")
+    parser.add_argument(
+        "--data", metavar="FILE", help="a data.yaml of Ultralytics' kind, or a folder of classes"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,6 +68,7 @@ def _place(root: Path, name: str) -> Path:
 
 def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     """Everything that was asked for, read and checked. Raises InputError."""
+    from buildsys.authoring.class_folders import read_class_folders
     from buildsys.authoring.document import did_you_mean
     from buildsys.authoring.drafting import Draft
     from buildsys.authoring.facts import read_dataset
@@ -79,9 +82,12 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     data, facts = "", None
     if options.data is not None:
         data = inside(root, options.data, "data")
-        if (root / data).is_dir():
+        if (root / data / "train").is_dir() and not (root / data / "data.yaml").is_file():
+            facts = read_class_folders(root / data, data)
+        elif (root / data).is_dir():
             raise _refuse(options.data, "is a folder", "give the data.yaml in it")
-        facts = read_dataset(root / data, data)
+        else:
+            facts = read_dataset(root / data, data)
     return Draft(name=options.name, board=board, probe=found, data=data, facts=facts)
 
 

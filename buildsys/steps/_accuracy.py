@@ -1,8 +1,8 @@
-"""Accuracy over a split by pycocotools: one way for every format of the model.
+"""Accuracy over a split: one way for every format of the model, one figure set for every task.
 
-Pictures go through the preprocessing contract one by one; detections come back to the photograph's
-own pixels; COCO's evaluation does the counting. A keypoint's area is 0.53 of its box's, as in
-Ultralytics' validation; sigmas are the dataset's own, else COCO's for 17 keypoints.
+Pictures go through the preprocessing contract one by one; what the network says of them comes back
+to the photograph's own pixels. Boxes, keypoints and masks are counted by pycocotools, turned boxes
+and whole pictures by Ultralytics' definitions.
 """
 
 import hashlib
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Preprocessing
-from buildsys.steps._dataset import Split, list_images, read_labels
+from buildsys.steps._dataset import Split, class_of, list_images, read_labels
 from buildsys.steps._progress import fail, report
+from buildsys.steps._tasks import shape_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-_AREA_SHARE = 0.53
+_TOP = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +36,30 @@ class Params:
     preprocessing: Preprocessing
     reference_kernels: bool = False
     """For integer TFLite files: the kernels that are bit-exact with TFLite Micro."""
+    task: str = ""
 
 
-Predict = Callable[["np.ndarray"], "tuple[np.ndarray, np.ndarray, np.ndarray]"]
-"""Picture uint8 [h, w, 3] -> (boxes [N, 4], scores [N, classes], keypoints [N, k, 3]) in its pixels."""
+Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
+"""Picture uint8 [h, w, 3] -> outputs by name, as `buildsys.spec` lists them for the head."""
 
 
 def measure(
     model: Path, dataset: Path, predict: Predict, params: Params, target: Path, kind: str
 ) -> None:
     """Run the model over the split and write metrics.json beside the model's digest."""
-    truth, found = _collect(dataset, predict, params)
-    figures: dict[str, Any] = {
+    ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
+    way = ways.get(params.task, _measure_boxes)
+    pictures = list_images(dataset, params.split)
+    objects, metrics = way(dataset, pictures, predict, params)
+    if not objects:
+        fail(f"the {params.split.name} split has no labels: there is nothing to measure against.")
+    figures = {
         "model": {"format": kind, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()},
         "split": params.split.name,
-        "pictures": len(truth["images"]),
-        "objects": len(truth["annotations"]),
+        "pictures": len(pictures),
+        "objects": objects,
+        "metrics": metrics,
     }
-    if not truth["annotations"]:
-        fail(f"the {params.split.name} split has no labels: there is nothing to measure against.")
-    figures["metrics"] = _coco(truth, found, "bbox", "box", params)
-    if params.keypoints:
-        figures["metrics"] |= _coco(truth, found, "keypoints", "keypoints", params)
     target.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -75,111 +78,150 @@ def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
     return _decode.decode_detections(detections, len(params.classes), params.keypoint_dims)
 
 
-def _collect(
-    dataset: Path, predict: Predict, params: Params
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from buildsys.steps import _decode, _pictures
+def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
+    """Named outputs of an obb network -> (boxes [N, 5], scores [N, classes])."""
+    from buildsys.steps import _oriented
 
-    truth: dict[str, Any] = {"images": [], "annotations": [], "categories": _categories(params)}
-    found: list[dict[str, Any]] = []
-    images = list_images(dataset, params.split)
-    for index, path in enumerate(images):
+    frame = params.preprocessing
+    if params.head == "raw":
+        return _oriented.decode_raw(outputs, frame.height, frame.width)
+    return _oriented.decode_detections(outputs["detections"], len(params.classes))
+
+
+def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndarray":
+    """Named outputs of a classify network -> probabilities [classes]."""
+    import numpy as np
+
+    if params.head != "raw":
+        return np.asarray(outputs["probabilities"][0], np.float64)
+    logits = outputs["logits"][0].astype(np.float64)
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _labels(picture: Path, params: Params) -> list[Any]:
+    shape, count = shape_of(params.task), len(params.classes)
+    return read_labels(picture, params.keypoints, params.keypoint_dims, count, shape)
+
+
+def _measure_boxes(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    from buildsys.steps import _coco, _decode, _pictures
+
+    tally = _coco.Tally(params.classes, params.keypoints)
+    for done, path in enumerate(pictures, 1):
+        photo = _pictures.read_image(path)
+        picture, scale, pad = _pictures.letterbox(photo, params.preprocessing)
+        found = _decode.suppress(*decode(predict(picture), params))
+        number = tally.add_picture(photo.shape[1], photo.shape[0], _labels(path, params))
+        boxes = to_photo(found.boxes, scale, pad)
+        points = found.keypoints.copy()
+        points[..., :2] = to_photo(points[..., :2], scale, pad)
+        for index, row in enumerate(_rows(number, boxes, found.classes, found.scores)):
+            tally.rows.append(row | {"keypoints": points[index].ravel().tolist()})
+        report(done, len(pictures), "pictures")
+    metrics = tally.measure("bbox", "box")
+    if params.keypoints:
+        metrics |= tally.measure("keypoints", "keypoints", params.sigmas)
+    return len(tally.truth["annotations"]), metrics
+
+
+def _measure_masks(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    from buildsys.steps import _coco, _decode, _masks, _pictures
+
+    tally = _coco.Tally(params.classes, 0)
+    for done, path in enumerate(pictures, 1):
         photo = _pictures.read_image(path)
         height, width = photo.shape[:2]
         picture, scale, pad = _pictures.letterbox(photo, params.preprocessing)
-        detections = _decode.suppress(*predict(picture))
-        truth["images"].append({"id": index, "width": width, "height": height})
-        labels = read_labels(path, params.keypoints, params.keypoint_dims, len(params.classes))
-        for label in labels:
-            truth["annotations"].append(
-                _annotation(len(truth["annotations"]) + 1, index, label, width, height)
-            )
-        found += _rows(index, detections, scale, pad)
-        report(index + 1, len(images), "pictures")
-    return truth, found
+        outputs = predict(picture)
+        boxes, scores, _ = decode(outputs, params)
+        cells, classes, values = _decode.select(boxes, scores)
+        rows = _masks.decode_coefficients(outputs, params.head, len(params.classes))[cells]
+        frame = _masks.Frame(height=height, width=width, scale=scale, pad=pad)
+        boxes = to_photo(boxes[cells], scale, pad)
+        number = tally.add_picture(width, height, _labels(path, params))
+        masks = _masks.draw_masks(rows, outputs["prototypes"][0], boxes, frame)
+        for row, mask in zip(_rows(number, boxes, classes, values), masks, strict=True):
+            tally.rows.append(row | {"segmentation": _masks.encode(mask)})
+        report(done, len(pictures), "pictures")
+    metrics = tally.measure("bbox", "box") | tally.measure("segm", "masks")
+    return len(tally.truth["annotations"]), metrics
 
 
-def _categories(params: Params) -> list[dict[str, Any]]:
-    names = [f"k{i}" for i in range(params.keypoints)]
-    return [
-        {"id": i, "name": name, "keypoints": names, "skeleton": []}
-        for i, name in enumerate(params.classes)
-    ]
-
-
-def _annotation(number: int, image: int, label: Any, width: int, height: int) -> dict[str, Any]:
-    w, h = label.box[2] * width, label.box[3] * height
-    points = [(x * width, y * height, v) for x, y, v in label.keypoints]
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": label.category,
-        "bbox": [label.box[0] * width - w / 2, label.box[1] * height - h / 2, w, h],
-        "area": w * h * (_AREA_SHARE if points else 1.0),
-        "iscrowd": 0,
-        "keypoints": [value for point in points for value in point],
-        "num_keypoints": sum(v > 0 for *_, v in points),
-    }
-
-
-def _rows(image: int, detections: Any, scale: float, pad: tuple[int, int]) -> list[dict[str, Any]]:
-    """Detections as COCO result rows, in the photograph's pixels."""
+def _measure_turned(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
     import numpy as np
 
-    shift = np.array(pad, np.float64)
-    boxes = (detections.boxes - np.tile(shift, 2)) / scale
-    points = detections.keypoints.copy()
-    points[..., :2] = (points[..., :2] - shift) / scale
+    from buildsys.steps import _oriented, _pictures
+
+    tally = _oriented.Tally(params.classes)
+    for done, path in enumerate(pictures, 1):
+        photo = _pictures.read_image(path)
+        size = np.array([photo.shape[1], photo.shape[0]])
+        picture, scale, pad = _pictures.letterbox(photo, params.preprocessing)
+        found = _oriented.suppress(*decode_turned(predict(picture), params))
+        found.boxes[:, :2] = to_photo(found.boxes[:, :2], scale, pad)
+        found.boxes[:, 2:4] /= scale
+        labels = _labels(path, params)
+        corners = [_oriented.fit_corners(np.array(item.outline) * size) for item in labels]
+        tally.add_picture(found, corners, [item.category for item in labels])
+        report(done, len(pictures), "pictures")
+    return tally.objects, tally.measure("obb")
+
+
+def _measure_classes(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    """`top1` and `top5`: shares of the pictures whose class is the first, or among the first five;
+    `top1.<class>` of the pictures of a class.
+    """
+    import numpy as np
+
+    from buildsys.steps import _pictures
+
+    places = np.zeros(len(pictures), int)
+    truth = np.zeros(len(pictures), int)
+    for index, path in enumerate(pictures):
+        truth[index] = class_of(path, dataset, params.split, params.classes)
+        picture, *_ = _pictures.letterbox(_pictures.read_image(path), params.preprocessing)
+        shares = decode_classes(predict(picture), params)
+        order = np.argsort(-shares, kind="stable")
+        places[index] = np.flatnonzero(order == truth[index])[0]
+        report(index + 1, len(pictures), "pictures")
+    metrics = {"top1": _share(places < 1), "top5": _share(places < _TOP)}
+    if len(params.classes) > 1:
+        for number, name in enumerate(params.classes):
+            metrics[f"top1.{name}"] = _share(places[truth == number] < 1)
+    return len(pictures), metrics
+
+
+def _share(hits: "np.ndarray") -> float:
+    return round(float(hits.mean()), 6) if hits.size else 0.0
+
+
+def to_photo(places: "np.ndarray", scale: float, pad: tuple[int, int]) -> "np.ndarray":
+    """Places x, y, x, y, … (last axis) of the network's picture in the photograph's pixels."""
+    import numpy as np
+
+    shift = np.tile(np.array(pad, np.float64), places.shape[-1] // 2)
+    return np.asarray((places - shift) / scale)
+
+
+def _rows(
+    number: int, boxes: "np.ndarray", classes: "np.ndarray", scores: "np.ndarray"
+) -> list[dict[str, Any]]:
+    """Detections as COCO result rows; boxes x1 y1 x2 y2 in the photograph's pixels."""
     return [
         {
-            "image_id": image,
-            "category_id": int(detections.classes[i]),
+            "image_id": number,
+            "category_id": int(category),
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "score": float(detections.scores[i]),
-            "keypoints": points[i].ravel().tolist(),
+            "score": float(score),
         }
-        for i, box in enumerate(boxes.tolist())
+        for box, category, score in zip(boxes.tolist(), classes, scores, strict=True)
     ]
-
-
-def _coco(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, prefix: str, params: Params
-) -> dict[str, float]:
-    """`<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6."""
-    import contextlib
-    import io
-
-    import numpy as np
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        reference = COCO()
-        reference.dataset = truth
-        reference.createIndex()
-        rows = [
-            {k: v for k, v in row.items() if k != ("keypoints" if kind == "bbox" else "bbox")}
-            for row in found
-        ]
-        if not rows:
-            return {f"{prefix}.mAP50": 0.0, f"{prefix}.mAP50-95": 0.0}
-        evaluation = COCOeval(reference, reference.loadRes(rows), kind)
-        if kind == "keypoints" and params.sigmas:
-            evaluation.params.kpt_oks_sigmas = np.array(params.sigmas)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # [thresholds, recalls, classes, area ranges, detections per picture]; all areas, most detections
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    result = {
-        f"{prefix}.mAP50": _mean(precision[0]),
-        f"{prefix}.mAP50-95": _mean(precision),
-    }
-    if len(params.classes) > 1:
-        for index, name in enumerate(params.classes):
-            result[f"{prefix}.mAP50-95.{name}"] = _mean(precision[:, :, index])
-    return result
-
-
-def _mean(precision: "np.ndarray") -> float:
-    measured = precision[precision > -1]
-    return round(float(measured.mean()), 6) if measured.size else 0.0

@@ -54,7 +54,11 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
         ("  smallest", lambda s: _size(s, "smallest"), True),
         ("  median", lambda s: _size(s, "median"), True),
         ("  largest", lambda s: _size(s, "largest"), True),
-        ("objects", lambda s: str(s["objects"]), True),
+        (
+            "objects" if report["shape"] != "folder" else "in a class",
+            lambda s: str(s["objects"]),
+            True,
+        ),
     ]
     if len(report["classes"]) > 1:
         rows += [(f"  {name}", _class_cell(name), True) for name in report["classes"]]

@@ -35,33 +35,50 @@ def decode_raw(
     """Raw head -> (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
     import numpy as np
 
-    anchors, strides = _anchors(height, width)
-    logits = np.concatenate([outputs[f"box_s{stride}"][0] for stride in STRIDES])
-    scores = np.concatenate([outputs[f"cls_s{stride}"][0] for stride in STRIDES])
-    bins = logits.reshape(-1, 4, REG_MAX).astype(np.float64)
-    bins = np.exp(bins - bins.max(-1, keepdims=True))
-    sides = (bins / bins.sum(-1, keepdims=True)) @ np.arange(REG_MAX)
+    anchors, strides = make_anchors(height, width)
+    sides = decode_sides(outputs)
     boxes = np.concatenate([anchors - sides[:, :2], anchors + sides[:, 2:]], 1) * strides[:, None]
     points = np.zeros((len(boxes), 0, 3))
     if "keypoints" in outputs:
         raw = outputs["keypoints"][0].reshape(len(boxes), -1, dims).astype(np.float64)
         places = (raw[..., :2] * 2 + (anchors - 0.5)[:, None]) * strides[:, None, None]
-        seen = _sigmoid(raw[..., 2:3]) if dims == 3 else np.ones_like(places[..., :1])
+        seen = sigmoid(raw[..., 2:3]) if dims == 3 else np.ones_like(places[..., :1])
         points = np.concatenate([places, seen], -1)
-    return boxes, _sigmoid(scores.astype(np.float64)), points
+    return boxes, decode_scores(outputs), points
+
+
+def decode_sides(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
+    """Distances [N, 4] left, top, right, bottom of the anchor, in units of the cell's stride."""
+    import numpy as np
+
+    logits = np.concatenate([outputs[f"box_s{stride}"][0] for stride in STRIDES])
+    bins = logits.reshape(-1, 4, REG_MAX).astype(np.float64)
+    bins = np.exp(bins - bins.max(-1, keepdims=True))
+    return np.asarray((bins / bins.sum(-1, keepdims=True)) @ np.arange(REG_MAX))
+
+
+def decode_scores(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
+    """Class probabilities [N, classes] of every cell."""
+    import numpy as np
+
+    logits = np.concatenate([outputs[f"cls_s{stride}"][0] for stride in STRIDES])
+    return sigmoid(logits.astype(np.float64))
 
 
 def decode_detections(
     output: "np.ndarray", classes: int, dims: int
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Decoded head [1, 4 + classes + k * dims, N] -> the same triple as `decode_raw`."""
+    """Decoded head [1, 4 + classes + k * dims, N] -> the same triple as `decode_raw`.
+
+    Without keypoints (`dims` 0) further rows are another task's and are left out.
+    """
     import numpy as np
 
     rows = output[0].T.astype(np.float64)
     centre, size, scores = rows[:, :2], rows[:, 2:4], rows[:, 4 : 4 + classes]
     boxes = np.concatenate([centre - size / 2, centre + size / 2], 1)
     points = np.zeros((len(rows), 0, 3))
-    if rows.shape[1] > 4 + classes:
+    if dims and rows.shape[1] > 4 + classes:
         points = rows[:, 4 + classes :].reshape(len(rows), -1, dims)
         if dims == 2:
             points = np.concatenate([points, np.ones_like(points[..., :1])], -1)
@@ -86,6 +103,16 @@ def to_pixels(output: "np.ndarray", height: int, width: int) -> "np.ndarray":
 
 def suppress(boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray") -> Detections:
     """Every (cell, class) above 0.001, overlaps above IoU 0.7 within a class removed, best 300."""
+    cells, classes, values = select(boxes, scores)
+    return Detections(
+        boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
+    )
+
+
+def select(
+    boxes: "np.ndarray", scores: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """What `suppress` keeps, best first: the cells [n], their classes [n] and scores [n]."""
     import numpy as np
 
     cells, classes = np.nonzero(scores > CONFIDENCE)
@@ -93,10 +120,7 @@ def suppress(boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray")
     order = np.argsort(-values, kind="stable")[:3000]
     cells, classes, values = cells[order], classes[order], values[order]
     kept = greedy(boxes[cells], classes)
-    cells, classes, values = cells[kept], classes[kept], values[kept]
-    return Detections(
-        boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
-    )
+    return cells[kept], classes[kept], values[kept]
 
 
 def greedy(boxes: "np.ndarray", classes: "np.ndarray", most: float = IOU) -> list[int]:
@@ -122,7 +146,7 @@ def greedy(boxes: "np.ndarray", classes: "np.ndarray", most: float = IOU) -> lis
     return kept
 
 
-def _anchors(height: int, width: int) -> "tuple[np.ndarray, np.ndarray]":
+def make_anchors(height: int, width: int) -> "tuple[np.ndarray, np.ndarray]":
     """Cell centres [N, 2] in units of their stride, and strides [N]."""
     import numpy as np
 
@@ -135,7 +159,8 @@ def _anchors(height: int, width: int) -> "tuple[np.ndarray, np.ndarray]":
     return np.concatenate(anchors), np.concatenate(strides)
 
 
-def _sigmoid(x: "np.ndarray") -> "np.ndarray":
+def sigmoid(x: "np.ndarray") -> "np.ndarray":
+    """The logistic function."""
     import numpy as np
 
     return np.asarray(1 / (1 + np.exp(-x)))

@@ -32,18 +32,25 @@ class Mark:
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2."""
     keypoints: tuple[tuple[int, float, float, bool], ...] = ()
+    outline: tuple[tuple[float, float], ...] = ()
+    """x, y of the points around the object; drawn in place of the box."""
 
 
 def draw(image: "np.ndarray", marks: tuple[Mark, ...]) -> "np.ndarray":
     """A copy of the picture, uint8 [h, w, 3] BGR, with every mark; earlier ones lie on top."""
     import cv2
+    import numpy as np
 
     canvas = image.copy()
     line = max(1, round(max(canvas.shape[:2]) / 640))
     for mark in reversed(marks):
         x1, y1, x2, y2 = _clip(mark.box, canvas)
         colour = PALETTE[mark.category % len(PALETTE)]
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line, cv2.LINE_AA)
+        if mark.outline:
+            points = np.array([(_whole(x), _whole(y)) for x, y in mark.outline], np.int32)
+            cv2.polylines(canvas, [points], True, colour, line, cv2.LINE_AA)
+        else:
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line, cv2.LINE_AA)
     taken: list[Place] = []
     for mark in marks:
         _write_name(canvas, mark, taken)

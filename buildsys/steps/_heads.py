@@ -22,11 +22,18 @@ def set_head(model: Any, head: str) -> None:
         last.forward = lambda features: _share_forward(last, features, head == "split")
     else:
         last.export, last.format, last.dynamic = True, "onnx", False
+        if hasattr(last, "proto"):
+            decode = last.forward
+            last.forward = lambda features: _last_channels(decode(features))
 
 
 def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
     """Reshape and concatenate, rather than view and permute: no stray transposes after conversion."""
     import torch
+
+    if hasattr(head, "linear"):  # classify: its forward without the softmax
+        features = torch.cat(features, 1) if isinstance(features, list) else features
+        return (head.linear(head.pool(head.conv(features)).flatten(1)),)
 
     def flatten(branch: Any, scale: int) -> Any:
         x = branch[scale](features[scale]).permute(0, 2, 3, 1)
@@ -36,7 +43,14 @@ def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
     results = [flatten(head.cv2, i) for i in scales] + [flatten(head.cv3, i) for i in scales]
     if hasattr(head, "cv4"):
         results.append(torch.cat([flatten(head.cv4, i) for i in scales], dim=1))
+    if hasattr(head, "proto"):
+        results.append(head.proto(features[0]).permute(0, 2, 3, 1))
     return tuple(results)
+
+
+def _last_channels(values: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Detections as they are, prototypes [1, height / 4, width / 4, 32]: TFLite's order of axes."""
+    return values[0], values[1].permute(0, 2, 3, 1)
 
 
 def _share_forward(head: Any, features: list[Any], split: bool) -> Any:

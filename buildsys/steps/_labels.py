@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from buildsys.steps._dataset import Object
+from buildsys.steps._dataset import Object, count_problem, make_object
 
 _SHOWN = 60
 
@@ -29,11 +29,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a line holds: a class below `classes`, a box, `keypoints` points of `dims` numbers."""
+    """What a line holds: a class below `classes`, a box, `keypoints` points of `dims` numbers; or,
+    where `shape` says so, an outline or four corners. With `folder` there are no lines.
+    """
 
     classes: tuple[str, ...]
     keypoints: int
     dims: int
+    shape: str = "box"
 
 
 def label_path(picture: str) -> str:
@@ -76,16 +79,17 @@ def check_object(
 ) -> tuple[Finding, ...]:
     """What is odd about an object, in a picture of `size` (width, height) where that is known."""
     name = layout.classes[item.category]
+    what = {"outline": "outline", "corners": "turned box"}.get(layout.shape, "box")
     nothing = _nothing(item, size)
     if nothing:
-        return (_warn("tiny-box", path, line, f"the box of this {name} {nothing}"),)
+        return (_warn("tiny-box", path, line, f"the {what} of this {name} {nothing}"),)
     findings = []
     beyond = _beyond_box(item, size)
     if beyond:
         hint = ""
-        if max(map(abs, item.box)) > 2:
+        if max(map(abs, (*item.box, *(v for point in item.outline for v in point)))) > 2:
             hint = "these look like pixels; a label holds shares of the picture's width and height"
-        message = f"the box of this {name} reaches {beyond}"
+        message = f"the {what} of this {name} reaches {beyond}"
         findings.append(_warn("box-outside", path, line, message, hint))
     far = [i for i, p in enumerate(item.keypoints) if p[2] > 0 and _is_outside(p, size)]
     if far:
@@ -107,10 +111,8 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
             message = f"{word.group()[:_SHOWN]!r} is no number"
             return _err("broken-line", path, number, word.start() + 1, message)
         values.append(value)
-    wanted = 5 + layout.keypoints * layout.dims
-    if len(values) != wanted:
-        what = "class, box and keypoints" if layout.keypoints else "class and box"
-        message = f"{len(values)} numbers; {what} are {wanted}"
+    message = count_problem(len(values), layout.shape, layout.keypoints, layout.dims)
+    if message:
         hint = _guess(values, layout)
         return _err("broken-line", path, number, words[0].start() + 1, message, hint)
     if not 0 <= values[0] < len(layout.classes) or values[0] != int(values[0]):
@@ -118,13 +120,7 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
         message = f"class {values[0]:g}; `names` has 0 to {last}" if last else (
             f"class {values[0]:g}; `names` has 0 alone")  # fmt: skip
         return _err("class-out-of-range", path, number, words[0].start() + 1, message)
-    dims = layout.dims
-    points = [values[5 + i * dims : 5 + (i + 1) * dims] for i in range(layout.keypoints)]
-    return Object(
-        category=int(values[0]),
-        box=(values[1], values[2], values[3], values[4]),
-        keypoints=tuple((p[0], p[1], p[2] if dims == 3 else 2.0) for p in points),
-    )
+    return make_object(values, layout.shape, layout.keypoints, layout.dims)
 
 
 def _number(word: str) -> float | None:
@@ -138,9 +134,16 @@ def _number(word: str) -> float | None:
 def _guess(values: list[float], layout: Layout) -> str:
     """What a line with these numbers probably is."""
     count = len(values)
+    if layout.shape in ("outline", "corners") and count == 5:
+        wants = {"outline": "segment wants the points around", "corners": "obb wants four corners"}
+        return f"an upright box, it seems; {wants[layout.shape]}"
+    if layout.shape == "corners" and count == 6:
+        return "a box and an angle, it seems; obb wants four corners: x1 y1 x2 y2 x3 y3 x4 y4"
+    if layout.shape == "corners" and count > 9 and count % 2:
+        return "an outline, it seems; obb wants the four corners of a turned box"
     if layout.keypoints and count == 5:
         return "this line has a box alone; data.yaml's `kpt_shape` promises keypoints"
-    if not layout.keypoints and count > 6 and count % 2:
+    if layout.shape == "box" and not layout.keypoints and count > 6 and count % 2:
         return "an outline, it seems; this task wants class, centre x, centre y, width, height"
     if count == 4 and values[0] != int(values[0]):
         return "the class is missing, it seems"

@@ -43,15 +43,19 @@ def is_cut_off(data: bytes) -> bool:
 def letterbox(
     image: "np.ndarray", contract: Preprocessing
 ) -> "tuple[np.ndarray, float, tuple[int, int]]":
-    """Fit BGR uint8 [h, w, 3] into the contract's frame.
+    """Fit BGR uint8 [h, w, 3] into the contract's frame, by padding it or, where the contract says
+    center-crop, by cutting it.
 
     Returns the picture uint8 [height, width, 3], the factor that the photograph was scaled by,
-    and the (left, top) padding in pixels. Rounding follows Ultralytics' LetterBox.
+    and the (left, top) padding in pixels, below zero where it was cut. Rounding follows
+    Ultralytics' LetterBox, and torchvision's Resize and CenterCrop.
     """
     import cv2
     import numpy as np
 
     h, w = image.shape[:2]
+    if contract.resize == "center-crop":
+        return _crop(image, contract)
     scale = min(contract.height / h, contract.width / w)
     new_w, new_h = round(w * scale), round(h * scale)
     if (new_w, new_h) != (w, h):
@@ -61,6 +65,25 @@ def letterbox(
     frame = np.full((contract.height, contract.width, 3), PAD_GREY, np.uint8)
     frame[top : top + new_h, left : left + new_w] = image
     return frame[..., ::-1] if contract.color == "rgb" else frame, scale, (left, top)
+
+
+def _crop(
+    image: "np.ndarray", contract: Preprocessing
+) -> "tuple[np.ndarray, float, tuple[int, int]]":
+    """Scaled by one factor until the frame is full, what stands over cut off on both sides alike."""
+    import cv2
+    import numpy as np
+
+    h, w = image.shape[:2]
+    scale = max(contract.height / h, contract.width / w)
+    # the longer side rounds down, as torchvision's Resize does it
+    new_w, new_h = max(contract.width, int(w * scale)), max(contract.height, int(h * scale))
+    if (new_w, new_h) != (w, h):
+        image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    left, top = round((new_w - contract.width) / 2), round((new_h - contract.height) / 2)
+    frame = image[top : top + contract.height, left : left + contract.width]
+    frame = frame[..., ::-1] if contract.color == "rgb" else frame
+    return np.ascontiguousarray(frame), scale, (-left, -top)
 
 
 def load(folder: Path | None, contract: Preprocessing) -> "np.ndarray":

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SEEN = 0.5
 """Visibility above which a keypoint is drawn as seen."""
+_CLASSES = 5
+"""Classes of a whole picture that are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,37 +77,112 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One detection in the photograph's pixels: box x1 y1 x2 y2, keypoints x, y, visibility 0..1."""
+    """One detection in the photograph's pixels: box x1 y1 x2 y2, keypoints x, y, visibility 0..1.
+
+    `outline`: x, y of the points around a mask, or of a turned box's corners. `whole`: a class of
+    the whole picture, which has no place.
+    """
 
     name: str
     category: int
     score: float
     box: tuple[float, float, float, float]
-    keypoints: tuple[tuple[float, float, float], ...]
+    keypoints: tuple[tuple[float, float, float], ...] = ()
+    outline: tuple[tuple[float, float], ...] = ()
+    whole: bool = False
 
 
 def _detect(photo: "np.ndarray", run: Run, params: Params) -> tuple[Seen, ...]:
     """Best first."""
-    import numpy as np
-
-    from buildsys.steps import _decode, _pictures
+    from buildsys.steps import _pictures
 
     picture, scale, pad = _pictures.letterbox(photo, params.reading.preprocessing)
-    found = _decode.suppress(*_accuracy.decode(run(picture), params.reading))
-    shift = np.array(pad, np.float64)
-    boxes = (found.boxes - np.tile(shift, 2)) / scale
+    outputs = run(picture)
+    ways = {"segment": _detect_masks, "obb": _detect_turned, "classify": _detect_classes}
+    found = ways.get(params.reading.task, _detect_boxes)(photo, outputs, scale, pad, params)
+    return tuple(item for item in found if item.score >= params.confidence)
+
+
+Outputs = dict[str, "np.ndarray"]
+Pad = tuple[int, int]
+
+
+def _detect_boxes(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    from buildsys.steps import _decode
+
+    found = _decode.suppress(*_accuracy.decode(outputs, params.reading))
+    boxes = _accuracy.to_photo(found.boxes, scale, pad)
     points = found.keypoints.copy()
-    points[..., :2] = (points[..., :2] - shift) / scale
+    points[..., :2] = _accuracy.to_photo(points[..., :2], scale, pad)
     return tuple(
         Seen(
-            name=params.reading.classes[int(found.classes[i])],
-            category=int(found.classes[i]),
-            score=float(found.scores[i]),
+            **_named(found.classes[i], found.scores[i], params),
             box=tuple(boxes[i].tolist()),
             keypoints=tuple(tuple(point) for point in points[i].tolist()),
         )
-        for i in np.flatnonzero(found.scores >= params.confidence)
+        for i in range(len(boxes))
     )
+
+
+def _detect_masks(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    from buildsys.steps import _decode, _masks
+
+    reading, (height, width) = params.reading, photo.shape[:2]
+    boxes, scores, _ = _accuracy.decode(outputs, reading)
+    cells, classes, values = _decode.select(boxes, scores)
+    sure = values >= params.confidence
+    cells, classes, values = cells[sure], classes[sure], values[sure]
+    rows = _masks.decode_coefficients(outputs, reading.head, len(reading.classes))[cells]
+    frame = _masks.Frame(height=height, width=width, scale=scale, pad=pad)
+    boxes = _accuracy.to_photo(boxes[cells], scale, pad)
+    masks = _masks.draw_masks(rows, outputs["prototypes"][0], boxes, frame)
+    return tuple(
+        Seen(
+            **_named(category, score, params),
+            box=tuple(box.tolist()),
+            outline=_masks.find_outline(mask),
+        )
+        for category, score, box, mask in zip(classes, values, boxes, masks, strict=True)
+    )
+
+
+def _detect_turned(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    from buildsys.steps import _oriented
+
+    found = _oriented.suppress(*_accuracy.decode_turned(outputs, params.reading))
+    corners = _accuracy.to_photo(_oriented.corners_of(found.boxes), scale, pad)
+    return tuple(
+        Seen(
+            **_named(found.classes[i], found.scores[i], params),
+            box=(*points.min(0).tolist(), *points.max(0).tolist()),
+            outline=tuple(tuple(point) for point in points.tolist()),
+        )
+        for i, points in enumerate(corners)
+    )
+
+
+def _detect_classes(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    import numpy as np
+
+    shares = _accuracy.decode_classes(outputs, params.reading)
+    box = (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
+    return tuple(
+        Seen(**_named(index, shares[index], params), box=box, whole=True)
+        for index in np.argsort(-shares, kind="stable")[:_CLASSES]
+    )
+
+
+def _named(category: Any, score: Any, params: Params) -> dict[str, Any]:
+    name = params.reading.classes[int(category)]
+    return {"name": name, "category": int(category), "score": float(score)}
 
 
 def _mark(item: Seen) -> Any:
@@ -116,6 +193,7 @@ def _mark(item: Seen) -> Any:
         category=item.category,
         box=item.box,
         keypoints=tuple((i, x, y, v > _SEEN) for i, (x, y, v) in enumerate(item.keypoints)),
+        outline=item.outline,
     )
 
 
@@ -125,15 +203,16 @@ def _row(
     """Pixels to a hundredth, scores to a ten-thousandth."""
     entries = []
     for item in objects:
-        entry: dict[str, Any] = {
-            "class": item.name,
-            "score": round(item.score, 4),
-            "box": [round(value, 2) for value in item.box],
-        }
+        entry: dict[str, Any] = {"class": item.name, "score": round(item.score, 4)}
+        if not item.whole:
+            entry["box"] = [round(value, 2) for value in item.box]
         if params.reading.keypoints:
             entry["keypoints"] = [
                 [round(x, 2), round(y, 2), round(v, 4)] for x, y, v in item.keypoints
             ]
+        if params.reading.task in ("segment", "obb"):
+            key = "outline" if params.reading.task == "segment" else "corners"
+            entry[key] = [[round(x, 2), round(y, 2)] for x, y in item.outline]
         entries.append(entry)
     return {
         "picture": picture.path,

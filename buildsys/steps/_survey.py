@@ -113,7 +113,12 @@ def list_pictures(root: Path, split: Split) -> tuple[list[str], tuple[Finding, .
 def read_objects(
     root: Path, picture: str, size: tuple[int, int] | None, tally: Tally
 ) -> tuple[tuple[Object, ...], tuple[Finding, ...]]:
-    """The objects of one picture, counted, and what is wrong with its label file."""
+    """The objects of one picture, counted, and what is wrong with its label file.
+
+    Where classes are folders the whole picture is one object of its folder's class.
+    """
+    if tally.layout.shape == "folder":
+        return _read_folder(picture, tally)
     name = label_file(picture)
     path = root / name
     if not path.is_file():
@@ -131,6 +136,19 @@ def read_objects(
         tally.add_object(item, size)
         findings += check_object(item, size, name, line, tally.layout)
     return tuple(item for _, item in rows), findings
+
+
+def _read_folder(picture: str, tally: Tally) -> tuple[tuple[Object, ...], tuple[Finding, ...]]:
+    """`picture`: <split>/<class>/…, relative to the dataset."""
+    parts = picture.split("/")
+    if len(parts) < 3:
+        return (), (_error("no-class", picture, "lies in no class's folder: <split>/<class>/…"),)
+    if parts[1] not in tally.layout.classes:
+        message = f"{parts[1]} is no class: train has no such folder"
+        return (), (_error("class-out-of-range", picture, message),)
+    category = tally.layout.classes.index(parts[1])
+    tally.classes[category] += 1
+    return (Object(category=category, box=(0.5, 0.5, 1.0, 1.0), keypoints=()),), ()
 
 
 def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ def save_model(model: Any, path: Path, task: str, size: int) -> None:
         parameter.requires_grad = False
     model.args = {"task": task, "imgsz": size}
     model.task = task
-    for name in ("criterion", "pt_path", "loss_names"):
+    for name in ("criterion", "pt_path", "loss_names", "transforms"):
         if hasattr(model, name):
             delattr(model, name)
     train_args = {"task": task, "imgsz": size}
@@ -71,7 +71,10 @@ def save_model(model: Any, path: Path, task: str, size: int) -> None:
 
 
 def _task_of(model: Any) -> str:
-    heads = {"Detect": "detect", "Segment": "segment", "Classify": "classify", "Pose": "pose"}
+    heads = {
+        "Detect": "detect", "Segment": "segment", "Classify": "classify", "Pose": "pose",
+        "OBB": "obb",
+    }  # fmt: skip
     return heads.get(type(model.model[-1]).__name__, "unknown")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._accuracy import Params, decode, measure
+from buildsys.steps._accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
@@ -22,16 +22,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _ultralytics.prepare(Path.cwd())
     import torch
 
-    task = "pose" if params.keypoints else "detect"
+    task = "pose" if params.keypoints else params.task or "detect"
     model = _ultralytics.load_model(inputs["checkpoint"], task).fuse(verbose=False)
     decoded = replace(params, head="decoded")
 
-    def predict(picture: Any) -> Any:
+    def predict(picture: Any) -> dict[str, Any]:
         with torch.no_grad():
             values = model(torch.from_numpy(_pictures.to_nchw(picture[None])))
         values = values[0] if isinstance(values, tuple | list) else values
-        return decode({"detections": values.numpy()}, decoded)
+        if task == "segment":
+            detections, prototypes = (value.numpy() for value in values)
+            return {"detections": detections, "prototypes": prototypes.transpose(0, 2, 3, 1)}
+        return {"probabilities" if task == "classify" else "detections": values.numpy()}
 
     measure(
-        inputs["checkpoint"], inputs["dataset"], predict, params, outputs["metrics"], "checkpoint"
+        inputs["checkpoint"], inputs["dataset"], predict, decoded, outputs["metrics"], "checkpoint"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._accuracy import Params, decode, measure
+from buildsys.steps._accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
@@ -28,6 +28,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     def predict(picture: Any) -> Any:
         values = session.run(None, {feed: _pictures.to_nchw(picture[None])})
-        return decode(dict(zip(names, values, strict=True)), params)
+        return dict(zip(names, values, strict=True))
 
     measure(inputs["onnx"], inputs["dataset"], predict, params, outputs["metrics"], "onnx")

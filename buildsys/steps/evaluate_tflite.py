@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._accuracy import Params, decode, measure
+from buildsys.steps._accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
@@ -24,6 +24,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     runner = _litert.Runner(inputs["tflite"], params.reference_kernels)
 
     def predict(picture: Any) -> Any:
-        return decode(runner(picture), params)
+        return runner(picture)
 
     measure(inputs["tflite"], inputs["dataset"], predict, params, outputs["metrics"], "tflite")

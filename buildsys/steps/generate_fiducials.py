@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TOOL_ENV = "fiducials"
 PRODUCES = Format.DATASET
 BLOCK = "dataset"
+TASKS = ("detect", "segment", "pose", "obb")
 
 # scikit-image's own photographs; motorcycle_* and lfw_* are left out: their terms are unclear.
 _BACKGROUNDS = {
@@ -266,7 +267,12 @@ def _paste_tag(
 
 
 def _label_line(params: Params, kind: int, corners: "np.ndarray") -> str:
-    """One row of an Ultralytics label file: class, box centre and size, corners; all in 0..1."""
+    """One row of an Ultralytics label file: class, box centre and size, corners; all in 0..1.
+
+    For masks and turned boxes the corners alone: a tag in perspective is its own outline.
+    """
+    if params.task in ("segment", "obb"):
+        return " ".join([str(kind), *(f"{v:.6f}" for v in (corners / params.size).ravel())]) + "\n"
     low, high = corners.min(0) / params.size, corners.max(0) / params.size
     box = [*((low + high) / 2), *(high - low)]
     values = [f"{value:.6f}" for value in box]

@@ -13,7 +13,9 @@ RESOURCES = Resources(memory_mib=1500, framework=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What Ultralytics' own architecture files say: 80 classes, or a person with 17 keypoints."""
+    """What Ultralytics' own architecture files say: 80 classes, 1000 to classify, or a person with
+    17 keypoints.
+    """
 
     names: tuple[str, ...]
     keypoints: int
@@ -51,7 +53,7 @@ def facts(task: str) -> Facts:
     """Classes and keypoints of a network that saw no data."""
     if task == "pose":
         return Facts(names=("person",), keypoints=17, keypoint_dims=3)
-    names = tuple(f"class-{index}" for index in range(80))
+    names = tuple(f"class-{index}" for index in range(1000 if task == "classify" else 80))
     return Facts(names=names, keypoints=0, keypoint_dims=0)
 
 

@@ -38,6 +38,8 @@ class Params:
     keypoints: int
     keypoint_dims: int
     frames: tuple[tuple[int, int], ...]
+    shape: str = "box"
+    """How its objects are labelled: see `_tasks.shape_of`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +105,14 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
     everything = {picture for names in lists.values() for picture in names}
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
-    findings += survey.find_shared_labels(sorted(everything))
-    findings += survey.find_stray_labels(root, params.splits, everything)
+    if params.shape != "folder":
+        findings += survey.find_shared_labels(sorted(everything))
+        findings += survey.find_stray_labels(root, params.splits, everything)
     return {
         "title": params.title,
         "classes": list(params.classes),
         "keypoints": params.keypoints,
+        "shape": params.shape,
         "inputs": [list(frame) for frame in params.frames],
         "splits": [tally.facts() for tally in tallies],
         "findings": [dataclasses.asdict(finding) for finding in _sort(findings)],
@@ -154,7 +158,10 @@ def _sort(findings: list["Finding"]) -> list["Finding"]:
 def _layout(params: Params) -> "Layout":
     from buildsys.steps._labels import Layout
 
-    return Layout(classes=params.classes, keypoints=params.keypoints, dims=params.keypoint_dims)
+    return Layout(
+        classes=params.classes, keypoints=params.keypoints, dims=params.keypoint_dims,
+        shape=params.shape,
+    )  # fmt: skip
 
 
 def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path) -> None:
@@ -209,4 +216,5 @@ def _mark(item: Object, size: tuple[int, int], classes: tuple[str, ...]) -> "Mar
             for number, (px, py, v) in enumerate(item.keypoints)
             if v > 0
         ),
+        outline=tuple((px * wide, py * high) for px, py in item.outline),
     )

@@ -15,7 +15,10 @@ BLOCK = "dataset.split"
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Shares of the distinct pictures; what is in neither trains."""
+    """Shares of the distinct pictures; what is in neither trains.
+
+    `file`: the data.yaml; empty where classes are folders and nothing describes them.
+    """
 
     file: str
     split: Split
@@ -33,11 +36,14 @@ def plan(block: Any, train: tuple[str, ...], file: str) -> Params:
 def splits(params: Params) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The splits that come out, as facts of the dataset."""
     names = ("train", "val", "test") if params.test else ("train", "val")
-    return tuple((name, (f"images/{name}",)) for name in names)
+    folder = "images/" if params.file else ""
+    return tuple((name, (f"{folder}{name}",)) for name in names)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Copy pictures and labels into images/<split> and labels/<split>, and describe them."""
+    """Copy pictures and labels into images/<split> and labels/<split>, and describe them; pictures
+    in folders of their classes into <split>/<class>.
+    """
     import random
     import shutil
 
@@ -52,13 +58,23 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
             done += 1
             stem = image.stem if (side, image.stem) not in taken else f"{image.stem}-{done}"
             taken.add((side, stem))  # pictures of several folders may share a name
-            for kind, source in (("images", image), ("labels", label_file(image))):
+            for folder, source in _destinations(image, root, side, params):
                 if source.is_file():
-                    place = target / kind / side / (stem + source.suffix)
+                    place = target / folder / (stem + source.suffix)
                     place.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source, place)
         report(done, len(images), "pictures")
-    _describe(root / params.file, target / "data.yaml", params)
+    if params.file:
+        _describe(root / params.file, target / "data.yaml", params)
+
+
+def _destinations(image: Path, root: Path, side: str, params: Params) -> list[tuple[str, Path]]:
+    """(folder, file) of a picture and of what belongs to it."""
+    if params.file:
+        return [(f"images/{side}", image), (f"labels/{side}", label_file(image))]
+    entry = next(e for e in params.split.paths if image.is_relative_to(root / e))
+    inside = image.relative_to(root / entry).parts
+    return [(f"{side}/{inside[0]}" if len(inside) > 1 else side, image)]
 
 
 def _group(images: list[Path]) -> list[list[Path]]:

@@ -74,7 +74,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     scratch = Path.cwd()
     _ultralytics.prepare(scratch)
-    data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
+    data = inputs["dataset"].resolve()
+    if params.task != "classify":  # its data is the folder itself
+        data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
     _refuse_damaged()
     trainer = _make_trainer(inputs, params, data, scratch)
     _ultralytics.limit_threads()  # Ultralytics has just set its own count
@@ -90,12 +92,25 @@ def _refuse_damaged() -> None:
 
     from buildsys.steps import _pictures
 
-    verify = dataset.verify_image_label
+    verify, verify_alone = dataset.verify_image_label, dataset.verify_image
+
+    def demand_whole(picture: Path) -> None:
+        if _pictures.is_cut_off(picture.read_bytes()):
+            fail(f"{picture.name} is cut off; fetch it again, or remove it.")
+
+    def demand_alone(arguments: Any) -> Any:
+        """For classify: ((picture, class), prefix)."""
+        picture = Path(arguments[0][0])
+        demand_whole(picture)
+        result = verify_alone(arguments)
+        if not result[1]:
+            _pictures.read_image(picture)  # says so if it is the picture
+            fail(f"{picture.name} cannot be trained on: {result[-1]}. Mend or remove it.")
+        return result
 
     def demand(arguments: Any) -> Any:
         picture = Path(arguments[0])
-        if _pictures.is_cut_off(picture.read_bytes()):
-            fail(f"{picture.name} is cut off; fetch it again, or remove it.")
+        demand_whole(picture)
         result = verify(arguments)
         if result[0] is None:
             _pictures.read_image(picture)  # says so if it is the picture
@@ -105,14 +120,10 @@ def _refuse_damaged() -> None:
             )
         return result
 
-    dataset.verify_image_label = demand
+    dataset.verify_image_label, dataset.verify_image = demand, demand_alone
 
 
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
-    from ultralytics.models.yolo.detect import DetectionTrainer
-    from ultralytics.models.yolo.pose import PoseTrainer
-
-    trainers = {"detect": DetectionTrainer, "pose": PoseTrainer}
     last = scratch / "run" / "weights" / "last.pt"
     overrides: dict[str, Any] = {
         "model": f"{params.architecture}.yaml",
@@ -142,13 +153,25 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
     }
     if zipfile.is_zipfile(last):  # killed while it was written: no archive, begin again
         overrides["resume"] = str(last)
-    trainer = trainers[params.task](overrides=overrides)
+    trainer = _trainer_of(params.task)(overrides=overrides)
     # The figures come from the evaluation steps; Ultralytics' own validation would only cost time.
     trainer.validate = lambda: ({}, 0.0)
     trainer.final_eval = lambda: None
     trainer.add_callback("on_train_start", partial(_prepare_model, params))
     trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs))
     return trainer
+
+
+def _trainer_of(task: str) -> Any:
+    from ultralytics.models import yolo
+
+    return {
+        "detect": yolo.detect.DetectionTrainer,
+        "segment": yolo.segment.SegmentationTrainer,
+        "classify": yolo.classify.ClassificationTrainer,
+        "pose": yolo.pose.PoseTrainer,
+        "obb": yolo.obb.OBBTrainer,
+    }[task]
 
 
 def _prepare_model(params: Params, trainer: Any) -> None:

@@ -20,6 +20,7 @@ from buildsys.engine.plans import complete, read_builds
 from buildsys.engine.session import Session
 from buildsys.errors import Diagnostic, InputError, MissingBytes
 from buildsys.graph import Input, Plan, Step
+from buildsys.steps._tasks import shape_of
 
 _SHOWN = 10
 """Findings of one kind on a terminal; report.json has them all."""
@@ -50,7 +51,7 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], tuple[str,
     for build in builds:
         steps, data = planner.plan_dataset(build, str(workspace.root))
         if data is not None and build.dataset is not None:
-            key = repr((data, build.dataset))
+            key = repr((data, build.dataset, shape_of(build.recipe.source.task or "")))
             made[key] = (steps, data)
             users.setdefault(key, []).append(build)
     names = name_datasets({key: _wanted_name(group[0]) for key, group in users.items()})
@@ -61,9 +62,10 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], tuple[str,
 def name_datasets(labels: dict[str, str]) -> dict[str, str]:
     """A folder's name for every dataset: the data's own where that is clear, else its whole path.
 
-    `labels`: paths of data.yaml files as recipes write them, or names without a slash.
+    `labels`: paths of data.yaml files, or of folders of classes, as recipes write them, or names
+    without a slash.
     """
-    short = {key: _plain(Path(label).parent.name or label) for key, label in labels.items()}
+    short = {key: _plain(_folder(label).name or label) for key, label in labels.items()}
     names: dict[str, str] = {}
     for key, label in sorted(labels.items(), key=lambda item: item[1]):
         clear = list(short.values()).count(short[key]) == 1
@@ -74,6 +76,11 @@ def name_datasets(labels: dict[str, str]) -> dict[str, str]:
             name = f"{wanted}-{number}"
         names[key] = name
     return names
+
+
+def _folder(label: str) -> Path:
+    path = Path(label)
+    return path.parent if path.suffix in (".yaml", ".yml") else path
 
 
 def choose(
@@ -160,7 +167,10 @@ def _dataset(
     assert facts is not None
     block, module = group[0].recipe.dataset, step_module("inspect_dataset")
     label = f"generator {block.generator}" if block and block.generator else _wanted_name(group[0])
+    shape = shape_of(group[0].recipe.source.task or "")
     frames = {build.recipe.input.size for build in group if build.recipe.input is not None}
+    if shape == "folder":
+        frames = set()  # there is no object whose size could be too small
     params = module.Params(
         title=name,
         splits=tuple(module.Split(name=split, paths=paths) for split, paths in facts.splits),
@@ -168,6 +178,7 @@ def _dataset(
         keypoints=facts.keypoints,
         keypoint_dims=facts.keypoint_dims,
         frames=tuple(sorted(tuple(frame) for frame in frames)),
+        shape=shape,
     )
     step = make_step("inspect", module, params, {"dataset": data}, {"report": True})
     plan = Plan(

@@ -149,8 +149,11 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
     objects = row["objects"]
     words = []
     for item in objects[:most]:
-        x1, y1, x2, y2 = (round(value) for value in item["box"])
-        words.append(f"{item['class']} {item['score']:.2f} at {x1},{y1} {x2 - x1}x{y2 - y1}")
+        word = f"{item['class']} {item['score']:.2f}"
+        if "box" in item:
+            x1, y1, x2, y2 = (round(value) for value in item["box"])
+            word += f" at {x1},{y1} {x2 - x1}x{y2 - y1}"
+        words.append(word)
     more = f"; and {len(objects) - most} more" if len(objects) > most else ""
     return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
 
@@ -244,6 +247,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
             head=spec.head,
             preprocessing=spec.preprocessing,
             reference_kernels=kind == Format.TFLITE and spec.quantization.scheme in CALIBRATED,
+            task=spec.task,
         ),
     )
     inputs = {kind: model, "pictures": Input(name="pictures", source=source)}

@@ -86,6 +86,13 @@ _DATA = {
     "letters": Data(classes=tuple(f"letter-{number}" for number in range(64))),
     "points": Data(classes=("point",), keypoints=1, dims=2),
 }
+_FOLDERS = (
+    "fruit/train/apple/1.jpg", "fruit/train/pear/1.png", "fruit/val/pear/2.jpg",
+    "loose/train/1.jpg",
+    "late/train/apple/1.jpg", "late/valid/pear/1.jpg",
+    "hollow/train/apple/1.jpg",
+)  # fmt: skip
+"""Pictures to classify: whole, outside any class, a class of val alone, and (plum) one without."""
 _CHECKPOINTS = {
     "tags": Head(kind="Pose", classes=("tag",), keypoints=4),
     "boxes": Head(kind="Detect", classes=("box", "lid")),
@@ -99,6 +106,10 @@ def make_workspace(root: Path) -> Path:
         write_data(root / "data" / name, data)
     (root / "data" / "flat" / "images").mkdir(parents=True)
     (root / "data" / "flat" / "data.yaml").write_text("train: images\nnames: [box]\n")
+    for place in _FOLDERS:
+        (root / "data" / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / "data" / place).write_bytes(b"never opened while planning")
+    (root / "data" / "hollow" / "train" / "plum").mkdir()
     (root / "weights").mkdir(parents=True)
     for name, head in _CHECKPOINTS.items():
         write_checkpoint(root / "weights" / f"{name}.pt", head)

@@ -179,7 +179,6 @@ _WRONG = {
     "truncated": (["x", "--from", "weights/cut.pt"], "the end of it is missing"),
     "no checkpoint": (["x", "--from", "weights/text.pt"], "is no PyTorch archive"),
     "no network": (["x", "--from", "weights/other.pt"], "holds no whole Ultralytics model"),
-    "segmentation": (["x", "--from", "weights/seg.pt"], "is a network for segment, which has no"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/model.tflite"], "is no TFLite file"),
     "unknown ending": (["x", "--from", "dodo.py"], "is no model file"),
@@ -200,7 +199,6 @@ def test_wrong_words_are_told_and_leave_nothing(
     (weights / "cut.pt").write_bytes((weights / "tags.pt").read_bytes()[:-30])
     (weights / "text.pt").write_text("hello")
     write_checkpoint(weights / "other.pt", Head(kind="Unheard", classes=()))
-    write_checkpoint(weights / "seg.pt", Head(kind="Segment", classes=("a",)))
     (weights / "empty.onnx").touch()
     (workspace.parent / "best.pt").write_bytes((weights / "tags.pt").read_bytes())
     (workspace / "recipes" / "taken.yaml").write_text("mine\n")

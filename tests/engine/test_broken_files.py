@@ -44,7 +44,7 @@ def test_list_that_is_a_picture(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (b"\xff\xd8\xff\xe0", r"a\.txt is no text in UTF-8"),
-        (b"0 0.5 0.5 0.1", r"a\.txt:1: 4 numbers; class, box and keypoints need 5"),
+        (b"0 0.5 0.5 0.1", r"a\.txt:1: 4 numbers; class and box are 5"),
         (b"0 0.5 0.5 0.1 0.1\n0 0.5 0.", r"a\.txt:2: 3 numbers"),
         (b"0 0.5 nan 0.1 0.1", r"a\.txt:1: .* holds a number that is none"),
         (b"0 0.5 1e999 0.1 0.1", r"a\.txt:1: .* holds a number that is none"),

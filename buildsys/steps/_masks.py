@@ -1,0 +1,95 @@
+"""Masks of a segment network: coefficients times prototypes, from a cell's numbers to the photograph.
+
+A mask's logit at a place is the product of the object's 32 coefficients and the prototypes there;
+above 0 is inside. Logits are brought to the photograph's size before they are cut, and then cropped
+to the box. Source: Ultralytics `process_mask_native` and `scale_masks` (utils/ops.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import MASK_CHANNELS, MASK_STRIDE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Where a photograph of `height` x `width` lies in the network's picture.
+
+    `scale`: factor from photograph to picture; `pad`: (left, top) in the picture's pixels.
+    """
+
+    height: int
+    width: int
+    scale: float
+    pad: tuple[int, int]
+
+
+def decode_coefficients(outputs: "dict[str, np.ndarray]", head: str, classes: int) -> "np.ndarray":
+    """Mask coefficients [N, 32] of every cell, from the raw or the decoded head."""
+    import numpy as np
+
+    if head == "raw":
+        return np.asarray(outputs["mask_coefficients"][0])
+    rows = outputs["detections"][0].T
+    return np.asarray(rows[:, 4 + classes : 4 + classes + MASK_CHANNELS])
+
+
+def draw_masks(
+    coefficients: "np.ndarray", prototypes: "np.ndarray", boxes: "np.ndarray", frame: Frame
+) -> "Iterator[np.ndarray]":
+    """One mask an object, bool [height, width] of the photograph, one after another.
+
+    `coefficients` [n, 32]; `prototypes` [h, w, 32]; `boxes` [n, 4] x1 y1 x2 y2 in the photograph.
+    """
+    import cv2
+    import numpy as np
+
+    high, wide, channels = prototypes.shape
+    plane = np.ascontiguousarray(prototypes.reshape(-1, channels).T, np.float32)
+    left, top = frame.pad
+    right = left + max(1, round(frame.width * frame.scale))
+    bottom = top + max(1, round(frame.height * frame.scale))
+    for row, box in zip(coefficients.astype(np.float32), boxes, strict=True):
+        logits = (row @ plane).reshape(high, wide)
+        # half-pixel centres and no smoothing: what torch calls bilinear without aligned corners
+        size = (wide * MASK_STRIDE, high * MASK_STRIDE)
+        logits = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)[top:bottom, left:right]
+        if logits.shape != (frame.height, frame.width):
+            size = (frame.width, frame.height)
+            logits = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
+        yield _crop(logits > 0, box)
+
+
+def _crop(mask: "np.ndarray", box: "np.ndarray") -> "np.ndarray":
+    """The mask inside the box: pixels x with x1 <= x < x2, rows alike."""
+    import numpy as np
+
+    x, y = np.arange(mask.shape[1]), np.arange(mask.shape[0])
+    across = (x >= box[0]) & (x < box[2])
+    down = (y >= box[1]) & (y < box[3])
+    return np.asarray(mask & down[:, None] & across[None, :])
+
+
+def encode(mask: "np.ndarray") -> dict[str, Any]:
+    """COCO's run lengths of a mask."""
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    found: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return found
+
+
+def find_outline(mask: "np.ndarray") -> tuple[tuple[float, float], ...]:
+    """Points around a mask's largest piece, to a pixel; empty for an empty mask."""
+    import cv2
+    import numpy as np
+
+    pieces, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not pieces:
+        return ()
+    largest = cv2.approxPolyDP(max(pieces, key=cv2.contourArea), 1.0, True)
+    return tuple((float(x), float(y)) for x, y in largest[:, 0])

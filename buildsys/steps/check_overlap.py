@@ -1,0 +1,61 @@
+"""Calibration pictures and the measured split -> whether accuracy was measured on pictures that the
+quantization had seen. A step of its own, so that neither the measurement nor the quantization runs
+again when the other's pictures change.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format
+from buildsys.steps._dataset import Split, list_images
+from buildsys.steps._progress import fail
+
+TOOL_ENV = ""
+CONSUMES, PRODUCES = Format.PICTURES, "evidence"
+_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The split that accuracy is measured on."""
+
+    split: Split
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: calibration, the prepared pictures; pictures, what they were drawn from; dataset,
+    what is measured on (where it is the same tree, `pictures` may be left out).
+    """
+    drawn_from = inputs.get("pictures", inputs["dataset"])
+    names = json.loads((inputs["calibration"] / "sources.json").read_text(encoding="utf-8"))
+    missing = [name for name in names if not (drawn_from / name).is_file()]
+    if missing:
+        fail(f"the calibration picture {missing[0]} is not where it was drawn from.")
+    calibration = {name: _digest(drawn_from / name) for name in names}
+    root = inputs["dataset"]
+    measured = {str(p.relative_to(root)): _digest(p) for p in list_images(root, params.split)}
+    found = find_overlap(calibration, measured)
+    evidence = {
+        "calibration_overlap": len(found),
+        "calibration_pictures": len(calibration),
+        "measured_pictures": len(measured),
+        "measured_split": params.split.name,
+        "overlapping": list(found[:_SHOWN]),
+    }
+    outputs["evidence"].write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")
+
+
+def find_overlap(calibration: Mapping[str, str], measured: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the calibration pictures whose bytes the measured split holds, under any name; sorted.
+
+    Both map a picture's name to the digest of its bytes.
+    """
+    seen = set(measured.values())
+    return tuple(sorted(name for name, digest in calibration.items() if digest in seen))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
