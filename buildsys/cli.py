@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "build again from nothing and compare with what was shipped",
     "pin": "write missing sha256 digests into recipes",
     "predict": "what the shipped file sees on photographs, drawn",
+    "report": "every build with its proofs, as pages; nothing is built",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
     "sync": "get ahead of time what builds need from elsewhere",
