@@ -67,9 +67,9 @@ def _artifact(
     if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
         return before[build]  # settled, and only a candidate: nothing has changed
     text = row.status if row else _standing(session, plan, before.get(build))
-    status = SHIPPED if text in _GOOD else _KINDS.get(text.split(" ")[0], text)
+    status = SHIPPED if text in _GOOD else _KINDS.get(text.partition(" ")[0], text)
     artifact = Artifact(
-        id=build, recipe=plan.recipe if plan else build.split("@")[0],
+        id=build, recipe=plan.recipe if plan else build.split("@", maxsplit=1)[0],
         target=plan.target if plan else build.split("@")[1], label=session.labels[build],
         status=status, detail="" if status == SHIPPED else text,
         candidate=build in session.candidates,

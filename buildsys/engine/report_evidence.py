@@ -21,6 +21,8 @@ from buildsys.steps._report_data import (
 )
 
 T = TypeVar("T")
+Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
+"""Pictures, and (float | shipped, sha256) of the files that saw them."""
 _MOST_FACTS = 60
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 
@@ -137,12 +139,13 @@ def _measured(name: str, row: dict[str, Any]) -> Measured:
     )
 
 
-def read_sights(data: Any) -> tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]:
+def read_sights(data: Any) -> Sights:
     """drawings.json of draw_models: the pictures, and which files saw them."""
-    return tolerant(_sights, data, ((), ()))
+    nothing: Sights = ((), ())
+    return tolerant(_sights, data, nothing)
 
 
-def _sights(data: dict[str, Any]) -> tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]:
+def _sights(data: dict[str, Any]) -> Sights:
     names = ("float", "shipped")
     sights = tuple(
         Sight(

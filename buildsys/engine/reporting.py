@@ -60,10 +60,7 @@ def write(session: Session, report: Report) -> Outcome:
     mode = report_stamp.mode()
     try:
         report = _fill(session, report)
-        if mode == "text":
-            changed = _write_text(workspace, report)
-        else:
-            changed = _write_pages(session)
+        changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
     except (BuildsysError, OSError) as error:
         with contextlib.suppress(OSError):
             _write_text(workspace, report)
@@ -207,12 +204,10 @@ def _write_text(workspace: Workspace, report: Report) -> bool:
     """report.md alone: pages that say something older would mislead."""
     text = _report_text.render(report)
     target = workspace.build / "report"
-    try:
-        if [path.name for path in target.iterdir()] == ["report.md"]:
-            if (target / "report.md").read_text(encoding="utf-8") == text:
-                return False
-    except (OSError, UnicodeDecodeError):
-        pass
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        alone = [path.name for path in target.iterdir()] == ["report.md"]
+        if alone and (target / "report.md").read_text(encoding="utf-8") == text:
+            return False
     fresh = _fresh(workspace)
     try:
         fresh.mkdir(parents=True)

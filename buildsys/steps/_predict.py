@@ -58,8 +58,8 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
         if photo.image is None:
             unreadable.append({"picture": picture.path, "problem": photo.problem})
         else:
-            objects = _detect(photo.image, run, params)
-            marks = tuple(_mark(item) for item in objects)
+            objects = detect(photo.image, run, params.reading, params.confidence)
+            marks = tuple(mark(item) for item in objects)
             _drawing.save(target / picture.drawing, _drawing.draw(photo.image, marks))
             rows.append(_row(picture, photo.image, objects, params))
         report(done, len(params.pictures), "pictures")
@@ -84,31 +84,34 @@ class Seen:
     keypoints: tuple[tuple[float, float, float], ...]
 
 
-def _detect(photo: "np.ndarray", run: Run, params: Params) -> tuple[Seen, ...]:
-    """Best first."""
+def detect(
+    photo: "np.ndarray", run: Run, reading: _accuracy.Params, confidence: float
+) -> tuple[Seen, ...]:
+    """What a network sees on a photograph, uint8 [h, w, 3] BGR, best first."""
     import numpy as np
 
     from buildsys.steps import _decode, _pictures
 
-    picture, scale, pad = _pictures.letterbox(photo, params.reading.preprocessing)
-    found = _decode.suppress(*_accuracy.decode(run(picture), params.reading))
+    picture, scale, pad = _pictures.letterbox(photo, reading.preprocessing)
+    found = _decode.suppress(*_accuracy.decode(run(picture), reading))
     shift = np.array(pad, np.float64)
     boxes = (found.boxes - np.tile(shift, 2)) / scale
     points = found.keypoints.copy()
     points[..., :2] = (points[..., :2] - shift) / scale
     return tuple(
         Seen(
-            name=params.reading.classes[int(found.classes[i])],
+            name=reading.classes[int(found.classes[i])],
             category=int(found.classes[i]),
             score=float(found.scores[i]),
             box=tuple(boxes[i].tolist()),
             keypoints=tuple(tuple(point) for point in points[i].tolist()),
         )
-        for i in np.flatnonzero(found.scores >= params.confidence)
+        for i in np.flatnonzero(found.scores >= confidence)
     )
 
 
-def _mark(item: Seen) -> Any:
+def mark(item: Seen) -> Any:
+    """A detection as `_drawing` draws it."""
     from buildsys.steps import _drawing
 
     return _drawing.Mark(

@@ -25,8 +25,7 @@ def write(
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(page.render(report=report, item=item, root="../"), encoding="utf-8")
             _copy_drawings(item, pictures / item.drawings, place.with_suffix(""))
-    groups = {axis: [p for p in plots if p.axis == axis] for axis in ("size", *LABELS)}
-    text = index.render(report=report, groups=groups, root="")
+    text = index.render(report=report, plots=plots, root="")
     (target / "index.html").write_text(text, encoding="utf-8")
 
 

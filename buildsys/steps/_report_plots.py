@@ -19,8 +19,8 @@ _DARK = {
     _INK: "#e8e5df", _FAINT: "#8d8980", _BAD: "#e5786d", _HUES[0]: "#79b4dd", _HUES[1]: "#e0a06c",
     _HUES[2]: "#86c191", _HUES[3]: "#bd9bd3", _HUES[4]: "#bdb765",
 }  # fmt: skip
-_WIDTH, _HEIGHT, _DPI = 4.6, 3.1, 100
-_LETTERS = 8.5
+_WIDTH, _HEIGHT, _DPI = 3.8, 2.8, 100
+_LETTERS = 8.0
 _MOST_METRICS = 4
 _MOST_LABELS = 14
 """With more points than this only those are named that no other beats in both."""
@@ -33,7 +33,6 @@ class Plot:
     file: str
     title: str
     alt: str
-    axis: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def _draw(points: tuple[Point, ...], metric: str, axis: str, folder: Path) -> Pl
         f"{metric} against {what} of {len(points)} builds;"
         f" the highest is {best.text} with {words.score(best.y)} at {words.number(best.x)} {unit}"
     )
-    return Plot(file=f"plots/{name}", title=f"{metric} against {what}", alt=alt, axis=axis)
+    return Plot(file=f"plots/{name}", title=f"{metric} against {what}", alt=alt)
 
 
 def _safe(metric: str) -> str:
@@ -98,21 +97,21 @@ def _safe(metric: str) -> str:
 
 
 def _svg(points: tuple[Point, ...], metric: str, unit: str) -> str:
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("svg")
+    mpl.use("svg")
     settings = {
         "svg.fonttype": "none", "svg.hashsalt": "buildsys", "font.size": _LETTERS,
         "axes.edgecolor": _FAINT, "axes.labelcolor": _INK, "xtick.color": _FAINT,
         "ytick.color": _FAINT, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK,
         "text.color": _INK, "text.parse_math": False, "axes.linewidth": 0.6,
     }  # fmt: skip
-    with matplotlib.rc_context(settings):
+    with mpl.rc_context(settings):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI)
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.13, right=0.97, top=0.93, bottom=0.16)
+        figure.subplots_adjust(left=0.13, right=0.97, top=0.91, bottom=0.18)
         _mark(axes, points)
         axes.set_xlabel(unit, loc="right")
         axes.set_title(metric, loc="left", fontsize=_LETTERS, color=_INK)
@@ -120,7 +119,10 @@ def _svg(points: tuple[Point, ...], metric: str, unit: str) -> str:
             axes.spines[side].set_visible(False)
         axes.tick_params(length=3, width=0.6)
         axes.ticklabel_format(useOffset=False, style="plain")
-        axes.margins(x=0.12, y=0.18)
+        axes.locator_params(nbins=5)
+        axes.margins(x=0.15, y=0.2)
+        axes.autoscale_view()
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
         _name(axes, points)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None},
@@ -141,7 +143,7 @@ def _mark(axes: Any, points: tuple[Point, ...]) -> None:
         colour = _HUES[recipes.index(point.recipe) % len(_HUES)] if point.good else _BAD
         face = colour if point.good else "none"
         axes.plot([point.x], [point.y], "o", color=colour, markerfacecolor=face, markersize=5.5,
-                  zorder=2)  # fmt: skip
+                  clip_on=False, zorder=2)  # fmt: skip
 
 
 def _front(points: tuple[Point, ...]) -> list[Point]:
@@ -156,7 +158,6 @@ def _front(points: tuple[Point, ...]) -> list[Point]:
 def _name(axes: Any, points: tuple[Point, ...]) -> None:
     """Names beside their points, where no other name stands."""
     shown = points if len(points) <= _MOST_LABELS else tuple(_front(points))
-    axes.figure.canvas.draw()
     edge = axes.get_window_extent()
     unit = _LETTERS / 72 * _DPI
     taken: list[tuple[float, float, float, float]] = []
@@ -168,7 +169,7 @@ def _name(axes: Any, points: tuple[Point, ...]) -> None:
                               (6, -22, "left"), (-6, -22, "right")):  # fmt: skip
             left = x + dx if align == "left" else x + dx - width
             box = (left, y + dy - 2, left + width, y + dy + unit)
-            inside = box[0] >= edge.x0 and box[2] <= axes.figure.bbox.x1
+            inside = box[0] >= edge.x0 and box[2] <= axes.figure.bbox.x1 and box[3] <= edge.y1 + 4
             if inside and not any(_touch(box, other) for other in taken):
                 taken.append(box)
                 pixels = 72 / _DPI

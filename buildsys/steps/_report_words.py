@@ -102,8 +102,8 @@ def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
 
 
 def labels(artifacts: Iterable[Artifact]) -> tuple[str, ...]:
-    """The labels that any build has a figure of."""
-    used = {entry.label for artifact in artifacts for entry in artifact.latency}
+    """The labels that the file of any build has a figure of."""
+    used = {e.label for artifact in artifacts for e in artifact.latency if not e.earlier}
     return tuple(label for label in LABELS if label in used)
 
 
