@@ -22,6 +22,7 @@ COMMANDS = {
     "flash": "bring shipped models onto a board, with the vendor's own tool",
     "fit": "the largest input size that the target's memory holds",
     "import-benchmark": "latency that was measured on a device, tied to the file that ran there",
+    "report": "every build with its proofs, as pages; nothing is built",
     "schema": "write JSON Schemas for editors",
     "doctor": "what is synced, what can be, what is missing",
     "sync": "get ahead of time what builds need from elsewhere",

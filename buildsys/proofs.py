@@ -1,5 +1,7 @@
 """What hangs beside the chain: measurements, and the verdicts that may reject the build. Pure."""
 
+from typing import Any
+
 from buildsys import ladder
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.machine import machine_name
@@ -30,22 +32,29 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
         or not places or not blue.model.outputs or not model_fits(blue.model, facts)
     ):  # fmt: skip
         return
-    params = module.Params(
-        split=step_module("prepare_pictures").Split(name=recipe.evaluate.split, paths=places),
-        classes=blue.model.classes,
-        keypoints=blue.model.keypoints,
-        keypoint_dims=blue.model.keypoint_dims,
-        sigmas=facts.sigmas if facts and blue.model.keypoints else (),
-        head=blue.model.head,
-        preprocessing=blue.model.preprocessing,
-        reference_kernels=kind == Format.TFLITE and blue.model.quantization.scheme in CALIBRATED,
-        task=blue.model.task,
-    )
+    params = _reading(blue, kind, places)
     inputs = {kind: model, "dataset": blue.made["dataset"]}
     if kind == Format.TFLITE and "verdict-signal" in blue.made:
         inputs["verdict"] = blue.made["verdict-signal"]  # a blind file is not measured
     step = blue.add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
     blue.made[key] = output(step, Format.METRICS)
+
+
+def _reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
+    """How a file of this kind is run and read, and over which pictures."""
+    facts, model = blue.build.dataset, blue.model
+    split = blue.build.recipe.evaluate.split
+    return step_module("evaluate_tflite").Params(
+        split=step_module("prepare_pictures").Split(name=split, paths=places),
+        classes=model.classes,
+        keypoints=model.keypoints,
+        keypoint_dims=model.keypoint_dims,
+        sigmas=facts.sigmas if facts and model.keypoints else (),
+        head=model.head,
+        preprocessing=model.preprocessing,
+        reference_kernels=kind == Format.TFLITE and model.quantization.scheme in CALIBRATED,
+        task=model.task,
+    )
 
 
 def judge_signal(blue: Blueprint) -> None:
@@ -120,7 +129,21 @@ def _judge_accuracy(blue: Blueprint) -> None:
 
 def add_proofs(blue: Blueprint) -> tuple[str, ...]:
     """Steps that no package rests on, and whose results are published beside it; their ids."""
-    return (*_check_overlap(blue), *_load_on_firmware(blue), *_measure_latency(blue))
+    return (
+        *_check_overlap(blue), *_draw(blue), *_load_on_firmware(blue), *_measure_latency(blue),
+    )  # fmt: skip
+
+
+def _draw(blue: Blueprint) -> tuple[str, ...]:
+    """The same pictures as the float model and the shipped file see them."""
+    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
+    places = facts.split(split) if facts is not None else None
+    if not places or not {"metrics-tflite", Format.ONNX} <= blue.made.keys():
+        return ()
+    module, reading = step_module("draw_models"), _reading(blue, Format.TFLITE, places)
+    params = module.Params(split=reading.split, reading=reading)
+    inputs = {name: blue.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
+    return (blue.add("drawings", module, params, inputs, {Format.DRAWINGS: True}).id,)
 
 
 def _check_overlap(blue: Blueprint) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ def _own_store(
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
     if request.node.get_closest_marker("tools") is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
 
 
 @pytest.fixture

@@ -26,17 +26,17 @@ def run(options: argparse.Namespace) -> int:
     """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
     import gc
 
-    from buildsys.engine import ledger
+    from buildsys.engine import ledger, report_stamp
     from buildsys.engine.places import Workspace
 
     gc.disable()  # a ledger of thousands of rows is all alive: collecting finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = ledger.read(workspace)
-    if ledger.is_whole(workspace, settled):
+    builds = [build for rows in settled.values() for build, _ in rows]
+    if ledger.is_whole(workspace, settled) and report_stamp.is_current(workspace, builds):
         from buildsys.engine.selection import select
         from buildsys.engine.summary import Row, render_table, write_summary
 
-        builds = [build for rows in settled.values() for build, _ in rows]
         chosen = select(options.builds, builds) if options.builds else builds
         rows = [Row(id=build, status="up-to-date", seconds=0.0) for build in chosen]
         write_summary(workspace, rows)

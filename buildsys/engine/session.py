@@ -196,6 +196,18 @@ class Session:
             self.outcomes[plan.build] = "up-to-date"
         return done
 
+    def standing(self, plan: Plan) -> str:
+        """What can be said of a build without running anything, as a row's status would say it.
+
+        Empty: it was not made, or not of what its recipe says now.
+        """
+        waiting = plan.waiting_for or self._waits(plan)
+        if waiting:
+            return f"waiting for {waiting}"
+        if self._is_red(plan):
+            return "rejected by gate"
+        return "up-to-date" if self.is_published(plan) else ""
+
     def forget_trainings(self) -> None:
         """Recorded trainings of other tools or code do not count in this run."""
         self.state.retrain = True

@@ -6,6 +6,7 @@ up to date, and doit's own database stays in memory: it trusts file times and fo
 
 import contextlib
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from doit import doit_cmd
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
-from buildsys.engine import guard, ledger
+from buildsys.engine import guard, ledger, report_stamp
 from buildsys.engine.places import Workspace
 from buildsys.engine.session import Session
-from buildsys.engine.summary import annotate, exit_code, render_table, write_summary
+from buildsys.engine.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.engine.turns import exclusive
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.graph import Plan, Step
@@ -49,6 +50,8 @@ _COMMANDS = frozenset(
      "tabcompletion", "reset-dep", "build"}
 )  # fmt: skip
 """Words of doit's command line that name no build; `build` is the group of them all."""
+_REPORT = "report"
+"""A task without an action: the end of every run brings the report up to date."""
 
 
 def run(arguments: list[str], wishes: Wishes) -> int:
@@ -122,6 +125,10 @@ def tasks() -> Iterator[Task]:
                 # one recipe's samples may be another's calibration: a task has one name
                 yield _step_task(current, current.state.steps[step.id])
         yield _build_task(current, plan)
+    yield Task(
+        _REPORT, actions=None, doc="build/report from what is recorded; builds nothing by itself",
+        clean=[(shutil.rmtree, [current.workspace.build / _REPORT], {"ignore_errors": True})],
+    )  # fmt: skip
 
 
 def _step_task(current: Session, step: Step) -> Task:
@@ -176,7 +183,7 @@ def _check_arguments(current: Session) -> None:
         raise InvalidTask("steps are processes already; `-n N` is enough: leave `-P process` out.")
     names = [f"build:{build}" for build in current.labels]
     for argument in _arguments():
-        if argument not in _COMMANDS and not _selects(argument, names):
+        if argument not in (*_COMMANDS, _REPORT) and not _selects(argument, names):
             from buildsys.authoring.document import did_you_mean
 
             for diagnostic in current.loaded.errors:
@@ -214,6 +221,16 @@ def _arguments() -> list[str]:
         else:
             found.append(argument)
     return found
+
+
+def _report(current: Session, rows: list[Row]) -> tuple[list[str], bool]:
+    """build/report, where anything may have changed: what there is to say, whether it is whole."""
+    idle = bool(rows) and all(row.status == "up-to-date" for row in rows)
+    if idle and report_stamp.is_current(current.workspace, current.labels):
+        return [], True
+    from buildsys.engine.reporting import finish_run
+
+    return finish_run(current, rows)
 
 
 class Reporter:
@@ -305,9 +322,13 @@ class Reporter:
         except CannotWrite as error:
             print(error, file=sys.stderr)
             code = 1
+        said, is_whole = _report(current, rows)
+        code = code or (1 if _REPORT in _arguments() and not is_whole else 0)
         current.console.close()
         if rows:
             print(render_table(rows), file=self.out, flush=True)
+        if said:
+            print("\n".join(said), file=self.out, flush=True)
         if _wishes.github:
             print("\n".join(annotate(rows)), file=self.out, flush=True)
         current.close()

@@ -60,8 +60,8 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
         if photo.image is None:
             unreadable.append({"picture": picture.path, "problem": photo.problem})
         else:
-            objects = _detect(photo.image, run, params)
-            marks = tuple(_mark(item) for item in objects)
+            objects = detect(photo.image, run, params.reading, params.confidence)
+            marks = tuple(mark(item) for item in objects)
             _drawing.save(target / picture.drawing, _drawing.draw(photo.image, marks))
             rows.append(_row(picture, photo.image, objects, params))
         report(done, len(params.pictures), "pictures")
@@ -92,11 +92,14 @@ class Seen:
     whole: bool = False
 
 
-def _detect(photo: "np.ndarray", run: Run, params: Params) -> tuple[Seen, ...]:
-    """Best first."""
+def detect(
+    photo: "np.ndarray", run: Run, reading: _accuracy.Params, confidence: float
+) -> tuple[Seen, ...]:
+    """What a network sees on a photograph, uint8 [h, w, 3] BGR, best first."""
     from buildsys.steps import _pictures
 
-    picture, scale, pad = _pictures.letterbox(photo, params.reading.preprocessing)
+    params = Params(pictures=(), confidence=confidence, reading=reading)
+    picture, scale, pad = _pictures.letterbox(photo, reading.preprocessing)
     outputs = run(picture)
     ways = {"segment": _detect_masks, "obb": _detect_turned, "classify": _detect_classes}
     found = ways.get(params.reading.task, _detect_boxes)(photo, outputs, scale, pad, params)
@@ -185,7 +188,8 @@ def _named(category: Any, score: Any, params: Params) -> dict[str, Any]:
     return {"name": name, "category": int(category), "score": float(score)}
 
 
-def _mark(item: Seen) -> Any:
+def mark(item: Seen) -> Any:
+    """A detection as `_drawing` draws it."""
     from buildsys.steps import _drawing
 
     return _drawing.Mark(

@@ -16,6 +16,7 @@ from buildsys.engine.watching import OnTick, watched
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan, Status, Step
 
+_REPORT = "report"
 MakeRun = Callable[[OnTick], Run]
 """A runner of uv's commands that reports how far they are; tests pass their own."""
 
@@ -32,8 +33,9 @@ class Outcome:
 
 
 def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
-    """The tool environments that some builds need, by name."""
-    names = {step.tool_env for plan in plans for step in plan.steps if step.tool_env}
+    """The tool environments that some builds need, by name; the report's is any build's."""
+    steps = [step for plan in plans for step in plan.steps]
+    names = {step.tool_env for step in steps if step.tool_env} | ({_REPORT} if steps else set())
     return tuple(toolenvs.tool_env(name) for name in sorted(names))
 
 

@@ -1,0 +1,61 @@
+"""buildsys report: build/report from what is recorded; nothing is built."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.engine.session import Session
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What to hold builds to from now on, and how strictly."""
+    parser.add_argument(
+        "--accept", nargs="*", metavar="BUILD",
+        help="write the figures of these builds (all without) into baselines.json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="exit code 1 when a figure is worse than baselines.json",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Where the report is, and what got worse; 1 when its pages could not be made."""
+    from buildsys.engine import guard, ledger, reporting
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.session import Session
+    from buildsys.engine.turns import exclusive
+
+    workspace = Workspace(options.folder.resolve())
+    session = Session(workspace.root, settled=ledger.read(workspace))
+    guard.end_on_signals(lambda: None)
+    try:
+        with exclusive(workspace):
+            if options.accept is not None:
+                _accept(session, options.accept)
+            outcome = reporting.write(session, reporting.gather(session, []))
+    finally:
+        session.close()
+    for line in outcome.regressions:
+        print(line)
+    if outcome.problem:
+        print(f"the report's pages were not made: {outcome.problem}", file=sys.stderr)
+        return 1
+    print("report: build/report/index.html, build/report/report.md")
+    return 1 if options.fail_on_regression and outcome.regressions else 0
+
+
+def _accept(session: "Session", names: list[str]) -> None:
+    """Raises InputError for a name that nothing has and for a damaged baselines.json."""
+    from buildsys.engine import baselines, reporting
+    from buildsys.engine.selection import select
+
+    report = reporting.gather(session, [])
+    chosen = select(names, [item.id for item in report.artifacts if item.has_page])
+    known = baselines.accept(baselines.read(session.workspace), report, chosen)
+    baselines.write(session.workspace, known)
+    ready = {item.id for item in report.artifacts if item.good}
+    for name in chosen:
+        print(f"accepted {name}" if name in ready else f"{name} has nothing to ship: left out")

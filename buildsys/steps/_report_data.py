@@ -1,0 +1,254 @@
+"""What a report says, as values: the core collects them, the step renders them.
+
+Both sides read this one file; between them it is report.json. Digests are sha256 in hexadecimal,
+sizes bytes, times milliseconds. An empty text or tuple means that nobody said so.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SHIPPED = "ready"
+LABELS = ("estimated", "measured here", "measured on a device")
+"""Of latency, from the weakest to the strongest; never in one column."""
+SHORT = 8
+"""Digits of a digest where there is no room for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Accuracy of one file. `name`: checkpoint, onnx, tflite or start; `sha256`: the file's."""
+
+    name: str
+    sha256: str
+    split: str
+    pictures: int
+    objects: int
+    metrics: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """One figure with what it is a figure of. `earlier`: not of the file that ships now."""
+
+    label: str
+    engine: str
+    device: str = ""
+    threads: int = 0
+    runs: int = 0
+    warmup: int = 0
+    mean_ms: float
+    min_ms: float | None = None
+    max_ms: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    sha256: str
+    format: str = ""
+    what: str = ""
+    earlier: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Bytes needed of bytes there are; `name`: arena or flash; `by`: who told the need."""
+
+    name: str
+    need_bytes: int
+    has_bytes: int | None
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How far one output is from the rung before; `passed`: None where no limit is set."""
+
+    name: str
+    kind: str
+    figure: str
+    value: float | None
+    limit: float | None
+    passed: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """Two neighbours of the ladder, compared."""
+
+    start: str
+    end: str
+    passed: bool | None
+    outputs: tuple[Output, ...]
+    detections: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """From the checkpoint to the firmware's decoder. `passed`: None where nothing was judged."""
+
+    passed: bool | None
+    pictures: int
+    rungs: tuple[Rung, ...]
+    first_failing: str
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """One photograph as two files see it; `before`, `after`: its drawings, file names."""
+
+    name: str
+    before: str
+    after: str
+    before_objects: int
+    after_objects: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLine:
+    """One step of a build with the tool that ran it."""
+
+    stage: str
+    module: str
+    tool: str
+    action_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """A figure that is worse than the committed one by more than is tolerated."""
+
+    metric: str
+    now: float | None
+    """None: it is not measured any more."""
+    then: float
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One build. `status`: ready, rejected, failed, blocked, waiting, stale, interrupted,
+    not built, broken; `detail`: the same in a sentence.
+
+    `sha256`: of the file that ships, or, rejected, of the one that was kept aside.
+    """
+
+    id: str
+    recipe: str
+    target: str
+    label: str
+    status: str
+    detail: str
+    candidate: bool = False
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    manifest_sha256: str = ""
+    measured: tuple[Measured, ...] = ()
+    latency: tuple[Latency, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    ladder: Ladder | None = None
+    load: tuple[tuple[str, str], ...] = ()
+    contract: tuple[tuple[str, str], ...] = ()
+    overlap: tuple[tuple[str, str], ...] = ()
+    unverified: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = ()
+    calibration_sha256: str = ""
+    chosen: str = ""
+    steps: tuple[StepLine, ...] = ()
+    drawings: str = ""
+    """Digest of the tree that the sights' drawings are in."""
+    sights: tuple[Sight, ...] = ()
+    sight_files: tuple[tuple[str, str], ...] = ()
+    """(before | after, sha256) of the files that the sights are of."""
+    baseline: bool = False
+    regressions: tuple[Regression, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether there is something to ship."""
+        return self.status == SHIPPED
+
+    @property
+    def shipped(self) -> Measured | None:
+        """The figures of the file that ships, or of what it was compiled from."""
+        return self._first(("tflite", "onnx", "checkpoint"))
+
+    @property
+    def original(self) -> Measured | None:
+        """The figures of the file in floating point that it all came from."""
+        return self._first(("checkpoint", "onnx"))
+
+    @property
+    def page(self) -> str:
+        """Where its page is, below the report."""
+        return f"{self.recipe_folder}/{self.target_folder}.html"
+
+    @property
+    def recipe_folder(self) -> str:
+        """Of the build's folder, the first part; also for a selection or variant."""
+        return self.id.split("@")[0]
+
+    @property
+    def target_folder(self) -> str:
+        """The part after the @."""
+        return self.id.split("@")[-1]
+
+    @property
+    def has_page(self) -> bool:
+        """A recipe with a mistake has a row and no page."""
+        return self.status != "broken"
+
+    def _first(self, names: tuple[str, ...]) -> Measured | None:
+        known = {measured.name: measured for measured in self.measured}
+        return next((known[name] for name in names if name in known), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Every build of a workspace, by id; `mistakes`: of recipes, as `buildsys check` tells them."""
+
+    version: str
+    title: str
+    artifacts: tuple[Artifact, ...]
+    mistakes: tuple[str, ...] = ()
+
+
+def save(path: Path, report: Report) -> None:
+    """Write report.json."""
+    text = json.dumps(asdict(report), indent=1, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> Report:
+    """Read report.json. Raises OSError, ValueError, TypeError where it is none of ours."""
+    from buildsys.steps._launcher import rebuild
+
+    found: Report = rebuild(Report, json.loads(path.read_bytes()))
+    return found
+
+
+def short(digest: str) -> str:
+    """The first digits of a digest."""
+    return digest[:SHORT]
+
+
+def headline(metrics: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
+    """The metrics that stand for the rest: not those of a class, not those at one threshold."""
+    names = [name for name, _ in metrics]
+    chosen = [name for name in names if name.endswith(".mAP50-95") or name == "top1"]
+    return tuple(chosen or names[:1])
+
+
+def per_class(metrics: tuple[tuple[str, float], ...]) -> dict[str, dict[str, float]]:
+    """Class -> {metric without the class: value}; empty for one class."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in metrics:
+        for stem in ("mAP50-95.", "mAP50.", "top1."):
+            head, mark, kind = name.partition(stem)
+            if mark and kind:
+                found.setdefault(kind, {})[head + stem.removesuffix(".")] = value
+                break
+    return found

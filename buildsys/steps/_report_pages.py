@@ -1,0 +1,62 @@
+"""index.html and a page a build, from Jinja2 templates; whatever people wrote is escaped."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps import _report_words as words
+from buildsys.steps._report_data import LABELS, Artifact, Report, per_class, short
+from buildsys.steps._report_plots import Plot
+
+_VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
+
+
+def write(
+    report: Report, plots: tuple[Plot, ...], pictures: Path, templates: Path, target: Path
+) -> None:
+    """`pictures`: drawings by their tree's digest; `target`: where index.html goes."""
+    environment = _environment(templates)
+    page, index = environment.get_template("artifact.html"), environment.get_template("index.html")
+    shutil.copyfile(templates / "style.css", target / "style.css")
+    for item in report.artifacts:
+        if item.has_page:
+            place = target / item.page
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(page.render(report=report, item=item, root="../"), encoding="utf-8")
+            _copy_drawings(item, pictures / item.drawings, place.with_suffix(""))
+    text = index.render(report=report, plots=plots, root="")
+    (target / "index.html").write_text(text, encoding="utf-8")
+
+
+def _copy_drawings(item: Artifact, source: Path, target: Path) -> None:
+    for name in (name for sight in item.sights for name in (sight.before, sight.after)):
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / os.path.basename(name), target / os.path.basename(name))
+
+
+def _environment(templates: Path) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "drop": lambda pair: words.drop(*pair), "kib": words.kib, "machine": words.machine,
+        "ms": words.ms, "number": words.number, "percent": words.percent, "score": words.score,
+        "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
+        "basename": os.path.basename, "url": _url,
+    }  # fmt: skip
+    environment.globals |= {
+        "accuracy_rows": words.accuracy_rows, "counts": words.counts, "labels": words.labels,
+        "of_label": words.of_label, "per_class": per_class, "verdict": _VERDICTS.get,
+        "LABELS": LABELS,
+    }  # fmt: skip
+    return environment
+
+
+def _url(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)

@@ -1,0 +1,128 @@
+"""report.md: the report where there is no browser; the standard library alone makes it."""
+
+from collections.abc import Sequence
+
+from buildsys.steps import _report_words as words
+from buildsys.steps._report_data import Artifact, Report, short
+
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
+
+
+def render(report: Report) -> str:
+    """The table of all builds, then what is not ready and why, then each build's proofs."""
+    parts = [
+        f"# {escape(report.title)}: report",
+        f"{words.counts(report.artifacts)}. Figures carry the sha256 of the file that they are of.",
+        *_not_ready(report),
+        *_regressions(report),
+        *_overview(report),
+        *(_section(artifact) for artifact in report.artifacts if artifact.file),
+        f"buildsys {escape(report.version)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """One line in which nothing means anything to Markdown."""
+    return " ".join(text.split()).replace("&", "&amp;").translate(_SPECIAL)
+
+
+def _not_ready(report: Report) -> list[str]:
+    rows = [item for item in report.artifacts if not item.good]
+    if not rows:
+        return []
+    lines = [f"- **{escape(item.id)}**: {escape(item.detail or item.status)}" for item in rows]
+    return ["## Not ready", "\n".join(lines)]
+
+
+def _regressions(report: Report) -> list[str]:
+    lines = [
+        f"- **{escape(item.id)}**: {escape(words.worse(regression))}, file `{short(item.sha256)}`"
+        for item in report.artifacts
+        for regression in item.regressions
+    ]
+    return ["## Worse than baselines.json", "\n".join(lines)] if lines else []
+
+
+def _overview(report: Report) -> list[str]:
+    labels = words.labels(report.artifacts)
+    header = (
+        "build", "status", "file", "KiB", "sha256", "accuracy (against the original)",
+        *(f"ms, {label}" for label in labels), "arena KiB", "flash KiB",
+    )  # fmt: skip
+    rows = [_row(item, labels) for item in report.artifacts]
+    used = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
+    return ["## Builds", _table(header, rows, used)] if rows else []
+
+
+def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
+    accuracy = [
+        f"{escape(name)} {words.score(after)}"
+        + (f" ({words.drop(before, after)})" if before else "")
+        for name, after, before in words.accuracy_rows(item)
+    ]
+    if accuracy and item.shipped and item.shipped.sha256 != item.sha256:
+        accuracy.append(f"of `{short(item.shipped.sha256)}`")
+    speeds = [
+        "; ".join(
+            f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry))}, `{short(entry.sha256)}`)"
+            for entry in words.of_label(item, label)
+        )
+        for label in labels
+    ]
+    return (
+        escape(item.id), escape(item.status), escape(item.file),
+        words.kib(item.bytes) if item.bytes else "",
+        f"`{short(item.sha256)}`" if item.sha256 else "", "; ".join(accuracy), *speeds,
+        _budget(item, "arena"), _budget(item, "flash"),
+    )  # fmt: skip
+
+
+def _budget(item: Artifact, name: str) -> str:
+    for budget in item.budgets:
+        if budget.name == name:
+            need = words.kib(budget.need_bytes)
+            return f"{need} of {words.kib(budget.has_bytes)}" if budget.has_bytes else need
+    return ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line[i] for i in used) + " |" for line in lines)
+
+
+def _section(item: Artifact) -> str:
+    """One artifact: full digests, its ladder, what nobody has verified."""
+    lines = [f"## {escape(item.id)}", ""]
+    lines.append(f"- file: {escape(item.file)}, {item.bytes:,} bytes, sha256 `{item.sha256}`")
+    if item.manifest_sha256:
+        lines.append(f"- manifest: sha256 `{item.manifest_sha256}`")
+    lines += [
+        f"- {measured.name}: {_metrics(measured.metrics)}; {measured.pictures} pictures of"
+        f" {escape(measured.split)}; sha256 `{measured.sha256}`"
+        for measured in item.measured
+    ]
+    if item.calibration_sha256:
+        lines.append(
+            f"- calibration: {len(item.calibration)} pictures, list sha256 `{item.calibration_sha256}`"
+        )
+    lines += _ladder(item)
+    lines += [f"- load test: {escape(name)}: {escape(text)}" for name, text in item.load]
+    lines += [f"- {escape(note)}" for note in item.unverified]
+    return "\n".join(lines)
+
+
+def _metrics(metrics: tuple[tuple[str, float], ...]) -> str:
+    return ", ".join(f"{escape(name)} {words.score(value)}" for name, value in metrics)
+
+
+def _ladder(item: Artifact) -> list[str]:
+    if item.ladder is None:
+        return []
+    verdicts = {True: "holds", False: "FAILS", None: "not judged"}
+    lines = [f"- parity ladder on {item.ladder.pictures} pictures: {verdicts[item.ladder.passed]}"]
+    lines += [
+        f"  - {escape(rung.start)} → {escape(rung.end)}: {verdicts[rung.passed]}"
+        for rung in item.ladder.rungs
+    ]
+    return lines + [f"  - {escape(failure)}" for failure in item.ladder.failures]

@@ -1,0 +1,129 @@
+"""How a report writes figures: the same in pages and in report.md."""
+
+import math
+from collections.abc import Iterable
+
+from buildsys.steps._report_data import (
+    LABELS,
+    SHIPPED,
+    Artifact,
+    Budget,
+    Latency,
+    Regression,
+    headline,
+)
+
+NONE = "–"
+_ORDER = (
+    SHIPPED, "stale", "rejected", "failed", "blocked", "waiting", "interrupted", "not built", "broken",
+)  # fmt: skip
+_RED = ("rejected", "failed", "broken")
+
+
+def kib(count: int) -> str:
+    """Bytes as KiB, one digit below ten."""
+    value = count / 1024
+    return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def number(value: float | None) -> str:
+    """A figure of any size, four digits that count."""
+    if value is None or math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
+
+
+def score(value: float | None) -> str:
+    """An accuracy, 0..1."""
+    return NONE if value is None else f"{value:.4f}"
+
+
+def drop(before: float | None, after: float | None) -> str:
+    """How an accuracy changed, signed."""
+    if before is None or after is None:
+        return ""
+    text = f"{after - before:+.4f}".replace("-", "−")
+    return "±0.0000" if text in ("+0.0000", "−0.0000") else text
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds: three digits that count."""
+    if value is None:
+        return NONE
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def share(budget: Budget) -> float | None:
+    """How much of a budget is needed; 1.0 is all of it."""
+    return budget.need_bytes / budget.has_bytes if budget.has_bytes else None
+
+
+def percent(value: float) -> str:
+    """A share as people read it; never rounded to all of it where some is left."""
+    return f"{min(value, 0.99) if value < 1 else value:.0%}"
+
+
+def counts(artifacts: Iterable[Artifact]) -> str:
+    """3 builds: 2 ready, 1 rejected."""
+    found: dict[str, int] = {}
+    for artifact in artifacts:
+        found[artifact.status] = found.get(artifact.status, 0) + 1
+    total = sum(found.values())
+    known = [*(n for n in _ORDER if n in found), *(n for n in sorted(found) if n not in _ORDER)]
+    parts = ", ".join(f"{found[name]} {name}" for name in known)
+    return f"{total} build{'' if total == 1 else 's'}: {parts}" if total else "no builds"
+
+
+def tone(artifact: Artifact) -> str:
+    """good | bad | quiet: the colour of a status."""
+    if artifact.status in _RED and not (artifact.candidate and artifact.status == "rejected"):
+        return "bad"
+    return "good" if artifact.status == SHIPPED else "quiet"
+
+
+def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], ...]:
+    """(metric, of what ships, of the original) of the metrics that stand for the rest."""
+    shipped, original = artifact.shipped, artifact.original
+    if shipped is None:
+        return ()
+    after, before = dict(shipped.metrics), dict(original.metrics) if original else {}
+    same = original is None or original.name == shipped.name
+    return tuple(
+        (name, after[name], None if same else before.get(name))
+        for name in headline(shipped.metrics)
+    )
+
+
+def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
+    """The figures of the file that ships that carry a label."""
+    return tuple(e for e in artifact.latency if e.label == label and not e.earlier)
+
+
+def labels(artifacts: Iterable[Artifact]) -> tuple[str, ...]:
+    """The labels that the file of any build has a figure of."""
+    used = {e.label for artifact in artifacts for e in artifact.latency if not e.earlier}
+    return tuple(label for label in LABELS if label in used)
+
+
+def worse(regression: Regression) -> str:
+    """One regression in words."""
+    bytes_, accuracy = regression.metric == "bytes", score
+    if regression.now is None:
+        return f"{regression.metric} was {number(regression.then)} and is not measured any more"
+    show = number if bytes_ else accuracy
+    change = regression.now - regression.then
+    way = f"{'grew' if bytes_ else 'fell'} by {show(abs(change))}"
+    allowed = f"{show(regression.tolerance)} is tolerated"
+    return (
+        f"{regression.metric} {way}: {show(regression.then)} → {show(regression.now)} ({allowed})"
+    )
+
+
+def machine(entry: Latency) -> str:
+    """Which engine on what, how often."""
+    parts = [entry.engine, entry.device]
+    parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
+    parts += [f"{entry.runs} runs"] if entry.runs else []
+    return ", ".join(part for part in parts if part)

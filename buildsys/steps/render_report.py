@@ -1,0 +1,30 @@
+"""What is known of every build -> pages that need no server and no JavaScript, and report.md."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Resources
+
+TOOL_ENV = "report"
+RESOURCES = Resources(memory_mib=300)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Nothing: everything is in the data."""
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`data`: report.json and pictures/<digest>/; `templates`: the pages and style.css.
+
+    `report`: index.html, a page per build at <recipe>/<target>.html with its pictures beside it,
+    plots as SVG, report.md.
+    """
+    from buildsys.steps import _report_data, _report_pages, _report_plots, _report_text
+
+    report = _report_data.load(inputs["data"] / "report.json")
+    target = outputs["report"]
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "report.md").write_text(_report_text.render(report), encoding="utf-8")
+    plots = _report_plots.draw(report, target / "plots")
+    _report_pages.write(report, plots, inputs["data"] / "pictures", inputs["templates"], target)

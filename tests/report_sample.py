@@ -1,0 +1,150 @@
+"""A report with one of everything: invented figures, to look at and to test how they are shown."""
+
+import hashlib
+
+from buildsys.steps._report_data import (
+    Artifact,
+    Budget,
+    Ladder,
+    Latency,
+    Measured,
+    Output,
+    Regression,
+    Report,
+    Rung,
+    Sight,
+    StepLine,
+)
+
+DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
+
+
+def sha(text: str) -> str:
+    """A digest that looks like one."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def measured(name: str, box: float, keypoints: float, kinds: tuple[str, ...] = ()) -> Measured:
+    """Accuracy of one file of the pose network."""
+    rows = [("box.mAP50", min(0.999, box + 0.04)), ("box.mAP50-95", box),
+            ("keypoints.mAP50", min(0.999, keypoints + 0.1)), ("keypoints.mAP50-95", keypoints)]  # fmt: skip
+    rows += [(f"box.mAP50-95.{kind}", box - 0.01 * i) for i, kind in enumerate(kinds)]
+    return Measured(
+        name=name, sha256=sha(name), split="val", pictures=300, objects=541, metrics=tuple(rows)
+    )
+
+
+def output(name: str, kind: str, figure: str, value: float, limit: float | None) -> Output:
+    """One line of a rung."""
+    passed = None if limit is None else value >= limit if "signal" in figure else value <= limit
+    return Output(name=name, kind=kind, figure=figure, value=value, limit=limit, passed=passed)
+
+
+def rung(start: str, end: str, *outputs: Output, seen: tuple[tuple[str, str], ...] = ()) -> Rung:
+    """Red where one of its outputs is."""
+    judged = [item.passed for item in outputs if item.passed is not None]
+    return Rung(start=start, end=end, passed=all(judged) if judged else None, outputs=outputs,
+                detections=seen)  # fmt: skip
+
+
+def ladder(green: bool) -> Ladder:
+    """All rungs; red in the middle unless `green`."""
+    noise = "signal to noise, dB"
+    rungs = (
+        rung("checkpoint", "onnx", output("box_s8", "box", "largest difference", 3.1e-05, 1e-3),
+             output("keypoints", "keypoint", "largest difference", 1.2e-04, 1e-3)),
+        rung("onnx", "float-tflite", output("box_s8", "box", "largest difference", 4.8e-06, 1e-3)),
+        rung("float-tflite", "tflite", output("box_s8", "box", noise, 24.1 if green else 4.2, 10.0),
+             output("cls_s8", "score", "mean difference of probability", 0.0021, 0.02),
+             output("keypoints", "keypoint", noise, 31.7, 20.0),
+             seen=(("matched", "5 of 5"), ("IoU, mean", "0.961"), ("keypoints, px", "0.42"))),
+        rung("tflite", "tflm", output("box_s8", "box", "unequal values", 0, 0),
+             output("keypoints", "keypoint", "unequal values", 0, 0)),
+        rung("tflm", "sscma-1.0-pose", output("boxes", "box", "largest difference", 0.5, 1.0)),
+    )  # fmt: skip
+    failures = (
+        ()
+        if green
+        else ("box_s8 of tflite has 4.2 dB of signal against float-tflite, 10 are needed",)
+    )
+    return Ladder(passed=green, pictures=20, rungs=rungs,
+                  first_failing="" if green else "float-tflite → tflite", failures=failures)  # fmt: skip
+
+
+def latencies(file: str) -> tuple[Latency, ...]:
+    """One of each label, and one of a file that is gone."""
+    plain = {"what": "engine only", "threads": 1, "runs": 50, "warmup": 5}
+    spread = {"min_ms": 8.71, "max_ms": 14.2, "p50_ms": 9.02, "p90_ms": 10.4, "p99_ms": 13.9}
+    return (
+        Latency(label="estimated", engine="vela", device="ethos-u55-64", mean_ms=73.757,
+                sha256=sha(file), what="engine only"),
+        Latency(label="measured here", engine="litert", device="Example CPU 3.0 GHz", mean_ms=9.31,
+                sha256=sha("tflite"), format="tflite", **plain, **spread),  # type: ignore[arg-type]
+        Latency(label="measured on a device", engine="litert", device="Raspberry Pi 5", mean_ms=31.2,
+                sha256=sha("before"), format="tflite", earlier=True, **plain),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def grove() -> Artifact:
+    """A build with every proof."""
+    names = ("box_s8", "keypoints")
+    del names
+    return Artifact(
+        id="tags@grove-vision-ai-v2", recipe="tags", target="grove-vision-ai-v2",
+        label="Seeed Grove Vision AI V2 (Himax WE2, Ethos-U55-64)", status="ready", detail="",
+        file="tags_vela.tflite", bytes=2679232, sha256=sha("vela"), manifest_sha256=sha("manifest"),
+        measured=(measured("checkpoint", 0.962896, 0.860954, ("tag", "plate")),
+                  measured("onnx", 0.962896, 0.860954, ("tag", "plate")),
+                  measured("tflite", 0.960159, 0.853018, ("tag", "plate"))),
+        latency=latencies("vela"),
+        budgets=(Budget(name="arena", need_bytes=299792, has_bytes=1110 * 1024, by="vela"),
+                 Budget(name="flash", need_bytes=2679232, has_bytes=3 * 1024 * 1024)),
+        ladder=ladder(True), load=(("passed", "yes"), ("arena_bytes", "302,144"), ("machine", "mps3-an547")),
+        contract=(("firmware", "sscma-1.0-pose"), ("input", "int8 [1, 192, 192, 3]")),
+        overlap=(("calibration_overlap", "0"),),
+        unverified=("Not verified: the model on the device itself; none was attached.",),
+        licences=("Trained with Example (AGPL-3.0).",),
+        calibration=tuple(f"images/train/{i:05}.jpg" for i in range(100)),
+        calibration_sha256=sha("calibration"),
+        steps=(StepLine(stage="export", module="export_ultralytics", tool="ultralytics 8.4.190",
+                        action_key=sha("export")),
+               StepLine(stage="compile", module="compile_vela", tool="vela 4.5.0", action_key=sha("compile"))),
+        drawings=DRAWINGS,
+        sights=tuple(Sight(name=f"images/val/{k:05}.jpg", before=f"{k}-float.jpg",
+                           after=f"{k}-shipped.jpg", before_objects=k, after_objects=k)
+                     for k in (1, 2)),
+        sight_files=(("float", sha("onnx")), ("shipped", sha("tflite"))),
+        baseline=True,
+    )  # fmt: skip
+
+
+def sample() -> Report:
+    """Every status once."""
+    xiao = Artifact(
+        id="tags@xiao-esp32s3", recipe="tags", target="xiao-esp32s3", label="Seeed XIAO ESP32S3",
+        status="ready", detail="", file="tags.tflite", bytes=3166688, sha256=sha("tflite"),
+        measured=(measured("checkpoint", 0.962896, 0.860954), measured("tflite", 0.9312, 0.8122)),
+        latency=latencies("tflite")[1:2], ladder=None, baseline=True,
+        regressions=(Regression(metric="box.mAP50-95", now=0.9312, then=0.9601, tolerance=0.002),
+                     Regression(metric="bytes", now=3166688.0, then=3000000.0, tolerance=30000.0)),
+    )  # fmt: skip
+    red = Artifact(
+        id="tags@host", recipe="tags", target="host", label="This machine", status="rejected",
+        detail="rejected by gate: box.mAP50-95 is 0.3102, below 0.9", file="tags.tflite",
+        bytes=3166900, sha256=sha("red"),
+        measured=(measured("checkpoint", 0.962896, 0.860954), measured("tflite", 0.3102, 0.51)),
+        reasons=("box.mAP50-95 is 0.3102, below 0.9",), ladder=ladder(False),
+    )  # fmt: skip
+    rest = [
+        ("cells@host", "failed", "failed at convert"), ("cells@grove", "blocked", "blocked by cells@host"),
+        ("people@host", "waiting", "waiting for weights/people.pt"), ("old@host", "stale", "stale"),
+        ("typo", "broken", "recipes/typo.yaml:2:1: error: unknown key `sorce`"),
+    ]  # fmt: skip
+    rows = [
+        Artifact(id=name, recipe=name.partition("@")[0], target=name.partition("@")[2], label="",
+                 status=status, detail=detail)
+        for name, status, detail in rest
+    ]  # fmt: skip
+    artifacts = tuple(sorted((grove(), xiao, red, *rows), key=lambda item: item.id))
+    mistake = "recipes/typo.yaml:2:1: error: unknown key `sorce`\n    sorce: {}\n    ^^^^^"
+    return Report(version="0.1.0", title="workspace", artifacts=artifacts, mistakes=(mistake,))
