@@ -221,7 +221,9 @@ def _settings(blue: Blueprint, module: ModuleType) -> Any:
 
 def _bind(blue: Blueprint) -> None:
     """Before a compiler sees the file: its sight, its accuracy, the contract, the firmware's order."""
-    proofs.judge_signal(blue)
+    said = blue.model.outputs or blue.board.contract is not None
+    if said or blue.build.recipe.source.family != "tflite":
+        proofs.judge_signal(blue)  # a file of which nobody says anything is shipped as it is
     proofs.evaluate(blue, Format.TFLITE, blue.made[Format.TFLITE])
     if blue.board.contract is not None:
         proofs.judge_contract(blue)

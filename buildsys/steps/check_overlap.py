@@ -13,7 +13,7 @@ from buildsys.spec import Format
 from buildsys.steps._dataset import Split, list_images
 from buildsys.steps._progress import fail
 
-TOOL_ENV = ""
+TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.PICTURES, "evidence"
 _SHOWN = 20
 
