@@ -16,7 +16,6 @@ from buildsys.authoring.facts import DatasetFacts
 from buildsys.authoring.model import known_model, model_spec
 from buildsys.authoring.recipe import Calibration, Evaluate, Weights
 from buildsys.authoring.registry import find_step
-from buildsys.engine.faults import writing
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete
 from buildsys.errors import BuildsysError, Diagnostic, InputError
@@ -172,6 +171,8 @@ def _write_picture(path: Path) -> None:
     The plain bands keep 0 and 255 in the picture however it is scaled: firmwares want an input
     that is quantized by 1/255.
     """
+    from buildsys.engine.faults import writing
+
     side, pixels = _PICTURE_SIDE, _PICTURE_SIDE**2 * 3
     band = bytes(pixels // 4)
     noise = random.Random(0).randbytes(pixels - 2 * len(band))
