@@ -8,15 +8,12 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli, planner
-from buildsys.authoring.registry import step_module
 from buildsys.commands.fit import answer, render
 from buildsys.engine import fits
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans, complete
+from buildsys.engine.plans import complete
 from buildsys.engine.process import Command, OnProgress
-from buildsys.engine.session import Session
-from buildsys.errors import BuildsysError, Rejected
-from buildsys.graph import Input, Plan, Source
+from buildsys.errors import BuildsysError
 from buildsys.steps._memory import estimate_size, interpolate_size
 from buildsys.upkeep import fitting
 from buildsys.upkeep.candidates import plan_candidate
@@ -85,6 +82,8 @@ def test_three_compiles_prove_the_border(workspace: Path) -> None:
 
 def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
     """A red build is where the question comes from; its compile is the first point."""
+    from buildsys.engine.session import Session
+
     set_size(workspace, "640")
     tools = Compiler(per_pixel=8)
     session = Session(workspace, tools, no_environment)
@@ -211,38 +210,6 @@ def test_a_step_that_fails_is_told_once(
     with pytest.raises(BuildsysError, match="could not be made at 64 px; what failed is told abov"):
         fit(workspace, tools)
     assert capsys.readouterr().err.count("compile_vela ran") == 1
-
-
-def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
-    """A compiler that waits for a contract is never reached; its need is not what was lost."""
-    (workspace / "metrics.json").write_text('{"metrics": {"box": 0.1}}')
-    (workspace / "model.tflite").write_text("model")
-    metrics, model = (
-        Input(name=name, source=Source(path=str(workspace / name), label=name))
-        for name in ("metrics.json", "model.tflite")
-    )
-    gate, vela = step_module("gate"), step_module("compile_vela")
-    thresholds = (gate.Threshold(metric="box", min=0.5, max_drop=None),)
-    judge = planner.make_step(
-        "contract", gate, gate.Params(thresholds=thresholds),
-        {"metrics": metrics, "baseline": metrics}, {"verdict": False},
-    )  # fmt: skip
-    params = vela.Params(
-        version="4.5", accelerator="ethos-u55-64", system_config="", memory_mode="", optimise="Size"
-    )
-    verdict = Input(name="verdict", step=judge.id, output="verdict")
-    compiler = planner.make_step(
-        "compile", vela, params, {"tflite": model, "verdict": verdict},
-        {"vela-tflite": False, "summary": False},
-    )  # fmt: skip
-    plan = Plan(
-        build="tags@board at 64 px", recipe="", target="", label="", steps=(judge, compiler),
-        package=compiler.id, shipped=None, verdicts=(), notes=(), licences=(),
-    )  # fmt: skip
-    session = Session(workspace, StandIn(), no_environment, plans=Plans.of((complete(plan),)))
-    with pytest.raises(Rejected, match="64 px is rejected by contract before its memory is known"):
-        fitting.measure_need(complete(plan), session)
-    session.close()
 
 
 def test_what_cannot_be_fitted_says_why(
