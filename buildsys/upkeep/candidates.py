@@ -142,12 +142,21 @@ def _needed(steps: tuple[Step, ...], last: str) -> tuple[Step, ...]:
 
 
 def _write_picture(path: Path) -> None:
-    """Seeded noise as a bitmap: the same bytes everywhere, written once."""
+    """Seeded noise between black and white as a bitmap: the same bytes everywhere, written once.
+
+    The plain bands keep 0 and 255 in the picture however it is scaled: firmwares want an input
+    that is quantized by 1/255.
+    """
+    from buildsys.engine.faults import writing
+
     side, pixels = _PICTURE_SIDE, _PICTURE_SIDE**2 * 3
+    band = bytes(pixels // 4)
+    noise = random.Random(0).randbytes(pixels - 2 * len(band))
     header = struct.pack("<2sIHHI", b"BM", 54 + pixels, 0, 0, 54)
     header += struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, pixels, 2835, 2835, 0, 0)
-    content = header + random.Random(0).randbytes(pixels)
+    content = header + band + noise + b"\xff" * len(band)
     if path.is_file() and path.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with writing("a picture of noise", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

@@ -21,8 +21,8 @@ from buildsys.engine.process import CommandRunner, run_command
 from buildsys.engine.runner import EnsureEnv
 from buildsys.engine.session import Session
 from buildsys.engine.toolenvs import ensure as ensure_env
-from buildsys.errors import BuildsysError, Diagnostic, InputError
-from buildsys.graph import Plan
+from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected
+from buildsys.graph import Plan, Step
 from buildsys.steps._memory import GRID, estimate_size, interpolate_size
 from buildsys.upkeep.candidates import check_fittable, find_gauge, frame_of, plan_candidate
 
@@ -180,6 +180,7 @@ def measure_need(plan: Plan, session: Session) -> Need:
     session.prepare([plan.build])
     for step in plan.steps:
         session.run_step(step)
+        _refuse_red(plan, step, session)
     need = _read_need(plan, session)
     if need is None:
         for step in plan.steps[-2:]:
@@ -189,6 +190,16 @@ def measure_need(plan: Plan, session: Session) -> Need:
     if need is None:
         raise BuildsysError("the store keeps losing what is put into it; look at its disk")
     return need
+
+
+def _refuse_red(plan: Plan, step: Step, session: Session) -> None:
+    """What a verdict rejects is not compiled: then there is no need to tell. Raises Rejected."""
+    result = session.state.result(step.id)
+    if result is None or result.passed:
+        return
+    verdict = session.state.store.blob(dict(result.outputs)["verdict"])
+    why = "; ".join(json.loads(verdict.read_bytes())["failures"])
+    raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 
 
 def _try(

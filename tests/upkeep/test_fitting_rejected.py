@@ -1,0 +1,46 @@
+"""`buildsys fit` of a file that is rejected before a compiler sees it."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys import planner
+from buildsys.authoring.registry import step_module
+from buildsys.engine.plans import Plans, complete
+from buildsys.engine.session import Session
+from buildsys.errors import Rejected
+from buildsys.graph import Input, Plan, Source
+from buildsys.upkeep import fitting
+from tests.conftest import StandIn, no_environment
+
+
+def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
+    """A compiler that waits for a contract is never reached; its need is not what was lost."""
+    (workspace / "metrics.json").write_text('{"metrics": {"box": 0.1}}')
+    (workspace / "model.tflite").write_text("model")
+    metrics, model = (
+        Input(name=name, source=Source(path=str(workspace / name), label=name))
+        for name in ("metrics.json", "model.tflite")
+    )
+    gate, vela = step_module("gate"), step_module("compile_vela")
+    thresholds = (gate.Threshold(metric="box", min=0.5, max_drop=None),)
+    judge = planner.make_step(
+        "contract", gate, gate.Params(thresholds=thresholds),
+        {"metrics": metrics, "baseline": metrics}, {"verdict": False},
+    )  # fmt: skip
+    params = vela.Params(
+        version="4.5", accelerator="ethos-u55-64", system_config="", memory_mode="", optimise="Size"
+    )
+    verdict = Input(name="verdict", step=judge.id, output="verdict")
+    compiler = planner.make_step(
+        "compile", vela, params, {"tflite": model, "verdict": verdict},
+        {"vela-tflite": False, "summary": False},
+    )  # fmt: skip
+    plan = Plan(
+        build="tags@board at 64 px", recipe="", target="", label="", steps=(judge, compiler),
+        package=compiler.id, shipped=None, verdicts=(), notes=(), licences=(),
+    )  # fmt: skip
+    session = Session(workspace, StandIn(), no_environment, plans=Plans.of((complete(plan),)))
+    with pytest.raises(Rejected, match="64 px is rejected by contract before its memory is known"):
+        fitting.measure_need(complete(plan), session)
+    session.close()
