@@ -130,8 +130,8 @@ def shipped(place: Path) -> dict[str, str]:
     return {
         str(path.relative_to(place / "build")): digest(path)
         for path in sorted((place / "build").rglob("*"))
-        if path.is_file() and path.name not in ("build.json", "summary.json")
-        and "logs" not in path.parts
+        if path.is_file() and path.name not in ("build.json", "summary.json", "latency.json")
+        and not {"logs", "report"} & set(path.relative_to(place / "build").parts)
     }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def damage(place: Path, store: Path) -> list[str]:
         else:
             found += [f"action {path.name} names a blob that is not there: {d}" for d in missing]
     for folder in (place / "build").glob("[!.]*/[!.]*"):
-        found += _damage_in(folder)
+        found += _damage_in(folder) if folder.parent.name != "report" else []
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import buildsys
+from buildsys.engine.hosttools import QEMU, SEARCHED
 from buildsys.engine.places import Workspace
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
@@ -98,7 +99,10 @@ def installation(workspace: Workspace) -> str:
         watched += _listing(_PACKAGE / name)
     for env in _listing(_PACKAGE / "envs"):
         watched += _listing(Path(env))
-    state = hashlib.sha256(f"{buildsys.__version__} {workspace.root}".encode())
+    watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
+    # plans name this machine where they measure its latency
+    here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {os.uname().machine}"
+    state = hashlib.sha256(here.encode())
     for path in sorted(set(watched)):
         state.update(f"{path} {stat_text(path)}\n".encode())
     return state.hexdigest()

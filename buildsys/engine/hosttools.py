@@ -3,23 +3,22 @@
 import os
 import re
 import shutil
-import subprocess
 from functools import cache
 
 QEMU = "qemu-system-arm"
 _FIRST_WITH_CORTEX_M55 = 6
 """QEMU 6.0 brought the machine mps3-an547 (its changelog)."""
-_SEARCHED = "/usr/local/bin:/usr/bin:/bin"
+SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 """The folders that steps see (process.step_environment)."""
 _ANSWER_SECONDS = 20.0
 
 
 def find_program(name: str) -> str:
     """Whether steps find a program that they cannot do without: its version or path, or nothing."""
-    return find_qemu() if name == QEMU else shutil.which(name, path=_SEARCHED) or ""
+    return find_qemu() if name == QEMU else shutil.which(name, path=SEARCHED) or ""
 
 
-def find_qemu(searched: str = _SEARCHED) -> str:
+def find_qemu(searched: str = SEARCHED) -> str:
     """Version of the qemu-system-arm that can emulate a Cortex-M55, such as "7.2.22"; "" without.
 
     `searched`: folders, separated by colons. Asked once a run for each file.
@@ -34,6 +33,8 @@ def find_qemu(searched: str = _SEARCHED) -> str:
 @cache
 def _ask(path: str, mtime_ns: int, size: int) -> str:
     """The version; `mtime_ns` and `size` only tell one file from its successor."""
+    import subprocess
+
     try:
         done = subprocess.run(
             [path, "--version"],
