@@ -102,9 +102,9 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
         return _at_most("score", "mean difference of probability", value, limit)
     noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
     value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
-    passed = _number(value) is not None and (decibels is None or value >= decibels)
+    passed = number(value) is not None and (decibels is None or value >= decibels)
     return Figure(
-        kind=reference.kind, figure="signal to noise, dB", value=_number(value), limit=decibels,
+        kind=reference.kind, figure="signal to noise, dB", value=number(value), limit=decibels,
         passed=passed,
     )  # fmt: skip
 
@@ -130,11 +130,11 @@ def describe(name: str, figure: Figure) -> str:
 
 
 def _at_most(kind: str, figure: str, value: float, limit: float | None) -> Figure:
-    passed = _number(value) is not None and (limit is None or value <= limit)
-    return Figure(kind=kind, figure=figure, value=_number(value), limit=limit, passed=passed)
+    passed = number(value) is not None and (limit is None or value <= limit)
+    return Figure(kind=kind, figure=figure, value=number(value), limit=limit, passed=passed)
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """Four significant digits: beyond them machines differ. None where it is no number."""
     import math
 
