@@ -19,9 +19,11 @@ from buildsys.steps import (
     _firmware_rung,
     _ladder,
     _limits,
+    _parity,
     _recording,
 )
 from buildsys.steps._firmware_layout import Network
+from buildsys.steps._progress import StepError
 from buildsys.steps._recording import Output, Recording
 
 SIDE = 64
@@ -335,12 +337,53 @@ def check_himax_reports_at_most_forty() -> None:
     boxes = np.full((1, 4, cells), -128, np.int8)  # of no size: none overlaps another
     scores = np.full((1, cells, 1), 127, np.int8)
     tensors = tuple(
-        _firmware_decoders.Tensor(values=v, scale=1 / 256, zero_point=-128) for v in (boxes, scores)
+        _firmware_arithmetic.Tensor(values=v, scale=1 / 256, zero_point=-128)
+        for v in (boxes, scores)
     )
     found = _firmware_decoders.decode("himax-od", tensors, net)
     assert isinstance(found, _firmware_decoders.Reported)
     assert len(found.cells) == cells
     assert len(found.kept) == _firmware_decoders.MOST_HIMAX_RESULTS
+
+
+def check_the_converter_names_the_same_cure() -> None:
+    """Scores of a decoded head are judged apart from its pixels, which would drown them."""
+    import numpy as np
+
+    cells = sum(network().cells())
+    wanted = np.random.default_rng(0).uniform(0, SIDE, (1, 6, cells)).astype(np.float32)
+    wanted[:, 4:] = 0.9
+    found = np.rint(wanted / 0.5) * 0.5
+    found[:, 4:] = 0
+    told = ""
+    try:
+        _parity.require_signal(
+            "int8 quantization", {"detections": wanted}, {"detections": found}, 3, 2
+        )
+    except StepError as error:
+        told = str(error)
+    assert told == (
+        "int8 quantization lost too much: detections (scores) differs by 0.90 in probability"
+        f" (at most 0.25). Cure: calibrate on more pictures of the real scene; or"
+        f" {_figures.RAW_HEAD}."
+    )
+    figures = _parity.require_signal("x", {"detections": wanted}, {"detections": found}, None, 2)
+    assert set(figures) == {"detections (boxes)", "detections (scores)"}
+
+
+def check_a_decoded_head_is_compared_in_pixels() -> None:
+    """A hundredth of a pixel is no fault of a conversion; a hundredth of a score is one."""
+    import numpy as np
+
+    values = {"detections": np.full((1, 5, 84), 0.5, np.float32)}
+    moved = {"detections": values["detections"].copy()}
+    moved["detections"][:, :4] += 0.01
+    net: dict[str, Any] = {"head": "decoded", "network": network(0), "decoder": ""}
+    assert failing({"onnx": floats(values), "float-tflite": floats(moved)}, **net) == []
+    moved["detections"][:, 4:] += 0.01
+    assert failing({"onnx": floats(values), "float-tflite": floats(moved)}, **net) == [
+        "onnx → float-tflite: detections (scores) differs by 0.01 (at most 0.001)."
+    ]
 
 
 def _edge(name: str, shape: tuple[int, ...], scale: float | None) -> _collapse.Edge:
