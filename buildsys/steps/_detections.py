@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from buildsys.steps import _limits
-from buildsys.steps._figures import RAW_HEAD
+from buildsys.steps._figures import RAW_HEAD, number
 from buildsys.steps._firmware_layout import Network
 from buildsys.steps._recording import Recording
 
@@ -80,7 +80,7 @@ def compare(
     figures: dict[str, Any] = {"confidence": _limits.CONFIDENCE, **counts}
     if tally.overlaps:
         figures |= _summarize(tally)
-    return figures, _judge(figures, tally) if judged else []
+    return figures, _judge(figures) if judged else []
 
 
 def _note(
@@ -102,43 +102,48 @@ def _note(
 
 def _summarize(tally: _Tally) -> dict[str, Any]:
     figures: dict[str, Any] = {
-        "boxes": {"mean_iou": _mean(tally.overlaps), "least_iou": _round(min(tally.overlaps))},
+        "boxes": {"mean_iou": _mean(tally.overlaps), "least_iou": number(min(tally.overlaps))},
         "scores": {
             "mean_difference": _mean(tally.scores),
-            "largest_difference": _round(max(tally.scores)),
+            "largest_difference": number(max(tally.scores)),
         },
     }
     if tally.distances:
         figures["keypoints"] = {
             "mean_distance_px": _mean(tally.distances),
-            "largest_distance_px": _round(max(tally.distances)),
+            "largest_distance_px": number(max(tally.distances)),
             "mean_share_of_box": _mean(tally.shares),
         }
     return figures
 
 
-def _judge(figures: dict[str, Any], tally: _Tally) -> list[str]:
-    if not tally.overlaps:
+def _judge(figures: dict[str, Any]) -> list[str]:
+    """Sentences for the means beyond their limits; a mean that is no number is beyond any."""
+    if "boxes" not in figures:
         return []
     problems = []
     iou, score = figures["boxes"]["mean_iou"], figures["scores"]["mean_difference"]
-    if not iou >= _limits.BOX_IOU:
+    share = figures.get("keypoints", {"mean_share_of_box": 0.0})["mean_share_of_box"]
+    if iou is None or iou < _limits.BOX_IOU:
         problems.append(
-            f"boxes of the same detections overlap by {iou:.2f} on average (at least"
+            f"boxes of the same detections overlap by {_say(iou)} on average (at least"
             f" {_limits.BOX_IOU:g})"
         )
-    if not score <= _limits.PROBABILITY:
+    if score is None or score > _limits.PROBABILITY:
         problems.append(
-            f"scores of the same detections differ by {score:.2f} on average (at most"
+            f"scores of the same detections differ by {_say(score)} on average (at most"
             f" {_limits.PROBABILITY:g})"
         )
-    share = figures.get("keypoints", {}).get("mean_share_of_box", 0.0)
-    if not share <= _limits.KEYPOINT_SHARE:
+    if share is None or share > _limits.KEYPOINT_SHARE:
         problems.append(
-            f"keypoints of the same detections are {share:.2f} of their box's side apart on average"
-            f" (at most {_limits.KEYPOINT_SHARE:g})"
+            f"keypoints of the same detections are {_say(share)} of their box's side apart on"
+            f" average (at most {_limits.KEYPOINT_SHARE:g})"
         )
     return [f"{problem}. Cure: {RAW_HEAD}." for problem in problems]
+
+
+def _say(value: float | None) -> str:
+    return "no number" if value is None else f"{value:.2f}"
 
 
 def found_again(
@@ -164,9 +169,5 @@ def overlaps(left: "np.ndarray", right: "np.ndarray") -> "np.ndarray":
     return np.asarray(common / np.clip(areas[0] + areas[1] - common, 1e-9, None))
 
 
-def _mean(values: list[float]) -> float:
-    return _round(sum(values) / len(values))
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")
+def _mean(values: list[float]) -> float | None:
+    return number(sum(values) / len(values))

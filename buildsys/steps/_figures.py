@@ -18,6 +18,9 @@ RAW_HEAD = (
 )
 """The cure for a head that int8 cannot hold; told in the same words wherever it is found."""
 
+DECODED = "detections"
+"""The canonical name of the decoded head's one output."""
+
 CALIBRATE = "calibrate on more pictures of the real scene"
 
 
@@ -40,13 +43,14 @@ class Figure:
 class Part:
     """Values of one kind: box | score | keypoint | other; [n, ...] real numbers.
 
-    `logits`: scores before the sigmoid.
+    `logits`: scores before the sigmoid; `pixels`: boxes and keypoints of a decoded head.
     """
 
     name: str
     kind: str
     values: "np.ndarray"
     logits: bool = False
+    pixels: bool = False
 
 
 def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
@@ -54,11 +58,20 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
 
     `values` of the decoded head: [n, 4 + classes + k * dims, N].
     """
-    if name == "detections":
-        ends = {"box": (0, 4), "score": (4, 4 + classes), "keypoint": (4 + classes, None)}
+    if name == DECODED:
+        spans = (
+            ("box", "boxes", 0, 4),
+            ("score", "scores", 4, 4 + classes),
+            ("keypoint", "keypoints", 4 + classes, None),
+        )
         parts = [
-            Part(name=f"{name} ({kind}s)", kind=kind, values=values[:, start:end])
-            for kind, (start, end) in ends.items()
+            Part(
+                name=f"{name} ({plural})",
+                kind=kind,
+                values=values[:, start:end],
+                pixels=kind != "score",
+            )
+            for kind, plural, start, end in spans
         ]
         return tuple(part for part in parts if part.values.shape[1])
     kinds = {"box": "box", "cls": "score", "key": "keypoint"}
@@ -71,7 +84,8 @@ def closeness(reference: Part, found: Part) -> Figure:
     import numpy as np
 
     value = float(np.abs(found.values - reference.values).max())
-    return _at_most(reference.kind, "largest difference", value, _limits.CLOSE)
+    limit = _limits.CLOSE_PIXELS if reference.pixels else _limits.CLOSE
+    return _at_most(reference.kind, "largest difference", value, limit)
 
 
 def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
@@ -88,9 +102,9 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
         return _at_most("score", "mean difference of probability", value, limit)
     noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
     value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
-    passed = _number(value) is not None and (decibels is None or value >= decibels)
+    passed = number(value) is not None and (decibels is None or value >= decibels)
     return Figure(
-        kind=reference.kind, figure="signal to noise, dB", value=_number(value), limit=decibels,
+        kind=reference.kind, figure="signal to noise, dB", value=number(value), limit=decibels,
         passed=passed,
     )  # fmt: skip
 
@@ -111,16 +125,16 @@ def describe(name: str, figure: Figure) -> str:
     if figure.figure == "unequal values":
         return f"{name} differs in {figure.value:.0f} values (none may)"
     if figure.kind == "score":
-        return f"{name} differ by {figure.value:.2f} in probability (at most {limit:g})"
+        return f"{name} differs by {figure.value:.2f} in probability (at most {limit:g})"
     return f"{name} keeps {figure.value:.1f} dB of signal (at least {limit:g})"
 
 
 def _at_most(kind: str, figure: str, value: float, limit: float | None) -> Figure:
-    passed = _number(value) is not None and (limit is None or value <= limit)
-    return Figure(kind=kind, figure=figure, value=_number(value), limit=limit, passed=passed)
+    passed = number(value) is not None and (limit is None or value <= limit)
+    return Figure(kind=kind, figure=figure, value=number(value), limit=limit, passed=passed)
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """Four significant digits: beyond them machines differ. None where it is no number."""
     import math
 

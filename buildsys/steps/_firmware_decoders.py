@@ -15,8 +15,8 @@ core/el_types.h of SSCMA-Micro and yolo_postprocessing.cc of Himax' tflm_yolov8_
   0..1; any other, that boxes are pixels and scores 0..100. Clipped to the frame, cut off.
 - sscma-world, sscma-yolov8: overlap as a whole percentage above 45 removes within a class; it is
   computed on the integers as if x, y, the centre, were the upper left corner.
-- sscma-pose: sigmoid(score) >= 50 %; overlap above 0.45 of the unrounded boxes removes; box,
-  keypoints and score rounded to the nearest.
+- sscma-pose: sigmoid(score) >= 50 % (el_algorithm_yolo_pose.h at 56e9cdc; 70 at 3199e64); overlap
+  above 0.45 of the unrounded boxes removes; box, keypoints and score rounded to the nearest.
 - sscma-*: the softmax of a box side subtracts no maximum: logits above 88 overflow float32.
 """
 
@@ -52,7 +52,7 @@ UNVERIFIED = {
     ),
     "sscma": (
         "what a negative coordinate becomes as an unsigned integer (taken for 0 here)",
-        "thresholds on the board: the defaults of the source; AT commands change them",
+        "thresholds on the board: defaults differ between commits (pose 50 or 70), AT commands change them",
         "which commit of branch 1.0.x the board's firmware was built from",
     ),
 }

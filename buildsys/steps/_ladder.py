@@ -112,7 +112,7 @@ class Ladder:
                 [self._decode_ours(recording, i) for i in range(len(before[0].values))]
                 for recording in (before, after)
             ]
-            detections, failures = _detections.compare(*decoded, judged=self.trained)
+            detections, failures = _detections.compare(decoded[0], decoded[1], judged=self.trained)
         return Rung(
             start=start,
             end=end,

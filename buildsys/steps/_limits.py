@@ -5,6 +5,9 @@ CLOSE = 1e-3
 TFLite sum in different orders: sound conversions stay below 1e-4 on logits, wrong ones (a transposed
 axis, another epsilon) are off by 0.1 and more."""
 
+CLOSE_PIXELS = 32 * CLOSE
+"""The same for boxes and keypoints of a decoded head: logits, times the largest stride."""
+
 LEAST_SIGNAL = {"float16": 35.0, "dynamic-range": 10.0, "int8": 3.0, "int16x8": 15.0}
 """Signal to noise of boxes and keypoints per scheme, decibels. float16 and dynamic-range keep far
 more than these on any sound network; an output below 3 dB carries more error than information."""

@@ -1,12 +1,10 @@
 """Running and reading TFLite files with LiteRT, in the evaluation environment."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from buildsys.steps._models import demand_tflite
-from buildsys.steps._recording import Output
 
 
 class Runner:
@@ -14,7 +12,7 @@ class Runner:
 
     def __init__(self, path: Path, reference_kernels: bool = False) -> None:
         """`reference_kernels`: TFLite's plain loops, bit-exact with TFLite Micro, and far slower."""
-        self._run = _open(path, reference_kernels).get_signature_runner()
+        self._run = open_interpreter(path, reference_kernels).get_signature_runner()
         ((self._input, self._detail),) = self._run.get_input_details().items()
         self._outputs = self._run.get_output_details()
 
@@ -36,39 +34,6 @@ class Runner:
         return (value.astype(np.float32) - zero) * np.float32(scale)
 
 
-class Raw:
-    """A TFLite file ready to run; outputs come as the file gives them, in its order.
-
-    `names`: of its outputs, the signature's where there is one.
-    """
-
-    def __init__(self, path: Path, reference_kernels: bool = False) -> None:
-        from buildsys.steps import _tflite
-
-        self.names = [tensor.name for tensor in _tflite.read(path).outputs]
-        self._interpreter = _open(path, reference_kernels)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
-        self._outputs = self._interpreter.get_output_details()
-
-    def answer(self, picture: Any, names: list[str]) -> Iterator[Output]:
-        """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
-        import numpy as np
-
-        values = quantize(picture[None].astype(np.float32) / 255, self._input)
-        self._interpreter.set_tensor(self._input["index"], values)
-        self._interpreter.invoke()
-        for name, detail in zip(names, self._outputs, strict=True):
-            scale, zero = detail["quantization"]
-            integers = np.dtype(detail["dtype"]).kind != "f" and scale != 0
-            yield Output(
-                name=name,
-                values=self._interpreter.get_tensor(detail["index"]),
-                scale=float(scale) if integers else None,
-                zero_point=int(zero) if integers else None,
-            )
-
-
 def quantize(values: Any, detail: dict[str, Any]) -> Any:
     """Real numbers to the tensor's integers, rounded half to even; float tensors are converted."""
     import numpy as np
@@ -81,7 +46,8 @@ def quantize(values: Any, detail: dict[str, Any]) -> Any:
     return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(dtype)
 
 
-def _open(path: Path, reference_kernels: bool) -> Any:
+def open_interpreter(path: Path, reference_kernels: bool) -> Any:
+    """An interpreter of the file; ends the step when it is no TFLite file."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     demand_tflite(path)

@@ -17,7 +17,6 @@ CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
 NEEDS = ("samples",)
 BLOCK = "convert"
 RESOURCES = Resources(memory_mib=3000, framework=True)
-_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +113,7 @@ def _compare(network: Any, onnx_path: Path, pictures: Any, params: Params) -> di
 
     session = _models.open_session(onnx_path)
     onnx_names = [output.name for output in session.get_outputs()]
+    names = dict(zip(onnx_names, params.output_names or onnx_names, strict=True))
     feed = session.get_inputs()[0].name
     pairs: dict[str, str] = {}
     nhwc, nchw = _pictures.to_nhwc(pictures), _pictures.to_nchw(pictures)
@@ -125,8 +125,8 @@ def _compare(network: Any, onnx_path: Path, pictures: Any, params: Params) -> di
             zip(onnx_names, session.run(None, {feed: nchw[index : index + 1]}), strict=True)
         )
         pairs = pairs or _parity.match_outputs(wanted, found)
-        renamed = {name: found[key] for name, key in pairs.items()}
-        worst = _parity.require_close("onnx2tf", wanted, renamed, _TOLERANCE)
+        ours = {names[name]: value for name, value in wanted.items()}
+        renamed = {names[name]: found[key] for name, key in pairs.items()}
+        worst = _parity.require_close("onnx2tf", ours, renamed)
     print("largest difference, ONNX against SavedModel:", worst)
-    names = params.output_names or tuple(onnx_names)
-    return {name: int(pairs[key]) for name, key in zip(names, onnx_names, strict=True)}
+    return {names[key]: int(pairs[key]) for key in onnx_names}

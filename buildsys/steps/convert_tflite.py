@@ -104,7 +104,7 @@ def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: 
         wanted = {name: value.numpy() for name, value in network(tf.constant(picture)).items()}
         found = _tensorflow.run_tflite(content, picture, reference_kernels=False)
         if scheme == "float32":
-            figures = _parity.require_close("TFLite conversion", wanted, found, _limits.CLOSE)
+            figures = _parity.require_close("TFLite conversion", wanted, found)
         else:
             least = _limits.LEAST_SIGNAL[scheme] if params.trained else None
             stage = f"{scheme} quantization"

@@ -80,11 +80,11 @@ def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
     """What the file answers to the first pictures; nothing where there are none."""
     import numpy as np
 
-    from buildsys.steps import _litert, _recording
+    from buildsys.steps import _litert_raw, _recording
 
     if "pictures" not in inputs:
         return ()
-    model = _litert.Raw(inputs["tflite"])
+    model = _litert_raw.Raw(inputs["tflite"])
     pictures = np.load(inputs["pictures"] / "pictures.npy", mmap_mode="r")[:_PICTURES]
     return _recording.gather([tuple(model.answer(np.asarray(p), model.names)) for p in pictures])
 

@@ -16,7 +16,6 @@ CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
 NEEDS = ("samples",)
 BLOCK = "export"
 RESOURCES = Resources(memory_mib=1500, framework=True)
-_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,5 +89,5 @@ def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) 
         found = dict(
             zip(params.output_names, session.run(None, {"images": picture[None]}), strict=True)
         )
-        worst = _parity.require_close("the ONNX export", reference, found, _TOLERANCE)
+        worst = _parity.require_close("the ONNX export", reference, found)
     print("largest difference, torch against ONNX:", worst)

@@ -27,9 +27,9 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in file order."""
-    from buildsys.steps import _litert
+    from buildsys.steps import _litert_raw
 
-    model = _litert.Raw(inputs["tflite"], params.reference_kernels)
+    model = _litert_raw.Raw(inputs["tflite"], params.reference_kernels)
     names = _recording.name_outputs(model.names, params.names, inputs["tflite"])
     pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
     _recording.record(lambda picture: model.answer(picture, names), pictures, outputs["recording"])

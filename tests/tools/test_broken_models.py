@@ -24,6 +24,7 @@ _VELA = {
     "accelerator": "ethos-u55-64", "system_config": "Ethos_U55_High_End_Embedded",
     "memory_mode": "Shared_Sram", "optimise": "Performance",
 }  # fmt: skip
+_RECORD = {"names": [], "count": 1, "preprocessing": _FRAME}
 _CONVERT = {"output_names": [], "preprocessing": _FRAME}
 _LOOKS_LIKE_TFLITE = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20
 _GARBAGE = bytes(range(256)) * 20
@@ -31,6 +32,9 @@ _GARBAGE = bytes(range(256)) * 20
 _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("evaluate", "evaluate_tflite", "tflite", _MEASURE),
     ("evaluate", "bind_outputs", "tflite", _BIND),
+    ("evaluate", "record_tflite", "tflite", _RECORD),
+    ("evaluate", "examine_tflite", "tflite", {"classes": 1, "trained": True}),
+    ("evaluate", "record_onnx", "onnx", _RECORD),
     ("evaluate", "package_flash", "tflite", _PACK),
     ("vela-3.9", "compile_vela", "tflite", {"version": "3.9", **_VELA}),
     ("vela-4.5", "compile_vela", "tflite", {"version": "4.5", **_VELA}),

@@ -1,0 +1,466 @@
+"""Cases of the parity ladder that need numpy: run by test_parity inside the evaluation environment.
+
+`python -m tests.tools.parity_cases` runs every function `check_*` and prints {name: fault or ""}.
+"""
+
+import json
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import raw_outputs
+from buildsys.steps import (
+    _collapse,
+    _figures,
+    _firmware_arithmetic,
+    _firmware_decoders,
+    _firmware_rung,
+    _ladder,
+    _limits,
+    _parity,
+    _recording,
+)
+from buildsys.steps._firmware_layout import Network
+from buildsys.steps._progress import StepError
+from buildsys.steps._recording import Output, Recording
+
+SIDE = 64
+_HIMAX = ("box_s16", "box_s8", "cls_s32", "keypoints", "cls_s8", "box_s32", "cls_s16")
+
+
+def network(keypoints: int = 17, classes: int = 1) -> Network:
+    """A small square network."""
+    return Network(height=SIDE, width=SIDE, classes=classes, keypoints=keypoints)
+
+
+def answers(net: Network, pictures: int = 3, seed: int = 0, peak: float = 3.0) -> dict[str, Any]:
+    """Float outputs by name, as a trained network gives them: a few clear objects, and nothing.
+
+    `peak`: the logit of the objects.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    values = {}
+    for tensor in raw_outputs(SIDE, SIDE, net.classes, net.keypoints, 3):
+        shape = (pictures, *tensor.shape[1:])
+        if tensor.name.startswith("cls"):
+            found = rng.normal(-6, 1, shape)
+            found[:, ::5] = rng.normal(peak, 0.3, found[:, ::5].shape)
+        elif tensor.name.startswith("box"):
+            found = rng.normal(0, 1, shape)
+            bins = found.reshape(-1, 16)  # each side of a box is sure of its length
+            bins[np.arange(len(bins)), rng.integers(0, 8, len(bins))] += 8
+        else:
+            found = rng.normal(0.3, 0.5, shape)
+        values[tensor.name] = found.astype(np.float32)
+    return values
+
+
+def floats(values: dict[str, Any]) -> Recording:
+    """A recording of float outputs."""
+    return tuple(Output(name=name, values=value) for name, value in values.items())
+
+
+def integers(values: dict[str, Any], order: tuple[str, ...] = ()) -> Recording:
+    """The same, rounded to int8 with a scale of its own each."""
+    import numpy as np
+
+    outputs = []
+    for name in order or tuple(values):
+        low, high = float(values[name].min()), float(values[name].max())
+        scale = (high - low) / 255
+        zero = round(-128 - low / scale)
+        rounded = np.clip(np.rint(values[name] / scale) + zero, -128, 127).astype(np.int8)
+        outputs.append(Output(name=name, values=rounded, scale=scale, zero_point=zero))
+    return tuple(outputs)
+
+
+def ladder(**changes: Any) -> _ladder.Ladder:
+    """A trained pose network in int8 for SSCMA's firmware."""
+    given: dict[str, Any] = {
+        "head": "raw", "network": network(), "scheme": "int8", "trained": True,
+        "decoder": "sscma-pose",
+    } | changes  # fmt: skip
+    return _ladder.Ladder(**given)
+
+
+def forms(values: dict[str, Any]) -> dict[str, Recording]:
+    """Every form of one network, sound."""
+    whole = integers(values)
+    return {
+        "checkpoint": floats(values), "onnx": floats(values), "float-tflite": floats(values),
+        "tflite": whole, "tflm": whole,
+    }  # fmt: skip
+
+
+def replace(recording: Recording, name: str, values: Any) -> Recording:
+    """The recording with other values in one output."""
+    return tuple(
+        Output(name=o.name, values=values if o.name == name else o.values, scale=o.scale,
+               zero_point=o.zero_point)
+        for o in recording
+    )  # fmt: skip
+
+
+def failing(recordings: dict[str, Recording], **changes: Any) -> list[str]:
+    """Titles and sentences of the rungs that fail."""
+    rungs = ladder(**changes).climb(recordings)
+    return [f"{rung.title}: {text}" for rung in rungs for text in rung.failures]
+
+
+def check_recordings_keep_order_types_and_bytes() -> None:
+    """int8 stays int8, the file's order stays, and equal content is equal bytes."""
+    recording = integers(answers(network()), _HIMAX)
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = Path(folder, "one.npz"), Path(folder, "two")
+        _recording.save(one, recording)
+        _recording.save(two, _recording.load(one))
+        assert one.read_bytes() == two.read_bytes()
+        loaded = _recording.load(two)
+    assert [o.name for o in loaded] == list(_HIMAX)
+    for before, after in zip(recording, loaded, strict=True):
+        assert after.values.dtype.name == "int8"
+        assert (after.values == before.values).all()
+        assert after.zero_point == before.zero_point
+        assert abs((after.scale or 0) - (before.scale or 0)) < 1e-6
+
+
+def check_a_sound_network_climbs_every_rung() -> None:
+    """Five rungs, each with a figure per output."""
+    rungs = ladder().climb(forms(answers(network())))
+    assert [rung.title for rung in rungs] == [
+        "checkpoint → onnx", "onnx → float-tflite", "float-tflite → tflite", "tflite → tflm",
+        "tflm → decoder",
+    ]  # fmt: skip
+    assert not [text for rung in rungs for text in rung.failures]
+    assert all(len(rung.outputs) == 7 for rung in rungs[:4])
+    found = rungs[2].detections
+    assert found["from"] > 3
+    assert {"boxes", "scores", "keypoints"} <= set(found)
+
+
+def check_wrong_export_is_the_first_to_fail() -> None:
+    """A tenth on one logit of one picture."""
+    recordings = forms(answers(network()))
+    box = dict(answers(network()))["box_s16"].copy()
+    box[2, 0, 5] += 0.1
+    recordings["onnx"] = replace(recordings["onnx"], "box_s16", box)
+    assert failing(recordings)[0] == ("checkpoint → onnx: box_s16 differs by 0.1 (at most 0.001).")
+
+
+def check_wrong_conversion_is_told_with_its_rung() -> None:
+    """The float TFLite: the fault of onnx2tf's own calibration switch."""
+    recordings = forms(answers(network()))
+    recordings["float-tflite"] = floats(answers(network(), seed=9))
+    told = failing(recordings)
+    assert told[0].startswith("onnx → float-tflite: box_s16 differs by ")
+    assert len([text for text in told if text.startswith("onnx")]) == 1
+
+
+def check_boxes_lost_keypoints_fine() -> None:
+    """They are told apart: the boxes are named, the keypoints are not."""
+    values = answers(network())
+    recordings = forms(values)
+    broken = dict(values)
+    for stride in (8, 16, 32):
+        broken[f"box_s{stride}"] = answers(network(), seed=5)[f"box_s{stride}"]
+    recordings["tflite"] = recordings["tflm"] = integers(broken)
+    told = failing(recordings)
+    assert "box_s8 keeps -" in told[0]
+    assert "keypoints" not in told[0].split("Cure")[0]
+    assert "cls" not in told[0]
+    assert "calibrate on more pictures" in told[0]
+    assert any("boxes of the same detections overlap by" in text for text in told)
+    assert not any("keypoints of the same" in text for text in told)
+
+
+def check_scores_lost() -> None:
+    """Scores that quantization flattened: a difference of probability, and the cure."""
+    values = answers(network())
+    recordings = forms(values)
+    flat = {n: v * 0 - 6 if n.startswith("cls") else v for n, v in values.items()}
+    for name in [n for n in flat if n.startswith("cls")]:
+        flat[name][0, 0] = -5.9
+    recordings["tflite"] = recordings["tflm"] = integers(flat)
+    told = failing(recordings)
+    assert "cls_s8 differs by 0.95 in probability (at most 0.25)" in told[0]
+    assert "box" not in told[0].split("Cure")[0]
+    assert _figures.RAW_HEAD in told[0]
+
+
+def check_keypoints_lost() -> None:
+    """Half a box away."""
+    values = answers(network())
+    recordings = forms(values)
+    moved = dict(values) | {"keypoints": values["keypoints"] * -4 + 1}
+    recordings["tflite"] = recordings["tflm"] = integers(moved)
+    told = failing(recordings)
+    assert any("keypoints keeps -" in text for text in told)
+    assert any("keypoints of the same detections are" in text for text in told)
+    assert not any("boxes of" in text for text in told)
+
+
+def check_one_unequal_value_in_tflite_micro() -> None:
+    """Bit-exact means none."""
+    recordings = forms(answers(network()))
+    values = recordings["tflm"][0].values.copy()
+    values[1, 2, 3] ^= 1
+    recordings["tflm"] = replace(recordings["tflm"], "box_s8", values)
+    assert failing(recordings) == [
+        "tflite → tflm: box_s8 differs in 1 values (none may) in TFLite Micro."
+    ]
+
+
+def check_no_number_fails_even_random_weights() -> None:
+    """Comparisons with NaN are all false: it must not slip through."""
+    values = answers(network())
+    recordings = {"float-tflite": floats(values)}
+    broken = values["keypoints"].copy()
+    broken[0, 0, 0] = float("nan")
+    recordings["tflite"] = replace(floats(values), "keypoints", broken)
+    told = failing(recordings, trained=False, scheme="float16", decoder="")
+    assert told[0].startswith("float-tflite → tflite: keypoints holds values that are no numbers")
+    json.dumps([rung.as_json() for rung in ladder(decoder="").climb(recordings)], allow_nan=False)
+
+
+def check_random_weights_are_not_judged() -> None:
+    """Figures all the same, and a note."""
+    values = answers(network())
+    recordings = forms(values)
+    recordings["tflite"] = recordings["tflm"] = integers(answers(network(), seed=5))
+    assert failing(recordings, trained=False) == []
+    rung = ladder(trained=False).climb(recordings)[2]
+    assert rung.note == _ladder.NOT_JUDGED
+    assert rung.as_json()["outputs"]["box_s8"]["limit"] is None
+    assert rung.as_json()["outputs"]["box_s8"]["value"] is not None
+
+
+def check_other_outputs_are_told() -> None:
+    """An output that is gone, before any arithmetic."""
+    recordings = forms(answers(network()))
+    recordings["onnx"] = recordings["onnx"][:-1]
+    assert "keypoints [3, 84, 51] before and box_s16" in failing(recordings)[0]
+
+
+def check_the_firmware_sees_the_order_of_the_file() -> None:
+    """TFLite Micro may list outputs in another order than the file has."""
+    values = answers(network())
+    recordings = {"tflite": integers(values, _HIMAX), "tflm": integers(values)}
+    assert failing(recordings, decoder="himax-pose") == []
+    recordings = {"tflite": integers(values), "tflm": integers(values, _HIMAX)}
+    assert "in this order; the file has" in failing(recordings, decoder="himax-pose")[0]
+
+
+def _random_integers(decoder: str, net: Network, seed: int) -> Recording:
+    """Outputs as a decoder wants them, random over the whole range of int8."""
+    import numpy as np
+
+    if decoder.startswith("sscma") and decoder != "sscma-yolov8":
+        return integers(answers(net, pictures=4, seed=seed))
+    if decoder == "himax-pose":
+        return integers(answers(net, pictures=4, seed=seed), _HIMAX)
+    rng, cells = np.random.default_rng(seed), sum(net.cells())
+
+    def output(name: str, shape: tuple[int, ...]) -> Output:
+        values = rng.integers(-128, 128, (4, *shape)).astype(np.int8)
+        return Output(name=name, values=values, scale=1 / 256, zero_point=-128)
+
+    if decoder == "himax-od":
+        return (output("boxes", (4, cells)), output("scores", (cells, net.classes)))
+    return (output("detections", (4 + net.classes, cells)),)
+
+
+def check_decoders_against_our_own() -> None:
+    """The same integers, twenty networks each: within a pixel, within two hundredths."""
+    for decoder in _firmware_decoders.THRESHOLDS:
+        seen = 0
+        for seed in range(20):
+            pose = decoder.endswith("pose")
+            net = network(17 if pose else 0, 1 if pose else 1 + seed % 7)
+            figures, problems = _firmware_rung.compare(
+                decoder, _random_integers(decoder, net, seed), net
+            )
+            assert not problems, (decoder, problems)
+            assert figures["boxes_px"] <= _limits.FIRMWARE_PIXELS, (decoder, seed, figures)
+            assert figures["scores"] <= _limits.FIRMWARE_SCORE, (decoder, seed, figures)
+            assert figures.get("keypoints_px", 0) <= _limits.FIRMWARE_PIXELS, (decoder, figures)
+            assert figures["unverified"]
+            seen += figures["candidates"]
+        assert seen > 100, decoder
+
+
+def check_the_approximate_sigmoid() -> None:
+    """Schraudolph's exponential: within the hundredth that the limit gives it."""
+    import numpy as np
+
+    x = np.linspace(-20, 20, 40001, dtype=np.float32)
+    near = 1 / (1 + _firmware_arithmetic.fast_exp(-x))
+    assert float(np.abs(near - 1 / (1 + np.exp(-x))).max()) < 0.01
+    for value in (0.1, 0.43, 1.0, 2.33, 9.0):
+        assert abs(_firmware_arithmetic.fast_log(value) - float(np.log(value))) < 1e-3
+
+
+def check_overflow_in_the_softmax_of_sscma() -> None:
+    """Box logits of 100: its softmax subtracts no maximum, and the box is lost on the board."""
+    values = answers(network())
+    values["box_s8"] = values["box_s8"] * 20
+    told = failing({"tflite": integers(values)})
+    assert told
+    assert "sscma-pose reports boxes that are" in told[0]
+    assert failing({"tflite": integers(values, _HIMAX)}, decoder="himax-pose") == []
+
+
+def check_pixels_in_a_single_output() -> None:
+    """A scale of a pixel: SSCMA takes scores for percentages."""
+    net = network(0, 3)
+    (single,) = _random_integers("sscma-yolov8", net, 0)
+    pixels = (Output(name=single.name, values=single.values, scale=0.9, zero_point=-128),)
+    _, problems = _firmware_rung.compare("sscma-yolov8", pixels, net)
+    assert "scale is 0.9: from 0.1 on" in problems[0]
+
+
+def check_floats_are_not_what_a_firmware_reads() -> None:
+    """`io: float32` on a board that reads int8."""
+    values = answers(network())
+    assert "sscma-pose reads int8 outputs with a scale; " in failing({"tflite": floats(values)})[0]
+
+
+def check_himax_reports_at_most_forty() -> None:
+    """Its result has no more room."""
+    import numpy as np
+
+    net = network(0, 1)
+    cells = sum(net.cells())
+    boxes = np.full((1, 4, cells), -128, np.int8)  # of no size: none overlaps another
+    scores = np.full((1, cells, 1), 127, np.int8)
+    tensors = tuple(
+        _firmware_arithmetic.Tensor(values=v, scale=1 / 256, zero_point=-128)
+        for v in (boxes, scores)
+    )
+    found = _firmware_decoders.decode("himax-od", tensors, net)
+    assert isinstance(found, _firmware_decoders.Reported)
+    assert len(found.cells) == cells
+    assert len(found.kept) == _firmware_decoders.MOST_HIMAX_RESULTS
+
+
+def check_the_converter_names_the_same_cure() -> None:
+    """Scores of a decoded head are judged apart from its pixels, which would drown them."""
+    import numpy as np
+
+    cells = sum(network().cells())
+    wanted = np.random.default_rng(0).uniform(0, SIDE, (1, 6, cells)).astype(np.float32)
+    wanted[:, 4:] = 0.9
+    found = np.rint(wanted / 0.5) * 0.5
+    found[:, 4:] = 0
+    told = ""
+    try:
+        _parity.require_signal(
+            "int8 quantization", {"detections": wanted}, {"detections": found}, 3, 2
+        )
+    except StepError as error:
+        told = str(error)
+    assert told == (
+        "int8 quantization lost too much: detections (scores) differs by 0.90 in probability"
+        f" (at most 0.25). Cure: calibrate on more pictures of the real scene; or"
+        f" {_figures.RAW_HEAD}."
+    )
+    figures = _parity.require_signal("x", {"detections": wanted}, {"detections": found}, None, 2)
+    assert set(figures) == {"detections (boxes)", "detections (scores)"}
+
+
+def check_a_decoded_head_is_compared_in_pixels() -> None:
+    """A hundredth of a pixel is no fault of a conversion; a hundredth of a score is one."""
+    import numpy as np
+
+    values = {"detections": np.full((1, 5, 84), 0.5, np.float32)}
+    moved = {"detections": values["detections"].copy()}
+    moved["detections"][:, :4] += 0.01
+    net: dict[str, Any] = {"head": "decoded", "network": network(0), "decoder": ""}
+    assert failing({"onnx": floats(values), "float-tflite": floats(moved)}, **net) == []
+    moved["detections"][:, 4:] += 0.01
+    assert failing({"onnx": floats(values), "float-tflite": floats(moved)}, **net) == [
+        "onnx → float-tflite: detections (scores) differs by 0.01 (at most 0.001)."
+    ]
+
+
+def _edge(name: str, shape: tuple[int, ...], scale: float | None) -> _collapse.Edge:
+    return _collapse.Edge(name=name, shape=shape, dtype="int8", scale=scale)
+
+
+def check_one_scale_for_pixels_and_scores() -> None:
+    """Found from the file alone; a raw head's keypoints are no such output."""
+    cells = sum(network().cells())
+    (told,) = _collapse.shared_scale((_edge("output0", (1, 84, cells), 3.2),), cells)
+    assert told.startswith(
+        f"output0 [1, 84, {cells}] holds boxes and scores in one int8 tensor with the scale 3.2: a"
+        " score from 0 to 1 has 0.3 steps (at least 16), so nothing is detected. Cure: export the"
+        " raw head (leave `export.head` out)"
+    )
+    assert _collapse.shared_scale((_edge("output0", (1, cells, 84), 3.2),), cells)
+    assert not _collapse.shared_scale((_edge("output0", (1, 84, cells), 1 / 255),), cells)
+    raw = (_edge("keypoints", (1, cells, 51), 3.2), _edge("cls_s8", (1, 64, 1), 0.1))
+    assert not _collapse.shared_scale(raw, cells)
+
+
+def check_what_stands_still_is_named() -> None:
+    """The same in every cell of every picture; one cell that differs is enough to pass."""
+    import numpy as np
+
+    values = np.full((2, 64, 3), -128, np.int8)
+    (told,) = _collapse.standstill("cls_s8", values, 1)
+    assert told.startswith(
+        "cls_s8 is constant: the same in all 64 cells of 2 pictures (-128 int8). Cure: "
+    )
+    values[1, 5, 0] = 3
+    assert not _collapse.standstill("cls_s8", values, 1)
+    assert not _collapse.standstill("cls_s32", values[:1, :1], 1)  # one cell says nothing
+
+
+def check_saturation_is_named() -> None:
+    """More than half at a limit."""
+    import numpy as np
+
+    values = np.arange(-128, 128).astype(np.int8)
+    assert _collapse.saturated("box_s8", values)[1] == []
+    share, (told,) = _collapse.saturated("box_s8", np.maximum(values, 100) + np.int8(27))
+    assert share > 0.5
+    assert told.startswith("box_s8 is saturated: ")
+
+
+def check_no_numbers_are_named() -> None:
+    """A float file that overflowed."""
+    import numpy as np
+
+    values = np.array([1.0, np.nan, np.inf, 2.0], np.float16)
+    (told,) = _collapse.not_numbers("box_s8", values)
+    assert told.startswith("box_s8: 50% of the values are no numbers.")
+
+
+def write(folder: Path) -> None:
+    """Recordings of a network whose int8 boxes are lost, for the step itself."""
+    values = answers(network())
+    recordings = forms(values)
+    broken = dict(values) | {"box_s8": answers(network(), seed=5)["box_s8"]}
+    recordings["tflite"] = recordings["tflm"] = integers(broken)
+    for form, recording in recordings.items():
+        _recording.save(folder / f"{form}.npz", recording)
+
+
+def main() -> None:
+    """Run every check; print what went wrong, by name."""
+    faults = {}
+    for name, check in sorted(globals().items()):
+        if name.startswith("check_"):
+            try:
+                check()
+                faults[name] = ""
+            except Exception:  # noqa: BLE001  a fault of one check is told beside the others
+                faults[name] = traceback.format_exc()
+    print(json.dumps(faults))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1])) if len(sys.argv) > 1 else main()
