@@ -54,7 +54,6 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
     mistakes = tuple(diagnostic.render() for diagnostic in session.loaded.errors)
     return Report(
         version=__version__,
-        title=session.workspace.root.name,
         artifacts=tuple(sorted(found, key=lambda artifact: artifact.id)),
         mistakes=mistakes,
     )

@@ -211,7 +211,6 @@ class Report:
     """Every build of a workspace, by id; `mistakes`: of recipes, as `buildsys check` tells them."""
 
     version: str
-    title: str
     artifacts: tuple[Artifact, ...]
     mistakes: tuple[str, ...] = ()
 

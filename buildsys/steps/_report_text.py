@@ -11,7 +11,7 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 def render(report: Report) -> str:
     """The table of all builds, then what is not ready and why, then each build's proofs."""
     parts = [
-        f"# {escape(report.title)}: report",
+        "# Build report",
         f"{words.counts(report.artifacts)}. Figures carry the sha256 of the file that they are of.",
         *_not_ready(report),
         *_regressions(report),
