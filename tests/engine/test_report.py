@@ -115,7 +115,7 @@ def test_who_was_not_asked_is_told_as_it_stands(workspace: Path, tools: StandIn)
     """A run of one build must not make another one look built, or forget that it failed."""
     report, _ = run(workspace, tools, GROVE)
     assert find(report, XIAO).status == "not built"
-    tools.fail = {"package_files"}
+    tools.fail = {"package_flash"}
     report, _ = run(workspace, tools, XIAO)
     assert (find(report, GROVE).status, find(report, XIAO).status) == ("ready", "failed")
     tools.fail = set()
