@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -274,6 +275,7 @@ def test_hostile_names_mean_nothing_to_markdown() -> None:
 
 def test_evidence_of_another_shape_is_left_out() -> None:
     """A report never fails for what it reports on."""
+    data: Any
     for data in (None, 3, [], "x", {"rungs": 3}, {"rungs": [{"from": 1}]}, {"rungs": [None]}):
         assert report_evidence.read_ladder(data) is None
         assert report_evidence.read_budgets(data) == ()
