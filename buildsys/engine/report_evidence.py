@@ -40,24 +40,29 @@ def read_ladder(data: Any) -> Ladder | None:
 
 
 def _ladder(data: dict[str, Any]) -> Ladder:
-    passed = data.get("passed")
+    rungs = tuple(_rung(row) for row in data["rungs"])
+    judged = any(rung.passed is not None for rung in rungs)
     return Ladder(
-        passed=None if passed is None or data.get("judged") is False else bool(passed),
+        passed=bool(data["passed"]) if judged else None,
         pictures=int(data.get("pictures") or 0),
-        rungs=tuple(_rung(row) for row in data["rungs"]),
+        rungs=rungs,
         first_failing=str(data.get("first_failing") or ""),
         failures=tuple(map(str, data.get("failures") or ())),
     )
 
 
 def _rung(row: dict[str, Any]) -> Rung:
+    """Green without a limit anywhere is not judged: random weights carry no signal."""
     passed = row.get("passed")
+    outputs = tuple(_output(name, item) for name, item in (row.get("outputs") or {}).items())
+    unjudged = bool(passed and outputs and all(item.limit is None for item in outputs))
     return Rung(
         start=str(row["from"]),
         end=str(row["to"]),
-        passed=None if passed is None else bool(passed),
-        outputs=tuple(_output(name, item) for name, item in (row.get("outputs") or {}).items()),
+        passed=None if passed is None or unjudged else bool(passed),
+        outputs=outputs,
         detections=facts(row.get("detections")),
+        note=str(row.get("note") or ""),
     )
 
 
@@ -113,7 +118,7 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
         name: int(row.get(name) or 0) for name in ("threads", "runs", "warmup")
     }
     words: dict[str, Any] = {
-        name: str(row.get(name) or "") for name in ("device", "format", "what")
+        name: str(row.get(name) or "") for name in ("device", "format", "what", "version", "note")
     }
     return Latency(
         label=str(row["label"]), engine=str(row["engine"]), sha256=str(row["sha256"]),

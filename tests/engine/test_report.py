@@ -299,9 +299,11 @@ def test_a_ladder_is_judged_by_its_figures() -> None:
     assert ladder is not None
     assert [item.passed for item in ladder.rungs[0].outputs] == [False, True, None]
     assert ladder.rungs[0].detections == (("matched", "5"), ("boxes.mean", "0.9"))
-    unjudged = report_evidence.read_ladder({**data, "judged": False})
+    free = {**rung, "passed": True, "outputs": {"odd": outputs["odd"]}, "note": "not trained"}
+    unjudged = report_evidence.read_ladder({**data, "passed": True, "rungs": [free]})
     assert unjudged is not None
-    assert unjudged.passed is None
+    assert (unjudged.passed, unjudged.rungs[0].passed) == (None, None)
+    assert unjudged.rungs[0].note == "not trained"
 
 
 def test_latency_of_an_earlier_file_is_told_apart() -> None:
