@@ -24,6 +24,7 @@ T = TypeVar("T")
 Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
 """Pictures, and (float | shipped, sha256) of the files that saw them."""
 _MOST_FACTS = 60
+_ORDER = ("start", "checkpoint", "onnx", "tflite")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 
 
@@ -128,9 +129,13 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
 
 def read_measured(data: Any) -> tuple[Measured, ...]:
     """metrics.json: accuracy per file, the source before what ships."""
-    rows = data.items() if isinstance(data, dict) else ()
+    rows = sorted(data.items(), key=_rank) if isinstance(data, dict) else ()
     made = [tolerant(lambda item: _measured(*item), item, None) for item in rows]
     return tuple(entry for entry in made if entry is not None)
+
+
+def _rank(item: tuple[str, Any]) -> tuple[int, str]:
+    return (_ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER), item[0])
 
 
 def _measured(name: str, row: dict[str, Any]) -> Measured:
