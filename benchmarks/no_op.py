@@ -82,6 +82,7 @@ def main() -> None:
         root = Path(folder)
         os.environ["BUILDSYS_STORE"] = str(root / "store")
         os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+        os.environ["BUILDSYS_REPORT"] = "text"  # its pages need an environment
         for steps in options.steps:
             compare(root / str(steps), steps, options.runs)
         look_at_pictures(root, options.pictures, options.runs)

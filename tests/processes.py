@@ -151,7 +151,8 @@ def damage(place: Path, store: Path) -> list[str]:
         else:
             found += [f"action {path.name} names a blob that is not there: {d}" for d in missing]
     for folder in (place / "build").glob("[!.]*/[!.]*"):
-        found += _damage_in(folder) if folder.parent.name != "report" else []
+        if folder.parent.name != "report":
+            found += _damage_in(folder)
     return found
 
 

@@ -147,4 +147,4 @@ def sample() -> Report:
     ]  # fmt: skip
     artifacts = tuple(sorted((grove(), xiao, red, *rows), key=lambda item: item.id))
     mistake = "recipes/typo.yaml:2:1: error: unknown key `sorce`\n    sorce: {}\n    ^^^^^"
-    return Report(version="0.1.0", title="workspace", artifacts=artifacts, mistakes=(mistake,))
+    return Report(version="0.1.0", artifacts=artifacts, mistakes=(mistake,))

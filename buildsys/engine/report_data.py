@@ -21,11 +21,8 @@ from buildsys.steps._report_data import SHIPPED, Artifact, Budget, Latency, Repo
 
 _GOOD = ("built", "restored", "up-to-date")
 _MODELS = (".tflite", ".onnx", ".pt", ".engine")
-_KINDS = {
-    "failed": "failed", "blocked": "blocked", "waiting": "waiting", "rejected": "rejected",
-    "interrupted": "interrupted", "not": "interrupted",
-}  # fmt: skip
-"""First word of a row's status -> the report's."""
+_KINDS = ("failed", "blocked", "waiting", "rejected", "interrupted")
+"""First words of a row's status."""
 _REMEMBERED = ("failed", "blocked", "interrupted", "rejected")
 """What an earlier run found out, and no look at the folders tells."""
 
@@ -54,7 +51,6 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
     mistakes = tuple(diagnostic.render() for diagnostic in session.loaded.errors)
     return Report(
         version=__version__,
-        title=session.workspace.root.name,
         artifacts=tuple(sorted(found, key=lambda artifact: artifact.id)),
         mistakes=mistakes,
     )
@@ -67,7 +63,7 @@ def _artifact(
     if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
         return before[build]  # settled, and only a candidate: nothing has changed
     text = row.status if row else _standing(session, plan, before.get(build))
-    status = SHIPPED if text in _GOOD else _KINDS.get(text.partition(" ")[0], text)
+    status = _kind(text)
     artifact = Artifact(
         id=build, recipe=plan.recipe if plan else build.split("@", maxsplit=1)[0],
         target=plan.target if plan else build.split("@")[1], label=session.labels[build],
@@ -80,6 +76,14 @@ def _artifact(
         return _rejected(session, plan, artifact)
     held, manifest = _held(session, build, plan)
     return _filled(session, artifact, held, manifest) if held else artifact
+
+
+def _kind(text: str) -> str:
+    """A row's status as the report's."""
+    word = text.partition(" ")[0]
+    if text in _GOOD:
+        return SHIPPED
+    return word if word in _KINDS else "interrupted" if text == "not finished" else text
 
 
 def _standing(session: Session, plan: Plan | None, before: Artifact | None) -> str:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
 """Pictures, and (float | shipped, sha256) of the files that saw them."""
 _MOST_FACTS = 60
+_ORDER = ("start", "checkpoint", "onnx", "tflite")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 
 
@@ -40,24 +41,29 @@ def read_ladder(data: Any) -> Ladder | None:
 
 
 def _ladder(data: dict[str, Any]) -> Ladder:
-    passed = data.get("passed")
+    rungs = tuple(_rung(row) for row in data["rungs"])
+    judged = any(rung.passed is not None for rung in rungs)
     return Ladder(
-        passed=None if passed is None or data.get("judged") is False else bool(passed),
+        passed=bool(data["passed"]) if judged else None,
         pictures=int(data.get("pictures") or 0),
-        rungs=tuple(_rung(row) for row in data["rungs"]),
+        rungs=rungs,
         first_failing=str(data.get("first_failing") or ""),
         failures=tuple(map(str, data.get("failures") or ())),
     )
 
 
 def _rung(row: dict[str, Any]) -> Rung:
+    """Green without a limit anywhere is not judged: random weights carry no signal."""
     passed = row.get("passed")
+    outputs = tuple(_output(name, item) for name, item in (row.get("outputs") or {}).items())
+    unjudged = bool(passed and outputs and all(item.limit is None for item in outputs))
     return Rung(
         start=str(row["from"]),
         end=str(row["to"]),
-        passed=None if passed is None else bool(passed),
-        outputs=tuple(_output(name, item) for name, item in (row.get("outputs") or {}).items()),
+        passed=None if passed is None or unjudged else bool(passed),
+        outputs=outputs,
         detections=facts(row.get("detections")),
+        note=str(row.get("note") or ""),
     )
 
 
@@ -113,7 +119,7 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
         name: int(row.get(name) or 0) for name in ("threads", "runs", "warmup")
     }
     words: dict[str, Any] = {
-        name: str(row.get(name) or "") for name in ("device", "format", "what")
+        name: str(row.get(name) or "") for name in ("device", "format", "what", "version", "note")
     }
     return Latency(
         label=str(row["label"]), engine=str(row["engine"]), sha256=str(row["sha256"]),
@@ -123,9 +129,13 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
 
 def read_measured(data: Any) -> tuple[Measured, ...]:
     """metrics.json: accuracy per file, the source before what ships."""
-    rows = data.items() if isinstance(data, dict) else ()
+    rows = sorted(data.items(), key=_rank) if isinstance(data, dict) else ()
     made = [tolerant(lambda item: _measured(*item), item, None) for item in rows]
     return tuple(entry for entry in made if entry is not None)
+
+
+def _rank(item: tuple[str, Any]) -> tuple[int, str]:
+    return (_ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER), item[0])
 
 
 def _measured(name: str, row: dict[str, Any]) -> Measured:

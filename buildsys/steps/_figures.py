@@ -53,6 +53,12 @@ class Part:
     pixels: bool = False
 
 
+_PROBABILITIES = ("scores", "probabilities")
+"""Outputs that stand behind their sigmoid or softmax already."""
+_SHARES = 2.0
+"""Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
+
+
 def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
     """An output by its canonical name, in parts of one kind.
 
@@ -69,11 +75,13 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
                 name=f"{name} ({plural})",
                 kind=kind,
                 values=values[:, start:end],
-                pixels=kind != "score",
+                pixels=kind != "score" and float(values.max()) > _SHARES,
             )
             for kind, plural, start, end in spans
         ]
         return tuple(part for part in parts if part.values.shape[1])
+    if name in _PROBABILITIES:
+        return (Part(name=name, kind="score", values=values, logits=False),)
     kinds = {"box": "box", "cls": "score", "key": "keypoint"}
     kind = kinds.get(name[:3], "other")
     return (Part(name=name, kind=kind, values=values, logits=kind == "score"),)

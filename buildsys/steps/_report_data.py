@@ -46,6 +46,8 @@ class Latency:
     sha256: str
     format: str = ""
     what: str = ""
+    version: str = ""
+    note: str = ""
     earlier: bool = False
 
 
@@ -73,13 +75,14 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """Two neighbours of the ladder, compared."""
+    """Two neighbours of the ladder, compared. `passed`: None where no output has a limit."""
 
     start: str
     end: str
     passed: bool | None
     outputs: tuple[Output, ...]
     detections: tuple[tuple[str, str], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +214,6 @@ class Report:
     """Every build of a workspace, by id; `mistakes`: of recipes, as `buildsys check` tells them."""
 
     version: str
-    title: str
     artifacts: tuple[Artifact, ...]
     mistakes: tuple[str, ...] = ()
 

@@ -50,7 +50,7 @@ def _environment(templates: Path) -> Any:
     }  # fmt: skip
     environment.globals |= {
         "accuracy_rows": words.accuracy_rows, "counts": words.counts, "labels": words.labels,
-        "of_label": words.of_label, "per_class": per_class, "verdict": _VERDICTS.get,
+        "of_label": words.of_label, "ordered": words.ordered, "troubled": words.troubled, "per_class": per_class, "verdict": _VERDICTS.get,
         "LABELS": LABELS,
     }  # fmt: skip
     return environment

@@ -132,18 +132,22 @@ def _svg(points: tuple[Point, ...], metric: str, unit: str) -> str:
 
 def _mark(axes: Any, points: tuple[Point, ...]) -> None:
     """The points, and a line through those that no other beats in both."""
-    recipes = sorted({point.recipe for point in points})
+    recipes = {name: i for i, name in enumerate(sorted({p.recipe for p in points}))}
     front = _front(points)
     if len(front) > 1:
         axes.step(
             [p.x for p in front], [p.y for p in front], where="post", color=_FAINT, linewidth=0.6,
             dashes=(3, 2), zorder=1,
         )  # fmt: skip
+    groups: dict[tuple[str, bool], list[Point]] = {}
     for point in points:
-        colour = _HUES[recipes.index(point.recipe) % len(_HUES)] if point.good else _BAD
-        face = colour if point.good else "none"
-        axes.plot([point.x], [point.y], "o", color=colour, markerfacecolor=face, markersize=5.5,
-                  clip_on=False, zorder=2)  # fmt: skip
+        colour = _HUES[recipes[point.recipe] % len(_HUES)] if point.good else _BAD
+        groups.setdefault((colour, point.good), []).append(point)
+    for (colour, good), members in groups.items():
+        axes.plot(
+            [p.x for p in members], [p.y for p in members], "o", color=colour, markersize=5.5,
+            markerfacecolor=colour if good else "none", clip_on=False, zorder=2,
+        )  # fmt: skip
 
 
 def _front(points: tuple[Point, ...]) -> list[Point]:
@@ -157,7 +161,7 @@ def _front(points: tuple[Point, ...]) -> list[Point]:
 
 def _name(axes: Any, points: tuple[Point, ...]) -> None:
     """Names beside their points, where no other name stands."""
-    shown = points if len(points) <= _MOST_LABELS else tuple(_front(points))
+    shown = points if len(points) <= _MOST_LABELS else tuple(_front(points))[-_MOST_LABELS:]
     edge = axes.get_window_extent()
     unit = _LETTERS / 72 * _DPI
     taken: list[tuple[float, float, float, float]] = []

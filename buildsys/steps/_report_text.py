@@ -11,7 +11,7 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 def render(report: Report) -> str:
     """The table of all builds, then what is not ready and why, then each build's proofs."""
     parts = [
-        f"# {escape(report.title)}: report",
+        "# Build report",
         f"{words.counts(report.artifacts)}. Figures carry the sha256 of the file that they are of.",
         *_not_ready(report),
         *_regressions(report),
@@ -28,7 +28,7 @@ def escape(text: str) -> str:
 
 
 def _not_ready(report: Report) -> list[str]:
-    rows = [item for item in report.artifacts if not item.good]
+    rows = words.troubled(report.artifacts)
     if not rows:
         return []
     lines = [f"- **{escape(item.id)}**: {escape(item.detail or item.status)}" for item in rows]
@@ -50,7 +50,7 @@ def _overview(report: Report) -> list[str]:
         "build", "status", "file", "KiB", "sha256", "accuracy (against the original)",
         *(f"ms, {label}" for label in labels), "arena KiB", "flash KiB",
     )  # fmt: skip
-    rows = [_row(item, labels) for item in report.artifacts]
+    rows = [_row(item, labels) for item in words.ordered(report.artifacts)]
     used = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     return ["## Builds", _table(header, rows, used)] if rows else []
 
@@ -123,6 +123,7 @@ def _ladder(item: Artifact) -> list[str]:
     lines = [f"- parity ladder on {item.ladder.pictures} pictures: {verdicts[item.ladder.passed]}"]
     lines += [
         f"  - {escape(rung.start)} → {escape(rung.end)}: {verdicts[rung.passed]}"
+        + (f"; {escape(rung.note)}" if rung.note else "")
         for rung in item.ladder.rungs
     ]
     return lines + [f"  - {escape(failure)}" for failure in item.ladder.failures]

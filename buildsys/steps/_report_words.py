@@ -76,6 +76,16 @@ def counts(artifacts: Iterable[Artifact]) -> str:
     return f"{total} build{'' if total == 1 else 's'}: {parts}" if total else "no builds"
 
 
+def ordered(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
+    """What has figures before what has none, each by id."""
+    return tuple(sorted(artifacts, key=lambda item: (not item.file, item.id)))
+
+
+def troubled(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
+    """What is not ready for a reason that its status does not tell."""
+    return tuple(item for item in artifacts if not item.good and item.detail != item.status)
+
+
 def tone(artifact: Artifact) -> str:
     """good | bad | quiet: the colour of a status."""
     if artifact.status in _RED and not (artifact.candidate and artifact.status == "rejected"):

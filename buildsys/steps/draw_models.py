@@ -25,6 +25,8 @@ RESOURCES = Resources(memory_mib=1200)
 _LONGEST_SIDE = 640
 _FLOAT = ("onnx", "float-tflite")
 """Inputs that may be the model in floating point; the first that is there."""
+_SHIPPED = ("tflite", "shipped-onnx")
+"""Inputs that may be what ships."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +44,16 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`onnx` or `float-tflite`, `tflite` (what ships, before the NPU's compiler), `dataset`.
+    """`onnx` or `float-tflite`; `tflite` (what ships, before the NPU's compiler) or `shipped-onnx`;
+    `dataset`.
 
     `drawings`: <k>-float.jpg, <k>-shipped.jpg, and drawings.json with names, counts, digests.
     """
-    kind = next((kind for kind in _FLOAT if kind in inputs), "")
-    if not kind:
-        fail(f"no model in floating point to draw beside: one of {', '.join(_FLOAT)} is needed.")
-    files = {"float": inputs[kind], "shipped": inputs["tflite"]}
+    kinds = {"float": _first(_FLOAT, inputs), "shipped": _first(_SHIPPED, inputs)}
     plain = replace(params.reading, reference_kernels=False)
-    networks = {
-        "float": _open(kind, files["float"], plain),
-        "shipped": _open("tflite", files["shipped"], params.reading),
-    }
+    readings = {"float": plain, "shipped": params.reading}
+    files = {side: inputs[kind] for side, kind in kinds.items()}
+    networks = {side: _open(kinds[side], path, readings[side]) for side, path in files.items()}
     folder = outputs["drawings"]
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -67,13 +66,20 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     (folder / "drawings.json").write_text(text + "\n", encoding="utf-8")
 
 
+def _first(kinds: tuple[str, ...], inputs: dict[str, Path]) -> str:
+    found = next((kind for kind in kinds if kind in inputs), "")
+    if not found:
+        fail(f"there is no model to draw with: one of {', '.join(kinds)} is needed.")
+    return found
+
+
 Network = Callable[[Any], dict[str, Any]]
 
 
 def _open(kind: str, path: Path, reading: _accuracy.Params) -> Network:
     from buildsys.steps import _litert, _onnx
 
-    if kind == "onnx":
+    if kind.endswith("onnx"):
         return _onnx.network(path)
     return _litert.Runner(path, reading.reference_kernels)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from buildsys.engine import toolenvs
+from buildsys.engine import report_stamp, toolenvs
 from buildsys.engine.clock import duration
 from buildsys.engine.console import Console
 from buildsys.engine.session import Session
@@ -35,8 +35,13 @@ class Outcome:
 def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
     """The tool environments that some builds need, by name; the report's is any build's."""
     steps = [step for plan in plans for step in plan.steps]
-    names = {step.tool_env for step in steps if step.tool_env} | ({_REPORT} if steps else set())
+    names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
     return tuple(toolenvs.tool_env(name) for name in sorted(names))
+
+
+def _of_report(is_made: bool) -> set[str]:
+    """What the report's pages need, where a run writes any."""
+    return {_REPORT} if is_made and report_stamp.mode() == "pages" else set()
 
 
 def remote_steps(plans: Iterable[Plan]) -> tuple[Step, ...]:

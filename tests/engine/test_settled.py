@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine import ledger
+from buildsys.engine import ledger, report_stamp, reporting
 from buildsys.engine.places import Workspace
 from buildsys.engine.session import Session
-from tests.conftest import StandIn, no_environment
+from tests.conftest import REPOSITORY, StandIn, no_environment
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,7 +25,8 @@ def settled(workspace: Path, tools: StandIn) -> Path:
     """A workspace in which everything was built a moment ago."""
     time.sleep(0.06)  # what was written this very moment is looked at again
     session = Session(workspace, tools, no_environment)
-    session.build(list(session.plans))
+    rows = session.build(list(session.plans))
+    reporting.finish_run(session, rows)
     session.close()
     assert ledger.is_whole(Workspace(workspace), ledger.read(Workspace(workspace)))
     return workspace
@@ -31,9 +34,6 @@ def settled(workspace: Path, tools: StandIn) -> Path:
 
 def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> None:
     """Every `buildsys build` waits for doit, for the validation library and for a database."""
-    import subprocess
-    import sys
-
     code = (
         "import sys; from buildsys.cli import main; main(['-C', sys.argv[1], 'build']);"
         "print(sorted({'doit', 'pydantic', 'ruamel', 'sqlite3', 'rich'} & sys.modules.keys()))"
@@ -106,6 +106,31 @@ def test_any_change_is_looked_at(settled: Path, change: str) -> None:
     CHANGES[change](settled)
     workspace = Workspace(settled)
     assert not ledger.is_whole(workspace, ledger.read(workspace))
+
+
+def _no_report(root: Path) -> None:
+    (root / "build" / "report" / "report.md").unlink()
+
+
+def _baselines(root: Path) -> None:
+    (root / "baselines.json").write_text("{}")
+
+
+@pytest.mark.parametrize("change", [_no_report, _baselines])
+def test_a_report_that_is_gone_is_written_in_a_run_without_work(
+    settled: Path, change: Callable[[Path], None]
+) -> None:
+    """A report that somebody deleted, or that was compared with other figures, stays as it is."""
+    builds = ["tags@grove-vision-ai-v2", "tags@xiao-esp32s3"]
+    assert report_stamp.is_current(Workspace(settled), builds)
+    change(settled)
+    assert not report_stamp.is_current(Workspace(settled), builds)
+    subprocess.run(
+        [sys.executable, "-m", "buildsys", "-C", str(settled), "build"], check=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert (settled / "build" / "report" / "report.md").is_file()
+    assert report_stamp.is_current(Workspace(settled), builds)
 
 
 @pytest.mark.parametrize(

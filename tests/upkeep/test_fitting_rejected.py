@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys import planner
+from buildsys import blueprint
 from buildsys.authoring.registry import step_module
 from buildsys.engine.plans import Plans, complete
 from buildsys.engine.session import Session
@@ -24,7 +24,7 @@ def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
     )
     gate, vela = step_module("gate"), step_module("compile_vela")
     thresholds = (gate.Threshold(metric="box", min=0.5, max_drop=None),)
-    judge = planner.make_step(
+    judge = blueprint.make_step(
         "contract", gate, gate.Params(thresholds=thresholds),
         {"metrics": metrics, "baseline": metrics}, {"verdict": False},
     )  # fmt: skip
@@ -32,7 +32,7 @@ def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
         version="4.5", accelerator="ethos-u55-64", system_config="", memory_mode="", optimise="Size"
     )
     verdict = Input(name="verdict", step=judge.id, output="verdict")
-    compiler = planner.make_step(
+    compiler = blueprint.make_step(
         "compile", vela, params, {"tflite": model, "verdict": verdict},
         {"vela-tflite": False, "summary": False},
     )  # fmt: skip

@@ -1,0 +1,242 @@
+"""The report as people see it: rendered by its environment, opened in a browser."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.engine import toolenvs
+from buildsys.engine.reporting import TEMPLATES
+from buildsys.engine.runner import LAUNCHER
+from buildsys.steps import _report_data
+from buildsys.steps._report_data import Report
+from tests.report_sample import DRAWINGS, sample
+
+pytestmark = pytest.mark.tools
+NASTY = '<img src=x onerror="document.title=1"> & "quotes"'
+PHONE = 390
+FRAME = """\
+<body style="margin:0">
+<iframe id="page" sandbox="allow-same-origin" src="{page}" width="{width}" height="1600"
+ style="border:0"></iframe>
+<p id="result"></p><script>
+document.getElementById("page").onload = (event) => {{
+  const page = event.target.contentDocument, root = page.documentElement;
+  const seen = [...page.querySelectorAll("tbody tr, li, h1")].filter((e) => e.offsetHeight > 0);
+  document.getElementById("result").textContent =
+    JSON.stringify([root.scrollWidth, root.clientWidth, seen.length]);
+}};
+</script></body>
+"""
+"""A window of any width in which no script runs: a browser without a person asks with scripts."""
+
+
+def run_step(module: str, environment: str, request: dict[str, Any], work: Path) -> None:
+    """One step by its launcher in its synced environment."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "request.json"
+    path.write_text(json.dumps({**request, "error": str(work / "error.txt")}))
+    _, python = toolenvs.ensure(environment, print)
+    done = subprocess.run(
+        [str(python), "-s", str(LAUNCHER), module, str(path)], cwd=work,
+        capture_output=True, text=True, check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(work), "MPLCONFIGDIR": str(work)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def render(report: Report, work: Path) -> Path:
+    """The report's folder."""
+    pictures = work / "data" / "pictures" / DRAWINGS
+    pictures.mkdir(parents=True)
+    for name in ("1-float.jpg", "1-shipped.jpg", "2-float.jpg", "2-shipped.jpg"):
+        (pictures / name).write_bytes(b"\xff\xd8\xff\xd9")
+    _report_data.save(work / "data" / "report.json", report)
+    request = {
+        "inputs": {"data": str(work / "data"), "templates": str(TEMPLATES)},
+        "outputs": {"report": str(work / "report")}, "params": {},
+    }  # fmt: skip
+    run_step("render_report", "report", request, work / "step")
+    return work / "report"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of everything, with names that mean mischief."""
+    report = sample()
+    artifacts = list(report.artifacts)
+    index = next(i for i, item in enumerate(artifacts) if item.sights)
+    artifacts[index] = dataclasses.replace(
+        artifacts[index], label=NASTY, unverified=(NASTY,), load=((NASTY, NASTY),)
+    )
+    nasty = dataclasses.replace(report, artifacts=tuple(artifacts), mistakes=(NASTY,))
+    return render(nasty, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """A browser; where tests are the gate, its absence is a failure."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("no chromium: the report was not looked at")
+    if found is None:
+        pytest.skip("no chromium on this machine")
+    return str(found)
+
+
+def browse(chromium: str, profile: Path, *arguments: str) -> str:
+    """Headless, off the network; what it prints."""
+    flags = (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--allow-file-access-from-files", "--virtual-time-budget=5000", f"--user-data-dir={profile}",
+    )  # fmt: skip
+    done = subprocess.run(
+        [chromium, *flags, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_build_is_a_row_and_has_a_page(chromium: str, pages: Path, tmp_path: Path) -> None:
+    """A recipe with a mistake has a row and no page; what people wrote stays text."""
+    found = browse(chromium, tmp_path, "--dump-dom", f"file://{pages}/index.html")
+    for item in sample().artifacts:
+        assert f'<tr id="{item.id}">' in found
+        assert (pages / item.page).is_file() == item.has_page
+        assert (f'href="{item.page}"' in found) == item.has_page
+    assert found.count('class="status bad"') == 3
+    page = f"file://{pages}/tags/grove-vision-ai-v2.html"
+    grove = browse(chromium, tmp_path, "--dump-dom", page)
+    assert "<script" not in found + grove
+    assert "<img src=x" not in found + grove
+    assert "&lt;img src=x" in grove
+    assert 'src="grove-vision-ai-v2/1-float.jpg"' in grove
+    assert (pages / "tags" / "grove-vision-ai-v2" / "2-shipped.jpg").is_file()
+
+
+def test_labels_of_latency_have_columns_of_their_own(pages: Path) -> None:
+    """An estimate beside a measurement is taken for one."""
+    index = (pages / "index.html").read_text()
+    assert "Latency, estimated</th>" in index
+    assert "Latency, measured here</th>" in index
+    assert "Latency, measured on a device</th>" not in index  # it is of an earlier file
+    page = (pages / "tags" / "grove-vision-ai-v2.html").read_text()
+    assert page.count("<h3>Estimated</h3>") == page.count("<h3>Measured on a device</h3>") == 1
+    assert "an earlier file" in page
+
+
+def frame(page: Path, width: int, folder: Path) -> Path:
+    """A page that shows another one, and what can be measured of it."""
+    path = folder / "frame.html"
+    path.write_text(FRAME.format(page=f"file://{page}", width=width))
+    return path
+
+
+@pytest.mark.parametrize(
+    "page", ["index.html", "tags/grove-vision-ai-v2.html", "tags/host.html", "cells/host.html"]
+)
+def test_nothing_is_cut_off_on_a_phone(
+    chromium: str, pages: Path, tmp_path: Path, page: str
+) -> None:
+    """A table that is wider than the screen is not read; and no script is needed to see the rows."""
+    place = frame(pages / page, PHONE, tmp_path)
+    found = browse(chromium, tmp_path / "profile", "--dump-dom", f"file://{place}")
+    numbers = json.loads(found.partition('id="result">')[2].partition("<")[0])
+    width, inner, seen = numbers
+    assert width <= inner <= PHONE
+    source = (pages / page).read_text()
+    tables = source.count("<thead")  # whose first row a phone does not show
+    assert seen == len(re.findall(r"<(?:tr|li)[ >]", source)) - tables + 1
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_a_browser_paints_it(chromium: str, pages: Path, tmp_path: Path, width: int) -> None:
+    """At the width of a desk and of a hand, without scripts."""
+    picture, place = tmp_path / "index.png", frame(pages / "index.html", width, tmp_path)
+    browse(chromium, tmp_path / "profile", f"--screenshot={picture}", "--hide-scrollbars",
+           f"--window-size={width},1600", f"file://{place}")  # fmt: skip
+    data = picture.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(data) > 20_000  # it is not blank
+
+
+def test_the_same_data_give_the_same_bytes(pages: Path, tmp_path: Path) -> None:
+    """Plots hold no date and no random name; they show what has both figures."""
+    first, second = (render(sample(), tmp_path / name) for name in ("one", "two"))
+    names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert [(first / name).read_bytes() for name in names] == [
+        (second / name).read_bytes() for name in names
+    ]
+    plots = {path.name for path in (first / "plots").iterdir()}
+    assert plots == {
+        f"{axis}-{metric}.mAP50-95.svg"
+        for axis in ("estimated", "measured-here", "size")
+        for metric in ("box", "keypoints")
+    }
+    assert ">xiao-esp32s3<" in (first / "plots" / "size-box.mAP50-95.svg").read_text()
+
+
+def test_an_empty_workspace_has_a_report(tmp_path: Path) -> None:
+    """Nothing to draw is no mistake."""
+    folder = render(Report(version="0", artifacts=()), tmp_path)
+    assert "no builds" in (folder / "index.html").read_text()
+
+
+DRAW = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, cv2, onnx
+from onnx import TensorProto, helper, numpy_helper
+from pathlib import Path
+root = Path(sys.argv[2])
+(root / "data" / "images").mkdir(parents=True)
+for index in range(3):
+    cv2.imwrite(str(root / "data" / "images" / f"{index}.png"), np.full((40, 80, 3), 60 * index, np.uint8))
+(root / "data" / "images" / "broken.png").write_bytes(b"no picture")
+# two boxes of a decoded head [1, 4 + 1, 2]: one sure, one not
+head = np.array([[[16, 8], [16, 8], [20, 4], [12, 4], [0.9, 0.1]]], np.float32)
+nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+         helper.make_node("Add", ["nothing", "head"], ["detections"])]
+weights = [numpy_helper.from_array(head, "head"), numpy_helper.from_array(np.float32(0), "zero")]
+graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])],
+                          [helper.make_tensor_value_info("detections", TensorProto.FLOAT, [1, 5, 2])], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+model.ir_version = 8
+onnx.save(model, str(root / "model.onnx"))
+"""
+
+
+def test_pictures_are_drawn_side_by_side(tmp_path: Path) -> None:
+    """Of two files; the picture that cannot be read is passed over, the order is settled."""
+    from tests.conftest import REPOSITORY
+
+    _, python = toolenvs.ensure("evaluate", print)
+    subprocess.run([str(python), "-c", DRAW, str(REPOSITORY), str(tmp_path)], check=True)
+    frame = {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"}
+    split = {"name": "val", "paths": ["images"]}
+    reading = {
+        "split": split, "classes": ["tag"], "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
+        "head": "decoded", "preprocessing": frame,
+    }  # fmt: skip
+    files = {"onnx": str(tmp_path / "model.onnx"), "shipped-onnx": str(tmp_path / "model.onnx")}
+    request = {
+        "inputs": {**files, "dataset": str(tmp_path / "data")},
+        "outputs": {"drawings": str(tmp_path / "drawings")},
+        "params": {"split": split, "count": 4, "reading": reading},
+    }  # fmt: skip
+    run_step("draw_models", "evaluate", request, tmp_path / "step")
+    found = json.loads((tmp_path / "drawings" / "drawings.json").read_text())
+    assert len(found["pictures"]) == 3
+    assert {row["float"]["objects"] for row in found["pictures"]} == {1}
+    names = {path.name for path in (tmp_path / "drawings").iterdir()}
+    assert names == {"drawings.json"} | {
+        f"{number}-{side}.jpg" for number in (1, 2, 3) for side in ("float", "shipped")
+    }
