@@ -78,7 +78,8 @@ def _write_copy(source: Path, target: Path) -> None:
 
     onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, takes the
     difference for a broadcasting fault and transposes both operands; compilers for NPUs then put
-    every transpose on the CPU. Its `Sum` has no such guard and means the same.
+    every transpose on the CPU. Its `Sum` has no such guard and means the same. Attention needs the
+    guard: what a Reshape yields keeps the file's order of axes, and a convolution's result does not.
     """
     import onnx
 
@@ -87,8 +88,9 @@ def _write_copy(source: Path, target: Path) -> None:
     graph = _models.load_onnx(source)
     constants = {tensor.name for tensor in graph.graph.initializer}
     constants |= {node.output[0] for node in graph.graph.node if node.op_type == "Constant"}
+    reshaped = {node.output[0] for node in graph.graph.node if node.op_type == "Reshape"}
     for node in graph.graph.node:
-        if node.op_type == "Add" and not constants.intersection(node.input):
+        if node.op_type == "Add" and not (constants | reshaped).intersection(node.input):
             node.op_type = "Sum"
     onnx.save(graph, str(target))
 
