@@ -95,9 +95,31 @@ def _write_copy(source: Path, target: Path) -> None:
     onnx.save(graph, str(target))
 
 
+def _grouped(tf: Any, groups: int, kernel_initializer: Any, **settings: Any) -> Any:
+    """What stands in for the layer that onnx2tf makes of a convolution in groups.
+
+    Its layer is of another Keras than its network, so that TensorFlow would not save the weights.
+    It comes where onnx2tf misses that every channel is a group of its own, as behind attention.
+    """
+    kernel = tf.convert_to_tensor(kernel_initializer.value)
+    strides, dilations = list(settings["strides"]), list(settings["dilation_rate"])
+    padding = settings["padding"].upper()
+
+    def convolve(image: Any) -> Any:
+        if groups == image.shape[-1] and len(set(strides)) == 1 and set(dilations) == {1}:
+            own = tf.reshape(kernel, [*kernel.shape[:2], groups, -1])
+            return tf.nn.depthwise_conv2d(image, own, [1, *strides, 1], padding)
+        return tf.nn.convolution(image, kernel, strides, padding, dilations=dilations)
+
+    return convolve
+
+
 def _convert(path: Path) -> Any:
     import onnx2tf
+    import tensorflow as tf
+    from onnx2tf.ops import Conv
 
+    Conv.Conv2D = functools.partial(_grouped, tf)
     try:
         return onnx2tf.convert(
             input_onnx_file_path=str(path),
