@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read everything, then write measurements/ID.json; one line a figure."""
-    from buildsys.engine import measurements
+    from buildsys.engine import measurements, report_stamp
     from buildsys.engine.places import Workspace
     from buildsys.engine.turns import exclusive
     from buildsys.errors import Diagnostic, InputError
@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     fresh = tuple(item for _, item in found.values())
     with exclusive(workspace):  # another import may add to the same file
         replaced = measurements.record(workspace, options.build, fresh)
+        report_stamp.forget(workspace)
     for item in fresh:
         print(_describe(item, published.name))
     for item in replaced:

@@ -24,14 +24,15 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         for path in sorted(package.rglob("*"))
         if path.is_file()
     }
+    evidence = gather_evidence(plan, state)
     return {
         "buildsys": __version__,
         "build": plan.build,
         "target": {"name": plan.target, "label": plan.label},
         "files": files,
         "steps": [_describe_step(step, state) for step in _told(plan, state)],
-        "evidence": _evidence(plan, state),
-        "unverified": [*plan.notes, *_undone(plan, state)],
+        "evidence": evidence,
+        "unverified": [*plan.notes, *_undone(plan, state), *_untested(evidence)],
         "licences": list(plan.licences),
         **({"selection": json.loads(plan.selection)} if plan.selection else {}),
     }
@@ -44,7 +45,11 @@ def _told(plan: Plan, state: State) -> list[Step]:
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-def _evidence(plan: Plan, state: State) -> dict[str, Any]:
+_TELLING = ("verdict", "evidence", "arena")
+"""Outputs that a manifest embeds."""
+
+
+def gather_evidence(plan: Plan, state: State) -> dict[str, Any]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
     for step in plan.steps:
@@ -59,9 +64,6 @@ def _evidence(plan: Plan, state: State) -> dict[str, Any]:
                     raise MissingBytes(step.id) from error
                 found[step.stage] = json.loads(text)
     return found
-
-
-_TELLING = ("verdict", "evidence", "arena")
 
 
 def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]:
@@ -100,6 +102,15 @@ def _undone(plan: Plan, state: State) -> list[str]:
         f"Not done: {step.stage}; {step.requires} is not installed on the machine that built this."
         for step in plan.steps
         if step.id in plan.proofs and step.requires and state.result(step.id) is None
+    ]
+
+
+def _untested(evidence: dict[str, Any]) -> list[str]:
+    """Verdicts that passed because nothing could be tried."""
+    return [
+        f"Not done: {stage}; {found.get('reason', 'nothing says why')}"
+        for stage, found in evidence.items()
+        if isinstance(found, dict) and found.get("tested") is False
     ]
 
 

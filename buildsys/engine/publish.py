@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.engine.manifest import find_latency, make_manifest
+from buildsys.engine.manifest import find_latency, gather_evidence, make_manifest
 from buildsys.engine.places import Workspace
 from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
@@ -109,8 +109,16 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
             state.store.fetch(digest, folder / name, tree=False)
         except FileNotFoundError as error:
             raise MissingBytes(judged.step) from error
-    _write(folder / "verdict.json", {"passed": False, "failures": failures})
+    red = [state.steps[name].stage for name in plan.verdicts if is_red(state, name)]
+    verdict = {"passed": False, "by": red[0] if red else "", "failures": failures}
+    _write(folder / "verdict.json", {**verdict, "evidence": gather_evidence(plan, state)})
     return failures
+
+
+def is_red(state: State, verdict: str) -> bool:
+    """Whether a step that may reject a build has done so."""
+    result = state.result(verdict)
+    return result is not None and not result.passed
 
 
 def _judged(state: State, plan: Plan) -> Input | None:
@@ -120,8 +128,7 @@ def _judged(state: State, plan: Plan) -> Input | None:
     if plan.shipped is None or state.input_digest(plan.shipped) is not None:
         return plan.shipped
     for step in (state.steps[name] for name in plan.verdicts):
-        result = state.result(step.id)
-        if result is not None and not result.passed:
+        if is_red(state, step.id):
             return next((item for item in step.inputs if item.name in _MODELS), None)
     return None
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from buildsys import __version__
 from buildsys.digest import digest_file
+from buildsys.engine import measurements
 from buildsys.engine import report_evidence as evidence
 from buildsys.engine.publish import build_folder
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, InputError
 from buildsys.graph import Plan
 from buildsys.steps._report_data import SHIPPED, Artifact, Budget, Latency, Report, StepLine
 
@@ -134,6 +135,7 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     vela = held.json("vela.json")
     calibration = held.json("calibration.json")
     latency = evidence.read_latency(held.json("latency.json"), frozenset(chain))
+    latency += _on_devices(session, artifact.id, digest, frozenset(chain))
     artifact = replace(
         artifact, file=name, bytes=size, sha256=digest,
         manifest_sha256=held.files.get("manifest.json", (0, ""))[1],
@@ -148,6 +150,18 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     )  # fmt: skip
     artifact = replace(artifact, **_seen(session, manifest))
     return _proven(artifact, proofs or {}, _planned(vela, manifest))
+
+
+def _on_devices(
+    session: Session, build: str, digest: str, known: frozenset[str]
+) -> tuple[Latency, ...]:
+    """What was measured on devices, of the file that ships and of earlier ones."""
+    try:
+        rows = measurements.entries(session.workspace, build, digest).rows()
+    except InputError as error:
+        session.console.say(str(error))
+        return ()
+    return evidence.read_latency({"entries": rows}, known)
 
 
 def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +237,8 @@ def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifa
     if names:
         artifact = replace(artifact, file=names[0].name, bytes=names[0].stat().st_size,
                            sha256=digest_file(names[0]))  # fmt: skip
-    detail = f"rejected by gate: {'; '.join(reasons)}" if reasons else artifact.detail
+    judge = str(verdict.get("by") or "gate")
+    detail = f"rejected by {judge}: {'; '.join(reasons)}" if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)
     if plan is not None:
         artifact = replace(artifact, **_known_of_steps(session, plan))

@@ -131,7 +131,7 @@ class Session:
         self.seconds[step.id] = result.seconds
         self._record_training(step)
         outcome = f"done in {duration(result.seconds)}"
-        self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
+        self.console.finish(name, outcome if result.passed else f"{outcome}: red")
 
     def _make_inputs(self, step: Step) -> Decision:
         """Inputs that were lost since doit asked for them: make them here, then decide."""
@@ -204,8 +204,9 @@ class Session:
         waiting = plan.waiting_for or self._waits(plan)
         if waiting:
             return f"waiting for {waiting}"
-        if self._is_red(plan):
-            return "rejected by gate"
+        red = self._red_verdicts(plan)
+        if red:
+            return f"rejected by {red[0].stage}"
         return "up-to-date" if self.is_published(plan) else ""
 
     def forget_trainings(self) -> None:
@@ -388,7 +389,6 @@ class Session:
         found = []
         for verdict in plan.verdicts:
             with contextlib.suppress(BuildsysError):
-                result = self.state.result(verdict)
-                if result is not None and not result.passed:
+                if publish.is_red(self.state, verdict):
                     found.append(self.state.steps[verdict])
         return found
