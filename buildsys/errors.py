@@ -15,7 +15,8 @@ InternalError is no BuildsysError: it is our bug, and keeps its traceback.
 from dataclasses import dataclass
 
 _LONGEST_VALUE = 80
-_LONGEST_TEXT = 300
+_LONGEST_TEXT = 600
+"""Two layouts of seven outputs each are to be read whole."""
 _WIDEST_SOURCE = 160
 
 
