@@ -17,8 +17,11 @@ tags@grove-vision-ai-v2: stale
     pending   evaluate-onnx        after export
     pending   convert              after export
     pending   quantize             after convert
-    pending   evaluate-tflite      after quantize
-    pending   bind                 after quantize
+    pending   signal               after quantize
+    pending   evaluate-tflite      after quantize; after signal
+    pending   contract             after quantize
+    pending   bind                 after quantize; after contract
+    pending   compile              after bind
 """
 
 
@@ -33,7 +36,8 @@ def test_plan_says_what_and_why(
     assert main(["-C", str(workspace), "plan", "*@grove*"]) == 0
     output = capsys.readouterr().out
     assert output.startswith(PLAN)
-    assert "2 other steps need nothing" in output
+    assert "    pending   fit                  after compile\n" in output
+    assert "4 other steps need nothing" in output
 
 
 @pytest.mark.parametrize(

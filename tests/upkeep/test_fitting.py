@@ -153,7 +153,7 @@ def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights do not get fewer with the picture."""
-    monkeypatch.setattr(fits, "slot_bytes", lambda build: 10)
+    monkeypatch.setattr(fitting, "slot_bytes", lambda build: 10)
     tools = Compiler(per_pixel=1)
     found = fit(workspace, tools)
     assert len(tools.sides) == 1
@@ -169,7 +169,8 @@ def test_a_frame_keeps_its_proportion(workspace: Path) -> None:
     )
     (workspace / "recipes/tags.yaml").write_text(text)
     contract = (planner_targets() / "firmware/sscma-1.0-pose.yaml").read_text()
-    contract = contract.replace("name: sscma-1.0-pose", "name: wide\nsquare: false")
+    contract = contract.replace("name: sscma-1.0-pose", "name: wide")
+    contract = contract.replace("input: {dtype", "input: {square: false, dtype")
     (workspace / "targets").mkdir()
     (workspace / "targets/wide.yaml").write_text(contract)
     found = fit(workspace, Compiler(per_pixel=12))
