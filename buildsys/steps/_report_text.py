@@ -107,7 +107,8 @@ def _section(item: Artifact) -> str:
             f"- calibration: {len(item.calibration)} pictures, list sha256 `{item.calibration_sha256}`"
         )
     lines += _ladder(item)
-    lines += [f"- load test: {escape(name)}: {escape(text)}" for name, text in item.load]
+    lines += ["- load test:"] if item.load else []
+    lines += [f"  - {escape(name)}: {escape(text)}" for name, text in item.load]
     lines += [f"- {escape(note)}" for note in item.unverified]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine import report_evidence, reporting
+from buildsys.engine import report_evidence, report_facts, reporting
 from buildsys.engine.session import Session
 from buildsys.errors import ToolUnavailable
 from buildsys.steps import _report_data, _report_text
@@ -298,12 +298,40 @@ def test_a_ladder_is_judged_by_its_figures() -> None:
     ladder = report_evidence.read_ladder(data)
     assert ladder is not None
     assert [item.passed for item in ladder.rungs[0].outputs] == [False, True, None]
-    assert ladder.rungs[0].detections == (("matched", "5"), ("boxes.mean", "0.9"))
+    assert ladder.rungs[0].detections == (("Matched", "5"), ("Boxes, mean", "0.9"))
     free = {**rung, "passed": True, "outputs": {"odd": outputs["odd"]}, "note": "not trained"}
     unjudged = report_evidence.read_ladder({**data, "passed": True, "rungs": [free]})
     assert unjudged is not None
     assert (unjudged.passed, unjudged.rungs[0].passed) == (None, None)
     assert unjudged.rungs[0].note == "not trained"
+
+
+def test_evidence_reads_like_words() -> None:
+    """JSON in the middle of a page is not read by anybody, and an empty list says nothing."""
+    tensor = {
+        "bytes": 576,
+        "dtype": "int8",
+        "scale": 0.215697,
+        "shape": [1, 576, 1],
+        "zero_point": 114,
+    }
+    data = {
+        "passed": True, "failures": [], "arena_bytes": 300716, "difference_bytes": None,
+        "boxes": {"mean_iou": 0.9}, "outputs": [tensor, {"dtype": "int8", "shape": [1, 4]}],
+        "operators": ["ethos-u", "TRANSPOSE"], "unverified": ["how it rounds", "its thresholds"],
+        "something_new": 3, "odd": [[1], {"a": 2}],
+    }  # fmt: skip
+    assert report_facts.facts(data) == (
+        ("Holds", "yes"),
+        ("Arena used, bytes", "300,716"),
+        ("Boxes, mean IoU", "0.9"),
+        ("Outputs", "int8 [1, 576, 1] × 0.215697, zero point 114; int8 [1, 4]"),
+        ("Operators", "ethos-u, TRANSPOSE"),
+        ("Not verified", "how it rounds; its thresholds"),
+        ("Something new", "3"),
+        ("Odd", '[[1],{"a":2}]'),
+    )
+    assert report_facts.facts([1]) == ()
 
 
 def test_latency_of_an_earlier_file_is_told_apart() -> None:
