@@ -220,11 +220,15 @@ def _settings(blue: Blueprint, module: ModuleType) -> Any:
 
 
 def _bind(blue: Blueprint) -> None:
-    """Before a compiler sees the file: its sight, its accuracy, the contract, the firmware's order."""
+    """Before a compiler sees the file: the contract, its sight, its accuracy, the firmware's order.
+
+    The contract first: of a file that the firmware cannot decode, the cure is the contract's.
+    """
+    if blue.board.contract is not None:
+        proofs.judge_contract(blue)
     said = blue.model.outputs or blue.board.contract is not None
     if said or blue.build.recipe.source.family != "tflite":
         proofs.judge_signal(blue)  # a file of which nobody says anything is shipped as it is
     proofs.evaluate(blue, Format.TFLITE, blue.made[Format.TFLITE])
     if blue.board.contract is not None:
-        proofs.judge_contract(blue)
         _convert(blue, step_module("bind_outputs"), Format.TFLITE)

@@ -18,8 +18,22 @@ _MEASURE = {
     "split": _SPLIT, "classes": ["tag"], "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
     "head": "raw", "preprocessing": _FRAME, "reference_kernels": False,
 }  # fmt: skip
-_PACK = {"stem": "x", "classes": [], "firmware": "f", "operators": [], "outputs": []}
-_BIND = {"outputs": [], "input_shape": [1, 64, 64, 3], "dtype": "int8", "firmware": "f"}
+_PACK: dict[str, Any] = {
+    "stem": "x",
+    "classes": [],
+    "preprocessing": None,
+    "outputs": [],
+    "flash": None,
+}
+_CONTRACT = {
+    "name": "f", "label": "F", "outputs": [{"name": "boxes", "shape": ["1", "4", "N"]}],
+    "in_order": True, "dtype": "int8", "granularity": "per-tensor", "classes": 0,
+    "refused_classes": [], "keypoint_values": 0, "keypoint_dims": 0, "input_scale": 0.0,
+    "input_zero_point": 0, "square": True, "cure": "",
+}  # fmt: skip
+_CHECK = {"contract": _CONTRACT, "height": 64, "width": 64, "classes": 1, "keypoints": 0}
+_OPERATORS = {"firmware": "f", "operators": ["ADD"], "accelerator": "ethos-u55-64"}
+_BENCHMARK = {"threads": 1, "runs": 1, "warmup": 0, "machine": "here"}
 _VELA = {
     "accelerator": "ethos-u55-64", "system_config": "Ethos_U55_High_End_Embedded",
     "memory_mode": "Shared_Sram", "optimise": "Performance",
@@ -31,7 +45,10 @@ _GARBAGE = bytes(range(256)) * 20
 
 _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("evaluate", "evaluate_tflite", "tflite", _MEASURE),
-    ("evaluate", "bind_outputs", "tflite", _BIND),
+    ("evaluate", "check_contract", "tflite", _CHECK),
+    ("evaluate", "bind_outputs", "tflite", {"check": _CHECK, "order": ["boxes"]}),
+    ("evaluate", "check_operators", "vela-tflite", _OPERATORS),
+    ("evaluate", "benchmark_tflite", "tflite", _BENCHMARK),
     ("evaluate", "record_tflite", "tflite", _RECORD),
     ("evaluate", "examine_tflite", "tflite", {"classes": 1, "trained": True}),
     ("evaluate", "record_onnx", "onnx", _RECORD),
@@ -39,8 +56,10 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("vela-3.9", "compile_vela", "tflite", {"version": "3.9", **_VELA}),
     ("vela-4.5", "compile_vela", "tflite", {"version": "4.5", **_VELA}),
     ("vela-5.2", "compile_vela", "tflite", {"version": "5.2", **_VELA}),
-    ("tflite-micro", "record_tflm", "tflite", {"names": [], "count": 1, "preprocessing": _FRAME}),
+    ("tflite-micro", "record_tflm", "tflite", _RECORD),
+    ("load-test", "load_firmware", "vela-tflite", {"accelerator": "ethos-u55-64"}),
     ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
+    ("evaluate", "benchmark_onnx", "onnx", _BENCHMARK),
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
 ]
 
@@ -69,7 +88,10 @@ def test_garbage_is_told_by_name(
     file.write_bytes(content)
     link = tmp_path / f"{kind}.{kind}"  # what the runner makes of an input
     link.symlink_to(file)
-    names = ("metrics", "tflite", "vela-tflite", "summary", "saved-model", "package")
+    names = (
+        "metrics", "tflite", "vela-tflite", "summary", "saved-model", "package", "verdict",
+        "recording", "arena", "latency",
+    )  # fmt: skip
     outputs = {name: str(tmp_path / f"out-{name}") for name in names}
     inputs = {kind: str(link), "dataset": str(tmp_path)}
     request = {"inputs": inputs, "outputs": outputs, "params": params}

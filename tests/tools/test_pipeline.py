@@ -3,12 +3,10 @@
 The tool environments are synced into the user's cache when they are not there yet.
 """
 
+import hashlib
 import json
-import os
 import shutil
-import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,11 @@ from typing import Any
 import pytest
 
 from buildsys.authoring.registry import shipped_targets
+from buildsys.digest import digest_file
 from buildsys.engine import toolenvs
-from tests.conftest import REPOSITORY
+from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses
 
 pytestmark = pytest.mark.tools
-
-START = "0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633"
 
 TINY = f"""\
 name: tiny
@@ -45,20 +42,6 @@ targets:
   - {{target: host, as: half, quantization: {{scheme: float16}}}}
 """
 
-PERSON = """\
-name: person
-source: {family: ultralytics, task: pose, architecture: yolov8n-pose, weights: random}
-input: {size: 64}
-evaluate: none
-quantization:
-  scheme: int8
-  granularity: per-tensor
-  calibration: {images: "pictures/*.bmp", count: 4}
-targets:
-  - grove-vision-ai-v2
-  - {target: grove-vision-ai-v2, as: himax, firmware: himax-yolov8-pose}
-"""
-
 STRAIGHT = """\
 name: straight
 source: {family: tflite, weights: {path: tiny.tflite, sha256: SHA}}
@@ -66,47 +49,27 @@ targets: [{target: grove-vision-ai-v2, vela: {version: "3.9"}}]
 """
 
 
+SEEED = ("grove-vision-ai-v2", "xiao-esp32s3")
+FIRST = "first-run.json"
+"""What became of each build in the run that made the workspace; later runs say something else."""
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace in which the tiny recipe was built for all its targets."""
-    root = make_workspace(tmp_path_factory.mktemp("tools") / "one")
+    root = make_workspace(tmp_path_factory.mktemp("tools") / "one", tiny=TINY)
     run = doit(root, "-n", "2")
     assert run.returncode == 0, run.stderr
+    (root / FIRST).write_text(json.dumps(statuses(root)))
     yield root
     shutil.rmtree(root)
 
 
-def make_workspace(root: Path) -> Path:
-    """dodo.py, the tiny recipe, the start weights."""
-    (root / "recipes").mkdir(parents=True)
-    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
-    shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
-    (root / "recipes" / "tiny.yaml").write_text(TINY)
-    return root
-
-
-def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """doit with a store of the workspace's own."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
-        "BUILDSYS_STORE": str(root / "store"),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "doit", *arguments],
-        cwd=root, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file."""
-    data: dict[str, Any] = json.loads(path.read_text())
-    return data
-
-
-def statuses(root: Path) -> dict[str, str]:
-    """Build -> status."""
-    return {row["id"]: row["status"] for row in read(root / "build" / "summary.json")["builds"]}
+def evidence(root: Path, target: str) -> dict[str, Any]:
+    """What a build's manifest says was found, by stage."""
+    manifest = read(root / "build" / "tiny" / target / "manifest.json")
+    found: dict[str, Any] = manifest["evidence"]
+    return found
 
 
 def stages_run(root: Path) -> set[str]:
@@ -121,12 +84,12 @@ def stages_run(root: Path) -> set[str]:
 
 def test_every_target_gets_its_package(built: Path) -> None:
     """Model, labels, figures, manifest, diary, logs."""
-    assert set(statuses(built).values()) == {"built"}
+    assert set(read(built / FIRST).values()) == {"built"}
     folder = built / "build" / "tiny" / "grove-vision-ai-v2"
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "tiny_vela.tflite", "labels.txt", "metrics.json", "model.json", "vela.json",
-        "calibration.json", "manifest.json", "build.json", "logs",
+        "calibration.json", "manifest.json", "build.json", "logs", "flash.json", "README.md",
     }  # fmt: skip
     manifest = read(folder / "manifest.json")
     assert any("AGPL" in line for line in manifest["licences"])
@@ -168,6 +131,68 @@ def test_formats_agree_on_accuracy(built: Path) -> None:
     assert metrics["tflite"]["metrics"]["box.mAP50"] > 0.3
 
 
+@pytest.mark.parametrize("target", SEEED)
+def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
+    """Every form that the network takes, rung by rung, up to the firmware's own decoder."""
+    parity = evidence(built, target)["parity"]
+    rungs = {f"{rung['from']} → {rung['to']}": rung for rung in parity["rungs"]}
+    assert list(rungs) == [
+        "checkpoint → onnx", "onnx → float-tflite", "float-tflite → tflite", "tflite → tflm",
+        "tflm → decoder",
+    ]  # fmt: skip
+    assert all(rung["passed"] for rung in rungs.values())
+    assert (parity["passed"], parity["first_failing"], parity["pictures"]) == (True, None, 12)
+    exact = rungs["tflite → tflm"]["outputs"]
+    assert len(exact) == 7
+    assert {(figure["figure"], figure["value"]) for figure in exact.values()} == {
+        ("unequal values", 0.0)
+    }
+    found = rungs["tflm → decoder"]["detections"]
+    assert found["decoder"] == "sscma-pose"
+    assert found["candidates"] > 0
+
+
+@pytest.mark.parametrize("target", SEEED)
+def test_what_the_board_has_holds_the_model(built: Path, target: str) -> None:
+    """Arena and flash with what is left of them; operators, and the driver's header where one is."""
+    found = evidence(built, target)
+    fit = found["fit"]
+    for room in (fit["arena"], fit["flash"]):
+        assert 0 < room["need_bytes"] <= room["has_bytes"]
+        assert room["margin_bytes"] == room["has_bytes"] - room["need_bytes"]
+    compiled = target == SEEED[0]
+    assert fit["arena"]["by"].startswith("Vela's plan" if compiled else "TFLite Micro on this")
+    operators = found["operators"]
+    assert operators["passed"]
+    model = read(built / "build" / "tiny" / target / "model.json")
+    assert operators["operators"] == model["operators"]
+    drivers = operators["driver"]
+    assert [(each["fourcc"], each["npu"]) for each in drivers] == (
+        [("COP1", "ethos-u55-64")] if compiled else []
+    )
+
+
+@needs_qemu
+def test_a_firmware_has_loaded_the_model(built: Path) -> None:
+    """Arm's TFLite Micro on an emulated Cortex-M55: the arena that it takes is nearly Vela's."""
+    load = evidence(built, "grove-vision-ai-v2")["load"]
+    assert (load["passed"], load["tested"]) == (True, True)
+    assert abs(load["difference_bytes"]) <= 4096
+    vela = read(built / "build" / "tiny" / "grove-vision-ai-v2" / "vela.json")
+    assert load["planned_bytes"] == vela["sram_bytes"]
+    assert load["operators"] == ["ethos-u"]
+
+
+@pytest.mark.parametrize("target", SEEED)
+def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> None:
+    """One digest in the plan, in the manifest, and of the bytes."""
+    folder = built / "build" / "tiny" / target
+    (region,) = read(folder / "flash.json")["regions"]
+    assert region["sha256"] == digest_file(folder / region["file"])
+    assert region["sha256"] == read(folder / "manifest.json")["files"][region["file"]]["sha256"]
+    assert region["size"] == (folder / region["file"]).stat().st_size
+
+
 def test_a_second_run_does_nothing(built: Path) -> None:
     """And says so."""
     run = doit(built)
@@ -195,7 +220,7 @@ def test_another_memory_mode_compiles_once_more(built: Path) -> None:
 
 def test_two_clean_builds_make_the_same_bytes(built: Path, tmp_path: Path) -> None:
     """Another folder, another store: dataset, training, every file and every manifest."""
-    other = make_workspace(tmp_path / "elsewhere" / "two")
+    other = make_workspace(tmp_path / "elsewhere" / "two", tiny=TINY)
     assert doit(other).returncode == 0
     for path in sorted(built.glob("build/*/*/*")):
         if path.is_file() and path.name != "build.json":
@@ -203,18 +228,10 @@ def test_two_clean_builds_make_the_same_bytes(built: Path, tmp_path: Path) -> No
             assert twin.read_bytes() == path.read_bytes(), path.name
 
 
-def test_one_quantized_file_serves_two_firmwares(tmp_path: Path) -> None:
+def test_one_quantized_file_serves_two_firmwares(person: Path) -> None:
     """Himax wants an order, SSCMA any: one export, one quantization, two bindings."""
-    root = make_workspace(tmp_path / "person")
-    (root / "recipes" / "tiny.yaml").unlink()
-    (root / "recipes" / "person.yaml").write_text(PERSON)
-    (root / "pictures").mkdir()
-    for index in range(4):
-        (root / "pictures" / f"{index}.bmp").write_bytes(bitmap(64, index))
-    run = doit(root)
-    assert run.returncode == 0, run.stderr
     himax, seeed = (
-        read(root / "build/person" / name / "manifest.json")
+        read(person / "build/person" / name / "manifest.json")
         for name in ("himax", "grove-vision-ai-v2")
     )
     for stage in ("export", "quantize"):
@@ -226,7 +243,7 @@ def test_one_quantized_file_serves_two_firmwares(tmp_path: Path) -> None:
         ]
         assert len(keys) == 2
         assert keys[0] == keys[1]
-    outputs = [tuple(o["shape"]) for o in read(root / "build/person/himax/model.json")["outputs"]]
+    outputs = [tuple(o["shape"]) for o in read(person / "build/person/himax/model.json")["outputs"]]
     assert outputs == [
         (1, 16, 64), (1, 64, 64), (1, 4, 1), (1, 84, 51), (1, 64, 1), (1, 4, 64), (1, 16, 1),
     ]  # fmt: skip
@@ -234,10 +251,7 @@ def test_one_quantized_file_serves_two_firmwares(tmp_path: Path) -> None:
 
 def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> None:
     """Byte for byte what `vela` makes by hand with the same ini."""
-    import hashlib
-
     root = make_workspace(tmp_path / "straight")
-    (root / "recipes" / "tiny.yaml").unlink()
     shutil.copyfile(built / "build/tiny/xiao-esp32s3/tiny.tflite", root / "tiny.tflite")
     digest = hashlib.sha256((root / "tiny.tflite").read_bytes()).hexdigest()
     (root / "recipes" / "straight.yaml").write_text(STRAIGHT.replace("SHA", digest))
@@ -253,20 +267,3 @@ def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> Non
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     ours = root / "build/straight/grove-vision-ai-v2/straight_vela.tflite"
     assert ours.read_bytes() == (root / "by-hand/tiny_vela.tflite").read_bytes()
-
-
-def bitmap(side: int, seed: int) -> bytes:
-    """A 24-bit BMP with every value from 0 to 255 in it."""
-    pixels = bytes(
-        (x * (3 + seed) + y * 5 + c * 40) % 256
-        for y in range(side)
-        for x in range(side)
-        for c in range(3)
-    )
-    size = 54 + len(pixels)
-    header = struct.pack("<2sIHHI", b"BM", size, 0, 0, 54)
-    return (
-        header
-        + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, len(pixels), 0, 0, 0, 0)
-        + pixels
-    )

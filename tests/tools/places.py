@@ -1,0 +1,82 @@
+"""Workspaces in which the real tools run, each with a store of its own."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.engine.hosttools import find_qemu
+from tests.conftest import REPOSITORY
+
+needs_qemu = pytest.mark.skipif(
+    not find_qemu(), reason="qemu-system-arm is not installed: the load test cannot run here"
+)
+
+START = "0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633"
+"""Of weights/fiducials-start.pt, which every workspace has as start.pt."""
+PICTURES = 20
+"""On which the rungs of the ladder are compared."""
+
+
+def make_workspace(root: Path, **recipes: str) -> Path:
+    """dodo.py, the start weights, recipes by name."""
+    (root / "recipes").mkdir(parents=True)
+    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
+    for name, text in recipes.items():
+        (root / "recipes" / f"{name}.yaml").write_text(text)
+    return root
+
+
+def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """doit with a store of the workspace's own."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(root / "store"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "doit", *arguments],
+        cwd=root, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file."""
+    data: dict[str, Any] = json.loads(path.read_text())
+    return data
+
+
+def statuses(root: Path) -> dict[str, str]:
+    """Build -> status, by the last run."""
+    return {row["id"]: row["status"] for row in read(root / "build" / "summary.json")["builds"]}
+
+
+def draw(folder: Path, side: int, count: int) -> None:
+    """Pictures that need no tool to be made."""
+    folder.mkdir()
+    for index in range(count):
+        (folder / f"{index:02}.bmp").write_bytes(bitmap(side, index))
+
+
+def bitmap(side: int, seed: int) -> bytes:
+    """A 24-bit BMP with every value from 0 to 255 in it."""
+    pixels = bytes(
+        (x * (3 + seed) + y * 5 + c * 40) % 256
+        for y in range(side)
+        for x in range(side)
+        for c in range(3)
+    )
+    size = 54 + len(pixels)
+    header = struct.pack("<2sIHHI", b"BM", size, 0, 0, 54)
+    return (
+        header
+        + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, len(pixels), 0, 0, 0, 0)
+        + pixels
+    )

@@ -1,0 +1,168 @@
+"""Firmware contracts with the real tools: what they take is built, what they cannot take is told."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys.authoring.registry import shipped_targets
+from tests.tools.places import START, doit, draw, make_workspace, read, statuses
+
+pytestmark = pytest.mark.tools
+
+EYES = f"""\
+name: eyes
+source:
+  family: ultralytics
+  task: detect
+  architecture: yolov8n
+  weights: {{path: start.pt, sha256: {START}}}
+dataset: {{generator: fiducials, train: 48, val: 4, size: 96, seed: 5, min_side: 24, max_side: 80}}
+input: {{size: 96}}
+train: {{epochs: 4, batch: 8, learning_rate: 0.001}}
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  calibration: {{split: train, count: 12}}
+evaluate: none
+targets:
+  - {{target: grove-vision-ai-v2, as: himax, firmware: himax-yolov8-od}}
+  - {{target: grove-vision-ai-v2, as: one-output, firmware: sscma-1.0-yolov8}}
+  - {{target: grove-vision-ai-v2, as: small, firmware: small-arena}}
+  - {{target: host, as: stock, export: {{head: decoded}}}}
+"""
+"""One training for every head that a detection firmware may want, and for the one that none wants."""
+
+STOCK = """\
+name: stock
+source: {family: tflite, weights: {path: stock.tflite, sha256: SHA}}
+targets:
+  - {target: grove-vision-ai-v2, as: himax, firmware: himax-yolov8-od}
+  - {target: grove-vision-ai-v2, as: sscma, firmware: sscma-1.0-yolov8}
+"""
+
+ELEVEN = """\
+name: eleven
+source: {family: ultralytics, task: detect, architecture: yolo11n, weights: random}
+input: {size: 64}
+evaluate: none
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  calibration: {images: "pictures/*.bmp", count: 2}
+targets: [xiao-esp32s3]
+"""
+
+ARENA_KIB = 100
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A workspace in which one detection network was built for four firmwares; what became of each."""
+    root = make_workspace(tmp_path_factory.mktemp("contracts") / "eyes", eyes=EYES)
+    (root / "targets" / "firmware").mkdir(parents=True)
+    contract = (shipped_targets() / "firmware" / "himax-yolov8-od.yaml").read_text()
+    contract = contract.replace("name: himax-yolov8-od", "name: small-arena")
+    contract = re.sub(r"(?m)^arena_kib: \d+", f"arena_kib: {ARENA_KIB}", contract)
+    (root / "targets" / "firmware" / "small-arena.yaml").write_text(contract)
+    run = doit(root, "-n", "2", "build:eyes@*")
+    assert run.returncode == 11, run.stderr
+    yield root, statuses(root)
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    ("build", "decoder", "shapes"),
+    [
+        ("himax", "himax-od", [[1, 4, 189], [1, 189, 2]]),
+        ("one-output", "sscma-yolov8", [[1, 6, 189]]),
+    ],
+)
+def test_a_firmware_gets_the_head_that_it_decodes(
+    eyes: tuple[Path, dict[str, str]], build: str, decoder: str, shapes: list[list[int]]
+) -> None:
+    """And its decoder, emulated, finds in the file what the file says."""
+    root, became = eyes
+    assert became[f"eyes@{build}"] == "built"
+    folder = root / "build" / "eyes" / build
+    assert [tensor["shape"] for tensor in read(folder / "model.json")["outputs"]] == shapes
+    *_, last = read(folder / "manifest.json")["evidence"]["parity"]["rungs"]
+    assert (last["to"], last["passed"]) == ("decoder", True)
+    found = last["detections"]
+    assert found["decoder"] == decoder
+    assert found["candidates"] > 0, "nothing was decoded: the rung has shown nothing"
+    assert found["in_both"] >= found["ours"] / 2
+
+
+def test_a_model_that_does_not_fit_is_told_with_both_figures(
+    eyes: tuple[Path, dict[str, str]],
+) -> None:
+    """KiB needed and KiB there are; the file is kept aside, the other builds are done."""
+    root, became = eyes
+    told = re.fullmatch(
+        r"rejected by fit: it needs (\d+) KiB of tensor arena, small-arena has (\d+) KiB; (.*)",
+        became["eyes@small"],
+    )
+    assert told is not None, became["eyes@small"]
+    assert int(told[1]) > int(told[2]) == ARENA_KIB
+    assert "`buildsys fit eyes@small`" in told[3]
+    kept = root / "build" / ".rejected" / "eyes@small"
+    assert {path.name for path in kept.iterdir()} == {"eyes.tflite", "verdict.json"}
+    assert not (root / "build" / "eyes" / "small").exists()
+
+
+@pytest.fixture(scope="module")
+def stock(eyes: tuple[Path, dict[str, str]]) -> Path:
+    """The eyes' workspace with a recipe that brings the stock export as a finished file."""
+    root, became = eyes
+    # it is no good for any machine, and is kept aside for that
+    assert became["eyes@stock"].startswith("rejected by signal: detections [1, 6, 189] holds boxes")
+    shutil.copyfile(root / "build/.rejected/eyes@stock/eyes.tflite", root / "stock.tflite")
+    digest = hashlib.sha256((root / "stock.tflite").read_bytes()).hexdigest()
+    (root / "recipes" / "stock.yaml").write_text(STOCK.replace("SHA", digest))
+    return root
+
+
+def reject(root: Path, build: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """(the run, the status) of a build that must be rejected."""
+    run = doit(root, f"build:{build}")
+    assert run.returncode == 11, run.stderr
+    return run, statuses(root)[build]
+
+
+def test_a_stock_export_is_refused_before_the_compiler(stock: Path) -> None:
+    """Pain 1: it converts, is flashed, and detects nothing. Both layouts, and what to change."""
+    run, told = reject(stock, "stock@himax")
+    assert told.startswith(
+        "rejected by contract: firmware himax-yolov8-od (Himax tflm_yolov8_od on WE2) decodes other"
+        " outputs than the file has: expected 2 outputs in this order: boxes int8 [1, 4, 189],"
+        " scores int8 [1, 189, nc]; actual 1 output: detections int8 [1, 6, 189]. To change: export"
+        " the split head"
+    )
+    assert "compile (" not in run.stderr
+    assert read(stock / "build/.rejected/stock@himax/verdict.json")["failures"]
+
+
+def test_one_scale_for_boxes_and_scores_is_refused(stock: Path) -> None:
+    """Pain 6: this firmware decodes the layout, and would see nothing through such a scale."""
+    _, told = reject(stock, "stock@sscma")
+    assert told.startswith(
+        "rejected by signal: detections [1, 6, 189] holds boxes and scores in one int8 tensor with"
+    )
+    assert "Cure: export the raw head (leave `export.head` out)" in told
+    assert "normalized to 0..1" in told
+
+
+def test_an_operator_that_the_firmware_lacks_is_named(tmp_path: Path) -> None:
+    """With the layer that it came from: on the device, AllocateTensors fails without a word."""
+    root = make_workspace(tmp_path / "eleven", eleven=ELEVEN)
+    draw(root / "pictures", 64, 2)
+    _, told = reject(root, "eleven@xiao-esp32s3")
+    assert told.startswith(
+        "rejected by operators: firmware sscma-1.0-esp32s3-world does not register BATCH_MATMUL ("
+    )
+    assert re.search(r"BATCH_MATMUL \(\d+: [^;]*model[^;]*\)", told), told
