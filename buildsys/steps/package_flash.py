@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
-from buildsys.steps._flash_plan import FlashParams, plan_flash, write_plan
+from buildsys.steps._flash_plan import plan_flash, write_plan
+from buildsys.steps._flash_values import FlashParams
 from buildsys.steps._package import describe_preprocessing, write_companions, write_json
 
 TOOL_ENV = "evaluate"

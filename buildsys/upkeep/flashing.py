@@ -18,7 +18,8 @@ from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Waiting
 from buildsys.graph import Plan
 from buildsys.steps import _send_xmodem
-from buildsys.steps._flash_plan import PLAN, Region, overlaps
+from buildsys.steps._flash_plan import PLAN, overlaps
+from buildsys.steps._flash_values import Region
 from buildsys.upkeep.prediction import check_built
 
 TOOL_ENV = "flash"
