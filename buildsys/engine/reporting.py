@@ -178,7 +178,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
 def _plan(workspace: Workspace) -> Plan:
     """A plan of its own with the one step."""
     from buildsys.authoring.registry import step_module
-    from buildsys.blueprint import make_step
+    from buildsys.planning.blueprint import make_step
 
     data = Source(
         path=str(_place(workspace) / "data"), label="the report's data",

@@ -10,16 +10,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.registry import step_module
-from buildsys.blueprint import make_step
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete, read_builds
 from buildsys.engine.session import Session
 from buildsys.errors import Diagnostic, InputError, MissingBytes
 from buildsys.graph import Input, Plan, Step
+from buildsys.planning import planner
+from buildsys.planning.blueprint import make_step
 from buildsys.steps._tasks import shape_of
 
 _SHOWN = 10

@@ -10,12 +10,10 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
-from buildsys.blueprint import make_step
 from buildsys.digest import digest_file
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, complete, make_plans, read_builds
@@ -24,6 +22,8 @@ from buildsys.engine.selection import select
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.graph import Input, Plan, Source, Status, Step
+from buildsys.planning import planner
+from buildsys.planning.blueprint import make_step
 from buildsys.spec import Format
 from buildsys.steps._dataset import SUFFIXES
 

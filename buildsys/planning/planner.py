@@ -9,14 +9,14 @@ proofs); the package is last.
 from types import ModuleType
 from typing import Any
 
-from buildsys import proofs
 from buildsys.authoring.build import Build
 from buildsys.authoring.pictures import split_glob
 from buildsys.authoring.pipelines import FIRST, follow
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
-from buildsys.blueprint import Blueprint, needed, output
 from buildsys.graph import Input, Plan, Source, Step
+from buildsys.planning import proofs
+from buildsys.planning.blueprint import Blueprint, needed, output
 from buildsys.spec import TREES, Format
 
 _SAMPLES = 4
