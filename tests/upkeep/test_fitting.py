@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys import cli, planner
+from buildsys import cli
 from buildsys.commands.fit import answer, render
 from buildsys.engine import fits
 from buildsys.engine.places import Workspace
@@ -15,6 +15,7 @@ from buildsys.engine.plans import complete, make_plans
 from buildsys.engine.process import Command, OnProgress
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan
+from buildsys.planning import planner
 from buildsys.steps._memory import estimate_size, interpolate_size
 from buildsys.upkeep import fitting
 from buildsys.upkeep.candidates import plan_candidate
