@@ -23,7 +23,7 @@ targets: [host]
 
 
 def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
-    """A workspace below `root` with 3 builds in 16 steps, and environments that hold the stand-in.
+    """A workspace below `root` with 3 builds, and environments that hold the stand-in.
 
     `seconds` is what a stand-in tool takes. The workspace is `root/place`; see `environment`.
     """
@@ -52,6 +52,12 @@ def set_tool(root: Path, **settings: float | str) -> None:
     """How the stand-ins behave from now on."""
     for folder in (root / "cache" / "buildsys" / "toolenvs").iterdir():
         (folder / "bin" / "tool.json").write_text(json.dumps(settings))
+
+
+def let_go(root: Path) -> None:
+    """Stand-ins that were told to hold go on."""
+    for folder in (root / "cache" / "buildsys" / "toolenvs").iterdir():
+        (folder / "bin" / "go").touch()
 
 
 def environment(root: Path) -> dict[str, str]:
