@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine import report_evidence, report_facts, reporting
+from buildsys.engine.report import evidence, facts, writing
 from buildsys.engine.session import Session
 from buildsys.errors import ToolUnavailable
 from buildsys.steps import _report_data, _report_text
@@ -35,7 +35,7 @@ def run(workspace: Path, tools: StandIn, *builds: str) -> tuple[Report, list[str
     """A run with its report: what it says, and what is said of it."""
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(builds) or list(session.plans)) + session.broken_rows()
-    lines, _ = reporting.finish_run(session, rows)
+    lines, _ = writing.finish_run(session, rows)
     session.close()
     return read(workspace), lines
 
@@ -166,7 +166,7 @@ def test_without_its_environment_the_report_is_text(workspace: Path, tools: Stan
     run(workspace, tools)
     (workspace / "baselines.json").write_text(json.dumps({GROVE: {"bytes": 1}}))
     session = Session(workspace, tools, ensure)
-    lines, is_whole = reporting.finish_run(session, session.build(list(session.plans)))
+    lines, is_whole = writing.finish_run(session, session.build(list(session.plans)))
     session.close()
     assert not is_whole
     assert lines[-1] == (
@@ -222,7 +222,7 @@ def test_a_damaged_baseline_is_told(
     """By its file; a run says it and goes on, `buildsys report` is code 2."""
     (workspace / "baselines.json").write_text(data)
     session = Session(workspace, tools, no_environment)
-    lines, is_whole = reporting.finish_run(session, session.build(list(session.plans)))
+    lines, is_whole = writing.finish_run(session, session.build(list(session.plans)))
     session.close()
     assert not is_whole
     assert message in lines[0]
@@ -277,11 +277,11 @@ def test_evidence_of_another_shape_is_left_out() -> None:
     """A report never fails for what it reports on."""
     data: Any
     for data in (None, 3, [], "x", {"rungs": 3}, {"rungs": [{"from": 1}]}, {"rungs": [None]}):
-        assert report_evidence.read_ladder(data) is None
-        assert report_evidence.read_budgets(data) == ()
-        assert report_evidence.read_latency({"entries": [data]}, frozenset()) == ()
-        assert report_evidence.read_measured({"tflite": data}) == ()
-        assert report_evidence.read_sights(data) == ((), ())
+        assert evidence.read_ladder(data) is None
+        assert evidence.read_budgets(data) == ()
+        assert evidence.read_latency({"entries": [data]}, frozenset()) == ()
+        assert evidence.read_measured({"tflite": data}) == ()
+        assert evidence.read_sights(data) == ((), ())
 
 
 def test_a_ladder_is_judged_by_its_figures() -> None:
@@ -295,12 +295,12 @@ def test_a_ladder_is_judged_by_its_figures() -> None:
             "detections": {"matched": 5, "boxes": {"mean": 0.9}}}  # fmt: skip
     data = {"passed": False, "failures": ["a"], "pictures": 2, "rungs": [rung],
             "first_failing": "onnx → tflite"}  # fmt: skip
-    ladder = report_evidence.read_ladder(data)
+    ladder = evidence.read_ladder(data)
     assert ladder is not None
     assert [item.passed for item in ladder.rungs[0].outputs] == [False, True, None]
     assert ladder.rungs[0].detections == (("Matched", "5"), ("Boxes, mean", "0.9"))
     free = {**rung, "passed": True, "outputs": {"odd": outputs["odd"]}, "note": "not trained"}
-    unjudged = report_evidence.read_ladder({**data, "passed": True, "rungs": [free]})
+    unjudged = evidence.read_ladder({**data, "passed": True, "rungs": [free]})
     assert unjudged is not None
     assert (unjudged.passed, unjudged.rungs[0].passed) == (None, None)
     assert unjudged.rungs[0].note == "not trained"
@@ -321,7 +321,7 @@ def test_evidence_reads_like_words() -> None:
         "operators": ["ethos-u", "TRANSPOSE"], "unverified": ["how it rounds", "its thresholds"],
         "something_new": 3, "odd": [[1], {"a": 2}],
     }  # fmt: skip
-    assert report_facts.facts(data) == (
+    assert facts.facts(data) == (
         ("Holds", "yes"),
         ("Arena used, bytes", "300,716"),
         ("Boxes, mean IoU", "0.9"),
@@ -331,7 +331,7 @@ def test_evidence_reads_like_words() -> None:
         ("Something new", "3"),
         ("Odd", '[[1],{"a":2}]'),
     )
-    assert report_facts.facts([1]) == ()
+    assert facts.facts([1]) == ()
 
 
 def test_latency_of_an_earlier_file_is_told_apart() -> None:
@@ -339,5 +339,5 @@ def test_latency_of_an_earlier_file_is_told_apart() -> None:
     entry = {"label": "measured here", "engine": "litert", "mean_ms": 3.0, "sha256": "a"}
     other = {**entry, "sha256": "b"}
     unknown = {**entry, "label": "guessed"}
-    found = report_evidence.read_latency({"entries": [other, unknown, entry]}, frozenset("a"))
+    found = evidence.read_latency({"entries": [other, unknown, entry]}, frozenset("a"))
     assert [(item.sha256, item.earlier) for item in found] == [("a", False), ("b", True)]

@@ -12,8 +12,8 @@ from typing import Any
 from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.engine import measurements
-from buildsys.engine import report_evidence as evidence
 from buildsys.engine.publish import build_folder
+from buildsys.engine.report import evidence
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row
 from buildsys.errors import BuildsysError, InputError

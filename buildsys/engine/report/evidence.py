@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from buildsys.engine.report_facts import facts as facts  # noqa: PLC0414 - part of what is read here
+from buildsys.engine.report.facts import facts as facts  # noqa: PLC0414 - part of what is read here
 from buildsys.steps._report_data import (
     LABELS,
     Budget,
