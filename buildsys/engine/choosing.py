@@ -54,7 +54,7 @@ def _stored(state: State, plan: Plan) -> Figures:
             return Figures()
         blobs = {name: digest for name, _, digest in entries}
         sizes = {name: size for name, size, _ in entries}
-        return _figures(sizes, lambda name: state.store.blob(blobs[name]).read_bytes())
+        return _figures(sizes, lambda name: state.store.read(blobs[name]))
     return Figures()
 
 

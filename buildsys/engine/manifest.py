@@ -30,7 +30,7 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         "target": {"name": plan.target, "label": plan.label},
         "files": files,
         "steps": [_describe_step(step, state) for step in _told(plan, state)],
-        "evidence": _evidence(plan, state),
+        "evidence": find_evidence(plan, state),
         "unverified": [*plan.notes, *_undone(plan, state)],
         "licences": list(plan.licences),
         **({"selection": json.loads(plan.selection)} if plan.selection else {}),
@@ -44,7 +44,7 @@ def _told(plan: Plan, state: State) -> list[Step]:
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-def _evidence(plan: Plan, state: State) -> dict[str, Any]:
+def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
     for step in plan.steps:
@@ -53,11 +53,7 @@ def _evidence(plan: Plan, state: State) -> dict[str, Any]:
             continue
         for name, digest in result.outputs:
             if name in _TELLING:
-                try:
-                    text = state.store.blob(digest).read_text(encoding="utf-8")
-                except FileNotFoundError as error:
-                    raise MissingBytes(step.id) from error
-                found[step.stage] = json.loads(text)
+                found[step.stage] = _read(state, step, digest)
     return found
 
 
@@ -86,12 +82,15 @@ def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]
         result = state.result(step.id)
         if result is None:
             continue
-        try:
-            blob = state.store.blob(dict(result.outputs)["latency"])
-            found.append(json.loads(blob.read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise MissingBytes(step.id) from error
+        found.append(_read(state, step, dict(result.outputs)["latency"]))
     return found
+
+
+def _read(state: State, step: Step, digest: str) -> Any:
+    try:
+        return json.loads(state.store.read(digest))
+    except FileNotFoundError as error:
+        raise MissingBytes(step.id) from error
 
 
 def _undone(plan: Plan, state: State) -> list[str]:

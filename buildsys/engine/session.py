@@ -204,8 +204,9 @@ class Session:
         waiting = plan.waiting_for or self._waits(plan)
         if waiting:
             return f"waiting for {waiting}"
-        if self._is_red(plan):
-            return "rejected by gate"
+        red = self._red_verdicts(plan)
+        if red:
+            return f"rejected by {red[0].stage}"
         return "up-to-date" if self.is_published(plan) else ""
 
     def forget_trainings(self) -> None:
