@@ -4,6 +4,7 @@ manifest.json is the same on every machine: digests, parameters, versions, what 
 what was not. build.json is the diary of this machine: when, where, how long, restored or built.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ from buildsys.engine.manifest import find_evidence, find_latency, make_manifest
 from buildsys.engine.places import Workspace
 from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
-from buildsys.errors import MissingBytes
+from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.graph import Input, Plan, Step
 from buildsys.spec import Format
 
@@ -105,7 +106,7 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    failures, judges = _failures(workspace, state, plan), _red(state, plan)
+    failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
     judged = _judged(state, plan)
     digest = state.input_digest(judged) if judged is not None else None
     if judged is not None and digest is not None and judged.step:
@@ -125,20 +126,25 @@ def _judged(state: State, plan: Plan) -> Input | None:
     """
     if plan.shipped is None or state.input_digest(plan.shipped) is not None:
         return plan.shipped
-    inputs = (item for step in _red(state, plan) for item in step.inputs)
+    inputs = (item for step in red_verdicts(state, plan) for item in step.inputs)
     return next((item for item in inputs if item.name in _MODELS), None)
 
 
-def _red(state: State, plan: Plan) -> list[Step]:
-    """The steps whose verdict is red, the first to say so first."""
-    steps = (state.steps[name] for name in plan.verdicts)
-    return [s for s in steps if (found := state.result(s.id)) is not None and not found.passed]
+def red_verdicts(state: State, plan: Plan) -> list[Step]:
+    """The steps that reject a build, the first to do so first; a package may exist beside them."""
+    found = []
+    for verdict in plan.verdicts:
+        with contextlib.suppress(BuildsysError):  # of a source that cannot be read
+            result = state.result(verdict)
+            if result is not None and not result.passed:
+                found.append(state.steps[verdict])
+    return found
 
 
 def _failures(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """What the red verdicts say, the first reason first. Raises MissingBytes."""
     found: list[str] = []
-    for step in _red(state, plan):
+    for step in red_verdicts(state, plan):
         result = state.result(step.id)
         assert result is not None
         try:
