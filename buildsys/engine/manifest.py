@@ -24,7 +24,7 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         for path in sorted(package.rglob("*"))
         if path.is_file()
     }
-    evidence = gather_evidence(plan, state)
+    evidence = find_evidence(plan, state)
     return {
         "buildsys": __version__,
         "build": plan.build,
@@ -49,7 +49,7 @@ _TELLING = ("verdict", "evidence", "arena")
 """Outputs that a manifest embeds."""
 
 
-def gather_evidence(plan: Plan, state: State) -> dict[str, Any]:
+def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
     for step in plan.steps:
@@ -58,11 +58,7 @@ def gather_evidence(plan: Plan, state: State) -> dict[str, Any]:
             continue
         for name, digest in result.outputs:
             if name in _TELLING:
-                try:
-                    text = state.store.blob(digest).read_text(encoding="utf-8")
-                except FileNotFoundError as error:
-                    raise MissingBytes(step.id) from error
-                found[step.stage] = json.loads(text)
+                found[step.stage] = _read(state, step, digest)
     return found
 
 
@@ -88,12 +84,15 @@ def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]
         result = state.result(step.id)
         if result is None:
             continue
-        try:
-            blob = state.store.blob(dict(result.outputs)["latency"])
-            found.append(json.loads(blob.read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise MissingBytes(step.id) from error
+        found.append(_read(state, step, dict(result.outputs)["latency"]))
     return found
+
+
+def _read(state: State, step: Step, digest: str) -> Any:
+    try:
+        return json.loads(state.store.read(digest))
+    except FileNotFoundError as error:
+        raise MissingBytes(step.id) from error
 
 
 def _undone(plan: Plan, state: State) -> list[str]:

@@ -204,7 +204,7 @@ class Session:
         waiting = plan.waiting_for or self._waits(plan)
         if waiting:
             return f"waiting for {waiting}"
-        red = self._red_verdicts(plan)
+        red = publish.red_verdicts(self.state, plan)
         if red:
             return f"rejected by {red[0].stage}"
         return "up-to-date" if self.is_published(plan) else ""
@@ -253,7 +253,7 @@ class Session:
             self._publish_selection(plan)
         elif self._is_red(plan):
             failures = self._with_bytes(lambda: publish.reject(self.workspace, self.state, plan))
-            judge = self._red_verdicts(plan)[0].stage
+            judge = publish.red_verdicts(self.state, plan)[0].stage
             self.outcomes[plan.build] = f"rejected by {judge}: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
         elif plan.build in self.candidates:
@@ -382,13 +382,4 @@ class Session:
         return ""
 
     def _is_red(self, plan: Plan) -> bool:
-        return bool(self._red_verdicts(plan))
-
-    def _red_verdicts(self, plan: Plan) -> list[Step]:
-        """The steps that reject a build, the first to do so first."""
-        found = []
-        for verdict in plan.verdicts:
-            with contextlib.suppress(BuildsysError):
-                if publish.is_red(self.state, verdict):
-                    found.append(self.state.steps[verdict])
-        return found
+        return bool(publish.red_verdicts(self.state, plan))

@@ -123,7 +123,7 @@ def _held(session: Session, build: str, plan: Plan | None) -> tuple[Held | None,
         return None, {}
     names = {name: (size, blob) for name, size, blob in entries}
     store = session.state.store
-    return Held(files=names, read=lambda name: store.blob(names[name][1]).read_bytes()), {}
+    return Held(files=names, read=lambda name: store.read(names[name][1])), {}
 
 
 def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str, Any]) -> Artifact:
@@ -172,7 +172,7 @@ def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
         names = (
             {name: blob for name, _, blob in session.state.store.index(digest)} if digest else {}
         )
-        data = json.loads(session.state.store.blob(names["drawings.json"]).read_bytes())
+        data = json.loads(session.state.store.read(names["drawings.json"]))
     except (BuildsysError, OSError, ValueError, KeyError):
         return {}
     sights, files = evidence.read_sights(data)
@@ -237,7 +237,7 @@ def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifa
     if names:
         artifact = replace(artifact, file=names[0].name, bytes=names[0].stat().st_size,
                            sha256=digest_file(names[0]))  # fmt: skip
-    judge = str(verdict.get("by") or "gate")
+    judge = str(verdict.get("stage") or "gate")
     detail = f"rejected by {judge}: {'; '.join(reasons)}" if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)
     if plan is not None:
@@ -261,7 +261,7 @@ def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
         if digest and step.module.startswith("evaluate_"):
             try:
                 metrics[step.stage.removeprefix("evaluate-")] = json.loads(
-                    session.state.store.blob(digest).read_bytes()
+                    session.state.store.read(digest)
                 )
             except (OSError, ValueError):
                 continue
