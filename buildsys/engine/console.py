@@ -72,7 +72,7 @@ class Console:
     def _left(self, name: str, now: float, done: float, total: float) -> str:
         """The rest at the speed since the first report: a resumed training did not start at zero."""
         since, first = self._first[name]
-        if done <= first or now <= since:
+        if done <= first or now <= since or done >= total:
             return ""
         return f", about {duration((total - done) * (now - since) / (done - first))} left"
 

@@ -119,7 +119,7 @@ def check_built(session: Session, plan: Plan) -> None:
         return
     package = session.state.steps[plan.package]
     if session.state.decide(package).status == Status.REJECTED:
-        raise Rejected(f"{plan.build} was rejected by its gate: there is no shipped file to run")
+        raise Rejected(f"{plan.build} is {session.standing(plan)}: there is no shipped file")
     raise BuildsysError(f"{plan.build} is not up to date; run `doit build:{plan.build}` first")
 
 

@@ -109,6 +109,8 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
     ):
         console.start(step, step, "never made here")
         console.progress(step, done, total, unit, "")
+    console.progress("measure", 12000, 12000, "pictures", "")
     told = capsys.readouterr().err
+    assert "0.0 s left" not in told, "what is finished has nothing left"
     assert "train: 0.6 of 16 epochs," in told
     assert "measure: 1137 of 12000 pictures," in told
