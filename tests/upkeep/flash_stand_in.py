@@ -29,7 +29,8 @@ class FlashStandIn(StandIn):
             request = json.loads(Path(request_path).read_text())
             folder, params = Path(request["outputs"]["package"]), request["params"]
             name = f"{params['stem']}.tflite"
-            (folder / name).write_bytes(make_model(params["firmware"]))
-            if params["flash"] is not None:
-                write_plan(folder, name, rebuild(FlashParams, params["flash"]))
+            flash = params["flash"]
+            (folder / name).write_bytes(make_model(flash["firmware"] if flash else ""))
+            if flash is not None:
+                write_plan(folder, name, rebuild(FlashParams, flash))
         return code
