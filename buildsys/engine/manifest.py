@@ -30,6 +30,7 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         "build": plan.build,
         "target": {"name": plan.target, "label": plan.label},
         "files": files,
+        "preprocessing": json.loads(plan.preprocessing) if plan.preprocessing else None,
         "steps": [_describe_step(step, state) for step in _told(plan, state)],
         "evidence": evidence,
         "unverified": [*plan.notes, *_undone(plan, state), *_untested(evidence)],

@@ -208,7 +208,15 @@ def _publication(plan: Plan, state: State) -> str:
 
     keys = [state.decide(step).key for step in plan.steps if state.result(step.id) is not None]
     return digest_value(
-        [plan.build, keys, list(plan.notes), list(plan.licences), plan.label, plan.selection]
+        [
+            plan.build,
+            keys,
+            list(plan.notes),
+            list(plan.licences),
+            plan.label,
+            plan.selection,
+            plan.preprocessing,
+        ]
     )
 
 
