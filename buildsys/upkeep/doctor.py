@@ -15,10 +15,11 @@ from buildsys.errors import ToolUnavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One sentence, and whether it is good news."""
+    """One sentence, and whether it is good news; `optional`: builds go on without it."""
 
     good: bool
     text: str
+    optional: bool = False
 
 
 def examine(root: Path) -> list[Finding]:
@@ -71,7 +72,7 @@ def _emulator() -> Finding:
     if version:
         return Finding(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
     text = f"no {QEMU} of version 6 or newer: manifests say that the load test was not done."
-    return Finding(good=False, text=text)
+    return Finding(good=False, text=text, optional=True)
 
 
 def _disk() -> Finding:
