@@ -104,7 +104,7 @@ def test_a_model_that_does_not_fit_is_told_with_both_figures(
     """KiB needed and KiB there are; the file is kept aside, the other builds are done."""
     root, became = eyes
     told = re.fullmatch(
-        r"rejected by fit: it needs (\d+) KiB of tensor arena, small-arena has (\d+) KiB; (.*)",
+        r"rejected by fit: it needs (\d+) KiB of tensor arena \(by .*\), small-arena has (\d+) KiB; (.*)",
         became["eyes@small"],
     )
     assert told is not None, became["eyes@small"]
