@@ -125,13 +125,23 @@ class Session:
                 raise
             raise StepFailed(f"{step.stage}: {error}") from error
         if result is None:
-            self.console.finish(name, "another run has made it meanwhile")
+            self.console.finish(name, self._made_elsewhere(step))
             return
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
         self._record_training(step)
         outcome = f"done in {duration(result.seconds)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: red")
+
+    def _made_elsewhere(self, step: Step) -> str:
+        """Who made what a step was about to make."""
+        mine = self.state.key(step)
+        for name in (*self.built, *self.running):
+            other = self.state.steps[name]
+            theirs = self.state.key(other) if other.module == step.module else None
+            if mine and theirs and theirs.key == mine.key:
+                return "the same was made for another build"
+        return "another run has made it meanwhile"
 
     def _make_inputs(self, step: Step) -> Decision:
         """Inputs that were lost since doit asked for them: make them here, then decide."""
