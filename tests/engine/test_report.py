@@ -96,8 +96,10 @@ def test_figures_carry_the_digest_of_their_file(workspace: Path, tools: StandIn)
     assert (grove.shipped.name, grove.original.name) == ("tflite", "checkpoint")
     assert grove.shipped.sha256[:8] in text(workspace)
     assert grove.sha256 in text(workspace)
-    (arena,) = grove.budgets
-    assert (arena.need_bytes, arena.has_bytes) == (100 * 1024, 1110 * 1024)
+    arena, flash = grove.budgets
+    assert (arena.name, arena.has_bytes) == ("arena", 1110 * 1024)
+    assert arena.need_bytes > 100 * 1024, "and what TFLite Micro takes for itself"
+    assert (flash.name, flash.has_bytes) == ("flash", 4 << 20)
 
 
 def test_a_rejected_build_keeps_its_figures(workspace: Path, tools: StandIn) -> None:
@@ -109,7 +111,9 @@ def test_a_rejected_build_keeps_its_figures(workspace: Path, tools: StandIn) -> 
     assert grove.sha256
     assert grove.shipped is not None
     assert dict(grove.shipped.metrics) == {"box.mAP50-95": 0.05}
-    assert [step.stage for step in grove.steps][-1] == "gate"
+    stages = [step.stage for step in grove.steps]
+    assert "gate" in stages
+    assert "package" not in stages
 
 
 def test_who_was_not_asked_is_told_as_it_stands(workspace: Path, tools: StandIn) -> None:

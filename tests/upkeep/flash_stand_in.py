@@ -28,7 +28,7 @@ class FlashStandIn(StandIn):
             request = json.loads(Path(request_path).read_text())
             folder, params = Path(request["outputs"]["package"]), request["params"]
             name = f"{params['stem']}.tflite"
-            (folder / name).write_bytes(make_model(params["firmware"]))
+            (folder / name).write_bytes(make_model((params["flash"] or {}).get("firmware", "")))
             if params["flash"] is not None:
                 write_plan(folder, name, rebuild(FlashParams, params["flash"]))
         return code
