@@ -13,6 +13,9 @@ from buildsys.engine.state import State
 from buildsys.errors import MissingBytes
 from buildsys.graph import Plan, Step
 
+TELLING = ("verdict", "evidence", "arena")
+"""Outputs that a manifest embeds."""
+
 
 def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
     """The proof: every step with its key, parameters, tools and digests."""
@@ -58,7 +61,7 @@ def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
         if step.local or result is None:
             continue
         for name, digest in result.outputs:
-            if name in _TELLING:
+            if name in TELLING:
                 found[step.stage] = _read(state, step, digest)
     return found
 
