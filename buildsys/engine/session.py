@@ -131,7 +131,7 @@ class Session:
         self.seconds[step.id] = result.seconds
         self._record_training(step)
         outcome = f"done in {duration(result.seconds)}"
-        self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
+        self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
 
     def _make_inputs(self, step: Step) -> Decision:
         """Inputs that were lost since doit asked for them: make them here, then decide."""
