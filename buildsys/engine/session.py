@@ -131,7 +131,7 @@ class Session:
         self.seconds[step.id] = result.seconds
         self._record_training(step)
         outcome = f"done in {duration(result.seconds)}"
-        self.console.finish(name, outcome if result.passed else f"{outcome}: red")
+        self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
 
     def _made_elsewhere(self, step: Step) -> str:
         """Who made what a step was about to make."""

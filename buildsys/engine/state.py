@@ -146,7 +146,7 @@ class State:
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
-            return Decision(status=Status.REJECTED, reasons=(Reason(subject="the gate is red"),))
+            return Decision(status=Status.REJECTED, reasons=(Reason(subject="a verdict is red"),))
         keyed = self.key(step)
         assert keyed is not None
         recorded = self._training(step, keyed)

@@ -24,7 +24,7 @@ _MOST_ROWS = 40
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by GATE / interrupted (at STEP) / not finished, the seconds that this
+    waiting for WHAT / rejected by STAGE / interrupted (at STEP) / not finished, the seconds that this
     run spent on its steps, and the figures of its package.
 
     `candidate`: a variant that `select` chooses among; being rejected is its right.

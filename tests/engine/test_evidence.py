@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from buildsys.cli import main
 from buildsys.engine.session import Session
 from tests.conftest import Build, StandIn, no_environment
 
@@ -92,7 +93,9 @@ def test_a_proof_that_is_lost_where_it_cannot_be_given_again(
     assert UNDONE in published(workspace)["unverified"]
 
 
-def test_a_red_load_test_rejects_a_package_that_exists(workspace: Path, tools: StandIn) -> None:
+def test_a_red_load_test_rejects_a_package_that_exists(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No package rests on the load test; a file that the firmware cannot load ships."""
     tools.red = {"load_firmware"}
     found = statuses(workspace, tools)
@@ -105,6 +108,8 @@ def test_a_red_load_test_rejects_a_package_that_exists(workspace: Path, tools: S
     assert verdict["evidence"].keys() >= JUDGES | {"load"}
     assert statuses(workspace, tools)[GROVE].startswith("rejected by load")
     assert tools.ran == []
+    assert main(["-C", str(workspace), "flash", GROVE, "--dry-run"]) == 11
+    assert "rejected by load: there is no shipped file" in capsys.readouterr().err
 
 
 def test_a_red_load_test_is_not_chosen(workspace: Path, tools: StandIn) -> None:
