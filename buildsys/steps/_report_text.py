@@ -65,7 +65,7 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
         accuracy.append(f"of `{short(item.shipped.sha256)}`")
     speeds = [
         "; ".join(
-            f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry))}, `{short(entry.sha256)}`)"
+            f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry, item.label))}, `{short(entry.sha256)}`)"
             for entry in words.of_label(item, label)
         )
         for label in labels

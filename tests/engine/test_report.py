@@ -326,11 +326,11 @@ def test_evidence_reads_like_words() -> None:
     }  # fmt: skip
     assert facts.facts(data) == (
         ("Holds", "yes"),
-        ("Arena used, bytes", "300,716"),
         ("Boxes, mean IoU", "0.9"),
+        ("Not verified", "how it rounds; its thresholds"),
+        ("Arena used, bytes", "300,716"),
         ("Outputs", "int8 [1, 576, 1] × 0.215697, zero point 114; int8 [1, 4]"),
         ("Operators", "ethos-u, TRANSPOSE"),
-        ("Not verified", "how it rounds; its thresholds"),
         ("Something new", "3"),
         ("Odd", '[[1],{"a":2}]'),
     )

@@ -1,6 +1,6 @@
-"""Evidence as lines that people read: what it is in words, and how much.
+"""Evidence as lines that people read: what it is in words, and how much, what matters most first.
 
-Names that nobody put into words are shown as they are, without their underscores.
+Names that nobody put into words are shown as they are, without their underscores, at the end.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from buildsys.digest import canonical
 Facts = tuple[tuple[str, str], ...]
 _MOST = 60
 _WORDS = {
+    # of every verdict
+    "passed": "Holds",
     # of the overlap
     "calibration_overlap": "Calibration pictures among the measured",
     "calibration_pictures": "Calibration pictures",
@@ -45,16 +47,16 @@ _WORDS = {
     "runner.file": "Firmware that loaded it",
     "runner.package": "Package of that firmware",
     "runner.sha256": "sha256 of that firmware",
-    # of every verdict
-    "passed": "Holds",
 }
 
 
 def facts(data: Any) -> Facts:
-    """A JSON object as lines of name and text, in its own order; what is empty is left out."""
+    """A JSON object as lines of name and text, known names first; what is empty is left out."""
     if not isinstance(data, dict):
         return ()
-    rows = [(_WORDS.get(name, _plain(name)), _text(name, item)) for name, item in _walk(data)]
+    order = {name: place for place, name in enumerate(_WORDS)}
+    known = sorted(_walk(data), key=lambda item: order.get(item[0], len(order)))
+    rows = [(_WORDS.get(name, _plain(name)), _text(name, item)) for name, item in known]
     return tuple(row for row in rows if row[1])[:_MOST]
 
 
