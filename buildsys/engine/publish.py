@@ -110,7 +110,8 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     judged = _judged(state, plan)
     digest = state.input_digest(judged) if judged is not None else None
     if judged is not None and digest is not None and judged.step:
-        name = f"{plan.build.split('@')[0]}.{judged.name.split('-')[-1]}"
+        compiled = "_vela" if judged.name == Format.VELA else ""  # as the package calls it
+        name = f"{plan.build.split('@')[0]}{compiled}.{judged.name.split('-')[-1]}"
         try:
             state.store.fetch(digest, folder / name, tree=False)
         except FileNotFoundError as error:

@@ -158,3 +158,13 @@ def test_names_go_with_data(workspace: Path, capsys: pytest.CaptureFixture[str])
     """`check` alone looks at every recipe."""
     assert main(["-C", str(workspace), "check", "tags"]) == 2
     assert "add --data" in capsys.readouterr().err
+
+
+def test_a_recipe_is_named_whatever_its_matrix_makes(workspace: Path) -> None:
+    """Its builds are called by their variants: the name in its file has to do as well."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text() + "matrix: {input.size: [64, 96]}\n")
+    datasets, builds = find_datasets(Workspace(workspace))
+    assert "tags-96@xiao-esp32s3" in builds
+    for asked in (["tags"], ["tags-96"], ["tags-64@xiao-esp32s3"]):
+        assert choose(asked, datasets, builds)[0] == datasets
