@@ -36,8 +36,8 @@ evaluate: none
 quantization: {{scheme: int8, calibration: {{split: train, count: 4, seed: {seed}}}}}
 targets: [host]
 """
-STEPS_A_BUILD = 5
-"""samples, calibration, convert, quantize, package: some of them shared."""
+STEPS_A_BUILD = 11
+"""Pictures, conversions, the ladder's recordings, verdicts, the package: some of them shared."""
 
 BARE = """\
 DOIT_CONFIG = {{"backend": "sqlite3"}}

@@ -1,6 +1,6 @@
 """Kills runs at random moments and looks what is left: nothing partial, nothing lost, no child.
 
-Builds a small workspace (3 builds, 16 steps, every step a process) again and again. Each run is hit at a
+Builds a small workspace (3 builds, every step a process) again and again. Each run is hit at a
 random moment: doit, the tool that is running, or both, by SIGKILL, SIGTERM or SIGINT. After each:
 
 - no process of the run is left;

@@ -15,7 +15,8 @@ InternalError is no BuildsysError: it is our bug, and keeps its traceback.
 from dataclasses import dataclass
 
 _LONGEST_VALUE = 80
-_LONGEST_TEXT = 300
+_LONGEST_TEXT = 450
+"""The layout that a firmware decodes, seven outputs, and the one that came are read whole."""
 _WIDEST_SOURCE = 160
 
 

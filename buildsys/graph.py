@@ -126,6 +126,8 @@ class Plan:
     """JSON of what was chosen among what, for the manifest; empty for an ordinary build."""
     proofs: tuple[str, ...] = ()
     """Ids of steps that no package rests on, and whose results are published beside it."""
+    preprocessing: str = ""
+    """JSON: from a photograph to the input, for the manifest; empty where nobody said."""
     fit: str = ""
     """What `buildsys fit` keeps its answer by; empty where the input's size is no choice."""
 

@@ -94,7 +94,8 @@ class StandIn:
     """A CommandRunner that makes outputs from a digest of parameters and inputs.
 
     Equal inputs give equal outputs, as with a deterministic tool; pictures depend on images alone,
-    as they do in truth. `ran` lists the modules that ran; `metric` is what evaluations find.
+    as they do in truth. `ran` lists the modules that ran; `metric` is what evaluations find; modules in
+    `fail` end badly, those in `red` reject.
     """
 
     def __init__(self) -> None:
@@ -102,6 +103,7 @@ class StandIn:
         self.metric = 0.5
         self.sram_kib = 100
         self.fail: set[str] = set()
+        self.red: set[str] = set()
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         module, request_path = command.arguments[-2:]
@@ -123,7 +125,9 @@ class StandIn:
             if name == "arena":
                 content = json.dumps({"arena_bytes": self.sram_kib * 1024, "of": text})
             if name in ("verdict", "evidence", "latency"):
-                content = json.dumps({"passed": True, "failures": [], "of": text})
+                failures = [f"{module} says no"] if module in self.red else []
+                told = {"passed": not failures, "failures": failures, "of": text}
+                content = json.dumps(told)
             if name == "metrics":
                 figures = {"box.mAP50-95": self.metric}
                 content = json.dumps({"metrics": figures, "model": {"sha256": text}, "of": text})

@@ -15,6 +15,12 @@ from tests.conftest import REPOSITORY, make_workspace
 
 TOOL = Path(__file__).with_name("stand_in_tool.py")
 
+EVERY_PROGRAM = """\
+from buildsys.engine import hosttools
+hosttools.find_program = lambda name: name
+"""
+"""Run by Python at its start: what the stand-in runs needs no program of this machine's."""
+
 PLAIN = """\
 name: plain
 source: {family: tflite, weights: {path: model.tflite}}
@@ -23,7 +29,7 @@ targets: [host]
 
 
 def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
-    """A workspace below `root` with 3 builds in 16 steps, and environments that hold the stand-in.
+    """A workspace below `root` with 3 builds, and environments that hold the stand-in.
 
     `seconds` is what a stand-in tool takes. The workspace is `root/place`; see `environment`.
     """
@@ -46,6 +52,8 @@ def make_environments(root: Path) -> None:
             python.write_text(f"#!{sys.executable} -SE\n{TOOL.read_text()}")
             python.chmod(python.stat().st_mode | stat.S_IXUSR)
             (folder / ".synced").write_text(variant)
+    (root / "site").mkdir()
+    (root / "site" / "sitecustomize.py").write_text(EVERY_PROGRAM)
 
 
 def set_tool(root: Path, **settings: float | str) -> None:
@@ -54,11 +62,17 @@ def set_tool(root: Path, **settings: float | str) -> None:
         (folder / "bin" / "tool.json").write_text(json.dumps(settings))
 
 
+def let_go(root: Path) -> None:
+    """Stand-ins that were told to hold go on."""
+    for folder in (root / "cache" / "buildsys" / "toolenvs").iterdir():
+        (folder / "bin" / "go").touch()
+
+
 def environment(root: Path) -> dict[str, str]:
     """Environment variables of a run in `root/place`."""
     return {
         **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": f"{root / 'site'}:{REPOSITORY}",
         "BUILDSYS_STORE": str(root / "store"),
         "XDG_CACHE_HOME": str(root / "cache"),
     }

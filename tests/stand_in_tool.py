@@ -4,7 +4,7 @@ Called like the interpreter, `python -s LAUNCHER MODULE request.json`, it makes 
 of parameters and inputs, slowly and in pieces, beside a child of its own that would run for a minute.
 It does not watch its parent. `tool.json` beside it says how long it takes: {"seconds": 0.05}, and
 what goes wrong: {"fill": MODULE} writes until the disk is full, {"leave": MODULE} leaves a
-process, {"fail": MODULE} exits with 1.
+process, {"fail": MODULE} exits with 1. {"hold": MODULE} waits until a file `go` lies beside tool.json.
 """
 
 import hashlib
@@ -21,12 +21,15 @@ def main() -> None:
     module, request_path = sys.argv[-2:]
     with open(request_path, encoding="utf-8") as stream:
         request = json.load(stream)
-    with open(os.path.join(os.path.dirname(sys.argv[0]), "tool.json"), encoding="utf-8") as stream:
+    home = os.path.dirname(sys.argv[0])
+    with open(os.path.join(home, "tool.json"), encoding="utf-8") as stream:
         settings = json.load(stream)
     print(f"{module} runs", flush=True)
     child = subprocess.Popen(["sleep", "60"])
     if settings.get("fill") == module:
         fill(next(iter(request["outputs"].values())))
+    while settings.get("hold") == module and not os.path.exists(os.path.join(home, "go")):
+        time.sleep(0.01)
     text = digest(module, request)
     for name, path in request["outputs"].items():
         content = text * 50

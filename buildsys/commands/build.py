@@ -26,14 +26,15 @@ def run(options: argparse.Namespace) -> int:
     """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
     import gc
 
-    from buildsys.engine import ledger, report_stamp
+    from buildsys.engine import ledger
     from buildsys.engine.places import Workspace
+    from buildsys.engine.report import stamp
 
     gc.disable()  # a ledger of thousands of rows is all alive: collecting finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = ledger.read(workspace)
     builds = [build for rows in settled.values() for build, _ in rows]
-    if ledger.is_whole(workspace, settled) and report_stamp.is_current(workspace, builds):
+    if ledger.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
         from buildsys.engine.selection import select
         from buildsys.engine.summary import Row, render_table, write_summary
 

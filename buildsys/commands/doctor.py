@@ -8,11 +8,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One sentence a finding; 1 when one of them is bad news."""
+    """One sentence a finding; 1 when one of them is bad news that builds cannot do without."""
     from buildsys.upkeep.doctor import examine
 
     healthy = True
     for finding in examine(options.folder.resolve()):
-        healthy &= finding.good
-        print(f"{'ok     ' if finding.good else 'MISSING'}  {finding.text}")
+        healthy &= finding.good or finding.optional
+        word = "ok" if finding.good else "absent" if finding.optional else "MISSING"
+        print(f"{word:<7}  {finding.text}")
     return 0 if healthy else 1

@@ -16,12 +16,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The sizes that were tried, and the answer; 11 where no size fits."""
-    from buildsys import planner
     from buildsys.engine import guard
     from buildsys.engine.places import Workspace
     from buildsys.engine.plans import complete
     from buildsys.engine.turns import exclusive
     from buildsys.errors import Rejected
+    from buildsys.planning import planner
     from buildsys.upkeep.fitting import fit
     from buildsys.upkeep.prediction import find_build
 

@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Read everything, then write measurements/ID.json; one line a figure."""
     from buildsys.engine import measurements
     from buildsys.engine.places import Workspace
+    from buildsys.engine.report import stamp
     from buildsys.engine.turns import exclusive
     from buildsys.errors import Diagnostic, InputError
     from buildsys.upkeep.benchmarks import read_benchmark
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     fresh = tuple(item for _, item in found.values())
     with exclusive(workspace):  # another import may add to the same file
         replaced = measurements.record(workspace, options.build, fresh)
+        stamp.forget(workspace)
     for item in fresh:
         print(_describe(item, published.name))
     for item in replaced:

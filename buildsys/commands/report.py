@@ -23,8 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Where the report is, and what got worse; 1 when its pages could not be made."""
-    from buildsys.engine import guard, ledger, reporting
+    from buildsys.engine import guard, ledger
     from buildsys.engine.places import Workspace
+    from buildsys.engine.report import writing
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
 
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         with exclusive(workspace):
             if options.accept is not None:
                 _accept(session, options.accept)
-            outcome = reporting.write(session, reporting.gather(session, []))
+            outcome = writing.write(session, writing.gather(session, []))
     finally:
         session.close()
     for line in outcome.regressions:
@@ -49,10 +50,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _accept(session: "Session", names: list[str]) -> None:
     """Raises InputError for a name that nothing has and for a damaged baselines.json."""
-    from buildsys.engine import baselines, reporting
+    from buildsys.engine.report import baselines, writing
     from buildsys.engine.selection import select
 
-    report = reporting.gather(session, [])
+    report = writing.gather(session, [])
     chosen = select(names, [item.id for item in report.artifacts if item.has_page])
     known = baselines.accept(baselines.read(session.workspace), report, chosen)
     baselines.write(session.workspace, known)

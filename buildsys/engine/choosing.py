@@ -9,7 +9,7 @@ from typing import Any
 
 from buildsys.digest import canonical
 from buildsys.engine.places import Workspace
-from buildsys.engine.publish import build_folder
+from buildsys.engine.publish import build_folder, red_verdicts
 from buildsys.engine.state import State
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.graph import Plan
@@ -54,7 +54,7 @@ def _stored(state: State, plan: Plan) -> Figures:
             return Figures()
         blobs = {name: digest for name, _, digest in entries}
         sizes = {name: size for name, size, _ in entries}
-        return _figures(sizes, lambda name: state.store.blob(blobs[name]).read_bytes())
+        return _figures(sizes, lambda name: state.store.read(blobs[name]))
     return Figures()
 
 
@@ -89,7 +89,8 @@ def choose(
     """
     rows, best = [], None
     for candidate in candidates:
-        passed = state.result(candidate.package) is not None
+        made = state.result(candidate.package) is not None
+        passed = made and not red_verdicts(state, candidate)
         known = with_bytes(lambda c=candidate: _whole(state, c)) if passed else Figures()  # type: ignore[misc]
         value = known.value(plan.metric)
         rows.append({"build": candidate.build, "passed": passed, "value": value})

@@ -50,13 +50,13 @@ class Console:
             self._notes[name] = note
             self._first.setdefault(name, (now, done))
             if name in self._tasks:
-                text = f"{done:.4g}/{total:.4g} {unit} {note}"
+                text = f"{_amount(done)}/{_amount(total)} {unit} {note}"
                 self._progress().update(self._tasks[name], completed=done, total=total, note=text)
             elif now - self._said.get(name, now) >= self._line_every and done:
                 self._said[name] = now
                 elapsed = now - self._begun[name]
                 self._write(
-                    f"{name}: {done:.3g} of {total:.3g} {unit}{', ' + note if note else ''},"
+                    f"{name}: {_amount(done)} of {_amount(total)} {unit}{', ' + note if note else ''},"
                     f" {duration(elapsed)}{self._left(name, now, done, total)}"
                 )
 
@@ -72,7 +72,7 @@ class Console:
     def _left(self, name: str, now: float, done: float, total: float) -> str:
         """The rest at the speed since the first report: a resumed training did not start at zero."""
         since, first = self._first[name]
-        if done <= first or now <= since:
+        if done <= first or now <= since or done >= total:
             return ""
         return f", about {duration((total - done) * (now - since) / (done - first))} left"
 
@@ -104,3 +104,8 @@ class Console:
             self._live = Progress(*columns, console=Terminal(stderr=True), transient=True)
             self._live.start()
         return self._live
+
+
+def _amount(value: float) -> str:
+    """Pictures are whole, epochs have tenths; never 1.14e+03."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.1f}"

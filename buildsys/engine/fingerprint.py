@@ -95,7 +95,7 @@ def installation(workspace: Workspace) -> str:
     watched = [str(workspace.root / "buildsys.yaml")]
     for folder in (workspace.root / "targets", _PACKAGE.parent / "targets", _PACKAGE / "targets"):
         watched += [str(folder), *_listing(folder), *_listing(folder / "firmware")]
-    for name in ("", "authoring", "steps", "envs"):
+    for name in ("", "authoring", "planning", "steps", "envs"):
         watched += _listing(_PACKAGE / name)
     for env in _listing(_PACKAGE / "envs"):
         watched += _listing(Path(env))

@@ -1,8 +1,9 @@
-"""Tools that a machine has or has not: found, never installed."""
+"""Tools that a machine has or has not: found, never installed.
+
+A run without work reads the names here: what only a search needs is imported there.
+"""
 
 import os
-import re
-import shutil
 from functools import cache
 
 QEMU = "qemu-system-arm"
@@ -15,6 +16,8 @@ _ANSWER_SECONDS = 20.0
 
 def find_program(name: str) -> str:
     """Whether steps find a program that they cannot do without: its version or path, or nothing."""
+    import shutil
+
     return find_qemu() if name == QEMU else shutil.which(name, path=SEARCHED) or ""
 
 
@@ -23,6 +26,8 @@ def find_qemu(searched: str = SEARCHED) -> str:
 
     `searched`: folders, separated by colons. Asked once a run for each file.
     """
+    import shutil
+
     path = shutil.which(QEMU, path=searched)
     if path is None:
         return ""
@@ -33,6 +38,7 @@ def find_qemu(searched: str = SEARCHED) -> str:
 @cache
 def _ask(path: str, mtime_ns: int, size: int) -> str:
     """The version; `mtime_ns` and `size` only tell one file from its successor."""
+    import re
     import subprocess
 
     try:

@@ -13,6 +13,9 @@ from buildsys.engine.state import State
 from buildsys.errors import MissingBytes
 from buildsys.graph import Plan, Step
 
+TELLING = ("verdict", "evidence", "arena")
+"""Outputs that a manifest embeds."""
+
 
 def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
     """The proof: every step with its key, parameters, tools and digests."""
@@ -24,14 +27,16 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         for path in sorted(package.rglob("*"))
         if path.is_file()
     }
+    evidence = find_evidence(plan, state)
     return {
         "buildsys": __version__,
         "build": plan.build,
         "target": {"name": plan.target, "label": plan.label},
         "files": files,
+        "preprocessing": json.loads(plan.preprocessing) if plan.preprocessing else None,
         "steps": [_describe_step(step, state) for step in _told(plan, state)],
-        "evidence": _evidence(plan, state),
-        "unverified": [*plan.notes, *_undone(plan, state)],
+        "evidence": evidence,
+        "unverified": [*plan.notes, *_undone(plan, state), *_untested(evidence)],
         "licences": list(plan.licences),
         **({"selection": json.loads(plan.selection)} if plan.selection else {}),
     }
@@ -44,7 +49,11 @@ def _told(plan: Plan, state: State) -> list[Step]:
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-def _evidence(plan: Plan, state: State) -> dict[str, Any]:
+_TELLING = ("verdict", "evidence", "arena")
+"""Outputs that a manifest embeds."""
+
+
+def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
     for step in plan.steps:
@@ -52,16 +61,9 @@ def _evidence(plan: Plan, state: State) -> dict[str, Any]:
         if step.local or result is None:
             continue
         for name, digest in result.outputs:
-            if name in _TELLING:
-                try:
-                    text = state.store.blob(digest).read_text(encoding="utf-8")
-                except FileNotFoundError as error:
-                    raise MissingBytes(step.id) from error
-                found[step.stage] = json.loads(text)
+            if name in TELLING:
+                found[step.stage] = _read(state, step, digest)
     return found
-
-
-_TELLING = ("verdict", "evidence", "arena")
 
 
 def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]:
@@ -86,12 +88,15 @@ def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]
         result = state.result(step.id)
         if result is None:
             continue
-        try:
-            blob = state.store.blob(dict(result.outputs)["latency"])
-            found.append(json.loads(blob.read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise MissingBytes(step.id) from error
+        found.append(_read(state, step, dict(result.outputs)["latency"]))
     return found
+
+
+def _read(state: State, step: Step, digest: str) -> Any:
+    try:
+        return json.loads(state.store.read(digest))
+    except FileNotFoundError as error:
+        raise MissingBytes(step.id) from error
 
 
 def _undone(plan: Plan, state: State) -> list[str]:
@@ -100,6 +105,15 @@ def _undone(plan: Plan, state: State) -> list[str]:
         f"Not done: {step.stage}; {step.requires} is not installed on the machine that built this."
         for step in plan.steps
         if step.id in plan.proofs and step.requires and state.result(step.id) is None
+    ]
+
+
+def _untested(evidence: dict[str, Any]) -> list[str]:
+    """Verdicts that passed because nothing could be tried."""
+    return [
+        f"Not done: {stage}; {found.get('reason', 'nothing says why')}"
+        for stage, found in evidence.items()
+        if isinstance(found, dict) and found.get("tested") is False
     ]
 
 

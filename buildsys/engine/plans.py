@@ -150,8 +150,8 @@ def _make(
 
 
 def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
-    from buildsys import planner
     from buildsys.engine.fitkeys import fit_key
+    from buildsys.planning import planner
 
     loaded = loader.recipe(path)
     plans, diagnostics = [], list(loaded.diagnostics)

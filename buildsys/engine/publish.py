@@ -4,6 +4,7 @@ manifest.json is the same on every machine: digests, parameters, versions, what 
 what was not. build.json is the diary of this machine: when, where, how long, restored or built.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.engine.manifest import find_latency, make_manifest
+from buildsys.engine.manifest import find_evidence, find_latency, make_manifest
 from buildsys.engine.places import Workspace
 from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
-from buildsys.errors import MissingBytes
-from buildsys.graph import Input, Plan
+from buildsys.errors import BuildsysError, MissingBytes
+from buildsys.graph import Input, Plan, Step
 from buildsys.spec import Format
 
 _MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
@@ -95,21 +96,28 @@ def withdraw(workspace: Workspace, state: State, build: str) -> None:
 
 
 def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
-    """Withdraw the package, keep the file that failed and why; returns the failures."""
+    """Withdraw the package, keep the file that failed and why; returns the failures.
+
+    verdict.json holds them with the stage that said so, and what every judge found: the ladder of a
+    rejected file is what its owner wants to see.
+    """
     withdraw(workspace, state, plan.build)
     assert plan.shipped is not None
     folder = _rejected_folder(workspace, plan)
     shutil.rmtree(folder, ignore_errors=True)
-    failures = _failures(workspace, state, plan, folder)
+    folder.mkdir(parents=True)
+    failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
     judged = _judged(state, plan)
     digest = state.input_digest(judged) if judged is not None else None
     if judged is not None and digest is not None and judged.step:
-        name = f"{plan.build.split('@')[0]}.{judged.name.split('-')[-1]}"
+        compiled = "_vela" if judged.name == Format.VELA else ""  # as the package calls it
+        name = f"{plan.build.split('@')[0]}{compiled}.{judged.name.split('-')[-1]}"
         try:
             state.store.fetch(digest, folder / name, tree=False)
         except FileNotFoundError as error:
             raise MissingBytes(judged.step) from error
-    _write(folder / "verdict.json", {"passed": False, "failures": failures})
+    verdict = {"passed": False, "stage": judges[0].stage if judges else "", "failures": failures}
+    _write(folder / "verdict.json", {**verdict, "evidence": find_evidence(plan, state)})
     return failures
 
 
@@ -119,26 +127,31 @@ def _judged(state: State, plan: Plan) -> Input | None:
     """
     if plan.shipped is None or state.input_digest(plan.shipped) is not None:
         return plan.shipped
-    for step in (state.steps[name] for name in plan.verdicts):
-        result = state.result(step.id)
-        if result is not None and not result.passed:
-            return next((item for item in step.inputs if item.name in _MODELS), None)
-    return None
+    inputs = (item for step in red_verdicts(state, plan) for item in step.inputs)
+    return next((item for item in inputs if item.name in _MODELS), None)
 
 
-def _failures(workspace: Workspace, state: State, plan: Plan, folder: Path) -> list[str]:
+def red_verdicts(state: State, plan: Plan) -> list[Step]:
+    """The steps that reject a build, the first to do so first; a package may exist beside them."""
+    found = []
+    for verdict in plan.verdicts:
+        with contextlib.suppress(BuildsysError):  # of a source that cannot be read
+            result = state.result(verdict)
+            if result is not None and not result.passed:
+                found.append(state.steps[verdict])
+    return found
+
+
+def _failures(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """What the red verdicts say, the first reason first. Raises MissingBytes."""
     found: list[str] = []
-    for step in plan.verdicts:
-        result = state.result(step)
-        if result is None or result.passed:
-            continue
-        place = folder / "verdict.json"
+    for step in red_verdicts(state, plan):
+        result = state.result(step.id)
+        assert result is not None
         try:
-            state.store.fetch(dict(result.outputs)["verdict"], place, tree=False)
+            verdict = json.loads(state.store.read(dict(result.outputs)["verdict"]))
         except FileNotFoundError as error:
-            raise MissingBytes(step) from error
-        verdict = json.loads(place.read_text(encoding="utf-8"))
+            raise MissingBytes(step.id) from error
         found += [
             _with_advice(str(failure), verdict, workspace, plan) for failure in verdict["failures"]
         ]
@@ -196,7 +209,15 @@ def _publication(plan: Plan, state: State) -> str:
 
     keys = [state.decide(step).key for step in plan.steps if state.result(step.id) is not None]
     return digest_value(
-        [plan.build, keys, list(plan.notes), list(plan.licences), plan.label, plan.selection]
+        [
+            plan.build,
+            keys,
+            list(plan.notes),
+            list(plan.licences),
+            plan.label,
+            plan.selection,
+            plan.preprocessing,
+        ]
     )
 
 

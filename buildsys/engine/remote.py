@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.authoring.registry import step_module
-from buildsys.blueprint import make_step
 from buildsys.engine.archives import unpack
 from buildsys.engine.places import datasets_root
 from buildsys.engine.plans import Plans, complete
 from buildsys.engine.process import CommandRunner, run_command
 from buildsys.engine.session import Session
 from buildsys.graph import Plan
+from buildsys.planning.blueprint import make_step
 
 
 def wanted_archives(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:

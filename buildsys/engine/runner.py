@@ -49,13 +49,17 @@ class Runner:
     ) -> StepResult | None:
         """Run a step when the machine has room for it, publish what it made.
 
-        None: another run made the same meanwhile. Raises StepFailed, CannotWrite.
+        None: another run, or another build of this one, made the same meanwhile. Raises StepFailed, CannotWrite.
         """
         keyed = self.state.key(step)
         assert keyed is not None
         owner = f"process {os.getpid()} in {self.workspace.root}"
-        waiting = f"{step.stage}: waiting for another run that makes the same: "
-        with self.state.store.alone(keyed.key, owner, lambda who: self.say(waiting + who)):
+
+        def wait(who: str) -> None:
+            if who != owner:  # two builds of this run may need the same: nobody waits for long
+                self.say(f"{step.stage}: waiting for another run that makes the same: {who}")
+
+        with self.state.store.alone(keyed.key, owner, wait):
             result = self.state.recall(step, keyed.key)
             if result is not None and self.state.holds(step, result):
                 self.state.finish(step, keyed, result)

@@ -125,13 +125,23 @@ class Session:
                 raise
             raise StepFailed(f"{step.stage}: {error}") from error
         if result is None:
-            self.console.finish(name, "another run has made it meanwhile")
+            self.console.finish(name, self._made_elsewhere(step))
             return
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
         self._record_training(step)
         outcome = f"done in {duration(result.seconds)}"
-        self.console.finish(name, outcome if result.passed else f"{outcome}: the gate is red")
+        self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
+
+    def _made_elsewhere(self, step: Step) -> str:
+        """Who made what a step was about to make."""
+        mine = self.state.key(step)
+        for name in (*self.built, *self.running):
+            other = self.state.steps[name]
+            theirs = self.state.key(other) if other.module == step.module else None
+            if mine and theirs and theirs.key == mine.key:
+                return "the same was made for another build"
+        return "another run has made it meanwhile"
 
     def _make_inputs(self, step: Step) -> Decision:
         """Inputs that were lost since doit asked for them: make them here, then decide."""
@@ -204,8 +214,9 @@ class Session:
         waiting = plan.waiting_for or self._waits(plan)
         if waiting:
             return f"waiting for {waiting}"
-        if self._is_red(plan):
-            return "rejected by gate"
+        red = publish.red_verdicts(self.state, plan)
+        if red:
+            return f"rejected by {red[0].stage}"
         return "up-to-date" if self.is_published(plan) else ""
 
     def forget_trainings(self) -> None:
@@ -252,7 +263,7 @@ class Session:
             self._publish_selection(plan)
         elif self._is_red(plan):
             failures = self._with_bytes(lambda: publish.reject(self.workspace, self.state, plan))
-            judge = self._red_verdicts(plan)[0].stage
+            judge = publish.red_verdicts(self.state, plan)[0].stage
             self.outcomes[plan.build] = f"rejected by {judge}: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
         elif plan.build in self.candidates:
@@ -381,14 +392,4 @@ class Session:
         return ""
 
     def _is_red(self, plan: Plan) -> bool:
-        return bool(self._red_verdicts(plan))
-
-    def _red_verdicts(self, plan: Plan) -> list[Step]:
-        """The steps that reject a build, the first to do so first."""
-        found = []
-        for verdict in plan.verdicts:
-            with contextlib.suppress(BuildsysError):
-                result = self.state.result(verdict)
-                if result is not None and not result.passed:
-                    found.append(self.state.steps[verdict])
-        return found
+        return bool(publish.red_verdicts(self.state, plan))

@@ -146,7 +146,7 @@ class State:
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
-            return Decision(status=Status.REJECTED, reasons=(Reason(subject="the gate is red"),))
+            return Decision(status=Status.REJECTED, reasons=(Reason(subject="a verdict is red"),))
         keyed = self.key(step)
         assert keyed is not None
         recorded = self._training(step, keyed)
@@ -157,23 +157,29 @@ class State:
         if result is None:
             result = self.recall(step, keyed.key)
             status = Status.RESTORABLE
-        if result is not None and step.id in self._wanted:
-            reason = Reason(subject="its output is not in the store any more")
-            return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
-        if result is None:
-            missing = [item.source.label for item in step.inputs
-                       if item.source is not None and self.sources.is_missing(item.source)]  # fmt: skip
-            if step.requires and not find_program(step.requires):
-                missing.append(step.requires)
-            if missing:
-                reasons = tuple(Reason(subject=subject) for subject in missing)
-                return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)
-            return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
+        if result is None or step.id in self._wanted:
+            return self._to_make(step, keyed, was_made=result is not None)
         self._results[step.id] = result
         if status == Status.RESTORABLE:
             self.database.record_result(keyed.key, result)
         self._note_roles(step, keyed)
         return Decision(status=status, key=keyed.key)
+
+    def _to_make(self, step: Step, keyed: Keyed, was_made: bool) -> Decision:
+        """The decision on a step whose output is not here."""
+        missing = [] if was_made else [
+            item.source.label for item in step.inputs
+            if item.source is not None and self.sources.is_missing(item.source)
+        ]  # fmt: skip
+        if step.requires and not find_program(step.requires):
+            missing.append(step.requires)
+        if missing:
+            reasons = tuple(Reason(subject=subject) for subject in missing)
+            return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)
+        if was_made:
+            reason = Reason(subject="its output is not in the store any more")
+            return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
+        return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
 
     def _training(self, step: Step, keyed: Keyed) -> dict[str, Any] | None:
         """The recorded training of this slice of recipe and data, if its checkpoint is in the store.

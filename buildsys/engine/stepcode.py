@@ -7,6 +7,7 @@ the parameters.
 import ast
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from buildsys.digest import digest_bytes
 
@@ -15,6 +16,14 @@ _PLANNING = frozenset({"plan", "facts", "tool_env", "resources", "Settings", "Fa
 _PLANNING_NAMES = frozenset(
     {"TOOL_ENV", "BLOCK", "STAGE", "NEEDS", "RESOURCES", "ALSO_PRODUCES", "CONSUMES", "PRODUCES"}
 )
+
+
+class _Part(NamedTuple):
+    """What one file adds to a digest."""
+
+    dump: str
+    words: frozenset[str]
+    imports: tuple[str, ...]
 
 
 @cache
@@ -31,27 +40,45 @@ def code_digest(module: str, package: Path) -> str:
         path = package / (name.replace(".", "/") + ".py")
         if name in seen or name == "spec" or not path.is_file():
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        wanted += _imports(tree)
-        stripped = _strip(tree, planning=name == f"steps.{module}")
-        words |= _words(stripped)
-        seen[name] = ast.dump(stripped)
-    seen["spec"] = _vocabulary(package / "spec.py", words)
+        part = _part(path.read_text(encoding="utf-8"), name == f"steps.{module}")
+        wanted += part.imports
+        words |= part.words
+        seen[name] = part.dump
+    seen["spec"] = _vocabulary((package / "spec.py").read_text(encoding="utf-8"), words)
     return digest_bytes("\n".join(f"{name} {seen[name]}" for name in sorted(seen)).encode())
 
 
-def _vocabulary(path: Path, words: set[str]) -> str:
+@cache
+def _part(text: str, planning: bool) -> _Part:
+    """Of a file's text: steps share most of their helpers, and parsing them is what takes time."""
+    tree = ast.parse(text)
+    imports = tuple(_imports(tree))
+    stripped = _strip(tree, planning)
+    return _Part(ast.dump(stripped), frozenset(_words(stripped)), imports)
+
+
+def _vocabulary(text: str, words: set[str]) -> str:
     """Of the vocabulary only what is used: a word that is added there changes no step."""
-    tree = _strip(ast.parse(path.read_text(encoding="utf-8")), planning=False)
-    meanings = {name: node for node in tree.body for name in _defined(node)}
+    meanings = _meanings(text)
     used: dict[str, str] = {}
     wanted = sorted(words & meanings.keys())
     while wanted:
         name = wanted.pop()
         if name not in used:
-            used[name] = ast.dump(meanings[name])
-            wanted += sorted(_words(meanings[name]) & meanings.keys())
+            used[name], more = meanings[name]
+            wanted += sorted(more & meanings.keys())
     return "\n".join(f"{name} {used[name]}" for name in sorted(used))
+
+
+@cache
+def _meanings(text: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Name -> its definition, and the words in it."""
+    tree = _strip(ast.parse(text), planning=False)
+    return {
+        name: (ast.dump(node), frozenset(_words(node)))
+        for node in tree.body
+        for name in _defined(node)
+    }
 
 
 def _defined(node: ast.stmt) -> list[str]:

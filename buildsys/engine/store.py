@@ -116,10 +116,14 @@ class Store:
 
     def index(self, digest: str) -> list[tuple[str, int, str]]:
         """A tree's entries: relative path, size, digest; sorted by path. Raises FileNotFoundError."""
+        return [tuple(entry) for entry in json.loads(self.read(digest))]
+
+    def read(self, digest: str) -> bytes:
+        """A blob's bytes, checked; raises FileNotFoundError when they are not whole."""
         data = self.blob(digest).read_bytes()
         if digest_bytes(data) != digest:
             raise self._damaged(digest)
-        return [tuple(entry) for entry in json.loads(data)]
+        return data
 
     def fetch(self, digest: str, target: Path, tree: bool) -> None:
         """Copy an artifact out and check its bytes; raises FileNotFoundError when it is not whole.

@@ -12,7 +12,10 @@ from buildsys.engine.places import Workspace
 from buildsys.errors import Rejected, Waiting
 
 _GOOD = ("built", "restored", "up-to-date")
-_FIGURES = ("box.mAP50-95", "keypoints.mAP50-95")
+_FIGURES = {
+    "box.mAP50-95": "box mAP50-95", "keypoints.mAP50-95": "kpt mAP50-95",
+    "masks.mAP50-95": "mask mAP50-95", "obb.mAP50-95": "obb mAP50-95", "top1": "top-1",
+}  # fmt: skip
 _WIDEST = 40
 _MOST_ROWS = 40
 """A longer table leaves out what is up to date."""
@@ -21,7 +24,7 @@ _MOST_ROWS = 40
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by GATE / interrupted (at STEP) / not finished, the seconds that this
+    waiting for WHAT / rejected by STAGE / interrupted (at STEP) / not finished, the seconds that this
     run spent on its steps, and the figures of its package.
 
     `candidate`: a variant that `select` chooses among; being rejected is its right.
@@ -95,7 +98,7 @@ def render_table(rows: list[Row]) -> str:
 
 
 def _render(rows: list[Row]) -> str:
-    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", "box mAP50-95", "kpt mAP50-95")
+    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *_FIGURES.values())
     lines = [header, *map(_cells, rows)]
     used = [i for i in range(len(header)) if i < 3 or any(line[i] for line in lines[1:])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]

@@ -18,8 +18,9 @@ from doit import doit_cmd
 from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
-from buildsys.engine import guard, ledger, report_stamp
+from buildsys.engine import guard, ledger
 from buildsys.engine.places import Workspace
+from buildsys.engine.report import stamp
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.engine.turns import exclusive
@@ -226,9 +227,9 @@ def _arguments() -> list[str]:
 def _report(current: Session, rows: list[Row]) -> tuple[list[str], bool]:
     """build/report, where anything may have changed: what there is to say, whether it is whole."""
     idle = bool(rows) and all(row.status == "up-to-date" for row in rows)
-    if idle and report_stamp.is_current(current.workspace, current.labels):
+    if idle and stamp.is_current(current.workspace, current.labels):
         return [], True
-    from buildsys.engine.reporting import finish_run
+    from buildsys.engine.report.writing import finish_run
 
     return finish_run(current, rows)
 

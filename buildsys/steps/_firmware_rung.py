@@ -50,7 +50,8 @@ def judge(figures: dict[str, Any]) -> list[str]:
                 f"{figures['decoder']} reports {what} that are {figures[key]:.3g}{unit} from what"
                 f" the outputs say (at most {limit:g}{unit})."
             )
-    if figures["in_both"] < _limits.FOUND_AGAIN * figures["ours"]:
+    few = figures["ours"] < _limits.FEWEST_OBJECTS
+    if not few and figures["in_both"] < _limits.FOUND_AGAIN * figures["ours"]:
         problems.append(
             f"{figures['decoder']} reports {figures['in_both']} of the {figures['ours']} objects"
             f" that the outputs hold (at least {_limits.FOUND_AGAIN:.0%}): its suppression takes"

@@ -11,16 +11,16 @@ import base64
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, FlashSpec, ModelSpec, Slot
+from buildsys.steps._flash_readme import describe
+from buildsys.steps._flash_values import SSCMA, FlashParams, Region
 from buildsys.steps._package import write_json
 from buildsys.steps._progress import fail
 
 PLAN = "flash.json"
-SSCMA = "sscma"
 _MAGIC = b"TFL3"
 _PACKET = 128
 _MOST_COMMAND = 4095
@@ -30,35 +30,6 @@ _CATEGORIES = {"classify": "Image Classification"}
 _CATEGORY, _MODEL_TYPE, _ALGORITHM = "Object Detection", "TFLite", "YOLO"
 """What the web tool writes for a model of one's own: SenseCraft-Web-Toolkit,
 src/pages/setup/process/components/Device.vue (commit 0079311)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlashParams:
-    """What the plan says beside the file: board, firmware, the model's name, task and labels."""
-
-    target: str
-    label: str
-    firmware: str
-    slot: Slot
-    flash: FlashSpec
-    name: str
-    task: str
-    classes: tuple[str, ...]
-    algorithm: str
-    verified: bool
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Region:
-    """One file in the flash. `end`: the first byte that is not erased for it."""
-
-    file: str
-    address: int
-    size: int
-    end: int
-    alignment: int
-    sha256: str
 
 
 def plan_flash(model: ModelSpec, board: BoardSpec) -> FlashParams | None:
@@ -202,8 +173,6 @@ def commands(region: Region, flash: FlashSpec) -> dict[str, dict[str, Any]]:
 
 def write_plan(folder: Path, file: str, params: FlashParams) -> None:
     """flash.json and README.md beside the file. Fails where the file cannot go where it is to go."""
-    from buildsys.steps._flash_readme import describe
-
     region = make_region(folder / file, params.slot, params.firmware)
     xmodem = params.flash.method == "xmodem"
     plan = {

@@ -6,7 +6,7 @@ src/pages/setup/process/components/Device.vue (commit 0079311); the site itself 
 
 from typing import Any
 
-from buildsys.steps._flash_plan import SSCMA, FlashParams, Region
+from buildsys.steps._flash_values import SSCMA, FlashParams, Region
 
 _WEB_ADDRESS = 0x400000
 """Where the web tool puts a model of one's own, whatever the firmware: the same Device.vue."""

@@ -40,6 +40,9 @@ FOUND_AGAIN = 0.5
 """Least share of our detections that the firmware reports, too. Its suppression has quirks (corner
 and centre mixed up), which cost single objects in crowds; below half it decodes something else."""
 
+FEWEST_OBJECTS = 10
+"""Objects over all pictures from which that share is judged: one neighbour of two proves nothing."""
+
 SCORE_STEPS = 16
 """Least number of steps that a probability has in a joint int8 output: below, thresholds such as
 0.25 and 0.5 fall together with their neighbours."""

@@ -25,14 +25,14 @@ def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | N
     """From a photograph to the input, for whoever writes the firmware; None: nobody said."""
     if contract is None:
         return None
+    padded = contract.resize == "letterbox"
     return {
         "height": contract.height,
         "width": contract.width,
         "color": contract.color,
         "resize": contract.resize,
         "interpolation": "bilinear",
-        "padding": [PAD_GREY] * 3,
-        "padding_placement": "centred",
+        **({"padding": [PAD_GREY] * 3, "padding_placement": "centred"} if padded else {}),
         "values": "0..255 divided by 255; an int8 input of scale 1/255 and zero point -128 is u8 - 128",
         "layout": "NHWC",
         "used_by": ["training", "calibration", "evaluation"],

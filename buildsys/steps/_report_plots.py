@@ -21,6 +21,10 @@ _DARK = {
 }  # fmt: skip
 _WIDTH, _HEIGHT, _DPI = 3.8, 2.8, 100
 _LETTERS = 8.0
+_MARK = 3.5
+"""Half a point's width in pixels."""
+_LEAST_SPAN = 0.02
+"""Of an accuracy's axis: what is a tenth of that apart is noise."""
 _MOST_METRICS = 4
 _MOST_LABELS = 14
 """With more points than this only those are named that no other beats in both."""
@@ -122,12 +126,19 @@ def _svg(points: tuple[Point, ...], metric: str, unit: str) -> str:
         axes.locator_params(nbins=5)
         axes.margins(x=0.15, y=0.2)
         axes.autoscale_view()
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
+        _widen(axes)
         _name(axes, points)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None},
                        transparent=True)  # fmt: skip
     return _adapt(stream.getvalue())
+
+
+def _widen(axes: Any) -> None:
+    """Differences that mean nothing do not fill the plot; nothing is better than 1."""
+    low, high = axes.get_ylim()
+    short = max(_LEAST_SPAN - (high - low), 0) / 2
+    axes.set_ylim(low - short, min(high + short, 1.0))
 
 
 def _mark(axes: Any, points: tuple[Point, ...]) -> None:
@@ -160,11 +171,12 @@ def _front(points: tuple[Point, ...]) -> list[Point]:
 
 
 def _name(axes: Any, points: tuple[Point, ...]) -> None:
-    """Names beside their points, where no other name stands."""
+    """Names beside their points, where neither another name stands nor another point."""
     shown = points if len(points) <= _MOST_LABELS else tuple(_front(points))[-_MOST_LABELS:]
     edge = axes.get_window_extent()
     unit = _LETTERS / 72 * _DPI
-    taken: list[tuple[float, float, float, float]] = []
+    places = [axes.transData.transform((point.x, point.y)) for point in points]
+    taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in places]
     for point in shown:
         x, y = axes.transData.transform((point.x, point.y))
         width = 0.56 * unit * len(point.text)

@@ -65,7 +65,7 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
         accuracy.append(f"of `{short(item.shipped.sha256)}`")
     speeds = [
         "; ".join(
-            f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry))}, `{short(entry.sha256)}`)"
+            f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry, item.label))}, `{short(entry.sha256)}`)"
             for entry in words.of_label(item, label)
         )
         for label in labels
@@ -107,7 +107,8 @@ def _section(item: Artifact) -> str:
             f"- calibration: {len(item.calibration)} pictures, list sha256 `{item.calibration_sha256}`"
         )
     lines += _ladder(item)
-    lines += [f"- load test: {escape(name)}: {escape(text)}" for name, text in item.load]
+    lines += ["- load test:"] if item.load else []
+    lines += [f"  - {escape(name)}: {escape(text)}" for name, text in item.load]
     lines += [f"- {escape(note)}" for note in item.unverified]
     return "\n".join(lines)
 

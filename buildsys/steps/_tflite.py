@@ -94,7 +94,8 @@ def read_operators(path: Path) -> dict[str, tuple[str, ...]]:
             operator = graph.Operators(i)
             name = _operator_name(model, operator)
             outputs = operator.OutputsLength()
-            layer = graph.Tensors(operator.Outputs(0)).Name().decode() if outputs else f"#{i}"
+            name_of = graph.Tensors(operator.Outputs(0)).Name().decode() if outputs else f"#{i}"
+            layer = name_of.partition(";")[0]  # fused layers are joined by semicolons
             layers[name] = (*layers.get(name, ()), layer)
     return dict(sorted(layers.items()))
 

@@ -57,15 +57,15 @@ def _check_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]
         return []
     rows = []
     for name in missing:
-        found = layers[name]
+        found = [layer.split(";")[0] for layer in layers[name]]  # of fused ones the first
         more = f" and {len(found) - _MOST_LAYERS} more" if len(found) > _MOST_LAYERS else ""
         rows.append(f"{name} ({len(found)}: {', '.join(found[:_MOST_LAYERS])}{more})")
     where = "left on the CPU by Vela" if params.accelerator else "in the file"
+    cures = "Another head, another architecture" + (", a newer Vela" if params.accelerator else "")
     return [
         f"firmware {params.firmware} does not register {'; '.join(rows)}, {where}: the model would"
         f" fail on the device when its tensors are allocated. It registers"
-        f" {', '.join(params.operators)}. Another head, another architecture, a newer Vela or"
-        " another firmware may help"
+        f" {', '.join(params.operators)}. {cures} or another firmware may help"
     ]
 
 

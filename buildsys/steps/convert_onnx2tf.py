@@ -50,6 +50,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     report(0, 2, "stages", "onnx2tf")
     # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
+    _tell_layout_of_sums()
     network = _convert(Path("model.onnx"))
     report(1, 2, "stages", "comparing with the ONNX")
     pictures = _pictures.load(inputs.get("samples"), params.preprocessing)
@@ -65,6 +66,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     module.network = network
     signature = tf.TensorSpec((1, height, width, 3), tf.float32, name="images")
     module.serve = tf.function(serve, input_signature=[signature])
+    kept = module.serve.get_concrete_function().graph.variables
+    if kept:  # onnx2tf's grouped convolutions: layers that the model itself does not track
+        module.kept = list(kept)
     tf.saved_model.save(
         module, str(outputs["saved-model"]), signatures={"serving_default": module.serve}
     )
@@ -74,12 +78,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _write_copy(source: Path, target: Path) -> None:
-    """A copy whose residual additions are `Sum` nodes.
+    """A copy whose residual additions are `Sum` nodes, and whose names TensorFlow can save.
 
     onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, takes the
     difference for a broadcasting fault and transposes both operands; compilers for NPUs then put
-    every transpose on the CPU. Its `Sum` has no such guard and means the same. Attention needs the
-    guard: what a Reshape yields keeps the file's order of axes, and a convolution's result does not.
+    every transpose on the CPU. Its `Sum` has no such guard and means the same. Additions in NCHW,
+    as those of attention behind a reshape, need the guard and stay.
     """
     import onnx
 
@@ -87,39 +91,39 @@ def _write_copy(source: Path, target: Path) -> None:
 
     graph = _models.load_onnx(source)
     constants = {tensor.name for tensor in graph.graph.initializer}
-    constants |= {node.output[0] for node in graph.graph.node if node.op_type == "Constant"}
-    reshaped = {node.output[0] for node in graph.graph.node if node.op_type == "Reshape"}
+    makers = {name: node.op_type for node in graph.graph.node for name in node.output}
+    constants |= {name for name, kind in makers.items() if kind in _UNLIKE_PICTURES}
     for node in graph.graph.node:
-        if node.op_type == "Add" and not (constants | reshaped).intersection(node.input):
+        if node.op_type == "Add" and not constants.intersection(node.input):
             node.op_type = "Sum"
+        if any(item.name == "group" and item.i > 1 for item in node.attribute):
+            node.name = node.name.lstrip("/")  # it may become a layer, and no layer begins with /
     onnx.save(graph, str(target))
 
 
-def _grouped(tf: Any, groups: int, kernel_initializer: Any, **settings: Any) -> Any:
-    """What stands in for the layer that onnx2tf makes of a convolution in groups.
+_UNLIKE_PICTURES = ("Constant", "Reshape", "MatMul", "Transpose")
+"""Operators whose results onnx2tf does not hold as NHWC pictures."""
 
-    Its layer is of another Keras than its network, so that TensorFlow would not save the weights.
-    It comes where onnx2tf misses that every channel is a group of its own, as behind attention.
+
+def _tell_layout_of_sums() -> None:
+    """onnx2tf 1.29 forgets at a `Sum` that its operands are NHWC. A concatenation behind it then
+    takes it for NCHW where height, width and channels are equal (32 at 256 px), and turns it.
     """
-    kernel = tf.convert_to_tensor(kernel_initializer.value)
-    strides, dilations = list(settings["strides"]), list(settings["dilation_rate"])
-    padding = settings["padding"].upper()
+    from onnx2tf.ops import Sum
 
-    def convolve(image: Any) -> Any:
-        if groups == image.shape[-1] and len(set(strides)) == 1 and set(dilations) == {1}:
-            own = tf.reshape(kernel, [*kernel.shape[:2], groups, -1])
-            return tf.nn.depthwise_conv2d(image, own, [1, *strides, 1], padding)
-        return tf.nn.convolution(image, kernel, strides, padding, dilations=dilations)
+    make_node = Sum.make_node
 
-    return convolve
+    def make(*, graph_node: Any, tf_layers_dict: dict[str, Any], **others: Any) -> None:
+        make_node(graph_node=graph_node, tf_layers_dict=tf_layers_dict, **others)
+        known = [tf_layers_dict.get(item.name, {}).get("nhwc", False) for item in graph_node.inputs]
+        tf_layers_dict[graph_node.outputs[0].name]["nhwc"] = all(known)
+
+    Sum.make_node = make
 
 
 def _convert(path: Path) -> Any:
     import onnx2tf
-    import tensorflow as tf
-    from onnx2tf.ops import Conv
 
-    Conv.Conv2D = functools.partial(_grouped, tf)
     try:
         return onnx2tf.convert(
             input_onnx_file_path=str(path),

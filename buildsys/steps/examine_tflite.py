@@ -103,12 +103,16 @@ def _examine(
     figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}
     if problems or not params.trained or values.ndim != 3:
         return problems, figures
+    # Probabilities stand still at 0 wherever nothing is seen: that is no fault, and two pictures may
+    # well show nothing.
+    probabilities = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
     if joint:
         rows = values if values.shape[2] == cells else values.transpose(0, 2, 1)
         end = 4 + params.classes if params.classes else None
         boxes = _collapse.standstill(f"{edge.name} (boxes)", rows[:, :4], 2)
-        return boxes + _collapse.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2), figures
-    # Probabilities stand at their limit wherever nothing is seen: that is no fault.
-    probabilities = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
+        scores = _collapse.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2)
+        return boxes + ([] if probabilities else scores), figures
+    if probabilities:
+        return [], figures
     still = _collapse.standstill(edge.name, values, 2 if values.shape[2] == cells else 1)
-    return still + ([] if probabilities or still else full), figures
+    return still + ([] if still else full), figures

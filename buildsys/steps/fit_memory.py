@@ -59,7 +59,7 @@ def _judge_arena(verdict: dict[str, Any], need: int, by: str, params: Params) ->
     verdict["arena"] = {"need_bytes": need, "has_bytes": has, "margin_bytes": has - need, "by": by}
     if need > has:
         verdict["failures"].append(
-            f"it needs {need / 1024:.0f} KiB of tensor arena, {params.firmware} has"
+            f"it needs {need / 1024:.0f} KiB of tensor arena (by {by}), {params.firmware} has"
             f" {params.arena_kib} KiB"
         )
         verdict["side"] = params.side

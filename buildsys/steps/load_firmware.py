@@ -146,7 +146,8 @@ def _load(model: Path, runner: "Runner", params: Params) -> Told:
 def _tell_progress(line: str) -> None:
     for index, mark in enumerate(_STAGES):
         if mark in line:
-            report(index + 1, len(_STAGES), "stages", line.removeprefix("INFO - "))
+            last = index + 1 == len(_STAGES)  # the step's end is no place for a line of the middle
+            report(index + 1, len(_STAGES), "stages", "" if last else line.removeprefix("INFO - "))
 
 
 def _check_host(model: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
-from buildsys.steps._flash_plan import FlashParams, plan_flash, write_plan
+from buildsys.steps._flash_plan import plan_flash, write_plan
+from buildsys.steps._flash_values import FlashParams
 from buildsys.steps._package import describe_preprocessing, write_companions, write_json
 
 TOOL_ENV = "evaluate"
@@ -26,7 +27,7 @@ class Params:
     classes: tuple[str, ...]
     preprocessing: Preprocessing | None
     outputs: tuple[str, ...]
-    """Names of the outputs in file order; Vela drops the signature that held them."""
+    """Names of the outputs in file order, where it was bound; Vela drops the signature."""
     flash: FlashParams | None
 
 
@@ -36,9 +37,16 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         stem=model.name,
         classes=model.classes,
         preprocessing=model.preprocessing,
-        outputs=board.output_order or tuple(tensor.name for tensor in model.outputs),
+        outputs=_bound_names(model, board),
         flash=plan_flash(model, board),
     )
+
+
+def _bound_names(model: ModelSpec, board: BoardSpec) -> tuple[str, ...]:
+    """What bind_outputs has put in which order; nothing where no contract had an order bound."""
+    if board.contract is None:
+        return ()
+    return board.output_order or tuple(tensor.name for tensor in model.outputs)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -10,7 +10,6 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.facts import DatasetFacts
 from buildsys.authoring.model import known_model
@@ -19,6 +18,7 @@ from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete
 from buildsys.errors import BuildsysError, Diagnostic, InputError
 from buildsys.graph import Plan, Step
+from buildsys.planning import planner
 from buildsys.steps._memory import GRID
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 

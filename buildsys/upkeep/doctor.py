@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.engine import toolenvs
+from buildsys.engine.hosttools import QEMU, find_qemu
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.store import default_store
 from buildsys.errors import ToolUnavailable
@@ -14,15 +15,16 @@ from buildsys.errors import ToolUnavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One sentence, and whether it is good news."""
+    """One sentence, and whether it is good news; `optional`: builds go on without it."""
 
     good: bool
     text: str
+    optional: bool = False
 
 
 def examine(root: Path) -> list[Finding]:
-    """Platform, uv, Python, compiler, disk, store, then every tool environment."""
-    findings = [_platform(), _uv(), _python(), _compiler(), _disk(), _store(root)]
+    """Platform, uv, Python, compiler, emulator, disk, store, then every tool environment."""
+    findings = [_platform(), _uv(), _python(), _compiler(), _emulator(), _disk(), _store(root)]
     return findings + [_environment(env) for env in toolenvs.all_tool_envs()]
 
 
@@ -63,6 +65,14 @@ def _compiler() -> Finding:
     return Finding(
         good=False, text="no C compiler: Vela 3.9 cannot be synced; everything else can."
     )
+
+
+def _emulator() -> Finding:
+    version = find_qemu()
+    if version:
+        return Finding(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
+    text = f"no {QEMU} of version 6 or newer: manifests say that the load test was not done."
+    return Finding(good=False, text=text, optional=True)
 
 
 def _disk() -> Finding:

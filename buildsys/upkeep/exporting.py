@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
+from buildsys.engine.manifest import TELLING
 from buildsys.engine.state import State
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
@@ -46,7 +47,8 @@ class Results:
 def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
     """The results of every step of some builds by their current action keys.
 
-    `packages_only`: the bytes of packages and verdicts; of the rest, the digests.
+    `packages_only`: the bytes of packages, verdicts and proofs; of the rest, the digests and what
+    manifests embed.
     """
     actions: dict[str, str] = {}
     blobs: set[str] = set()
@@ -59,13 +61,13 @@ def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
             if found is None:
                 continue
             key, result = found
-            shipped = step.id in (plan.package, *plan.verdicts, *plan.proofs)
-            taken = _blobs(state.store, step, result) if shipped or not packages_only else set()
+            whole = not packages_only or step.id in (plan.package, *plan.verdicts, *plan.proofs)
+            taken = _blobs(state.store, step, result, () if whole else TELLING)
             if taken is None:
                 lacks.append(Lack(build=plan.build, stage=step.stage, lost=True))
                 continue
             blobs |= taken
-            actions[key] = _entry(state.store, step, key, result, digests_only=not taken)
+            actions[key] = _entry(state.store, step, key, result, digests_only=not whole)
     return Results(
         actions=tuple(sorted(actions.items())), blobs=tuple(sorted(blobs)), lacks=tuple(lacks)
     )
@@ -135,11 +137,13 @@ def _find(
     return None, Lack(build=plan.build, stage=step.stage, lost=False)
 
 
-def _blobs(store: Store, step: Step, result: StepResult) -> set[str] | None:
-    """Every blob of a result, or None where one is not in the store."""
+def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...]) -> set[str] | None:
+    """Every blob of a result, or of these outputs alone; None where one is not in the store."""
     trees = {output.name: output.tree for output in step.outputs}
     found: set[str] = set()
     for name, digest in result.outputs:
+        if names and name not in names:
+            continue
         if not store.has(digest, trees[name]):
             return None
         found.add(digest)

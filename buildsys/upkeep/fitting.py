@@ -197,8 +197,8 @@ def _refuse_red(plan: Plan, step: Step, session: Session) -> None:
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
-    verdict = session.state.store.blob(dict(result.outputs)["verdict"])
-    why = "; ".join(json.loads(verdict.read_bytes())["failures"])
+    verdict = session.state.store.read(dict(result.outputs)["verdict"])
+    why = "; ".join(json.loads(verdict)["failures"])
     raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 
 
@@ -230,9 +230,7 @@ def _read_need(plan: Plan, session: Session) -> Need | None:
     if found is None or made is None:
         return None
     try:
-        figures: dict[str, Any] = json.loads(
-            state.store.blob(dict(found.outputs)[gauge.output]).read_bytes()
-        )
+        figures: dict[str, Any] = json.loads(state.store.read(dict(found.outputs)[gauge.output]))
         size = state.store.blob(dict(made.outputs)[gauge.file[1]]).stat().st_size
     except FileNotFoundError:
         return None

@@ -18,7 +18,8 @@ from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Waiting
 from buildsys.graph import Plan
 from buildsys.steps import _send_xmodem
-from buildsys.steps._flash_plan import PLAN, Region, overlaps
+from buildsys.steps._flash_plan import PLAN, overlaps
+from buildsys.steps._flash_values import Region
 from buildsys.upkeep.prediction import check_built
 
 TOOL_ENV = "flash"
@@ -26,7 +27,7 @@ _CONNECT_ATTEMPTS = "7"
 """esptool's own default, said aloud: zero would be for ever."""
 _LIST_PORTS = (
     "import json; from serial.tools.list_ports import comports;"
-    " print(json.dumps([[p.device, p.description] for p in comports()]))"
+    " print(json.dumps([[p.device, p.description, p.vid is not None] for p in comports()]))"
 )
 
 Send = Callable[[Sequence[str], Path], int]
@@ -53,10 +54,11 @@ class Flashing:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """A serial port, and what the system says of it."""
+    """A serial port, and what the system says of it. `usb`: not one that the computer came with."""
 
     device: str
     description: str
+    usb: bool
 
 
 def read_flashing(session: Session, plan: Plan) -> Flashing:
@@ -131,17 +133,25 @@ def find_ports(python: Path) -> tuple[Port, ...]:
     done = subprocess.run(
         [str(python), "-P", "-s", "-c", _LIST_PORTS], capture_output=True, text=True, check=True
     )
-    return tuple(Port(device=device, description=text) for device, text in json.loads(done.stdout))
+    return tuple(
+        Port(device=device, description=text, usb=usb)
+        for device, text, usb in json.loads(done.stdout)
+    )
 
 
 def choose_port(ports: Sequence[Port]) -> str:
-    """The only one there is. Raises InputError with the list."""
-    if len(ports) == 1:
-        return ports[0].device
+    """The only one that a board may be at. Raises InputError with the list.
+
+    Nothing is sent by itself to a port that the computer came with: what is there is no board.
+    """
+    boards = [port for port in ports if port.usb]
+    if len(boards) == 1:
+        return boards[0].device
     message, hint = "no serial port was found", "connect the board; a port may be named, too"
     if ports:
-        message = f"{len(ports)} serial ports were found: say which one is the board's"
-        hint = "; ".join(f"{port.device} ({port.description})" for port in ports)
+        found = f"{len(boards)} serial ports were found" if boards else "no USB port was found"
+        message = f"{found}: say which one is the board's"
+        hint = "; ".join(f"{port.device} ({port.description})" for port in boards or ports)
     raise InputError(Diagnostic(path="--port", message=message, hint=hint))
 
 

@@ -4,22 +4,22 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.registry import step_module
-from buildsys.blueprint import make_step
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete, read_builds
 from buildsys.engine.session import Session
 from buildsys.errors import Diagnostic, InputError, MissingBytes
 from buildsys.graph import Input, Plan, Step
+from buildsys.planning import planner
+from buildsys.planning.blueprint import make_step
 from buildsys.steps._tasks import shape_of
 
 _SHOWN = 10
@@ -40,8 +40,8 @@ class Dataset:
     plan: Plan
 
 
-def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
-    """Every dataset of every build that is whole, and the ids of all those builds.
+def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:
+    """Every dataset of every build that is whole, and all those builds: id -> recipe.
 
     Names and reports depend on the whole workspace, never on what was asked for.
     """
@@ -56,7 +56,7 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], tuple[str,
             users.setdefault(key, []).append(build)
     names = name_datasets({key: _wanted_name(group[0]) for key, group in users.items()})
     datasets = [_dataset(names[key], group, *made[key], workspace) for key, group in users.items()]
-    return tuple(datasets), tuple(build.id for build in builds)
+    return tuple(datasets), {build.id: build.recipe.name for build in builds}
 
 
 def name_datasets(labels: dict[str, str]) -> dict[str, str]:
@@ -84,9 +84,9 @@ def _folder(label: str) -> Path:
 
 
 def choose(
-    asked: Sequence[str], datasets: Sequence[Dataset], builds: Sequence[str]
+    asked: Sequence[str], datasets: Sequence[Dataset], builds: Mapping[str, str]
 ) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
-    """The datasets of builds, recipes or patterns of either; and chosen builds that have none.
+    """The datasets of builds, variants, recipes or patterns of these; and chosen builds that have none.
 
     Raises InputError for a name that nothing has.
     """
@@ -94,10 +94,13 @@ def choose(
     for name in asked or ["*"]:
         pattern = name.removeprefix("build:")
         found = {
-            b for b in builds if fnmatchcase(b, pattern) or fnmatchcase(b.split("@")[0], pattern)
+            build
+            for build, recipe in builds.items()
+            if any(fnmatchcase(x, pattern) for x in (build, build.split("@")[0], recipe))
         }
         if not found and asked:
-            known = [*builds, *dict.fromkeys(build.split("@")[0] for build in builds)]
+            folders = dict.fromkeys(build.split("@")[0] for build in builds)
+            known = [*builds, *folders, *dict.fromkeys(builds.values())]
             hint = did_you_mean(pattern, known)
             raise InputError(
                 Diagnostic(path=name, message="matches no build and no recipe", hint=hint)

@@ -10,20 +10,20 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from buildsys import planner
 from buildsys.authoring.build import Build
 from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
-from buildsys.blueprint import make_step
 from buildsys.digest import digest_file
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, complete, make_plans, read_builds
-from buildsys.engine.publish import build_folder
+from buildsys.engine.publish import build_folder, red_verdicts
 from buildsys.engine.selection import select
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
-from buildsys.graph import Input, Plan, Source, Status, Step
+from buildsys.graph import Input, Plan, Source, Step
+from buildsys.planning import planner
+from buildsys.planning.blueprint import make_step
 from buildsys.spec import Format
 from buildsys.steps._dataset import SUFFIXES
 
@@ -117,9 +117,9 @@ def check_built(session: Session, plan: Plan) -> None:
     """Raises BuildsysError where the build's folder does not hold what its recipe says now."""
     if session.is_published(plan):
         return
-    package = session.state.steps[plan.package]
-    if session.state.decide(package).status == Status.REJECTED:
-        raise Rejected(f"{plan.build} was rejected by its gate: there is no shipped file to run")
+    red = red_verdicts(session.state, plan)
+    if red:
+        raise Rejected(f"{plan.build} was rejected by {red[0].stage}: there is no shipped file")
     raise BuildsysError(f"{plan.build} is not up to date; run `doit build:{plan.build}` first")
 
 

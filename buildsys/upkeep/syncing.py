@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from buildsys.engine import report_stamp, toolenvs
+from buildsys.engine import toolenvs
 from buildsys.engine.clock import duration
 from buildsys.engine.console import Console
+from buildsys.engine.report import stamp
 from buildsys.engine.session import Session
 from buildsys.engine.toolenvs import Run, ToolEnv
 from buildsys.engine.watching import OnTick, watched
@@ -41,7 +42,7 @@ def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
 
 def _of_report(is_made: bool) -> set[str]:
     """What the report's pages need, where a run writes any."""
-    return {_REPORT} if is_made and report_stamp.mode() == "pages" else set()
+    return {_REPORT} if is_made and stamp.mode() == "pages" else set()
 
 
 def remote_steps(plans: Iterable[Plan]) -> tuple[Step, ...]:

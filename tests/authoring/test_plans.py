@@ -27,13 +27,21 @@ def _shared(first: Plan, second: Plan) -> set[str]:
     return {stage for stage in one.keys() & other.keys() if one[stage].id == other[stage].id}
 
 
+_OF_A_BOUND_FILE = frozenset({
+    "contract", "bind", "record-tflite", "tflm", "parity", "operators", "fit", "package",
+})  # fmt: skip
+"""Stages of the file whose outputs stand in one firmware's order."""
+_OF_A_COMPILED_FILE = frozenset({"compile", "load"})
+
+
 def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
     """The second board trains, exports and measures again."""
     write_recipe(workspace, "tags", TRAINED)
     plans = plan_good(workspace)
     grove, xiao = plans["tags@grove-vision-ai-v2"], plans["tags@xiao-esp32s3"]
-    assert set(_stages(grove)) - _shared(grove, xiao) == {"bind", "compile", "fit", "package"}
-    assert set(_stages(xiao)) - _shared(grove, xiao) == {"bind", "package"}
+    own = _OF_A_BOUND_FILE | {"drawings"}
+    assert set(_stages(grove)) - _shared(grove, xiao) == own | _OF_A_COMPILED_FILE
+    assert set(_stages(xiao)) - _shared(grove, xiao) == own
 
 
 def test_two_recipes_share_what_is_the_same(workspace: Path) -> None:
@@ -52,7 +60,7 @@ def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
     plans = plan_good(workspace)
     seeed, himax = plans["person@grove-vision-ai-v2"], plans["person@grove-himax"]
     assert set(_stages(seeed)) == set(_stages(himax))
-    assert set(_stages(seeed)) - _shared(seeed, himax) == {"bind", "compile", "fit", "package"}
+    assert set(_stages(seeed)) - _shared(seeed, himax) == _OF_A_BOUND_FILE | _OF_A_COMPILED_FILE
     order = by_stage(himax)["bind"].params
     assert order.index("box_s16") < order.index("keypoints") < order.index("box_s32")
 
@@ -70,7 +78,7 @@ def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
     write_recipe(workspace, "given", TFLITE)
     plans = plan_good(workspace)
     grove = plans["given@grove-vision-ai-v2"]
-    assert _stages(grove) == ["compile", "package"]
+    assert _stages(grove) == ["compile", "operators", "package", "load"]
     assert by_stage(grove)["compile"].tool_env == "vela-3.9"
     assert _stages(plans["given@host"]) == ["package"]
 
@@ -80,7 +88,11 @@ def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
     write_recipe(workspace, "given", ONNX)
     plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
     stages = by_stage(plan)
-    assert _stages(plan) == ["samples", "calibration", "convert", "quantize", "compile", "package"]
+    assert _stages(plan) == [
+        "samples", "calibration", "convert", "quantize", "signal", "compile",
+        "record-onnx", "float", "record-float-tflite", "record-tflite", "tflm", "parity",
+        "operators", "package", "load",
+    ]  # fmt: skip
     assert {item.name for item in stages["quantize"].inputs} >= {"saved-model", "calibration"}
     (pictures,) = stages["calibration"].inputs
     assert pictures.source is not None
@@ -116,7 +128,9 @@ def test_every_input_is_made_before_it_is_read(workspace: Path) -> None:
         for step in plan.steps:
             assert {item.step for item in step.inputs if item.step} <= made
             made.add(step.id)
-        assert plan.package == plan.steps[-1].id
+        read = {item.step for step in plan.steps for item in step.inputs}
+        assert plan.package in made - read, "nothing rests on the package"
+        assert {step.id for step in plan.steps} - read == {plan.package, *plan.proofs}
 
 
 def test_moved_workspace_keeps_its_steps(workspace: Path, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import dataclasses
 import threading
 
-from buildsys import blueprint
 from buildsys.authoring.registry import step_module
 from buildsys.engine.admission import Admission
 from buildsys.graph import Input, Source, Step
+from buildsys.planning import blueprint
 
 
 def benchmark(threads: int = 1) -> Step:

@@ -192,7 +192,9 @@ def test_a_red_gate_withdraws_the_package(build: Build, workspace: Path, tools: 
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     assert build() == ["gate"]
     assert not (workspace / "build/tags/grove-vision-ai-v2").exists()
-    verdict = (workspace / "build/.rejected/tags@grove-vision-ai-v2/verdict.json").read_text()
+    aside = workspace / "build/.rejected/tags@grove-vision-ai-v2"
+    assert sorted(path.name for path in aside.iterdir()) == ["tags_vela.tflite", "verdict.json"]
+    verdict = (aside / "verdict.json").read_text()
     assert "box.mAP50-95 is 0.5000, below 0.9" in verdict
     recipe.write_text(recipe.read_text().replace("min: 0.9", "min: 0.4"))
     assert build() == ["gate"]
@@ -209,4 +211,7 @@ def test_a_failing_step_blocks_only_what_rests_on_it(
     assert (workspace / "build/tags/xiao-esp32s3/manifest.json").is_file()
     assert not (workspace / "build/tags/grove-vision-ai-v2").exists()
     tools.fail = set()
-    assert build() == ["compile_vela", "fit_memory", "package_flash"]
+    assert build() == [
+        "compile_vela", "record_tflite", "record_tflm", "compare_recordings", "check_operators",
+        "fit_memory", "package_flash", "draw_models", "load_firmware",
+    ]  # fmt: skip

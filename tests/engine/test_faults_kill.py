@@ -37,7 +37,10 @@ def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.S
     run_doit(place, "build:plain@host")
     set_tool(tmp_path, seconds=30)
     process = start_doit(place, "build:tags@xiao-esp32s3")
-    processes.wait_until(lambda: len(processes_in(place / ".buildsys/scratch")) > 1, "a tool")
+    processes.wait_until(  # between fork and exec its child looks like it
+        lambda: len(processes_in(place / ".buildsys/scratch")) > 1 and len(tools_in(place)) == 1,
+        "a tool",
+    )
     before, kept = begun(place), finished(store)
     set_tool(tmp_path, seconds=0.01)
     (tool,) = tools_in(place)
@@ -183,15 +186,15 @@ def test_what_a_tool_leaves_running_is_ended(tmp_path: Path) -> None:
 
 
 def test_random_kills() -> None:
-    """Fifty of them; a thousand by hand: `python benchmarks/random_kills.py`."""
+    """Twenty-five of them; a thousand by hand: `python benchmarks/random_kills.py`."""
     script = REPOSITORY / "benchmarks" / "random_kills.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--kills", "50", "--seed", str(os.getpid())],
+        [sys.executable, str(script), "--kills", "25", "--seed", str(os.getpid())],
         capture_output=True, text=True, check=False, timeout=900,
         env={k: v for k, v in os.environ.items() if k not in ("BUILDSYS_STORE", "XDG_CACHE_HOME")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "50 kills" in done.stdout
+    assert "25 kills" in done.stdout
     assert "0 problems" in done.stdout
 
 

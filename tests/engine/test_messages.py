@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
+from buildsys.engine.console import Console
 from buildsys.engine.session import Session
 from buildsys.engine.summary import render_table
 from tests.conftest import Build, StandIn, no_environment
@@ -17,8 +18,11 @@ tags@grove-vision-ai-v2: stale
     pending   evaluate-onnx        after export
     pending   convert              after export
     pending   quantize             after convert
-    pending   evaluate-tflite      after quantize
-    pending   bind                 after quantize
+    pending   signal               after quantize
+    pending   evaluate-tflite      after quantize; after signal
+    pending   contract             after quantize
+    pending   bind                 after quantize; after contract
+    pending   compile              after bind
 """
 
 
@@ -33,7 +37,8 @@ def test_plan_says_what_and_why(
     assert main(["-C", str(workspace), "plan", "*@grove*"]) == 0
     output = capsys.readouterr().out
     assert output.startswith(PLAN)
-    assert "2 other steps need nothing" in output
+    assert "    pending   fit                  after compile\n" in output
+    assert "4 other steps need nothing" in output
 
 
 @pytest.mark.parametrize(
@@ -93,3 +98,19 @@ def test_the_summary_names_step_and_gate(workspace: Path, tools: StandIn) -> Non
     assert table.splitlines()[-1] == (
         "tags@xiao-esp32s3: rejected by gate: box.mAP50-95 is 0.0500, below 0.1"
     )
+
+
+def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """1137 pictures are not 1.14e+03, and 0.615 epochs are more digits than anybody wants."""
+    console = Console(line_every=0.0)
+    for step, done, total, unit in (
+        ("train", 0.615, 16, "epochs"),
+        ("measure", 1137, 12000, "pictures"),
+    ):
+        console.start(step, step, "never made here")
+        console.progress(step, done, total, unit, "")
+    console.progress("measure", 12000, 12000, "pictures", "")
+    told = capsys.readouterr().err
+    assert "0.0 s left" not in told, "what is finished has nothing left"
+    assert "train: 0.6 of 16 epochs," in told
+    assert "measure: 1137 of 12000 pictures," in told

@@ -55,7 +55,7 @@ def test_the_best_that_fits_ships(workspace: Path) -> None:
     rows = sweep(workspace, tools)
     assert tools.ran.count("train_ultralytics") == 1
     assert [(row.id.split("@")[0], row.status.split(":")[0]) for row in rows] == [
-        ("tags-128-per-channel", "rejected by gate"), ("tags-128-per-tensor", "rejected by gate"),
+        ("tags-128-per-channel", "rejected by fit"), ("tags-128-per-tensor", "rejected by fit"),
         ("tags-64-per-channel", "built"), ("tags-64-per-tensor", "built"),
         ("tags-96-per-channel", "built"), ("tags-96-per-tensor", "built"), ("tags", "built"),
     ]  # fmt: skip

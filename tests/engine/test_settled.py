@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine import ledger, report_stamp, reporting
+from buildsys.engine import ledger
 from buildsys.engine.places import Workspace
+from buildsys.engine.report import stamp, writing
 from buildsys.engine.session import Session
 from tests.conftest import REPOSITORY, StandIn, no_environment
 
@@ -26,7 +27,7 @@ def settled(workspace: Path, tools: StandIn) -> Path:
     time.sleep(0.06)  # what was written this very moment is looked at again
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
-    reporting.finish_run(session, rows)
+    writing.finish_run(session, rows)
     session.close()
     assert ledger.is_whole(Workspace(workspace), ledger.read(Workspace(workspace)))
     return workspace
@@ -122,15 +123,15 @@ def test_a_report_that_is_gone_is_written_in_a_run_without_work(
 ) -> None:
     """A report that somebody deleted, or that was compared with other figures, stays as it is."""
     builds = ["tags@grove-vision-ai-v2", "tags@xiao-esp32s3"]
-    assert report_stamp.is_current(Workspace(settled), builds)
+    assert stamp.is_current(Workspace(settled), builds)
     change(settled)
-    assert not report_stamp.is_current(Workspace(settled), builds)
+    assert not stamp.is_current(Workspace(settled), builds)
     subprocess.run(
         [sys.executable, "-m", "buildsys", "-C", str(settled), "build"], check=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert (settled / "build" / "report" / "report.md").is_file()
-    assert report_stamp.is_current(Workspace(settled), builds)
+    assert stamp.is_current(Workspace(settled), builds)
 
 
 @pytest.mark.parametrize(

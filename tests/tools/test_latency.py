@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from buildsys import blueprint
 from buildsys.authoring.machine import machine_name
 from buildsys.authoring.registry import step_module
 from buildsys.cli import main
@@ -21,6 +20,7 @@ from buildsys.engine.plans import Plans, complete
 from buildsys.engine.session import Session
 from buildsys.errors import StepFailed
 from buildsys.graph import Input, Plan, Source
+from buildsys.planning import blueprint
 
 pytestmark = pytest.mark.tools
 

@@ -99,7 +99,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         {"task": "detect", "architecture": "yolov8n", "seed": 0},
     )  # fmt: skip
     names = [tensor.name for tensor in decoded_outputs(_SIDE, _SIDE, _COCO, 0, 0)]
-    convert(folder, "detect", "decoded", names, classes=_COCO, trained=False)
+    convert(folder, "detect", "decoded", names, classes=_COCO)
     yield folder
     shutil.rmtree(folder)
 
@@ -111,7 +111,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     make_pictures(folder / "pictures")
     shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", folder / "c.pt")
     names = [tensor.name for tensor in raw_outputs(_SIDE, _SIDE, 1, 4, 3)]
-    convert(folder, "pose", "raw", names, classes=1, trained=True)
+    convert(folder, "pose", "raw", names, classes=1)
     yield folder
     shutil.rmtree(folder)
 
@@ -197,9 +197,7 @@ def make_pictures(folder: Path) -> None:
     subprocess.run(command, cwd=REPOSITORY, check=True)
 
 
-def convert(
-    folder: Path, task: str, head: str, names: list[str], classes: int, trained: bool
-) -> None:
+def convert(folder: Path, task: str, head: str, names: list[str], classes: int) -> None:
     """c.pt -> m.onnx -> f.tflite (float) and q.tflite (int8 per tensor)."""
     samples = {"samples": folder / "pictures"}
     step(
@@ -217,7 +215,7 @@ def convert(
             {"saved-model": folder / "saved", "calibration": folder / "pictures", **samples},
             {"tflite": folder / name},
             {"quantization": {"scheme": scheme, "granularity": "per-tensor", "io": io},
-             "preprocessing": _FRAME, "trained": trained, "classes": classes},
+             "preprocessing": _FRAME, "classes": classes},
         )  # fmt: skip
 
 

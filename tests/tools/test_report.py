@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from buildsys.engine import toolenvs
-from buildsys.engine.reporting import TEMPLATES
+from buildsys.engine.report.writing import TEMPLATES
 from buildsys.engine.runner import LAUNCHER
 from buildsys.steps import _report_data
 from buildsys.steps._report_data import Report

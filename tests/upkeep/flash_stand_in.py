@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from buildsys.engine.process import Command, OnProgress
-from buildsys.steps._flash_plan import FlashParams, write_plan
+from buildsys.steps._flash_plan import write_plan
+from buildsys.steps._flash_values import FlashParams
 from buildsys.steps._launcher import rebuild
 from tests.conftest import StandIn
 

@@ -224,7 +224,7 @@ def test_rubbish_goes(
     capsys.readouterr()
     assert gc(tmp_path) == 0
     golden.check("gc-rubbish", capsys.readouterr().out, tmp_path)
-    assert not actions[0].exists()
+    assert not actions["export_ultralytics"].exists()
     assert not actions["evaluate_onnx"].exists()
     assert not (store.root / ".import-0").exists()
     assert [path.name for path in store.root.rglob(".tmp-*")] == [".tmp-1"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys import cli, planner
+from buildsys import cli
 from buildsys.commands.fit import answer, render
 from buildsys.engine import fits
 from buildsys.engine.places import Workspace
@@ -15,6 +15,7 @@ from buildsys.engine.plans import complete, make_plans
 from buildsys.engine.process import Command, OnProgress
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan
+from buildsys.planning import planner
 from buildsys.steps._memory import estimate_size, interpolate_size
 from buildsys.upkeep import fitting
 from buildsys.upkeep.candidates import plan_candidate
@@ -153,7 +154,7 @@ def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights do not get fewer with the picture."""
-    monkeypatch.setattr(fits, "slot_bytes", lambda build: 10)
+    monkeypatch.setattr(fitting, "slot_bytes", lambda build: 10)
     tools = Compiler(per_pixel=1)
     found = fit(workspace, tools)
     assert len(tools.sides) == 1
@@ -169,7 +170,8 @@ def test_a_frame_keeps_its_proportion(workspace: Path) -> None:
     )
     (workspace / "recipes/tags.yaml").write_text(text)
     contract = (planner_targets() / "firmware/sscma-1.0-pose.yaml").read_text()
-    contract = contract.replace("name: sscma-1.0-pose", "name: wide\nsquare: false")
+    contract = contract.replace("name: sscma-1.0-pose", "name: wide")
+    contract = contract.replace("input: {dtype", "input: {square: false, dtype")
     (workspace / "targets").mkdir()
     (workspace / "targets/wide.yaml").write_text(contract)
     found = fit(workspace, Compiler(per_pixel=12))

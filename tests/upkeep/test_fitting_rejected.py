@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from buildsys import blueprint
 from buildsys.authoring.registry import step_module
 from buildsys.engine.plans import Plans, complete
 from buildsys.engine.session import Session
 from buildsys.errors import Rejected
 from buildsys.graph import Input, Plan, Source
+from buildsys.planning import blueprint
 from buildsys.upkeep import fitting
 from tests.conftest import StandIn, no_environment
 

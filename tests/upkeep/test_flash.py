@@ -58,7 +58,11 @@ def _no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _ports(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
-    found = tuple(Port(device=device, description="USB Serial") for device in devices)
+    found = tuple(
+        Port(device=device, description="USB Serial" if "ttyS" not in device else "ttyS0",
+             usb="ttyS" not in device)
+        for device in devices
+    )  # fmt: skip
     monkeypatch.setattr(flashing, "find_ports", lambda python: found)
 
 
@@ -191,7 +195,8 @@ def test_models_share_a_board_side_by_side_only(
         ("two-boards", (GROVE, XIAO), ("/dev/ttyACM0",)),
         ("unknown", ("tags@grove",), ("/dev/ttyACM0",)),
         ("no-port", (GROVE,), ()),
-        ("two-ports", (GROVE,), ("/dev/ttyACM0", "/dev/ttyUSB0")),
+        ("two-ports", (GROVE,), ("/dev/ttyS0", "/dev/ttyACM0", "/dev/ttyUSB0")),
+        ("own-port", (GROVE,), ("/dev/ttyS0",)),
     ],
 )
 def test_wrong_arguments_send_nothing(

@@ -14,14 +14,13 @@ import pytest
 
 from buildsys.spec import FlashSpec, Slot
 from buildsys.steps._flash_plan import (
-    FlashParams,
-    Region,
     make_info,
     make_region,
     overlaps,
     preamble,
     write_plan,
 )
+from buildsys.steps._flash_values import FlashParams, Region
 from buildsys.steps._progress import StepError
 from tests.upkeep.flash_stand_in import MODEL_BYTES, make_model
 

@@ -51,6 +51,65 @@ def test_a_label_line_is_told_what_is_wrong_with_it(line: str, expected: list[st
     assert messages(line, POSE) == expected
 
 
+OUTLINE = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="outline")
+CORNERS = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="corners")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("1 .1 .1 .5 .1 .5 .5", []),
+        ("1 .1 .1 .5 .1 .5 .5 .3 .7 .1 .5", []),
+        (
+            "1 .1 .1 .5 .1 .5",
+            ["6 numbers; class and outline are 1 and two for each of 3 points or more"],
+        ),
+        (
+            "1 .5 .5 .2 .2",
+            ["5 numbers; class and outline are 1 and two for each of 3 points or more"],
+        ),
+        ("2 .1 .1 .5 .1 .5 .5", ["class 2; `names` has 0 to 1"]),
+        (
+            "0 .5 .1 1.2 .1 .5 .5",
+            ["the outline of this bar reaches 0.200 of the width (20.0 px) beyond the right edge"],
+        ),
+        ("0 .1 .1 .5 .1 .3 .1", ["the outline of this bar has no extent: 0.4 x 0"]),
+    ],
+)
+def test_an_outline_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
+    """A box among outlines ends Ultralytics' training; a point too few is a lost object."""
+    assert messages(line, OUTLINE) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("0 .5 .5 .2 .2", "an upright box, it seems; obb wants four corners"),
+        (
+            "0 .5 .5 .2 .2 .7",
+            "a box and an angle, it seems; obb wants four corners: x1 y1 x2 y2 x3 y3 x4 y4",
+        ),
+        (
+            "0 .1 .1 .5 .1 .5 .5 .3 .7 .1 .5",
+            "an outline, it seems; obb wants the four corners of a turned box",
+        ),
+    ],
+)
+def test_labels_of_another_task_are_recognised(line: str, hint: str) -> None:
+    """Four corners are 9 numbers: what else stands there is mostly another tool's form."""
+    _, (finding,) = parse(line, "a.txt", CORNERS)
+    assert finding.message.endswith("numbers; class and four corners are 9")
+    assert finding.hint == hint
+
+
+def test_a_turned_box_has_the_box_around_it() -> None:
+    """Sizes in the table, and boxes that leave the picture, go by it."""
+    ((_, item),), findings = parse("1 .5 .2 .8 .5 .5 .8 .2 .5", "a.txt", CORNERS)
+    assert not findings
+    assert item.box == pytest.approx((0.5, 0.5, 0.6, 0.6))
+    assert len(item.outline) == 4
+
+
 def test_a_broken_line_hides_no_other() -> None:
     """Objects of the sound lines are counted, with their lines."""
     text = "x\n\n0 .5 .5 .2 .2\n0 .1 .1 .1\n0 .3 .3 .2 .2\n"
@@ -99,3 +158,13 @@ def test_names_go_with_data(workspace: Path, capsys: pytest.CaptureFixture[str])
     """`check` alone looks at every recipe."""
     assert main(["-C", str(workspace), "check", "tags"]) == 2
     assert "add --data" in capsys.readouterr().err
+
+
+def test_a_recipe_is_named_whatever_its_matrix_makes(workspace: Path) -> None:
+    """Its builds are called by their variants: the name in its file has to do as well."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text() + "matrix: {input.size: [64, 96]}\n")
+    datasets, builds = find_datasets(Workspace(workspace))
+    assert "tags-96@xiao-esp32s3" in builds
+    for asked in (["tags"], ["tags-96"], ["tags-64@xiao-esp32s3"]):
+        assert choose(asked, datasets, builds)[0] == datasets

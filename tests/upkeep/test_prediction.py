@@ -52,7 +52,7 @@ def test_a_rejected_build_ships_nothing_to_predict_from(
     capsys.readouterr()
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
     assert predict(workspace, "tags@xiao-esp32s3", picture) == 11
-    assert "rejected by its gate" in capsys.readouterr().err
+    assert "rejected by gate: there is no shipped file" in capsys.readouterr().err
 
 
 def test_wrong_arguments_are_told_before_any_work(

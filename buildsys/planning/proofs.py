@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from buildsys import ladder
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.machine import machine_name
 from buildsys.authoring.model import model_fits
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
-from buildsys.blueprint import Blueprint, output
 from buildsys.graph import Input
+from buildsys.planning import ladder
+from buildsys.planning.blueprint import Blueprint, output
 from buildsys.spec import Format
 from buildsys.steps.bind_outputs import contract_params
 

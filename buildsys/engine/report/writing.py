@@ -11,11 +11,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from buildsys.engine import baselines, report_stamp
 from buildsys.engine.fingerprint import stat_text
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import complete
-from buildsys.engine.report_data import collect
+from buildsys.engine.report import baselines, stamp
+from buildsys.engine.report.collecting import collect
 from buildsys.engine.runner import Runner
 from buildsys.engine.session import Session
 from buildsys.engine.state import State
@@ -25,7 +25,7 @@ from buildsys.graph import Input, Plan, Source, Status, Step
 from buildsys.steps import _report_data, _report_text, _report_words
 from buildsys.steps._report_data import Report
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates" / "report"
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "report"
 _OUTPUT = "report"
 
 
@@ -56,8 +56,8 @@ def gather(session: Session, rows: list[Row]) -> Report:
 def write(session: Session, report: Report) -> Outcome:
     """Bring build/report up to date. Never raises for what a machine refuses."""
     workspace = session.workspace
-    report_stamp.forget(workspace)
-    mode = report_stamp.mode()
+    stamp.forget(workspace)
+    mode = stamp.mode()
     try:
         report = _fill(session, report)
         changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
@@ -66,13 +66,13 @@ def write(session: Session, report: Report) -> Outcome:
             _write_text(workspace, report)
         return Outcome(report=report, problem=str(error), changed=True)
     if all(item.good for item in report.artifacts):
-        report_stamp.write(workspace, [item.id for item in report.artifacts])
+        stamp.write(workspace, [item.id for item in report.artifacts])
     return Outcome(report=report, changed=changed)
 
 
 def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
     """At the end of a run: what there is to say of the report, and whether it is whole."""
-    if report_stamp.mode() == "none":
+    if stamp.mode() == "none":
         return [], True
     try:
         outcome = write(session, gather(session, rows))
@@ -83,7 +83,7 @@ def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
         reason = outcome.problem.splitlines()[0].rstrip(":")
         lines.append(f"the report's pages were not made, build/report/report.md was: {reason}")
     elif outcome.changed:
-        page = "index.html" if report_stamp.mode() == "pages" else "report.md"
+        page = "index.html" if stamp.mode() == "pages" else "report.md"
         lines.append(f"report: build/report/{page}")
     return lines, not outcome.problem
 
@@ -178,7 +178,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
 def _plan(workspace: Workspace) -> Plan:
     """A plan of its own with the one step."""
     from buildsys.authoring.registry import step_module
-    from buildsys.blueprint import make_step
+    from buildsys.planning.blueprint import make_step
 
     data = Source(
         path=str(_place(workspace) / "data"), label="the report's data",

@@ -8,7 +8,7 @@ from buildsys.authoring.build import Build
 from buildsys.authoring.model import board_spec, model_spec
 from buildsys.digest import canonical, digest_value
 from buildsys.graph import Input, Output, Step
-from buildsys.origins import find_origins
+from buildsys.planning.origins import find_origins
 from buildsys.spec import SUFFIXES, Format, Resources
 
 

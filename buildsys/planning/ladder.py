@@ -8,8 +8,8 @@ from typing import Any
 
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
-from buildsys.blueprint import Blueprint, output
 from buildsys.graph import Input
+from buildsys.planning.blueprint import Blueprint, output
 from buildsys.spec import Format, Quantization
 
 _BOXES = ("detect", "pose")

@@ -9,15 +9,17 @@ proofs); the package is last.
 from types import ModuleType
 from typing import Any
 
-from buildsys import proofs
 from buildsys.authoring.build import Build
 from buildsys.authoring.pictures import split_glob
 from buildsys.authoring.pipelines import FIRST, follow
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
-from buildsys.blueprint import Blueprint, needed, output
+from buildsys.digest import canonical
 from buildsys.graph import Input, Plan, Source, Step
+from buildsys.planning import proofs
+from buildsys.planning.blueprint import Blueprint, needed, output
 from buildsys.spec import TREES, Format
+from buildsys.steps._package import describe_preprocessing
 
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
@@ -50,6 +52,9 @@ def plan(build: Build, workspace: str) -> Plan:
         proofs=aside,
         notes=proofs.notes(blue),
         facts=build.facts,
+        preprocessing=canonical(describe_preprocessing(blue.model.preprocessing))
+        if blue.model.preprocessing is not None
+        else "",
         licences=(_ULTRALYTICS_LICENCE,) if recipe.source.family == "ultralytics" else (),
     )
 

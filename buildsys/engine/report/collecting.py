@@ -11,11 +11,12 @@ from typing import Any
 
 from buildsys import __version__
 from buildsys.digest import digest_file
-from buildsys.engine import report_evidence as evidence
+from buildsys.engine import measurements
 from buildsys.engine.publish import build_folder
+from buildsys.engine.report import evidence
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, InputError
 from buildsys.graph import Plan
 from buildsys.steps._report_data import SHIPPED, Artifact, Budget, Latency, Report, StepLine
 
@@ -122,7 +123,7 @@ def _held(session: Session, build: str, plan: Plan | None) -> tuple[Held | None,
         return None, {}
     names = {name: (size, blob) for name, size, blob in entries}
     store = session.state.store
-    return Held(files=names, read=lambda name: store.blob(names[name][1]).read_bytes()), {}
+    return Held(files=names, read=lambda name: store.read(names[name][1])), {}
 
 
 def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str, Any]) -> Artifact:
@@ -134,6 +135,7 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     vela = held.json("vela.json")
     calibration = held.json("calibration.json")
     latency = evidence.read_latency(held.json("latency.json"), frozenset(chain))
+    latency += _on_devices(session, artifact.id, digest, frozenset(chain))
     artifact = replace(
         artifact, file=name, bytes=size, sha256=digest,
         manifest_sha256=held.files.get("manifest.json", (0, ""))[1],
@@ -150,6 +152,18 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     return _proven(artifact, proofs or {}, _planned(vela, manifest))
 
 
+def _on_devices(
+    session: Session, build: str, digest: str, known: frozenset[str]
+) -> tuple[Latency, ...]:
+    """What was measured on devices, of the file that ships and of earlier ones."""
+    try:
+        rows = measurements.entries(session.workspace, build, digest).rows()
+    except InputError as error:
+        session.console.say(str(error))
+        return ()
+    return evidence.read_latency({"entries": rows}, known)
+
+
 def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
     """What the files see on pictures, from the drawings that a proof step left in the store."""
     steps = [step for step in manifest.get("steps", ()) if step.get("module") == "draw_models"]
@@ -158,7 +172,7 @@ def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
         names = (
             {name: blob for name, _, blob in session.state.store.index(digest)} if digest else {}
         )
-        data = json.loads(session.state.store.blob(names["drawings.json"]).read_bytes())
+        data = json.loads(session.state.store.read(names["drawings.json"]))
     except (BuildsysError, OSError, ValueError, KeyError):
         return {}
     sights, files = evidence.read_sights(data)
@@ -223,7 +237,8 @@ def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifa
     if names:
         artifact = replace(artifact, file=names[0].name, bytes=names[0].stat().st_size,
                            sha256=digest_file(names[0]))  # fmt: skip
-    detail = f"rejected by gate: {'; '.join(reasons)}" if reasons else artifact.detail
+    judge = str(verdict.get("stage") or "gate")
+    detail = f"rejected by {judge}: {'; '.join(reasons)}" if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)
     if plan is not None:
         artifact = replace(artifact, **_known_of_steps(session, plan))
@@ -246,7 +261,7 @@ def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
         if digest and step.module.startswith("evaluate_"):
             try:
                 metrics[step.stage.removeprefix("evaluate-")] = json.loads(
-                    session.state.store.blob(digest).read_bytes()
+                    session.state.store.read(digest)
                 )
             except (OSError, ValueError):
                 continue

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from buildsys.digest import flatten
+from buildsys.engine.report.facts import facts as facts  # noqa: PLC0414 - part of what is read here
 from buildsys.steps._report_data import (
     LABELS,
     Budget,
@@ -23,7 +23,6 @@ from buildsys.steps._report_data import (
 T = TypeVar("T")
 Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
 """Pictures, and (float | shipped, sha256) of the files that saw them."""
-_MOST_FACTS = 60
 _ORDER = ("start", "checkpoint", "onnx", "tflite")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 
@@ -168,19 +167,3 @@ def _sights(data: dict[str, Any]) -> Sights:
         for row in data["pictures"]
     )
     return sights, tuple((name, str(data["models"][name]["sha256"])) for name in names)
-
-
-def facts(data: Any) -> tuple[tuple[str, str], ...]:
-    """Any JSON object as lines of name and text, in its own order."""
-    if not isinstance(data, dict):
-        return ()
-    rows = [(name, _text(value)) for name, value in flatten(data).items()]
-    return tuple(row for row in rows if row[1])[:_MOST_FACTS]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else str(value)

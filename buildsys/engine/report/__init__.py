@@ -1,0 +1,1 @@
+"""build/report: collected from what is recorded, compared with baselines, rendered by a step."""

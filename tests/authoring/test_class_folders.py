@@ -1,0 +1,108 @@
+"""Pictures in folders of their classes: what planning knows of them, and when it looks again."""
+
+from pathlib import Path
+
+from buildsys.authoring.class_folders import find_root, read_class_folders
+from tests.authoring.sample_workspace import (
+    Head,
+    by_stage,
+    plan_all,
+    plan_good,
+    write_checkpoint,
+    write_recipe,
+)
+
+RECIPE = """\
+source: {family: ultralytics, task: classify, architecture: yolov8n-cls, weights: random}
+dataset: {path: data/fruit}
+input: {size: 96}
+train: {epochs: 1}
+targets: [{target: host, quantization: {scheme: int8, calibration: {split: train, count: 8}}}]
+"""
+
+
+def test_folders_are_classes_in_the_order_of_their_names(workspace: Path) -> None:
+    """Another order is a network whose answers are named wrongly."""
+    facts = read_class_folders(workspace / "data" / "fruit", "data/fruit")
+    assert facts.names == ("apple", "pear")
+    assert facts.splits == (("train", ("train",)), ("val", ("val",)))
+
+
+def test_valid_is_a_name_of_val(tmp_path: Path) -> None:
+    """As Ultralytics reads it."""
+    for place in ("train", "valid"):
+        (tmp_path / place / "apple").mkdir(parents=True)
+        (tmp_path / place / "apple" / "1.jpg").touch()
+    assert read_class_folders(tmp_path, "fruit").split("val") == ("valid",)
+
+
+def test_a_network_of_classes_is_planned_like_any_other(workspace: Path) -> None:
+    """Trained, measured as checkpoint, ONNX and TFLite, on pictures that are cut to the frame."""
+    write_recipe(workspace, "fruit", RECIPE)
+    stages = by_stage(plan_good(workspace)["fruit@host"])
+    assert {"train", "evaluate-checkpoint", "evaluate-onnx", "evaluate-tflite"} <= set(stages)
+    for stage in ("calibration", "evaluate-tflite", "export"):
+        assert '"resize":"center-crop"' in stages[stage].params
+    assert '"output_names":["logits"]' in stages["export"].params
+    assert '"paths":["val"]' in stages["evaluate-tflite"].params
+
+
+def test_a_class_more_is_seen(workspace: Path) -> None:
+    """A new folder, and the network keeps its old classes."""
+    write_recipe(workspace, "fruit", RECIPE)
+    before = plan_good(workspace)["fruit@host"].package
+    plum = workspace / "data" / "fruit" / "train" / "plum"
+    plum.mkdir()
+    assert "no picture is in it" in plan_all(workspace).errors[0].message
+    (plum / "1.jpg").write_bytes(b"never opened while planning")
+    assert plan_good(workspace)["fruit@host"].package != before
+
+
+def test_val_can_be_shared_out_of_train(workspace: Path) -> None:
+    """`split` is as good for folders as for label files."""
+    write_recipe(
+        workspace, "fruit", RECIPE.replace("data/fruit}", "data/hollow, split: {val: 0.5}}")
+    )
+    (workspace / "data" / "hollow" / "train" / "plum" / "1.jpg").write_bytes(b"never opened")
+    stages = by_stage(plan_good(workspace)["fruit@host"])
+    assert '"file":""' in stages["split"].params
+    assert '"paths":["val"]' in stages["evaluate-onnx"].params
+
+
+def test_some_of_a_given_network_s_classes_are_enough(workspace: Path) -> None:
+    """Two folders measure a network of three classes; a class that it does not know measures nothing."""
+    digest = write_and_digest(workspace, ("apple", "lemon", "pear"))
+    given = RECIPE.replace("weights: random", f"weights: {{path: weights/f.pt, sha256: {digest}}}")
+    write_recipe(workspace, "fruit", given.replace("train: {epochs: 1}\n", ""))
+    assert "evaluate-tflite" in by_stage(plan_good(workspace)["fruit@host"])
+    digest = write_and_digest(workspace, ("apple", "lemon"))
+    given = RECIPE.replace("weights: random", f"weights: {{path: weights/f.pt, sha256: {digest}}}")
+    write_recipe(workspace, "fruit", given.replace("train: {epochs: 1}\n", ""))
+    assert "evaluate-tflite" not in by_stage(plan_good(workspace)["fruit@host"])
+
+
+def write_and_digest(workspace: Path, classes: tuple[str, ...]) -> str:
+    """weights/f.pt, a classifier."""
+    from buildsys.digest import digest_file
+
+    write_checkpoint(workspace / "weights" / "f.pt", Head(kind="Classify", classes=classes))
+    return digest_file(workspace / "weights" / "f.pt")
+
+
+def test_an_archive_has_one_folder_with_train(tmp_path: Path) -> None:
+    """A class that is itself called train is not another dataset."""
+    (tmp_path / "fruit" / "train" / "train").mkdir(parents=True)
+    assert find_root(tmp_path) == tmp_path / "fruit"
+    (tmp_path / "nuts" / "train").mkdir(parents=True)
+    assert find_root(tmp_path) is None
+
+
+def test_a_thousand_names_are_read(tmp_path: Path) -> None:
+    """ImageNet's classes: pickle writes a dictionary in batches of a thousand."""
+    from buildsys.authoring.facts import read_checkpoint
+
+    names = tuple(f"class-{number}" for number in range(1203))
+    write_checkpoint(tmp_path / "model.pt", Head(kind="Classify", classes=names))
+    found = read_checkpoint(tmp_path / "model.pt")
+    assert found is not None
+    assert found.names == names

@@ -1,0 +1,122 @@
+"""What users of other tools suffer from, and the tests that show it does not happen here.
+
+The numbers are those of the list that the project was begun with; rows that need a GPU are missing.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+
+PAINS: dict[int, tuple[str, tuple[str, ...]]] = {
+    1: (
+        "the conversion succeeds and the board says Invoke failed",
+        (
+            "engine/test_contracts.py::test_a_stock_output_is_refused_with_both_layouts",
+            "tools/test_contracts.py::test_a_stock_export_is_refused_before_the_compiler",
+            "tools/test_contracts.py::test_a_firmware_gets_the_head_that_it_decodes",
+            "tools/test_firmware.py::test_the_compiled_model_is_loaded_by_the_firmware",
+        ),
+    ),
+    2: (
+        "flashed to the wrong address, or not at all",
+        (
+            "upkeep/test_flash.py::test_models_share_a_board_side_by_side_only",
+            "upkeep/test_flash_plan.py::test_what_cannot_be_flashed_is_no_package",
+            "tools/test_flash.py::test_every_byte_arrives_where_the_firmware_looks",
+        ),
+    ),
+    3: (
+        "11 MB of SRAM wanted on a device of 1.1 MB",
+        (
+            "tools/test_contracts.py::test_a_model_that_does_not_fit_is_told_with_both_figures",
+            "tools/test_fit.py::test_the_largest_size_is_found_by_compiling",
+            "upkeep/test_fitting.py::test_a_failing_build_can_name_the_size",
+        ),
+    ),
+    4: (
+        "an operator that the resolver does not have",
+        (
+            "tools/test_contracts.py::test_an_operator_that_the_firmware_lacks_is_named",
+            "tools/test_firmware.py::test_an_operator_that_tflite_micro_lacks_is_named",
+        ),
+    ),
+    5: (
+        "a new compiler breaks models",
+        (
+            "engine/test_changes.py::test_a_change_runs_exactly_what_depends_on_it",
+            "engine/test_contracts.py::test_what_the_driver_on_the_device_would_refuse",
+        ),
+    ),
+    6: (
+        "the full-integer model detects nothing",
+        (
+            "tools/test_contracts.py::test_one_scale_for_boxes_and_scores_is_refused",
+            "tools/test_parity.py::test_the_stock_export_is_blind_in_int8",
+        ),
+    ),
+    7: (
+        "boxes wrong, keypoints fine",
+        ("tools/test_parity.py::test_the_verdict_of_a_ladder_that_breaks",),
+    ),
+    8: (
+        "calibrated on somebody else's pictures",
+        (
+            "authoring/test_broken.py::test_mistake_is_told_once",
+            "engine/test_overlap.py::test_a_measured_picture_among_the_calibration_is_counted",
+        ),
+    ),
+    9: (
+        "the build changes the user's environment, or needs the network",
+        ("tools/test_offline.py::test_a_synced_build_needs_no_network",),
+    ),
+    12: (
+        "int8 differs from run to run",
+        ("tools/test_pipeline.py::test_two_clean_builds_make_the_same_bytes",),
+    ),
+    13: (
+        "a wrong cache hit",
+        ("engine/test_changes.py::test_a_change_runs_exactly_what_depends_on_it",),
+    ),
+    14: (
+        "one mistake, seven errors, no line",
+        ("authoring/test_broken.py::test_mistake_is_told_once",),
+    ),
+    15: (
+        "parallel builds, locks, broken databases",
+        (
+            "engine/test_batch.py::test_parallel_builds_ship_the_bytes_of_serial_ones",
+            "engine/test_faults_kill.py::test_whoever_is_ended_however",
+        ),
+    ),
+    16: (
+        "a comment rebuilds everything",
+        ("engine/test_changes.py::test_a_change_runs_exactly_what_depends_on_it",),
+    ),
+    17: (
+        "published accuracy is not of the published file",
+        ("engine/test_report.py::test_figures_carry_the_digest_of_their_file",),
+    ),
+    18: (
+        "letterbox in training, stretch in calibration",
+        ("authoring/test_meaning.py::test_change_reaches_what_depends_on_it",),
+    ),
+    19: (
+        "a calibration array that is reused whatever the arguments",
+        ("engine/test_changes.py::test_a_change_runs_exactly_what_depends_on_it",),
+    ),
+}
+
+
+@pytest.mark.parametrize("number", PAINS)
+def test_a_pain_has_the_test_that_shows_it(number: int) -> None:
+    """A renamed test would leave a claim that nothing holds any more."""
+    sentence, shown_by = PAINS[number]
+    assert sentence
+    for name in shown_by:
+        path, _, function = name.partition("::")
+        tree = ast.parse((TESTS / path).read_text(encoding="utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert function in defined, f"{name} is no test"

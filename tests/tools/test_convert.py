@@ -1,0 +1,85 @@
+"""Networks that onnx2tf by itself gets wrong: told apart by values, converted all the same."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.engine import toolenvs
+from buildsys.engine.runner import LAUNCHER
+
+pytestmark = pytest.mark.tools
+
+_SETTING = """
+import sys
+import numpy as np, onnx
+from onnx import TensorProto, helper, numpy_helper
+values, nodes, random = [], [], np.random.default_rng(0)
+def constant(name, array):
+    values.append(numpy_helper.from_array(array, name))
+    return name
+def conv(name, given, channels, outputs, size=1, stride=1, group=1):
+    shape = (outputs, channels // group, size, size)
+    weights = random.normal(0, 0.2, shape).astype(np.float32)
+    inputs = [given, constant(name + ".w", weights), constant(name + ".b", weights[:, 0, 0, 0])]
+    node("Conv", name, inputs, kernel_shape=[size] * 2, strides=[stride] * 2, group=group,
+         pads=[size // 2] * 4)
+def node(kind, name, inputs, outputs=None, **attributes):
+    nodes.append(helper.make_node(kind, inputs, outputs or [name], name="/" + name, **attributes))
+def save(size, last, shape):
+    picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, size, size])
+    result = helper.make_tensor_value_info(last, TensorProto.FLOAT, shape)
+    graph = helper.make_graph(nodes, "network", [picture], [result], values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(onnx.shape_inference.infer_shapes(model), sys.argv[1])
+"""
+
+_RESIDUAL = """
+conv("stem", "images", 3, 64)
+node("Split", "split", ["stem", constant("halves", np.array([32, 32]))], ["kept", "worked"], axis=1)
+conv("inner", "worked", 32, 32, size=3)
+node("Add", "residual", ["worked", "inner"])
+node("Concat", "joined", ["kept", "worked", "residual"], axis=1)
+conv("out", "joined", 96, 8)
+node("Reshape", "answer", ["out", constant("whole", np.array([1, 8, 1024]))])
+save(32, "answer", [1, 8, 1024])
+"""
+"""As a C2f block of YOLOv8n at 256 px: height, width and channels are all 32."""
+
+_ATTENTION = """
+conv("stem", "images", 3, 16, size=3, stride=2)
+node("Reshape", "rows", ["stem", constant("flat", np.array([1, 16, 64]))])
+node("MatMul", "mixed", ["rows", constant("mix", random.normal(0, 0.2, (64, 64)).astype(np.float32))])
+node("Reshape", "picture", ["mixed", constant("square", np.array([1, 16, 8, 8]))])
+node("Reshape", "before", ["rows", "square"])
+conv("place", "before", 16, 16, size=3, group=16)
+node("Add", "attended", ["picture", "place"])
+conv("out", "attended", 16, 5)
+node("Reshape", "answer", ["out", constant("whole", np.array([1, 5, 64]))])
+save(16, "answer", [1, 5, 64])
+"""
+"""As the attention of YOLO11: an addition behind reshapes, a grouped convolution inside."""
+
+
+@pytest.mark.parametrize(
+    ("network", "size"), [(_RESIDUAL, 32), (_ATTENTION, 16)], ids=["residual", "attention"]
+)
+def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Path) -> None:
+    """The step compares with the ONNX itself: what it lets through computes the same."""
+    _, python = toolenvs.ensure("onnx2tf", print)
+    source, target = tmp_path / "network.onnx", tmp_path / "saved"
+    subprocess.run([str(python), "-c", _SETTING + network, str(source)], check=True)
+    frame = {"height": size, "width": size, "color": "rgb", "resize": "letterbox"}
+    request = {
+        "inputs": {"onnx": str(source)}, "outputs": {"saved-model": str(target)},
+        "params": {"output_names": ["answer"], "preprocessing": frame},
+        "error": str(tmp_path / "error.txt"),
+    }  # fmt: skip
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    command = [str(python), "-s", str(LAUNCHER), "convert_onnx2tf", str(tmp_path / "request.json")]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (target / "saved_model.pb").is_file()
+    assert "largest difference" in run.stdout

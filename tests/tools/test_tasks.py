@@ -1,0 +1,223 @@
+"""Masks, turned boxes and classes through the real tools: every file of a network tells the same.
+
+Networks are trained for seconds on generated shapes: enough that the figures are not zero.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys.engine import toolenvs
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.tools
+
+# 200 steps of training: batch norm's running averages need them
+RECIPE = """\
+name: shapes
+source: {family: ultralytics, task: segment, architecture: yolov8n-seg, weights: random}
+dataset: {generator: shapes, train: 40, val: 80, size: 96}
+input: {size: 96}
+train: {epochs: 20, batch: 4, learning_rate: 0.002}
+matrix:
+  task:
+    segment: {}
+    obb: {source: {task: obb, architecture: yolov8n-obb}}
+    classify: {source: {task: classify, architecture: yolov8n-cls}}
+targets:
+  - {target: host, as: half, quantization: {scheme: float16}}
+  - {target: host, as: whole, quantization: {scheme: int8, calibration: {split: train, count: 16}}}
+"""
+MAIN = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
+OUTPUTS = {
+    "segment": {"box_s8", "cls_s8", "mask_coefficients", "prototypes"},
+    "obb": {"box_s8", "cls_s8", "angles"},
+    "classify": {"logits"},
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which the three networks were built in two schemes."""
+    root = tmp_path_factory.mktemp("tasks")
+    (root / "recipes").mkdir()
+    (root / "recipes" / "shapes.yaml").write_text(RECIPE)
+    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    run = call(root, "doit", "-n", "2")
+    assert run.returncode == 0, run.stderr
+    return root
+
+
+def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of ours, with a store of the workspace's own."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=root, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def figures(root: Path, task: str, target: str) -> dict[str, dict[str, float]]:
+    """File -> its figures."""
+    text = (root / "build" / f"shapes-{task}" / target / "metrics.json").read_text()
+    return {name: found["metrics"] for name, found in json.loads(text).items()}
+
+
+@pytest.mark.parametrize("task", MAIN)
+def test_every_format_has_the_accuracy_of_the_checkpoint(built: Path, task: str) -> None:
+    """Ultralytics' own decode of the checkpoint, ours of ONNX and of float16, whose weights are
+    rounded: among so few objects one that crosses a threshold of overlap moves the mean.
+    """
+    found = figures(built, task, "half")
+    assert set(found) == {"checkpoint", "onnx", "tflite"}
+    assert found["checkpoint"][MAIN[task]] > 0.1
+    for name, value in found["checkpoint"].items():
+        assert found["onnx"][name] == pytest.approx(value, abs=1e-3), name
+    main = found["checkpoint"][MAIN[task]]
+    assert found["tflite"][MAIN[task]] == pytest.approx(main, abs=4e-3)
+
+
+@pytest.mark.parametrize("task", MAIN)
+def test_the_int8_file_is_measured(built: Path, task: str) -> None:
+    """Through integer outputs of their own scales; per class, too."""
+    found = figures(built, task, "whole")
+    assert found["tflite"][MAIN[task]] > 0.5 * found["checkpoint"][MAIN[task]]
+    assert {f"{MAIN[task]}.bar", f"{MAIN[task]}.egg"} <= set(found["tflite"])
+
+
+@pytest.mark.parametrize("task", MAIN)
+def test_outputs_keep_a_scale_each(built: Path, task: str) -> None:
+    """Named as in buildsys.spec, all int8."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import json; from ai_edge_litert.interpreter import Interpreter\n"
+        "found = Interpreter(sys.argv[1]).get_signature_runner().get_output_details()\n"
+        "print(json.dumps({k: [str(v['dtype']), *v['quantization']] for k, v in found.items()}))\n"
+    )
+    model = built / "build" / f"shapes-{task}" / "whole" / f"shapes-{task}.tflite"
+    found = json.loads(in_evaluate(script, str(model)))
+    assert set(found) >= OUTPUTS[task]
+    assert all("int8" in dtype and scale > 0 for dtype, scale, _ in found.values())
+
+
+@pytest.mark.parametrize("task", MAIN)
+def test_predict_tells_what_the_task_sees(built: Path, task: str) -> None:
+    """Outlines, corners or classes, on a picture of the val split."""
+    picture = write_picture(built / f"{task}.bmp")
+    run = call(built, "buildsys", "predict", f"shapes-{task}@whole", str(picture),
+               "--confidence", "0.05", "--out", f"seen-{task}")  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    (row,) = json.loads((built / f"seen-{task}" / "predictions.json").read_text())["pictures"]
+    assert row["objects"]
+    best = row["objects"][0]
+    assert set(best) == {"class", "score"} | {
+        "segment": {"box", "outline"}, "obb": {"box", "corners"}, "classify": set(),
+    }[task]  # fmt: skip
+
+
+def test_a_look_at_the_data_understands_every_label(built: Path) -> None:
+    """Generated labels have no fault, and each class its pictures."""
+    run = call(built, "buildsys", "check", "--data")
+    assert run.returncode == 0, run.stdout + run.stderr
+    reports = [json.loads(p.read_text()) for p in built.glob("build/.data/*/report.json")]
+    assert {report["shape"] for report in reports} == {"outline", "corners", "folder"}
+    for report in reports:
+        assert not [f for f in report["findings"] if f["severity"] == "error"]
+        assert all(sum(split["classes"].values()) for split in report["splits"])
+        assert report["sheet"]
+
+
+def test_turned_boxes_are_compared_as_shapes() -> None:
+    """Two descriptions of one box are one box; distance and angle cost overlap."""
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np
+from buildsys.steps import _oriented as o
+box = np.array([[50, 40, 30, 10, 0.3]])
+other = np.array([[50, 40, 10, 30, 0.3 + np.pi / 2], [50, 40, 30, 10, 0.3 + np.pi],
+                  [52, 40, 30, 10, 0.3], [50, 40, 30, 10, 0.8], [500, 40, 30, 10, 0.3]])
+back = o.overlap(box, o.fit_corners(o.corners_of(box)[0])[None])
+right = o.match(o.Turned(boxes=np.repeat(box, 2, 0), scores=np.array([.9, .8]), classes=np.zeros(2, int)),
+                box, np.zeros(1, int))
+ap = [o.average_precision(np.array([[hit] * 10 for hit in row], bool), n)[0]
+      for row, n in (([1, 1], 2), ([0, 1], 1), ([1], 2), ([], 1))]
+print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).tolist(), ap]))
+"""
+    overlaps, back, right, precision = json.loads(in_evaluate(script))
+    assert overlaps[:2] == pytest.approx([1, 1], abs=1e-3)
+    assert 0.5 < overlaps[2] < 0.95
+    assert 0.2 < overlaps[3] < 0.8
+    assert overlaps[4] < 1e-3
+    assert back == pytest.approx(1, abs=1e-2)
+    assert right == [True, False]  # an object is found once
+    # all found; found behind a false one; half found: 50 of 100 steps and the fall to 0; none
+    assert precision == pytest.approx([0.995, 0.5, 0.5, 0], abs=0.01)
+
+
+def test_pictures_to_classify_are_cut_in_their_middle() -> None:
+    """As Ultralytics prepares them; a wide photograph loses its sides, not its height."""
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np
+from buildsys.spec import Preprocessing
+from buildsys.steps import _pictures
+photo = np.zeros((60, 120, 3), np.uint8); photo[:, 30:90] = 200; photo[:, 59:61, 0] = 50
+rule = Preprocessing(height=60, width=60, color="rgb", resize="center-crop")
+picture, scale, pad = _pictures.letterbox(photo, rule)
+small, half, _ = _pictures.letterbox(photo, Preprocessing(height=30, width=30, color="rgb", resize="center-crop"))
+print(json.dumps([picture.shape, int(picture[..., 1].min()), picture[0, 29:31].tolist(), scale, pad, small.shape, half]))
+"""
+    shape, least, middle, scale, pad, small, half = json.loads(in_evaluate(script))
+    assert (shape, least, scale, pad) == ([60, 60, 3], 200, 1, [-30, 0])
+    assert middle == [[200, 200, 50], [200, 200, 50]]
+    assert (small, half) == ([30, 30, 3], 0.5)
+
+
+def test_masks_come_back_to_the_photograph() -> None:
+    """Without the padding, at the photograph's size, inside the box."""
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np
+from buildsys.steps import _masks
+prototypes = np.zeros((16, 16, 32), np.float32)
+prototypes[..., 0] = -1; prototypes[4:12, 8:, 0] = 1       # the right half of what is no padding
+frame = _masks.Frame(height=64, width=128, scale=0.5, pad=(0, 16))
+coefficients = np.zeros((2, 32)); coefficients[:, 0] = 1
+boxes = np.array([[0, 0, 128, 64], [100, 10, 120, 20]], float)
+masks = list(_masks.draw_masks(coefficients, prototypes, boxes, frame))
+print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0][:, :58].mean()),
+                  int(masks[1].sum()), _masks.find_outline(masks[1])]))
+"""
+    shape, inside, outside, pixels, outline = json.loads(in_evaluate(script))
+    assert shape == [64, 128]
+    assert (inside, outside, pixels) == (1, 0, 200)
+    assert sorted(outline) == [[100, 10], [100, 19], [119, 10], [119, 19]]
+
+
+def in_evaluate(script: str, *words: str) -> str:
+    """What a script prints in the evaluation environment; its last argument is the repository."""
+    _, python = toolenvs.ensure("evaluate", print)
+    run = subprocess.run(
+        [str(python), "-c", script, *words, str(REPOSITORY)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip().splitlines()[-1]
+
+
+def write_picture(path: Path) -> Path:
+    """A light bar on dark ground, 96 x 64."""
+    import struct
+
+    def pixel(x: int, y: int) -> bytes:
+        return b"\xe6\xe6\xe6" if 30 <= x < 62 and 25 <= y < 40 else b"\x28\x28\x28"
+
+    pixels = b"".join(pixel(x, y) for y in range(64) for x in range(96))
+    head = struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54)
+    more = struct.pack("<IiiHHIIiiII", 40, 96, 64, 1, 24, 0, len(pixels), 0, 0, 0, 0)
+    path.write_bytes(head + more + pixels)
+    return path
