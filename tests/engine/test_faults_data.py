@@ -20,7 +20,7 @@ from buildsys.graph import Source
 from tests import processes
 from tests.conftest import Build
 from tests.engine.test_sources import sources
-from tests.processes import make_place, run_doit, set_tool, start_doit, tools_in
+from tests.processes import make_place, run_doit, start_doit, tools_in
 
 ACTIONS = {
     "empty": b"",
@@ -278,11 +278,11 @@ def test_an_input_that_changes_under_the_step(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     """What a training saw in part is kept under no name; the next run trains on what is there."""
-    place, store = make_place(tmp_path, seconds=1), tmp_path / "store"
+    place, store = make_place(tmp_path, hold="train_ultralytics"), tmp_path / "store"
     process = start_doit(place, "build:tags@xiao-esp32s3")
     processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
     change(place)
-    set_tool(tmp_path, seconds=0.01)
+    processes.let_go(tmp_path)
     output, _ = process.communicate(timeout=60)
     assert process.returncode in (1, 2)
     assert not re.search("^Traceback", output, re.MULTILINE), output

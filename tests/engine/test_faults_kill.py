@@ -65,7 +65,7 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
     """Where it was; what it had not come to is not called failed."""
     place = make_place(tmp_path, seconds=0.01)
     run_doit(place, "build:plain@host")
-    set_tool(tmp_path, seconds=30)
+    set_tool(tmp_path, seconds=0.01, hold="train_ultralytics")
     process = start_doit(place, "-n", "2")
     processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
     process.send_signal(number)
