@@ -103,7 +103,7 @@ def test_a_red_load_test_rejects_a_package_that_exists(
     assert tools.ran.count("package_flash") == 2
     assert not (workspace / "build/tags/grove-vision-ai-v2").exists()
     names, verdict = rejected(workspace, GROVE)
-    assert names == ["tags.tflite", "verdict.json"]
+    assert names == ["tags_vela.tflite", "verdict.json"]
     assert (verdict["stage"], verdict["failures"]) == ("load", ["load_firmware says no"])
     assert verdict["evidence"].keys() >= JUDGES | {"load"}
     assert statuses(workspace, tools)[GROVE].startswith("rejected by load")

@@ -124,7 +124,7 @@ def test_a_model_that_does_not_fit_is_told_with_both_figures(
     assert int(told[1]) > int(told[2]) == ARENA_KIB
     assert "`buildsys fit eyes@small`" in told[3]
     kept = root / "build" / ".rejected" / "eyes@small"
-    assert {path.name for path in kept.iterdir()} == {"eyes.tflite", "verdict.json"}
+    assert {path.name for path in kept.iterdir()} == {"eyes_vela.tflite", "verdict.json"}
     assert not (root / "build" / "eyes" / "small").exists()
 
 
