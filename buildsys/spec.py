@@ -140,11 +140,13 @@ class ContractSpec:
     outputs: tuple[OutputFormula, ...]
     in_order: bool
     dtype: str
+    """Of the outputs."""
     granularity: str
     classes: int
     refused_classes: tuple[int, ...]
     keypoint_values: int
     keypoint_dims: int
+    input_dtype: str
     input_scale: float
     input_zero_point: int
     square: bool

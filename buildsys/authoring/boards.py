@@ -166,9 +166,9 @@ def _extends(path: Path) -> bool:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two names are one file; a link that leads nowhere is no file."""
+    """Whether two names are one file, or two checkouts' copies; a link to nowhere is no file."""
     try:
-        return one.samefile(other)
+        return one.samefile(other) or one.read_bytes() == other.read_bytes()
     except OSError:
         return False
 

@@ -1,10 +1,12 @@
 """Firmware contracts: what a firmware decodes, line by line with its source."""
 
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from buildsys.authoring.document import did_you_mean
+from buildsys.authoring.operators import BUILTIN
 from buildsys.authoring.recipe import Count, Task
 from buildsys.authoring.slots import SlotBlock
 from buildsys.authoring.validation import Block, Locate
@@ -149,6 +151,7 @@ def contract_spec(contract: Contract) -> ContractSpec | None:
         refused_classes=contract.refused_classes,
         keypoint_values=contract.keypoint_values or 0,
         keypoint_dims=contract.keypoint_dims or 0,
+        input_dtype=edge.dtype if contract.input else contract.io,
         input_scale=edge.scale or 0.0,
         input_zero_point=edge.zero_point or 0,
         square=edge.square,
@@ -172,6 +175,12 @@ def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
         if name not in STATED:
             message = f"the contract has no line `{name}` that could have a source"
             problems.append(locate(("lines", name), message, did_you_mean(name, STATED), key=True))
+    for index, name in enumerate(contract.operators):
+        if name not in BUILTIN and get_close_matches(name.upper(), BUILTIN, 1, 0.8):
+            # what resembles none of them may be an operator of the firmware's own
+            message = f"TensorFlow Lite has no operator `{name}`"
+            hint = did_you_mean(name.upper(), BUILTIN)
+            problems.append(locate(("operators", index), message, hint))
     if contract.head is not None and contract.task not in ("detect", "pose"):
         message = f"`head` is of detect and pose networks, `task` is {contract.task or 'missing'}"
         return [*problems, locate(("head",), message, "task: detect, or leave `head` out")]

@@ -36,7 +36,12 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         "preprocessing": json.loads(plan.preprocessing) if plan.preprocessing else None,
         "steps": [_describe_step(step, state) for step in _told(plan, state)],
         "evidence": evidence,
-        "unverified": [*plan.notes, *_undone(plan, state), *_untested(evidence)],
+        "unverified": [
+            *plan.notes,
+            *_undone(plan, state),
+            *_untested(evidence),
+            *_unknown(evidence),
+        ],
         "licences": list(plan.licences),
         **({"selection": json.loads(plan.selection)} if plan.selection else {}),
     }
@@ -105,6 +110,16 @@ def _undone(plan: Plan, state: State) -> list[str]:
         f"Not done: {step.stage}; {step.requires} is not installed on the machine that built this."
         for step in plan.steps
         if step.id in plan.proofs and step.requires and state.result(step.id) is None
+    ]
+
+
+def _unknown(evidence: dict[str, Any]) -> list[str]:
+    """What an emulated decoder could not be read for."""
+    rungs = evidence.get("parity", {}).get("rungs") or [{}]
+    found = rungs[-1].get("detections") or {}
+    return [
+        f"Not verified: of the emulated decoder {found.get('decoder', '')}: {text}."
+        for text in found.get("unverified", ())
     ]
 
 

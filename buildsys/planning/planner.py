@@ -225,7 +225,7 @@ def _settings(blue: Blueprint, module: ModuleType) -> Any:
 
 
 def _bind(blue: Blueprint) -> None:
-    """Before a compiler sees the file: the contract, its sight, its accuracy, the firmware's order.
+    """Before a compiler sees the file: the contract, its sight, the firmware's order, its accuracy.
 
     The contract first: of a file that the firmware cannot decode, the cure is the contract's.
     """
@@ -234,6 +234,17 @@ def _bind(blue: Blueprint) -> None:
     said = blue.model.outputs or blue.board.contract is not None
     if said or blue.build.recipe.source.family != "tflite":
         proofs.judge_signal(blue)  # a file of which nobody says anything is shipped as it is
-    proofs.evaluate(blue, Format.TFLITE, blue.made[Format.TFLITE])
     if blue.board.contract is not None:
-        _convert(blue, step_module("bind_outputs"), Format.TFLITE)
+        _bind_outputs(blue)
+    proofs.evaluate(blue, Format.TFLITE, blue.made[Format.TFLITE])
+
+
+def _bind_outputs(blue: Blueprint) -> None:
+    """The chain's next file; accuracy is measured on it, as it is what ships or is compiled."""
+    module = step_module("bind_outputs")
+    params = module.plan(module.Settings(), blue.model, blue.board)
+    inputs: dict[str, Input] = {
+        name: blue.made[name] for name in (Format.TFLITE, "verdict-contract")
+    }
+    step = blue.add("bind", module, params, inputs, {Format.TFLITE: False})
+    blue.made[Format.TFLITE] = output(step, Format.TFLITE)

@@ -201,6 +201,10 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
     if contract is not None:
         found += _unread(contract)
         found += [f"Not verified: {note}" for note in contract.notes if not contract.verified]
+    if contract is not None and contract.decoder is None:
+        found.append(
+            f"Not done: no decoder of firmware {contract.name} was emulated; its contract names none."
+        )
     unloaded = step_module("load_firmware").why_not(blue.board.accelerator)
     if Format.VELA in blue.made and unloaded:
         found.append(f"Not done: the load test; {unloaded}")

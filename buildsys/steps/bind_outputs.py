@@ -14,7 +14,6 @@ from buildsys.steps._progress import fail
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.TFLITE
-NEEDS = ("verdict-contract",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.VERDICT
 _SCALE_TOLERANCE = 1e-6
+_CURES = {
+    "int8": "write `quantization: {scheme: int8, io: int8}`",
+    "float32": "write `quantization: {io: float32}`",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +92,8 @@ def _check_input(file: "File", params: Params) -> list[str]:
         failures.append(
             f"the input is {height} x {width}; firmware {contract.name} takes square pictures"
         )
-    failures += _check_dtype(image, "input", contract)
-    if contract.input_scale and contract.dtype == "int8" and image.scales:
+    failures += _check_dtype(image, "input", contract.input_dtype, contract)
+    if contract.input_scale and image.dtype == contract.input_dtype and image.scales:
         failures += _check_scale(image, contract)
     return failures
 
@@ -99,25 +103,28 @@ def _check_scale(image: "Tensor", contract: ContractSpec) -> list[str]:
     wanted, shift = contract.input_scale, contract.input_zero_point
     if abs(scale - wanted) <= _SCALE_TOLERANCE and zero == shift:
         return []
+    usual = shift == -128
+    cure = (
+        "calibrate on pictures that span 0 to 255" if usual
+        else "pictures in 0..1 are quantized to -128..127 here; does the contract say it rightly?"
+    )  # fmt: skip
     return [
         f"the input's scale is {scale:.8f} and its zero point {zero}; firmware {contract.name}"
-        f" computes u8 {shift:+d}, so they must be {wanted:.8f} and {shift}: calibrate on pictures"
-        " that span 0 to 255"
+        f" computes u8 {shift:+d}, so they must be {wanted:.8f} and {shift}: {cure}"
     ]
 
 
 def _check_output(tensor: "Tensor", params: Params) -> list[str]:
-    return _check_dtype(tensor, "output", params.contract)
+    return _check_dtype(tensor, "output", params.contract.dtype, params.contract)
 
 
-def _check_dtype(tensor: "Tensor", kind: str, contract: ContractSpec) -> list[str]:
-    if tensor.dtype != contract.dtype:
-        cure = "quantization: {scheme: int8, io: int8}" if contract.dtype == "int8" else "io"
+def _check_dtype(tensor: "Tensor", kind: str, dtype: str, contract: ContractSpec) -> list[str]:
+    if tensor.dtype != dtype:
+        cure = _CURES.get(dtype, "no converter here makes it; does the contract say it rightly?")
         return [
-            f"{kind} {tensor.name} is {tensor.dtype}; firmware {contract.name} takes"
-            f" {contract.dtype}: write `{cure}`"
+            f"{kind} {tensor.name} is {tensor.dtype}; firmware {contract.name} takes {dtype}: {cure}"
         ]
-    if contract.dtype == "int8" and len(tensor.scales) != 1:
+    if dtype == "int8" and len(tensor.scales) != 1:
         return [
             f"{kind} {tensor.name} has {len(tensor.scales)} scales; firmware {contract.name} reads"
             " one: quantize it per tensor"

@@ -44,5 +44,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
                 f"{gate.metric} fell by {baseline[gate.metric] - value:.4f}"
                 f" ({baseline[gate.metric]:.4f} to {value:.4f}), at most {gate.max_drop:g} is allowed"
             )
-    verdict = {"passed": not failures, "failures": failures}
+    figures = {
+        gate.metric: {"value": measured[gate.metric], "baseline": baseline.get(gate.metric)}
+        for gate in params.thresholds
+        if gate.metric in measured
+    }  # without the thresholds: a new one that is kept changes nothing behind it
+    verdict = {"passed": not failures, "failures": failures, "figures": figures}
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")

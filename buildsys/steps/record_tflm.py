@@ -95,6 +95,12 @@ def explain(text: str, custom: tuple[str, ...]) -> str:
 
 def _measure_arena(path: Path, custom: tuple[str, ...], picture: "np.ndarray") -> dict[str, int]:
     """In an arena that is too large by far: what of it was used, after one inference."""
+    if _aborts(lambda: list(_answer(_open(path, custom, _MOST_ARENA_BYTES), picture, []))):
+        fail(
+            f"TFLite Micro aborts on {path.resolve().name}, and a device would, too: a kernel finds"
+            " scales that it cannot compute with, as those of a tensor that hardly moves. A network"
+            " that was never trained does that; so does calibration on pictures that show nothing."
+        )
     interpreter = _open(path, custom, _MOST_ARENA_BYTES)
     wanted = tuple(interpreter.get_input_details(0)["shape"].tolist())
     if wanted != (1, *picture.shape):
@@ -107,6 +113,20 @@ def _measure_arena(path: Path, custom: tuple[str, ...], picture: "np.ndarray") -
         reason = explain(told.getvalue(), custom)
         fail(f"TFLite Micro loads {path.resolve().name} and cannot run it: {reason}.")
     return arena
+
+
+def _aborts(act: Callable[[], object]) -> bool:
+    """Whether native code ends the process: tried in a copy of it, so that this one can say so."""
+    import os
+
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)  # what it raises is raised again by the parent, who can tell it
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
 
 
 def _fails(act: Callable[[], object]) -> bool:

@@ -18,10 +18,10 @@ tags@grove-vision-ai-v2: stale
     pending   evaluate-onnx        after export
     pending   convert              after export
     pending   quantize             after convert
-    pending   signal               after quantize
-    pending   evaluate-tflite      after quantize; after signal
     pending   contract             after quantize
+    pending   signal               after quantize
     pending   bind                 after quantize; after contract
+    pending   evaluate-tflite      after bind; after signal
     pending   compile              after bind
 """
 
