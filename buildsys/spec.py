@@ -202,7 +202,8 @@ class BoardSpec:
     """What AT+INFO calls the algorithm; empty: what the vendor's web tool says."""
     verified: bool = True
     notes: tuple[str, ...] = ()
-    """Of the firmware contract."""
+    source: str = ""
+    """Of the firmware contract, with where it was read."""
 
 
 def raw_outputs(

@@ -118,6 +118,7 @@ def board_spec(build: Build) -> BoardSpec:
         algorithm=slot.algorithm if slot else "",
         verified=contract.verified if contract else True,
         notes=contract.notes if contract else (),
+        source=f"{contract.label}; read in {contract.source}" if contract else "",
     )
 
 

@@ -227,11 +227,14 @@ def _arguments() -> list[str]:
 def _report(current: Session, rows: list[Row]) -> tuple[list[str], bool]:
     """build/report, where anything may have changed: what there is to say, whether it is whole."""
     idle = bool(rows) and all(row.status == "up-to-date" for row in rows)
+    asked = _REPORT in _arguments()
+    page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
     if idle and stamp.is_current(current.workspace, current.labels):
-        return [], True
+        return [page] * asked, True
     from buildsys.engine.report.writing import finish_run
 
-    return finish_run(current, rows)
+    said, is_whole = finish_run(current, rows)
+    return said or [page] * asked, is_whole
 
 
 class Reporter:

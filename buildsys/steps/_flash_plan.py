@@ -48,6 +48,7 @@ def plan_flash(model: ModelSpec, board: BoardSpec) -> FlashParams | None:
         algorithm=board.algorithm,
         verified=board.verified,
         notes=board.notes,
+        source=board.source,
     )
 
 

@@ -29,7 +29,7 @@ def _file(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
     return f"""
 # {params.name} for {params.label}
 
-`{region.file}` is the model, for the firmware `{params.firmware}`, which is not part of this package.
+`{region.file}` is the model, for the firmware `{params.firmware}`, which is not part of this package.{_source(params)}
 
 | Begins at | Ends below | Bytes | SHA-256 |
 | --- | --- | --- | --- |
@@ -37,6 +37,11 @@ def _file(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
 
 `labels.txt` names the classes in order, `model.json` the inputs and outputs, `manifest.json` how
 all of it was made. What is written below is in `flash.json` for programs."""
+
+
+def _source(params: FlashParams) -> str:
+    """Whose firmware it is, and where to look for it."""
+    return f"\nThat is {params.source}." if params.source else ""
 
 
 def _flashing(plan: dict[str, Any], params: FlashParams) -> str:

@@ -23,6 +23,8 @@ class FlashParams:
     algorithm: str
     verified: bool
     notes: tuple[str, ...]
+    source: str = ""
+    """What the firmware is called, and where its contract was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
