@@ -20,7 +20,7 @@ def test_the_first_recipe_builds_as_it_stands(tmp_path: Path) -> None:
     assert cli.main(["-C", str(tmp_path), "init", "workspace"]) == 0
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(
-        [sys.executable, "-m", "doit"],
+        [sys.executable, "-m", "doit", "-n", "2"],
         cwd=root, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
