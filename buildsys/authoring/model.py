@@ -3,7 +3,7 @@
 from typing import Any
 
 from buildsys.authoring.build import Build
-from buildsys.authoring.contract import contract_spec
+from buildsys.authoring.contract import Contract, contract_spec
 from buildsys.authoring.registry import step_module
 from buildsys.authoring.slots import flash_spec, slot_spec
 from buildsys.spec import (
@@ -117,9 +117,15 @@ def board_spec(build: Build) -> BoardSpec:
         flash=flash_spec(build.target.flash, slot) if slot else None,
         algorithm=slot.algorithm if slot else "",
         verified=contract.verified if contract else True,
-        notes=contract.notes if contract else (),
+        notes=_notes(contract) if contract else (),
         source=f"{contract.label}; read in {contract.source}" if contract else "",
     )
+
+
+def _notes(contract: Contract) -> tuple[str, ...]:
+    """What a person is told before a model goes onto the board."""
+    lines = ", ".join(contract.unverified())
+    return (*contract.notes, *((f"its {lines} (read, never run).",) if lines else ()))
 
 
 def model_fits(model: ModelSpec, facts: Any) -> bool:

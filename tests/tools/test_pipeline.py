@@ -222,7 +222,7 @@ def test_two_clean_builds_make_the_same_bytes(built: Path, tmp_path: Path) -> No
     """Another folder, another store: dataset, training, every file and every manifest."""
     other = make_workspace(tmp_path / "elsewhere" / "two", tiny=TINY)
     assert doit(other, "-n", "2").returncode == 0
-    for path in sorted(built.glob("build/*/*/*")):
+    for path in sorted(built.glob("build/tiny*/*/*")):  # the report is called as its workspace is
         if path.is_file() and path.name != "build.json":
             twin = other / path.relative_to(built)
             assert twin.read_bytes() == path.read_bytes(), path.name
