@@ -17,7 +17,7 @@ from tests.upkeep import golden
 
 BUILD = "tags@xiao-esp32s3"
 LITERT: dict[str, Any] = {
-    "model": "/home/pi/model.tflite", "model_size_mb": 0.0, "accelerators": ["CPU"],
+    "model": "/mnt/model.tflite", "model_size_mb": 0.0, "accelerators": ["CPU"],
     "signature": "serving_default", "fully_accelerated": False, "num_threads": 2,
     "latency": {
         "init_ms": 7.35, "warmup_first_ms": 1.22, "warmup_avg_ms": 1.16, "num_warmup_runs": 2,
