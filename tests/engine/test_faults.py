@@ -190,14 +190,14 @@ def test_a_red_gate_withdraws_the_package(build: Build, workspace: Path, tools: 
     build()
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
-    assert build() == ["gate"]
+    assert build() == ["gate", "gate"]
     assert not (workspace / "build/tags/grove-vision-ai-v2").exists()
     aside = workspace / "build/.rejected/tags@grove-vision-ai-v2"
     assert sorted(path.name for path in aside.iterdir()) == ["tags_vela.tflite", "verdict.json"]
     verdict = (aside / "verdict.json").read_text()
     assert "box.mAP50-95 is 0.5000, below 0.9" in verdict
     recipe.write_text(recipe.read_text().replace("min: 0.9", "min: 0.4"))
-    assert build() == ["gate"]
+    assert build() == ["gate", "gate"]
     assert (workspace / "build/tags/grove-vision-ai-v2/manifest.json").is_file()
     assert not (workspace / "build/.rejected/tags@grove-vision-ai-v2").exists()
 
@@ -213,5 +213,5 @@ def test_a_failing_step_blocks_only_what_rests_on_it(
     tools.fail = set()
     assert build() == [
         "compile_vela", "record_tflite", "record_tflm", "compare_recordings", "check_operators",
-        "fit_memory", "package_flash", "draw_models", "load_firmware",
+        "fit_memory", "gate", "package_flash", "draw_models", "load_firmware",
     ]  # fmt: skip
