@@ -28,7 +28,7 @@ _PACK: dict[str, Any] = {
 _CONTRACT = {
     "name": "f", "label": "F", "outputs": [{"name": "boxes", "shape": ["1", "4", "N"]}],
     "in_order": True, "dtype": "int8", "granularity": "per-tensor", "classes": 0,
-    "refused_classes": [], "keypoint_values": 0, "keypoint_dims": 0, "input_scale": 0.0,
+    "refused_classes": [], "keypoint_values": 0, "keypoint_dims": 0, "input_dtype": "int8", "input_scale": 0.0,
     "input_zero_point": 0, "square": True, "cure": "",
 }  # fmt: skip
 _CHECK = {"contract": _CONTRACT, "height": 64, "width": 64, "classes": 1, "keypoints": 0}
