@@ -39,7 +39,7 @@ def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
     write_recipe(workspace, "tags", TRAINED)
     plans = plan_good(workspace)
     grove, xiao = plans["tags@grove-vision-ai-v2"], plans["tags@xiao-esp32s3"]
-    own = _OF_A_BOUND_FILE | {"drawings"}
+    own = _OF_A_BOUND_FILE | {"drawings", "evaluate-tflite", "gate"}
     assert set(_stages(grove)) - _shared(grove, xiao) == own | _OF_A_COMPILED_FILE
     assert set(_stages(xiao)) - _shared(grove, xiao) == own
 
