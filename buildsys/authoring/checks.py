@@ -62,7 +62,7 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, found = build.recipe, build.checkpoint
     source = recipe.source
     at = ("source",)
-    if source.family != "ultralytics":
+    if source.family in ("onnx", "tflite"):
         return _check_file(build, locate)
     if source.task is None:
         message = "`task` is missing here: what the network does"

@@ -4,7 +4,7 @@ from typing import Any
 
 from buildsys.authoring.build import Build
 from buildsys.authoring.contract import Contract, contract_spec
-from buildsys.authoring.registry import step_module
+from buildsys.authoring.registry import find_step
 from buildsys.authoring.slots import flash_spec, slot_spec
 from buildsys.spec import (
     BoardSpec,
@@ -27,8 +27,9 @@ def known_model(build: Build) -> Any:
     known: Any = (
         facts if facts is not None and (recipe.train is not None or found is None) else found
     )
-    if known is None and source.weights.random and source.family == "ultralytics":
-        known = step_module("initialize_ultralytics").facts(source.task)
+    module = find_step("initialize", source.family)
+    if known is None and source.weights.random and module is not None:
+        known = module.facts(source.task)
     return known
 
 

@@ -10,6 +10,7 @@ from buildsys.spec import Format
 
 FIRST = {
     "ultralytics": Format.CHECKPOINT,
+    "yolov4": Format.CHECKPOINT,
     "onnx": Format.ONNX,
     "tflite": Format.TFLITE,
 }

@@ -13,7 +13,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0)]
 NAME = r"[a-z0-9][a-z0-9-]*"
 
-Family = Literal["ultralytics", "onnx", "tflite"]
+Family = Literal["ultralytics", "yolov4", "onnx", "tflite"]
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
 Scheme = Literal["float32", "float16", "dynamic-range", "int8", "int16x8"]
 assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]

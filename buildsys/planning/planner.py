@@ -55,8 +55,14 @@ def plan(build: Build, workspace: str) -> Plan:
         preprocessing=canonical(describe_preprocessing(blue.model.preprocessing))
         if blue.model.preprocessing is not None
         else "",
-        licences=(_ULTRALYTICS_LICENCE,) if recipe.source.family == "ultralytics" else (),
+        licences=_licences(recipe.source.family),
     )
+
+
+def _licences(family: str) -> tuple[str, ...]:
+    """The terms that a family's own code brings to the models that it makes."""
+    said = getattr(find_step("export", family), "LICENCE", "")
+    return (_ULTRALYTICS_LICENCE,) if family == "ultralytics" else (said,) if said else ()
 
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
