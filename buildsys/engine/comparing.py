@@ -115,11 +115,13 @@ def _settings(session: Session, plan: Plan) -> Any:
 
 
 def _subject(module: Any, item: Input, members: list[Plan]) -> Any:
-    """How the file was made, read off the steps that made it."""
+    """How the file was made, read off the steps that it rests on."""
+    from buildsys.planning.blueprint import needed
+
     scheme = converter = ""
-    for step in members[0].steps if item.name == Format.TFLITE else ():
-        if step.stage == "quantize":
-            scheme = str(json.loads(step.params)["quantization"]["scheme"])
+    for step in needed(list(members[0].steps), (item.step,)):
+        quantization = json.loads(step.params).get("quantization")
+        scheme = quantization["scheme"] if isinstance(quantization, dict) else scheme
         if any(output.name == Format.SAVED_MODEL for output in step.outputs):
             converter = step.module.removeprefix("convert_").replace("_", "-")
     builds = tuple(plan.build for plan in members)

@@ -283,8 +283,8 @@ def _encode(recipe: RecipePlans) -> dict[str, Any]:
 
 
 def _key(step: Step) -> str:
-    """Builds share a step's id, and each has its own lines that its parameters come from."""
-    return f"{step.id} {digest_value(step.origins)[:16]}"
+    """Builds share a step's id; each has its own name for it, and its own lines of parameters."""
+    return f"{step.id} {digest_value([step.stage, step.origins])[:16]}"
 
 
 def _decode(data: dict[str, Any]) -> RecipePlans:

@@ -51,7 +51,7 @@ class _Finder:
     def read(self, plan: Plan) -> None:
         """What a build is compared with, or what is wrong with its lines."""
         wishes = plan.comparison.against if plan.comparison else ()
-        told = [diagnostic for wish in wishes for diagnostic in self._mistake(wish)]
+        told = [diagnostic for wish in wishes for diagnostic in self._mistake(plan, wish)]
         together = {name for wish in wishes for name in self._match(wish.pattern)} | {plan.build}
         if wishes and not told and len(together) > _MOST:
             message = f"{len(together)} builds match; at most {_MOST} are timed together"
@@ -77,7 +77,7 @@ class _Finder:
             self._matched[pattern] = [n for n in self.names if fnmatchcase(n, pattern)]
         return self._matched[pattern]
 
-    def _mistake(self, wish: Against) -> list[Diagnostic]:
+    def _mistake(self, plan: Plan, wish: Against) -> list[Diagnostic]:
         """A pattern that matches nothing, unless it may speak of a recipe that cannot be read."""
         pattern = wish.pattern
         if self._match(pattern) or any(pattern.startswith(name) for name in self.broken):
@@ -88,5 +88,6 @@ class _Finder:
             return [replace(wish.place, message=message, hint=hint)]
         from buildsys.authoring.document import did_you_mean
 
+        others = [name for name in self.names if name != plan.build]
         message = f"`{pattern}` matches no build"
-        return [replace(wish.place, message=message, hint=did_you_mean(pattern, self.names))]
+        return [replace(wish.place, message=message, hint=did_you_mean(pattern, others))]

@@ -96,7 +96,7 @@ class Session:
 
     def include(self, step: Step, build: str) -> None:
         """A step that belongs to no plan, to be run like those that do."""
-        self.state.include(step, f"{build}/{step.stage}")
+        self.state.include(step)
         self.stages[step.id] = f"{step.stage} ({build})"
 
     def needs_run(self, step: Step) -> bool:
