@@ -77,6 +77,8 @@ def _files(session: Session, plan: Plan) -> Iterator[Input]:
     """The file that ships, and the ONNX file that it was made from."""
     assert plan.shipped is not None
     yield plan.shipped
+    if plan.shipped.name == Format.ONNX:
+        return
     inputs = (item for step in plan.steps for item in step.inputs)
     made_from = next((item for item in inputs if item.name == Format.ONNX), None)
     if made_from is not None and session.state.input_digest(made_from) is not None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -176,7 +178,7 @@ def test_what_is_not_there_is_left_out_and_said(
         why = f"blocked by {GROVE}"
     else:
         asked, why = (MORE, "third@xiao-esp32s3"), f"it is not built (`doit build:{TAGS}`)"
-    rows, ran = run(pair, timer, *asked)
+    rows, _ = run(pair, timer, *asked)
     assert {row.status for row in rows if row.id in (MORE, "third@xiao-esp32s3")} == {"built"}
     assert f"{MORE} is compared without {TAGS}: {why}" in capsys.readouterr().err
     builds = {row["builds"][0] for row in json.loads(beside(pair, MORE).read_text())["rows"]}
@@ -214,7 +216,7 @@ def test_a_deleted_table_comes_back_without_measuring(pair: Path, timer: Timer) 
     assert (ran, beside(pair, MORE).read_bytes()) == ([], before)
 
 
-def test_a_broken_recipe_is_told_once(pair: Path, timer: Timer, capsys: object) -> None:
+def test_a_broken_recipe_is_told_once(pair: Path) -> None:
     """One typo in one recipe breaks all that compare themselves with it."""
     recipe = pair / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("source:", "sorce:"))
@@ -272,7 +274,7 @@ def test_a_mistake_is_at_its_line(pair: Path, capsys: pytest.CaptureFixture[str]
 def test_turns_are_taken_in_rounds() -> None:
     """The first file is timed on an idle machine, the last on a hot one."""
     calls: list[str] = []
-    inferences = [lambda name=name: calls.append(name) for name in "abc"]  # type: ignore[misc]
+    inferences: list[Callable[[], object]] = [partial(calls.append, name) for name in "abc"]
     times = compare_latency.take_turns(inferences, runs=2, warmup=1)
     assert "".join(calls) == "abcabcabc"
     assert [len(own) for own in times] == [2, 2, 2]
