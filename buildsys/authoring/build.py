@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.contract import Contract
-from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
+from buildsys.authoring.facts import DatasetFacts
 from buildsys.authoring.recipe import Recipe
 from buildsys.authoring.target import Target
+from buildsys.steps._family import CheckpointFacts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -267,7 +267,7 @@ class _Reading:
             raw = scope.merged()
         assembler = Assembler(self.loader, scope, root, self.files)
         found = assembler.build(raw, entry.entry, entry.index, build)
-        problems = checks.check(found, scope.locate, entry.index)
+        problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
         self.problems += problems
         if not any(problem.severity == "error" for problem in problems):
             self.builds.append(found)

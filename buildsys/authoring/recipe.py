@@ -1,9 +1,10 @@
 """The recipe language: what a person writes, as frozen values."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
+from buildsys.authoring.families import decoders, source_names
 from buildsys.authoring.validation import Block
 from buildsys.spec import SCHEMES
 
@@ -13,7 +14,11 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0)]
 NAME = r"[a-z0-9][a-z0-9-]*"
 
-Family = Literal["ultralytics", "onnx", "tflite"]
+if TYPE_CHECKING:
+    Family = str
+    Decoder = str
+else:  # what there is: step modules say so
+    Family, Decoder = Literal[source_names()], Literal[tuple(decoders())]
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
 Scheme = Literal["float32", "float16", "dynamic-range", "int8", "int16x8"]
 assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]
@@ -61,9 +66,7 @@ class SourceModel(Block):
     task: Task | None = None
     architecture: StrictStr | None = None
     weights: Annotated[Weights, BeforeValidator(_weights)]
-    decoder: Literal[
-        "yolov8-raw", "yolov8-decoded", "yolov8-normalized", "yolov8-split", "none"
-    ] = "none"
+    decoder: Decoder = "none"
     classes: tuple[StrictStr, ...] = ()
 
 

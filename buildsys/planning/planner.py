@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from buildsys.authoring.build import Build
+from buildsys.authoring.families import network, source_format
 from buildsys.authoring.pictures import split_glob
-from buildsys.authoring.pipelines import FIRST, follow
+from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import canonical
@@ -24,10 +25,6 @@ from buildsys.steps._package import describe_preprocessing
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
 _MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
-_ULTRALYTICS_LICENCE = (
-    "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
-    " Ultralytics, governs the use of this model."
-)
 
 
 def plan(build: Build, workspace: str) -> Plan:
@@ -55,8 +52,13 @@ def plan(build: Build, workspace: str) -> Plan:
         preprocessing=canonical(describe_preprocessing(blue.model.preprocessing))
         if blue.model.preprocessing is not None
         else "",
-        licences=(_ULTRALYTICS_LICENCE,) if recipe.source.family == "ultralytics" else (),
+        licences=_licences(recipe.source.family),
     )
+
+
+def _licences(family: str) -> tuple[str, ...]:
+    found = network(family)
+    return (found.licence,) if found is not None and found.licence else ()
 
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
@@ -87,7 +89,7 @@ def _add_dataset(blue: Blueprint) -> None:
 
 
 def _add_source(blue: Blueprint) -> None:
-    weights, kind = blue.build.recipe.source.weights, FIRST[blue.build.recipe.source.family]
+    weights, kind = blue.build.recipe.source.weights, source_format(blue.model.family)
     if weights.url is not None:
         module = step_module("fetch_file")
         params = module.Params(url=weights.url, sha256=weights.sha256)
@@ -172,7 +174,7 @@ def _prepare(
 
 
 def _follow_pipeline(blue: Blueprint) -> Step:
-    current = FIRST[blue.build.recipe.source.family]
+    current = source_format(blue.model.family)
     steps: list[Step] = []
     if current == Format.TFLITE:
         _bind(blue)
@@ -232,7 +234,7 @@ def _bind(blue: Blueprint) -> None:
     if blue.board.contract is not None:
         proofs.judge_contract(blue)
     said = blue.model.outputs or blue.board.contract is not None
-    if said or blue.build.recipe.source.family != "tflite":
+    if said or source_format(blue.model.family) != Format.TFLITE:
         proofs.judge_signal(blue)  # a file of which nobody says anything is shipped as it is
     if blue.board.contract is not None:
         _bind_outputs(blue)
