@@ -70,7 +70,7 @@ def resources(params: Params) -> Resources:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train; `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps import _ultralytics
+    from buildsys.steps import _torch, _ultralytics
 
     scratch = Path.cwd()
     _ultralytics.prepare(scratch)
@@ -79,7 +79,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
     _refuse_damaged()
     trainer = _make_trainer(inputs, params, data, scratch)
-    _ultralytics.limit_threads()  # Ultralytics has just set its own count
+    _torch.limit_threads()  # Ultralytics has just set its own count
     trainer.train()
     _remember_machine()
     model = trainer.ema.ema
