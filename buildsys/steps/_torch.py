@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from buildsys.steps._progress import fail, remember
+
 
 def prepare() -> None:
     """Set up this process before anything imports torchvision."""
@@ -18,6 +20,24 @@ def limit_threads() -> None:
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def choose_device() -> str:
+    """cpu | cuda, as `train.device` says; auto takes a GPU where there is one."""
+    import torch
+
+    wanted = os.environ.get("BUILDSYS_DEVICE", "auto")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        fail("the recipe says `train.device: cuda`, and torch sees no GPU here; write auto or cpu.")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def remember_machine(device: str) -> None:
+    """What rounds differently elsewhere: part of the record of a training, never of a key."""
+    import torch
+
+    name = torch.cuda.get_device_name(0) if device == "cuda" else "cpu"
+    remember(device=name, torch=torch.__version__)
 
 
 def _replace_torchvision_operators() -> None:

@@ -6,13 +6,16 @@ takes RGB 0..1 like every other family: see `_yolox_head.fold_input`.
 """
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from buildsys.steps import _torch
 from buildsys.steps._progress import fail
 
-ARCHITECTURES = ("yolox-nano", "yolox-tiny")
+_STEMS = {16: "yolox-nano", 24: "yolox-tiny"}
+"""Output channels of the first convolution."""
+ARCHITECTURES = tuple(_STEMS.values())
 _CLASS_HEAD = "head.cls_preds."
 """The tensors whose shape depends on the number of classes."""
 
@@ -20,6 +23,9 @@ _CLASS_HEAD = "head.cls_preds."
 def prepare() -> None:
     """Set up this process before anything imports yolox: the declared threads, a quiet log."""
     _torch.prepare()
+    # its loss names a CUDA context by an old name, on the CPU, too
+    warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*device_type of 'cuda'", category=UserWarning)
     from loguru import logger
 
     logger.remove()
@@ -59,6 +65,17 @@ def load_start(path: Path, architecture: str, classes: int) -> Any:
     return model.float().train()
 
 
+def architecture_of(path: Path) -> str:
+    """Which network a checkpoint holds, by the channels of its stem: upstream's files do not say it."""
+    state = read_state(path)
+    found = _STEMS.get(len(state.get("backbone.backbone.stem.conv.conv.weight", ())))
+    if found is None:
+        fail(
+            f"{path.name} holds no YOLOX network known here; there are {', '.join(ARCHITECTURES)}."
+        )
+    return str(found)
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """The tensors of a checkpoint: upstream's form, `{"model": tensors}`, or the tensors alone.
 
@@ -72,9 +89,12 @@ def read_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises a dozen unrelated types for a damaged file
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
         fail(f"{path.name} is not a PyTorch checkpoint of plain tensors: {reason}")
-    state = found.get("model", found) if isinstance(found, dict) else None
-    tensors = isinstance(state, dict) and all(torch.is_tensor(value) for value in state.values())
-    if not tensors or not state:
+    state: Any = found.get("model", found) if isinstance(found, dict) else None
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(torch.is_tensor(value) for value in state.values())
+    ):
         fail(f"{path.name} holds no YOLOX weights (no 'model' with a tensor for each layer).")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
@@ -83,7 +103,7 @@ def _numpy_globals() -> list[Any]:
     """Upstream's trainer saves its best score as a numpy number; numpy 1 called its module otherwise."""
     import numpy as np
 
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    scalar = np._core.multiarray.scalar
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 

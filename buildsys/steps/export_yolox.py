@@ -102,7 +102,7 @@ def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) 
 
 def _by_name(values: Any, params: Params) -> dict[str, Any]:
     """Upstream's one output [1, N, 5 + classes] as the outputs of the head."""
-    parts = (values,)
+    parts: tuple[Any, ...] = (values,)
     if params.head == "yolox-split":
         parts = values[..., :4], values[..., 4:5], values[..., 5:]
     return dict(zip(params.output_names, parts, strict=True))
