@@ -9,18 +9,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.steps._family import Family
+from buildsys.steps._yolox_file import read_checkpoint
 
 TOOL_ENV = "yolox"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
 NEEDS = ("samples",)
 BLOCK = "export"
 RESOURCES = Resources(memory_mib=1500, framework=True)
-HEADS = {
-    "decoded": "yolox-decoded",
-    "concatenated": "yolox-concatenated",
-    "split": "yolox-split",
-}
-"""What the YAML says -> what `ModelSpec.head` is."""
+FAMILY = Family(
+    heads=(
+        ("split", "yolox-split"), ("decoded", "yolox-decoded"),
+        ("concatenated", "yolox-concatenated"),
+    ),
+    decoders=(
+        ("yolox", "yolox-concatenated"), ("yolox-decoded", "yolox-decoded"),
+        ("yolox-split", "yolox-split"),
+    ),
+    architectures=r"yolox-(nano|tiny)",
+    examples=(("detect", "yolox-nano"),),
+    task_of=lambda architecture: "detect",
+    suffixes=(".pth",),
+    nameless=True,
+    read_checkpoint=read_checkpoint,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
