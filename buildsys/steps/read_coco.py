@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from buildsys.spec import Format
 from buildsys.steps import _coco_splits
 from buildsys.steps._coco_fields import Layout
-from buildsys.steps._coco_json import Mistake, Picture, Sheet
+from buildsys.steps._coco_json import Mistake, Picture
 from buildsys.steps._coco_splits import CocoSplit
 from buildsys.steps._dataset import Object, label_file
 from buildsys.steps._progress import report
@@ -59,7 +59,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         sheet = sheets[split.name]
         if sheet.crowds:
             print(f"{split.annotations}: {sheet.crowds} annotations of crowds were left out")
-        names = choose_names(sheet.pictures)
+        names = choose_names(sheet.pictures, split.name)
         for picture, objects in zip(sheet.pictures, sheet.objects, strict=True):
             found = _look(root, split, picture)
             mistakes += found
@@ -74,12 +74,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     (target / "data.yaml").write_text(text, encoding="utf-8")
 
 
-def choose_names(pictures: tuple[Picture, ...]) -> dict[int, str]:
-    """Where each picture goes, by id: its own name, or a longer one where two would share their labels.
+def choose_names(pictures: tuple[Picture, ...], split: str) -> dict[int, str]:
+    """Where each picture goes below images/<split>, by id: its own name, without a folder `split`
+    that holds them all, or a longer name where two would share their labels.
 
     Labels are found by a picture's name without its ending: a.jpg and a.png have one file.
     """
-    stems = [str(PurePosixPath(picture.name).with_suffix("")) for picture in pictures]
+    inside = all(picture.name.startswith(f"{split}/") for picture in pictures)
+    cut = len(split) + 1 if inside else 0
+    stems = [str(PurePosixPath(picture.name[cut:]).with_suffix("")) for picture in pictures]
     taken: set[str] = set()
     names = {}
     for picture, stem in zip(pictures, stems, strict=True):

@@ -9,14 +9,11 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from buildsys.spec import Format
-from buildsys.steps._dataset import Object, Split, list_images, read_labels
+from buildsys.steps._dataset import Object, Split, label_file, list_images, read_labels
 from buildsys.steps._progress import fail, report
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
@@ -35,11 +32,13 @@ class Params:
     keypoint_dims: int = 0
     sigmas: tuple[float, ...] = ()
     shape: str = "box"
+    file: str = "data.yaml"
+    """What describes it: of keypoints it says which is which in a mirror."""
 
 
 def places(names: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
     """The splits that come out: name, annotation file, folder of pictures."""
-    return tuple((name, f"annotations/{name}.json", f"images/{name}") for name in names)
+    return tuple((name, f"annotations/{name}.json", "images") for name in names)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -80,17 +79,20 @@ class _Sheet:
         from buildsys.steps import _pictures
 
         params, place = self.params, target / "images" / name
-        height, width = _size(_pictures.read_image(image))
+        if not image.is_file():
+            fail(f"{image.name} is listed and does not exist.")
+        height, width = _pictures.read_image(image).shape[:2]
         number = len(self.data["images"]) + 1
         row = {"id": number, "file_name": name, "width": width, "height": height}
         self.data["images"].append(row)
         for item in read_labels(
             image, params.keypoints, params.keypoint_dims, len(params.classes), params.shape
         ):
-            if min(item.box[2:]) <= 0:
-                fail(f"{image.name}: a label's box has no extent; remove it.")
-            found = {"id": len(self.data["annotations"]) + 1, "image_id": number}
-            self.data["annotations"].append(found | annotation(item, width, height))
+            found = annotation(item, width, height)
+            if min(found["bbox"][2:]) <= 0:
+                fail(f"{label_file(image).name}: a box has no extent in its picture; remove it.")
+            own = {"id": len(self.data["annotations"]) + 1, "image_id": number}
+            self.data["annotations"].append(own | found)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, place)
 
@@ -123,7 +125,7 @@ def _categories(params: Params, root: Path) -> list[dict[str, Any]]:
     if params.keypoints:
         more = {"keypoints": [f"k{n}" for n in range(params.keypoints)], "skeleton": []}
         more |= {"sigmas": list(params.sigmas)} if params.sigmas else {}
-        mirror = _read_mirror(root / "data.yaml")
+        mirror = _read_mirror(root / params.file)
         more |= {"flip_idx": mirror} if mirror else {}
     return [{"id": i, "name": name} | more for i, name in enumerate(params.classes, 1)]
 
@@ -144,10 +146,6 @@ def _names(root: Path, split: Split, images: list[Path]) -> dict[Path, str]:
     if len(folders) == 1 and folders[0].is_dir():
         return {image: image.relative_to(folders[0]).as_posix() for image in images}
     return {image: image.relative_to(root).as_posix() for image in images}
-
-
-def _size(image: "np.ndarray") -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
 
 
 def _area(points: list[tuple[float, float]]) -> float:
