@@ -74,8 +74,11 @@ def _whole(base: Path, path: str) -> str:
     return os.path.normpath(base / os.path.expanduser(path))
 
 
-def check_files(scope: Scope, place: Place) -> None:
-    """Whether each annotation file is a file and each folder a folder. Raises InputError."""
+def check_files(scope: Scope, place: Place, start: str) -> None:
+    """Whether each annotation file is a file and each folder a folder. Raises InputError.
+
+    `start`: whose root the paths start at.
+    """
     labels, problems = dict(place.labels), []
     for split, file, images in place.splits:
         for key, path, exists in (
@@ -85,18 +88,22 @@ def check_files(scope: Scope, place: Place) -> None:
             whole = os.path.normpath(place.root / path)
             if exists(whole):
                 continue
-            kind = {"annotations": "a folder, not a file", "images": "a file, not a folder"}[key]
-            what = f"is {kind}" if os.path.exists(whole) else "does not exist"
-            hint = f"it is looked for from the workspace's root; {_near(whole)}".rstrip("; ")
+            what, hint = _missing(key, whole, start)
             at = ("dataset", "splits", split, key)
             problems.append(scope.locate(at, f"{labels[path]} {what}", hint))
     if problems:
         raise InputError(*problems)
 
 
-def _near(path: str) -> str:
+def _missing(key: str, path: str, start: str) -> tuple[str, str]:
+    """What is wrong with a path that is not what `key` names, and what to do."""
+    if os.path.isdir(path):
+        return "is a folder; `annotations` is one file", did_you_mean("", os.listdir(path))
+    if os.path.exists(path):
+        return "is a file; `images` is the folder that every `file_name` starts at", ""
     folder, name = os.path.split(path)
-    return did_you_mean(name, os.listdir(folder) if os.path.isdir(folder) else [])
+    near = did_you_mean(name, os.listdir(folder) if os.path.isdir(folder) else [])
+    return "does not exist", f"it is looked for from the {start}'s root; {near}".rstrip("; ")
 
 
 def read_sets(place: Place, task: str, known: Known) -> DatasetFacts:

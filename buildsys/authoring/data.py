@@ -219,7 +219,7 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     known = build.around.recorded.find("dataset", block.label)
     if known is not None and not os.path.isdir(place.root):
         return _recalled(build, block, known, place.root)
-    check_files(build.scope, place)
+    check_files(build.scope, place, "archive" if block.url else "workspace")
     facts = read_sets(place, task or "detect", build.around.sheets)
     return _split(build, block, facts, parts, block.label, place.root)
 

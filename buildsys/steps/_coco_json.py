@@ -130,8 +130,12 @@ def _read_objects(
     """Objects by picture, and how many annotations of crowds were left out."""
     objects: dict[int, list[Object]] = {}
     seen: set[int] = set()
-    crowds = 0
-    for index, row in notes.rows(data, "annotations"):
+    crowds, rows = 0, notes.rows(data, "annotations")
+    outlined = any(row.get("segmentation") for _, row in rows)
+    if rows and layout is not None and layout.shape == "outline" and not outlined:
+        notes.tell("no annotation has a `segmentation`: segment needs the points around", "")
+        return objects, crowds
+    for index, row in rows:
         number = notes.own_id(row, "annotations", index, seen)
         where = f"annotation {number}" if number is not None else f"annotations[{index}]"
         image = notes.whole(row, "image_id", where)

@@ -37,7 +37,9 @@ def read_object(
     category = notes.whole(row, "category_id", where)
     known = [number for number, _ in layout.categories] if layout else []
     if layout is not None and category is not None and category not in known:
-        notes.tell(f"{where}: `category_id` {category} is no category of this file")
+        few = ", ".join(f"{number} {name}" for number, name in layout.categories[:12])
+        message = f"{where}: `category_id` {category} is no category of this file"
+        notes.tell(message, f"there are: {few}{', …' if len(known) > 12 else ''}")
     box = _read_box(row, where, picture, notes)
     if layout is None or picture is None or box is None or category not in known:
         return None

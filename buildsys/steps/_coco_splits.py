@@ -139,7 +139,7 @@ def _find_overlap(
     return [
         Mistake(
             path=paths[split], hint=hint,
-            message=f"{_number(pictures)} of the {owner} split, too: image {pictures[0].id},"
+            message=f"{_number(pictures)} in the {owner} split, too: image {pictures[0].id},"
             f" {show(pictures[0].name)}{', …' if len(pictures) > 1 else ''}",
         )
         for (owner, split), pictures in shared.items()
@@ -147,4 +147,4 @@ def _find_overlap(
 
 
 def _number(pictures: list[Picture]) -> str:
-    return "one picture is" if len(pictures) == 1 else f"{len(pictures)} pictures are"
+    return f"{len(pictures)} of its pictures {'is' if len(pictures) == 1 else 'are'}"
