@@ -20,7 +20,9 @@ _MOST_KEYPOINTS = 1000
 class DatasetFacts:
     """What a dataset declares. `splits`: (name, folders or list files relative to `root`).
 
-    `file` is the yaml that declares it, from `root` too.
+    `file` is the yaml that declares it, from `root` too. `coco`: where its files are in COCO format,
+    (split, annotation file, folder of pictures) from `root`; `splits` and `file` are then those of
+    what is read from them. `crowds`: (split, annotations of whole groups, which are left out).
     """
 
     root: str
@@ -30,6 +32,8 @@ class DatasetFacts:
     sigmas: tuple[float, ...]
     splits: tuple[tuple[str, tuple[str, ...]], ...]
     file: str = "data.yaml"
+    coco: tuple[tuple[str, str, str], ...] = ()
+    crowds: tuple[tuple[str, int], ...] = ()
 
     def split(self, name: str) -> tuple[str, ...] | None:
         """The folders of a split, or None."""
@@ -59,6 +63,7 @@ def describe_dataset(
     `archive`: digest of the archive that it came in, or empty.
     """
     data = dataclasses.asdict(facts) | {"root": os.path.relpath(facts.root, folder)}
+    data = {key: value for key, value in data.items() if value or key not in ("coco", "crowds")}
     return canonical(data | {"parts": parts} | ({"archive": archive} if archive else {}))
 
 
@@ -72,6 +77,8 @@ def recall_dataset(data: dict[str, Any], folder: Path) -> tuple[DatasetFacts, tu
         sigmas=tuple(data["sigmas"]),
         splits=tuple((name, tuple(places)) for name, places in data["splits"]),
         file=data["file"],
+        coco=tuple((name, sheet, images) for name, sheet, images in data.get("coco", ())),
+        crowds=tuple((name, count) for name, count in data.get("crowds", ())),
     )
     return facts, tuple(data["parts"])
 

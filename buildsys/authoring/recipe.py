@@ -78,20 +78,51 @@ class Split(Block):
     seed: Seed = 0
 
 
+class CocoSheet(Block):
+    """One split of a dataset in COCO format: its annotation file, and the folder of its pictures."""
+
+    annotations: StrictStr
+    images: StrictStr
+
+
+class CocoSplits(Block):
+    """The `dataset.splits` block; each split with files of its own."""
+
+    train: CocoSheet | None = None
+    val: CocoSheet | None = None
+    test: CocoSheet | None = None
+
+    @property
+    def given(self) -> tuple[tuple[str, CocoSheet], ...]:
+        """Those that are there, by name."""
+        sheets = ((name, getattr(self, name)) for name in ("train", "val", "test"))
+        return tuple((name, sheet) for name, sheet in sheets if sheet is not None)
+
+
 class Dataset(Block):
     """The `dataset` block; a generator's own settings stand beside `generator`.
 
-    With `url` the dataset comes in an archive, and `path` is its data.yaml inside.
+    With `url` the dataset comes in an archive, and `path` is its data.yaml inside, or `splits` are
+    paths inside.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    format: Literal["ultralytics"] | None = None
+    format: Literal["ultralytics", "coco"] | None = None
     path: StrictStr | None = None
+    splits: CocoSplits | None = None
     url: StrictStr | None = None
     sha256: Sha256 | None = None
     split: Split | None = None
     generator: StrictStr | None = None
+
+    @property
+    def label(self) -> str:
+        """What buildsys.lock and messages call it: its file, its address, its annotation files."""
+        files = (
+            [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []
+        )
+        return "; ".join([*filter(None, [self.url or self.path]), *files])
 
 
 LARGEST_SIDE = 8192

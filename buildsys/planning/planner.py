@@ -21,6 +21,7 @@ from buildsys.planning import proofs
 from buildsys.planning.blueprint import Blueprint, needed, output
 from buildsys.spec import TREES, Format
 from buildsys.steps._package import describe_preprocessing
+from buildsys.steps._tasks import shape_of
 
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
@@ -77,15 +78,41 @@ def _add_dataset(blue: Blueprint) -> None:
         params = module.plan(blue.build.generator, blue.model.task or "detect")
         step = blue.add("dataset", module, params, {}, {Format.DATASET: True})
         blue.made["dataset"] = output(step, "dataset")
+        if block.format == "coco":
+            blue.made["dataset"] = _write_coco(blue, "write-coco")
+            _read_coco(blue, step_module("write_coco").places(tuple(dict(facts.splits))))
         return
     root, params = blue.build.split or (facts.root, None)
-    label = block.url or block.path or ""
-    source = Source(path=root, label=label, parts=blue.build.dataset_parts, kind="dataset")
+    parts = blue.build.dataset_parts
+    source = Source(path=root, label=block.label, parts=parts, kind="dataset")
     blue.made["dataset"] = Input(name="dataset", source=source)
+    if facts.coco:
+        _read_coco(blue, facts.coco)
     if params is not None:
         module = step_module("split_dataset")
         inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
         blue.made["dataset"] = output(blue.add("split", module, params, inputs, outputs), "dataset")
+
+
+def _read_coco(blue: Blueprint, splits: tuple[tuple[str, str, str], ...]) -> None:
+    """From here on the dataset is in Ultralytics' layout, which every step reads."""
+    module = step_module("read_coco")
+    params = module.plan(splits, blue.model.task or "detect")
+    inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
+    blue.made["dataset"] = output(blue.add("read-coco", module, params, inputs, outputs), "dataset")
+
+
+def _write_coco(blue: Blueprint, stage: str) -> Input:
+    """The dataset in COCO format: one form, whatever it was written in."""
+    module, facts = step_module("write_coco"), blue.build.dataset
+    assert facts is not None
+    params = module.Params(
+        splits=tuple(module.Split(name=name, paths=paths) for name, paths in facts.splits),
+        classes=facts.names, keypoints=facts.keypoints, keypoint_dims=facts.keypoint_dims,
+        sigmas=facts.sigmas, shape=shape_of(blue.model.task), file=facts.file,
+    )  # fmt: skip
+    inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
+    return output(blue.add(stage, module, params, inputs, outputs), "dataset")
 
 
 def _add_source(blue: Blueprint) -> None:
@@ -111,6 +138,8 @@ def _add_training(blue: Blueprint) -> None:
     if module is None:
         return
     inputs = {"dataset": blue.made["dataset"]}
+    if getattr(module, "DATASET_FORMAT", "ultralytics") == "coco":
+        inputs = {"dataset": _write_coco(blue, "dataset-coco")}
     start = blue.made.pop(Format.CHECKPOINT, None)
     if start is not None:
         inputs["weights"] = start
