@@ -104,13 +104,15 @@ def draft(wish: Draft, contract: Contract | None, others: tuple[str, ...]) -> st
 
 def describe(found: CheckpointFacts) -> str:
     """ "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
-    names = ", ".join(_word(name) for name in found.names[:5])
+    names = ": " + ", ".join(_word(name) for name in found.names[:5])
     more = ", …" if len(found.names) > 5 else ""
     what = f" ({_architecture(found)})" if _architecture(found) else ""
     points = f"; {found.keypoints} keypoints" if found.task == "pose" else ""
     size = f"; trained at {found.size} px" if found.size else ""
     classes = f"{len(found.names)} class{'es' if len(found.names) != 1 else ''}"
-    return f"a {found.task} network{what}, {classes}: {names}{more}{points}{size}"
+    if not found.names:
+        classes, names = "its classes not named in the file", ""
+    return f"a {found.task} network{what}, {classes}{names}{more}{points}{size}"
 
 
 def _line(text: str, comment: str = "") -> str:
@@ -144,6 +146,9 @@ def _source(wish: Draft) -> list[str]:
     else:
         path = _text(wish.probe.path)
         lines.append(f"  weights: {{path: {path}, sha256: {wish.probe.sha256}}}")
+    found = wish.probe.checkpoint if wish.probe else None
+    if found is not None and not found.names and not wish.trains:
+        lines.append(_line("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
     if not wish.task:
         names = [_text(name) for name in wish.facts.names] if wish.facts else ["tag"]
         lines += [
