@@ -112,7 +112,7 @@ class ModelSpec:
     keypoint_dims: int
     preprocessing: Preprocessing | None
     head: str
-    """raw | decoded | normalized | split | none: what the outputs mean; `none`: nobody said."""
+    """One of `steps._outputs.HEADS`: what the outputs mean; none: nobody said."""
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
     trained: bool = True
@@ -121,7 +121,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFormula:
-    """An output as a contract states it: each axis a formula of H, W, N, hw8, hw16, hw32, nc, K."""
+    """An output whose axes are formulas, see `steps._formulas`."""
 
     name: str
     shape: tuple[str, ...]
@@ -204,79 +204,3 @@ class BoardSpec:
     notes: tuple[str, ...] = ()
     source: str = ""
     """Of the firmware contract, with where it was read."""
-
-
-def raw_outputs(
-    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int, task: str = ""
-) -> tuple[TensorSpec, ...]:
-    """The canonical raw head: per stride box logits and class logits, then what the task adds.
-
-    Shapes float32: box [1, hw, 64], cls [1, hw, classes], keypoints [1, N, keypoints * dims], with
-    hw = (height / stride) * (width / stride) and N the sum over strides 8, 16, 32. Segment:
-    mask_coefficients [1, N, 32] and prototypes [1, height / 4, width / 4, 32]; obb: angles
-    [1, N, 1], logits; classify: logits [1, classes] alone.
-    """
-    if task == "classify":
-        return (TensorSpec(name="logits", shape=(1, classes)),)
-    cells = {stride: (height // stride) * (width // stride) for stride in STRIDES}
-    boxes = [
-        TensorSpec(name=f"box_s{stride}", shape=(1, count, 4 * REG_MAX))
-        for stride, count in cells.items()
-    ]
-    scores = [
-        TensorSpec(name=f"cls_s{stride}", shape=(1, count, classes))
-        for stride, count in cells.items()
-    ]
-    total, more = sum(cells.values()), []
-    if keypoints:
-        more = [TensorSpec(name="keypoints", shape=(1, total, keypoints * keypoint_dims))]
-    if task == "obb":
-        more = [TensorSpec(name="angles", shape=(1, total, 1))]
-    if task == "segment":
-        coefficients = TensorSpec(name="mask_coefficients", shape=(1, total, MASK_CHANNELS))
-        more = [coefficients, _prototypes(height, width)]
-    return (*boxes, *scores, *more)
-
-
-def decoded_outputs(
-    height: int, width: int, classes: int, keypoints: int, keypoint_dims: int, task: str = ""
-) -> tuple[TensorSpec, ...]:
-    """Ultralytics' own decoded head: detections [1, 4 + classes + more, N].
-
-    More: keypoints * dims; for segment 32 mask coefficients, and the prototypes are an output of
-    their own; for obb one angle. Classify: probabilities [1, classes] alone.
-    """
-    if task == "classify":
-        return (TensorSpec(name="probabilities", shape=(1, classes)),)
-    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
-    more = {"obb": 1, "segment": MASK_CHANNELS}.get(task, keypoints * keypoint_dims)
-    detections = TensorSpec(name="detections", shape=(1, 4 + classes + more, cells))
-    return (detections, _prototypes(height, width)) if task == "segment" else (detections,)
-
-
-def split_outputs(height: int, width: int, classes: int) -> tuple[TensorSpec, ...]:
-    """Boxes and scores apart, as Himax's detector reads them: boxes [1, 4, N] cx, cy, w, h as shares
-    of the input's width and height; scores [1, N, classes], the sigmoid applied.
-    """
-    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
-    return (
-        TensorSpec(name="boxes", shape=(1, 4, cells)),
-        TensorSpec(name="scores", shape=(1, cells, classes)),
-    )
-
-
-def head_outputs(
-    head: str, height: int, width: int, classes: int, keypoints: int, keypoint_dims: int,
-    task: str = "",
-) -> tuple[TensorSpec, ...]:  # fmt: skip
-    """The outputs of a head by its name; `normalized` is the decoded head with boxes as shares."""
-    if head == "raw":
-        return raw_outputs(height, width, classes, keypoints, keypoint_dims, task)
-    if head == "split":
-        return split_outputs(height, width, classes)
-    return decoded_outputs(height, width, classes, keypoints, keypoint_dims, task)
-
-
-def _prototypes(height: int, width: int) -> TensorSpec:
-    shape = (1, height // MASK_STRIDE, width // MASK_STRIDE, MASK_CHANNELS)
-    return TensorSpec(name="prototypes", shape=shape)

@@ -11,14 +11,10 @@ from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.data import Surroundings, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
-from buildsys.authoring.facts import (
-    CheckpointFacts,
-    checkpoint_problem,
-    read_checkpoint,
-    recall_checkpoint,
-)
+from buildsys.authoring.facts import recall_checkpoint
+from buildsys.authoring.families import network
 from buildsys.authoring.pictures import matches_anything, split_glob
-from buildsys.authoring.pipelines import UnfitError, follow
+from buildsys.authoring.pipelines import UnfitError, follow, is_finished
 from buildsys.authoring.recipe import InputBlock, Recipe, TargetEntry
 from buildsys.authoring.registry import find_step
 from buildsys.authoring.scope import Scope, merge
@@ -27,6 +23,8 @@ from buildsys.authoring.validation import validate
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
 from buildsys.graph import Against
+from buildsys.steps._family import CheckpointFacts
+from buildsys.steps._torch_file import checkpoint_problem
 
 
 class Assembler:
@@ -132,7 +130,7 @@ class Assembler:
     def _follow(self, recipe: Recipe, board: Board) -> None:
         """The source's way through the pipeline, or what is wrong with it, at the target's step."""
         scheme = recipe.quantization.scheme
-        if scheme not in board.target.pipelines and recipe.source.family != "tflite":
+        if scheme not in board.target.pipelines and not is_finished(recipe):
             return  # told by the checks
         try:
             follow(board.target, recipe)
@@ -195,7 +193,7 @@ class Assembler:
         if weights.random:
             return None, ""
         name = weights.path or weights.url or ""
-        runs_code = name.endswith((".pt", ".pth")) or recipe.source.family == "ultralytics"
+        runs_code = name.endswith((".pt", ".pth")) or network(recipe.source.family) is not None
         if weights.sha256 is None and (weights.url or runs_code):
             why = "loading it runs code" if weights.path else "what a server sends can change"
             found = self.workspace / name
@@ -208,9 +206,11 @@ class Assembler:
             raise InputError(self.scope.locate(at, message, hint))
         if weights.path is None:
             return None, ""
-        return self._given_weights(weights.path, weights.sha256)
+        return self._given_weights(weights.path, weights.sha256, recipe.source.family)
 
-    def _given_weights(self, label: str, sha256: str | None) -> tuple[CheckpointFacts | None, str]:
+    def _given_weights(
+        self, label: str, sha256: str | None, family: str
+    ) -> tuple[CheckpointFacts | None, str]:
         path, at = self.workspace / label, ("source", "weights")
         self.read.add(path)
         if not label or os.path.isdir(path):
@@ -227,4 +227,5 @@ class Assembler:
             raise InputError(self.scope.locate((*at, "sha256"), message, hint))
         if path.suffix in (".pt", ".pth") and (problem := checkpoint_problem(path)):
             raise InputError(self.scope.locate((*at, "path"), f"{label}: {problem[0]}", problem[1]))
-        return read_checkpoint(path), ""
+        found = network(family)
+        return found.read_checkpoint(path) if found else None, ""

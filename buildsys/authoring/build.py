@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.contract import Contract
-from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
+from buildsys.authoring.facts import DatasetFacts
 from buildsys.authoring.recipe import Recipe
 from buildsys.authoring.target import Target
 from buildsys.graph import Against
+from buildsys.steps._family import CheckpointFacts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from buildsys.authoring import checks
 from buildsys.authoring.assembly import Assembler
 from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build, Selection
+from buildsys.authoring.coco_sets import Known
+from buildsys.authoring.data import remarks
 from buildsys.authoring.document import Document, did_you_mean, read_document
 from buildsys.authoring.facts import Recorded
 from buildsys.authoring.names import name_problem
@@ -68,6 +70,7 @@ class Loader:
             self.file, self._document = WorkspaceFile(), None
         self.recorded = recorded
         self._documents: dict[Path, Document] = {}
+        self.sheets: Known = {}
 
     def recipe(self, path: Path) -> LoadedRecipe:
         """All builds of one recipe, or what is wrong with it."""
@@ -267,7 +270,8 @@ class _Reading:
             raw = scope.merged()
         assembler = Assembler(self.loader, scope, root, self.files)
         found = assembler.build(raw, entry.entry, entry.index, build)
-        problems = checks.check(found, scope.locate, entry.index)
+        problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
+        problems += remarks(found, scope.locate)
         self.problems += problems
         if not any(problem.severity == "error" for problem in problems):
             self.builds.append(found)

@@ -2,30 +2,31 @@
 
 import re
 
+from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
+from buildsys.authoring.families import network, source_format
 from buildsys.authoring.firmware import check_firmware, is_unseen
-from buildsys.authoring.model import model_fits, model_spec
-from buildsys.authoring.pipelines import follow
+from buildsys.authoring.model import known_model, model_fits, model_spec
+from buildsys.authoring.pipelines import follow, is_finished
 from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
+from buildsys.authoring.registry import find_step
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.steps._tasks import SUFFIXES, architecture_task, example_of
+from buildsys.spec import Format
+from buildsys.steps._family import Family
 
-_ARCHITECTURES = re.compile(r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*")
-"""Ultralytics' files of networks: family, size, task, variant."""
 _TRAIN_RANGES = (
     ("epochs", 1, 10**6), ("batch", 1, 2**16), ("seed", 0, 2**32 - 1), ("threads", 1, 2**12),
     ("mosaic", 0, 1), ("flip", 0, 1), ("scale", 0, 1),
 )  # fmt: skip
-_BRANCHED = ("pose", "segment", "obb")
 SIZES = ("bytes", "sram_bytes")
 """Figures of every file: its size, and the memory that Vela plans for it."""
 _OPSETS = (11, 20)
 """What torch's exporter writes and the converters read."""
 
 
-def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
+def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
     """Every mistake in the combination, each at the line that should change.
 
     A check that rests on something already reported stays silent: one mistake, one message.
@@ -37,7 +38,7 @@ def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
     if not problems:
-        problems += check_firmware(build, locate, index)
+        problems += check_firmware(build, locate, index, boards)
         problems += _check_gates(build, locate)
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))
@@ -59,22 +60,31 @@ def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
 
 
 def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
-    recipe, found = build.recipe, build.checkpoint
-    source = recipe.source
-    at = ("source",)
-    if source.family in ("onnx", "tflite"):
+    source, at = build.recipe.source, ("source",)
+    family = network(source.family)
+    if family is None:
         return _check_file(build, locate)
     if source.task is None:
         message = "`task` is missing here: what the network does"
-        return [locate(at, message, "there are: " + ", ".join(SUFFIXES), key=True)]
-    example = f"for example {example_of(source.task)}"
-    if source.architecture is None and recipe.train is not None:
+        return [locate(at, message, "there are: " + ", ".join(family.tasks), key=True)]
+    if source.task not in family.tasks:
+        message = f"family {source.family} has no networks for {source.task}"
+        return [locate((*at, "task"), message, "there are: " + ", ".join(family.tasks))]
+    return _check_network(build, family, locate) or _check_weights(build, family, locate)
+
+
+def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
+    """Which network it is, as far as its weights do not say it."""
+    recipe, at = build.recipe, ("source",)
+    source = recipe.source
+    example = f"for example {dict(family.examples)[source.task or '']}"
+    made = recipe.train is not None or source.weights.random or family.nameless
+    if source.architecture is None and made:
         return [locate(at, "`architecture` is missing here", example, key=True)]
-    known = source.architecture is None or _ARCHITECTURES.fullmatch(source.architecture)
-    if recipe.train is not None and not known:
+    if made and not re.fullmatch(family.architectures, source.architecture or ""):
         message = f"there is no architecture `{source.architecture}`"
         return [locate((*at, "architecture"), message, example)]
-    if recipe.train is not None and architecture_task(source.architecture or "") != source.task:
+    if made and family.task_of(source.architecture or "") != source.task:
         message = f"`architecture` {source.architecture} is no {source.task} network"
         return [locate((*at, "architecture"), message, example)]
     if recipe.input is None:
@@ -82,9 +92,24 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     if source.weights.random and recipe.train is None and recipe.evaluate.measure:
         message = "random weights without `train` have no accuracy to measure"
         return [locate((*at, "weights"), message, "add `train`, or write `evaluate: none`")]
+    if recipe.train is not None and find_step("train", source.family) is None:
+        message = f"networks of family {source.family} are not trained here"
+        return [locate(("train",), message, "leave `train` out", key=True)]
+    return []
+
+
+def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
+    """Whether the weights are of the network that the recipe names."""
+    recipe, found, at = build.recipe, build.checkpoint, ("source",)
+    source = recipe.source
+    if known_model(build) is None and not source.classes and family.nameless:
+        message = "`classes` is missing here: what the weights tell apart, in their order"
+        return [locate(at, message, "classes: [person, …], or a `dataset` that says it", key=True)]
     if found is None:
         return []
-    size, wanted = (name.split("-")[0] for name in (found.architecture, source.architecture or ""))
+    size, wanted = found.architecture, source.architecture or ""
+    if family.branched:  # one size for several tasks
+        size, wanted = size.split("-")[0], wanted.split("-")[0]
     if size and wanted and size != wanted:
         message = (
             f"`architecture` is {source.architecture}, {source.weights.path} is a {size} network"
@@ -93,7 +118,7 @@ def _check_source(build: Build, locate: Locate) -> list[Diagnostic]:
         return [locate((*at, "architecture"), message, hint)]
     if found.task == source.task:
         return []
-    if recipe.train is not None and source.task == "detect" and found.task in _BRANCHED:
+    if recipe.train is not None and source.task == "detect" and found.task in family.branched:
         return []  # such a network is a detect network with one branch more: a start for it
     message = f"`task` is {source.task}, {source.weights.path} is a {found.task} checkpoint"
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
@@ -110,7 +135,7 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
     if recipe.source.weights.random:
         message = f"random weights are no {family} file"
         problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
-    if family == "onnx" and recipe.input is None and _is_converted(build):
+    if source_format(family) == Format.ONNX and recipe.input is None and _is_converted(build):
         message = "`input` is missing: the size of the pictures, which converting takes"
         problems.append(locate(("source",), message, "input: {size: 192}", key=True))
     return problems
@@ -127,7 +152,7 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     """Numbers of `train` and `export` that no tool takes, and settings of another task."""
     problems = _check_task(build, locate)
     for name, low, high in _TRAIN_RANGES if build.train is not None else ():
-        value = getattr(build.train, name)
+        value = getattr(build.train, name, low)
         if not low <= value <= high:
             problems.append(
                 locate(("train", name), f"`{name}` is from {low} to {high}, not {value}")
@@ -167,7 +192,7 @@ def _check_task(build: Build, locate: Locate) -> list[Diagnostic]:
 def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     recipe, board = build.recipe, build.target
     quantization = recipe.quantization
-    if recipe.source.family == "tflite":
+    if is_finished(recipe):
         return []  # the file is as it is; the planner enters where its format is consumed
     problems: list[Diagnostic] = []
     if quantization.scheme not in board.pipelines:
@@ -189,7 +214,7 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
 
 def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, facts = build.recipe, build.dataset
-    trains = recipe.train is not None and recipe.source.family == "ultralytics"
+    trains = recipe.train is not None and network(recipe.source.family) is not None
     if trains and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
     problems = []
@@ -250,7 +275,8 @@ def _check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     if not problems and not is_unseen(build) and model.classes and not model_fits(model, facts):
         message = "`gates` have nothing to go by: the dataset's classes are not the model's"
         problems.append(locate(at, message, "a dataset with the model's own classes", key=True))
-    if not problems and recipe.source.family != "ultralytics" and not model.outputs:
+    unknown = model.head == "none" or network(recipe.source.family) is None
+    if not problems and unknown and not model.outputs:
         message = "`gates` have nothing to go by: nobody says what the outputs mean"
         hint = "add `input`, and `decoder` and `classes` to `source`"
         problems.append(locate(at, message, hint, key=True))

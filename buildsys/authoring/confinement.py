@@ -70,6 +70,7 @@ def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnos
     wanted: list[tuple[KeyPath, str | None, str]] = [
         (("source", "weights", "path"), weights.path, _LINKED if pinned else _PINNED),
         (("dataset", "path"), recipe.dataset.path if recipe.dataset else None, _BY_NAME),
+        *_sheets(recipe),
         (
             ("quantization", "calibration", "images"),
             calibration.images if calibration else None,
@@ -94,6 +95,16 @@ def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnos
         if wrong is not None:
             problems.append(locate(at, *wrong))
     return [problem for problem in problems if problem.path != NAMES]
+
+
+def _sheets(recipe: Recipe) -> list[tuple[KeyPath, str | None, str]]:
+    """The annotation files and folders of a dataset in COCO format."""
+    splits = recipe.dataset.splits if recipe.dataset else None
+    return [
+        (("dataset", "splits", name, key), getattr(sheet, key), _BY_NAME)
+        for name, sheet in (splits.given if splits else ())
+        for key in ("annotations", "images")
+    ]
 
 
 def check_dataset(folder: Path, path: Path, document: Document) -> None:

@@ -12,7 +12,8 @@ from buildsys.authoring.slots import SlotBlock
 from buildsys.authoring.validation import Block, Locate
 from buildsys.errors import Diagnostic
 from buildsys.spec import ContractSpec, OutputFormula
-from buildsys.steps._layout import dimensions, evaluate, head_formulas, shapes
+from buildsys.steps._formulas import dimensions, evaluate, shapes
+from buildsys.steps._outputs import head_formulas
 
 
 class InputContract(Block):

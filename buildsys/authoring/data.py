@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from buildsys.authoring.boards import Boards
-from buildsys.authoring.build import Archive
+from buildsys.authoring.build import Archive, Build
 from buildsys.authoring.class_folders import find_root, read_class_folders, watched_folders
+from buildsys.authoring.coco_sets import (
+    Known,
+    check_files,
+    check_format,
+    coco_parts,
+    find_place,
+    read_sets,
+)
 from buildsys.authoring.confinement import NAMES
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.facts import (
@@ -23,7 +31,8 @@ from buildsys.authoring.facts import (
 from buildsys.authoring.recipe import Dataset, Recipe
 from buildsys.authoring.registry import kinds, step_module
 from buildsys.authoring.scope import Scope
-from buildsys.errors import InputError
+from buildsys.authoring.validation import Locate
+from buildsys.errors import Diagnostic, InputError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
@@ -35,6 +44,7 @@ class Surroundings(Protocol):
     boards: Boards
     recorded: Recorded
     datasets: Path
+    sheets: Known
 
 
 class Assembling(Protocol):
@@ -71,6 +81,8 @@ def find_data(build: Assembling, recipe: Recipe) -> Data:
     block = recipe.dataset
     if block is None:
         return Data()
+    if block.format == "coco" or block.splits is not None:
+        check_format(build.scope, block, recipe.source.task or "detect")
     extra = dict(block.model_extra or {})
     if block.generator is not None:
         return _generated(build, recipe, block.generator, extra)
@@ -82,6 +94,8 @@ def find_data(build: Assembling, recipe: Recipe) -> Data:
         )
     if block.url is not None:
         return _archived(build, block, block.url, recipe.source.task)
+    if block.splits is not None:
+        return _read_sets(build, block, build.workspace, recipe.source.task)
     if block.path is None:
         message = "`dataset` has a `path`, a `url` or a `generator`"
         raise InputError(build.scope.locate(("dataset",), message, key=True))
@@ -98,7 +112,7 @@ def _fields() -> tuple[str, ...]:
 def _generated(build: Assembling, recipe: Recipe, name: str, extra: dict[str, Any]) -> Data:
     block = recipe.dataset
     for key in _fields():
-        if getattr(block, key) is not None:
+        if key != "format" and getattr(block, key) is not None:
             message = f"`generator` draws the pictures; `{key}` has no meaning beside it"
             hint = f"leave one out (`{key}: null` removes what a base says)"
             raise InputError(build.scope.locate(("dataset", key), message, hint, key=True))
@@ -131,13 +145,15 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
     folder = build.around.datasets / block.sha256
     build.read.add(folder)
     if not folder.is_dir():
-        known = build.around.recorded.find("dataset", url)
+        known = build.around.recorded.find("dataset", block.label)
         if known is None or known.get("archive") != block.sha256:
             return Data(archive=archive, waiting_for=url)
         return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
     if task == "classify":
         path = folder / block.path if block.path else find_root(folder) or folder
         data = _read_classes(build, block, path, url)
+    elif block.splits is not None:
+        data = _read_sets(build, block, folder, task)
     else:
         path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
         data = _read(build, block, path, url)
@@ -195,6 +211,30 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
     return _split(build, block, facts, dataset_parts(facts), label, path)
 
 
+def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) -> Data:
+    """Data in COCO format, whose written paths start at `base`."""
+    place = find_place(block, base)
+    parts = coco_parts(place)
+    build.read |= {place.root, *(place.root / part for part in parts)}
+    known = build.around.recorded.find("dataset", block.label)
+    if known is not None and not os.path.isdir(place.root):
+        return _recalled(build, block, known, place.root)
+    check_files(build.scope, place, "archive" if block.url else "workspace")
+    facts = read_sets(place, task or "detect", build.around.sheets)
+    return _split(build, block, facts, parts, block.label, place.root)
+
+
+def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
+    """What is no mistake, and should be known: annotations that are left out."""
+    return [
+        locate(
+            ("dataset", "splits", split, "annotations"),
+            f"{count} annotations of crowds (`iscrowd: 1`) are left out", severity="warning",
+        )
+        for split, count in (build.dataset.crowds if build.dataset else ())
+    ]  # fmt: skip
+
+
 def _home(build: Assembling, block: Dataset) -> Path | None:
     """What a dataset's own paths may not leave: its archive, or the workspace; None for a named one."""
     if block.url is not None:
@@ -205,7 +245,7 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
 
 def _recalled(build: Assembling, block: Dataset, known: dict[str, Any], folder: Path) -> Data:
     facts, parts = recall_dataset(known, folder)
-    return _split(build, block, facts, parts, block.url or block.path or "", folder)
+    return _split(build, block, facts, parts, block.label, folder)
 
 
 def _split(

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 from buildsys.authoring.boards import Board
 from buildsys.authoring.contract import Contract
-from buildsys.authoring.facts import CheckpointFacts, DatasetFacts
+from buildsys.authoring.facts import DatasetFacts
+from buildsys.authoring.families import network, source_format, source_names
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.probing import Probe
 from buildsys.authoring.recipe import CALIBRATED, Recipe
-from buildsys.steps._tasks import SUFFIXES
+from buildsys.spec import Format
+from buildsys.steps._family import CheckpointFacts, Family
 
 _COMMENT_COLUMN = 36
+_FIRST = source_names()[0]
+"""The family to begin with, where nobody has a model."""
 _SMALL, _LARGE = 192, 640
 """Sides of the input in pixels: what a microcontroller's memory holds, and what larger ones take."""
 _SMALLEST, _LARGEST = 32, 2048
@@ -35,12 +39,22 @@ class Draft:
     @property
     def family(self) -> str:
         """Which steps the source goes through."""
-        return self.probe.family if self.probe else "ultralytics"
+        return self.probe.family if self.probe else _FIRST
+
+    @property
+    def format(self) -> Format:
+        """What the source's file is."""
+        return source_format(self.family)
+
+    @property
+    def network(self) -> Family | None:
+        """What the family declares; None for a finished file."""
+        return network(self.family)
 
     @property
     def task(self) -> str:
         """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
-        if self.family != "ultralytics":
+        if self.network is None:
             return ""
         given = self.probe.checkpoint.task if self.probe and self.probe.checkpoint else "pose"
         if self.facts is not None and not self.facts.file:
@@ -52,7 +66,7 @@ class Draft:
     @property
     def trains(self) -> bool:
         """Without weights, or where the data is of other classes than they are."""
-        if self.family != "ultralytics":
+        if self.network is None:
             return False
         found = self.probe.checkpoint if self.probe else None
         if found is None or self.facts is None:
@@ -90,13 +104,15 @@ def draft(wish: Draft, contract: Contract | None, others: tuple[str, ...]) -> st
 
 def describe(found: CheckpointFacts) -> str:
     """ "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
-    names = ", ".join(_word(name) for name in found.names[:5])
+    names = ": " + ", ".join(_word(name) for name in found.names[:5])
     more = ", …" if len(found.names) > 5 else ""
     what = f" ({_architecture(found)})" if _architecture(found) else ""
     points = f"; {found.keypoints} keypoints" if found.task == "pose" else ""
     size = f"; trained at {found.size} px" if found.size else ""
     classes = f"{len(found.names)} class{'es' if len(found.names) != 1 else ''}"
-    return f"a {found.task} network{what}, {classes}: {names}{more}{points}{size}"
+    if not found.names:
+        classes, names = "its classes not named in the file", ""
+    return f"a {found.task} network{what}, {classes}{names}{more}{points}{size}"
 
 
 def _line(text: str, comment: str = "") -> str:
@@ -116,10 +132,10 @@ def _head(wish: Draft) -> list[str]:
 
 
 def _source(wish: Draft) -> list[str]:
-    lines = ["source:", _line(f"  family: {wish.family}", "ultralytics | onnx | tflite")]
-    if wish.task:
-        lines.append(_line(f"  task: {wish.task}", " | ".join(SUFFIXES)))
-        lines += _architecture_line(wish)
+    lines = ["source:", _line(f"  family: {wish.family}", " | ".join(source_names()))]
+    if wish.network is not None:
+        lines.append(_line(f"  task: {wish.task}", " | ".join(wish.network.tasks)))
+        lines += _architecture_line(wish, wish.network)
     else:
         lines.append(
             "  # task: detect                    # with `firmware`: what its decoder is for"
@@ -130,23 +146,27 @@ def _source(wish: Draft) -> list[str]:
     else:
         path = _text(wish.probe.path)
         lines.append(f"  weights: {{path: {path}, sha256: {wish.probe.sha256}}}")
+    found = wish.probe.checkpoint if wish.probe else None
+    if found is not None and not found.names and not wish.trains:
+        lines.append(_line("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
     if not wish.task:
         names = [_text(name) for name in wish.facts.names] if wish.facts else ["tag"]
         lines += [
             "  # What the file cannot say of itself, needed to measure accuracy (fill in, then `evaluate`):",
-            _line("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | none"),
+            _line("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | yolox | none"),
             f"  # classes: [{', '.join(names)}]",
         ]
     return lines
 
 
-def _architecture_line(wish: Draft) -> list[str]:
+def _architecture_line(wish: Draft, family: Family) -> list[str]:
     found = wish.probe.checkpoint if wish.probe else None
     known = _architecture(found) if found else ""
     if known and found and found.task == wish.task:
         return [f"  architecture: {known}"]
-    suffix = SUFFIXES[wish.task]
-    guess = (known.split("-")[0] or "yolov8n") + (f"-{suffix}" if suffix else "")
+    guess = dict(family.examples).get(wish.task, "")
+    if known and family.task_of(known) != wish.task:  # the same size, for another task
+        guess = "-".join([known.split("-")[0], *guess.split("-")[1:]])
     if known or found is None:
         return [_line(f"  architecture: {guess}", "n, s, m, l, x: small and fast to large")]
     note = "the file does not say it: make sure before you train"
@@ -170,9 +190,9 @@ def _dataset(wish: Draft) -> list[str]:
 
 
 def _input(wish: Draft) -> list[str]:
-    if wish.family == "tflite":
+    if wish.format == Format.TFLITE:
         return [_line("# input: {size: 192}", "the file's own; needed to measure accuracy")]
-    if wish.family == "onnx":
+    if wish.format == Format.ONNX:
         return [_line("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
     board, found = wish.board.target, wish.probe.checkpoint if wish.probe else None
     known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
@@ -186,7 +206,7 @@ def _input(wish: Draft) -> list[str]:
 
 
 def _train(wish: Draft) -> list[str]:
-    if wish.family != "ultralytics":
+    if wish.network is None:
         return []
     if wish.trains:
         epochs = 100 if wish.facts else 12
@@ -200,9 +220,9 @@ def _train(wish: Draft) -> list[str]:
 
 def _making(wish: Draft) -> list[str]:
     lines = []
-    if wish.family == "ultralytics":
+    if wish.network is not None:
         lines.append(_line("# export: {opset: 13}", "the head is chosen by the firmware"))
-    if wish.family != "tflite":
+    if wish.format != Format.TFLITE:
         lines.append(
             "# convert: {tool: onnx2tf}          # where the target's pipeline makes TFLite"
         )
@@ -210,7 +230,7 @@ def _making(wish: Draft) -> list[str]:
 
 
 def _quantization(wish: Draft) -> list[str]:
-    if wish.family == "tflite":
+    if wish.format == Format.TFLITE:
         return ["# quantization: the file is as it is"]
     schemes = " | ".join(wish.board.target.pipelines)
     lines = [
@@ -233,9 +253,9 @@ def _quantization(wish: Draft) -> list[str]:
 
 def _evaluate(wish: Draft) -> list[str]:
     split = next((name for name in ("val", "test") if name in wish.splits), "")
-    if wish.family != "ultralytics" or not split:
+    if wish.network is None or not split:
         why = "no labelled pictures: accuracy is not measured"
-        if split and wish.family != "ultralytics":
+        if split and wish.network is None:
             why = f"write {{split: {split}}}, once `input`, `decoder` and `classes` are true"
         return [_line("evaluate: none", why)]
     return [

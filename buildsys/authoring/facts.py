@@ -1,13 +1,8 @@
 """What the YAML cannot say: what a dataset holds and what a checkpoint is, read without its tools."""
 
 import dataclasses
-import itertools
 import json
-import lzma
 import os
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +11,7 @@ from buildsys.authoring.confinement import check_dataset
 from buildsys.authoring.document import Document, read_document
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
+from buildsys.steps._family import CheckpointFacts
 
 _MOST_KEYPOINTS = 1000
 
@@ -24,7 +20,9 @@ _MOST_KEYPOINTS = 1000
 class DatasetFacts:
     """What a dataset declares. `splits`: (name, folders or list files relative to `root`).
 
-    `file` is the yaml that declares it, from `root` too.
+    `file` is the yaml that declares it, from `root` too. `coco`: where its files are in COCO format,
+    (split, annotation file, folder of pictures) from `root`; `splits` and `file` are then those of
+    what is read from them. `crowds`: (split, annotations of whole groups, which are left out).
     """
 
     root: str
@@ -34,24 +32,12 @@ class DatasetFacts:
     sigmas: tuple[float, ...]
     splits: tuple[tuple[str, tuple[str, ...]], ...]
     file: str = "data.yaml"
+    coco: tuple[tuple[str, str, str], ...] = ()
+    crowds: tuple[tuple[str, int], ...] = ()
 
     def split(self, name: str) -> tuple[str, ...] | None:
         """The folders of a split, or None."""
         return dict(self.splits).get(name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointFacts:
-    """What a checkpoint's pickle says: the task of its head, classes and keypoints."""
-
-    task: str
-    names: tuple[str, ...]
-    keypoints: int
-    keypoint_dims: int
-    architecture: str = ""
-    """Stem of Ultralytics' architecture file, "yolov8n-pose"; empty where it is not said."""
-    size: int = 0
-    """Side of the pictures that it was trained on, in pixels; 0 where it is not said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +63,7 @@ def describe_dataset(
     `archive`: digest of the archive that it came in, or empty.
     """
     data = dataclasses.asdict(facts) | {"root": os.path.relpath(facts.root, folder)}
+    data = {key: value for key, value in data.items() if value or key not in ("coco", "crowds")}
     return canonical(data | {"parts": parts} | ({"archive": archive} if archive else {}))
 
 
@@ -90,6 +77,8 @@ def recall_dataset(data: dict[str, Any], folder: Path) -> tuple[DatasetFacts, tu
         sigmas=tuple(data["sigmas"]),
         splits=tuple((name, tuple(places)) for name, places in data["splits"]),
         file=data["file"],
+        coco=tuple((name, sheet, images) for name, sheet, images in data.get("coco", ())),
+        crowds=tuple((name, count) for name, count in data.get("crowds", ())),
     )
     return facts, tuple(data["parts"])
 
@@ -231,132 +220,3 @@ def _labels_beside(place: str) -> str:
         return ""
     pieces[len(pieces) - 1 - pieces[::-1].index("images")] = "labels"
     return "/".join(pieces)
-
-
-_HEADS = {
-    "Detect": "detect", "Segment": "segment", "Classify": "classify", "Pose": "pose", "OBB": "obb",
-}  # fmt: skip
-
-
-_DAMAGED = (
-    OSError, EOFError, ValueError, StopIteration, IndexError, NotImplementedError, RuntimeError,
-    OverflowError, MemoryError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-)  # fmt: skip
-"""What zipfile and its decompressors raise on files that are no archives, or no longer."""
-
-
-_LARGEST_PICKLE = 16 << 20
-_MOST_OPERATIONS = 1_000_000
-"""The pickles of the largest networks have a tenth of that; a bomb has gigabytes."""
-
-
-def checkpoint_problem(path: Path) -> tuple[str, str] | None:
-    """What is wrong with a `.pt` as a file, and what to do; None where it can be a checkpoint."""
-    again = "fetch or copy it again; then its sha256 changes, too"
-    with path.open("rb") as stream:
-        start = stream.read(2)
-    if not start:
-        return "the file is empty", again
-    if start[:1] == b"\x80":
-        return None  # a plain pickle, as PyTorch wrote before 1.6
-    if start != b"PK":
-        return (
-            "this is no PyTorch checkpoint",
-            "was another file meant, or a page instead of a file?",
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = _pickle_in(archive).file_size
-    except StopIteration:
-        return (
-            "this is an archive without a checkpoint in it",
-            "give the .pt itself, not a .zip of it",
-        )
-    except _DAMAGED:
-        return "the file is damaged or cut off", again
-    if size > _LARGEST_PICKLE:
-        return f"its pickle unpacks to {size / 1e6:.0f} MB; no network has so much to say", ""
-    return None
-
-
-def _pickle_in(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    return next(info for info in archive.infolist() if info.filename.endswith("/data.pkl"))
-
-
-def read_checkpoint(path: Path) -> CheckpointFacts | None:
-    """Facts from a `.pt`'s pickle, read as a stream of opcodes: nothing in it is executed.
-
-    None when the file is no PyTorch archive or says nothing that we know; the step that loads it
-    checks again.
-    """
-    import pickletools
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            with archive.open(_pickle_in(archive)) as stream:
-                data = stream.read(_LARGEST_PICKLE)
-            genops = itertools.islice(pickletools.genops(data), _MOST_OPERATIONS)
-            operations = [(op.name, arg) for op, arg, _ in genops]
-    except _DAMAGED:
-        return None
-    head = None
-    strings: list[str] = []
-    for op, arg in operations:
-        if "UNICODE" in op:
-            strings.append(str(arg))
-        pair = (
-            str(arg).split(" ") if op == "GLOBAL" else strings[-2:] if op == "STACK_GLOBAL" else []
-        )
-        if len(pair) == 2 and pair[0] == "ultralytics.nn.modules.head":
-            head = _HEADS.get(pair[1], head)
-    if head is None:
-        return None
-    keypoints, dims = (_ints_after(operations, "kpt_shape", 2) or [0, 0])[:2]
-    return CheckpointFacts(
-        task=head, names=_names(operations), keypoints=keypoints, keypoint_dims=dims,
-        architecture=_architecture(operations),
-        size=(_ints_after(operations, "imgsz", 1) or [0])[0],
-    )  # fmt: skip
-
-
-def _architecture(operations: list[tuple[str, Any]]) -> str:
-    """The text that follows the key `yaml_file`."""
-    texts = [str(arg) for op, arg in operations if "UNICODE" in op]
-    if "yaml_file" not in texts[:-1]:
-        return ""
-    name = texts[texts.index("yaml_file") + 1]
-    return name.rsplit("/", 1)[-1].removesuffix(".yaml") if name.endswith(".yaml") else ""
-
-
-def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list[int]:
-    """The integers that follow a dictionary's key."""
-    for index, (_, arg) in enumerate(operations):
-        if arg == key:
-            near = operations[index + 1 : index + 12]
-            values = [int(arg) for op, arg in near if op in ("BININT", "BININT1", "BININT2")]
-            if len(values) >= count:
-                return values[:count]
-    return []
-
-
-_MOST_NAMES, _MOST_PLACES, _BATCH = 20_000, 100, 1000
-"""Operations that are looked through for names, at how many places; pickle writes a dictionary in
-batches of 1000."""
-
-
-def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
-    """The model's `names` dictionary {0: "person", …}: the longest run of number, word."""
-    best: tuple[str, ...] = ()
-    places = [index for index, (_, arg) in enumerate(operations) if arg == "names"]
-    for index in places[:_MOST_PLACES]:
-        found: list[str] = []
-        number = -1
-        for op, value in operations[index + 1 : index + _MOST_NAMES]:
-            if op.startswith("BININT") and isinstance(value, int):
-                number = value
-            elif "UNICODE" in op and number == len(found):
-                found.append(str(value))
-            elif op in ("SETITEMS", "SETITEM") and (not found or len(found) % _BATCH):
-                break
-        best = max(best, tuple(found), key=len)
-    return best

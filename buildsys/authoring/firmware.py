@@ -1,16 +1,20 @@
 """A build against its firmware contract, before any work: what only both together show."""
 
+from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build
 from buildsys.authoring.contract import Contract, contract_spec
 from buildsys.authoring.document import KeyPath
+from buildsys.authoring.families import decoded_by, decoders, network
 from buildsys.authoring.model import known_model, model_spec
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.spec import ModelSpec, head_outputs
+from buildsys.spec import ModelSpec
+from buildsys.steps._family import Family
 from buildsys.steps._layout import Found, actual, expected
+from buildsys.steps._outputs import head_outputs
 
 
-def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
+def check_firmware(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
     """Whether the firmware decodes what the recipe makes; warnings for what is known to go wrong."""
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.input is None:
@@ -20,7 +24,8 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
     if contract.task is not None and recipe.source.task not in (None, contract.task):
         message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
         return [locate(at, message, "another `firmware`, or `firmware: unchecked`")]
-    problems = _check_head(build, contract, label, locate)
+    problems = _check_family(build, contract, label, locate, at, boards)
+    problems = problems or _check_head(build, contract, label, locate)
     if problems:
         return problems
     height, width = recipe.input.size
@@ -28,7 +33,7 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
         message = f"{label} takes square pictures, not {height} x {width}"
         return [locate(("input", "size"), message, f"size: {max(height, width)}")]
     warnings = _check_compiler(build, contract, locate, index)
-    if recipe.source.family != "ultralytics" and not recipe.source.classes:
+    if network(recipe.source.family) is None and not recipe.source.classes:
         return warnings  # the file's own shapes are held against the contract by a step
     if known_model(build) is not None and not is_unseen(build):
         problems = _check_numbers(model_spec(build), contract, label, locate, at)
@@ -41,14 +46,46 @@ def is_unseen(build: Build) -> bool:
     return bool(build.waiting_for) and build.recipe.train is None
 
 
+def _check_family(
+    build: Build, contract: Contract, label: str, locate: Locate, at: KeyPath, boards: Boards
+) -> list[Diagnostic]:
+    """A firmware that decodes no head of this family at all, and where else the network can go."""
+    family = network(build.recipe.source.family)
+    if family is None or contract.head is None or contract.head in dict(family.heads).values():
+        return []
+    message = (
+        f"{label} decodes {decoded_by(contract.head)} networks; the recipe makes"
+        f" {build.recipe.source.architecture}, family {build.recipe.source.family}"
+    )
+    return [locate(at, message, _choices(build, family, boards))]
+
+
+def _choices(build: Build, family: Family, boards: Boards) -> str:
+    """The contracts that decode such a network, the targets that ask for no decoder, or one's own."""
+    task, heads = build.recipe.source.task, dict(family.heads).values()
+    found = [boards.contract(path) for path in boards.contracts.values()]
+    fitting = [contract.name for contract in found if contract.head in heads]
+    open_to_all = []
+    for name in sorted(boards.targets):
+        target = boards.board(name).target
+        bound = target.firmware.get(task) if task else None
+        heading = {contract.name: contract.head for contract in found}.get(bound or "")
+        if heading is None and build.recipe.quantization.scheme in target.pipelines:
+            open_to_all.append(name)
+    known = f"firmware: {', '.join(fitting)}" if fitting else "no firmware that is known decodes it"
+    elsewhere = f"; a target that fits: {', '.join(open_to_all)}" if open_to_all else ""
+    return f"{known}; `firmware: unchecked` where the decoder is yours{elsewhere}"
+
+
 def _check_head(build: Build, contract: Contract, label: str, locate: Locate) -> list[Diagnostic]:
     """A head that is asked for, or that a file is said to have, and that the firmware cannot read."""
-    decoder = build.recipe.source.decoder
-    asked = getattr(build.export, "head", None)
+    family, decoder = network(build.recipe.source.family), build.recipe.source.decoder
+    heads = dict(family.heads) if family else {}
+    asked = heads.get(getattr(build.export, "head", None) or "")
     at: KeyPath = ("export", "head")
     hint = "leave `head` out; the contract chooses it"
-    if build.recipe.source.family != "ultralytics" and decoder != "none":
-        asked, at = decoder.removeprefix("yolov8-"), ("source", "decoder")
+    if family is None and decoder != "none":
+        asked, at = decoders()[decoder], ("source", "decoder")
         hint = f"a file with the {contract.head} head, another `firmware`, or `firmware: unchecked`"
     if contract.head is None or asked in (None, contract.head):
         return []

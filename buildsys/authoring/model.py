@@ -4,6 +4,7 @@ from typing import Any
 
 from buildsys.authoring.build import Build
 from buildsys.authoring.contract import Contract, contract_spec
+from buildsys.authoring.families import decoders, network
 from buildsys.authoring.registry import find_step
 from buildsys.authoring.slots import flash_spec, slot_spec
 from buildsys.spec import (
@@ -11,25 +12,21 @@ from buildsys.spec import (
     ModelSpec,
     Preprocessing,
     Quantization,
-    head_outputs,
 )
-
-_DECODERS = {
-    "yolov8-raw": "raw", "yolov8-decoded": "decoded", "yolov8-normalized": "normalized",
-    "yolov8-split": "split", "none": "none",
-}  # fmt: skip
+from buildsys.steps._outputs import head_outputs
 
 
 def known_model(build: Build) -> Any:
     """What tells classes and keypoints: the data, the checkpoint, or None where neither is here."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
+    found = found if found is not None and found.names else None  # others name nothing
     known: Any = (
         facts if facts is not None and (recipe.train is not None or found is None) else found
     )
-    module = find_step("initialize", source.family)
-    if known is None and source.weights.random and module is not None:
-        known = module.facts(source.task)
+    beginning = find_step("initialize", source.family)
+    if known is None and source.weights.random and beginning is not None:
+        known = beginning.facts(source.task)
     return known
 
 
@@ -79,16 +76,18 @@ def _resize(build: Build) -> str:
 
 def _head(build: Build) -> str:
     """What is said of a finished file; else the firmware contract decides; else `export.head`; else
-    the raw head, which survives int8.
+    the family's first head, which survives int8.
     """
-    said = _DECODERS[build.recipe.source.decoder]
-    if build.recipe.source.family != "ultralytics" and said != "none":
+    family = network(build.recipe.source.family)
+    said = decoders()[build.recipe.source.decoder]
+    if family is None and said != "none":
         return said
     if build.contract is not None and build.contract.head is not None:
         return build.contract.head
-    if build.recipe.source.family != "ultralytics":
+    if family is None:
         return said
-    return str(getattr(build.export, "head", None) or "raw")
+    heads = dict(family.heads)
+    return heads.get(getattr(build.export, "head", None) or "", next(iter(heads.values()), "none"))
 
 
 def _quantization(build: Build) -> Quantization:

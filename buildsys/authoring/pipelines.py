@@ -3,17 +3,12 @@
 from dataclasses import dataclass
 from types import ModuleType
 
+from buildsys.authoring.families import source_format
 from buildsys.authoring.recipe import Recipe, Scheme
 from buildsys.authoring.registry import consumed, find_step, step_module
 from buildsys.authoring.target import Target
 from buildsys.spec import Format
 
-FIRST = {
-    "ultralytics": Format.CHECKPOINT,
-    "yolov4": Format.CHECKPOINT,
-    "onnx": Format.ONNX,
-    "tflite": Format.TFLITE,
-}
 _ORDER = tuple(Format)
 """Formats stand there in the order in which a model goes through them."""
 
@@ -40,9 +35,14 @@ def chosen_scheme(board: Target, recipe: Recipe) -> Scheme:
     return scheme if scheme in board.pipelines else next(iter(board.pipelines))
 
 
+def is_finished(recipe: Recipe) -> bool:
+    """Whether the source is a tflite file, whose scheme is what it is."""
+    return source_format(recipe.source.family) == Format.TFLITE
+
+
 def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
     """All steps from the source's format to the package; raises UnfitError."""
-    scheme, current = chosen_scheme(board, recipe), FIRST[recipe.source.family]
+    scheme, current = chosen_scheme(board, recipe), source_format(recipe.source.family)
     legs: list[Leg] = []
     for position, name in enumerate(board.pipelines[scheme]):
         module = step_module(name)

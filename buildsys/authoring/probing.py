@@ -6,14 +6,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.authoring.facts import CheckpointFacts, read_checkpoint
-from buildsys.authoring.registry import kinds
+from buildsys.authoring.families import FILES, families_of, network, networks
 from buildsys.digest import digest_file
 from buildsys.errors import Diagnostic, InputError
+from buildsys.steps._family import CheckpointFacts
 
-_FAMILIES = {
-    ".pt": "ultralytics", ".pth": "ultralytics", ".onnx": "onnx", ".tflite": "tflite",
-}  # fmt: skip
 _TFLITE_MARK = b"TFL3"
 
 
@@ -55,40 +52,51 @@ def probe(root: Path, given: str) -> Probe:
         raise _refuse(given, "is a folder; give the model file in it")
     if not path.is_file():
         raise _refuse(given, "is not here", "paths start at the workspace's root")
-    family = _FAMILIES.get(path.suffix.lower())
-    if family is None:
-        known = ", ".join(_FAMILIES)
-        raise _refuse(given, "is no model file that buildsys knows by its ending", known)
+    families = families_of(path.suffix.lower())
+    if not families:
+        raise _refuse(given, "is no model file that buildsys knows by its ending", _endings())
     try:
-        checkpoint = _read(given, path, family)
+        family, checkpoint = _read(given, path, families)
         digest = digest_file(path)
     except OSError as error:
         raise _refuse(given, f"cannot be read: {error.strerror}") from error
     return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
 
 
-def _read(given: str, path: Path, family: str) -> CheckpointFacts | None:
+def _endings() -> str:
+    of_networks = {suffix for family in networks().values() for suffix in family.suffixes}
+    return ", ".join([*sorted(of_networks), *(f".{name}" for name in FILES)])
+
+
+def _read(given: str, path: Path, families: tuple[str, ...]) -> tuple[str, CheckpointFacts | None]:
+    """Which of the families it is, and what it says."""
     with path.open("rb") as stream:
         start = stream.read(8)
     if not start:
         raise _refuse(given, "is empty")
-    if family == "tflite" and start[4:] != _TFLITE_MARK:
+    if families == ("tflite",) and start[4:] != _TFLITE_MARK:
         raise _refuse(given, "is no TFLite file: its first bytes say otherwise", "fetch it again")
-    return _read_checkpoint(given, path) if family == "ultralytics" else None
+    if network(families[0]) is None:
+        return families[0], None
+    return _read_checkpoint(given, path, families)
 
 
-def _read_checkpoint(given: str, path: Path) -> CheckpointFacts:
+def _read_checkpoint(
+    given: str, path: Path, families: tuple[str, ...]
+) -> tuple[str, CheckpointFacts]:
     if not zipfile.is_zipfile(path):
         hint = (
             "copy or download it again; torch before 1.6 wrote another kind, which torch converts"
         )
         raise _refuse(given, "is no PyTorch archive, or the end of it is missing", hint)
-    found = read_checkpoint(path)
-    if found is None:
-        message = "is damaged, or holds no whole Ultralytics model"
-        hint = f"give an Ultralytics best.pt, or an ONNX file; families: {', '.join(kinds('export'))}, onnx, tflite"
-        raise _refuse(given, message, hint)
-    return found
+    for name in families:
+        found = networks()[name].read_checkpoint(path)
+        if found is not None:
+            return name, found
+    message = (
+        f"is damaged, or holds no whole model of a family that is known: {', '.join(families)}"
+    )
+    raise _refuse(given, message, "give the file that the training wrote last, or an ONNX file")
 
 
 def _refuse(given: str, message: str, hint: str = "") -> InputError:

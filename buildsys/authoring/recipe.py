@@ -1,9 +1,10 @@
 """The recipe language: what a person writes, as frozen values."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
+from buildsys.authoring.families import decoders, source_names
 from buildsys.authoring.validation import Block
 from buildsys.spec import SCHEMES
 
@@ -13,7 +14,11 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0)]
 NAME = r"[a-z0-9][a-z0-9-]*"
 
-Family = Literal["ultralytics", "yolov4", "onnx", "tflite"]
+if TYPE_CHECKING:
+    Family = str
+    Decoder = str
+else:  # what there is: step modules say so
+    Family, Decoder = Literal[source_names()], Literal[tuple(decoders())]
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
 Scheme = Literal["float32", "float16", "dynamic-range", "int8", "int16x8"]
 assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]
@@ -61,9 +66,7 @@ class SourceModel(Block):
     task: Task | None = None
     architecture: StrictStr | None = None
     weights: Annotated[Weights, BeforeValidator(_weights)]
-    decoder: Literal[
-        "yolov8-raw", "yolov8-decoded", "yolov8-normalized", "yolov8-split", "none"
-    ] = "none"
+    decoder: Decoder = "none"
     classes: tuple[StrictStr, ...] = ()
 
 
@@ -75,20 +78,51 @@ class Split(Block):
     seed: Seed = 0
 
 
+class CocoSheet(Block):
+    """One split of a dataset in COCO format: its annotation file, and the folder of its pictures."""
+
+    annotations: StrictStr
+    images: StrictStr
+
+
+class CocoSplits(Block):
+    """The `dataset.splits` block; each split with files of its own."""
+
+    train: CocoSheet | None = None
+    val: CocoSheet | None = None
+    test: CocoSheet | None = None
+
+    @property
+    def given(self) -> tuple[tuple[str, CocoSheet], ...]:
+        """Those that are there, by name."""
+        sheets = ((name, getattr(self, name)) for name in ("train", "val", "test"))
+        return tuple((name, sheet) for name, sheet in sheets if sheet is not None)
+
+
 class Dataset(Block):
     """The `dataset` block; a generator's own settings stand beside `generator`.
 
-    With `url` the dataset comes in an archive, and `path` is its data.yaml inside.
+    With `url` the dataset comes in an archive, and `path` is its data.yaml inside, or `splits` are
+    paths inside.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    format: Literal["ultralytics"] | None = None
+    format: Literal["ultralytics", "coco"] | None = None
     path: StrictStr | None = None
+    splits: CocoSplits | None = None
     url: StrictStr | None = None
     sha256: Sha256 | None = None
     split: Split | None = None
     generator: StrictStr | None = None
+
+    @property
+    def label(self) -> str:
+        """What buildsys.lock and messages call it: its file, its address, its annotation files."""
+        files = (
+            [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []
+        )
+        return "; ".join([*filter(None, [self.url or self.path]), *files])
 
 
 LARGEST_SIDE = 8192

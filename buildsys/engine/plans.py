@@ -180,6 +180,7 @@ def _make(
 
 
 def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
+    from buildsys.authoring.families import network
     from buildsys.engine.fitkeys import fit_key
     from buildsys.planning import planner
 
@@ -191,7 +192,7 @@ def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> R
             continue
         try:
             plan = complete(planner.plan(build, str(workspace.root)))
-            fit = fit_key(build) if build.recipe.source.family == "ultralytics" else ""
+            fit = fit_key(build) if network(build.recipe.source.family) else ""
             plans.append(dataclasses.replace(plan, fit=fit))
         except InputError as error:
             diagnostics += error.diagnostics

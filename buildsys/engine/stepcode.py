@@ -14,7 +14,18 @@ from buildsys.digest import digest_bytes
 PACKAGE = Path(__file__).resolve().parent.parent
 _PLANNING = frozenset({"plan", "facts", "tool_env", "resources", "Settings", "Facts"})
 _PLANNING_NAMES = frozenset(
-    {"TOOL_ENV", "BLOCK", "STAGE", "NEEDS", "RESOURCES", "ALSO_PRODUCES", "CONSUMES", "PRODUCES"}
+    {
+        "TOOL_ENV",
+        "BLOCK",
+        "STAGE",
+        "NEEDS",
+        "RESOURCES",
+        "ALSO_PRODUCES",
+        "CONSUMES",
+        "PRODUCES",
+        "FAMILY",
+        "DATASET_FORMAT",
+    }
 )
 
 

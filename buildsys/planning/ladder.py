@@ -6,8 +6,9 @@ checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro �
 import dataclasses
 from typing import Any
 
+from buildsys.authoring.families import step_for
 from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import find_step, step_module
+from buildsys.authoring.registry import step_module
 from buildsys.graph import Input
 from buildsys.planning.blueprint import Blueprint, output
 from buildsys.spec import Format, Quantization
@@ -24,7 +25,7 @@ def judge_parity(blue: Blueprint) -> None:
         return
     pictures = _pictures(blue)
     recordings: dict[str, Input] = {}
-    if blue.model.family == "ultralytics" and Format.CHECKPOINT in blue.made:
+    if Format.CHECKPOINT in blue.made:
         _record(blue, recordings, "checkpoint", blue.made[Format.CHECKPOINT], pictures)
     if Format.ONNX in blue.made:
         _record(blue, recordings, "onnx", blue.made[Format.ONNX], pictures)
@@ -104,16 +105,18 @@ def _record(
     blue: Blueprint, recordings: dict[str, Input], form: str, model: Input, pictures: Input | None
 ) -> None:
     kind = "tflite" if form.endswith("tflite") else form
-    module = find_step("record", kind)
+    module = step_for("record", kind, blue.model.family)
     if module is None:
         return
     integers = form == "tflite" and blue.model.quantization.scheme in CALIBRATED
     own: dict[str, Any] = {"tflite": {"reference_kernels": integers}}.get(kind, {})
-    if form == "checkpoint":
-        own = {"task": blue.model.task, "head": blue.model.head}
-    params = module.Params(
-        names=_names(blue, form), count=PICTURES, preprocessing=blue.model.preprocessing, **own
-    )
+    names = _names(blue, form)
+    if form == Format.CHECKPOINT:
+        params = module.plan(blue.model, names, PICTURES)
+    else:
+        params = module.Params(
+            names=names, count=PICTURES, preprocessing=blue.model.preprocessing, **own
+        )
     inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
     step = blue.add(f"record-{form}", module, params, inputs, {Format.RECORDING: False})
     recordings[form] = output(step, Format.RECORDING)

@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from buildsys.authoring.build import Build
+from buildsys.authoring.families import network, source_format
 from buildsys.authoring.pictures import split_glob
-from buildsys.authoring.pipelines import FIRST, follow
+from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import canonical
@@ -20,14 +21,11 @@ from buildsys.planning import proofs
 from buildsys.planning.blueprint import Blueprint, needed, output
 from buildsys.spec import TREES, Format
 from buildsys.steps._package import describe_preprocessing
+from buildsys.steps._tasks import shape_of
 
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
 _MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
-_ULTRALYTICS_LICENCE = (
-    "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
-    " Ultralytics, governs the use of this model."
-)
 
 
 def plan(build: Build, workspace: str) -> Plan:
@@ -70,9 +68,8 @@ def _comparison(build: Build) -> Comparison | None:
 
 
 def _licences(family: str) -> tuple[str, ...]:
-    """The terms that a family's own code brings to the models that it makes."""
-    said = getattr(find_step("export", family), "LICENCE", "")
-    return (_ULTRALYTICS_LICENCE,) if family == "ultralytics" else (said,) if said else ()
+    found = network(family)
+    return (found.licence,) if found is not None and found.licence else ()
 
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
@@ -91,19 +88,45 @@ def _add_dataset(blue: Blueprint) -> None:
         params = module.plan(blue.build.generator, blue.model.task or "detect")
         step = blue.add("dataset", module, params, {}, {Format.DATASET: True})
         blue.made["dataset"] = output(step, "dataset")
+        if block.format == "coco":
+            blue.made["dataset"] = _write_coco(blue, "write-coco")
+            _read_coco(blue, step_module("write_coco").places(tuple(dict(facts.splits))))
         return
     root, params = blue.build.split or (facts.root, None)
-    label = block.url or block.path or ""
-    source = Source(path=root, label=label, parts=blue.build.dataset_parts, kind="dataset")
+    parts = blue.build.dataset_parts
+    source = Source(path=root, label=block.label, parts=parts, kind="dataset")
     blue.made["dataset"] = Input(name="dataset", source=source)
+    if facts.coco:
+        _read_coco(blue, facts.coco)
     if params is not None:
         module = step_module("split_dataset")
         inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
         blue.made["dataset"] = output(blue.add("split", module, params, inputs, outputs), "dataset")
 
 
+def _read_coco(blue: Blueprint, splits: tuple[tuple[str, str, str], ...]) -> None:
+    """From here on the dataset is in Ultralytics' layout, which every step reads."""
+    module = step_module("read_coco")
+    params = module.plan(splits, blue.model.task or "detect")
+    inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
+    blue.made["dataset"] = output(blue.add("read-coco", module, params, inputs, outputs), "dataset")
+
+
+def _write_coco(blue: Blueprint, stage: str) -> Input:
+    """The dataset in COCO format: one form, whatever it was written in."""
+    module, facts = step_module("write_coco"), blue.build.dataset
+    assert facts is not None
+    params = module.Params(
+        splits=tuple(module.Split(name=name, paths=paths) for name, paths in facts.splits),
+        classes=facts.names, keypoints=facts.keypoints, keypoint_dims=facts.keypoint_dims,
+        sigmas=facts.sigmas, shape=shape_of(blue.model.task), file=facts.file,
+    )  # fmt: skip
+    inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
+    return output(blue.add(stage, module, params, inputs, outputs), "dataset")
+
+
 def _add_source(blue: Blueprint) -> None:
-    weights, kind = blue.build.recipe.source.weights, FIRST[blue.build.recipe.source.family]
+    weights, kind = blue.build.recipe.source.weights, source_format(blue.model.family)
     if weights.url is not None:
         module = step_module("fetch_file")
         params = module.Params(url=weights.url, sha256=weights.sha256)
@@ -125,6 +148,8 @@ def _add_training(blue: Blueprint) -> None:
     if module is None:
         return
     inputs = {"dataset": blue.made["dataset"]}
+    if getattr(module, "DATASET_FORMAT", "ultralytics") == "coco":
+        inputs = {"dataset": _write_coco(blue, "dataset-coco")}
     start = blue.made.pop(Format.CHECKPOINT, None)
     if start is not None:
         inputs["weights"] = start
@@ -188,7 +213,7 @@ def _prepare(
 
 
 def _follow_pipeline(blue: Blueprint) -> Step:
-    current = FIRST[blue.build.recipe.source.family]
+    current = source_format(blue.model.family)
     steps: list[Step] = []
     if current == Format.TFLITE:
         _bind(blue)
@@ -248,7 +273,7 @@ def _bind(blue: Blueprint) -> None:
     if blue.board.contract is not None:
         proofs.judge_contract(blue)
     said = blue.model.outputs or blue.board.contract is not None
-    if said or blue.build.recipe.source.family != "tflite":
+    if said or source_format(blue.model.family) != Format.TFLITE:
         proofs.judge_signal(blue)  # a file of which nobody says anything is shipped as it is
     if blue.board.contract is not None:
         _bind_outputs(blue)

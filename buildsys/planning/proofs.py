@@ -3,6 +3,7 @@
 from typing import Any
 
 from buildsys.authoring.contract import Contract
+from buildsys.authoring.families import step_for
 from buildsys.authoring.machine import machine_name
 from buildsys.authoring.model import model_fits
 from buildsys.authoring.recipe import CALIBRATED
@@ -24,7 +25,7 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     """The accuracy of one model file, where there is something to measure it on."""
     recipe, facts = blue.build.recipe, blue.build.dataset
     kind = Format.CHECKPOINT if name == "start" else name
-    module = find_step("evaluate", str(kind))
+    module = step_for("evaluate", str(kind), blue.model.family)
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
     if (
@@ -33,6 +34,8 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     ):  # fmt: skip
         return
     params = _reading(blue, kind, places)
+    if kind == Format.CHECKPOINT:
+        params = module.plan(params, blue.model)
     inputs = {kind: model, "dataset": blue.made["dataset"]}
     if kind == Format.TFLITE and "verdict-signal" in blue.made:
         inputs["verdict"] = blue.made["verdict-signal"]  # a blind file is not measured

@@ -40,7 +40,7 @@ class Params:
 
 
 Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
-"""Picture uint8 [h, w, 3] -> outputs by name, as `buildsys.spec` lists them for the head."""
+"""Picture uint8 [h, w, 3] -> outputs by name, as `_outputs` lists them for the head."""
 
 
 def measure(
@@ -65,17 +65,12 @@ def measure(
 
 def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
     """Named outputs -> (boxes, scores, keypoints), by the head that the export chose."""
-    from buildsys.steps import _decode
+    from buildsys.steps import _decoders
 
     frame = params.preprocessing
-    if params.head == "raw":
-        return _decode.decode_raw(outputs, frame.height, frame.width, params.keypoint_dims)
-    if params.head == "split":
-        outputs = {"detections": _decode.join_split(outputs["boxes"], outputs["scores"])}
-    detections = outputs["detections"]
-    if params.head in ("split", "normalized"):
-        detections = _decode.to_pixels(detections, frame.height, frame.width)
-    return _decode.decode_detections(detections, len(params.classes), params.keypoint_dims)
+    return _decoders.decode(
+        outputs, params.head, frame.height, frame.width, len(params.classes), params.keypoint_dims
+    )
 
 
 def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:

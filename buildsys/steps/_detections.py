@@ -8,7 +8,8 @@ are told apart. What survives the other model's own suppression is counted besid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from buildsys.steps import _limits
+from buildsys.steps import _decoders, _limits
+from buildsys.steps._decoders import Decoded
 from buildsys.steps._figures import RAW_HEAD, number
 from buildsys.steps._firmware_layout import Network
 from buildsys.steps._recording import Recording
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _VISIBLE = 0.5
 """Visibility from which the reference's keypoint counts."""
-
-Decoded = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
-"""boxes [N, 4] x1 y1 x2 y2 and keypoints [N, k, 3] in pixels, scores [N, classes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +33,10 @@ class _Tally:
 
 def decode(recording: Recording, index: int, head: str, network: Network) -> Decoded:
     """One picture of a recording by our own decoder."""
-    from buildsys.steps import _decode
-
     values = {output.name: output.real()[index : index + 1] for output in recording}
-    if head == "raw":
-        return _decode.decode_raw(values, network.height, network.width, network.keypoint_dims)
-    if head == "split":
-        values = {"detections": _decode.join_split(values["boxes"], values["scores"])}
-    detections = values["detections"]
-    if head in ("split", "normalized"):
-        detections = _decode.to_pixels(detections, network.height, network.width)
-    return _decode.decode_detections(detections, network.classes, network.keypoint_dims)
+    return _decoders.decode(
+        values, head, network.height, network.width, network.classes, network.keypoint_dims
+    )
 
 
 def keep(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from buildsys.steps import _detections, _limits
+from buildsys.steps import _decoders, _detections, _limits
 from buildsys.steps._firmware_arithmetic import Tensor
 from buildsys.steps._firmware_decoders import THRESHOLDS, UNVERIFIED, Reported, decode
 from buildsys.steps._firmware_layout import Network, Roles, assign
@@ -109,7 +109,7 @@ def _tensor(output: Any, index: int) -> Tensor:
 
 def _ours(
     decoder: str, tensors: tuple[Tensor, ...], roles: Roles, network: Network
-) -> _detections.Decoded:
+) -> _decoders.Decoded:
     """Our decode of the same integers, in float64 where it counts."""
     import numpy as np
 
@@ -132,7 +132,7 @@ def _ours(
 
 
 def _differences(
-    decoder: str, reported: Reported, ours: _detections.Decoded, network: Network
+    decoder: str, reported: Reported, ours: _decoders.Decoded, network: Network
 ) -> dict[str, float]:
     """Largest differences over the firmware's cells, within the frame: it cannot say less than 0."""
     import numpy as np

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from buildsys.steps import _detections, _figures, _firmware_rung, _limits
+from buildsys.steps import _decoders, _detections, _figures, _firmware_rung, _limits
 from buildsys.steps._firmware_layout import Network
 from buildsys.steps._recording import Output, Recording
 
@@ -122,7 +122,7 @@ class Ladder:
             note="" if self.trained else NOT_JUDGED,
         )
 
-    def _decode_ours(self, recording: Recording, index: int) -> _detections.Decoded:
+    def _decode_ours(self, recording: Recording, index: int) -> _decoders.Decoded:
         return _detections.decode(recording, index, self.head, self.network)
 
     def _parts(self, output: Output) -> tuple[_figures.Part, ...]:

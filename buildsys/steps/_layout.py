@@ -1,38 +1,15 @@
-"""A firmware contract's outputs as formulas, and which output of a file is which of them.
+"""A firmware contract's outputs against a file's: which output of the file is which of them.
 
-H, W: the input's height and width; hw8, hw16, hw32: cells of a stride; N: their sum; nc: classes;
-K: keypoints; D: values a keypoint. Standard library alone: planning and steps ask alike.
+Standard library alone: planning and steps ask alike.
 """
 
-import ast
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from buildsys.spec import REG_MAX, STRIDES, ContractSpec, OutputFormula
+from buildsys.spec import ContractSpec
+from buildsys.steps._formulas import dimensions, evaluate, shapes
 
-NAMES = ("H", "W", "N", *(f"hw{stride}" for stride in STRIDES), "nc", "K", "D")
-_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: lambda a, b: a // b,
-}
-_BOX = str(4 * REG_MAX)
-HEADS: dict[str, tuple[OutputFormula, ...]] = {
-    "raw": (
-        *(OutputFormula(name=f"box_s{s}", shape=("1", f"hw{s}", _BOX)) for s in STRIDES),
-        *(OutputFormula(name=f"cls_s{s}", shape=("1", f"hw{s}", "nc")) for s in STRIDES),
-    ),
-    "decoded": (OutputFormula(name="detections", shape=("1", "4+nc+K*D", "N")),),
-    "normalized": (OutputFormula(name="detections", shape=("1", "4+nc+K*D", "N")),),
-    "split": (
-        OutputFormula(name="boxes", shape=("1", "4", "N")),
-        OutputFormula(name="scores", shape=("1", "N", "nc")),
-    ),
-}
-"""What spec.head_outputs makes, as formulas; the raw head of pose has the keypoints besides."""
-KEYPOINTS = OutputFormula(name="keypoints", shape=("1", "N", "K*D"))
 _MOST_CLASSES, _MOST_KEYPOINTS = 1200, 200
 """Beyond every dataset that is in use: where a file has to tell the numbers itself."""
 
@@ -52,56 +29,6 @@ class Layout:
     classes: int
     keypoints: int
     names: tuple[str, ...]
-
-
-def evaluate(formula: str, values: Mapping[str, int]) -> int:
-    """A formula's value. Raises ValueError with a sentence for anything but + - * // of NAMES."""
-    try:
-        tree = ast.parse(formula, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"`{formula[:60]}` is no formula") from None
-    return _value(tree.body, values, formula)
-
-
-def _value(node: ast.expr, values: Mapping[str, int], formula: str) -> int:
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return node.value
-    if isinstance(node, ast.Name):
-        if node.id not in values:
-            raise ValueError(f"`{formula[:60]}` names {node.id}; there are: {', '.join(NAMES)}")
-        return values[node.id]
-    operation = _OPERATORS.get(type(node.op)) if isinstance(node, ast.BinOp) else None
-    if isinstance(node, ast.BinOp) and operation is not None:
-        left, right = (_value(side, values, formula) for side in (node.left, node.right))
-        if isinstance(node.op, ast.FloorDiv) and right == 0:
-            raise ValueError(f"`{formula[:60]}` divides by nothing")
-        return operation(left, right)
-    raise ValueError(f"`{formula[:60]}` is no formula of +, -, *, // and {', '.join(NAMES)}")
-
-
-def head_formulas(head: str, task: str) -> tuple[OutputFormula, ...]:
-    """The outputs of a head by name."""
-    if head == "raw":
-        return HEADS[head] + ((KEYPOINTS,) if task == "pose" else ())
-    if task == "pose" or head == "split":
-        return HEADS[head]
-    return (OutputFormula(name="detections", shape=("1", "4+nc", "N")),)
-
-
-def dimensions(height: int, width: int, classes: int, keypoints: int, dims: int) -> dict[str, int]:
-    """What each name of a formula stands for."""
-    cells = {f"hw{stride}": (height // stride) * (width // stride) for stride in STRIDES}
-    return {
-        "H": height, "W": width, **cells, "N": sum(cells.values()), "nc": classes,
-        "K": keypoints, "D": dims,
-    }  # fmt: skip
-
-
-def shapes(
-    outputs: Iterable[OutputFormula], values: Mapping[str, int]
-) -> dict[str, tuple[int, ...]]:
-    """The outputs' shapes by name. Raises ValueError."""
-    return {out.name: tuple(evaluate(axis, values) for axis in out.shape) for out in outputs}
 
 
 def match(

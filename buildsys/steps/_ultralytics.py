@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps import _torch
 from buildsys.steps._progress import fail
 
 _QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "true"}
@@ -15,11 +16,7 @@ def prepare(scratch: Path) -> None:
     Nothing is installed or fetched; settings go to ``scratch``; torch uses the declared threads.
     """
     os.environ.update(_QUIET, YOLO_CONFIG_DIR=str(scratch))
-    import torch
-
-    limit_threads()
-    if "+cpu" in torch.__version__:
-        _replace_torchvision_operators()
+    _torch.prepare()
     from ultralytics.utils import SETTINGS
 
     SETTINGS.update({"sync": False})
@@ -76,46 +73,3 @@ def _task_of(model: Any) -> str:
         "OBB": "obb",
     }  # fmt: skip
     return heads.get(type(model.model[-1]).__name__, "unknown")
-
-
-def _replace_torchvision_operators() -> None:
-    """Give torchvision an ``nms`` in plain torch.
-
-    The package index has no CPU build of torchvision, and the CUDA build's binary does not load
-    beside a CPU torch: ``operator torchvision::nms does not exist``. Declaring the schemas first
-    lets the import pass; Ultralytics needs only ``nms``.
-    """
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.impl("nms", _nms, "CPU")
-    globals()["_LIBRARY"] = library  # a collected library takes its operators with it
-    import torchvision.extension
-
-    torchvision.extension._has_ops = lambda: True
-
-
-def _nms(boxes: Any, scores: Any, threshold: float) -> Any:
-    """Greedy non-maximum suppression; boxes float [n, 4] x1 y1 x2 y2, scores [n] -> kept indices."""
-    import torch
-
-    order = scores.argsort(descending=True, stable=True)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = []
-    while order.numel():
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[rest, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
-        overlap = (high - low).clamp(min=0).prod(dim=1)
-        order = rest[overlap / (areas[best] + areas[rest] - overlap) <= threshold]
-    return torch.stack(kept) if kept else torch.empty(0, dtype=torch.int64)
-
-
-def limit_threads() -> None:
-    """Use as many threads as the step declared; the runner passes the count."""
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

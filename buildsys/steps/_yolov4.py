@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-ARCHITECTURES = ("yolov4-tiny",)
 CLASSES = 80
 """What the .cfg file says: `classes` of its yolo layers."""
 

@@ -2,7 +2,7 @@
 
 The raw head leaves the network as it computes: box and class logits per stride, keypoints of all
 strides together, each a tensor of its own (so that int8 gives each its own scale), named as in
-`buildsys.spec.raw_outputs`.
+`_outputs`.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.steps._family import Family
+from buildsys.steps._ultralytics_file import (
+    SUFFIXES,
+    architecture_task,
+    example_of,
+    read_checkpoint,
+)
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
 NEEDS = ("samples",)
 BLOCK = "export"
 RESOURCES = Resources(memory_mib=1500, framework=True)
+FAMILY = Family(
+    heads=(
+        ("raw", "raw"), ("decoded", "decoded"), ("normalized", "normalized"), ("split", "split"),
+    ),
+    decoders=(
+        ("yolov8-raw", "raw"), ("yolov8-decoded", "decoded"), ("yolov8-normalized", "normalized"),
+        ("yolov8-split", "split"),
+    ),
+    architectures=r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*",
+    examples=tuple((task, example_of(task)) for task in SUFFIXES),
+    task_of=architecture_task,
+    suffixes=(".pt", ".pth"),
+    branched=("pose", "segment", "obb"),
+    licence=(
+        "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
+        " Ultralytics, governs the use of this model."
+    ),
+    read_checkpoint=read_checkpoint,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps._yolov4 import ARCHITECTURES as ARCHITECTURES  # noqa: PLC0414 - a constant of the family
+from buildsys.steps._family import Family
 
 TOOL_ENV = "yolov4"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
 NEEDS = ("samples",)
 BLOCK = "export"
 RESOURCES = Resources(memory_mib=1000, framework=True)
-HEADS: dict[str, str] = {}
-"""Nobody decodes its outputs."""
-LICENCE = (
-    "YOLOv4-tiny is built by wf-pytorch-yolo-v4 0.2.2 (Apache-2.0, by its package's own words),"
-    " from the network description of AlexeyAB's darknet."
+FAMILY = Family(
+    heads=(),
+    decoders=(),
+    architectures=r"yolov4-tiny",
+    examples=(("detect", "yolov4-tiny"),),
+    task_of=lambda architecture: "detect",
+    suffixes=(),
+    nameless=True,
+    licence=(
+        "YOLOv4-tiny is built by wf-pytorch-yolo-v4 0.2.2 (Apache-2.0, by its package's own words),"
+        " from the network description of AlexeyAB's darknet."
+    ),
 )
 _OUTPUTS = ("predictions_s32", "predictions_s16")
 """In the order of the network description; each [1, cells of that stride, 255]."""

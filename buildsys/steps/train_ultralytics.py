@@ -4,7 +4,6 @@ The result is the averaged model of the last epoch, written without dates or pat
 weights are equal bytes. A killed training goes on from its last finished epoch.
 """
 
-import os
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps._progress import fail, remember, report
+from buildsys.steps._progress import fail, report
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
@@ -70,7 +69,7 @@ def resources(params: Params) -> Resources:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train; `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps import _ultralytics
+    from buildsys.steps import _torch, _ultralytics
 
     scratch = Path.cwd()
     _ultralytics.prepare(scratch)
@@ -79,9 +78,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
     _refuse_damaged()
     trainer = _make_trainer(inputs, params, data, scratch)
-    _ultralytics.limit_threads()  # Ultralytics has just set its own count
+    _torch.limit_threads()  # Ultralytics has just set its own count
     trainer.train()
-    _remember_machine()
+    _torch.remember_machine(_torch.choose_device())
     model = trainer.ema.ema
     _ultralytics.save_model(model, outputs["checkpoint"], params.task, params.size)
 
@@ -124,6 +123,8 @@ def _refuse_damaged() -> None:
 
 
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
+    from buildsys.steps import _torch
+
     last = scratch / "run" / "weights" / "last.pt"
     overrides: dict[str, Any] = {
         "model": f"{params.architecture}.yaml",
@@ -136,7 +137,7 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
         "seed": params.seed,
         "deterministic": True,
         "workers": 0,
-        "device": _device(),
+        "device": "0" if _torch.choose_device() == "cuda" else "cpu",
         "optimizer": "AdamW",
         "lr0": params.learning_rate,
         "cos_lr": True,
@@ -208,24 +209,6 @@ class _BatchProgress:
             fail("the training loss is no number any more; try a smaller train.learning_rate.")
         resumed = f", resumed from epoch {self.start + 1}" if self.start else ""
         report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}{resumed}")
-
-
-def _remember_machine() -> None:
-    """What rounds differently elsewhere: part of the record of a training, never of a key."""
-    import torch
-
-    gpu = _device() != "cpu"
-    remember(device=torch.cuda.get_device_name(0) if gpu else "cpu", torch=torch.__version__)
-
-
-def _device() -> str:
-    """`train.device`; auto takes a GPU where there is one."""
-    import torch
-
-    wanted = os.environ.get("BUILDSYS_DEVICE", "auto")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        fail("the recipe says `train.device: cuda`, and torch sees no GPU here; write auto or cpu.")
-    return "0" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _absolute_data_yaml(dataset: Path, target: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from buildsys.authoring.build import Build
 from buildsys.authoring.facts import DatasetFacts
+from buildsys.authoring.families import network
 from buildsys.authoring.model import known_model
 from buildsys.authoring.recipe import Calibration, Evaluate, Weights
 from buildsys.engine.places import Workspace
@@ -63,7 +64,7 @@ def find_gauge(plan: Plan) -> Gauge | None:
 def check_fittable(build: Build) -> None:
     """Raises InputError where a build's size cannot be chosen."""
     source = build.recipe.source
-    if source.family != "ultralytics":
+    if network(source.family) is None:
         message = f"a source of family {source.family} has its input size in the file"
         hint = "only a network that is exported here can be tried at other sizes"
         raise InputError(Diagnostic(path=build.id, message=message, hint=hint))

@@ -160,6 +160,11 @@ def _diagnostic(finding: dict[str, Any], place: str) -> Diagnostic:
 def _wanted_name(build: Build) -> str:
     block = build.recipe.dataset
     assert block is not None
+    if block.splits is not None:
+        places = [(os.path.dirname(s.annotations), s.images) for _, s in block.splits.given]
+        folders = [folder for pair in places for folder in pair]
+        written = {os.path.isabs(folder) for folder in folders}
+        return os.path.commonpath(folders) if len(written) == 1 else folders[-1]
     return f"{block.generator}-{build.recipe.name}" if block.generator else block.path or ""
 
 
@@ -190,7 +195,7 @@ def _dataset(
     )  # fmt: skip
     return Dataset(
         name=name, label=label, builds=tuple(build.id for build in group),
-        place=os.path.relpath(facts.root, workspace.root) if facts.root else name,
+        place=os.path.relpath(facts.root, workspace.root) if facts.root and not facts.coco else name,
         plan=complete(plan),
     )  # fmt: skip
 

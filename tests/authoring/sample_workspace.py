@@ -1,5 +1,6 @@
 """A small workspace to write recipes into: data sets and given models, as far as planning looks."""
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -110,6 +111,7 @@ def make_workspace(root: Path) -> Path:
         (root / "data" / place).parent.mkdir(parents=True, exist_ok=True)
         (root / "data" / place).write_bytes(b"never opened while planning")
     (root / "data" / "hollow" / "train" / "plum").mkdir()
+    write_cells(root / "data" / "cells")
     (root / "weights").mkdir(parents=True)
     for name, head in _CHECKPOINTS.items():
         write_checkpoint(root / "weights" / f"{name}.pt", head)
@@ -130,6 +132,36 @@ def write_data(folder: Path, data: Data) -> None:
     if data.keypoints:
         lines.append(f"kpt_shape: [{data.keypoints}, {data.dims}]")
     (folder / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+CELLS = {"categories": [{"id": 3, "name": "egg"}, {"id": 1, "name": "bar"}]}
+"""Of every annotation file in data/cells, which are named by their splits."""
+
+
+def write_cells(folder: Path) -> None:
+    """A data set in COCO format, a picture or two a split; `test` has other categories, `late` is
+    `val` with a crowd.
+    """
+    for split, names in (("train", ("a.jpg", "b/c.png")), ("val", ("d.jpg",))):
+        for name in names:
+            (folder / "images" / split / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "images" / split / name).write_bytes(b"never opened while planning")
+        write_sheet(folder / "annotations" / f"{split}.json", names)
+    write_sheet(folder / "annotations" / "late.json", ("d.jpg",), crowds=2)
+    other = [{"id": 1, "name": "bar"}, {"id": 3, "name": "rod"}]
+    write_sheet(folder / "annotations" / "test.json", ("d.jpg",), categories=other)
+
+
+def write_sheet(path: Path, names: tuple[str, ...], crowds: int = 0, **other: object) -> None:
+    """An annotation file: one object in each picture of 100 x 80, and crowds in the first."""
+    images = [{"id": i, "file_name": n, "width": 100, "height": 80} for i, n in enumerate(names)]
+    objects = [
+        {"id": i, "image_id": i % len(names), "category_id": 3, "bbox": [10, 20, 30.5, 40],
+         "iscrowd": int(i >= len(names))}
+        for i in range(len(names) + crowds)
+    ]  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**CELLS, "images": images, "annotations": objects, **other}))
 
 
 def write_checkpoint(path: Path, head: Head) -> None:

@@ -99,7 +99,7 @@ def test_an_archive_has_one_folder_with_train(tmp_path: Path) -> None:
 
 def test_a_thousand_names_are_read(tmp_path: Path) -> None:
     """ImageNet's classes: pickle writes a dictionary in batches of a thousand."""
-    from buildsys.authoring.facts import read_checkpoint
+    from buildsys.steps._ultralytics_file import read_checkpoint
 
     names = tuple(f"class-{number}" for number in range(1203))
     write_checkpoint(tmp_path / "model.pt", Head(kind="Classify", classes=names))

@@ -178,7 +178,7 @@ _WRONG = {
     "folder": (["x", "--from", "weights"], "is a folder"),
     "truncated": (["x", "--from", "weights/cut.pt"], "the end of it is missing"),
     "no checkpoint": (["x", "--from", "weights/text.pt"], "is no PyTorch archive"),
-    "no network": (["x", "--from", "weights/other.pt"], "holds no whole Ultralytics model"),
+    "no network": (["x", "--from", "weights/other.pt"], "holds no whole model"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/model.tflite"], "is no TFLite file"),
     "unknown ending": (["x", "--from", "dodo.py"], "is no model file"),

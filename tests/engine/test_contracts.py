@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from buildsys.authoring.contract import contract_spec
 from buildsys.authoring.registry import shipped_targets
 from buildsys.authoring.target import read_contract, yaml_files
-from buildsys.spec import ContractSpec, head_outputs
+from buildsys.spec import ContractSpec
 from buildsys.steps import _ethos_driver, check_contract
-from buildsys.steps._layout import NAMES, Found, dimensions, evaluate, match
+from buildsys.steps._formulas import NAMES, dimensions, evaluate
+from buildsys.steps._layout import Found, match
+from buildsys.steps._outputs import head_outputs
 from buildsys.steps._tflite import File, Tensor
 
 SHIPPED = yaml_files(shipped_targets() / "firmware")

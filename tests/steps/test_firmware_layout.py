@@ -4,16 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildsys.spec import raw_outputs
 from buildsys.steps._firmware_layout import Network, Roles, assign
+from buildsys.steps._outputs import head_outputs
 
 _SIDES = st.integers(1, 20).map(lambda n: 32 * n)
 _HIMAX = ("box_s16", "box_s8", "cls_s32", "keypoints", "cls_s8", "box_s32", "cls_s16")
 
 
 def _named(network: Network) -> dict[str, tuple[int, ...]]:
-    tensors = raw_outputs(
-        network.height, network.width, network.classes, network.keypoints, network.keypoint_dims
+    tensors = head_outputs(
+        "raw",
+        network.height,
+        network.width,
+        network.classes,
+        network.keypoints,
+        network.keypoint_dims,
     )
     return {tensor.name: tensor.shape for tensor in tensors}
 

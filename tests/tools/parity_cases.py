@@ -10,7 +10,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import raw_outputs
 from buildsys.steps import (
     _collapse,
     _figures,
@@ -23,6 +22,7 @@ from buildsys.steps import (
     _recording,
 )
 from buildsys.steps._firmware_layout import Network
+from buildsys.steps._outputs import head_outputs
 from buildsys.steps._recording import Output, Recording
 
 SIDE = 64
@@ -43,7 +43,7 @@ def answers(net: Network, pictures: int = 3, seed: int = 0, peak: float = 3.0) -
 
     rng = np.random.default_rng(seed)
     values = {}
-    for tensor in raw_outputs(SIDE, SIDE, net.classes, net.keypoints, 3):
+    for tensor in head_outputs("raw", SIDE, SIDE, net.classes, net.keypoints, 3):
         shape = (pictures, *tensor.shape[1:])
         if tensor.name.startswith("cls"):
             found = rng.normal(-6, 1, shape)

@@ -11,7 +11,7 @@ import pytest
 
 from buildsys.engine import toolenvs
 from buildsys.engine.runner import LAUNCHER
-from buildsys.spec import decoded_outputs, raw_outputs
+from buildsys.steps._outputs import head_outputs
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
@@ -98,7 +98,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder, "ultralytics", "initialize_ultralytics", {}, {"checkpoint": folder / "c.pt"},
         {"task": "detect", "architecture": "yolov8n", "seed": 0},
     )  # fmt: skip
-    names = [tensor.name for tensor in decoded_outputs(_SIDE, _SIDE, _COCO, 0, 0)]
+    names = [tensor.name for tensor in head_outputs("decoded", _SIDE, _SIDE, _COCO, 0, 0)]
     convert(folder, "detect", "decoded", names, classes=_COCO)
     yield folder
     shutil.rmtree(folder)
@@ -110,7 +110,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("sound")
     make_pictures(folder / "pictures")
     shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", folder / "c.pt")
-    names = [tensor.name for tensor in raw_outputs(_SIDE, _SIDE, 1, 4, 3)]
+    names = [tensor.name for tensor in head_outputs("raw", _SIDE, _SIDE, 1, 4, 3)]
     convert(folder, "pose", "raw", names, classes=1)
     yield folder
     shutil.rmtree(folder)
@@ -229,7 +229,10 @@ def examine(folder: Path, params: dict[str, Any], pictures: bool = True) -> dict
 
 
 def _names(folder: Path) -> list[str]:
-    raw, decoded = raw_outputs(_SIDE, _SIDE, 1, 4, 3), decoded_outputs(_SIDE, _SIDE, _COCO, 0, 0)
+    raw, decoded = (
+        head_outputs("raw", _SIDE, _SIDE, 1, 4, 3),
+        head_outputs("decoded", _SIDE, _SIDE, _COCO, 0, 0),
+    )
     return [tensor.name for tensor in (raw if "sound" in folder.name else decoded)]
 
 

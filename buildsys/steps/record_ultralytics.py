@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.spec import Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps import _recording
 
 TOOL_ENV = "ultralytics"
@@ -22,6 +22,18 @@ class Params:
     names: tuple[str, ...]
     count: int
     preprocessing: Preprocessing
+
+
+def plan(model: ModelSpec, names: tuple[str, ...], count: int) -> Params:
+    """`names` of the outputs in canonical order; `count` pictures."""
+    assert model.preprocessing is not None
+    return Params(
+        task=model.task,
+        head=model.head,
+        names=names,
+        count=count,
+        preprocessing=model.preprocessing,
+    )
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

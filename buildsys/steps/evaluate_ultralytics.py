@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, ModelSpec, Resources
 from buildsys.steps._accuracy import Params, measure
 
-__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
+__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "plan", "run"]
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.METRICS
 RESOURCES = Resources(memory_mib=1500, framework=True)
+
+
+def plan(reading: Params, model: ModelSpec) -> Params:
+    """The checkpoint says the rest itself."""
+    return reading
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

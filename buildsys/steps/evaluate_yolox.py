@@ -1,0 +1,44 @@
+"""Accuracy of a YOLOX checkpoint, through upstream's own decoded head."""
+
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Format, ModelSpec, Resources
+from buildsys.steps._accuracy import Params, measure
+
+__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "plan", "run"]
+
+TOOL_ENV = "yolox"
+CONSUMES, PRODUCES = Format.CHECKPOINT, Format.METRICS
+RESOURCES = Resources(memory_mib=1500, framework=True)
+
+
+def plan(reading: Params, model: ModelSpec) -> Params:
+    """The checkpoint's stem says which network it is."""
+    return reading
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Network and decode are upstream's, on BGR 0..255: so what the export folds and what our own
+    decode makes of the exported files are checked.
+    """
+    from dataclasses import replace
+
+    from buildsys.steps import _yolox
+
+    _yolox.prepare()
+    import numpy as np
+    import torch
+
+    source = inputs["checkpoint"]
+    model = _yolox.load_model(source, _yolox.architecture_of(source), len(params.classes))
+
+    def predict(picture: Any) -> dict[str, Any]:
+        theirs = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)
+        with torch.no_grad():
+            rows = model(torch.from_numpy(theirs)).numpy()
+        scores = rows[..., 4:5] * rows[..., 5:]
+        return {"detections": np.concatenate([rows[..., :4], scores], 2).transpose(0, 2, 1)}
+
+    decoded = replace(params, head="decoded")
+    measure(source, inputs["dataset"], predict, decoded, outputs["metrics"], "checkpoint")

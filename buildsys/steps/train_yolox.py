@@ -1,0 +1,217 @@
+"""Dataset and start weights -> YOLOX checkpoint.
+
+Network, loss, assignment, mosaics, average and learning rates are upstream's; the loop is ours, for
+upstream's trainer runs on CUDA alone. Each epoch draws its random numbers from seed and epoch: a
+killed training goes on from its last finished epoch to the same weights.
+"""
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.steps._progress import fail, report
+
+TOOL_ENV = "yolox"
+CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
+BLOCK = "train"
+DATASET_FORMAT = "coco"
+_LAST_SHARE = 0.25
+"""Share of the epochs at the end without mosaics and with upstream's L1 loss on boxes; upstream: 15
+of 300, which a short training would not notice."""
+_WEIGHT_DECAY = 5e-4
+_STEEPEST = 10.0
+"""Largest norm of a gradient: single steps of a fresh head on a small batch are far larger."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `train` block."""
+
+    epochs: int
+    batch: int = 16
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    size: int | None = None
+    learning_rate: float = 0.002
+    mosaic: float = 0.0
+    flip: float = 0.5
+    scale: float = 0.3
+    threads: int = 1
+    mixed_precision: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What determines the weights; the device does not belong here (see design: ActionKey)."""
+
+    architecture: str
+    size: int
+    epochs: int
+    batch: int
+    seed: int
+    learning_rate: float
+    mosaic: float
+    flip: float
+    scale: float
+    mixed_precision: bool
+    """Half precision where it is safe, on a GPU; the CPU computes in full."""
+    threads: int
+    """Declared by the recipe and the same on every machine: it decides the rounding."""
+
+
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Training happens at `train.size`, by default at the recipe's own size."""
+    frame = model.preprocessing
+    size = settings.size or (max(frame.height, frame.width) if frame else 0)
+    values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
+    return Params(architecture=model.architecture, size=size, **values)
+
+
+def resources(params: Params) -> Resources:
+    """Memory grows with batch and picture; 3 GiB covers batch 16 at 416 px on either network."""
+    return Resources(memory_mib=3000, threads=params.threads, framework=True, gpu=True)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Train; `inputs`: dataset (annotations/train.json, images/), weights (unless random)."""
+    from buildsys.steps import _torch, _yolox, _yolox_data
+
+    _yolox.prepare()
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = _torch.choose_device()
+    if params.mixed_precision and device == "cpu":
+        print("train.mixed_precision is for GPUs; on this CPU training computes in full precision.")
+    classes = _yolox_data.read_classes(inputs["dataset"])
+    changes = _yolox_data.Changes(mosaic=params.mosaic, flip=params.flip, scale=params.scale)
+    samples = _yolox_data.open_split(inputs["dataset"], params.size, changes)
+    _seed(params.seed, 0)
+    if "weights" in inputs:
+        model = _yolox.load_start(inputs["weights"], params.architecture, len(classes))
+    else:
+        model = _yolox.make_model(params.architecture, len(classes))
+    training = _Training(model.to(device), samples, device, params)
+    training.run(Path.cwd() / "last.pt")
+    _torch.remember_machine(device)
+    _yolox.save_model(training.average.ema, outputs["checkpoint"], params.architecture, classes)
+
+
+class _Training:
+    """A network on its way: weights, their average, the optimizer's moments."""
+
+    def __init__(self, model: Any, samples: Any, device: str, params: Params) -> None:
+        import torch
+        from yolox.utils import LRScheduler, ModelEMA
+
+        self.model, self.samples, self.device, self.params = model, samples, device, params
+        self.half = params.mixed_precision and device == "cuda"
+        self.batches = -(-len(samples) // params.batch)
+        self.average = ModelEMA(model, 0.9998)
+        self.optimizer = torch.optim.AdamW(_groups(model), lr=params.learning_rate)
+        self.scaler = torch.amp.GradScaler(device, enabled=self.half)
+        self.rates = LRScheduler(
+            "yoloxwarmcos", params.learning_rate, self.batches, params.epochs,
+            warmup_epochs=min(1.0, params.epochs / 4), no_aug_epochs=0, min_lr_ratio=0.05,
+        )  # fmt: skip
+
+    def run(self, last: Path) -> None:
+        """All epochs that are not finished yet; `last` is where finished ones are kept."""
+        start = self._resume(last)
+        for epoch in range(start, self.params.epochs):
+            ending = epoch >= self.params.epochs * (1 - _LAST_SHARE)
+            self.model.head.use_l1 = ending
+            self.samples.mosaic = 0.0 if ending else self.params.mosaic
+            self._run_epoch(epoch, f", resumed from epoch {start + 1}" if start else "")
+            self._keep(last, epoch + 1)
+
+    def _run_epoch(self, epoch: int, note: str) -> None:
+        import torch
+
+        _seed(self.params.seed, epoch + 1)
+        loader = torch.utils.data.DataLoader(self.samples, self.params.batch, shuffle=True)
+        for number, (pictures, rows) in enumerate(loader):
+            rate = self.rates.update_lr(epoch * self.batches + number + 1)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss = self._learn(pictures.to(self.device), rows.to(self.device))
+            done = epoch + (number + 1) / self.batches
+            report(done, self.params.epochs, "epochs", f"loss {loss:.2f}{note}")
+        print(f"epoch {epoch + 1} of {self.params.epochs}: loss {loss:.3f}")
+
+    def _learn(self, pictures: Any, rows: Any) -> float:
+        """One step; returns the loss."""
+        import torch
+
+        try:
+            with torch.autocast(self.device, enabled=self.half):
+                loss = self.model(pictures, rows)["total_loss"]
+        except RuntimeError:
+            # upstream's assignment trips over values that are no numbers before the loss does
+            if all(bool(value.isfinite().all()) for value in self.model.parameters()):
+                raise
+            loss = torch.tensor(float("nan"))
+        if not bool(loss.isfinite()):
+            fail("the training loss is no number any more; try a smaller train.learning_rate.")
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _STEEPEST)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update(self.model)
+        return float(loss.detach())
+
+    def _keep(self, last: Path, epochs: int) -> None:
+        """What the next epoch needs, written beside and put in place whole."""
+        import torch
+
+        state = {
+            "epochs": epochs,
+            "model": self.model.state_dict(),
+            "average": self.average.ema.state_dict(),
+            "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        torch.save(state, last.with_suffix(".tmp"))
+        os.replace(last.with_suffix(".tmp"), last)
+
+    def _resume(self, last: Path) -> int:
+        """How many epochs are finished already."""
+        import torch
+
+        if not last.is_file():
+            return 0
+        state = torch.load(last, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.ema.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        return int(state["epochs"])
+
+
+def _groups(model: Any) -> list[dict[str, Any]]:
+    """Weights of convolutions decay; biases and normalizations do not, as upstream has it."""
+    plain = [value for value in model.parameters() if value.ndim == 1]
+    decaying = [value for value in model.parameters() if value.ndim > 1]
+    return [
+        {"params": plain, "weight_decay": 0.0},
+        {"params": decaying, "weight_decay": _WEIGHT_DECAY},
+    ]
+
+
+def _seed(seed: int, epoch: int) -> None:
+    import numpy as np
+    import torch
+
+    number = (seed * 1_000_003 + epoch) % 2**32
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)

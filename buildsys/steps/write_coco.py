@@ -1,0 +1,162 @@
+"""A dataset in Ultralytics' layout -> one in COCO format: annotations/<split>.json, images/<split>/**.
+
+Own code for the reasons that `read_coco` has: libraries number classes from 0, date the file, write
+the pictures anew or leave out those without an object.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Format
+from buildsys.steps._dataset import Object, Split, label_file, list_images, read_labels
+from buildsys.steps._progress import fail, report
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
+BLOCK = "dataset"
+_DIGITS = 6
+"""Of a pixel's fraction: what labels of twelve digits do not lose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What the data declares. `shape`: box | outline, how its label files are written."""
+
+    splits: tuple[Split, ...]
+    classes: tuple[str, ...]
+    keypoints: int = 0
+    keypoint_dims: int = 0
+    sigmas: tuple[float, ...] = ()
+    shape: str = "box"
+    file: str = "data.yaml"
+    """What describes it: of keypoints it says which is which in a mirror."""
+
+
+def places(names: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
+    """The splits that come out: name, annotation file, folder of pictures."""
+    return tuple((name, f"annotations/{name}.json", "images") for name in names)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Pictures as the bytes that they are; categories are numbered from 1 in the order of classes.
+
+    A picture is `images/<split>/<its path below the split's folder>`, and `file_name` starts at
+    `images`: <split>/….
+    """
+    import cv2
+
+    cv2.setNumThreads(1)
+    root, target = inputs["dataset"], outputs["dataset"]
+    pictures = {split.name: list_images(root, split) for split in params.splits}
+    total, done = sum(map(len, pictures.values())), 0
+    (target / "annotations").mkdir(parents=True)
+    for split in params.splits:
+        names = _names(root, split, pictures[split.name])
+        sheet = _Sheet(params, root)
+        for image in pictures[split.name]:
+            sheet.add(image, f"{split.name}/{names[image]}", target)
+            done += 1
+            report(done, total, "pictures")
+        text = json.dumps(sheet.data, indent=1, ensure_ascii=False) + "\n"
+        (target / "annotations" / f"{split.name}.json").write_text(text, encoding="utf-8")
+
+
+class _Sheet:
+    """One annotation file while it is filled."""
+
+    def __init__(self, params: Params, root: Path) -> None:
+        self.params = params
+        self.data: dict[str, list[dict[str, Any]]] = {
+            "images": [], "annotations": [], "categories": _categories(params, root),
+        }  # fmt: skip
+
+    def add(self, image: Path, name: str, target: Path) -> None:
+        """A picture and what it shows; its copy."""
+        from buildsys.steps import _pictures
+
+        params, place = self.params, target / "images" / name
+        if not image.is_file():
+            fail(f"{image.name} is listed and does not exist.")
+        height, width = _pictures.read_image(image).shape[:2]
+        number = len(self.data["images"]) + 1
+        row = {"id": number, "file_name": name, "width": width, "height": height}
+        self.data["images"].append(row)
+        for item in read_labels(
+            image, params.keypoints, params.keypoint_dims, len(params.classes), params.shape
+        ):
+            found = annotation(item, width, height)
+            if min(found["bbox"][2:]) <= 0:
+                fail(f"{label_file(image).name}: a box has no extent in its picture; remove it.")
+            own = {"id": len(self.data["annotations"]) + 1, "image_id": number}
+            self.data["annotations"].append(own | found)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, place)
+
+
+def annotation(item: Object, width: int, height: int) -> dict[str, Any]:
+    """An object in pixels, cut off at the picture's edges; area is the outline's, else the box's."""
+    x, y, w, h = item.box
+    left, right = (_cut(side) * width for side in (x - w / 2, x + w / 2))
+    upper, lower = (_cut(side) * height for side in (y - h / 2, y + h / 2))
+    box = [_round(value) for value in (left, upper, right - left, lower - upper)]
+    row: dict[str, Any] = {"category_id": item.category + 1, "bbox": box}
+    row |= {"area": _round((right - left) * (lower - upper)), "iscrowd": 0}
+    if item.outline:
+        points = [(_cut(x) * width, _cut(y) * height) for x, y in item.outline]
+        row["segmentation"] = [[_round(value) for point in points for value in point]]
+        row["area"] = _round(_area(points))
+    if item.keypoints:
+        points3 = [(_cut(x) * width, _cut(y) * height, v) for x, y, v in item.keypoints]
+        row["keypoints"] = [
+            value for x, y, v in points3
+            for value in ((_round(x), _round(y), int(v)) if v else (0, 0, 0))
+        ]  # fmt: skip
+        row["num_keypoints"] = sum(v > 0 for *_, v in points3)
+    return row
+
+
+def _categories(params: Params, root: Path) -> list[dict[str, Any]]:
+    """`sigmas` and `flip_idx` are keys of our own, which `read_coco` understands."""
+    more: dict[str, Any] = {}
+    if params.keypoints:
+        more = {"keypoints": [f"k{n}" for n in range(params.keypoints)], "skeleton": []}
+        more |= {"sigmas": list(params.sigmas)} if params.sigmas else {}
+        mirror = _read_mirror(root / params.file)
+        more |= {"flip_idx": mirror} if mirror else {}
+    return [{"id": i, "name": name} | more for i, name in enumerate(params.classes, 1)]
+
+
+def _read_mirror(path: Path) -> list[int]:
+    """`flip_idx` where it stands on one line; there is no YAML in the standard library."""
+    text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    found = re.search(r"^flip_idx:\s*\[([\d\s,]*)\]", text, re.MULTILINE)
+    return [int(word) for word in found[1].split(",") if word.strip()] if found else []
+
+
+def _names(root: Path, split: Split, images: list[Path]) -> dict[Path, str]:
+    """Where each picture goes below its split: its path below the folder that the split names.
+
+    Of several folders (or lists of files) the path from the root, so that no two are one.
+    """
+    folders = [root / entry for entry in split.paths]
+    if len(folders) == 1 and folders[0].is_dir():
+        return {image: image.relative_to(folders[0]).as_posix() for image in images}
+    return {image: image.relative_to(root).as_posix() for image in images}
+
+
+def _area(points: list[tuple[float, float]]) -> float:
+    """Of a polygon, in its units squared (https://en.wikipedia.org/wiki/Shoelace_formula)."""
+    ends = zip(points, [*points[1:], points[0]], strict=True)
+    return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in ends)) / 2
+
+
+def _cut(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
+
+
+def _round(value: float) -> float:
+    return round(value, _DIGITS)

@@ -1,0 +1,173 @@
+"""Annotation files in COCO format: every mistake at its id, what they say, when they are read."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.engine.places import Workspace
+from buildsys.engine.plans import load_plans
+from tests.authoring.golden import HERE, compare
+from tests.authoring.sample_workspace import (
+    by_stage,
+    plan_all,
+    plan_good,
+    write_recipe,
+    write_sheet,
+)
+
+RECIPE = """\
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+dataset:
+  format: coco
+  splits:
+    train: {annotations: data/cells/annotations/train.json, images: data/cells/images/train}
+    val: {annotations: data/cells/annotations/val.json, images: data/cells/images/val}
+input: {size: 96}
+train: {epochs: 1}
+targets: [{target: host, quantization: {scheme: int8, calibration: {split: train, count: 8}}}]
+"""
+ALONE = RECIPE.replace(RECIPE.splitlines(keepends=True)[5], "").replace(
+    "train: {epochs", "evaluate: none\ntrain: {epochs"
+)
+CASES = sorted((HERE / "broken_coco").glob("*.json"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_mistake_in_annotations_is_told_once(
+    case: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake is told not at all, twice, or without the id that one looks for."""
+    write_recipe(workspace, "cells", ALONE)
+    shutil.copyfile(case, workspace / "data" / "cells" / "annotations" / "train.json")
+    code = cli.main(["-C", str(workspace), "check"])
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (2, "")
+    compare(printed.out, case, ())
+    assert printed.out.endswith("\n1 mistake\n")
+
+
+def test_no_message_without_a_mistake() -> None:
+    """A message that nothing gives any more is still read by reviewers."""
+    texts = {path.stem for path in (HERE / "broken_coco").glob("*.txt")}
+    assert texts == {case.stem for case in CASES}
+
+
+def test_many_mistakes_are_told_at_once(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hundred runs for a hundred mistakes; or a thousand lines for one."""
+    write_recipe(workspace, "cells", RECIPE)
+    box = {"image_id": 0, "category_id": 3, "bbox": [90, 10, 20, 10]}
+    boxes = [{"id": number} | box for number in range(40)]
+    path = workspace / "data" / "cells" / "annotations" / "train.json"
+    write_sheet(path, ("a.jpg", "b/c.png"), annotations=boxes)
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    lines = [line for line in capsys.readouterr().out.splitlines() if ": error: " in line]
+    assert len(lines) == 21
+    assert "annotation 7: its box reaches 10.0 px beyond the right edge" in "\n".join(lines)
+    assert lines[-1].endswith("error: … and 20 more mistakes")
+
+
+def test_both_splits_are_looked_at(workspace: Path) -> None:
+    """The second split's mistakes come to light when the first one's are mended."""
+    write_recipe(workspace, "cells", RECIPE)
+    for split in ("train", "val"):
+        (workspace / "data" / "cells" / "annotations" / f"{split}.json").write_text("{")
+    assert {error.path for error in plan_all(workspace).errors} == {
+        f"data/cells/annotations/{split}.json" for split in ("train", "val")
+    }
+
+
+def test_classes_are_categories_by_ascending_id(workspace: Path) -> None:
+    """Another order is a network whose answers are named wrongly."""
+    write_recipe(workspace, "cells", RECIPE)
+    stages = by_stage(plan_good(workspace)["cells@host"])
+    assert '"classes":["bar","egg"]' in stages["evaluate-onnx"].params
+    assert '"paths":["images/val"]' in stages["evaluate-onnx"].params
+    assert '"annotations":"annotations/train.json"' in stages["read-coco"].params
+    assert '"images":"images/train"' in stages["read-coco"].params
+    source = stages["read-coco"].inputs[0].source
+    assert source is not None
+    assert source.parts == (
+        "annotations/train.json", "images/train", "annotations/val.json", "images/val",
+    )  # fmt: skip
+
+
+def test_a_generated_set_goes_both_ways(workspace: Path) -> None:
+    """The `format` beside a generator is none of its settings, and every build proves the conversions."""
+    block = RECIPE[RECIPE.index("dataset:") : RECIPE.index("input:")]
+    generated = "dataset: {generator: shapes, format: coco, train: 8, val: 4}\n"
+    write_recipe(workspace, "cells", RECIPE.replace(block, generated))
+    stages = by_stage(plan_good(workspace)["cells@host"])
+    order = [stage for stage in stages if stage in ("dataset", "write-coco", "read-coco", "train")]
+    assert order == ["dataset", "write-coco", "read-coco", "train"]
+    assert '"format"' not in stages["dataset"].params
+    assert stages["train"].inputs[0].step == stages["read-coco"].id
+
+
+def test_a_family_of_coco_trains_on_coco(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the data was written in: one form, and everything else reads the usual one."""
+    monkeypatch.setattr("buildsys.steps.train_ultralytics.DATASET_FORMAT", "coco", raising=False)
+    block = RECIPE[RECIPE.index("dataset:") : RECIPE.index("input:")]
+    plain = "dataset: {path: data/boxes/data.yaml}\n"
+    write_recipe(workspace, "cells", RECIPE)
+    write_recipe(workspace, "boxes", RECIPE.replace(block, plain))
+    for build in ("cells@host", "boxes@host"):
+        stages = by_stage(plan_good(workspace)[build])
+        assert stages["train"].inputs[0].step == stages["dataset-coco"].id
+        assert stages["evaluate-onnx"].inputs[1].step != stages["dataset-coco"].id
+    assert '"classes":["box","lid"]' in stages["dataset-coco"].params
+
+
+def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
+    """Data elsewhere on the machine has a name, as in the other format."""
+    (workspace / "data" / "cells").rename(tmp_path / "elsewhere")
+    block = RECIPE[RECIPE.index("dataset:") : RECIPE.index("input:")]
+    said = "".join(f"  {line}\n" for line in block.splitlines()[1:])
+    said = said.replace("data/cells", str(tmp_path / "elsewhere"))
+    (workspace / "buildsys.yaml").write_text(f"datasets:\n  cells:\n{said}")
+    write_recipe(workspace, "cells", RECIPE.replace(block, "dataset: cells\n"))
+    assert "read-coco" in by_stage(plan_good(workspace)["cells@host"])
+
+
+def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
+    """buildsys.lock knows the classes: a machine that has the store needs no pictures."""
+    from buildsys.engine.lockfile import Lock, write_lock
+
+    write_recipe(workspace, "cells", RECIPE)
+    plan = plan_good(workspace)["cells@host"]
+    (line,) = plan.facts
+    assert json.loads(line[1])["names"] == ["bar", "egg"]
+    write_lock(workspace / "buildsys.lock", Lock(lines=plan.facts))
+    shutil.rmtree(workspace / "data" / "cells")
+    assert plan_good(workspace)["cells@host"] == plan
+    recipe = RECIPE.replace("train.json", "other.json")
+    write_recipe(workspace, "cells", recipe)
+    assert plan_all(workspace).errors, "what the lock knows is of other files"
+
+
+def test_annotations_are_parsed_when_they_changed(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of megabytes are parsed in every run, or once for every build."""
+    import time
+
+    from buildsys.steps import _coco_splits
+
+    parsed = []
+    whole = _coco_splits.parse
+    monkeypatch.setattr(
+        _coco_splits, "parse", lambda *given: parsed.append(given[1]) or whole(*given)
+    )
+    write_recipe(workspace, "cells", RECIPE.replace("[{", "[checkpoint, {"))
+    time.sleep(0.1)  # what was written just now is looked at again
+    assert not load_plans(Workspace(workspace)).errors
+    assert len(parsed) == 2
+    assert len(load_plans(Workspace(workspace)).plans) == 2
+    assert len(parsed) == 2
+    write_sheet(workspace / "data" / "cells" / "annotations" / "val.json", ("d.jpg", "d.jpg"))
+    assert load_plans(Workspace(workspace)).errors
+    assert len(parsed) == 4

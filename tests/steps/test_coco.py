@@ -1,0 +1,213 @@
+"""COCO format and Ultralytics' layout, one into the other: what is read, what comes back."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildsys.steps import read_coco, write_coco
+from buildsys.steps._coco_json import Picture, Sheet, parse
+from buildsys.steps._dataset import Object, make_object
+
+SIDES = {"width": 640, "height": 427}
+PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}
+
+
+def sheet(shape: str = "box", category: Any = None, **row: Any) -> Sheet:
+    """One picture with one annotation, which has no mistake."""
+    found, mistakes = read(shape, category, **row)
+    assert found is not None, mistakes
+    return found
+
+
+def read(shape: str = "box", category: Any = None, **row: Any) -> tuple[Sheet | None, list[str]]:
+    """One picture with one annotation, and what is wrong with it."""
+    usual = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 50]}
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
+        "annotations": [usual | row],
+        "categories": [category or {"id": 1, "name": "cell"}],
+    }
+    found, mistakes = parse(json.dumps(data).encode(), "train.json", shape)
+    return found, [mistake.message for mistake in mistakes]
+
+
+def only(found: Sheet) -> Object:
+    """The one object of the one picture."""
+    ((item,),) = found.objects
+    return item
+
+
+def test_a_box_is_centre_and_size_as_shares() -> None:
+    """Half a box's width beside where it is."""
+    item = only(sheet(bbox=[64, 42.7, 320, 213.5]))
+    assert item.box == pytest.approx((0.35, 0.35, 0.5, 0.5), abs=1e-12)
+
+
+def test_rounding_beyond_an_edge_is_cut_off() -> None:
+    """Tools round to whole pixels; a box of 101 % of the picture ends Ultralytics' training."""
+    item = only(sheet(bbox=[-0.5, 0, 641, 428]))
+    assert item.box == (0.5, 0.5, 1, 1)
+    assert read(bbox=[-1.5, 0, 10, 10])[0] is None
+    assert read(bbox=[600, 400, 10, 28.5])[0] is None
+
+
+def test_crowds_are_left_out_and_counted() -> None:
+    """A mask over a hundred people is one person; or it vanishes without a word."""
+    found = sheet(iscrowd=1, segmentation={"counts": [], "size": [427, 640]})
+    assert (found.objects, found.crowds) == (((),), 1)
+
+
+def test_ids_with_gaps_are_ranks() -> None:
+    """COCO's own ids end at 90, its classes at 79."""
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 90, "bbox": [1, 1, 2, 2]}],
+        "categories": [{"id": 90, "name": "brush"}, {"id": 0, "name": "hand"}, {"id": 7, "name": "up"}],
+    }  # fmt: skip
+    found, mistakes = parse(json.dumps(data).encode("utf-8-sig"), "train.json", "box")
+    assert not mistakes
+    assert found is not None
+    assert found.layout.names == ("hand", "up", "brush")
+    assert only(found).category == 2
+
+
+def test_an_outline_is_what_segment_learns() -> None:
+    """Of several polygons none is lost: lines without width join them."""
+    near, far = [0, 0, 64, 0, 64, 42.7, 0, 42.7], [128, 0, 192, 0, 192, 42.7, 128, 42.7]
+    item = only(sheet("outline", segmentation=[near, far]))
+    points = [(round(x * 640, 6), round(y * 427, 6)) for x, y in item.outline]
+    assert set(points) == {(x, y) for x in (0, 64, 128, 192) for y in (0, 42.7)}
+    # there and back: the area is that of both
+    ends = zip(points, [*points[1:], points[0]], strict=True)
+    area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in ends)) / 2
+    assert area == pytest.approx(2 * 64 * 42.7)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        (
+            {"counts": "abc", "size": [427, 640]},
+            "annotation 1: `segmentation` is a run-length mask",
+        ),
+        ([[1, 1, 2, 2]], "annotation 1: `segmentation` is lists of x, y of three points or more"),
+        ([[1, 1, 2, 2, 3, "3"]], "annotation 1: `segmentation` is lists of x, y of three"),
+        ([1, 1, 2, 2, 3, 3], "annotation 1: `segmentation` is lists of x, y of three"),
+        ([[1, 1, 700, 2, 3, 3]], "annotation 1: its outline reaches 60.0 px beyond the right edge"),
+        ([], "no annotation has a `segmentation`"),
+    ],
+)
+def test_an_outline_that_is_none(segmentation: object, message: str) -> None:
+    """It trains as a box, or ends the training hours later."""
+    found, mistakes = read("outline", segmentation=segmentation)
+    assert found is None
+    (told,) = mistakes
+    assert told.startswith(message)
+    assert read("box", segmentation=segmentation)[0] is not None, "boxes need no outline"
+
+
+def test_keypoints_with_what_their_names_say() -> None:
+    """Left and right change places in a mirror; a point that is not labelled lies nowhere."""
+    found = sheet("keypoints", PERSON, keypoints=[64, 42.7, 2, 0, 0, 0, 640, 427, 1])
+    assert only(found).keypoints == ((0.1, pytest.approx(0.1), 2), (0, 0, 0), (1, 1, 1))
+    assert found.layout.flip == (0, 2, 1)
+    text = read_coco.describe(found.layout, ("train", "val"))
+    assert text.splitlines() == [
+        "train: images/train", "val: images/val", "names:", '  0: "person"', "kpt_shape: [3, 3]",
+        "flip_idx: [0, 2, 1]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "message"),
+    [
+        (None, "annotation 1: `keypoints` are 9 numbers: x, y, visibility of each"),
+        ([1, 1, 2], "annotation 1: `keypoints` are 9 numbers: x, y, visibility of each, not 3"),
+        ([1, 1, 3] + [0] * 6, "annotation 1: a keypoint's visibility is 0, 1 or 2"),
+        ([0] * 6 + [1, 500, 2], "annotation 1: keypoint 2 lies 73.0 px beyond the lower edge"),
+    ],
+)
+def test_keypoints_that_are_none(keypoints: object, message: str) -> None:
+    """A shifted row of numbers is a person whose knee is an eye."""
+    (told,) = read("keypoints", PERSON, keypoints=keypoints)[1]
+    assert told.startswith(message)
+
+
+@pytest.mark.parametrize("sigmas", [[0.1], [0.1, 0.1, 0], "all", [0.1, 0.1, "x"]])
+def test_sigmas_that_are_none(sigmas: object) -> None:
+    """Every accuracy of a pose rests on them."""
+    category = PERSON | {"sigmas": sigmas}
+    (told,) = read("keypoints", category, keypoints=[0] * 9)[1]
+    assert told == "category 1: `sigmas` are numbers above 0, one a keypoint"
+
+
+def test_names_that_yaml_reads_otherwise() -> None:
+    """A class called `no` or `1: 2` is another class after a detour through YAML."""
+    from ruamel.yaml import YAML
+
+    found = sheet(category={"id": 1, "name": 'no: "é" #1'})
+    text = read_coco.describe(found.layout, ("train",))
+    assert YAML(typ="safe").load(text)["names"] == {0: 'no: "é" #1'}
+
+
+def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
+    """Labels are found without the ending: one of two pictures shows the other's objects."""
+    names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
+    pictures = tuple(Picture(id=i, name=n, **SIDES) for i, n in enumerate(names))
+    found = read_coco.choose_names(pictures, "train")
+    assert list(found.values()) == ["a.jpg", "a-png-png.png", "a-png.png", "b/a.jpg", "b/c.d.jpg"]
+
+
+def test_a_folder_of_the_split_is_not_doubled() -> None:
+    """images/train/train/… after a detour through the other format."""
+    pictures = tuple(Picture(id=i, name=f"val/{i}.jpg", **SIDES) for i in range(2))
+    assert read_coco.choose_names(pictures, "val") == {0: "0.jpg", 1: "1.jpg"}
+    assert read_coco.choose_names(pictures, "train") == {0: "val/0.jpg", 1: "val/1.jpg"}
+
+
+Side = st.integers(1, 5000)
+Pixels = st.floats(0, 1, allow_subnormal=False)
+
+
+@given(width=Side, height=Side, ends=st.tuples(Pixels, Pixels, Pixels, Pixels))
+def test_boxes_come_back(width: int, height: int, ends: tuple[float, ...]) -> None:
+    """COCO -> label file -> COCO: each figure to a millionth of a pixel."""
+    x, w, y, h = ends[0] * width, ends[1] * width, ends[2] * height, ends[3] * height
+    w, h = min(w, width - x), min(h, height - y)
+    if min(w, h) < 1e-3:
+        return
+    data = {
+        "images": [{"id": 5, "file_name": "a.jpg", "width": width, "height": height}],
+        "annotations": [{"id": 1, "image_id": 5, "category_id": 1, "bbox": [x, y, w, h]}],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    found, mistakes = parse(json.dumps(data).encode(), "a.json", "box")
+    assert found is not None, mistakes
+    line = read_coco.label_line(only(found))
+    item = make_object([float(word) for word in line.split()], "box", 0, 0)
+    row = write_coco.annotation(item, width, height)
+    assert row["bbox"] == pytest.approx([x, y, w, h], abs=1e-6)
+    assert (row["category_id"], row["iscrowd"]) == (1, 0)
+
+
+@given(points=st.lists(st.tuples(Pixels, Pixels), min_size=3, max_size=8))
+def test_outlines_come_back(points: list[tuple[float, float]]) -> None:
+    """As many points, in their order, whatever they enclose."""
+    given_ = [value for x, y in points for value in (x * 640, y * 427)]
+    outline = make_object([0, *(v for p in points for v in p)], "outline", 0, 0)
+    row = write_coco.annotation(outline, 640, 427)
+    assert row["segmentation"][0] == pytest.approx(given_, abs=1e-6)
+
+
+def test_keypoints_come_back() -> None:
+    """With their visibility, and those without a label at 0, 0."""
+    numbers = [64.25, 42.7, 2, 0, 0, 0, 320, 213.5, 1]
+    item = only(sheet("keypoints", PERSON, keypoints=numbers))
+    line = read_coco.label_line(item)
+    back = make_object([float(word) for word in line.split()], "box", 3, 3)
+    row = write_coco.annotation(back, **SIDES)
+    assert row["keypoints"] == pytest.approx(numbers, abs=1e-6)
+    assert row["num_keypoints"] == 2

@@ -1,0 +1,182 @@
+"""Data in COCO format through the real steps: what comes out, what runs again, what pictures tell."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.tools.places import bitmap, make_workspace, read
+
+pytestmark = pytest.mark.tools
+
+# what the data is made into is seen by a look at it: no network is needed
+RECIPE = """\
+name: cells
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+dataset:
+  format: coco
+  splits:
+    train: {annotations: cells/train.json, images: cells/images}
+    val: {annotations: cells/val.json, images: cells/images}
+input: {size: 64}
+train: {epochs: 1}
+targets: [host]
+"""
+GENERATED = """\
+name: made
+source: {family: ultralytics, task: TASK, architecture: yolov8n-ARCH, weights: random}
+dataset: {generator: GENERATOR, FORMATtrain: 6, val: 3, size: 96}
+input: {size: 96}
+train: {epochs: 1}
+targets: [host]
+"""
+NAMES = {"train": ("a.bmp", "b/a.bmp", "images/c.bmp"), "val": ("d/a.bmp",)}
+
+
+def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of ours, with a store of the workspace's own."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
+    return subprocess.run(
+        [sys.executable, "-m", "buildsys", *words],
+        cwd=root, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def write_sheet(root: Path, split: str, boxes: list[list[float]], **first: Any) -> None:
+    """An annotation file: every box in the split's first picture; `first`: of that picture."""
+    images = [{"id": i, "file_name": name, "width": 32, "height": 32}
+              for i, name in enumerate(NAMES[split])]  # fmt: skip
+    images[0] |= first
+    objects = [
+        {"id": i, "image_id": 0, "category_id": 9, "bbox": box} for i, box in enumerate(boxes)
+    ]
+    categories = [{"id": 9, "name": "egg"}, {"id": 2, "name": "bar"}]
+    data = {"images": images, "annotations": objects, "categories": categories}
+    (root / "cells" / f"{split}.json").write_text(json.dumps(data))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A workspace with four pictures in nested folders, two of one name."""
+    root = make_workspace(tmp_path / "place", cells=RECIPE)
+    for index, name in enumerate((*NAMES["train"], *NAMES["val"])):
+        path = root / "cells" / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bitmap(32, index))
+    write_sheet(root, "train", [[4, 8, 16, 8]])
+    write_sheet(root, "val", [[4, 8, 16, 8.5], [0, 0, 32.4, 32]])
+    return root
+
+
+def files(root: Path, step: str) -> dict[str, bytes]:
+    """What the last run of a step made: the files of the tree in the store."""
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.plans import Plans
+    from buildsys.engine.session import Session
+    from buildsys.engine.store import Store
+    from buildsys.upkeep.inspection import find_datasets
+
+    datasets, _ = find_datasets(Workspace(root))
+    session = Session(root, plans=Plans.of(d.plan for d in datasets))
+    try:
+        found = next(s for d in datasets for s in d.plan.steps if s.module == step)
+        result = session.state.result(found.id)
+        assert result is not None
+        store = Store(root / "store")
+        target = root / "fetched" / str(len(list(root.glob("fetched/*"))))
+        store.fetch(dict(result.outputs)["dataset"], target, tree=True)
+    finally:
+        session.close()
+    return {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+
+
+def ran(run: subprocess.CompletedProcess[str]) -> set[str]:
+    """The steps that a command ran, by what it said."""
+    return {
+        line.split("] ")[1].split(" ")[0] for line in run.stderr.splitlines() if "done in" in line
+    }
+
+
+def test_pictures_labels_and_classes_come_over(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures byte for byte with their folders, an empty file for an empty picture, exact boxes."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    run = call(place, "check", "--data")
+    assert run.returncode == 0, run.stdout + run.stderr
+    made = files(place, "read_coco")
+    for index, name in enumerate(NAMES["train"]):
+        assert made[f"images/train/{name}"] == bitmap(32, index)
+    assert made["labels/train/a.txt"].split() == [b"1", b"0.375", b"0.375", b"0.5", b"0.25"]
+    assert made["labels/train/b/a.txt"] == b""
+    assert made["images/train/labels/c.txt"] == b"", "where Ultralytics looks for it"
+    assert made["labels/val/d/a.txt"].decode() == "1 0.375 0.3828125 0.5 0.265625\n1 0.5 0.5 1 1\n"
+    assert made["data.yaml"].decode().splitlines() == [
+        "train: images/train", "val: images/val", "names:", '  0: "bar"', '  1: "egg"',
+    ]  # fmt: skip
+    report = read(place / "build" / ".data" / "cells" / "report.json")
+    assert [split["objects"] for split in report["splits"]] == [1, 2]
+    assert report["splits"][0]["classes"] == {"bar": 0, "egg": 1}
+
+
+def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
+    """One box moves: read again and looked at again, once; a touch runs nothing."""
+    assert ran(call(place, "check", "--data")) == {"read-coco", "inspect"}
+    assert ran(call(place, "check", "--data")) == set()
+    text = (place / "cells" / "train.json").read_text()
+    (place / "cells" / "train.json").write_text(text)
+    assert ran(call(place, "check", "--data")) == set()
+    write_sheet(place, "train", [[5, 8, 16, 8]])
+    assert ran(call(place, "check", "--data")) == {"read-coco", "inspect"}
+    # nothing that is read from it changes
+    (place / "cells" / "train.json").write_text(
+        (place / "cells" / "train.json").read_text().replace('{"images"', '{"info": {}, "images"')
+    )
+    assert ran(call(place, "check", "--data")) == {"read-coco"}
+
+
+def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
+    """A damaged picture and a wrong size, with name and id, before anything trains."""
+    write_sheet(place, "train", [[4, 8, 16, 8]], width=48)
+    (place / "cells" / "images" / "d" / "a.bmp").write_bytes(b"BM no picture")
+    run = call(place, "check", "--data")
+    assert run.returncode == 1
+    assert "the dataset has 2 mistakes:" in run.stderr
+    assert "train.json: image 0: a.bmp is 32x32, not 48x32" in run.stderr
+    assert "images/d/a.bmp: is truncated or damaged: it does not decode" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "suffix", "generator"),
+    [("detect", "", "shapes"), ("segment", "-seg", "shapes"), ("pose", "-pose", "fiducials")],
+)
+def test_both_ways_give_the_data_that_went_in(
+    tmp_path: Path, task: str, suffix: str, generator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ultralytics -> COCO -> Ultralytics: the same pictures and names, labels to 1e-6 of a pixel."""
+    text = GENERATED.replace("TASK", task).replace("-ARCH", suffix).replace("GENERATOR", generator)
+    root = make_workspace(tmp_path / "place", made=text.replace("FORMAT", "format: coco, "))
+    monkeypatch.setenv("BUILDSYS_STORE", str(root / "store"))
+    run = call(root, "check", "--data")
+    assert run.returncode == 0, run.stdout + run.stderr
+    before, after = files(root, f"generate_{generator}"), files(root, "read_coco")
+    assert before.keys() == after.keys()
+    for name in before:
+        if name.startswith("images/"):
+            assert before[name] == after[name]
+        elif name.startswith("labels/"):
+            numbers = [float(word) for word in before[name].split()]
+            assert [float(word) for word in after[name].split()] == pytest.approx(numbers, abs=1e-8)
+    facts = before["data.yaml"].decode(), after["data.yaml"].decode().replace('"', "")
+    assert facts[0] == facts[1]
+    sheet = json.loads(files(root, "write_coco")["annotations/train.json"])
+    assert [c["id"] for c in sheet["categories"]] == list(range(1, len(sheet["categories"]) + 1))
+    assert sheet["images"][0] == {
+        "id": 1, "file_name": next(iter(sorted(n for n in before if n.startswith("images/train")))).removeprefix("images/"),
+        "width": 96, "height": 96,
+    }  # fmt: skip
