@@ -132,7 +132,7 @@ def _head(wish: Draft) -> list[str]:
 
 
 def _source(wish: Draft) -> list[str]:
-    useful = [name for name in source_names() if (found := network(name)) is None or found.heads]
+    useful = [name for name in source_names() if (kind := network(name)) is None or kind.heads]
     lines = ["source:", _line(f"  family: {wish.family}", " | ".join(useful))]
     if wish.network is not None:
         lines.append(_line(f"  task: {wish.task}", " | ".join(wish.network.tasks)))
