@@ -75,7 +75,19 @@ def _prepare(graph: Any) -> Any:
 
     # Names with a colon get a random suffix; saved, equal networks would have unequal bytes.
     common.uuid = types.SimpleNamespace(uuid4=itertools.count(10**7).__next__)
+    _narrow_split_sizes()
     return _try(graph, lambda model: backend.prepare(model, logging_level="WARNING"), graph)
+
+
+def _narrow_split_sizes() -> None:
+    """TFLite splits by sizes of 32 bits alone; ONNX's have 64."""
+    import tensorflow as tf
+    from onnx_tf.handlers.backend.split import Split
+
+    def split(value: Any, num_or_size_splits: Any, axis: int = 0, name: str = "split") -> Any:
+        return tf.split(value, tf.cast(num_or_size_splits, tf.int32), axis, name=name)
+
+    Split.TF_FUNC = staticmethod(split)
 
 
 def _try(graph: Any, call: Any, argument: Any) -> Any:
