@@ -112,7 +112,9 @@ class ModelSpec:
     keypoint_dims: int
     preprocessing: Preprocessing | None
     head: str
-    """raw | decoded | normalized | split | none: what the outputs mean; `none`: nobody said."""
+    """What the outputs mean: raw | decoded | normalized | split | yolox-decoded | yolox-concatenated |
+    yolox-split | none; `none`: nobody said.
+    """
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
     trained: bool = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from buildsys.steps import _limits
-from buildsys.steps._figures import RAW_HEAD, number
+from buildsys.steps._figures import number
 from buildsys.steps._firmware_layout import Network
 from buildsys.steps._recording import Recording
 
@@ -35,9 +35,11 @@ class _Tally:
 
 def decode(recording: Recording, index: int, head: str, network: Network) -> Decoded:
     """One picture of a recording by our own decoder."""
-    from buildsys.steps import _decode
+    from buildsys.steps import _decode, _decode_yolox
 
     values = {output.name: output.real()[index : index + 1] for output in recording}
+    if head in _decode_yolox.HEADS:
+        return _decode_yolox.decode(values, head, network.classes, network.height, network.width)
     if head == "raw":
         return _decode.decode_raw(values, network.height, network.width, network.keypoint_dims)
     if head == "split":
@@ -65,9 +67,9 @@ def keep(
 
 
 def compare(
-    reference: list[Decoded], found: list[Decoded], judged: bool
+    reference: list[Decoded], found: list[Decoded], judged: bool, cure: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures over all pictures, and sentences for those beyond their limit."""
+    """Figures over all pictures, and sentences with `cure` for those beyond their limit."""
     tally = _Tally(overlaps=[], scores=[], distances=[], shares=[])
     counts = {"from": 0, "to": 0, "in_both": 0}
     for wanted, got in zip(reference, found, strict=True):
@@ -80,7 +82,7 @@ def compare(
     figures: dict[str, Any] = {"confidence": _limits.CONFIDENCE, **counts}
     if tally.overlaps:
         figures |= _summarize(tally)
-    return figures, _judge(figures) if judged else []
+    return figures, _judge(figures, cure) if judged else []
 
 
 def _note(
@@ -117,7 +119,7 @@ def _summarize(tally: _Tally) -> dict[str, Any]:
     return figures
 
 
-def _judge(figures: dict[str, Any]) -> list[str]:
+def _judge(figures: dict[str, Any], cure: str) -> list[str]:
     """Sentences for the means beyond their limits; a mean that is no number is beyond any."""
     if "boxes" not in figures:
         return []
@@ -139,7 +141,7 @@ def _judge(figures: dict[str, Any]) -> list[str]:
             f"keypoints of the same detections are {_say(share)} of their box's side apart on"
             f" average (at most {_limits.KEYPOINT_SHARE:g})"
         )
-    return [f"{problem}. Cure: {RAW_HEAD}." for problem in problems]
+    return [f"{problem}. Cure: {cure}." for problem in problems]
 
 
 def _say(value: float | None) -> str:

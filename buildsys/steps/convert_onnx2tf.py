@@ -113,9 +113,7 @@ def _convert(path: Path) -> Any:
         fail(f"onnx2tf gave up on this network (exit {error.code}); its last lines say where.")
 
 
-def _compare(
-    network: Any, onnx_path: Path, samples: Path | None, params: Params
-) -> dict[str, int]:
+def _compare(network: Any, onnx_path: Path, samples: Path | None, params: Params) -> dict[str, int]:
     """Which of the network's outputs is which ONNX output; every one equal within the tolerance."""
     from buildsys.steps import _parity
 

@@ -22,7 +22,8 @@ BLOCK = "convert"
 RESOURCES = Resources(memory_mib=2000, framework=True)
 _NEWEST_IR = 9
 """Of ONNX files that onnxruntime 1.17 opens; later ones differ in number types alone."""
-_CURE = "Cure: export: {opset: 13}; or convert: {tool: onnx2tf}"
+_NEWEST_OPSET = 13
+"""Up to which onnx-tf knows every operator that networks of pictures are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +76,41 @@ def _prepare(graph: Any) -> Any:
 
     # Names with a colon get a random suffix; saved, equal networks would have unequal bytes.
     common.uuid = types.SimpleNamespace(uuid4=itertools.count(10**7).__next__)
-    _narrow_split_sizes()
+    _complete_handlers()
     return _try(graph, lambda model: backend.prepare(model, logging_level="WARNING"), graph)
 
 
-def _narrow_split_sizes() -> None:
-    """TFLite splits by sizes of 32 bits alone; ONNX's have 64."""
+def _complete_handlers() -> None:
+    """What onnx-tf 1.10 lacks of opset 13, and what TFLite cannot read of what it writes."""
     import tensorflow as tf
     from onnx_tf.handlers.backend.split import Split
+    from onnx_tf.handlers.backend.squeeze import Squeeze
+    from onnx_tf.handlers.backend.unsqueeze import Unsqueeze
 
     def split(value: Any, num_or_size_splits: Any, axis: int = 0, name: str = "split") -> Any:
+        """TFLite splits by sizes of 32 bits alone; ONNX's have 64."""
         return tf.split(value, tf.cast(num_or_size_splits, tf.int32), axis, name=name)
 
     Split.TF_FUNC = staticmethod(split)
+    for handler in (Squeeze, Unsqueeze):
+        handler.version_13 = _by_attribute(handler.version_11)
+
+
+def _by_attribute(handle: Any) -> Any:
+    """A handler of opset 13, where axes are an input, by that of opset 11, where they are not."""
+    import tensorflow as tf
+    from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
+
+    def handle_13(node: Any, **kwargs: Any) -> Any:
+        if len(node.inputs) == 2:
+            axes = tf.get_static_value(kwargs["tensor_dict"][node.inputs.pop()])
+            if axes is None:
+                message = f"{node.op_type} by axes that the network computes is not implemented."
+                raise BackendIsNotSupposedToImplementIt(message)
+            node.attrs["axes"] = axes.ravel().tolist()
+        return handle(node, **kwargs)
+
+    return staticmethod(handle_13)
 
 
 def _try(graph: Any, call: Any, argument: Any) -> Any:
@@ -99,4 +122,9 @@ def _try(graph: Any, call: Any, argument: Any) -> Any:
     except (BackendIsNotSupposedToImplementIt, NotImplementedError, RuntimeError) as error:
         opset = max(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
         said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        fail(f"onnx-tf cannot convert this network of opset {opset}: {said} {_CURE}.")
+        said = said.rpartition("ImplementIt: ")[2].strip()
+        cure = "export: {opset: 13}; or " if opset > _NEWEST_OPSET else ""
+        fail(
+            f"onnx-tf cannot convert this network of opset {opset}: {said} Cure: {cure}convert:"
+            " {tool: onnx2tf}."
+        )
