@@ -10,6 +10,7 @@ from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
+from buildsys.spec import Format
 from buildsys.steps._tasks import SUFFIXES, architecture_task, example_of
 
 _ARCHITECTURES = re.compile(r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*")
@@ -33,6 +34,7 @@ def check(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     problems = _check_source(build, locate)
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
+    problems += _check_converter(build, locate)
     if build.archive is not None and build.dataset is None:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
@@ -121,6 +123,22 @@ def _is_converted(build: Build) -> bool:
         return False
     legs = follow(build.target, build.recipe)
     return len(legs) > 1 or bool(legs[0].between)
+
+
+def _check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A converter that was chosen where nothing is converted."""
+    recipe, board = build.recipe, build.target
+    if (
+        "convert" not in recipe.model_fields_set
+        or recipe.quantization.scheme not in board.pipelines
+    ):
+        return []
+    legs = follow(board, recipe)
+    made = {module.PRODUCES for leg in legs for module in (*leg.between, leg.step)}
+    if Format.SAVED_MODEL in made:
+        return []
+    message = f"`convert` has no effect: on the way to {board.name} no ONNX is converted"
+    return [locate(("convert",), message, "leave it out", key=True, severity="warning")]
 
 
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:

@@ -23,7 +23,7 @@ from buildsys.steps._package import describe_preprocessing
 
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
-_MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
+_MODELS = (Format.VELA, Format.TFLITE, Format.SAVED_MODEL, Format.ONNX, Format.CHECKPOINT)
 _ULTRALYTICS_LICENCE = (
     "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
     " Ultralytics, governs the use of this model."
