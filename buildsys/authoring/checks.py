@@ -34,6 +34,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     problems = _check_source(build, locate)
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
+    problems += _check_converter(build, locate)
     if build.archive is not None and build.dataset is None:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
@@ -146,6 +147,22 @@ def _is_converted(build: Build) -> bool:
         return False
     legs = follow(build.target, build.recipe)
     return len(legs) > 1 or bool(legs[0].between)
+
+
+def _check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A converter that was chosen where nothing is converted."""
+    recipe, board = build.recipe, build.target
+    if (
+        "convert" not in recipe.model_fields_set
+        or recipe.quantization.scheme not in board.pipelines
+    ):
+        return []
+    legs = follow(board, recipe)
+    made = {module.PRODUCES for leg in legs for module in (*leg.between, leg.step)}
+    if Format.SAVED_MODEL in made:
+        return []
+    message = f"`convert` has no effect: on the way to {board.name} no ONNX is converted"
+    return [locate(("convert",), message, "leave it out", key=True, severity="warning")]
 
 
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:

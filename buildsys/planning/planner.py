@@ -25,7 +25,7 @@ from buildsys.steps._tasks import shape_of
 
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
-_MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
+_MODELS = (Format.VELA, Format.TFLITE, Format.SAVED_MODEL, Format.ONNX, Format.CHECKPOINT)
 
 
 def plan(build: Build, workspace: str) -> Plan:
