@@ -5,6 +5,7 @@ import hashlib
 from buildsys.steps._report_data import (
     Artifact,
     Budget,
+    Comparison,
     Ladder,
     Latency,
     Measured,
@@ -14,6 +15,7 @@ from buildsys.steps._report_data import (
     Rung,
     Sight,
     StepLine,
+    Timed,
 )
 
 DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
@@ -118,6 +120,24 @@ def grove() -> Artifact:
     )  # fmt: skip
 
 
+def comparison() -> Comparison:
+    """A file with accuracy, one that two builds share, one that is gone."""
+    rows = (
+        Timed(builds=("tags@xiao-esp32s3",), format="tflite", scheme="int8", converter="onnx2tf",
+              engine="litert", sha256=sha("tflite"), bytes=3166688, operators=214, transposes=0,
+              mean_ms=9.4, min_ms=9.1, p50_ms=9.3, ratio=1.0,
+              metrics=(("box.mAP50-95", 0.9312), ("keypoints.mAP50-95", 0.8122))),
+        Timed(builds=("tags@grove-vision-ai-v2", "tags@xiao-esp32s3"), format="onnx", scheme="",
+              converter="", engine="onnxruntime", sha256=sha("onnx"), bytes=12400000, operators=187,
+              transposes=9, mean_ms=18.9, min_ms=18.2, p50_ms=18.8, ratio=2.011),
+        Timed(builds=("cells@host",), format="tflite", scheme="float16", converter="onnx-tf",
+              engine="litert", sha256=sha("before"), bytes=2000000, operators=605, transposes=218,
+              mean_ms=111.2, min_ms=109.0, p50_ms=110.1, ratio=11.83, earlier=True),
+    )  # fmt: skip
+    return Comparison(label="measured here", device="Example CPU 3.0 GHz", threads=1, runs=10,
+                      warmup=3, rows=rows)  # fmt: skip
+
+
 def sample() -> Report:
     """Every status once."""
     xiao = Artifact(
@@ -147,4 +167,6 @@ def sample() -> Report:
     ]  # fmt: skip
     artifacts = tuple(sorted((grove(), xiao, red, *rows), key=lambda item: item.id))
     mistake = "recipes/typo.yaml:2:1: error: unknown key `sorce`\n    sorce: {}\n    ^^^^^"
-    return Report(version="0.1.0", artifacts=artifacts, mistakes=(mistake,))
+    return Report(
+        version="0.1.0", artifacts=artifacts, mistakes=(mistake,), comparisons=(comparison(),)
+    )

@@ -22,6 +22,7 @@ from buildsys.authoring.target import Target
 from buildsys.authoring.validation import validate
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
+from buildsys.graph import Against
 from buildsys.steps._family import CheckpointFacts
 from buildsys.steps._torch_file import checkpoint_problem
 
@@ -64,8 +65,16 @@ class Assembler:
             vela=self._vela(written, entry, board), generator=data.generator, dataset=data.dataset,
             dataset_parts=data.parts, split=data.split, archive=data.archive, checkpoint=checkpoint,
             waiting_for=waiting or data.waiting_for, pictures_found=self._pictures_found(recipe),
-            facts=tuple(facts), origins=tuple(sorted((k, *place) for k, place in origins.items())),
+            facts=tuple(facts), against=self._against(recipe), origins=tuple(sorted((k, *place) for k, place in origins.items())),
         )  # fmt: skip
+
+    def _against(self, recipe: Recipe) -> tuple[Against, ...]:
+        """Whether such builds exist is known when every recipe is read."""
+        patterns = recipe.benchmark.against if recipe.benchmark is not None else ()
+        return tuple(
+            Against(pattern=pattern, place=self.scope.locate(("benchmark", "against", index), ""))
+            for index, pattern in enumerate(patterns)
+        )
 
     def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""

@@ -8,6 +8,7 @@ from buildsys.authoring.contract import Contract
 from buildsys.authoring.facts import DatasetFacts
 from buildsys.authoring.recipe import Recipe
 from buildsys.authoring.target import Target
+from buildsys.graph import Against
 from buildsys.steps._family import CheckpointFacts
 
 
@@ -18,7 +19,7 @@ class Build:
     `train`, `export`, `vela`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
     calibration pictures matches nothing. `split` says how data that is not split is split; `facts` are
-    lines for buildsys.lock.
+    lines for buildsys.lock; `against` are the lines of `benchmark.against`.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Build:
     waiting_for: str
     pictures_found: bool
     facts: tuple[tuple[str, str], ...]
+    against: tuple[Against, ...]
     origins: tuple[tuple[str, str, int], ...]
 
 

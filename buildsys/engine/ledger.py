@@ -25,7 +25,7 @@ def read(workspace: Workspace) -> Settled:
         if data["installation"] != fingerprint.installation(workspace):
             return {}
         here = fingerprint.recipe_names(workspace)
-        known: dict[str, str] = {}
+        known: dict[str, str] = {"recipes": " ".join(sorted(here))}
         return {
             name: tuple((build, label) for build, label in row["builds"])
             for name, row in data["recipes"].items()
@@ -43,6 +43,8 @@ def is_whole(workspace: Workspace, settled: Settled) -> bool:
 
 def _holds(row: dict[str, Any], known: dict[str, str]) -> bool:
     """Whether every file and tree is what it was; `known`: what was looked at already."""
+    if row["beside"] not in ("", known["recipes"]):
+        return False
     files = row["files"]
     for path, text in zip(files[::2], files[1::2], strict=True):
         found = known.get(path)
@@ -67,7 +69,7 @@ def write(workspace: Workspace, settled: Settled, loaded: Any, state: Any, done:
     recipes = {name: old[name] for name in settled if name in old}
     for recipe in loaded.recipes:
         if recipe.lasting and not recipe.diagnostics and {p.build for p in recipe.plans} <= done:
-            row = _row(workspace, recipe, state)
+            row = _row(workspace, recipe, loaded, state)
             if row is not None:
                 recipes[recipe.name] = row
     text = json.dumps({"installation": fingerprint.installation(workspace), "recipes": recipes})
@@ -79,11 +81,16 @@ def write(workspace: Workspace, settled: Settled, loaded: Any, state: Any, done:
         temporary.unlink(missing_ok=True)
 
 
-def _row(workspace: Workspace, recipe: Any, state: Any) -> dict[str, Any] | None:
-    """What a recipe rests on, as it was when it was read; None where that is not certain."""
+def _row(workspace: Workspace, recipe: Any, loaded: Any, state: Any) -> dict[str, Any] | None:
+    """What a recipe rests on, as it was when it was read; None where that is not certain.
+
+    `beside`: where its builds are compared, the names of all recipes: a new one may have a build more.
+    """
     files = dict(recipe.files)
     trees: dict[tuple[str, ...], str] = {}
-    for plan in recipe.plans:
+    rivals = {name for plan in recipe.plans for name in plan.rivals}
+    others = [plan for plan in loaded.plans if plan.build in rivals and plan not in recipe.plans]
+    for plan in (*recipe.plans, *others):
         for step in plan.steps:
             for source in (item.source for item in step.inputs if item.source is not None):
                 known = state.sources.known_stat(source)
@@ -93,8 +100,10 @@ def _row(workspace: Workspace, recipe: Any, state: Any) -> dict[str, Any] | None
                     trees[(source.path, *source.parts)] = known
                 else:
                     files[source.path] = known
+    for plan in recipe.plans:
         files |= _outputs(workspace, plan.build, state)
     return {
+        "beside": " ".join(sorted(fingerprint.recipe_names(workspace))) if rivals else "",
         "builds": [[plan.build, plan.label] for plan in recipe.plans],
         "files": [text for pair in sorted(files.items()) for text in pair],
         "trees": [[root, parts, signature] for (root, *parts), signature in sorted(trees.items())],

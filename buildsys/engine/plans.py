@@ -19,8 +19,9 @@ from buildsys.digest import digest_value
 from buildsys.engine import fingerprint
 from buildsys.engine.lockfile import read_lock
 from buildsys.engine.places import Workspace, datasets_root
+from buildsys.engine.rivals import find_rivals
 from buildsys.errors import Diagnostic, InputError
-from buildsys.graph import Input, Origin, Output, Plan, Source, Step
+from buildsys.graph import Against, Comparison, Input, Origin, Output, Plan, Source, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,10 @@ class Plans:
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
-    """Plans of all recipes but the settled ones; from the cache what did not change."""
+    """Plans of all recipes but the settled ones; from the cache what did not change.
+
+    Of all recipes, settled or not, where builds are compared: with any of them.
+    """
     paths = [p for p in fingerprint.recipe_files(workspace) if p.stem not in settled]
     installation = fingerprint.installation(workspace)
     found: dict[Path, RecipePlans] = {}
@@ -90,7 +94,10 @@ def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> P
         found[path] = recipe
         if recipe.lasting and not common:
             _keep(workspace, recipe, installation)
-    return _joined([found[path] for path in paths], common)
+    plans = _joined([found[path] for path in paths], common)
+    if not any(plan.comparison for plan in plans.plans):
+        return plans
+    return load_plans(workspace) if settled else _compared(plans)
 
 
 def read_builds(workspace: Workspace) -> tuple[Any, ...]:
@@ -107,7 +114,30 @@ def read_builds(workspace: Workspace) -> tuple[Any, ...]:
 def make_plans(workspace: Workspace) -> Plans:
     """Read and plan everything now."""
     made, common = _make(workspace, fingerprint.recipe_files(workspace))
-    return _joined(list(made.values()), common)
+    return _compared(_joined(list(made.values()), common))
+
+
+def _compared(plans: Plans) -> Plans:
+    """With the builds that each is compared with; a recipe that compares rests on all recipes."""
+    found = find_rivals(plans.plans, plans.broken)
+    rivals, wrong = dict(found.builds), {build for build, _ in found.wrong}
+    files = tuple(sorted({file for recipe in plans.recipes for file in recipe.files}))
+    certain = all(recipe.lasting for recipe in plans.recipes)
+    recipes = []
+    for recipe in plans.recipes:
+        told = [diagnostic for build, diagnostic in found.wrong
+                if any(plan.build == build for plan in recipe.plans)]  # fmt: skip
+        kept = [plan for plan in recipe.plans if plan.build not in wrong]
+        named = tuple(dataclasses.replace(p, rivals=rivals.get(p.build, ())) for p in kept)
+        compares = bool(told) or any(plan.rivals for plan in named)
+        recipes.append(
+            dataclasses.replace(
+                recipe, plans=named, diagnostics=(*recipe.diagnostics, *told),
+                files=files if compares else recipe.files,
+                lasting=certain and not told if compares else recipe.lasting,
+            )
+        )  # fmt: skip
+    return Plans(tuple(recipes), plans.common)
 
 
 def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:
@@ -244,6 +274,7 @@ def _encode(recipe: RecipePlans) -> dict[str, Any]:
         row = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
         row["steps"] = [_key(step) for step in plan.steps]
         row["shipped"] = dataclasses.asdict(plan.shipped) if plan.shipped else None
+        row["comparison"] = dataclasses.asdict(plan.comparison) if plan.comparison else None
         rows.append(row)
     diagnostics = [dataclasses.asdict(diagnostic) for diagnostic in recipe.diagnostics]
     return {
@@ -253,8 +284,8 @@ def _encode(recipe: RecipePlans) -> dict[str, Any]:
 
 
 def _key(step: Step) -> str:
-    """Builds share a step's id, and each has its own lines that its parameters come from."""
-    return f"{step.id} {digest_value(step.origins)[:16]}"
+    """Builds share a step's id; each has its own name for it, and its own lines of parameters."""
+    return f"{step.id} {digest_value([step.stage, step.origins])[:16]}"
 
 
 def _decode(data: dict[str, Any]) -> RecipePlans:
@@ -273,12 +304,19 @@ def _plan(row: dict[str, Any], steps: dict[str, Step]) -> Plan:
         "steps": tuple(steps[key] for key in row["steps"]),
         "shipped": _input(row["shipped"]) if row["shipped"] else None,
         "facts": tuple((name, text) for name, text in row["facts"]),
+        "comparison": _comparison(row["comparison"]) if row["comparison"] else None,
     }
     lists = {
         name: tuple(row[name])
-        for name in ("notes", "licences", "candidates", "archive", "verdicts", "proofs")
+        for name in ("notes", "licences", "candidates", "archive", "verdicts", "proofs", "rivals")
     }
     return Plan(**{**row, **own, **lists})
+
+
+def _comparison(row: dict[str, Any]) -> Comparison:
+    lines = [(item["pattern"], Diagnostic(**item["place"])) for item in row["against"]]
+    against = tuple(Against(pattern=pattern, place=place) for pattern, place in lines)
+    return Comparison(**{**row, "against": against})
 
 
 def _step(row: dict[str, Any]) -> Step:

@@ -47,9 +47,11 @@ class Session:
         `plans`: other ones than those of the workspace's recipes.
         """
         self.workspace = Workspace(root.resolve())
-        self.settled = settled or {}
+        self.settled = dict(settled or {})
         loaded = plans or load_plans(self.workspace, frozenset(self.settled))
         self.loaded = loaded
+        for recipe in loaded.recipes:  # it was looked at again: another is compared with its builds
+            self.settled.pop(recipe.name, None)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
@@ -71,6 +73,8 @@ class Session:
         self.asked: list[str] = []
         self.candidates = {name for plan in self.loaded.plans for name in plan.candidates}
         """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
+        self.compared: set[str] = set()
+        """Builds that have been timed together with all that they are compared with."""
         self._recording = threading.RLock()
 
     def prepare(self, builds: list[str]) -> None:
@@ -89,6 +93,11 @@ class Session:
             self.console.say(f"{len(to_run)} of {len(steps)} steps to run{guess}")
         for warning in training_notes(self.state, tuple(steps.values())):
             self.console.say(warning)
+
+    def include(self, step: Step, build: str) -> None:
+        """A step that belongs to no plan, to be run like those that do."""
+        self.state.include(step)
+        self.stages[step.id] = f"{step.stage} ({build})"
 
     def needs_run(self, step: Step) -> bool:
         """Whether a step has to run, as far as can be said now."""
@@ -322,8 +331,9 @@ class Session:
 
     def remember(self) -> None:
         """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
-        done = [b for b, outcome in self.outcomes.items() if outcome in ledger.GOOD]
-        plans = [self.plans[build] for build in done if build in self.plans]
+        done = {b for b, outcome in self.outcomes.items() if outcome in ledger.GOOD}
+        plans = [self.plans[build] for build in self.outcomes if build in done & self.plans.keys()]
+        done -= {p.build for p in plans if p.rivals and p.build not in self.compared}
         try:
             self._read_lock()
             self.lock = recording.with_facts(self.lock, self.state, plans)
@@ -331,7 +341,7 @@ class Session:
                 write_lock(self.workspace.lock, self.lock)
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
-        ledger.write(self.workspace, self.settled, self.loaded, self.state, set(done))
+        ledger.write(self.workspace, self.settled, self.loaded, self.state, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
         """One row a build that was asked for, in order; settled ones are up to date."""

@@ -55,6 +55,11 @@ class State:
         self._wanted: set[str] = set()
         self._lock = threading.RLock()  # steps end in threads while doit asks about others
 
+    def include(self, step: Step) -> None:
+        """One step more, whose inputs are known here; it has no role in any plan."""
+        with self._lock:
+            self.steps[step.id] = step
+
     def decide(self, step: Step) -> Decision:
         """Whether a step has to run, and why."""
         with self._lock:

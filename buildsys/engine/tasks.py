@@ -19,6 +19,7 @@ from doit.exceptions import InvalidTask, TaskFailed
 from doit.task import Task
 
 from buildsys.engine import guard, ledger
+from buildsys.engine.comparing import compare
 from buildsys.engine.places import Workspace
 from buildsys.engine.report import stamp
 from buildsys.engine.session import Session
@@ -315,6 +316,8 @@ class Reporter:
     def complete_run(self) -> None:
         """The summary, whatever happened; our own exit codes where doit has none."""
         current = session()
+        if not current.interrupted:
+            compare(current)
         current.remember()
         rows = current.rows(self.builds)
         rows += [] if self.named else current.broken_rows()

@@ -16,7 +16,7 @@ from buildsys.authoring.pipelines import follow
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import canonical
-from buildsys.graph import Input, Plan, Source, Step
+from buildsys.graph import Comparison, Input, Plan, Source, Step
 from buildsys.planning import proofs
 from buildsys.planning.blueprint import Blueprint, needed, output
 from buildsys.spec import TREES, Format
@@ -54,6 +54,16 @@ def plan(build: Build, workspace: str) -> Plan:
         if blue.model.preprocessing is not None
         else "",
         licences=_licences(recipe.source.family),
+        comparison=_comparison(build),
+    )
+
+
+def _comparison(build: Build) -> Comparison | None:
+    block = build.recipe.benchmark
+    if block is None or not build.against:
+        return None
+    return Comparison(
+        against=build.against, threads=block.threads, runs=block.runs, warmup=block.warmup
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Resources
+from buildsys.steps._engines import Engine
 from buildsys.steps._progress import report
 
 ENGINE_ONLY = "engine only"
@@ -30,16 +31,6 @@ class Params:
     runs: int
     warmup: int
     machine: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """What ran the file. `kernels`: which of its implementations of the operators."""
-
-    name: str
-    version: str
-    kernels: str
-    format: str
 
 
 def resources(params: Params) -> Resources:

@@ -210,12 +210,49 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One file of a comparison. `builds`: those that have it; `ratio`: of the mean to the fastest's;
+    `transposes`: operators that only move data; `metrics`: accuracy, where this file's was measured.
+    `earlier`: no build ships it any more.
+    """
+
+    builds: tuple[str, ...]
+    format: str
+    scheme: str
+    converter: str
+    engine: str
+    sha256: str
+    bytes: int
+    operators: int
+    transposes: int
+    mean_ms: float
+    min_ms: float
+    p50_ms: float
+    ratio: float
+    metrics: tuple[tuple[str, float], ...] = ()
+    earlier: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Files that one process timed, one run of each in turn; the fastest first. `label`: of LABELS."""
+
+    label: str
+    device: str
+    threads: int
+    runs: int
+    warmup: int
+    rows: tuple[Timed, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Every build of a workspace, by id; `mistakes`: of recipes, as `buildsys check` tells them."""
 
     version: str
     artifacts: tuple[Artifact, ...]
     mistakes: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def save(path: Path, report: Report) -> None:

@@ -44,7 +44,7 @@ def _environment(templates: Path) -> Any:
     )  # fmt: skip
     environment.filters |= {
         "drop": lambda pair: words.drop(*pair), "kib": words.kib, "machine": words.machine,
-        "ms": words.ms, "number": words.number, "percent": words.percent, "score": words.score,
+        "ms": words.ms, "accuracy": words.accuracy, "rounds": words.rounds, "number": words.number, "percent": words.percent, "score": words.score,
         "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
         "basename": os.path.basename, "url": _url,
     }  # fmt: skip

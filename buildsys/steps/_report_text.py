@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from buildsys.steps import _report_words as words
-from buildsys.steps._report_data import Artifact, Report, short
+from buildsys.steps._report_data import Artifact, Comparison, Report, short
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 
@@ -16,6 +16,7 @@ def render(report: Report) -> str:
         *_not_ready(report),
         *_regressions(report),
         *_overview(report),
+        *(part for found in report.comparisons for part in _comparison(found)),
         *(_section(artifact) for artifact in report.artifacts if artifact.file),
         f"buildsys {escape(report.version)}",
     ]
@@ -53,6 +54,25 @@ def _overview(report: Report) -> list[str]:
     rows = [_row(item, labels) for item in words.ordered(report.artifacts)]
     used = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     return ["## Builds", _table(header, rows, used)] if rows else []
+
+
+def _comparison(found: Comparison) -> list[str]:
+    header = (
+        "build", "format", "scheme", "converter", "KiB", "operators", "TRANSPOSE", "mean ms",
+        "min ms", "p50 ms", "ratio", "accuracy", "sha256",
+    )  # fmt: skip
+    rows = [
+        (
+            escape(", ".join(row.builds)), escape(row.format), escape(row.scheme),
+            escape(row.converter), words.kib(row.bytes), str(row.operators), str(row.transposes),
+            words.ms(row.mean_ms), words.ms(row.min_ms), words.ms(row.p50_ms), f"{row.ratio:.2f}",
+            escape(words.accuracy(row)),
+            f"`{short(row.sha256)}`" + (" of an earlier file" if row.earlier else ""),
+        )
+        for row in found.rows
+    ]  # fmt: skip
+    told = f"{escape(words.rounds(found))}. Ratio: of the mean to the fastest's."
+    return ["## Comparison", told[:1].upper() + told[1:], _table(header, rows, range(len(header)))]
 
 
 def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:

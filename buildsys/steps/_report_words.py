@@ -8,8 +8,10 @@ from buildsys.steps._report_data import (
     SHIPPED,
     Artifact,
     Budget,
+    Comparison,
     Latency,
     Regression,
+    Timed,
     headline,
 )
 
@@ -115,6 +117,21 @@ def labels(artifacts: Iterable[Artifact]) -> tuple[str, ...]:
     """The labels that the file of any build has a figure of."""
     used = {e.label for artifact in artifacts for e in artifact.latency if not e.earlier}
     return tuple(label for label in LABELS if label in used)
+
+
+def rounds(comparison: Comparison) -> str:
+    """How a comparison was measured, and on what."""
+    threads = f"{comparison.threads} thread{'' if comparison.threads == 1 else 's'}"
+    return (
+        f"{comparison.label} on {comparison.device}, {threads}: {comparison.runs} runs after"
+        f" {comparison.warmup} to warm up, one run of each file in turn; the engine only"
+    )
+
+
+def accuracy(row: Timed) -> str:
+    """Of one compared file; what was not measured is said."""
+    told = "; ".join(f"{name} {score(value)}" for name, value in row.metrics)
+    return told or "not measured"
 
 
 def worse(regression: Regression) -> str:

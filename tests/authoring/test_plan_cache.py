@@ -61,6 +61,29 @@ def test_second_run_parses_nothing(workspace: Path) -> None:
     assert _run(workspace) == "5 pydantic ruamel ruamel.yaml"
 
 
+_PRECISIONS = """\
+source: {family: onnx, weights: {path: weights/model.onnx}}
+input: {size: 96}
+matrix: {quantization.scheme: [float32, float16]}
+targets: [host]
+"""
+"""float32 ships what float16 is compared with: one step under two names."""
+
+
+def test_a_shared_step_keeps_each_builds_name_for_it(workspace: Path) -> None:
+    """A manifest says another stage than on the machine that planned anew: other bytes."""
+    write_recipe(workspace, "both", _PRECISIONS)
+    stages = [
+        [step.stage for step in plan.steps] for plan in load_plans(Workspace(workspace)).plans
+    ]
+    kept = [[step.stage for step in plan.steps] for plan in load_plans(Workspace(workspace)).plans]
+    assert kept == stages
+    assert [("float" in names, "quantize" in names) for names in kept] == [
+        (True, True),
+        (False, True),
+    ]
+
+
 Change = Callable[[Path], object]
 
 

@@ -15,6 +15,7 @@ from buildsys.engine import measurements
 from buildsys.engine.models import Model, files_below, find_model
 from buildsys.engine.publish import build_folder
 from buildsys.engine.report import evidence
+from buildsys.engine.report.comparisons import read_comparisons
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row
 from buildsys.errors import BuildsysError, InputError
@@ -54,6 +55,7 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
         version=__version__,
         artifacts=tuple(sorted(found, key=lambda artifact: artifact.id)),
         mistakes=mistakes,
+        comparisons=read_comparisons(session.workspace, found),
     )
 
 

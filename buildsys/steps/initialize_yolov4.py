@@ -1,0 +1,55 @@
+"""Random weights -> YOLOv4-tiny checkpoint: for size and latency, never for accuracy.
+
+The network and its .cfg file are the package wf-pytorch-yolo-v4's, a fork of Tianxiaomo's
+pytorch-YOLOv4 under Apache-2.0; the .cfg file comes from AlexeyAB's darknet.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Format, ModelSpec, Resources
+from buildsys.steps._yolov4 import CLASSES
+
+TOOL_ENV = "yolov4"
+PRODUCES = Format.CHECKPOINT
+RESOURCES = Resources(memory_mib=1000, framework=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the .cfg file says: 80 classes."""
+
+    names: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The architecture, and the seed of its weights."""
+
+    architecture: str
+    seed: int
+
+
+def plan(model: ModelSpec) -> Params:
+    """Seed 0: random weights are all alike."""
+    return Params(architecture=model.architecture, seed=0)
+
+
+def facts(task: str) -> Facts:
+    """Classes of a network that saw no data."""
+    names = tuple(f"class-{index}" for index in range(CLASSES))
+    return Facts(names=names, keypoints=0, keypoint_dims=0)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Build the network and save its tensors alone; the bytes depend on nothing else."""
+    import torch
+
+    from buildsys.steps import _yolov4
+
+    torch.manual_seed(params.seed)
+    model = _yolov4.network(params.architecture)
+    with outputs["checkpoint"].open("wb") as stream:  # a name would be written into the file
+        torch.save(model.state_dict(), stream)

@@ -1,0 +1,106 @@
+"""Builds compared with the real engines, and YOLOv4-tiny from its package to a TFLite file."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.authoring.machine import machine_name
+from buildsys.digest import digest_file
+from tests.tools.bright import ONNX_FILE
+from tests.tools.places import doit, make_workspace, read, statuses
+
+pytestmark = pytest.mark.tools
+
+GIVEN = """\
+name: {name}
+source: {{family: {family}, weights: {{path: bright.{family}}}}}
+evaluate: none
+benchmark: {{threads: 1, runs: 10, warmup: 2, against: [{against}]}}
+targets: [{target}]
+"""
+YOLOV4 = """\
+name: yolov4-tiny
+source: {family: yolov4, task: detect, architecture: yolov4-tiny, weights: random}
+input: {size: 64}
+evaluate: none
+quantization: {scheme: float16}
+targets: [host]
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One network as an ONNX and as a TFLite file, each a recipe compared with the other."""
+    one = GIVEN.format(name="one", family="onnx", against="two@host", target="onnx-file")
+    two = GIVEN.format(name="two", family="tflite", against="'one@*'", target="host")
+    root = make_workspace(tmp_path_factory.mktemp("compare") / "pair", one=one, two=two)
+    (root / "targets").mkdir()
+    (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
+    shutil.copyfile(bright_place / "bright.onnx", root / "bright.onnx")
+    shutil.copyfile(bright_place / "build/bright/host/bright.tflite", root / "bright.tflite")
+    run = doit(root)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("compare (one@onnx-file): done") == 1, run.stderr
+    assert "compare (two@host): done" not in run.stderr, "the same files, measured once"
+    return root
+
+
+def test_two_recipes_are_compared(pair: Path) -> None:
+    """Engine, size, operators, times and ratio of each file, by its digest."""
+    data = read(pair / "build" / "one" / "onnx-file" / "comparison.json")
+    assert data == read(pair / "build" / "two" / "host" / "comparison.json")
+    told = {key: data[key] for key in ("label", "device", "threads", "runs", "warmup", "what")}
+    assert told == {
+        "label": "measured here", "device": machine_name(), "threads": 1, "runs": 10, "warmup": 2,
+        "what": "engine only",
+    }  # fmt: skip
+    onnx, tflite = data["rows"]
+    assert (onnx["engine"], tflite["engine"]) == ("onnxruntime", "litert")
+    assert (onnx["builds"], tflite["builds"]) == (["one@onnx-file"], ["two@host"])
+    for row, file in ((onnx, "bright.onnx"), (tflite, "bright.tflite")):
+        assert (row["sha256"], row["bytes"]) == (
+            digest_file(pair / file), (pair / file).stat().st_size,
+        )  # fmt: skip
+        assert 0 < row["min_ms"] <= row["mean_ms"] <= row["max_ms"]
+        assert row["runs"] == 10
+    assert (onnx["operators"], onnx["transposes"]) == (18, 6)
+    assert tflite["operators"] > 0
+    assert min(onnx["ratio"], tflite["ratio"]) == 1.0
+
+
+def test_the_page_has_the_table(pair: Path) -> None:
+    """Labelled as measured here, with machine and threads; each build has its row."""
+    page = (pair / "build" / "report" / "index.html").read_text()
+    assert page.count("<h2>Comparison</h2>") == 1
+    section = page.partition("<h2>Comparison</h2>")[2].partition("</section>")[0]
+    assert "Measured here on" in section
+    assert "1 thread: 10 runs after 2 to warm up, one run of each file in turn" in section
+    assert re.findall(r'<a href="#([^"]+)">', section).count("two@host") == 1
+    assert section.count("not measured") == 2
+
+
+def test_a_second_run_measures_nothing(pair: Path) -> None:
+    """The figures change with every run, and with them the report."""
+    before = (pair / "build" / "report" / "index.html").read_bytes()
+    run = doit(pair)
+    assert statuses(pair) == {"one@onnx-file": "up-to-date", "two@host": "up-to-date"}
+    assert "compare" not in run.stderr
+    assert (pair / "build" / "report" / "index.html").read_bytes() == before
+
+
+def test_yolov4_tiny_builds_from_random_weights(tmp_path: Path) -> None:
+    """A family is two modules and a lock: initialized, exported, converted; nobody decodes it."""
+    root = make_workspace(tmp_path / "place", **{"yolov4-tiny": YOLOV4})
+    run = doit(root)
+    assert run.returncode == 0, run.stderr
+    folder = root / "build" / "yolov4-tiny" / "host"
+    manifest: dict[str, Any] = read(folder / "manifest.json")
+    stages = [step["module"] for step in manifest["steps"]]
+    assert stages[:4] == ["initialize_yolov4", "export_yolov4", "convert_onnx2tf", "convert_tflite"]
+    assert any("Apache-2.0" in text for text in manifest["licences"])
+    assert "Accuracy: not measured." in manifest["unverified"]
+    size = (folder / "yolov4-tiny.tflite").stat().st_size
+    assert 12_000_000 < size < 12_300_000, "6 million weights, two bytes each"
