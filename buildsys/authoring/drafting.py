@@ -135,7 +135,8 @@ def _head(wish: Draft) -> list[str]:
 
 
 def _source(wish: Draft) -> list[str]:
-    lines = ["source:", _line(f"  family: {wish.family}", " | ".join(source_names()))]
+    useful = [name for name in source_names() if (kind := network(name)) is None or kind.heads]
+    lines = ["source:", _line(f"  family: {wish.family}", " | ".join(useful))]
     if wish.network is not None:
         lines.append(_line(f"  task: {wish.task}", " | ".join(wish.network.tasks)))
         lines += _architecture_line(wish, wish.network)

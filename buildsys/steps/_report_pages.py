@@ -44,9 +44,10 @@ def _environment(templates: Path) -> Any:
     )  # fmt: skip
     environment.filters |= {
         "drop": lambda pair: words.drop(*pair), "kib": words.kib, "machine": words.machine,
-        "ms": words.ms, "accuracy": words.accuracy, "rounds": words.rounds, "number": words.number, "percent": words.percent, "score": words.score,
+        "ms": words.ms, "number": words.number, "percent": words.percent, "score": words.score,
         "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
         "basename": os.path.basename, "url": _url,
+        "accuracy": words.accuracy, "rounds": words.rounds,
     }  # fmt: skip
     environment.globals |= {
         "accuracy_rows": words.accuracy_rows, "counts": words.counts, "labels": words.labels,
