@@ -117,6 +117,8 @@ class ModelSpec:
     quantization: Quantization
     trained: bool = True
     """False for random weights: such a network carries no signal that quantization could lose."""
+    converter: str = "onnx2tf"
+    """What turns ONNX into a SavedModel: `convert.tool`, the name of a tool environment, too."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from buildsys.authoring.coco_sets import Known
 from buildsys.authoring.data import remarks
 from buildsys.authoring.document import Document, did_you_mean, read_document
 from buildsys.authoring.facts import Recorded
+from buildsys.authoring.gates import check_selection
 from buildsys.authoring.names import name_problem
 from buildsys.authoring.recipe import NAME, Select, TargetEntry
 from buildsys.authoring.scope import Layer, Scope
@@ -230,7 +231,7 @@ class _Reading:
         if select is not None:
             key = "minimize" if select.maximize is None else "maximize"
             for found in [build for build in self.builds if build.id in candidates][:1]:
-                self.problems += checks.check_selection(select.metric, key, found, own.locate)
+                self.problems += check_selection(select.metric, key, found, own.locate)
             self.selections.append(
                 Selection(
                     id=f"{self.path.stem}@{entry.name}", recipe=self.path.stem,

@@ -28,13 +28,16 @@ _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """All that a recipe is drafted from. `data` is the path of a data.yaml, `facts` what it says."""
+    """All that a recipe is drafted from. `data` is the path of a data.yaml, `facts` what it says;
+    `block`: the whole `dataset` block, where it takes more than a path.
+    """
 
     name: str
     board: Board
     probe: Probe | None
     data: str
     facts: DatasetFacts | None
+    block: str = ""
 
     @property
     def family(self) -> str:
@@ -180,6 +183,8 @@ def _architecture(found: CheckpointFacts) -> str:
 
 
 def _dataset(wish: Draft) -> list[str]:
+    if wish.block:
+        return wish.block.splitlines()
     if wish.data:
         return [f"dataset: {{format: ultralytics, path: {_text(wish.data)}}}"]
     if wish.probe is None:

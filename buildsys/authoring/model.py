@@ -63,6 +63,7 @@ def model_spec(build: Build) -> ModelSpec:
         outputs=outputs,
         quantization=_quantization(build),
         trained=recipe.train is not None or not source.weights.random,
+        converter=recipe.convert.tool,
     )
 
 

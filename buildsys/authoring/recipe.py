@@ -213,7 +213,7 @@ class Benchmark(Block):
 class Convert(Block):
     """The `convert` block: which converter, where a pipeline goes through TensorFlow."""
 
-    tool: Literal["onnx2tf"] = "onnx2tf"
+    tool: Literal["onnx2tf", "onnx-tf"] = "onnx2tf"
 
 
 class Select(Block):

@@ -28,8 +28,11 @@ def step_module(name: str) -> ModuleType:
 
 
 def find_step(verb: str, kind: str) -> ModuleType | None:
-    """The module `<verb>_<kind>`, such as train_ultralytics; None where there is none."""
-    name = f"{verb}_{kind}"
+    """The module `<verb>_<kind>`, such as train_ultralytics; None where there is none.
+
+    A hyphen of a tool's name is an underscore of its module's: onnx-tf, convert_onnx_tf.
+    """
+    name = f"{verb}_{kind}".replace("-", "_")
     return step_module(name) if name in step_names() else None
 
 

@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="file", metavar="FILE", help="a .pt, .onnx or .tflite file")
     parser.add_argument("--target", default=_DEFAULT_TARGET, help="a board; `host` without")
     parser.add_argument(
-        "--data", metavar="FILE", help="a data.yaml of Ultralytics' kind, or a folder of classes"
+        "--data",
+        metavar="FILE",
+        help="a data.yaml of Ultralytics' kind, an annotation file in COCO format, or a folder of classes",
     )
 
 
@@ -69,6 +71,7 @@ def _place(root: Path, name: str) -> Path:
 def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     """Everything that was asked for, read and checked. Raises InputError."""
     from buildsys.authoring.class_folders import read_class_folders
+    from buildsys.authoring.coco_guess import guess_sets
     from buildsys.authoring.document import did_you_mean
     from buildsys.authoring.drafting import Draft
     from buildsys.authoring.facts import read_dataset
@@ -79,16 +82,22 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
         raise _refuse(options.target, "is no target", hint)
     board = boards.board(options.target)
     found = probe(root, options.file) if options.file is not None else None
-    data, facts = "", None
+    data, facts, block = "", None, ""
     if options.data is not None:
         data = inside(root, options.data, "data")
         if (root / data / "train").is_dir() and not (root / data / "data.yaml").is_file():
             facts = read_class_folders(root / data, data)
         elif (root / data).is_dir():
             raise _refuse(options.data, "is a folder", "give the data.yaml in it")
+        elif data.endswith(".json"):
+            task = found.checkpoint.task if found and found.checkpoint else ""
+            guess = guess_sets(root, data, task)
+            facts, block = guess.facts, guess.block
         else:
             facts = read_dataset(root / data, data)
-    return Draft(name=options.name, board=board, probe=found, data=data, facts=facts)
+    return Draft(
+        name=options.name, board=board, probe=found, data=data, facts=facts, block=block
+    )  # fmt: skip
 
 
 def _draft(wish: "Draft", boards: "Boards") -> str:

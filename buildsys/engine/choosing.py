@@ -4,17 +4,16 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from buildsys.digest import canonical
+from buildsys.engine.models import find_model
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder, red_verdicts
 from buildsys.engine.state import State
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.graph import Plan
 
-_MODELS = (".tflite", ".onnx", ".pt", ".engine")
 _MEASURED = ("tflite", "onnx", "checkpoint")
 """Whose figures count: the file's that ships, before those of what it came from."""
 
@@ -39,7 +38,11 @@ def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
     """From the published folder, else from the store; empty where neither tells."""
     folder = build_folder(workspace, plan.build)
     if folder.is_dir():
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        sizes = {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
         return _figures(sizes, lambda name: (folder / name).read_bytes())
     return _stored(state, plan)
 
@@ -59,12 +62,13 @@ def _stored(state: State, plan: Plan) -> Figures:
 
 
 def _figures(sizes: dict[str, int], read: Callable[[str], bytes]) -> Figures:
-    name = next((name for name in sorted(sizes) if Path(name).suffix in _MODELS), "")
+    model = find_model({name: (size, "") for name, size in sizes.items()})
     metrics, vela = _json("metrics.json", sizes, read), _json("vela.json", sizes, read)
     kind = next((kind for kind in _MEASURED if kind in metrics), "")
     measured = metrics[kind]["metrics"] if kind else {}
     return Figures(
-        file=name, bytes=sizes.get(name, 0), sram_bytes=int(vela.get("sram_bytes", 0)),
+        file=model.name if model else "", bytes=model.bytes if model else 0,
+        sram_bytes=int(vela.get("sram_bytes", 0)),
         metrics=tuple(sorted((key, float(value)) for key, value in measured.items())),
     )  # fmt: skip
 

@@ -20,9 +20,9 @@ from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.graph import Input, Plan, Step
-from buildsys.spec import Format
+from buildsys.spec import TREES, Format
 
-_MODELS = (Format.VELA, Format.TFLITE, Format.ONNX, Format.CHECKPOINT)
+_MODELS = (Format.VELA, Format.TFLITE, Format.SAVED_MODEL, Format.ONNX, Format.CHECKPOINT)
 
 
 def build_folder(workspace: Workspace, build: str) -> Path:
@@ -126,15 +126,22 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     judged = _judged(state, plan)
     digest = state.input_digest(judged) if judged is not None else None
     if judged is not None and digest is not None and judged.step:
-        compiled = "_vela" if judged.name == Format.VELA else ""  # as the package calls it
-        name = f"{plan.build.split('@')[0]}{compiled}.{judged.name.split('-')[-1]}"
+        target = folder / f"{plan.build.split('@')[0]}{_ending(judged.name)}"
         try:
-            state.store.fetch(digest, folder / name, tree=False)
+            state.store.fetch(digest, target, tree=judged.name in TREES)
         except FileNotFoundError as error:
             raise MissingBytes(judged.step) from error
     verdict = {"passed": False, "stage": judges[0].stage if judges else "", "failures": failures}
     _write(folder / "verdict.json", {**verdict, "evidence": find_evidence(plan, state)})
     return failures
+
+
+def _ending(kind: str) -> str:
+    """Of a model's name, as the package calls it."""
+    if kind in TREES:
+        return f"_{kind.replace('-', '_')}"
+    compiled = "_vela" if kind == Format.VELA else ""
+    return f"{compiled}.{kind.rsplit('-', maxsplit=1)[-1]}"
 
 
 def _judged(state: State, plan: Plan) -> Input | None:

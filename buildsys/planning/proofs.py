@@ -63,7 +63,9 @@ def _reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
 def judge_signal(blue: Blueprint) -> None:
     """Whether quantization left the file its sight: told within a second, before any accuracy."""
     module = step_module("examine_tflite")
-    params = module.Params(classes=len(blue.model.classes), trained=blue.model.trained)
+    params = module.Params(
+        classes=len(blue.model.classes), trained=blue.model.trained, head=blue.model.head
+    )
     inputs: dict[str, Input] = {Format.TFLITE: blue.made[Format.TFLITE]}
     inputs |= {"pictures": blue.made["samples"]} if "samples" in blue.made else {}
     blue.judge("signal", module, params, inputs)

@@ -25,7 +25,7 @@ class Edge:
 
 
 def joint(edges: tuple[Edge, ...], cells: int) -> tuple[Edge, ...]:
-    """Outputs that hold boxes and scores together: [1, 5 and more, cells].
+    """Outputs that hold boxes and scores together: [1, 5 and more, cells], or transposed.
 
     Transposed only where it is the one output: a raw head's keypoints look the same.
     """
@@ -43,7 +43,7 @@ def steps(edge: Edge) -> float | None:
     return 1 / edge.scale if edge.scale else None
 
 
-def shared_scale(edges: tuple[Edge, ...], cells: int) -> list[str]:
+def shared_scale(edges: tuple[Edge, ...], cells: int, cure: str = RAW_HEAD) -> list[str]:
     """A sentence per output whose scale leaves a probability too few steps."""
     problems = []
     for edge in joint(edges, cells):
@@ -52,7 +52,7 @@ def shared_scale(edges: tuple[Edge, ...], cells: int) -> list[str]:
             problems.append(
                 f"{edge.name} {list(edge.shape)} holds boxes and scores in one {edge.dtype} tensor"
                 f" with the scale {edge.scale:.3g}: a score from 0 to 1 has {count:.1f} steps (at"
-                f" least {_limits.SCORE_STEPS}), so nothing is detected. Cure: {RAW_HEAD}."
+                f" least {_limits.SCORE_STEPS}), so nothing is detected. Cure: {cure}."
             )
     return problems
 
@@ -70,7 +70,7 @@ def not_numbers(name: str, values: "np.ndarray") -> list[str]:
     ]
 
 
-def standstill(name: str, values: "np.ndarray", axis: int) -> list[str]:
+def standstill(name: str, values: "np.ndarray", axis: int, cure: str = RAW_HEAD) -> list[str]:
     """An output that is the same in every cell (axis `axis`) of every picture (axis 0)."""
     if values.shape[0] * values.shape[axis] < 2:
         return []
@@ -79,7 +79,7 @@ def standstill(name: str, values: "np.ndarray", axis: int) -> list[str]:
     value = f"{values.flat[0]:.3g}" if values.dtype.kind == "f" else f"{int(values.flat[0])}"
     return [
         f"{name} is constant: the same in all {values.shape[axis]} cells of {values.shape[0]}"
-        f" pictures ({value} {values.dtype}). Cure: {RAW_HEAD}; or {CALIBRATE}."
+        f" pictures ({value} {values.dtype}). Cure: {cure}; or {CALIBRATE}."
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.steps import _decoders, _limits
 from buildsys.steps._decoders import Decoded
-from buildsys.steps._figures import RAW_HEAD, number
+from buildsys.steps._figures import number
 from buildsys.steps._firmware_layout import Network
 from buildsys.steps._recording import Recording
 
@@ -56,9 +56,9 @@ def keep(
 
 
 def compare(
-    reference: list[Decoded], found: list[Decoded], judged: bool
+    reference: list[Decoded], found: list[Decoded], judged: bool, cure: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures over all pictures, and sentences for those beyond their limit."""
+    """Figures over all pictures, and sentences with `cure` for those beyond their limit."""
     tally = _Tally(overlaps=[], scores=[], distances=[], shares=[])
     counts = {"from": 0, "to": 0, "in_both": 0}
     for wanted, got in zip(reference, found, strict=True):
@@ -71,7 +71,7 @@ def compare(
     figures: dict[str, Any] = {"confidence": _limits.CONFIDENCE, **counts}
     if tally.overlaps:
         figures |= _summarize(tally)
-    return figures, _judge(figures) if judged else []
+    return figures, _judge(figures, cure) if judged else []
 
 
 def _note(
@@ -108,7 +108,7 @@ def _summarize(tally: _Tally) -> dict[str, Any]:
     return figures
 
 
-def _judge(figures: dict[str, Any]) -> list[str]:
+def _judge(figures: dict[str, Any], cure: str) -> list[str]:
     """Sentences for the means beyond their limits; a mean that is no number is beyond any."""
     if "boxes" not in figures:
         return []
@@ -130,7 +130,7 @@ def _judge(figures: dict[str, Any]) -> list[str]:
             f"keypoints of the same detections are {_say(share)} of their box's side apart on"
             f" average (at most {_limits.KEYPOINT_SHARE:g})"
         )
-    return [f"{problem}. Cure: {RAW_HEAD}." for problem in problems]
+    return [f"{problem}. Cure: {cure}." for problem in problems]
 
 
 def _say(value: float | None) -> str:

@@ -7,6 +7,7 @@ apart first, or its pixels would drown its scores.
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from buildsys.spec import STRIDES
 from buildsys.steps import _limits
 
 if TYPE_CHECKING:
@@ -18,8 +19,17 @@ RAW_HEAD = (
 )
 """The cure for a head that int8 cannot hold; told in the same words wherever it is found."""
 
+_CURES = {
+    "yolox-decoded": "export boxes, objectness and classes apart (`export: {head: split}`), which"
+    " gives each a scale of its own",
+    "yolox-split": "keep more digits (`scheme: int16x8` or float16)",
+}
+_CURES["yolox-concatenated"] = _CURES["yolox-decoded"]
+
 DECODED = "detections"
 """The canonical name of the decoded head's one output."""
+_JOINT = (DECODED, "predictions")
+"""Outputs that hold everything in one tensor."""
 
 CALIBRATE = "calibrate on more pictures of the real scene"
 
@@ -53,17 +63,39 @@ class Part:
     pixels: bool = False
 
 
-_PROBABILITIES = ("scores", "probabilities")
+_PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
 """Outputs that stand behind their sigmoid or softmax already."""
 _SHARES = 2.0
 """Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
+_CELLS = sum((32 // stride) ** 2 for stride in STRIDES)
+"""Of 32 x 32 pixels: every number of cells is a multiple."""
+
+
+def head_cure(head: str) -> str:
+    """What to change where a head, by its name, does not hold what it should."""
+    return _CURES.get(head, RAW_HEAD)
+
+
+def has_objectness(shape: tuple[int, ...], classes: int) -> bool:
+    """Whether a joint output is YOLOX's: [n, N, 5 + classes], a row a cell, objectness in fifth place.
+
+    The other joint outputs are [n, 4 + classes + more, N].
+    """
+    return len(shape) == 3 and shape[2] == 5 + classes and shape[1] % _CELLS == 0
 
 
 def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
     """An output by its canonical name, in parts of one kind.
 
-    `values` of the decoded head: [n, 4 + classes + k * dims, N].
+    `values` of a joint output: [n, 4 + classes + k * dims, N], or as `has_objectness` says.
     """
+    if name in _JOINT and has_objectness(values.shape, classes):
+        boxes, scores = values[..., :4], values[..., 4:5] * values[..., 5:]
+        pixels = name == DECODED
+        return (
+            Part(name=f"{name} (boxes)", kind="box", values=boxes, pixels=pixels),
+            Part(name=f"{name} (scores)", kind="score", values=scores),
+        )
     if name == DECODED:
         spans = (
             ("box", "boxes", 0, 4),

@@ -49,7 +49,7 @@ class Rung:
 class Ladder:
     """How a network is read, and which quantization its file was given.
 
-    `head`: raw | decoded | none; `decoder`: of `_firmware_layout.DECODERS`, or empty.
+    `head`: as in `ModelSpec.head`; `decoder`: of `_firmware_layout.DECODERS`, or empty.
     """
 
     head: str
@@ -103,8 +103,8 @@ class Ladder:
     ) -> Rung:
         least = _limits.LEAST_SIGNAL[self.scheme] if self.trained else None
         figures = {a.name: _figures.signal(a, b, least) for a, b in pairs}
-        cure = f"Cure: {_figures.CALIBRATE}; or {_figures.RAW_HEAD}"
-        rung = _rung(start, end, figures, "", cure)
+        better = _figures.head_cure(self.head)
+        rung = _rung(start, end, figures, "", f"Cure: {_figures.CALIBRATE}; or {better}")
         detections: dict[str, Any] = {}
         failures: list[str] = []
         if self.head != "none":
@@ -112,7 +112,9 @@ class Ladder:
                 [self._decode_ours(recording, i) for i in range(len(before[0].values))]
                 for recording in (before, after)
             ]
-            detections, failures = _detections.compare(decoded[0], decoded[1], judged=self.trained)
+            detections, failures = _detections.compare(
+                decoded[0], decoded[1], judged=self.trained, cure=better
+            )
         return Rung(
             start=start,
             end=end,

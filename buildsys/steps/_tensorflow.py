@@ -1,13 +1,16 @@
 """TensorFlow on our terms: declared threads, legacy Keras for onnx2tf, quiet, no downloads."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 
 def prepare() -> Any:
     """Set up this process and return the tensorflow module."""
-    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
+    if find_spec("tf_keras") is not None:  # TensorFlow 2.15 has Keras 2 inside, and then finds none
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))

@@ -51,7 +51,10 @@ def open_split(root: Path, size: int, changes: Changes) -> "Samples":
         """Upstream's, but for a message where a picture cannot be read."""
 
         def load_image(self, index: int) -> "np.ndarray":
-            return _pictures.read_image(root / "images" / self.annotations[index][3])
+            name = self.annotations[index][3]
+            if not (root / "images" / name).is_file():
+                fail(f"the annotations name {name}, which is not in the dataset's images.")
+            return _pictures.read_image(root / "images" / name)
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools says how long it took
         pictures = Pictures(str(root), "train.json", name="images", img_size=(size, size))

@@ -17,7 +17,7 @@ CONSUMES, PRODUCES = Format.RECORDING, Format.VERDICT
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """How the outputs are read. `head`: raw | decoded | none. `scheme`: of the file `tflite`.
+    """How the outputs are read. `head`: as in `ModelSpec.head`. `scheme`: of the file `tflite`.
 
     `decoder`: himax-od | himax-pose | sscma-yolov8 | sscma-world | sscma-pose, or empty where no
     firmware decodes; `trained`: False for random weights, whose quantization is not judged.

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.steps import _saved_model
 from buildsys.steps._progress import fail, report
+from buildsys.steps._saved_model import Params
 
 TOOL_ENV = "onnx2tf"
 CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
@@ -24,24 +26,14 @@ class Settings:
     """The `convert` block has no setting of its own for this tool."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Params:
-    """The names that the SavedModel's outputs get, and how sample pictures are prepared."""
-
-    output_names: tuple[str, ...]
-    preprocessing: Preprocessing
-
-
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Nothing to choose: the file says the rest."""
-    assert model.preprocessing is not None
-    names = tuple(tensor.name for tensor in model.outputs)
-    return Params(output_names=names, preprocessing=model.preprocessing)
+    return _saved_model.params_of(model)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Convert a copy, identify each output by its values on real pictures, save under its name."""
-    from buildsys.steps import _pictures, _tensorflow
+    from buildsys.steps import _tensorflow
 
     tf = _tensorflow.prepare()
     # onnx2tf rewrites its input file in place, and downloads this array when it is not here.
@@ -53,27 +45,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _tell_layout_of_sums()
     network = _convert(Path("model.onnx"))
     report(1, 2, "stages", "comparing with the ONNX")
-    pictures = _pictures.load(inputs.get("samples"), params.preprocessing)
-    names = _compare(network, inputs["onnx"], pictures, params)
+    names = _compare(network, inputs["onnx"], inputs.get("samples"), params)
 
-    def serve(images: Any) -> dict[str, Any]:
-        values = network(images)
-        values = values if isinstance(values, list | tuple) else [values]
+    def answer(images: Any) -> dict[str, Any]:
+        values = _listed(network(images))
         return {name: values[index] for name, index in names.items()}
 
-    height, width = params.preprocessing.height, params.preprocessing.width
-    module = tf.Module()
-    module.network = network
-    signature = tf.TensorSpec((1, height, width, 3), tf.float32, name="images")
-    module.serve = tf.function(serve, input_signature=[signature])
-    kept = module.serve.get_concrete_function().graph.variables
-    if kept:  # onnx2tf's grouped convolutions: layers that the model itself does not track
-        module.kept = list(kept)
-    tf.saved_model.save(
-        module, str(outputs["saved-model"]), signatures={"serving_default": module.serve}
-    )
-    # Its only content is a random identifier: equal models would have unequal bytes.
-    (outputs["saved-model"] / "fingerprint.pb").unlink(missing_ok=True)
+    _saved_model.save(tf, answer, params.preprocessing, network, outputs["saved-model"])
     report(2, 2, "stages")
 
 
@@ -135,26 +113,21 @@ def _convert(path: Path) -> Any:
         fail(f"onnx2tf gave up on this network (exit {error.code}); its last lines say where.")
 
 
-def _compare(network: Any, onnx_path: Path, pictures: Any, params: Params) -> dict[str, int]:
+def _compare(network: Any, onnx_path: Path, samples: Path | None, params: Params) -> dict[str, int]:
     """Which of the network's outputs is which ONNX output; every one equal within the tolerance."""
-    from buildsys.steps import _models, _parity, _pictures
+    from buildsys.steps import _parity
 
-    session = _models.open_session(onnx_path)
-    onnx_names = [output.name for output in session.get_outputs()]
-    names = dict(zip(onnx_names, params.output_names or onnx_names, strict=True))
-    feed = session.get_inputs()[0].name
     pairs: dict[str, str] = {}
-    nhwc, nchw = _pictures.to_nhwc(pictures), _pictures.to_nchw(pictures)
-    for index in range(len(pictures)):
-        values = network(nhwc[index : index + 1])
-        values = values if isinstance(values, list | tuple) else [values]
+    for picture, wanted in _saved_model.expect(onnx_path, samples, params):
+        values = _listed(network(picture))
         found = {str(place): value.numpy() for place, value in enumerate(values)}
-        wanted = dict(
-            zip(onnx_names, session.run(None, {feed: nchw[index : index + 1]}), strict=True)
-        )
         pairs = pairs or _parity.match_outputs(wanted, found)
-        ours = {names[name]: value for name, value in wanted.items()}
-        renamed = {names[name]: found[key] for name, key in pairs.items()}
-        worst = _parity.require_close("onnx2tf", ours, renamed)
+        renamed = {name: found[key] for name, key in pairs.items()}
+        worst = _parity.require_close("onnx2tf", wanted, renamed)
     print("largest difference, ONNX against SavedModel:", worst)
-    return {names[key]: int(pairs[key]) for key in onnx_names}
+    return {name: int(key) for name, key in pairs.items()}
+
+
+def _listed(values: Any) -> Any:
+    """A network's answer as a list; of a single output it is the tensor alone."""
+    return values if isinstance(values, list | tuple) else [values]

@@ -11,7 +11,6 @@ from typing import Any
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Quantization, Resources
 from buildsys.steps._progress import report
 
-TOOL_ENV = "onnx2tf"
 CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.TFLITE
 NEEDS = ("samples", "calibration")
 STAGE = "quantize"
@@ -31,6 +30,13 @@ class Params:
     preprocessing: Preprocessing
     classes: int = 1
     """Takes the decoded head apart into boxes, scores and keypoints; the raw one needs it not."""
+    tool: str = "onnx2tf"
+    """The converter that made the SavedModel: its environment's TensorFlow goes on with it."""
+
+
+def tool_env(params: Params) -> str:
+    """One environment a converter, called as it is."""
+    return params.tool
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -40,6 +46,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         quantization=model.quantization,
         preprocessing=model.preprocessing,
         classes=len(model.classes),
+        tool=model.converter,
     )
 
 

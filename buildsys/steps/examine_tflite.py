@@ -25,22 +25,24 @@ _PICTURES = 2
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """`classes`: takes a joint output apart, 0 where not known; `trained`: False for random weights,
-    whose scores are nearly constant by nature: only scales and numbers are judged.
+    whose scores are nearly constant by nature: only scales and numbers are judged. `head`: as in
+    `ModelSpec.head`, for the cure.
     """
 
     classes: int
     trained: bool
+    head: str = ""
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: tflite; pictures, where there are any."""
-    from buildsys.steps import _collapse, _tflite
+    from buildsys.steps import _collapse, _figures, _tflite
 
     file = _tflite.read(inputs["tflite"])
     edges = tuple(_edge(tensor) for tensor in file.outputs)
     cells = _cells(file.inputs[0].shape)
     answers = _answer(inputs)
-    problems = _collapse.shared_scale(edges, cells)
+    problems = _collapse.shared_scale(edges, cells, _figures.head_cure(params.head))
     joint = _collapse.joint(edges, cells)
     rows = []
     for place, edge in enumerate(edges):
@@ -95,9 +97,9 @@ def _examine(
     """Sentences and figures for one output."""
     import numpy as np
 
-    from buildsys.steps import _collapse
+    from buildsys.steps import _collapse, _figures
 
-    values = output.values
+    values, cure = output.values, _figures.head_cure(params.head)
     problems = _collapse.not_numbers(edge.name, values)
     share, full = _collapse.saturated(edge.name, values)
     figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}
@@ -108,11 +110,13 @@ def _examine(
     probabilities = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
     if joint:
         rows = values if values.shape[2] == cells else values.transpose(0, 2, 1)
-        end = 4 + params.classes if params.classes else None
-        boxes = _collapse.standstill(f"{edge.name} (boxes)", rows[:, :4], 2)
-        scores = _collapse.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2)
+        objectness = _figures.has_objectness(values.shape, params.classes)
+        end = 4 + objectness + params.classes if params.classes else None
+        boxes = _collapse.standstill(f"{edge.name} (boxes)", rows[:, :4], 2, cure)
+        scores = _collapse.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2, cure)
         return boxes + ([] if probabilities else scores), figures
     if probabilities:
         return [], figures
-    still = _collapse.standstill(edge.name, values, 2 if values.shape[2] == cells else 1)
+    axis = 2 if values.shape[2] == cells else 1
+    still = _collapse.standstill(edge.name, values, axis, cure)
     return still + ([] if still else full), figures

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildsys.spec import Format
+from buildsys.spec import Format, Resources
 from buildsys.steps import _coco_splits
 from buildsys.steps._coco_fields import Layout
 from buildsys.steps._coco_json import Mistake, Picture
@@ -21,6 +21,8 @@ from buildsys.steps._progress import report
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
 BLOCK = "dataset"
+RESOURCES = Resources(memory_mib=1024)
+"""Parsing takes seven times the annotation file; this is enough for 130 MB."""
 SHAPES = {"detect": "box", "segment": "outline", "pose": "keypoints"}
 """What each task wants of an annotation; for the other tasks COCO's format has no labels."""
 

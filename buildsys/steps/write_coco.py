@@ -61,8 +61,17 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
             sheet.add(image, f"{split.name}/{names[image]}", target)
             done += 1
             report(done, total, "pictures")
-        text = json.dumps(sheet.data, indent=1, ensure_ascii=False) + "\n"
-        (target / "annotations" / f"{split.name}.json").write_text(text, encoding="utf-8")
+        place = target / "annotations" / f"{split.name}.json"
+        place.write_text(render(sheet.data), encoding="utf-8")
+
+
+def render(data: dict[str, list[dict[str, Any]]]) -> str:
+    """JSON with a line for each entry: a difference between two files can be read."""
+    blocks = []
+    for key, rows in data.items():
+        lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
+        blocks.append(f' "{key}": [\n{lines}\n ]' if rows else f' "{key}": []')
+    return "{\n" + ",\n".join(blocks) + "\n}\n"
 
 
 class _Sheet:

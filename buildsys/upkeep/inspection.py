@@ -18,8 +18,8 @@ from buildsys.engine.plans import complete, read_builds
 from buildsys.engine.session import Session
 from buildsys.errors import Diagnostic, InputError, MissingBytes
 from buildsys.graph import Input, Plan, Step
-from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step
+from buildsys.planning.datasets import plan_dataset
 from buildsys.steps._tasks import shape_of
 
 _SHOWN = 10
@@ -49,7 +49,7 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, 
     users: dict[str, list[Build]] = {}
     made: dict[str, tuple[tuple[Step, ...], Input]] = {}
     for build in builds:
-        steps, data = planner.plan_dataset(build, str(workspace.root))
+        steps, data = plan_dataset(build, str(workspace.root))
         if data is not None and build.dataset is not None:
             key = repr((data, build.dataset, shape_of(build.recipe.source.task or "")))
             made[key] = (steps, data)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.document import did_you_mean
-from buildsys.digest import digest_file
+from buildsys.engine.models import Model, digest_model, find_model
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
 from buildsys.errors import Diagnostic, InputError
 
-_MODELS = {".tflite": "tflite", ".onnx": "onnx", ".pt": "checkpoint", ".engine": "engine"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,11 +36,13 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
         hint = did_you_mean(build, published) if published else "nothing is; build it first"
         raise InputError(Diagnostic(path=build, message=message, hint=hint))
     folder = build_folder(workspace, build)
-    name, digest, size = _shipped(folder, build)
-    kind = _MODELS[Path(name).suffix]
-    if sha256 in ("", digest):
-        _check_intact(folder / name, build, digest)
-        return Published(build=build, name=name, bytes=size, sha256=digest, format=kind)
+    model = _shipped(folder, build)
+    name, kind = model.name, model.format
+    if sha256 in ("", model.sha256):
+        _check_intact(folder / name, build, model.sha256)
+        return Published(
+            build=build, name=name, bytes=model.bytes, sha256=model.sha256, format=kind
+        )
     if not _SHA256.fullmatch(sha256):
         message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
         raise InputError(Diagnostic(path=f"--sha256 {sha256}", message=message, hint=hint))
@@ -54,21 +55,23 @@ def _ids(workspace: Workspace) -> list[str]:
     return [f"{path.parent.parent.name}@{path.parent.name}" for path in found]
 
 
-def _shipped(folder: Path, build: str) -> tuple[str, str, int]:
-    """Name, digest and size of the model that the manifest lists."""
+def _shipped(folder: Path, build: str) -> Model:
+    """The model that the manifest lists."""
     try:
         files = json.loads((folder / "manifest.json").read_bytes())["files"]
-        models = sorted(name for name in files if Path(name).suffix in _MODELS)
-        entry = files[models[0]]
-        return models[0], str(entry["sha256"]), int(entry["bytes"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        rows = {name: (int(row["bytes"]), str(row["sha256"])) for name, row in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rows = {}
+    model = find_model(rows)
+    if model is None:
         message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
-        raise InputError(Diagnostic(path=build, message=message, hint=hint)) from error
+        raise InputError(Diagnostic(path=build, message=message, hint=hint))
+    return model
 
 
 def _check_intact(path: Path, build: str, digest: str) -> None:
     try:
-        found = digest_file(path)
+        found = digest_model(path)
     except OSError as error:
         message = f"{path.name} cannot be read: {error.strerror}"
         raise InputError(

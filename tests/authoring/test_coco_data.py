@@ -155,13 +155,15 @@ def test_annotations_are_parsed_when_they_changed(
     """Hundreds of megabytes are parsed in every run, or once for every build."""
     import time
 
-    from buildsys.steps import _coco_splits
+    from buildsys.steps import _coco_json, _coco_splits
 
-    parsed = []
-    whole = _coco_splits.parse
-    monkeypatch.setattr(
-        _coco_splits, "parse", lambda *given: parsed.append(given[1]) or whole(*given)
-    )
+    parsed: list[str] = []
+
+    def parse(data: bytes, label: str, shape: str) -> object:
+        parsed.append(label)
+        return _coco_json.parse(data, label, shape)
+
+    monkeypatch.setattr(_coco_splits, "parse", parse)
     write_recipe(workspace, "cells", RECIPE.replace("[{", "[checkpoint, {"))
     time.sleep(0.1)  # what was written just now is looked at again
     assert not load_plans(Workspace(workspace)).errors
@@ -171,3 +173,66 @@ def test_annotations_are_parsed_when_they_changed(
     write_sheet(workspace / "data" / "cells" / "annotations" / "val.json", ("d.jpg", "d.jpg"))
     assert load_plans(Workspace(workspace)).errors
     assert len(parsed) == 4
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_new_finds_pictures_and_the_other_splits(workspace: Path, split: str) -> None:
+    """A draft from one annotation file is a recipe that is right as it stands."""
+    (workspace / "data" / "cells" / "annotations" / "test.json").unlink()
+    (workspace / "dodo.py").write_text("")
+    given = f"data/cells/annotations/{split}.json"
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", given]) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    for name in ("train", "val"):
+        sheet = f"annotations: data/cells/annotations/{name}.json"
+        assert f"{name}: {{{sheet}, images: data/cells/images/{name}}}" in text
+    assert plan_good(workspace)["mine@host"].package
+
+
+def test_new_splits_what_is_not_split(workspace: Path) -> None:
+    """Labelling tools export one file; its pictures lie beside it or in a folder `images`."""
+    cells = workspace / "data" / "cells"
+    (cells / "annotations" / "train.json").rename(cells / "result.json")
+    shutil.rmtree(cells / "annotations")
+    (cells / "images" / "train").rename(cells / "pictures")
+    shutil.rmtree(cells / "images")
+    (cells / "pictures").rename(cells / "images")
+    words = ["-C", str(workspace), "new", "mine", "--data", "data/cells/result.json"]
+    assert cli.main(words) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    assert "split: {val: 0.2, seed: 0}" in text
+    assert (
+        '"paths":["images/val"]'
+        in by_stage(plan_good(workspace)["mine@host"])["evaluate-onnx"].params
+    )
+
+
+def test_new_says_what_it_cannot_find(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A draft with a folder that is none, or a traceback."""
+    shutil.rmtree(workspace / "data" / "cells" / "images")
+    words = ["-C", str(workspace), "new", "mine", "--data"]
+    assert cli.main([*words, "data/cells/annotations/train.json"]) == 2
+    assert "its pictures were not found: a.jpg is in none" in capsys.readouterr().err
+    (workspace / "data" / "cells" / "annotations" / "train.json").write_text("{")
+    assert cli.main([*words, "data/cells/annotations/train.json"]) == 2
+    assert "not valid JSON" in capsys.readouterr().err
+    assert cli.main([*words, "data/cells/annotations/none.json"]) == 2
+    assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
+    """Paths start at the archive's root; once it is here it is data like any other."""
+    digest = "5" * 64
+    recipe = RECIPE.replace("data/cells/", "cells/").replace(
+        "format: coco", f"format: coco\n  url: https://example.org/cells.zip\n  sha256: {digest}"
+    )
+    write_recipe(workspace, "cells", recipe)
+    (waiting,) = plan_all(workspace).plans
+    assert waiting.waiting_for == "https://example.org/cells.zip"
+    unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
+    shutil.copytree(workspace / "data", unpacked)
+    stages = by_stage(plan_good(workspace)["cells@host"])
+    assert '"annotations":"annotations/train.json"' in stages["read-coco"].params
+    write_recipe(workspace, "cells", recipe.replace("train.json", "none.json"))
+    (error,) = plan_all(workspace).errors
+    assert "from the archive's root" in error.hint

@@ -23,6 +23,7 @@ AFTER_TRAINING = (
     "evaluate_checkpoint", "export_ultralytics", "evaluate_onnx", "convert_onnx2tf", "record_checkpoint",
     "record_onnx", "convert_tflite", "record_tflite", *AFTER_PICTURES,
 )  # fmt: skip
+AFTER_CONVERTING = ("convert_tflite", "record_tflite", *AFTER_PICTURES)
 PICTURES = ("prepare_pictures", "prepare_pictures", "prepare_pictures", "check_overlap")
 ALL = ("train_ultralytics", *PICTURES, *AFTER_TRAINING)
 
@@ -78,6 +79,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "calibration count": (
         edit(RECIPE_FILE, "count: 3", "count: 5"),
         ("prepare_pictures", "check_overlap", *AFTER_PICTURES),
+    ),
+    "the converter": (
+        edit(RECIPE_FILE, "evaluate:", "convert: {tool: onnx-tf}\nevaluate:"),
+        ("convert_onnx_tf", *AFTER_CONVERTING),
     ),
     "granularity": (edit(RECIPE_FILE, "per-tensor", "per-channel"), AFTER_PICTURES),
     "Vela version": (entry('vela: {version: "5.2"}'), COMPILED),

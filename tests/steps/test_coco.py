@@ -112,7 +112,8 @@ def test_an_outline_that_is_none(segmentation: object, message: str) -> None:
 def test_keypoints_with_what_their_names_say() -> None:
     """Left and right change places in a mirror; a point that is not labelled lies nowhere."""
     found = sheet("keypoints", PERSON, keypoints=[64, 42.7, 2, 0, 0, 0, 640, 427, 1])
-    assert only(found).keypoints == ((0.1, pytest.approx(0.1), 2), (0, 0, 0), (1, 1, 1))
+    points = [value for point in only(found).keypoints for value in point]
+    assert points == pytest.approx([0.1, 0.1, 2, 0, 0, 0, 1, 1, 1])
     assert found.layout.flip == (0, 2, 1)
     text = read_coco.describe(found.layout, ("train", "val"))
     assert text.splitlines() == [
@@ -211,3 +212,39 @@ def test_keypoints_come_back() -> None:
     row = write_coco.annotation(back, **SIDES)
     assert row["keypoints"] == pytest.approx(numbers, abs=1e-6)
     assert row["num_keypoints"] == 2
+
+
+Anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)  # fmt: skip
+Rows = st.sampled_from(("images", "annotations", "categories"))
+Keys = st.sampled_from(
+    ("id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "name",
+     "segmentation", "keypoints", "sigmas", "flip_idx", "")
+)  # fmt: skip
+
+
+@given(rows=Rows, key=Keys, value=Anything, shape=st.sampled_from(("box", "outline", "keypoints")))
+def test_anything_in_the_place_of_anything_is_a_mistake_or_fine(
+    rows: str, key: str, value: object, shape: str
+) -> None:
+    """A traceback tells nobody which annotation it was."""
+    outline = [[10, 10, 20, 10, 20, 20]]
+    usual = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 50]}
+    data: dict[str, Any] = {
+        "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
+        "annotations": [usual | {"segmentation": outline, "keypoints": [0] * 9}],
+        "categories": [dict(PERSON)],
+    }
+    if key:
+        data[rows][0][key] = value
+    else:
+        data[rows] = value
+    found, mistakes = parse(json.dumps(data).encode(), "train.json", shape)
+    assert (found is None) == bool(mistakes)
+    assert all(mistake.message.strip() for mistake in mistakes)
+    if found is not None:
+        read_coco.describe(found.layout, ("train",))
+        [read_coco.label_line(item) for objects in found.objects for item in objects]

@@ -12,6 +12,7 @@ from typing import Any
 from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.engine import measurements
+from buildsys.engine.models import Model, files_below, find_model
 from buildsys.engine.publish import build_folder
 from buildsys.engine.report import evidence
 from buildsys.engine.report.comparisons import read_comparisons
@@ -22,7 +23,6 @@ from buildsys.graph import Plan
 from buildsys.steps._report_data import SHIPPED, Artifact, Budget, Latency, Report, StepLine
 
 _GOOD = ("built", "restored", "up-to-date")
-_MODELS = (".tflite", ".onnx", ".pt", ".engine")
 _KINDS = ("failed", "blocked", "waiting", "rejected", "interrupted")
 """First words of a row's status."""
 _REMEMBERED = ("failed", "blocked", "interrupted", "rejected")
@@ -130,8 +130,8 @@ def _held(session: Session, build: str, plan: Plan | None) -> tuple[Held | None,
 
 def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str, Any]) -> Artifact:
     """With everything that its package tells."""
-    name = next((n for n in sorted(held.files) if Path(n).suffix in _MODELS), "")
-    size, digest = held.files.get(name, (0, ""))
+    model = find_model(held.files)
+    digest = model.sha256 if model else ""
     proofs = manifest.get("evidence") if isinstance(manifest.get("evidence"), dict) else {}
     chain = {digest, *(d for s in manifest.get("steps", ()) for d in s.get("outputs", {}).values())}
     vela = held.json("vela.json")
@@ -139,7 +139,7 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     latency = evidence.read_latency(held.json("latency.json"), frozenset(chain))
     latency += _on_devices(session, artifact.id, digest, frozenset(chain))
     artifact = replace(
-        artifact, file=name, bytes=size, sha256=digest,
+        artifact, **_shipped(model),
         manifest_sha256=held.files.get("manifest.json", (0, ""))[1],
         measured=evidence.read_measured(held.json("metrics.json")),
         latency=_estimated(latency, vela, manifest, digest) + latency,
@@ -152,6 +152,13 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     )  # fmt: skip
     artifact = replace(artifact, **_seen(session, manifest))
     return _proven(artifact, proofs or {}, _planned(vela, manifest))
+
+
+def _shipped(model: Model | None) -> dict[str, Any]:
+    """The model as an artifact's fields; nothing where there is none."""
+    if model is None:
+        return {}
+    return {"file": model.name, "bytes": model.bytes, "sha256": model.sha256}
 
 
 def _on_devices(
@@ -235,10 +242,7 @@ def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifa
         reasons = tuple(map(str, verdict["failures"]))
     except (OSError, ValueError, KeyError, TypeError):
         verdict, reasons = {}, ()
-    names = [p for p in sorted(folder.glob("*")) if p.suffix in _MODELS and p.is_file()]
-    if names:
-        artifact = replace(artifact, file=names[0].name, bytes=names[0].stat().st_size,
-                           sha256=digest_file(names[0]))  # fmt: skip
+    artifact = replace(artifact, **_shipped(find_model(files_below(folder))))
     judge = str(verdict.get("stage") or "gate")
     detail = f"rejected by {judge}: {'; '.join(reasons)}" if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)

@@ -1,0 +1,130 @@
+"""ONNX -> TensorFlow SavedModel by onnx-tf 1.10, float32, behind the same signature as onnx2tf's.
+
+onnx-tf keeps the channels where ONNX has them, in front, and puts a transpose before and behind
+every convolution: its files compute the same and are a little slower on a CPU.
+"""
+
+import itertools
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.steps import _saved_model
+from buildsys.steps._progress import fail, report
+from buildsys.steps._saved_model import Params
+
+TOOL_ENV = "onnx-tf"
+CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
+NEEDS = ("samples",)
+BLOCK = "convert"
+RESOURCES = Resources(memory_mib=2000, framework=True)
+_NEWEST_IR = 9
+"""Of ONNX files that onnxruntime 1.17 opens; later ones differ in number types alone."""
+_NEWEST_OPSET = 13
+"""Up to which onnx-tf knows every operator that networks of pictures are made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `convert` block has no setting of its own for this tool."""
+
+
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Nothing to choose: the file says the rest."""
+    return _saved_model.params_of(model)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Convert a copy, compare it with onnxruntime, save behind a transpose from NHWC."""
+    from buildsys.steps import _models, _parity, _tensorflow
+
+    tf = _tensorflow.prepare()
+    graph = _models.load_onnx(inputs["onnx"])
+    copy = Path("model.onnx")
+    _write_copy(graph, copy)
+    report(0, 2, "stages", "onnx-tf")
+    network = _prepare(graph)
+    feed, found = network.inputs[0], network.outputs
+    names = dict(zip(found, params.output_names or found, strict=True))
+
+    def answer(images: Any) -> dict[str, Any]:
+        values = network.tf_module(**{feed: tf.transpose(images, (0, 3, 1, 2))})
+        return {name: values[key] for key, name in names.items()}
+
+    report(1, 2, "stages", "comparing with the ONNX")
+    for picture, wanted in _saved_model.expect(copy, inputs.get("samples"), params):
+        values = {name: value.numpy() for name, value in _try(graph, answer, picture).items()}
+        worst = _parity.require_close("onnx-tf", wanted, values)
+    print("largest difference, ONNX against SavedModel:", worst)
+    _saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
+    report(2, 2, "stages")
+
+
+def _write_copy(graph: Any, target: Path) -> None:
+    """A file as old as this environment's onnxruntime wants it."""
+    import onnx
+
+    graph.ir_version = min(graph.ir_version, _NEWEST_IR)
+    onnx.save(graph, str(target))
+
+
+def _prepare(graph: Any) -> Any:
+    """The network as a TensorFlow module whose names are the same every time."""
+    from onnx_tf import backend, common
+
+    # Names with a colon get a random suffix; saved, equal networks would have unequal bytes.
+    common.uuid = types.SimpleNamespace(uuid4=itertools.count(10**7).__next__)
+    _complete_handlers()
+    return _try(graph, lambda model: backend.prepare(model, logging_level="WARNING"), graph)
+
+
+def _complete_handlers() -> None:
+    """What onnx-tf 1.10 lacks of opset 13, and what TFLite cannot read of what it writes."""
+    import tensorflow as tf
+    from onnx_tf.handlers.backend.split import Split
+    from onnx_tf.handlers.backend.squeeze import Squeeze
+    from onnx_tf.handlers.backend.unsqueeze import Unsqueeze
+
+    def split(value: Any, num_or_size_splits: Any, axis: int = 0, name: str = "split") -> Any:
+        """TFLite splits by sizes of 32 bits alone; ONNX's have 64."""
+        return tf.split(value, tf.cast(num_or_size_splits, tf.int32), axis, name=name)
+
+    Split.TF_FUNC = staticmethod(split)
+    for handler in (Squeeze, Unsqueeze):
+        handler.version_13 = _by_attribute(handler.version_11)
+
+
+def _by_attribute(handle: Any) -> Any:
+    """A handler of opset 13, where axes are an input, by that of opset 11, where they are not."""
+    import tensorflow as tf
+    from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
+
+    def handle_13(node: Any, **kwargs: Any) -> Any:
+        if len(node.inputs) == 2:
+            axes = tf.get_static_value(kwargs["tensor_dict"][node.inputs.pop()])
+            if axes is None:
+                message = f"{node.op_type} by axes that the network computes is not implemented."
+                raise BackendIsNotSupposedToImplementIt(message)
+            node.attrs["axes"] = axes.ravel().tolist()
+        return handle(node, **kwargs)
+
+    return staticmethod(handle_13)
+
+
+def _try(graph: Any, call: Any, argument: Any) -> Any:
+    """Call onnx-tf; what it cannot convert is told by operator and opset."""
+    from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
+
+    try:
+        return call(argument)
+    except (BackendIsNotSupposedToImplementIt, NotImplementedError, RuntimeError) as error:
+        opset = max(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        said = said.rpartition("ImplementIt: ")[2].strip()
+        cure = "export: {opset: 13}; or " if opset > _NEWEST_OPSET else ""
+        fail(
+            f"onnx-tf cannot convert this network of opset {opset}: {said} Cure: {cure}convert:"
+            " {tool: onnx2tf}."
+        )

@@ -1,0 +1,82 @@
+"""A SavedModel -> the folder to ship it in: the SavedModel as it is, labels, preprocessing, README."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, TensorSpec
+from buildsys.steps._package import describe_preprocessing, write_companions, write_json
+
+TOOL_ENV = ""
+CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.PACKAGE
+NEEDS = ("verdict", "metrics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The folder's name, the classes, and what goes in and comes out; `outputs` empty: not known."""
+
+    stem: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    outputs: tuple[TensorSpec, ...]
+    head: str
+    converter: str
+
+
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Named after the recipe (and variant)."""
+    assert model.preprocessing is not None
+    return Params(
+        stem=model.name,
+        classes=model.classes,
+        preprocessing=model.preprocessing,
+        outputs=model.outputs,
+        head=model.head,
+        converter=model.converter,
+    )
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Copy and write."""
+    import shutil
+
+    folder = outputs["package"]
+    write_companions(folder, params.classes, inputs)
+    write_json(folder / "preprocessing.json", describe_preprocessing(params.preprocessing))
+    shutil.copytree(inputs["saved-model"], folder / f"{params.stem}_saved_model")
+    (folder / "README.md").write_text(_describe(params), encoding="utf-8")
+
+
+def _describe(params: Params) -> str:
+    frame = params.preprocessing
+    return f"""# {params.stem}: a TensorFlow SavedModel
+
+`{params.stem}_saved_model/` was made from ONNX by {params.converter} and compared with it on sample
+pictures. In Python, with TensorFlow:
+
+    import tensorflow as tf
+    model = tf.saved_model.load("{params.stem}_saved_model").signatures["serving_default"]
+    images = tf.zeros((1, {frame.height}, {frame.width}, 3))
+    print(model(images=images))
+
+`images` is one picture, float32 in 0..1, {frame.color.upper()}, prepared as `preprocessing.json` says.
+{_describe_outputs(params)}
+`manifest.json` says how all of it was made.
+"""
+
+
+def _describe_outputs(params: Params) -> str:
+    """A table, where somebody said what the outputs are."""
+    labels = "`labels.txt` names the classes in order. " if params.classes else ""
+    if not params.outputs:
+        return labels
+    rows = [
+        f"| {tensor.name} | {' x '.join(map(str, tensor.shape))} |" for tensor in params.outputs
+    ]
+    table = "\n".join(("| Output | Shape |", "| --- | --- |", *rows))
+    return f"{labels}Outputs, head `{params.head}`, float32:\n\n{table}\n"

@@ -1,0 +1,74 @@
+"""The second converter in plans: its environments, what two converters share, where none is used."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.authoring.sample_workspace import (
+    ONNX,
+    TRAINED,
+    by_stage,
+    plan_all,
+    plan_good,
+    write_recipe,
+)
+
+_BOTH = "matrix: {convert.tool: [onnx2tf, onnx-tf]}\n"
+
+
+@pytest.mark.parametrize("tool", ["onnx2tf", "onnx-tf"])
+def test_every_step_in_tensorflow_runs_where_its_converter_does(workspace: Path, tool: str) -> None:
+    """A SavedModel is read by another TensorFlow than the one that wrote it."""
+    write_recipe(workspace, "tags", TRAINED + f"convert: {{tool: {tool}}}\n")
+    stages = by_stage(plan_good(workspace)["tags@xiao-esp32s3"])
+    assert stages["convert"].module == f"convert_{tool.replace('-', '_')}"
+    assert {stages[stage].tool_env for stage in ("convert", "quantize", "float")} == {tool}
+
+
+def test_onnx2tf_is_what_nobody_has_to_write(workspace: Path) -> None:
+    """A recipe that names the default is another build."""
+    write_recipe(workspace, "plain", TRAINED)
+    write_recipe(workspace, "written", TRAINED + "convert: {tool: onnx2tf}\n")
+    plans = plan_good(workspace)
+    ids = [
+        {step.id for step in plans[f"{name}@xiao-esp32s3"].steps if step.stage != "package"}
+        for name in ("plain", "written")
+    ]
+    assert ids[0] == ids[1]
+
+
+def test_two_converters_side_by_side_share_what_goes_before(workspace: Path) -> None:
+    """The comparison trains and exports twice, and compares two networks."""
+    write_recipe(workspace, "tags", TRAINED + _BOTH)
+    plans = plan_good(workspace)
+    one, other = (
+        by_stage(plans[f"tags-{tool}@xiao-esp32s3"]) for tool in ("onnx2tf", "onnx-tf")
+    )  # fmt: skip
+    shared = {stage for stage in one if one[stage].id == other[stage].id}
+    assert {"train", "export", "samples", "calibration", "record-onnx"} <= shared
+    assert not {"convert", "float", "quantize", "bind", "parity", "package"} & shared
+
+
+def test_a_saved_model_ships_as_it_is(workspace: Path) -> None:
+    """It goes through TFLite, or its folder is not what a red gate would reject."""
+    recipe = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[tensorflow-saved-model]")
+    recipe = recipe.replace("scheme: int8", "scheme: float32") + "convert: {tool: onnx-tf}\n"
+    write_recipe(workspace, "tags", recipe)
+    plan = plan_good(workspace)["tags@tensorflow-saved-model"]
+    stages = by_stage(plan)
+    assert "quantize" not in stages
+    assert plan.shipped is not None
+    assert plan.shipped.step == stages["convert"].id
+    assert stages["gate"].id in plan.verdicts
+
+
+def test_a_converter_without_effect_is_told(workspace: Path) -> None:
+    """Somebody compares two converters on a target that uses neither."""
+    recipe = ONNX.replace("ethos-u55-128-high-end", "checkpoint").replace("int8", "float32")
+    write_recipe(workspace, "given", recipe + "convert: {tool: onnx-tf}\n")
+    plans = plan_all(workspace)
+    (told,) = [found for found in plans.diagnostics if "convert" in found.message]
+    assert told.severity == "warning"
+    assert told.message == "`convert` has no effect: on the way to checkpoint no ONNX is converted"
+    write_recipe(workspace, "given", recipe)
+    assert not plan_all(workspace).diagnostics

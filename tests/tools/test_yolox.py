@@ -1,0 +1,244 @@
+"""YOLOX through the real tools, on pictures of 96 px: trained, resumed, exported, refused."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools import yolox_place as place
+from tests.tools.yolox_place import CLASSES, FRAME, HEADS, TRAIN, ask, draw_dataset, refusal, run
+
+pytestmark = pytest.mark.tools
+
+EXPORT = {
+    "architecture": "yolox-nano",
+    "classes": list(CLASSES),
+    "opset": 13,
+    "preprocessing": FRAME,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO-format train split of eight pictures. Only read."""
+    return draw_dataset(tmp_path_factory.mktemp("data") / "set")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A network after two epochs from random weights."""
+    root = tmp_path_factory.mktemp("trained")
+    target = ("checkpoint", root / "trained.pt")
+    return run("train_yolox", root / "scratch", {"dataset": data}, target, TRAIN)
+
+
+def export(root: Path, checkpoint: Path, head: str, opset: int = 13) -> Path:
+    """The ONNX file of a head."""
+    params = EXPORT | {"head": head, "opset": opset, "output_names": HEADS[head]}
+    target = ("onnx", root / f"{head}-{opset}.onnx")
+    return run("export_yolox", root / "scratch", {"checkpoint": checkpoint}, target, params)
+
+
+def test_a_killed_training_ends_in_the_same_bytes(
+    tmp_path: Path, data: Path, trained: Path
+) -> None:
+    """Killed after its first epoch, it goes on in the same scratch folder."""
+    scratch, target = tmp_path / "scratch", ("checkpoint", tmp_path / "resumed.pt")
+    step = place.start("train_yolox", scratch, {"dataset": data}, target, TRAIN)
+    while not (scratch / "last.pt").is_file():
+        assert step.poll() is None, step.communicate()[1][-2000:]
+        time.sleep(0.005)
+    step.kill()
+    step.communicate()
+    assert not target[1].exists()
+    again = place.start("train_yolox", scratch, {"dataset": data}, target, TRAIN)
+    said, errors = again.communicate()
+    assert again.returncode == 0, errors[-2000:]
+    assert "epoch 2 of 2" in said
+    assert "epoch 1 of 2" not in said
+    assert target[1].read_bytes() == trained.read_bytes()
+
+
+def test_a_checkpoint_tells_what_it_is(trained: Path) -> None:
+    """Read without running code; upstream's key for the weights."""
+    script = """
+import torch
+found = torch.load(sys.argv[2], weights_only=True)
+print(json.dumps([found["buildsys"], len(found["model"])]))
+"""
+    about, tensors = ask(script, str(trained))
+    assert about == {"architecture": "yolox-nano", "classes": list(CLASSES)}
+    assert tensors > 600
+
+
+def test_the_heads_say_the_same(tmp_path: Path, trained: Path) -> None:
+    """Our decode of each, against upstream's decode of upstream's network; opset 11 and 13."""
+    files = [export(tmp_path, trained, head) for head in HEADS]
+    files.append(export(tmp_path, trained, "yolox-split", opset=11))
+    script = """
+import numpy as np, onnxruntime, torch
+from pathlib import Path
+from buildsys.steps import _decode_yolox, _yolox
+_yolox.prepare()
+picture = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 96)).astype(np.float32)
+with torch.no_grad():
+    theirs = _yolox.load_model(Path(sys.argv[2]), "yolox-nano", 2)(torch.from_numpy(picture))[0].numpy()
+corners = np.concatenate([theirs[:, :2] - theirs[:, 2:4] / 2, theirs[:, :2] + theirs[:, 2:4] / 2], 1)
+answers = []
+for place in sys.argv[3:]:
+    head, opset = Path(place).stem.rsplit("-", 1)
+    session = onnxruntime.InferenceSession(place)
+    values = session.run(None, {"images": np.ascontiguousarray(picture[:, ::-1] / 255)})
+    named = {output.name: value for output, value in zip(session.get_outputs(), values)}
+    boxes, scores, points = _decode_yolox.decode(named, head, 2, 96, 96)
+    answers.append([
+        {name: list(value.shape) for name, value in named.items()}, list(points.shape), str(boxes.dtype),
+        float(np.abs(boxes - corners).max()), float(np.abs(scores - theirs[:, 4:5] * theirs[:, 5:]).max()),
+        session.get_modelmeta().custom_metadata_map,
+    ])
+print(json.dumps(answers))
+"""
+    answers = ask(script, str(trained), *(str(path) for path in files))
+    cells = 12 * 12 + 6 * 6 + 3 * 3
+    split = {"boxes": [1, cells, 4], "objectness": [1, cells, 1], "classes": [1, cells, 2]}
+    assert [shapes for shapes, *_ in answers] == [
+        {"detections": [1, cells, 7]}, {"predictions": [1, cells, 7]}, split, split,
+    ]  # fmt: skip
+    for _, points, kind, boxes, scores, metadata in answers:
+        assert (points, kind, metadata) == ([cells, 0, 3], "float64", {})
+        assert boxes < 0.01
+        assert scores < 1e-4
+
+
+def test_an_export_has_the_same_bytes_again(tmp_path: Path, trained: Path) -> None:
+    """No dates, no paths."""
+    first = export(tmp_path, trained, "yolox-split").read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    assert export(tmp_path / "elsewhere", trained, "yolox-split").read_bytes() == first
+
+
+def test_random_weights_are_recorded_as_they_are_exported(tmp_path: Path) -> None:
+    """The rungs of the ladder below a file begin with the checkpoint's own answers."""
+    params: dict[str, Any] = {"architecture": "yolox-tiny", "seed": 0, "classes": list(CLASSES)}
+    checkpoint = run(
+        "initialize_yolox", tmp_path / "scratch", {}, ("checkpoint", tmp_path / "a.pt"), params
+    )
+    again = run(
+        "initialize_yolox", tmp_path / "scratch", {}, ("checkpoint", tmp_path / "b.pt"), params
+    )
+    assert checkpoint.read_bytes() == again.read_bytes()
+    record = EXPORT | {
+        "architecture": "yolox-tiny",
+        "head": "yolox-split",
+        "names": HEADS["yolox-split"],
+        "count": 2,
+    }
+    del record["opset"]
+    recording = run("record_yolox", tmp_path / "scratch", {"checkpoint": checkpoint},
+                    ("recording", tmp_path / "r.npz"), record)  # fmt: skip
+    script = """
+import numpy as np
+with np.load(sys.argv[2]) as found:
+    print(json.dumps({name: list(found[name].shape) for name in found.files}))
+"""
+    cells = 12 * 12 + 6 * 6 + 3 * 3
+    assert ask(script, str(recording)) == {
+        "boxes": [2, cells, 4], "objectness": [2, cells, 1], "classes": [2, cells, 2],
+    }  # fmt: skip
+
+
+def test_the_checkpoint_is_measured_by_upstreams_decode(
+    tmp_path: Path, data: Path, trained: Path
+) -> None:
+    """Figures for the classes of the data."""
+    split = {"name": "val", "paths": ["images"]}
+    params = {
+        "split": split, "classes": list(CLASSES), "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
+        "head": "yolox-split", "preprocessing": FRAME, "task": "detect",
+    }  # fmt: skip
+    inputs = {"checkpoint": trained, "dataset": data}
+    metrics = run(
+        "evaluate_yolox", tmp_path / "scratch", inputs, ("metrics", tmp_path / "m.json"), params
+    )
+    assert '"objects": 8' in metrics.read_text()
+    assert "box.mAP50-95.block" in metrics.read_text()
+
+
+CODE = """
+import torch
+class Trap:
+    def __reduce__(self):
+        return print, ("code ran",)
+torch.save({"model": Trap()}, sys.argv[2] + "/code.pth")
+torch.save({"model": {"layer.weight": torch.zeros(2)}}, sys.argv[2] + "/foreign.pth")
+torch.save([1, 2], sys.argv[2] + "/list.pth")
+print(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("text.pth", "text.pth is not a PyTorch checkpoint of plain tensors"),
+        ("code.pth", "code.pth is not a PyTorch checkpoint of plain tensors"),
+        ("foreign.pth", "foreign.pth holds no yolox-nano network"),
+        ("list.pth", "list.pth holds no YOLOX weights"),
+    ],
+)
+def test_a_foreign_checkpoint_is_a_sentence(
+    tmp_path: Path, data: Path, name: str, sentence: str
+) -> None:
+    """Damaged, full of code, of another network, of nothing."""
+    ask(CODE, str(tmp_path))
+    (tmp_path / "text.pth").write_text("no archive\n")
+    inputs = {"dataset": data, "weights": tmp_path / name}
+    said = refusal(
+        "train_yolox", tmp_path / "scratch", inputs, ("checkpoint", tmp_path / "x.pt"), TRAIN
+    )
+    assert said.startswith(sentence)
+
+
+def test_weights_of_other_classes_and_networks(tmp_path: Path, data: Path, trained: Path) -> None:
+    """To train from: the class head begins anew. To export: refused. Another network: refused."""
+    params = EXPORT | {
+        "head": "yolox-split",
+        "classes": ["one"],
+        "output_names": HEADS["yolox-split"],
+    }
+    target = ("onnx", tmp_path / "x.onnx")
+    inputs = {"checkpoint": trained}
+    said = refusal("export_yolox", tmp_path / "scratch", inputs, target, params)
+    assert said == "trained.pt tells 2 classes apart; the recipe's network 1."
+    tiny = params | {"architecture": "yolox-tiny"}
+    said = refusal("export_yolox", tmp_path / "scratch", inputs, target, tiny)
+    assert said.startswith("trained.pt holds no yolox-tiny network")
+    eighty = {"architecture": "yolox-nano", "seed": 0, "classes": [f"c{i}" for i in range(80)]}
+    wide = run(
+        "initialize_yolox", tmp_path / "scratch", {}, ("checkpoint", tmp_path / "w.pt"), eighty
+    )
+    once = TRAIN | {"epochs": 1}
+    inputs = {"dataset": data, "weights": wide}
+    fresh = run("train_yolox", tmp_path / "more", inputs, ("checkpoint", tmp_path / "f.pt"), once)
+    params = EXPORT | {"head": "yolox-split", "output_names": HEADS["yolox-split"]}
+    assert run(
+        "export_yolox", tmp_path / "scratch", {"checkpoint": fresh}, target, params
+    ).is_file()
+
+
+def test_pictures_that_cannot_be_trained_on(tmp_path: Path) -> None:
+    """Cut off, absent, or not as large as the annotations say."""
+    root = draw_dataset(tmp_path / "set", count=2)
+    target = ("checkpoint", tmp_path / "x.pt")
+    notes = root / "annotations" / "train.json"
+    whole = notes.read_text()
+    notes.write_text(whole.replace('"width": 96', '"width": 90', 1))
+    said = refusal("train_yolox", tmp_path / "scratch", {"dataset": root}, target, TRAIN)
+    assert said == "01.bmp is 96 x 96 pixels; the annotations say 90 x 96."
+    notes.write_text(whole)
+    (root / "images" / "02.bmp").write_bytes(b"BM")
+    said = refusal("train_yolox", tmp_path / "scratch", {"dataset": root}, target, TRAIN)
+    assert said.startswith("02.bmp is not a readable image")
+    (root / "images" / "02.bmp").unlink()
+    said = refusal("train_yolox", tmp_path / "scratch", {"dataset": root}, target, TRAIN)
+    assert "02.bmp" in said
