@@ -13,7 +13,7 @@ from buildsys.authoring.build import Build
 from buildsys.authoring.pictures import split_glob
 from buildsys.authoring.pipelines import FIRST, follow
 from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import find_step, step_module
+from buildsys.authoring.registry import PACKAGE, find_step, step_module
 from buildsys.digest import canonical
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.planning import proofs
@@ -209,6 +209,8 @@ def _convert(blue: Blueprint, module: ModuleType, current: Format) -> Step:
     if config is not None:
         path = blue.build.target_folder / config
         inputs["config"] = Input(name="config", source=Source(path=str(path), label=config))
+    if hasattr(module, "TEMPLATES"):
+        inputs["templates"] = Input(name="templates", source=_shipped(module))
     outputs = {module.PRODUCES: module.PRODUCES in TREES}
     outputs |= dict.fromkeys(getattr(module, "ALSO_PRODUCES", ()), False)
     stage = getattr(module, "STAGE", module.__name__.rsplit(".", 1)[-1].split("_")[0])
@@ -216,6 +218,14 @@ def _convert(blue: Blueprint, module: ModuleType, current: Format) -> Step:
     for name in outputs:
         blue.made[name] = output(step, name)
     return step
+
+
+def _shipped(module: ModuleType) -> Source:
+    """Files of ours that a step ships as they are: they count by their bytes."""
+    return Source(
+        path=str(PACKAGE / "templates" / module.TEMPLATES), label=f"templates/{module.TEMPLATES}",
+        parts=module.TEMPLATE_FILES,
+    )  # fmt: skip
 
 
 def _settings(blue: Blueprint, module: ModuleType) -> Any:

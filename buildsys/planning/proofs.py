@@ -212,6 +212,10 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
         found.append("Accuracy: not measured.")
     if blue.build.target.flash is not None or blue.build.target.vela is not None:
         found.append("Not verified: the model on the device itself; none was attached.")
+    modules = dict.fromkeys(step.module for step in blue.steps)
+    found += [
+        step_module(name).UNVERIFIED for name in modules if hasattr(step_module(name), "UNVERIFIED")
+    ]
     return tuple(found)
 
 
