@@ -33,7 +33,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     (path,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
     layers = _tflite.read_operators(path)
-    failures = _check_list(layers, params)
+    failures = judge_list(layers, params)
     drivers = []
     for payload in _tflite.read_payloads(path, _NPU):
         described, problems = _check_driver(payload, params)
@@ -53,7 +53,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 
-def _check_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
+def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
+    """A sentence where operators (with the layers that they came from) are not registered."""
     from buildsys.steps import _tflite
 
     known = {*params.operators, _NPU}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import STRIDES, Preprocessing, head_outputs
-from buildsys.steps import _accuracy, _decode, _litert, _pictures
+from buildsys.steps import _accuracy, _decode, _litert, _pictures, check_operators
 from buildsys.steps._dataset import Split
 
 sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "linux"))
@@ -172,6 +172,17 @@ def check_classes_of_a_picture() -> None:
         order = np.argsort(-shares, kind="stable")[:5]
         assert [item.category for item in found] == order.tolist()
         assert np.allclose([item.score for item in found], shares[order])
+
+
+def check_an_operator_that_somebody_added_is_refused() -> None:
+    """LiteRT has no Flex operators: such a file would fail on the board."""
+    params = check_operators.Params(
+        firmware="linux-tflite", operators=(check_operators.EVERY,), accelerator=""
+    )
+    assert check_operators.judge_list({"CONV_2D": ("a",), "GELU": ("b",)}, params) == []
+    (told,) = check_operators.judge_list({"CONV_2D": ("a",), "FlexErf": ("layer;x",)}, params)
+    assert "does not register FlexErf (1: layer), in the file" in told
+    assert "It registers every builtin operator." in told
 
 
 class _Interpreter:
