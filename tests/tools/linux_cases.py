@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import STRIDES, Preprocessing, head_outputs
-from buildsys.steps import _accuracy, _decode, _litert, _pictures, check_operators
+from buildsys.steps import _accuracy, _decode, _litert, _pictures
 from buildsys.steps._dataset import Split
+from buildsys.steps.check_operators import EVERY, judge_list
+from buildsys.steps.check_operators import Params as Registered
 
 sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "linux"))
 import network
@@ -176,11 +178,9 @@ def check_classes_of_a_picture() -> None:
 
 def check_an_operator_that_somebody_added_is_refused() -> None:
     """LiteRT has no Flex operators: such a file would fail on the board."""
-    params = check_operators.Params(
-        firmware="linux-tflite", operators=(check_operators.EVERY,), accelerator=""
-    )
-    assert check_operators.judge_list({"CONV_2D": ("a",), "GELU": ("b",)}, params) == []
-    (told,) = check_operators.judge_list({"CONV_2D": ("a",), "FlexErf": ("layer;x",)}, params)
+    params = Registered(firmware="linux-tflite", operators=(EVERY,), accelerator="")
+    assert judge_list({"CONV_2D": ("a",), "GELU": ("b",)}, params) == []
+    (told,) = judge_list({"CONV_2D": ("a",), "FlexErf": ("layer;x",)}, params)
     assert "does not register FlexErf (1: layer), in the file" in told
     assert "It registers every builtin operator." in told
 
