@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from textwrap import wrap
 
 from buildsys.authoring.boards import Board
 from buildsys.authoring.contract import Contract
@@ -304,7 +305,10 @@ def misfit(wish: Draft, contract: Contract) -> str:
 def _targets(wish: Draft, others: tuple[str, ...]) -> list[str]:
     target = wish.board.target
     lines = ["targets:", _line(f"  - {target.name}", _word(target.label))]
-    return [*lines, f"  # there are also: {', '.join(others)}"] if others else lines
+    told = f"there are also: {', '.join(others)}" if others else ""
+    return lines + wrap(
+        told, 100, initial_indent="  # ", subsequent_indent="  # ", break_on_hyphens=False
+    )
 
 
 def _word(text: str) -> str:
