@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from buildsys.digest import digest_file
 from buildsys.engine.ledger import GOOD
-from buildsys.engine.publish import publish_beside
+from buildsys.engine.publish import build_folder, publish_beside
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError
 from buildsys.graph import Input, Plan, Step
@@ -44,7 +45,11 @@ def _compare(session: Session, plan: Plan) -> None:
     if len(present) > 1:
         step = _step(session, plan, present)
         session.include(step, plan.build)
-        publish_beside(session.workspace, session.state, plan.build, FILE, _content(session, step))
+        session.run_step(step)
+        path = build_folder(session.workspace, plan.build) / FILE
+        if not path.is_file() or digest_file(path) != _digest(session, step):
+            content = _content(session, step)
+            publish_beside(session.workspace, session.state, plan.build, FILE, content)
     if not missing:
         session.compared.add(plan.build)
 
@@ -53,9 +58,13 @@ def _content(session: Session, step: Step) -> bytes:
     """What the step found; measured again where the store has lost it."""
     session.state.want_bytes(step.id)
     session.run_step(step)
+    return session.state.store.read(_digest(session, step))
+
+
+def _digest(session: Session, step: Step) -> str:
     result = session.state.result(step.id)
     assert result is not None
-    return session.state.store.read(dict(result.outputs)["comparison"])
+    return dict(result.outputs)["comparison"]
 
 
 def _why_missing(session: Session, name: str) -> str:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps._progress import fail
+
 CLASSES = 80
 """What the .cfg file says: `classes` of its yolo layers."""
 
@@ -34,9 +36,16 @@ def _rows(values: Any) -> Any:
 
 
 def load(path: Path, architecture: str) -> Any:
-    """The network with the weights of a checkpoint of `initialize_yolov4`."""
+    """The network with the weights of a checkpoint of `initialize_yolov4`, tensors by name.
+
+    Ends the step where the file is none. Nothing in it is run.
+    """
     model = network(architecture)
-    model.load_state_dict(_torch().load(path, map_location="cpu", weights_only=True))
+    try:
+        model.load_state_dict(_torch().load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises a dozen unrelated types for a damaged file
+        reason = (str(error).strip().splitlines() or [""])[0]
+        fail(f"{path.resolve().name} holds no weights of {architecture}: {reason[:200]}")
     return model
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -218,6 +219,20 @@ def test_a_deleted_table_comes_back_without_measuring(pair: Path, timer: Timer) 
     beside(pair, MORE).unlink()
     _, ran = run(pair, timer)
     assert (ran, beside(pair, MORE).read_bytes()) == ([], before)
+
+
+def test_a_table_stays_when_the_store_is_cleared(pair: Path, timer: Timer, tmp_path: Path) -> None:
+    """Clearing the store changes every figure of a workspace in which nothing changed."""
+    run(pair, timer)
+    shutil.rmtree(tmp_path / "store")
+    before = beside(pair, MORE).read_bytes()
+    (pair / ".buildsys" / "settled.json").unlink()
+    _, ran = run(pair, timer)
+    assert (ran, beside(pair, MORE).read_bytes()) == ([], before)
+    beside(pair, MORE).unlink()
+    _, ran = run(pair, timer)
+    assert "compare_latency" in ran, "with the files that it reads"
+    assert beside(pair, MORE).is_file()
 
 
 def test_a_broken_recipe_is_told_once(pair: Path) -> None:
