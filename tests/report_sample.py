@@ -16,6 +16,7 @@ from buildsys.steps._report_data import (
     Sight,
     StepLine,
     Timed,
+    View,
 )
 
 DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
@@ -87,6 +88,22 @@ def latencies(file: str) -> tuple[Latency, ...]:
     )  # fmt: skip
 
 
+FORMS = ("checkpoint", "onnx", "tflite")
+
+
+def sight(number: int) -> Sight:
+    """A picture as three forms of a network see it; the last has lost a class."""
+    scores = {"checkpoint": (0.9312, 0.4121), "onnx": (0.9311, 0.412), "tflite": (0.902, None)}
+    views = tuple(
+        View(
+            form=form, drawing=f"{number}-{form}.jpg", objects=number,
+            best=tuple((n, s) for n, s in zip(("tag", "plate"), scores[form], strict=True) if s),
+        )
+        for form in FORMS
+    )  # fmt: skip
+    return Sight(name=f"images/val/{number:05}.jpg", views=views)
+
+
 def grove() -> Artifact:
     """A build with every proof."""
     names = ("box_s8", "keypoints")
@@ -112,10 +129,8 @@ def grove() -> Artifact:
                         action_key=sha("export")),
                StepLine(stage="compile", module="compile_vela", tool="vela 4.5.0", action_key=sha("compile"))),
         drawings=DRAWINGS,
-        sights=tuple(Sight(name=f"images/val/{k:05}.jpg", before=f"{k}-float.jpg",
-                           after=f"{k}-shipped.jpg", before_objects=k, after_objects=k)
-                     for k in (1, 2)),
-        sight_files=(("float", sha("onnx")), ("shipped", sha("tflite"))),
+        sights=tuple(sight(k) for k in (1, 2)),
+        sight_files=tuple((form, sha(form)) for form in FORMS),
         baseline=True,
     )  # fmt: skip
 

@@ -237,7 +237,9 @@ def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
         if not found and step_module(names[-1]).PRODUCES != Format.PACKAGE:
             makes = step_module(names[-1]).PRODUCES
             message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
-            found.append(locate(last, message, "end with package_files or package_flash"))
+            found.append(
+                locate(last, message, "end with package_files, package_flash or package_linux")
+            )
         problems += found
     return problems
 

@@ -14,6 +14,7 @@ from buildsys.errors import Diagnostic
 from buildsys.spec import ContractSpec, OutputFormula
 from buildsys.steps._formulas import dimensions, evaluate, shapes
 from buildsys.steps._outputs import head_formulas
+from buildsys.steps.check_operators import EVERY
 
 
 class InputContract(Block):
@@ -177,7 +178,7 @@ def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
             message = f"the contract has no line `{name}` that could have a source"
             problems.append(locate(("lines", name), message, did_you_mean(name, STATED), key=True))
     for index, name in enumerate(contract.operators):
-        if name not in BUILTIN and get_close_matches(name.upper(), BUILTIN, 1, 0.8):
+        if name not in (*BUILTIN, EVERY) and get_close_matches(name.upper(), BUILTIN, 1, 0.8):
             # what resembles none of them may be an operator of the firmware's own
             message = f"TensorFlow Lite has no operator `{name}`"
             hint = did_you_mean(name.upper(), BUILTIN)

@@ -17,7 +17,7 @@ def write_schemas(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     schemas = {
         "recipe": recipe_schema(),
-        "target": _with_vela(Target.model_json_schema()),
+        "target": target_schema(),
         "firmware": Contract.model_json_schema(),
         "workspace": WorkspaceFile.model_json_schema(),
     }
@@ -59,6 +59,15 @@ def recipe_schema() -> dict[str, Any]:
     properties["extends"] = {"type": "string"}
     properties["dataset"] = {"anyOf": [{"type": "string"}, properties["dataset"]]}
     return _with_extends(schema)
+
+
+def target_schema() -> dict[str, Any]:
+    """A target as it is written; what one with `extends` leaves out, its base says."""
+    schema = _with_vela(Target.model_json_schema())
+    whole = {"required": schema["required"]}
+    return schema | {
+        "required": ["name"], "if": {"required": ["extends"]}, "then": {}, "else": whole,
+    }  # fmt: skip
 
 
 def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:

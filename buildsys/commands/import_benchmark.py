@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("build", metavar="ID", help="the build whose file ran on the device")
     parser.add_argument(
         "files", nargs="+", metavar="FILE",
-        help="of `litert-benchmark --result_json` or `trtexec --exportTimes`",
+        help="of `litert-benchmark --result_json`, `trtexec --exportTimes` or a package's `benchmark.py --json`",
     )  # fmt: skip
     parser.add_argument(
         "--device", required=True, type=_device, metavar="NAME", help='where, "Raspberry Pi 5"'

@@ -82,7 +82,8 @@ def _pictures(blue: Blueprint) -> Input | None:
     )  # fmt: skip
     inputs = {"dataset": blue.made["dataset"]}
     step = blue.add("probe", module, params, inputs, {Format.PICTURES: True})
-    return output(step, Format.PICTURES)
+    blue.made["probe"] = output(step, Format.PICTURES)
+    return blue.made["probe"]
 
 
 def _float_file(blue: Blueprint) -> Input | None:
@@ -119,7 +120,7 @@ def _record(
         )
     inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
     step = blue.add(f"record-{form}", module, params, inputs, {Format.RECORDING: False})
-    recordings[form] = output(step, Format.RECORDING)
+    recordings[form] = blue.made[f"recording-{form}"] = output(step, Format.RECORDING)
 
 
 def _record_tflm(blue: Blueprint, recordings: dict[str, Input], pictures: Input | None) -> None:

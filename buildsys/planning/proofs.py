@@ -140,7 +140,7 @@ def add_proofs(blue: Blueprint) -> tuple[str, ...]:
 
 
 def _draw(blue: Blueprint) -> tuple[str, ...]:
-    """The same pictures as the float model and the shipped file see them."""
+    """The same pictures as the checkpoint, the float model and the shipped file see them."""
     facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
     if not places or not {"metrics-tflite", Format.ONNX} <= blue.made.keys():
@@ -148,6 +148,12 @@ def _draw(blue: Blueprint) -> tuple[str, ...]:
     module, reading = step_module("draw_models"), _reading(blue, Format.TFLITE, places)
     params = module.Params(split=reading.split, reading=reading)
     inputs = {name: blue.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
+    recorded = {
+        Format.CHECKPOINT: Format.CHECKPOINT, "recording": "recording-checkpoint",
+        "pictures": "probe",
+    }  # fmt: skip
+    if blue.made.keys() >= set(recorded.values()):
+        inputs |= {name: blue.made[made] for name, made in recorded.items()}
     return (blue.add("drawings", module, params, inputs, {Format.DRAWINGS: True}).id,)
 
 
@@ -217,6 +223,10 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
         found.append("Accuracy: not measured.")
     if blue.build.target.flash is not None or blue.build.target.vela is not None:
         found.append("Not verified: the model on the device itself; none was attached.")
+    modules = dict.fromkeys(step.module for step in blue.steps)
+    found += [
+        step_module(name).UNVERIFIED for name in modules if hasattr(step_module(name), "UNVERIFIED")
+    ]
     return tuple(found)
 
 

@@ -63,7 +63,7 @@ class Part:
     pixels: bool = False
 
 
-_PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
+PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
 """Outputs that stand behind their sigmoid or softmax already."""
 _SHARES = 2.0
 """Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
@@ -112,7 +112,7 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
             for kind, plural, start, end in spans
         ]
         return tuple(part for part in parts if part.values.shape[1])
-    if name in _PROBABILITIES:
+    if name in PROBABILITIES:
         return (Part(name=name, kind="score", values=values, logits=False),)
     kinds = {"box": "box", "cls": "score", "key": "keypoint"}
     kind = kinds.get(name[:3], "other")

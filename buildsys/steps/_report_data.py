@@ -97,14 +97,25 @@ class Ladder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class View:
+    """What one form of the network sees on a photograph.
+
+    `form`: checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name; `best`:
+    (class, highest score) of every class that scores at all.
+    """
+
+    form: str
+    drawing: str
+    objects: int
+    best: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sight:
-    """One photograph as two files see it; `before`, `after`: its drawings, file names."""
+    """One photograph as the forms of a network see it, from the first to the one that ships."""
 
     name: str
-    before: str
-    after: str
-    before_objects: int
-    after_objects: int
+    views: tuple[View, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +176,7 @@ class Artifact:
     """Digest of the tree that the sights' drawings are in."""
     sights: tuple[Sight, ...] = ()
     sight_files: tuple[tuple[str, str], ...] = ()
-    """(before | after, sha256) of the files that the sights are of."""
+    """(form, sha256) of the files that the sights are of."""
     baseline: bool = False
     regressions: tuple[Regression, ...] = ()
 

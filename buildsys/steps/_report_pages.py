@@ -30,7 +30,7 @@ def write(
 
 
 def _copy_drawings(item: Artifact, source: Path, target: Path) -> None:
-    for name in (name for sight in item.sights for name in (sight.before, sight.after)):
+    for name in (view.drawing for sight in item.sights for view in sight.views):
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / os.path.basename(name), target / os.path.basename(name))
 
@@ -45,12 +45,12 @@ def _environment(templates: Path) -> Any:
     environment.filters |= {
         "drop": lambda pair: words.drop(*pair), "kib": words.kib, "machine": words.machine,
         "ms": words.ms, "number": words.number, "percent": words.percent, "score": words.score,
-        "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
+        "form": words.form, "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
         "basename": os.path.basename, "url": _url,
         "accuracy": words.accuracy, "rounds": words.rounds,
     }  # fmt: skip
     environment.globals |= {
-        "accuracy_rows": words.accuracy_rows, "counts": words.counts, "labels": words.labels,
+        "accuracy_rows": words.accuracy_rows, "confidences": words.confidences, "counts": words.counts, "labels": words.labels,
         "of_label": words.of_label, "ordered": words.ordered, "troubled": words.troubled, "per_class": per_class, "verdict": _VERDICTS.get,
         "LABELS": LABELS,
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from buildsys.steps import _report_words as words
-from buildsys.steps._report_data import Artifact, Comparison, Report, short
+from buildsys.steps._report_data import Artifact, Comparison, Report, Sight, short
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 
@@ -127,10 +127,21 @@ def _section(item: Artifact) -> str:
             f"- calibration: {len(item.calibration)} pictures, list sha256 `{item.calibration_sha256}`"
         )
     lines += _ladder(item)
+    lines += [line for sight in item.sights for line in _confidences(sight)]
     lines += ["- load test:"] if item.load else []
     lines += [f"  - {escape(name)}: {escape(text)}" for name, text in item.load]
     lines += [f"- {escape(note)}" for note in item.unverified]
     return "\n".join(lines)
+
+
+def _confidences(sight: Sight) -> list[str]:
+    """The best score of each class on a picture, by every form of the network."""
+    forms = [words.form(view.form) for view in sight.views]
+    return [
+        f"- confidence on {escape(sight.name)}, {escape(name)}: "
+        + ", ".join(f"{f} {words.score(s)}" for f, s in zip(forms, scores, strict=True))
+        for name, scores in words.confidences(sight)
+    ]
 
 
 def _metrics(metrics: tuple[tuple[str, float], ...]) -> str:

@@ -11,6 +11,7 @@ from buildsys.steps._report_data import (
     Comparison,
     Latency,
     Regression,
+    Sight,
     Timed,
     headline,
 )
@@ -19,6 +20,12 @@ NONE = "–"
 _ORDER = (
     SHIPPED, "stale", "rejected", "failed", "blocked", "waiting", "interrupted", "not built", "broken",
 )  # fmt: skip
+_FORMS = {
+    "checkpoint": "PyTorch", "onnx": "ONNX", "float-tflite": "float TFLite",
+    "tflite": "shipped TFLite", "shipped-onnx": "shipped ONNX",
+}  # fmt: skip
+_MOST_CLASSES = 12
+"""Of a picture whose confidences are told."""
 _RED = ("rejected", "failed", "broken")
 
 
@@ -154,3 +161,18 @@ def machine(entry: Latency, known: str = "") -> str:
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} runs"] if entry.runs else []
     return ", ".join(part for part in parts if part)
+
+
+def form(name: str) -> str:
+    """A form of the network, as people call it."""
+    return _FORMS.get(name, name)
+
+
+def confidences(
+    sight: Sight, confidence: float = 0.25
+) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
+    """(class, its highest score in each view) of the classes that any view is sure of."""
+    tables = [dict(view.best) for view in sight.views]
+    sure = [n for table in tables for n, score in table.items() if score >= confidence]
+    names = tuple(dict.fromkeys(sure))[:_MOST_CLASSES]
+    return tuple((name, tuple(table.get(name) for table in tables)) for name in names)

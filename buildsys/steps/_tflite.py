@@ -128,6 +128,11 @@ def _operator_name(model: Any, operator: Any) -> str:
     return code.CustomCode().decode() if name == "CUSTOM" else name
 
 
+def builtin_names() -> tuple[str, ...]:
+    """Every operator of TensorFlow Lite's own."""
+    return tuple(name for name in _builtin_names().values() if name != "CUSTOM")
+
+
 @cache
 def _builtin_names() -> dict[int, str]:
     return {v: k for k, v in vars(schema().BuiltinOperator).items() if isinstance(v, int)}

@@ -14,6 +14,8 @@ TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.VERDICT
 _MOST_LAYERS = 3
 _NPU = "ethos-u"
+EVERY = "builtin"
+"""Among a contract's operators: all that TensorFlow Lite itself has, none that somebody added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     (path,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
     layers = _tflite.read_operators(path)
-    failures = _check_list(layers, params)
+    failures = judge_list(layers, params)
     drivers = []
     for payload in _tflite.read_payloads(path, _NPU):
         described, problems = _check_driver(payload, params)
@@ -51,8 +53,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 
-def _check_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
-    missing = [name for name in layers if name not in (*params.operators, _NPU)]
+def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
+    """A sentence where operators (with the layers that they came from) are not registered."""
+    from buildsys.steps import _tflite
+
+    known = {*params.operators, _NPU}
+    known |= set(_tflite.builtin_names()) if EVERY in params.operators else set()
+    missing = [name for name in layers if name not in known]
     if not params.operators or not missing:
         return []
     rows = []
@@ -62,10 +69,11 @@ def _check_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]
         rows.append(f"{name} ({len(found)}: {', '.join(found[:_MOST_LAYERS])}{more})")
     where = "left on the CPU by Vela" if params.accelerator else "in the file"
     cures = "Another head, another architecture" + (", a newer Vela" if params.accelerator else "")
+    told = ["every builtin operator" if name == EVERY else name for name in params.operators]
     return [
         f"firmware {params.firmware} does not register {'; '.join(rows)}, {where}: the model would"
         f" fail on the device when its tensors are allocated. It registers"
-        f" {', '.join(params.operators)}. {cures} or another firmware may help"
+        f" {', '.join(told)}. {cures} or another firmware may help"
     ]
 
 

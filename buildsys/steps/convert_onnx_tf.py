@@ -22,6 +22,7 @@ BLOCK = "convert"
 RESOURCES = Resources(memory_mib=2000, framework=True)
 _NEWEST_IR = 9
 """Of ONNX files that onnxruntime 1.17 opens; later ones differ in number types alone."""
+_INPUT = "the_pictures"
 _NEWEST_OPSET = 13
 """Up to which onnx-tf knows every operator that networks of pictures are made of."""
 
@@ -46,11 +47,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _write_copy(graph, copy)
     report(0, 2, "stages", "onnx-tf")
     network = _prepare(graph)
-    feed, found = network.inputs[0], network.outputs
+    found = network.outputs
     names = dict(zip(found, params.output_names or found, strict=True))
 
     def answer(images: Any) -> dict[str, Any]:
-        values = network.tf_module(**{feed: tf.transpose(images, (0, 3, 1, 2))})
+        values = network.tf_module(**{_INPUT: tf.transpose(images, (0, 3, 1, 2))})
         return {name: values[key] for key, name in names.items()}
 
     report(1, 2, "stages", "comparing with the ONNX")
@@ -63,9 +64,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _write_copy(graph: Any, target: Path) -> None:
-    """A file as old as this environment's onnxruntime wants it."""
+    """A file as old as this environment's onnxruntime wants it, and an input that Python can name.
+
+    The input becomes an argument of a function, whose name may hold neither a colon nor a dot.
+    """
     import onnx
 
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    (feed,) = (item for item in graph.graph.input if item.name not in constants)
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            if name == feed.name:
+                node.input[place] = _INPUT
+    feed.name = _INPUT
     graph.ir_version = min(graph.ir_version, _NEWEST_IR)
     onnx.save(graph, str(target))
 

@@ -1,11 +1,11 @@
-"""The same pictures as the model in floating point and the file that ships see them, side by side.
+"""The same pictures as the checkpoint, the model in floating point and what ships see them.
 
 Drawings are as large as a page shows them, whatever the photograph's size: names stay readable.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from buildsys.steps._progress import fail, report
 if TYPE_CHECKING:
     import numpy as np
 
-    from buildsys.steps._predict import Seen
+    from buildsys.steps._predict import Run, Seen
 
 TOOL_ENV = "evaluate"
 RESOURCES = Resources(memory_mib=1200)
@@ -27,6 +27,8 @@ _FLOAT = ("onnx", "float-tflite")
 """Inputs that may be the model in floating point; the first that is there."""
 _SHIPPED = ("tflite", "shipped-onnx")
 """Inputs that may be what ships."""
+_LEAST = 0.05
+"""Scores below say nothing; those between it and the confidence are told, not drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +45,32 @@ class Params:
     reading: _accuracy.Params
 
 
+Form = Callable[[int], "Run"]
+"""A network as it is for the picture of a number: a recording knows its answers by that alone."""
+
+
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`onnx` or `float-tflite`; `tflite` (what ships, before the NPU's compiler) or `shipped-onnx`;
-    `dataset`.
+    `dataset`. With `checkpoint`, its `recording` and the `pictures` that were recorded, that, too.
 
-    `drawings`: <k>-float.jpg, <k>-shipped.jpg, and drawings.json with names, counts, digests.
+    `drawings`: <k>-<form>.jpg, and drawings.json with names, counts, digests, and the highest score
+    of every class.
     """
-    kinds = {"float": _first(_FLOAT, inputs), "shipped": _first(_SHIPPED, inputs)}
+    before, shipped = _first(_FLOAT, inputs), _first(_SHIPPED, inputs)
     plain = replace(params.reading, reference_kernels=False)
-    readings = {"float": plain, "shipped": params.reading}
-    files = {side: inputs[kind] for side, kind in kinds.items()}
-    networks = {side: _open(kinds[side], path, readings[side]) for side, path in files.items()}
+    forms: dict[str, Form] = {}
+    if "recording" in inputs:
+        forms["checkpoint"] = _recorded(inputs["recording"])
+    forms[before] = _open(before, inputs[before], plain)
+    forms[shipped] = _open(shipped, inputs[shipped], params.reading)
     folder = outputs["drawings"]
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for name, image in _pictures(inputs["dataset"], params):
+    for number, name, image in _pictures(inputs, params):
+        networks = {form: network(number) for form, network in forms.items()}
         rows.append(_draw(len(rows) + 1, name, image, networks, params, folder))
         report(len(rows), params.count, "pictures")
-    models = {name: {"sha256": _digest(path)} for name, path in files.items()}
+    models = [{"form": form, "sha256": _digest(inputs[form])} for form in forms]
     found = {"models": models, "confidence": params.confidence, "pictures": rows}
     text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / "drawings.json").write_text(text + "\n", encoding="utf-8")
@@ -73,50 +83,77 @@ def _first(kinds: tuple[str, ...], inputs: dict[str, Path]) -> str:
     return found
 
 
-Network = Callable[[Any], dict[str, Any]]
-
-
-def _open(kind: str, path: Path, reading: _accuracy.Params) -> Network:
+def _open(kind: str, path: Path, reading: _accuracy.Params) -> Form:
     from buildsys.steps import _litert, _onnx
 
-    if kind.endswith("onnx"):
-        return _onnx.network(path)
-    return _litert.Runner(path, reading.reference_kernels)
+    network: Run = (
+        _onnx.network(path)
+        if kind.endswith("onnx")
+        else _litert.Runner(path, reading.reference_kernels)
+    )
+    return lambda number: network
 
 
-def _pictures(dataset: Path, params: Params) -> "list[tuple[str, np.ndarray]]":
-    """(name, uint8 [h, w, 3] BGR); what cannot be read is passed over: evaluation tells of it."""
-    import random
+def _recorded(path: Path) -> Form:
+    """What a checkpoint has answered to prepared pictures: nothing of its framework is needed."""
+    from buildsys.steps import _recording
 
+    recording = _recording.load(path)
+
+    def network(number: int) -> "Run":
+        answers = {output.name: output.real()[number : number + 1] for output in recording}
+        return lambda picture: answers
+
+    return network
+
+
+def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, str, np.ndarray]]":
+    """(number in the order, name, uint8 [h, w, 3] BGR); what cannot be read is passed over:
+    evaluation tells of it.
+    """
     from buildsys.steps import _photo
 
-    order = list_images(dataset, params.split)
+    found = 0
+    for number, name in enumerate(_names(inputs, params)):
+        if found == params.count:
+            return
+        photo = _photo.read(inputs["dataset"] / name)
+        if photo.image is not None:
+            found += 1
+            yield number, name, photo.image
+
+
+def _names(inputs: dict[str, Path], params: Params) -> list[str]:
+    """Pictures of the dataset: those that were recorded, else a seeded shuffle of the split."""
+    import random
+
+    if "pictures" in inputs:
+        names: list[str] = json.loads((inputs["pictures"] / "sources.json").read_text("utf-8"))
+        return names
+    order = list_images(inputs["dataset"], params.split)
     random.Random(params.seed).shuffle(order)
-    found: list[tuple[str, np.ndarray]] = []
-    for path in order:
-        photo = _photo.read(path)
-        if photo.image is not None and len(found) < params.count:
-            found.append((path.relative_to(dataset).as_posix(), photo.image))
-        if len(found) == params.count:
-            break
-    return found
+    return [path.relative_to(inputs["dataset"]).as_posix() for path in order]
 
 
 def _draw(
-    number: int, name: str, image: "np.ndarray", networks: dict[str, Network], params: Params,
+    number: int, name: str, image: "np.ndarray", networks: "dict[str, Run]", params: Params,
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     from buildsys.steps import _drawing, _predict
 
     shown, scale = _fit(image)
-    row: dict[str, Any] = {"picture": name}
-    for side, network in networks.items():
-        objects = _predict.detect(image, network, params.reading, params.confidence)
+    views: list[dict[str, Any]] = []
+    for form, network in networks.items():
+        found = _predict.detect(image, network, params.reading, _LEAST)
+        objects = [item for item in found if item.score >= params.confidence]
         marks = tuple(_predict.mark(_scaled(item, scale)) for item in objects)
-        file = f"{number}-{side}.jpg"
+        file = f"{number}-{form}.jpg"
         _drawing.save(folder / file, _drawing.draw(shown, marks))
-        row[side] = {"drawing": file, "objects": len(objects)}
-    return row
+        best: dict[str, float] = {}
+        for item in found:
+            best[item.name] = max(round(item.score, 4), best.get(item.name, 0.0))
+        views.append({"form": form, "drawing": file, "objects": len(objects), "best": best})
+    return {"picture": name, "views": views}
 
 
 def _fit(image: "np.ndarray") -> "tuple[np.ndarray, float]":

@@ -107,7 +107,8 @@ def _examine(
         return problems, figures
     # Probabilities stand still at 0 wherever nothing is seen: that is no fault, and two pictures may
     # well show nothing.
-    probabilities = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
+    whole = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
+    probabilities = whole or edge.name in _figures.PROBABILITIES
     if joint:
         rows = values if values.shape[2] == cells else values.transpose(0, 2, 1)
         objectness = _figures.has_objectness(values.shape, params.classes)

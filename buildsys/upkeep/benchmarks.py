@@ -3,7 +3,8 @@
 `litert-benchmark --result_json FILE` (ai-edge-litert 2.3.0, run here): one object with the model's
 path, its accelerators, threads, and rounded times. `trtexec --exportTimes=FILE` (no TensorRT runs
 here: the shape is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
-one object an iteration, of which `computeMs` is the time of the engine alone.
+one object an iteration, of which `computeMs` is the time of the engine alone. `benchmark.py --json
+FILE` of a package for Linux (templates/linux): one object with the file's digest.
 """
 
 import json
@@ -19,6 +20,8 @@ from buildsys.upkeep.published import Published
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
+_PACKAGED = "buildsys benchmark.py"
+"""As templates/linux/benchmark.py calls itself."""
 
 
 def read_benchmark(path: str, device: str, published: Published) -> Measurement:
@@ -28,8 +31,10 @@ def read_benchmark(path: str, device: str, published: Published) -> Measurement:
         return _litert(path, data, device, published)
     if isinstance(data, list) and data and all(_is_iteration(item) for item in data):
         return _trtexec(path, data, device, published)
+    if isinstance(data, dict) and data.get("tool") == _PACKAGED:
+        return _packaged(path, data, device, published)
     message = "is no result of a benchmark that is known"
-    hint = "litert-benchmark --result_json FILE, or trtexec --exportTimes=FILE"
+    hint = "litert-benchmark --result_json FILE, trtexec --exportTimes=FILE, or benchmark.py --json FILE of a package"
     raise _wrong(path, message, hint)
 
 
@@ -92,6 +97,27 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
         )
         hint = "measure the published file, or name the file that ran with --sha256"
         raise _wrong(path, message, hint)
+
+
+def _packaged(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
+    """The engine's figures; of the way from a picture to detections the report says nothing."""
+    if data.get("sha256") != published.sha256:
+        digest = str(data.get("sha256"))[:12]
+        message = (
+            f"measured another file ({digest}) than {published.build} ships"
+            f" ({published.sha256[:12]})"
+        )
+        hint = "copy the package to the device again, or name the file that ran with --sha256"
+        raise _wrong(path, message, hint)
+    number = _reader(path, data)
+    names = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
+    return Measurement(
+        label=ON_A_DEVICE, engine="litert", version=str(data.get("version") or "") or None,
+        device=device, threads=_count(path, data, "threads", 1),
+        runs=_count(path, data, "runs", 1), warmup=_count(path, data, "warmup", 0),
+        sha256=published.sha256, format=published.format, what=ENGINE_ONLY,
+        source="benchmark.py", note="", **{name: number(name) for name in names},
+    )  # fmt: skip
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:

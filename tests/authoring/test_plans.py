@@ -65,6 +65,26 @@ def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
     assert order.index("box_s16") < order.index("keypoints") < order.index("box_s32")
 
 
+def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) -> None:
+    """A board that differs by its name alone trains, converts or measures again."""
+    boards = "[linux-arm64-tflite, raspberry-pi-5, mine]"
+    write_target(workspace, "mine", "extends: linux-arm64-tflite\nlabel: A board of my own\n")
+    write_recipe(workspace, "tags", TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", boards))
+    plans = plan_good(workspace)
+    plain = plans["tags@linux-arm64-tflite"]
+    for board in ("raspberry-pi-5", "mine"):
+        other = plans[f"tags@{board}"]
+        assert _stages(other) == _stages(plain)
+        assert set(_stages(plain)) - _shared(plain, other) == {"package"}
+    package = {item.name: item for item in by_stage(plain)["package"].inputs}
+    assert package["templates"].source is not None
+    assert "detect.py" in package["templates"].source.parts  # an edited program is another package
+    assert "verdict-operators" in package
+    drawn = {item.name for item in by_stage(plain)["drawings"].inputs}
+    assert drawn == {"checkpoint", "recording", "pictures", "onnx", "tflite", "dataset"}
+    assert "Not verified: the package on the board itself; none was attached." in plain.notes
+
+
 def test_measurement_stays_away_when_it_is_not_wanted(workspace: Path) -> None:
     """`evaluate: none` still asks for labels."""
     write_recipe(workspace, "person", GIVEN)

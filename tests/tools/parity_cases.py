@@ -377,6 +377,56 @@ def check_a_decoded_head_is_compared_in_pixels() -> None:
     ]
 
 
+def _yolox(values: Any, head: str) -> dict[str, Any]:
+    """Outputs of a head from rows [n, N, 5 + classes], boxes as the network gives them or pixels."""
+    if head == "yolox-split":
+        return {
+            "boxes": values[..., :4],
+            "objectness": values[..., 4:5],
+            "classes": values[..., 5:],
+        }
+    return {"detections" if head == "yolox-decoded" else "predictions": values}
+
+
+def check_yolox_heads_climb_and_say_their_own_cure() -> None:
+    """Objectness is no box, and the raw head of another family is no cure."""
+    import numpy as np
+
+    rng, cells = np.random.default_rng(0), sum(network().cells())
+    values = rng.uniform(0, 0.1, (3, cells, 7)).astype(np.float32)
+    values[:, ::5, 4:] = rng.uniform(0.8, 1, values[:, ::5, 4:].shape)
+    values[..., :4] = rng.normal(0.5, 0.4, (3, cells, 4))
+    flat = values.copy()
+    flat[..., 4] = 0.1
+    for head in ("yolox-concatenated", "yolox-split", "yolox-decoded"):
+        if head == "yolox-decoded":
+            for rows in (values, flat):
+                rows[..., :4] = rng.uniform(8, 56, (3, cells, 4))
+            flat[..., :4] = values[..., :4]
+        sound = {"onnx": floats(_yolox(values, head)), "tflite": floats(_yolox(values, head))}
+        net = network(keypoints=0, classes=2)
+        rungs = ladder(head=head, network=net, decoder="").climb(sound)
+        assert not any(rung.failures for rung in rungs)
+        assert rungs[0].detections["in_both"] == rungs[0].detections["from"] > 0
+        lost = sound | {"tflite": floats(_yolox(flat, head))}
+        told = " ".join(
+            text
+            for rung in ladder(head=head, network=net, decoder="").climb(lost)
+            for text in rung.failures
+        )
+        assert "differs by" in told
+        assert "scores of the same detections" in told
+        assert _figures.head_cure(head) in told
+        assert _figures.RAW_HEAD not in told
+
+
+def check_a_row_a_cell_is_told_from_a_column_a_cell() -> None:
+    """YOLOX's joint output and YOLOv8's: at 64 px either has 84 cells, and 79 classes make 84 rows."""
+    assert _figures.has_objectness((1, 84, 85), 80)
+    assert not _figures.has_objectness((1, 84, 84), 80)
+    assert not _figures.has_objectness((1, 83, 84), 79)
+
+
 def _edge(name: str, shape: tuple[int, ...], scale: float | None) -> _collapse.Edge:
     return _collapse.Edge(name=name, shape=shape, dtype="int8", scale=scale)
 

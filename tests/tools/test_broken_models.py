@@ -61,6 +61,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
     ("evaluate", "benchmark_onnx", "onnx", _BENCHMARK),
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
+    ("onnx-tf", "convert_onnx_tf", "onnx", _CONVERT),
 ]
 
 

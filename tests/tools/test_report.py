@@ -1,6 +1,7 @@
 """The report as people see it: rendered by its environment, opened in a browser."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,8 @@ from buildsys.engine.report.writing import TEMPLATES
 from buildsys.engine.runner import LAUNCHER
 from buildsys.steps import _report_data
 from buildsys.steps._report_data import Report
-from tests.report_sample import DRAWINGS, sample
+from tests.conftest import REPOSITORY
+from tests.report_sample import DRAWINGS, FORMS, sample
 
 pytestmark = pytest.mark.tools
 NASTY = '<img src=x onerror="document.title=1"> & "quotes"'
@@ -55,7 +57,7 @@ def render(report: Report, work: Path) -> Path:
     """The report's folder."""
     pictures = work / "data" / "pictures" / DRAWINGS
     pictures.mkdir(parents=True)
-    for name in ("1-float.jpg", "1-shipped.jpg", "2-float.jpg", "2-shipped.jpg"):
+    for name in (f"{number}-{form}.jpg" for number in (1, 2) for form in FORMS):
         (pictures / name).write_bytes(b"\xff\xd8\xff\xd9")
     _report_data.save(work / "data" / "report.json", report)
     request = {
@@ -115,8 +117,10 @@ def test_every_build_is_a_row_and_has_a_page(chromium: str, pages: Path, tmp_pat
     assert "<script" not in found + grove
     assert "<img src=x" not in found + grove
     assert "&lt;img src=x" in grove
-    assert 'src="grove-vision-ai-v2/1-float.jpg"' in grove
-    assert (pages / "tags" / "grove-vision-ai-v2" / "2-shipped.jpg").is_file()
+    assert 'src="grove-vision-ai-v2/1-checkpoint.jpg"' in grove
+    assert (pages / "tags" / "grove-vision-ai-v2" / "2-tflite.jpg").is_file()
+    assert '<th scope="row">plate</th><td class="n">0.4121</td>' in grove
+    assert ">PyTorch</th>" in grove
 
 
 def test_labels_of_latency_have_columns_of_their_own(pages: Path) -> None:
@@ -212,29 +216,70 @@ onnx.save(model, str(root / "model.onnx"))
 """
 
 
-def test_pictures_are_drawn_side_by_side(tmp_path: Path) -> None:
-    """Of two files; the picture that cannot be read is passed over, the order is settled."""
-    from tests.conftest import REPOSITORY
+RECORD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import json
+import numpy as np
+from pathlib import Path
+from buildsys.steps._recording import Output, save
+root = Path(sys.argv[2])
+(root / "probe").mkdir()
+names = ["images/2.png", "images/0.png"]
+(root / "probe" / "sources.json").write_text(json.dumps(names))
+heads = np.array([[[16, 8], [16, 8], [20, 4], [12, 4], [score, 0.1]] for score in (0.8, 0.2)])
+save(root / "recording.npz", (Output(name="detections", values=heads.astype(np.float32)),))
+(root / "checkpoint.pt").write_bytes(b"weights")
+"""
 
+
+@pytest.fixture(scope="module")
+def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network, pictures of which one is broken, what a checkpoint has answered to two."""
+    root = tmp_path_factory.mktemp("drawn")
     _, python = toolenvs.ensure("evaluate", print)
-    subprocess.run([str(python), "-c", DRAW, str(REPOSITORY), str(tmp_path)], check=True)
+    for program in (DRAW, RECORD):
+        subprocess.run([str(python), "-c", program, str(REPOSITORY), str(root)], check=True)
+    return root
+
+
+def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
+    """What the step tells; its drawings are in `work`."""
     frame = {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"}
     split = {"name": "val", "paths": ["images"]}
     reading = {
         "split": split, "classes": ["tag"], "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
         "head": "decoded", "preprocessing": frame,
     }  # fmt: skip
-    files = {"onnx": str(tmp_path / "model.onnx"), "shipped-onnx": str(tmp_path / "model.onnx")}
+    files = {"onnx": "model.onnx", "shipped-onnx": "model.onnx", "dataset": "data", **more}
     request = {
-        "inputs": {**files, "dataset": str(tmp_path / "data")},
-        "outputs": {"drawings": str(tmp_path / "drawings")},
+        "inputs": {name: str(root / path) for name, path in files.items()},
+        "outputs": {"drawings": str(work / "drawings")},
         "params": {"split": split, "count": 4, "reading": reading},
     }  # fmt: skip
-    run_step("draw_models", "evaluate", request, tmp_path / "step")
-    found = json.loads((tmp_path / "drawings" / "drawings.json").read_text())
+    run_step("draw_models", "evaluate", request, work / "step")
+    found: dict[str, Any] = json.loads((work / "drawings" / "drawings.json").read_text())
+    return found
+
+
+def test_pictures_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> None:
+    """Of two files; the picture that cannot be read is passed over, the order is settled."""
+    found = draw(drawn_from, tmp_path)
     assert len(found["pictures"]) == 3
-    assert {row["float"]["objects"] for row in found["pictures"]} == {1}
+    views = [view for row in found["pictures"] for view in row["views"]]
+    assert {(view["objects"], view["best"]["tag"]) for view in views} == {(1, 0.9)}
     names = {path.name for path in (tmp_path / "drawings").iterdir()}
     assert names == {"drawings.json"} | {
-        f"{number}-{side}.jpg" for number in (1, 2, 3) for side in ("float", "shipped")
+        f"{number}-{form}.jpg" for number in (1, 2, 3) for form in ("onnx", "shipped-onnx")
     }
+
+
+def test_a_checkpoint_is_drawn_from_what_it_answered(drawn_from: Path, tmp_path: Path) -> None:
+    """On the pictures that were recorded, each with its own answer; without its framework."""
+    recorded = {"checkpoint": "checkpoint.pt", "recording": "recording.npz", "pictures": "probe"}
+    found = draw(drawn_from, tmp_path, **recorded)
+    assert [row["form"] for row in found["models"]] == ["checkpoint", "onnx", "shipped-onnx"]
+    assert found["models"][0]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    told = [(row["picture"], row["views"][0]) for row in found["pictures"]]
+    assert [name for name, _ in told] == ["images/2.png", "images/0.png"]
+    assert [(view["objects"], view["best"]["tag"]) for _, view in told] == [(1, 0.8), (0, 0.2)]

@@ -133,6 +133,34 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     assert "warm-up" in old.note
 
 
+PACKAGED: dict[str, Any] = {
+    "tool": "buildsys benchmark.py", "model": "model.tflite", "sha256": "ab" * 32,
+    "format": "tflite", "engine": "litert", "version": "2.1.0", "machine": "aarch64, Linux 6.6",
+    "python": "3.11.2", "threads": 4, "warmup": 5, "runs": 50, "what": "engine only",
+    "mean_ms": 9.5, "min_ms": 9.0, "p50_ms": 9.4, "p90_ms": 9.9, "p95_ms": 10.0, "p99_ms": 10.5,
+    "max_ms": 11.0, "end_to_end": {"mean_ms": 30.0},
+}  # fmt: skip
+"""As templates/linux/benchmark.py writes it; where the tools are, a test runs it."""
+
+
+def test_a_package_tells_which_file_ran(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its digest; without that, a figure of last month's file stands for this one's."""
+    Path("board.json").write_text(json.dumps(PACKAGED))
+    assert run(BUILD, "board.json") == 2
+    golden.check("import-benchmark-packaged-other", capsys.readouterr().err)
+    assert run(BUILD, "board.json", "--sha256", "ab" * 32) == 0
+    sha256 = digest_file(published / "build/tags/xiao-esp32s3/model.tflite")
+    Path("board.json").write_text(json.dumps({**PACKAGED, "sha256": sha256}))
+    assert run(BUILD, "board.json") == 0
+    found = measurements.entries(Workspace(published), BUILD, sha256)
+    (row,), (earlier,) = found.current, found.earlier
+    assert earlier.sha256 == "ab" * 32
+    assert (row.engine, row.version, row.threads, row.runs) == ("litert", "2.1.0", 4, 50)
+    assert (row.mean_ms, row.p90_ms, row.p99_ms, row.source) == (9.5, 9.9, 10.5, "benchmark.py")
+
+
 WRONG: dict[str, str] = {
     "absent": "",
     "no-json": "Inference (avg): 0.97 ms",

@@ -185,7 +185,7 @@ def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
     except (BuildsysError, OSError, ValueError, KeyError):
         return {}
     sights, files = evidence.read_sights(data)
-    whole = all(name in names for sight in sights for name in (sight.before, sight.after))
+    whole = all(view.drawing in names for sight in sights for view in sight.views)
     return {"drawings": digest, "sights": sights, "sight_files": files} if whole else {}
 
 

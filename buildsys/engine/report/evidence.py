@@ -18,11 +18,12 @@ from buildsys.steps._report_data import (
     Output,
     Rung,
     Sight,
+    View,
 )
 
 T = TypeVar("T")
 Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
-"""Pictures, and (float | shipped, sha256) of the files that saw them."""
+"""Pictures, and (form, sha256) of the files that saw them."""
 _ORDER = ("start", "checkpoint", "onnx", "tflite")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 
@@ -155,15 +156,16 @@ def read_sights(data: Any) -> Sights:
 
 
 def _sights(data: dict[str, Any]) -> Sights:
-    names = ("float", "shipped")
     sights = tuple(
-        Sight(
-            name=str(row["picture"]),
-            before=str(row["float"]["drawing"]),
-            after=str(row["shipped"]["drawing"]),
-            before_objects=int(row["float"]["objects"]),
-            after_objects=int(row["shipped"]["objects"]),
-        )
+        Sight(name=str(row["picture"]), views=tuple(map(_view, row["views"])))
         for row in data["pictures"]
     )
-    return sights, tuple((name, str(data["models"][name]["sha256"])) for name in names)
+    return sights, tuple((str(row["form"]), str(row["sha256"])) for row in data["models"])
+
+
+def _view(row: dict[str, Any]) -> View:
+    best = ((str(name), float(score)) for name, score in row["best"].items())
+    return View(
+        form=str(row["form"]), drawing=str(row["drawing"]), objects=int(row["objects"]),
+        best=tuple(sorted(best, key=lambda item: (-item[1], item[0]))),
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""The packed network, ready to run: a photograph in, what is on it out.
+
+The files of the package lie beside this one. LiteRT and numpy do the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import vision
+
+HERE = Path(__file__).resolve().parent
+DECODED = ("detect", "pose", "classify")
+"""Tasks whose outputs are understood."""
+
+
+class Failure(Exception):
+    """What went wrong, in a sentence, and the exit code that says so."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Model:
+    """The packed network, ready to run."""
+
+    def __init__(self, threads: int) -> None:
+        """Raises Failure when the package is not whole or LiteRT cannot run the file."""
+        self.facts: dict[str, Any] = _read_json("model.json")
+        self.path = HERE / self.facts["file"]
+        self.sha256 = _demand_file(self.path, self.facts["sha256"])
+        self.interpreter = _open(self.path, threads)
+        (self.input,) = self.interpreter.get_input_details()
+        self.outputs = dict(self._named_outputs())
+
+    def _named_outputs(self) -> list[tuple[str, dict[str, Any]]]:
+        """By the file's signature; where that has other names than the network, by their order."""
+        details = self.interpreter.get_output_details()
+        names, wanted = {}, self.facts["outputs"]
+        for signature in self.interpreter.get_signature_list():
+            runner = self.interpreter.get_signature_runner(signature)
+            names = {d["index"]: name for name, d in runner.get_output_details().items()}
+        found = [names.get(detail["index"], detail["name"]) for detail in details]
+        if wanted and set(found) != set(wanted):
+            if len(found) != len(wanted):
+                raise Failure(f"{self.path.name} has {len(found)} outputs, not {len(wanted)}", 3)
+            found = wanted
+        return [(name, details[place]) for place, name in enumerate(found)]
+
+    def demand_task(self) -> None:
+        """Raises Failure for a network whose outputs this program does not understand."""
+        task, head = self.facts["task"], self.facts["head"]
+        if self.facts["preprocessing"] is None or head == "none" or not self.facts["outputs"]:
+            raise Failure(
+                "nobody said how pictures become this model's input or what its outputs mean:"
+                " benchmark.py runs it, detect.py cannot", 3,
+            )  # fmt: skip
+        if task not in DECODED:
+            raise Failure(
+                f"this is a network for {task}; detect.py understands {', '.join(DECODED)}", 3
+            )
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """A picture in the frame, uint8 [height, width, 3] -> real values by the output's name."""
+        import numpy as np
+
+        values = pixels[None].astype(np.float32) / 255
+        dtype, (scale, zero) = np.dtype(self.input["dtype"]), self.input["quantization"]
+        if dtype.kind != "f":
+            limits = np.iinfo(dtype)
+            values = np.clip(np.rint(values / scale) + zero, limits.min, limits.max)
+        self.interpreter.set_tensor(self.input["index"], values.astype(dtype))
+        self.interpreter.invoke()
+        return {name: self._real(detail) for name, detail in self.outputs.items()}
+
+    def _real(self, detail: dict[str, Any]) -> np.ndarray:
+        import numpy as np
+
+        values = self.interpreter.get_tensor(detail["index"]).astype(np.float32)
+        scale, zero = detail["quantization"]
+        return (values - zero) * np.float32(scale) if scale else values
+
+    def see(self, photo: np.ndarray, confidence: float, iou: float) -> list[vision.Found]:
+        """A photograph, uint8 [h, w, 3] RGB -> what is on it, best first."""
+        import vision
+
+        frame, facts = self.facts["preprocessing"], self.facts
+        height, width = frame["height"], frame["width"]
+        placed = vision.place(photo, height, width, frame["resize"])
+        outputs = self.run(placed.pixels)
+        if facts["task"] == "classify":
+            return vision.classify(outputs, facts["head"], confidence)
+        try:
+            decoded = vision.decode(outputs, facts, height, width)
+        except (KeyError, ValueError) as error:
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
+            message = f"the outputs are {shapes}: not those of the head `{facts['head']}`"
+            raise Failure(message, 3) from error
+        return vision.choose(decoded, placed, confidence, iou)
+
+
+def _read_json(name: str) -> Any:
+    try:
+        return json.loads((HERE / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Failure(f"{name} is missing: copy the whole package", 3) from None
+    except ValueError as error:
+        raise Failure(f"{name} is damaged ({error}): copy the package again", 3) from error
+
+
+def _demand_file(path: Path, sha256: str) -> str:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise Failure(f"{path.name} is missing: copy the whole package", 3) from None
+    if found != sha256:
+        raise Failure(
+            f"{path.name} is not the file that was packed (sha256 {found[:12]}, not {sha256[:12]}):"
+            " copy the package again; another model needs a package of its own", 3,
+        )  # fmt: skip
+    return found
+
+
+def _open(path: Path, threads: int) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise Failure(f"LiteRT cannot run {path.name}: {reason}", 3) from error
+    return interpreter

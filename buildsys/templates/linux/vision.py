@@ -1,0 +1,209 @@
+"""The arithmetic around a network: a picture into its frame, its outputs into detections.
+
+numpy alone. It computes what the build measured accuracy with: OpenCV's bilinear scaling, the same
+padding, the same decoders, the same suppression. Runs on Python 3.9 and later.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STRIDES = (8, 16, 32)
+BINS = 16
+"""Of a box side's distribution in YOLOv8's head."""
+GREY = 114
+MOST_CANDIDATES, MOST_DETECTIONS = 3000, 300
+TOP = 5
+"""Classes of a whole picture that are told."""
+
+
+class Placed(NamedTuple):
+    """A picture in the network's frame, uint8 [height, width, 3] RGB, and how it came there:
+    scaled by a factor, its corner at (left, top) in pixels, below zero where it was cut.
+    """
+
+    pixels: np.ndarray
+    scale: float
+    left: int
+    top: int
+
+
+class Found(NamedTuple):
+    """One detection in the photograph's pixels: box x1, y1, x2, y2; keypoints x, y, visibility 0..1.
+    Without a box: a class of the whole picture.
+    """
+
+    category: int
+    score: float
+    box: tuple[float, ...]
+    keypoints: tuple[tuple[float, ...], ...]
+
+
+def place(photo: np.ndarray, height: int, width: int, resize: str) -> Placed:
+    """A photograph, uint8 [h, w, 3] RGB, letterboxed or, for `center-crop`, cut."""
+    h, w = photo.shape[:2]
+    if resize == "center-crop":
+        scale = max(height / h, width / w)
+        photo = scale_to(photo, max(height, int(h * scale)), max(width, int(w * scale)))
+        top, left = round((photo.shape[0] - height) / 2), round((photo.shape[1] - width) / 2)
+        return Placed(photo[top : top + height, left : left + width], scale, -left, -top)
+    scale = min(height / h, width / w)
+    photo = scale_to(photo, round(h * scale), round(w * scale))
+    left = round((width - photo.shape[1]) / 2 - 0.1)
+    top = round((height - photo.shape[0]) / 2 - 0.1)
+    frame = np.full((height, width, 3), GREY, np.uint8)
+    frame[top : top + photo.shape[0], left : left + photo.shape[1]] = photo
+    return Placed(frame, scale, left, top)
+
+
+def scale_to(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear between the centres of pixels, without a filter: cv2.INTER_LINEAR, to the last bit
+    or one beside it. Pillow's own bilinear scaling filters, and gives other pictures.
+    """
+    if photo.shape[:2] == (height, width):
+        return photo
+    above, below, down = _neighbours(photo.shape[0], height)
+    before, behind, along = _neighbours(photo.shape[1], width)
+    down, along = down[:, None, None], along[None, :, None]
+    rows = photo[above] * (1 - down) + photo[below] * down
+    values = rows[:, before] * (1 - along) + rows[:, behind] * along
+    return (values + 0.5).astype(np.uint8)
+
+
+def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each new pixel: the two old ones that it lies between, and the share of the second."""
+    places = (np.arange(wanted) + 0.5) * (size / wanted) - 0.5
+    places = np.clip(places, 0, size - 1)
+    first = places.astype(int)
+    return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
+
+
+Outputs = dict[str, np.ndarray]
+"""Real values by the output's name, with the batch axis."""
+Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""In the frame's pixels: boxes [N, 4] x1 y1 x2 y2; scores [N, classes]; keypoints [N, k, 3]."""
+
+
+def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> Decoded:
+    """Every cell's box, scores and keypoints, by the head that model.json names."""
+    head, values = model["head"], {k: v.astype(np.float64) for k, v in outputs.items()}
+    if head == "raw":
+        return _decode_raw(values, model["keypoint_dims"], height, width)
+    if head.startswith("yolox-"):
+        return _decode_yolox(values, head, height, width)
+    if head == "split":
+        rows = np.concatenate([values["boxes"][0].T, values["scores"][0]], 1)
+    else:
+        rows = values["detections"][0].T
+    if head in ("split", "normalized"):
+        rows[:, :4] *= (width, height, width, height)
+    classes, points = len(model["classes"]), model["keypoints"]
+    more = rows[:, 4 + classes :] if points else rows[:, :0]
+    keypoints = more.reshape(len(rows), points, -1) if points else np.zeros((len(rows), 0, 3))
+    if keypoints.shape[-1] == 2:
+        keypoints = np.concatenate([keypoints, np.ones_like(keypoints[..., :1])], -1)
+    return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4 : 4 + classes], keypoints
+
+
+def _decode_raw(values: Outputs, dims: int, height: int, width: int) -> Decoded:
+    """YOLOv8 before its decoder: each side of a box is a distribution over lengths, in strides, from
+    the cell's centre; scores are logits.
+    """
+    corners, strides = cells(height, width)
+    centres = corners + 0.5
+    bins = np.concatenate([values[f"box_s{stride}"][0] for stride in STRIDES])
+    bins = bins.reshape(-1, 4, BINS)
+    bins = np.exp(bins - bins.max(-1, keepdims=True))
+    sides = (bins / bins.sum(-1, keepdims=True)) @ np.arange(BINS)
+    boxes = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], 1) * strides
+    scores = sigmoid(np.concatenate([values[f"cls_s{stride}"][0] for stride in STRIDES]))
+    keypoints = np.zeros((len(boxes), 0, 3))
+    if "keypoints" in values:
+        raw = values["keypoints"][0].reshape(len(boxes), -1, dims)
+        places = (raw[..., :2] * 2 + corners[:, None]) * strides[:, None]
+        seen = sigmoid(raw[..., 2:]) if dims == 3 else np.ones_like(raw[..., :1])
+        keypoints = np.concatenate([places, seen], -1)
+    return boxes, scores, keypoints
+
+
+def _decode_yolox(values: Outputs, head: str, height: int, width: int) -> Decoded:
+    """A box is an offset from the cell's corner and the logarithm of a size, both in strides, unless
+    the network has decoded it; a score is objectness times the class's probability.
+    """
+    if head == "yolox-split":
+        boxes, objectness, classes = (values[k][0] for k in ("boxes", "objectness", "classes"))
+    else:
+        rows = values["detections" if head == "yolox-decoded" else "predictions"][0]
+        boxes, objectness, classes = rows[:, :4], rows[:, 4:5], rows[:, 5:]
+    centre, size = boxes[:, :2], boxes[:, 2:]
+    if head != "yolox-decoded":
+        corners, strides = cells(height, width)
+        centre, size = (centre + corners) * strides, np.exp(size) * strides
+    return _corners(centre, size), objectness * classes, np.zeros((len(boxes), 0, 3))
+
+
+def _corners(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+    return np.concatenate([centre - size / 2, centre + size / 2], 1)
+
+
+def cells(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The upper left corner [N, 2] x, y of every cell in units of its stride, and strides [N, 1]."""
+    corners, strides = [], []
+    for stride in STRIDES:
+        y, x = np.mgrid[: height // stride, : width // stride]
+        corners.append(np.stack([x.ravel(), y.ravel()], 1))
+        strides.append(np.full((x.size, 1), float(stride)))
+    return np.concatenate(corners).astype(np.float64), np.concatenate(strides)
+
+
+def choose(decoded: Decoded, placed: Placed, confidence: float, iou: float) -> list[Found]:
+    """What is at least that sure, best first, each box once a class, in the photograph's pixels."""
+    boxes, scores, keypoints = decoded
+    rows, classes = np.nonzero(scores >= confidence)
+    order = np.argsort(-scores[rows, classes], kind="stable")[:MOST_CANDIDATES]
+    rows, classes = rows[order], classes[order]
+    found = []
+    for index in suppress(boxes[rows], classes, iou):
+        row, category = rows[index], int(classes[index])
+        box = to_photo(boxes[row].reshape(-1, 2), placed).ravel().tolist()
+        points = np.concatenate([to_photo(keypoints[row, :, :2], placed), keypoints[row, :, 2:]], 1)
+        score = float(scores[row, category])
+        found.append(Found(category, score, tuple(box), tuple(map(tuple, points.tolist()))))
+    return found
+
+
+def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:
+    """Of boxes sorted best first those that no better one of their class overlaps by more."""
+    areas, alive = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.ones(len(boxes), bool)
+    kept: list[int] = []
+    for best in range(len(boxes)):
+        if alive[best] and len(kept) < MOST_DETECTIONS:
+            kept.append(best)
+            low = np.maximum(boxes[best, :2], boxes[:, :2])
+            high = np.minimum(boxes[best, 2:], boxes[:, 2:])
+            common = np.clip(high - low, 0, None).prod(1)
+            overlaps = common > iou * (areas[best] + areas - common)
+            alive &= ~(overlaps & (classes == classes[best]))
+    return kept
+
+
+def to_photo(places: np.ndarray, placed: Placed) -> np.ndarray:
+    """Places [n, 2] of the frame in the photograph's pixels."""
+    return (places - (placed.left, placed.top)) / placed.scale
+
+
+def classify(outputs: Outputs, head: str, confidence: float) -> list[Found]:
+    """The classes of the whole picture that are at least that sure, at most five, best first."""
+    values = outputs["logits" if head == "raw" else "probabilities"][0].astype(np.float64)
+    if head == "raw":
+        powers = np.exp(values - values.max())
+        values = powers / powers.sum()
+    order = np.argsort(-values, kind="stable")[:TOP]
+    return [Found(int(i), float(values[i]), (), ()) for i in order if values[i] >= confidence]
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """The logistic function."""
+    return 1 / (1 + np.exp(-values))

@@ -1,0 +1,241 @@
+"""What the programs of a Linux package compute, against the build's own steps; where numpy is.
+
+`python -m tests.tools.linux_cases` runs every function `check_*` and prints {name: fault or ""}.
+"""
+
+import importlib.util
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import STRIDES, Preprocessing, head_outputs
+from buildsys.steps import _accuracy, _decode, _litert, _pictures
+from buildsys.steps._dataset import Split
+from buildsys.steps.check_operators import EVERY, judge_list
+from buildsys.steps.check_operators import Params as Registered
+
+sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "linux"))
+import network
+import vision
+
+HEIGHT, WIDTH = 64, 96
+CELLS = sum((HEIGHT // stride) * (WIDTH // stride) for stride in STRIDES)
+
+
+def frame(height: int = HEIGHT, width: int = WIDTH, resize: str = "letterbox") -> Preprocessing:
+    """A contract of that size."""
+    return Preprocessing(height=height, width=width, color="rgb", resize=resize)
+
+
+def reading(head: str, classes: int, keypoints: int, dims: int, task: str) -> _accuracy.Params:
+    """How evaluation reads such a network."""
+    return _accuracy.Params(
+        split=Split(name="val", paths=()), classes=tuple(map(str, range(classes))),
+        keypoints=keypoints, keypoint_dims=dims, sigmas=(), head=head, preprocessing=frame(),
+        task=task,
+    )  # fmt: skip
+
+
+def facts(params: _accuracy.Params) -> dict[str, Any]:
+    """model.json of such a network."""
+    return {
+        "head": params.head, "classes": list(params.classes), "keypoints": params.keypoints,
+        "keypoint_dims": params.keypoint_dims, "task": params.task,
+    }  # fmt: skip
+
+
+def check_pictures_are_placed_as_in_training() -> None:
+    """Up, down, narrow, tall, by a factor of two, not at all: one step of 255 apart at the most."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    sizes = [(64, 96), (128, 192), (480, 640), (37, 501), (501, 37), (1, 1), (2, 300), (33, 47), (1080, 1920)]  # fmt: skip
+    for resize in ("letterbox", "center-crop"):
+        for height, width in sizes:
+            photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            for side in (frame(resize=resize), frame(416, 416, resize), frame(192, 160, resize)):
+                wanted, scale, pad = _pictures.letterbox(photo[..., ::-1], side)
+                placed = vision.place(photo, side.height, side.width, resize)
+                difference = np.abs(placed.pixels.astype(int) - wanted).max()
+                assert difference <= 1, (resize, height, width, side, difference)
+                assert (placed.scale, (placed.left, placed.top)) == (scale, pad)
+
+
+def check_every_head_of_yolov8_is_decoded_alike() -> None:
+    """Boxes, scores, keypoints, and what survives suppression, to rounding."""
+    for head in ("raw", "decoded", "normalized", "split"):
+        for keypoints, dims in ((0, 0), (4, 3), (4, 2)):
+            if not keypoints or head != "split":
+                task = "pose" if keypoints else "detect"
+                params = reading(head, 3, keypoints, dims, task)
+                _compare(params, _answers(params, seed=keypoints + dims))
+
+
+def _answers(params: _accuracy.Params, seed: int) -> dict[str, Any]:
+    """Random outputs, with a few clear objects in them."""
+    import numpy as np
+
+    rng, values = np.random.default_rng(seed), {}
+    wanted = head_outputs(
+        params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, params.keypoint_dims,
+        params.task,
+    )  # fmt: skip
+    for tensor in wanted:
+        if params.head == "raw":
+            values[tensor.name] = rng.normal(-1, 3, tensor.shape).astype(np.float32)
+        elif tensor.name == "detections":
+            found = rng.random(tensor.shape)
+            found[:, :4] *= 1 if params.head == "normalized" else 60
+            values[tensor.name] = found.astype(np.float32)
+        else:
+            values[tensor.name] = rng.random(tensor.shape).astype(np.float32)
+    return values
+
+
+def _compare(params: _accuracy.Params, outputs: dict[str, Any]) -> None:
+    import numpy as np
+
+    ours = _accuracy.decode(outputs, params)
+    theirs = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
+    for wanted, found in zip(ours, theirs, strict=True):
+        assert wanted.shape == found.shape, (params.head, wanted.shape, found.shape)
+        assert np.allclose(wanted, found, atol=1e-9), params.head
+    _compare_choice(ours, theirs)
+
+
+def _compare_choice(ours: Any, theirs: Any) -> None:
+    """Suppression and the way back into the photograph."""
+    import numpy as np
+
+    placed = vision.Placed(np.zeros(1), 0.37, 5, -3)
+    kept = _decode.suppress(*ours)
+    sure = kept.scores >= 0.25
+    found = vision.choose(theirs, placed, 0.25, _decode.IOU)
+    assert len(found) == sure.sum() > 3
+    boxes = _accuracy.to_photo(kept.boxes[sure], 0.37, (5, -3))
+    assert np.allclose([item.box for item in found], boxes)
+    assert np.allclose([item.score for item in found], kept.scores[sure])
+    assert [item.category for item in found] == kept.classes[sure].tolist()
+    if kept.keypoints.shape[1]:
+        points = kept.keypoints[sure]
+        points[..., :2] = _accuracy.to_photo(points[..., :2], 0.37, (5, -3))
+        assert np.allclose([item.keypoints for item in found], points)
+
+
+def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
+    """Cell by cell; and against the build's own decoder."""
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    rows = rng.normal(0, 0.7, (1, CELLS, 4 + 1 + 3)).astype(np.float32)
+    rows[..., 4:] = rng.random((1, CELLS, 4)) ** 0.5
+    boxes, scores, number = np.zeros((CELLS, 4)), np.zeros((CELLS, 3)), 0
+    for stride in STRIDES:
+        for y in range(HEIGHT // stride):
+            for x in range(WIDTH // stride):
+                dx, dy, w, h, objectness, *classes = rows[0, number].astype(np.float64)
+                middle = np.array([(dx + x) * stride, (dy + y) * stride])
+                half = np.exp([w, h]) * stride / 2
+                boxes[number] = (*(middle - half), *(middle + half))
+                scores[number] = objectness * np.array(classes)
+                number += 1
+    decoded = rows.copy()
+    decoded[0, :, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
+    decoded[0, :, 2:4] = boxes[:, 2:] - boxes[:, :2]
+    heads = {
+        "yolox-decoded": {"detections": decoded},
+        "yolox-concatenated": {"predictions": rows},
+        "yolox-split": {
+            "boxes": rows[..., :4], "objectness": rows[..., 4:5], "classes": rows[..., 5:]
+        },
+    }  # fmt: skip
+    for head, outputs in heads.items():
+        params = reading(head, 3, 0, 0, "detect")
+        found = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
+        assert np.allclose(found[0], boxes, atol=1e-3), head
+        assert np.allclose(found[1], scores), head
+        _compare_choice((boxes, scores, np.zeros((CELLS, 0, 3))), (boxes, scores, found[2]))
+        if importlib.util.find_spec("buildsys.steps._decode_yolox") is not None:
+            ours = importlib.import_module("buildsys.steps._decode_yolox")
+            for one, other in zip(ours.decode(outputs, head, 3, HEIGHT, WIDTH), found, strict=True):
+                assert np.allclose(one, other, atol=1e-6), head
+
+
+def check_classes_of_a_picture() -> None:
+    """Logits and probabilities; five at the most."""
+    import numpy as np
+
+    logits = np.random.default_rng(2).normal(0, 2, (1, 9)).astype(np.float32)
+    for head, name in (("raw", "logits"), ("decoded", "probabilities")):
+        shares = _accuracy.decode_classes({name: logits}, reading(head, 9, 0, 0, "classify"))
+        found = vision.classify({name: logits}, head, -9)
+        order = np.argsort(-shares, kind="stable")[:5]
+        assert [item.category for item in found] == order.tolist()
+        assert np.allclose([item.score for item in found], shares[order])
+
+
+def check_an_operator_that_somebody_added_is_refused() -> None:
+    """LiteRT has no Flex operators: such a file would fail on the board."""
+    params = Registered(firmware="linux-tflite", operators=(EVERY,), accelerator="")
+    assert judge_list({"CONV_2D": ("a",), "GELU": ("b",)}, params) == []
+    (told,) = judge_list({"CONV_2D": ("a",), "FlexErf": ("layer;x",)}, params)
+    assert "does not register FlexErf (1: layer), in the file" in told
+    assert "It registers every builtin operator." in told
+
+
+class _Interpreter:
+    """What the programs ask of LiteRT; answers with set integers."""
+
+    def __init__(self, dtype: Any, outputs: list[Any]) -> None:
+        self.dtype, self.values, self.given = dtype, outputs, None
+
+    def set_tensor(self, index: int, values: Any) -> None:
+        assert values.dtype == self.dtype
+        self.given = values
+
+    def invoke(self) -> None:
+        assert self.given is not None
+
+    def get_tensor(self, index: int) -> Any:
+        return self.values[index]
+
+
+def check_integers_become_real_numbers_and_back() -> None:
+    """int8, uint8, int16 and real edges: the input quantized, the outputs by their scale."""
+    import numpy as np
+
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    edges = ((np.int8, 1 / 255, -128), (np.uint8, 1 / 255, 0), (np.int16, 1 / 32767, 0), (np.float32, 0.0, 0))  # fmt: skip
+    for dtype, scale, zero in edges:
+        kind = np.dtype(dtype)
+        low, high = (0, 2) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+        answer = rng.integers(low, high, (1, 5)).astype(kind)
+        detail = {"index": 0, "dtype": dtype, "quantization": (scale, zero)}
+        model = network.Model.__new__(network.Model)
+        model.interpreter, model.input = _Interpreter(kind, [answer]), detail
+        model.outputs = {"scores": detail}
+        found = model.run(picture)["scores"]
+        real = answer.astype(np.float32)
+        assert np.array_equal(found, (real - zero) * np.float32(scale) if scale else real)
+        wanted = _litert.quantize(picture[None].astype(np.float32) / 255, detail)
+        assert np.array_equal(model.interpreter.given, wanted)
+
+
+def main() -> None:
+    """Every check, and what went wrong in it."""
+    faults = {}
+    for name, check in list(globals().items()):
+        if name.startswith("check_"):
+            try:
+                check()
+                faults[name] = ""
+            except Exception:  # noqa: BLE001 - told by the test, with its traceback
+                faults[name] = traceback.format_exc()
+    print(json.dumps(faults))
+
+
+if __name__ == "__main__":
+    main()

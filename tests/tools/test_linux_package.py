@@ -1,0 +1,289 @@
+"""The package for ARM Linux boards: run by itself, in an environment made from its own list."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.authoring.registry import PACKAGE
+from buildsys.cli import main
+from buildsys.engine import toolenvs
+from tests.conftest import REPOSITORY
+from tests.tools.bright import NETWORK
+from tests.tools.places import doit, make_workspace, read
+from tests.tools.test_look import png
+
+pytestmark = pytest.mark.tools
+
+PROGRAMS = PACKAGE / "templates" / "linux"
+CASES = REPOSITORY / "tests" / "tools" / "linux_cases.py"
+CHECKS = re.findall(r"^def (check_\w+)", CASES.read_text(), re.MULTILINE)
+RECIPE = """\
+name: bright
+source:
+  family: onnx
+  task: detect
+  weights: {path: bright.onnx}
+  decoder: yolov8-raw
+  classes: [spot]
+input: {size: 96}
+evaluate: none
+targets:
+  - linux-arm64-tflite
+  - target: linux-arm64-tflite
+    as: integer
+    quantization: {scheme: int8, io: int8, calibration: {images: "camera/**/*.png", count: 8}}
+  - target: raspberry-pi-5
+    quantization: {scheme: int8, io: float32, calibration: {images: "camera/**/*.png", count: 8}}
+"""
+_KERNEL = "np.full((rows, 3, stride, stride), gain / (3 * stride**2), np.float32)"
+_SMALL = "np.zeros((rows, 3, stride, stride), np.float32); kernel[:, :, :8, :8] = gain / 192"
+LIVELY = (
+    NETWORK.replace(_KERNEL, _SMALL)
+    .replace("(0, -20)", "(3, -16)")
+    .replace("(64, 0, bins)", "(64, 3, bins / 2)")
+)
+"""Every output changes with the picture, or an integer file would be refused as blind."""
+BUILDS = ("bright@linux-arm64-tflite", "bright@integer", "bright@raspberry-pi-5")
+TURN = """
+import sys
+from PIL import Image
+picture = Image.open(sys.argv[1]).convert("RGB").resize((300, 200), Image.NEAREST)
+exif = Image.Exif()
+exif[0x0112] = 6  # lies on its side
+picture.save(sys.argv[2], exif=exif, quality=95)
+"""
+
+
+@pytest.fixture(scope="module")
+def faults() -> dict[str, str]:
+    """What went wrong, by check; all of them run in one process of the evaluation environment."""
+    _, python = toolenvs.ensure("evaluate", print)
+    run = subprocess.run(
+        [str(python), "-W", "error", "-m", "tests.tools.linux_cases"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    found: dict[str, str] = json.loads(run.stdout)
+    return found
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_programs_compute_what_the_build_does(check: str, faults: dict[str, str]) -> None:
+    """Each in linux_cases.py, with its own sentence."""
+    assert not faults[check], faults[check]
+
+
+def test_the_programs_are_written_for_old_boards() -> None:
+    """A word of a newer Python is a syntax error on a board that has an older one."""
+    for path in PROGRAMS.glob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 9))
+        assert len(path.read_text().splitlines()) < 250
+
+
+def test_the_board_runs_the_version_that_accuracy_was_measured_with() -> None:
+    """Another LiteRT may have other kernels."""
+    named = (PROGRAMS / "requirements.txt").read_text().splitlines()[0]
+    lock = (PACKAGE / "envs" / "evaluate" / "lock.txt").read_text()
+    assert named.startswith("ai-edge-litert==")
+    assert re.search(rf"^{re.escape(named)} \\$", lock, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of bright spots, built for boards in three ways."""
+    root = make_workspace(tmp_path_factory.mktemp("linux") / "place", bright=RECIPE)
+    _, tool = toolenvs.ensure("onnx2tf", print)
+    subprocess.run([str(tool), "-c", LIVELY, str(root / "bright.onnx")], check=True)
+    (root / "camera").mkdir()
+
+    def draw(name: str, width: int, height: int, left: int, top: int, side: int) -> None:
+        def pixel(x: int, y: int) -> int:
+            lit = left <= x < left + side and top <= y < top + side
+            return 255 if lit else (x * 3 + y * 5) % 64
+
+        (root / "camera" / name).write_bytes(png(width, height, pixel))
+
+    blocks = png(96, 96, lambda x, y: (x // 16 * 73 + y // 16 * 151 + 40) % 256)
+    (root / "camera" / "blocks.png").write_bytes(blocks)
+    draw("small.png", 96, 96, 24, 16, 8)
+    draw("wide.png", 384, 192, 96, 32, 32)
+    draw("tall.png", 100, 300, 40, 200, 30)
+    draw("dark.png", 96, 96, 0, 0, 0)
+    run = doit(root)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment of what requirements.txt names, and nothing else; pip's settings are the user's."""
+    folder = tmp_path_factory.mktemp("board") / "venv"
+    base = getattr(sys, "_base_executable", sys.executable)
+    subprocess.run([base, "-m", "venv", str(folder)], check=True)
+    found = folder / "bin" / "python"
+    words = ("-m", "pip", "install", "-q", "-r", str(PROGRAMS / "requirements.txt"))
+    done = subprocess.run([str(found), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+@pytest.fixture
+def board(place: Path, tmp_path: Path) -> Path:
+    """A package as somebody has copied it, with the pictures beside it."""
+    shutil.copytree(place / "build" / "bright" / "linux-arm64-tflite", tmp_path / "board")
+    shutil.copytree(place / "camera", tmp_path / "camera")
+    return tmp_path / "board"
+
+
+def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command in the package's folder; nothing of this checkout can be imported."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return subprocess.run(
+        [str(python), "-W", "error", *words],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
+    """What was seen by the picture's file name."""
+    return {Path(row["picture"]).name: row["objects"] for row in found["pictures"]}
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_the_package_alone_sees_what_the_build_predicts(
+    build: str, place: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes to half a pixel of the frame, scores to a hundredth; an integer file's, too."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    folder = tmp_path / "board"
+    shutil.copytree(place / "build" / "bright" / build.split("@")[1], folder)
+    pictures = shutil.copytree(place / "camera", tmp_path / "camera")
+    turned = str(pictures / "turned.jpg")
+    assert run(python, folder, "-c", TURN, str(pictures / "wide.png"), turned).returncode == 0
+    gone = run(python, folder, "-c", "import buildsys")
+    assert "ModuleNotFoundError" in gone.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(["-C", str(place), "predict", build, str(pictures)]) == 0
+    wanted = objects(read(place / "build" / ".predictions" / build / "predictions.json"))
+    done = run(python, folder, "detect.py", "--json", *map(str, sorted(pictures.iterdir())))
+    assert done.returncode == 0, done.stderr
+    found = objects(json.loads(done.stdout))
+    assert found.keys() == wanted.keys()
+    assert [len(rows) for rows in found.values()] == [len(rows) for rows in wanted.values()]
+    assert len(found["turned.jpg"]) >= 1
+    for name, rows in wanted.items():
+        for ours, theirs in zip(rows, found[name], strict=True):
+            assert ours["class"] == theirs["class"]
+            assert ours["score"] == pytest.approx(theirs["score"], abs=0.01)
+            assert ours["box"] == pytest.approx(theirs["box"], abs=1.6)
+
+
+def test_people_read_lines_and_look_at_a_drawing(board: Path, python: Path) -> None:
+    """The same words as `buildsys predict`; x, y, width and height in the photograph."""
+    done = run(python, board, "detect.py", "../camera/wide.png", "--draw", "seen.jpg")
+    assert done.stdout == "../camera/wide.png: spot 1.00 at 80,16 64x64\n"
+    assert (board / "seen.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert run(python, board, "detect.py", "../camera/dark.png").stdout.endswith(
+        "dark.png: nothing\n"
+    )
+
+
+def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
+    """With a code of its own; the pictures that can be read are looked at all the same."""
+    broken, text = board / "broken.png", board / "text.jpg"
+    broken.write_bytes((board.parent / "camera" / "small.png").read_bytes()[:-40])
+    text.write_text("no picture")
+    words = ("broken.png", "text.jpg", "gone.jpg", "../camera/small.png")
+    done = run(python, board, "detect.py", *words)
+    assert done.returncode == 2
+    assert done.stdout == "../camera/small.png: spot 1.00 at 20,12 16x16\n"
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.fullmatch(r"error: broken\.png: cannot be read: .+", told[0])
+    assert told[1] == "error: text.jpg: is no picture, or of a kind that Pillow cannot read"
+    assert told[2] == "error: gone.jpg: there is no such file"
+    assert "Traceback" not in done.stderr
+    assert run(python, board, "detect.py", "x.png", "--confidence", "7").returncode == 2
+    assert run(python, board, "detect.py", "x.png", "y.png", "--draw", "z.png").returncode == 2
+    place = "no/such/folder/z.png"
+    assert run(python, board, "detect.py", "../camera/small.png", "--draw", place).returncode == 2
+
+
+def test_a_package_that_is_not_whole_says_so(board: Path, python: Path) -> None:
+    """A copy that broke off, another model under its name, a file that was left behind."""
+    model = board / "bright.tflite"
+    model.write_bytes(model.read_bytes()[:1000])
+    done = run(python, board, "detect.py", "../camera/small.png")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "bright.tflite is not the file that was packed" in done.stderr
+    model.unlink()
+    assert "bright.tflite is missing" in run(python, board, "benchmark.py").stderr
+    (board / "model.json").write_text("{")
+    assert "model.json is damaged" in run(python, board, "detect.py", "x.png").stderr
+    (board / "model.json").unlink()
+    done = run(python, board, "detect.py", "x.png")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "error: model.json is missing: copy the whole package\n",
+    )
+
+
+def test_without_its_packages_it_says_which_is_missing(board: Path) -> None:
+    """And how they come."""
+    bare = Path(getattr(sys, "_base_executable", sys.executable))
+    done = run(bare, board, "-I", "-S", "-c", _ISOLATED.format(folder=str(board)))
+    assert done.returncode == 4, done.stderr
+    assert "the Python package ai_edge_litert is missing here" in done.stderr
+
+
+_ISOLATED = """
+import runpy, sys
+sys.path.insert(0, {folder!r})
+sys.argv = ["detect.py", "x.png"]
+runpy.run_path({folder!r} + "/detect.py", run_name="__main__")
+"""
+
+
+def test_a_task_that_it_does_not_decode_is_told(board: Path, python: Path) -> None:
+    """Boxes of another kind of network would be nonsense; its time can be taken all the same."""
+    facts = read(board / "model.json")
+    (board / "model.json").write_text(json.dumps({**facts, "task": "segment"}))
+    done = run(python, board, "detect.py", "../camera/small.png")
+    assert done.returncode == 3
+    assert "this is a network for segment; detect.py understands detect" in done.stderr
+    assert run(python, board, "benchmark.py", "--runs", "2", "--warmup", "1").returncode == 0
+
+
+def test_its_figures_come_back_into_the_workspace(
+    place: Path, board: Path, python: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Tied to the file that ran; those of another file are refused."""
+    words = ("--runs", "7", "--warmup", "2", "--threads", "2", "--json", "board.json")
+    done = run(python, board, "benchmark.py", "../camera/wide.png", *words)
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^engine only: mean \d+\.\d\d, min .*, p90 .*, max ", done.stdout, re.MULTILINE
+    )
+    assert "picture file to detections: mean" in done.stdout
+    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    monkeypatch.chdir(place)
+    figures, written = str(board / "board.json"), read(board / "board.json")
+    given = ("import-benchmark", BUILDS[0], figures, "--device", "a test's machine")
+    assert main([*given]) == 0
+    (row,) = read(place / "measurements" / f"{BUILDS[0]}.json")["measurements"]
+    assert row["sha256"] == read(board / "model.json")["sha256"]
+    for name in ("version", "threads", "runs", "warmup", "mean_ms", "p90_ms", "p99_ms", "max_ms"):
+        assert row[name] == written[name]
+    assert (row["engine"], row["source"], row["what"]) == ("litert", "benchmark.py", "engine only")
+    capsys.readouterr()
+    assert main(["import-benchmark", BUILDS[1], figures, "--device", "a board"]) == 2
+    assert "measured another file" in capsys.readouterr().err
+    shutil.rmtree(place / "measurements")
