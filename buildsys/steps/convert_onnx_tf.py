@@ -71,7 +71,10 @@ def _write_copy(graph: Any, target: Path) -> None:
     import onnx
 
     constants = {tensor.name for tensor in graph.graph.initializer}
-    (feed,) = (item for item in graph.graph.input if item.name not in constants)
+    feeds = [item for item in graph.graph.input if item.name not in constants]
+    if len(feeds) != 1:
+        fail(f"this network has {len(feeds)} inputs; what is converted here takes one picture.")
+    (feed,) = feeds
     for node in graph.graph.node:
         for place, name in enumerate(node.input):
             if name == feed.name:
@@ -127,10 +130,12 @@ def _by_attribute(handle: Any) -> Any:
 def _try(graph: Any, call: Any, argument: Any) -> Any:
     """Call onnx-tf; what it cannot convert is told by operator and opset."""
     from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
+    from onnx.checker import ValidationError
 
+    refusals = (BackendIsNotSupposedToImplementIt, NotImplementedError, RuntimeError)
     try:
         return call(argument)
-    except (BackendIsNotSupposedToImplementIt, NotImplementedError, RuntimeError) as error:
+    except (*refusals, ValidationError) as error:
         opset = max(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
         said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         said = said.rpartition("ImplementIt: ")[2].strip()

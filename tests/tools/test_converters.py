@@ -155,7 +155,7 @@ nodes.append(h.make_node("Unsqueeze", ["joined", *more], ["wide"], **said))
 nodes.append(h.make_node("Squeeze", ["wide", *more], ["flat"], **said))
 scales = constant("scales", np.array([1, 1, 2, 2], np.float32))
 if sizes == "resize":
-    nodes.append(h.make_node("Resize", ["flat", "", scales], ["last"], mode="nearest",
+    nodes.append(h.make_node("Resize", ["flat", constant("roi", np.zeros(0, np.float32)), scales], ["last"], mode="nearest",
                              coordinate_transformation_mode="asymmetric", nearest_mode="floor"))
 else:
     nodes.append(h.make_node("Sigmoid", ["flat"], ["last"]))
