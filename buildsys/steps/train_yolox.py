@@ -19,8 +19,10 @@ CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
 BLOCK = "train"
 DATASET_FORMAT = "coco"
 _LAST_SHARE = 0.25
-"""Share of the epochs at the end without mosaics and with upstream's L1 loss on boxes; upstream: 15
-of 300, which a short training would not notice."""
+"""Share of the epochs at the end without mosaics; upstream: 15 of 300."""
+_MOMENTUM = 0.1
+"""Of the running averages of batch normalization; upstream's 0.03 takes a hundred steps to leave the
+start behind, as many as a small set sees."""
 _WEIGHT_DECAY = 5e-4
 _STEEPEST = 10.0
 """Largest norm of a gradient: single steps of a fresh head on a small batch are far larger."""
@@ -31,7 +33,7 @@ class Settings:
     """The `train` block."""
 
     epochs: int
-    batch: int = 16
+    batch: int = 8
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     size: int | None = None
@@ -84,6 +86,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import torch
 
     cv2.setNumThreads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums are not repeatable
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = _torch.choose_device()
     if params.mixed_precision and device == "cpu":
@@ -110,6 +113,11 @@ class _Training:
         from yolox.utils import LRScheduler, ModelEMA
 
         self.model, self.samples, self.device, self.params = model, samples, device, params
+        # upstream adds it in the last epochs; blood cells: mAP50 .87 with it throughout, .83 without
+        model.head.use_l1 = True
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = _MOMENTUM
         self.half = params.mixed_precision and device == "cuda"
         self.batches = -(-len(samples) // params.batch)
         self.average = ModelEMA(model, 0.9998)
@@ -125,7 +133,6 @@ class _Training:
         start = self._resume(last)
         for epoch in range(start, self.params.epochs):
             ending = epoch >= self.params.epochs * (1 - _LAST_SHARE)
-            self.model.head.use_l1 = ending
             self.samples.mosaic = 0.0 if ending else self.params.mosaic
             self._run_epoch(epoch, f", resumed from epoch {start + 1}" if start else "")
             self._keep(last, epoch + 1)
