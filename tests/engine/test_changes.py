@@ -20,7 +20,7 @@ AFTER_QUANTIZATION = (
 )  # fmt: skip
 AFTER_PICTURES = ("convert_tflite", *AFTER_QUANTIZATION)
 AFTER_TRAINING = (
-    "evaluate_checkpoint", "export_ultralytics", "evaluate_onnx", "convert_onnx2tf", "record_checkpoint",
+    "evaluate_ultralytics", "export_ultralytics", "evaluate_onnx", "convert_onnx2tf", "record_ultralytics",
     "record_onnx", "convert_tflite", "record_tflite", *AFTER_PICTURES,
 )  # fmt: skip
 AFTER_CONVERTING = ("convert_tflite", "record_tflite", *AFTER_PICTURES)

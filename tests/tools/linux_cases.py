@@ -10,9 +10,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import STRIDES, Preprocessing, head_outputs
+from buildsys.spec import STRIDES, Preprocessing
 from buildsys.steps import _accuracy, _decode, _litert, _pictures
 from buildsys.steps._dataset import Split
+from buildsys.steps._outputs import head_outputs
 from buildsys.steps.check_operators import EVERY, judge_list
 from buildsys.steps.check_operators import Params as Registered
 
