@@ -59,6 +59,13 @@ class Weights(Block):
     random: StrictBool = False
 
 
+class Pixels(Block):
+    """What a given ONNX file takes: a converter of pixels is put in front where it is not RGB 0..1."""
+
+    color: Literal["rgb", "bgr"] = "rgb"
+    values: Literal["0..1", "0..255"] = "0..1"
+
+
 class SourceModel(Block):
     """The `source` block."""
 
@@ -68,6 +75,7 @@ class SourceModel(Block):
     weights: Annotated[Weights, BeforeValidator(_weights)]
     decoder: Decoder = "none"
     classes: tuple[StrictStr, ...] = ()
+    pixels: Pixels | None = None
 
 
 class Split(Block):

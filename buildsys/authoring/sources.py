@@ -3,7 +3,7 @@
 import re
 
 from buildsys.authoring.build import Build
-from buildsys.authoring.families import network, source_format
+from buildsys.authoring.families import network, networks, source_format
 from buildsys.authoring.model import known_model
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.registry import find_step
@@ -86,6 +86,7 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
         for key in ("train", "export")
         if getattr(recipe, key) is not None
     ]
+    problems += _check_pixels(build, locate)
     if recipe.source.weights.random:
         message = f"random weights are no {family} file"
         problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
@@ -93,6 +94,23 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
         message = "`input` is missing: the size of the pictures, which converting takes"
         problems.append(locate(("source",), message, "input: {size: 192}", key=True))
     return problems
+
+
+def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
+    """What the file takes; of stock files of some networks it is known not to be RGB 0..1."""
+    source, at = build.recipe.source, ("source",)
+    if source.pixels is not None and source_format(source.family) != Format.ONNX:
+        message = f"`pixels` has no effect on a source of family {source.family}"
+        return [locate((*at, "pixels"), message, "it is for onnx files", key=True)]
+    usual = {word: family.pixels for family in networks().values() for word, _ in family.decoders}
+    known = usual.get(source.decoder, "")
+    if known and source.pixels is None:
+        message = (
+            f"files with decoder {source.decoder} often take {known}; this one is given RGB 0..1"
+        )
+        hint = "pixels: {color: bgr, values: 0..255}, or `pixels: {}` where it takes RGB 0..1"
+        return [locate((*at, "decoder"), message, hint, severity="warning")]
+    return []
 
 
 def _is_converted(build: Build) -> bool:

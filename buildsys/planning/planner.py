@@ -84,6 +84,18 @@ def _add_source(blue: Blueprint) -> None:
         pinned = weights.sha256 or ""
         source = Source(path=path, label=weights.path, sha256=pinned, kind="model")
         blue.made[kind] = Input(name=kind, source=source)
+    _adapt(blue, kind)
+
+
+def _adapt(blue: Blueprint, kind: Format) -> None:
+    """A file that takes other pixels than every step gives gets operators in front."""
+    pixels = blue.build.recipe.source.pixels
+    if pixels is None or kind not in blue.made:
+        return
+    module = step_module("adapt_onnx")
+    params = module.Params(color=pixels.color, values=pixels.values)
+    step = blue.add("adapt", module, params, {kind: blue.made[kind]}, {kind: False})
+    blue.made[kind] = output(step, kind)
 
 
 def _add_training(blue: Blueprint) -> None:

@@ -47,6 +47,8 @@ class Family:
     """Tasks whose checkpoints are a start for a detect network, too."""
     nameless: bool = False
     """Its checkpoints do not say which network they are, or what it tells apart."""
+    pixels: str = ""
+    """What files that were exported elsewhere take, where it is not RGB 0..1."""
     licence: str = ""
     """What the package says of models that were made with the tool."""
     read_checkpoint: Callable[[Path], CheckpointFacts | None] = _says_nothing

@@ -31,6 +31,7 @@ FAMILY = Family(
     task_of=lambda architecture: "detect",
     suffixes=(".pth",),
     nameless=True,
+    pixels="BGR 0..255",
     read_checkpoint=read_checkpoint,
 )  # fmt: skip
 
