@@ -1,0 +1,52 @@
+"""Files that were exported elsewhere and take BGR in 0..255: what is in front of them must mean the same."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.engine import toolenvs
+from buildsys.steps.adapt_onnx import Params
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.tools
+
+_CASE = """
+import dataclasses, json, sys
+from pathlib import Path
+import numpy as np, onnx, onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+sys.path.insert(0, sys.argv[1])
+from buildsys.steps import adapt_onnx
+image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 4, 4])
+result = helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, 3, 1, 1])
+node = helper.make_node("GlobalAveragePool", ["images"], ["mean"])
+graph = helper.make_graph([node], "g", [image], [result])
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), "in.onnx")
+params = adapt_onnx.Params(**json.loads(sys.argv[2]))
+for name in ("one.onnx", "two.onnx"):
+    adapt_onnx.run({"onnx": Path("in.onnx")}, {"onnx": Path(name)}, params)
+assert Path("one.onnx").read_bytes() == Path("two.onnx").read_bytes()
+onnx.checker.check_model(onnx.load("one.onnx"))
+picture = np.random.default_rng(0).random((1, 3, 4, 4), dtype=np.float32)
+given = onnxruntime.InferenceSession("in.onnx").run(None, {"images": picture})[0]
+found = onnxruntime.InferenceSession("one.onnx").run(None, {"images": picture})[0]
+print(json.dumps([given.ravel().tolist(), found.ravel().tolist()]))
+"""
+
+
+@pytest.mark.parametrize(("color", "values"), [("bgr", "0..255"), ("rgb", "0..255"), ("bgr", "0..1")])
+def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -> None:
+    """Fed otherwise, a stock YOLOX file finds next to nothing and says nothing."""
+    python = toolenvs.ensure("evaluate", print)[1]
+    words = json.dumps(vars(Params(color=color, values=values)))
+    done = subprocess.run(
+        [str(python), "-c", _CASE, str(REPOSITORY), words],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    given, found = json.loads(done.stdout)
+    wanted = given[::-1] if color == "bgr" else given
+    factor = 255 if values == "0..255" else 1
+    assert found == pytest.approx([value * factor for value in wanted], rel=1e-5)
