@@ -63,7 +63,7 @@ def _comparison(found: Comparison) -> list[str]:
     )  # fmt: skip
     rows = [
         (
-            escape(", ".join(row.builds)), escape(row.format), escape(row.scheme),
+            escape(words.sharers(row.builds)), escape(row.format), escape(row.scheme),
             escape(row.converter), words.kib(row.bytes), str(row.operators), str(row.transposes),
             words.ms(row.mean_ms), words.ms(row.min_ms), words.ms(row.p50_ms), f"{row.ratio:.2f}",
             escape(words.accuracy(row)),

@@ -176,3 +176,14 @@ def confidences(
     sure = [n for table in tables for n, score in table.items() if score >= confidence]
     names = tuple(dict.fromkeys(sure))[:_MOST_CLASSES]
     return tuple((name, tuple(table.get(name) for table in tables)) for name in names)
+
+
+_NAMED = 2
+"""Builds that a table's row names; the ONNX file of a matrix belongs to all its builds."""
+
+
+def sharers(builds: tuple[str, ...]) -> str:
+    """a@host, b@host; or a@host and 9 more."""
+    if len(builds) <= _NAMED:
+        return ", ".join(builds)
+    return f"{builds[0]} and {len(builds) - 1} more"

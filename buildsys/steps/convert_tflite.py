@@ -4,6 +4,7 @@ One converter run for the one file that is wanted. int8 means full integer, cali
 recipe's own pictures; the result is compared with the float model on other pictures.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,12 @@ def _representative(folder: Path, params: Params) -> Any:
     from buildsys.steps import _pictures
 
     pictures = _pictures.load(folder, params.preprocessing)
+    passes = itertools.count(1)
 
     def generate() -> Any:
+        note = "" if (number := next(passes)) == 1 else f"pass {number}"  # some schemes want two
         for index in range(len(pictures)):
-            report(index + 1, len(pictures), "calibration pictures")
+            report(index + 1, len(pictures), "calibration pictures", note)
             yield [_pictures.to_nhwc(pictures[index : index + 1])]
 
     return generate

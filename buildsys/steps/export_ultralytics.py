@@ -7,7 +7,7 @@ strides together, each a tensor of its own (so that int8 gives each its own scal
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps._family import Family
@@ -76,44 +76,12 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Export, drop the metadata (it holds a date), compare ONNX with torch on sample pictures."""
-    from buildsys.steps import _heads, _ultralytics
+    """Export, and compare ONNX with torch on sample pictures."""
+    from buildsys.steps import _heads, _torch_onnx, _ultralytics
 
     _ultralytics.prepare(Path.cwd())
-    import onnx
-    import torch
-
     model = _ultralytics.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
     _heads.set_head(model, params.head)
-    frame = params.preprocessing
-    example = torch.zeros(1, 3, frame.height, frame.width)
-    with torch.no_grad():
-        model(example)  # decoded heads build their anchors on the first call
-        torch.onnx.export(
-            model, (example,), str(outputs["onnx"]), opset_version=params.opset, dynamo=False,
-            input_names=["images"], output_names=list(params.output_names),
-        )  # fmt: skip
-    graph = onnx.load(str(outputs["onnx"]))
-    del graph.metadata_props[:]
-    onnx.save(graph, str(outputs["onnx"]))
-    _compare(model, inputs.get("samples"), outputs["onnx"], params)
-
-
-def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) -> None:
-    import onnxruntime
-    import torch
-
-    from buildsys.steps import _parity, _pictures
-
-    pictures = _pictures.to_nchw(_pictures.load(samples, params.preprocessing))
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    for picture in pictures:
-        with torch.no_grad():
-            values = model(torch.from_numpy(picture[None]))
-        values = values if isinstance(values, tuple | list) else (values,)
-        reference = dict(zip(params.output_names, (v.numpy() for v in values), strict=False))
-        found = dict(
-            zip(params.output_names, session.run(None, {"images": picture[None]}), strict=True)
-        )
-        worst = _parity.require_close("the ONNX export", reference, found)
-    print("largest difference, torch against ONNX:", worst)
+    frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
+    _torch_onnx.export(model, frame, params.opset, names, target)
+    _torch_onnx.compare(_torch_onnx.ask(model), inputs.get("samples"), frame, names, target)

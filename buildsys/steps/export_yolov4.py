@@ -6,7 +6,6 @@ out of the file is time that an application spends elsewhere, so latency errs in
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps._family import Family
@@ -58,39 +57,10 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Export, drop the metadata, compare ONNX with torch on sample pictures."""
-    import onnx
-    import torch
-
-    from buildsys.steps import _yolov4
+    """Export, and compare ONNX with torch on sample pictures."""
+    from buildsys.steps import _torch_onnx, _yolov4
 
     model = _yolov4.load(inputs["checkpoint"], params.architecture)
-    frame = params.preprocessing
-    example = torch.zeros(1, 3, frame.height, frame.width)
-    with torch.no_grad():
-        torch.onnx.export(
-            model, (example,), str(outputs["onnx"]), opset_version=params.opset, dynamo=False,
-            input_names=["images"], output_names=list(_OUTPUTS),
-        )  # fmt: skip
-    graph = onnx.load(str(outputs["onnx"]))
-    del graph.metadata_props[:]
-    onnx.save(graph, str(outputs["onnx"]))
-    _compare(model, inputs.get("samples"), outputs["onnx"], params)
-
-
-def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) -> None:
-    import onnxruntime
-    import torch
-
-    from buildsys.steps import _parity, _pictures
-
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    for picture in _pictures.to_nchw(_pictures.load(samples, params.preprocessing)):
-        with torch.no_grad():
-            values = model(torch.from_numpy(picture[None]))
-        reference = dict(zip(_OUTPUTS, (value.numpy() for value in values), strict=True))
-        found = session.run(None, {"images": picture[None]})
-        worst = _parity.require_close(
-            "the ONNX export", reference, dict(zip(_OUTPUTS, found, strict=True))
-        )
-    print("largest difference, torch against ONNX:", worst)
+    frame, target = params.preprocessing, outputs["onnx"]
+    _torch_onnx.export(model, frame, params.opset, _OUTPUTS, target)
+    _torch_onnx.compare(_torch_onnx.ask(model), inputs.get("samples"), frame, _OUTPUTS, target)

@@ -6,11 +6,16 @@ its own scale. Exported files take RGB 0..1, like every family's.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps._family import Family
 from buildsys.steps._yolox_file import read_checkpoint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from buildsys.steps import _torch_onnx
 
 TOOL_ENV = "yolox"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
@@ -70,52 +75,31 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Export, drop the metadata, compare ONNX with upstream's network on sample pictures."""
-    from buildsys.steps import _yolox, _yolox_head
+    """Export, and compare ONNX with upstream's network on sample pictures."""
+    from buildsys.steps import _torch_onnx, _yolox, _yolox_head
 
     _yolox.prepare()
-    import onnx
-    import torch
-
     source = inputs["checkpoint"], params.architecture, len(params.classes)
     model = _yolox_head.to_export(_yolox.load_model(*source), params.head)
-    example = torch.zeros(1, 3, params.preprocessing.height, params.preprocessing.width)
-    with torch.no_grad():
-        torch.onnx.export(
-            model, (example,), str(outputs["onnx"]), opset_version=params.opset, dynamo=False,
-            input_names=["images"], output_names=list(params.output_names),
-        )  # fmt: skip
-    graph = onnx.load(str(outputs["onnx"]))
-    del graph.metadata_props[:]
-    onnx.save(graph, str(outputs["onnx"]))
-    _compare(_yolox.load_model(*source), inputs.get("samples"), outputs["onnx"], params)
+    frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
+    _torch_onnx.export(model, frame, params.opset, names, target)
+    upstream = _upstream(_yolox.load_model(*source), params.head)
+    _torch_onnx.compare(upstream, inputs.get("samples"), frame, names, target)
 
 
-def _compare(model: Any, samples: Path | None, onnx_path: Path, params: Params) -> None:
+def _upstream(model: Any, head: str) -> "_torch_onnx.Ask":
     """Upstream's network as it was loaded, on BGR 0..255: so what was folded is checked, too."""
     import numpy as np
-    import onnxruntime
     import torch
 
-    from buildsys.steps import _parity, _pictures
+    model.head.decode_in_inference = head == "yolox-decoded"
 
-    model.head.decode_in_inference = params.head == "yolox-decoded"
-    pictures = _pictures.to_nchw(_pictures.load(samples, params.preprocessing))
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    for picture in pictures:
-        theirs = np.ascontiguousarray(np.round(picture[None, ::-1] * 255))
+    def answer(picture: "np.ndarray") -> tuple[Any, ...]:
+        theirs = np.ascontiguousarray(np.round(picture[:, ::-1] * 255))
         with torch.no_grad():
             values = model(torch.from_numpy(theirs)).numpy()
-        reference = _by_name(values, params)
-        found = session.run(None, {"images": picture[None]})
-        named = dict(zip(params.output_names, found, strict=True))
-        worst = _parity.require_close("the ONNX export", reference, named)
-    print("largest difference, torch against ONNX:", worst)
+        if head == "yolox-split":
+            return values[..., :4], values[..., 4:5], values[..., 5:]
+        return (values,)
 
-
-def _by_name(values: Any, params: Params) -> dict[str, Any]:
-    """Upstream's one output [1, N, 5 + classes] as the outputs of the head."""
-    parts: tuple[Any, ...] = (values,)
-    if params.head == "yolox-split":
-        parts = values[..., :4], values[..., 4:5], values[..., 5:]
-    return dict(zip(params.output_names, parts, strict=True))
+    return answer
