@@ -39,8 +39,10 @@ def compare(session: Session) -> None:
 
 def _compare(session: Session, plan: Plan) -> None:
     missing = {name: why for name in plan.rivals if (why := _why_missing(session, name))}
-    for name, why in missing.items():
-        session.console.say(f"{plan.build} is compared without {name}: {why}")
+    for why in dict.fromkeys(missing.values()):
+        names = [name for name, reason in missing.items() if reason == why]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        session.console.say(f"{plan.build} is compared without {names[0]}{more}: {why}")
     present = [session.plans[name] for name in plan.rivals if name not in missing]
     if len(present) > 1:
         step = _step(session, plan, present)
@@ -79,7 +81,7 @@ def _why_missing(session: Session, name: str) -> str:
         return ""
     (row,) = session.rows([name])
     asked = name in session.asked
-    return row.status if asked else f"it is not built (`doit build:{name}`)"
+    return row.status if asked else "not built (a plain `doit` builds all)"
 
 
 def _files(session: Session, plan: Plan) -> Iterator[Input]:
