@@ -229,7 +229,7 @@ def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
     return [
         locate(
             ("dataset", "splits", split, "annotations"),
-            f"{count} annotations of crowds (`iscrowd: 1`) are left out", severity="warning",
+            f"annotations of crowds (`iscrowd: 1`) are left out: {count}", severity="warning",
         )
         for split, count in (build.dataset.crowds if build.dataset else ())
     ]  # fmt: skip

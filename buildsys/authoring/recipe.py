@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from buildsys.authoring.families import decoders, source_names
+from buildsys.authoring.registry import converters
 from buildsys.authoring.validation import Block
 from buildsys.spec import SCHEMES
 
@@ -17,8 +18,10 @@ NAME = r"[a-z0-9][a-z0-9-]*"
 if TYPE_CHECKING:
     Family = str
     Decoder = str
+    Converter = str
 else:  # what there is: step modules say so
     Family, Decoder = Literal[source_names()], Literal[tuple(decoders())]
+    Converter = Literal[converters()]
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
 Scheme = Literal["float32", "float16", "dynamic-range", "int8", "int16x8"]
 assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]
@@ -221,7 +224,7 @@ class Benchmark(Block):
 class Convert(Block):
     """The `convert` block: which converter, where a pipeline goes through TensorFlow."""
 
-    tool: Literal["onnx2tf", "onnx-tf"] = "onnx2tf"
+    tool: Converter = "onnx2tf"
 
 
 class Select(Block):

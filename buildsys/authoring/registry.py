@@ -9,6 +9,7 @@ from typing import Any
 
 import buildsys.steps
 from buildsys.authoring.document import did_you_mean
+from buildsys.spec import Format
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -34,6 +35,12 @@ def find_step(verb: str, kind: str) -> ModuleType | None:
     """
     name = f"{verb}_{kind}".replace("-", "_")
     return step_module(name) if name in step_names() else None
+
+
+def converters() -> tuple[str, ...]:
+    """What `convert.tool` can be: every step from ONNX to another format, by its environment's name."""
+    modules = [step_module(f"convert_{kind}") for kind in kinds("convert")]
+    return tuple(module.TOOL_ENV for module in modules if consumed(module) == (Format.ONNX,))
 
 
 def kinds(verb: str) -> tuple[str, ...]:

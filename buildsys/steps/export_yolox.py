@@ -37,6 +37,7 @@ FAMILY = Family(
     suffixes=(".pth",),
     nameless=True,
     pixels="BGR 0..255",
+    licence="Trained and exported with YOLOX (Apache-2.0), Copyright Megvii Inc.",
     read_checkpoint=read_checkpoint,
 )  # fmt: skip
 

@@ -60,7 +60,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     for split in params.splits:
         sheet = sheets[split.name]
         if sheet.crowds:
-            print(f"{split.annotations}: {sheet.crowds} annotations of crowds were left out")
+            print(f"{split.annotations}: annotations of crowds were left out: {sheet.crowds}")
         names = choose_names(sheet.pictures, split.name)
         for picture, objects in zip(sheet.pictures, sheet.objects, strict=True):
             found = _look(root, split, picture)
