@@ -1,7 +1,7 @@
 """Firmware contracts: what a firmware decodes, line by line with its source."""
 
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
@@ -13,8 +13,13 @@ from buildsys.authoring.validation import Block, Locate
 from buildsys.errors import Diagnostic
 from buildsys.spec import ContractSpec, OutputFormula
 from buildsys.steps._formulas import dimensions, evaluate, shapes
-from buildsys.steps._outputs import head_formulas
+from buildsys.steps._outputs import HEADS, head_formulas
 from buildsys.steps.check_operators import EVERY
+
+if TYPE_CHECKING:
+    Head = str
+else:
+    Head = Literal[tuple(HEADS)]
 
 
 class InputContract(Block):
@@ -74,7 +79,7 @@ class Contract(Block):
     name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
     label: StrictStr
     task: Task | None = None
-    head: Literal["raw", "decoded", "normalized", "split"] | None = None
+    head: Head | None = None
     input: InputContract | None = None
     outputs: OutputsContract | None = None
     classes: Count | None = None
