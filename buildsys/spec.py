@@ -16,6 +16,8 @@ class Format(StrEnum):
     SAVED_MODEL = "saved-model"
     TFLITE = "tflite"
     VELA = "vela-tflite"
+    QUANTIZED_ONNX = "quantized-onnx"
+    ENGINE = "engine"
     PICTURES = "pictures"
     METRICS = "metrics"
     VERDICT = "verdict"
@@ -34,12 +36,26 @@ SUFFIXES = {
     Format.ONNX: ".onnx",
     Format.TFLITE: ".tflite",
     Format.VELA: ".tflite",
+    Format.QUANTIZED_ONNX: ".onnx",
+    Format.ENGINE: ".engine",
     Format.METRICS: ".json",
     Format.VERDICT: ".json",
     Format.EVIDENCE: ".json",
     Format.RECORDING: ".npz",
     Format.LATENCY: ".json",
 }
+MODELS = (
+    Format.ENGINE, Format.QUANTIZED_ONNX, Format.VELA, Format.TFLITE, Format.SAVED_MODEL,
+    Format.ONNX, Format.CHECKPOINT,
+)  # fmt: skip
+"""Model files, the last of a pipeline first."""
+READ_AS: dict[str, Format] = {Format.QUANTIZED_ONNX: Format.ONNX}
+"""Formats of the same kind of file: whatever reads the one reads the other."""
+MADE_FROM = {
+    Format.VELA: (Format.TFLITE,),
+    Format.ENGINE: (Format.QUANTIZED_ONNX, Format.ONNX),
+}
+"""Files that only a device runs, and what they were compiled from, which runs here."""
 SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
 STRIDES = (8, 16, 32)
 PAD_GREY = 114

@@ -11,11 +11,12 @@ from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.data import Surroundings, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
+from buildsys.authoring.engines import check_tensorrt
 from buildsys.authoring.facts import recall_checkpoint
 from buildsys.authoring.families import network
 from buildsys.authoring.pictures import matches_anything, split_glob
 from buildsys.authoring.pipelines import UnfitError, follow, is_finished
-from buildsys.authoring.recipe import InputBlock, Recipe, TargetEntry
+from buildsys.authoring.recipe import OWN_BLOCKS, InputBlock, Recipe, TargetEntry
 from buildsys.authoring.registry import find_step
 from buildsys.authoring.scope import Scope, merge
 from buildsys.authoring.target import Target
@@ -37,9 +38,9 @@ class Assembler:
 
     def build(self, raw: dict[str, Any], entry: TargetEntry, index: int, name: str) -> Build:
         """A build with everything settled that planning needs."""
-        written = raw.pop("vela", None)
-        if "vela" in self.root.merged():
-            raw["vela"] = written  # the recipe language says where it belongs
+        written = {name: raw.pop(name, None) for name in OWN_BLOCKS}
+        # the recipe language says where they belong
+        raw |= {name: written[name] for name in OWN_BLOCKS if name in self.root.merged()}
         recipe = validate(Recipe, raw, (), self.scope.locate)
         if isinstance(recipe, list):
             raise InputError(*recipe)
@@ -62,7 +63,8 @@ class Assembler:
         return Build(
             id=name, recipe=recipe, target=board.target, target_folder=board.folder,
             contract=contract, train=self._train(recipe), export=export,
-            vela=self._vela(written, entry, board), generator=data.generator, dataset=data.dataset,
+            vela=self._vela(written["vela"], entry, board),
+            tensorrt=self._tensorrt(written["tensorrt"], entry, board), generator=data.generator, dataset=data.dataset,
             dataset_parts=data.parts, split=data.split, archive=data.archive, checkpoint=checkpoint,
             waiting_for=waiting or data.waiting_for, pictures_found=self._pictures_found(recipe),
             facts=tuple(facts), against=self._against(recipe), origins=tuple(sorted((k, *place) for k, place in origins.items())),
@@ -166,21 +168,40 @@ class Assembler:
 
     def _vela(self, written: Any, entry: TargetEntry, board: Board) -> Any:
         """The target's `vela` block with the variant's and entry's settings; checked as a whole."""
-        removed = "vela" in entry.model_fields_set and entry.vela is None
-        if board.target.vela is None:
-            if written is not None or removed:
-                message = f"`vela` has no effect: {board.target.name} does not run Vela"
-                raise InputError(self.scope.locate(("vela",), message, key=True))
-            return None
-        if removed:
-            message = f"`vela` cannot be removed: {board.target.name} runs Vela"
-            raise InputError(self.scope.locate(("vela",), message))
-        merged = merge(board.target.vela, written) if written is not None else board.target.vela
+        own = board.target.vela
+        merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
         settings = self.settings("compile", "vela", merged, ("vela",))
         problems = check_vela(settings, board.folder, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)
         return settings
+
+    def _tensorrt(self, written: Any, entry: TargetEntry, board: Board) -> Any:
+        """The same of the target's `tensorrt` block."""
+        own = board.target.tensorrt
+        merged = self._own_block(
+            "tensorrt", own, written, entry, "builds engines", "builds no engines"
+        )
+        settings = self.settings("build", "engine", merged, ("tensorrt",))
+        problems = check_tensorrt(settings, self.scope.locate) if written else []
+        if problems:
+            raise InputError(*problems)
+        return settings
+
+    def _own_block(
+        self, name: str, own: Any, written: Any, entry: TargetEntry, does: str, does_not: str
+    ) -> Any:
+        """A block of the target's, merged with what was written over it; None where it has none."""
+        removed = name in entry.model_fields_set and getattr(entry, name) is None
+        if own is None:
+            if written is not None or removed:
+                message = f"`{name}` has no effect: {entry.target} {does_not}"
+                raise InputError(self.scope.locate((name,), message, key=True))
+            return None
+        if removed:
+            message = f"`{name}` cannot be removed: {entry.target} {does}"
+            raise InputError(self.scope.locate((name,), message))
+        return merge(own, written) if written is not None else own
 
     def _weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
         """Facts of a given checkpoint, and the file that is waited for when it is not here."""

@@ -9,20 +9,25 @@ from buildsys.authoring.confinement import check_config
 from buildsys.authoring.contract import Contract, check_contract
 from buildsys.authoring.document import KeyPath, did_you_mean, read_document
 from buildsys.authoring.encoding import read_text
+from buildsys.authoring.engines import check_tensorrt
 from buildsys.authoring.registry import (
     consumed,
     shipped_targets,
     step_module,
     step_names,
-    vela_versions,
+    versions,
 )
 from buildsys.authoring.scope import Scope
 from buildsys.authoring.target import Target, read_contract, read_target, yaml_files
 from buildsys.authoring.validation import Locate, validate
 from buildsys.errors import Diagnostic, InputError
-from buildsys.spec import Format
+from buildsys.spec import MODELS, Format
 
-_MODELS = (Format.CHECKPOINT, Format.ONNX, Format.SAVED_MODEL, Format.TFLITE, Format.VELA)
+_EXAMPLES = {
+    "vela": "vela: {version: …, accelerator: …, system_config: …, memory_mode: …}",
+    "tensorrt": "tensorrt: {library: …, version: …}",
+}
+"""Blocks of a target that steps of its pipelines need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,7 @@ class Boards:
         read = {path, *([base] if base else [])}
         problems = _check_pipelines(target, scope.locate)
         problems += self._check_vela(target, folder, scope.locate, read)
+        problems += _check_tensorrt(target, scope.locate)
         problems += self._check_firmware(target, scope.locate, read)
         if problems:
             raise InputError(*problems)
@@ -208,9 +214,9 @@ def _ini_error(error: Any, label: str) -> Diagnostic:
 def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
     """What only this installation and the target's folder can say of a `vela` block."""
     problems = []
-    if settings.version not in vela_versions():
+    if settings.version not in versions("vela"):
         message = f"there is no environment for Vela {settings.version}"
-        hint = "there are: " + ", ".join(vela_versions())
+        hint = "there are: " + ", ".join(versions("vela"))
         problems.append(locate(("vela", "version"), message, hint))
     outside = settings.config is not None and check_config(
         folder, settings.config, shipped_targets()
@@ -227,6 +233,14 @@ def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
+def _check_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
+    if target.tensorrt is None:
+        return []
+    kind = step_module("build_engine").Settings
+    settings = validate(kind, target.tensorrt, ("tensorrt",), locate)
+    return settings if isinstance(settings, list) else check_tensorrt(settings, locate)
+
+
 def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
     problems = []
     for scheme, names in target.pipelines.items():
@@ -238,7 +252,11 @@ def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
             makes = step_module(names[-1]).PRODUCES
             message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
             found.append(
-                locate(last, message, "end with package_files, package_flash or package_linux")
+                locate(
+                    last,
+                    message,
+                    "end with package_engine, package_files, package_flash or package_linux",
+                )
             )
         problems += found
     return problems
@@ -249,11 +267,11 @@ def _check_step(target: Target, name: str, at: KeyPath, locate: Locate) -> list[
         hint = did_you_mean(name, step_names())
         return [locate(at, f"there is no step `{name}`", hint)]
     module = step_module(name)
-    if not hasattr(module, "CONSUMES") or not set(consumed(module)) & set(_MODELS):
+    if not hasattr(module, "CONSUMES") or not set(consumed(module)) & set(MODELS):
         message = f"{name} turns no model file into another; it has no place in a pipeline"
         return [locate(at, message, "training and measuring are the recipe's")]
-    if getattr(module, "BLOCK", "") == "vela" and target.vela is None:
-        message = f"{name} needs the `vela` block of this target"
-        hint = "vela: {version: …, accelerator: …, system_config: …, memory_mode: …}"
-        return [locate(at, message, hint)]
+    block = getattr(module, "BLOCK", "")
+    if block in _EXAMPLES and getattr(target, block) is None:
+        message = f"{name} needs the `{block}` block of this target"
+        return [locate(at, message, _EXAMPLES[block])]
     return []

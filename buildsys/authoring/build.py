@@ -16,7 +16,7 @@ from buildsys.steps._family import CheckpointFacts
 class Build:
     """One recipe for one target, with everything that planning needs settled.
 
-    `train`, `export`, `vela`, `generator` are settings of step modules; `origins` says where each
+    `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
     calibration pictures matches nothing. `split` says how data that is not split is split; `facts` are
     lines for buildsys.lock; `against` are the lines of `benchmark.against`.
@@ -30,6 +30,7 @@ class Build:
     train: Any
     export: Any
     vela: Any
+    tensorrt: Any
     generator: Any
     dataset: DatasetFacts | None
     dataset_parts: tuple[str, ...]

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from buildsys.authoring.registry import find_step, kinds, step_module
-from buildsys.spec import Format
+from buildsys.spec import READ_AS, Format
 from buildsys.steps._family import Family
 
 FILES = {"onnx": Format.ONNX, "tflite": Format.TFLITE}
@@ -40,7 +40,7 @@ def decoders() -> dict[str, str]:
 
 def step_for(verb: str, form: str, family: str) -> Any:
     """The step that does `verb` to a model file: checkpoints are their family's business."""
-    return find_step(verb, family if form == Format.CHECKPOINT else form)
+    return find_step(verb, family if form == Format.CHECKPOINT else READ_AS.get(form, form))
 
 
 def families_of(suffix: str) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ Task = Literal["detect", "segment", "classify", "pose", "obb"]
 Scheme = Literal["float32", "float16", "dynamic-range", "int8", "int16x8"]
 assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]
 
+OWN_BLOCKS = ("vela", "tensorrt")
+"""Blocks of a target that its entry in a recipe may change."""
 CALIBRATED = ("int8", "int16x8")
 """Schemes that need a representative dataset."""
 
@@ -243,10 +245,12 @@ class Recipe(Block):
     """One recipe, with the overrides of its base, one variant and one target entry already merged in.
 
     `train` and `export` hold the settings of the step modules that the source's family chooses;
-    they are checked against those (see `authoring.builds`). `vela` is the target's own block.
+    they are checked against those (see `authoring.builds`). `vela` and `tensorrt` are the target's own.
     """
 
-    ELSEWHERE: ClassVar[dict[str, str]] = {"vela": "write it in the target's entry"}
+    ELSEWHERE: ClassVar[dict[str, str]] = dict.fromkeys(
+        OWN_BLOCKS, "write it in the target's entry"
+    )
 
     name: Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
     source: SourceModel
@@ -274,3 +278,4 @@ class TargetEntry(Block):
     evaluate: Any = None
     benchmark: Any = None
     vela: Any = None
+    tensorrt: Any = None

@@ -50,10 +50,10 @@ def kinds(verb: str) -> tuple[str, ...]:
 
 
 @cache
-def vela_versions() -> tuple[str, ...]:
-    """Generations of Vela that have a tool environment."""
-    folders = (PACKAGE / "envs").glob("vela-*")
-    return tuple(sorted(folder.name.removeprefix("vela-") for folder in folders))
+def versions(tool: str) -> tuple[str, ...]:
+    """Generations of a tool that have an environment of their own, `<tool>-<version>`."""
+    folders = (PACKAGE / "envs").glob(f"{tool}-*")
+    return tuple(sorted(folder.name.removeprefix(f"{tool}-") for folder in folders))
 
 
 def consumed(module: ModuleType) -> tuple[Any, ...]:

@@ -45,7 +45,7 @@ def recipe_schema() -> dict[str, Any]:
     schema["$defs"]["InputBlock"]["properties"]["size"] = {
         "anyOf": [size, {"type": "array", "items": size, "minItems": 2, "maxItems": 2}]
     }
-    entry = _with_vela(TargetEntry.model_json_schema(by_alias=True))
+    entry = _with_own(TargetEntry.model_json_schema(by_alias=True))
     patch: list[dict[str, Any]] = [{"type": "object"}, {"type": "null"}]
     for key in entry["properties"]:
         if key in properties and key not in ("firmware", "target"):
@@ -63,7 +63,7 @@ def recipe_schema() -> dict[str, Any]:
 
 def target_schema() -> dict[str, Any]:
     """A target as it is written; what one with `extends` leaves out, its base says."""
-    schema = _with_vela(Target.model_json_schema())
+    schema = _with_own(Target.model_json_schema())
     whole = {"required": schema["required"]}
     return schema | {
         "required": ["name"], "if": {"required": ["extends"]}, "then": {}, "else": whole,
@@ -103,8 +103,10 @@ def _part(rule: Any) -> Any:
     return kept
 
 
-def _with_vela(schema: dict[str, Any]) -> dict[str, Any]:
-    vela = settings_schema(step_module("compile_vela").Settings)
-    vela.pop("required", None)
-    schema["properties"]["vela"] = vela
+def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
+    """With the blocks that belong to targets, of which a file may say a part."""
+    for block, name in (("vela", "compile_vela"), ("tensorrt", "build_engine")):
+        own = settings_schema(step_module(name).Settings)
+        own.pop("required", None)
+        schema["properties"][block] = own
     return schema

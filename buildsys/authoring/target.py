@@ -34,6 +34,7 @@ class Target(Block):
         dict[Scheme, Annotated[tuple[StrictStr, ...], Field(min_length=1)]], Field(min_length=1)
     ]
     vela: dict[str, Any] | None = None
+    tensorrt: dict[str, Any] | None = None
     firmware: dict[Task, StrictStr] = {}
     flash: Flash | None = None
 

@@ -30,6 +30,8 @@ _KINDS = {
     "list_type": "a list",
 }
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_DOTTED = ("version", "compute_capability")
+"""What looks like a number and is none."""
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -99,7 +101,7 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
         return locate(
             where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices)
         )
-    if name == "version" and isinstance(value, int | float):
+    if name in _DOTTED and isinstance(value, int | float):
         hint = f'write "{value}": YAML reads 10.10 as 10.1'
         return locate(where, f"`{name}` is a quoted string, not a number", hint)
     if code == "string_pattern_mismatch":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildsys.authoring.document import Document, KeyPath
-from buildsys.authoring.recipe import NAME, Recipe
+from buildsys.authoring.recipe import NAME, OWN_BLOCKS, Recipe
 from buildsys.authoring.scope import Layer, Scope
 from buildsys.errors import Diagnostic, InputError
 
@@ -76,7 +76,7 @@ def _axis(own: Scope, name: str, values: Any) -> tuple[_Value, ...]:
         hint = f"{name}: [160, 192], or {name}: {{small: {{input: {{size: 160}}}}}}"
         raise InputError(own.locate(at, message, hint))
     path = tuple(name.split("."))
-    if path[0] in STRUCTURE or path[0] not in {*Recipe.model_fields, "vela"} or "" in path:
+    if path[0] in STRUCTURE or path[0] not in {*Recipe.model_fields, *OWN_BLOCKS} or "" in path:
         message = f"`{name}` is no path of the recipe that a variant can change"
         hint = "a dotted path, such as input.size or quantization.granularity"
         raise InputError(own.locate(at, message, hint, key=True))

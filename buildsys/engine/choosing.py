@@ -14,7 +14,7 @@ from buildsys.engine.state import State
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.graph import Plan
 
-_MEASURED = ("tflite", "onnx", "checkpoint")
+_MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
 """Whose figures count: the file's that ships, before those of what it came from."""
 
 

@@ -20,9 +20,7 @@ from buildsys.engine.runner import Runner
 from buildsys.engine.state import State
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.graph import Input, Plan, Step
-from buildsys.spec import TREES, Format
-
-_MODELS = (Format.VELA, Format.TFLITE, Format.SAVED_MODEL, Format.ONNX, Format.CHECKPOINT)
+from buildsys.spec import MODELS, TREES, Format
 
 
 def build_folder(workspace: Workspace, build: str) -> Path:
@@ -151,7 +149,7 @@ def _judged(state: State, plan: Plan) -> Input | None:
     if plan.shipped is None or state.input_digest(plan.shipped) is not None:
         return plan.shipped
     inputs = (item for step in red_verdicts(state, plan) for item in step.inputs)
-    return next((item for item in inputs if item.name in _MODELS), None)
+    return next((item for item in inputs if item.name in MODELS), None)
 
 
 def red_verdicts(state: State, plan: Plan) -> list[Step]:

@@ -18,10 +18,8 @@ from buildsys.graph import Comparison, Input, Plan, Source, Step
 from buildsys.planning import proofs
 from buildsys.planning.blueprint import Blueprint, needed, output
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
-from buildsys.spec import TREES, Format
+from buildsys.spec import MODELS, TREES, Format
 from buildsys.steps._package import describe_preprocessing
-
-_MODELS = (Format.VELA, Format.TFLITE, Format.SAVED_MODEL, Format.ONNX, Format.CHECKPOINT)
 
 
 def plan(build: Build, workspace: str) -> Plan:
@@ -41,7 +39,7 @@ def plan(build: Build, workspace: str) -> Plan:
         label=build.target.label,
         steps=needed(blue.steps, (package.id, *blue.verdicts(), *aside)),
         package=package.id,
-        shipped=next(i for i in package.inputs if i.name in _MODELS),
+        shipped=next(i for i in package.inputs if i.name in MODELS),
         verdicts=blue.verdicts(),
         proofs=aside,
         notes=proofs.notes(blue),
@@ -179,7 +177,9 @@ def _shipped(module: ModuleType) -> Source:
 
 def _settings(blue: Blueprint, module: ModuleType) -> Any:
     block = getattr(module, "BLOCK", "")
-    chosen = {"export": blue.build.export, "vela": blue.build.vela}.get(block)
+    build = blue.build
+    blocks = {"export": build.export, "vela": build.vela, "tensorrt": build.tensorrt}
+    chosen = blocks.get(block)
     return chosen if chosen is not None else module.Settings()
 
 

@@ -11,7 +11,7 @@ from buildsys.authoring.registry import find_step, step_module
 from buildsys.graph import Input
 from buildsys.planning import ladder
 from buildsys.planning.blueprint import Blueprint, output
-from buildsys.spec import Format
+from buildsys.spec import READ_AS, Format
 from buildsys.steps.bind_outputs import contract_params
 
 _NPU_NOTE = (
@@ -24,8 +24,8 @@ _FLASHED = (Format.VELA, Format.TFLITE)
 def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     """The accuracy of one model file, where there is something to measure it on."""
     recipe, facts = blue.build.recipe, blue.build.dataset
-    kind = Format.CHECKPOINT if name == "start" else name
-    module = step_for("evaluate", str(kind), blue.model.family)
+    kind = Format.CHECKPOINT if name == "start" else READ_AS.get(name, Format(name))
+    module = step_for("evaluate", kind, blue.model.family)
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
     if (
@@ -119,7 +119,7 @@ def _judge_fit(blue: Blueprint, current: Format) -> None:
 def _judge_accuracy(blue: Blueprint) -> None:
     """The gate, over the figures of the file that ships and of what it came from."""
     gates = blue.build.recipe.evaluate.gates
-    order = ("metrics-checkpoint", "metrics-onnx", "metrics-tflite")
+    order = ("metrics-checkpoint", "metrics-onnx", "metrics-quantized-onnx", "metrics-tflite")
     measured = [blue.made[key] for key in order if key in blue.made]
     if not gates or not measured:
         return

@@ -188,7 +188,7 @@ class Artifact:
     @property
     def shipped(self) -> Measured | None:
         """The figures of the file that ships, or of what it was compiled from."""
-        return self._first(("tflite", "onnx", "checkpoint"))
+        return self._first(("tflite", "quantized-onnx", "onnx", "checkpoint"))
 
     @property
     def original(self) -> Measured | None:

@@ -23,6 +23,7 @@ _ORDER = (
 _FORMS = {
     "checkpoint": "PyTorch", "onnx": "ONNX", "float-tflite": "float TFLite",
     "tflite": "shipped TFLite", "shipped-onnx": "shipped ONNX",
+    "quantized-onnx": "ONNX before the engine",
 }  # fmt: skip
 _MOST_CLASSES = 12
 """Of a picture whose confidences are told."""
