@@ -1,8 +1,9 @@
 """ONNX file -> serialized engine, by TensorRT's Python API: `python -s _engine_program.py request.json`.
 
-A program of its own that knows nothing of buildsys. TensorRT-RTX 1.7 orders a table inside a float16
-engine by addresses: the same network, built twice in one process, gives two files. In a process of
-its own whose addresses the kernel does not shuffle, the bytes are the same every time; see `settle`.
+A program of its own that knows nothing of buildsys. TensorRT-RTX 1.7 orders the outputs in a float16
+engine's tables by addresses: the same network, built twice in one process, gives two files. In a
+process of its own, whose addresses the kernel does not shuffle (see `settle`) and whose arguments
+and environment are always the same, so are the bytes.
 
 request.json: {"module", "onnx", "engine", "facts", "error", "compute_capability": "" | "8.9",
 "workspace_gib"}; the facts are written as JSON: version of the library, inputs and outputs. Exit
@@ -60,14 +61,14 @@ def build(trt: Any, request: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     if not parser.parse(Path(request["onnx"]).read_bytes()):
         raise Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
     _demand_static(network)
-    engine = builder.build_serialized_network(network, _configure(trt, builder, request))
-    if engine is None:
-        raise Refused(f"the builder gives no engine: {logger.last or 'it does not say why'}")
-    facts = {
+    facts = {  # told before the builder reorders them
         "version": trt.__version__,
         "inputs": [_describe(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
     }
+    engine = builder.build_serialized_network(network, _configure(trt, builder, request))
+    if engine is None:
+        raise Refused(f"the builder gives no engine: {logger.last or 'it does not say why'}")
     return bytes(engine), facts
 
 

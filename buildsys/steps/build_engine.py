@@ -74,31 +74,36 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`outputs`: engine; engine-facts, JSON: library, its exact version, GPUs, inputs and outputs."""
     import json
+    import os
+    import shutil
     import subprocess
     import sys
 
     from buildsys.steps import _engine_program
 
     source = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
-    request = {
+    shutil.copyfile(source, "model.onnx")
+    request = {  # no paths of this run: see the program
         "module": _MODULES[params.library],
-        "onnx": str(source.resolve()),
-        "engine": str(outputs[Format.ENGINE]),
+        "onnx": "model.onnx",
+        "engine": "model.engine",
         "facts": "facts.json",
         "error": "refused.txt",
         "compute_capability": params.compute_capability,
         "workspace_gib": params.workspace_gib,
     }
-    Path("request-engine.json").write_text(json.dumps(request), encoding="utf-8")
+    Path("engine.json").write_text(json.dumps(request), encoding="utf-8")
     if not _engine_program.settle():
         print("addresses are shuffled here: a float16 engine's bytes may differ from run to run")
-    command = [sys.executable, "-s", _engine_program.__file__, "request-engine.json"]
-    done = subprocess.run(command, check=False)
+    command = [sys.executable, "-s", _engine_program.__file__, "engine.json"]
+    environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "TZ": "UTC"}
+    done = subprocess.run(command, check=False, env=environment)
     refused = Path("refused.txt")
     if done.returncode == 3 and refused.is_file():
         fail(f"{params.library} {params.version}: {refused.read_text(encoding='utf-8')}.")
     if done.returncode:
         fail(f"the builder of {params.library} ended with exit code {done.returncode}.")
+    shutil.copyfile("model.engine", outputs[Format.ENGINE])
     facts = json.loads(Path("facts.json").read_text(encoding="utf-8"))
     facts |= {"library": params.library, "compute_capability": params.compute_capability}
     text = json.dumps(facts, indent=1, sort_keys=True) + "\n"

@@ -87,8 +87,10 @@ def read_input(given: str | None, wanted: dict[str, Any]) -> np.ndarray:
         return np.zeros(shape, np.float32)
     try:
         values = np.load(given)
-    except (OSError, ValueError) as error:
-        raise Refused(f"{given} is no array: {error}", 2) from error
+    except OSError as error:
+        raise Refused(f"{given} cannot be read: {error.strerror}", 2) from error
+    except ValueError as error:
+        raise Refused(f"{given} is no array of numbers in NumPy's format", 2) from error
     if values.shape != shape:
         raise Refused(f"{given} has shape {values.shape}; the network takes {shape}", 2)
     return np.ascontiguousarray(values, np.float32)
