@@ -51,7 +51,7 @@ MODELS = (
 """Model files, the last of a pipeline first."""
 READ_AS: dict[str, Format] = {Format.QUANTIZED_ONNX: Format.ONNX}
 """Formats of the same kind of file: whatever reads the one reads the other."""
-MADE_FROM = {
+MADE_FROM: dict[str, tuple[Format, ...]] = {
     Format.VELA: (Format.TFLITE,),
     Format.ENGINE: (Format.QUANTIZED_ONNX, Format.ONNX),
 }

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.registry import step_module, versions
 from buildsys.authoring.validation import Locate
 from buildsys.errors import Diagnostic
@@ -21,7 +20,7 @@ def check_tensorrt(settings: Any, locate: Locate) -> list[Diagnostic]:
     capabilities = step_module("build_engine").CAPABILITIES
     if capability is not None and capability not in capabilities:
         message = f"{settings.library} builds for no GPU of compute capability {capability}"
-        hint = did_you_mean(capability, capabilities)
+        hint = "there are: " + ", ".join(capabilities)
         problems.append(locate(("tensorrt", "compute_capability"), message, hint))
     if not 1 <= settings.workspace_gib <= _MOST_GIB:
         message = f"`workspace_gib` is from 1 to {_MOST_GIB}, not {settings.workspace_gib}"

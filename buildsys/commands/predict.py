@@ -5,10 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-_NPU = (
-    "This ran the int8 TFLite file that Vela compiled; the arithmetic of the NPU itself runs"
-    " nowhere here."
-)
+_BEFORE = {
+    "vela-tflite": "This ran the int8 TFLite file that Vela compiled; the arithmetic of the NPU itself"
+    " runs nowhere here.",
+    "engine": "This ran the ONNX file that the engine was built from; the engine itself was not run.",
+}
+"""By what ships, and only a device runs."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +52,9 @@ def run(options: argparse.Namespace) -> int:
             session.close()
     for row in found["pictures"]:
         print(engine.describe(row))
-    if prediction.before_npu:
-        print(_NPU)
+    shipped = prediction.build.shipped
+    if shipped is not None and shipped.name in _BEFORE:
+        print(_BEFORE[shipped.name])
     print(f"drawn into {os.path.relpath(target)}")
     for row in found["unreadable"]:
         print(f"{row['picture']}: error: {row['problem']}", file=sys.stderr)

@@ -24,7 +24,7 @@ from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Wai
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step
-from buildsys.spec import Format
+from buildsys.spec import MADE_FROM, READ_AS, Format
 from buildsys.steps._dataset import SUFFIXES
 
 
@@ -32,14 +32,12 @@ from buildsys.steps._dataset import SUFFIXES
 class Prediction:
     """The build whose file is run, the step that runs it, in a plan of its own.
 
-    `paths`: the pictures as they were named, in the step's order. `before_npu`: the file is the
-    one that Vela compiled, not the one that ships.
+    `paths`: the pictures as they were named, in the step's order.
     """
 
     plan: Plan
     build: Plan
     paths: tuple[Path, ...]
-    before_npu: bool
 
     @property
     def plans(self) -> Plans:
@@ -94,23 +92,23 @@ def plan_prediction(
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}: there is no file to run yet")
     plan = complete(planner.plan(build, str(workspace.root)))
-    model, before_npu = find_runnable(plan)
+    model = find_runnable(plan)
     step = _make_step(build, model, paths, confidence)
     aside = Plan(
         build=f"{build.id} on pictures", recipe=plan.recipe, target=plan.target, label=plan.label,
         steps=(step,), package=step.id, shipped=None, verdicts=(), notes=(), licences=(),
     )  # fmt: skip
-    return Prediction(plan=complete(aside), build=plan, paths=paths, before_npu=before_npu)
+    return Prediction(plan=complete(aside), build=plan, paths=paths)
 
 
-def find_runnable(plan: Plan) -> tuple[Input, bool]:
-    """The file that ships, or, where Vela made that, the one it was made from; and which it is."""
+def find_runnable(plan: Plan) -> Input:
+    """The file that ships, or, where a device alone runs that, what it was made from."""
     assert plan.shipped is not None
     item = plan.shipped
-    if item.name != Format.VELA:
-        return item, False
+    if item.name not in MADE_FROM:
+        return item
     (compilation,) = (step for step in plan.steps if step.id == item.step)
-    return next(i for i in compilation.inputs if i.name == Format.TFLITE), True
+    return next(i for i in compilation.inputs if i.name in MADE_FROM[item.name])
 
 
 def check_built(session: Session, plan: Plan) -> None:
@@ -161,7 +159,7 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
 def _give_back(session: Session, prediction: Prediction) -> None:
     """A shipped file that the store has lost: nothing has to be made again while it lies there."""
     digest, store = (
-        session.state.input_digest(find_runnable(prediction.build)[0]),
+        session.state.input_digest(find_runnable(prediction.build)),
         session.state.store,
     )
     if digest is None or store.has(digest, tree=False):
@@ -220,7 +218,7 @@ def _chosen(workspace: Workspace, name: str) -> str:
 
 
 def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: float) -> Step:
-    kind, spec = model.name, model_spec(build)
+    kind, spec = READ_AS.get(model.name, model.name), model_spec(build)
     module = find_step("predict", kind)
     if module is None:
         hint = "a build for the target `host` makes a TFLite file of the same recipe"

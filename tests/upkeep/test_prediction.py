@@ -12,13 +12,15 @@ from buildsys.upkeep.prediction import describe, find_pictures, find_runnable, n
 from tests.conftest import Build
 
 
-def test_a_vela_build_predicts_from_the_file_before_vela(workspace: Path) -> None:
+def test_a_compiled_build_predicts_from_the_file_before_the_compiler(workspace: Path) -> None:
     """Any other from the very file that ships."""
-    grove, xiao = make_plans(Workspace(workspace)).plans
-    grove_file, before = find_runnable(grove)
-    xiao_file, same = find_runnable(xiao)
-    assert (grove_file.name, before) == ("tflite", True)
-    assert (xiao_file, same) == (xiao.shipped, False)
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("targets:", "targets:\n  - nvidia-rtx-aot", 1))
+    plans = {plan.target: plan for plan in make_plans(Workspace(workspace)).plans}
+    xiao = plans["xiao-esp32s3"]
+    assert find_runnable(xiao) == xiao.shipped
+    assert find_runnable(plans["grove-vision-ai-v2"]).name == "tflite"
+    assert find_runnable(plans["nvidia-rtx-aot"]).name == "quantized-onnx"
 
 
 def predict(workspace: Path, *arguments: str) -> int:

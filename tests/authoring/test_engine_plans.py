@@ -1,0 +1,108 @@
+"""Engines in plans: which steps each scheme takes, what they share, what an entry changes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.graph import Plan, Step
+from tests.authoring.sample_workspace import TRAINED, by_stage, plan_good, write_recipe
+
+_ENTRIES = """\
+  - {target: nvidia-rtx-aot, as: single, quantization: {scheme: float32}}
+  - {target: nvidia-rtx-aot, as: half, quantization: {scheme: float16}}
+  - {target: nvidia-rtx-aot, as: whole}
+"""
+
+
+def _plans(workspace: Path, entries: str = _ENTRIES) -> dict[str, Plan]:
+    head = TRAINED.partition("targets:")[0]
+    write_recipe(workspace, "tags", f"{head}targets:\n{entries}")
+    return {build.split("@")[1]: plan for build, plan in plan_good(workspace).items()}
+
+
+def _params(step: Step) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(step.params)
+    return found
+
+
+def _inputs(step: Step) -> set[str]:
+    return {item.name for item in step.inputs}
+
+
+def test_three_engines_come_from_one_export(workspace: Path) -> None:
+    """Each precision trains, or exports, or measures the float network for itself."""
+    plans = _plans(workspace)
+    for stage in ("train", "export", "evaluate-checkpoint", "evaluate-onnx"):
+        assert len({by_stage(plan)[stage].id for plan in plans.values()}) == 1, stage
+    assert len({by_stage(plan)["engine"].id for plan in plans.values()}) == 3
+
+
+def test_float32_is_built_from_the_export_itself(workspace: Path) -> None:
+    """A conversion that changes nothing, with calibration pictures that nobody needs."""
+    stages = by_stage(_plans(workspace)["single"])
+    assert _inputs(stages["engine"]) == {"onnx"}
+    assert not {"quantize", "calibration", "evaluate-quantized-onnx"} & stages.keys()
+
+
+@pytest.mark.parametrize(("build", "pictures"), [("half", False), ("whole", True)])
+def test_other_precisions_are_in_the_file(workspace: Path, build: str, pictures: bool) -> None:
+    """float16 calibrates, or int8 does not, or the engine is built from the float file."""
+    stages = by_stage(_plans(workspace)[build])
+    assert ("calibration" in _inputs(stages["quantize"])) is pictures
+    assert _inputs(stages["engine"]) == {"quantized-onnx"}
+    assert stages["engine"].tool_env == "tensorrt-rtx-1.7"
+    assert _params(stages["quantize"])["granularity"] == ("per-channel" if pictures else "")
+
+
+def test_the_file_before_the_engine_is_what_the_gate_judges(workspace: Path) -> None:
+    """An engine ships whose Q/DQ network lost its accuracy, or the engine is said to be measured."""
+    plan = _plans(workspace)["whole"]
+    stages = by_stage(plan)
+    measured = {item.name: item.step for item in stages["gate"].inputs}
+    assert measured["metrics"] == stages["evaluate-quantized-onnx"].id
+    assert measured["baseline"] == stages["evaluate-checkpoint"].id
+    assert stages["evaluate-quantized-onnx"].module == "evaluate_onnx"
+    assert "verdict-gate" in _inputs(stages["package"])
+    assert plan.shipped is not None
+    assert plan.shipped.name == "engine"
+    assert any("never run" in note for note in plan.notes)
+
+
+def test_nobody_calls_it_tensorrt(workspace: Path) -> None:
+    """A report promises an engine that TensorRT does not load."""
+    plan = _plans(workspace)["whole"]
+    told = " ".join((plan.label, *plan.notes, *(step.tool for step in plan.steps)))
+    assert "TensorRT-RTX" in told
+    assert "TensorRT" not in told.replace("TensorRT-RTX", "")
+
+
+def test_an_entry_changes_the_engine_alone(workspace: Path) -> None:
+    """Another GPU or workspace quantizes again, or changes nothing."""
+    entries = """\
+  - {target: nvidia-rtx-aot, as: any}
+  - {target: nvidia-rtx-aot, as: ada, tensorrt: {compute_capability: "8.9"}}
+  - {target: nvidia-rtx-aot, as: wide, tensorrt: {workspace_gib: 4}}
+"""
+    plans = _plans(workspace, entries)
+    stages = {name: by_stage(plan) for name, plan in plans.items()}
+    assert len({found["quantize"].id for found in stages.values()}) == 1
+    assert len({found["evaluate-quantized-onnx"].id for found in stages.values()}) == 1
+    assert len({found["engine"].id for found in stages.values()}) == 3
+    assert _params(stages["ada"]["engine"])["compute_capability"] == "8.9"
+    assert _params(stages["wide"]["engine"])["workspace_gib"] == 4
+    (place,) = (o for o in stages["wide"]["engine"].origins if o.parameter == "workspace_gib")
+    assert (place.label, place.path) == ("tensorrt.workspace_gib", "recipes/tags.yaml")
+
+
+def test_other_pictures_quantize_anew(workspace: Path) -> None:
+    """An engine keeps the ranges of pictures that nobody calibrates on any more."""
+    first = by_stage(_plans(workspace)["whole"])
+    head = TRAINED.partition("targets:")[0].replace("count: 100", "count: 50")
+    write_recipe(workspace, "tags", f"{head}targets:\n{_ENTRIES}")
+    second = by_stage(plan_good(workspace)["tags@whole"])
+    changed = {stage for stage in first if first[stage].id != second[stage].id}
+    assert changed == {
+        "calibration", "quantize", "evaluate-quantized-onnx", "engine", "gate", "package", "overlap",
+    }  # fmt: skip

@@ -1,0 +1,207 @@
+"""Engines by the real builder, without a GPU: every precision of a small network of random weights."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.digest import digest_file
+from buildsys.engine import toolenvs
+from buildsys.engine.store import Store
+from tests.conftest import REPOSITORY
+from tests.tools.places import doit, draw, make_workspace, read, statuses
+
+pytestmark = pytest.mark.tools
+
+_TINY = """\
+name: tiny
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+input: {size: 64}
+evaluate: none
+quantization: {calibration: {images: "pictures/*.bmp", count: 4}}
+targets:
+  - {target: nvidia-rtx-aot, as: single}
+  - {target: nvidia-rtx-aot, as: half, quantization: {scheme: float16}}
+  - {target: nvidia-rtx-aot, as: whole, quantization: {scheme: int8}}
+"""
+_BROKEN = """\
+name: broken
+source: {family: onnx, weights: {path: broken.onnx}}
+input: {size: 64}
+evaluate: none
+targets: [nvidia-rtx-aot]
+"""
+_UNKNOWN = """
+import sys
+from onnx import TensorProto as T, helper as h, save
+ends = [h.make_tensor_value_info(name, T.FLOAT, [1, 3, 64, 64]) for name in ("images", "out")]
+node = h.make_node("Fancy", ["images"], ["out"], domain="elsewhere", name="the_fancy_one")
+graph = h.make_graph([node], "unknown", ends[:1], ends[1:])
+opsets = [h.make_opsetid("", 13), h.make_opsetid("elsewhere", 1)]
+save(h.make_model(graph, opset_imports=opsets, ir_version=8), sys.argv[1])
+"""
+_LOOK = """
+import sys, json, onnx
+from onnx import TensorProto as T
+graph = onnx.load(sys.argv[1]).graph
+kind = {t.name: T.DataType.Name(t.data_type) for t in graph.initializer}
+made = {name: node for node in graph.node for name in node.output}
+kernels = []
+for node in graph.node:
+    if node.op_type == "Conv":
+        name = node.input[1]
+        kernels.append(kind[made[name].input[0] if name in made else name])
+ends = {T.DataType.Name(v.type.tensor_type.elem_type) for v in (*graph.input, *graph.output)}
+print(json.dumps({"ends": sorted(ends), "kernels": sorted(set(kernels)),
+                  "kernel_count": len(kernels), "float_kernels": kernels.count("FLOAT"),
+                  "quantized": kernels.count("INT8")}))
+"""
+_AGAIN = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from buildsys.steps import build_engine as step
+params = step.Params(library="tensorrt-rtx", version="1.7", compute_capability="", workspace_gib=1)
+outputs = {"engine": Path("again.engine").resolve(), "engine-facts": Path("again.json").resolve()}
+step.run({"quantized-onnx": Path(sys.argv[2])}, outputs, params)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The three engines. Only read."""
+    root = make_workspace(tmp_path_factory.mktemp("engines") / "place", tiny=_TINY)
+    draw(root / "pictures", 64, 4)
+    run = doit(root)
+    assert run.returncode == 0, run.stderr
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("build", ["single", "half", "whole"])
+def test_an_engine_is_packed_with_what_its_reader_needs(built: Path, build: str) -> None:
+    """An engine arrives without a word on its library, or with outputs of other names."""
+    folder = built / "build" / "tiny" / build
+    facts = read(folder / "engine.json")
+    assert (facts["library"], facts["version"]) == ("tensorrt-rtx", "1.7.1.116")
+    assert facts["inputs"] == [{"name": "images", "shape": [1, 3, 64, 64], "dtype": "FLOAT"}]
+    assert [tensor["name"] for tensor in facts["outputs"]][:2] == ["box_s8", "box_s16"]
+    assert {tensor["dtype"] for tensor in facts["outputs"]} == {"FLOAT"}
+    text = (folder / "README.md").read_text()
+    assert "never loaded or run" in text
+    assert ("4 calibration pictures; 500 are recommended" in text) is (build == "whole")
+    assert any("never run" in note for note in read(folder / "manifest.json")["unverified"])
+
+
+def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
+    """float16 by name alone."""
+    sizes = {
+        build: (built / "build" / "tiny" / build / "tiny.engine").stat().st_size
+        for build in ("single", "half", "whole")
+    }
+    assert sizes["half"] < 0.75 * sizes["single"]
+    assert sizes["whole"] < sizes["single"]
+
+
+def test_the_file_before_the_engine_says_the_precision(built: Path) -> None:
+    """A strongly typed builder makes float32 of a file that does not say int8 or float16."""
+    half, whole = (_look(built, build) for build in ("half", "whole"))
+    assert (half["ends"], half["kernels"]) == (["FLOAT"], ["FLOAT16"])
+    assert (whole["ends"], whole["kernels"]) == (["FLOAT"], ["FLOAT", "INT8"])
+    # an input and a weight of every convolution but the last one of each of the six branches
+    assert whole["float_kernels"] == 6
+    assert whole["quantized"] == whole["kernel_count"] - 6
+
+
+def _blob(root: Path, build: str, output: str) -> Path:
+    """An output of one of a build's steps, in the store."""
+    steps = read(root / "build" / "tiny" / build / "manifest.json")["steps"]
+    (digest,) = (s["outputs"][output] for s in steps if output in s["outputs"])
+    return Store(root / "store").blob(digest)
+
+
+def _look(root: Path, build: str) -> dict[str, Any]:
+    """What the file that the engine was built from consists of."""
+    _, python = toolenvs.ensure("evaluate", print)
+    command = [str(python), "-c", _LOOK, str(_blob(root, build, "quantized-onnx"))]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+@pytest.mark.parametrize("build", ["half", "whole"])
+def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, build: str) -> None:
+    """`buildsys verify` finds a difference where nothing has changed."""
+    log = (built / "build" / "tiny" / build / "logs" / "engine.log").read_text()
+    if build == "half" and "addresses are shuffled" in log:
+        pytest.skip("this machine shuffles addresses: nobody promises float16's bytes here")
+    place = tmp_path / "in a folder with another name"
+    place.mkdir()
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx"))]
+    run = subprocess.run(
+        [str(python), "-c", _AGAIN, *words], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    shipped = built / "build" / "tiny" / build / "tiny.engine"
+    assert digest_file(place / "again.engine") == digest_file(shipped)
+
+
+def _load(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The package's own program, in an environment with the library and numpy."""
+    _, other = toolenvs.ensure("evaluate", print)
+    numpy = next(other.parent.parent.glob("lib/python3*/site-packages"))
+    return subprocess.run(
+        [str(python), str(folder / "run.py")], capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(numpy)},
+    )  # fmt: skip
+
+
+def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None:
+    """An engine of yesterday's library ends in a traceback, or in wrong numbers."""
+    folder = tmp_path / "package"
+    shutil.copytree(built / "build" / "tiny" / "single", folder, symlinks=True)
+    facts = (folder / "engine.json").read_text()
+    (folder / "engine.json").write_text(facts.replace("1.7.1.116", "1.6.0.1"))
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    run = _load(python, folder)
+    assert (run.returncode, run.stdout) == (3, "")
+    assert run.stderr.startswith("the engine was built by TensorRT-RTX 1.6.0.1, and 1.7.1.116 is")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="there is a GPU here")
+def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
+    """A traceback from inside the library."""
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    run = _load(python, built / "build" / "tiny" / "single")
+    assert run.returncode == 3
+    assert run.stderr.startswith("tiny.engine cannot be loaded here (it is for an NVIDIA GPU of")
+    assert run.stderr.count("\n") == 1
+
+
+def test_the_loader_says_what_is_missing(built: Path) -> None:
+    """`ModuleNotFoundError`."""
+    run = _load(Path(sys.executable), built / "build" / "tiny" / "single")
+    assert run.returncode == 4
+    expected = "TensorRT-RTX is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
+    assert run.stderr == expected
+
+
+def test_a_file_that_the_parser_refuses(tmp_path: Path) -> None:
+    """A damaged file, or an operator that nobody knows, ends in a traceback."""
+    root = make_workspace(tmp_path / "place", broken=_BROKEN)
+    (root / "broken.onnx").write_bytes(b"not a network")
+    run = doit(root)
+    assert statuses(root) == {"broken@nvidia-rtx-aot": "failed at engine"}
+    assert "the ONNX parser refuses the network: " in run.stderr + run.stdout
+    _, python = toolenvs.ensure("evaluate", print)
+    subprocess.run([str(python), "-c", _UNKNOWN, str(root / "broken.onnx")], check=True)
+    run = doit(root)
+    assert statuses(root) == {"broken@nvidia-rtx-aot": "failed at engine"}
+    assert "the_fancy_one" in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr + run.stdout
