@@ -32,6 +32,7 @@ FAMILY = Family(
     suffixes=(".pth",),
     nameless=True,
     pixels="BGR 0..255",
+    licence="The network is YOLOX of Megvii (Apache-2.0), in the package yolox-datamint 0.3.1.",
     read_checkpoint=read_checkpoint,
 )  # fmt: skip
 
