@@ -36,7 +36,9 @@ print(json.dumps([given.ravel().tolist(), found.ravel().tolist()]))
 """
 
 
-@pytest.mark.parametrize(("color", "values"), [("bgr", "0..255"), ("rgb", "0..255"), ("bgr", "0..1")])
+@pytest.mark.parametrize(
+    ("color", "values"), [("bgr", "0..255"), ("rgb", "0..255"), ("bgr", "0..1")]
+)
 def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -> None:
     """Fed otherwise, a stock YOLOX file finds next to nothing and says nothing."""
     python = toolenvs.ensure("evaluate", print)[1]
