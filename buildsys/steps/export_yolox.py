@@ -37,7 +37,9 @@ FAMILY = Family(
     suffixes=(".pth",),
     nameless=True,
     pixels="BGR 0..255",
-    licence="Trained and exported with YOLOX (Apache-2.0), Copyright Megvii Inc.",
+    licence=(
+        "Trained and exported with YOLOX of Megvii (Apache-2.0), in the package yolox-datamint 0.3.1."
+    ),
     read_checkpoint=read_checkpoint,
 )  # fmt: skip
 
