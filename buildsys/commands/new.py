@@ -111,9 +111,8 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
     if given is None:
         return
     if given not in trained_names():
-        raise _refuse(
-            given, "is no family that is trained here", did_you_mean(given, trained_names())
-        )
+        hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is no slip for yolox
+        raise _refuse(given, "is no family that is trained here", hint)
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"
         raise _refuse(found.path, message, "leave --family out")

@@ -226,7 +226,7 @@ _WRONG = {
     "no family": (["x", "--family", "onnx"], "there are: ultralytics, yolox"),
     "family that does not train": (
         ["x", "--family", "yolov4"],
-        "is no family that is trained here",
+        "there are: ultralytics, yolox",
     ),
     "another family": (
         ["x", "--from", "weights/tags.pt", "--family", "yolox"],
