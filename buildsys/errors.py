@@ -99,7 +99,14 @@ class InputError(BuildsysError):
 
 
 class StepFailed(BuildsysError):
-    """A step's process ended with an error or without its outputs."""
+    """A step's process ended with an error or without its outputs.
+
+    `refused`: the step itself said what is wrong with what it was given.
+    """
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class MissingBytes(BuildsysError):

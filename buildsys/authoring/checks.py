@@ -4,7 +4,7 @@ from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.families import network
-from buildsys.authoring.firmware import check_firmware
+from buildsys.authoring.firmware import check_decoder, check_firmware
 from buildsys.authoring.gates import check_gates
 from buildsys.authoring.pipelines import is_finished
 from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
@@ -31,8 +31,9 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     if build.archive is not None and build.dataset is None:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
+    problems += check_decoder(build, locate, index, boards)
     if not problems:
-        problems += check_firmware(build, locate, index, boards)
+        problems += check_firmware(build, locate, index)
         problems += check_gates(build, locate)
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))

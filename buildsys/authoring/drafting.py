@@ -4,22 +4,24 @@ import json
 import re
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import Any
 
 from buildsys.authoring.boards import Board
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.facts import DatasetFacts
-from buildsys.authoring.families import network, source_format, source_names
+from buildsys.authoring.families import decoded_by, network, source_format, source_names
 from buildsys.authoring.pipelines import follow
 from buildsys.authoring.probing import Probe
 from buildsys.authoring.recipe import CALIBRATED, Recipe
+from buildsys.authoring.registry import find_step
 from buildsys.spec import Format
 from buildsys.steps._family import CheckpointFacts, Family
 
 _COMMENT_COLUMN = 36
 _FIRST = source_names()[0]
 """The family to begin with, where nobody has a model."""
-_SMALL, _LARGE = 192, 640
-"""Sides of the input in pixels: what a microcontroller's memory holds, and what larger ones take."""
+_SMALL = 192
+"""Side of the input in pixels that a microcontroller's memory holds."""
 _SMALLEST, _LARGEST = 32, 2048
 """Sides that are believed when a checkpoint names them."""
 _FIGURES = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
@@ -30,7 +32,8 @@ _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 @dataclass(frozen=True, kw_only=True)
 class Draft:
     """All that a recipe is drafted from. `data` is the path of a data.yaml, `facts` what it says;
-    `block`: the whole `dataset` block, where it takes more than a path.
+    `block`: the whole `dataset` block, where it takes more than a path; `chosen`: the family, where
+    no file says it.
     """
 
     name: str
@@ -39,11 +42,12 @@ class Draft:
     data: str
     facts: DatasetFacts | None
     block: str = ""
+    chosen: str = ""
 
     @property
     def family(self) -> str:
         """Which steps the source goes through."""
-        return self.probe.family if self.probe else _FIRST
+        return self.probe.family if self.probe else self.chosen or _FIRST
 
     @property
     def format(self) -> Format:
@@ -60,12 +64,19 @@ class Draft:
         """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
         if self.network is None:
             return ""
-        given = self.probe.checkpoint.task if self.probe and self.probe.checkpoint else "pose"
+        given = "detect" if self.boxes_alone else "pose"
+        if self.probe and self.probe.checkpoint:
+            given = self.probe.checkpoint.task
         if self.facts is not None and not self.facts.file:
             return "classify"  # folders of classes say so; no other labels do
         if self.facts is not None and not self.facts.keypoints:
             return given if given in ("segment", "obb") else "detect"
         return given if self.probe or self.facts else "detect"
+
+    @property
+    def boxes_alone(self) -> bool:
+        """Whether the family sees nothing but boxes, of labels that have keypoints, too."""
+        return self.network is not None and "pose" not in self.network.tasks
 
     @property
     def trains(self) -> bool:
@@ -139,6 +150,7 @@ def _source(wish: Draft) -> list[str]:
     useful = [name for name in source_names() if (kind := network(name)) is None or kind.heads]
     lines = ["source:", _line(f"  family: {wish.family}", " | ".join(useful))]
     if wish.network is not None:
+        lines += _licence(wish.network)
         lines.append(_line(f"  task: {wish.task}", " | ".join(wish.network.tasks)))
         lines += _architecture_line(wish, wish.network)
     else:
@@ -164,6 +176,12 @@ def _source(wish: Draft) -> list[str]:
     return lines
 
 
+def _licence(family: Family) -> list[str]:
+    """The first words of what it declares; the manifest has them all."""
+    words = re.split(r"[,;:.] ", family.licence)[0].rstrip(".")
+    return [f"  # licence: {words}"] if words else []
+
+
 def _architecture_line(wish: Draft, family: Family) -> list[str]:
     found = wish.probe.checkpoint if wish.probe else None
     known = _architecture(found) if found else ""
@@ -173,7 +191,7 @@ def _architecture_line(wish: Draft, family: Family) -> list[str]:
     if known and family.task_of(known) != wish.task:  # the same size, for another task
         guess = "-".join([known.split("-")[0], *guess.split("-")[1:]])
     if known or found is None:
-        return [_line(f"  architecture: {guess}", "n, s, m, l, x: small and fast to large")]
+        return [_line(f"  architecture: {guess}", family.sizes or " | ".join(family.listed))]
     note = "the file does not say it: make sure before you train"
     return [_line(f"  {'' if wish.trains else '# '}architecture: {guess}", note)]
 
@@ -205,7 +223,8 @@ def _input(wish: Draft) -> list[str]:
     known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
     known = 0 if known % 32 else known
     small = board.vela is not None or board.flash is not None or not (wish.probe or wish.facts)
-    size = _SMALL if small else known or _LARGE
+    usual = wish.network.side if wish.network else 0
+    size = _SMALL if small else known or usual
     note = "pixels, a multiple of 32: smaller is faster and sees less"
     if known and known != size:
         note = f"trained at {known}; smaller is faster and sees less"
@@ -217,12 +236,16 @@ def _train(wish: Draft) -> list[str]:
         return []
     if wish.trains:
         epochs = 100 if wish.facts else 12
-        return [
-            _line(f"train: {{epochs: {epochs}, batch: 16, seed: 0}}", "more epochs, better weights")
-        ]
-    return [
-        "# train: {epochs: 30, batch: 16, seed: 0}   # fine-tunes on `dataset`; absent: used as they are"
-    ]
+        note = "more epochs, better weights; few pictures want hundreds"
+        return [_line(_training(wish, epochs), note)]
+    return [f"# {_training(wish, 30)}   # fine-tunes on `dataset`; absent: used as they are"]
+
+
+def _training(wish: Draft, epochs: int) -> str:
+    """The block, with the batch that the family's training has by default."""
+    settings: Any = find_step("train", wish.family)
+    batch = settings.Settings(epochs=epochs).batch
+    return f"train: {{epochs: {epochs}, batch: {batch}, seed: 0}}"
 
 
 def _making(wish: Draft) -> list[str]:
@@ -284,6 +307,9 @@ def _firmware(wish: Draft, contract: Contract | None) -> list[str]:
 
 def misfit(wish: Draft, contract: Contract) -> str:
     """Why the contract cannot decode this network; empty where it can, or where nobody knows yet."""
+    heads = [head for _, head in wish.network.heads] if wish.network else []
+    if contract.head is not None and heads and contract.head not in heads:
+        return f"decodes {decoded_by(contract.head)} networks"
     found = wish.facts if wish.trains or wish.probe is None else None
     known = found or (wish.probe.checkpoint if wish.probe else None)
     if known is None:

@@ -22,6 +22,11 @@ def network(name: str) -> Family | None:
     return networks().get(name)
 
 
+def trained_names() -> tuple[str, ...]:
+    """The families whose networks are trained here."""
+    return tuple(name for name in sorted(networks()) if find_step("train", name) is not None)
+
+
 def source_names() -> tuple[str, ...]:
     """What `source.family` can be."""
     return (*sorted(networks()), *FILES)

@@ -14,7 +14,7 @@ from buildsys.steps._layout import Found, actual, expected
 from buildsys.steps._outputs import head_outputs
 
 
-def check_firmware(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
+def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     """Whether the firmware decodes what the recipe makes; warnings for what is known to go wrong."""
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.input is None:
@@ -24,8 +24,7 @@ def check_firmware(build: Build, locate: Locate, index: int, boards: Boards) -> 
     if contract.task is not None and recipe.source.task not in (None, contract.task):
         message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
         return [locate(at, message, "another `firmware`, or `firmware: unchecked`")]
-    problems = _check_family(build, contract, label, locate, at, boards)
-    problems = problems or _check_head(build, contract, label, locate)
+    problems = _check_head(build, contract, label, locate)
     if problems:
         return problems
     height, width = recipe.input.size
@@ -46,15 +45,19 @@ def is_unseen(build: Build) -> bool:
     return bool(build.waiting_for) and build.recipe.train is None
 
 
-def _check_family(
-    build: Build, contract: Contract, label: str, locate: Locate, at: KeyPath, boards: Boards
-) -> list[Diagnostic]:
-    """A firmware that decodes no head of this family at all, and where else the network can go."""
-    family = network(build.recipe.source.family)
-    if family is None or contract.head is None or contract.head in dict(family.heads).values():
+def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
+    """A firmware that decodes no head of this family at all, and where else the network can go.
+
+    Told whatever else is wrong: no other scheme or calibration would help.
+    """
+    family, contract = network(build.recipe.source.family), build.contract
+    if family is None or contract is None or contract.head is None:
         return []
+    if contract.head in dict(family.heads).values():
+        return []
+    at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", index)
     message = (
-        f"{label} decodes {decoded_by(contract.head)} networks; the recipe makes"
+        f"{contract.name} ({contract.label}) decodes {decoded_by(contract.head)} networks; the recipe makes"
         f" {build.recipe.source.architecture}, family {build.recipe.source.family}"
     )
     return [locate(at, message, _choices(build, family, boards))]

@@ -3,6 +3,7 @@
 import re
 
 from buildsys.authoring.build import Build
+from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.families import network, networks, source_format
 from buildsys.authoring.model import known_model
 from buildsys.authoring.pipelines import follow
@@ -32,6 +33,8 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
     recipe, at = build.recipe, ("source",)
     source = recipe.source
     example = f"for example {dict(family.examples)[source.task or '']}"
+    if family.listed:  # yolox-s is none of them: a letter or two may differ, not more
+        example = did_you_mean(source.architecture or "", family.listed, cutoff=0.85)
     made = recipe.train is not None or source.weights.random or family.nameless
     if source.architecture is None and made:
         return [locate(at, "`architecture` is missing here", example, key=True)]

@@ -69,14 +69,16 @@ def _look(root: Path, asked: list[str]) -> int:
 
 def _show(session: "Session", dataset: "Dataset") -> int:
     """One dataset: the table, what is wrong, where the sheet is."""
-    from buildsys.errors import BuildsysError
+    from buildsys.errors import BuildsysError, StepFailed
     from buildsys.steps._data_text import render_table
     from buildsys.upkeep.inspection import count, inspect, render_findings, report_folder
 
     try:
         report = inspect(session, dataset)
+    except StepFailed as error:
+        return 2 if error.refused else 1  # it was told where it happened; other datasets wait
     except BuildsysError as error:
-        return error.exit_code  # it was told where it happened; the other datasets wait
+        return error.exit_code
     print(f"\n{dataset.name}: {dataset.label}, {_number(len(report['classes']), 'class')}\n")
     print(render_table(report) + "\n")
     for line in render_findings(report, dataset.place):

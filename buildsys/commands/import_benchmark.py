@@ -1,12 +1,18 @@
 """buildsys import-benchmark: latency that was measured on a device, tied to the file that ran there."""
 
 import argparse
+import re
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buildsys.engine.measurements import Measurement
+    from buildsys.upkeep.benchmarks import Benchmark
+    from buildsys.upkeep.published import Published
 
 _LONGEST_DEVICE = 80
+_PC = re.compile(r"\b(x86_64|amd64|i[3-6]86)\b", re.IGNORECASE)
+"""As `uname -m` names what no ARM board is."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,29 +36,51 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.places import Workspace
     from buildsys.engine.report import stamp
     from buildsys.engine.turns import exclusive
-    from buildsys.errors import Diagnostic, InputError
-    from buildsys.upkeep.benchmarks import read_benchmark
-    from buildsys.upkeep.published import find_published
+    from buildsys.upkeep.published import find_arm_board, find_published
 
     workspace = Workspace(options.folder.resolve())
     published = find_published(workspace, options.build, options.sha256.lower())
-    found: dict[tuple[str, str, int, str], tuple[str, measurements.Measurement]] = {}
-    for path in options.files:
-        item = read_benchmark(path, options.device, published)
-        other, _ = found.setdefault(item.identity, (path, item))
-        if other != path:
-            message = f"measures what {other} measures: the same engine, device and threads"
-            raise InputError(Diagnostic(path=path, message=message, hint="name one of them"))
-    fresh = tuple(item for _, item in found.values())
+    found = _read(options.files, options.device, published)
+    fresh = tuple(item.measurement for item in found.values())
     with exclusive(workspace):  # another import may add to the same file
         replaced = measurements.record(workspace, options.build, fresh)
         stamp.forget(workspace)
-    for item in fresh:
-        print(_describe(item, published.name))
-    for item in replaced:
-        print(f"replaced: {item.mean_ms:g} ms, {item.engine} on {item.device}, measured before")
-    print(f"written to measurements/{options.build}.json: commit it")
+    board = find_arm_board(workspace, options.build)
+    for path, item in found.items():
+        print(_describe(item.measurement, published.name))
+        if item.machine:
+            print(f"{path} itself names as its machine: {item.machine}")
+        if board and _PC.search(item.machine):
+            print(_doubt(path, item, board), file=sys.stderr)
+    for old in replaced:
+        print(f"replaced: {old.mean_ms:g} ms, {old.engine} on {old.device}, measured before")
+    print(f"written to measurements/{options.build}.json: commit it; `buildsys report` shows it")
     return 0
+
+
+def _read(paths: list[str], device: str, published: "Published") -> "dict[str, Benchmark]":
+    """Every FILE by its path. Raises InputError, for two that measure the same, too."""
+    from buildsys.errors import Diagnostic, InputError
+    from buildsys.upkeep.benchmarks import read_benchmark
+
+    found: dict[str, Benchmark] = {}
+    identities: dict[tuple[str, str, int, str], str] = {}
+    for path in paths:
+        found[path] = read_benchmark(path, device, published)
+        other = identities.setdefault(found[path].measurement.identity, path)
+        if other != path:
+            message = f"measures what {other} measures: the same engine, device and threads"
+            raise InputError(Diagnostic(path=path, message=message, hint="name one of them"))
+    return found
+
+
+def _doubt(path: str, item: "Benchmark", board: str) -> str:
+    """A PC's figure under a board's name is taken, but not without a word."""
+    return (
+        f"warning: {path} was measured on {item.machine}, no ARM board; the build is for {board}.\n"
+        f"  The figure is recorded as one of {item.measurement.device}: where it is none, take its row"
+        " out of measurements/."
+    )
 
 
 def _describe(item: "Measurement", name: str) -> str:

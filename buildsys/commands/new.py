@@ -1,6 +1,7 @@
 """buildsys new: a commented recipe, from a model file where there is one."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from buildsys.errors import Diagnostic, InputError
 if TYPE_CHECKING:
     from buildsys.authoring.boards import Boards
     from buildsys.authoring.drafting import Draft
+    from buildsys.authoring.facts import DatasetFacts
+    from buildsys.authoring.probing import Probe
 
 _DEFAULT_TARGET = "host"
 
@@ -16,7 +19,12 @@ _DEFAULT_TARGET = "host"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """A name, and what is known already."""
     parser.add_argument("name", metavar="NAME", help="of the recipe and its file")
-    parser.add_argument("--from", dest="file", metavar="FILE", help="a .pt, .onnx or .tflite file")
+    parser.add_argument(
+        "--from", dest="file", metavar="FILE", help="a .pt, .pth, .onnx or .tflite file"
+    )
+    parser.add_argument(
+        "--family", help="what trains the network, such as yolox; without it, what FILE is"
+    )
     parser.add_argument("--target", default=_DEFAULT_TARGET, help="a board; `host` without")
     parser.add_argument(
         "--data",
@@ -70,11 +78,8 @@ def _place(root: Path, name: str) -> Path:
 
 def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     """Everything that was asked for, read and checked. Raises InputError."""
-    from buildsys.authoring.class_folders import read_class_folders
-    from buildsys.authoring.coco_guess import guess_sets
     from buildsys.authoring.document import did_you_mean
     from buildsys.authoring.drafting import Draft
-    from buildsys.authoring.facts import read_dataset
     from buildsys.authoring.probing import inside, probe
 
     if options.target not in boards.targets:
@@ -82,22 +87,72 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
         raise _refuse(options.target, "is no target", hint)
     board = boards.board(options.target)
     found = probe(root, options.file) if options.file is not None else None
-    data, facts, block = "", None, ""
-    if options.data is not None:
-        data = inside(root, options.data, "data")
-        if (root / data / "train").is_dir() and not (root / data / "data.yaml").is_file():
-            facts = read_class_folders(root / data, data)
-        elif (root / data).is_dir():
-            raise _refuse(options.data, "is a folder", "give the data.yaml in it")
-        elif data.endswith(".json"):
-            task = found.checkpoint.task if found and found.checkpoint else ""
-            guess = guess_sets(root, data, task)
-            facts, block = guess.facts, guess.block
-        else:
-            facts = read_dataset(root / data, data)
-    return Draft(
-        name=options.name, board=board, probe=found, data=data, facts=facts, block=block
+    _check_family(options.family, found)
+    wish = Draft(
+        name=options.name, board=board, probe=found, data="", facts=None,
+        chosen=options.family or "",
     )  # fmt: skip
+    if options.data is None:
+        return wish
+    data = inside(root, options.data, "data")
+    facts, block = _read_data(root, data, options.data, wish)
+    wish = dataclasses.replace(wish, data=data, facts=facts, block=block)
+    if wish.network is not None and wish.task not in wish.network.tasks:
+        message = f"is data to {wish.task}; family {wish.family} has no networks for that"
+        raise _refuse(options.data, message, "there are: " + ", ".join(wish.network.tasks))
+    return wish
+
+
+def _check_family(given: str | None, found: "Probe | None") -> None:
+    """Whether it trains here, and is the file's. Raises InputError."""
+    from buildsys.authoring.document import did_you_mean
+    from buildsys.authoring.families import trained_names
+
+    if given is None:
+        return
+    if given not in trained_names():
+        hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is no slip for yolox
+        raise _refuse(given, "is no family that is trained here", hint)
+    if found is not None and found.family != given:
+        message = f"is of family {found.family}, not {given}"
+        raise _refuse(found.path, message, "leave --family out")
+
+
+def _read_data(
+    root: Path, data: str, given: str, wish: "Draft"
+) -> "tuple[DatasetFacts | None, str]":
+    """What is said of the data, and its block where that takes more than a path. Raises InputError."""
+    from buildsys.authoring.class_folders import read_class_folders
+    from buildsys.authoring.coco_guess import guess_sets
+    from buildsys.authoring.facts import read_dataset
+
+    folder = root / data
+    if folder.is_dir():
+        names = _data_files(folder)
+        if (folder / "train").is_dir() and not names:
+            return read_class_folders(folder, data), ""
+        one = f"give the file in it: {given.rstrip('/')}/{names[0]}" if names else ""
+        hint = one or "give the data.yaml in it, or the annotation file in COCO format"
+        raise _refuse(given, "is a folder", hint)
+    if data.endswith(".json"):
+        guess = guess_sets(root, data, wish.task if wish.probe or wish.boxes_alone else "")
+        return guess.facts, guess.block
+    return read_dataset(folder, data), ""
+
+
+def _data_files(folder: Path) -> list[str]:
+    """What describes the pictures in a folder, the likeliest first, from there; a split of another
+    name is found from that of train.
+    """
+    if (folder / "data.yaml").is_file():
+        return ["data.yaml"]
+    if any(path.is_dir() for path in folder.glob("train/*")):
+        return []  # a folder a class
+    found = [
+        path for place in ("", "annotations/", "train/") for path in folder.glob(f"{place}*.json")
+    ]
+    names = [path.relative_to(folder).as_posix() for path in sorted(found)]
+    return sorted(names, key=lambda name: "train" not in name)
 
 
 def _draft(wish: "Draft", boards: "Boards") -> str:

@@ -125,8 +125,8 @@ def _compared(plans: Plans) -> Plans:
     certain = all(recipe.lasting for recipe in plans.recipes)
     recipes = []
     for recipe in plans.recipes:
-        told = [diagnostic for build, diagnostic in found.wrong
-                if any(plan.build == build for plan in recipe.plans)]  # fmt: skip
+        own = {plan.build for plan in recipe.plans}  # one line of the recipe, however many builds
+        told = tuple(dict.fromkeys(mistake for build, mistake in found.wrong if build in own))
         kept = [plan for plan in recipe.plans if plan.build not in wrong]
         named = tuple(dataclasses.replace(p, rivals=rivals.get(p.build, ())) for p in kept)
         compares = bool(told) or any(plan.rivals for plan in named)

@@ -52,6 +52,8 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
             if key.split(" ")[2] not in current:
                 del lines[key]
         lines[f"training {recipe} {slice_}"] = canonical(facts)
+    named = [key for key in lines if key.startswith("training ") and key.endswith(f" {slice_}")]
+    lines |= dict.fromkeys(named, canonical(facts))  # other recipes' lines of the same training
     return Lock(lines=tuple(sorted(lines.items())))
 
 

@@ -22,6 +22,8 @@ from buildsys.graph import Input, Output, Step, StepResult
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "steps" / "_launcher.py"
 _LAST_LINES = 12
+REFUSED = 3
+"""What the launcher ends with when the step itself says what is wrong with its inputs."""
 _DIARY = "diary.json"
 
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
@@ -176,7 +178,8 @@ class Runner:
         raise StepFailed(
             f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
             f"{_indent(message)}\n"
-            f"    log: {log}\n    to repeat: cd {command.folder} && {process.quote(command.arguments)}"
+            f"    log: {log}\n    to repeat: cd {command.folder} && {process.quote(command.arguments)}",
+            refused=code == REFUSED,
         )
 
     def _check(self, step: Step, keyed: Keyed, outputs: dict[str, Path]) -> None:

@@ -12,9 +12,17 @@ def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
     for pattern in patterns or ["*"]:
         found = [build for build in builds if fnmatchcase(build, pattern.removeprefix("build:"))]
         if not found and patterns:
-            from buildsys.authoring.document import did_you_mean
-
-            hint = did_you_mean(pattern.removeprefix("build:"), builds)
+            hint = suggest(pattern.removeprefix("build:"), builds)
             raise InputError(Diagnostic(path=pattern, message="matches no build", hint=hint))
         chosen += [build for build in found if build not in chosen]
     return chosen
+
+
+def suggest(name: str, builds: Sequence[str]) -> str:
+    """What was probably meant: of a recipe's name all its builds, else the nearest id."""
+    from buildsys.authoring.document import did_you_mean
+
+    own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
+    if own:
+        return f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}"
+    return did_you_mean(name, builds)

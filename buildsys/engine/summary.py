@@ -94,6 +94,7 @@ def render_table(rows: list[Row]) -> str:
     idle = len(rows) - len(shown)
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
+    why += [f"{row.id}: {_BLIND}" for row in shown if row.good and _is_blind(row)]
     return "\n".join(filter(None, (text, *why, f"{idle} builds are up-to-date" if idle else "")))
 
 
@@ -113,6 +114,15 @@ def _cells(row: Row) -> tuple[str, ...]:
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (row.id, _short(row.status), duration(row.seconds) if row.seconds else "",
             Path(row.file).name, *sizes, *accuracy)  # fmt: skip
+
+
+_BLIND = "it finds nothing, every figure is 0: train longer, and look at the data by `buildsys check --data`"
+
+
+def _is_blind(row: Row) -> bool:
+    """Whether accuracy was measured and there is none: no gate need have said so."""
+    found = [value for name, value in row.metrics if name in _FIGURES]
+    return bool(found) and not any(found)
 
 
 def _short(status: str) -> str:

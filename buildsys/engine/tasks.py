@@ -186,7 +186,7 @@ def _check_arguments(current: Session) -> None:
     names = [f"build:{build}" for build in current.labels]
     for argument in _arguments():
         if argument not in (*_COMMANDS, _REPORT) and not _selects(argument, names):
-            from buildsys.authoring.document import did_you_mean
+            from buildsys.engine.selection import suggest
 
             for diagnostic in current.loaded.errors:
                 print(diagnostic.render(), file=sys.stderr)
@@ -196,7 +196,7 @@ def _check_arguments(current: Session) -> None:
                     f"`{argument}` cannot be built: its recipe has a mistake, see above."
                 )
             wanted = argument if argument.startswith("build:") else f"build:{argument}"
-            hint = did_you_mean(wanted, names)
+            hint = suggest(wanted, names)
             raise InvalidTask(f"`{argument}` matches no build; {hint or 'see `doit list`'}")
 
 

@@ -60,6 +60,8 @@ def parse(data: bytes, label: str, shape: str) -> tuple[Sheet | None, list[Mista
     layout = read_layout(found, shape, notes)
     pictures, declared = _read_pictures(found, notes)
     objects, crowds = _read_objects(found, layout, pictures, declared, notes)
+    if crowds and not objects and not notes.told:
+        notes.tell("every annotation is of a crowd (`iscrowd: 1`): nothing is left to learn")
     if notes.told or layout is None:
         return None, [Mistake(path=label, message=text, hint=hint) for text, hint in notes.told]
     order = tuple(pictures.values())

@@ -43,6 +43,12 @@ class Family:
     """The task that an architecture's name says."""
     suffixes: tuple[str, ...]
     """Of its checkpoints."""
+    listed: tuple[str, ...] = ()
+    """Every architecture; empty where they are too many to list."""
+    sizes: str = ""
+    """How its architectures differ, in a few words, where `listed` does not say it."""
+    side: int = 640
+    """Of the pictures, in pixels, where nothing else decides it: what its authors trained on."""
     branched: tuple[str, ...] = ()
     """Tasks whose checkpoints are a start for a detect network, too."""
     nameless: bool = False

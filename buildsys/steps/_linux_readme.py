@@ -6,9 +6,21 @@ manylinux_2_27_aarch64 --only-binary=:all:` for each Python, with what requireme
 
 from dataclasses import dataclass
 
+from buildsys.steps import _meanings
+
 _DECODED = ("detect", "pose", "classify")
 """As templates/linux/network.py has it."""
 _INTEGER = ("int8", "int16x8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An output of the file; `meaning` empty: nobody said."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    meaning: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +36,7 @@ class Described:
     task: str
     head: str
     measured: bool
+    outputs: tuple[Row, ...]
 
     @property
     def decoded(self) -> bool:
@@ -34,7 +47,8 @@ class Described:
 def describe(package: Described) -> str:
     """The whole text."""
     parts = (
-        _contents(package), _installing(), _looking(package), _timing(package), _verified(package),
+        _contents(package), _installing(), _looking(package), _decoding(package), _timing(package),
+        _verified(package),
     )  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -53,7 +67,7 @@ def _contents(package: Described) -> str:
 | `benchmark.py` | how long it takes |
 | `network.py`, `vision.py` | what both rest on: LiteRT around the file, and the arithmetic |
 | `requirements.txt` | the Python packages that both need |
-| `model.json`, `labels.txt` | task, head, outputs, classes, thresholds |
+| `model.json`, `labels.txt` | task, head, input and outputs, classes, thresholds |
 | `preprocessing.json` | how a photograph becomes the network's input |{figures}
 | `manifest.json` | how all of it was made |
 
@@ -96,8 +110,33 @@ prints a line for each thing that it sees, best first{pixels}, or `photo.jpg: no
     photo.jpg: CLASS SCORE{where}
 
 `--json` prints the same for programs, `--confidence`, `--iou` and `--threads` change what `--help`
-says of them.{keypoints} Exit codes: 0 done, 2 a picture or an option is wrong, 3 the package is not
+says of them. LiteRT's own line about its XNNPACK delegate is no error.{keypoints} Exit codes: 0 done, 2 a picture or an option is wrong, 3 the package is not
 whole or its model cannot be run, 4 a Python package is missing."""
+
+
+def _decoding(package: Described) -> str:
+    rows = "\n".join(
+        f"| `{row.name}` | {' x '.join(map(str, row.shape))} | {row.dtype} | {row.meaning or 'not said'} |"
+        for row in package.outputs
+    )
+    formula = _meanings.tell_formula(package.head, package.task)
+    order = _meanings.tell_order(package.task) if formula else ""
+    reference = (
+        "\n\n`vision.py` is the reference: padding, decoding, suppression of overlaps, and the way back"
+        " into the\nphotograph, in numpy." if package.decoded else ""
+    )  # fmt: skip
+    blocks = "".join(f"\n\n{block}" for block in (order, formula) if block)
+    return f"""
+## Decoding it in a program of your own
+
+Outputs, in the file's order, head `{package.head}`:
+
+| Output | Shape | Type | Meaning |
+| --- | --- | --- | --- |
+{rows}
+
+`model.json` has the same, and the input, with scale and zero point where values are integers:
+real = (value - zero point) * scale. `preprocessing.json` says how the input is made.{blocks}{reference}"""
 
 
 def _timing(package: Described) -> str:

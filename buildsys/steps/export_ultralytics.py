@@ -35,6 +35,7 @@ FAMILY = Family(
     examples=tuple((task, example_of(task)) for task in SUFFIXES),
     task_of=architecture_task,
     suffixes=(".pt", ".pth"),
+    sizes="n, s, m, l, x: small and fast to large",
     branched=("pose", "segment", "obb"),
     licence=(
         "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"

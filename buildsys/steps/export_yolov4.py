@@ -22,6 +22,8 @@ FAMILY = Family(
     examples=(("detect", "yolov4-tiny"),),
     task_of=lambda architecture: "detect",
     suffixes=(),
+    listed=("yolov4-tiny",),
+    side=416,
     nameless=True,
     licence=(
         "YOLOv4-tiny is built by wf-pytorch-yolo-v4 0.2.2 (Apache-2.0, by its package's own words),"

@@ -34,10 +34,14 @@ FAMILY = Family(
     architectures=r"yolox-(nano|tiny)",
     examples=(("detect", "yolox-nano"),),
     task_of=lambda architecture: "detect",
-    suffixes=(".pth",),
+    suffixes=(".pth", ".pt"),
+    listed=("yolox-nano", "yolox-tiny"),
+    side=416,
     nameless=True,
     pixels="BGR 0..255",
-    licence="Trained and exported with YOLOX (Apache-2.0), Copyright Megvii Inc.",
+    licence=(
+        "Trained and exported with YOLOX of Megvii (Apache-2.0), in the package yolox-datamint 0.3.1."
+    ),
     read_checkpoint=read_checkpoint,
 )  # fmt: skip
 

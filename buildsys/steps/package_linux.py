@@ -5,14 +5,17 @@ The programs (buildsys/templates/linux) are shipped as they are; they need nothi
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
-from buildsys.steps import _decode
-from buildsys.steps._linux_readme import Described, describe
+from buildsys.steps import _decode, _meanings
+from buildsys.steps._linux_readme import Described, Row, describe
 from buildsys.steps._package import describe_preprocessing, write_companions, write_json
 
-TOOL_ENV = ""
+if TYPE_CHECKING:
+    from buildsys.steps._tflite import File, Tensor
+
+TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.PACKAGE
 NEEDS = ("verdict", "metrics", "calibration")
 TEMPLATES = "linux"
@@ -73,13 +76,16 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import hashlib
     import shutil
 
+    from buildsys.steps import _tflite
+
     folder, name = outputs["package"], f"{params.stem}.tflite"
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(inputs["tflite"], folder / name)
     for program in TEMPLATE_FILES:
         shutil.copyfile(inputs["templates"] / program, folder / program)
     sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    write_json(folder / "model.json", _facts(params, name, sha256))
+    facts = _facts(params, name, sha256) | _edges(_tflite.read(inputs["tflite"]), params)
+    write_json(folder / "model.json", facts)
     frame = describe_preprocessing(params.preprocessing)
     if frame is not None:
         write_json(folder / "preprocessing.json", frame)
@@ -95,19 +101,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         task=params.task,
         head=params.head if frame and params.outputs else "none",
         measured=(folder / "metrics.json").is_file(),
+        outputs=tuple(map(_row, facts["outputs"])),
     )
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
 
 
 def _facts(params: Params, name: str, sha256: str) -> dict[str, Any]:
-    """model.json: what detect.py and benchmark.py read."""
+    """model.json, but for the tensors: what detect.py and benchmark.py read."""
     frame = params.preprocessing
     return {
         "file": name,
         "sha256": sha256,
         "task": params.task,
-        "head": params.head,
-        "outputs": list(params.outputs),
+        "head": params.head if params.outputs else "none",
         "classes": list(params.classes),
         "keypoints": params.keypoints,
         "keypoint_dims": params.keypoint_dims,
@@ -117,3 +123,45 @@ def _facts(params: Params, name: str, sha256: str) -> dict[str, Any]:
         "confidence": params.confidence,
         "iou": params.iou,
     }
+
+
+def _edges(file: "File", params: Params) -> dict[str, Any]:
+    """model.json's tensors: as the file has them and in its order, with what they mean."""
+    pictures = params.preprocessing is not None and len(file.inputs) == 1
+    meaning = "one picture, NHWC: red, green, blue, each 0..255 divided by 255" if pictures else ""
+    names = _named(tuple(tensor.name for tensor in file.outputs), params.outputs)
+    known = params.head if params.outputs else "none"
+    return {
+        "inputs": [_tensor(tensor, tensor.name, meaning) for tensor in file.inputs],
+        "outputs": [
+            _tensor(tensor, name, _meanings.tell_output(known, params.task, name))
+            for tensor, name in zip(file.outputs, names, strict=True)
+        ],
+    }
+
+
+def _named(found: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The file's own names, or, where it has others than the network, the network's by their order."""
+    return wanted if set(found) != set(wanted) and len(found) == len(wanted) else found
+
+
+def _tensor(tensor: "Tensor", name: str, meaning: str) -> dict[str, Any]:
+    """`scale`, `zero_point` null where values are real numbers; else real = (value - zero_point) * scale."""
+    scaled = bool(tensor.scales) and "int" in tensor.dtype
+    return {
+        "name": name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "scale": tensor.scales[0] if scaled else None,
+        "zero_point": tensor.zero_points[0] if scaled else None,
+        "meaning": meaning,
+    }
+
+
+def _row(tensor: dict[str, Any]) -> Row:
+    return Row(
+        name=tensor["name"],
+        shape=tuple(tensor["shape"]),
+        dtype=tensor["dtype"],
+        meaning=tensor["meaning"],
+    )

@@ -10,6 +10,7 @@ FILE` of a package for Linux (templates/linux): one object with the file's diges
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,35 @@ from buildsys.upkeep.published import Published
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
+_LONGEST_MACHINE = 120
 _PACKAGED = "buildsys benchmark.py"
 """As templates/linux/benchmark.py calls itself."""
 
 
-def read_benchmark(path: str, device: str, published: Published) -> Measurement:
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What a FILE holds; `machine`: where it ran by its own word, empty where the tool says nothing."""
+
+    measurement: Measurement
+    machine: str
+
+
+def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
     """One FILE, of a tool that is told by its shape. Raises InputError."""
     data = _load(path)
+    machine = data.get("machine") if isinstance(data, dict) else None
+    return Benchmark(
+        measurement=_measurement(path, data, device, published),
+        machine=_words(machine) if isinstance(machine, str) else "",
+    )
+
+
+def _words(text: str) -> str:
+    """Of a file from elsewhere: what can be printed of it, on a line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_MACHINE]
+
+
+def _measurement(path: str, data: Any, device: str, published: Published) -> Measurement:
     if isinstance(data, dict) and isinstance(data.get("latency"), dict):
         return _litert(path, data, device, published)
     if isinstance(data, list) and data and all(_is_iteration(item) for item in data):

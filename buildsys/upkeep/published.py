@@ -11,6 +11,7 @@ from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
 from buildsys.errors import Diagnostic, InputError
 
+_FOR_ARM_LINUX = "package_linux"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -47,6 +48,16 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
         message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
         raise InputError(Diagnostic(path=f"--sha256 {sha256}", message=message, hint=hint))
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
+
+
+def find_arm_board(workspace: Workspace, build: str) -> str:
+    """The label of the ARM board that a published build was packed for; empty for anything else."""
+    try:
+        manifest = json.loads((build_folder(workspace, build) / "manifest.json").read_bytes())
+        packed = any(step["module"] == _FOR_ARM_LINUX for step in manifest["steps"])
+        return str(manifest["target"]["label"]) if packed else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _ids(workspace: Workspace) -> list[str]:

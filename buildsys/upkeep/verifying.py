@@ -28,6 +28,9 @@ METRIC_TOLERANCE = 0.002
 """Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
 
 
+_AGAIN = "build what the recipe says now, or go back to the recipe that made it"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One step: `verdict` equal | metrics equal | taken from the record | differs."""
@@ -50,7 +53,7 @@ def verify(
 
     Training is taken from the record unless `train`: everything after it is derived again.
     """
-    recorded = _manifest(session.workspace, plan)
+    plan, recorded = _manifest(session.workspace, plan)
     scratch = session.workspace.state / "verify"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -70,6 +73,11 @@ def verify(
 
 def shipped_plan(session: Session, plan: Plan) -> Plan:
     """The plan of what lies in a build's folder: of a selection, that of the variant it chose."""
+    chooser = next((p.build for p in session.plans.values() if plan.build in p.candidates), "")
+    if chooser:
+        message = f"ships nothing itself: {chooser} chooses among it and others"
+        hint = f"buildsys verify {chooser}"
+        raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
     if not plan.candidates:
         return plan
     path = build_folder(session.workspace, plan.build) / "manifest.json"
@@ -82,8 +90,10 @@ def shipped_plan(session: Session, plan: Plan) -> Plan:
         raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
 
 
-def _manifest(workspace: Workspace, plan: Plan) -> list[dict[str, Any]]:
-    """The published steps, if the recipe still says the same. Raises InputError."""
+def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, Any]]]:
+    """The plan without what a manifest does not tell, and the published steps, if the recipe still
+    says the same. Raises InputError.
+    """
     path = build_folder(workspace, plan.build) / "manifest.json"
     label = str(path.relative_to(workspace.root))
     try:
@@ -93,19 +103,27 @@ def _manifest(workspace: Workspace, plan: Plan) -> list[dict[str, Any]]:
         message = "there is no manifest to compare with"
         raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
     said = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
-    now = [(step.stage, step.module, json.loads(step.params)) for step in plan.steps]
+    made = {(stage, module) for stage, module, _ in said}
+    told = tuple(
+        step for step in plan.steps
+        # what was measured on one machine, and what it could not do for want of a program
+        if not step.local and (not step.requires or (step.stage, step.module) in made)
+    )  # fmt: skip
+    now = [(step.stage, step.module, json.loads(step.params)) for step in told]
     for old, new in zip(said, now, strict=False):
         if old != new:
             raise InputError(_changed(label, old, new))
     if len(said) != len(now):
-        raise InputError(Diagnostic(path=label, message="the recipe has other steps now"))
-    return list(steps)
+        raise InputError(
+            Diagnostic(path=label, message="the recipe has other steps now", hint=_AGAIN)
+        )
+    return dataclasses.replace(plan, steps=told), list(steps)
 
 
 def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnostic:
     what = "other parameters" if old[:2] == new[:2] else "other steps"
-    hint = "build what the recipe says now, or go back to the recipe that made it"
-    return Diagnostic(path=label, message=f"the recipe has {what} now, from {new[0]} on", hint=hint)
+    message = f"the recipe has {what} now, from {new[0]} on"
+    return Diagnostic(path=label, message=message, hint=_AGAIN)
 
 
 def _verify_step(

@@ -9,6 +9,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.authoring.document import read_document
+from buildsys.authoring.families import trained_names
 from buildsys.authoring.registry import shipped_targets
 from buildsys.digest import digest_file
 from tests.authoring.golden import HERE
@@ -19,14 +20,16 @@ from tests.authoring.sample_workspace import (
     plan_good,
     write_checkpoint,
     write_data,
+    write_sheet,
     write_target,
+    write_yolox,
 )
 from tests.conftest import REPOSITORY
 
 _TARGETS = sorted(path.stem for path in shipped_targets().glob("*.yaml"))
 _SOURCES = {
     "none": "", "pose": "weights/tags.pt", "detect": "weights/boxes.pt", "two poses": "weights/hands.pt",
-    "64 classes": "weights/letters.pt", "onnx": "weights/model.onnx", "tflite": "weights/real.tflite",
+    "64 classes": "weights/letters.pt", "yolox": "weights/cells.pt", "onnx": "weights/model.onnx", "tflite": "weights/real.tflite",
 }  # fmt: skip
 _UNFIT = {("tflite", "tensorflow-saved-model"), ("tflite", "nvidia-rtx-aot")}
 """A finished file is behind everything that such a target makes."""
@@ -40,9 +43,13 @@ def _sources(workspace: Path) -> None:
     write_checkpoint(weights / "hands.pt", Head(kind="Pose", classes=("a", "b"), keypoints=21))
     names = tuple(f"letter-{number}" for number in range(64))
     write_checkpoint(weights / "letters.pt", Head(kind="Detect", classes=names))
+    write_yolox(weights / "cells.pt", "yolox-tiny", ("bar", "egg"))
     (weights / "real.tflite").write_bytes(b"\x1c\0\0\0TFL3 and more")
     (workspace / "data" / "mine").mkdir()
     (workspace / "data" / "mine" / "a.jpg").write_bytes(b"never opened while planning")
+    write_sheet(workspace / "data" / "own" / "annotations.json", ("a.jpg", "b.jpg"))
+    for name in ("a.jpg", "b.jpg"):
+        (workspace / "data" / "own" / name).write_bytes(b"never opened while planning")
     (workspace / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
 
 
@@ -88,9 +95,16 @@ _SHOWN = {
     "pose-checkpoint-and-its-data": _words("weights/tags.pt", "tags", "xiao-esp32s3"),
     "detect-checkpoint-and-other-data": _words("weights/boxes.pt", "tags", "host"),
     "data-alone": _words("", "hands", "grove-vision-ai-v2"),
+    "second-family": [
+        "--family", "yolox", "--data", "data/own/annotations.json",
+        "--target", "linux-arm64-tflite",
+    ],
+    "second-family-on-a-microcontroller": [
+        *_words("weights/cells.pt", "boxes", "grove-vision-ai-v2"), "--family", "yolox",
+    ],
     "onnx": _words("weights/model.onnx", "boxes", "ethos-u55-128-high-end"),
     "tflite": _words("weights/real.tflite", "", "grove-vision-ai-v2"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", _SHOWN)
@@ -116,6 +130,33 @@ def test_weights_are_used_or_trained_as_the_data_asks(workspace: Path) -> None:
         for build, plan in plan_good(workspace).items()
     }
     assert trained == {"same@host": False, "other@host": True, "boxes@host": True}
+
+
+@pytest.mark.parametrize("family", trained_names())
+@pytest.mark.parametrize("target", _TARGETS)
+def test_every_family_is_drafted_for_every_board(
+    workspace: Path, target: str, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--family` gives a head that the board's firmware cannot read, or labels that nobody trains on."""
+    given = ["", "data/tags/data.yaml", "data/boxes/data.yaml", "data/own/annotations.json"]
+    for number, data in enumerate(given):
+        words = ["--family", family, "--target", target, *(["--data", data] if data else [])]
+        assert _new(workspace, f"mine-{number}", *words) == 0
+    plans = plan_all(workspace)
+    assert not plans.diagnostics, "\n".join(found.render() for found in plans.diagnostics)
+    assert len(plans.plans) == len(given)
+
+
+def test_what_was_trained_here_is_known_again(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store ships every family's weights as `.pt`; `new` takes one family's alone."""
+    assert _new(workspace, "mine", "--from", "weights/cells.pt") == 0
+    told = "found  weights/cells.pt: a detect network (yolox-tiny), 2 classes: bar, egg\n"
+    assert told in capsys.readouterr().out
+    source = read_document(workspace / "recipes" / "mine.yaml", "mine").data["source"]
+    assert (source["family"], source["architecture"]) == ("yolox", "yolox-tiny")
+    plan_good(workspace)
 
 
 def test_a_real_checkpoint_says_its_size(
@@ -180,6 +221,21 @@ _WRONG = {
     "reserved": (["report"], "is the name of a task"),
     "taken": (["taken"], "recipes/taken.yaml: error: exists"),
     "unknown target": (["x", "--target", "grove-vision-ai"], "did you mean `grove-vision-ai-v2`?"),
+    "word of a target": (["x", "--target", "grove"], "did you mean `grove-vision-ai-v2`?"),
+    "unknown family": (["x", "--family", "yolx"], "did you mean `yolox`?"),
+    "no family": (["x", "--family", "onnx"], "there are: ultralytics, yolox"),
+    "family that does not train": (
+        ["x", "--family", "yolov4"],
+        "there are: ultralytics, yolox",
+    ),
+    "another family": (
+        ["x", "--from", "weights/tags.pt", "--family", "yolox"],
+        "is of family ultralytics, not yolox",
+    ),
+    "family without the task": (
+        ["x", "--family", "yolox", "--data", "data/fruit"],
+        "family yolox has no networks for that",
+    ),
     "not here": (["x", "--from", "weights/gone.pt"], "weights/gone.pt: error: is not here"),
     "folder": (["x", "--from", "weights"], "is a folder"),
     "truncated": (["x", "--from", "weights/cut.pt"], "the end of it is missing"),
@@ -190,7 +246,13 @@ _WRONG = {
     "unknown ending": (["x", "--from", "dodo.py"], "is no model file"),
     "outside": (["x", "--from", "../best.pt"], "copy it in: mkdir -p weights && cp "),
     "data outside": (["x", "--data", "../d/data.yaml"], "copy it in: mkdir -p data && cp -r "),
-    "data is a folder": (["x", "--data", "data/tags"], "give the data.yaml in it"),
+    "data is a folder": (["x", "--data", "data/tags"], "give the file in it: data/tags/data.yaml"),
+    "folder of annotations": (
+        ["x", "--data", "data/cells/"],
+        ": data/cells/annotations/train.json",
+    ),
+    "annotations beside pictures": (["x", "--data", "data/own"], ": data/own/annotations.json"),
+    "folder of nothing": (["x", "--data", "data/cam"], "or the annotation file in COCO format"),
     "data not here": (["x", "--data", "data/tag/data.yaml"], "cannot be read: No such file"),
 }
 

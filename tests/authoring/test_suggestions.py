@@ -48,6 +48,28 @@ def test_one_slip_is_understood(known: tuple[str, ...], data: st.DataObject) -> 
     assert did_you_mean(typed, known) == f"did you mean `{meant}`?"
 
 
+@pytest.mark.parametrize(
+    ("typed", "known", "meant"),
+    [
+        ("onnx_tf", ("onnx2tf", "onnx-tf"), "onnx-tf"),
+        ("yolox_nano", ("yolox-nano", "yolox-tiny"), "yolox-nano"),
+        ("FLOAT16", ("float32", "float16"), "float16"),
+        ("grove", ("grove-vision-ai-v2", "host", "xiao-esp32s3"), "grove-vision-ai-v2"),
+    ],
+)
+def test_hyphens_and_first_words_are_understood(
+    typed: str, known: tuple[str, ...], meant: str
+) -> None:
+    """The letter that differs least is another tool's, and a board's short name is nobody's."""
+    assert did_you_mean(typed, known) == f"did you mean `{meant}`?"
+
+
+def test_a_word_of_several_names_lists_them() -> None:
+    """The first of them is taken for the only one."""
+    told = did_you_mean("sscma", ("sscma-1.0-world-detector", "sscma-1.0-pose-decoder", "other"))
+    assert told.startswith("there are: ")
+
+
 def test_nothing_alike_lists_what_there_is() -> None:
     """A word from another language is answered by silence."""
     assert did_you_mean("Bildgröße", ("size", "color")) == "there are: color, size"

@@ -127,6 +127,8 @@ def test_update_trains_anew(
     stepcode.code_digest.cache_clear()
     build()
     before = lock_lines(workspace)
+    lock = workspace / "buildsys.lock"
+    lock.write_text(lock.read_text() + _of_another_recipe(lock.read_text()))
     step = package / "steps" / "train_ultralytics.py"
     step.write_text(step.read_text().replace('"plots": False', '"plots": 0'))
     stepcode.code_digest.cache_clear()
@@ -138,9 +140,17 @@ def test_update_trains_anew(
     session.close()
     assert tools.ran == ["train_ultralytics"], "the same bytes: what follows is cut off"
     (key,) = [key for key in before if key.startswith("training")]
-    assert lock_lines(workspace)[key]["code"] != before[key]["code"]
+    after = lock_lines(workspace)
+    assert after[key]["code"] != before[key]["code"]
+    assert after[key.replace("tags", "zebra", 1)] == after[key], "it is the same training"
     assert build() == []
     stepcode.code_digest.cache_clear()
+
+
+def _of_another_recipe(text: str) -> str:
+    """The line of a training, as a second recipe with the same training has it."""
+    (line,) = [line for line in text.splitlines() if line.startswith("training tags ")]
+    return line.replace("tags", "zebra", 1) + "\n"
 
 
 def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> None:

@@ -1,5 +1,6 @@
 """What plan and the summary say, as golden text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.engine.console import Console
 from buildsys.engine.session import Session
-from buildsys.engine.summary import render_table
+from buildsys.engine.summary import Row, render_table
 from tests.conftest import Build, StandIn, no_environment
 
 PLAN = """\
@@ -114,3 +115,10 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
     assert "0.0 s left" not in told, "what is finished has nothing left"
     assert "train: 0.6 of 16 epochs," in told
     assert "measure: 1137 of 12000 pictures," in told
+
+
+def test_a_network_that_finds_nothing_is_told() -> None:
+    """Without a gate it ships as built, and the zeros stand in a column of many."""
+    row = Row(id="a@host", status="built", seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
+    assert "a@host: it finds nothing" in render_table([row])
+    assert "nothing" not in render_table([replace(row, metrics=(("box.mAP50-95", 0.1),))])

@@ -56,8 +56,16 @@ def test_rounding_beyond_an_edge_is_cut_off() -> None:
 
 def test_crowds_are_left_out_and_counted() -> None:
     """A mask over a hundred people is one person; or it vanishes without a word."""
-    found = sheet(iscrowd=1, segmentation={"counts": [], "size": [427, 640]})
-    assert (found.objects, found.crowds) == (((),), 1)
+    crowd = {"iscrowd": 1, "segmentation": {"counts": [], "size": [427, 640]}}
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
+        "annotations": [{"id": 1, **box, **crowd}, {"id": 2, **box}],
+        "categories": [{"id": 1, "name": "bar"}],
+    }
+    found, _ = parse(json.dumps(data).encode(), "train.json", "box")
+    assert found is not None
+    assert (len(found.objects[0]), found.crowds) == (1, 1)
 
 
 def test_ids_with_gaps_are_ranks() -> None:

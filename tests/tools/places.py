@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from buildsys.engine.hosttools import find_qemu
+from buildsys.engine.places import cache_root
+from buildsys.engine.process import step_environment
 from tests.conftest import REPOSITORY
 
 needs_qemu = pytest.mark.skipif(
@@ -45,6 +47,11 @@ def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "doit", *arguments],
         cwd=root, capture_output=True, text=True, check=False, env=environment,
     )  # fmt: skip
+
+
+def tool_environment(python: Path, scratch: Path) -> dict[str, str]:
+    """The engine's own for a step: with its compiled modules a tool starts in half the time."""
+    return step_environment(python, scratch, 1, "cpu", cache_root() / "pycache", network=False)
 
 
 def read(path: Path) -> dict[str, Any]:

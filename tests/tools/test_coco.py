@@ -145,7 +145,7 @@ def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
     write_sheet(place, "train", [[4, 8, 16, 8]], width=48)
     (place / "cells" / "images" / "d" / "a.bmp").write_bytes(b"BM no picture")
     run = call(place, "check", "--data")
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "the dataset has 2 mistakes:" in run.stderr
     assert "train.json: image 0: a.bmp is 32x32, not 48x32" in run.stderr
     assert "images/d/a.bmp: is truncated or damaged: it does not decode" in run.stderr

@@ -17,7 +17,7 @@ from buildsys.engine.runner import LAUNCHER
 from buildsys.upkeep.published import find_published
 from tests.conftest import REPOSITORY
 from tests.tools.bright import BRIGHT, NETWORK
-from tests.tools.places import doit, draw, make_workspace, read, statuses
+from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -29,7 +29,6 @@ matrix: {convert.tool: [onnx2tf, onnx-tf]}
 quantization: {calibration: {images: "pictures/*.bmp", count: 4}}
 targets:
   - tensorflow-saved-model
-  - {target: host, as: half, quantization: {scheme: float16}}
   - {target: host, as: whole, quantization: {scheme: int8}}
 """
 )
@@ -75,10 +74,9 @@ def _buildsys(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("target", ["half", "whole"])
-def test_both_files_see_the_same(built: Path, target: str) -> None:
-    """Somebody chooses a converter, and finds other objects."""
-    one, other = (_predict(built, f"both-{tool}@{target}") for tool in _TOOLS)
+def test_both_files_see_the_same(built: Path) -> None:
+    """Somebody chooses a converter, and finds other objects; of float16 test_yolox_pipeline tells."""
+    one, other = (_predict(built, f"both-{tool}@whole") for tool in _TOOLS)
     assert sum(map(len, one)) > 10, "nothing was seen, so nothing was compared"
     for left, right in zip(one, other, strict=True):
         assert [item["class"] for item in left] == [item["class"] for item in right]
@@ -87,11 +85,10 @@ def test_both_files_see_the_same(built: Path, target: str) -> None:
             assert a["box"] == pytest.approx(b["box"], abs=1)
 
 
-@pytest.mark.parametrize("target", ["half", "whole"])
 @pytest.mark.parametrize("tool", _TOOLS)
-def test_every_step_says_whose_tensorflow_it_was(built: Path, tool: str, target: str) -> None:
+def test_every_step_says_whose_tensorflow_it_was(built: Path, tool: str) -> None:
     """A manifest that names one converter for both."""
-    manifest = read(built / "build" / f"both-{tool}" / target / "manifest.json")
+    manifest = read(built / "build" / f"both-{tool}" / "whole" / "manifest.json")
     tools = {step["stage"]: step["tool"] for step in manifest["steps"]}
     for stage in ("convert", "float", "quantize"):
         assert tools[stage].startswith(f"{tool} ")
@@ -100,8 +97,8 @@ def test_every_step_says_whose_tensorflow_it_was(built: Path, tool: str, target:
 
 
 @pytest.mark.parametrize("tool", _TOOLS)
-def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str) -> None:
-    """In the package alone, by its own four lines."""
+def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str, tmp_path: Path) -> None:
+    """In the package alone, by its own four lines; by the TensorFlow of the other converter."""
     folder = built / "build" / f"both-{tool}" / "tensorflow-saved-model"
     assert {path.name for path in folder.iterdir()} >= {
         f"both-{tool}_saved_model", "labels.txt", "preprocessing.json", "README.md", "manifest.json",
@@ -109,13 +106,14 @@ def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str) -> N
     text = (folder / "README.md").read_text()
     code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
     assert len(code.splitlines()) == 4
-    for env in _TOOLS:  # either TensorFlow reads what the other wrote
-        _, python = toolenvs.ensure(env, print)
-        run = subprocess.run(
-            [str(python), "-c", code], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
-        assert "box_s8" in run.stdout
+    (other,) = set(_TOOLS) - {tool}  # its own has read it, to make the TFLite files
+    _, python = toolenvs.ensure(other, print)
+    run = subprocess.run(
+        [str(python), "-c", code], cwd=folder, capture_output=True, text=True, check=False,
+        env=tool_environment(python, tmp_path),
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "box_s8" in run.stdout
     assert not list(folder.rglob("fingerprint.pb")), "a random name in every build"
 
 
@@ -186,16 +184,24 @@ def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
     (folder / "request.json").write_text(json.dumps(request))
     _, python = toolenvs.ensure("onnx-tf", print)
     command = [str(python), "-s", str(LAUNCHER), "convert_onnx_tf", str(folder / "request.json")]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False,
+        env=tool_environment(python, folder),
+    )  # fmt: skip
     told = folder / "error.txt"
     return run.returncode, told.read_text() if told.exists() else run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("opset", [11, 13])
-def test_the_same_network_gives_the_same_bytes(tmp_path: Path, opset: int) -> None:
-    """In another folder, in another process; of a file as new as today's onnx writes it."""
+def test_an_opset_with_axes_as_attributes_is_converted(tmp_path: Path) -> None:
+    """A file as new as today's onnx writes it, of operators as they were once."""
+    code, told = _convert(tmp_path / "old", 11, ir=12, last="resize")
+    assert code == 0, told
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
+    """In another folder, in another process."""
     for name in ("one", "two"):
-        code, told = _convert(tmp_path / name, opset, ir=12, last="resize")
+        code, told = _convert(tmp_path / name, 13, ir=12, last="resize")
         assert code == 0, told
     files = [path for path in (tmp_path / "one" / "saved").rglob("*") if path.is_file()]
     assert "saved_model.pb" in {path.name for path in files}

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -201,7 +202,7 @@ def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
     broken, text = board / "broken.png", board / "text.jpg"
     broken.write_bytes((board.parent / "camera" / "small.png").read_bytes()[:-40])
     text.write_text("no picture")
-    words = ("broken.png", "text.jpg", "gone.jpg", "../camera/small.png")
+    words = ("broken.png", "text.jpg", "gone.jpg", "../camera", "../camera/small.png")
     done = run(python, board, "detect.py", *words)
     assert done.returncode == 2
     assert done.stdout == "../camera/small.png: spot 1.00 at 20,12 16x16\n"
@@ -209,11 +210,69 @@ def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
     assert re.fullmatch(r"error: broken\.png: cannot be read: .+", told[0])
     assert told[1] == "error: text.jpg: is no picture, or of a kind that Pillow cannot read"
     assert told[2] == "error: gone.jpg: there is no such file"
+    assert told[3] == "error: ../camera: is a folder; name the pictures in it"
     assert "Traceback" not in done.stderr
     assert run(python, board, "detect.py", "x.png", "--confidence", "7").returncode == 2
     assert run(python, board, "detect.py", "x.png", "y.png", "--draw", "z.png").returncode == 2
     place = "no/such/folder/z.png"
     assert run(python, board, "detect.py", "../camera/small.png", "--draw", place).returncode == 2
+
+
+def test_a_reader_that_has_enough_ends_it_without_a_word(board: Path, python: Path) -> None:
+    """`detect.py … | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [str(python), "detect.py", "../camera/wide.png"],
+        cwd=board, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == -signal.SIGPIPE
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+
+
+LENGTHS = 64
+"""Values of a raw head's box: four sides of 16 bins."""
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_decoder_of_ones_own_finds_all_it_needs(build: str, place: Path, python: Path) -> None:
+    """Shapes, types, scales and meanings, as LiteRT itself has them; the formula in the README."""
+    folder = place / "build" / "bright" / build.split("@")[1]
+    facts = read(folder / "model.json")
+    (image,) = facts["inputs"]
+    integer = build == "bright@integer"
+    assert (image["shape"], image["dtype"]) == ([1, 96, 96, 3], "int8" if integer else "float32")
+    assert image["zero_point"] == (-128 if integer else None)
+    assert image["scale"] == (pytest.approx(1 / 255, rel=1e-3) if integer else None)
+    assert "NHWC" in image["meaning"]
+    shapes = {row["name"]: row["shape"] for row in facts["outputs"]}
+    assert shapes == {
+        "box_s8": [1, 144, LENGTHS], "box_s16": [1, 36, LENGTHS], "box_s32": [1, 9, LENGTHS],
+        "cls_s8": [1, 144, 1], "cls_s16": [1, 36, 1], "cls_s32": [1, 9, 1],
+    }  # fmt: skip
+    assert all(row["meaning"] for row in facts["outputs"])
+    done = run(python, folder, "-B", "-c", _DETAILS)
+    keys = ("shape", "dtype", "scale", "zero_point")
+    ours = [[row[key] for key in keys] for row in (image, *facts["outputs"])]
+    assert ours == json.loads(done.stdout)
+    text = (folder / "README.md").read_text()
+    assert "`vision.py` is the reference" in text
+    assert "score   = sigmoid(logit)" in text
+    assert "| `box_s8` | 1 x 144 x 64 |" in text
+
+
+_DETAILS = """
+import json, network, numpy
+model = network.Model(1)
+rows = []
+for detail in (model.input, *model.interpreter.get_output_details()):
+    scale, zero = detail["quantization"]
+    quantized = (scale, zero) if scale else (None, None)
+    rows.append([detail["shape"].tolist(), numpy.dtype(detail["dtype"]).name, *quantized])
+print(json.dumps(rows))
+"""
 
 
 def test_a_package_that_is_not_whole_says_so(board: Path, python: Path) -> None:

@@ -239,9 +239,9 @@ def _names(folder: Path) -> list[str]:
 def record(folder: Path, form: str, file: str, names: list[str], **more: Any) -> None:
     """<form>.npz of a model file."""
     kind = "tflite" if file.endswith(".tflite") else {"c.pt": "checkpoint", "m.onnx": "onnx"}[file]
-    env = "ultralytics" if kind == "checkpoint" else "evaluate"
+    env, tool = ("ultralytics",) * 2 if kind == "checkpoint" else ("evaluate", kind)
     step(
-        folder, env, f"record_{kind}", {kind: folder / file, "pictures": folder / "pictures"},
+        folder, env, f"record_{tool}", {kind: folder / file, "pictures": folder / "pictures"},
         {"recording": folder / f"{form}.npz"},
         {"names": names, "count": 4, "preprocessing": _FRAME, **more},
     )  # fmt: skip

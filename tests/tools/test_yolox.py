@@ -40,6 +40,15 @@ def export(root: Path, checkpoint: Path, head: str, opset: int = 13) -> Path:
     return run("export_yolox", root / "scratch", {"checkpoint": checkpoint}, target, params)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> dict[str, Path]:
+    """Head-opset -> the ONNX file of it."""
+    root = tmp_path_factory.mktemp("exported")
+    files = [export(root, trained, head) for head in HEADS]
+    files.append(export(root, trained, "yolox-split", opset=11))
+    return {path.stem: path for path in files}
+
+
 def test_a_killed_training_ends_in_the_same_bytes(
     tmp_path: Path, data: Path, trained: Path
 ) -> None:
@@ -72,10 +81,8 @@ print(json.dumps([found["buildsys"], len(found["model"])]))
     assert tensors > 600
 
 
-def test_the_heads_say_the_same(tmp_path: Path, trained: Path) -> None:
+def test_the_heads_say_the_same(trained: Path, exported: dict[str, Path]) -> None:
     """Our decode of each, against upstream's decode of upstream's network; opset 11 and 13."""
-    files = [export(tmp_path, trained, head) for head in HEADS]
-    files.append(export(tmp_path, trained, "yolox-split", opset=11))
     script = """
 import numpy as np, onnxruntime, torch
 from pathlib import Path
@@ -99,7 +106,7 @@ for place in sys.argv[3:]:
     ])
 print(json.dumps(answers))
 """
-    answers = ask(script, str(trained), *(str(path) for path in files))
+    answers = ask(script, str(trained), *map(str, exported.values()))
     cells = 12 * 12 + 6 * 6 + 3 * 3
     split = {"boxes": [1, cells, 4], "objectness": [1, cells, 1], "classes": [1, cells, 2]}
     assert [shapes for shapes, *_ in answers] == [
@@ -111,11 +118,12 @@ print(json.dumps(answers))
         assert scores < 1e-4
 
 
-def test_an_export_has_the_same_bytes_again(tmp_path: Path, trained: Path) -> None:
+def test_an_export_has_the_same_bytes_again(
+    tmp_path: Path, trained: Path, exported: dict[str, Path]
+) -> None:
     """No dates, no paths."""
-    first = export(tmp_path, trained, "yolox-split").read_bytes()
-    (tmp_path / "elsewhere").mkdir()
-    assert export(tmp_path / "elsewhere", trained, "yolox-split").read_bytes() == first
+    first = exported["yolox-split-13"].read_bytes()
+    assert export(tmp_path, trained, "yolox-split").read_bytes() == first
 
 
 def test_random_weights_are_recorded_as_they_are_exported(tmp_path: Path) -> None:
@@ -177,6 +185,15 @@ print(0)
 """
 
 
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that are called checkpoints. Only read."""
+    root = tmp_path_factory.mktemp("foreign")
+    ask(CODE, str(root))
+    (root / "text.pth").write_text("no archive\n")
+    return root
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -187,12 +204,10 @@ print(0)
     ],
 )
 def test_a_foreign_checkpoint_is_a_sentence(
-    tmp_path: Path, data: Path, name: str, sentence: str
+    tmp_path: Path, data: Path, foreign: Path, name: str, sentence: str
 ) -> None:
     """Damaged, full of code, of another network, of nothing."""
-    ask(CODE, str(tmp_path))
-    (tmp_path / "text.pth").write_text("no archive\n")
-    inputs = {"dataset": data, "weights": tmp_path / name}
+    inputs = {"dataset": data, "weights": foreign / name}
     said = refusal(
         "train_yolox", tmp_path / "scratch", inputs, ("checkpoint", tmp_path / "x.pt"), TRAIN
     )

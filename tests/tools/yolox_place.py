@@ -1,16 +1,17 @@
 """Small pictures in COCO's layout, and steps of family yolox run on them as the engine runs them."""
 
 import json
-import os
 import random
 import struct
 import subprocess
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from buildsys.engine import toolenvs
 from buildsys.engine.runner import LAUNCHER
 from tests.conftest import REPOSITORY
+from tests.tools.places import tool_environment
 
 SIDE = 96
 CLASSES = ("bar", "block")
@@ -87,7 +88,7 @@ def start(module: str, scratch: Path, inputs: dict[str, Path], output: tuple[str
     return subprocess.Popen(
         [str(python), "-s", str(LAUNCHER), module, str(scratch / "request.json")],
         cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=tool_environment(python, scratch),
     )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def ask(script: str, *words: str) -> Any:
     code = f"import sys, json; sys.path.insert(0, sys.argv[1])\n{script}"
     done = subprocess.run(
         [str(python), "-c", code, str(REPOSITORY), *words],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, env=tool_environment(python, Path(gettempdir())),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -161,6 +161,47 @@ def test_a_package_tells_which_file_ran(
     assert (row.mean_ms, row.p90_ms, row.p99_ms, row.source) == (9.5, 9.9, 10.5, "benchmark.py")
 
 
+MACHINES = {"a-pc": "x86_64, Linux 6.8.0", "a-board": "Camera 3, aarch64, Linux 6.6"}
+
+
+@pytest.mark.parametrize("kind", MACHINES)
+def test_a_figure_of_a_pc_for_a_board_is_doubted(
+    published: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name comes from whoever imports, the machine from the file: both are told."""
+    folder = published / "build" / "net" / "camera"
+    folder.mkdir(parents=True)
+    (folder / "net.tflite").write_bytes(b"network")
+    sha256 = digest_file(folder / "net.tflite")
+    manifest = {
+        "files": {"net.tflite": {"bytes": 7, "sha256": sha256}},
+        "target": {"name": "camera", "label": "Camera 3"},
+        "steps": [{"module": "convert_tflite"}, {"module": "package_linux"}],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    data = {**PACKAGED, "sha256": sha256, "machine": MACHINES[kind]}
+    Path("board.json").write_text(json.dumps(data))
+    assert run("net@camera", "board.json") == 0
+    told = capsys.readouterr()
+    golden.check(f"import-benchmark-on-{kind}", told.out + told.err)
+    assert measurements.read(Workspace(published), "net@camera")[0].device == "Raspberry Pi 5"
+
+
+def test_a_machine_of_another_target_is_no_doubt(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the file names; words that would spoil the line are left out of it."""
+    sha256 = digest_file(published / "build/tags/xiao-esp32s3/model.tflite")
+    data = {**PACKAGED, "sha256": sha256, "machine": "x86_64,\x1b[2J\nLinux " + "6" * 500}
+    Path("board.json").write_text(json.dumps(data))
+    assert run(BUILD, "board.json") == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    (line,) = [line for line in told.out.splitlines() if "machine" in line]
+    assert line.startswith("board.json itself names as its machine: x86_64, [2J Linux 666")
+    assert len(line) < 200
+
+
 WRONG: dict[str, str] = {
     "absent": "",
     "no-json": "Inference (avg): 0.97 ms",

@@ -43,6 +43,18 @@ def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn)
     assert build() == [], "verifying leaves everything as it was"
 
 
+def test_what_one_machine_measured_is_no_part_of_it(
+    build: Build, workspace: Path, tools: StandIn
+) -> None:
+    """A recipe with `benchmark` could never be verified: its latency is in no manifest."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text() + "benchmark: {runs: 2, warmup: 0}\n")
+    build()
+    found = verdicts(workspace, tools)
+    assert "package" in {finding.stage for finding in found}
+    assert all(finding.good for finding in found)
+
+
 class OtherCompiler(StandIn):
     """As after an update of a tool that its lock does not show."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ def read_picture(path: str) -> np.ndarray:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError:
         raise Failure(f"{path}: there is no such file", 2) from None
+    except IsADirectoryError:
+        raise Failure(f"{path}: is a folder; name the pictures in it", 2) from None
     except Image.UnidentifiedImageError:
         raise Failure(f"{path}: is no picture, or of a kind that Pillow cannot read", 2) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -160,6 +163,9 @@ def parse() -> argparse.Namespace:
 
 def guarded(work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Run; what went wrong is a sentence on stderr and an exit code."""
+    if hasattr(signal, "SIGPIPE"):
+        # behind `| head` nobody reads on: end without a word, as other programs do
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return work(options)
     except Failure as error:

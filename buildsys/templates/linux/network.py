@@ -40,23 +40,16 @@ class Model:
         self.outputs = dict(self._named_outputs())
 
     def _named_outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """By the file's signature; where that has other names than the network, by their order."""
-        details = self.interpreter.get_output_details()
-        names, wanted = {}, self.facts["outputs"]
-        for signature in self.interpreter.get_signature_list():
-            runner = self.interpreter.get_signature_runner(signature)
-            names = {d["index"]: name for name, d in runner.get_output_details().items()}
-        found = [names.get(detail["index"], detail["name"]) for detail in details]
-        if wanted and set(found) != set(wanted):
-            if len(found) != len(wanted):
-                raise Failure(f"{self.path.name} has {len(found)} outputs, not {len(wanted)}", 3)
-            found = wanted
-        return [(name, details[place]) for place, name in enumerate(found)]
+        """model.json lists them in the file's order."""
+        details, told = self.interpreter.get_output_details(), self.facts["outputs"]
+        if len(details) != len(told):
+            raise Failure(f"{self.path.name} has {len(details)} outputs, not {len(told)}", 3)
+        return [(tensor["name"], details[place]) for place, tensor in enumerate(told)]
 
     def demand_task(self) -> None:
         """Raises Failure for a network whose outputs this program does not understand."""
         task, head = self.facts["task"], self.facts["head"]
-        if self.facts["preprocessing"] is None or head == "none" or not self.facts["outputs"]:
+        if self.facts["preprocessing"] is None or head == "none":
             raise Failure(
                 "nobody said how pictures become this model's input or what its outputs mean:"
                 " benchmark.py runs it, detect.py cannot", 3,
