@@ -45,6 +45,9 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
         "tool": step.tool, "torch": diary.get("torch", ""),
     }  # fmt: skip
     lines, slice_ = dict(lock.lines), slice_digest(step, keyed)
+    recorded = lock.trainings().get(slice_)
+    if recorded is not None and {**recorded, "seconds": 0} == {**facts, "seconds": 0}:
+        facts = recorded  # the same again: a fresh clone that trains stays clean
     current = {slice_digest(other, k) for other in state.steps.values()
                if other.module == step.module and (k := state.known_key(other))}  # fmt: skip
     for recipe in recipes:

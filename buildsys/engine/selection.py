@@ -23,6 +23,6 @@ def suggest(name: str, builds: Sequence[str]) -> str:
     from buildsys.authoring.document import did_you_mean
 
     own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
-    if own:
+    if own and "@" not in name:
         return f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}"
     return did_you_mean(name, builds)

@@ -153,6 +153,20 @@ def _of_another_recipe(text: str) -> str:
     return line.replace("tags", "zebra", 1) + "\n"
 
 
+def test_the_same_training_again_changes_nothing(
+    build: Build, workspace: Path, tmp_path: Path
+) -> None:
+    """A fresh clone with an empty store trains, and has a diff that says only how long it took."""
+    build()
+    lock = workspace / "buildsys.lock"
+    slow = lock.read_text().replace('"seconds":', '"seconds":1234')
+    lock.write_text(slow)
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(workspace / ".buildsys")
+    build()
+    assert lock.read_text() == slow
+
+
 def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> None:
     """The lock grows with every experiment."""
     build()
