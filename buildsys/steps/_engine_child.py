@@ -10,11 +10,13 @@ is timed. Without, arrays come through stdin and outputs go through stdout, see
 `write_arrays`, until stdin ends. Exit codes: 0 done, 3 a sentence stands in `error`, 1 anything else.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 from pathlib import Path
-from typing import IO, Any, Dict, List
+from typing import IO, Any
 
 _LENGTH, _FLOAT = 8, 4
 """Bytes of a length, the lowest first; of a value."""
@@ -50,7 +52,7 @@ def answer(engine: Any, questions: IO[bytes], answers: IO[bytes]) -> None:
         write_arrays(answers, engine.infer(found["input"]))
 
 
-def time_batches(engine: Any, request: Dict[str, Any]) -> List[Dict[str, Any]]:
+def time_batches(engine: Any, request: dict[str, Any]) -> list[dict[str, Any]]:
     """Milliseconds of every run, batch by batch: of the engine alone, and with both copies."""
     import numpy as np
 
@@ -63,7 +65,7 @@ def time_batches(engine: Any, request: Dict[str, Any]) -> List[Dict[str, Any]]:
     return found
 
 
-def write_arrays(stream: IO[bytes], arrays: Dict[str, Any]) -> None:
+def write_arrays(stream: IO[bytes], arrays: dict[str, Any]) -> None:
     """The length of a JSON object {name: shape}, the object, then the float32 values of each.
 
     Not numpy.save: on a pipe it asks for places in a file.
@@ -78,7 +80,7 @@ def write_arrays(stream: IO[bytes], arrays: Dict[str, Any]) -> None:
     stream.flush()
 
 
-def read_arrays(stream: IO[bytes]) -> Dict[str, Any]:
+def read_arrays(stream: IO[bytes]) -> dict[str, Any]:
     """What `write_arrays` wrote; nothing at the end of the stream. Raises EOFError, ValueError."""
     import numpy as np
 

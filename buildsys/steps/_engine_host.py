@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.steps import _engine_child
+from buildsys.steps import _engine_child, _tensorrt_host
 from buildsys.steps._progress import fail
 
 if TYPE_CHECKING:
@@ -23,6 +23,22 @@ RUNTIME_FILES = ("cudart.py", "runtime.py")
 """Of templates/engine: what opens and runs an engine, as every package ships it."""
 _PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _ABOUT, _ERROR, _TIMES = "about.json", "refused.txt", "times.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuLibrary:
+    """What an engine needs of a machine: a library, its version, GPUs of a compute capability; empty:
+    any from 8.0 on.
+    """
+
+    name: str
+    version: str
+    compute_capability: str
+
+
+def requires_gpu(library: GpuLibrary) -> str:
+    """As `Step.requires` says it."""
+    return f"{library.name} {library.version} {library.compute_capability or 'any'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +92,9 @@ class Child:
         if code == 3 and refused.is_file():
             fail(f"the engine cannot be run here: {refused.read_text(encoding='utf-8')}.")
         if code:
-            fail(f"the program that runs the engine ended with exit code {code}; the log tells why.")
+            fail(
+                f"the program that runs the engine ended with exit code {code}; the log tells why."
+            )
 
 
 class Answering:
@@ -113,6 +131,25 @@ class Answering:
         if not found:
             self._child._demand(self._process.wait() or 1)
         return found
+
+
+def find_child(library: GpuLibrary, inputs: dict[str, Path]) -> Child:
+    """What runs the engine of a step's inputs: engine, engine-facts, templates."""
+    python = _tensorrt_host.interpreter()
+    if not python:
+        fail(
+            f"no Python here has {library.name}: {_tensorrt_host.VARIABLE} names the one that has it."
+        )
+    return Child(
+        python=python, runtime=inputs["templates"], engine=inputs["engine"],
+        facts=inputs["engine-facts"],
+    )  # fmt: skip
+
+
+def describe(library: GpuLibrary) -> str:
+    """What ran the engine: "NVIDIA A100-SXM4-40GB, TensorRT 11.4.0.15"."""
+    version, gpu = about()
+    return f"{gpu}, {_tensorrt_host.TITLES[library.name]} {version}"
 
 
 def about() -> tuple[str, str]:

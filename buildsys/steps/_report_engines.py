@@ -3,9 +3,9 @@
 A ratio is of two files of one float network on one device; of what was not measured there is none.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from buildsys.spec import SCHEMES
 from buildsys.steps._latency import END_TO_END
 from buildsys.steps._report_data import SHIPPED, Artifact, Latency, Measured, Report, headline
 from buildsys.steps._report_engine_data import (
@@ -14,10 +14,9 @@ from buildsys.steps._report_engine_data import (
     PublishedDevice,
     PublishedRow,
 )
-from buildsys.spec import SCHEMES
+from buildsys.steps._tensorrt_host import TITLES
 
-_FLOAT = "float32"
-_LIBRARIES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_FLOAT, _LOCAL = "float32", "local"
 _TASKS = ("detect", "segment", "classify", "pose", "obb")
 
 
@@ -98,7 +97,9 @@ def others(report: Report) -> tuple[PublishedDevice, ...]:
 
 def tool(facts: EngineFacts) -> str:
     """TensorRT 10.3, compute capability 8.7."""
-    library = _LIBRARIES.get(facts.library, facts.library)
+    library = TITLES.get(facts.library, facts.library)
+    if _LOCAL in (facts.version, facts.compute_capability):
+        return f"this machine's {library}"
     return f"{library} {facts.version}, compute capability {facts.compute_capability or '8.0 or later'}"
 
 
@@ -205,8 +206,7 @@ def _place(row: Row) -> tuple[object, ...]:
     facts = row.facts
     task = _TASKS.index(facts.task) if facts.task in _TASKS else len(_TASKS)
     scheme = SCHEMES.index(facts.scheme) if facts.scheme in SCHEMES else len(SCHEMES)
-    return (task, row.item.recipe.split("-")[0], facts.network, facts.height * facts.width,
-            row.batch, scheme, row.item.id)  # fmt: skip
+    return (task, facts.height * facts.width, facts.network, row.batch, scheme, row.item.id)
 
 
 def standing(row: Row) -> str:
@@ -214,8 +214,3 @@ def standing(row: Row) -> str:
     if row.item.status == SHIPPED:
         return "not measured"
     return row.item.detail or row.item.status
-
-
-def tasks(rows: Iterable[Row]) -> int:
-    """How many tasks a table shows."""
-    return len({row.facts.task for row in rows})
