@@ -17,6 +17,7 @@ from buildsys.steps._report_engine_data import (
 from buildsys.steps._tensorrt_host import TITLES
 
 _FLOAT, _LOCAL = "float32", "local"
+_FILES = {"onnx": "ONNX file", "quantized-onnx": "quantized ONNX file"}
 _TASKS = ("detect", "segment", "classify", "pose", "obb")
 
 
@@ -67,10 +68,13 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The engines for one device. `tool`: library, version and GPUs; `published`: of such a device."""
+    """The engines for one device. `tool`: library, version and GPUs; `where`: how all that was timed
+    was timed, empty where rows differ; `published`: of such a device.
+    """
 
     label: str
     tool: str
+    where: str
     rows: tuple[Row, ...]
     published: PublishedDevice | None
 
@@ -84,7 +88,10 @@ def groups(report: Report) -> tuple[Group, ...]:
     made = []
     for (label, named), items in sorted(found.items()):
         rows = tuple(sorted((row for item in items for row in _rows(item, items)), key=_place))
-        made.append(Group(label=label, tool=named, rows=rows, published=_same(report, items[0])))
+        told = {where(row) for row in rows if row.timed}
+        common = told.pop() if len(told) == 1 else ""
+        published = _same(report, items[0])
+        made.append(Group(label=label, tool=named, where=common, rows=rows, published=published))
     return tuple(made)
 
 
@@ -214,3 +221,31 @@ def standing(row: Row) -> str:
     if row.item.status == SHIPPED:
         return "not measured"
     return row.item.detail or row.item.status
+
+
+def where(row: Row) -> str:
+    """measured here, NVIDIA A100, tensorrt 11.4.0.15, 50 runs after 5."""
+    entry = row.timed
+    if entry is None:
+        return ""
+    runs = f"{entry.runs} runs" + (f" after {entry.warmup}" if entry.warmup else "")
+    parts = (entry.label, entry.device, f"{entry.engine} {entry.version}".strip(),
+             runs if entry.runs else "", entry.note)  # fmt: skip
+    return ", ".join(part for part in parts if part)
+
+
+def source(measured: Measured) -> str:
+    """Which file an accuracy is of."""
+    return _FILES.get(measured.name, measured.name)
+
+
+def batch(row: Row) -> str:
+    """Pictures of the inference that was timed, else those that the engine is built for."""
+    least, _, most = row.facts.batch
+    return str(row.batch or (least if least == most else f"{least} to {most}"))
+
+
+def side(row: Row) -> str:
+    """Pixels of the input: one number where it is square."""
+    height, width = row.facts.height, row.facts.width
+    return str(height) if height == width else f"{height} × {width}"
