@@ -128,7 +128,7 @@ def key_metrics(metrics: Metrics) -> Metrics:
 
 def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
     assert item.engine is not None
-    built = item.file.endswith(".engine")
+    built = _is_built(item)
     entries = [e for e in item.latency if e.format == "engine" and e.earlier != built]
     places = dict.fromkeys((e.label, e.device, e.sha256, e.batch) for e in entries)
     rows = []
@@ -152,7 +152,7 @@ def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Rat
     if base is None or base.engine is None or item.engine is None or base is item:
         return None
     slow = [e for e in base.latency if alone is not None and _alike(e, alone)]
-    sizes = [(i.file.endswith(".engine"), i.bytes, i.engine.source_bytes)
+    sizes = [(_is_built(i), i.bytes, i.engine.source_bytes)
              for i in (item, base) if i.engine]  # fmt: skip
     (own_built, own_bytes, own_source), (base_built, base_bytes, base_source) = sizes
     size = None
@@ -164,6 +164,11 @@ def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Rat
         latency=alone.mean_ms / slow[0].mean_ms if alone and slow and slow[0].mean_ms else None,
         size=size, metrics=_drop(item.shipped, base.shipped),
     )  # fmt: skip
+
+
+def _is_built(item: Artifact) -> bool:
+    """Whether its file is an engine, as a package or as a server calls it."""
+    return item.file.endswith((".engine", ".plan"))
 
 
 def _is_base(other: Artifact, item: Artifact) -> bool:

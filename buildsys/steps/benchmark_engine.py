@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._engine_host import RUNTIME_FILES, GpuLibrary, requires_gpu
+from buildsys.steps._engine_proof import RUNTIME_FILES, GpuLibrary, requires_gpu
 from buildsys.steps._latency import END_TO_END, ENGINE_ONLY, HERE, summarize
 
 TOOL_ENV = "evaluate"
@@ -49,12 +49,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import hashlib
     import json
 
-    from buildsys.steps import _engine_host
+    from buildsys.steps import _engine_proof
 
-    child = _engine_host.find_child(params.library, inputs)
+    child = _engine_proof.find_child(params.library, inputs)
     frame = (params.height, params.width)
     times = child.time(params.batches, frame, params.warmup, params.runs)
-    version, gpu = _engine_host.about()
+    version, gpu = _engine_proof.about()
     known: dict[str, Any] = {
         "label": HERE, "engine": params.library.name, "version": version, "kernels": "",
         "device": params.machine, "gpu": gpu, "threads": 0, "warmup": params.warmup,

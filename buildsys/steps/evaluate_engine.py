@@ -2,7 +2,7 @@
 
 A proof beside the build, no input of it: engines are built where nothing runs them, and the gate
 judges what every machine measures alike, the ONNX file that the engine is built from. The library is
-the machine's own Python's; pictures, decoding and counting are ours (see `_engine_host`).
+the machine's own Python's; pictures, decoding and counting are ours (see `_engine_proof`).
 
 Nobody has run this on a GPU yet; its plumbing was tried with a stand-in for the library.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from buildsys.spec import Format, Resources
 from buildsys.steps._accuracy import Params as Reading
 from buildsys.steps._accuracy import measure
-from buildsys.steps._engine_host import RUNTIME_FILES, GpuLibrary, requires_gpu
+from buildsys.steps._engine_proof import RUNTIME_FILES, GpuLibrary, requires_gpu
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ENGINE, Format.EVIDENCE
@@ -47,9 +47,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     import numpy as np
 
-    from buildsys.steps import _engine_host, _pictures
+    from buildsys.steps import _engine_proof, _pictures
 
-    child = _engine_host.find_child(params.library, inputs)
+    child = _engine_proof.find_child(params.library, inputs)
     with child.open() as engine:
 
         def predict(picture: Any) -> dict[str, Any]:
@@ -60,5 +60,5 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         target = outputs[Format.EVIDENCE]
         measure(inputs["engine"], inputs["dataset"], predict, params.reading, target, "engine")
     found = json.loads(target.read_text(encoding="utf-8"))
-    found["device"] = _engine_host.describe(params.library)
+    found["device"] = _engine_proof.describe(params.library)
     target.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -105,4 +105,5 @@ def test_other_pictures_quantize_anew(workspace: Path) -> None:
     changed = {stage for stage in first if first[stage].id != second[stage].id}
     assert changed == {
         "calibration", "quantize", "evaluate-quantized-onnx", "engine", "gate", "package", "overlap",
+        "evaluate-engine",
     }  # fmt: skip

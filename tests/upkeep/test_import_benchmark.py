@@ -117,11 +117,7 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     Path("times.json").write_text(TRTEXEC)
     assert run(BUILD, "times.json") == 2
     golden.check("import-benchmark-trtexec-tflite", capsys.readouterr().err)
-    folder = published / "build" / "net" / "orin"
-    folder.mkdir(parents=True)
-    (folder / "net.engine").write_bytes(b"engine")
-    entry = {"bytes": 6, "sha256": digest_file(folder / "net.engine")}
-    (folder / "manifest.json").write_text(json.dumps({"files": {"net.engine": entry}}))
+    publish_engine(published)
     assert run("net@orin", "times.json", device="Orin NX") == 0
     older = TRTEXEC.replace('"latencyMs"', '"endToEndMs" : 9, "latencyMs"')
     Path("older.json").write_text(older)
@@ -131,6 +127,75 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     assert (new.engine, new.threads, new.warmup) == ("tensorrt", None, None)
     assert "warm-up" not in new.note
     assert "warm-up" in old.note
+
+
+def publish_engine(workspace: Path) -> str:
+    """A build whose package is an engine; its digest."""
+    folder = workspace / "build" / "net" / "orin"
+    folder.mkdir(parents=True)
+    (folder / "net.engine").write_bytes(b"engine")
+    sha256 = digest_file(folder / "net.engine")
+    entry = {"bytes": 6, "sha256": sha256}
+    (folder / "manifest.json").write_text(json.dumps({"files": {"net.engine": entry}}))
+    return sha256
+
+
+FIGURES = {"mean_ms": 9.5, "min_ms": 9.0, "p50_ms": 9.4, "p90_ms": 9.9, "p95_ms": 10.0,
+           "p99_ms": 10.5, "max_ms": 11.0}  # fmt: skip
+ENGINE: dict[str, Any] = {
+    "tool": "buildsys benchmark.py", "model": "net.engine", "format": "engine",
+    "engine": "tensorrt", "version": "10.3.0.30", "machine": "aarch64, Linux 5.15", "gpu": "Orin",
+    "compute_capability": "8.7", "python": "3.10.12", "batch": 8, "warmup": 20, "runs": 200,
+    "what": "engine only", **FIGURES, "end_to_end": {**FIGURES, "mean_ms": 12.5},
+}  # fmt: skip
+"""As templates/engine/benchmark.py writes it; nobody has run that on a GPU yet."""
+
+
+def test_an_engine_has_two_times_a_batch(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The copies are taken for the engine, or eight pictures for one, or the second import wins."""
+    sha256 = publish_engine(published)
+    Path("8.json").write_text(json.dumps({**ENGINE, "sha256": sha256}))
+    Path("1.json").write_text(json.dumps({**ENGINE, "sha256": sha256, "batch": 1}))
+    assert run("net@orin", "8.json", "1.json", device="Orin NX") == 0
+    golden.check("import-benchmark-engine", capsys.readouterr().out)
+    rows = measurements.read(Workspace(published), "net@orin")
+    assert [(row.batch, row.what, row.mean_ms) for row in rows] == [
+        (1, "end to end", 12.5), (1, "engine only", 9.5),
+        (8, "end to end", 12.5), (8, "engine only", 9.5),
+    ]  # fmt: skip
+    assert {(row.engine, row.version, row.threads) for row in rows} == {
+        ("tensorrt", "10.3.0.30", None)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"engine": "litert"}, "`engine` is 'litert'; it is one of tensorrt, tensorrt-rtx"),
+        ({"batch": 0}, "`batch` is 0"),
+        ({"format": "tflite"}, "of another kind of package than net@orin"),
+        ({"end_to_end": {"mean_ms": 1}}, "has no number in `min_ms`"),
+    ],
+)
+def test_what_is_no_engines_is_not_taken(
+    published: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], told: str
+) -> None:
+    """Edited by hand, or of another package."""
+    sha256 = publish_engine(published)
+    Path("odd.json").write_text(json.dumps({**ENGINE, "sha256": sha256, **change}))
+    assert run("net@orin", "odd.json", device="Orin NX") == 2
+    assert told in capsys.readouterr().err
+    assert not (published / "measurements").exists()
+
+
+def test_a_file_from_before_batches_is_still_read(published: Path) -> None:
+    """What was committed last month stops every report."""
+    run(BUILD, write("pi.json"))
+    path = published / "measurements" / f"{BUILD}.json"
+    assert "batch" not in path.read_text()
+    assert measurements.read(Workspace(published), BUILD)[0].batch is None
 
 
 PACKAGED: dict[str, Any] = {

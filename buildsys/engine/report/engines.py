@@ -59,6 +59,7 @@ def _facts(session: Session, lines: list[_Line]) -> EngineFacts | None:
     if not {_BUILDS, _PACKS} <= found.keys():
         return None
     built, packed = found[_BUILDS], found[_PACKS].params
+    packed = packed.get("network") or packed
     frame = packed.get("preprocessing") or {}
     source = next((built.inputs[name] for name in _SOURCES if name in built.inputs), "")
     float_one = (
@@ -68,9 +69,9 @@ def _facts(session: Session, lines: list[_Line]) -> EngineFacts | None:
     return EngineFacts(
         library=str(built.params["library"]), version=str(built.params["version"]),
         compute_capability=str(built.params.get("compute_capability") or ""),
-        gpu=str(built.params.get("gpu") or ""), task=str(packed["task"]),
+        gpu=str(found[_PACKS].params.get("gpu") or ""), task=str(packed["task"]),
         scheme=str(packed["scheme"]),
-        batch=tuple(map(int, built.params.get("batch") or (1, 1, 1))),
+        batch=tuple(map(int, built.params.get("batch") or packed.get("batch") or (1, 1, 1))),
         height=int(frame.get("height") or 0), width=int(frame.get("width") or 0),
         network=next(float_one, ""), source_bytes=_size(session, source),
     )  # fmt: skip
