@@ -20,7 +20,10 @@ CONSUMES, PRODUCES = Format.TFLITE, Format.PACKAGE
 NEEDS = ("verdict", "metrics", "calibration")
 TEMPLATES = "linux"
 """Whose folder of shipped files is an input of the step."""
-TEMPLATE_FILES = ("benchmark.py", "detect.py", "network.py", "requirements.txt", "vision.py")
+TEMPLATE_FILES = (
+    "benchmark.py", "detect.py", "figures.py", "network.py", "pictures.py", "requirements.txt",
+    "vision.py",
+)  # fmt: skip
 UNVERIFIED = "Not verified: the package on the board itself; none was attached."
 _CONFIDENCE = 0.25
 """What `buildsys predict` leaves out below, too."""
