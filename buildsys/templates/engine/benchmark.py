@@ -16,8 +16,9 @@ import sys
 from typing import Any
 
 from figures import PERCENTS, machine, summarize, write
+from looking import read_facts
 from pictures import Failure, count, guarded
-from run import open_here, read_facts
+from run import open_here
 from runtime import LIBRARIES, Engine, Refused
 
 TOOL = "buildsys benchmark.py"
