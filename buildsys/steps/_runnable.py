@@ -18,8 +18,10 @@ from buildsys.steps._package import describe_preprocessing, write_companions, wr
 CONFIDENCE = 0.25
 """What `buildsys predict` leaves out below, too."""
 LOOKING = ("common/looking.py", "common/pictures.py", "common/shapes.py", "common/vision.py")
+"""What prepares pictures, decodes answers and tells them; of templates/."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """`head` as ModelSpec's, none where nobody says what the outputs mean; `outputs`: names of the
     head's outputs in their canonical order; `batch`: (least, best, most) pictures at once.
