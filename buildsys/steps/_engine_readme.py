@@ -39,8 +39,9 @@ def describe(package: Described) -> str:
     """The whole text."""
     parts = [_contents(package), _loading(package), _timing(package)]
     if not package.rtx:
-        parts += [_serving(package), _triton_readme.asking(package.network)]
-    parts += [_outputs(package), _verified(package)]
+        parts += [_serving(package), _triton_readme.asking(' "tritonclient[http]"')]
+    outputs = _triton_readme.tell_outputs(package.network, package.tensors)
+    parts += [outputs, _verified(package)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -70,7 +71,8 @@ An engine of NVIDIA {name}; {other} is another product, and neither loads the ot
 | `manifest.json` | how all of it was made |
 
 The programs are under the Apache License 2.0; the network is under the licence that `manifest.json`
-names, and the library under NVIDIA's. They run with Python 3.8 and later, and need nothing of the build."""
+names, and the library under NVIDIA's. They need nothing of the build; they are written for Python 3.8
+and later, and tested with 3.11."""
 
 
 def _loading(package: Described) -> str:
@@ -78,7 +80,7 @@ def _loading(package: Described) -> str:
     which = f"{version} or a newer one" if package.newer else f"{version} and no other version"
     if package.rtx:
         library = f'"tensorrt-rtx-cu13=={version}" nvidia-cuda-runtime'
-        where = "On the first load the library compiles the engine for the GPU that it finds, which takes\na while."
+        where = "On the first load the library compiles the engine for the GPU that it finds, which takes a\nwhile."
         venv = "python3 -m venv .venv"
     else:
         library = ""
@@ -117,13 +119,10 @@ def _serving(package: Described) -> str:
 
 {_triton_readme.DOCKER}
 
-YY.MM is a month whose container has TensorRT {package.version}: another one's server does not load the
-engine. {_triton_readme.CONTAINERS} lists them. {_triton_readme.batching(package.network, package.largest_batch)}"""
-
-
-def _outputs(package: Described) -> str:
-    table = _triton_readme.tell_outputs(package.network, package.tensors)
-    return f"## Outputs\n\nAll float32, of the head `{package.network.head}`; B is the batch.\n\n{table}"
+YY.MM is a month whose container has TensorRT {package.version}; a server with another one does not
+load the engine. Which container has which:
+{_triton_readme.CONTAINERS}
+{_triton_readme.batching(package.network, package.largest_batch)}"""
 
 
 def _verified(package: Described) -> str:
@@ -146,9 +145,9 @@ def _verified(package: Described) -> str:
     return f"""
 ## Verified, and not
 
-Accuracy was measured on the ONNX file that the engine was built from, by onnxruntime on a CPU. The
-decoders are tested against the build's own. That a missing library is told, and with TensorRT-RTX that
-another version and a machine without a GPU are refused, was tried. Not verified:
+{_triton_readme.measuring(package.measured)} The decoders are tested against the build's own. That a
+missing library is told, and with TensorRT-RTX that another version and a machine without a GPU are
+refused, was tried. Not verified:
 
 - {engine}
 - `run.py` and `benchmark.py` from the loaded engine on: nobody has run them on a GPU{whole}{served}{few}"""

@@ -20,7 +20,8 @@ DOCKER = """\
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """What the text is about. `file`: in the package; `pictures`: how many calibrated, 0 where nothing
-    was; `largest_batch`: what the server may put together, 0 where it may not.
+    was; `largest_batch`: what the server may put together, 0 where it may not; `tensors`: name and shape
+    of the outputs.
     """
 
     network: Network
@@ -29,16 +30,16 @@ class Described:
     sha256: str
     pictures: int
     largest_batch: int
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
     measured: bool
 
 
 def describe(package: Described) -> str:
     """The whole text."""
     net = package.network
-    table = tell_outputs(net, tuple((name, ()) for name in net.outputs))
-    said = f"Answers\n\nHead `{net.head}`, task {net.task or 'not said'}.\n\n{table}"
     parts = (
-        _contents(package), _serving(package), asking(net), f"## {said}", _verified(package),
+        _contents(package), _serving(package), asking(""), tell_outputs(net, package.tensors),
+        _verified(package),
     )  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -77,8 +78,9 @@ def _serving(package: Described) -> str:
 
 {DOCKER}
 
-YY.MM is a release of Triton; {RELEASES} says which ONNX Runtime each has. Without a GPU leave
-`--gpus all` out. {batching(package.network, package.largest_batch)}"""
+YY.MM is a release of Triton, each with an ONNX Runtime of its own:
+{RELEASES}
+Without a GPU leave `--gpus all` out. {batching(package.network, package.largest_batch)}"""
 
 
 def batching(net: Network, largest: int) -> str:
@@ -94,13 +96,20 @@ def batching(net: Network, largest: int) -> str:
     return f"Dynamic batching is on: the server puts requests together, up to {largest} pictures{best}."
 
 
-def asking(net: Network) -> str:
-    """The client."""
-    return """
+def measuring(measured: bool) -> str:
+    """What the figures are of."""
+    if not measured:
+        return "Accuracy was not measured."
+    return "Accuracy is that of the ONNX file, by onnxruntime on a CPU."
+
+
+def asking(more: str) -> str:
+    """The client; `more`: what it needs beside requirements.txt."""
+    return f"""
 ## Asking it
 
     python3 -m venv .venv
-    .venv/bin/python -m pip install -r requirements.txt "tritonclient[http]"
+    .venv/bin/python -m pip install -r requirements.txt{more}
     .venv/bin/python client.py photo.jpg --url localhost:8000 --draw seen.jpg
 
 prints a line for each thing that the server sees, best first. A request holds float32 values
@@ -108,23 +117,27 @@ prints a line for each thing that the server sees, best first. A request holds f
 
 
 def tell_outputs(net: Network, tensors: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
-    """A table of outputs with what they mean."""
-    rows = ["| Output | Shape | Meaning |", "| --- | --- | --- |"]
-    for name, shape in tensors:
-        sides = " x ".join("B" if side < 0 else str(side) for side in shape) or "see model.json"
-        meaning = _meanings.tell_output(net.head, net.task, name) or "not said"
-        rows.append(f"| `{name}` | {sides} | {meaning} |")
-    return "\n".join(rows)
+    """The outputs, in the file's order, with what they mean."""
+    rows = [
+        f"| `{name}` | {' x '.join('B' if side < 0 else str(side) for side in shape)} |"
+        f" {_meanings.tell_output(net.head, net.task, name) or 'not said'} |"
+        for name, shape in tensors
+    ]
+    table = "\n".join(("| Output | Shape | Meaning |", "| --- | --- | --- |", *rows))
+    return f"""
+## Outputs
+
+Head `{net.head}`, task {net.task or "not said"}; all float32. B is the batch.
+
+{table}"""
 
 
 def _verified(package: Described) -> str:
-    net = package.network
     return f"""
 ## Verified, and not
 
-`config.pbtxt` was written with Triton's own message types and read back by them. Accuracy was measured
-on `{package.file.rsplit("/", 1)[-1]}` by onnxruntime on a CPU. The decoders are tested against the
-build's own. Not verified:
+`config.pbtxt` is made of Triton's own message types. {measuring(package.measured)}
+The decoders are tested against the build's own. Not verified:
 
-- that a server loads and serves `{net.name}`: none was here
+- that a server loads and serves `{package.network.name}`: none was here
 - `client.py` from the request on"""

@@ -64,6 +64,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     described = Described(
         network=net, file=facts["file"], bytes=place.stat().st_size, sha256=facts["sha256"],
         pictures=pictures, largest_batch=_triton.largest_batch(served),
+        tensors=tuple((tensor.name, tensor.shape) for tensor in served.outputs),
         measured=(folder / "metrics.json").is_file(),
     )  # fmt: skip
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
