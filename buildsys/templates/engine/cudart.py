@@ -67,18 +67,16 @@ class Cuda:
         self.cudaDeviceGetAttribute(ctypes.byref(value), number, 0)
         return value.value
 
+    def capability(self) -> str:
+        """Of the first GPU, as "8.6"."""
+        return f"{self.attribute(MAJOR)}.{self.attribute(MINOR)}"
 
-def read_capability(cuda: Cuda) -> str:
-    """Of the first GPU, as "8.6"."""
-    return f"{cuda.attribute(MAJOR)}.{cuda.attribute(MINOR)}"
-
-
-def name_gpu() -> str:
-    """The first GPU's name by the driver, which lists them as the CUDA runtime does."""
-    driver, text = ctypes.CDLL("libcuda.so.1"), ctypes.create_string_buffer(256)
-    if driver.cuInit(0) or driver.cuDeviceGetName(text, len(text), 0):
-        return "a GPU without a name"
-    return text.value.decode("utf-8", "replace")
+    def gpu(self) -> str:
+        """The first GPU's name by the driver, which lists them as the CUDA runtime does."""
+        driver, text = ctypes.CDLL("libcuda.so.1"), ctypes.create_string_buffer(256)
+        if driver.cuInit(0) or driver.cuDeviceGetName(text, len(text), 0):
+            return "a GPU without a name"
+        return text.value.decode("utf-8", "replace")
 
 
 def _load_cudart() -> Any:

@@ -1,6 +1,6 @@
 """Opens an engine with the library that built it, and runs it: numpy, the library, the CUDA runtime.
 
-    engine = open_engine(json.load(open("engine.json")), Path("name.engine"))
+    engine = open_engine(facts, Path("name.engine"))  # facts: engine.json
     outputs = engine.infer(batch)
 
 The library is TensorRT (8.6 and later) or TensorRT-RTX, whichever engine.json names; neither loads the
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cudart import COUNT, FROM_GPU, TO_GPU, Cuda, Refused, name_gpu, read_capability
+from cudart import COUNT, FROM_GPU, TO_GPU, Cuda, Refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,8 +52,8 @@ class Engine:
         if self.shape[0] < 0:
             profile = loaded.get_tensor_profile_shape(self.input, 0)
             self.batch = tuple(shape[0] for shape in profile)
-        self.version, self.gpu = str(trt.__version__), name_gpu()
-        self.capability = read_capability(cuda)
+        self.version, self.gpu = str(trt.__version__), cuda.gpu()
+        self.capability = cuda.capability()
         self._loaded, self._context, self._cuda = loaded, loaded.create_execution_context(), cuda
         self._stream = cuda.make("cudaStreamCreate")
         self._ends = tuple(cuda.make("cudaEventCreate") for _ in range(2))
@@ -221,9 +221,9 @@ def find_gpu(facts: dict[str, Any], path: Path) -> Cuda:
         cuda.cudaGetDeviceCount(ctypes.byref(count))
     except Refused as error:
         raise Refused(f"{refusal}: {error}", 3) from error
-    found = read_capability(cuda)
+    found = cuda.capability()
     if found != wanted if single else numbers(found) < LEAST:
-        raise Refused(f"{refusal}: this one is {name_gpu()}, of {found}", 3)
+        raise Refused(f"{refusal}: this one is {cuda.gpu()}, of {found}", 3)
     return cuda
 
 
