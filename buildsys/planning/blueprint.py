@@ -102,7 +102,7 @@ def output(step: Step, name: str) -> Input:
 def shipped_files(module: ModuleType) -> Input:
     """Files of ours that a step ships or runs as they are: they count by their bytes."""
     source = Source(
-        path=str(PACKAGE / "templates" / module.TEMPLATES), label=f"templates/{module.TEMPLATES}",
+        path=str(PACKAGE / "templates" / module.TEMPLATES), label=f"templates/{module.TEMPLATES}".rstrip("/"),
         parts=module.TEMPLATE_FILES,
     )  # fmt: skip
     return Input(name="templates", source=source)

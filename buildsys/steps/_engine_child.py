@@ -27,7 +27,7 @@ def main() -> int:
     answers = _take_stdout()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path.insert(0, request["runtime"])
-    import runtime  # type: ignore[import-not-found]
+    import runtime
 
     facts = json.loads(Path(request["facts"]).read_text(encoding="utf-8"))
     try:

@@ -33,7 +33,7 @@ _TABLE = {
     "granularity": ("as: board", "as: board, quantization: {granularity: per-tensor}", _QUANTIZED),
     "pictures": ("count: 100", "count: 50", {"calibration", "overlap", *_QUANTIZED}),
     "benchmark": ("targets:", "benchmark: {runs: 50}\ntargets:", set()),
-    "another name": ("as: board", "as: board, tensorrt: {gpu: my card}", set()),
+    "another name": ("as: board", "as: board, tensorrt: {gpu: my card}", {"package"}),
 }
 
 

@@ -151,12 +151,12 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     assert digest_file(place / "again.engine") == digest_file(shipped)
 
 
-def _load(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def _load(python: Path, folder: Path, program: str = "run.py") -> subprocess.CompletedProcess[str]:
     """The package's own program, in an environment with the library and numpy."""
     _, other = toolenvs.ensure("evaluate", print)
     numpy = next(other.parent.parent.glob("lib/python3*/site-packages"))
     return subprocess.run(
-        [str(python), str(folder / "run.py")], capture_output=True, text=True, check=False,
+        [str(python), str(folder / program)], capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(numpy)},
     )  # fmt: skip
 
@@ -170,7 +170,9 @@ def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, folder)
     assert (run.returncode, run.stdout) == (3, "")
-    assert run.stderr.startswith("the engine was built by TensorRT-RTX 1.6.0.1, and 1.7.1.116 is")
+    assert run.stderr.startswith(
+        "error: the engine was built by TensorRT-RTX 1.6.0.1, and 1.7.1.116 is"
+    )
     assert run.stderr.count("\n") == 1
 
 
@@ -180,15 +182,29 @@ def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, built / "build" / "tiny" / "single")
     assert run.returncode == 3
-    assert run.stderr.startswith("tiny.engine cannot be loaded here (it is for an NVIDIA GPU of")
+    assert run.stderr.startswith(
+        "error: tiny.engine cannot be loaded here (it is for an NVIDIA GPU of"
+    )
     assert run.stderr.count("\n") == 1
+
+
+def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
+    """A file that was cut off on its way ends in the library's own words."""
+    shutil.copytree(built / "build" / "tiny" / "single", tmp_path / "package", symlinks=True)
+    engine = tmp_path / "package" / "tiny.engine"
+    engine.write_bytes(engine.read_bytes()[:-1])
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    for program in ("run.py", "benchmark.py"):
+        run = _load(python, tmp_path / "package", program)
+        assert run.returncode == 3
+        assert run.stderr.startswith("error: tiny.engine is not the file that was packed")
 
 
 def test_the_loader_says_what_is_missing(built: Path) -> None:
     """`ModuleNotFoundError`."""
     run = _load(Path(sys.executable), built / "build" / "tiny" / "single")
     assert run.returncode == 4
-    expected = "TensorRT-RTX is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
+    expected = "error: TensorRT-RTX is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
     assert run.stderr == expected
 
 

@@ -129,21 +129,21 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     assert "warm-up" in old.note
 
 
-def publish_engine(workspace: Path) -> str:
+def publish_engine(workspace: Path, name: str = "net.engine") -> str:
     """A build whose package is an engine; its digest."""
     folder = workspace / "build" / "net" / "orin"
-    folder.mkdir(parents=True)
-    (folder / "net.engine").write_bytes(b"engine")
-    sha256 = digest_file(folder / "net.engine")
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(b"engine")
+    sha256 = digest_file(folder / name)
     entry = {"bytes": 6, "sha256": sha256}
-    (folder / "manifest.json").write_text(json.dumps({"files": {"net.engine": entry}}))
+    (folder / "manifest.json").write_text(json.dumps({"files": {name: entry}}))
     return sha256
 
 
 FIGURES = {"mean_ms": 9.5, "min_ms": 9.0, "p50_ms": 9.4, "p90_ms": 9.9, "p95_ms": 10.0,
            "p99_ms": 10.5, "max_ms": 11.0}  # fmt: skip
 ENGINE: dict[str, Any] = {
-    "tool": "buildsys benchmark.py", "model": "net.engine", "format": "engine",
+    "tool": "buildsys benchmark.py", "model": "triton/net/1/model.plan", "format": "engine",
     "engine": "tensorrt", "version": "10.3.0.30", "machine": "aarch64, Linux 5.15", "gpu": "Orin",
     "compute_capability": "8.7", "python": "3.10.12", "batch": 8, "warmup": 20, "runs": 200,
     "what": "engine only", **FIGURES, "end_to_end": {**FIGURES, "mean_ms": 12.5},
@@ -155,7 +155,7 @@ def test_an_engine_has_two_times_a_batch(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The copies are taken for the engine, or eight pictures for one, or the second import wins."""
-    sha256 = publish_engine(published)
+    sha256 = publish_engine(published, "triton/net/1/model.plan")
     Path("8.json").write_text(json.dumps({**ENGINE, "sha256": sha256}))
     Path("1.json").write_text(json.dumps({**ENGINE, "sha256": sha256, "batch": 1}))
     assert run("net@orin", "8.json", "1.json", device="Orin NX") == 0

@@ -91,7 +91,7 @@ def _artifact(
     artifact = replace(artifact, engine=engine)
     if status == "rejected":
         return _rejected(session, plan, artifact)
-    if held is None and engine is not None and plan is not None:
+    if engine is not None and plan is not None and not (held and held.files):
         return _unbuilt(session, plan, artifact)
     return _filled(session, artifact, held, manifest) if held else artifact
 
