@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.steps._batch import Batch
 from buildsys.steps._family import Family
 from buildsys.steps._ultralytics_file import (
     SUFFIXES,
@@ -47,10 +48,11 @@ FAMILY = Family(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `export` block."""
+    """The `export` block. `batch`: pictures at once, a number or {min, opt, max}."""
 
     opset: int = 13
     head: Literal["raw", "decoded", "normalized", "split"] | None = None
+    batch: int | dict[str, int] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Params:
     task: str
     head: str
     opset: int
+    batch: Batch
     preprocessing: Preprocessing
     output_names: tuple[str, ...]
 
@@ -71,6 +74,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         task=model.task,
         head=model.head,
         opset=settings.opset,
+        batch=model.batch,
         preprocessing=model.preprocessing,
         output_names=tuple(tensor.name for tensor in model.outputs),
     )
@@ -84,5 +88,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     model = _ultralytics.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
     _heads.set_head(model, params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
-    _torch_onnx.export(model, frame, params.opset, names, target)
-    _torch_onnx.compare(_torch_onnx.ask(model), inputs.get("samples"), frame, names, target)
+    _torch_onnx.export(model, frame, params.opset, names, target, params.batch)
+    reference, samples = _torch_onnx.ask(model), inputs.get("samples")
+    _torch_onnx.compare(reference, samples, frame, names, target, params.batch)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.steps._batch import Batch
 from buildsys.steps._family import Family
 from buildsys.steps._yolox_file import read_checkpoint
 
@@ -48,10 +49,11 @@ FAMILY = Family(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `export` block."""
+    """The `export` block. `batch`: pictures at once, a number or {min, opt, max}."""
 
     opset: int = 13
     head: Literal["decoded", "concatenated", "split"] | None = None
+    batch: int | dict[str, int] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Params:
     classes: tuple[str, ...]
     head: str
     opset: int
+    batch: Batch
     preprocessing: Preprocessing
     output_names: tuple[str, ...]
 
@@ -74,6 +77,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         classes=model.classes,
         head=model.head,
         opset=settings.opset,
+        batch=model.batch,
         preprocessing=model.preprocessing,
         output_names=tuple(tensor.name for tensor in model.outputs),
     )
@@ -87,9 +91,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     source = inputs["checkpoint"], params.architecture, len(params.classes)
     model = _yolox_head.to_export(_yolox.load_model(*source), params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
-    _torch_onnx.export(model, frame, params.opset, names, target)
+    _torch_onnx.export(model, frame, params.opset, names, target, params.batch)
     upstream = _upstream(_yolox.load_model(*source), params.head)
-    _torch_onnx.compare(upstream, inputs.get("samples"), frame, names, target)
+    _torch_onnx.compare(upstream, inputs.get("samples"), frame, names, target, params.batch)
 
 
 def _upstream(model: Any, head: str) -> "_torch_onnx.Ask":

@@ -1,0 +1,23 @@
+"""How many pictures a network takes at once: as recipes write it, and as every step knows it."""
+
+WORDS = ("min", "opt", "max")
+"""Keys of `export.batch`; values in this order everywhere."""
+LARGEST = 1024
+AXIS = "batch"
+"""What an ONNX file calls its first axis where that is open."""
+Batch = tuple[int, int, int]
+"""(min, opt, max): an engine takes from `min` to `max` pictures and is fastest for `opt`."""
+
+
+def settle(written: int | dict[str, int]) -> Batch:
+    """`batch: n` is a file that takes n pictures, always; a block says all three."""
+    if isinstance(written, int):
+        return written, written, written
+    least, best, most = (written[word] for word in WORDS)
+    return least, best, most
+
+
+def is_open(batch: Batch) -> bool:
+    """Whether the axis is open, so that one file takes several numbers of pictures."""
+    least, _, most = batch
+    return least != most
