@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps._batch import Batch, is_open
+from buildsys.steps._batch import Batch, calibration_batch
 from buildsys.steps._progress import fail, report
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ STAGE = "quantize"
 RESOURCES = Resources(memory_mib=1500)
 RECOMMENDED = 500
 """Calibration pictures: about what TensorRT's guide found to be enough for ImageNet's classes."""
-_MOST_AT_ONCE = 32
+_MOST_AT_ONCE = 16
+"""Of calibration pictures: each holds its intermediate values in memory."""
 _LEAST_OPSET = 13
 """From it on quantize and dequantize operators know one scale per channel."""
 
@@ -178,7 +179,8 @@ class _Pictures:
         feed = next(item for item in graph.input if item.name not in constants)
         self.feed, settled = feed.name, feed.type.tensor_type.shape.dim[0].dim_value
         self.pictures, self.done = _pictures.load(folder, params.preprocessing), 0
-        self.settled, self.size = settled, settled or _at_once(params.batch)
+        wanted = calibration_batch(params.batch, len(self.pictures))
+        self.settled, self.size = settled, settled or min(wanted, _MOST_AT_ONCE)
         few = f"; {RECOMMENDED} are recommended" if len(self.pictures) < RECOMMENDED else ""
         print(f"calibrated on {len(self.pictures)} pictures{few}")
 
@@ -196,13 +198,6 @@ class _Pictures:
         if self.settled:
             chosen = np.resize(chosen, (self.size, *chosen.shape[1:]))
         return {self.feed: _pictures.to_nchw(chosen)}
-
-
-def _at_once(batch: Batch) -> int:
-    """Twice what the engine is best at, as TensorRT's guide on INT8 calibration asks, of an open
-    axis; within bounds, as all of them are in memory together.
-    """
-    return min(2 * batch[1], _MOST_AT_ONCE) if is_open(batch) else 1
 
 
 def _compare(inputs: dict[str, Path], made: Path, params: Params) -> None:
