@@ -165,8 +165,9 @@ def _last(graph: "onnx.GraphProto") -> list[str]:
 class _Pictures:
     """Prepared pictures as onnxruntime's CalibrationDataReader gives them, some at a time.
 
-    Which ones stand together is nothing to the ranges of MinMax (measured: equal to the last bit,
-    for batches of 1, 2, 5 and 16), so that a file's last batch may hold a picture twice.
+    Which ones stand together is nothing to MinMax, so that a last batch may hold a picture twice.
+    Measured on YOLOv8n, batches of 1, 2, 4, 6 and 16: scales differ by 2e-6 of themselves at most,
+    as sums in a convolution are rounded in another order.
     """
 
     def __init__(self, model: str, folder: Path, params: Params) -> None:
