@@ -1,5 +1,6 @@
 """What is wrong with `export.batch`: by itself, and on the way to a target."""
 
+import itertools
 from typing import Any
 
 from buildsys.authoring.build import Build
@@ -20,16 +21,15 @@ def check_batch(settings: Any, locate: Locate) -> list[Diagnostic]:
     `settings`: of an export, or None; not every export has a choice.
     """
     written = getattr(settings, "batch", 1)
-    if isinstance(written, int):
-        named = [(_AT, written)]
-    elif problem := _keys(written, locate):
-        return [problem]
-    else:
+    named: list[tuple[tuple[str, ...], int]] = [(_AT, written)]
+    if not isinstance(written, int):
+        if problem := _keys(written, locate):
+            return [problem]
         named = [((*_AT, word), written[word]) for word in WORDS]
     for at, value in named:
         if not 1 <= value <= LARGEST:
             return [locate(at, f"`{at[-1]}` is from 1 to {LARGEST}, not {value}")]
-    for (at, value), (above, limit) in zip(named, named[1:], strict=False):
+    for (at, value), (above, limit) in itertools.pairwise(named):
         if value > limit:
             message = f"`{at[-1]}` {value} is more than `{above[-1]}` {limit}"
             return [locate(at, message, "`opt` lies between `min` and `max`")]

@@ -1,5 +1,7 @@
 """How many pictures a network takes at once: as recipes write it, and as every step knows it."""
 
+from buildsys.spec import Preprocessing
+
 WORDS = ("min", "opt", "max")
 """Keys of `export.batch`; values in this order everywhere."""
 LARGEST = 1024
@@ -21,6 +23,14 @@ def is_open(batch: Batch) -> bool:
     """Whether the axis is open, so that one file takes several numbers of pictures."""
     least, _, most = batch
     return least != most
+
+
+def memory_mib(batch: Batch, frame: Preprocessing, least: int, each: int) -> int:
+    """What a step declares that runs a settled batch as a whole: `each` MiB for a picture of 640 x
+    640, and `least` at least. Of an open axis a few pictures are run at a time.
+    """
+    pictures = 1 if is_open(batch) else batch[0]
+    return max(least, least // 3 + each * pictures * frame.height * frame.width // 640**2)
 
 
 def calibration_batch(batch: Batch, pictures: int) -> int:

@@ -114,19 +114,6 @@ _BATCHES = """\
   - {target: nvidia-rtx-aot, as: some, export: {batch: {min: 1, opt: 8, max: 16}}}
   - {target: nvidia-rtx-aot, as: more, export: {batch: {min: 1, opt: 8, max: 32}}}
 """
-_BEHIND_EXPORT = {
-    "export", "evaluate-onnx", "quantize", "evaluate-quantized-onnx", "engine", "gate", "package",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("build", ["four", "some", "more"])
-def test_another_batch_exports_anew(workspace: Path, build: str) -> None:
-    """Another batch trains anew and prepares its pictures anew, or ships yesterday's engine."""
-    plans = _plans(workspace, _BATCHES)
-    first, second = (by_stage(plans[name]) for name in ("one", build))
-    assert first.keys() == second.keys()
-    changed = {stage for stage in first if first[stage].id != second[stage].id}
-    assert changed == _BEHIND_EXPORT, first.keys() - changed
 
 
 def test_the_batch_is_the_engine_s_too(workspace: Path) -> None:
