@@ -53,7 +53,7 @@ def network(model: ModelSpec, label: str) -> Network:
         keypoint_dims=model.keypoint_dims,
         preprocessing=model.preprocessing,
         scheme=model.quantization.scheme,
-        batch=getattr(model, "batch", (1, 1, 1)),
+        batch=model.batch,
     )
 
 

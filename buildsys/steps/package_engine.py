@@ -25,7 +25,7 @@ TEMPLATE_FILES = (
     "engine/requirements.txt", "engine/run.py", "engine/runtime.py", "common/figures.py",
 )  # fmt: skip
 UNVERIFIED = (
-    "Not verified: the package's programs behind loading the library, and Triton serving the engine; no"
+    "Not verified: the package's programs behind loading the library, and any server of the engine; no"
     " GPU and no server were here."
 )
 _TRITON = "engine/client.py"
@@ -33,13 +33,12 @@ _TRITON = "engine/client.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What its reader has to know. `library`: tensorrt | tensorrt-rtx; `gpu`: a name, for people; the
-    rest says which versions and GPUs load the engine, as in build_engine's settings.
+    """What its reader has to know. `library`: tensorrt | tensorrt-rtx; the rest says which versions and
+    GPUs load the engine, as in build_engine's settings.
     """
 
     network: Network
     library: str
-    gpu: str
     version_compatible: bool
     hardware_compatibility: str
 
@@ -54,7 +53,6 @@ def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) ->
     return Params(
         network=network(model, board.label),
         library=settings.library,
-        gpu=settings.gpu or "",
         version_compatible=settings.version_compatible,
         hardware_compatibility=settings.hardware_compatibility,
     )
@@ -111,5 +109,5 @@ def _gpus(facts: dict[str, Any], params: Params) -> str:
     capability = str(facts["compute_capability"])
     if not capability or params.hardware_compatibility == "ampere-plus":
         return "compute capability 8.0 or later"
-    named = f" ({params.gpu})" if params.gpu else ""
+    named = f", as it was built on: {facts['gpu']}" if facts.get("gpu") else ""
     return f"compute capability {capability}{named}"

@@ -50,7 +50,7 @@ net = _runnable.Network(
 axis = -1 if batch[0] != batch[2] else batch[0]
 tensor = lambda name, *shape: {"name": name, "shape": [axis, *shape], "dtype": "FLOAT"}
 facts = {
-    "library": library, "version": "10.3.0", "compute_capability": "8.7",
+    "library": library, "version": "10.3.0", "compute_capability": "8.7", "gpu": "Orin",
     "inputs": [tensor("images", 3, 64, 64)],
     "outputs": [tensor(name, *shape) for name, shape in outputs.items()],
 }
@@ -59,7 +59,7 @@ Path("made.engine").write_bytes(b"an engine")
 inputs = {"engine": Path("made.engine"), "engine-facts": Path("facts.json"),
           "templates": Path(sys.argv[1]) / "buildsys" / "templates"}
 step.run(inputs, {"package": Path("package")}, step.Params(
-    network=net, library=library, gpu="Orin", version_compatible=False,
+    network=net, library=library, version_compatible=False,
     hardware_compatibility="none"))
 """
 
@@ -156,7 +156,7 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
     assert (folder / "triton" / "net" / "labels.txt").read_text() == "cat\ndog\n"
     text = (folder / "README.md").read_text()
     assert "TensorRT 10.3.0 and no other version" in text
-    assert "compute capability 8.7 (Orin)" in text
+    assert "compute capability 8.7, as it was built on: Orin" in text
     assert "tritonserver --model-repository=/models" in text
 
 
