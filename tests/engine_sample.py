@@ -16,7 +16,7 @@ _METRICS = {"detect": ("box",), "pose": ("box", "keypoints"), "segment": ("box",
 def facts(task: str, scheme: str, library: str = "tensorrt", **other: object) -> EngineFacts:
     """Of an engine for 640 pixels; one network a task."""
     known: dict[str, object] = {
-        "version": "11.4", "compute_capability": "8.0", "batch": (1, 1, 1), "gpu": "",
+        "version": "11.4", "compute_capability": "8.0", "batch": (1, 1, 1),
         "source_bytes": int(12_400_000 * _SHARES[scheme]),
     }  # fmt: skip
     return EngineFacts(

@@ -18,6 +18,7 @@ from buildsys.graph import Comparison, Input, Plan, Source, Step
 from buildsys.planning import proofs
 from buildsys.planning.blueprint import Blueprint, needed, output, shipped_files
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
+from buildsys.planning.engine_proofs import add_engine_proofs
 from buildsys.spec import MODELS, TREES, Format
 from buildsys.steps._package import describe_preprocessing
 
@@ -31,7 +32,7 @@ def plan(build: Build, workspace: str) -> Plan:
         _add_training(blue)
     add_pictures(blue)
     package = _follow_pipeline(blue)
-    aside = proofs.add_proofs(blue)
+    aside = (*proofs.add_proofs(blue), *add_engine_proofs(blue))
     return Plan(
         build=build.id,
         recipe=recipe.name,

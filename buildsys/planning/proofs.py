@@ -4,13 +4,13 @@ from typing import Any
 
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.families import step_for
-from buildsys.authoring.machine import gpu_machine_name, machine_name
+from buildsys.authoring.machine import machine_name
 from buildsys.authoring.model import model_fits
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
 from buildsys.graph import Input
 from buildsys.planning import ladder
-from buildsys.planning.blueprint import Blueprint, output, shipped_files
+from buildsys.planning.blueprint import Blueprint, output
 from buildsys.spec import READ_AS, Format
 from buildsys.steps.bind_outputs import contract_params
 
@@ -33,7 +33,7 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
         or not places or not blue.model.outputs or not model_fits(blue.model, facts)
     ):  # fmt: skip
         return
-    params = _reading(blue, kind, places)
+    params = make_reading(blue, kind, places)
     if kind == Format.CHECKPOINT:
         params = module.plan(params, blue.model)
     inputs = {kind: model, "dataset": blue.made["dataset"]}
@@ -43,7 +43,7 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     blue.made[key] = output(step, Format.METRICS)
 
 
-def _reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
+def make_reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
     """How a file of this kind is run and read, and over which pictures."""
     facts, model = blue.build.dataset, blue.model
     split = blue.build.recipe.evaluate.split
@@ -135,8 +135,7 @@ def _judge_accuracy(blue: Blueprint) -> None:
 def add_proofs(blue: Blueprint) -> tuple[str, ...]:
     """Steps that no package rests on, and whose results are published beside it; their ids."""
     return (
-        *_check_overlap(blue), *_draw(blue), *_load_on_firmware(blue), *_evaluate_engine(blue),
-        *_measure_latency(blue), *_time_engine(blue),
+        *_check_overlap(blue), *_draw(blue), *_load_on_firmware(blue), *_measure_latency(blue),
     )  # fmt: skip
 
 
@@ -146,7 +145,7 @@ def _draw(blue: Blueprint) -> tuple[str, ...]:
     places = facts.split(split) if facts is not None else None
     if not places or not {"metrics-tflite", Format.ONNX} <= blue.made.keys():
         return ()
-    module, reading = step_module("draw_models"), _reading(blue, Format.TFLITE, places)
+    module, reading = step_module("draw_models"), make_reading(blue, Format.TFLITE, places)
     params = module.Params(split=reading.split, reading=reading)
     inputs = {name: blue.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
     recorded = {
@@ -201,58 +200,6 @@ def _measure_latency(blue: Blueprint) -> tuple[str, ...]:
         step = blue.add(f"benchmark-{kind}", module, params, {kind: blue.made[kind]}, outputs)
         found.append(step.id)
     return tuple(found)
-
-
-def _evaluate_engine(blue: Blueprint) -> tuple[str, ...]:
-    """What the engine itself is worth, where the file that it is built from was measured."""
-    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
-    places = facts.split(split) if facts is not None else None
-    measured = {"metrics-onnx", "metrics-quantized-onnx"} & blue.made.keys()
-    if Format.ENGINE not in blue.made or not places or not measured:
-        return ()
-    module = step_module("evaluate_engine")
-    params = module.Params(
-        reading=_reading(blue, Format.ENGINE, places), library=_library(blue),
-        least=_batch(blue)[0],
-    )  # fmt: skip
-    inputs = _of_engine(blue, module) | {"dataset": blue.made["dataset"]}
-    step = blue.add("evaluate-engine", module, params, inputs, {Format.EVIDENCE: False})
-    return (step.id,)
-
-
-def _time_engine(blue: Blueprint) -> tuple[str, ...]:
-    """What `benchmark` asks for, of the engine: every batch that it is built for by name."""
-    block, frame = blue.build.recipe.benchmark, blue.model.preprocessing
-    if block is None or frame is None or Format.ENGINE not in blue.made:
-        return ()
-    module = step_module("benchmark_engine")
-    params = module.Params(
-        library=_library(blue), batches=tuple(sorted(set(_batch(blue)))), height=frame.height,
-        width=frame.width, runs=block.runs, warmup=block.warmup, machine=gpu_machine_name(),
-    )  # fmt: skip
-    inputs, outputs = _of_engine(blue, module), {Format.LATENCY: False}
-    return (blue.add("benchmark-engine", module, params, inputs, outputs).id,)
-
-
-def _library(blue: Blueprint) -> Any:
-    """What has to be on the machine that runs the engine."""
-    settings = blue.build.tensorrt
-    return step_module("evaluate_engine").GpuLibrary(
-        name=settings.library, version=settings.version,
-        compute_capability=settings.compute_capability or "",
-    )  # fmt: skip
-
-
-def _batch(blue: Blueprint) -> tuple[int, ...]:
-    """Least, best, most pictures of an inference."""
-    found: tuple[int, ...] = getattr(blue.model, "batch", (1, 1, 1))
-    return found
-
-
-def _of_engine(blue: Blueprint, module: Any) -> dict[Any, Input]:
-    """The engine, its facts, and the program of every package that runs it."""
-    names = (Format.ENGINE, *module.NEEDS)
-    return {name: blue.made[name] for name in names} | {"templates": shipped_files(module)}
 
 
 def notes(blue: Blueprint) -> tuple[str, ...]:

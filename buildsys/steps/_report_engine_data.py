@@ -22,7 +22,6 @@ class EngineFacts:
     library: str
     version: str
     compute_capability: str
-    gpu: str
     task: str
     scheme: str
     batch: tuple[int, ...]
@@ -49,7 +48,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedDevice:
-    """What a guide printed of one device. `words`: any of them in a target's label or GPU, in small
+    """What a guide printed of one device. `words`: any of them in a target's label or name, in small
     letters, means this device; `note`: what a reader stumbles over.
     """
 

@@ -208,7 +208,7 @@ def _same(report: Report, item: Artifact) -> PublishedDevice | None:
     """The device of the guide that an engine is for; TensorRT-RTX is another library."""
     if report.published is None or item.engine is None or item.engine.library != "tensorrt":
         return None
-    told = f"{item.label} {item.engine.gpu} {item.id}".lower()
+    told = f"{item.label} {item.target_folder}".lower()
     named = (d for d in report.published.devices if any(word in told for word in d.words))
     return next(named, None)
 

@@ -36,7 +36,7 @@ _TABLE = {
     "batch": ("as: board", "as: board, export: {batch: 8}", _EXPORTED),
     "open batch": ("as: board", "as: board, export: {batch: {min: 1, opt: 8, max: 16}}", _EXPORTED),
     "benchmark": ("targets:", "benchmark: {runs: 50}\ntargets:", set()),
-    "another name": ("as: board", "as: board, tensorrt: {gpu: my card}", {"package"}),
+    "another name": ("as: board", "as: board, tensorrt: {gpu: my card}", set()),
 }
 
 

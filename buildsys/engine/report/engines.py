@@ -69,7 +69,7 @@ def _facts(session: Session, lines: list[_Line]) -> EngineFacts | None:
     return EngineFacts(
         library=str(built.params["library"]), version=str(built.params["version"]),
         compute_capability=str(built.params.get("compute_capability") or ""),
-        gpu=str(found[_PACKS].params.get("gpu") or ""), task=str(packed["task"]),
+        task=str(packed["task"]),
         scheme=str(packed["scheme"]),
         batch=tuple(map(int, built.params.get("batch") or packed.get("batch") or (1, 1, 1))),
         height=int(frame.get("height") or 0), width=int(frame.get("width") or 0),
