@@ -1,97 +1,236 @@
-"""ONNX file -> serialized engine, by TensorRT's Python API: `python -s _engine_program.py request.json`.
+"""ONNX file -> serialized engine, by TensorRT's Python API: `python -s engine_builder.py request.json`.
 
-A program of its own that knows nothing of buildsys. TensorRT-RTX 1.7 orders the outputs in a float16
-engine's tables by addresses: the same network, built twice in one process, gives two files. In a
-process of its own, whose addresses the kernel does not shuffle (see `settle`) and whose arguments
-and environment are always the same, so are the bytes.
+A program of its own that knows nothing of buildsys: Python 3.8 or later, its standard library, and
+the library that builds. The steps that build run it, and bundles ship it, as engine_builder.py with
+engine_host.py and, for what only TensorRT 10 and earlier have, engine_weak.py. One program for
 
-request.json: {"module", "onnx", "engine", "facts", "error", "compute_capability": "" | "8.9",
-"workspace_gib"}; the facts are written as JSON: version of the library, inputs and outputs. Exit
-codes: 0 done, 3 a sentence stands in the file `error`.
+- TensorRT-RTX: ahead of time, for a compute capability or for all; no GPU is asked
+- TensorRT 11 and later: every network is strongly typed, the flag for it is ignored
+- TensorRT 10: strongly typed by that flag, or not, as the request says; 8.6 has no such flag
+
+(https://docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/tensorrt-10x-to-11x.html).
+
+request.json, all keys: `library` tensorrt | tensorrt-rtx; `version`, what the library's own begins
+with; `compute_capability` "8.7", or "" for TensorRT-RTX's every one from 8.0 on; `gpu` in words;
+`onnx`, `engine`, `facts`, `error`: files; `workspace_gib`; `optimization_level` 0 to 5, or null for
+the library's own; `version_compatible`; `hardware_compatibility` none | ampere-plus |
+same-compute-capability; `batch` [least, usual, most]; `typed`: the precision is the file's own;
+otherwise `scheme` float32 | float16 | int8 sets flags, with `calibration_cache` (read where it is,
+written where `pictures` is given), `pictures` (.npy, float32 [n, 3, h, w], prepared) and
+`calibration_batch`; `timing_cache`: a folder of them, one file per library, exact version and compute
+capability, read where it is and written anew. A file that is not wanted is "".
+
+The facts, JSON: exact version, compute capability, GPU, system, inputs, outputs (-1 for a dynamic
+batch), and `timing_cache`, bytes before and after. Exit codes: 0 done, 2 the request is wrong, 3 a
+sentence stands in the file `error`, 4 the library is missing; then, too, a sentence is there.
+
+TensorRT-RTX 1.7 orders the outputs in a float16 engine's tables by addresses: the same network, built
+twice in one process, gives two files. In a process of its own, whose addresses the kernel does not
+shuffle (see _engine_host.settle) and whose arguments and environment are always the same, so are the bytes.
 """
 
-import ctypes
+from __future__ import annotations
+
+import ast
+import functools
 import importlib
 import json
+import operator
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_ADDR_NO_RANDOMIZE = 0x0040000
-"""Linux' personality(2)."""
-_QUERY = 0xFFFFFFFF
+try:
+    import engine_host as host  # type: ignore[import-not-found]
+except ImportError:  # inside buildsys
+    from buildsys.steps import _engine_host as host
 
-
-class Refused(Exception):
-    """A sentence about the network or the settings."""
-
-
-def settle() -> bool:
-    """Programs that this process starts get the same addresses each time; False where the kernel
-    does not allow it, as in a container with a strict seccomp profile.
-    """
-    personality = getattr(ctypes.CDLL(None), "personality", None)
-    if personality is None:
-        return False
-    current = personality(ctypes.c_ulong(_QUERY))
-    allowed = personality(ctypes.c_ulong(current | _ADDR_NO_RANDOMIZE)) if current >= 0 else -1
-    return bool(allowed >= 0)
+_KEYS = (
+    "library", "version", "compute_capability", "gpu", "onnx", "engine", "facts", "error",
+    "workspace_gib", "optimization_level", "version_compatible", "hardware_compatibility", "batch",
+    "typed", "scheme", "calibration_cache", "pictures", "calibration_batch", "timing_cache",
+)  # fmt: skip
+_LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
 
 
 def main() -> int:
-    """Build, and write what was built."""
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    """Check the host, build, and write what was built."""
     try:
-        engine, facts = build(importlib.import_module(request["module"]), request)
-    except Refused as error:
+        request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+        missing = [key for key in _KEYS if key not in request]
+        onnx = Path(request["onnx"]).read_bytes() if not missing else b""
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        print(f"the request cannot be read: {error}", file=sys.stderr)
+        return 2
+    if missing:
+        print(f"the request lacks {', '.join(missing)}", file=sys.stderr)
+        return 2
+    try:
+        trt, found = host.check_host(request)
+        engine, facts = build(trt, request, onnx, timing_cache(request, found))
+    except host.Refused as error:
         Path(request["error"]).write_text(str(error), encoding="utf-8")
-        return 3
+        return error.code
     Path(request["engine"]).write_bytes(engine)
-    Path(request["facts"]).write_text(json.dumps(facts), encoding="utf-8")
+    Path(request["facts"]).write_text(json.dumps({**found, **facts}), encoding="utf-8")
     return 0
 
 
-def build(trt: Any, request: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """The engine and the facts. Raises Refused."""
+def build(
+    trt: Any, request: dict[str, Any], onnx: bytes, timings: Path | None
+) -> tuple[bytes, dict[str, Any]]:
+    """The engine, and its inputs and outputs. Raises Refused."""
     logger = _make_logger(trt)
     builder = trt.Builder(logger)
-    # a strongly typed network has the file's own types; other kinds are gone since TensorRT 11
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(_creation_flags(trt, request))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(Path(request["onnx"]).read_bytes()):
-        raise Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
-    _demand_static(network)
-    facts = {  # told before the builder reorders them
-        "version": trt.__version__,
+    if not parser.parse(onnx):
+        raise host.Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
+    facts: dict[str, Any] = {  # told before the builder reorders them
         "inputs": [_describe(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
     }
-    engine = builder.build_serialized_network(network, _configure(trt, builder, request))
-    if engine is None:
-        raise Refused(f"the builder gives no engine: {logger.last or 'it does not say why'}")
+    config = _configure(trt, builder, request)
+    _add_profile(builder, config, network, request["batch"])
+    calibrator = None if request["typed"] else _weaken(trt, builder, config, network, request)
+    cache, before = _attach_timing(config, timings)
+    engine = builder.build_serialized_network(network, config)
+    spoilt = getattr(calibrator, "error", "")
+    if engine is None or spoilt:
+        why = spoilt or logger.last or "it does not say why"
+        raise host.Refused(f"the builder gives no engine: {why}")
+    facts["timing_cache"] = _keep_timing(cache, before, timings)
     return bytes(engine), facts
+
+
+def _creation_flags(trt: Any, request: dict[str, Any]) -> int:
+    """TensorRT 8 reads ONNX only where the batch is explicit, and has no strongly typed networks."""
+    flags = trt.NetworkDefinitionCreationFlag
+    if request["library"] == "tensorrt" and trt.__version__.startswith("8."):
+        if request["typed"]:
+            raise host.Refused(f"TensorRT {trt.__version__} has no strongly typed networks")
+        return 1 << int(flags.EXPLICIT_BATCH)
+    strong = getattr(flags, "STRONGLY_TYPED", None)  # ignored since 11: it may go one day
+    return 1 << int(strong) if request["typed"] and strong is not None else 0
 
 
 def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and float32 would have 10 bits
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_gib"] << 30)
+    if request["optimization_level"] is not None:
+        config.builder_optimization_level = request["optimization_level"]
+    if request["version_compatible"]:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if request["hardware_compatibility"] != "none":
+        name = _LEVELS[request["hardware_compatibility"]]
+        if not hasattr(trt.HardwareCompatibilityLevel, name):
+            raise host.Refused(f"this library has no hardware compatibility level {name}")
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, name)
     capability = request["compute_capability"]
-    if capability:
-        chosen = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
+    if capability and request["library"] == "tensorrt-rtx":
+        chosen = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}", None)
         config.num_compute_capabilities = 1
-        if not config.set_compute_capability(chosen, 0):
-            raise Refused(f"the library does not build for compute capability {capability}")
+        if chosen is None or not config.set_compute_capability(chosen, 0):
+            raise host.Refused(f"the library does not build for compute capability {capability}")
     return config
 
 
-def _demand_static(network: Any) -> None:
-    """Without an optimization profile every axis has to be settled."""
+def _add_profile(builder: Any, config: Any, network: Any, batch: list[int]) -> None:
+    """One optimization profile for a dynamic batch; every other axis has to be settled."""
+    profile, dynamic = builder.create_optimization_profile(), batch[0] != batch[2]
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        if min(tensor.shape, default=1) < 0:
-            shape = " x ".join("?" if side < 0 else str(side) for side in tensor.shape)
-            raise Refused(f"its input {tensor.name} is open ({shape}); export it with fixed sizes")
+        shape = list(tensor.shape)
+        wanted = " to ".join(str(count) for count in sorted({batch[0], batch[2]}))
+        if min(shape[1:], default=1) < 0 or (bool(shape) and shape[0] < 0 and not dynamic):
+            sides = " x ".join("?" if side < 0 else str(side) for side in shape)
+            raise host.Refused(
+                f"its input {tensor.name} is open ({sides}); export it with fixed sizes"
+            )
+        if dynamic and (not shape or shape[0] >= 0):
+            raise host.Refused(
+                f"its input {tensor.name} has no open batch, and one of {wanted} is wanted"
+            )
+        if dynamic:
+            profile.set_shape(tensor.name, *((count, *shape[1:]) for count in batch))
+    if dynamic and config.add_optimization_profile(profile) < 0:
+        raise host.Refused(f"the library does not take a batch of {wanted}")
+
+
+def _weaken(trt: Any, builder: Any, config: Any, network: Any, request: dict[str, Any]) -> Any:
+    """Flags and calibration of TensorRT 10 and earlier; the calibrator, None where there is none.
+
+    A file with quantize operators needs none. A network of a settled batch is calibrated in that.
+    """
+    weak = importlib.import_module("engine_weak")
+    weak.set_precision(trt, config, request["scheme"])
+    if request["scheme"] != "int8" or not request["calibration_cache"]:
+        return None
+    tensor, profile = network.get_input(0), None
+    shape = list(tensor.shape)
+    if shape[0] < 0:
+        shape[0], profile = request["calibration_batch"], builder.create_optimization_profile()
+        profile.set_shape(tensor.name, tuple(shape), tuple(shape), tuple(shape))
+    pictures = request["pictures"]
+    batches = read_batches(Path(pictures), shape) if pictures else iter(())
+    cache = Path(request["calibration_cache"])
+    return weak.set_calibrator(trt, config, cache, shape[0], batches, profile)
+
+
+def read_batches(path: Path, shape: list[int]) -> Iterator[bytes]:
+    """Values of an .npy file, float32 in C's order, as many pictures at a time as `shape` says; what
+    is left over at the end fills no batch. Raises Refused.
+    """
+    data = path.open("rb")
+    data.seek(8)  # NEP 1: magic and version 1.0, then two bytes for the header's length
+    header = ast.literal_eval(data.read(int.from_bytes(data.read(2), "little")).decode("latin-1"))
+    found = (header["descr"], header["fortran_order"], list(header["shape"][1:]))
+    if found != ("<f4", False, shape[1:]) or header["shape"][0] < shape[0]:
+        raise host.Refused(f"the pictures are {header['shape']}; {tuple(shape)} make one batch")
+    size = 4 * functools.reduce(operator.mul, shape)
+    print(f"calibrated on {header['shape'][0] // shape[0]} batches of {shape[0]} pictures")
+    return (data.read(size) for _ in range(header["shape"][0] // shape[0]))
+
+
+def timing_cache(request: dict[str, Any], found: dict[str, str]) -> Path | None:
+    """Where the cache of timings is kept; None where nobody wants one.
+
+    TensorRT-RTX has none: since 1.2 its functions for it do nothing, as their own warning says, and
+    what they serialize are 172 bytes without an entry.
+    """
+    if not request["timing_cache"] or request["library"] == "tensorrt-rtx":
+        return None
+    name = f"{request['library']}-{found['version']}-{found['compute_capability']}.cache"
+    return Path(request["timing_cache"]) / name
+
+
+def _attach_timing(config: Any, path: Path | None) -> tuple[Any, int]:
+    """The cache, and how many bytes of it were read."""
+    known = path.read_bytes() if path is not None and path.is_file() else b""
+    for data in () if path is None else (known, b"") if known else (b"",):
+        try:
+            cache = config.create_timing_cache(data)
+            if cache is not None and config.set_timing_cache(cache, False):
+                return cache, len(data)
+        except (RuntimeError, TypeError, ValueError) as error:
+            print(f"timing cache: {host.one_line(str(error))}")
+        print("the timing cache is damaged or of another GPU or version: it is passed over")
+    return None, 0
+
+
+def _keep_timing(cache: Any, before: int, path: Path | None) -> dict[str, int] | None:
+    """Bytes before and after; written beside its place first: another build may be reading it."""
+    if cache is None or path is None:
+        return None
+    data, fresh = bytes(cache.serialize()), path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh.write_bytes(data)
+    fresh.replace(path)
+    print(f"timing cache: {before:,} bytes were read, it has {len(data):,} now")
+    return {"before": before, "after": len(data)}
 
 
 def _describe(tensor: Any) -> dict[str, Any]:
@@ -101,16 +240,13 @@ def _describe(tensor: Any) -> dict[str, Any]:
 
 
 def _parser_errors(parser: Any) -> str:
-    """What it says of the first mistake, and at which node."""
+    """What it says of the first mistake, and at which node; 8.6 does not know of nodes."""
     if not parser.num_errors:
         return "it does not say why"
     error = parser.get_error(0)
-    place = f" (node {error.node_name()}, {error.node_operator()})" if error.node_operator() else ""
-    return _one_line(error.desc()) + place
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300].rstrip(". ")
+    operator = error.node_operator() if hasattr(error, "node_operator") else ""
+    place = f" (node {error.node_name()}, {operator})" if operator else ""
+    return host.one_line(error.desc()) + place
 
 
 def _make_logger(trt: Any) -> Any:
@@ -123,7 +259,7 @@ def _make_logger(trt: Any) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
-                self.last = _one_line(message)
+                self.last = host.one_line(message)
             if severity <= trt.ILogger.Severity.WARNING:
                 print(f"{severity.name.lower()}: {message}")
 
@@ -131,5 +267,4 @@ def _make_logger(trt: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # a step's module is no library
     sys.exit(main())
