@@ -32,14 +32,14 @@ class Refused(Exception):
         self.code = code
 
 
-def run_apart(program: str, request: str) -> int:
-    """This program in a process of its own, whose bytes repeat; returns its exit code."""
+def run_apart(python: str, program: str, request: str) -> int:
+    """A program in a process of its own, whose bytes repeat; returns its exit code."""
     if not settle():
         print("addresses are shuffled here: a float16 engine's bytes may differ from run to run")
     environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "TZ": "UTC"}
     environment.update({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
     sys.stdout.flush()
-    command = [sys.executable, "-s", program, request]
+    command = [python, "-s", program, request]
     return subprocess.run(command, check=False, env=environment).returncode
 
 
@@ -69,12 +69,15 @@ def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     if request["library"] == "tensorrt":
         gpu, capability = find_gpu()
         if capability != request["compute_capability"]:
-            needed = f"{request['compute_capability']} ({request['gpu']})"
+            whose = f" ({request['gpu']})" if request["gpu"] else ""
             raise Refused(
-                f"a GPU of compute capability {needed} is wanted, and this one has {capability} ({gpu})"
+                f"a GPU of compute capability {request['compute_capability']}{whose} is wanted, and"
+                f" the one here, {gpu}, has {capability}"
             )
-    system = f"{sys.platform}-{platform.machine()}"
-    return trt, {"version": version, "compute_capability": capability, "gpu": gpu, "system": system}
+    return trt, {
+        "library": request["library"], "version": version, "compute_capability": capability,
+        "gpu": gpu, "system": f"{sys.platform}-{platform.machine()}",
+    }  # fmt: skip
 
 
 def find_gpu() -> tuple[str, str]:

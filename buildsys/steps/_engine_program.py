@@ -12,17 +12,18 @@ engine_host.py and, for what only TensorRT 10 and earlier have, engine_weak.py. 
 
 request.json, all keys: `library` tensorrt | tensorrt-rtx; `version`, what the library's own begins
 with; `compute_capability` "8.7", or "" for TensorRT-RTX's every one from 8.0 on; `gpu` in words;
-`onnx`, `engine`, `facts`, `error`: files; `workspace_gib`; `optimization_level` 0 to 5, or null for
-the library's own; `version_compatible`; `hardware_compatibility` none | ampere-plus |
+`onnx`, `engine`, `facts`, `error`: files; `workspace_gib`; `optimization_level` 0 to 5,
+of TensorRT alone; `version_compatible`; `hardware_compatibility` none | ampere-plus |
 same-compute-capability; `batch` [least, usual, most]; `typed`: the precision is the file's own;
 otherwise `scheme` float32 | float16 | int8 sets flags, with `calibration_cache` (read where it is,
 written where `pictures` is given), `pictures` (.npy, float32 [n, 3, h, w], prepared) and
 `calibration_batch`; `timing_cache`: a folder of them, one file per library, exact version and compute
 capability, read where it is and written anew. A file that is not wanted is "".
 
-The facts, JSON: exact version, compute capability, GPU, system, inputs, outputs (-1 for a dynamic
-batch), and `timing_cache`, bytes before and after. Exit codes: 0 done, 2 the request is wrong, 3 a
-sentence stands in the file `error`, 4 the library is missing; then, too, a sentence is there.
+The facts, JSON: library, exact version, compute capability, GPU, system, inputs, outputs (-1 for a
+dynamic batch). What was read of timings is printed: it depends on what was built before. Exit codes:
+0 done, 2 the request is wrong, 3 a sentence stands in the file `error`, 4 there, too: the library is
+missing.
 
 TensorRT-RTX 1.7 orders the outputs in a float16 engine's tables by addresses: the same network, built
 twice in one process, gives two files. In a process of its own, whose addresses the kernel does not
@@ -72,9 +73,10 @@ def main() -> int:
         engine, facts = build(trt, request, onnx, timing_cache(request, found))
     except host.Refused as error:
         Path(request["error"]).write_text(str(error), encoding="utf-8")
-        return error.code
+        return int(error.code)
     Path(request["engine"]).write_bytes(engine)
-    Path(request["facts"]).write_text(json.dumps({**found, **facts}), encoding="utf-8")
+    text = json.dumps({**found, **facts}, indent=1, sort_keys=True)
+    Path(request["facts"]).write_text(f"{text}\n", encoding="utf-8")
     return 0
 
 
@@ -93,7 +95,7 @@ def build(
         "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
     }
     config = _configure(trt, builder, request)
-    _add_profile(builder, config, network, request["batch"])
+    _profile(trt, builder, network, config, request["batch"])
     calibrator = None if request["typed"] else _weaken(trt, builder, config, network, request)
     cache, before = _attach_timing(config, timings)
     engine = builder.build_serialized_network(network, config)
@@ -101,7 +103,7 @@ def build(
     if engine is None or spoilt:
         why = spoilt or logger.last or "it does not say why"
         raise host.Refused(f"the builder gives no engine: {why}")
-    facts["timing_cache"] = _keep_timing(cache, before, timings)
+    _keep_timing(cache, before, timings)
     return bytes(engine), facts
 
 
@@ -120,7 +122,7 @@ def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and float32 would have 10 bits
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_gib"] << 30)
-    if request["optimization_level"] is not None:
+    if request["library"] == "tensorrt":
         config.builder_optimization_level = request["optimization_level"]
     if request["version_compatible"]:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
@@ -138,7 +140,7 @@ def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
     return config
 
 
-def _add_profile(builder: Any, config: Any, network: Any, batch: list[int]) -> None:
+def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]) -> None:
     """One optimization profile for a dynamic batch; every other axis has to be settled."""
     profile, dynamic = builder.create_optimization_profile(), batch[0] != batch[2]
     for index in range(network.num_inputs):
@@ -221,16 +223,15 @@ def _attach_timing(config: Any, path: Path | None) -> tuple[Any, int]:
     return None, 0
 
 
-def _keep_timing(cache: Any, before: int, path: Path | None) -> dict[str, int] | None:
-    """Bytes before and after; written beside its place first: another build may be reading it."""
+def _keep_timing(cache: Any, before: int, path: Path | None) -> None:
+    """Written beside its place first: another build may be reading it."""
     if cache is None or path is None:
-        return None
+        return
     data, fresh = bytes(cache.serialize()), path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh.write_bytes(data)
     fresh.replace(path)
     print(f"timing cache: {before:,} bytes were read, it has {len(data):,} now")
-    return {"before": before, "after": len(data)}
 
 
 def _describe(tensor: Any) -> dict[str, Any]:
@@ -246,7 +247,7 @@ def _parser_errors(parser: Any) -> str:
     error = parser.get_error(0)
     operator = error.node_operator() if hasattr(error, "node_operator") else ""
     place = f" (node {error.node_name()}, {operator})" if operator else ""
-    return host.one_line(error.desc()) + place
+    return f"{host.one_line(error.desc())}{place}"
 
 
 def _make_logger(trt: Any) -> Any:
