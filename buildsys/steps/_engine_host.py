@@ -61,7 +61,9 @@ def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     try:
         trt = importlib.import_module(MODULES[request["library"]])
     except ImportError as error:
-        raise Refused(f"{title} {wanted} is missing: {one_line(str(error))}", 4) from error
+        absent = error.name == MODULES[request["library"]]
+        why = "is missing" if absent else f"cannot be imported, {one_line(str(error))}"
+        raise Refused(f"{title} {wanted} {why}", 4) from error
     version = str(trt.__version__)
     if version.split(".")[: len(wanted.split("."))] != wanted.split("."):
         raise Refused(f"{title} {wanted} is wanted, and {version} is installed here")
