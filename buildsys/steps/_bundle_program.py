@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.dont_write_bytecode = True  # a folder that is carried around
+
 try:
     import engine_host as host  # type: ignore[import-not-found]
 except ImportError:  # inside buildsys

@@ -1,5 +1,6 @@
 """What a bundle says of itself: README.md, and how to get the library that builds it."""
 
+import textwrap
 from dataclasses import dataclass
 
 from buildsys.steps._engine_host import TITLES
@@ -57,34 +58,28 @@ def how_to_install(params: Params, locked: str) -> str:
 def describe(told: Told) -> str:
     """The whole text."""
     rows = [f"| `{name}` | {_WHAT.get(name, '')} |" for name in told.files]
-    extra = "" if told.params.library == "tensorrt-rtx" else _FIGURES
-    return f"""\
-# {told.build}, to be built elsewhere
-
-The engine of `{told.build}` for {told.label} is built on a machine with {told.machine}:
-
-    python build.py
-
-with Python 3.8 or later and nothing but its standard library and the library that builds
-({told.install}). It first holds these files and the machine against `bundle.json`, and stops with one
-sentence where something is missing or another. Then there is a folder `result`; bring it back, or all
-of this folder, and where the recipes are:
-
-    buildsys import FOLDER
-    doit build:{told.build}
-{extra}
-| File | What it is |
-| --- | --- |
-{chr(10).join(rows)}
-| `bundle.json` | what is asked for, and the keys that the result belongs to |
-
-Exit codes of build.py: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or the builder
-refuses, 4 the library is missing.
-"""
+    rows.append("| `bundle.json` | what is asked for, and the keys that the result belongs to |")
+    timings = (_FIGURES,) if told.params.library == "tensorrt" else ()
+    back = f"    buildsys import FOLDER\n    doit build:{told.build}"
+    paragraphs = (
+        f"The engine of `{told.build}` for {told.label} is built on a machine with {told.machine}:",
+        "    python build.py",
+        "with Python 3.8 or later and nothing but its standard library and the library that builds"
+        f" ({told.install}). It first holds these files and the machine against `bundle.json`, and"
+        " stops with one sentence where something is missing or another. Then there is a folder"
+        " `result`; bring it back, or all of this folder, and where the recipes are:",
+        back,
+        *timings,
+        "\n".join(("| File | What it is |", "| --- | --- |", *rows)),
+        "Exit codes of build.py: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or"
+        " the builder refuses, 4 the library is missing.",
+    )
+    filled = [text if text[0] in " |" else textwrap.fill(text, 100) for text in paragraphs]
+    return "\n\n".join((f"# {told.build}, to be built elsewhere", *filled)) + "\n"
 
 
-_FIGURES = """
-Timings that the builder takes are kept in `timing-caches`, and go back with the result: a second build
-is faster. Figures that `trtexec --loadEngine=result/model.engine --exportTimes=result/benchmark.json`
-writes go back, too.
-"""
+_FIGURES = (
+    "Timings that the builder takes are kept in `timing-caches` for the next build, and go back with the"
+    " result. So do figures, where `trtexec --loadEngine=result/model.engine"
+    " --exportTimes=result/benchmark.json` writes them."
+)
