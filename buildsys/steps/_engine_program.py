@@ -186,15 +186,23 @@ def read_batches(path: Path, shape: list[int]) -> Iterator[bytes]:
     """Values of an .npy file, float32 in C's order, as many pictures at a time as `shape` says; what
     is left over at the end fills no batch. Raises Refused.
     """
-    data = path.open("rb")
-    data.seek(8)  # NEP 1: magic and version 1.0, then two bytes for the header's length
-    header = ast.literal_eval(data.read(int.from_bytes(data.read(2), "little")).decode("latin-1"))
+    with path.open("rb") as data:
+        data.seek(8)  # behind magic and version 1.0: two bytes for the header's length (NEP 1)
+        length = int.from_bytes(data.read(2), "little")
+        header = ast.literal_eval(data.read(length).decode("latin-1"))
     found = (header["descr"], header["fortran_order"], list(header["shape"][1:]))
-    if found != ("<f4", False, shape[1:]) or header["shape"][0] < shape[0]:
+    count = header["shape"][0] // shape[0]
+    if found != ("<f4", False, shape[1:]) or not count:
         raise host.Refused(f"the pictures are {header['shape']}; {tuple(shape)} make one batch")
-    size = 4 * functools.reduce(operator.mul, shape)
-    print(f"calibrated on {header['shape'][0] // shape[0]} batches of {shape[0]} pictures")
-    return (data.read(size) for _ in range(header["shape"][0] // shape[0]))
+    print(f"calibrated on {count} batches of {shape[0]} pictures")
+    return _read_parts(path, 10 + length, 4 * functools.reduce(operator.mul, shape), count)
+
+
+def _read_parts(path: Path, start: int, size: int, count: int) -> Iterator[bytes]:
+    with path.open("rb") as data:
+        data.seek(start)
+        for _ in range(count):
+            yield data.read(size)
 
 
 def timing_cache(request: dict[str, Any], found: dict[str, str]) -> Path | None:
