@@ -91,7 +91,7 @@ def test_tensorrt_8_is_allowed_what_the_file_says(
 
 def test_settings_reach_the_builder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A word of the recipe is read, in the key, and without effect."""
-    changes = {"version_compatible": True, "hardware_compatibility": "ampere-plus"}
+    changes: dict[str, Any] = {"version_compatible": True, "hardware_compatibility": "ampere-plus"}
     code, asked = build(monkeypatch, optimization_level=5, **changes)
     assert (code, asked.flags) == (0, ["VERSION_COMPATIBLE"])
     assert asked.settings["hardware_compatibility_level"] == "AMPERE_PLUS"
@@ -133,7 +133,7 @@ def _pictures(count: int, side: int = 32) -> None:
 def test_calibration_is_fed_in_batches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a dynamic network the calibration's own batch; half a batch is no batch."""
     _pictures(5)
-    words = {"pictures": "pictures.npy", "calibration_batch": 2, "batch": [1, 1, 4]}
+    words: dict[str, Any] = {"pictures": "pictures.npy", "calibration_batch": 2, "batch": [1, 1, 4]}
     code, asked = build(
         monkeypatch, shape=(-1, 3, 32, 32), quantized=False, calibrated=True, **words
     )
