@@ -23,9 +23,9 @@ from typing import Any
 sys.dont_write_bytecode = True  # a folder that is carried around
 
 try:
-    import engine_host as host  # type: ignore[import-not-found]
+    import engine_apart as apart  # type: ignore[import-not-found]
 except ImportError:  # inside buildsys
-    from buildsys.steps import _engine_host as host
+    from buildsys.steps import _engine_apart as apart
 
 FORMAT = 1
 """Of bundle.json and result.json."""
@@ -75,7 +75,7 @@ def _run(request: dict[str, Any]) -> int:
     Path(_WORK, "engine.json").write_text(json.dumps(request), encoding="utf-8")
     os.chdir(_WORK)
     try:
-        return int(host.run_apart(sys.executable, "engine_builder.py", "engine.json"))
+        return int(apart.run_apart(sys.executable, "engine_program.py", "engine.json"))
     finally:
         os.chdir(os.pardir)
 

@@ -1,12 +1,12 @@
-"""ONNX file -> serialized engine, by TensorRT's Python API: `python -s engine_builder.py request.json`.
+"""ONNX file -> serialized engine, by TensorRT's Python API: `python -s engine_program.py request.json`.
 
 A program of its own that knows nothing of buildsys: Python 3.8 or later, its standard library, and
-the library that builds. The steps that build run it, and bundles ship it, as engine_builder.py with
-engine_host.py and, for what only TensorRT 10 and earlier have, engine_weak.py. One program for
+the library that builds. Steps run it, and bundles ship it. One for all of them:
 
 - TensorRT-RTX: ahead of time, for a compute capability or for all; no GPU is asked
 - TensorRT 11 and later: every network is strongly typed, the flag for it is ignored
-- TensorRT 10: strongly typed by that flag, or not, as the request says; 8.6 has no such flag
+- TensorRT 10: strongly typed by that flag, or not, as the request says; 8.6 has no such flag. What only
+  these have is in the modules beside: `calibration`, and `weak`, which nobody could run
 
 (https://docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/tensorrt-10x-to-11x.html).
 
@@ -27,33 +27,41 @@ missing.
 
 TensorRT-RTX 1.7 orders the outputs in a float16 engine's tables by addresses: the same network, built
 twice in one process, gives two files. In a process of its own, whose addresses the kernel does not
-shuffle (see _engine_host.settle) and whose arguments and environment are always the same, so are the bytes.
+shuffle (see _engine_apart) and whose arguments and environment are always the same, so are the bytes:
+of one installation, from whatever folder. So all that it runs for TensorRT-RTX is in this file.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
+import ctypes
 import importlib
+import importlib.util
 import json
-import operator
 import os
+import platform
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-try:
-    import engine_host as host  # type: ignore[import-not-found]
-except ImportError:  # inside buildsys
-    from buildsys.steps import _engine_host as host
-
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
+"""What a library's Python package is called."""
+TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_CAPABILITY = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of CUDA's driver API."""
 _KEYS = (
     "library", "version", "compute_capability", "gpu", "onnx", "engine", "facts", "error",
     "workspace_gib", "optimization_level", "version_compatible", "hardware_compatibility", "batch",
     "typed", "scheme", "calibration_cache", "pictures", "calibration_batch", "timing_cache",
 )  # fmt: skip
 _LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
+
+
+class Refused(Exception):
+    """A sentence about the host, the network or the settings."""
+
+    def __init__(self, sentence: str, code: int = 3) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 def main() -> int:
@@ -69,15 +77,59 @@ def main() -> int:
         print(f"the request lacks {', '.join(missing)}", file=sys.stderr)
         return 2
     try:
-        trt, found = host.check_host(request)
+        trt, found = check_host(request)
         engine, facts = build(trt, request, onnx, timing_cache(request, found))
-    except host.Refused as error:
+    except Refused as error:
         Path(request["error"]).write_text(str(error), encoding="utf-8")
-        return int(error.code)
+        return error.code
     Path(request["engine"]).write_bytes(engine)
     text = json.dumps({**found, **facts}, indent=1, sort_keys=True)
     Path(request["facts"]).write_text(f"{text}\n", encoding="utf-8")
     return 0
+
+
+def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
+    """The library, and what is known of it and of the GPU. Raises Refused: before any work."""
+    title, wanted = TITLES[request["library"]], request["version"]
+    try:
+        trt = importlib.import_module(MODULES[request["library"]])
+    except ImportError as error:
+        absent = error.name == MODULES[request["library"]]
+        why = "is missing" if absent else f"cannot be imported, {one_line(str(error))}"
+        raise Refused(f"{title} {wanted} {why}", 4) from error
+    version = str(trt.__version__)
+    if version.split(".")[: len(wanted.split("."))] != wanted.split("."):
+        raise Refused(f"{title} {wanted} is wanted, and {version} is installed here")
+    capability, gpu = request["compute_capability"], ""
+    if request["library"] == "tensorrt":
+        gpu, capability = find_gpu()
+        if capability != request["compute_capability"]:
+            whose = f" ({request['gpu']})" if request["gpu"] else ""
+            raise Refused(
+                f"a GPU of compute capability {request['compute_capability']}{whose} is wanted, and"
+                f" the one here, {gpu}, has {capability}"
+            )
+    return trt, {
+        "library": request["library"], "version": version, "compute_capability": capability,
+        "gpu": gpu, "system": f"{sys.platform}-{platform.machine()}",
+    }  # fmt: skip
+
+
+def find_gpu() -> tuple[str, str]:
+    """Name and compute capability of the first GPU, by CUDA's driver API. Raises Refused."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise Refused("no NVIDIA GPU is here: the driver's libcuda.so.1 is missing") from error
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    digits = [ctypes.c_int() for _ in _CAPABILITY]
+    code = cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0)
+    code = code or cuda.cuDeviceGetName(name, len(name), device)
+    for digit, attribute in zip(digits, _CAPABILITY):  # noqa: B905, `strict` is of Python 3.10
+        code = code or cuda.cuDeviceGetAttribute(ctypes.byref(digit), attribute, device)
+    if code:
+        raise Refused(f"no NVIDIA GPU can be used here: the driver answers with error {code}")
+    return name.value.decode(errors="replace"), ".".join(str(digit.value) for digit in digits)
 
 
 def build(
@@ -89,20 +141,22 @@ def build(
     network = builder.create_network(_creation_flags(trt, request))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx):
-        raise host.Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
+        raise Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
     facts: dict[str, Any] = {  # told before the builder reorders them
         "inputs": [_describe(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
     }
     config = _configure(trt, builder, request)
     _profile(trt, builder, network, config, request["batch"])
-    calibrator = None if request["typed"] else _weaken(trt, builder, config, network, request)
+    calibrator = None
+    if not request["typed"]:
+        calibrator = _weaken(trt, builder, network, config, request)
     cache, before = _attach_timing(config, timings)
     engine = builder.build_serialized_network(network, config)
     spoilt = getattr(calibrator, "error", "")
     if engine is None or spoilt:
         why = spoilt or logger.last or "it does not say why"
-        raise host.Refused(f"the builder gives no engine: {why}")
+        raise Refused(f"the builder gives no engine: {why}")
     _keep_timing(cache, before, timings)
     return bytes(engine), facts
 
@@ -112,7 +166,7 @@ def _creation_flags(trt: Any, request: dict[str, Any]) -> int:
     flags = trt.NetworkDefinitionCreationFlag
     if request["library"] == "tensorrt" and trt.__version__.startswith("8."):
         if request["typed"]:
-            raise host.Refused(f"TensorRT {trt.__version__} has no strongly typed networks")
+            raise Refused(f"TensorRT {trt.__version__} has no strongly typed networks")
         return 1 << int(flags.EXPLICIT_BATCH)
     strong = getattr(flags, "STRONGLY_TYPED", None)  # ignored since 11: it may go one day
     return 1 << int(strong) if request["typed"] and strong is not None else 0
@@ -129,14 +183,14 @@ def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
     if request["hardware_compatibility"] != "none":
         name = _LEVELS[request["hardware_compatibility"]]
         if not hasattr(trt.HardwareCompatibilityLevel, name):
-            raise host.Refused(f"this library has no hardware compatibility level {name}")
+            raise Refused(f"this library has no hardware compatibility level {name}")
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, name)
     capability = request["compute_capability"]
     if capability and request["library"] == "tensorrt-rtx":
         chosen = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}", None)
         config.num_compute_capabilities = 1
         if chosen is None or not config.set_compute_capability(chosen, 0):
-            raise host.Refused(f"the library does not build for compute capability {capability}")
+            raise Refused(f"the library does not build for compute capability {capability}")
     return config
 
 
@@ -149,60 +203,36 @@ def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]
         wanted = " to ".join(str(count) for count in sorted({batch[0], batch[2]}))
         if min(shape[1:], default=1) < 0 or (bool(shape) and shape[0] < 0 and not dynamic):
             sides = " x ".join("?" if side < 0 else str(side) for side in shape)
-            raise host.Refused(
-                f"its input {tensor.name} is open ({sides}); export it with fixed sizes"
-            )
+            raise Refused(f"its input {tensor.name} is open ({sides}); export it with fixed sizes")
         if dynamic and (not shape or shape[0] >= 0):
-            raise host.Refused(
+            raise Refused(
                 f"its input {tensor.name} has no open batch, and one of {wanted} is wanted"
             )
         if dynamic:
             profile.set_shape(tensor.name, *((count, *shape[1:]) for count in batch))
     if dynamic and config.add_optimization_profile(profile) < 0:
-        raise host.Refused(f"the library does not take a batch of {wanted}")
+        raise Refused(f"the library does not take a batch of {wanted}")
 
 
-def _weaken(trt: Any, builder: Any, config: Any, network: Any, request: dict[str, Any]) -> Any:
-    """Flags and calibration of TensorRT 10 and earlier; the calibrator, None where there is none.
-
-    A file with quantize operators needs none. A network of a settled batch is calibrated in that.
-    """
-    weak = importlib.import_module("engine_weak")
-    weak.set_precision(trt, config, request["scheme"])
-    if request["scheme"] != "int8" or not request["calibration_cache"]:
-        return None
-    tensor, profile = network.get_input(0), None
-    shape = list(tensor.shape)
-    if shape[0] < 0:
-        shape[0], profile = request["calibration_batch"], builder.create_optimization_profile()
-        profile.set_shape(tensor.name, tuple(shape), tuple(shape), tuple(shape))
-    pictures = request["pictures"]
-    batches = read_batches(Path(pictures), shape) if pictures else iter(())
-    cache = Path(request["calibration_cache"])
-    return weak.set_calibrator(trt, config, cache, shape[0], batches, profile)
+def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]) -> Any:
+    """Flags and calibration of TensorRT 10 and earlier; the calibrator, None where there is none."""
+    try:
+        lower = _beside("calibration").lower
+        return lower(_beside("weak"), trt, builder, network, config, request)
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
-def read_batches(path: Path, shape: list[int]) -> Iterator[bytes]:
-    """Values of an .npy file, float32 in C's order, as many pictures at a time as `shape` says; what
-    is left over at the end fills no batch. Raises Refused.
-    """
-    with path.open("rb") as data:
-        data.seek(8)  # behind magic and version 1.0: two bytes for the header's length (NEP 1)
-        length = int.from_bytes(data.read(2), "little")
-        header = ast.literal_eval(data.read(length).decode("latin-1"))
-    found = (header["descr"], header["fortran_order"], list(header["shape"][1:]))
-    count = header["shape"][0] // shape[0]
-    if found != ("<f4", False, shape[1:]) or not count:
-        raise host.Refused(f"the pictures are {header['shape']}; {tuple(shape)} make one batch")
-    print(f"calibrated on {count} batches of {shape[0]} pictures")
-    return _read_parts(path, 10 + length, 4 * functools.reduce(operator.mul, shape), count)
-
-
-def _read_parts(path: Path, start: int, size: int, count: int) -> Iterator[bytes]:
-    with path.open("rb") as data:
-        data.seek(start)
-        for _ in range(count):
-            yield data.read(size)
+def _beside(name: str) -> Any:
+    """A module of the same family, whatever the family is called here."""
+    path = Path(__file__)
+    path = path.with_name(path.name.replace("program", name))
+    spec = importlib.util.spec_from_file_location(path.stem, str(path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def timing_cache(request: dict[str, Any], found: dict[str, str]) -> Path | None:
@@ -226,7 +256,7 @@ def _attach_timing(config: Any, path: Path | None) -> tuple[Any, int]:
             if cache is not None and config.set_timing_cache(cache, False):
                 return cache, len(data)
         except (RuntimeError, TypeError, ValueError) as error:
-            print(f"timing cache: {host.one_line(str(error))}")
+            print(f"timing cache: {one_line(str(error))}")
         print("the timing cache is damaged or of another GPU or version: it is passed over")
     return None, 0
 
@@ -255,7 +285,12 @@ def _parser_errors(parser: Any) -> str:
     error = parser.get_error(0)
     operator = error.node_operator() if hasattr(error, "node_operator") else ""
     place = f" (node {error.node_name()}, {operator})" if operator else ""
-    return f"{host.one_line(error.desc())}{place}"
+    return one_line(error.desc()) + place
+
+
+def one_line(text: str) -> str:
+    """Of a tool's message: its beginning, without line breaks and the full stop."""
+    return " ".join(text.split())[:300].rstrip(". ")
 
 
 def _make_logger(trt: Any) -> Any:
@@ -268,7 +303,7 @@ def _make_logger(trt: Any) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
-                self.last = host.one_line(message)
+                self.last = one_line(message)
             if severity <= trt.ILogger.Severity.WARNING:
                 print(f"{severity.name.lower()}: {message}")
 
@@ -276,4 +311,5 @@ def _make_logger(trt: Any) -> Any:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # a step's module is no library
     sys.exit(main())

@@ -7,28 +7,23 @@ from buildsys.steps._progress import fail
 
 
 def programs() -> dict[str, Path]:
-    """The program's files, under the names by which they find each other; bundles ship the same."""
-    from buildsys.steps import _engine_host, _engine_program, _engine_weak
+    """The program's files, under the names that bundles ship them by."""
+    from buildsys.steps import _engine_calibration, _engine_program, _engine_weak
 
-    return {
-        "engine_builder.py": Path(_engine_program.__file__),
-        "engine_host.py": Path(_engine_host.__file__),
-        "engine_weak.py": Path(_engine_weak.__file__),
-    }
+    modules = (_engine_calibration, _engine_program, _engine_weak)
+    paths = [Path(str(module.__file__)) for module in modules]
+    return {path.name.lstrip("_"): path for path in paths}
 
 
 def run_builder(python: str, request: dict[str, Any]) -> None:
     """Build, or end the step with the program's sentence. `python`: the one that has the library."""
     import json
-    import shutil
 
-    from buildsys.steps import _engine_host
+    from buildsys.steps import _engine_apart, _engine_program
 
-    for name, program in programs().items():
-        shutil.copyfile(program, name)
     Path("engine.json").write_text(json.dumps(request), encoding="utf-8")
-    code = _engine_host.run_apart(python, "engine_builder.py", "engine.json")
-    title = f"{_engine_host.TITLES[request['library']]} {request['version']}"
+    code = _engine_apart.run_apart(python, str(programs()["engine_program.py"]), "engine.json")
+    title = f"{_engine_program.TITLES[request['library']]} {request['version']}"
     refused = Path(request["error"])
     if code in (3, 4) and refused.is_file():
         fail(f"{title}: {refused.read_text(encoding='utf-8')}.")

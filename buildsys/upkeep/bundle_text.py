@@ -3,16 +3,17 @@
 import textwrap
 from dataclasses import dataclass
 
-from buildsys.steps._engine_host import TITLES
+from buildsys.steps._engine_program import TITLES
 from buildsys.steps.build_engine import Params
 
 _JETPACK = "8.7"
 """Orin's compute capability: its TensorRT is JetPack's."""
 _WHAT = {
     "build.py": "what to run there",
-    "engine_builder.py": "builds the engine, by the library's Python API",
-    "engine_host.py": "looks at the machine first",
-    "engine_weak.py": "precision flags and calibration of TensorRT up to 10; nobody has run it yet",
+    "engine_program.py": "looks at the machine, and builds by the library's Python API",
+    "engine_apart.py": "starts that in a process of its own",
+    "engine_calibration.py": "int8 of TensorRT up to 10, as far as it could be tried",
+    "engine_weak.py": "the rest of it: nobody has run it yet",
     "model.onnx": "the network",
     "pictures.npy": "calibration pictures, prepared, float32",
 }

@@ -28,7 +28,7 @@ from buildsys.graph import Input, Output, Plan, Status, Step
 from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step, needed, output
 from buildsys.spec import Format
-from buildsys.steps import _bundle_program, _engine_run, build_engine
+from buildsys.steps import _bundle_program, _engine_apart, _engine_run, build_engine
 from buildsys.steps._launcher import rebuild
 from buildsys.steps._tensorrt_host import is_version
 from buildsys.upkeep.bundle_text import Told, describe, how_to_install
@@ -196,6 +196,7 @@ def _fill(session: Session, away: Away, folder: Path) -> str:
     _fetch(session, away.network, folder / request["onnx"])
     for name, program in _engine_run.programs().items():
         shutil.copyfile(program, folder / name)
+    shutil.copyfile(_engine_apart.__file__, folder / "engine_apart.py")
     shutil.copyfile(_bundle_program.__file__, folder / "build.py")
     if away.calibration is not None:
         request["pictures"] = _PICTURES

@@ -23,7 +23,7 @@ from buildsys.errors import BuildsysError, Diagnostic, InputError
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.spec import Format
 from buildsys.steps._bundle_program import BUNDLE, FORMAT, RESULT
-from buildsys.steps._engine_host import TITLES
+from buildsys.steps._engine_program import TITLES
 from buildsys.steps._tensorrt_host import is_version
 from buildsys.upkeep.bundling import TIMINGS, Away, key_parts, timing_caches
 

@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from buildsys.steps import _bundle_program, _engine_host, _engine_program, _engine_run, _engine_weak
+from buildsys.steps import (
+    _bundle_program,
+    _engine_apart,
+    _engine_calibration,
+    _engine_program,
+    _engine_run,
+    _engine_weak,
+)
 from buildsys.steps.build_engine import Params, make_request
 from tests.steps import tensorrt_stand_in
 
@@ -28,8 +35,7 @@ _ORIN = Params(
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A step's folder on a Jetson, with a network."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_engine_host, "find_gpu", lambda: ("Orin", "8.7"))
-    monkeypatch.setitem(sys.modules, "engine_weak", _engine_weak)
+    monkeypatch.setattr(_engine_program, "find_gpu", lambda: ("Orin", "8.7"))
     (tmp_path / "model.onnx").write_bytes(b"a network")
     return tmp_path
 
@@ -44,12 +50,12 @@ def build(
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     request = {**make_request(_ORIN, quantized, calibrated), **changes}
     Path("engine.json").write_text(json.dumps(request))
-    monkeypatch.setattr(sys, "argv", ["engine_builder.py", "engine.json"])
+    monkeypatch.setattr(sys, "argv", ["engine_program.py", "engine.json"])
     return _engine_program.main(), asked
 
 
 @pytest.mark.parametrize(
-    "program", [*_engine_run.programs().values(), Path(_bundle_program.__file__)], ids=lambda p: p.name
+    "program", [*_engine_run.programs().values(), Path(_engine_apart.__file__), Path(_bundle_program.__file__)], ids=lambda p: p.name
 )  # fmt: skip
 def test_devices_have_an_older_python(program: Path) -> None:
     """JetPack 5 has 3.8, JetPack 6 has 3.10: a word of 3.11 is a SyntaxError there."""
@@ -141,7 +147,7 @@ def test_calibration_is_fed_in_batches(place: Path, monkeypatch: pytest.MonkeyPa
     assert asked.settings["calibration_profile"] == {"images": [(2, 3, 32, 32)] * 3}
     calibrator = asked.settings["int8_calibrator"]
     assert calibrator.get_batch_size() == 2
-    batches = list(_engine_program.read_batches(Path("pictures.npy"), [2, 3, 32, 32]))
+    batches = list(_engine_calibration.read_batches(Path("pictures.npy"), [2, 3, 32, 32]))
     assert [len(data) for data in batches] == [4 * 2 * 3 * 32 * 32] * 2
     assert struct.unpack("<f", batches[1][-4:]) == (3.0,)
     assert calibrator.read_calibration_cache() is None
@@ -227,7 +233,7 @@ def test_a_machine_without_the_library(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"a network")
     request = make_request(_ORIN, quantized=True, calibrated=False)
     (tmp_path / "engine.json").write_text(json.dumps(request))
-    command = [sys.executable, "-s", "engine_builder.py", "engine.json"]
+    command = [sys.executable, "-s", "engine_program.py", "engine.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (4, "")
     assert (tmp_path / "refused.txt").read_text() == "TensorRT 10.3 is missing"

@@ -29,6 +29,7 @@ targets:
   - {target: nvidia-rtx-aot, as: half, quantization: {scheme: float16}}
   - {target: nvidia-rtx-aot, as: whole, quantization: {scheme: int8}}
 """
+_SCHEMES = {"single": "float32", "half": "float16", "whole": "int8"}
 _BROKEN = """\
 name: broken
 source: {family: onnx, weights: {path: broken.onnx}}
@@ -65,7 +66,11 @@ _AGAIN = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from buildsys.steps import build_engine as step
-params = step.Params(library="tensorrt-rtx", version="1.7", compute_capability="", workspace_gib=1)
+params = step.Params(
+    library="tensorrt-rtx", version="1.7", compute_capability="", workspace_gib=1,
+    optimization_level=3, version_compatible=False, hardware_compatibility="none",
+    scheme=sys.argv[3],
+)
 outputs = {"engine": Path("again.engine").resolve(), "engine-facts": Path("again.json").resolve()}
 step.run({"quantized-onnx": Path(sys.argv[2])}, outputs, params)
 """
@@ -142,7 +147,7 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     place = tmp_path / "in a folder with another name"
     place.mkdir()
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
-    words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx"))]
+    words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx")), _SCHEMES[build]]
     run = subprocess.run(
         [str(python), "-c", _AGAIN, *words], cwd=place, capture_output=True, text=True, check=False
     )

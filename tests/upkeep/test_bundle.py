@@ -107,8 +107,8 @@ def test_a_bundle_has_all_that_the_device_needs(
     """A file is missing where there is no network; the engine is built, or gated, here."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     assert {path.name for path in folder.iterdir()} == {
-        "README.md", "build.py", "bundle.json", "engine_builder.py", "engine_host.py",
-        "engine_weak.py", "model.onnx", "timing-caches",
+        "README.md", "build.py", "bundle.json", "engine_apart.py", "engine_calibration.py",
+        "engine_program.py", "engine_weak.py", "model.onnx", "timing-caches",
     }  # fmt: skip
     told = json.loads((folder / "bundle.json").read_text())
     assert {"build_engine", "package_engine", "gate"}.isdisjoint(tools.ran)
