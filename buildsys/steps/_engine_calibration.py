@@ -18,36 +18,48 @@ def lower(
     """What the request's scheme needs; the calibrator, None where there is none. Raises ValueError.
 
     `weak`: the module _engine_weak. A file with quantize operators needs no calibrator. A network of a
-    settled batch is calibrated in that.
+    settled batch is calibrated in that, one of an open batch in no more than there are pictures.
     """
     weak.set_precision(trt, config, request["scheme"])
     if request["scheme"] != "int8" or not request["calibration_cache"]:
         return None
     tensor, profile = network.get_input(0), None
-    shape = list(tensor.shape)
+    batches: Iterator[bytes] = iter(())
+    shape, pictures = list(tensor.shape), request["pictures"] and Path(request["pictures"])
     if shape[0] < 0:
-        shape[0], profile = request["calibration_batch"], builder.create_optimization_profile()
+        most = read_header(pictures)[1][0] if pictures else request["calibration_batch"]
+        shape[0] = max(1, min(request["calibration_batch"], most))
+        profile = builder.create_optimization_profile()
         profile.set_shape(tensor.name, tuple(shape), tuple(shape), tuple(shape))
-    pictures = request["pictures"]
-    batches = read_batches(Path(pictures), shape) if pictures else iter(())
+    if pictures:
+        batches = read_batches(pictures, shape)
     cache = Path(request["calibration_cache"])
     return weak.set_calibrator(trt, config, cache, shape[0], batches, profile)
 
 
-def read_batches(path: Path, shape: list[int]) -> Iterator[bytes]:
-    """Values of an .npy file, float32 in C's order, as many pictures at a time as `shape` says; what
-    is left over at the end fills no batch. Raises ValueError.
+def read_header(path: Path) -> tuple[int, tuple[int, ...]]:
+    """Of an .npy file of version 1.0 (NEP 1): where its values begin, and their shape. Raises
+    ValueError where they are not float32 in C's order.
     """
     with path.open("rb") as data:
-        data.seek(8)  # behind magic and version 1.0: two bytes for the header's length (NEP 1)
+        data.seek(8)  # magic and version
         length = int.from_bytes(data.read(2), "little")
         header = ast.literal_eval(data.read(length).decode("latin-1"))
-    found = (header["descr"], header["fortran_order"], list(header["shape"][1:]))
-    count = header["shape"][0] // shape[0]
-    if found != ("<f4", False, shape[1:]) or not count:
-        raise ValueError(f"the pictures are {header['shape']}; {tuple(shape)} make one batch")
+    if (header["descr"], header["fortran_order"]) != ("<f4", False):
+        raise ValueError(f"{path.name} does not hold float32 in C's order")
+    return 10 + length, header["shape"]
+
+
+def read_batches(path: Path, shape: list[int]) -> Iterator[bytes]:
+    """As many pictures at a time as `shape` says; what is left over at the end fills no batch. Raises
+    ValueError where not even one is full.
+    """
+    start, found = read_header(path)
+    count = found[0] // shape[0]
+    if list(found[1:]) != shape[1:] or not count:
+        raise ValueError(f"the pictures are {found}; {tuple(shape)} make one batch")
     print(f"calibrated on {count} batches of {shape[0]} pictures")
-    return _read_parts(path, 10 + length, 4 * functools.reduce(operator.mul, shape), count)
+    return _read_parts(path, start, 4 * functools.reduce(operator.mul, shape), count)
 
 
 def _read_parts(path: Path, start: int, size: int, count: int) -> Iterator[bytes]:

@@ -195,23 +195,24 @@ def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
 
 
 def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]) -> None:
-    """One optimization profile for a dynamic batch; every other axis has to be settled."""
-    profile, dynamic = builder.create_optimization_profile(), batch[0] != batch[2]
+    """One optimization profile where the first axis is open; every other one has to be settled."""
+    profile = None
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        shape = list(tensor.shape)
-        wanted = " to ".join(str(count) for count in sorted({batch[0], batch[2]}))
-        if min(shape[1:], default=1) < 0 or (bool(shape) and shape[0] < 0 and not dynamic):
-            sides = " x ".join("?" if side < 0 else str(side) for side in shape)
-            raise Refused(f"its input {tensor.name} is open ({sides}); export it with fixed sizes")
-        if dynamic and (not shape or shape[0] >= 0):
+        first, *rest = tuple(tensor.shape) or (1,)
+        if min(rest, default=1) < 0:
+            shape = " x ".join("?" if side < 0 else str(side) for side in tensor.shape)
+            raise Refused(f"its input {tensor.name} is open ({shape}); export it with fixed sizes")
+        if first >= 0 and batch[0] != batch[2]:
+            wanted = f"{batch[0]} to {batch[2]}"
             raise Refused(
-                f"its input {tensor.name} has no open batch, and one of {wanted} is wanted"
+                f"its input {tensor.name} takes {first}, and a batch of {wanted} is wanted"
             )
-        if dynamic:
-            profile.set_shape(tensor.name, *((count, *shape[1:]) for count in batch))
-    if dynamic and config.add_optimization_profile(profile) < 0:
-        raise Refused(f"the library does not take a batch of {wanted}")
+        if first < 0:
+            profile = profile or builder.create_optimization_profile()
+            profile.set_shape(tensor.name, *((count, *rest) for count in batch))
+    if profile is not None and config.add_optimization_profile(profile) < 0:
+        raise Refused(f"the library takes no batch of {batch[0]} to {batch[2]}")
 
 
 def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.steps._batch import Batch
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
 ALSO_PRODUCES = ("engine-facts",)
@@ -72,6 +73,7 @@ class Params:
     version_compatible: bool
     hardware_compatibility: str
     scheme: str
+    batch: Batch = (1, 1, 1)
 
 
 def tool_env(params: Params) -> str:
@@ -104,6 +106,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         version_compatible=settings.version_compatible,
         hardware_compatibility=settings.hardware_compatibility,
         scheme=model.quantization.scheme,
+        batch=model.batch,
     )
 
 
@@ -121,7 +124,7 @@ def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str,
         "error": "refused.txt", "workspace_gib": params.workspace_gib,
         "optimization_level": params.optimization_level,
         "version_compatible": params.version_compatible,
-        "hardware_compatibility": params.hardware_compatibility, "batch": [1, 1, 1],
+        "hardware_compatibility": params.hardware_compatibility, "batch": list(params.batch),
         "typed": own and not params.version.startswith("8."), "scheme": params.scheme,
         "calibration_cache": "calibration.cache" if calibrated else "",
         "pictures": "", "calibration_batch": 0, "timing_cache": "",
@@ -143,9 +146,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     if calibrated:
         shutil.copyfile(inputs["calibration-cache"], "calibration.cache")
     request, python = make_request(params, quantized, calibrated), sys.executable
-    if (
-        params.library == "tensorrt"
-    ):  # TensorRT-RTX has no timings, and its bytes no path of this run
+    if params.library == "tensorrt":  # TensorRT-RTX has no timings, and its bytes know no path
         request["timing_cache"] = os.environ.get("BUILDSYS_TIMING_CACHES", "")
         python = _tensorrt_host.interpreter()
     _engine_run.run_builder(python, request)

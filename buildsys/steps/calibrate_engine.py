@@ -9,6 +9,7 @@ from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps import build_engine
+from buildsys.steps._batch import Batch, calibration_batch
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ONNX, Format.CALIBRATION_CACHE
@@ -23,12 +24,12 @@ UNVERIFIED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the scales depend on beside the network and the pictures; `batch`: how many at a time."""
+    """What the scales depend on beside the network and the pictures; `batch` says how many at a time."""
 
     version: str
     compute_capability: str
     preprocessing: Preprocessing
-    batch: int
+    batch: Batch
 
 
 def requires(params: Params) -> str:
@@ -37,13 +38,13 @@ def requires(params: Params) -> str:
 
 
 def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Twice the batch that the engine is tuned for, as NVIDIA's guides ask for."""
+    """The batch is the engine's."""
     assert model.preprocessing is not None
     return Params(
         version=settings.version,
         compute_capability=settings.compute_capability or "",
         preprocessing=model.preprocessing,
-        batch=1,
+        batch=model.batch,
     )
 
 
@@ -59,9 +60,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     settings = build_engine.Params(
         library="tensorrt", version=params.version, compute_capability=params.compute_capability,
         workspace_gib=1, optimization_level=0, version_compatible=False,
-        hardware_compatibility="none", scheme="int8",
+        hardware_compatibility="none", scheme="int8", batch=params.batch,
     )  # fmt: skip
     request = build_engine.make_request(settings, quantized=False, calibrated=True)
-    request |= {"pictures": "pictures.npy", "calibration_batch": params.batch}
+    count = calibration_batch(params.batch, len(pictures))
+    request |= {"pictures": "pictures.npy", "calibration_batch": count}
     _engine_run.run_builder(_tensorrt_host.interpreter(), request)
     shutil.copyfile("calibration.cache", outputs[Format.CALIBRATION_CACHE])

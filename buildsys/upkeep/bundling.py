@@ -7,6 +7,7 @@ are), what to ask of it, and the action keys that the result is for. upkeep/retu
 import json
 import os
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step, needed, output
 from buildsys.spec import Format
 from buildsys.steps import _bundle_program, _engine_apart, _engine_run, build_engine
+from buildsys.steps._batch import calibration_batch
 from buildsys.steps._launcher import rebuild
 from buildsys.steps._tensorrt_host import is_version
 from buildsys.upkeep.bundle_text import Told, describe, how_to_install
@@ -200,7 +202,7 @@ def _fill(session: Session, away: Away, folder: Path) -> str:
     shutil.copyfile(_bundle_program.__file__, folder / "build.py")
     if away.calibration is not None:
         request["pictures"] = _PICTURES
-        request["calibration_batch"] = json.loads(away.calibration.params)["batch"]
+        request["calibration_batch"] = calibration_batch(away.params.batch, sys.maxsize)
         _fetch(session, _pack_pictures(session, away, away.calibration), folder / _PICTURES)
     fixed = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
     if away.params.library == "tensorrt":
