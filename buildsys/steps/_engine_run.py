@@ -26,6 +26,7 @@ def run_builder(python: str, request: dict[str, Any]) -> None:
     title = f"{_engine_program.TITLES[request['library']]} {request['version']}"
     refused = Path(request["error"])
     if code in (3, 4) and refused.is_file():
-        fail(f"{title}: {refused.read_text(encoding='utf-8')}.")
+        said = refused.read_text(encoding="utf-8")
+        fail(f"{said}." if said.startswith(title) else f"{title}: {said}.")
     if code:
         fail(f"the builder of {title} ended with exit code {code}.")
