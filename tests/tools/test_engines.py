@@ -29,7 +29,6 @@ targets:
   - {target: nvidia-rtx-aot, as: half, quantization: {scheme: float16}}
   - {target: nvidia-rtx-aot, as: whole, quantization: {scheme: int8}}
 """
-_SCHEMES = {"single": "float32", "half": "float16", "whole": "int8"}
 _BROKEN = """\
 name: broken
 source: {family: onnx, weights: {path: broken.onnx}}
