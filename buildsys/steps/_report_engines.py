@@ -131,6 +131,7 @@ def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
     built = _is_built(item)
     entries = [e for e in item.latency if e.format == "engine" and e.earlier != built]
     places = dict.fromkeys((e.label, e.device, e.sha256, e.batch) for e in entries)
+    file, count = _file(item)
     rows = []
     for place in places or [("", "", "", 0)]:
         own = [e for e in entries if (e.label, e.device, e.sha256, e.batch) == place]
@@ -138,9 +139,7 @@ def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
         row = Row(
             item=item, facts=item.engine, batch=place[-1], alone=alone,
             whole=next((e for e in own if e.what == END_TO_END), None),
-            file="engine" if built else "ONNX",
-            bytes=item.bytes if built else item.engine.source_bytes,
-            ratios=_ratios(item, alone, items),
+            file=file, bytes=count, ratios=_ratios(item, alone, items),
         )  # fmt: skip
         rows.append(row)
     return rows
@@ -149,21 +148,22 @@ def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
 def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Ratios | None:
     """None for float32 itself, and where it is not built for this device."""
     base = next((other for other in items if _is_base(other, item)), None)
-    if base is None or base.engine is None or item.engine is None or base is item:
+    if base is None or base is item:
         return None
     slow = [e for e in base.latency if alone is not None and _alike(e, alone)]
-    sizes = [(_is_built(i), i.bytes, i.engine.source_bytes)
-             for i in (item, base) if i.engine]  # fmt: skip
-    (own_built, own_bytes, own_source), (base_built, base_bytes, base_source) = sizes
-    size = None
-    if own_built and base_built:
-        size = own_bytes / base_bytes
-    elif not own_built and not base_built and own_source and base_source:
-        size = own_source / base_source
+    (kind, count), (other_kind, other_count) = _file(item), _file(base)
     return Ratios(
         latency=alone.mean_ms / slow[0].mean_ms if alone and slow and slow[0].mean_ms else None,
-        size=size, metrics=_drop(item.shipped, base.shipped),
-    )  # fmt: skip
+        size=count / other_count if kind == other_kind and count and other_count else None,
+        metrics=_drop(item.shipped, base.shipped),
+    )
+
+
+def _file(item: Artifact) -> tuple[str, int]:
+    """What there is to measure, engine or ONNX, and its bytes; 0 where neither is here."""
+    if _is_built(item):
+        return "engine", item.bytes
+    return "ONNX", item.engine.source_bytes if item.engine else 0
 
 
 def _is_built(item: Artifact) -> bool:
@@ -218,7 +218,8 @@ def _place(row: Row) -> tuple[object, ...]:
     facts = row.facts
     task = _TASKS.index(facts.task) if facts.task in _TASKS else len(_TASKS)
     scheme = SCHEMES.index(facts.scheme) if facts.scheme in SCHEMES else len(SCHEMES)
-    return (task, facts.height * facts.width, facts.network, row.batch, scheme, row.item.id)
+    timed = (row.batch == 0, row.batch)  # batch by batch, what has no time behind
+    return (task, facts.height * facts.width, facts.network, timed, scheme, row.item.id)
 
 
 def standing(row: Row) -> str:
