@@ -140,7 +140,7 @@ def _verified(package: Described) -> str:
     engine = (
         "the engine itself: it was built without a GPU, and never loaded or run"
         if package.rtx
-        else "the engine itself, unless `build.json` names measurements of it"
+        else "the engine itself, unless `manifest.json` tells of a measurement of it"
     )
     return f"""
 ## Verified, and not

@@ -28,6 +28,10 @@ targets:
   - {{target: triton-onnx, as: single, quantization: {{scheme: float32}}}}
   - {{target: triton-onnx, as: half, quantization: {{scheme: float16}}}}
   - {{target: triton-onnx, as: whole, quantization: {{scheme: int8}}}}
+  - target: triton-onnx
+    as: many
+    export: {{batch: {{min: 1, opt: 2, max: 8}}}}
+    quantization: {{scheme: int8}}
 """
 _READ = """
 import json, sys
@@ -122,6 +126,16 @@ def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
     assert any(
         "no server was here" in note for note in read(folder / "manifest.json")["unverified"]
     )
+
+
+def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) -> None:
+    """Every request waits for the one before it."""
+    folder = built / "build" / "detect" / "many"
+    config = _config(folder / "triton" / "detect" / "config.pbtxt")
+    assert (config["max_batch_size"], config["input"][0]["dims"]) == (8, ["3", "64", "64"])
+    assert config["dynamic_batching"] == {"preferred_batch_size": [2]}
+    assert config["output"][0]["dims"] == ["64", "64"]
+    assert "up to 8 pictures, rather 2" in (folder / "README.md").read_text()
 
 
 def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
