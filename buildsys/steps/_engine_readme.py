@@ -96,9 +96,10 @@ With {name} {which}, on an NVIDIA GPU of {package.gpus}:
     {install}
     .venv/bin/python run.py photo.jpg --draw seen.jpg
 
-{where} `run.py` prints a line for each thing that it sees, best first, or as `--json`; without a
-picture it runs the engine once, on zeros. Another version, another GPU and a damaged file are refused
-in one sentence. Exit codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used
+{where}
+
+`run.py` prints a line for each thing that it sees, best first, or as `--json`; without a picture it runs the engine once, on zeros. Another version, another GPU and a damaged file are refused in one
+sentence. Exit codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used
 here, 4 a library or a Python package is missing."""
 
 

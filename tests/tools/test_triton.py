@@ -172,6 +172,14 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
     assert "TensorRT 10.3.0 and no other version" in text
     assert "compute capability 8.7, as it was built on: Orin" in text
     assert "tritonserver --model-repository=/models" in text
+    run = subprocess.run(
+        [sys.executable, str(folder / "run.py")], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 4
+    assert (
+        run.stderr
+        == "error: TensorRT is missing: JetPack and NVIDIA's TensorRT packages bring it\n"
+    )
 
 
 @pytest.mark.parametrize(
