@@ -96,9 +96,10 @@ With {name} {which}, on an NVIDIA GPU of {package.gpus}:
     {install}
     .venv/bin/python run.py photo.jpg --draw seen.jpg
 
-{where} `run.py` prints a line for each thing that it sees, best first, or as `--json`; without a
-picture it runs the engine once, on zeros. Another version, another GPU and a damaged file are refused
-in one sentence. Exit codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used
+{where}
+
+`run.py` prints a line for each thing that it sees, best first, or as `--json`; without a picture it runs the engine once, on zeros. Another version, another GPU and a damaged file are refused in one
+sentence. Exit codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used
 here, 4 a library or a Python package is missing."""
 
 
@@ -140,7 +141,7 @@ def _verified(package: Described) -> str:
     engine = (
         "the engine itself: it was built without a GPU, and never loaded or run"
         if package.rtx
-        else "the engine itself, unless `build.json` names measurements of it"
+        else "the engine itself, unless `manifest.json` tells of a measurement of it"
     )
     return f"""
 ## Verified, and not

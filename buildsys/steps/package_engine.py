@@ -66,6 +66,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     programs = tuple(name for name in TEMPLATE_FILES if served or name != _TRITON)
     pictures = write_surroundings(folder, net, inputs, programs)
     facts: dict[str, Any] = json.loads(inputs["engine-facts"].read_text(encoding="utf-8"))
+    facts.pop("timing_cache", None)  # of the builder's day, and no business of a reader
     place, largest_batch = _place(inputs["engine"], folder, facts, params)
     names = (tensor["name"] for tensor in facts["outputs"])
     facts |= describe_network(net, place, folder, names)

@@ -28,6 +28,10 @@ targets:
   - {{target: triton-onnx, as: single, quantization: {{scheme: float32}}}}
   - {{target: triton-onnx, as: half, quantization: {{scheme: float16}}}}
   - {{target: triton-onnx, as: whole, quantization: {{scheme: int8}}}}
+  - target: triton-onnx
+    as: many
+    export: {{batch: {{min: 1, opt: 2, max: 8}}}}
+    quantization: {{scheme: int8}}
 """
 _READ = """
 import json, sys
@@ -124,6 +128,16 @@ def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
     )
 
 
+def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) -> None:
+    """Every request waits for the one before it."""
+    folder = built / "build" / "detect" / "many"
+    config = _config(folder / "triton" / "detect" / "config.pbtxt")
+    assert (config["max_batch_size"], config["input"][0]["dims"]) == (8, ["3", "64", "64"])
+    assert config["dynamic_batching"] == {"preferred_batch_size": [2]}
+    assert config["output"][0]["dims"] == ["64", "64"]
+    assert "up to 8 pictures, rather 2" in (folder / "README.md").read_text()
+
+
 def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
     """Triton's classification answers with numbers."""
     folder = built / "build" / "classify" / "single" / "triton" / "classify"
@@ -158,6 +172,14 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
     assert "TensorRT 10.3.0 and no other version" in text
     assert "compute capability 8.7, as it was built on: Orin" in text
     assert "tritonserver --model-repository=/models" in text
+    run = subprocess.run(
+        [sys.executable, str(folder / "run.py")], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 4
+    assert (
+        run.stderr
+        == "error: TensorRT is missing: JetPack and NVIDIA's TensorRT packages bring it\n"
+    )
 
 
 @pytest.mark.parametrize(
