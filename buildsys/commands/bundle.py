@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             made = bundling.make(session, away, target.absolute())
         except BuildsysError as error:
-            if session.failures:
+            if session.making.failures:
                 return error.exit_code  # told where it happened
             raise
         finally:

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             engine.check_built(session, prediction.build)
             found = engine.predict(session, prediction, target)
         except BuildsysError as error:
-            if session.failures:
+            if session.making.failures:
                 return error.exit_code  # told where it happened
             raise
         finally:

@@ -1,12 +1,15 @@
 """What goes into buildsys.lock: facts of what a build read, and trainings with where they came from."""
 
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from buildsys.digest import canonical
 from buildsys.engine.clock import duration
-from buildsys.engine.lockfile import Lock
+from buildsys.engine.faults import writing
+from buildsys.engine.lockfile import Lock, read_lock, write_lock
+from buildsys.engine.places import Workspace
 from buildsys.engine.state import State, slice_digest
 from buildsys.graph import Plan, Source, Status, Step
 
@@ -121,3 +124,41 @@ def _changes(step: Step, recorded: dict[str, Any]) -> str:
     if recorded["code"] != step.code:
         changes.append(f"the code of {step.module} changed")
     return " and ".join(changes)
+
+
+class Record:
+    """buildsys.lock during a run: read again before it is added to, and written at once."""
+
+    def __init__(self, workspace: Workspace, state: State, lock: Lock) -> None:
+        """`lock`: as `state` was made from it."""
+        self.workspace, self.state, self.lock = workspace, state, lock
+        self._adding = threading.RLock()  # steps end in threads
+
+    def read(self) -> None:
+        """As it is now: another run may have written it while this one waited for its turn."""
+        self.lock = read_lock(self.workspace.lock)
+        self.state.trainings = self.lock.trainings()
+
+    def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
+        """Into buildsys.lock at once: a training is never lost to what comes after it.
+
+        `say` is told what became of a recorded one that was made again.
+        """
+        with self._adding:
+            self.read()
+            compared = compare_training(self.lock, self.state, step)
+            if compared:
+                say(compared)
+            self.lock = with_training(self.lock, self.state, step, recipes)
+            self.state.trainings = self.lock.trainings()
+            self._write()
+
+    def add_facts(self, plans: Iterable[Plan]) -> None:
+        """Of what these builds were made from."""
+        self.read()
+        self.lock = with_facts(self.lock, self.state, plans)
+        self._write()
+
+    def _write(self) -> None:
+        with writing("buildsys.lock", self.workspace.root):
+            write_lock(self.workspace.lock, self.lock)

@@ -35,7 +35,7 @@ def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_co
     try:
         (step,) = session.loaded.plans[0].steps
         session.state.want_bytes(step.id)
-        session.run_step(step)
+        session.making.run_step(step)
         session.console.say(f"unpacking {url} into {target}")
         try:
             unpack(session.state.store.blob(sha256), target, url)

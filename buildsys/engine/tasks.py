@@ -117,7 +117,7 @@ def tasks() -> Iterator[Task]:
                 continue  # doit needs not hear of what needs nothing; the summary tells of it
             yield Task(
                 f"build:{build}", actions=None, uptodate=[True], doc=label,
-                clean=[(current.clean, [build])],
+                clean=[(current.shipping.clean, [build])],
             )  # fmt: skip
     seen: set[str] = set()
     for plan in current.loaded.plans:
@@ -136,10 +136,10 @@ def tasks() -> Iterator[Task]:
 def _step_task(current: Session, step: Step) -> Task:
     return Task(
         _step_name(step),
-        actions=[(_guard, [current.run_step, step])],
-        uptodate=[lambda: not current.needs_run(step)],
+        actions=[(_guard, [current.making.run_step, step])],
+        uptodate=[lambda: not current.making.needs_run(step)],
         task_dep=[_step_name(current.state.steps[key]) for key in _producers(step)],
-        doc=current.stages[step.id],
+        doc=current.making.stages[step.id],
     )
 
 
@@ -150,9 +150,9 @@ def _build_task(current: Session, plan: Plan) -> Task:
     depends += [f"build:{member.build}" for member in members]
     return Task(
         f"build:{plan.build}",
-        actions=[(_guard, [current.publish, plan])],
-        uptodate=[lambda: current.is_published(plan)],
-        clean=[(current.clean, [plan.build])],
+        actions=[(_guard, [current.shipping.publish, plan])],
+        uptodate=[lambda: current.shipping.is_published(plan)],
+        clean=[(current.shipping.clean, [plan.build])],
         task_dep=depends,
         doc=plan.label,
     )

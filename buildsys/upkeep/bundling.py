@@ -130,7 +130,7 @@ def make(session: Session, away: Away, target: Path) -> Bundle:
     """
     _refuse_others(target)
     for step in away.before:
-        session.run_step(step)
+        session.making.run_step(step)
         _demand(session, away, step)
     with writing(f"the bundle of {away.build.id}", target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -236,8 +236,8 @@ def _pack_pictures(session: Session, away: Away, calibration: Step) -> Input:
     step = make_step("pack", module, params, {"calibration": pictures}, {"pictures": False})
     step = replace(step, outputs=(Output(name="pictures", tree=False, suffix=".npy"),))
     (step,) = complete(replace(away.plan, steps=(step,))).steps
-    session.include(step, away.build.id)
-    session.run_step(step)
+    session.making.include(step, away.build.id)
+    session.making.run_step(step)
     _demand(session, away, step)
     return output(step, "pictures")
 
@@ -251,7 +251,7 @@ def _fetch(session: Session, item: Input, target: Path) -> None:
         _restore(session, item, target)
     except FileNotFoundError:
         session.state.want_bytes(item.step)
-        session.run_step(session.state.steps[item.step])
+        session.making.run_step(session.state.steps[item.step])
         _restore(session, item, target)
 
 

@@ -179,13 +179,13 @@ def measure_need(plan: Plan, session: Session) -> Need:
     """Run a plan's steps up to the one that tells. Raises BuildsysError."""
     session.prepare([plan.build])
     for step in plan.steps:
-        session.run_step(step)
+        session.making.run_step(step)
         _refuse_red(plan, step, session)
     need = _read_need(plan, session)
     if need is None:
         for step in plan.steps[-2:]:
             session.state.want_bytes(step.id)  # known by digest alone
-            session.run_step(step)
+            session.making.run_step(step)
         need = _read_need(plan, session)
     if need is None:
         raise BuildsysError("the store keeps losing what is put into it; look at its disk")
@@ -211,7 +211,7 @@ def _try(
     try:
         need = measure_need(plan, session)
     except BuildsysError as error:
-        if not session.failures:
+        if not session.making.failures:
             raise
         message = f"{build.id} could not be made at {side} px; what failed is told above"
         raise BuildsysError(message) from error

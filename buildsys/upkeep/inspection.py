@@ -118,7 +118,7 @@ def inspect(session: Session, dataset: Dataset) -> dict[str, Any]:
     """
     for _ in range(2):
         for step in dataset.plan.steps:
-            session.run_step(step)
+            session.making.run_step(step)
         try:
             return _publish(session, dataset)
         except MissingBytes as missing:

@@ -113,7 +113,7 @@ def find_runnable(plan: Plan) -> Input:
 
 def check_built(session: Session, plan: Plan) -> None:
     """Raises BuildsysError where the build's folder does not hold what its recipe says now."""
-    if session.is_published(plan):
+    if session.shipping.is_published(plan):
         return
     red = red_verdicts(session.state, plan)
     if red:
@@ -128,7 +128,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
     """
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
-    session.run_step(step)
+    session.making.run_step(step)
     result = session.state.result(step.id)
     assert result is not None
     fresh = target.with_name(f".{target.name}.{os.getpid()}")

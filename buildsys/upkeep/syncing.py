@@ -88,17 +88,17 @@ def sync(
 def fetch(steps: Iterable[Step], session: Session) -> Iterator[Outcome]:
     """Run the steps that fetch; a failure stops no other."""
     for step in steps:
-        name = session.stages[step.id]
+        name = session.making.stages[step.id]
         try:
             if is_here(session, step):
                 yield Outcome(name=name, status="already here")
                 continue
-            session.run_step(step)
+            session.making.run_step(step)
         except BuildsysError as error:
             yield Outcome(name=name, status="failed", text=str(error))
         else:
             yield Outcome(
-                name=name, status="fetched", text=f"in {duration(session.seconds[step.id])}"
+                name=name, status="fetched", text=f"in {duration(session.making.seconds[step.id])}"
             )
 
 

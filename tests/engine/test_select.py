@@ -112,12 +112,12 @@ def test_looking_at_a_selection_runs_nothing(
 ) -> None:
     """`plan` makes what the store has lost."""
     from buildsys.cli import main
-    from buildsys.engine import session as engine
+    from buildsys.engine.making import Making
 
     tools = Sized()
     sweep(workspace, tools)
     shutil.rmtree(tmp_path / "store")
-    monkeypatch.setattr(engine.Session, "run_step", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(Making, "run_step", lambda *_: pytest.fail("a step ran"))
     assert main(["-C", str(workspace), "plan"]) == 0
 
 

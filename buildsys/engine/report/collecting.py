@@ -82,7 +82,7 @@ def _artifact(
         id=build, recipe=plan.recipe if plan else build.split("@", maxsplit=1)[0],
         target=plan.target if plan else build.split("@")[1], label=session.labels[build],
         status=status, detail="" if status == SHIPPED else text,
-        candidate=build in session.candidates,
+        candidate=build in session.shipping.candidates,
     )  # fmt: skip
     if plan is not None:
         artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
@@ -114,7 +114,7 @@ def _standing(session: Session, plan: Plan | None, before: Artifact | None) -> s
     """The status of a build that this run was not asked for."""
     if plan is None:
         return "up-to-date"
-    text = session.standing(plan)
+    text = session.shipping.standing(plan)
     if not text and before is not None and before.status in _REMEMBERED:
         return before.detail
     if not text:

@@ -146,9 +146,13 @@ def _write_pages(session: Session) -> bool:
     plan = _plan(session.workspace)
     (step,) = plan.steps
     store, console = session.state.store, session.console
-    state = State((plan,), session.database, store, session.lock)
+    state = State((plan,), session.database, store, session.record.lock)
     runner = Runner(
-        session.workspace, state, console.say, session.runner.run, session.runner.ensure
+        session.workspace,
+        state,
+        console.say,
+        session.making.runner.run,
+        session.making.runner.ensure,
     )
     digest = _digest(state, runner, step)
     if _is_intact(session.workspace, digest):
