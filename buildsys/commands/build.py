@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         print(render_table(rows))
         return 0
     gc.enable()
-    from buildsys.engine.tasks import Wishes
+    from buildsys.engine.current import Wishes
     from buildsys.engine.tasks import run as run_doit
 
     os.chdir(workspace.root)

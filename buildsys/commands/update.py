@@ -13,10 +13,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Builds as `buildsys build` does, with recorded trainings of other tools or code left out."""
+    from buildsys.engine.current import Wishes
     from buildsys.engine.recording import training_notes
     from buildsys.engine.selection import select
     from buildsys.engine.session import Session
-    from buildsys.engine.tasks import Wishes
     from buildsys.engine.tasks import run as run_doit
 
     session = Session(options.folder.resolve())
