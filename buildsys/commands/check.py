@@ -21,8 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
+    from buildsys.engine.loading import make_plans
     from buildsys.engine.places import Workspace
-    from buildsys.engine.plans import make_plans
     from buildsys.errors import Diagnostic, InputError
 
     if options.builds and not options.data:

@@ -180,8 +180,8 @@ def _draft(wish: "Draft", boards: "Boards") -> str:
 
 def _tell_rest(root: Path, wish: "Draft") -> int:
     """What `check` says of the new recipe, and the next command."""
+    from buildsys.engine.loading import make_plans
     from buildsys.engine.places import Workspace
-    from buildsys.engine.plans import make_plans
 
     plans = make_plans(Workspace(root))
     label = f"recipes/{wish.name}.yaml"

@@ -8,10 +8,11 @@ from buildsys.engine import choosing, ledger, process, toolenvs
 from buildsys.engine.clock import duration
 from buildsys.engine.console import Console
 from buildsys.engine.database import Database
+from buildsys.engine.loading import load_plans
 from buildsys.engine.lockfile import read_lock
 from buildsys.engine.making import Making
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans, load_plans
+from buildsys.engine.plans import Plans
 from buildsys.engine.recording import Record, training_notes
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.shipping import Shipping

@@ -13,8 +13,9 @@ from typing import Any
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import did_you_mean
 from buildsys.authoring.registry import step_module
+from buildsys.engine.loading import read_builds
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import complete, read_builds
+from buildsys.engine.plans import complete
 from buildsys.engine.session import Session
 from buildsys.errors import Diagnostic, InputError, MissingBytes
 from buildsys.graph import Input, Plan, Step

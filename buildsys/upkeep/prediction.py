@@ -15,8 +15,9 @@ from buildsys.authoring.model import model_spec
 from buildsys.authoring.recipe import CALIBRATED
 from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import digest_file
+from buildsys.engine.loading import make_plans, read_builds
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans, complete, make_plans, read_builds
+from buildsys.engine.plans import Plans, complete
 from buildsys.engine.publish import build_folder, red_verdicts
 from buildsys.engine.selection import select
 from buildsys.engine.session import Session

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 from buildsys.engine.database import Database
+from buildsys.engine.loading import make_plans
 from buildsys.engine.lockfile import Lock, read_lock
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import make_plans
 from buildsys.engine.state import State
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from buildsys.engine.loading import make_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans, make_plans
+from buildsys.engine.plans import Plans
 from buildsys.graph import Plan, Step
 
 if TYPE_CHECKING:

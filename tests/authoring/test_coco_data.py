@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.engine.loading import load_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import load_plans
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import (
     by_stage,

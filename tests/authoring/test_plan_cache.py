@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.engine.loading import load_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import load_plans
 from tests.authoring.sample_workspace import (
     GIVEN,
     ONNX,

@@ -14,8 +14,8 @@ import pytest
 from buildsys.cli import main
 from buildsys.engine import ledger
 from buildsys.engine.comparing import FILE, compare
+from buildsys.engine.loading import load_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import load_plans
 from buildsys.engine.process import Command, OnProgress
 from buildsys.engine.publish import build_folder
 from buildsys.engine.report import writing

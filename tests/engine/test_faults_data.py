@@ -14,8 +14,8 @@ import pytest
 
 from buildsys.digest import digest_file
 from buildsys.engine import sources as sources_module
+from buildsys.engine.loading import load_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import load_plans
 from buildsys.graph import Source
 from tests import processes
 from tests.conftest import Build

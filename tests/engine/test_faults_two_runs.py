@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.engine.loading import make_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import make_plans
 from tests import processes
 from tests.processes import make_place, run_doit, set_tool, start_doit, tools_in
 

@@ -10,8 +10,9 @@ import pytest
 from buildsys import cli
 from buildsys.commands.fit import answer, render
 from buildsys.engine import fits
+from buildsys.engine.loading import make_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import complete, make_plans
+from buildsys.engine.plans import complete
 from buildsys.engine.process import Command, OnProgress
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
+from buildsys.engine.loading import make_plans
 from buildsys.engine.places import Workspace
-from buildsys.engine.plans import make_plans
 from buildsys.upkeep.prediction import describe, find_pictures, find_runnable, name_drawings
 from tests.conftest import Build
 
