@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from buildsys.digest import canonical
+from buildsys.engine.actionkeys import slice_digest
 from buildsys.engine.clock import duration
 from buildsys.engine.faults import writing
 from buildsys.engine.lockfile import Lock, read_lock, write_lock
 from buildsys.engine.places import Workspace
-from buildsys.engine.state import State, slice_digest
+from buildsys.engine.state import State
 from buildsys.graph import Plan, Source, Status, Step
 
 

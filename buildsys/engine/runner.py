@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.engine import faults, process, toolenvs
+from buildsys.engine.actionkeys import Keyed
 from buildsys.engine.admission import Admission, gpu_variables
 from buildsys.engine.places import Workspace, cache_root
-from buildsys.engine.state import Keyed, State
+from buildsys.engine.state import State
 from buildsys.errors import InputError, MissingBytes, StepFailed
 from buildsys.graph import Input, Output, Step, StepResult
 

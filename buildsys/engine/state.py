@@ -7,29 +7,18 @@ bytes leaves the keys after it as they were.
 """
 
 import contextlib
-import json
 import threading
-from dataclasses import dataclass
 from typing import Any
 
-from buildsys.digest import digest_value, flatten
+from buildsys.engine.actionkeys import Keyed, make_key, parts_of, slice_digest
 from buildsys.engine.database import Database
 from buildsys.engine.hosttools import lacking
 from buildsys.engine.lockfile import Lock
-from buildsys.engine.sources import Sources, changed_files
+from buildsys.engine.reasons import compare
+from buildsys.engine.sources import Sources
 from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
 from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keyed:
-    """A step's action key with the parts that it was made from."""
-
-    key: str
-    parts: dict[str, Any]
-    inputs: tuple[tuple[str, str], ...]
-    """(input name, digest)."""
 
 
 class State:
@@ -117,15 +106,12 @@ class State:
             if digest is None:
                 return None
             digests.append((item.name, digest))
-        params = json.loads(step.params)
-        identity = [step.module, step.code, params, step.tool_identity, sorted(digests)]
-        parts = _parts(step, digests)
-        return Keyed(key=digest_value(identity), parts=parts, inputs=tuple(digests))
+        return make_key(step, digests)
 
     def known_parts(self, step: Step) -> dict[str, Any]:
         """What an action key is made from, without the inputs that are not known yet."""
         found = [(item.name, self.input_digest(item)) for item in step.inputs]
-        return _parts(step, [(name, digest) for name, digest in found if digest is not None])
+        return parts_of(step, [(name, digest) for name, digest in found if digest is not None])
 
     def known_key(self, step: Step) -> Keyed | None:
         """The action key where it can be said now without an error."""
@@ -260,64 +246,6 @@ class State:
         before = next((entry for entry in known if entry is not None), None)
         if before is None:
             return (Reason(subject="never made here"),)
-        return self.compare(step, before[1], keyed.parts) or (
+        return compare(step, before[1], keyed.parts, self.steps, self.store) or (
             Reason(subject="its result is not known any more"),
         )
-
-    def compare(self, step: Step, old: dict[str, Any], new: dict[str, Any]) -> tuple[Reason, ...]:
-        """What differs between the parts of two action keys."""
-        reasons: list[Reason] = []
-        for name in sorted(old.keys() | new.keys()):
-            if old.get(name) != new.get(name):
-                reasons += self._reasons(step, name, old, new)
-        return tuple(dict.fromkeys(reasons))
-
-    def _reasons(
-        self, step: Step, name: str, old: dict[str, Any], new: dict[str, Any]
-    ) -> list[Reason]:
-        kind, _, rest = name.partition(".")
-        before, after = old.get(name), new.get(name)
-        if kind == "params":
-            origin = next((o for o in step.origins if o.parameter == rest), None)
-            label = origin.label if origin else rest
-            place = f"{origin.path}:{origin.line}" if origin and origin.path else ""
-            return [Reason(subject=label, old=_show(before), new=_show(after), place=place)]
-        if kind == "input":
-            return self._input_reasons(step, rest, str(before), str(after))
-        if kind == "code":
-            return [Reason(subject=f"the code of {step.module} changed")]
-        if kind == "lock" and old.get("tool") == new.get("tool"):
-            return [Reason(subject=f"the lock of {step.tool_env or 'the core'} changed")]
-        if kind == "tool":
-            title, version = str(after).rsplit(" ", 1)
-            return [Reason(subject=title, old=str(before).rsplit(" ", 1)[-1], new=version)]
-        return []
-
-    def _input_reasons(self, step: Step, name: str, old: str, new: str) -> list[Reason]:
-        item = next((item for item in step.inputs if item.name == name), None)
-        if item is None or old == "None":
-            return [Reason(subject=f"input {name} {'is gone' if item is None else 'is new'}")]
-        if item.source is None:
-            return [Reason(subject=f"the output of {self.steps[item.step].stage} changed")]
-        if not item.source.parts:
-            return [Reason(subject=f"{item.source.label} changed")]
-        changes = changed_files(self.store, old, new)
-        if not changes:
-            return [Reason(subject=f"{item.source.label} changed")]
-        more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-        return [Reason(subject=changes[0] + more)]
-
-
-def _parts(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
-    parts = {f"params.{name}": value for name, value in flatten(json.loads(step.params)).items()}
-    parts |= {f"input.{name}": digest for name, digest in digests}
-    return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
-
-
-def slice_digest(step: Step, keyed: Keyed) -> str:
-    """What a training's record goes by: parameters and the content of its inputs."""
-    return digest_value([step.module, json.loads(step.params), sorted(keyed.inputs)])
-
-
-def _show(value: Any) -> str:
-    return "nothing" if value is None else str(value)

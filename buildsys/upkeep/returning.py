@@ -18,6 +18,7 @@ from buildsys.digest import digest_file
 from buildsys.engine.archives import unpack
 from buildsys.engine.faults import writing
 from buildsys.engine.places import cache_root
+from buildsys.engine.reasons import compare
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError
 from buildsys.graph import Reason, Step, StepResult
@@ -217,7 +218,7 @@ def _check_keys(session: Session, away: Away, step: Step, result: Result, path: 
             old.pop(name, None), new.pop(name, None)
     if old == new and (told.get("key") in ("", now["key"]) or not now["key"]):
         return
-    reasons: tuple[Reason, ...] = session.state.compare(step, old, new)
+    reasons: tuple[Reason, ...] = compare(step, old, new, session.state.steps, session.state.store)
     what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"
     message = f"was bundled from something else than {away.build.id} is now: {what}"
     raise _refusal(path, message, f"`buildsys bundle {away.build.id}` makes a new one")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.engine.actionkeys import Keyed
 from buildsys.engine.console import Console
 from buildsys.engine.database import Database
 from buildsys.engine.lockfile import Lock
@@ -18,7 +19,7 @@ from buildsys.engine.process import CommandRunner, run_command
 from buildsys.engine.publish import build_folder
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.session import Session
-from buildsys.engine.state import Keyed, State
+from buildsys.engine.state import State
 from buildsys.engine.store import Store
 from buildsys.engine.toolenvs import ensure as ensure_env
 from buildsys.errors import Diagnostic, InputError

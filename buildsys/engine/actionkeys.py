@@ -1,0 +1,40 @@
+"""Action keys: what decides a step's result, digested; and the slice of it that is a training's.
+
+A key's parts stay beside it, by name, so that two keys can be told apart in words (`reasons`).
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from buildsys.digest import digest_value, flatten
+from buildsys.graph import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyed:
+    """A step's action key with the parts that it was made from."""
+
+    key: str
+    parts: dict[str, Any]
+    inputs: tuple[tuple[str, str], ...]
+    """(input name, digest)."""
+
+
+def make_key(step: Step, digests: list[tuple[str, str]]) -> Keyed:
+    """The key of a step whose inputs are all known; `digests`: (input name, digest)."""
+    params = json.loads(step.params)
+    identity = [step.module, step.code, params, step.tool_identity, sorted(digests)]
+    return Keyed(key=digest_value(identity), parts=parts_of(step, digests), inputs=tuple(digests))
+
+
+def parts_of(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
+    """What a key is made from, by name; of the inputs, those that are given."""
+    parts = {f"params.{name}": value for name, value in flatten(json.loads(step.params)).items()}
+    parts |= {f"input.{name}": digest for name, digest in digests}
+    return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
+
+
+def slice_digest(step: Step, keyed: Keyed) -> str:
+    """What a training's record goes by: parameters and the content of its inputs."""
+    return digest_value([step.module, json.loads(step.params), sorted(keyed.inputs)])
