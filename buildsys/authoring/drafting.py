@@ -1,105 +1,24 @@
 """A recipe as text, with what is known filled in and comments for what is the author's to decide."""
 
-import json
 import re
-from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from buildsys.authoring.boards import Board
 from buildsys.authoring.contract import Contract
-from buildsys.authoring.facts import DatasetFacts
-from buildsys.authoring.families import decoded_by, network, source_format, source_names
+from buildsys.authoring.drafts import Draft
+from buildsys.authoring.draftwords import architecture, describe, noted, printable, scalar
+from buildsys.authoring.families import decoded_by, network, source_names
 from buildsys.authoring.pipelines import follow
-from buildsys.authoring.probing import Probe
 from buildsys.authoring.recipe import CALIBRATED, Recipe
 from buildsys.authoring.registry import find_step
 from buildsys.spec import Format
-from buildsys.steps._family import CheckpointFacts, Family
+from buildsys.steps._family import Family
 
-_COMMENT_COLUMN = 36
-_FIRST = source_names()[0]
-"""The family to begin with, where nobody has a model."""
 _SMALL = 192
 """Side of the input in pixels that a microcontroller's memory holds."""
 _SMALLEST, _LARGEST = 32, 2048
 """Sides that are believed when a checkpoint names them."""
 _FIGURES = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
-_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """All that a recipe is drafted from. `data` is the path of a data.yaml, `facts` what it says;
-    `block`: the whole `dataset` block, where it takes more than a path; `chosen`: the family, where
-    no file says it.
-    """
-
-    name: str
-    board: Board
-    probe: Probe | None
-    data: str
-    facts: DatasetFacts | None
-    block: str = ""
-    chosen: str = ""
-
-    @property
-    def family(self) -> str:
-        """Which steps the source goes through."""
-        return self.probe.family if self.probe else self.chosen or _FIRST
-
-    @property
-    def format(self) -> Format:
-        """What the source's file is."""
-        return source_format(self.family)
-
-    @property
-    def network(self) -> Family | None:
-        """What the family declares; None for a finished file."""
-        return network(self.family)
-
-    @property
-    def task(self) -> str:
-        """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
-        if self.network is None:
-            return ""
-        given = "detect" if self.boxes_alone else "pose"
-        if self.probe and self.probe.checkpoint:
-            given = self.probe.checkpoint.task
-        if self.facts is not None and not self.facts.file:
-            return "classify"  # folders of classes say so; no other labels do
-        if self.facts is not None and not self.facts.keypoints:
-            return given if given in ("segment", "obb") else "detect"
-        return given if self.probe or self.facts else "detect"
-
-    @property
-    def boxes_alone(self) -> bool:
-        """Whether the family sees nothing but boxes, of labels that have keypoints, too."""
-        return self.network is not None and "pose" not in self.network.tasks
-
-    @property
-    def trains(self) -> bool:
-        """Without weights, or where the data is of other classes than they are."""
-        if self.network is None:
-            return False
-        found = self.probe.checkpoint if self.probe else None
-        if found is None or self.facts is None:
-            return found is None
-        points = self.facts.keypoints if found.task == "pose" else 0
-        return (found.keypoints, len(found.names)) != (points, len(self.facts.names))
-
-    @property
-    def scheme(self) -> str:
-        """The first that the target lists."""
-        return next(iter(self.board.target.pipelines))
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits that there are; a generator makes train and val."""
-        if self.facts is not None:
-            return tuple(name for name, _ in self.facts.splits)
-        return () if self.probe else ("train", "val")
 
 
 def draft(wish: Draft, contract: Contract | None, others: tuple[str, ...]) -> str:
@@ -117,23 +36,6 @@ def draft(wish: Draft, contract: Contract | None, others: tuple[str, ...]) -> st
     return "\n".join(line for block in blocks for line in block) + "\n"
 
 
-def describe(found: CheckpointFacts) -> str:
-    """ "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
-    names = ": " + ", ".join(_word(name) for name in found.names[:5])
-    more = ", …" if len(found.names) > 5 else ""
-    what = f" ({_architecture(found)})" if _architecture(found) else ""
-    points = f"; {found.keypoints} keypoints" if found.task == "pose" else ""
-    size = f"; trained at {found.size} px" if found.size else ""
-    classes = f"{len(found.names)} class{'es' if len(found.names) != 1 else ''}"
-    if not found.names:
-        classes, names = "its classes not named in the file", ""
-    return f"a {found.task} network{what}, {classes}{names}{more}{points}{size}"
-
-
-def _line(text: str, comment: str = "") -> str:
-    return f"{text:<{_COMMENT_COLUMN - 2}}  # {comment}" if comment else text
-
-
 def _head(wish: Draft) -> list[str]:
     lines = ["# yaml-language-server: $schema=../.buildsys/recipe.schema.json"]
     found = wish.probe.checkpoint if wish.probe else None
@@ -143,15 +45,15 @@ def _head(wish: Draft) -> list[str]:
         lines.append(
             "# The data is of other classes or keypoints: the weights are a start, and are trained."
         )
-    return [*lines, _line(f"name: {wish.name}", "the file's name")]
+    return [*lines, noted(f"name: {wish.name}", "the file's name")]
 
 
 def _source(wish: Draft) -> list[str]:
     useful = [name for name in source_names() if (kind := network(name)) is None or kind.heads]
-    lines = ["source:", _line(f"  family: {wish.family}", " | ".join(useful))]
+    lines = ["source:", noted(f"  family: {wish.family}", " | ".join(useful))]
     if wish.network is not None:
         lines += _licence(wish.network)
-        lines.append(_line(f"  task: {wish.task}", " | ".join(wish.network.tasks)))
+        lines.append(noted(f"  task: {wish.task}", " | ".join(wish.network.tasks)))
         lines += _architecture_line(wish, wish.network)
     else:
         lines.append(
@@ -159,18 +61,18 @@ def _source(wish: Draft) -> list[str]:
         )
     if wish.probe is None:
         note = "no training went before; {path: weights/best.pt} where there are weights"
-        lines.append(_line("  weights: random", note))
+        lines.append(noted("  weights: random", note))
     else:
-        path = _text(wish.probe.path)
+        path = scalar(wish.probe.path)
         lines.append(f"  weights: {{path: {path}, sha256: {wish.probe.sha256}}}")
     found = wish.probe.checkpoint if wish.probe else None
     if found is not None and not found.names and not wish.trains:
-        lines.append(_line("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
+        lines.append(noted("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
     if not wish.task:
-        names = [_text(name) for name in wish.facts.names] if wish.facts else ["tag"]
+        names = [scalar(name) for name in wish.facts.names] if wish.facts else ["tag"]
         lines += [
             "  # What the file cannot say of itself, needed to measure accuracy (fill in, then `evaluate`):",
-            _line("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | yolox | none"),
+            noted("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | yolox | none"),
             f"  # classes: [{', '.join(names)}]",
         ]
     return lines
@@ -184,31 +86,26 @@ def _licence(family: Family) -> list[str]:
 
 def _architecture_line(wish: Draft, family: Family) -> list[str]:
     found = wish.probe.checkpoint if wish.probe else None
-    known = _architecture(found) if found else ""
+    known = architecture(found) if found else ""
     if known and found and found.task == wish.task:
         return [f"  architecture: {known}"]
     guess = dict(family.examples).get(wish.task, "")
     if known and family.task_of(known) != wish.task:  # the same size, for another task
         guess = "-".join([known.split("-")[0], *guess.split("-")[1:]])
     if known or found is None:
-        return [_line(f"  architecture: {guess}", family.sizes or " | ".join(family.listed))]
+        return [noted(f"  architecture: {guess}", family.sizes or " | ".join(family.listed))]
     note = "the file does not say it: make sure before you train"
-    return [_line(f"  {'' if wish.trains else '# '}architecture: {guess}", note)]
-
-
-def _architecture(found: CheckpointFacts) -> str:
-    """A checkpoint is anybody's text: only what looks like a name gets into a recipe."""
-    return found.architecture if _ARCHITECTURE.fullmatch(found.architecture) else ""
+    return [noted(f"  {'' if wish.trains else '# '}architecture: {guess}", note)]
 
 
 def _dataset(wish: Draft) -> list[str]:
     if wish.block:
         return wish.block.splitlines()
     if wish.data:
-        return [f"dataset: {{format: ultralytics, path: {_text(wish.data)}}}"]
+        return [f"dataset: {{format: ultralytics, path: {scalar(wish.data)}}}"]
     if wish.probe is None:
         note = "or {path: data/my/data.yaml}"
-        return [_line("dataset: {generator: fiducials, train: 300, val: 60}", note)]
+        return [noted("dataset: {generator: fiducials, train: 300, val: 60}", note)]
     return [
         "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled pictures, where there are any"
     ]
@@ -216,9 +113,9 @@ def _dataset(wish: Draft) -> list[str]:
 
 def _input(wish: Draft) -> list[str]:
     if wish.format == Format.TFLITE:
-        return [_line("# input: {size: 192}", "the file's own; needed to measure accuracy")]
+        return [noted("# input: {size: 192}", "the file's own; needed to measure accuracy")]
     if wish.format == Format.ONNX:
-        return [_line("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
+        return [noted("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
     board, found = wish.board.target, wish.probe.checkpoint if wish.probe else None
     known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
     known = 0 if known % 32 else known
@@ -228,7 +125,7 @@ def _input(wish: Draft) -> list[str]:
     note = "pixels, a multiple of 32: smaller is faster and sees less"
     if known and known != size:
         note = f"trained at {known}; smaller is faster and sees less"
-    return [_line(f"input: {{size: {size}}}", note)]
+    return [noted(f"input: {{size: {size}}}", note)]
 
 
 def _train(wish: Draft) -> list[str]:
@@ -237,7 +134,7 @@ def _train(wish: Draft) -> list[str]:
     if wish.trains:
         epochs = 100 if wish.facts else 12
         note = "more epochs, better weights; few pictures want hundreds"
-        return [_line(_training(wish, epochs), note)]
+        return [noted(_training(wish, epochs), note)]
     return [f"# {_training(wish, 30)}   # fine-tunes on `dataset`; absent: used as they are"]
 
 
@@ -251,7 +148,7 @@ def _training(wish: Draft, epochs: int) -> str:
 def _making(wish: Draft) -> list[str]:
     lines = []
     if wish.network is not None:
-        lines.append(_line("# export: {opset: 13}", "the head is chosen by the firmware"))
+        lines.append(noted("# export: {opset: 13}", "the head is chosen by the firmware"))
     if wish.format != Format.TFLITE:
         lines.append(
             "# convert: {tool: onnx2tf}          # where the target's pipeline makes TFLite"
@@ -265,7 +162,7 @@ def _quantization(wish: Draft) -> list[str]:
     schemes = " | ".join(wish.board.target.pipelines)
     lines = [
         "quantization:",
-        _line(f"  scheme: {wish.scheme}", f"{wish.board.target.name}: {schemes}"),
+        noted(f"  scheme: {wish.scheme}", f"{wish.board.target.name}: {schemes}"),
     ]
     if wish.scheme not in CALIBRATED:
         return [*lines, "  # int8 and int16x8 also want `calibration: {split: train, count: 100}`"]
@@ -275,7 +172,7 @@ def _quantization(wish: Draft) -> list[str]:
     note = "pictures of what the camera will see set the ranges"
     if wish.splits:
         split = wish.splits[0]
-        return [*lines, _line(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
+        return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
     pattern = f"data/{wish.name}/**/*.jpg"
     return [*lines, f"  # {note}; put about a hundred there, no labels needed",
             f'  calibration: {{images: "{pattern}", count: 100, seed: 0}}']  # fmt: skip
@@ -287,7 +184,7 @@ def _evaluate(wish: Draft) -> list[str]:
         why = "no labelled pictures: accuracy is not measured"
         if split and wish.network is None:
             why = f"write {{split: {split}}}, once `input`, `decoder` and `classes` are true"
-        return [_line("evaluate: none", why)]
+        return [noted("evaluate: none", why)]
     return [
         "evaluate:", f"  split: {split}",
         "  # A gate keeps a build from shipping: set it once you know what to expect.",
@@ -300,9 +197,9 @@ def _firmware(wish: Draft, contract: Contract | None) -> list[str]:
         return []
     why = misfit(wish, contract)
     if why:
-        return [_line("firmware: unchecked", f"{contract.name} {why}: the decoder is yours")]
+        return [noted("firmware: unchecked", f"{contract.name} {why}: the decoder is yours")]
     note = "the target's own; `unchecked` where the decoder is yours"
-    return [_line(f"# firmware: {contract.name}", note)]
+    return [noted(f"# firmware: {contract.name}", note)]
 
 
 def misfit(wish: Draft, contract: Contract) -> str:
@@ -330,28 +227,8 @@ def misfit(wish: Draft, contract: Contract) -> str:
 
 def _targets(wish: Draft, others: tuple[str, ...]) -> list[str]:
     target = wish.board.target
-    lines = ["targets:", _line(f"  - {target.name}", _word(target.label))]
+    lines = ["targets:", noted(f"  - {target.name}", printable(target.label))]
     told = f"there are also: {', '.join(others)}" if others else ""
     return lines + wrap(
         told, 100, initial_indent="  # ", subsequent_indent="  # ", break_on_hyphens=False
     )
-
-
-def _word(text: str) -> str:
-    """For comments, which end with the line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
-
-
-def _text(text: str) -> str:
-    """A YAML scalar that means `text`."""
-    if _PLAIN.fullmatch(text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "yes",
-        "no",
-        "on",
-        "off",
-    ):
-        return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -9,7 +9,7 @@ from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
     from buildsys.authoring.boards import Boards
-    from buildsys.authoring.drafting import Draft
+    from buildsys.authoring.drafts import Draft
     from buildsys.authoring.facts import DatasetFacts
     from buildsys.authoring.probing import Probe
 
@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write recipes/NAME.yaml, never over another one; say what is known and what is missing."""
     from buildsys.authoring.boards import Boards
-    from buildsys.authoring.drafting import describe
+    from buildsys.authoring.draftwords import describe
 
     root = options.folder.resolve()
     path = _place(root, options.name)
@@ -79,7 +79,7 @@ def _place(root: Path, name: str) -> Path:
 def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     """Everything that was asked for, read and checked. Raises InputError."""
     from buildsys.authoring.document import did_you_mean
-    from buildsys.authoring.drafting import Draft
+    from buildsys.authoring.drafts import Draft
     from buildsys.authoring.probing import inside, probe
 
     if options.target not in boards.targets:
