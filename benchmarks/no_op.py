@@ -163,11 +163,11 @@ def edit_one(root: Path, command: Sequence[str], seed: int) -> float:
 
 def place_interpreters(script: str) -> None:
     """Tool environments that hold nothing but an interpreter of our own."""
-    from buildsys.engine import toolenvs
+    from buildsys.engine import envdata
 
-    for env in toolenvs.all_tool_envs():
+    for env in envdata.all_tool_envs():
         for variant in env.variants:
-            python = toolenvs.folder(env, variant) / "bin" / "python"
+            python = envdata.folder(env, variant) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
             python.write_text(script)
             python.chmod(0o755)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from buildsys.engine import toolenvs
+from buildsys.engine import envdata
 from tests.conftest import REPOSITORY, make_workspace
 
 TOOL = Path(__file__).with_name("stand_in_tool.py")
@@ -44,9 +44,9 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
 
 def make_environments(root: Path) -> None:
     """Tool environments whose interpreter is the stand-in; see `set_tool`."""
-    for env in toolenvs.all_tool_envs():
+    for env in envdata.all_tool_envs():
         for variant in env.variants:
-            folder = root / "cache" / "buildsys" / "toolenvs" / toolenvs.folder(env, variant).name
+            folder = root / "cache" / "buildsys" / "toolenvs" / envdata.folder(env, variant).name
             (folder / "bin").mkdir(parents=True)
             python = folder / "bin" / "python"
             python.write_text(f"#!{sys.executable} -SE\n{TOOL.read_text()}")

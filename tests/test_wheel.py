@@ -74,7 +74,7 @@ def test_wheel_carries_all_data(wheel: Path) -> None:
 
 def test_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """Who builds from source gets another package; weights under another licence travel along."""
-    from buildsys.engine.toolenvs import find_uv
+    from buildsys.engine.uvcalls import find_uv
 
     _done(find_uv(), "build", "-q", "--sdist", "-o", tmp_path / "sdist", REPOSITORY, cwd=tmp_path)
     (archive,) = (tmp_path / "sdist").glob("*.tar.gz")

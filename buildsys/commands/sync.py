@@ -11,8 +11,8 @@ from buildsys.errors import Diagnostic, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from buildsys.engine.envdata import ToolEnv
     from buildsys.engine.session import Session
-    from buildsys.engine.toolenvs import ToolEnv
     from buildsys.graph import Plan, Step
     from buildsys.upkeep.syncing import MakeRun, Outcome
 
@@ -29,8 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
     """One line a thing; 1 when one of them failed, 10 when a build asked for by name waits."""
+    from buildsys.engine.envdata import all_tool_envs
     from buildsys.engine.session import Session
-    from buildsys.engine.toolenvs import all_tool_envs
 
     root = options.folder.resolve()
     if options.all and options.builds:
@@ -70,8 +70,8 @@ def _with_archives(session: "Session", options: argparse.Namespace, root: "Path"
 def _sync_workspace(
     session: "Session", options: argparse.Namespace, make_run: "MakeRun | None"
 ) -> int:
+    from buildsys.engine.envdata import all_tool_envs
     from buildsys.engine.selection import select
-    from buildsys.engine.toolenvs import all_tool_envs
     from buildsys.upkeep.syncing import environments, remote_steps
 
     for diagnostic in session.loaded.diagnostics:
@@ -121,7 +121,7 @@ def _announce(
     envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
 ) -> bool:
     """Say beforehand how much there is to do; returns whether there is anything."""
-    from buildsys.engine.toolenvs import expected_download_mib, find_synced
+    from buildsys.engine.envdata import expected_download_mib, find_synced
     from buildsys.upkeep.contents import count_text
     from buildsys.upkeep.syncing import is_here, sizes
 

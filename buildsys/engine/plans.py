@@ -67,7 +67,7 @@ class Plans:
 def complete(plan: Plan) -> Plan:
     """A plan whose steps know their code and their tools."""
     from buildsys.engine import stepcode
-    from buildsys.engine.toolenvs import tool_env
+    from buildsys.engine.envdata import tool_env
 
     steps = []
     for step in plan.steps:

@@ -16,7 +16,7 @@ import buildsys
 from buildsys.authoring.build import Build
 from buildsys.authoring.registry import step_module
 from buildsys.digest import digest_file
-from buildsys.engine import toolenvs
+from buildsys.engine import envdata, toolenvs
 from buildsys.engine.faults import writing
 from buildsys.engine.hosttools import LOCAL
 from buildsys.engine.places import Workspace, cache_root
@@ -213,7 +213,7 @@ def _fill(session: Session, away: Away, folder: Path) -> str:
         (folder / TIMINGS).mkdir()
         for path in timing_caches(cache_root() / TIMINGS, away.params):
             shutil.copyfile(path, folder / TIMINGS / path.name)
-    install = how_to_install(away.params, toolenvs.tool_env(away.engine.tool_env).version)
+    install = how_to_install(away.params, envdata.tool_env(away.engine.tool_env).version)
     told = {
         "format": _bundle_program.FORMAT, "buildsys": buildsys.__version__, "build": away.build.id,
         "target": away.plan.label, "install": install, "request": request,

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.engine import toolenvs
+from buildsys.engine import envdata, uvcalls
 from buildsys.engine.hosttools import QEMU, find_qemu
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.store import default_store
@@ -26,8 +26,8 @@ class Finding:
 def examine(root: Path) -> list[Finding]:
     """Platform, uv, Python, compiler, emulator, disk, store, then every tool environment."""
     findings = [_platform(), _uv(), _python(), _compiler(), _emulator(), _disk(), _store(root)]
-    findings += [_environment(env) for env in toolenvs.all_tool_envs()]
-    return findings + [_external(env) for env in toolenvs.external_envs()]
+    findings += [_environment(env) for env in envdata.all_tool_envs()]
+    return findings + [_external(env) for env in envdata.external_envs()]
 
 
 def _platform() -> Finding:
@@ -43,17 +43,17 @@ def _platform() -> Finding:
 
 def _uv() -> Finding:
     try:
-        return Finding(good=True, text=f"uv at {toolenvs.find_uv()}.")
+        return Finding(good=True, text=f"uv at {uvcalls.find_uv()}.")
     except ToolUnavailable as error:
         return Finding(good=False, text=str(error))
 
 
 def _python() -> Finding:
-    wanted = sorted({env.python for env in toolenvs.all_tool_envs()})
+    wanted = sorted({env.python for env in envdata.all_tool_envs()})
     missing = [
         version
         for version in wanted
-        if toolenvs.run_command([toolenvs.find_uv(), "python", "find", version], {}).returncode
+        if uvcalls.run_command([uvcalls.find_uv(), "python", "find", version], {}).returncode
     ]
     if missing:
         return Finding(good=False, text=f"Python {', '.join(missing)} is not on this machine.")
@@ -78,7 +78,7 @@ def _emulator() -> Finding:
 
 
 def _disk() -> Finding:
-    missing = [env for env in toolenvs.all_tool_envs() if toolenvs.find_synced(env) is None]
+    missing = [env for env in envdata.all_tool_envs() if envdata.find_synced(env) is None]
     need = sum(env.disk_mib for env in missing)
     place = cache_root()
     while not place.exists():
@@ -97,9 +97,9 @@ def _store(workspace: Path) -> Finding:
     return Finding(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
 
 
-def _environment(env: toolenvs.ToolEnv) -> Finding:
+def _environment(env: envdata.ToolEnv) -> Finding:
     title = f"{env.name} ({env.title} {env.version}: {env.purpose})"
-    synced = toolenvs.find_synced(env)
+    synced = envdata.find_synced(env)
     if synced is not None:
         return Finding(good=True, text=f"{title} is synced ({synced[0].removeprefix('lock-')}).")
     if env.needs_compiler and not (shutil.which("cc") or shutil.which("gcc")):
@@ -108,7 +108,7 @@ def _environment(env: toolenvs.ToolEnv) -> Finding:
     return Finding(good=True, text=f"{title} will be synced when a build needs it: {size}.")
 
 
-def _external(env: toolenvs.ToolEnv) -> Finding:
+def _external(env: envdata.ToolEnv) -> Finding:
     """A library of the machine's, and the GPU that it is for."""
     host = find_host(env.package)
     title = f"{env.name} ({env.title}: {env.purpose})"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.engine import guard, toolenvs
+from buildsys.engine import envdata, guard
 from buildsys.engine.publish import build_folder
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Waiting
@@ -123,9 +123,9 @@ def command(flashing: Flashing, python: Path, port: str) -> tuple[str, ...]:
 
 def interpreter() -> Path:
     """Where the tool environment's Python is, or will be once it is synced."""
-    env = toolenvs.tool_env(TOOL_ENV)
-    found = toolenvs.find_synced(env)
-    return found[1] if found else toolenvs.folder(env, env.variants[0]) / "bin" / "python"
+    env = envdata.tool_env(TOOL_ENV)
+    found = envdata.find_synced(env)
+    return found[1] if found else envdata.folder(env, env.variants[0]) / "bin" / "python"
 
 
 def find_ports(python: Path) -> tuple[Port, ...]:

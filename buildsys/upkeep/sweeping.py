@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.engine import toolenvs, workspaces
+from buildsys.engine import envdata, workspaces
 from buildsys.engine.database import Database
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.store import Store
@@ -117,9 +117,7 @@ def _sweep_scratch(
 def _old_environments() -> tuple[Folder, ...]:
     """Synced environments that belong to no lock of this version of buildsys."""
     wanted = {
-        toolenvs.folder(env, variant)
-        for env in toolenvs.all_tool_envs()
-        for variant in env.variants
+        envdata.folder(env, variant) for env in envdata.all_tool_envs() for variant in env.variants
     }
     root = cache_root() / "toolenvs"
     if not root.is_dir():

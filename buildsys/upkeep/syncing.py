@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from buildsys.engine import toolenvs
+from buildsys.engine import envdata, toolenvs
 from buildsys.engine.clock import duration
 from buildsys.engine.console import Console
+from buildsys.engine.envdata import ToolEnv
 from buildsys.engine.report import stamp
 from buildsys.engine.session import Session
-from buildsys.engine.toolenvs import Run, ToolEnv
+from buildsys.engine.uvcalls import Run
 from buildsys.engine.watching import OnTick, watched
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan, Status, Step
@@ -37,7 +38,7 @@ def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
     """The tool environments that some builds need, by name; the report's is any build's."""
     steps = [step for plan in plans for step in plan.steps]
     names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
-    found = (toolenvs.tool_env(name) for name in sorted(names))
+    found = (envdata.tool_env(name) for name in sorted(names))
     return tuple(env for env in found if not env.external)
 
 
@@ -60,7 +61,7 @@ def is_here(session: Session, step: Step) -> bool:
 
 def sizes(env: ToolEnv) -> str:
     """What an environment costs."""
-    download = toolenvs.expected_download_mib(env)
+    download = envdata.expected_download_mib(env)
     return f"up to {download} MiB to download, {env.disk_mib} MiB on disk"
 
 
@@ -69,7 +70,7 @@ def sync(
 ) -> Iterator[Outcome]:
     """Sync environments one after the other; a failure stops no other."""
     for env in envs:
-        if toolenvs.find_synced(env) is not None:
+        if envdata.find_synced(env) is not None:
             yield Outcome(name=env.name, status="already synced")
             continue
         started = time.monotonic()

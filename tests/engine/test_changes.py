@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import stepcode, toolenvs
+from buildsys.engine import envdata, stepcode
 from tests.conftest import Build, StandIn, copy_package
 
 # Of the file before its order is bound, all targets share one; of the file that ships, each has its own.
@@ -139,18 +139,18 @@ def test_our_own_changes_count_by_meaning(
     """A new release of buildsys retrains nobody's network because of a comment."""
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(stepcode, "PACKAGE", package)
-    monkeypatch.setattr(toolenvs, "ENVS", package / "envs")
+    monkeypatch.setattr(envdata, "ENVS", package / "envs")
     stepcode.code_digest.cache_clear()
-    toolenvs.tool_env.cache_clear()
+    envdata.tool_env.cache_clear()
     build()
     name, old, new, expected = CODE_CHANGES[change]
     edit(name, old, new)(package)
     stepcode.code_digest.cache_clear()
-    toolenvs.tool_env.cache_clear()
+    envdata.tool_env.cache_clear()
     shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
     assert sorted(build()) == sorted(expected)
     stepcode.code_digest.cache_clear()
-    toolenvs.tool_env.cache_clear()
+    envdata.tool_env.cache_clear()
 
 
 def test_two_targets_share_one_training_and_one_export(build: Build) -> None:

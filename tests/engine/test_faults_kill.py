@@ -160,8 +160,8 @@ def test_processes_are_never_a_pool(tmp_path: Path) -> None:
 
 GUARDED = """\
 import os, subprocess, sys
-from buildsys.engine import toolenvs
-toolenvs.run_command(["sh", "-c", "sleep 60 & sleep 60"], {})
+from buildsys.engine import uvcalls
+uvcalls.run_command(["sh", "-c", "sleep 60 & sleep 60"], {})
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine import stepcode, toolenvs
+from buildsys.engine import envdata, stepcode
 from buildsys.engine.lockfile import read_lock
 from buildsys.engine.session import Session
 from tests.conftest import Build, StandIn, copy_package, no_environment
@@ -83,9 +83,9 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     """A release with a line changed in the training step costs everybody a night."""
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(stepcode, "PACKAGE", package)
-    monkeypatch.setattr(toolenvs, "ENVS", package / "envs")
+    monkeypatch.setattr(envdata, "ENVS", package / "envs")
     stepcode.code_digest.cache_clear()
-    toolenvs.tool_env.cache_clear()
+    envdata.tool_env.cache_clear()
     build()
     manifests = {p: p.read_bytes() for p in workspace.glob("build/*/*/manifest.json")}
     step = package / "steps" / "train_ultralytics.py"
@@ -115,7 +115,7 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     build()
     assert "the same network as buildsys.lock records, byte for byte" in capsys.readouterr().err
     stepcode.code_digest.cache_clear()
-    toolenvs.tool_env.cache_clear()
+    envdata.tool_env.cache_clear()
 
 
 def test_update_trains_anew(

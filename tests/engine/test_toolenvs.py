@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
+from buildsys.engine import envdata, toolenvs, uvcalls
 from buildsys.errors import ToolUnavailable
 
 
@@ -48,12 +48,12 @@ def test_a_half_synced_environment_is_thrown_away() -> None:
     """After a failure nothing is left; after a kill the marker is missing, and it is made anew."""
     with pytest.raises(ToolUnavailable, match=r"vela-5\.2 could not be made"):
         toolenvs.ensure("vela-5.2", print, Uv(fail_at="sync", stderr="boom"))
-    env = toolenvs.tool_env("vela-5.2")
-    place = toolenvs.folder(env, "lock")
+    env = envdata.tool_env("vela-5.2")
+    place = envdata.folder(env, "lock")
     assert not place.exists()
     (place / "bin").mkdir(parents=True)
     (place / "bin" / "python").touch()
-    assert toolenvs.find_synced(env) is None
+    assert envdata.find_synced(env) is None
     uv = Uv()
     toolenvs.ensure("vela-5.2", print, uv)
     assert len(uv.commands) == 2
@@ -82,7 +82,7 @@ def test_a_failure_says_why(output: str, why: str) -> None:
 def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the CUDA build, which works everywhere; with a GPU, the CUDA build at once."""
     monkeypatch.setattr("shutil.which", lambda name: None)
-    env = toolenvs.tool_env("ultralytics")
+    env = envdata.tool_env("ultralytics")
     monkeypatch.setattr(toolenvs, "find_uv", lambda: "uv")
     assert toolenvs.choose_variant(env, {}, Uv()) == ("lock-cpu", ())
     assert toolenvs.choose_variant(env, {}, Uv(fail_at="pip")) == ("lock-cuda", ())
@@ -92,7 +92,7 @@ def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.Monke
 
 def test_both_torch_locks_are_one_identity() -> None:
     """What a CPU machine computed, a GPU machine restores: the pins differ in CUDA alone."""
-    env = toolenvs.tool_env("ultralytics")
+    env = envdata.tool_env("ultralytics")
 
     def pins(variant: str) -> set[str]:
         lines = env.lock(variant).read_text().splitlines()
@@ -114,18 +114,18 @@ def test_pip_settings_become_uv_settings(tmp_path: Path, monkeypatch: pytest.Mon
         "  https://b.example\nfind-links = wheels\ncert = ca.pem\n"
     )
     environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(config), "PIP_FIND_LINKS": "one two"}
-    settings = toolenvs.uv_settings(environ)
+    settings = uvcalls.uv_settings(environ)
     assert settings["UV_DEFAULT_INDEX"] == "https://index.example/simple"
     assert settings["UV_INDEX"] == "https://a.example https://b.example"
     assert settings["UV_FIND_LINKS"] == "one,two"
     assert settings["SSL_CERT_FILE"] == "ca.pem"
-    own = toolenvs.uv_settings({**environ, "UV_FIND_LINKS": "mine"})
+    own = uvcalls.uv_settings({**environ, "UV_FIND_LINKS": "mine"})
     assert "UV_FIND_LINKS" not in own
 
 
 def test_locks_are_complete() -> None:
     """Every pin has a hash, no lock names an index, every environment says how large it is."""
-    for env in toolenvs.all_tool_envs():
+    for env in envdata.all_tool_envs():
         assert env.download_mib > 0
         assert env.version
         for variant in env.variants:

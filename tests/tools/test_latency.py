@@ -14,7 +14,7 @@ from buildsys.authoring.machine import machine_name
 from buildsys.authoring.registry import step_module
 from buildsys.cli import main
 from buildsys.digest import digest_file
-from buildsys.engine import measurements, toolenvs
+from buildsys.engine import measurements, uvcalls
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans, complete
 from buildsys.engine.session import Session
@@ -97,14 +97,14 @@ def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> N
 def litert_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of the ai-edge-litert wheel, in an environment of its own."""
     folder = tmp_path_factory.mktemp("litert") / "env"
-    settings = toolenvs.uv_settings(os.environ)
+    settings = uvcalls.uv_settings(os.environ)
     commands = (
         ["venv", "--quiet", "--python", sys.executable, str(folder)],
         ["pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin/python"),
          str(LOCK)],
     )  # fmt: skip
     for command in commands:
-        done = toolenvs.run_command([toolenvs.find_uv(), *command], settings)
+        done = uvcalls.run_command([uvcalls.find_uv(), *command], settings)
         if done.returncode:
             pytest.skip(f"litert-benchmark cannot be had here: {done.stderr.strip()[-300:]}")
     return folder / "bin" / "litert-benchmark"

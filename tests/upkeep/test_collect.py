@@ -307,9 +307,9 @@ def test_working_folders_of_finished_steps_go(
 
 def test_environments_of_other_locks_go_only_when_asked(workspace: Path, tmp_path: Path, capsys: Capture) -> None:  # fmt: skip
     """Another version of buildsys beside this one may be using them."""
-    from buildsys.engine import toolenvs
+    from buildsys.engine import envdata
 
-    current = toolenvs.folder(toolenvs.tool_env("vela-5.2"), "lock")
+    current = envdata.folder(envdata.tool_env("vela-5.2"), "lock")
     old = current.with_name("vela-5.2-lock-0123456789abcdef")
     for folder in (current, old):
         (folder / "bin").mkdir(parents=True)

@@ -16,7 +16,7 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.commands import sync
-from buildsys.engine import toolenvs
+from buildsys.engine import envdata, uvcalls
 from buildsys.engine.watching import OnTick, watched
 from tests.conftest import REPOSITORY
 from tests.engine.test_doit import doit, statuses
@@ -54,7 +54,7 @@ def run_sync(root: Path, uv: Uv, *arguments: str) -> int:
     options = parser.parse_args(arguments)
     options.folder = root
 
-    def make_run(on_tick: OnTick) -> toolenvs.Run:
+    def make_run(on_tick: OnTick) -> uvcalls.Run:
         def run(
             command: Sequence[str], extra: Mapping[str, str]
         ) -> "subprocess.CompletedProcess[str]":
@@ -91,7 +91,7 @@ def test_all_means_every_environment_and_needs_no_workspace(
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert run_sync(tmp_path, Uv(), "--all") == 0
     output = capsys.readouterr().out
-    assert all(f"synced          {env.name} in " in output for env in toolenvs.all_tool_envs())
+    assert all(f"synced          {env.name} in " in output for env in envdata.all_tool_envs())
     assert not (tmp_path / ".buildsys").exists()
 
 
@@ -100,7 +100,7 @@ def test_a_failure_stops_no_other(
 ) -> None:
     """All are tried, each failure says why, the exit code is red."""
     monkeypatch.setattr("shutil.which", lambda name: None)
-    lock = str(toolenvs.tool_env("evaluate").lock("lock"))
+    lock = str(envdata.tool_env("evaluate").lock("lock"))
     uv = Uv(fail_at=lock, stderr="error sending request for url")
     assert run_sync(workspace, uv) == 1
     text = capsys.readouterr().out
