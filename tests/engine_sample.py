@@ -2,8 +2,9 @@
 
 from buildsys.engine.report.vendor import read_published
 from buildsys.steps._latency import END_TO_END, ENGINE_ONLY
-from buildsys.steps._report_data import Artifact, Latency, Measured, Report
+from buildsys.steps._report_data import Artifact, Report
 from buildsys.steps._report_engine_data import EngineFacts
+from buildsys.steps._report_proof_data import Latency, Measured
 from tests.report_sample import sha
 
 GPU = "NVIDIA A100-SXM4-40GB, Example CPU 3.0 GHz (x86_64)"

@@ -2,20 +2,15 @@
 
 import hashlib
 
-from buildsys.steps._report_data import (
-    Artifact,
+from buildsys.steps._report_data import Artifact, Comparison, Regression, Report, StepLine, Timed
+from buildsys.steps._report_proof_data import (
     Budget,
-    Comparison,
     Ladder,
     Latency,
     Measured,
     Output,
-    Regression,
-    Report,
     Rung,
     Sight,
-    StepLine,
-    Timed,
     View,
 )
 

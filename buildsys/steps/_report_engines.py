@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from buildsys.spec import SCHEMES
 from buildsys.steps._latency import END_TO_END
-from buildsys.steps._report_data import SHIPPED, Artifact, Latency, Measured, Report, headline
+from buildsys.steps._report_data import SHIPPED, Artifact, Report, headline
 from buildsys.steps._report_engine_data import (
     EngineFacts,
     Metrics,
     PublishedDevice,
     PublishedRow,
 )
+from buildsys.steps._report_proof_data import Latency, Measured
 from buildsys.steps._tensorrt_host import TITLES
 
 _FLOAT, _LOCAL = "float32", "local"

@@ -7,8 +7,9 @@ from typing import Any
 
 from buildsys.steps import _report_engines as engines
 from buildsys.steps import _report_words as words
-from buildsys.steps._report_data import LABELS, Artifact, Report, per_class, short
+from buildsys.steps._report_data import Artifact, Report, per_class, short
 from buildsys.steps._report_plots import Plot
+from buildsys.steps._report_proof_data import LABELS
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from buildsys.steps import _report_engine_text
 from buildsys.steps import _report_words as words
-from buildsys.steps._report_data import Artifact, Comparison, Report, Sight, short
+from buildsys.steps._report_data import Artifact, Comparison, Report, short
+from buildsys.steps._report_proof_data import Sight
 from buildsys.steps._report_words import escape
 
 

@@ -4,18 +4,8 @@ import math
 from collections.abc import Iterable
 
 from buildsys.steps._latency import END_TO_END
-from buildsys.steps._report_data import (
-    LABELS,
-    SHIPPED,
-    Artifact,
-    Budget,
-    Comparison,
-    Latency,
-    Regression,
-    Sight,
-    Timed,
-    headline,
-)
+from buildsys.steps._report_data import SHIPPED, Artifact, Comparison, Regression, Timed, headline
+from buildsys.steps._report_proof_data import LABELS, Budget, Latency, Sight
 
 NONE = "–"
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})

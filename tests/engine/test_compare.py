@@ -23,7 +23,8 @@ from buildsys.engine.report.comparisons import read_comparisons
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row
 from buildsys.steps import compare_latency
-from buildsys.steps._report_data import Artifact, Measured
+from buildsys.steps._report_data import Artifact
+from buildsys.steps._report_proof_data import Measured
 from tests.conftest import StandIn, no_environment
 from tests.engine.test_report import read, text
 

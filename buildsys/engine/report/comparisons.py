@@ -9,7 +9,8 @@ from buildsys.engine.comparing import FILE
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
 from buildsys.engine.report.evidence import tolerant
-from buildsys.steps._report_data import LABELS, Artifact, Comparison, Timed, headline
+from buildsys.steps._report_data import Artifact, Comparison, Timed, headline
+from buildsys.steps._report_proof_data import LABELS
 
 
 def read_comparisons(workspace: Workspace, artifacts: Iterable[Artifact]) -> tuple[Comparison, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from buildsys.engine.report.facts import facts as facts  # noqa: PLC0414 - part of what is read here
-from buildsys.steps._report_data import (
+from buildsys.steps._report_proof_data import (
     LABELS,
     Budget,
     Ladder,

@@ -14,7 +14,8 @@ from buildsys.engine.report.engines import STAGE
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, InputError
 from buildsys.graph import Plan
-from buildsys.steps._report_data import Artifact, Budget, Latency, Measured, StepLine
+from buildsys.steps._report_data import Artifact, StepLine
+from buildsys.steps._report_proof_data import Budget, Latency, Measured
 
 
 @dataclass(frozen=True, kw_only=True)
