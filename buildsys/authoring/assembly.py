@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.batches import check_batch
-from buildsys.authoring.boards import Board, check_vela
+from buildsys.authoring.boardchecks import check_vela
+from buildsys.authoring.boards import Board
 from buildsys.authoring.build import Build
 from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.contract import Contract
