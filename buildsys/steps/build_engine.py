@@ -17,6 +17,8 @@ from buildsys.steps._progress import fail
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
 ALSO_PRODUCES = ("engine-facts",)
+NEEDS = ("verdict",)
+"""An engine is not built of a file that is blind."""
 BLOCK = "tensorrt"
 STAGE = "engine"
 RESOURCES = Resources(memory_mib=2000)

@@ -7,7 +7,7 @@ network's numbers come out, and eight bits are too few for keypoints (measured: 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps._progress import fail, report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ONNX, Format.QUANTIZED_ONNX
-NEEDS = ("samples", "calibration")
+NEEDS = ("calibration",)
 STAGE = "quantize"
 RESOURCES = Resources(memory_mib=1500)
 RECOMMENDED = 500
@@ -58,7 +58,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert and compare."""
+    """Convert; what it costs is told by `examine_onnx`, and judged there."""
     import onnx
 
     from buildsys.steps import _models
@@ -70,7 +70,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         made = _quantize(model, inputs["calibration"], params)
     del made.metadata_props[:]
     onnx.save(made, str(outputs[Format.QUANTIZED_ONNX]))
-    _compare(inputs, outputs[Format.QUANTIZED_ONNX], params)
 
 
 def _halve(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -181,21 +180,3 @@ class _Pictures:
         self.done += 1
         report(self.done, len(self.pictures), "calibration pictures")
         return {self.feed: _pictures.to_nchw(self.pictures[self.done - 1 : self.done])}
-
-
-def _compare(inputs: dict[str, Path], made: Path, params: Params) -> None:
-    """What the precision costs, on sample pictures: told here, judged by the gate."""
-    import numpy as np
-
-    from buildsys.steps import _onnx, _parity, _pictures
-
-    pictures = _pictures.load(inputs.get("samples"), params.preprocessing)
-    whole, reduced = _onnx.network(inputs["onnx"]), _onnx.network(made)
-    figures: dict[str, Any] = {}
-    for picture in pictures:
-        wanted, found = whole(picture), reduced(picture)
-        spoilt = sorted(name for name, value in found.items() if not np.isfinite(value).all())
-        if spoilt:
-            fail(f"in {params.scheme} {', '.join(spoilt)} holds values that are no numbers.")
-        figures = _parity.measure_signal(wanted, found, params.classes)
-    print(f"ONNX against {params.scheme} ONNX, signal to noise, dB:", figures)

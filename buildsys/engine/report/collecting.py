@@ -194,7 +194,7 @@ def _proven(artifact: Artifact, proofs: dict[str, Any], planned: tuple[Budget, .
     return replace(
         artifact,
         budgets=evidence.read_budgets(proofs.get("fit")) or planned,
-        ladder=evidence.read_ladder(proofs.get("parity")),
+        ladder=evidence.read_ladder(proofs.get("parity") or proofs.get("signal")),
         load=evidence.facts(proofs.get("load")),
         contract=evidence.facts(proofs.get("contract")),
         overlap=evidence.facts(proofs.get("overlap")),
