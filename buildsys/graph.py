@@ -87,7 +87,8 @@ class Step:
     local: bool = False
     """Its result tells of the machine that it ran on: no part of the manifest."""
     requires: str = ""
-    """A program of the host's that it cannot do without; where that is missing, it is not done."""
+    """What of the host it cannot do without, see hosttools.lacking; where that is missing, it waits,
+    and a proof is not done."""
     alone: bool = False
     """It measures time: no other step of this run runs beside it."""
 

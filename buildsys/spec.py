@@ -17,6 +17,7 @@ class Format(StrEnum):
     TFLITE = "tflite"
     VELA = "vela-tflite"
     QUANTIZED_ONNX = "quantized-onnx"
+    CALIBRATION_CACHE = "calibration-cache"
     ENGINE = "engine"
     PICTURES = "pictures"
     METRICS = "metrics"
@@ -38,6 +39,7 @@ SUFFIXES = {
     Format.VELA: ".tflite",
     Format.QUANTIZED_ONNX: ".onnx",
     Format.ENGINE: ".engine",
+    Format.CALIBRATION_CACHE: ".cache",
     Format.METRICS: ".json",
     Format.VERDICT: ".json",
     Format.EVIDENCE: ".json",

@@ -62,7 +62,7 @@ def _own_store(
     if request.node.get_closest_marker("tools") is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         # what the stand-in runs needs no program of this machine's
-        monkeypatch.setattr("buildsys.engine.state.find_program", lambda name: name)
+        monkeypatch.setattr("buildsys.engine.hosttools.find_program", lambda name: name)
         monkeypatch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
 
 

@@ -11,7 +11,7 @@ from buildsys.authoring.confinement import check_paths
 from buildsys.authoring.contract import Contract
 from buildsys.authoring.data import Surroundings, find_data
 from buildsys.authoring.document import KeyPath, did_you_mean
-from buildsys.authoring.engines import check_tensorrt
+from buildsys.authoring.engines import check_tensorrt, settle
 from buildsys.authoring.facts import recall_checkpoint
 from buildsys.authoring.families import network
 from buildsys.authoring.pictures import matches_anything, split_glob
@@ -186,6 +186,9 @@ class Assembler:
         problems = check_tensorrt(settings, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)
+        if settings is not None:
+            settings, files = settle(settings)
+            self.read |= set(files)
         return settings
 
     def _own_block(

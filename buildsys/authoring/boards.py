@@ -9,7 +9,7 @@ from buildsys.authoring.confinement import check_config
 from buildsys.authoring.contract import Contract, check_contract
 from buildsys.authoring.document import KeyPath, did_you_mean, read_document
 from buildsys.authoring.encoding import read_text
-from buildsys.authoring.engines import check_tensorrt
+from buildsys.authoring.engines import check_precision, check_tensorrt
 from buildsys.authoring.registry import (
     consumed,
     shipped_targets,
@@ -25,7 +25,7 @@ from buildsys.spec import MODELS, Format
 
 _EXAMPLES = {
     "vela": "vela: {version: …, accelerator: …, system_config: …, memory_mode: …}",
-    "tensorrt": "tensorrt: {library: …, version: …}",
+    "tensorrt": "tensorrt: {version: …, compute_capability: …}",
 }
 """Blocks of a target that steps of its pipelines need."""
 
@@ -238,7 +238,10 @@ def _check_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
         return []
     kind = step_module("build_engine").Settings
     settings = validate(kind, target.tensorrt, ("tensorrt",), locate)
-    return settings if isinstance(settings, list) else check_tensorrt(settings, locate)
+    if isinstance(settings, list):
+        return settings
+    problems = check_tensorrt(settings, locate)
+    return problems or check_precision(settings, target.pipelines, locate)
 
 
 def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import buildsys
 from buildsys.engine.hosttools import QEMU, SEARCHED
 from buildsys.engine.places import Workspace
+from buildsys.steps._tensorrt_host import MARKS, VARIABLE
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
 _FILE_CLOCK = 5
@@ -100,8 +101,10 @@ def installation(workspace: Workspace) -> str:
     for env in _listing(_PACKAGE / "envs"):
         watched += _listing(Path(env))
     watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
+    watched += MARKS  # what is `local` in a target is settled by what this machine has
     # plans name this machine where they measure its latency
     here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {os.uname().machine}"
+    here += os.environ.get(VARIABLE, "")
     state = hashlib.sha256(here.encode())
     for path in sorted(set(watched)):
         state.update(f"{path} {stat_text(path)}\n".encode())

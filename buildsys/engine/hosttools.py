@@ -7,11 +7,48 @@ import os
 from functools import cache
 
 QEMU = "qemu-system-arm"
+LOCAL = "local"
+"""In place of a version or a compute capability: this machine's own, whatever it is."""
 _FIRST_WITH_CORTEX_M55 = 6
 """QEMU 6.0 brought the machine mps3-an547 (its changelog)."""
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 """The folders that steps see (process.step_environment)."""
 _ANSWER_SECONDS = 20.0
+_FIRST_OF_RTX = 8.0
+"""Compute capability of the oldest GPU that an engine of TensorRT-RTX for "any" runs on."""
+
+
+def lacking(requires: str) -> str:
+    """What of a step's `requires` this machine has not, in words; empty where it can run.
+
+    `requires`: a program's name, or "tensorrt 10.3 8.7": library, version, compute capability ("any"
+    from 8.0 on).
+    """
+    if " " not in requires:
+        return "" if not requires or find_program(requires) else requires
+    from buildsys.steps._tensorrt_host import find_host, is_version
+
+    library, version, capability = requires.split(" ")
+    host = find_host()
+    fits = bool(host.gpu) and (library != "tensorrt" or is_version(host.version, version))
+    if capability == "any":
+        fits = fits and float(host.compute_capability) >= _FIRST_OF_RTX
+    elif capability != host.compute_capability:
+        fits = False
+    here = f"TensorRT {host.version}" if host.version else "no TensorRT"
+    found = f" (here: {here}, {host.gpu}, {host.compute_capability})" if host.gpu else ""
+    return "" if fits else named(requires) + found
+
+
+def named(requires: str) -> str:
+    """A step's `requires` as people say it: "TensorRT 10.3, compute capability 8.7"."""
+    if " " not in requires:
+        return requires
+    library, version, capability = requires.split(" ")
+    if LOCAL in (version, capability):
+        return "an NVIDIA GPU with TensorRT"
+    title = "TensorRT" if library == "tensorrt" else "TensorRT-RTX"
+    return f"{title} {version}, compute capability {capability.replace('any', '8.0 or later')}"
 
 
 def find_program(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from buildsys import __version__
 from buildsys.digest import digest_file
+from buildsys.engine.hosttools import named
 from buildsys.engine.state import State
 from buildsys.errors import MissingBytes
 from buildsys.graph import Plan, Step
@@ -107,7 +108,7 @@ def _read(state: State, step: Step, digest: str) -> Any:
 def _undone(plan: Plan, state: State) -> list[str]:
     """Proofs that this machine could not give."""
     return [
-        f"Not done: {step.stage}; {step.requires} is not installed on the machine that built this."
+        f"Not done: {step.stage}; {named(step.requires)} was not on the machine that built this."
         for step in plan.steps
         if step.id in plan.proofs and step.requires and state.result(step.id) is None
     ]

@@ -218,11 +218,18 @@ def complete(plan: Plan) -> Plan:
             dataclasses.replace(
                 step,
                 code=stepcode.code_digest(step.module, stepcode.PACKAGE),
-                tool=f"{env.title} {env.version}" if env else f"buildsys {buildsys.__version__}",
+                tool=f"{env.title} {_version(env, step)}"
+                if env
+                else f"buildsys {buildsys.__version__}",
                 tool_identity=env.identity if env else "",
             )
         )
     return dataclasses.replace(plan, steps=tuple(steps))
+
+
+def _version(env: Any, step: Step) -> str:
+    """Of an external tool: the one that the target declares."""
+    return str(json.loads(step.params)["version"] if env.external else env.version)
 
 
 def _waiting(build: Any) -> Plan:

@@ -13,11 +13,14 @@ from typing import IO
 
 from buildsys.engine import guard
 from buildsys.engine.faults import writing
+from buildsys.steps._tensorrt_host import VARIABLE
 
 OnProgress = Callable[[float, float, str, str], None]
 """(done, total, unit, note)."""
 
-_PASSED_ON = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PASSED_ON = (
+    "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR", VARIABLE,
+)  # fmt: skip
 _LAST_REPORTS_SECONDS = 1.0
 """A process that left its group may hold the pipe open for ever: nobody waits for that one."""
 _NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -65,6 +68,7 @@ def step_environment(
         "YOLO_AUTOINSTALL": "false",
         "NO_COLOR": "1",
         "BUILDSYS_DEVICE": device,
+        "BUILDSYS_TIMING_CACHES": str(pycache.with_name("timing-caches")),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
     }
     environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

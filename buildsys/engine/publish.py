@@ -144,11 +144,13 @@ def _ending(kind: str) -> str:
 
 def _judged(state: State, plan: Plan) -> Input | None:
     """The file to keep aside: the one that would have shipped, or, where a verdict stands before it
-    was made, the one that this verdict judged.
+    was made, the one that this verdict judged, or that it would have been made from.
     """
     if plan.shipped is None or state.input_digest(plan.shipped) is not None:
         return plan.shipped
-    inputs = (item for step in red_verdicts(state, plan) for item in step.inputs)
+    inputs = [item for step in red_verdicts(state, plan) for item in step.inputs]
+    if plan.shipped.step:
+        inputs += state.steps[plan.shipped.step].inputs
     return next((item for item in inputs if item.name in MODELS), None)
 
 

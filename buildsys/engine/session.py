@@ -220,12 +220,12 @@ class Session:
 
         Empty: it was not made, or not of what its recipe says now.
         """
-        waiting = plan.waiting_for or self._waits(plan)
-        if waiting:
-            return f"waiting for {waiting}"
         red = publish.red_verdicts(self.state, plan)
         if red:
             return f"rejected by {red[0].stage}"
+        waiting = plan.waiting_for or self._waits(plan)
+        if waiting:
+            return f"waiting for {waiting}"
         return "up-to-date" if self.is_published(plan) else ""
 
     def forget_trainings(self) -> None:
@@ -250,7 +250,7 @@ class Session:
 
     def publish(self, plan: Plan) -> None:
         """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
-        waiting = plan.waiting_for or self._waits(plan)
+        waiting = "" if self._is_red(plan) else plan.waiting_for or self._waits(plan)
         if waiting:
             self.outcomes[plan.build] = f"waiting for {waiting}"
             return

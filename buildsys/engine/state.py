@@ -14,7 +14,7 @@ from typing import Any
 
 from buildsys.digest import digest_value, flatten
 from buildsys.engine.database import Database
-from buildsys.engine.hosttools import find_program
+from buildsys.engine.hosttools import lacking
 from buildsys.engine.lockfile import Lock
 from buildsys.engine.sources import Sources, changed_files
 from buildsys.engine.store import Store
@@ -176,8 +176,7 @@ class State:
             item.source.label for item in step.inputs
             if item.source is not None and self.sources.is_missing(item.source)
         ]  # fmt: skip
-        if step.requires and not find_program(step.requires):
-            missing.append(step.requires)
+        missing += [lacks for lacks in (lacking(step.requires),) if lacks]
         if missing:
             reasons = tuple(Reason(subject=subject) for subject in missing)
             return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from buildsys.digest import digest_bytes
 
 PACKAGE = Path(__file__).resolve().parent.parent
-_PLANNING = frozenset({"plan", "facts", "tool_env", "resources", "Settings", "Facts"})
+_PLANNING = frozenset({"plan", "facts", "tool_env", "resources", "requires", "Settings", "Facts"})
 _PLANNING_NAMES = frozenset(
     {
         "TOOL_ENV",

@@ -44,6 +44,9 @@ class ToolEnv:
     """Lock file stems: ("lock",), or ("lock-cpu", "lock-cuda")."""
     needs_compiler: bool
     download_mib_cuda: int
+    external: bool
+    """Found on the machine and never made: no lock. Its steps start in our own Python, and find the
+    tool by themselves (steps._tensorrt_host)."""
 
     def lock(self, variant: str) -> Path:
         """The lock file of a variant."""
@@ -52,15 +55,18 @@ class ToolEnv:
     @property
     def pins(self) -> tuple[str, ...]:
         """`name==version` of the first variant, local parts of versions left out: the identity."""
+        if self.external:
+            return ()  # a target declares the version; it is a parameter of the step
         lines = self.lock(self.variants[0]).read_text(encoding="utf-8").splitlines()
         pins = [line.split(" ")[0].split("+")[0] for line in lines if "==" in line[:80]]
         return tuple(sorted(pin for pin in pins if not pin.startswith(" ")))
 
     @property
     def version(self) -> str:
-        """The version of the package that the environment is about."""
+        """The version of the package that the environment is about; empty for an external one."""
         prefix = f"{self.package}=="
-        return next(pin.removeprefix(prefix) for pin in self.pins if pin.startswith(prefix))
+        found = (pin.removeprefix(prefix) for pin in self.pins if pin.startswith(prefix))
+        return next(found, "")
 
     @property
     def identity(self) -> str:
@@ -78,14 +84,24 @@ def tool_env(name: str) -> ToolEnv:
     stems = sorted(lock.stem for lock in path.parent.glob("lock*.txt"))
     return ToolEnv(
         name=name, title=data["title"], package=data["package"], purpose=data["purpose"],
-        python=data["python"], download_mib=data["download_mib"], disk_mib=data["disk_mib"],
+        python=data["python"], download_mib=data.get("download_mib", 0),
+        disk_mib=data.get("disk_mib", 0), external=data.get("external", False),
         variants=tuple(stems), needs_compiler=data.get("needs_compiler", False),
         download_mib_cuda=data.get("download_mib_cuda", 0),
     )  # fmt: skip
 
 
 def all_tool_envs() -> tuple[ToolEnv, ...]:
-    """Every environment, by name."""
+    """Every environment that is made from a lock, by name."""
+    return tuple(env for env in _described() if not env.external)
+
+
+def external_envs() -> tuple[ToolEnv, ...]:
+    """Every environment that a machine has or has not, by name."""
+    return tuple(env for env in _described() if env.external)
+
+
+def _described() -> tuple[ToolEnv, ...]:
     return tuple(tool_env(path.parent.name) for path in sorted(ENVS.glob("*/env.toml")))
 
 
@@ -114,7 +130,7 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
     if not name:
         return "core", Path(sys.executable)
     env = tool_env(name)
-    ready = find_synced(env)
+    ready = ("external", Path(sys.executable)) if env.external else find_synced(env)
     if ready is not None:
         return ready
     root = cache_root() / "toolenvs"

@@ -71,7 +71,9 @@ def make_step(
         memory_mib=needs.memory_mib, threads=needs.threads, framework=needs.framework,
         gpu=needs.gpu and device != "cpu", alone=needs.alone, device=device,
         origins=find_origins(stage, getattr(module, "BLOCK", ""), text, places),
-        local=getattr(module, "LOCAL", False), requires=getattr(module, "REQUIRES", ""),
+        local=getattr(module, "LOCAL", False),
+        requires=module.requires(params) if hasattr(module, "requires")
+        else getattr(module, "REQUIRES", ""),
     )  # fmt: skip
 
 

@@ -130,13 +130,23 @@ def _follow_pipeline(blue: Blueprint) -> Step:
         if Format.PACKAGE == leg.step.PRODUCES:
             proofs.evaluate(blue, current, blue.made[current])
             proofs.judge_file(blue, current)
-        steps.append(_convert(blue, leg.step, current))
-        current = leg.step.PRODUCES
+        step = _calibrated_on_device(blue, leg.step)
+        steps.append(_convert(blue, step or leg.step, current))
+        current = current if step else leg.step.PRODUCES
         if current == Format.TFLITE:
             _bind(blue)
         if current == Format.QUANTIZED_ONNX:
             sight.judge_precision(blue)
     return steps[-1]
+
+
+def _calibrated_on_device(blue: Blueprint, module: ModuleType) -> ModuleType | None:
+    """What takes the place of quantizing the file, where TensorRT calibrates by itself."""
+    by_device = getattr(blue.build.tensorrt, "int8", "") == "calibrator"
+    int8 = blue.model.quantization.scheme == "int8"
+    if by_device and int8 and module is step_module("quantize_onnx"):
+        return step_module("calibrate_engine")
+    return None
 
 
 def _convert(blue: Blueprint, module: ModuleType, current: Format) -> Step:

@@ -1,14 +1,18 @@
-"""ONNX -> engine of TensorRT-RTX, built ahead of time: no GPU is asked.
+"""ONNX -> engine of TensorRT, or of TensorRT-RTX, which needs no GPU to build one.
 
-The network is strongly typed: float16 and int8 come from the file (see quantize_onnx), no flag of
-the builder lowers anything. An engine belongs to the library's version and to the GPUs that it was
-built for; both are in its key.
+TensorRT is the machine's own (see `_tensorrt_host`), and builds for the GPU that is there: the target
+declares version and compute capability, both are in the key, and the machine is held against them.
+So a machine without a GPU computes the same key, and restores.
 
-Of its bytes: float32 and int8 engines are the same each time; for float16 see `_engine_program`. Two
-machines may still order that table in two ways, so the key promises the network, not those bytes.
+Quantized files are strongly typed networks: float16 and int8 are the file's, no flag of the builder
+lowers anything. Up to TensorRT 10 a float file can be lowered by flags instead (see `_engine_weak`).
+
+Of its bytes: TensorRT-RTX gives the same for float32 and int8 each time; for float16 see
+`_engine_program`. TensorRT measures kernels, and two builds may choose two: the key promises the
+network, not those bytes.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,55 +25,92 @@ NEEDS = ("verdict",)
 """An engine is not built of a file that is blind."""
 BLOCK = "tensorrt"
 STAGE = "engine"
-RESOURCES = Resources(memory_mib=2000)
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """`ComputeCapability` of TensorRT-RTX 1.7.1."""
+WEAKLY_TYPED_UNTIL = 10
+"""TensorRT 11 has neither precision flags nor calibrators (its migration guide, "removed APIs")."""
 UNVERIFIED = (
-    "Not verified: the engine. It was built without a GPU and never run; accuracy was measured on the"
-    " ONNX file that it was built from."
+    "Not verified: the engine. No GPU was here; accuracy was measured on the ONNX file that it is"
+    " built from."
 )
-_MODULES = {"tensorrt-rtx": "tensorrt_rtx_bindings"}
+_MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """What a library's Python package is called."""
+
+
+NEEDS = ("calibration-cache",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The `tensorrt` block.
 
-    `library`, `version`: which environment builds, and which has to load. `compute_capability`: the
-    one kind of GPU that it is for; without it TensorRT-RTX builds for every one of 8.0 and later
+    `library`, `version`: what builds, and what has to load; `local`: this machine's. `gpu`: its name,
+    for people. `compute_capability`: the kind of GPU that it is for; TensorRT-RTX builds for every one
+    of 8.0 and later without it
     (https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html).
-    `workspace_gib`: the most that a layer may take of the GPU's memory.
+    `workspace_gib`: the most that a layer may take of the GPU's memory. `optimization_level`: 0 to 5,
+    how long the builder searches. `version_compatible`, `hardware_compatibility`: engines that newer
+    versions and other GPUs load, slower. `int8`: whether scales come from the file (qdq) or from
+    TensorRT's entropy calibration, up to TensorRT 10.
     """
 
-    library: Literal["tensorrt-rtx"]
+    library: Literal["tensorrt", "tensorrt-rtx"] = "tensorrt"
     version: str
     compute_capability: str | None = None
+    gpu: str | None = None
     workspace_gib: int = 1
+    optimization_level: int | None = None
+    version_compatible: bool = False
+    hardware_compatibility: Literal["none", "ampere-plus", "same-compute-capability"] = "none"
+    int8: Literal["qdq", "calibrator"] = "qdq"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The settings; `compute_capability` empty: any from 8.0 on."""
+    """The settings; `compute_capability` empty: any from 8.0 on; `scheme`: what a float file is
+    lowered to; `optimization_level`: TensorRT's default is 3.
+    """
 
     library: str
     version: str
     compute_capability: str
     workspace_gib: int
+    optimization_level: int
+    version_compatible: bool
+    hardware_compatibility: str
+    scheme: str
 
 
 def tool_env(params: Params) -> str:
-    """One environment per library and generation."""
-    return f"{params.library}-{params.version}"
+    """TensorRT-RTX has an environment per generation; TensorRT is the machine's."""
+    rtx = params.library == "tensorrt-rtx"
+    return f"tensorrt-rtx-{params.version}" if rtx else "tensorrt"
+
+
+def requires(params: Params) -> str:
+    """The machine that TensorRT builds on; TensorRT-RTX asks none."""
+    if params.library == "tensorrt-rtx":
+        return ""
+    return f"tensorrt {params.version} {params.compute_capability}"
+
+
+def resources(params: Params) -> Resources:
+    """TensorRT measures kernels on a GPU of its own."""
+    return Resources(memory_mib=2000, gpu=params.library == "tensorrt")
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """As the target declares it."""
+    level = settings.optimization_level
     return Params(
         library=settings.library,
         version=settings.version,
         compute_capability=settings.compute_capability or "",
         workspace_gib=settings.workspace_gib,
+        optimization_level=3 if level is None else level,
+        version_compatible=settings.version_compatible,
+        hardware_compatibility=settings.hardware_compatibility,
+        scheme=model.quantization.scheme,
     )
 
 
@@ -81,23 +122,28 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import subprocess
     import sys
 
-    from buildsys.steps import _engine_program
+    from buildsys.steps import _engine_program, _tensorrt_host
 
-    source = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
-    shutil.copyfile(source, "model.onnx")
+    typed = Format.QUANTIZED_ONNX in inputs or params.scheme == "float32"
+    shutil.copyfile(inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX], "model.onnx")
+    if "calibration-cache" in inputs:
+        shutil.copyfile(inputs["calibration-cache"], "calibration.cache")
     request = {  # no paths of this run: see the program
         "module": _MODULES[params.library],
         "onnx": "model.onnx",
         "engine": "model.engine",
         "facts": "facts.json",
         "error": "refused.txt",
-        "compute_capability": params.compute_capability,
-        "workspace_gib": params.workspace_gib,
+        **asdict(params),
+        "typed": typed,
+        "calibration_cache": "calibration.cache" if "calibration-cache" in inputs else "",
     }
     Path("engine.json").write_text(json.dumps(request), encoding="utf-8")
     if not _engine_program.settle():
         print("addresses are shuffled here: a float16 engine's bytes may differ from run to run")
-    command = [sys.executable, "-s", _engine_program.__file__, "engine.json"]
+    rtx = params.library == "tensorrt-rtx"
+    python = sys.executable if rtx else _tensorrt_host.interpreter()
+    command = [python, "-s", _engine_program.__file__, "engine.json"]
     environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "TZ": "UTC"}
     done = subprocess.run(command, check=False, env=environment)
     refused = Path("refused.txt")

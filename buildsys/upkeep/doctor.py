@@ -11,6 +11,7 @@ from buildsys.engine.hosttools import QEMU, find_qemu
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.store import default_store
 from buildsys.errors import ToolUnavailable
+from buildsys.steps._tensorrt_host import VARIABLE, find_host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Finding:
 def examine(root: Path) -> list[Finding]:
     """Platform, uv, Python, compiler, emulator, disk, store, then every tool environment."""
     findings = [_platform(), _uv(), _python(), _compiler(), _emulator(), _disk(), _store(root)]
-    return findings + [_environment(env) for env in toolenvs.all_tool_envs()]
+    findings += [_environment(env) for env in toolenvs.all_tool_envs()]
+    return findings + [_external(env) for env in toolenvs.external_envs()]
 
 
 def _platform() -> Finding:
@@ -104,3 +106,18 @@ def _environment(env: toolenvs.ToolEnv) -> Finding:
         return Finding(good=False, text=f"{title} needs a C compiler.")
     size = f"up to {env.download_mib} MiB to download, {env.disk_mib} MiB on disk"
     return Finding(good=True, text=f"{title} will be synced when a build needs it: {size}.")
+
+
+def _external(env: toolenvs.ToolEnv) -> Finding:
+    """A library of the machine's, and the GPU that it is for."""
+    host = find_host(env.package)
+    title = f"{env.name} ({env.title}: {env.purpose})"
+    if not host.gpu:
+        text = f"{title}: no NVIDIA GPU is here; engines for one wait."
+        return Finding(good=False, text=text, optional=True)
+    where = host.python or "python3"
+    if not host.version:
+        text = f"{title}: {host.gpu} is here, and {where} imports no {env.package}; {VARIABLE} names another Python."
+        return Finding(good=False, text=text, optional=True)
+    text = f"{title}: {env.title} {host.version} in {where}, {host.gpu}, compute capability {host.compute_capability}."
+    return Finding(good=True, text=text)

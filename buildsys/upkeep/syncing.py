@@ -37,7 +37,8 @@ def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
     """The tool environments that some builds need, by name; the report's is any build's."""
     steps = [step for plan in plans for step in plan.steps]
     names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
-    return tuple(toolenvs.tool_env(name) for name in sorted(names))
+    found = (toolenvs.tool_env(name) for name in sorted(names))
+    return tuple(env for env in found if not env.external)
 
 
 def _of_report(is_made: bool) -> set[str]:

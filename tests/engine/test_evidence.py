@@ -40,7 +40,7 @@ def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
 
 def lack_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which nobody installed anything."""
-    monkeypatch.setattr("buildsys.engine.state.find_program", lambda name: "")
+    monkeypatch.setattr("buildsys.engine.hosttools.find_program", lambda name: "")
 
 
 def test_a_manifest_embeds_what_every_judge_found(workspace: Path, build: Build) -> None:
