@@ -21,8 +21,8 @@ from buildsys.steps._progress import fail
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
 ALSO_PRODUCES = ("engine-facts",)
-NEEDS = ("verdict",)
-"""An engine is not built of a file that is blind."""
+NEEDS = ("calibration-cache", "verdict")
+"""Of a file that a verdict rejects, no engine is built."""
 BLOCK = "tensorrt"
 STAGE = "engine"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
@@ -35,9 +35,6 @@ UNVERIFIED = (
 )
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """What a library's Python package is called."""
-
-
-NEEDS = ("calibration-cache",)
 
 
 @dataclass(frozen=True, kw_only=True)
