@@ -63,6 +63,7 @@ def _own_store(
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         # what the stand-in runs needs no program of this machine's
         monkeypatch.setattr("buildsys.engine.hosttools.find_program", lambda name: name)
+        monkeypatch.setattr("buildsys.steps._tensorrt_host.MARKS", ())  # nor a GPU that may be here
         monkeypatch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
 
 

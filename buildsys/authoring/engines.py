@@ -62,7 +62,8 @@ def _check_host(settings: Any, locate: Locate) -> list[Diagnostic]:
     capability = settings.compute_capability
     if capability is None:
         message = "`compute_capability` is missing: an engine of TensorRT is for one kind of GPU"
-        problems.append(locate(("tensorrt",), message, 'for example "8.7" (Jetson Orin), or local'))
+        hint = 'for example "8.7" (Jetson Orin), or local'
+        problems.append(locate(("tensorrt",), message, hint, key=True))
     elif capability != LOCAL and not re.fullmatch(r"[1-9][0-9]?\.[0-9]", capability):
         message = f"`compute_capability` {capability} is none of NVIDIA's"
         problems.append(locate(("tensorrt", "compute_capability"), message, 'for example "8.6"'))
@@ -97,11 +98,11 @@ def check_precision(settings: Any, pipelines: Any, locate: Locate) -> list[Diagn
     if flags and _parts(settings.version)[0] <= step_module("build_engine").WEAKLY_TYPED_UNTIL:
         return problems
     for scheme, names in pipelines.items():
-        if scheme != "float32" and "build_engine" in names and "quantize_onnx" not in names:
-            message = f"{settings.library} {settings.version} takes {scheme} from the file alone"
+        if scheme != "float32" and names[0] == "build_engine":
+            title = "TensorRT" if settings.library == "tensorrt" else "TensorRT-RTX"
+            message = f"{title} {settings.version} takes {scheme} from the file alone"
             hint = "write quantize_onnx before build_engine"
-            at = ("pipelines", scheme, names.index("build_engine"))
-            problems.append(locate(at, message, hint))
+            problems.append(locate(("pipelines", scheme, 0), message, hint))
     return problems
 
 

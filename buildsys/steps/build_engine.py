@@ -30,8 +30,8 @@ CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 WEAKLY_TYPED_UNTIL = 10
 """TensorRT 11 has neither precision flags nor calibrators (its migration guide, "removed APIs")."""
 UNVERIFIED = (
-    "Not verified: the engine. No GPU was here; accuracy was measured on the ONNX file that it is"
-    " built from."
+    "Not verified: the engine itself; no engine was ever run on a GPU while this step was written."
+    " Accuracy is that of the ONNX file before it, except where evaluate-engine was done."
 )
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """What a library's Python package is called."""

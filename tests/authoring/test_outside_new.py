@@ -31,7 +31,13 @@ _SOURCES = {
     "none": "", "pose": "weights/tags.pt", "detect": "weights/boxes.pt", "two poses": "weights/hands.pt",
     "64 classes": "weights/letters.pt", "yolox": "weights/cells.pt", "onnx": "weights/model.onnx", "tflite": "weights/real.tflite",
 }  # fmt: skip
-_UNFIT = {("tflite", "tensorflow-saved-model"), ("tflite", "nvidia-rtx-aot")}
+_UNFIT = {
+    ("tflite", target)
+    for target in (
+        "jetson-orin", "nvidia-a100", "nvidia-local", "nvidia-rtx-3060", "nvidia-rtx-aot",
+        "tensorflow-saved-model",
+    )
+}  # fmt: skip
 """A finished file is behind everything that such a target makes."""
 _DATA = ["", "tags", "boxes", "hands", "letters", "points"]
 

@@ -13,7 +13,7 @@ from tests.conftest import Build, StandIn, no_environment
 
 GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
 JUDGES = {"signal", "contract", "parity", "operators", "fit", "gate"}
-UNDONE = "Not done: load; qemu-system-arm is not installed on the machine that built this."
+UNDONE = "Not done: load; qemu-system-arm was not on the machine that built this."
 
 
 def published(workspace: Path, name: str = "manifest.json", build: str = GROVE) -> Any:

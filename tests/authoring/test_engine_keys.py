@@ -1,0 +1,92 @@
+"""What each line of a recipe or target makes stale, for engines: exactly that, as a table."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.graph import Step
+from tests.authoring.sample_workspace import TRAINED, by_stage, plan_good, write_recipe
+
+_SHARED = {"train", "export", "evaluate-checkpoint", "evaluate-onnx", "samples", "dataset"}
+_ENGINE = {"engine", "package"}
+_QUANTIZED = {"quantize", "evaluate-quantized-onnx", "gate", *_ENGINE}
+_A100 = "{target: nvidia-a100, as: board}"
+_ORIN = "{target: jetson-orin, as: board, tensorrt: {int8: calibrator}}"
+
+
+def _stages(workspace: Path, entry: str, *edits: tuple[str, str]) -> dict[str, Step]:
+    text = f"{TRAINED.partition('targets:')[0]}targets:\n  - {entry}\n"
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    write_recipe(workspace, "tags", text)
+    return by_stage(plan_good(workspace)["tags@board"])
+
+
+_TABLE = {
+    "version": ("as: board", 'as: board, tensorrt: {version: "10.9"}', _ENGINE),
+    "capability": ("as: board", 'as: board, tensorrt: {compute_capability: "9.0"}', _ENGINE),
+    "workspace": ("as: board", "as: board, tensorrt: {workspace_gib: 8}", _ENGINE),
+    "level": ("as: board", "as: board, tensorrt: {optimization_level: 5}", _ENGINE),
+    "portable": ("as: board", "as: board, tensorrt: {version_compatible: true}", _ENGINE),
+    "gpus": ("as: board", "as: board, tensorrt: {hardware_compatibility: ampere-plus}", _ENGINE),
+    "granularity": ("as: board", "as: board, quantization: {granularity: per-tensor}", _QUANTIZED),
+    "pictures": ("count: 100", "count: 50", {"calibration", "overlap", *_QUANTIZED}),
+    "benchmark": ("targets:", "benchmark: {runs: 50}\ntargets:", set()),
+    "another name": ("as: board", "as: board, tensorrt: {gpu: my card}", set()),
+}
+
+
+@pytest.mark.parametrize("case", _TABLE)
+def test_one_line_makes_stale_exactly(workspace: Path, case: str) -> None:
+    """A GPU's minutes are spent again for a line that no engine depends on, or an old engine ships."""
+    old, new, wanted = _TABLE[case]
+    before = _stages(workspace, _A100)
+    after = _stages(workspace, _A100, (old, new))
+    assert {name for name in before if before[name].id != after[name].id} == wanted
+    assert before.keys() >= _SHARED - {"dataset"}
+
+
+def test_another_scheme_shares_what_comes_before(workspace: Path) -> None:
+    """Each precision exports for itself, or an engine of float32 is quantized."""
+    before = _stages(workspace, _A100)
+    single = _stages(workspace, "{target: nvidia-a100, as: board, quantization: {scheme: float32}}")
+    half = _stages(workspace, "{target: nvidia-a100, as: board, quantization: {scheme: float16}}")
+    same = {name for name in before if name in single and before[name].id == single[name].id}
+    assert same >= _SHARED - {"dataset"}
+    assert before["engine"].id != single["engine"].id != half["engine"].id
+    assert "quantize" not in single
+    assert "calibration" not in half
+
+
+def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> None:
+    """Another workspace calibrates again, or other pictures do not."""
+    before = _stages(workspace, _ORIN)
+    assert "quantize" not in before
+    assert {item.name for item in before["engine"].inputs} == {"onnx", "calibration-cache"}
+    wide = _stages(workspace, _ORIN, ("int8: calibrator", "int8: calibrator, workspace_gib: 8"))
+    assert {name for name in before if before[name].id != wide[name].id} == _ENGINE
+    fewer = _stages(workspace, _ORIN, ("count: 100", "count: 50"))
+    changed = {name for name in before if before[name].id != fewer[name].id}
+    assert changed == {"calibration", "calibrate", "overlap", *_ENGINE}
+
+
+def test_what_is_local_has_the_key_of_the_same_words(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that finds its GPU builds again what one that names it has built."""
+    named = _stages(
+        workspace, '{target: nvidia-a100, as: board, tensorrt: {version: "10.3", workspace_gib: 2}}'
+    )
+    from buildsys.authoring import engines
+    from buildsys.steps._tensorrt_host import Host
+
+    here = Host(python="/usr/bin/python3", version="10.3.0.30", file="/nowhere/tensorrt.py",
+                gpu="NVIDIA A100", compute_capability="8.0")  # fmt: skip
+    assert (
+        _stages(workspace, "{target: nvidia-local, as: board}")["engine"].id != named["engine"].id
+    )
+    monkeypatch.setattr(engines, "find_host", lambda: here)
+    found = _stages(workspace, "{target: nvidia-local, as: board}")
+    assert found["engine"].id == named["engine"].id
+    assert found["engine"].requires == "tensorrt 10.3 8.0"
