@@ -73,10 +73,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _halve(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Weights and arithmetic in float16, by onnxruntime's converter."""
+    """Weights and arithmetic in float16, by onnxruntime's converter; the casts that it appends at the
+    end of the graph go where ONNX wants them, before what reads them.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    return convert_float_to_float16(model, keep_io_types=True)
+    made = convert_float_to_float16(model, keep_io_types=True)
+    OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)
+    return made
 
 
 def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.ModelProto":

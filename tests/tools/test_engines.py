@@ -48,7 +48,9 @@ save(h.make_model(graph, opset_imports=opsets, ir_version=8), sys.argv[1])
 _LOOK = """
 import sys, json, onnx
 from onnx import TensorProto as T
-graph = onnx.load(sys.argv[1]).graph
+model = onnx.load(sys.argv[1])
+onnx.checker.check_model(model, full_check=True)
+graph = model.graph
 kind = {t.name: T.DataType.Name(t.data_type) for t in graph.initializer}
 made = {name: node for node in graph.node for name in node.output}
 kernels = []
