@@ -137,6 +137,8 @@ class ModelSpec:
     """False for random weights: such a network carries no signal that quantization could lose."""
     converter: str = "onnx2tf"
     """What turns ONNX into a SavedModel: `convert.tool`, the name of a tool environment, too."""
+    batch: tuple[int, int, int] = (1, 1, 1)
+    """Pictures at once: (min, opt, max), see `steps._batch`; `outputs` has the shapes for one."""
 
 
 @dataclass(frozen=True, kw_only=True)

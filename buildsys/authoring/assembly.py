@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.batches import check_batch
 from buildsys.authoring.boards import Board, check_vela
 from buildsys.authoring.build import Build
 from buildsys.authoring.confinement import check_paths
@@ -51,8 +52,7 @@ class Assembler:
         board = self._board(entry, index)
         self._follow(recipe, board)
         contract = self._contract(recipe, board.target)
-        family = recipe.source.family
-        export = self.settings("export", family, recipe.export or {}, ("export",))
+        export = self._export(recipe)
         data = find_data(self, recipe)
         checkpoint, waiting = self._weights(recipe)
         facts = list(data.facts)
@@ -86,6 +86,15 @@ class Assembler:
         settings = validate(module.Settings, data, at, self.scope.locate)
         if isinstance(settings, list):
             raise InputError(*settings)
+        return settings
+
+    def _export(self, recipe: Recipe) -> Any:
+        """Settings of the family's export, or its defaults; None for a finished file."""
+        at: KeyPath = ("export",)
+        settings = self.settings("export", recipe.source.family, recipe.export or {}, at)
+        problems = check_batch(settings, self.scope.locate)
+        if problems:
+            raise InputError(*problems)
         return settings
 
     def _train(self, recipe: Recipe) -> Any:

@@ -1,5 +1,6 @@
 """Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
 
+from buildsys.authoring.batches import check_takes_batch
 from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
@@ -28,6 +29,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     problems = check_source(build, locate)
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
+    problems += check_takes_batch(build, locate)
     if build.archive is not None and build.dataset is None:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)

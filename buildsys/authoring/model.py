@@ -13,6 +13,7 @@ from buildsys.spec import (
     Preprocessing,
     Quantization,
 )
+from buildsys.steps._batch import settle
 from buildsys.steps._outputs import head_outputs
 
 
@@ -64,6 +65,7 @@ def model_spec(build: Build) -> ModelSpec:
         quantization=_quantization(build),
         trained=recipe.train is not None or not source.weights.random,
         converter=recipe.convert.tool,
+        batch=settle(getattr(build.export, "batch", 1)),
     )
 
 

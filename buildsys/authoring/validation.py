@@ -60,7 +60,7 @@ def validate(kind: Any, data: Any, path: KeyPath, locate: Locate) -> Any:
         checked = _checked(kind)(**data)
         return kind(**{name: getattr(checked, name) for name in kind.__dataclass_fields__})
     except pydantic.ValidationError as error:
-        errors = error.errors()
+        errors = _join_choices(error.errors())
         told = [_diagnose(kind, item, path, locate) for item in errors]
         meant = {
             hint.split("`")[1] for hint in (d.hint for d in told) if hint.startswith("did you")
@@ -85,7 +85,7 @@ def _checked(kind: type) -> Any:
 
 
 def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnostic:
-    loc = tuple(part for part in error["loc"] if not _is_noise(part))
+    loc = _place(error)
     where, name = (*path, *loc), shorten(str(loc[-1])) if loc else ""
     code, value, context = error["type"], error.get("input"), error.get("ctx", {})
     if code in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -111,7 +111,7 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
     if code == "too_short":
         return locate(where, f"`{name}` is empty", "")
     if code in _KINDS:
-        return locate(where, f"{_name(where)} is {_KINDS[code]}, not {_show(value)}", "")
+        return locate(where, f"{_name(where)} is {error['kinds']}, not {_show(value)}", "")
     if code in _LIMITS:
         key, words = _LIMITS[code]
         return locate(where, f"`{name}` is {words} {context[key]:g}, not {_show(value)}", "")
@@ -119,6 +119,29 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
         message, _, hint = str(context["error"]).partition("; ")
         return locate(where, message, hint)
     return locate(where, f"`{name}`: {error['msg']}", "")
+
+
+def _join_choices(errors: list[Any]) -> list[Any]:
+    """Of a value of one kind or another, pydantic tells once for each kind that it is not that one.
+
+    Where it is a block with a mistake in it, that mistake is enough; else one error has all `kinds`.
+    """
+    at: dict[KeyPath, list[Any]] = {}
+    for item in errors:
+        at.setdefault(_place(item), []).append(item)
+    deeper = {place[:length] for place in at for length in range(len(place))}
+    joined = []
+    for place, items in at.items():
+        kinds = [item for item in items if item["type"] in _KINDS]
+        joined += [item for item in items if item not in kinds]
+        if kinds and place not in deeper:
+            names = dict.fromkeys(_KINDS[item["type"]] for item in kinds)
+            joined.append({**kinds[0], "kinds": " or ".join(names)})
+    return joined
+
+
+def _place(error: Any) -> KeyPath:
+    return tuple(part for part in error["loc"] if not _is_noise(part))
 
 
 def _name(path: KeyPath) -> str:

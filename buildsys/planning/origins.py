@@ -20,6 +20,7 @@ _ALIASES = {
     "split.name": "evaluate.split",
     "thresholds": "evaluate.gates",
     "firmware": "firmware",
+    "tensorrt.batch": "export.batch",
 }
 
 
@@ -36,7 +37,7 @@ def find_origins(
     for parameter in flatten(json.loads(params)):
         label = f"{block}.{parameter}" if block else parameter
         if label not in known:
-            label = _ALIASES.get(parameter, label)
+            label = _ALIASES.get(label) or _ALIASES.get(parameter, label)
         if label == "train.size" and label not in known:
             label = "input.size"
         path, line = known.get(label, ("", 0))

@@ -6,7 +6,7 @@ process of its own, whose addresses the kernel does not shuffle (see `settle`) a
 and environment are always the same, so are the bytes.
 
 request.json: {"module", "onnx", "engine", "facts", "error", "compute_capability": "" | "8.9",
-"workspace_gib"}; the facts are written as JSON: version of the library, inputs and outputs. Exit
+"workspace_gib", "batch": [min, opt, max]}; the facts are written as JSON: version of the library, inputs and outputs. Exit
 codes: 0 done, 3 a sentence stands in the file `error`.
 """
 
@@ -60,13 +60,14 @@ def build(trt: Any, request: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(Path(request["onnx"]).read_bytes()):
         raise Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
-    _demand_static(network)
+    config = _configure(trt, builder, request)
+    _profile(trt, builder, network, config, request["batch"])
     facts = {  # told before the builder reorders them
         "version": trt.__version__,
         "inputs": [_describe(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
     }
-    engine = builder.build_serialized_network(network, _configure(trt, builder, request))
+    engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise Refused(f"the builder gives no engine: {logger.last or 'it does not say why'}")
     return bytes(engine), facts
@@ -85,13 +86,20 @@ def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
     return config
 
 
-def _demand_static(network: Any) -> None:
-    """Without an optimization profile every axis has to be settled."""
+def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]) -> None:
+    """One optimization profile where the first axis is open; every other one has to be settled."""
+    profile = None
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        if min(tensor.shape, default=1) < 0:
+        first, *rest = tuple(tensor.shape) or (1,)
+        if min(rest, default=1) < 0:
             shape = " x ".join("?" if side < 0 else str(side) for side in tensor.shape)
             raise Refused(f"its input {tensor.name} is open ({shape}); export it with fixed sizes")
+        if first < 0:
+            profile = profile or builder.create_optimization_profile()
+            profile.set_shape(tensor.name, *((count, *rest) for count in batch))
+    if profile is not None and config.add_optimization_profile(profile) < 0:
+        raise Refused(f"the library takes no batch of {batch[0]} to {batch[2]}")
 
 
 def _describe(tensor: Any) -> dict[str, Any]:

@@ -57,14 +57,16 @@ def open_onnx(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
     """One inference of an ONNX file, and what runs it; ends the step where onnxruntime cannot."""
     import onnxruntime
 
-    from buildsys.steps import _models
+    from buildsys.steps import _models, _onnx
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = _models.open_session(model, options)
     feeds = {item.name: _fill_open(item) for item in session.get_inputs()}
     found = onnxruntime.__version__
-    engine = Engine(name="onnxruntime", version=found, kernels=_ONNX_KERNELS, format="onnx")
+    count = _onnx.batch_of(session)
+    kernels = f"{_ONNX_KERNELS}, {count} pictures at once" if count > 1 else _ONNX_KERNELS
+    engine = Engine(name="onnxruntime", version=found, kernels=kernels, format="onnx")
     return lambda: session.run(None, feeds), engine
 
 

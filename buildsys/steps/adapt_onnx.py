@@ -29,7 +29,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """The file's own input keeps its name and shape float32 [1, 3, height, width]."""
+    """The file's own input keeps its name and shape float32 [n, 3, height, width]."""
     import onnx
 
     from buildsys.steps import _models

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.steps._batch import Batch
 from buildsys.steps._progress import fail
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
@@ -76,6 +77,7 @@ class Params:
     version_compatible: bool
     hardware_compatibility: str
     scheme: str
+    batch: Batch = (1, 1, 1)
 
 
 def tool_env(params: Params) -> str:
@@ -108,6 +110,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         version_compatible=settings.version_compatible,
         hardware_compatibility=settings.hardware_compatibility,
         scheme=model.quantization.scheme,
+        batch=model.batch,
     )
 
 

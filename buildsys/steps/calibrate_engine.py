@@ -9,6 +9,7 @@ from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps import build_engine
+from buildsys.steps._batch import Batch, calibration_batch
 from buildsys.steps._progress import fail
 
 TOOL_ENV = "evaluate"
@@ -24,12 +25,12 @@ UNVERIFIED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the scales depend on beside the network and the pictures; `batch`: how many at a time."""
+    """What the scales depend on beside the network and the pictures; `batch` says how many at a time."""
 
     version: str
     compute_capability: str
     preprocessing: Preprocessing
-    batch: int
+    batch: Batch
 
 
 def requires(params: Params) -> str:
@@ -38,13 +39,13 @@ def requires(params: Params) -> str:
 
 
 def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Twice the batch that the engine is tuned for, as NVIDIA's guides ask for."""
+    """The batch is the engine's."""
     assert model.preprocessing is not None
     return Params(
         version=settings.version,
         compute_capability=settings.compute_capability or "",
         preprocessing=model.preprocessing,
-        batch=1,
+        batch=model.batch,
     )
 
 
@@ -67,7 +68,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         "optimization_level": 0, "version_compatible": False, "hardware_compatibility": "none",
         "typed": False, "scheme": "int8", "onnx": "model.onnx", "engine": "model.engine",
         "facts": "facts.json", "error": "refused.txt", "calibration_cache": "calibration.cache",
-        "pictures": "pictures.npy", "calibration_batch": params.batch, "timing_cache": "",
+        "pictures": "pictures.npy", "timing_cache": "", "batch": list(params.batch),
+        "calibration_batch": calibration_batch(params.batch, len(pictures)),
     }  # fmt: skip
     Path("engine.json").write_text(json.dumps(request), encoding="utf-8")
     command = [_tensorrt_host.interpreter(), "-s", _engine_program.__file__, "engine.json"]

@@ -1,6 +1,5 @@
 """What an ONNX file answers to prepared pictures, by onnxruntime on the CPU."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,22 +24,16 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in file order."""
-    import onnxruntime
+    from buildsys.steps import _onnx
 
-    from buildsys.steps import _models, _pictures
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    session = _models.open_session(inputs["onnx"], options)
-    found = [output.name for output in session.get_outputs()]
-    names = _recording.name_outputs(found, params.names, inputs["onnx"])
-    feed = session.get_inputs()[0].name
+    network = _onnx.network(inputs["onnx"])
 
     def answer(picture: Any) -> Iterable[_recording.Output]:
-        values = session.run(None, {feed: _pictures.to_nchw(picture[None])})
+        found = network(picture)
+        names = _recording.name_outputs(list(found), params.names, inputs["onnx"])
         return (
             _recording.Output(name=name, values=value)
-            for name, value in zip(names, values, strict=True)
+            for name, value in zip(names, found.values(), strict=True)
         )
 
     pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)

@@ -10,6 +10,7 @@ from tests.authoring.sample_workspace import TRAINED, by_stage, plan_good, write
 _SHARED = {"train", "export", "evaluate-checkpoint", "evaluate-onnx", "samples", "dataset"}
 _ENGINE = {"engine", "package"}
 _QUANTIZED = {"quantize", "signal", "evaluate-quantized-onnx", "gate", *_ENGINE}
+_EXPORTED = {"export", "evaluate-onnx", *_QUANTIZED}
 _A100 = "{target: nvidia-a100, as: board}"
 _ORIN = "{target: jetson-orin, as: board, tensorrt: {int8: calibrator}}"
 
@@ -32,6 +33,8 @@ _TABLE = {
     "gpus": ("as: board", "as: board, tensorrt: {hardware_compatibility: ampere-plus}", _ENGINE),
     "granularity": ("as: board", "as: board, quantization: {granularity: per-tensor}", _QUANTIZED),
     "pictures": ("count: 100", "count: 50", {"calibration", "overlap", *_QUANTIZED}),
+    "batch": ("as: board", "as: board, export: {batch: 8}", _EXPORTED),
+    "open batch": ("as: board", "as: board, export: {batch: {min: 1, opt: 8, max: 16}}", _EXPORTED),
     "benchmark": ("targets:", "benchmark: {runs: 50}\ntargets:", set()),
     "another name": ("as: board", "as: board, tensorrt: {gpu: my card}", set()),
 }
@@ -69,6 +72,10 @@ def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> Non
     fewer = _stages(workspace, _ORIN, ("count: 100", "count: 50"))
     changed = {name for name in before if before[name].id != fewer[name].id}
     assert changed == {"calibration", "calibrate", "overlap", *_ENGINE}
+    batch = ("as: board", "as: board, export: {batch: {min: 1, opt: 8, max: 16}}")
+    more = _stages(workspace, _ORIN, batch)
+    changed = {name for name in before if before[name].id != more[name].id}
+    assert changed == {"export", "evaluate-onnx", "calibrate", "gate", *_ENGINE}
 
 
 def test_what_is_local_has_the_key_of_the_same_words(

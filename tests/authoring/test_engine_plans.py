@@ -119,3 +119,31 @@ def test_other_pictures_quantize_anew(workspace: Path) -> None:
         "calibration", "quantize", "signal", "evaluate-quantized-onnx", "engine", "gate", "package",
         "overlap",
     }  # fmt: skip
+
+
+_BATCHES = """\
+  - {target: nvidia-rtx-aot, as: one}
+  - {target: nvidia-rtx-aot, as: four, export: {batch: 4}}
+  - {target: nvidia-rtx-aot, as: some, export: {batch: {min: 1, opt: 8, max: 16}}}
+  - {target: nvidia-rtx-aot, as: more, export: {batch: {min: 1, opt: 8, max: 32}}}
+"""
+
+
+def test_the_batch_is_the_engine_s_too(workspace: Path) -> None:
+    """The file is open, and the engine takes one picture; or nobody says which line wants more."""
+    stages = {name: by_stage(plan) for name, plan in _plans(workspace, _BATCHES).items()}
+    found = {name: _params(made["engine"])["batch"] for name, made in stages.items()}
+    assert found == {
+        "one": [1, 1, 1], "four": [4, 4, 4], "some": [1, 8, 16], "more": [1, 8, 32],
+    }  # fmt: skip
+    for stage in ("export", "quantize"):
+        assert _params(stages["some"][stage])["batch"] == [1, 8, 16]
+    (place,) = (o for o in stages["four"]["engine"].origins if o.parameter == "batch")
+    assert (place.label, place.path) == ("export.batch", "recipes/tags.yaml")
+
+
+def test_the_batch_of_a_training_is_another(workspace: Path) -> None:
+    """`why stale` sends the reader of a training to `export.batch`."""
+    train = by_stage(_plans(workspace, _BATCHES)["some"])["train"]
+    (place,) = (o for o in train.origins if o.parameter == "batch")
+    assert place.label == "train.batch"

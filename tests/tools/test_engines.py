@@ -70,7 +70,11 @@ _AGAIN = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from buildsys.steps import build_engine as step
-params = step.Params(library="tensorrt-rtx", version="1.7", compute_capability="", workspace_gib=1)
+params = step.Params(
+    library="tensorrt-rtx", version="1.7", compute_capability="", workspace_gib=1,
+    optimization_level=3, version_compatible=False, hardware_compatibility="none",
+    scheme=sys.argv[3],
+)
 outputs = {"engine": Path("again.engine").resolve(), "engine-facts": Path("again.json").resolve()}
 step.run({"quantized-onnx": Path(sys.argv[2])}, outputs, params)
 """
@@ -99,7 +103,10 @@ def test_an_engine_is_packed_with_what_its_reader_needs(built: Path, build: str)
     text = (folder / "README.md").read_text()
     assert "never loaded or run" in text
     assert ("4 calibration pictures; 500 are recommended" in text) is (build == "whole")
-    assert any("never run" in note for note in read(folder / "manifest.json")["unverified"])
+    assert any(
+        "Not verified: the engine itself" in note
+        for note in read(folder / "manifest.json")["unverified"]
+    )
 
 
 @_NO_GPU
@@ -164,7 +171,8 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     place = tmp_path / "in a folder with another name"
     place.mkdir()
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
-    words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx"))]
+    scheme = {"half": "float16", "whole": "int8"}[build]
+    words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx")), scheme]
     run = subprocess.run(
         [str(python), "-c", _AGAIN, *words], cwd=place, capture_output=True, text=True, check=False
     )
