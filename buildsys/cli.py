@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ COMMANDS = {
     "predict": "what the shipped file sees on photographs, drawn",
     "flash": "bring shipped models onto a board, with the vendor's own tool",
     "fit": "the largest input size that the target's memory holds",
+    "bundle": "an engine that another machine builds, as a folder to carry there",
+    "import": "take the result of a bundle back",
     "import-benchmark": "latency that was measured on a device, tied to the file that ran there",
     "report": "every build with its proofs, as pages; nothing is built",
     "schema": "write JSON Schemas for editors",
@@ -29,8 +32,8 @@ COMMANDS = {
     "gc": "bound the store by size and age; what is in use stays",
     "store": "carry results to another machine: export, import",
 }
-"""Each is a module of buildsys.commands, a hyphen being its underscore; only the one that was asked
-for is imported.
+"""Each is a module of buildsys.commands, a hyphen being its underscore, and `import` import_; only the
+one that was asked for is imported.
 """
 
 
@@ -59,7 +62,8 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     for name, text in ((n, t) for n, t in COMMANDS.items() if asked in (n, "")):
         command = commands.add_parser(name, help=text, description=text)
         if name == asked:
-            module = importlib.import_module(f"buildsys.commands.{name.replace('-', '_')}")
+            stem = name.replace("-", "_") + "_" * keyword.iskeyword(name)
+            module = importlib.import_module(f"buildsys.commands.{stem}")
             module.arguments(command)
             command.set_defaults(run=module.run)
     return parser

@@ -119,10 +119,13 @@ class State:
             digests.append((item.name, digest))
         params = json.loads(step.params)
         identity = [step.module, step.code, params, step.tool_identity, sorted(digests)]
-        parts = {f"params.{name}": value for name, value in flatten(params).items()}
-        parts |= {f"input.{name}": digest for name, digest in digests}
-        parts |= {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
+        parts = _parts(step, digests)
         return Keyed(key=digest_value(identity), parts=parts, inputs=tuple(digests))
+
+    def known_parts(self, step: Step) -> dict[str, Any]:
+        """What an action key is made from, without the inputs that are not known yet."""
+        found = [(item.name, self.input_digest(item)) for item in step.inputs]
+        return _parts(step, [(name, digest) for name, digest in found if digest is not None])
 
     def known_key(self, step: Step) -> Keyed | None:
         """The action key where it can be said now without an error."""
@@ -257,14 +260,17 @@ class State:
         before = next((entry for entry in known if entry is not None), None)
         if before is None:
             return (Reason(subject="never made here"),)
-        old, new = before[1], keyed.parts
+        return self.compare(step, before[1], keyed.parts) or (
+            Reason(subject="its result is not known any more"),
+        )
+
+    def compare(self, step: Step, old: dict[str, Any], new: dict[str, Any]) -> tuple[Reason, ...]:
+        """What differs between the parts of two action keys."""
         reasons: list[Reason] = []
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 reasons += self._reasons(step, name, old, new)
-        return tuple(dict.fromkeys(reasons)) or (
-            Reason(subject="its result is not known any more"),
-        )
+        return tuple(dict.fromkeys(reasons))
 
     def _reasons(
         self, step: Step, name: str, old: dict[str, Any], new: dict[str, Any]
@@ -300,6 +306,12 @@ class State:
             return [Reason(subject=f"{item.source.label} changed")]
         more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
         return [Reason(subject=changes[0] + more)]
+
+
+def _parts(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
+    parts = {f"params.{name}": value for name, value in flatten(json.loads(step.params)).items()}
+    parts |= {f"input.{name}": digest for name, digest in digests}
+    return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
 
 
 def slice_digest(step: Step, keyed: Keyed) -> str:

@@ -12,13 +12,12 @@ Of its bytes: TensorRT-RTX gives the same for float32 and int8 each time; for fl
 network, not those bytes.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
 from buildsys.steps._batch import Batch
-from buildsys.steps._progress import fail
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
 ALSO_PRODUCES = ("engine-facts",)
@@ -34,8 +33,6 @@ UNVERIFIED = (
     "Not verified: the engine itself; no engine was ever run on a GPU while this step was written."
     " Accuracy is that of the ONNX file before it, except where evaluate-engine was done."
 )
-_MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
-"""What a library's Python package is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,45 +111,45 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     )
 
 
+def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str, Any]:
+    """What the program is asked for, with names of files in its own folder (see _engine_program).
+
+    `quantized`: the file says its precision; `calibrated`: there is a calibration cache, or will be.
+    TensorRT 8.6 has no strongly typed networks: flags allow it what the file says.
+    """
+    own = quantized or params.scheme == "float32"
+    return {
+        "library": params.library, "version": params.version,
+        "compute_capability": params.compute_capability, "gpu": "",
+        "onnx": "model.onnx", "engine": "model.engine", "facts": "facts.json",
+        "error": "refused.txt", "workspace_gib": params.workspace_gib,
+        "optimization_level": params.optimization_level,
+        "version_compatible": params.version_compatible,
+        "hardware_compatibility": params.hardware_compatibility, "batch": list(params.batch),
+        "typed": own and not params.version.startswith("8."), "scheme": params.scheme,
+        "calibration_cache": "calibration.cache" if calibrated else "",
+        "pictures": "", "calibration_batch": 0, "timing_cache": "",
+    }  # fmt: skip
+
+
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`outputs`: engine; engine-facts, JSON: library, its exact version, GPUs, inputs and outputs."""
-    import json
     import os
     import shutil
-    import subprocess
     import sys
 
-    from buildsys.steps import _engine_program, _tensorrt_host
+    from buildsys.steps import _engine_run, _tensorrt_host
 
-    typed = Format.QUANTIZED_ONNX in inputs or params.scheme == "float32"
-    shutil.copyfile(inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX], "model.onnx")
-    if "calibration-cache" in inputs:
+    quantized, calibrated = (
+        name in inputs for name in (Format.QUANTIZED_ONNX, "calibration-cache")
+    )
+    shutil.copyfile(inputs[Format.QUANTIZED_ONNX if quantized else Format.ONNX], "model.onnx")
+    if calibrated:
         shutil.copyfile(inputs["calibration-cache"], "calibration.cache")
-    request = {  # no paths of this run: see the program
-        "module": _MODULES[params.library],
-        "onnx": "model.onnx",
-        "engine": "model.engine",
-        "facts": "facts.json",
-        "error": "refused.txt",
-        **asdict(params),
-        "typed": typed,
-        "calibration_cache": "calibration.cache" if "calibration-cache" in inputs else "",
-    }
-    Path("engine.json").write_text(json.dumps(request), encoding="utf-8")
-    if not _engine_program.settle():
-        print("addresses are shuffled here: a float16 engine's bytes may differ from run to run")
-    rtx = params.library == "tensorrt-rtx"
-    python = sys.executable if rtx else _tensorrt_host.interpreter()
-    command = [python, "-s", _engine_program.__file__, "engine.json"]
-    environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "TZ": "UTC"}
-    done = subprocess.run(command, check=False, env=environment)
-    refused = Path("refused.txt")
-    if done.returncode == 3 and refused.is_file():
-        fail(f"{params.library} {params.version}: {refused.read_text(encoding='utf-8')}.")
-    if done.returncode:
-        fail(f"the builder of {params.library} ended with exit code {done.returncode}.")
+    request, python = make_request(params, quantized, calibrated), sys.executable
+    if params.library == "tensorrt":  # TensorRT-RTX has no timings, and its bytes know no path
+        request["timing_cache"] = os.environ.get("BUILDSYS_TIMING_CACHES", "")
+        python = _tensorrt_host.interpreter()
+    _engine_run.run_builder(python, request)
     shutil.copyfile("model.engine", outputs[Format.ENGINE])
-    facts = json.loads(Path("facts.json").read_text(encoding="utf-8"))
-    facts |= {"library": params.library, "compute_capability": params.compute_capability}
-    text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
-    outputs["engine-facts"].write_text(text, encoding="utf-8")
+    shutil.copyfile("facts.json", outputs["engine-facts"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps import build_engine
 from buildsys.steps._batch import Batch, calibration_batch
-from buildsys.steps._progress import fail
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ONNX, Format.CALIBRATION_CACHE
@@ -51,32 +50,20 @@ def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) ->
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: onnx, calibration. `outputs`: calibration-cache."""
-    import json
     import shutil
-    import subprocess
 
-    import numpy as np
+    from buildsys.steps import _engine_pictures, _engine_run, _pictures, _tensorrt_host
 
-    from buildsys.steps import _engine_program, _pictures, _tensorrt_host
-
-    pictures = _pictures.to_nchw(_pictures.load(inputs["calibration"], params.preprocessing))
-    np.save("pictures.npy", pictures)
+    pictures = _pictures.load(inputs["calibration"], params.preprocessing)
+    _engine_pictures.save(Path("pictures.npy"), pictures)
     shutil.copyfile(inputs[Format.ONNX], "model.onnx")
-    request = {
-        "module": "tensorrt", "library": "tensorrt", "version": params.version,
-        "compute_capability": params.compute_capability, "workspace_gib": 1,
-        "optimization_level": 0, "version_compatible": False, "hardware_compatibility": "none",
-        "typed": False, "scheme": "int8", "onnx": "model.onnx", "engine": "model.engine",
-        "facts": "facts.json", "error": "refused.txt", "calibration_cache": "calibration.cache",
-        "pictures": "pictures.npy", "timing_cache": "", "batch": list(params.batch),
-        "calibration_batch": calibration_batch(params.batch, len(pictures)),
-    }  # fmt: skip
-    Path("engine.json").write_text(json.dumps(request), encoding="utf-8")
-    command = [_tensorrt_host.interpreter(), "-s", _engine_program.__file__, "engine.json"]
-    done = subprocess.run(command, check=False)
-    refused = Path("refused.txt")
-    if done.returncode == 3 and refused.is_file():
-        fail(f"tensorrt {params.version}: {refused.read_text(encoding='utf-8')}.")
-    if done.returncode:
-        fail(f"TensorRT's calibration ended with exit code {done.returncode}.")
+    settings = build_engine.Params(
+        library="tensorrt", version=params.version, compute_capability=params.compute_capability,
+        workspace_gib=1, optimization_level=0, version_compatible=False,
+        hardware_compatibility="none", scheme="int8", batch=params.batch,
+    )  # fmt: skip
+    request = build_engine.make_request(settings, quantized=False, calibrated=True)
+    count = calibration_batch(params.batch, len(pictures))
+    request |= {"pictures": "pictures.npy", "calibration_batch": count}
+    _engine_run.run_builder(_tensorrt_host.interpreter(), request)
     shutil.copyfile("calibration.cache", outputs[Format.CALIBRATION_CACHE])

@@ -1,0 +1,42 @@
+"""buildsys bundle: an engine that another machine builds, as a folder to carry there."""
+
+import argparse
+import os
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One build, and where to."""
+    parser.add_argument("build", metavar="BUILD", help="the id of one build that ships an engine")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="build/bundles/BUILD without")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what comes before the engine, write the folder, say what to do with it."""
+    from buildsys.engine import guard
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.turns import exclusive
+    from buildsys.errors import BuildsysError
+    from buildsys.upkeep import bundling
+    from buildsys.upkeep.contents import size_text
+
+    workspace = Workspace(options.folder.resolve())
+    away = bundling.plan_away(workspace, options.build)
+    target = options.out or bundling.default_folder(workspace, away.build.id)
+    guard.end_on_signals(lambda: None)
+    with exclusive(workspace):
+        session = bundling.open_session(workspace, away)
+        try:
+            made = bundling.make(session, away, target.absolute())
+        except BuildsysError as error:
+            if session.failures:
+                return error.exit_code  # told where it happened
+            raise
+        finally:
+            session.close()
+    print(f"{away.build.id}: {size_text(made.bytes)} in {os.path.relpath(made.folder)}")
+    print(
+        f"take it to a machine with {made.machine}; run `python build.py` in it, and bring it back"
+    )
+    print("to `buildsys import FOLDER`")
+    return 0

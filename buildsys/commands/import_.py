@@ -1,0 +1,37 @@
+"""buildsys import: the result of a bundle, into the store; `doit` packages it without building."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What was brought back."""
+    parser.add_argument("result", type=Path, metavar="FOLDER",
+                        help="a bundle in which `python build.py` ran, its result, or a .zip or .tar of it")  # fmt: skip
+    parser.add_argument("--device", default="", metavar="NAME",
+                        help="where benchmark.json was measured; without it, the GPU's name")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check all of it, then keep engine, timings and figures."""
+    from buildsys.engine.places import Workspace
+    from buildsys.engine.turns import exclusive
+    from buildsys.upkeep import bundling, returning
+    from buildsys.upkeep.returned_figures import keep_figures, read_figures
+
+    workspace = Workspace(options.folder.resolve())
+    with returning.opened(options.result) as result:
+        away = bundling.plan_away(workspace, result.build)
+        figures = read_figures(result, away, options.device)
+        with exclusive(workspace):
+            session = bundling.open_session(workspace, away)
+            try:
+                returning.take_back(session, away, result, options.result)
+            finally:
+                session.close()
+            keep_figures(workspace, away, figures)
+    print(f"{away.build.id}: engine built by {result.machine}")
+    for item in figures:
+        print(f"figures of {item.device}: mean {item.mean_ms:g} ms of {item.runs} runs")
+    print(f"`doit build:{away.build.id}` packages it without building it")
+    return 0

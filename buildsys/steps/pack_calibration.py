@@ -1,0 +1,24 @@
+"""Calibration pictures -> one file for a device where TensorRT calibrates, see `buildsys bundle`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import Preprocessing, Resources
+
+TOOL_ENV = "evaluate"
+RESOURCES = Resources(memory_mib=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What the pictures were prepared by."""
+
+    preprocessing: Preprocessing
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: calibration. `outputs`: pictures, .npy, float32 [n, 3, height, width] in 0..1."""
+    from buildsys.steps import _engine_pictures, _pictures
+
+    pictures = _pictures.load(inputs["calibration"], params.preprocessing)
+    _engine_pictures.save(outputs["pictures"], pictures)

@@ -1,0 +1,34 @@
+"""Latency that came back with an engine: as `buildsys import-benchmark` takes it, before the engine is
+packaged.
+"""
+
+from buildsys.digest import digest_file
+from buildsys.engine import measurements
+from buildsys.engine.measurements import Measurement
+from buildsys.engine.places import Workspace
+from buildsys.engine.report import stamp
+from buildsys.upkeep.benchmarks import read_benchmark
+from buildsys.upkeep.bundling import Away
+from buildsys.upkeep.published import Published
+from buildsys.upkeep.returning import Result
+
+
+def read_figures(result: Result, away: Away, device: str) -> tuple[Measurement, ...]:
+    """Of benchmark.json, where it is there. Raises InputError."""
+    if result.benchmark is None:
+        return ()
+    engine = result.folder / "model.engine"
+    name = f"{away.build.id.split('@')[0]}.engine"
+    published = Published(
+        build=away.build.id, name=name, bytes=engine.stat().st_size, sha256=digest_file(engine),
+        format="engine",
+    )  # fmt: skip
+    named = device or result.facts["gpu"] or result.facts["system"]
+    return (read_benchmark(str(result.benchmark), named, published).measurement,)
+
+
+def keep_figures(workspace: Workspace, away: Away, figures: tuple[Measurement, ...]) -> None:
+    """Into measurements/ID.json."""
+    if figures:
+        measurements.record(workspace, away.build.id, figures)
+        stamp.forget(workspace)

@@ -1,0 +1,110 @@
+"""An engine that is built elsewhere, by the real builder of TensorRT-RTX, where buildsys is not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys.digest import digest_file
+from buildsys.engine import toolenvs
+from tests.conftest import REPOSITORY
+from tests.tools.places import doit, draw, make_workspace, read, statuses
+
+pytestmark = pytest.mark.tools
+
+_TINY = """\
+name: tiny
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+input: {size: 64}
+evaluate: none
+quantization: {scheme: int8, calibration: {images: "pictures/*.bmp", count: 4}}
+targets: [nvidia-rtx-aot]
+"""
+_BUILD = "tiny@nvidia-rtx-aot"
+
+
+def buildsys(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command, with the workspace's own store."""
+    environment = {"PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(root / "store")}
+    code = "import sys; from buildsys.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=root, capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace in which the network was bundled, and no engine built."""
+    root = make_workspace(tmp_path_factory.mktemp("bundles") / "place", tiny=_TINY)
+    draw(root / "pictures", 64, 4)
+    run = buildsys(root, "bundle", _BUILD)
+    assert run.returncode == 0, run.stderr
+    assert "take it to a machine with TensorRT-RTX 1.7; no GPU is asked" in run.stdout
+    yield root
+    shutil.rmtree(root)
+
+
+def carry(root: Path, place: Path) -> Path:
+    """The bundle, on another machine."""
+    return Path(shutil.copytree(root / "build" / "bundles" / "tiny" / "nvidia-rtx-aot", place))
+
+
+def build(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`python build.py` there: nothing of this environment is known."""
+    return subprocess.run(
+        [str(python), str(folder / "build.py")], capture_output=True, text=True, check=False, env={},
+        cwd=folder.parent,
+    )  # fmt: skip
+
+
+def test_without_the_library_one_sentence(bundled: Path, tmp_path: Path) -> None:
+    """A traceback on the device."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    run = build(tmp_path / "bare" / "bin" / "python", carry(bundled, tmp_path / "away"))
+    assert (run.returncode, run.stdout) == (4, "")
+    assert run.stderr == "TensorRT-RTX 1.7 is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
+
+
+def test_another_version_is_refused(bundled: Path, tmp_path: Path) -> None:
+    """An engine that the target does not load."""
+    away = carry(bundled, tmp_path / "away")
+    told = read(away / "bundle.json")
+    told["request"]["version"] = "1.6"
+    (away / "bundle.json").write_text(json.dumps(told))
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    run = build(python, away)
+    assert run.returncode == 3
+    assert run.stderr == "TensorRT-RTX 1.6 is wanted, and 1.7.1.116 is installed here\n"
+    assert not (away / "result").exists()
+
+
+def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
+    """The engine of elsewhere is built again here; or it is another than here."""
+    away = carry(bundled, tmp_path / "away")
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    run = build(python, away)
+    assert run.returncode == 0, run.stderr
+    assert {path.name for path in (away / "result").iterdir()} == {
+        "bundle.json", "facts.json", "model.engine", "result.json",
+    }  # fmt: skip
+    run = buildsys(bundled, "import", str(away))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"{_BUILD}: engine built by TensorRT-RTX 1.7.1.116 on linux-")
+    assert doit(bundled, f"build:{_BUILD}").returncode == 0
+    package = bundled / "build" / "tiny" / "nvidia-rtx-aot"
+    shipped = digest_file(package / "tiny.engine")
+    assert shipped == digest_file(away / "result" / "model.engine")
+    assert not (package / "logs" / "engine.log").exists()
+    assert read(package / "engine.json")["outputs"][0]["name"] == "box_s8"
+    shutil.rmtree(bundled / "store")
+    shutil.rmtree(bundled / ".buildsys")
+    assert doit(bundled, f"build:{_BUILD}").returncode == 0
+    assert statuses(bundled) == {_BUILD: "built"}
+    assert (package / "logs" / "engine.log").exists()
+    assert digest_file(package / "tiny.engine") == shipped  # int8: the same bytes on one machine
