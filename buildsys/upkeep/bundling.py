@@ -166,9 +166,12 @@ def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
 
 def _refuse_others(target: Path) -> None:
     """Only an earlier bundle is replaced, and none whose result nobody took back."""
-    if not target.exists():
+    above = next(folder for folder in target.parents if folder.exists())
+    if not above.is_dir():
+        message, hint = f"cannot be made: {above} is a file", "name another folder with --out"
+    elif not target.exists():
         return
-    if not (target / _bundle_program.BUNDLE).is_file():
+    elif not (target / _bundle_program.BUNDLE).is_file():
         message, hint = "is there, and no bundle", "name another folder with --out"
     elif (target / _bundle_program.RESULT).exists():
         message = f"an engine was built in it: {_bundle_program.RESULT} is there"
