@@ -249,7 +249,8 @@ def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
     for scheme, names in target.pipelines.items():
         found: list[Diagnostic] = []
         for position, name in enumerate(names):
-            found += _check_step(target, name, ("pipelines", scheme, position), locate)
+            told = _blocks(names[:position])
+            found += _check_step(target, name, ("pipelines", scheme, position), locate, told)
         last: KeyPath = ("pipelines", scheme, len(names) - 1)
         if not found and step_module(names[-1]).PRODUCES != Format.PACKAGE:
             makes = step_module(names[-1]).PRODUCES
@@ -258,14 +259,22 @@ def _check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
                 locate(
                     last,
                     message,
-                    "end with package_engine, package_files, package_flash or package_linux",
+                    "end with package_engine, package_files, package_flash, package_linux or package_triton",
                 )
             )
         problems += found
     return problems
 
 
-def _check_step(target: Target, name: str, at: KeyPath, locate: Locate) -> list[Diagnostic]:
+def _blocks(names: tuple[str, ...]) -> set[str]:
+    """What these steps read of a target."""
+    return {getattr(step_module(name), "BLOCK", "") for name in names if name in step_names()}
+
+
+def _check_step(
+    target: Target, name: str, at: KeyPath, locate: Locate, told: set[str]
+) -> list[Diagnostic]:
+    """`told`: blocks of which an earlier step has said that they are missing."""
     if name not in step_names():
         hint = did_you_mean(name, step_names())
         return [locate(at, f"there is no step `{name}`", hint)]
@@ -274,7 +283,7 @@ def _check_step(target: Target, name: str, at: KeyPath, locate: Locate) -> list[
         message = f"{name} turns no model file into another; it has no place in a pipeline"
         return [locate(at, message, "training and measuring are the recipe's")]
     block = getattr(module, "BLOCK", "")
-    if block in _EXAMPLES and getattr(target, block) is None:
+    if block in _EXAMPLES and block not in told and getattr(target, block) is None:
         message = f"{name} needs the `{block}` block of this target"
         return [locate(at, message, _EXAMPLES[block])]
     return []

@@ -7,7 +7,9 @@ from pathlib import Path, PurePosixPath
 from buildsys.digest import digest_bytes, digest_file
 from buildsys.engine.store import encode_index
 
-_FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".pt": "checkpoint", ".engine": "engine"}
+_FORMATS = {
+    ".tflite": "tflite", ".onnx": "onnx", ".pt": "checkpoint", ".engine": "engine", ".plan": "engine",
+}  # fmt: skip
 _SAVED_MODEL = "saved_model.pb"
 
 

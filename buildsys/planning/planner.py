@@ -182,7 +182,8 @@ def _convert(blue: Blueprint, module: ModuleType, current: Format) -> Step:
 def _shipped(module: ModuleType) -> Source:
     """Files of ours that a step ships as they are: they count by their bytes."""
     return Source(
-        path=str(PACKAGE / "templates" / module.TEMPLATES), label=f"templates/{module.TEMPLATES}",
+        path=str(PACKAGE / "templates" / module.TEMPLATES),
+        label=f"templates/{module.TEMPLATES}".rstrip("/"),
         parts=module.TEMPLATE_FILES,
     )  # fmt: skip
 

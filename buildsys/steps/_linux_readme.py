@@ -65,7 +65,7 @@ def _contents(package: Described) -> str:
 | `{package.file}` | the network, {package.scheme}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
 | `detect.py` | prints and draws what it sees on a picture |
 | `benchmark.py` | how long it takes |
-| `network.py`, `vision.py` | what both rest on: LiteRT around the file, and the arithmetic |
+| `network.py`, `vision.py`, `pictures.py`, `figures.py` | what both rest on: LiteRT around the file, and the arithmetic |
 | `requirements.txt` | the Python packages that both need |
 | `model.json`, `labels.txt` | task, head, input and outputs, classes, thresholds |
 | `preprocessing.json` | how a photograph becomes the network's input |{figures}

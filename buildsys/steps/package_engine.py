@@ -1,84 +1,114 @@
-"""Engine -> the folder to load it from: the engine, what is known of it, and a program that loads it.
+"""Engine -> the folder to load it from: the engine, what is known of it, and programs that run it.
 
-The program (buildsys/templates/engine/run.py) is shipped as it is; it needs nothing of buildsys.
+An engine of TensorRT lies in a model repository of Triton Inference Server, where the programs take
+it from, too: one copy. Triton loads no engine of TensorRT-RTX; that lies beside the programs.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
+from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.steps import build_engine
 from buildsys.steps._engine_readme import Described, describe
-from buildsys.steps._package import describe_preprocessing, write_companions, write_json
+from buildsys.steps._package import write_json
+from buildsys.steps._runnable import LOOKING, Network, network, write_surroundings
+from buildsys.steps._runnable import describe as describe_network
 
-TOOL_ENV = ""
 CONSUMES, PRODUCES = Format.ENGINE, Format.PACKAGE
 NEEDS = ("engine-facts", "verdict", "metrics", "calibration")
-TEMPLATES = "engine"
-"""Whose folder of shipped files is an input of the step."""
-TEMPLATE_FILES = ("run.py",)
-UNVERIFIED = "Not verified: the package's run.py behind loading the library; no GPU was here."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Nothing to set."""
+BLOCK = "tensorrt"
+TEMPLATES = ""
+"""Whose folder of shipped files is an input of the step: all of them."""
+TEMPLATE_FILES = (
+    *LOOKING, "engine/benchmark.py", "engine/client.py", "engine/cudart.py",
+    "engine/requirements.txt", "engine/run.py", "engine/runtime.py", "common/figures.py",
+)  # fmt: skip
+UNVERIFIED = (
+    "Not verified: the package's programs behind loading the library, and any server of the engine; no"
+    " GPU and no server were here."
+)
+_TRITON = "engine/client.py"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The file's name, and what its reader has to know. `head` as ModelSpec's."""
+    """What its reader has to know. `library`: tensorrt | tensorrt-rtx; the rest says which versions and
+    GPUs load the engine, as in build_engine's settings.
+    """
 
-    stem: str
-    label: str
-    task: str
-    head: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing | None
-    scheme: str
+    network: Network
+    library: str
+    version_compatible: bool
+    hardware_compatibility: str
 
 
-def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+def tool_env(params: Params) -> str:
+    """Triton's schema, where Triton can serve the engine."""
+    return "triton" if params.library == "tensorrt" else ""
+
+
+def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Named after the recipe (and variant)."""
     return Params(
-        stem=model.name,
-        label=board.label,
-        task=model.task,
-        head=model.head,
-        classes=model.classes,
-        preprocessing=model.preprocessing,
-        scheme=model.quantization.scheme,
+        network=network(model, board.label),
+        library=settings.library,
+        version_compatible=settings.version_compatible,
+        hardware_compatibility=settings.hardware_compatibility,
     )
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: engine, engine-facts, templates, metrics-*, calibration."""
-    import hashlib
     import json
-    import shutil
 
-    folder, name = outputs["package"], f"{params.stem}.engine"
-    write_companions(folder, params.classes, inputs)
-    shutil.copyfile(inputs["engine"], folder / name)
-    for program in TEMPLATE_FILES:
-        shutil.copyfile(inputs["templates"] / program, folder / program)
+    folder, net, served = outputs["package"], params.network, params.library == "tensorrt"
+    programs = tuple(name for name in TEMPLATE_FILES if served or name != _TRITON)
+    pictures = write_surroundings(folder, net, inputs, programs)
     facts: dict[str, Any] = json.loads(inputs["engine-facts"].read_text(encoding="utf-8"))
-    sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    own = {"file": name, "sha256": sha256, "task": params.task, "head": params.head}
-    write_json(folder / "engine.json", {**facts, **own, "scheme": params.scheme})
-    frame = describe_preprocessing(params.preprocessing)
-    if frame is not None:
-        said = {"layout": "NCHW", "values": "0..255 divided by 255, float32"}
-        write_json(folder / "preprocessing.json", {**frame, **said})
-    pictures = 0
-    if "calibration" in inputs:
-        shutil.copyfile(inputs["calibration"] / "sources.json", folder / "calibration.json")
-        pictures = len(json.loads((folder / "calibration.json").read_text(encoding="utf-8")))
+    facts.pop("timing_cache", None)  # of the builder's day, and no business of a reader
+    place, largest_batch = _place(inputs["engine"], folder, facts, params)
+    names = (tensor["name"] for tensor in facts["outputs"])
+    facts |= describe_network(net, place, folder, names)
+    facts |= {
+        "version_compatible": params.version_compatible,
+        "hardware_compatibility": params.hardware_compatibility,
+        "served_as": net.name if served else "",
+    }
+    write_json(folder / "engine.json", facts)
     described = Described(
-        name=params.stem, label=params.label, file=name, bytes=(folder / name).stat().st_size,
-        sha256=sha256, scheme=params.scheme, version=facts["version"],
-        gpus=facts["compute_capability"], pictures=pictures,
+        network=net, library=params.library, version=facts["version"], file=facts["file"],
+        bytes=place.stat().st_size, sha256=facts["sha256"], pictures=pictures,
+        newer=params.version_compatible, gpus=_gpus(facts, params), largest_batch=largest_batch,
         tensors=tuple((tensor["name"], tuple(tensor["shape"])) for tensor in facts["outputs"]),
         measured=(folder / "metrics.json").is_file(),
     )  # fmt: skip
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
+
+
+def _place(engine: Path, folder: Path, facts: dict[str, Any], params: Params) -> tuple[Path, int]:
+    """Put the engine where it belongs; says where, and the largest batch of a server's own making."""
+    import shutil
+
+    from buildsys.steps import _triton
+
+    net = params.network
+    if params.library != "tensorrt":
+        shutil.copyfile(engine, folder / f"{net.name}.engine")
+        return folder / f"{net.name}.engine", 0
+    served = _triton.Served(
+        name=net.name, file=_triton.PLAN, task=net.task, classes=net.classes, batch=net.batch,
+        inputs=_triton.read_tensors(facts["inputs"]), outputs=_triton.read_tensors(facts["outputs"]),
+    )  # fmt: skip
+    _triton.write_repository(folder, engine, served)
+    place = folder / _triton.model_place(net.name, _triton.PLAN)
+    return place, _triton.largest_batch(served)
+
+
+def _gpus(facts: dict[str, Any], params: Params) -> str:
+    """Which NVIDIA GPUs load the engine, in words that follow "of"."""
+    capability = str(facts["compute_capability"])
+    if not capability or params.hardware_compatibility == "ampere-plus":
+        return "compute capability 8.0 or later"
+    named = f", as it was built on: {facts['gpu']}" if facts.get("gpu") else ""
+    return f"compute capability {capability}{named}"

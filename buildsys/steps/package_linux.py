@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.PACKAGE
 NEEDS = ("verdict", "metrics", "calibration")
-TEMPLATES = "linux"
-"""Whose folder of shipped files is an input of the step."""
-TEMPLATE_FILES = ("benchmark.py", "detect.py", "network.py", "requirements.txt", "vision.py")
+TEMPLATES = ""
+"""Whose folder of shipped files is an input of the step: all of them."""
+TEMPLATE_FILES = (
+    "common/figures.py", "common/pictures.py", "common/vision.py", "linux/benchmark.py",
+    "linux/detect.py", "linux/network.py", "linux/requirements.txt",
+)  # fmt: skip
 UNVERIFIED = "Not verified: the package on the board itself; none was attached."
 _CONFIDENCE = 0.25
 """What `buildsys predict` leaves out below, too."""
@@ -82,7 +85,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(inputs["tflite"], folder / name)
     for program in TEMPLATE_FILES:
-        shutil.copyfile(inputs["templates"] / program, folder / program)
+        shutil.copyfile(inputs["templates"] / program, folder / Path(program).name)
     sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     facts = _facts(params, name, sha256) | _edges(_tflite.read(inputs["tflite"]), params)
     write_json(folder / "model.json", facts)

@@ -4,7 +4,8 @@
 path, its accelerators, threads, and rounded times. `trtexec --exportTimes=FILE` (no TensorRT runs
 here: the shape is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
 one object an iteration, of which `computeMs` is the time of the engine alone. `benchmark.py --json
-FILE` of a package for Linux (templates/linux): one object with the file's digest.
+FILE` of a package for Linux (templates/linux) or of one with an engine (templates/engine): one object
+with the file's digest.
 """
 
 import json
@@ -22,8 +23,9 @@ from buildsys.upkeep.published import Published
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
 _LONGEST_MACHINE = 120
+ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx")
 _PACKAGED = "buildsys benchmark.py"
-"""As templates/linux/benchmark.py calls itself."""
+"""As the benchmark.py of templates/linux and templates/engine call themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,10 @@ class Benchmark:
 def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
     """One FILE, of a tool that is told by its shape. Raises InputError."""
     data = _load(path)
-    machine = data.get("machine") if isinstance(data, dict) else None
+    said = [data.get(key) for key in ("gpu", "machine")] if isinstance(data, dict) else []
     return Benchmark(
         measurement=_measurement(path, data, device, published),
-        machine=_words(machine) if isinstance(machine, str) else "",
+        machine=_words(", ".join(words for words in said if isinstance(words, str))),
     )
 
 
@@ -134,13 +136,29 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
         raise _wrong(path, message, hint)
     number = _reader(path, data)
     names = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
+    own = _on_gpu(path, data) if data.get("format") == "engine" else _on_cpu(path, data)
     return Measurement(
-        label=ON_A_DEVICE, engine="litert", version=str(data.get("version") or "") or None,
-        device=device, threads=_count(path, data, "threads", 1),
+        label=ON_A_DEVICE, version=str(data.get("version") or "") or None, device=device,
         runs=_count(path, data, "runs", 1), warmup=_count(path, data, "warmup", 0),
         sha256=published.sha256, format=published.format, what=ENGINE_ONLY,
-        source="benchmark.py", note="", **{name: number(name) for name in names},
+        source="benchmark.py", **{**own, **{name: number(name) for name in names}},
     )  # fmt: skip
+
+
+def _on_cpu(path: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"engine": "litert", "threads": _count(path, data, "threads", 1), "note": ""}
+
+
+def _on_gpu(path: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Figures are of a whole batch: those of two sizes are two, and stand beside each other."""
+    if data.get("engine") not in ENGINE_LIBRARIES:
+        raise _wrong(path, "does not say which library ran the engine (`engine`)")
+    batch, whole = _count(path, data, "batch", 1), data.get("end_to_end")
+    note = "times are of the whole batch, by CUDA events, without transfers"
+    if isinstance(whole, dict):
+        note += f"; with them the mean is {_reader(path, whole)('mean_ms'):g} ms"
+    engine = data["engine"] if batch == 1 else f"{data['engine']} (batch {batch})"
+    return {"engine": engine, "threads": None, "note": note}
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:

@@ -35,7 +35,7 @@ _UNFIT = {
     ("tflite", target)
     for target in (
         "jetson-orin", "nvidia-a100", "nvidia-local", "nvidia-rtx-3060", "nvidia-rtx-aot",
-        "tensorflow-saved-model",
+        "tensorflow-saved-model", "triton-onnx",
     )
 }  # fmt: skip
 """A finished file is behind everything that such a target makes."""

@@ -78,7 +78,9 @@ def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) ->
         assert set(_stages(plain)) - _shared(plain, other) == {"package"}
     package = {item.name: item for item in by_stage(plain)["package"].inputs}
     assert package["templates"].source is not None
-    assert "detect.py" in package["templates"].source.parts  # an edited program is another package
+    assert (
+        "linux/detect.py" in package["templates"].source.parts
+    )  # an edited program is another package
     assert "verdict-operators" in package
     drawn = {item.name for item in by_stage(plain)["drawings"].inputs}
     assert drawn == {"checkpoint", "recording", "pictures", "onnx", "tflite", "dataset"}

@@ -18,6 +18,7 @@ from buildsys.steps.check_operators import EVERY, judge_list
 from buildsys.steps.check_operators import Params as Registered
 
 sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "linux"))
+sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "common"))
 import network
 import vision
 

@@ -1,6 +1,8 @@
 """Engines by the real builder, without a GPU: every precision of a small network of random weights."""
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from buildsys.authoring.registry import PACKAGE
 from buildsys.digest import digest_file
 from buildsys.engine import toolenvs
 from buildsys.engine.store import Store
+from buildsys.steps import package_engine
 from tests.conftest import REPOSITORY
 from tests.tools.places import doit, draw, make_workspace, read, statuses
 
@@ -78,6 +82,24 @@ params = step.Params(
 outputs = {"engine": Path("again.engine").resolve(), "engine-facts": Path("again.json").resolve()}
 step.run({"quantized-onnx": Path(sys.argv[2])}, outputs, params)
 """
+
+
+_ANSWER = """
+import json, sys
+import numpy as np
+from PIL import Image
+facts = json.load(open(sys.argv[1]))
+outputs = {t["name"]: np.full(t["shape"], -20, np.float32) for t in facts["outputs"]}
+outputs["box_s8"].reshape(1, 64, 4, 16)[0, 10, :, 2] = 20
+outputs["cls_s8"][0, 10, 7] = 4
+np.savez(sys.argv[2], **outputs)
+Image.new("RGB", (128, 128)).save(sys.argv[3])
+"""
+CHECKS = re.findall(
+    r"^def (check_\w+)",
+    (REPOSITORY / "tests" / "tools" / "engine_cases.py").read_text(),
+    re.MULTILINE,
+)
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +203,12 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     assert digest_file(place / "again.engine") == digest_file(shipped)
 
 
-def _load(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def _load(python: Path, folder: Path, program: str = "run.py") -> subprocess.CompletedProcess[str]:
     """The package's own program, in an environment with the library and numpy."""
     _, other = toolenvs.ensure("evaluate", print)
     numpy = next(other.parent.parent.glob("lib/python3*/site-packages"))
     return subprocess.run(
-        [str(python), str(folder / "run.py")], capture_output=True, text=True, check=False,
+        [str(python), str(folder / program)], capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(numpy)},
     )  # fmt: skip
 
@@ -200,7 +222,9 @@ def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, folder)
     assert (run.returncode, run.stdout) == (3, "")
-    assert run.stderr.startswith("the engine was built by TensorRT-RTX 1.6.0.1, and 1.7.1.116 is")
+    assert run.stderr.startswith(
+        "error: the engine was built by TensorRT-RTX 1.6.0.1, and 1.7.1.116 is"
+    )
     assert run.stderr.count("\n") == 1
 
 
@@ -210,15 +234,77 @@ def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, built / "build" / "tiny" / "single")
     assert run.returncode == 3
-    assert run.stderr.startswith("tiny.engine cannot be loaded here (it is for an NVIDIA GPU of")
+    assert run.stderr.startswith(
+        "error: tiny.engine cannot be loaded here (it is for an NVIDIA GPU of"
+    )
     assert run.stderr.count("\n") == 1
+
+
+def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
+    """A file that was cut off on its way ends in the library's own words."""
+    shutil.copytree(built / "build" / "tiny" / "single", tmp_path / "package", symlinks=True)
+    engine = tmp_path / "package" / "tiny.engine"
+    engine.write_bytes(engine.read_bytes()[:-1])
+    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    for program in ("run.py", "benchmark.py"):
+        run = _load(python, tmp_path / "package", program)
+        assert run.returncode == 3
+        assert run.stderr.startswith("error: tiny.engine is not the file that was packed")
+
+
+@pytest.fixture(scope="module")
+def faults() -> dict[str, str]:
+    """What went wrong, by check; all of them run in one process of the evaluation environment."""
+    _, python = toolenvs.ensure("evaluate", print)
+    run = subprocess.run(
+        [str(python), "-W", "error", "-m", "tests.tools.engine_cases"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    found: dict[str, str] = json.loads(run.stdout)
+    return found
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_programs_compute_what_the_build_does(check: str, faults: dict[str, str]) -> None:
+    """Each in engine_cases.py, with its own sentence."""
+    assert not faults[check], faults[check]
+
+
+def test_the_programs_are_written_for_old_machines() -> None:
+    """A word of a newer Python is a syntax error on a device that has an older one."""
+    for name in package_engine.TEMPLATE_FILES:
+        path = PACKAGE / "templates" / name
+        if path.suffix == ".py":
+            ast.parse(path.read_text(), feature_version=(3, 8))
+            assert len(path.read_text().splitlines()) < 260, name
+
+
+def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path: Path) -> None:
+    """Whoever has no GPU, or asks a server, cannot see what an answer means."""
+    folder = built / "build" / "tiny" / "single"
+    words = (
+        str(folder / "engine.json"),
+        str(tmp_path / "answers.npz"),
+        str(tmp_path / "photo.png"),
+    )
+    _, python = toolenvs.ensure("ultralytics", print)  # numpy and Pillow
+    subprocess.run([str(python), "-c", _ANSWER, *words], check=True)
+    done = subprocess.run(
+        [str(python), str(folder / "run.py"), words[2], "--outputs", words[1], "--draw", "seen.png"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # a cell of stride 8, column 2, row 1, two cells to each side, in a photograph of twice the size
+    assert done.stdout == f"{words[2]}: class-7 0.98 at 8,-8 64x64\n"
+    assert (tmp_path / "seen.png").stat().st_size > 100
 
 
 def test_the_loader_says_what_is_missing(built: Path) -> None:
     """`ModuleNotFoundError`."""
     run = _load(Path(sys.executable), built / "build" / "tiny" / "single")
     assert run.returncode == 4
-    expected = "TensorRT-RTX is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
+    expected = "error: TensorRT-RTX is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
     assert run.stderr == expected
 
 

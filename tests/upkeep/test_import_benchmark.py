@@ -161,6 +161,41 @@ def test_a_package_tells_which_file_ran(
     assert (row.mean_ms, row.p90_ms, row.p99_ms, row.source) == (9.5, 9.9, 10.5, "benchmark.py")
 
 
+ENGINE: dict[str, Any] = {
+    "tool": "buildsys benchmark.py", "model": "triton/net/1/model.plan", "sha256": "",
+    "format": "engine", "engine": "tensorrt", "version": "10.3.0", "machine": "aarch64, Linux 5.15",
+    "gpu": "Orin", "compute_capability": "8.7", "python": "3.10.12", "batch": 1, "warmup": 20,
+    "runs": 200, "what": "engine only", "mean_ms": 2.5, "min_ms": 2.0, "p50_ms": 2.4, "p90_ms": 2.9,
+    "p95_ms": 3.0, "p99_ms": 3.5, "max_ms": 4.0, "end_to_end": {"mean_ms": 3.25},
+}  # fmt: skip
+"""As templates/engine/benchmark.py writes it; it was made up, for no GPU is where tests run."""
+
+
+def test_an_engines_figures_are_told_by_batch(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight pictures at once take the place of one, or a network of one library that of another."""
+    place = published / "build" / "net" / "orin" / "triton" / "net" / "1" / "model.plan"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"engine")
+    sha256 = digest_file(place)
+    files = {"triton/net/1/model.plan": {"bytes": 6, "sha256": sha256}}
+    manifest = place.parents[3] / "manifest.json"
+    manifest.write_text(json.dumps({"files": files}))
+    one = {**ENGINE, "sha256": sha256}
+    Path("one.json").write_text(json.dumps(one))
+    Path("eight.json").write_text(json.dumps({**one, "batch": 8, "mean_ms": 9.0}))
+    assert run("net@orin", "one.json", "eight.json", device="Jetson Orin Nano") == 0
+    assert "itself names as its machine: Orin, aarch64, Linux 5.15" in capsys.readouterr().out
+    first, second = measurements.read(Workspace(published), "net@orin")
+    assert (first.engine, first.version, first.threads) == ("tensorrt", "10.3.0", None)
+    assert (second.engine, second.mean_ms, second.format) == ("tensorrt (batch 8)", 9.0, "engine")
+    assert "the mean is 3.25 ms" in first.note
+    Path("other.json").write_text(json.dumps({**one, "engine": "onnxruntime"}))
+    assert run("net@orin", "other.json") == 2
+    assert "does not say which library" in capsys.readouterr().err
+
+
 MACHINES = {"a-pc": "x86_64, Linux 6.8.0", "a-board": "Camera 3, aarch64, Linux 6.6"}
 
 

@@ -1,167 +1,88 @@
-"""Loads the engine of this folder with TensorRT-RTX, and runs it once.
+"""What the engine of this folder sees on photographs: printed, as JSON, drawn.
 
+    python run.py photo.jpg --draw seen.jpg
     python run.py
-    python run.py input.npy --out outputs.npz
 
-`input.npy`: float32 [1, 3, height, width], RGB, prepared as preprocessing.json says; without it zeros
-are given. An engine of another version of the library, or for another GPU, is refused in one
-sentence. Exit codes: 0 done, 2 the input is wrong, 3 the engine cannot be used here, 4 a Python
-package is missing. Nobody has run this on a GPU yet: what is behind `load` was never executed.
+Without a photograph the engine is loaded and run once, on zeros. `--save` writes what it answered,
+and `--outputs` decodes such a file in place of running the engine, on a machine without a GPU. Exit
+codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used here, 4 a Python
+package or a library is missing. Nobody has run an engine with it yet; decoding is tested.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from looking import HERE, arguments, look_at_all, read_facts
+from pictures import Failure, guarded
+from runtime import Engine, Refused, open_engine
 
 if TYPE_CHECKING:
     import numpy as np
 
-HERE = Path(__file__).resolve().parent
+
+def run(options: argparse.Namespace) -> int:
+    """Open the engine, or the file of its answers, and look."""
+    facts = read_facts()
+    if not options.pictures:
+        return try_out(facts)
+    if options.outputs:
+        return look_at_all(facts, lambda batch: read_outputs(options.outputs), options)
+    engine = open_here(facts)
+    return look_at_all(facts, lambda batch: ask(engine, batch), options)
 
 
-class Refused(Exception):
-    """One sentence, and the exit code."""
-
-    def __init__(self, sentence: str, code: int) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-def main() -> int:
-    """Load, run, and print what came out."""
-    parser = argparse.ArgumentParser(description="Loads the engine of this folder, and runs it.")
-    parser.add_argument("input", nargs="?", help=".npy, float32 [1, 3, height, width]")
-    parser.add_argument("--out", help=".npz to write the outputs to")
-    words = parser.parse_args()
+def open_here(facts: dict[str, Any]) -> Engine:
+    """The engine of this folder. Raises Failure."""
     try:
-        found = run(words.input)
-    except Refused as refused:
-        print(refused, file=sys.stderr)
-        return refused.code
-    for name, values in found.items():
-        print(f"{name}: {values.shape}, {values.min():g} to {values.max():g}")
-    if words.out:
-        import numpy as np
+        return open_engine(facts, HERE / facts["file"])
+    except Refused as error:
+        raise Failure(str(error), error.code) from error
 
-        np.savez(words.out, **found)
+
+def ask(engine: Engine, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """What the engine answers. Raises Failure."""
+    try:
+        outputs: dict[str, np.ndarray] = engine.infer(batch)
+        return outputs
+    except Refused as error:
+        raise Failure(str(error), error.code) from error
+
+
+def try_out(facts: dict[str, Any]) -> int:
+    """Load, run on zeros, and print the ranges of the outputs."""
+    engine = open_here(facts)
+    import numpy as np
+
+    batch = np.zeros((engine.batch[0], *engine.shape[1:]), np.float32)
+    for name, values in ask(engine, batch).items():
+        print(f"{name}: {values.shape}, {values.min():g} to {values.max():g}")
     return 0
 
 
-def run(given: str | None) -> dict[str, np.ndarray]:
-    """Outputs by name, float32. Raises Refused."""
-    facts = json.loads((HERE / "engine.json").read_text(encoding="utf-8"))
-    trt = import_library(facts)
-    values = read_input(given, facts["inputs"][0])
-    return infer(trt, load(trt, facts), values)
-
-
-def import_library(facts: dict[str, Any]) -> Any:
-    """The library, if it is of the version that built the engine. Raises Refused."""
-    wanted = facts["version"]
-    try:
-        import tensorrt_rtx_bindings as trt
-    except ImportError as error:
-        message = f"TensorRT-RTX is missing: pip install tensorrt-rtx-cu13=={wanted}"
-        raise Refused(message, 4) from error
-    if trt.__version__ != wanted:
-        raise Refused(
-            f"the engine was built by TensorRT-RTX {wanted}, and {trt.__version__} is installed here:"
-            f" pip install tensorrt-rtx-cu13=={wanted}, or build the engine anew",
-            3,
-        )
-    return trt
-
-
-def read_input(given: str | None, wanted: dict[str, Any]) -> np.ndarray:
-    """The array that goes in. Raises Refused."""
-    try:
-        import numpy as np
-    except ImportError as error:
-        raise Refused("a Python package is missing: pip install numpy", 4) from error
-    shape = tuple(wanted["shape"])
-    if given is None:
-        return np.zeros(shape, np.float32)
-    try:
-        values = np.load(given)
-    except OSError as error:
-        raise Refused(f"{given} cannot be read: {error.strerror}", 2) from error
-    except ValueError as error:
-        raise Refused(f"{given} is no array of numbers in NumPy's format", 2) from error
-    if values.shape != shape:
-        raise Refused(f"{given} has shape {values.shape}; the network takes {shape}", 2)
-    return np.ascontiguousarray(values, np.float32)
-
-
-def load(trt: Any, facts: dict[str, Any]) -> Any:
-    """The engine, ready. Raises Refused where this machine cannot use it."""
-    said: list[str] = []
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                said.append(" ".join(message.split()).rstrip("."))
-
-    path = HERE / facts["file"]
-    if not path.is_file():
-        raise Refused(f"{path.name} is not in this folder", 3)
-    logger = Logger()
-    engine = trt.Runtime(logger).deserialize_cuda_engine(path.read_bytes())
-    if engine is None:
-        gpus = facts["compute_capability"] or "8.0 or later"
-        why = said[0] if said else "TensorRT-RTX does not say why"
-        raise Refused(
-            f"{path.name} cannot be loaded here (it is for an NVIDIA GPU of compute capability"
-            f" {gpus}): {why}",
-            3,
-        )
-    return engine
-
-
-def infer(trt: Any, engine: Any, values: np.ndarray) -> dict[str, np.ndarray]:
-    """One inference: copy in, run, copy out. Raises Refused."""
+def read_outputs(path: str) -> dict[str, np.ndarray]:
+    """Outputs by name, of `--save` or of a program of your own. Raises Failure."""
     import numpy as np
 
     try:
-        from cuda.bindings import runtime as cuda
-    except ImportError as error:
-        raise Refused("a Python package is missing: pip install cuda-bindings", 4) from error
-    context, held, outputs = engine.create_execution_context(), {}, {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        incoming = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        array = values if incoming else np.zeros(tuple(engine.get_tensor_shape(name)), np.float32)
-        held[name] = check(cuda.cudaMalloc(array.nbytes))
-        if incoming:
-            kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-            check(cuda.cudaMemcpy(held[name], array.ctypes.data, array.nbytes, kind))
-        else:
-            outputs[name] = array
-        context.set_tensor_address(name, held[name])
-    if not context.execute_async_v3(0):
-        raise Refused("the engine does not run", 3)
-    check(cuda.cudaStreamSynchronize(0))
-    for name, array in outputs.items():
-        kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        check(cuda.cudaMemcpy(array.ctypes.data, held[name], array.nbytes, kind))
-    for place in held.values():
-        check(cuda.cudaFree(place))
-    return outputs
+        with np.load(path) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, AttributeError) as error:
+        raise Failure(f"{path}: is no file of outputs: {error}", 2) from error
 
 
-def check(answer: tuple[Any, ...]) -> Any:
-    """What a call of CUDA gives. Raises Refused."""
-    error, *rest = answer
-    if int(error) != 0:
-        raise Refused(f"CUDA: {error.name}", 3)
-    return rest[0] if rest else None
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="What the engine of this folder sees on pictures.")
+    arguments(parser, "*")
+    parser.add_argument("--outputs", metavar="NPZ", help="decode these, and run no engine")
+    options = parser.parse_args()
+    if len(options.pictures) != 1 and (options.draw or options.save or options.outputs):
+        parser.error("--draw, --save and --outputs are for one picture at a time")
+    return options
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(run, parse()))

@@ -11,25 +11,22 @@ NAME` reads the JSON. Exit codes are detect.py's.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import detect
 import network
+from figures import PERCENTS, machine, summarize, write
+from pictures import count, guarded, read_picture
 
 if TYPE_CHECKING:
     import numpy as np
 
 TOOL = "buildsys benchmark.py"
 """By which `buildsys import-benchmark` knows the JSON."""
-PERCENTS = (50, 90, 95, 99)
 
 
 def measure(run: Callable[[], object], runs: int, warmup: int) -> dict[str, float]:
@@ -44,23 +41,6 @@ def measure(run: Callable[[], object], runs: int, warmup: int) -> dict[str, floa
     return summarize(times)
 
 
-def summarize(times: Sequence[float]) -> dict[str, float]:
-    """Mean, least, most and percentiles of single runs."""
-    ordered = sorted(times)
-    figures = {"mean_ms": math.fsum(ordered) / len(ordered), "min_ms": ordered[0]}
-    figures |= {f"p{percent}_ms": percentile(ordered, percent) for percent in PERCENTS}
-    figures["max_ms"] = ordered[-1]
-    return {name: round(value, 4) for name, value in figures.items()}
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Between the two nearest of ascending values, in proportion."""
-    position = (len(ordered) - 1) * percent / 100
-    below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
-
-
 def noise(detail: dict[str, Any]) -> np.ndarray:
     """Seeded, over all that an input can hold: 0..1 of real numbers, all of an integer's range."""
     import numpy as np
@@ -70,16 +50,6 @@ def noise(detail: dict[str, Any]) -> np.ndarray:
         return rng.random(detail["shape"]).astype(dtype)
     limits = np.iinfo(dtype)
     return rng.integers(limits.min, limits.max, detail["shape"], dtype=dtype, endpoint=True)
-
-
-def machine() -> str:
-    """The board's own name where it tells it, its architecture, its system."""
-    try:
-        board = Path("/proc/device-tree/model").read_text(encoding="utf-8").strip("\0 \n")
-    except (OSError, UnicodeDecodeError):
-        board = ""
-    parts = (board, platform.machine(), f"{platform.system()} {platform.release()}")
-    return ", ".join(part for part in parts if part)
 
 
 def benchmark(options: argparse.Namespace) -> int:
@@ -98,7 +68,7 @@ def benchmark(options: argparse.Namespace) -> int:
         facts = model.facts
 
         def whole() -> object:
-            photo = detect.read_picture(options.picture)
+            photo = read_picture(options.picture)
             return model.see(photo, facts["confidence"], facts["iou"])
 
         result["end_to_end"] = measure(whole, options.runs, options.warmup)
@@ -106,14 +76,6 @@ def benchmark(options: argparse.Namespace) -> int:
         write(options.json, result)
     tell(result)
     return 0
-
-
-def write(target: str, result: dict[str, Any]) -> None:
-    """The JSON. Raises network.Failure."""
-    try:
-        Path(target).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise network.Failure(f"{target}: cannot be written: {error.strerror}", 2) from error
 
 
 def tell(result: dict[str, Any]) -> None:
@@ -139,12 +101,12 @@ def parse() -> argparse.Namespace:
         metavar="PICTURE",
         help="time the way from this file to detections, too",
     )
-    add("--runs", type=detect.count, default=50, help="that are timed (50)")
-    add("--warmup", type=detect.count, default=5, help="runs before them (5)")
-    add("--threads", type=detect.count, default=1, help="that LiteRT computes with (1)")
+    add("--runs", type=count, default=50, help="that are timed (50)")
+    add("--warmup", type=count, default=5, help="runs before them (5)")
+    add("--threads", type=count, default=1, help="that LiteRT computes with (1)")
     add("--json", metavar="FILE", help="write the figures there")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(detect.guarded(benchmark, parse()))
+    sys.exit(guarded(benchmark, parse()))

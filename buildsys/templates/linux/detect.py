@@ -10,85 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
-from network import Failure, Model
-
-if TYPE_CHECKING:
-    import numpy as np
-    import vision
-
-_COLOURS = ("#f03c3c", "#3cbe46", "#288cf0", "#fab41e", "#c846dc", "#28c8c8", "#fa783c", "#6e5aaa")
-
-
-def read_picture(path: str) -> np.ndarray:
-    """Upright, uint8 [h, w, 3] RGB. Raises Failure."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except FileNotFoundError:
-        raise Failure(f"{path}: there is no such file", 2) from None
-    except IsADirectoryError:
-        raise Failure(f"{path}: is a folder; name the pictures in it", 2) from None
-    except Image.UnidentifiedImageError:
-        raise Failure(f"{path}: is no picture, or of a kind that Pillow cannot read", 2) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Failure(f"{path}: cannot be read: {error}", 2) from error
-
-
-def draw(photo: np.ndarray, found: Sequence[vision.Found], names: list[str], target: str) -> None:
-    """The picture with boxes, names and keypoints. Raises Failure."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    picture = Image.fromarray(photo)
-    pencil, size = ImageDraw.Draw(picture), max(picture.size)
-    line, font = max(1, round(size / 400)), ImageFont.load_default(max(11, size / 45))
-    for item in reversed(found):
-        colour = _COLOURS[item.category % len(_COLOURS)]
-        corner = (max(0.0, item.box[0]), max(0.0, item.box[1])) if item.box else (0.0, 0.0)
-        if item.box:
-            pencil.rectangle(item.box, outline=colour, width=line)
-        text = f"{names[item.category]} {item.score:.2f}"
-        pencil.rectangle(pencil.textbbox(corner, text, font), fill=colour)
-        pencil.text(corner, text, "white", font)
-        for x, y, seen in item.keypoints:
-            spot = (x - 2 * line, y - 2 * line, x + 2 * line, y + 2 * line)
-            pencil.ellipse(spot, fill=colour if seen > 0.5 else None, outline="white", width=line)
-    try:
-        picture.save(target)
-    except (OSError, ValueError) as error:
-        raise Failure(f"{target}: cannot be written: {error}", 2) from error
-
-
-def row(path: str, photo: np.ndarray, found: Sequence[vision.Found], names: list[str]) -> Any:
-    """One picture's entry of the JSON: pixels to a hundredth, scores to a ten-thousandth."""
-    objects = []
-    for item in found:
-        entry: dict[str, Any] = {"class": names[item.category], "score": round(item.score, 4)}
-        if item.box:
-            entry["box"] = [round(value, 2) for value in item.box]
-        if item.keypoints:
-            entry["keypoints"] = [
-                [round(x, 2), round(y, 2), round(v, 4)] for x, y, v in item.keypoints
-            ]
-        objects.append(entry)
-    return {"picture": path, "width": photo.shape[1], "height": photo.shape[0], "objects": objects}
-
-
-def lines(entry: dict[str, Any]) -> list[str]:
-    """One picture's entry as people read it: x, y, width and height in the photograph's pixels."""
-    told = []
-    for item in entry["objects"]:
-        x1, y1, x2, y2 = (round(value) for value in item.get("box", (0, 0, 0, 0)))
-        where = f" at {x1},{y1} {x2 - x1}x{y2 - y1}" if "box" in item else ""
-        told.append(f"{entry['picture']}: {item['class']} {item['score']:.2f}{where}")
-    return told or [f"{entry['picture']}: nothing"]
+from network import Model
+from pictures import Failure, count, draw, guarded, lines, read_picture, row, share
 
 
 def detect(options: argparse.Namespace) -> int:
@@ -120,22 +45,6 @@ def detect(options: argparse.Namespace) -> int:
     return code
 
 
-def share(text: str) -> float:
-    """Above 0, at most 1."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError
-    return value
-
-
-def count(text: str) -> int:
-    """From 1 on."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="What the packed network sees on pictures.")
@@ -159,22 +68,6 @@ def parse() -> argparse.Namespace:
     if options.draw and len(options.pictures) > 1:
         parser.error("--draw is for one picture at a time")
     return options
-
-
-def guarded(work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run; what went wrong is a sentence on stderr and an exit code."""
-    if hasattr(signal, "SIGPIPE"):
-        # behind `| head` nobody reads on: end without a word, as other programs do
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        return work(options)
-    except Failure as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.code
-    except ModuleNotFoundError as error:
-        hint = "python3 -m pip install -r requirements.txt"
-        print(f"error: the Python package {error.name} is missing here: {hint}", file=sys.stderr)
-        return 4
 
 
 if __name__ == "__main__":

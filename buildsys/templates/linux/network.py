@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pictures import Failure
+
 if TYPE_CHECKING:
     import numpy as np
     import vision
@@ -17,14 +19,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 DECODED = ("detect", "pose", "classify")
 """Tasks whose outputs are understood."""
-
-
-class Failure(Exception):
-    """What went wrong, in a sentence, and the exit code that says so."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Model:

@@ -1,14 +1,20 @@
 """The arithmetic around a network: a picture into its frame, its outputs into detections.
 
 numpy alone. It computes what the build measured accuracy with: OpenCV's bilinear scaling, the same
-padding, the same decoders, the same suppression. Runs on Python 3.9 and later.
+padding, the same decoders, the same suppression. Runs on Python 3.8 and later.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:  # Python 3.8 has no such words at run time
+    Outputs = dict[str, np.ndarray]
+    """Real values by the output's name, with the batch axis."""
+    Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]
+    """In the frame's pixels: boxes [N, 4] x1 y1 x2 y2; scores [N, classes]; keypoints [N, k, 3]."""
 
 STRIDES = (8, 16, 32)
 BINS = 16
@@ -32,13 +38,16 @@ class Placed(NamedTuple):
 
 class Found(NamedTuple):
     """One detection in the photograph's pixels: box x1, y1, x2, y2; keypoints x, y, visibility 0..1.
-    Without a box: a class of the whole picture.
+    Without a box: a class of the whole picture. `corners` x, y of a turned box, whose `box` is the
+    upright one around it; `mask` bool [h, w] of the photograph.
     """
 
     category: int
     score: float
-    box: tuple[float, ...]
-    keypoints: tuple[tuple[float, ...], ...]
+    box: tuple[float, ...] = ()
+    keypoints: tuple[tuple[float, ...], ...] = ()
+    corners: tuple[tuple[float, ...], ...] = ()
+    mask: Any = None
 
 
 def place(photo: np.ndarray, height: int, width: int, resize: str) -> Placed:
@@ -64,12 +73,16 @@ def scale_to(photo: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     if photo.shape[:2] == (height, width):
         return photo
-    above, below, down = _neighbours(photo.shape[0], height)
-    before, behind, along = _neighbours(photo.shape[1], width)
+    return (stretch(photo, height, width) + 0.5).astype(np.uint8)
+
+
+def stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Real values [h, w, channels] -> float32 [height, width, channels], as `scale_to` takes them."""
+    above, below, down = _neighbours(values.shape[0], height)
+    before, behind, along = _neighbours(values.shape[1], width)
     down, along = down[:, None, None], along[None, :, None]
-    rows = photo[above] * (1 - down) + photo[below] * down
-    values = rows[:, before] * (1 - along) + rows[:, behind] * along
-    return (values + 0.5).astype(np.uint8)
+    rows = values[above] * (1 - down) + values[below] * down
+    return rows[:, before] * (1 - along) + rows[:, behind] * along
 
 
 def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,12 +91,6 @@ def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     places = np.clip(places, 0, size - 1)
     first = places.astype(int)
     return first, np.minimum(first + 1, size - 1), (places - first).astype(np.float32)
-
-
-Outputs = dict[str, np.ndarray]
-"""Real values by the output's name, with the batch axis."""
-Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""In the frame's pixels: boxes [N, 4] x1 y1 x2 y2; scores [N, classes]; keypoints [N, k, 3]."""
 
 
 def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> Decoded:
@@ -161,9 +168,7 @@ def cells(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def choose(decoded: Decoded, placed: Placed, confidence: float, iou: float) -> list[Found]:
     """What is at least that sure, best first, each box once a class, in the photograph's pixels."""
     boxes, scores, keypoints = decoded
-    rows, classes = np.nonzero(scores >= confidence)
-    order = np.argsort(-scores[rows, classes], kind="stable")[:MOST_CANDIDATES]
-    rows, classes = rows[order], classes[order]
+    rows, classes = select(scores, confidence)
     found = []
     for index in suppress(boxes[rows], classes, iou):
         row, category = rows[index], int(classes[index])
@@ -172,6 +177,13 @@ def choose(decoded: Decoded, placed: Placed, confidence: float, iou: float) -> l
         score = float(scores[row, category])
         found.append(Found(category, score, tuple(box), tuple(map(tuple, points.tolist()))))
     return found
+
+
+def select(scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cells and classes that are at least that sure, best first, before any suppression."""
+    rows, classes = np.nonzero(scores >= confidence)
+    order = np.argsort(-scores[rows, classes], kind="stable")[:MOST_CANDIDATES]
+    return rows[order], classes[order]
 
 
 def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:
@@ -201,7 +213,7 @@ def classify(outputs: Outputs, head: str, confidence: float) -> list[Found]:
         powers = np.exp(values - values.max())
         values = powers / powers.sum()
     order = np.argsort(-values, kind="stable")[:TOP]
-    return [Found(int(i), float(values[i]), (), ()) for i in order if values[i] >= confidence]
+    return [Found(int(i), float(values[i])) for i in order if values[i] >= confidence]
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:

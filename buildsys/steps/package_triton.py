@@ -1,0 +1,70 @@
+"""ONNX file -> a model repository of Triton Inference Server, for its ONNX Runtime backend, and a client.
+
+The client (templates/engine/client.py) is shipped as it is; it needs nothing of buildsys.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.steps._package import write_json
+from buildsys.steps._runnable import LOOKING, Network, network, write_surroundings
+from buildsys.steps._runnable import describe as describe_network
+from buildsys.steps._triton_readme import Described, describe
+
+TOOL_ENV = "triton"
+CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.PACKAGE
+NEEDS = ("verdict", "metrics", "calibration")
+TEMPLATES = ""
+"""Whose folder of shipped files is an input of the step: all of them."""
+TEMPLATE_FILES = (*LOOKING, "engine/client.py")
+UNVERIFIED = (
+    "Not verified: Triton serving the file, and the package's client.py; no server was here."
+)
+REQUIREMENTS = ("tritonclient[http]==2.73.0", "numpy>=1.22,<3", "pillow>=10.1,<13")
+"""Of client.py; the version is the one whose schema config.pbtxt was made with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What a server and the client have to know."""
+
+    network: Network
+
+
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Named after the recipe (and variant)."""
+    return Params(network=network(model, board.label))
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: onnx or quantized-onnx, templates, metrics-*, calibration."""
+    from buildsys.steps import _triton
+
+    folder, net = outputs["package"], params.network
+    model = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
+    pictures = write_surroundings(folder, net, inputs, TEMPLATE_FILES)
+    edges = _triton.describe_onnx(model)
+    served = _triton.Served(
+        name=net.name, file=_triton.ONNX, task=net.task, classes=net.classes, batch=net.batch,
+        inputs=_triton.read_tensors(edges["inputs"]), outputs=_triton.read_tensors(edges["outputs"]),
+    )  # fmt: skip
+    _triton.write_repository(folder, model, served)
+    place = folder / _triton.model_place(net.name, _triton.ONNX)
+    names = (tensor["name"] for tensor in edges["outputs"])
+    facts = describe_network(net, place, folder, names)
+    write_json(folder / "model.json", {**edges, **facts, "served_as": net.name})
+    requirements = "\n".join(REQUIREMENTS) + "\n"
+    (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
+    described = Described(
+        network=net, file=facts["file"], bytes=place.stat().st_size, sha256=facts["sha256"],
+        pictures=pictures, largest_batch=_triton.largest_batch(served),
+        tensors=tuple((tensor.name, tensor.shape) for tensor in served.outputs),
+        measured=(folder / "metrics.json").is_file(),
+    )  # fmt: skip
+    (folder / "README.md").write_text(describe(described), encoding="utf-8")

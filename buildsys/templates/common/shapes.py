@@ -1,0 +1,153 @@
+"""What an engine answers -> what is on the photograph, for all five tasks; masks and turned boxes.
+
+numpy alone; it computes what the build measured accuracy with. Runs on Python 3.8 and later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import vision
+
+if TYPE_CHECKING:
+    from vision import Found, Outputs, Placed
+
+TASKS = ("detect", "pose", "segment", "classify", "obb")
+COEFFICIENTS, CELL = 32, 4
+"""Mask coefficients an object; pixels of the input a cell of the prototypes is wide and high."""
+EPSILON = 1e-7
+"""As in the build's overlap of turned boxes, which is Ultralytics'."""
+
+
+def see(
+    outputs: Outputs, facts: dict[str, Any], photo: np.ndarray, placed: Placed,
+    confidence: float, iou: float,
+) -> list[Found]:  # fmt: skip
+    """What a photograph, uint8 [h, w, 3], shows, best first; `placed`: as it was given to the engine.
+
+    `facts`: engine.json. Raises KeyError and ValueError for outputs of another head.
+    """
+    task, frame = facts["task"], placed.pixels.shape[:2]
+    if task == "classify":
+        return vision.classify(outputs, facts["head"], confidence)
+    if task == "obb":
+        return find_turned(outputs, facts, placed, confidence, iou)
+    decoded = vision.decode(outputs, facts, *frame)
+    if task == "segment":
+        return find_masks(outputs, facts, decoded, photo, placed, confidence, iou)
+    return vision.choose(decoded, placed, confidence, iou)
+
+
+def find_masks(
+    outputs: Outputs, facts: dict[str, Any], decoded: Any, photo: np.ndarray, placed: Placed,
+    confidence: float, iou: float,
+) -> list[Found]:  # fmt: skip
+    """Boxes with masks: an object's 32 coefficients times the prototypes; above 0 is inside."""
+    boxes, scores, _ = decoded
+    rows, classes = vision.select(scores, confidence)
+    if facts["head"] == "raw":
+        every = outputs["mask_coefficients"][0]
+    else:
+        every = outputs["detections"][0].T[:, 4 + scores.shape[1] :][:, :COEFFICIENTS]
+    found = []
+    for index in vision.suppress(boxes[rows], classes, iou):
+        row, category = rows[index], int(classes[index])
+        box = vision.to_photo(boxes[row].reshape(-1, 2), placed).ravel()
+        logits = outputs["prototypes"][0].astype(np.float32) @ every[row].astype(np.float32)
+        mask = crop(spread(logits, photo, placed) > 0, box)
+        score = float(scores[row, category])
+        found.append(vision.Found(category, score, tuple(box.tolist()), mask=mask))
+    return found
+
+
+def spread(logits: np.ndarray, photo: np.ndarray, placed: Placed) -> np.ndarray:
+    """Logits [h, w] of the input's cells -> [h, w] of the photograph: up, padding off, and back."""
+    high, wide = photo.shape[:2]
+    tall, broad = logits.shape
+    whole = vision.stretch(logits[..., None], tall * CELL, broad * CELL)
+    right = placed.left + max(1, round(wide * placed.scale))
+    bottom = placed.top + max(1, round(high * placed.scale))
+    inside = whole[placed.top : bottom, placed.left : right]
+    if inside.shape[:2] != (high, wide):
+        inside = vision.stretch(inside, high, wide)
+    return inside[..., 0]
+
+
+def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """What of a mask lies inside its box."""
+    x, y = np.arange(mask.shape[1]), np.arange(mask.shape[0])
+    across, down = (x >= box[0]) & (x < box[2]), (y >= box[1]) & (y < box[3])
+    return mask & down[:, None] & across[None, :]
+
+
+def find_turned(
+    outputs: Outputs, facts: dict[str, Any], placed: Placed, confidence: float, iou: float
+) -> list[Found]:
+    """Turned boxes, by their corners; one that a better one of its class overlaps by more goes.
+
+    Unlike with upright boxes, one that goes still takes others with it (Ultralytics' fast_nms).
+    """
+    boxes, scores = decode_turned(outputs, facts, *placed.pixels.shape[:2])
+    rows, classes = vision.select(scores, confidence)
+    overlaps = overlap(boxes[rows]) > iou
+    better = np.triu(overlaps & (classes[:, None] == classes[None, :]), 1)
+    found = []
+    for index in np.flatnonzero(~better.any(0))[: vision.MOST_DETECTIONS]:
+        points = vision.to_photo(corners_of(boxes[rows[index]]), placed)
+        box = (*points.min(0).tolist(), *points.max(0).tolist())
+        category, score = int(classes[index]), float(scores[rows[index], classes[index]])
+        corners = tuple(map(tuple, points.tolist()))
+        found.append(vision.Found(category, score, box, corners=corners))
+    return found
+
+
+def decode_turned(
+    outputs: Outputs, facts: dict[str, Any], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes [N, 5] x, y, w, h in the input's pixels and an angle in radians; scores [N, classes]."""
+    if facts["head"] != "raw":
+        rows = outputs["detections"][0].T.astype(np.float64)
+        classes = len(facts["classes"])
+        turned = rows[:, 4 + classes : 5 + classes]
+        return np.concatenate([rows[:, :4], turned], 1), rows[:, 4 : 4 + classes]
+    # the upright decoder's box is centre and sides; here its sides lie along the turned axes
+    upright, scores, _ = vision.decode(outputs, facts, height, width)
+    corners, strides = vision.cells(height, width)
+    centres = (corners + 0.5) * strides
+    turned = (vision.sigmoid(outputs["angles"][0].astype(np.float64)) - 0.25) * np.pi
+    along = (upright[:, :2] + upright[:, 2:]) / 2 - centres
+    cos, sin = np.cos(turned[:, 0]), np.sin(turned[:, 0])
+    x = along[:, 0] * cos - along[:, 1] * sin + centres[:, 0]
+    y = along[:, 0] * sin + along[:, 1] * cos + centres[:, 1]
+    size = upright[:, 2:] - upright[:, :2]
+    return np.concatenate([np.stack([x, y], 1), size, turned], 1), scores
+
+
+def overlap(boxes: np.ndarray) -> np.ndarray:
+    """Of boxes [n, 5] with each other: [n, n], 0..1, as of normal distributions with the boxes'
+    variances (probabilistic IoU, arXiv 2106.06072).
+    """
+    long, short = boxes[:, 2] ** 2 / 12, boxes[:, 3] ** 2 / 12
+    cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
+    own = (
+        long * cos**2 + short * sin**2,
+        long * sin**2 + short * cos**2,
+        (long - short) * cos * sin,
+    )
+    a, b, c = (part[:, None] + part[None, :] for part in own)
+    dx, dy = (boxes[:, None, axis] - boxes[None, :, axis] for axis in (0, 1))
+    spread_of = a * b - c**2
+    apart = (a * dy**2 + b * dx**2 - 2 * c * dx * dy) / (spread_of + EPSILON) / 4
+    single = np.clip(own[0] * own[1] - own[2] ** 2, 0, None)
+    size = 4 * np.sqrt(single[:, None] * single[None, :])
+    distance = apart + np.log(spread_of / (size + EPSILON) + EPSILON) / 2
+    return 1 - np.sqrt(1 - np.exp(-np.clip(distance, EPSILON, 100.0)) + EPSILON)
+
+
+def corners_of(box: np.ndarray) -> np.ndarray:
+    """A box [5] -> its corners [4, 2], going round."""
+    local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2 * box[2:4]
+    cos, sin = np.cos(box[4]), np.sin(box[4])
+    x, y = local[:, 0], local[:, 1]
+    return np.stack([x * cos - y * sin + box[0], x * sin + y * cos + box[1]], 1)

@@ -1,0 +1,226 @@
+"""What the programs of an engine's package make of answers, against the build's own steps.
+
+`python -m tests.tools.engine_cases` runs every function `check_*` and prints {name: fault or ""}.
+"""
+
+import json
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import BoardSpec, ModelSpec, Quantization
+from buildsys.steps import _decode, _masks, _pictures, _predict, _runnable
+from buildsys.steps._accuracy import Params as Reading
+from buildsys.steps._outputs import head_outputs
+from tests.tools.engine_library import Library
+from tests.tools.linux_cases import HEIGHT, WIDTH, frame, reading
+
+sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "common"))
+sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "engine"))
+import pictures
+import runtime
+import shapes
+import vision
+
+CONFIDENCE = 0.25
+HEADS = {
+    "detect": ("raw", "decoded", "normalized", "split"),
+    "pose": ("raw", "decoded"),
+    "segment": ("raw", "decoded"),
+    "obb": ("raw", "decoded"),
+    "classify": ("raw", "decoded"),
+}
+
+
+def facts(params: Reading) -> dict[str, Any]:
+    """engine.json of such a network, but for the file."""
+    dims = params.keypoint_dims
+    outputs = head_outputs(
+        params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, dims, params.task
+    )
+    model = ModelSpec(
+        name="some", family="onnx", task=params.task, architecture="", classes=params.classes,
+        keypoints=params.keypoints, keypoint_dims=dims, preprocessing=frame(), head=params.head,
+        outputs=outputs, quantization=Quantization(scheme="float32", granularity="", io="float32"),
+    )  # fmt: skip
+    board = BoardSpec(name="b", label="b", firmware="", output_order=(), operators=())
+    net = _runnable.network(model, board.label)
+    file = Path(__file__)
+    found: dict[str, Any] = _runnable.describe(net, file, file.parent, [t.name for t in outputs])
+    return found
+
+
+def answers(params: Reading, seed: int) -> dict[str, Any]:
+    """Random outputs in which some things are clear, with the batch axis."""
+    import numpy as np
+
+    rng, values = np.random.default_rng(seed), {}
+    for tensor in head_outputs(
+        params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, params.keypoint_dims,
+        params.task,
+    ):  # fmt: skip
+        if params.head == "raw" or tensor.name == "prototypes":
+            values[tensor.name] = rng.normal(-1, 3, tensor.shape).astype(np.float32)
+        elif tensor.name == "detections":
+            found = rng.random(tensor.shape)
+            found[:, 4 : 4 + len(params.classes)] **= 6
+            found[:, 4 + len(params.classes) :] -= 0.5
+            found[:, :4] *= 1 if params.head == "normalized" else 60
+            values[tensor.name] = found.astype(np.float32)
+        else:
+            values[tensor.name] = rng.random(tensor.shape).astype(np.float32)
+    return values
+
+
+def cases() -> Any:
+    """Every task with every head that it is exported with: reading, answers, a photograph RGB."""
+    import numpy as np
+
+    for task, heads in HEADS.items():
+        for seed, head in enumerate(heads):
+            points, dims = (4, 3 if seed % 2 else 2) if task == "pose" else (0, 0)
+            params = reading(head, 3, points, dims, task)
+            shape = (48, 200, 3) if seed % 2 else (150, 90, 3)
+            photo = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+            yield params, answers(params, seed), photo
+
+
+def seen(params: Reading, outputs: Any, photo: Any) -> tuple[Any, Any]:
+    """What the program sees, and what `buildsys predict` does."""
+    placed = vision.place(photo, HEIGHT, WIDTH, "letterbox")
+    told = facts(params)
+    theirs = shapes.see(outputs, told, photo, placed, told["confidence"], told["iou"])
+    ours = _predict.detect(photo[..., ::-1], lambda picture: outputs, params, CONFIDENCE)
+    return theirs, ours
+
+
+def check_every_task_and_head_is_decoded_alike() -> None:
+    """Classes, scores, boxes, keypoints, corners, in the same order."""
+    import numpy as np
+
+    for params, outputs, photo in cases():
+        theirs, ours = seen(params, outputs, photo)
+        place = (params.task, params.head)
+        assert len(theirs) == len(ours) > 0, (*place, len(theirs), len(ours))
+        assert [item.category for item in theirs] == [item.category for item in ours], place
+        assert np.allclose([i.score for i in theirs], [i.score for i in ours], atol=1e-6), place
+        if params.task == "classify":
+            continue
+        assert np.allclose([i.box for i in theirs], [i.box for i in ours], atol=1e-4), place
+        if params.task == "pose":
+            points = [[item.keypoints for item in side] for side in (theirs, ours)]
+            assert np.allclose(*points, atol=1e-4), place
+        if params.task == "obb":
+            corners = [i.corners for i in theirs], [i.outline for i in ours]
+            assert np.allclose(*corners, atol=1e-4), place
+
+
+def check_masks_are_the_builds_own() -> None:
+    """Every pixel, but for some at an edge: two ways to sum the same numbers."""
+    import numpy as np
+
+    for params, outputs, photo in cases():
+        if params.task != "segment":
+            continue
+        theirs, _ = seen(params, outputs, photo)
+        boxes, scores, _ = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
+        rows, classes = vision.select(scores, CONFIDENCE)
+        kept = vision.suppress(boxes[rows], classes, _decode.IOU)
+        coefficients = _masks.decode_coefficients(outputs, params.head, len(params.classes))
+        _, scale, pad = _pictures.letterbox(photo[..., ::-1], frame())
+        place = _masks.Frame(height=photo.shape[0], width=photo.shape[1], scale=scale, pad=pad)
+        around = np.array([item.box for item in theirs])
+        wanted = _masks.draw_masks(
+            coefficients[rows[kept]], outputs["prototypes"][0], around, place
+        )
+        for item, mask in zip(theirs, wanted, strict=True):
+            assert (item.mask != mask).mean() < 1e-3, params.head
+        assert sum(item.mask.sum() for item in theirs) > 1000
+
+
+def check_masks_are_told_as_coco_tells_them() -> None:
+    """Run lengths that pycocotools reads otherwise."""
+    import numpy as np
+    from pycocotools import mask as coco
+
+    for seed in range(4):
+        mask = np.random.default_rng(seed).random((7, 5)) > 0.5
+        mask[0, 0] = bool(seed % 2)
+        told = pictures.run_lengths(mask)
+        packed = coco.frPyObjects(told, *told["size"])
+        with warnings.catch_warnings():  # pycocotools is older than this numpy
+            warnings.simplefilter("ignore", DeprecationWarning)
+            assert np.array_equal(coco.decode(packed).astype(bool), mask)
+
+
+def check_answers_of_another_name_are_understood() -> None:
+    """A user's file calls its output `output0`."""
+    params = reading("decoded", 3, 0, 0, "detect")
+    net = _runnable.Network(
+        name="some", label="", task="detect", head="decoded", outputs=("detections",),
+        classes=params.classes, keypoints=0, keypoint_dims=0, preprocessing=frame(),
+        scheme="float32", batch=(1, 1, 1),
+    )  # fmt: skip
+    file = Path(__file__)
+    assert _runnable.describe(net, file, file.parent, ["output0"])["named"] == {
+        "output0": "detections"
+    }
+    assert _runnable.describe(net, file, file.parent, ["detections"])["named"] == {}
+
+
+def check_a_batch_arrives_whole_and_no_other_is_taken() -> None:
+    """Pictures of a batch mixed up, room of an earlier batch used on, a larger one cut off."""
+    import numpy as np
+
+    library = Library()
+    engine = runtime.Engine(library, library, library)
+    assert (engine.batch, engine.shape, engine.outputs) == ((1, 2, 4), (-1, 3, 2, 2), ("twice",))
+    for count in (1, 4, 2, 2):
+        batch = np.random.default_rng(count).random((count, 3, 2, 2)).astype(np.float32)
+        assert np.array_equal(engine.infer(batch)["twice"], batch * 2)
+    assert len(library.memory) == 5  # a stream, two events, one input, one output
+    for shape in ((5, 3, 2, 2), (1, 3, 4, 4), (3, 2, 2)):
+        assert _refusal(engine, shape) == 2
+    library.lost = True
+    assert _refusal(engine, (1, 3, 2, 2)) == 3
+
+
+def _refusal(engine: Any, shape: tuple[int, ...]) -> int:
+    """The exit code, 0 where nothing is refused."""
+    import numpy as np
+
+    try:
+        engine.infer(np.zeros(shape, np.float32))
+    except runtime.Refused as error:
+        return int(error.code)
+    return 0
+
+
+def check_single_runs_are_told_in_both_ways() -> None:
+    """The warm-up counts, or end to end is what CUDA's events say."""
+    import numpy as np
+
+    library = Library()
+    times = runtime.Engine(library, library, library).time(np.zeros((2, 3, 2, 2)), 3, 7)
+    assert times["engine"] == [1.5] * 7
+    assert len(times["end_to_end"]) == 7
+    assert times["end_to_end"] != times["engine"]
+
+
+def main() -> None:
+    """Every check, and what went wrong in it."""
+    found = {}
+    for name, check in sorted(globals().items()):
+        if name.startswith("check_"):
+            try:
+                check()
+                found[name] = ""
+            except Exception:  # noqa: BLE001 - told by the test, with its traceback
+                found[name] = traceback.format_exc()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
