@@ -4,6 +4,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from buildsys.steps._tensorrt_host import find_host
+
 _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")
 _FIELDS = ("model name", "Processor", "Hardware", "uarch", "cpu")
@@ -18,6 +20,12 @@ def machine_name() -> str:
     as one of this.
     """
     return name_machine(_read(_BOARD), _read(_CPU), platform.processor(), platform.machine())
+
+
+def gpu_machine_name() -> str:
+    """The same with the GPU in front, where a driver tells one."""
+    gpu = find_host().gpu
+    return f"{gpu}, {machine_name()}" if gpu else machine_name()
 
 
 def name_machine(board: str, cpuinfo: str, processor: str, architecture: str) -> str:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.engine.measurements import Measurement
+    from buildsys.engine.measurements import Identity, Measurement
     from buildsys.upkeep.benchmarks import Benchmark
     from buildsys.upkeep.published import Published
 
@@ -41,13 +41,14 @@ def run(options: argparse.Namespace) -> int:
     workspace = Workspace(options.folder.resolve())
     published = find_published(workspace, options.build, options.sha256.lower())
     found = _read(options.files, options.device, published)
-    fresh = tuple(item.measurement for item in found.values())
+    fresh = tuple(figure for item in found.values() for figure in item.measurements)
     with exclusive(workspace):  # another import may add to the same file
         replaced = measurements.record(workspace, options.build, fresh)
         stamp.forget(workspace)
     board = find_arm_board(workspace, options.build)
     for path, item in found.items():
-        print(_describe(item.measurement, published.name))
+        for figure in item.measurements:
+            print(_describe(figure, published.name))
         if item.machine:
             print(f"{path} itself names as its machine: {item.machine}")
         if board and _PC.search(item.machine):
@@ -64,7 +65,7 @@ def _read(paths: list[str], device: str, published: "Published") -> "dict[str, B
     from buildsys.upkeep.benchmarks import read_benchmark
 
     found: dict[str, Benchmark] = {}
-    identities: dict[tuple[str, str, int, str], str] = {}
+    identities: dict[Identity, str] = {}
     for path in paths:
         found[path] = read_benchmark(path, device, published)
         other = identities.setdefault(found[path].measurement.identity, path)
@@ -85,8 +86,9 @@ def _doubt(path: str, item: "Benchmark", board: str) -> str:
 
 def _describe(item: "Measurement", name: str) -> str:
     threads = f", {item.threads} thread{'s' * (item.threads != 1)}" if item.threads else ""
+    batch = f", batch {item.batch}, {item.what}" if item.batch else ""
     return (
-        f"{name} ({item.sha256[:12]}) on {item.device}, {item.engine}{threads}:"
+        f"{name} ({item.sha256[:12]}) on {item.device}, {item.engine}{threads}{batch}:"
         f" mean {item.mean_ms:g} ms of {item.runs} runs ({item.min_ms:g} to {item.max_ms:g})"
     )
 

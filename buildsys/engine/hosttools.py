@@ -26,16 +26,16 @@ def lacking(requires: str) -> str:
     """
     if " " not in requires:
         return "" if not requires or find_program(requires) else requires
-    from buildsys.steps._tensorrt_host import find_host, is_version
+    from buildsys.steps._tensorrt_host import MODULES, TITLES, find_host, is_version
 
     library, version, capability = requires.split(" ")
-    host = find_host()
-    fits = bool(host.gpu) and (library != "tensorrt" or is_version(host.version, version))
+    host = find_host(MODULES[library])
+    fits = bool(host.gpu) and is_version(host.version, version)
     if capability == "any":
         fits = fits and float(host.compute_capability) >= _FIRST_OF_RTX
     elif capability != host.compute_capability:
         fits = False
-    here = f"TensorRT {host.version}" if host.version else "no TensorRT"
+    here = f"{TITLES[library]} {host.version}" if host.version else f"no {TITLES[library]}"
     found = f" (here: {here}, {host.gpu}, {host.compute_capability})" if host.gpu else ""
     return "" if fits else named(requires) + found
 

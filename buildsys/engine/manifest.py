@@ -94,7 +94,8 @@ def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]
         result = state.result(step.id)
         if result is None:
             continue
-        found.append(_read(state, step, dict(result.outputs)["latency"]))
+        measured = _read(state, step, dict(result.outputs)["latency"])
+        found += measured.get("entries", [measured])
     return found
 
 

@@ -14,6 +14,8 @@ from buildsys.engine.faults import writing
 from buildsys.engine.places import Workspace
 from buildsys.errors import Diagnostic, InputError
 
+Identity = tuple[str, str, int, str, int, str]
+_BATCH = "batch"
 _HEADER = "Latency measured on devices; written by `buildsys import-benchmark`."
 
 
@@ -23,7 +25,8 @@ class Measurement:
 
     `label` "measured on a device"; `engine` with its accelerators where those are not the CPU;
     `sha256` of the file that ran; `format` of it: tflite, engine; `what` was timed; `source`: the
-    tool whose file was read; `note`: what a reader has to know.
+    tool whose file was read; `note`: what a reader has to know; `batch`: pictures of an inference,
+    of engines alone.
     """
 
     label: str
@@ -45,11 +48,18 @@ class Measurement:
     what: str
     source: str
     note: str
+    batch: int | None = None
 
     @property
-    def identity(self) -> tuple[str, str, int, str]:
-        """What there is one figure of; 0 threads where that was not said."""
-        return self.device, self.engine, self.threads or 0, self.sha256
+    def identity(self) -> Identity:
+        """What there is one figure of; 0 threads, or a batch of 0, where that was not said."""
+        of = self.device, self.engine, self.threads or 0, self.sha256
+        return *of, self.batch or 0, self.what
+
+    def row(self) -> dict[str, Any]:
+        """As it is written; without a batch where there is none."""
+        known = asdict(self)
+        return known if self.batch is not None else {k: v for k, v in known.items() if k != _BATCH}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +72,7 @@ class Measurements:
     def rows(self) -> list[dict[str, Any]]:
         """As latency.json has them; `of` says which count."""
         named = (("the shipped file", self.current), ("an earlier file", self.earlier))
-        return [{**asdict(item), "of": of} for of, items in named for item in items]
+        return [{**item.row(), "of": of} for of, items in named for item in items]
 
 
 def entries(workspace: Workspace, build: str, sha256: str) -> Measurements:
@@ -101,7 +111,7 @@ def record(
     kept = {item.identity: item for item in read(workspace, build)}
     replaced = tuple(kept[item.identity] for item in fresh if item.identity in kept)
     kept |= {item.identity: item for item in fresh}
-    rows = [asdict(kept[identity]) for identity in sorted(kept)]
+    rows = [kept[identity].row() for identity in sorted(kept)]
     text = json.dumps({"about": _HEADER, "measurements": rows}, indent=1, ensure_ascii=False)
     path = place(workspace, build)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -118,14 +128,14 @@ def record(
 def _parse(row: dict[str, Any]) -> Measurement:
     """A row as it was written. Raises ValueError, TypeError."""
     names = {field.name for field in fields(Measurement)}
-    if row.keys() != names:
-        different = sorted(row.keys() ^ names)
+    if row.keys() | {_BATCH} != names:
+        different = sorted((row.keys() | {_BATCH}) ^ names)
         raise ValueError(f"a row has other keys than they have ({', '.join(different)[:100]})")
     item = Measurement(**row)
     if not all(isinstance(word, str) for word in (item.device, item.engine, item.sha256)):
         raise ValueError("a row without device, engine or sha256")
-    if not isinstance(item.threads, int | None):
-        raise ValueError("a row whose `threads` is no number")
+    if not all(isinstance(count, int | None) for count in (item.threads, item.batch)):
+        raise ValueError("a row whose `threads` or `batch` is no number")
     return item
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from buildsys.authoring.build import Build
 from buildsys.authoring.model import board_spec, model_spec
+from buildsys.authoring.registry import PACKAGE
 from buildsys.digest import canonical, digest_value
-from buildsys.graph import Input, Output, Step
+from buildsys.graph import Input, Output, Source, Step
 from buildsys.planning.origins import find_origins
 from buildsys.spec import SUFFIXES, Format, Resources
 
@@ -96,3 +97,12 @@ def needed(steps: list[Step], last: tuple[str, ...]) -> tuple[Step, ...]:
 def output(step: Step, name: str) -> Input:
     """A step's output as another's input."""
     return Input(name=str(name), step=step.id, output=str(name))
+
+
+def shipped_files(module: ModuleType) -> Input:
+    """Files of ours that a step ships or runs as they are: they count by their bytes."""
+    source = Source(
+        path=str(PACKAGE / "templates" / module.TEMPLATES), label=f"templates/{module.TEMPLATES}".rstrip("/"),
+        parts=module.TEMPLATE_FILES,
+    )  # fmt: skip
+    return Input(name="templates", source=source)

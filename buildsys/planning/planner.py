@@ -12,12 +12,13 @@ from typing import Any
 from buildsys.authoring.build import Build
 from buildsys.authoring.families import network, source_format
 from buildsys.authoring.pipelines import follow
-from buildsys.authoring.registry import PACKAGE, find_step, step_module
+from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import canonical
 from buildsys.graph import Comparison, Input, Plan, Source, Step
 from buildsys.planning import proofs, sight
-from buildsys.planning.blueprint import Blueprint, needed, output
+from buildsys.planning.blueprint import Blueprint, needed, output, shipped_files
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
+from buildsys.planning.engine_proofs import add_engine_proofs
 from buildsys.spec import MODELS, TREES, Format
 from buildsys.steps._package import describe_preprocessing
 
@@ -31,7 +32,7 @@ def plan(build: Build, workspace: str) -> Plan:
         _add_training(blue)
     add_pictures(blue)
     package = _follow_pipeline(blue)
-    aside = proofs.add_proofs(blue)
+    aside = (*proofs.add_proofs(blue), *add_engine_proofs(blue))
     return Plan(
         build=build.id,
         recipe=recipe.name,
@@ -169,7 +170,7 @@ def _convert(blue: Blueprint, module: ModuleType, current: Format) -> Step:
         path = blue.build.target_folder / config
         inputs["config"] = Input(name="config", source=Source(path=str(path), label=config))
     if hasattr(module, "TEMPLATES"):
-        inputs["templates"] = Input(name="templates", source=_shipped(module))
+        inputs["templates"] = shipped_files(module)
     outputs = {module.PRODUCES: module.PRODUCES in TREES}
     outputs |= dict.fromkeys(getattr(module, "ALSO_PRODUCES", ()), False)
     stage = getattr(module, "STAGE", module.__name__.rsplit(".", 1)[-1].split("_")[0])
@@ -177,15 +178,6 @@ def _convert(blue: Blueprint, module: ModuleType, current: Format) -> Step:
     for name in outputs:
         blue.made[name] = output(step, name)
     return step
-
-
-def _shipped(module: ModuleType) -> Source:
-    """Files of ours that a step ships as they are: they count by their bytes."""
-    return Source(
-        path=str(PACKAGE / "templates" / module.TEMPLATES),
-        label=f"templates/{module.TEMPLATES}".rstrip("/"),
-        parts=module.TEMPLATE_FILES,
-    )  # fmt: skip
 
 
 def _settings(blue: Blueprint, module: ModuleType) -> Any:

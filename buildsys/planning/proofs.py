@@ -31,11 +31,11 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
     if (
-        module is None or key in blue.made or not recipe.evaluate.measure
+        module is None or kind == Format.ENGINE or key in blue.made or not recipe.evaluate.measure
         or not places or not blue.model.outputs or not model_fits(blue.model, facts)
     ):  # fmt: skip
         return
-    params = _reading(blue, kind, places)
+    params = make_reading(blue, kind, places)
     if kind == Format.CHECKPOINT:
         params = module.plan(params, blue.model)
     inputs = {kind: model, "dataset": blue.made["dataset"]}
@@ -45,7 +45,7 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     blue.made[key] = output(step, Format.METRICS)
 
 
-def _reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
+def make_reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
     """How a file of this kind is run and read, and over which pictures."""
     facts, model = blue.build.dataset, blue.model
     split = blue.build.recipe.evaluate.split
@@ -147,7 +147,7 @@ def _draw(blue: Blueprint) -> tuple[str, ...]:
     places = facts.split(split) if facts is not None else None
     if not places or not {"metrics-tflite", Format.ONNX} <= blue.made.keys():
         return ()
-    module, reading = step_module("draw_models"), _reading(blue, Format.TFLITE, places)
+    module, reading = step_module("draw_models"), make_reading(blue, Format.TFLITE, places)
     params = module.Params(split=reading.split, reading=reading)
     inputs = {name: blue.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
     recorded = {

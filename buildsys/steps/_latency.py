@@ -16,7 +16,8 @@ from buildsys.spec import Resources
 from buildsys.steps._engines import Engine
 from buildsys.steps._progress import report
 
-ENGINE_ONLY = "engine only"
+ENGINE_ONLY, END_TO_END = "engine only", "end to end"
+"""What was timed; end to end: with the copies to and from a GPU."""
 HERE, ON_A_DEVICE = "measured here", "measured on a device"
 """Labels; beside them stands "estimated", which is the compiler's word."""
 _DIGITS = 4

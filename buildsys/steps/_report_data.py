@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from buildsys.steps._report_engine_data import EngineFacts, Published
+
 SHIPPED = "ready"
 LABELS = ("estimated", "measured here", "measured on a device")
 """Of latency, from the weakest to the strongest; never in one column."""
@@ -17,7 +19,9 @@ SHORT = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Accuracy of one file. `name`: checkpoint, onnx, tflite or start; `sha256`: the file's."""
+    """Accuracy of one file. `name`: checkpoint, onnx, quantized-onnx, tflite, engine or start;
+    `sha256`: the file's; `device`: what ran it, where that is not any machine's CPU.
+    """
 
     name: str
     sha256: str
@@ -25,11 +29,14 @@ class Measured:
     pictures: int
     objects: int
     metrics: tuple[tuple[str, float], ...]
+    device: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """One figure with what it is a figure of. `earlier`: not of the file that ships now."""
+    """One figure with what it is a figure of. `earlier`: not of the file that ships now; `batch`:
+    pictures of one inference, 0 where nobody said.
+    """
 
     label: str
     engine: str
@@ -49,6 +56,7 @@ class Latency:
     version: str = ""
     note: str = ""
     earlier: bool = False
+    batch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +187,7 @@ class Artifact:
     """(form, sha256) of the files that the sights are of."""
     baseline: bool = False
     regressions: tuple[Regression, ...] = ()
+    engine: EngineFacts | None = None
 
     @property
     def good(self) -> bool:
@@ -188,6 +197,11 @@ class Artifact:
     @property
     def shipped(self) -> Measured | None:
         """The figures of the file that ships, or of what it was compiled from."""
+        return self._first(("engine",)) or self.judged
+
+    @property
+    def judged(self) -> Measured | None:
+        """The same, as every machine has them: of an engine, what it was built from."""
         return self._first(("tflite", "quantized-onnx", "onnx", "checkpoint"))
 
     @property
@@ -264,6 +278,8 @@ class Report:
     artifacts: tuple[Artifact, ...]
     mistakes: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    published: Published | None = None
+    """Of other people's engines; only where a build makes one."""
 
 
 def save(path: Path, report: Report) -> None:

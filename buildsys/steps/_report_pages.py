@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps import _report_engines as engines
 from buildsys.steps import _report_words as words
 from buildsys.steps._report_data import LABELS, Artifact, Report, per_class, short
 from buildsys.steps._report_plots import Plot
@@ -27,6 +28,9 @@ def write(
             _copy_drawings(item, pictures / item.drawings, place.with_suffix(""))
     text = index.render(report=report, plots=plots, root="")
     (target / "index.html").write_text(text, encoding="utf-8")
+    if any(item.engine for item in report.artifacts):
+        text = environment.get_template("engines.html").render(report=report, root="")
+        (target / "engines.html").write_text(text, encoding="utf-8")
 
 
 def _copy_drawings(item: Artifact, source: Path, target: Path) -> None:
@@ -47,12 +51,15 @@ def _environment(templates: Path) -> Any:
         "ms": words.ms, "number": words.number, "percent": words.percent, "score": words.score,
         "form": words.form, "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
         "basename": os.path.basename, "url": _url,
-        "accuracy": words.accuracy, "rounds": words.rounds,
+        "accuracy": words.accuracy, "rounds": words.rounds, "spread": words.spread,
+        "times": words.times, "standing": engines.standing, "batch": engines.batch, "side": engines.side,
+        "change": words.change, "source": engines.source, "where": engines.where,
     }  # fmt: skip
     environment.globals |= {
         "accuracy_rows": words.accuracy_rows, "confidences": words.confidences, "counts": words.counts, "labels": words.labels,
         "of_label": words.of_label, "ordered": words.ordered, "troubled": words.troubled, "per_class": per_class, "verdict": _VERDICTS.get,
-        "LABELS": LABELS,
+        "LABELS": LABELS, "engine_groups": engines.groups, "other_devices": engines.others,
+        "key_metrics": engines.key_metrics, "published_ratios": engines.published_ratios,
     }  # fmt: skip
     return environment
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from buildsys.steps import _report_engine_text
 from buildsys.steps import _report_words as words
 from buildsys.steps._report_data import Artifact, Comparison, Report, Sight, short
-
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
+from buildsys.steps._report_words import escape
 
 
 def render(report: Report) -> str:
@@ -16,16 +16,12 @@ def render(report: Report) -> str:
         *_not_ready(report),
         *_regressions(report),
         *_overview(report),
+        *_report_engine_text.render(report),
         *(part for found in report.comparisons for part in _comparison(found)),
         *(_section(artifact) for artifact in report.artifacts if artifact.file),
         f"buildsys {escape(report.version)}",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def escape(text: str) -> str:
-    """One line in which nothing means anything to Markdown."""
-    return " ".join(text.split()).replace("&", "&amp;").translate(_SPECIAL)
 
 
 def _not_ready(report: Report) -> list[str]:

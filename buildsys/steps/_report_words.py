@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from buildsys.steps._latency import END_TO_END
 from buildsys.steps._report_data import (
     LABELS,
     SHIPPED,
@@ -17,6 +18,7 @@ from buildsys.steps._report_data import (
 )
 
 NONE = "–"
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 _ORDER = (
     SHIPPED, "stale", "rejected", "failed", "blocked", "waiting", "interrupted", "not built", "broken",
 )  # fmt: skip
@@ -28,6 +30,11 @@ _FORMS = {
 _MOST_CLASSES = 12
 """Of a picture whose confidences are told."""
 _RED = ("rejected", "failed", "broken")
+
+
+def escape(text: str) -> str:
+    """One line in which nothing means anything to Markdown."""
+    return " ".join(text.split()).replace("&", "&amp;").translate(_SPECIAL)
 
 
 def kib(count: int) -> str:
@@ -54,8 +61,13 @@ def drop(before: float | None, after: float | None) -> str:
     """How an accuracy changed, signed."""
     if before is None or after is None:
         return ""
-    text = f"{after - before:+.4f}".replace("-", "−")
-    return "±0.0000" if text in ("+0.0000", "−0.0000") else text
+    return change(after - before)
+
+
+def change(value: float, digits: int = 4) -> str:
+    """A difference, signed."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return f"±{text[1:]}" if not float(text[1:]) else text
 
 
 def ms(value: float | None) -> str:
@@ -117,8 +129,11 @@ def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], 
 
 
 def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
-    """The figures of the file that ships that carry a label."""
-    return tuple(e for e in artifact.latency if e.label == label and not e.earlier)
+    """The figures of the file that ships that carry a label: the engine only, of the least batch."""
+    own = [e for e in artifact.latency if e.label == label and not e.earlier]
+    alone = [e for e in own if e.what != END_TO_END] or own
+    least = min((e.batch for e in alone), default=0)
+    return tuple(e for e in alone if e.batch == least)
 
 
 def labels(artifacts: Iterable[Artifact]) -> tuple[str, ...]:
@@ -162,6 +177,18 @@ def machine(entry: Latency, known: str = "") -> str:
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} runs"] if entry.runs else []
     return ", ".join(part for part in parts if part)
+
+
+def spread(entry: Latency) -> str:
+    """Least and most of its runs, where both are known."""
+    if entry.min_ms is None or entry.max_ms is None:
+        return ""
+    return f"{ms(entry.min_ms)} to {ms(entry.max_ms)}"
+
+
+def times(ratio: float) -> str:
+    """A ratio: ×0.52."""
+    return f"×{ratio:.2f}"
 
 
 def form(name: str) -> str:

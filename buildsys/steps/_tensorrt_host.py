@@ -16,6 +16,10 @@ SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 """The folders that steps see."""
 MARKS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
 """What a driver leaves: of a card, and of a Jetson's old and new kernel. Asking costs a second."""
+TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+"""Of the libraries that a target can name."""
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
+"""What a library's Python package is called."""
 _ANSWER_SECONDS = 60.0
 _PROBE = """
 import ctypes, importlib, json, sys

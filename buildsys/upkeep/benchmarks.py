@@ -4,45 +4,61 @@
 path, its accelerators, threads, and rounded times. `trtexec --exportTimes=FILE` (no TensorRT runs
 here: the shape is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
 one object an iteration, of which `computeMs` is the time of the engine alone. `benchmark.py --json
-FILE` of a package for Linux (templates/linux) or of one with an engine (templates/engine): one object
-with the file's digest.
+FILE` of a package for Linux (templates/linux): one object with the file's digest. That of a package
+of an engine (templates/engine): the same with a batch, and with the time of both copies to boot.
 """
 
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from buildsys.engine.measurements import Measurement
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps._latency import ENGINE_ONLY, ON_A_DEVICE, summarize
+from buildsys.steps._latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
+from buildsys.steps._tensorrt_host import TITLES
 from buildsys.upkeep.published import Published
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
 _LONGEST_MACHINE = 120
-ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx")
 _PACKAGED = "buildsys benchmark.py"
-"""As the benchmark.py of templates/linux and templates/engine call themselves."""
+"""As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What a FILE holds; `machine`: where it ran by its own word, empty where the tool says nothing."""
+    """What a FILE holds; `machine`: where it ran by its own word, empty where the tool says nothing.
+
+    `whole`: of an engine, the time with the copies to and from the GPU.
+    """
 
     measurement: Measurement
     machine: str
+    whole: Measurement | None = None
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """One or two."""
+        return (self.measurement, *((self.whole,) if self.whole else ()))
 
 
 def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
     """One FILE, of a tool that is told by its shape. Raises InputError."""
     data = _load(path)
-    said = [data.get(key) for key in ("gpu", "machine")] if isinstance(data, dict) else []
+    told = data if isinstance(data, dict) else {}
+    machine, name = (
+        _words(word) if isinstance(word, str) else ""
+        for word in (told.get("machine"), told.get("gpu"))
+    )
+    measurement, whole = _measurement(path, data, device, published), None
+    if measurement.format == "engine" and isinstance(told.get("end_to_end"), dict):
+        figures = _figures(path, told["end_to_end"])
+        whole = replace(measurement, what=END_TO_END, **figures)
     return Benchmark(
-        measurement=_measurement(path, data, device, published),
-        machine=_words(", ".join(words for words in said if isinstance(words, str))),
+        measurement=measurement, whole=whole, machine=", ".join(filter(None, (name, machine)))
     )
 
 
@@ -125,7 +141,7 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
 
 
 def _packaged(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
-    """The engine's figures; of the way from a picture to detections the report says nothing."""
+    """What ran the file, alone; of the way from a picture to detections the report says nothing."""
     if data.get("sha256") != published.sha256:
         digest = str(data.get("sha256"))[:12]
         message = (
@@ -134,31 +150,40 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
         )
         hint = "copy the package to the device again, or name the file that ran with --sha256"
         raise _wrong(path, message, hint)
-    number = _reader(path, data)
-    names = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
-    own = _on_gpu(path, data) if data.get("format") == "engine" else _on_cpu(path, data)
+    if (data.get("format") == "engine") != (published.format == "engine"):
+        message = (
+            f"was written by the benchmark.py of another kind of package than {published.build}"
+        )
+        raise _wrong(path, message, "run the one that lies beside the file")
+    if published.format == "engine":
+        return _engine(path, data, device, published)
     return Measurement(
-        label=ON_A_DEVICE, version=str(data.get("version") or "") or None, device=device,
+        label=ON_A_DEVICE, engine="litert", version=str(data.get("version") or "") or None,
+        device=device, threads=_count(path, data, "threads", 1),
         runs=_count(path, data, "runs", 1), warmup=_count(path, data, "warmup", 0),
         sha256=published.sha256, format=published.format, what=ENGINE_ONLY,
-        source="benchmark.py", **{**own, **{name: number(name) for name in names}},
+        source="benchmark.py", note="", **_figures(path, data),
     )  # fmt: skip
 
 
-def _on_cpu(path: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"engine": "litert", "threads": _count(path, data, "threads", 1), "note": ""}
+def _engine(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
+    """Of the engine alone, by CUDA's events."""
+    library = data.get("engine")
+    if library not in TITLES:
+        raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
+    return Measurement(
+        label=ON_A_DEVICE, engine=str(library), version=str(data.get("version") or "") or None,
+        device=device, threads=None, runs=_count(path, data, "runs", 1),
+        warmup=_count(path, data, "warmup", 0), sha256=published.sha256, format=published.format,
+        what=ENGINE_ONLY, source="benchmark.py", note="", batch=_count(path, data, "batch", 1),
+        **_figures(path, data),
+    )  # fmt: skip
 
 
-def _on_gpu(path: str, data: dict[str, Any]) -> dict[str, Any]:
-    """Figures are of a whole batch: those of two sizes are two, and stand beside each other."""
-    if data.get("engine") not in ENGINE_LIBRARIES:
-        raise _wrong(path, "does not say which library ran the engine (`engine`)")
-    batch, whole = _count(path, data, "batch", 1), data.get("end_to_end")
-    note = "times are of the whole batch, by CUDA events, without transfers"
-    if isinstance(whole, dict):
-        note += f"; with them the mean is {_reader(path, whole)('mean_ms'):g} ms"
-    engine = data["engine"] if batch == 1 else f"{data['engine']} (batch {batch})"
-    return {"engine": engine, "threads": None, "note": note}
+def _figures(path: str, data: dict[str, Any]) -> dict[str, Any]:
+    number = _reader(path, data)
+    names = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
+    return {name: number(name) for name in names}
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
@@ -173,7 +198,7 @@ def _trtexec(path: str, data: list[Any], device: str, published: Published) -> M
     figures = summarize(times)
     return Measurement(
         label=ON_A_DEVICE, engine="tensorrt", version=None, device=device, threads=None,
-        runs=int(figures.pop("runs")), warmup=None, p95_ms=None, **figures,
+        runs=int(figures.pop("runs")), warmup=None, p95_ms=None, batch=None, **figures,
         sha256=published.sha256, format=published.format, what=ENGINE_ONLY,
         source="trtexec", note=note,
     )  # fmt: skip

@@ -24,7 +24,7 @@ def read_figures(result: Result, away: Away, device: str) -> tuple[Measurement, 
         format="engine",
     )  # fmt: skip
     named = device or result.facts["gpu"] or result.facts["system"]
-    return (read_benchmark(str(result.benchmark), named, published).measurement,)
+    return read_benchmark(str(result.benchmark), named, published).measurements
 
 
 def keep_figures(workspace: Workspace, away: Away, figures: tuple[Measurement, ...]) -> None:

@@ -8,7 +8,7 @@ from buildsys.graph import Step
 from tests.authoring.sample_workspace import TRAINED, by_stage, plan_good, write_recipe
 
 _SHARED = {"train", "export", "evaluate-checkpoint", "evaluate-onnx", "samples", "dataset"}
-_ENGINE = {"engine", "package"}
+_ENGINE = {"engine", "package", "evaluate-engine"}
 _QUANTIZED = {"quantize", "signal", "evaluate-quantized-onnx", "gate", *_ENGINE}
 _EXPORTED = {"export", "evaluate-onnx", *_QUANTIZED}
 _A100 = "{target: nvidia-a100, as: board}"

@@ -117,7 +117,7 @@ def test_other_pictures_quantize_anew(workspace: Path) -> None:
     changed = {stage for stage in first if first[stage].id != second[stage].id}
     assert changed == {
         "calibration", "quantize", "signal", "evaluate-quantized-onnx", "engine", "gate", "package",
-        "overlap",
+        "overlap", "evaluate-engine",
     }  # fmt: skip
 
 
@@ -147,3 +147,35 @@ def test_the_batch_of_a_training_is_another(workspace: Path) -> None:
     train = by_stage(_plans(workspace, _BATCHES)["some"])["train"]
     (place,) = (o for o in train.origins if o.parameter == "batch")
     assert place.label == "train.batch"
+
+
+def test_what_a_gpu_alone_can_show_is_in_no_key_but_its_own(workspace: Path) -> None:
+    """A build waits for a GPU that its engine does not need, or times are taken for a restored one."""
+    before = by_stage(_plans(workspace)["whole"])
+    head = TRAINED.partition("targets:")[0] + "benchmark: {runs: 20}\n"
+    write_recipe(workspace, "tags", f"{head}targets:\n{_ENTRIES}")
+    plan = plan_good(workspace)["tags@whole"]
+    after = by_stage(plan)
+    assert {name: step.id for name, step in after.items() if name in before} == {
+        name: step.id for name, step in before.items()
+    }
+    assert after.keys() - before.keys() == {"benchmark-engine", "benchmark-onnx"}
+    timed, measured = after["benchmark-engine"], after["evaluate-engine"]
+    assert {timed.id, measured.id} <= set(plan.proofs)
+    assert not {timed.id, measured.id} & set(plan.verdicts)
+    assert (timed.local, timed.alone, timed.gpu) == (True, True, True)
+    assert (measured.local, measured.gpu) == (False, True)
+    assert timed.requires == measured.requires == "tensorrt-rtx 1.7 any"
+    assert not any(item.step in (timed.id, measured.id) for s in plan.steps for item in s.inputs)
+
+
+def test_an_open_batch_is_timed_at_its_ends_and_at_its_best(workspace: Path) -> None:
+    """A batch of 8 is shown for an engine that is asked one picture at a time."""
+    head = TRAINED.partition("targets:")[0]
+    head += "export: {batch: {min: 1, opt: 4, max: 8}}\nbenchmark: {runs: 20}\n"
+    write_recipe(workspace, "tags", f"{head}targets: [nvidia-a100]\n")
+    stages = by_stage(plan_good(workspace)["tags@nvidia-a100"])
+    found = _params(stages["benchmark-engine"])
+    assert (found["batches"], found["height"], found["width"]) == ([1, 4, 8], 192, 192)
+    assert _params(stages["evaluate-engine"])["least"] == 1
+    assert found["library"] == {"name": "tensorrt", "version": "11.4", "compute_capability": "8.0"}

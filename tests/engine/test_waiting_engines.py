@@ -91,7 +91,7 @@ def test_the_gpu_appears_and_others_restore(
     with monkeypatch.context() as here:
         a_gpu(here, "11.4.1.2")
         assert run(workspace, tools)[A100] == "built"
-        assert tools.ran == ["build_engine", "package_engine"]
+        assert tools.ran == ["build_engine", "package_engine", "evaluate_engine"]
     shutil.rmtree(workspace / "build")
     (workspace / ".buildsys" / "state.sqlite").unlink()
     assert run(workspace, tools)[A100] == "restored"

@@ -18,6 +18,7 @@ from buildsys.engine.runner import LAUNCHER
 from buildsys.steps import _report_data
 from buildsys.steps._report_data import Report
 from tests.conftest import REPOSITORY
+from tests.engine_sample import WAITING, engines_report
 from tests.report_sample import DRAWINGS, FORMS, sample
 
 pytestmark = pytest.mark.tools
@@ -139,6 +140,36 @@ def frame(page: Path, width: int, folder: Path) -> Path:
     path = folder / "frame.html"
     path.write_text(FRAME.format(page=f"file://{page}", width=width))
     return path
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a workspace with engines."""
+    return render(engines_report(), tmp_path_factory.mktemp("engines"))
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_the_table_of_engines_fits(
+    chromium: str, engines: Path, tmp_path: Path, width: int
+) -> None:
+    """Eight columns are read on a desk, and as cards in a hand; nothing is cut off at either."""
+    place = frame(engines / "engines.html", width, tmp_path)
+    found = browse(chromium, tmp_path / "profile", "--dump-dom", f"file://{place}")
+    across, inner, seen = json.loads(found.partition('id="result">')[2].partition("<")[0])
+    assert across <= inner <= width
+    assert seen > 30
+
+
+def test_the_table_of_engines_is_found_and_tells_what_waits(engines: Path, pages: Path) -> None:
+    """From the index, and only where there are engines; TensorRT-RTX has its own name."""
+    assert 'href="engines.html"' in (engines / "index.html").read_text()
+    text = (engines / "engines.html").read_text()
+    assert WAITING in text
+    assert "Published: NVIDIA A100" in text
+    aot = text.partition("<h2>NVIDIA RTX GPUs")[2].partition("</section>")[0]
+    assert "TensorRT" not in aot.replace("TensorRT-RTX", "")
+    assert not (pages / "engines.html").exists()
+    assert "engines.html" not in (pages / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

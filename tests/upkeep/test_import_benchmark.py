@@ -117,11 +117,7 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     Path("times.json").write_text(TRTEXEC)
     assert run(BUILD, "times.json") == 2
     golden.check("import-benchmark-trtexec-tflite", capsys.readouterr().err)
-    folder = published / "build" / "net" / "orin"
-    folder.mkdir(parents=True)
-    (folder / "net.engine").write_bytes(b"engine")
-    entry = {"bytes": 6, "sha256": digest_file(folder / "net.engine")}
-    (folder / "manifest.json").write_text(json.dumps({"files": {"net.engine": entry}}))
+    publish_engine(published)
     assert run("net@orin", "times.json", device="Orin NX") == 0
     older = TRTEXEC.replace('"latencyMs"', '"endToEndMs" : 9, "latencyMs"')
     Path("older.json").write_text(older)
@@ -131,6 +127,75 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     assert (new.engine, new.threads, new.warmup) == ("tensorrt", None, None)
     assert "warm-up" not in new.note
     assert "warm-up" in old.note
+
+
+def publish_engine(workspace: Path, name: str = "net.engine") -> str:
+    """A build whose package is an engine; its digest."""
+    folder = workspace / "build" / "net" / "orin"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(b"engine")
+    sha256 = digest_file(folder / name)
+    entry = {"bytes": 6, "sha256": sha256}
+    (folder / "manifest.json").write_text(json.dumps({"files": {name: entry}}))
+    return sha256
+
+
+FIGURES = {"mean_ms": 9.5, "min_ms": 9.0, "p50_ms": 9.4, "p90_ms": 9.9, "p95_ms": 10.0,
+           "p99_ms": 10.5, "max_ms": 11.0}  # fmt: skip
+ENGINE: dict[str, Any] = {
+    "tool": "buildsys benchmark.py", "model": "triton/net/1/model.plan", "format": "engine",
+    "engine": "tensorrt", "version": "10.3.0.30", "machine": "aarch64, Linux 5.15", "gpu": "Orin",
+    "compute_capability": "8.7", "python": "3.10.12", "batch": 8, "warmup": 20, "runs": 200,
+    "what": "engine only", **FIGURES, "end_to_end": {**FIGURES, "mean_ms": 12.5},
+}  # fmt: skip
+"""As templates/engine/benchmark.py writes it; nobody has run that on a GPU yet."""
+
+
+def test_an_engine_has_two_times_a_batch(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The copies are taken for the engine, or eight pictures for one, or the second import wins."""
+    sha256 = publish_engine(published, "triton/net/1/model.plan")
+    Path("8.json").write_text(json.dumps({**ENGINE, "sha256": sha256}))
+    Path("1.json").write_text(json.dumps({**ENGINE, "sha256": sha256, "batch": 1}))
+    assert run("net@orin", "8.json", "1.json", device="Orin NX") == 0
+    golden.check("import-benchmark-engine", capsys.readouterr().out)
+    rows = measurements.read(Workspace(published), "net@orin")
+    assert [(row.batch, row.what, row.mean_ms) for row in rows] == [
+        (1, "end to end", 12.5), (1, "engine only", 9.5),
+        (8, "end to end", 12.5), (8, "engine only", 9.5),
+    ]  # fmt: skip
+    assert {(row.engine, row.version, row.threads) for row in rows} == {
+        ("tensorrt", "10.3.0.30", None)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"engine": "litert"}, "`engine` is 'litert'; it is one of tensorrt, tensorrt-rtx"),
+        ({"batch": 0}, "`batch` is 0"),
+        ({"format": "tflite"}, "of another kind of package than net@orin"),
+        ({"end_to_end": {"mean_ms": 1}}, "has no number in `min_ms`"),
+    ],
+)
+def test_what_is_no_engines_is_not_taken(
+    published: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], told: str
+) -> None:
+    """Edited by hand, or of another package."""
+    sha256 = publish_engine(published)
+    Path("odd.json").write_text(json.dumps({**ENGINE, "sha256": sha256, **change}))
+    assert run("net@orin", "odd.json", device="Orin NX") == 2
+    assert told in capsys.readouterr().err
+    assert not (published / "measurements").exists()
+
+
+def test_a_file_from_before_batches_is_still_read(published: Path) -> None:
+    """What was committed last month stops every report."""
+    run(BUILD, write("pi.json"))
+    path = published / "measurements" / f"{BUILD}.json"
+    assert "batch" not in path.read_text()
+    assert measurements.read(Workspace(published), BUILD)[0].batch is None
 
 
 PACKAGED: dict[str, Any] = {
@@ -159,41 +224,6 @@ def test_a_package_tells_which_file_ran(
     assert earlier.sha256 == "ab" * 32
     assert (row.engine, row.version, row.threads, row.runs) == ("litert", "2.1.0", 4, 50)
     assert (row.mean_ms, row.p90_ms, row.p99_ms, row.source) == (9.5, 9.9, 10.5, "benchmark.py")
-
-
-ENGINE: dict[str, Any] = {
-    "tool": "buildsys benchmark.py", "model": "triton/net/1/model.plan", "sha256": "",
-    "format": "engine", "engine": "tensorrt", "version": "10.3.0", "machine": "aarch64, Linux 5.15",
-    "gpu": "Orin", "compute_capability": "8.7", "python": "3.10.12", "batch": 1, "warmup": 20,
-    "runs": 200, "what": "engine only", "mean_ms": 2.5, "min_ms": 2.0, "p50_ms": 2.4, "p90_ms": 2.9,
-    "p95_ms": 3.0, "p99_ms": 3.5, "max_ms": 4.0, "end_to_end": {"mean_ms": 3.25},
-}  # fmt: skip
-"""As templates/engine/benchmark.py writes it; it was made up, for no GPU is where tests run."""
-
-
-def test_an_engines_figures_are_told_by_batch(
-    published: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Eight pictures at once take the place of one, or a network of one library that of another."""
-    place = published / "build" / "net" / "orin" / "triton" / "net" / "1" / "model.plan"
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"engine")
-    sha256 = digest_file(place)
-    files = {"triton/net/1/model.plan": {"bytes": 6, "sha256": sha256}}
-    manifest = place.parents[3] / "manifest.json"
-    manifest.write_text(json.dumps({"files": files}))
-    one = {**ENGINE, "sha256": sha256}
-    Path("one.json").write_text(json.dumps(one))
-    Path("eight.json").write_text(json.dumps({**one, "batch": 8, "mean_ms": 9.0}))
-    assert run("net@orin", "one.json", "eight.json", device="Jetson Orin Nano") == 0
-    assert "itself names as its machine: Orin, aarch64, Linux 5.15" in capsys.readouterr().out
-    first, second = measurements.read(Workspace(published), "net@orin")
-    assert (first.engine, first.version, first.threads) == ("tensorrt", "10.3.0", None)
-    assert (second.engine, second.mean_ms, second.format) == ("tensorrt (batch 8)", 9.0, "engine")
-    assert "the mean is 3.25 ms" in first.note
-    Path("other.json").write_text(json.dumps({**one, "engine": "onnxruntime"}))
-    assert run("net@orin", "other.json") == 2
-    assert "does not say which library" in capsys.readouterr().err
 
 
 MACHINES = {"a-pc": "x86_64, Linux 6.8.0", "a-board": "Camera 3, aarch64, Linux 6.6"}

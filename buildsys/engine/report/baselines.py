@@ -104,7 +104,7 @@ def _regressions(
 
 
 def _figures(artifact: Artifact) -> dict[str, float]:
-    metrics = dict(artifact.shipped.metrics) if artifact.shipped else {}
+    metrics = dict(artifact.judged.metrics) if artifact.judged else {}
     return metrics | ({_BYTES: float(artifact.bytes)} if artifact.bytes else {})
 
 
@@ -115,7 +115,7 @@ def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines
     for item in report.artifacts:
         if item.id in wanted and item.good:
             figures = _figures(item)
-            kept = headline(item.shipped.metrics) if item.shipped else ()
+            kept = headline(item.judged.metrics) if item.judged else ()
             rows[item.id] = tuple((n, figures[n]) for n in sorted((*kept, _BYTES)) if n in figures)
     return replace(known, builds=tuple(sorted(rows.items())))
 

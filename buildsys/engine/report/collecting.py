@@ -16,11 +16,21 @@ from buildsys.engine.models import Model, files_below, find_model
 from buildsys.engine.publish import build_folder
 from buildsys.engine.report import evidence
 from buildsys.engine.report.comparisons import read_comparisons
+from buildsys.engine.report.engines import STAGE, read_engine
+from buildsys.engine.report.vendor import read_published
 from buildsys.engine.session import Session
 from buildsys.engine.summary import Row
 from buildsys.errors import BuildsysError, InputError
 from buildsys.graph import Plan
-from buildsys.steps._report_data import SHIPPED, Artifact, Budget, Latency, Report, StepLine
+from buildsys.steps._report_data import (
+    SHIPPED,
+    Artifact,
+    Budget,
+    Latency,
+    Measured,
+    Report,
+    StepLine,
+)
 
 _GOOD = ("built", "restored", "up-to-date")
 _KINDS = ("failed", "blocked", "waiting", "rejected", "interrupted")
@@ -56,6 +66,7 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
         artifacts=tuple(sorted(found, key=lambda artifact: artifact.id)),
         mistakes=mistakes,
         comparisons=read_comparisons(session.workspace, found),
+        published=read_published() if any(item.engine for item in found) else None,
     )
 
 
@@ -75,10 +86,20 @@ def _artifact(
     )  # fmt: skip
     if plan is not None:
         artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
+    held, manifest = _held(session, build, plan) if status != "rejected" else (None, {})
+    engine = read_engine(session, plan, manifest)
+    artifact = replace(artifact, engine=engine)
     if status == "rejected":
         return _rejected(session, plan, artifact)
-    held, manifest = _held(session, build, plan)
+    if engine is not None and plan is not None and not (held and held.files):
+        return _unbuilt(session, plan, artifact)
     return _filled(session, artifact, held, manifest) if held else artifact
+
+
+def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:
+    """A build whose engine is not here: what its ONNX files are, and what other machines measured."""
+    latency = _on_devices(session, artifact.id, "", frozenset())
+    return replace(artifact, latency=latency, **_known_of_steps(session, plan))
 
 
 def _kind(text: str) -> str:
@@ -141,7 +162,7 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     artifact = replace(
         artifact, **_shipped(model),
         manifest_sha256=held.files.get("manifest.json", (0, ""))[1],
-        measured=evidence.read_measured(held.json("metrics.json")),
+        measured=_measured(held.json("metrics.json"), proofs),
         latency=_estimated(latency, vela, manifest, digest) + latency,
         calibration=tuple(map(str, calibration)) if isinstance(calibration, list) else (),
         calibration_sha256=held.files.get("calibration.json", (0, ""))[1],
@@ -152,6 +173,13 @@ def _filled(session: Session, artifact: Artifact, held: Held, manifest: dict[str
     )  # fmt: skip
     artifact = replace(artifact, **_seen(session, manifest))
     return _proven(artifact, proofs or {}, _planned(vela, manifest))
+
+
+def _measured(metrics: Any, proofs: Any) -> tuple[Measured, ...]:
+    """Of the files of the package, and of the engine where a GPU ran it."""
+    of_engine = (proofs or {}).get(STAGE)
+    files = metrics if isinstance(metrics, dict) else {}
+    return evidence.read_measured(files | ({"engine": of_engine} if of_engine else {}))
 
 
 def _shipped(model: Model | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from buildsys.steps._report_data import (
 T = TypeVar("T")
 Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
 """Pictures, and (form, sha256) of the files that saw them."""
-_ORDER = ("start", "checkpoint", "onnx", "tflite")
+_ORDER = ("start", "checkpoint", "onnx", "tflite", "quantized-onnx", "engine")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 
 
@@ -107,7 +107,10 @@ def read_latency(data: Any, known: frozenset[str]) -> tuple[Latency, ...]:
     made = [tolerant(lambda row: _latency(row, known), row, None) for row in rows or ()]
     found = [entry for entry in made if entry is not None and entry.label in LABELS]
     return tuple(
-        sorted(found, key=lambda e: (LABELS.index(e.label), e.earlier, e.device, e.engine))
+        sorted(
+            found,
+            key=lambda e: (LABELS.index(e.label), e.earlier, e.device, e.engine, e.batch, e.what),
+        )
     )
 
 
@@ -116,7 +119,7 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
         name: float(row[name]) for name in _OF_LATENCY if row.get(name) is not None
     }
     counts: dict[str, Any] = {
-        name: int(row.get(name) or 0) for name in ("threads", "runs", "warmup")
+        name: int(row.get(name) or 0) for name in ("threads", "runs", "warmup", "batch")
     }
     words: dict[str, Any] = {
         name: str(row.get(name) or "") for name in ("device", "format", "what", "version", "note")
@@ -146,6 +149,7 @@ def _measured(name: str, row: dict[str, Any]) -> Measured:
         pictures=int(row.get("pictures") or 0),
         objects=int(row.get("objects") or 0),
         metrics=tuple(sorted((str(key), float(value)) for key, value in row["metrics"].items())),
+        device=str(row.get("device") or ""),
     )
 
 

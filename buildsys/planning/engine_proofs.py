@@ -1,0 +1,64 @@
+"""What is proved of an engine on a GPU, beside a build that does not wait for one. Pure.
+
+The gate judges the ONNX file that the engine is built from, which every machine measures alike.
+"""
+
+from typing import Any
+
+from buildsys.authoring.machine import gpu_machine_name
+from buildsys.authoring.registry import step_module
+from buildsys.graph import Input
+from buildsys.planning.blueprint import Blueprint, shipped_files
+from buildsys.planning.proofs import make_reading
+from buildsys.spec import Format
+
+
+def add_engine_proofs(blue: Blueprint) -> tuple[str, ...]:
+    """Ids of the steps, as of `proofs.add_proofs`; none where the build makes no engine."""
+    return (*_evaluate(blue), *_time(blue)) if Format.ENGINE in blue.made else ()
+
+
+def _evaluate(blue: Blueprint) -> tuple[str, ...]:
+    """What the engine itself is worth, where the file that it is built from was measured."""
+    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
+    places = facts.split(split) if facts is not None else None
+    measured = {"metrics-onnx", "metrics-quantized-onnx"} & blue.made.keys()
+    if not places or not measured:
+        return ()
+    module = step_module("evaluate_engine")
+    params = module.Params(
+        reading=make_reading(blue, Format.ENGINE, places), library=_library(blue),
+        least=blue.model.batch[0],
+    )  # fmt: skip
+    inputs = _of_engine(blue, module) | {"dataset": blue.made["dataset"]}
+    step = blue.add("evaluate-engine", module, params, inputs, {Format.EVIDENCE: False})
+    return (step.id,)
+
+
+def _time(blue: Blueprint) -> tuple[str, ...]:
+    """What `benchmark` asks for, of the engine: every batch that it is built for by name."""
+    block, frame = blue.build.recipe.benchmark, blue.model.preprocessing
+    if block is None or frame is None:
+        return ()
+    module = step_module("benchmark_engine")
+    params = module.Params(
+        library=_library(blue), batches=tuple(sorted(set(blue.model.batch))), height=frame.height,
+        width=frame.width, runs=block.runs, warmup=block.warmup, machine=gpu_machine_name(),
+    )  # fmt: skip
+    inputs, outputs = _of_engine(blue, module), {Format.LATENCY: False}
+    return (blue.add("benchmark-engine", module, params, inputs, outputs).id,)
+
+
+def _library(blue: Blueprint) -> Any:
+    """What has to be on the machine that runs the engine."""
+    settings = blue.build.tensorrt
+    return step_module("evaluate_engine").GpuLibrary(
+        name=settings.library, version=settings.version,
+        compute_capability=settings.compute_capability or "",
+    )  # fmt: skip
+
+
+def _of_engine(blue: Blueprint, module: Any) -> dict[Any, Input]:
+    """The engine, its facts, and the program of every package that runs it."""
+    names = (Format.ENGINE, *module.NEEDS)
+    return {name: blue.made[name] for name in names} | {"templates": shipped_files(module)}

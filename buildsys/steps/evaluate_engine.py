@@ -1,0 +1,64 @@
+"""Accuracy of an engine on this machine's GPU, through the decoders that every other file goes through.
+
+A proof beside the build, no input of it: engines are built where nothing runs them, and the gate
+judges what every machine measures alike, the ONNX file that the engine is built from. The library is
+the machine's own Python's; pictures, decoding and counting are ours (see `_engine_proof`).
+
+Nobody has run this on a GPU yet; its plumbing was tried with a stand-in for the library.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import Format, Resources
+from buildsys.steps._accuracy import Params as Reading
+from buildsys.steps._accuracy import measure
+from buildsys.steps._engine_proof import RUNTIME_FILES, GpuLibrary, requires_gpu
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.ENGINE, Format.EVIDENCE
+NEEDS = ("engine-facts",)
+TEMPLATES, TEMPLATE_FILES = "engine", RUNTIME_FILES
+RESOURCES = Resources(memory_mib=2000, gpu=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """`reading`: over which pictures, and how outputs are read; `least`: the smallest batch that the
+    engine takes.
+    """
+
+    reading: Reading
+    library: GpuLibrary
+    least: int
+
+
+def requires(params: Params) -> str:
+    """A GPU that the engine is for, and the library in the machine's Python."""
+    return requires_gpu(params.library)
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: engine, engine-facts, dataset, templates. `outputs`: evidence, JSON as metrics have
+    it, with `device`: the GPU, and the library in its exact version.
+    """
+    import json
+
+    import numpy as np
+
+    from buildsys.steps import _engine_proof, _pictures
+
+    child = _engine_proof.find_child(params.library, inputs)
+    with child.open() as engine:
+
+        def predict(picture: Any) -> dict[str, Any]:
+            """A batch of one; an engine that takes no less than eight sees the picture eight times."""
+            batch = np.repeat(_pictures.to_nchw(picture[None]), params.least, axis=0)
+            return {name: values[:1] for name, values in engine.infer(batch).items()}
+
+        target = outputs[Format.EVIDENCE]
+        measure(inputs["engine"], inputs["dataset"], predict, params.reading, target, "engine")
+    found = json.loads(target.read_text(encoding="utf-8"))
+    found["device"] = _engine_proof.describe(params.library)
+    target.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
