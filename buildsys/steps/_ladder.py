@@ -107,6 +107,8 @@ class Ladder:
         self, start: str, end: str, pairs: list[Any], before: Recording, after: Recording
     ) -> Rung:
         least = _limits.LEAST_SIGNAL[self.scheme] if self.trained else None
+        if least is not None and self.scheme == "float16" and end == "quantized-onnx":
+            least = _limits.LEAST_SIGNAL_IN_HALF
         figures = {a.name: _figures.signal(a, b, least) for a, b in pairs}
         better = self.cure or _figures.head_cure(self.head)
         cures = better if self.cure else f"{_figures.CALIBRATE}; or {better}"
