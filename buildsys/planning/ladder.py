@@ -23,7 +23,7 @@ def judge_parity(blue: Blueprint) -> None:
     """Recordings of every form that the build makes, and the verdict over them."""
     if Format.TFLITE not in blue.made or blue.model.preprocessing is None:
         return
-    pictures = _pictures(blue)
+    pictures = probe(blue)
     recordings: dict[str, Input] = {}
     if Format.CHECKPOINT in blue.made:
         _record(blue, recordings, "checkpoint", blue.made[Format.CHECKPOINT], pictures)
@@ -49,17 +49,21 @@ def runs_on_micro(blue: Blueprint) -> bool:
 
 
 def _params(blue: Blueprint) -> Any:
+    return step_module("compare_recordings").Params(decoder=_decoder(blue), **reading(blue))
+
+
+def reading(blue: Blueprint) -> dict[str, Any]:
+    """How two forms of the network are read to be compared."""
     model = blue.model
-    return step_module("compare_recordings").Params(
-        head=model.head if model.outputs and model.task in _BOXES else "none",
-        classes=len(model.classes),
-        keypoints=model.keypoints,
-        keypoint_dims=model.keypoint_dims,
-        preprocessing=model.preprocessing,
-        scheme=model.quantization.scheme,
-        trained=model.trained,
-        decoder=_decoder(blue),
-    )
+    return {
+        "head": model.head if model.outputs and model.task in _BOXES else "none",
+        "classes": len(model.classes),
+        "keypoints": model.keypoints,
+        "keypoint_dims": model.keypoint_dims,
+        "preprocessing": model.preprocessing,
+        "scheme": model.quantization.scheme,
+        "trained": model.trained,
+    }
 
 
 def _decoder(blue: Blueprint) -> str:
@@ -68,7 +72,7 @@ def _decoder(blue: Blueprint) -> str:
     return str(contract.decoder) if contract is not None and known else ""
 
 
-def _pictures(blue: Blueprint) -> Input | None:
+def probe(blue: Blueprint) -> Input | None:
     """Pictures of the split that accuracy is measured on; else those that calibrate; else none."""
     recipe, facts = blue.build.recipe, blue.build.dataset
     split = recipe.evaluate.split

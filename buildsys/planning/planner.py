@@ -15,7 +15,7 @@ from buildsys.authoring.pipelines import follow
 from buildsys.authoring.registry import find_step, step_module
 from buildsys.digest import canonical
 from buildsys.graph import Comparison, Input, Plan, Source, Step
-from buildsys.planning import proofs
+from buildsys.planning import proofs, sight
 from buildsys.planning.blueprint import Blueprint, needed, output, shipped_files
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
 from buildsys.planning.engine_proofs import add_engine_proofs
@@ -136,6 +136,8 @@ def _follow_pipeline(blue: Blueprint) -> Step:
         current = current if step else leg.step.PRODUCES
         if current == Format.TFLITE:
             _bind(blue)
+        if current == Format.QUANTIZED_ONNX:
+            sight.judge_precision(blue)
     return steps[-1]
 
 

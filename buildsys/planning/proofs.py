@@ -19,6 +19,8 @@ _NPU_NOTE = (
     " no Ethos-U runs here."
 )
 _FLASHED = (Format.VELA, Format.TFLITE)
+_EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
+"""Files that may have lost their sight with their precision."""
 
 
 def evaluate(blue: Blueprint, name: str, model: Input) -> None:
@@ -37,7 +39,7 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     if kind == Format.CHECKPOINT:
         params = module.plan(params, blue.model)
     inputs = {kind: model, "dataset": blue.made["dataset"]}
-    if kind == Format.TFLITE and "verdict-signal" in blue.made:
+    if name in _EXAMINED and "verdict-signal" in blue.made:
         inputs["verdict"] = blue.made["verdict-signal"]  # a blind file is not measured
     step = blue.add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
     blue.made[key] = output(step, Format.METRICS)

@@ -67,6 +67,8 @@ PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
 """Outputs that stand behind their sigmoid or softmax already."""
 _SHARES = 2.0
 """Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
+_EXACT = 120.0
+"""Decibels of an output without any noise: the floor of the noise below a variance of one."""
 _CELLS = sum((32 // stride) ** 2 for stride in STRIDES)
 """Of 32 x 32 pixels: every number of cells is a multiple."""
 
@@ -142,6 +144,7 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
         return _at_most("score", "mean difference of probability", value, limit)
     noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
     value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
+    value = value if noise else max(value, _EXACT)  # a constant that stays is no loss
     passed = number(value) is not None and (decibels is None or value >= decibels)
     return Figure(
         kind=reference.kind, figure="signal to noise, dB", value=number(value), limit=decibels,

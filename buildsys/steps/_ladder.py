@@ -8,8 +8,11 @@ from buildsys.steps import _decoders, _detections, _figures, _firmware_rung, _li
 from buildsys.steps._firmware_layout import Network
 from buildsys.steps._recording import Output, Recording
 
-ORDER = ("checkpoint", "onnx", "float-tflite", "tflite", "tflm")
+ORDER = ("checkpoint", "onnx", "quantized-onnx", "float-tflite", "tflite", "tflm")
 """Forms of a network from the first to the last; a ladder has those that a build makes."""
+
+_LOWERED = ("quantized-onnx", "tflite")
+"""Forms of another precision than the one before."""
 
 NOT_JUDGED = "Random weights carry no signal: figures are given, not judged."
 
@@ -49,7 +52,8 @@ class Rung:
 class Ladder:
     """How a network is read, and which quantization its file was given.
 
-    `head`: as in `ModelSpec.head`; `decoder`: of `_firmware_layout.DECODERS`, or empty.
+    `head`: as in `ModelSpec.head`; `decoder`: of `_firmware_layout.DECODERS`, or empty. `cure`: of a
+    lower precision; empty: what helps a TFLite file.
     """
 
     head: str
@@ -57,6 +61,7 @@ class Ladder:
     scheme: str
     trained: bool
     decoder: str = ""
+    cure: str = ""
 
     def climb(self, recordings: dict[str, Recording]) -> tuple[Rung, ...]:
         """Every rung between neighbours that are there, and the decoder's at the end."""
@@ -93,7 +98,7 @@ class Ladder:
             for name, output in sorted(wanted.items())
             for pair in zip(self._parts(output), self._parts(found[name]), strict=True)
         ]
-        if end != "tflite" or self.scheme == "float32":
+        if end not in _LOWERED or self.scheme == "float32":
             figures = {a.name: _figures.closeness(a, b) for a, b in pairs}
             return _rung(start, end, figures, "", "")
         return self._quantized(start, end, pairs, before, after)
@@ -102,9 +107,12 @@ class Ladder:
         self, start: str, end: str, pairs: list[Any], before: Recording, after: Recording
     ) -> Rung:
         least = _limits.LEAST_SIGNAL[self.scheme] if self.trained else None
+        if least is not None and self.scheme == "float16" and end == "quantized-onnx":
+            least = _limits.LEAST_SIGNAL_IN_HALF
         figures = {a.name: _figures.signal(a, b, least) for a, b in pairs}
-        better = _figures.head_cure(self.head)
-        rung = _rung(start, end, figures, "", f"Cure: {_figures.CALIBRATE}; or {better}")
+        better = self.cure or _figures.head_cure(self.head)
+        cures = better if self.cure else f"{_figures.CALIBRATE}; or {better}"
+        rung = _rung(start, end, figures, "", f"Cure: {cures}")
         detections: dict[str, Any] = {}
         failures: list[str] = []
         if self.head != "none":

@@ -21,6 +21,8 @@ from buildsys.steps._batch import Batch
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
 ALSO_PRODUCES = ("engine-facts",)
+NEEDS = ("calibration-cache", "verdict")
+"""Of a file that a verdict rejects, no engine is built."""
 BLOCK = "tensorrt"
 STAGE = "engine"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
@@ -31,7 +33,6 @@ UNVERIFIED = (
     "Not verified: the engine itself; no engine was ever run on a GPU while this step was written."
     " Accuracy is that of the ONNX file before it, except where evaluate-engine was done."
 )
-NEEDS = ("calibration-cache",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from buildsys.engine.plans import Plans, complete
 from buildsys.engine.process import CommandRunner, run_command
 from buildsys.engine.runner import EnsureEnv
 from buildsys.engine.session import Session
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Waiting
+from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.graph import Input, Output, Plan, Status, Step
 from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step, needed, output
@@ -126,7 +126,8 @@ def default_folder(workspace: Workspace, build: str) -> Path:
 def make(session: Session, away: Away, target: Path) -> Bundle:
     """Do what comes before the engine, and write the folder, whole or not at all.
 
-    Raises BuildsysError: InputError for a folder that holds something else, Waiting, StepFailed.
+    Raises BuildsysError: InputError for a folder that holds something else, Waiting, StepFailed,
+    Rejected for a network that is blind.
     """
     _refuse_others(target)
     for step in away.before:
@@ -184,10 +185,15 @@ def _demand(session: Session, away: Away, step: Step) -> None:
     decision = session.state.decide(step)
     if decision.status == Status.WAITING:
         raise Waiting(f"{away.build.id} waits for {decision.reasons[0].subject} ({step.stage})")
-    if session.state.result(step.id) is None:
+    result = session.state.result(step.id)
+    if result is None:
         raise BuildsysError(
             f"{away.build.id}: {step.stage} is {decision.status}, nothing to bundle"
         )
+    if not result.passed:
+        verdict = json.loads(session.state.store.read(dict(result.outputs)["verdict"]))
+        why = "; ".join(verdict["failures"])
+        raise Rejected(f"{away.build.id} is rejected by {step.stage}, nothing to bundle: {why}")
 
 
 def _fill(session: Session, away: Away, folder: Path) -> str:

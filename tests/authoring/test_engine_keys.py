@@ -9,7 +9,7 @@ from tests.authoring.sample_workspace import TRAINED, by_stage, plan_good, write
 
 _SHARED = {"train", "export", "evaluate-checkpoint", "evaluate-onnx", "samples", "dataset"}
 _ENGINE = {"engine", "package", "evaluate-engine"}
-_QUANTIZED = {"quantize", "evaluate-quantized-onnx", "gate", *_ENGINE}
+_QUANTIZED = {"quantize", "signal", "evaluate-quantized-onnx", "gate", *_ENGINE}
 _EXPORTED = {"export", "evaluate-onnx", *_QUANTIZED}
 _A100 = "{target: nvidia-a100, as: board}"
 _ORIN = "{target: jetson-orin, as: board, tensorrt: {int8: calibrator}}"

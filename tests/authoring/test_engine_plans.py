@@ -51,7 +51,7 @@ def test_other_precisions_are_in_the_file(workspace: Path, build: str, pictures:
     """float16 calibrates, or int8 does not, or the engine is built from the float file."""
     stages = by_stage(_plans(workspace)[build])
     assert ("calibration" in _inputs(stages["quantize"])) is pictures
-    assert _inputs(stages["engine"]) == {"quantized-onnx"}
+    assert _inputs(stages["engine"]) == {"quantized-onnx", "verdict-signal"}
     assert stages["engine"].tool_env == "tensorrt-rtx-1.7"
     assert _params(stages["quantize"])["granularity"] == ("per-channel" if pictures else "")
 
@@ -68,6 +68,18 @@ def test_the_file_before_the_engine_is_what_the_gate_judges(workspace: Path) -> 
     assert plan.shipped is not None
     assert plan.shipped.name == "engine"
     assert any("Not verified: the engine itself" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("build", ["half", "whole"])
+def test_a_blind_file_stops_before_the_engine(workspace: Path, build: str) -> None:
+    """Minutes on a Jetson for a network that sees nothing, or its accuracy measured first."""
+    plan = _plans(workspace)[build]
+    stages = by_stage(plan)
+    judge = stages["signal"]
+    assert _inputs(judge) == {"onnx", "quantized-onnx", "pictures"}
+    assert judge.id in plan.verdicts
+    assert "verdict" in _inputs(stages["evaluate-quantized-onnx"])
+    assert "signal" not in by_stage(_plans(workspace)["single"])
 
 
 def test_nobody_calls_it_tensorrt(workspace: Path) -> None:
@@ -104,8 +116,8 @@ def test_other_pictures_quantize_anew(workspace: Path) -> None:
     second = by_stage(plan_good(workspace)["tags@whole"])
     changed = {stage for stage in first if first[stage].id != second[stage].id}
     assert changed == {
-        "calibration", "quantize", "evaluate-quantized-onnx", "engine", "gate", "package", "overlap",
-        "evaluate-engine",
+        "calibration", "quantize", "signal", "evaluate-quantized-onnx", "engine", "gate", "package",
+        "overlap", "evaluate-engine",
     }  # fmt: skip
 
 

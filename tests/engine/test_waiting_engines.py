@@ -112,3 +112,13 @@ def test_a_red_gate_is_told_before_what_is_waited_for(
     assert statuses[A100].startswith("rejected by gate")
     kept = sorted(p.name for p in (workspace / "build/.rejected" / A100).iterdir())
     assert kept == ["tags.onnx", "verdict.json"]
+
+
+@pytest.mark.parametrize("build", [RTX, A100])
+def test_no_engine_is_built_of_a_blind_file(workspace: Path, tools: StandIn, build: str) -> None:
+    """Minutes of a GPU, or a trip to the device, for a network that sees nothing."""
+    tools.red.add("examine_onnx")
+    statuses = run(workspace, tools, build)
+    assert statuses[build].startswith("rejected by signal")
+    assert not {"build_engine", "package_engine"} & set(tools.ran)
+    assert tools.ran.count("evaluate_onnx") == 1, "the float file alone"

@@ -39,6 +39,10 @@ _VELA = {
     "memory_mode": "Shared_Sram", "optimise": "Performance",
 }  # fmt: skip
 _RECORD = {"names": [], "count": 1, "preprocessing": _FRAME}
+_EXAMINE = {
+    "names": [], "head": "raw", "classes": 1, "keypoints": 0, "keypoint_dims": 0,
+    "preprocessing": _FRAME, "scheme": "int8", "trained": True, "count": 1,
+}  # fmt: skip
 _CONVERT = {"output_names": [], "preprocessing": _FRAME}
 _LOOKS_LIKE_TFLITE = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20
 _GARBAGE = bytes(range(256)) * 20
@@ -60,6 +64,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("load-test", "load_firmware", "vela-tflite", {"accelerator": "ethos-u55-64"}),
     ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
     ("evaluate", "benchmark_onnx", "onnx", _BENCHMARK),
+    ("evaluate", "examine_onnx", "onnx", _EXAMINE),
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
     ("onnx-tf", "convert_onnx_tf", "onnx", _CONVERT),
 ]

@@ -22,6 +22,7 @@ from tests.tools.places import doit, draw, make_workspace, read, statuses
 
 pytestmark = pytest.mark.tools
 
+_NO_GPU = pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="there is a GPU here")
 _TINY = """\
 name: tiny
 source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
@@ -32,6 +33,8 @@ targets:
   - {target: nvidia-rtx-aot, as: single}
   - {target: nvidia-rtx-aot, as: half, quantization: {scheme: float16}}
   - {target: nvidia-rtx-aot, as: whole, quantization: {scheme: int8}}
+  - nvidia-a100
+  - {target: jetson-orin, quantization: {scheme: int8}}
 """
 _BROKEN = """\
 name: broken
@@ -52,7 +55,9 @@ save(h.make_model(graph, opset_imports=opsets, ir_version=8), sys.argv[1])
 _LOOK = """
 import sys, json, onnx
 from onnx import TensorProto as T
-graph = onnx.load(sys.argv[1]).graph
+model = onnx.load(sys.argv[1])
+onnx.checker.check_model(model, full_check=True)
+graph = model.graph
 kind = {t.name: T.DataType.Name(t.data_type) for t in graph.initializer}
 made = {name: node for node in graph.node for name in node.output}
 kernels = []
@@ -99,7 +104,7 @@ CHECKS = re.findall(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The three engines. Only read."""
+    """The three engines, and what waits for a GPU that is not here. Only read."""
     root = make_workspace(tmp_path_factory.mktemp("engines") / "place", tiny=_TINY)
     draw(root / "pictures", 64, 4)
     run = doit(root)
@@ -124,6 +129,23 @@ def test_an_engine_is_packed_with_what_its_reader_needs(built: Path, build: str)
         "Not verified: the engine itself" in note
         for note in read(folder / "manifest.json")["unverified"]
     )
+
+
+@_NO_GPU
+def test_what_waits_for_a_gpu_is_no_failure(built: Path) -> None:
+    """A machine without one is red for what it cannot do; or green for what was asked of it by name."""
+    waiting = {
+        "tiny@nvidia-a100": "waiting for TensorRT 11.4, compute capability 8.0",
+        "tiny@jetson-orin": "waiting for TensorRT 10.3, compute capability 8.7",
+    }
+    everything = doit(built)
+    assert everything.returncode == 0, everything.stderr
+    assert waiting.items() <= statuses(built).items()
+    for build, told in waiting.items():
+        asked = doit(built, f"build:{build}")
+        assert asked.returncode == 10
+        assert told in asked.stdout + asked.stderr
+        assert "Traceback" not in asked.stdout + asked.stderr
 
 
 def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
@@ -206,7 +228,7 @@ def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None
     assert run.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="there is a GPU here")
+@_NO_GPU
 def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
     """A traceback from inside the library."""
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)

@@ -203,7 +203,8 @@ def convert(folder: Path, task: str, head: str, names: list[str], classes: int) 
     step(
         folder, "ultralytics", "export_ultralytics", {"checkpoint": folder / "c.pt", **samples},
         {"onnx": folder / "m.onnx"},
-        {"task": task, "head": head, "opset": 13, "preprocessing": _FRAME, "output_names": names},
+        {"task": task, "head": head, "opset": 13, "preprocessing": _FRAME, "output_names": names,
+         "batch": [1, 1, 1]},
     )  # fmt: skip
     step(
         folder, "onnx2tf", "convert_onnx2tf", {"onnx": folder / "m.onnx", **samples},

@@ -19,6 +19,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.session import Session
+from buildsys.errors import Rejected
 from buildsys.upkeep import bundling
 from tests.conftest import StandIn, no_environment
 from tests.upkeep import golden
@@ -284,6 +285,18 @@ def test_a_recipe_that_changed_meanwhile(
     capsys.readouterr()
     assert main(["import", str(folder)]) == 2
     golden.check(f"import-engine-changed-{name}", capsys.readouterr().err, folder)
+
+
+def test_a_blind_network_is_not_carried_anywhere(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """A trip to the device for an engine that the build refuses when it comes back."""
+    tools.red.add("examine_onnx")
+    with pytest.raises(
+        Rejected, match="rejected by signal, nothing to bundle: examine_onnx says no"
+    ):
+        bundle(workspace, tools, JETSON, tmp_path / "away")
+    assert not (tmp_path / "away").exists()
 
 
 def test_data_that_changed_meanwhile(

@@ -138,7 +138,7 @@ def with_proofs(
     return replace(
         artifact,
         budgets=evidence.read_budgets(proofs.get("fit")) or planned,
-        ladder=evidence.read_ladder(proofs.get("parity")),
+        ladder=evidence.read_ladder(proofs.get("parity") or proofs.get("signal")),
         load=evidence.facts(proofs.get("load")),
         contract=evidence.facts(proofs.get("contract")),
         overlap=evidence.facts(proofs.get("overlap")),

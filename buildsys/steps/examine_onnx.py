@@ -1,0 +1,123 @@
+"""Has a lower precision made an ONNX file blind? Told before minutes go into an engine of it.
+
+The float file and the one in front of the engine answer the same few pictures: outputs that stand
+still in the second alone, or that keep too little of the first, reject it. Takes a second.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.spec import STRIDES, Format, Preprocessing, Resources
+
+if TYPE_CHECKING:
+    from buildsys.steps._ladder import Ladder
+    from buildsys.steps._recording import Recording
+
+TOOL_ENV = "evaluate"
+CONSUMES, PRODUCES = Format.QUANTIZED_ONNX, Format.VERDICT
+RESOURCES = Resources(memory_mib=1000)
+_FORMS = (Format.ONNX, Format.QUANTIZED_ONNX)
+_MORE_DIGITS = "keep more digits (`scheme: float16`)"
+_NO_OVERFLOW = "look for a division or an exponential that overflows in float16; keep float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """How the outputs are read: canonical `names`, `head` as in ModelSpec (none: not decoded).
+
+    `scheme` float16 | int8; `count` pictures are looked at. `trained`: False for random weights, of
+    which only numbers are judged.
+    """
+
+    names: tuple[str, ...]
+    head: str
+    classes: int
+    keypoints: int
+    keypoint_dims: int
+    preprocessing: Preprocessing
+    scheme: str
+    trained: bool
+    count: int
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """`inputs`: onnx, quantized-onnx; pictures, where there are any.
+
+    `outputs`: verdict, whether and why alone: an engine's key rests on it, and figures differ a
+    little from machine to machine; evidence, the verdict with its figures.
+    """
+    forms = {str(name): _answer(inputs, name, params) for name in _FORMS}
+    (rung,) = _ladder(params).climb(forms)
+    failures = [f"{rung.title}: {text}" for text in rung.failures]
+    if params.trained and params.scheme == "int8":
+        # one cause, one sentence: what stands still keeps no signal either
+        failures = _standstill(forms, params) or failures
+    verdict = {"passed": not failures, "failures": failures}
+    evidence = {
+        **verdict,
+        "pictures": len(forms[Format.ONNX][0].values),
+        "first_failing": rung.title if failures else None,
+        "rungs": [{**rung.as_json(), "passed": not failures}],
+    }
+    for name, content in (("verdict", verdict), ("evidence", evidence)):
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        outputs[name].write_text(text, encoding="utf-8")
+
+
+def _answer(inputs: dict[str, Path], form: str, params: Params) -> "Recording":
+    """What one of the files answers to the pictures, by canonical names."""
+    from buildsys.steps import _onnx, _recording
+
+    network = _onnx.network(inputs[form])
+    answers = []
+    for picture in _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count):
+        values = network(picture)
+        names = _recording.name_outputs(list(values), params.names, inputs[form])
+        answers.append(
+            tuple(
+                _recording.Output(name=name, values=value)
+                for name, value in zip(names, values.values(), strict=True)
+            )
+        )
+    return _recording.gather(answers)
+
+
+def _ladder(params: Params) -> "Ladder":
+    from buildsys.steps import _figures, _firmware_layout, _ladder
+
+    network = _firmware_layout.Network(
+        height=params.preprocessing.height,
+        width=params.preprocessing.width,
+        classes=params.classes,
+        keypoints=params.keypoints,
+        keypoint_dims=params.keypoint_dims,
+    )
+    whole = f"{_figures.CALIBRATE}; or {_MORE_DIGITS}"
+    return _ladder.Ladder(
+        head=params.head,
+        network=network,
+        scheme=params.scheme,
+        trained=params.trained,
+        cure=whole if params.scheme == "int8" else _NO_OVERFLOW,
+    )
+
+
+def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
+    """Parts of outputs that are the same in every cell, and are not in the float file."""
+    from buildsys.steps import _collapse, _figures
+
+    frame, problems = params.preprocessing, []
+    cells = sum((frame.height // stride) * (frame.width // stride) for stride in STRIDES)
+    whole, reduced = ({o.name: o for o in forms[name]} for name in _FORMS)
+    for name, output in reduced.items():
+        if output.values.ndim != 3 or name not in whole:
+            continue
+        axis = 2 if output.values.shape[2] == cells else 1
+        sides = (_figures.split(name, o.values, params.classes) for o in (whole[name], output))
+        for before, after in zip(*sides, strict=True):
+            still = _collapse.standstill(after.name, after.values, axis, _MORE_DIGITS)
+            if not _collapse.standstill(before.name, before.values, axis):
+                problems += still
+    return problems

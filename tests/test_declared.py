@@ -1,0 +1,44 @@
+"""Everything that a pipeline needs is written down: in the core's dependencies, or in an environment."""
+
+import re
+import tomllib
+
+import pytest
+
+from buildsys.engine import envdata
+from tests.conftest import REPOSITORY
+
+CORE = ("pydantic", "ruamel.yaml", "doit")
+TOOLS = ("ultralytics", "torch", "onnx", "onnx2tf", "onnx-tf", "tensorflow", "ethos-u-vela")
+_NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+ \\\n +--hash=sha256:", re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", CORE)
+def test_the_core_declares(package: str) -> None:
+    """It is there by luck, because something else brought it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [_NAME.match(line) for line in project["project"]["dependencies"]]
+    assert package in {found[1] for found in declared if found}
+
+
+@pytest.mark.parametrize("package", TOOLS)
+def test_an_environment_declares_and_locks(package: str) -> None:
+    """A tool is installed in mid-build, or whatever version is new that day."""
+    declaring = [
+        env.name
+        for env in envdata.all_tool_envs()
+        if package in _NAME.findall((envdata.ENVS / env.name / "requirements.in").read_text())
+    ]
+    assert declaring
+    for name in declaring:
+        locks = sorted((envdata.ENVS / name).glob("lock*.txt"))
+        assert locks, name
+        for lock in locks:
+            assert package in _PINNED.findall(lock.read_text()), f"{name}/{lock.name}"
+
+
+def test_tensorrt_is_the_machines_own() -> None:
+    """No index has it: it comes with JetPack or from NVIDIA, and is looked for, never installed."""
+    (env,) = [env for env in envdata.external_envs() if env.package == "tensorrt"]
+    assert not list((envdata.ENVS / env.name).glob("*.txt"))
