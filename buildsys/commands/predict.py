@@ -33,11 +33,12 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.turns import exclusive
     from buildsys.errors import BuildsysError
     from buildsys.upkeep import prediction as engine
+    from buildsys.upkeep.destinations import find_folder
 
     pictures = engine.find_pictures(options.images)
     workspace = Workspace(options.folder.resolve())
     prediction = engine.plan_prediction(workspace, options.build, pictures, options.confidence)
-    target = options.out or workspace.build / ".predictions" / prediction.build.build
+    target = find_folder(options.out or workspace.build / ".predictions" / prediction.build.build)
     session = Session(workspace.root, plans=prediction.plans)
     guard.end_on_signals(lambda: None)
     with exclusive(workspace):

@@ -32,8 +32,10 @@ def _export(options: argparse.Namespace) -> int:
     from buildsys.engine.session import Session
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.upkeep.contents import count_text, size_text
+    from buildsys.upkeep.destinations import find_file
     from buildsys.upkeep.exporting import explain_lacks, gather, write
 
+    find_file(options.file)
     session = Session(options.folder.resolve())
     try:
         plans = [session.plans[build] for build in select(options.builds, list(session.plans))]

@@ -5,27 +5,26 @@ are), what to ask of it, and the action keys that the result is for. upkeep/retu
 """
 
 import json
-import os
 import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import buildsys
 from buildsys.authoring.build import Build
 from buildsys.authoring.registry import step_module
 from buildsys.digest import digest_file
 from buildsys.engine import envdata, toolenvs
-from buildsys.engine.faults import writing
 from buildsys.engine.hosttools import LOCAL
 from buildsys.engine.places import Workspace, cache_root
 from buildsys.engine.plans import Plans, complete
 from buildsys.engine.process import CommandRunner, run_command
+from buildsys.engine.publish import red_verdicts
 from buildsys.engine.runner import EnsureEnv
 from buildsys.engine.session import Session
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
-from buildsys.graph import Input, Output, Plan, Status, Step
+from buildsys.graph import Input, Output, Plan, Status, Step, StepResult
 from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step, needed, output
 from buildsys.spec import Format
@@ -33,7 +32,9 @@ from buildsys.steps import _bundle_program, _engine_apart, _engine_run, build_en
 from buildsys.steps._batch import calibration_batch
 from buildsys.steps._launcher import rebuild
 from buildsys.steps._tensorrt_host import is_version
+from buildsys.upkeep import bundle_folder
 from buildsys.upkeep.bundle_text import Told, describe, how_to_install
+from buildsys.upkeep.destinations import placing
 from buildsys.upkeep.prediction import find_build
 
 TIMINGS = "timing-caches"
@@ -44,11 +45,13 @@ _PICTURES = "pictures.npy"
 @dataclass(frozen=True, kw_only=True)
 class Away:
     """An engine and how it is made elsewhere. `plan`: its steps alone, in order, the engine's last;
-    `calibration`: the step that only the device can run besides, where there is one.
+    `whole`: the build's own plan; `calibration`: the step that only the device can run besides, where
+    there is one.
     """
 
     build: Build
     plan: Plan
+    whole: Plan
     engine: Step
     calibration: Step | None
 
@@ -102,7 +105,9 @@ def plan_away(workspace: Workspace, name: str) -> Away:
     )
     steps = needed(list(plan.steps), (engine.id,))
     alone = replace(plan, steps=steps, package=engine.id, shipped=None, verdicts=(), proofs=())
-    away = Away(build=build, plan=alone, engine=engine, calibration=next(calibration, None))
+    away = Away(
+        build=build, plan=alone, whole=plan, engine=engine, calibration=next(calibration, None)
+    )
     if LOCAL in (away.params.version, away.params.compute_capability):
         message = "is for the GPU of the machine that it is built on, and nobody says which"
         hint = "a target with `version` and `compute_capability`, as jetson-orin has them"
@@ -127,24 +132,16 @@ def make(session: Session, away: Away, target: Path) -> Bundle:
     """Do what comes before the engine, and write the folder, whole or not at all.
 
     Raises BuildsysError: InputError for a folder that holds something else, Waiting, StepFailed,
-    Rejected for a network that is blind.
+    Rejected for a network that is blind, or whose gate is known to be red.
     """
-    _refuse_others(target)
+    target = bundle_folder.find(target)
     for step in away.before:
         session.making.run_step(step)
         _demand(session, away, step)
-    with writing(f"the bundle of {away.build.id}", target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        try:
-            machine = _fill(session, away, fresh)
-            size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
-            shutil.rmtree(target, ignore_errors=True)
-            fresh.rename(target)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    _refuse_red(session, away)
+    with placing(f"the bundle of {away.build.id}", target), bundle_folder.filling(target) as fresh:
+        machine = _fill(session, away, fresh)
+        size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
     return Bundle(folder=target, bytes=size, machine=machine)
 
 
@@ -164,23 +161,6 @@ def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
     return found
 
 
-def _refuse_others(target: Path) -> None:
-    """Only an earlier bundle is replaced, and none whose result nobody took back."""
-    above = next(folder for folder in target.parents if folder.exists())
-    if not above.is_dir():
-        message, hint = f"cannot be made: {above} is a file", "name another folder with --out"
-    elif not target.exists():
-        return
-    elif not (target / _bundle_program.BUNDLE).is_file():
-        message, hint = "is there, and no bundle", "name another folder with --out"
-    elif (target / _bundle_program.RESULT).exists():
-        message = f"an engine was built in it: {_bundle_program.RESULT} is there"
-        hint = f"`buildsys import {target}` takes it back; or remove it"
-    else:
-        return
-    raise InputError(Diagnostic(path=str(target), message=message, hint=hint))
-
-
 def _demand(session: Session, away: Away, step: Step) -> None:
     decision = session.state.decide(step)
     if decision.status == Status.WAITING:
@@ -191,9 +171,31 @@ def _demand(session: Session, away: Away, step: Step) -> None:
             f"{away.build.id}: {step.stage} is {decision.status}, nothing to bundle"
         )
     if not result.passed:
+        _reject(session, away, step, result)
+
+
+def _refuse_red(session: Session, away: Away) -> None:
+    """A verdict of the build that is known to be red, whether or not the engine rests on it.
+
+    No gate is run for this: one that was not asked yet says nothing.
+    """
+    known = {step.id for step in away.plan.steps}
+    for step in away.whole.steps:
+        if step.id not in known:
+            session.state.include(step)
+    for step in red_verdicts(session.state, away.whole):
+        result = session.state.result(step.id)
+        assert result is not None
+        _reject(session, away, step, result)
+
+
+def _reject(session: Session, away: Away, step: Step, result: StepResult) -> NoReturn:
+    try:
         verdict = json.loads(session.state.store.read(dict(result.outputs)["verdict"]))
-        why = "; ".join(verdict["failures"])
-        raise Rejected(f"{away.build.id} is rejected by {step.stage}, nothing to bundle: {why}")
+        why = ": " + "; ".join(verdict["failures"])
+    except FileNotFoundError:  # the store has lost it
+        why = ""
+    raise Rejected(f"{away.build.id} is rejected by {step.stage}, nothing to bundle{why}")
 
 
 def _fill(session: Session, away: Away, folder: Path) -> str:

@@ -20,6 +20,7 @@ from buildsys.engine.store import Store
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan, Status, Step, StepResult
 from buildsys.upkeep.contents import DIGESTS_ONLY
+from buildsys.upkeep.destinations import find_file, placing
 
 HEADER = "buildsys-store.json"
 FORMAT = 1
@@ -33,6 +34,8 @@ class Lack:
     stage: str
     lost: bool
     """Known by digest, but the store has not its bytes any more."""
+    waits_for: str = ""
+    """What this machine lacks: no run here makes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +78,23 @@ def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
 
 def write(results: Results, store: Store, path: Path) -> int:
     """Write the archive, complete or not at all; returns its size. Raises BuildsysError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-            _add_text(archive, HEADER, _header(results))
-            for key, text in results.actions:
-                _add_text(archive, action_name(key), text)
-            for digest in results.blobs:
-                _add_blob(archive, store, digest)
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BuildsysError(f"{path} could not be written: {reason}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path.stat().st_size
+    target = find_file(path)
+    temporary = target.with_name(
+        f".buildsys-export.{os.getpid()}"
+    )  # fits, whatever `path` is called
+    with placing(path.name, target.parent):
+        try:
+            with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
+                _add_text(archive, HEADER, _header(results))
+                for key, text in results.actions:
+                    _add_text(archive, action_name(key), text)
+                for digest in results.blobs:
+                    _add_blob(archive, store, digest)
+            size = temporary.stat().st_size
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return size
 
 
 def action_name(key: str) -> str:
@@ -107,18 +112,31 @@ def explain_lacks(lacks: Iterable[Lack]) -> str:
     rows = list(lacks)
     lines = []
     for build in dict.fromkeys(row.build for row in rows):
-        unmade = [row.stage for row in rows if row.build == build and not row.lost]
-        lost = [row.stage for row in rows if row.build == build and row.lost]
-        if unmade:
-            lines.append(f"{build}: not made yet: {', '.join(unmade)}")
-        if lost:
-            lines.append(f"{build}: made, but the store has lost it: {', '.join(lost)}")
+        stages: dict[str, list[str]] = {}
+        for row in (row for row in rows if row.build == build):
+            stages.setdefault(_why(row), []).append(row.stage)
+        lines += [f"{build}: {why}: {', '.join(found)}" for why, found in stages.items()]
     advice = []
-    if any(not row.lost for row in rows):
+    if any(_is_unmade(row) for row in rows):
         advice.append("`doit` makes what was not made yet")
+    if any(row.waits_for for row in rows):
+        advice.append(
+            "what waits is made where that is (an engine: `buildsys bundle` takes it there)"
+        )
     if any(row.lost for row in rows):
         advice.append("without .buildsys/, `doit` makes again what the store has lost")
     return "\n".join([*lines, f"    help: {'; '.join(advice)}; --partial takes what there is"])
+
+
+def _why(row: Lack) -> str:
+    if row.waits_for:
+        return f"waits for {row.waits_for}"
+    return "made, but the store has lost it" if row.lost else "not made yet"
+
+
+def _is_unmade(row: Lack) -> bool:
+    """Whether a run here would make it."""
+    return not row.lost and not row.waits_for
 
 
 def _find(
@@ -134,7 +152,9 @@ def _find(
         return (decision.key, result), None
     if decision is not None and decision.status == Status.REJECTED:
         return None, None
-    return None, Lack(build=plan.build, stage=step.stage, lost=False)
+    waits = decision is not None and decision.status == Status.WAITING
+    subject = decision.reasons[0].subject if decision is not None and waits else ""
+    return None, Lack(build=plan.build, stage=step.stage, lost=False, waits_for=subject)
 
 
 def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...]) -> set[str] | None:

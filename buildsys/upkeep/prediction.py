@@ -21,12 +21,20 @@ from buildsys.engine.plans import Plans, complete
 from buildsys.engine.publish import build_folder, red_verdicts
 from buildsys.engine.selection import select
 from buildsys.engine.session import Session
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
+from buildsys.errors import (
+    BuildsysError,
+    Diagnostic,
+    InputError,
+    MissingBytes,
+    Rejected,
+    Waiting,
+)
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.planning import planner
 from buildsys.planning.blueprint import make_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
 from buildsys.steps._dataset import SUFFIXES
+from buildsys.upkeep.destinations import fresh_inside, placing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +137,14 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
     """
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
-    session.making.run_step(step)
-    result = session.state.result(step.id)
-    assert result is not None
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        session.state.store.fetch(dict(result.outputs)["predictions"], fresh, tree=True)
-    except FileNotFoundError:
-        session.state.want_bytes(step.id)
-        return predict(session, prediction, target)
-    found = _fill(fresh, target, prediction)
-    shutil.rmtree(fresh, ignore_errors=True)
-    return found
+    with placing("the predictions", target):
+        target.mkdir(parents=True, exist_ok=True)
+        fresh = fresh_inside(target, "predictions")
+        try:
+            _make(session, step, fresh)
+            return _fill(fresh, target, prediction)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 def describe(row: dict[str, Any], most: int = 6) -> str:
@@ -155,6 +159,21 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
         words.append(word)
     more = f"; and {len(objects) - most} more" if len(objects) > most else ""
     return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
+
+
+def _make(session: Session, step: Step, fresh: Path) -> None:
+    """Run the step, and fetch what it made; what the store has lost is made again, once."""
+    for last in (False, True):
+        session.making.run_step(step)
+        result = session.state.result(step.id)
+        assert result is not None
+        try:
+            session.state.store.fetch(dict(result.outputs)["predictions"], fresh, tree=True)
+            return
+        except FileNotFoundError as error:
+            if last:
+                raise MissingBytes(step.id) from error
+        session.state.want_bytes(step.id)
 
 
 def _give_back(session: Session, prediction: Prediction) -> None:
@@ -178,11 +197,10 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> dict[str, Any]:
     for row in (*found["pictures"], *found["unreadable"]):
         row["picture"] = names[row["picture"]]
     found = {"build": prediction.build.build, **found}
-    target.mkdir(parents=True, exist_ok=True)
-    for row in found["pictures"]:
-        (fresh / row["drawing"]).replace(target / row["drawing"])
     text = re.sub(r"\[[-\d.,\s]+\]", _join, json.dumps(found, indent=1, ensure_ascii=False))
-    (target / "predictions.json").write_text(text + "\n", encoding="utf-8")
+    (fresh / "predictions.json").write_text(text + "\n", encoding="utf-8")
+    for name in (*(row["drawing"] for row in found["pictures"]), "predictions.json"):
+        (fresh / name).replace(target / name)
     return found
 
 

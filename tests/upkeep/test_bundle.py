@@ -320,8 +320,10 @@ def test_wrong_folders_and_builds(
 ) -> None:
     """One sentence each."""
     said = []
-    empty = tmp_path / "empty"
+    empty, full = tmp_path / "empty", tmp_path / "full"
     empty.mkdir()
+    full.mkdir()
+    (full / "thesis.txt").write_text("mine")
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     text = recipe.read_text()
     recipe.write_text(text + "  - xiao-esp32s3\n")
@@ -329,13 +331,42 @@ def test_wrong_folders_and_builds(
     for words in (
         ["import", str(empty)], ["import", str(tmp_path / "absent")], ["import", str(folder)],
         ["bundle", "tags@jetson"], ["bundle", "tags@xiao-esp32s3"], ["bundle", "tags@nvidia-local"],
-        ["bundle", JETSON, "--out", str(empty)],
+        ["bundle", JETSON, "--out", str(full)],
     ):  # fmt: skip
         assert main(words) == 2
         said.append(capsys.readouterr().err)
     build_there(folder)
     assert main(["bundle", JETSON, "--out", str(folder)]) == 2
     golden.check("bundle-refused", "".join([*said, capsys.readouterr().err]), tmp_path)
+
+
+def test_an_empty_folder_is_taken_and_stays(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """A stick's mount point can be neither removed nor renamed; a link to it stays a link."""
+    stick = tmp_path / "stick"
+    (stick / "lost+found").mkdir(parents=True)
+    (stick / ".buildsys-bundle.1").mkdir()
+    (tmp_path / "link").symlink_to(stick)
+    number = stick.stat().st_ino
+    bundle(workspace, tools, JETSON, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert stick.stat().st_ino == number
+    assert {"bundle.json", "build.py", "model.onnx", "lost+found"} <= {
+        path.name for path in stick.iterdir()
+    }
+    assert not list(stick.glob(".*"))
+
+
+def test_a_red_build_is_not_carried_anywhere(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """Its engine would come back to a build that refuses it."""
+    recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
+    ship(workspace, tools, JETSON)
+    with pytest.raises(Rejected, match="rejected by gate, nothing to bundle: .*0.9"):
+        bundle(workspace, tools, JETSON, tmp_path / "away")
+    assert not (tmp_path / "away").exists()
 
 
 def test_build_py_looks_before_it_builds(
