@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
             session.close()
     print(f"{away.build.id}: {size_text(made.bytes)} in {os.path.relpath(made.folder)}")
     print(
-        f"take it to a machine with {made.machine}; run `python build.py` in it, and bring it back"
+        f"take it to a machine with {made.machine}; run `python3 build.py` in it, and bring it back"
     )
     print("to `buildsys import FOLDER`")
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What was brought back."""
     parser.add_argument("result", type=Path, metavar="FOLDER",
-                        help="a bundle in which `python build.py` ran, its result, or a .zip or .tar of it")  # fmt: skip
+                        help="a bundle in which `python3 build.py` ran, its result, or a .zip or .tar of it")  # fmt: skip
     parser.add_argument("--device", default="", metavar="NAME",
                         help="where benchmark.json was measured; without it, the GPU's name")  # fmt: skip
 

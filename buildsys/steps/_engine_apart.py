@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 
@@ -24,7 +25,25 @@ def run_apart(python: str, program: str, request: str) -> int:
     environment.update({name: os.environ[name] for name in _PASSED_ON if name in os.environ})
     sys.stdout.flush()
     command = [python, "-s", program, request]
-    return subprocess.run(command, check=False, env=environment).returncode
+    done = subprocess.run(command, check=False, env=environment, preexec_fn=_leave_interrupts)
+    return done.returncode
+
+
+def describe_end(code: int) -> str:
+    """Why a program ended that said nothing itself. `code`: of `run_apart`, minus a signal."""
+    if code >= 0:
+        return f"the builder ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    memory = ": the system does that where memory is used up" if -code == signal.SIGKILL else ""
+    return f"the builder was ended by {name}{memory}"
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches both of us: who started the program ends it, and says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def settle() -> bool:

@@ -79,25 +79,41 @@ def main() -> int:
     try:
         trt, found = check_host(request)
         engine, facts = build(trt, request, onnx, timing_cache(request, found))
+        _write(request, engine, {**found, **facts})
     except Refused as error:
         Path(request["error"]).write_text(str(error), encoding="utf-8")
         return error.code
-    Path(request["engine"]).write_bytes(engine)
-    text = json.dumps({**found, **facts}, indent=1, sort_keys=True)
-    Path(request["facts"]).write_text(f"{text}\n", encoding="utf-8")
     return 0
+
+
+def _write(request: dict[str, Any], engine: bytes, facts: dict[str, Any]) -> None:
+    """Both files, or the disk's reason, for which there is room again. Raises Refused."""
+    text = json.dumps(facts, indent=1, sort_keys=True)
+    try:
+        Path(request["engine"]).write_bytes(engine)
+        Path(request["facts"]).write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        Path(request["engine"]).unlink()
+        raise Refused(f"the engine cannot be written: {error.strerror or error}") from error
 
 
 def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     """The library, and what is known of it and of the GPU. Raises Refused: before any work."""
     title, wanted = TITLES[request["library"]], request["version"]
+    module = MODULES[request["library"]]
     try:
-        trt = importlib.import_module(MODULES[request["library"]])
-    except ImportError as error:
-        absent = error.name == MODULES[request["library"]]
-        why = "is missing" if absent else f"cannot be imported, {one_line(str(error))}"
+        trt = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # its start-up code may raise anything
+        absent = isinstance(error, ImportError) and error.name == module
+        said = one_line(str(error)) or type(error).__name__
+        why = "is missing" if absent else f"cannot be imported, {said}"
         raise Refused(f"{title} {wanted} {why}", 4) from error
-    version = str(trt.__version__)
+    version = str(getattr(trt, "__version__", ""))
+    if not version:
+        place = getattr(trt, "__file__", None) or list(getattr(trt, "__path__", ()))
+        raise Refused(
+            f"{title} {wanted} is missing: the module {module} here ({place}) has no version", 4
+        )
     if version.split(".")[: len(wanted.split("."))] != wanted.split("."):
         raise Refused(f"{title} {wanted} is wanted, and {version} is installed here")
     capability, gpu = request["compute_capability"], ""
@@ -267,9 +283,13 @@ def _keep_timing(cache: Any, before: int, path: Path | None) -> None:
     if cache is None or path is None:
         return
     data, fresh = bytes(cache.serialize()), path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh.write_bytes(data)
-    fresh.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    except OSError as error:  # the engine is there, and is what matters
+        print(f"the timing cache cannot be kept: {error.strerror or error}")
+        return
     print(f"timing cache: {before:,} bytes were read, it has {len(data):,} now")
 
 
@@ -306,7 +326,7 @@ def _make_logger(trt: Any) -> Any:
             if severity <= trt.ILogger.Severity.ERROR:
                 self.last = one_line(message)
             if severity <= trt.ILogger.Severity.WARNING:
-                print(f"{severity.name.lower()}: {message}")
+                print(f"{severity.name.lower()}: {message}", flush=True)  # it may abort next
 
     return Logger()
 

@@ -29,4 +29,4 @@ def run_builder(python: str, request: dict[str, Any]) -> None:
         said = refused.read_text(encoding="utf-8")
         fail(f"{said}." if said.startswith(title) else f"{title}: {said}.")
     if code:
-        fail(f"the builder of {title} ended with exit code {code}.")
+        fail(f"{title}: {_engine_apart.describe_end(code)}.")

@@ -8,6 +8,8 @@ from buildsys.steps.build_engine import Params
 
 _JETPACK = "8.7"
 """Orin's compute capability: its TensorRT is JetPack's."""
+_TRTEXEC = "/usr/src/tensorrt/bin"
+"""Of its package libnvinfer-bin; no PATH has it."""
 _WHAT = {
     "build.py": "what to run there",
     "engine_program.py": "looks at the machine, and builds by the library's Python API",
@@ -60,11 +62,11 @@ def describe(told: Told) -> str:
     """The whole text."""
     rows = [f"| `{name}` | {_WHAT.get(name, '')} |" for name in told.files]
     rows.append("| `bundle.json` | what is asked for, and the keys that the result belongs to |")
-    timings = (_FIGURES,) if told.params.library == "tensorrt" else ()
+    timings = (_figures(told.params),) if told.params.library == "tensorrt" else ()
     back = f"    buildsys import FOLDER\n    doit build:{told.build}"
     paragraphs = (
         f"The engine of `{told.build}` for {told.label} is built on a machine with {told.machine}:",
-        "    python build.py",
+        "    python3 build.py",
         "with Python 3.8 or later and nothing but its standard library and the library that builds"
         f" ({told.install}). It first holds these files and the machine against `bundle.json`, and"
         " stops with one sentence where something is missing or another. Then there is a folder"
@@ -73,14 +75,17 @@ def describe(told: Told) -> str:
         *timings,
         "\n".join(("| File | What it is |", "| --- | --- |", *rows)),
         "Exit codes of build.py: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or"
-        " the builder refuses, 4 the library is missing.",
+        " the builder refuses, 4 the library is missing, 130 interrupted. `python3 build.py --help` says"
+        " what it does, and what it leaves to `doit`.",
     )
     filled = [text if text[0] in " |" else textwrap.fill(text, 100) for text in paragraphs]
     return "\n\n".join((f"# {told.build}, to be built elsewhere", *filled)) + "\n"
 
 
-_FIGURES = (
-    "Timings that the builder takes are kept in `timing-caches` for the next build, and go back with the"
-    " result. So do figures, where `trtexec --loadEngine=result/model.engine"
-    " --exportTimes=result/benchmark.json` writes them."
-)
+def _figures(params: Params) -> str:
+    where = f" (JetPack has it in {_TRTEXEC})" if params.compute_capability == _JETPACK else ""
+    return (
+        "Timings that the builder takes are kept in `timing-caches` for the next build, and go back with"
+        " the result. So do figures, where `trtexec --loadEngine=result/model.engine"
+        f" --exportTimes=result/benchmark.json` writes them{where}."
+    )

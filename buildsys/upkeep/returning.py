@@ -1,4 +1,4 @@
-"""`buildsys import`: what `python build.py` made of a bundle, into the store under the right keys.
+"""`buildsys import`: what `python3 build.py` made of a bundle, into the store under the right keys.
 
 It comes from elsewhere: names, digests, and what it was made for are checked before the store sees a
 byte. Digests prove that bytes are whole, not who made them: an engine is taken on trust.
@@ -115,8 +115,8 @@ def _find(folder: Path, path: Path) -> Path:
             return place
     if any((place / BUNDLE).is_file() for place in tried):
         message = "is a bundle of which no engine was built yet"
-        raise _refusal(path, message, "run `python build.py` in it, on the machine that it is for")
-    raise _refusal(path, "holds no result of a bundle", "`python build.py` of a bundle makes one")
+        raise _refusal(path, message, "run `python3 build.py` in it, on the machine that it is for")
+    raise _refusal(path, "holds no result of a bundle", "`python3 build.py` of a bundle makes one")
 
 
 def _read(folder: Path, path: Path) -> Result:

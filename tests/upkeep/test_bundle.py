@@ -6,7 +6,9 @@ environment without buildsys, is in tests/tools/test_bundle.py.
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -364,7 +366,7 @@ def test_a_red_build_is_not_carried_anywhere(
     """Its engine would come back to a build that refuses it."""
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     ship(workspace, tools, JETSON)
-    with pytest.raises(Rejected, match="rejected by gate, nothing to bundle: .*0.9"):
+    with pytest.raises(Rejected, match=r"rejected by gate, nothing to bundle: .*0\.9"):
         bundle(workspace, tools, JETSON, tmp_path / "away")
     assert not (tmp_path / "away").exists()
 
@@ -380,6 +382,14 @@ def test_build_py_looks_before_it_builds(
     expected = "TensorRT 10.3 is missing: it comes with JetPack, as the Debian package python3-libnvinfer\n"
     assert done.stderr == expected
     assert not (folder / "result").exists()
+    assert not (folder / ".work").exists()
+    apart = (folder / "engine_apart.py").read_bytes()
+    (folder / "engine_apart.py").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "engine_apart.py" in done.stderr
+    assert done.stderr.count("\n") == 1
+    (folder / "engine_apart.py").write_bytes(apart)
     (folder / "model.onnx").write_bytes(b"another network")
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -389,3 +399,67 @@ def test_build_py_looks_before_it_builds(
     assert done.returncode == 2
     assert done.stderr.startswith("the bundle cannot be read")
     assert done.stderr.count("\n") == 1
+
+
+LIBRARIES = {
+    "raises": "raise RuntimeError('no licence')",
+    "leaves": "raise SystemExit",
+    "nameless": "",
+    "aborts": "import os; os.abort()",
+    "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_build_py_tells_what_its_library_does(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, library: str
+) -> None:
+    """A traceback, or nothing at all, where an abort took Python along."""
+    folder = bundle(workspace, tools, JETSON, tmp_path / "away")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
+    (site,) = python.parents[1].glob("lib/python*/site-packages")
+    (site / "tensorrt.py").write_text(LIBRARIES[library] + "\n")
+    done = subprocess.run(
+        [str(python), str(folder / "build.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (1 if library in ("aborts", "killed") else 4)
+    golden.check(f"build-py-{library}", done.stderr, site)
+    assert not (folder / ".work").exists()
+
+
+def test_build_py_says_what_it_does(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """Who asks for help does not start an hour of work."""
+    folder = bundle(workspace, tools, JETSON, tmp_path / "away")
+    command = [sys.executable, str(folder / "build.py")]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "does not make what ships" in done.stdout
+    assert subprocess.run([*command, "fast"], capture_output=True, check=False).returncode == 2
+
+
+def test_build_py_that_is_interrupted(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """Ctrl-C reaches the builder, too: one line of one of them."""
+    folder = bundle(workspace, tools, JETSON, tmp_path / "away")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
+    (site,) = python.parents[1].glob("lib/python*/site-packages")
+    (site / "tensorrt.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(600)\n")
+    process = subprocess.Popen(
+        [str(python), str(folder / "build.py")], start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while "here" not in process.stdout.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (
+        130,
+        "interrupted: `python3 build.py` begins anew\n",
+    )
+    assert not (folder / ".work").exists()
