@@ -1,5 +1,6 @@
 """What a build's shipped file sees on photographs: one step behind the build's own."""
 
+import contextlib
 import json
 import os
 import re
@@ -138,6 +139,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
     with placing("the predictions", target):
+        made = not target.exists()
         target.mkdir(parents=True, exist_ok=True)
         fresh = fresh_inside(target, "predictions")
         try:
@@ -145,6 +147,9 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
             return _fill(fresh, target, prediction)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+            if made:
+                with contextlib.suppress(OSError):  # only where nothing came of it
+                    target.rmdir()
 
 
 def describe(row: dict[str, Any], most: int = 6) -> str:

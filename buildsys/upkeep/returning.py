@@ -27,6 +27,7 @@ from buildsys.steps._bundle_program import BUNDLE, FORMAT, RESULT
 from buildsys.steps._engine_program import TITLES
 from buildsys.steps._tensorrt_host import is_version
 from buildsys.upkeep.bundling import TIMINGS, Away, key_parts, timing_caches
+from buildsys.upkeep.onnx_tensors import differ, read_tensors
 
 _TOLD = "result.json"
 _BENCHMARK = "benchmark.json"
@@ -87,12 +88,16 @@ def take_back(session: Session, away: Away, result: Result, path: Path) -> None:
     """
     wanted = {_FILES[output.name] for step in away.there for output in step.outputs}
     names = {step.module for step in away.there}
-    if names != set(result.bundle["steps"]) or not wanted <= set(result.files):
+    if names != set(result.bundle["steps"]):
         hint = f"`buildsys bundle {away.build.id}` makes a new one"
         raise _refusal(path, f"{away.build.id} is calibrated in another way now", hint)
+    missing = sorted(wanted - set(result.files))
+    if missing:
+        raise _refusal(path, f"{', '.join(missing)} is missing: {_TOLD} does not name it")
     _check_made_for(away, result, path)
     for step in away.there:
         _check_keys(session, away, step, result, path)
+    _check_tensors(session, away, result, path)
     for step in away.before:
         if session.state.result(step.id) is None:
             message = f"{step.stage}, which comes before the engine, is not made here"
@@ -222,6 +227,19 @@ def _check_keys(session: Session, away: Away, step: Step, result: Result, path: 
     what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"
     message = f"was bundled from something else than {away.build.id} is now: {what}"
     raise _refusal(path, message, f"`buildsys bundle {away.build.id}` makes a new one")
+
+
+def _check_tensors(session: Session, away: Away, result: Result, path: Path) -> None:
+    """Inputs and outputs as the network has them, where its file lies here and can be read."""
+    item, digest = away.network, session.state.input_digest(away.network)
+    file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
+    try:
+        wanted = read_tensors(file)
+    except (OSError, ValueError):
+        return
+    difference = differ(result.facts, wanted)
+    if difference:
+        raise _refusal(path, f"facts.json is of another network: the engine {difference}")
 
 
 def _record(session: Session, step: Step, result: Result) -> None:

@@ -56,7 +56,7 @@ def carry(root: Path, place: Path) -> Path:
 
 
 def build(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`python build.py` there: nothing of this environment is known."""
+    """`python3 build.py` there: nothing of this environment is known."""
     return subprocess.run(
         [str(python), str(folder / "build.py")], capture_output=True, text=True, check=False, env={},
         cwd=folder.parent,
@@ -93,6 +93,16 @@ def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
     assert {path.name for path in (away / "result").iterdir()} == {
         "bundle.json", "facts.json", "model.engine", "result.json",
     }  # fmt: skip
+    other = Path(shutil.copytree(away, tmp_path / "other"))
+    facts = read(other / "result" / "facts.json")
+    facts["outputs"][0]["shape"][1] += 1
+    (other / "result" / "facts.json").write_text(json.dumps(facts))
+    told = read(other / "result" / "result.json")
+    told["files"]["facts.json"] = digest_file(other / "result" / "facts.json")
+    (other / "result" / "result.json").write_text(json.dumps(told))
+    run = buildsys(bundled, "import", str(other))
+    assert run.returncode == 2
+    assert "is of another network: the engine has the output box_s8 of 1 x 65 x 64" in run.stderr
     run = buildsys(bundled, "import", str(away))
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"{_BUILD}: engine built by TensorRT-RTX 1.7.1.116 on linux-")

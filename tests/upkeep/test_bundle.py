@@ -289,6 +289,19 @@ def test_a_recipe_that_changed_meanwhile(
     golden.check(f"import-engine-changed-{name}", capsys.readouterr().err, folder)
 
 
+def test_a_cache_that_was_lost_is_told(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
+) -> None:
+    """As what it is: nobody calibrates in another way."""
+    folder = bundle(workspace, tools, CALIBRATED, tmp_path / "away")
+    result = build_there(folder)
+    (result / "calibration.cache").unlink()
+    sign(result, CALIBRATED)
+    capsys.readouterr()
+    assert main(["import", str(folder)]) == 2
+    golden.check("import-engine-no-cache", capsys.readouterr().err, folder)
+
+
 def test_a_blind_network_is_not_carried_anywhere(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
