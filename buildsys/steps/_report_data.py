@@ -95,6 +95,13 @@ class Artifact:
         return self._first(("tflite", "quantized-onnx", "onnx", "checkpoint"))
 
     @property
+    def unmeasured(self) -> str:
+        """The engine's precision, where accuracy is of a float32 file that TensorRT lowers; else empty."""
+        if self.engine is None or not self.engine.lowered or self.shipped is None:
+            return ""
+        return "" if self.shipped.name == "engine" else self.engine.scheme
+
+    @property
     def original(self) -> Measured | None:
         """The figures of the file in floating point that it all came from."""
         return self._first(("checkpoint", "onnx"))

@@ -37,7 +37,7 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def _row(row: engines.Row, group: engines.Group) -> tuple[str, ...]:
     accuracy = ""
     if row.measured is not None:
-        of = f"of the {engines.source(row.measured)} `{short(row.measured.sha256)}`"
+        of = f"of the {engines.source(row)} `{short(row.measured.sha256)}`{words.unmeasured(row.item)}"
         accuracy = f"{_metrics(row.metrics, 4)}, {of}"
     return (
         words.escape(row.item.id), row.facts.task, row.facts.scheme,

@@ -17,7 +17,7 @@ from buildsys.steps._report_engine_data import (
 from buildsys.steps._report_proof_data import Latency, Measured
 from buildsys.steps._tensorrt_host import TITLES
 
-_FLOAT, _LOCAL = "float32", "local"
+_FLOAT, _LOCAL, _ONNX = "float32", "local", "ONNX"
 _FILES = {"onnx": "ONNX file", "quantized-onnx": "quantized ONNX file"}
 _TASKS = ("detect", "segment", "classify", "pose", "obb")
 
@@ -149,14 +149,15 @@ def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
 def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Ratios | None:
     """None for float32 itself, and where it is not built for this device."""
     base = next((other for other in items if _is_base(other, item)), None)
-    if base is None or base is item:
+    if base is None or item.engine is None or item.engine.scheme == _FLOAT:
         return None
     slow = [e for e in base.latency if alone is not None and _alike(e, alone)]
     (kind, count), (other_kind, other_count) = _file(item), _file(base)
+    one_file = not count or (kind == _ONNX and item.engine.lowered)
     return Ratios(
         latency=alone.mean_ms / slow[0].mean_ms if alone and slow and slow[0].mean_ms else None,
-        size=count / other_count if kind == other_kind and count and other_count else None,
-        metrics=_drop(item.shipped, base.shipped),
+        size=None if one_file or kind != other_kind or not other_count else count / other_count,
+        metrics=() if item.unmeasured else _drop(item.shipped, base.shipped),
     )
 
 
@@ -164,7 +165,7 @@ def _file(item: Artifact) -> tuple[str, int]:
     """What there is to measure, engine or ONNX, and its bytes; 0 where neither is here."""
     if _is_built(item):
         return "engine", item.bytes
-    return "ONNX", item.engine.source_bytes if item.engine else 0
+    return _ONNX, item.engine.source_bytes if item.engine else 0
 
 
 def _is_built(item: Artifact) -> bool:
@@ -241,9 +242,12 @@ def where(row: Row) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def source(measured: Measured) -> str:
-    """Which file an accuracy is of."""
-    return _FILES.get(measured.name, measured.name)
+def source(row: Row) -> str:
+    """Which file an accuracy is of; empty where there is none."""
+    if row.measured is None:
+        return ""
+    kind = _FILES.get(row.measured.name, row.measured.name)
+    return f"{_FLOAT} {kind}" if row.item.unmeasured else kind
 
 
 def batch(row: Row) -> str:

@@ -111,11 +111,16 @@ def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], 
     if shipped is None:
         return ()
     after, before = dict(shipped.metrics), dict(original.metrics) if original else {}
-    same = original is None or original.name == shipped.name
+    same = original is None or original.name == shipped.name or bool(artifact.unmeasured)
     return tuple(
         (name, after[name], None if same else before.get(name))
         for name in headline(shipped.metrics)
     )
+
+
+def unmeasured(artifact: Artifact) -> str:
+    """What an accuracy says nothing of: "; int8 was not measured"; empty where it says it all."""
+    return f"; {artifact.unmeasured} was not measured" if artifact.unmeasured else ""
 
 
 def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
