@@ -12,7 +12,6 @@ from buildsys.planning.blueprint import Blueprint, shipped_files
 from buildsys.planning.proofs import make_reading
 from buildsys.spec import Format
 
-
 _LOWERED_NOTE = (
     "Not verified: the accuracy of {scheme}. TensorRT lowers the network while it builds; what was"
     " measured and judged is the float32 ONNX file. Of the engine itself tells evaluate-engine alone."

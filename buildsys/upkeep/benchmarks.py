@@ -19,11 +19,13 @@ from buildsys.engine.measurements import Measurement
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps._latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
 from buildsys.steps._tensorrt_host import TITLES
+from buildsys.upkeep.engine_figures import TENSORRT, check_engine, check_trtexec
 from buildsys.upkeep.published import Published
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
 _LONGEST_MACHINE = 120
+NO_DIGEST = "trtexec's file has no digest: that this engine ran is the word of whoever imported it"
 _PACKAGED = "buildsys benchmark.py"
 """As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
 
@@ -107,6 +109,7 @@ def _litert(path: str, data: dict[str, Any], device: str, published: Published) 
     accelerators = data.get("accelerators")
     if not isinstance(accelerators, list) or not all(isinstance(a, str) for a in accelerators):
         raise _wrong(path, "does not say which accelerators ran (`accelerators`)")
+    _check_order(path, *(number(name) for name in ("min_ms", "avg_ms", "max_ms")))
     others = "" if accelerators == ["CPU"] else f" ({', '.join(accelerators)})"
     return Measurement(
         label=ON_A_DEVICE, engine=f"litert{others}", version=None, device=device,
@@ -171,11 +174,14 @@ def _engine(path: str, data: dict[str, Any], device: str, published: Published) 
     library = data.get("engine")
     if library not in TITLES:
         raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
+    batch = _count(path, data, "batch", 1)
+    if published.loads is not None:
+        check_engine(path, data, published.build, published.loads)
     return Measurement(
         label=ON_A_DEVICE, engine=str(library), version=str(data.get("version") or "") or None,
         device=device, threads=None, runs=_count(path, data, "runs", 1),
         warmup=_count(path, data, "warmup", 0), sha256=published.sha256, format=published.format,
-        what=ENGINE_ONLY, source="benchmark.py", note="", batch=_count(path, data, "batch", 1),
+        what=ENGINE_ONLY, source="benchmark.py", note="", batch=batch,
         **_figures(path, data),
     )  # fmt: skip
 
@@ -183,21 +189,31 @@ def _engine(path: str, data: dict[str, Any], device: str, published: Published) 
 def _figures(path: str, data: dict[str, Any]) -> dict[str, Any]:
     number = _reader(path, data)
     names = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
-    return {name: number(name) for name in names}
+    times = {name: number(name) for name in names}
+    _check_order(path, times["min_ms"], times["mean_ms"], times["max_ms"])
+    return times
+
+
+def _check_order(path: str, least: float, mean: float, most: float) -> None:
+    """A mean is summed: its last digit may be beyond what it is the mean of."""
+    slack = 1e-6 * mean
+    if not least - slack <= mean <= most + slack:
+        message = (
+            f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: no such runs"
+        )
+        raise _wrong(path, message, "was it changed by hand? take what the tool wrote")
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
     """Files of TensorRT 8.4 and before hold `endToEndMs`, and the warm-up's iterations, too."""
-    if published.format not in ("engine", "onnx"):
-        message = f"trtexec runs engines and ONNX files; {published.build} ships {published.name}"
-        raise _wrong(path, message, "name the build whose file it ran")
+    check_trtexec(path, published.build, published.name, published.format, published.loads)
     times = [_reader(path, item)("computeMs") for item in data]
     older = any("endToEndMs" in item for item in data)
-    note = "the file names no model; the times are of computeMs, without transfers"
+    note = f"{NO_DIGEST}; the times are of computeMs, without transfers"
     note += ", the warm-up's iterations among them" if older else ""
     figures = summarize(times)
     return Measurement(
-        label=ON_A_DEVICE, engine="tensorrt", version=None, device=device, threads=None,
+        label=ON_A_DEVICE, engine=TENSORRT, version=None, device=device, threads=None,
         runs=int(figures.pop("runs")), warmup=None, p95_ms=None, batch=None, **figures,
         sha256=published.sha256, format=published.format, what=ENGINE_ONLY,
         source="trtexec", note=note,
