@@ -67,7 +67,7 @@ class PublishedDevice:
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """Figures that somebody else measured and printed, and where: `file` at `commit`, `read` on a
-    day. `about`: how they were taken.
+    day. `about`: how they were taken; `caveat`: what to know before a time is compared.
     """
 
     source: str
@@ -76,6 +76,7 @@ class Published:
     commit: str
     read: str
     about: str
+    caveat: str
     model: str
     size: int
     batch: int

@@ -3,7 +3,7 @@
 A ratio is of two files of one float network on one device; of what was not measured there is none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildsys.spec import SCHEMES
 from buildsys.steps._latency import END_TO_END
@@ -79,6 +79,11 @@ class Group:
     rows: tuple[Row, ...]
     published: PublishedDevice | None
 
+    @property
+    def timed(self) -> bool:
+        """Whether there is a time to explain."""
+        return any(row.timed for row in self.rows)
+
 
 def groups(report: Report) -> tuple[Group, ...]:
     """Devices by name."""
@@ -99,8 +104,19 @@ def groups(report: Report) -> tuple[Group, ...]:
 def others(report: Report) -> tuple[PublishedDevice, ...]:
     """Devices with published figures that no build is for."""
     shown = [group.published for group in groups(report)]
-    known = report.published.devices if report.published and shown else ()
+    known = _published(report) if shown else ()
     return tuple(device for device in known if device not in shown)
+
+
+def _published(report: Report) -> tuple[PublishedDevice, ...]:
+    """Devices with figures of tasks that an engine here has, and those alone."""
+    tasks = {item.engine.task for item in report.artifacts if item.engine is not None}
+    devices = report.published.devices if report.published else ()
+    found = [
+        replace(device, rows=tuple(row for row in device.rows if row.task in tasks))
+        for device in devices
+    ]
+    return tuple(device for device in found if device.rows)
 
 
 def tool(facts: EngineFacts) -> str:
@@ -208,10 +224,10 @@ def _headline(measured: Measured | None) -> Metrics:
 
 def _same(report: Report, item: Artifact) -> PublishedDevice | None:
     """The device of the guide that an engine is for; TensorRT-RTX is another library."""
-    if report.published is None or item.engine is None or item.engine.library != "tensorrt":
+    if item.engine is None or item.engine.library != "tensorrt":
         return None
     told = f"{item.label} {item.target_folder}".lower()
-    named = (d for d in report.published.devices if any(word in told for word in d.words))
+    named = (d for d in _published(report) if any(word in told for word in d.words))
     return next(named, None)
 
 

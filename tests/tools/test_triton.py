@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,16 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2 as messages
 config = text_format.Parse(Path(sys.argv[1]).read_text(), messages.ModelConfig())
 print(json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True)))
+"""
+_ASK = """
+import sys; sys.path.insert(0, sys.argv[1])
+import client, looking, numpy, pictures, tritonclient.http as triton
+facts, url = looking.read_facts(), client.service(sys.argv[2])
+batch = numpy.zeros((1, 3, 64, 64), numpy.float32)
+try:
+    client.infer(triton, triton.InferenceServerClient(url=url), facts, batch)
+except pictures.Failure as error:
+    print(error.code, error)
 """
 _PACK = """
 import json, sys; sys.path.insert(0, sys.argv[1])
@@ -155,6 +167,50 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 4
     assert run.stderr.startswith("error: the Python package tritonclient is missing here: ")
+    assert run.stderr.endswith('"tritonclient[http]"\n')  # no engine's requirements.txt has it
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:abc", "localhost:99999", "https://localhost:8000", "ftp://localhost:8000", ""]
+)
+def test_the_client_tells_that_an_address_is_none(built: Path, url: str) -> None:
+    """A traceback of the library, whether or not it is here."""
+    folder = built / "build" / "detect" / "single"
+    run = subprocess.run(
+        [sys.executable, str(folder / "client.py"), "photo.jpg", "--url", url],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 3
+    assert run.stderr.startswith(f"error: --url {url}: ")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("body", [b"hello", b"null", b"{}", b'{"outputs": []}'])
+def test_the_client_tells_that_no_triton_answers(built: Path, body: bytes) -> None:
+    """Something else listens at the port, and says 200 to everything."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    _, python = toolenvs.ensure("triton", print)
+    folder = built / "build" / "detect" / "single"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        run = subprocess.run(
+            [str(python), "-c", _ASK, str(folder), f"http://127.0.0.1:{server.server_port}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        server.shutdown()
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("3 what answers ")
 
 
 def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
@@ -171,7 +227,8 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
     text = (folder / "README.md").read_text()
     assert "TensorRT 10.3.0 and no other version" in text
     assert "compute capability 8.7, as it was built on: Orin" in text
-    assert "tritonserver --model-repository=/models" in text
+    assert "tritonserver:YY.MM-py3-igpu tritonserver --model-repository=/models" in text
+    assert "venv .venv-client\n" in text  # that of run.py has the system's packages
     run = subprocess.run(
         [sys.executable, str(folder / "run.py")], capture_output=True, text=True, check=False
     )
