@@ -171,7 +171,8 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:abc", "localhost:99999", "https://localhost:8000", "ftp://localhost:8000", ""]
+    "url",
+    ["localhost:abc", "localhost:99999", "https://localhost:8000", "ftp://localhost:8000", ""],
 )
 def test_the_client_tells_that_an_address_is_none(built: Path, url: str) -> None:
     """A traceback of the library, whether or not it is here."""
