@@ -15,6 +15,7 @@ EXPORT = {
     "architecture": "yolox-nano",
     "classes": list(CLASSES),
     "opset": 13,
+    "batch": [1, 1, 1],
     "preprocessing": FRAME,
 }
 
