@@ -116,12 +116,15 @@ prints mean, least, percentiles and most of 200 runs after 20 to warm up, of the
 to end, with the batch. The JSON names the engine's sha256, `engine` (the library), its `version`,
 `gpu`, `compute_capability`, `machine`, `python`, `batch`, `warmup` and `runs`; `mean_ms`, `min_ms`,
 `p50_ms` to `p99_ms` and `max_ms` are milliseconds of the whole batch by the engine alone, and
-`end_to_end` has the same, copies to and from the GPU included. In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME`,
-BUILD as `manifest.json` names it, takes the engine's figures into the report."""
+`end_to_end` has the same, copies to and from the GPU included.
+
+In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME`, BUILD as
+`manifest.json` names it, takes the engine's figures into the report."""
 
 
 def _serving(package: Described) -> str:
     jetson = f"""
+
 A Jetson with JetPack 6 has containers of its own, with `-igpu` behind their name:
 {_triton_readme.IGPU}"""
     return f"""
@@ -132,6 +135,7 @@ A Jetson with JetPack 6 has containers of its own, with `-igpu` behind their nam
 YY.MM is a month whose container has TensorRT {package.version}; a server with another one does not
 load the engine. Which container has which:
 {_triton_readme.CONTAINERS}{jetson if package.jetson else ""}
+
 {_triton_readme.batching(package.network, package.largest_batch)}"""
 
 
