@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs."""
     from buildsys.engine import guard
-    from buildsys.engine.selection import select
+    from buildsys.engine.selection import select_planned
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
     from buildsys.errors import Diagnostic, InputError
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     session = Session(options.folder.resolve())
     guard.end_on_signals(lambda: None)
     try:
-        chosen = select([options.build], list(session.plans))
+        chosen = select_planned([options.build], session.loaded)
         if len(chosen) > 1:
             message, hint = f"names {len(chosen)} builds", "verify takes the id of one build"
             raise InputError(Diagnostic(path=options.build, message=message, hint=hint))
