@@ -225,14 +225,30 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
 
 
 def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
-    """What is no mistake, and should be known: annotations that are left out."""
-    return [
+    """What is no mistake, and should be known: annotations that are left out, a folder that is not here."""
+    absent = _absent(build)
+    missing = [] if absent is None else [
+        locate(
+            ("dataset",), f"{absent} is not here; it is known from buildsys.lock",
+            "a build that reads it waits for it", key=True, severity="warning",
+        )
+    ]  # fmt: skip
+    return missing + [
         locate(
             ("dataset", "splits", split, "annotations"),
             f"annotations of crowds (`iscrowd: 1`) are left out: {count}", severity="warning",
         )
         for split, count in (build.dataset.crowds if build.dataset else ())
     ]  # fmt: skip
+
+
+def _absent(build: Build) -> str | None:
+    """The folder of a dataset that is known by its record alone; an archive is fetched."""
+    if build.dataset is None or build.archive is not None or build.generator is not None:
+        return None
+    root = build.split[0] if build.split is not None else build.dataset.root
+    block = build.recipe.dataset
+    return block.label if block is not None and root and not os.path.isdir(root) else None
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:

@@ -22,12 +22,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
     from buildsys.engine.explain import explain, render
-    from buildsys.engine.selection import of_recipes, select_planned
+    from buildsys.engine.selection import of_recipes
     from buildsys.engine.session import Session
 
     states = _states(options.fail_on)
     session = Session(options.folder.resolve())
-    chosen = select_planned(options.builds, session.loaded)
+    chosen = session.loaded.select(options.builds)
     rows = explain(session, chosen)
     if options.json:
         print(json.dumps({"builds": rows}, indent=1))

@@ -19,7 +19,6 @@ def run(options: argparse.Namespace) -> int:
     one that another machine has to do.
     """
     from buildsys.engine import guard
-    from buildsys.engine.selection import select_planned
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
     from buildsys.errors import Diagnostic, InputError, Waiting
@@ -28,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     session = Session(options.folder.resolve())
     guard.end_on_signals(lambda: None)
     try:
-        chosen = select_planned([options.build], session.loaded)
+        chosen = session.loaded.select([options.build])
         if len(chosen) > 1:
             message, hint = f"names {len(chosen)} builds", "verify takes the id of one build"
             raise InputError(Diagnostic(path=options.build, message=message, hint=hint))

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from buildsys.errors import Diagnostic, InputError
-
-if TYPE_CHECKING:
-    from buildsys.engine.plans import Plans
 
 
 def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
@@ -21,21 +17,6 @@ def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
             raise InputError(Diagnostic(path=pattern, message="matches no build", hint=hint))
         chosen += [build for build in found if build not in chosen]
     return chosen
-
-
-def select_planned(patterns: Sequence[str], loaded: "Plans") -> list[str]:
-    """As `select`, of the builds that can be planned. Raises InputError: where a name has a recipe with
-    mistakes, these.
-    """
-    try:
-        return select(patterns, [plan.build for plan in loaded.plans])
-    except InputError as error:
-        name = error.diagnostics[0].path
-        own = of_recipes(loaded.errors, matching(name, loaded.broken))
-        if not own:
-            raise
-        message = "cannot be built: its recipe has a mistake, see above"
-        raise InputError(*own, Diagnostic(path=name, message=message)) from error
 
 
 def matching(pattern: str, recipes: Sequence[str]) -> list[str]:
