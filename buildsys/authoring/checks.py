@@ -5,9 +5,8 @@ from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build
 from buildsys.authoring.document import KeyPath, did_you_mean
 from buildsys.authoring.families import network
-from buildsys.authoring.firmware import check_decoder, check_firmware, is_unseen
+from buildsys.authoring.firmware import check_decoder, check_firmware
 from buildsys.authoring.gates import check_gates
-from buildsys.authoring.model import model_fits, model_spec
 from buildsys.authoring.pipelines import is_finished
 from buildsys.authoring.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.sources import check_converter, check_source
@@ -34,7 +33,6 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     if build.archive is not None and build.dataset is None:
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
-    problems += _check_measured(build, locate) if not problems else []
     problems += check_decoder(build, locate, index, boards)
     if not problems:
         problems += check_firmware(build, locate, index)
@@ -156,31 +154,6 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
         message = "`task: pose` needs keypoints; the dataset has none (no `kpt_shape`)"
         problems.append(locate(("dataset",), message, "", key=True))
     return problems
-
-
-def _check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Accuracy that was asked for, on labels that speak of other things: it is not measured.
-
-    With gates that is a mistake, see check_gates.
-    """
-    evaluate, facts = build.recipe.evaluate, build.dataset
-    asked = "split" in evaluate.model_fields_set and evaluate.measure and not evaluate.gates
-    if facts is None or not asked or is_unseen(build):
-        return []
-    model = model_spec(build)
-    if not model.classes or model_fits(model, facts):
-        return []
-    message = (
-        f"accuracy is not measured: the network has {_counted(len(model.classes), model.keypoints)},"
-        f" the dataset {_counted(len(facts.names), facts.keypoints)}"
-    )
-    hint = "a dataset with labels of the network's own classes, or leave `evaluate` out"
-    return [locate(("evaluate", "split"), message, hint, key=True, severity="warning")]
-
-
-def _counted(classes: int, keypoints: int) -> str:
-    points = f" with {keypoints} keypoints" if keypoints else ""
-    return f"{classes} class{'es' * (classes != 1)}{points}"
 
 
 def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
