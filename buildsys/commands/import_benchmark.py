@@ -92,7 +92,7 @@ def _describe(item: "Measurement", name: str) -> str:
     batch = f", batch {item.batch}, {item.what}" if item.batch else ""
     return (
         f"{name} ({item.sha256[:12]}) on {item.device}, {item.engine}{threads}{batch}:"
-        f" mean {item.mean_ms:g} ms of {item.runs} runs ({item.min_ms:g} to {item.max_ms:g})"
+        f" mean {item.mean_ms:g} ms of {item.runs} run{'s' * (item.runs != 1)} ({item.min_ms:g} to {item.max_ms:g})"
     )
 
 

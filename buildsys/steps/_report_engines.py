@@ -252,7 +252,9 @@ def where(row: Row) -> str:
     entry = row.timed
     if entry is None:
         return ""
-    runs = f"{entry.runs} runs" + (f" after {entry.warmup}" if entry.warmup else "")
+    runs = f"{entry.runs} run{'s' * (entry.runs != 1)}" + (
+        f" after {entry.warmup}" if entry.warmup else ""
+    )
     parts = (entry.label, entry.device, f"{entry.engine} {entry.version}".strip(),
              runs if entry.runs else "", entry.note)  # fmt: skip
     return ", ".join(part for part in parts if part)

@@ -170,7 +170,7 @@ def machine(entry: Latency, known: str = "") -> str:
     """Which engine on what, how often. `known`: the device that need not be said."""
     parts = [entry.engine, "" if entry.device == known else entry.device]
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
-    parts += [f"{entry.runs} runs"] if entry.runs else []
+    parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []
     return ", ".join(part for part in parts if part)
 
 

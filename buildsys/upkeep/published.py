@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.document import did_you_mean
+from buildsys.engine.hosttools import lacking
+from buildsys.engine.loading import make_plans
 from buildsys.engine.models import Model, digest_model, find_model
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
 from buildsys.errors import Diagnostic, InputError
+from buildsys.graph import Plan
 from buildsys.upkeep.engine_figures import Loads, read_loads
 
 _FOR_ARM_LINUX = "package_linux"
@@ -37,6 +40,9 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
     if build not in published:
         message = "is not published: there is no file to measure"
         hint = did_you_mean(build, published) if published else "nothing is; build it first"
+        plan = next((p for p in make_plans(workspace).plans if p.build == build), None)
+        if plan is not None:
+            message, hint = _unpublished(plan)
         raise InputError(Diagnostic(path=build, message=message, hint=hint))
     folder = build_folder(workspace, build)
     model = _shipped(folder, build)
@@ -51,6 +57,16 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
         message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
         raise InputError(Diagnostic(path=f"--sha256 {sha256}", message=message, hint=hint))
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
+
+
+def _unpublished(plan: Plan) -> tuple[str, str]:
+    """What is told of a build that the recipes know and that has no folder, and what to do."""
+    own = (step for step in plan.steps if step.id not in plan.proofs)
+    waiting = plan.waiting_for or next(filter(None, (lacking(step.requires) for step in own)), "")
+    if waiting:
+        hint = f"`buildsys plan {plan.build}` says what it needs"
+        return f"waits for {waiting}: there is no file to measure yet", hint
+    return "is not built yet: there is no file to measure", f"doit build:{plan.build}"
 
 
 def find_arm_board(workspace: Workspace, build: str) -> str:
