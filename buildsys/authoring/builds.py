@@ -11,12 +11,12 @@ from buildsys.authoring.assembly import Assembler
 from buildsys.authoring.boards import Boards
 from buildsys.authoring.build import Build, Selection
 from buildsys.authoring.coco_sets import Known
-from buildsys.authoring.data import remarks
 from buildsys.authoring.document import Document, did_you_mean, read_document
 from buildsys.authoring.facts import Recorded
 from buildsys.authoring.gates import check_selection
 from buildsys.authoring.names import name_problem
 from buildsys.authoring.recipe import NAME, Select, TargetEntry
+from buildsys.authoring.remarks import check_measured, remarks
 from buildsys.authoring.scope import Layer, Scope
 from buildsys.authoring.validation import validate
 from buildsys.authoring.variants import STRUCTURE, Variant, variants
@@ -272,6 +272,8 @@ class _Reading:
         assembler = Assembler(self.loader, scope, root, self.files)
         found = assembler.build(raw, entry.entry, entry.index, build)
         problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
+        if all(problem.severity != "error" for problem in problems):
+            problems += check_measured(found, scope.locate)
         problems += remarks(found, scope.locate)
         self.problems += problems
         if not any(problem.severity == "error" for problem in problems):

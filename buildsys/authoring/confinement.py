@@ -17,6 +17,7 @@ NAMES = "buildsys.yaml"
 """The file whose paths may lead anywhere."""
 
 _RELATIVE = "write it from the workspace's root"
+_COPIED = "copy it here; only a dataset that buildsys.yaml names may lie elsewhere"
 _BY_NAME = "bring it here, or give the dataset a name in buildsys.yaml"
 _LINKED = "bring it here, or put a link to it here: its digest is checked"
 _PINNED = "bring it here, or pin its sha256"
@@ -47,7 +48,8 @@ def check_inside(
     if whole.split("/")[0] == "..":
         return f"{shown} leads out of {name}", hint
     if not pinned and not _stays(folder, whole):
-        return f"{shown} leads out of {name} by a symbolic link", hint
+        copied = _COPIED if hint in (_RELATIVE, _WITHIN) else hint
+        return f"{shown} leads out of {name} by a symbolic link", copied
     return None
 
 

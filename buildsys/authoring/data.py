@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from buildsys.authoring.boards import Boards
-from buildsys.authoring.build import Archive, Build
+from buildsys.authoring.build import Archive
 from buildsys.authoring.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.coco_sets import (
     Known,
@@ -31,8 +31,7 @@ from buildsys.authoring.facts import (
 from buildsys.authoring.recipe import Dataset, Recipe
 from buildsys.authoring.registry import kinds, step_module
 from buildsys.authoring.scope import Scope
-from buildsys.authoring.validation import Locate
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
@@ -222,17 +221,6 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     check_files(build.scope, place, "archive" if block.url else "workspace")
     facts = read_sets(place, task or "detect", build.around.sheets)
     return _split(build, block, facts, parts, block.label, place.root)
-
-
-def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
-    """What is no mistake, and should be known: annotations that are left out."""
-    return [
-        locate(
-            ("dataset", "splits", split, "annotations"),
-            f"annotations of crowds (`iscrowd: 1`) are left out: {count}", severity="warning",
-        )
-        for split, count in (build.dataset.crowds if build.dataset else ())
-    ]  # fmt: skip
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:

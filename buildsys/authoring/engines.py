@@ -16,6 +16,18 @@ _OLDEST = (8, 6)
 """TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
 _JETPACK = "8.7"
 """Orin's compute capability."""
+_CAPABILITIES = (
+    "7.5", "8.0", "8.6", "8.7", "8.8", "8.9", "9.0", "10.0", "10.1", "10.3", "11.0", "12.0", "12.1",
+)  # fmt: skip
+"""Of GPUs that TensorRT builds for, from Turing on
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html, and
+https://developer.nvidia.com/cuda-gpus)."""
+_OLD_CAPABILITIES = (
+    ("5.0", (8, 6)), ("5.2", (8, 6)), ("5.3", (8, 6)), ("6.0", (9, 3)), ("6.1", (9, 3)),
+    ("6.2", (9, 3)), ("7.0", (10, 4)), ("7.2", (10, 4)),
+)  # fmt: skip
+"""GPUs before those, and the last TensorRT for them: release notes of 8.5.2 (Maxwell goes with 9.0) and
+10.5.0 (Volta is gone); the support matrix of 10.1 begins with 7.0."""
 _RTX_HAS_NOT = ("optimization_level", "version_compatible", "hardware_compatibility", "int8")
 
 
@@ -64,9 +76,10 @@ def _check_host(settings: Any, locate: Locate) -> list[Diagnostic]:
         message = "`compute_capability` is missing: an engine of TensorRT is for one kind of GPU"
         hint = 'for example "8.7" (Jetson Orin), or local'
         problems.append(locate(("tensorrt",), message, hint, key=True))
-    elif capability != LOCAL and not re.fullmatch(r"[1-9][0-9]?\.[0-9]", capability):
-        message = f"`compute_capability` {capability} is none of NVIDIA's"
-        problems.append(locate(("tensorrt", "compute_capability"), message, 'for example "8.6"'))
+    elif capability not in (LOCAL, *_CAPABILITIES, *dict(_OLD_CAPABILITIES)):
+        message = f"TensorRT builds for no GPU of compute capability {capability}"
+        hint = "there are: " + ", ".join(_CAPABILITIES)
+        problems.append(locate(("tensorrt", "compute_capability"), message, hint))
     return problems or _check_together(settings, locate)
 
 
@@ -74,6 +87,13 @@ def _check_together(settings: Any, locate: Locate) -> list[Diagnostic]:
     """What is right by itself, and not beside the rest."""
     version, capability, problems = settings.version, settings.compute_capability, []
     level = settings.hardware_compatibility
+    last = dict(_OLD_CAPABILITIES).get(capability)
+    if last is not None and version != LOCAL and _parts(version) > last:
+        message = (
+            f"TensorRT {version} builds for no GPU of compute capability {capability} any more"
+        )
+        hint = f"the last that does is {last[0]}.{last[1]}; or one of " + ", ".join(_CAPABILITIES)
+        problems.append(locate(("tensorrt", "compute_capability"), message, hint))
     newest = step_module("build_engine").WEAKLY_TYPED_UNTIL
     if settings.int8 == "calibrator" and version != LOCAL and _parts(version)[0] > newest:
         message = f"TensorRT {version} has no calibrator: int8 comes from the file"

@@ -1,5 +1,6 @@
 """pydantic's errors as diagnostics for people: one mistake, one message, in our words."""
 
+import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -102,8 +103,9 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
             where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices)
         )
     if name in _DOTTED and isinstance(value, int | float):
-        hint = f'write "{value}": YAML reads 10.10 as 10.1'
-        return locate(where, f"`{name}` is a quoted string, not a number", hint)
+        found = locate(where, f"`{name}` is a quoted string, not a number", "")
+        hint = f'write "{_as_written(found, value)}": YAML reads 10.10 as 10.1'
+        return dataclasses.replace(found, hint=hint)
     if code == "string_pattern_mismatch":
         dots = ", dots" if "." in context["pattern"] else ""
         words = f"small letters, digits, hyphens{dots}; a letter or digit first"
@@ -119,6 +121,15 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
         message, _, hint = str(context["error"]).partition("; ")
         return locate(where, message, hint)
     return locate(where, f"`{name}`: {error['msg']}", "")
+
+
+def _as_written(place: Diagnostic, value: int | float) -> str:
+    """The number's text in its line, which may end with a nought; else the number."""
+    text = place.source[place.column - 1 :][: place.length]
+    try:
+        return text if float(text) == value else str(value)
+    except ValueError:
+        return str(value)
 
 
 def _join_choices(errors: list[Any]) -> list[Any]:

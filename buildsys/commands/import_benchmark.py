@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.engine.places import Workspace
     from buildsys.engine.report import stamp
     from buildsys.engine.turns import exclusive
+    from buildsys.upkeep.benchmarks import NO_DIGEST
     from buildsys.upkeep.published import find_arm_board, find_published
 
     workspace = Workspace(options.folder.resolve())
@@ -49,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     for path, item in found.items():
         for figure in item.measurements:
             print(_describe(figure, published.name))
+        if item.measurement.source == "trtexec":
+            print(f"{path}: {NO_DIGEST}")
         if item.machine:
             print(f"{path} itself names as its machine: {item.machine}")
         if board and _PC.search(item.machine):
@@ -89,7 +92,7 @@ def _describe(item: "Measurement", name: str) -> str:
     batch = f", batch {item.batch}, {item.what}" if item.batch else ""
     return (
         f"{name} ({item.sha256[:12]}) on {item.device}, {item.engine}{threads}{batch}:"
-        f" mean {item.mean_ms:g} ms of {item.runs} runs ({item.min_ms:g} to {item.max_ms:g})"
+        f" mean {item.mean_ms:g} ms of {item.runs} run{'s' * (item.runs != 1)} ({item.min_ms:g} to {item.max_ms:g})"
     )
 
 

@@ -22,20 +22,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
     from buildsys.engine.explain import explain, render
-    from buildsys.engine.selection import select
+    from buildsys.engine.selection import of_recipes
     from buildsys.engine.session import Session
 
     states = _states(options.fail_on)
     session = Session(options.folder.resolve())
-    rows = explain(session, select(options.builds, list(session.plans)))
+    chosen = session.loaded.select(options.builds)
+    rows = explain(session, chosen)
     if options.json:
         print(json.dumps({"builds": rows}, indent=1))
     else:
         print(render(rows))
-    for diagnostic in session.loaded.diagnostics:
+    diagnostics = list(session.loaded.diagnostics)
+    if options.builds:
+        diagnostics = of_recipes(diagnostics, [session.plans[build].recipe for build in chosen])
+    for diagnostic in diagnostics:
         print(diagnostic.render(), file=sys.stderr)
     if options.format == "github":
-        _annotate(session.loaded.diagnostics, rows)
+        _annotate(diagnostics, rows)
     session.close()
     if session.loaded.errors and not options.builds:
         return 2

@@ -2,6 +2,10 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.upkeep.verifying import Finding
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,18 +15,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs."""
+    """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs, 10 with
+    one that another machine has to do.
+    """
     from buildsys.engine import guard
-    from buildsys.engine.selection import select
     from buildsys.engine.session import Session
     from buildsys.engine.turns import exclusive
-    from buildsys.errors import Diagnostic, InputError
+    from buildsys.errors import Diagnostic, InputError, Waiting
     from buildsys.upkeep.verifying import shipped_plan, verify
 
     session = Session(options.folder.resolve())
     guard.end_on_signals(lambda: None)
     try:
-        chosen = select([options.build], list(session.plans))
+        chosen = session.loaded.select([options.build])
         if len(chosen) > 1:
             message, hint = f"names {len(chosen)} builds", "verify takes the id of one build"
             raise InputError(Diagnostic(path=options.build, message=message, hint=hint))
@@ -32,11 +37,24 @@ def run(options: argparse.Namespace) -> int:
             for finding in verify(session, plan, options.train):
                 findings.append(finding)
                 print(f"{finding.verdict:<22} {finding.stage:<20} {finding.detail}".rstrip())
+                if finding.verdict == "waits":
+                    equal = _in_a_word(findings[:-1])
+                    told = (
+                        f"{finding.stage} waits {finding.detail}; everything before it is {equal}"
+                    )
+                    print(f"{chosen[0]}: {told}", file=sys.stderr)
+                    return Waiting.exit_code
                 if not finding.good:
                     print(f"{chosen[0]} differs from {finding.stage} on", file=sys.stderr)
                     return 1
     finally:
         session.close()
-    same = all(finding.verdict != "metrics equal" for finding in findings)
-    print(f"{chosen[0]}: {'byte-equal' if same else 'metric-equal'}")
+    print(f"{chosen[0]}: {_in_a_word(findings)}")
     return 0
+
+
+def _in_a_word(findings: "list[Finding]") -> str:
+    """How equal it is."""
+    verdicts = {finding.verdict for finding in findings}
+    word = "metric-equal" if "metrics equal" in verdicts else "byte-equal"
+    return f"{word} but for the engine's bytes" if "same network" in verdicts else word

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from buildsys.engine.publish import build_folder
 from buildsys.engine.recording import training_notes
 from buildsys.engine.session import Session
+from buildsys.engine.summary import EARLIER
 from buildsys.errors import BuildsysError
 from buildsys.graph import Plan, Status
+
+UNDONE = "not done"
+"""A proof that cannot be given here: no build waits for it."""
 
 
 def explain(session: Session, builds: list[str]) -> list[dict[str, Any]]:
@@ -29,7 +34,8 @@ def render(rows: list[dict[str, Any]]) -> str:
             reasons = "; ".join(reason["text"] for reason in step["reasons"])
             lines.append(f"    {step['status']:<9} {step['stage']:<20} {reasons}")
         if idle and idle < len(row["steps"]):
-            lines.append(f"    {idle} other steps need nothing")
+            many = idle > 1
+            lines.append(f"    {idle} other step{'s' * many} need{'s' * (not many)} nothing")
     return "\n".join(lines)
 
 
@@ -47,6 +53,8 @@ def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:
     if Status.WAITING in statuses:
         waiting = next(step for step in steps if step["status"] == Status.WAITING)
         state = f"waiting for {waiting['reasons'][0]['subject']}"
+        if build_folder(session.workspace, plan.build).is_dir():
+            row["notes"].append(EARLIER)
     elif statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
         state = "stale"
     elif Status.REJECTED in statuses:
@@ -56,7 +64,7 @@ def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:
     return row | {
         "state": state,
         "steps": steps,
-        "notes": training_notes(session.state, plan.steps),
+        "notes": row["notes"] + training_notes(session.state, plan.steps),
     }
 
 
@@ -76,11 +84,12 @@ def _explain_selection(session: Session, plan: Plan) -> dict[str, Any]:
 def _explain_step(session: Session, plan: Plan, index: int) -> dict[str, Any]:
     step = plan.steps[index]
     decision = session.state.decide(step)
+    undone = step.id in plan.proofs and decision.status == Status.WAITING and decision.key
     return {
         "stage": step.stage,
         "step": step.id,
         "module": step.module,
-        "status": str(decision.status),
+        "status": UNDONE if undone else str(decision.status),
         "key": decision.key,
         "seconds": session.database.duration(step.module),
         "reasons": [

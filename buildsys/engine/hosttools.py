@@ -41,14 +41,19 @@ def lacking(requires: str) -> str:
 
 
 def named(requires: str) -> str:
-    """A step's `requires` as people say it: "TensorRT 10.3, compute capability 8.7"."""
+    """A step's `requires` as people say it: "TensorRT 10.3, compute capability 8.7".
+
+    TensorRT-RTX comes with our environments: what a machine has not is the GPU.
+    """
     if " " not in requires:
         return requires
     library, version, capability = requires.split(" ")
     if LOCAL in (version, capability):
         return "an NVIDIA GPU with TensorRT"
-    title = "TensorRT" if library == "tensorrt" else "TensorRT-RTX"
-    return f"{title} {version}, compute capability {capability.replace('any', '8.0 or later')}"
+    capability = capability.replace("any", "8.0 or later")
+    if library == "tensorrt":
+        return f"TensorRT {version}, compute capability {capability}"
+    return f"an NVIDIA GPU of compute capability {capability} with TensorRT-RTX {version}"
 
 
 def find_program(name: str) -> str:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import buildsys
-from buildsys.errors import Diagnostic
+from buildsys.engine.selection import matching, of_recipes, select
+from buildsys.errors import Diagnostic, InputError
 from buildsys.graph import Plan, Step
 
 
@@ -62,6 +63,21 @@ class Plans:
             recipe.name for recipe in self.recipes
             if any(d.severity == "error" for d in recipe.diagnostics)
         )  # fmt: skip
+
+    def select(self, patterns: Sequence[str]) -> list[str]:
+        """The builds that match, as `selection.select`; of a recipe with mistakes these are told.
+
+        Raises InputError.
+        """
+        try:
+            return select(patterns, [plan.build for plan in self.plans])
+        except InputError as error:
+            name = error.diagnostics[0].path
+            own = of_recipes(self.errors, matching(name, self.broken))
+            if not own:
+                raise
+            message = "cannot be built: its recipe has a mistake, see above"
+            raise InputError(*own, Diagnostic(path=name, message=message)) from error
 
 
 def complete(plan: Plan) -> Plan:

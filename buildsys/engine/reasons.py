@@ -5,6 +5,7 @@ from typing import Any
 
 from buildsys.engine.sources import changed_files
 from buildsys.engine.store import Store
+from buildsys.errors import shorten
 from buildsys.graph import Reason, Step
 
 
@@ -67,4 +68,4 @@ def _input_reasons(
 
 
 def _show(value: Any) -> str:
-    return "nothing" if value is None else str(value)
+    return "nothing" if value is None else shorten(str(value))

@@ -13,6 +13,7 @@ from buildsys.engine.lockfile import read_lock
 from buildsys.engine.making import Making
 from buildsys.engine.places import Workspace
 from buildsys.engine.plans import Plans
+from buildsys.engine.publish import build_folder
 from buildsys.engine.recording import Record, training_notes
 from buildsys.engine.runner import EnsureEnv, Runner
 from buildsys.engine.shipping import Shipping
@@ -140,7 +141,8 @@ class Session:
             seconds=round(spent, 1), candidate=plan.build in self.shipping.candidates,
         )  # fmt: skip
         if not row.good and not (row.candidate and row.status.startswith("rejected")):
-            return row
+            earlier = build_folder(self.workspace, plan.build).is_dir()
+            return dataclasses.replace(row, earlier=earlier and row.status.startswith("waiting"))
         return dataclasses.replace(row, **vars(choosing.figures(self.workspace, self.state, plan)))
 
     def _unfinished(self, plan: Plan) -> str:

@@ -135,7 +135,7 @@ class State:
             waiting = [d for item in blocked if (d := self.decide(self.steps[item.step])).status
                        == Status.WAITING]  # fmt: skip
             if waiting:
-                return Decision(status=Status.WAITING, reasons=waiting[0].reasons)
+                return Decision(status=Status.WAITING, reasons=waiting[0].reasons[:1])
             stages = dict.fromkeys(self.steps[item.step].stage for item in blocked)
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
@@ -160,7 +160,7 @@ class State:
         return Decision(status=status, key=keyed.key)
 
     def _to_make(self, step: Step, keyed: Keyed, was_made: bool) -> Decision:
-        """The decision on a step whose output is not here."""
+        """The decision on a step whose output is not here; what it waits for is the first reason."""
         missing = [] if was_made else [
             item.source.label for item in step.inputs
             if item.source is not None and self.sources.is_missing(item.source)
@@ -168,6 +168,7 @@ class State:
         missing += [lacks for lacks in (lacking(step.requires),) if lacks]
         if missing:
             reasons = tuple(Reason(subject=subject) for subject in missing)
+            reasons += self._differences(step, keyed) or ()
             return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)
         if was_made:
             reason = Reason(subject="its output is not in the store any more")
@@ -241,11 +242,16 @@ class State:
                 self.database.record_role(role, keyed.key, keyed.parts)
 
     def _explain(self, step: Step, keyed: Keyed) -> tuple[Reason, ...]:
-        """What differs from the last time that this role was made."""
+        """Why a step has to run that nothing is waited for."""
+        found = self._differences(step, keyed)
+        if found is None:
+            return (Reason(subject="never made here"),)
+        return found or (Reason(subject="its result is not known any more"),)
+
+    def _differences(self, step: Step, keyed: Keyed) -> tuple[Reason, ...] | None:
+        """What differs from the last time that this role was made; None where it never was."""
         known = [self.database.role(role) for role in self.roles.get(step.id, ())]
         before = next((entry for entry in known if entry is not None), None)
         if before is None:
-            return (Reason(subject="never made here"),)
-        return compare(step, before[1], keyed.parts, self.steps, self.store) or (
-            Reason(subject="its result is not known any more"),
-        )
+            return None
+        return compare(step, before[1], keyed.parts, self.steps, self.store)

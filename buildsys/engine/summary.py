@@ -16,6 +16,9 @@ _FIGURES = {
     "box.mAP50-95": "box mAP50-95", "keypoints.mAP50-95": "kpt mAP50-95",
     "masks.mAP50-95": "mask mAP50-95", "obb.mAP50-95": "obb mAP50-95", "top1": "top-1",
 }  # fmt: skip
+EARLIER = "an earlier package stays in build/ until the new one is built"
+_AWAY = "waiting for TensorRT "
+_CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
 _WIDEST = 40
 _MOST_ROWS = 40
 """A longer table leaves out what is up to date."""
@@ -27,13 +30,15 @@ class Row:
     waiting for WHAT / rejected by STAGE / interrupted (at STEP) / not finished, the seconds that this
     run spent on its steps, and the figures of its package.
 
-    `candidate`: a variant that `select` chooses among; being rejected is its right.
+    `candidate`: a variant that `select` chooses among; being rejected is its right. `earlier`: it
+    waits, and build/ holds what its recipe said before.
     """
 
     id: str
     status: str
     seconds: float
     candidate: bool = False
+    earlier: bool = False
     file: str = ""
     bytes: int = 0
     sram_bytes: int = 0
@@ -67,7 +72,8 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
 def _encode(row: Row) -> str:
     if not row.file and not row.candidate:  # thousands of these in a run without work
         return json.dumps({"id": row.id, "status": row.status, "seconds": row.seconds})
-    return json.dumps({**asdict(row), "metrics": dict(row.metrics)})
+    known = {name: value for name, value in asdict(row).items() if name != "earlier"}
+    return json.dumps({**known, "metrics": dict(row.metrics)})
 
 
 def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
@@ -95,7 +101,10 @@ def render_table(rows: list[Row]) -> str:
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
     why += [f"{row.id}: {_BLIND}" for row in shown if row.good and _is_blind(row)]
-    return "\n".join(filter(None, (text, *why, f"{idle} builds are up-to-date" if idle else "")))
+    why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
+    why += [_CARRY.format(row.id) for row in shown if row.status.startswith(_AWAY)][:1]
+    rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
+    return "\n".join(filter(None, (text, *why, rest)))
 
 
 def _render(rows: list[Row]) -> str:

@@ -12,10 +12,23 @@ from buildsys.planning.blueprint import Blueprint, shipped_files
 from buildsys.planning.proofs import make_reading
 from buildsys.spec import Format
 
+_LOWERED_NOTE = (
+    "Not verified: the accuracy of {scheme}. TensorRT lowers the network while it builds; what was"
+    " measured and judged is the float32 ONNX file. Of the engine itself tells evaluate-engine alone."
+)
+
 
 def add_engine_proofs(blue: Blueprint) -> tuple[str, ...]:
     """Ids of the steps, as of `proofs.add_proofs`; none where the build makes no engine."""
     return (*_evaluate(blue), *_time(blue)) if Format.ENGINE in blue.made else ()
+
+
+def engine_notes(blue: Blueprint) -> tuple[str, ...]:
+    """What stays unverified of an engine whose file is of another precision: TensorRT lowers it."""
+    scheme = blue.model.quantization.scheme
+    if Format.ENGINE not in blue.made or Format.QUANTIZED_ONNX in blue.made or scheme == "float32":
+        return ()
+    return (_LOWERED_NOTE.format(scheme=scheme),)
 
 
 def _evaluate(blue: Blueprint) -> tuple[str, ...]:

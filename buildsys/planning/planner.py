@@ -18,7 +18,7 @@ from buildsys.graph import Comparison, Input, Plan, Source, Step
 from buildsys.planning import proofs, sight
 from buildsys.planning.blueprint import Blueprint, needed, output, shipped_files
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
-from buildsys.planning.engine_proofs import add_engine_proofs
+from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.spec import MODELS, TREES, Format
 from buildsys.steps._package import describe_preprocessing
 
@@ -43,7 +43,7 @@ def plan(build: Build, workspace: str) -> Plan:
         shipped=next(i for i in package.inputs if i.name in MODELS),
         verdicts=blue.verdicts(),
         proofs=aside,
-        notes=proofs.notes(blue),
+        notes=(*proofs.notes(blue), *engine_notes(blue)),
         facts=build.facts,
         preprocessing=canonical(describe_preprocessing(blue.model.preprocessing))
         if blue.model.preprocessing is not None

@@ -13,7 +13,8 @@ _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 class Described:
     """What the text is about. `gpus`: words that follow "of"; `newer`: newer versions load it, too;
     `pictures`: how many calibrated, 0 where nothing was; `largest_batch`: what a server may put
-    together, 0 where it may not; `tensors`: name and shape of the outputs.
+    together, 0 where it may not; `tensors`: name and shape of the outputs; `lowered`: the file that was
+    measured is of float32, the engine is not; `jetson`: Triton has other containers for its GPU.
     """
 
     network: Network
@@ -28,6 +29,8 @@ class Described:
     largest_batch: int
     tensors: tuple[tuple[str, tuple[int, ...]], ...]
     measured: bool
+    lowered: bool
+    jetson: bool
 
     @property
     def rtx(self) -> bool:
@@ -39,7 +42,7 @@ def describe(package: Described) -> str:
     """The whole text."""
     parts = [_contents(package), _loading(package), _timing(package)]
     if not package.rtx:
-        parts += [_serving(package), _triton_readme.asking(' "tritonclient[http]"')]
+        parts += [_serving(package), _triton_readme.asking(".venv-client", ' "tritonclient[http]"')]
     outputs = _triton_readme.tell_outputs(package.network, package.tensors)
     parts += [outputs, _verified(package)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -47,7 +50,7 @@ def describe(package: Described) -> str:
 
 def _contents(package: Described) -> str:
     net, name = package.network, _NAMES[package.library]
-    rows = _triton_readme.companions(package.measured, package.pictures)
+    rows = _triton_readme.companions(package.measured, package.pictures, package.lowered)
     other = "TensorRT" if package.rtx else "TensorRT-RTX"
     served = "" if package.rtx else (
         f"\n| `triton/` | a model repository of Triton Inference Server: this engine as `{net.name}` |"
@@ -110,19 +113,29 @@ def _timing(package: Described) -> str:
     .venv/bin/python benchmark.py --json figures.json
 
 prints mean, least, percentiles and most of 200 runs after 20 to warm up, of the engine alone and end
-to end, with the batch. In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME`,
-BUILD as `manifest.json` names it, takes the engine's figures into the report."""
+to end, with the batch. The JSON names the engine's sha256, `engine` (the library), its `version`,
+`gpu`, `compute_capability`, `machine`, `python`, `batch`, `warmup` and `runs`; `mean_ms`, `min_ms`,
+`p50_ms` to `p99_ms` and `max_ms` are milliseconds of the whole batch by the engine alone, and
+`end_to_end` has the same, copies to and from the GPU included.
+
+In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME`, BUILD as
+`manifest.json` names it, takes the engine's figures into the report."""
 
 
 def _serving(package: Described) -> str:
+    jetson = f"""
+
+A Jetson with JetPack 6 has containers of its own, with `-igpu` behind their name:
+{_triton_readme.IGPU}"""
     return f"""
 ## Serving it
 
-{_triton_readme.DOCKER}
+{_triton_readme.JETSON if package.jetson else _triton_readme.DOCKER}
 
 YY.MM is a month whose container has TensorRT {package.version}; a server with another one does not
 load the engine. Which container has which:
-{_triton_readme.CONTAINERS}
+{_triton_readme.CONTAINERS}{jetson if package.jetson else ""}
+
 {_triton_readme.batching(package.network, package.largest_batch)}"""
 
 
@@ -146,7 +159,7 @@ def _verified(package: Described) -> str:
     return f"""
 ## Verified, and not
 
-{_triton_readme.measuring(package.measured)} The decoders are tested against the build's own. That a
+{_triton_readme.measuring(package.measured, net.scheme if package.lowered else "")} The decoders are tested against the build's own. That a
 missing library is told, and with TensorRT-RTX that another version and a machine without a GPU are
 refused, was tried. Not verified:
 

@@ -12,6 +12,7 @@ from buildsys.steps._report_engine_data import EngineFacts, Published
 from buildsys.steps._report_proof_data import Budget, Ladder, Latency, Measured, Sight
 
 SHIPPED = "ready"
+_OWN_PRECISION = ("engine", "quantized-onnx")
 SHORT = 8
 """Digits of a digest where there is no room for all."""
 
@@ -93,6 +94,13 @@ class Artifact:
     def judged(self) -> Measured | None:
         """The same, as every machine has them: of an engine, what it was built from."""
         return self._first(("tflite", "quantized-onnx", "onnx", "checkpoint"))
+
+    @property
+    def unmeasured(self) -> str:
+        """The engine's precision, where accuracy is of a float32 file before it; else empty."""
+        if self.engine is None or self.shipped is None or self.engine.scheme == "float32":
+            return ""
+        return "" if self.shipped.name in _OWN_PRECISION else self.engine.scheme
 
     @property
     def original(self) -> Measured | None:

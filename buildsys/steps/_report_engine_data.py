@@ -16,7 +16,8 @@ class EngineFacts:
     `compute_capability` empty: any from 8.0 on. `batch`: least, best, most pictures of an inference;
     `height`, `width` pixels, 0 where nobody said. `network`: digest of the float ONNX file that all
     precisions come from; `source_bytes`: of the ONNX file that the engine is built from, 0 where it
-    is not here.
+    is not here. `lowered`: that file is of float32, and TensorRT lowers it while it builds: its
+    accuracy is not the engine's.
     """
 
     library: str
@@ -29,6 +30,7 @@ class EngineFacts:
     width: int
     network: str = ""
     source_bytes: int = 0
+    lowered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class PublishedDevice:
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """Figures that somebody else measured and printed, and where: `file` at `commit`, `read` on a
-    day. `about`: how they were taken.
+    day. `about`: how they were taken; `caveat`: what to know before a time is compared.
     """
 
     source: str
@@ -74,6 +76,7 @@ class Published:
     commit: str
     read: str
     about: str
+    caveat: str
     model: str
     size: int
     batch: int

@@ -11,7 +11,8 @@ _HEADER = (
     "build", "task", "precision", "batch × size", "ms (least to most)", "accuracy", "KiB",
     "against float32",
 )  # fmt: skip
-_PRINTED = ("task", "precision", "ms, batch {batch}", "ms, batch 1", "accuracy", "against float32")
+_OF_BATCH = "Times are of a whole batch."
+_PRINTED = ("task", "precision", "ms, batch 1", "ms, batch {batch}", "accuracy", "against float32")
 
 
 def render(report: Report) -> list[str]:
@@ -19,10 +20,13 @@ def render(report: Report) -> list[str]:
     found = engines.groups(report)
     if not found or report.published is None:
         return []
-    parts = ["## Engines", "Times are of a whole batch."]
+    parts = ["## Engines"]
     for group in found:
         told = f"{group.tool}; {group.where}" if group.where else group.tool
-        parts += [f"### {words.escape(group.label)}", f"{words.escape(told)}."]
+        parts += [
+            f"### {words.escape(group.label)}",
+            f"{words.escape(told)}.{' ' + _OF_BATCH if group.timed else ''}",
+        ]
         parts.append(table(_HEADER, [_row(row, group) for row in group.rows]))
         parts += _published(group.published, report.published) if group.published else []
     return [*parts, *_sources(report.published)]
@@ -37,7 +41,7 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def _row(row: engines.Row, group: engines.Group) -> tuple[str, ...]:
     accuracy = ""
     if row.measured is not None:
-        of = f"of the {engines.source(row.measured)} `{short(row.measured.sha256)}`"
+        of = f"of the {engines.source(row)} `{short(row.measured.sha256)}`{words.unmeasured(row.item)}"
         accuracy = f"{_metrics(row.metrics, 4)}, {of}"
     return (
         words.escape(row.item.id), row.facts.task, row.facts.scheme,
@@ -76,13 +80,14 @@ def _ratios(found: engines.Ratios | None, digits: int = 4) -> str:
 def _published(device: PublishedDevice, source: Published) -> list[str]:
     about = (
         f"Published for {device.device}: {source.model}, {source.size} pixels, TensorRT"
-        f" {device.tensorrt}, Ultralytics {device.ultralytics}, {device.system}. {device.note}"
+        f" {device.tensorrt}, Ultralytics {device.ultralytics}, {device.system}. {device.note} {source.caveat}"
     )
     rows = [
         (
             row.task, row.scheme,
+            words.ms(row.single_ms),
             f"{words.ms(row.mean_ms)} ({words.ms(row.min_ms)} to {words.ms(row.max_ms)})",
-            words.ms(row.single_ms), _metrics(engines.key_metrics(row.metrics), 2),
+            _metrics(engines.key_metrics(row.metrics), 2),
             _ratios(engines.published_ratios(row, device), 2),
         )
         for row in device.rows

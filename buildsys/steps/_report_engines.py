@@ -3,7 +3,7 @@
 A ratio is of two files of one float network on one device; of what was not measured there is none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildsys.spec import SCHEMES
 from buildsys.steps._latency import END_TO_END
@@ -17,7 +17,7 @@ from buildsys.steps._report_engine_data import (
 from buildsys.steps._report_proof_data import Latency, Measured
 from buildsys.steps._tensorrt_host import TITLES
 
-_FLOAT, _LOCAL = "float32", "local"
+_FLOAT, _LOCAL, _ONNX = "float32", "local", "ONNX"
 _FILES = {"onnx": "ONNX file", "quantized-onnx": "quantized ONNX file"}
 _TASKS = ("detect", "segment", "classify", "pose", "obb")
 
@@ -79,6 +79,11 @@ class Group:
     rows: tuple[Row, ...]
     published: PublishedDevice | None
 
+    @property
+    def timed(self) -> bool:
+        """Whether there is a time to explain."""
+        return any(row.timed for row in self.rows)
+
 
 def groups(report: Report) -> tuple[Group, ...]:
     """Devices by name."""
@@ -99,8 +104,19 @@ def groups(report: Report) -> tuple[Group, ...]:
 def others(report: Report) -> tuple[PublishedDevice, ...]:
     """Devices with published figures that no build is for."""
     shown = [group.published for group in groups(report)]
-    known = report.published.devices if report.published and shown else ()
+    known = _published(report) if shown else ()
     return tuple(device for device in known if device not in shown)
+
+
+def _published(report: Report) -> tuple[PublishedDevice, ...]:
+    """Devices with figures of tasks that an engine here has, and those alone."""
+    tasks = {item.engine.task for item in report.artifacts if item.engine is not None}
+    devices = report.published.devices if report.published else ()
+    found = [
+        replace(device, rows=tuple(row for row in device.rows if row.task in tasks))
+        for device in devices
+    ]
+    return tuple(device for device in found if device.rows)
 
 
 def tool(facts: EngineFacts) -> str:
@@ -149,14 +165,15 @@ def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
 def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Ratios | None:
     """None for float32 itself, and where it is not built for this device."""
     base = next((other for other in items if _is_base(other, item)), None)
-    if base is None or base is item:
+    if base is None or item.engine is None or item.engine.scheme == _FLOAT:
         return None
     slow = [e for e in base.latency if alone is not None and _alike(e, alone)]
     (kind, count), (other_kind, other_count) = _file(item), _file(base)
+    one_file = not count or (kind == _ONNX and item.engine.lowered)
     return Ratios(
         latency=alone.mean_ms / slow[0].mean_ms if alone and slow and slow[0].mean_ms else None,
-        size=count / other_count if kind == other_kind and count and other_count else None,
-        metrics=_drop(item.shipped, base.shipped),
+        size=None if one_file or kind != other_kind or not other_count else count / other_count,
+        metrics=() if item.unmeasured else _drop(item.shipped, base.shipped),
     )
 
 
@@ -164,7 +181,7 @@ def _file(item: Artifact) -> tuple[str, int]:
     """What there is to measure, engine or ONNX, and its bytes; 0 where neither is here."""
     if _is_built(item):
         return "engine", item.bytes
-    return "ONNX", item.engine.source_bytes if item.engine else 0
+    return _ONNX, item.engine.source_bytes if item.engine else 0
 
 
 def _is_built(item: Artifact) -> bool:
@@ -207,10 +224,10 @@ def _headline(measured: Measured | None) -> Metrics:
 
 def _same(report: Report, item: Artifact) -> PublishedDevice | None:
     """The device of the guide that an engine is for; TensorRT-RTX is another library."""
-    if report.published is None or item.engine is None or item.engine.library != "tensorrt":
+    if item.engine is None or item.engine.library != "tensorrt":
         return None
     told = f"{item.label} {item.target_folder}".lower()
-    named = (d for d in report.published.devices if any(word in told for word in d.words))
+    named = (d for d in _published(report) if any(word in told for word in d.words))
     return next(named, None)
 
 
@@ -235,15 +252,20 @@ def where(row: Row) -> str:
     entry = row.timed
     if entry is None:
         return ""
-    runs = f"{entry.runs} runs" + (f" after {entry.warmup}" if entry.warmup else "")
+    runs = f"{entry.runs} run{'s' * (entry.runs != 1)}" + (
+        f" after {entry.warmup}" if entry.warmup else ""
+    )
     parts = (entry.label, entry.device, f"{entry.engine} {entry.version}".strip(),
              runs if entry.runs else "", entry.note)  # fmt: skip
     return ", ".join(part for part in parts if part)
 
 
-def source(measured: Measured) -> str:
-    """Which file an accuracy is of."""
-    return _FILES.get(measured.name, measured.name)
+def source(row: Row) -> str:
+    """Which file an accuracy is of; empty where there is none."""
+    if row.measured is None:
+        return ""
+    kind = _FILES.get(row.measured.name, row.measured.name)
+    return f"{_FLOAT} {kind}" if row.item.unmeasured else kind
 
 
 def batch(row: Row) -> str:

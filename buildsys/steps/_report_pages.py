@@ -53,7 +53,7 @@ def _environment(templates: Path) -> Any:
         "form": words.form, "share": words.share, "short": short, "tone": words.tone, "worse": words.worse,
         "basename": os.path.basename, "url": _url,
         "accuracy": words.accuracy, "rounds": words.rounds, "spread": words.spread,
-        "times": words.times, "standing": engines.standing, "batch": engines.batch, "side": engines.side,
+        "times": words.times, "unmeasured": words.unmeasured, "standing": engines.standing, "batch": engines.batch, "side": engines.side,
         "change": words.change, "source": engines.source, "where": engines.where,
     }  # fmt: skip
     environment.globals |= {

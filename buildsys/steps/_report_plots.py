@@ -68,7 +68,7 @@ def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
 def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Point, ...]:
     """A build's fastest figure under a label stands for it: the others are on its page."""
     found = []
-    rows = [item for item in artifacts if item.shipped is not None]
+    rows = [item for item in artifacts if item.shipped is not None and not item.unmeasured]
     single = len({item.recipe_folder for item in rows}) == 1
     for item in rows:
         y = dict(item.shipped.metrics).get(metric) if item.shipped else None

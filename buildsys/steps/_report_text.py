@@ -79,7 +79,9 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
         for name, after, before in words.accuracy_rows(item)
     ]
     if accuracy and item.shipped and item.shipped.sha256 != item.sha256:
-        accuracy.append(f"of `{short(item.shipped.sha256)}`")
+        of = f"of `{short(item.shipped.sha256)}`"
+        of += ", the float32 ONNX file" if item.unmeasured else ""
+        accuracy.append(f"{of}{words.unmeasured(item)}")
     speeds = [
         "; ".join(
             f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry, item.label))}, `{short(entry.sha256)}`)"

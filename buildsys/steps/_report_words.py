@@ -111,11 +111,16 @@ def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], 
     if shipped is None:
         return ()
     after, before = dict(shipped.metrics), dict(original.metrics) if original else {}
-    same = original is None or original.name == shipped.name
+    same = original is None or original.name == shipped.name or bool(artifact.unmeasured)
     return tuple(
         (name, after[name], None if same else before.get(name))
         for name in headline(shipped.metrics)
     )
+
+
+def unmeasured(artifact: Artifact) -> str:
+    """What an accuracy says nothing of: "; int8 was not measured"; empty where it says it all."""
+    return f"; {artifact.unmeasured} was not measured" if artifact.unmeasured else ""
 
 
 def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
@@ -165,7 +170,7 @@ def machine(entry: Latency, known: str = "") -> str:
     """Which engine on what, how often. `known`: the device that need not be said."""
     parts = [entry.engine, "" if entry.device == known else entry.device]
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
-    parts += [f"{entry.runs} runs"] if entry.runs else []
+    parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []
     return ", ".join(part for part in parts if part)
 
 

@@ -15,6 +15,9 @@ DOCKER = """\
     docker run --rm --gpus all -p 8000:8000 -v "$PWD/triton:/models" \\
         nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver --model-repository=/models"""
 """As in Triton's own quick start."""
+JETSON = DOCKER.replace("--gpus all", "--runtime nvidia").replace("-py3", "-py3-igpu")
+"""The containers for Jetson since JetPack 6 have a suffix, by Triton's authors (IGPU)."""
+IGPU = "https://github.com/triton-inference-server/server/releases/tag/v2.41.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ def describe(package: Described) -> str:
     """The whole text."""
     net = package.network
     parts = (
-        _contents(package), _serving(package), asking(""), tell_outputs(net, package.tensors),
+        _contents(package), _serving(package), asking(".venv", ""), tell_outputs(net, package.tensors),
         _verified(package),
     )  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -65,9 +68,10 @@ The programs are under the Apache License 2.0; the network is under the licence 
 names."""
 
 
-def companions(measured: bool, pictures: int) -> str:
+def companions(measured: bool, pictures: int, lowered: bool = False) -> str:
     """Rows of files that not every package has."""
-    figures = "\n| `metrics.json` | accuracy, as measured by the build |" if measured else ""
+    accuracy = f"accuracy{' of the float32 ONNX file' if lowered else ''}, as measured by the build"
+    figures = f"\n| `metrics.json` | {accuracy} |" if measured else ""
     calibrated = "\n| `calibration.json` | the pictures that int8 was calibrated on |"
     return figures + (calibrated if pictures else "")
 
@@ -96,21 +100,26 @@ def batching(net: Network, largest: int) -> str:
     return f"Dynamic batching is on: the server puts requests together, up to {largest} pictures{best}."
 
 
-def measuring(measured: bool) -> str:
-    """What the figures are of."""
+def measuring(measured: bool, lowered: str = "") -> str:
+    """What the figures are of; `lowered`: the precision that TensorRT gave to a float32 file."""
     if not measured:
         return "Accuracy was not measured."
-    return "Accuracy is that of the ONNX file, by onnxruntime on a CPU."
+    if not lowered:
+        return "Accuracy is that of the ONNX file, by onnxruntime on a CPU."
+    return (
+        "Accuracy is that of the float32 ONNX file, by onnxruntime on a CPU;"
+        f" {lowered} was not measured, unless `manifest.json` tells of a measurement of the engine."
+    )
 
 
-def asking(more: str) -> str:
-    """The client; `more`: what it needs beside requirements.txt."""
+def asking(folder: str, more: str) -> str:
+    """The client; `folder`: of its Python packages; `more`: what it needs beside requirements.txt."""
     return f"""
 ## Asking it
 
-    python3 -m venv .venv
-    .venv/bin/python -m pip install -r requirements.txt{more}
-    .venv/bin/python client.py photo.jpg --url localhost:8000 --draw seen.jpg
+    python3 -m venv {folder}
+    {folder}/bin/python -m pip install -r requirements.txt{more}
+    {folder}/bin/python client.py photo.jpg --url localhost:8000 --draw seen.jpg
 
 prints a line for each thing that the server sees, best first. A request holds float32 values
 [batch, 3, height, width] as `preprocessing.json` says; `client.py` is an example of one."""

@@ -29,6 +29,8 @@ UNVERIFIED = (
     " GPU and no server were here."
 )
 _TRITON = "engine/client.py"
+_ORIN = "8.7"
+"""Compute capability of every Jetson Orin, and of nothing else (developer.nvidia.com/cuda-gpus)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         newer=params.version_compatible, gpus=_gpus(facts, params), largest_batch=largest_batch,
         tensors=tuple((tensor["name"], tuple(tensor["shape"])) for tensor in facts["outputs"]),
         measured=(folder / "metrics.json").is_file(),
+        jetson=params.library == "tensorrt" and facts["compute_capability"] == _ORIN,
+        lowered=net.scheme != "float32" and "metrics-quantized-onnx" not in inputs,
     )  # fmt: skip
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
 

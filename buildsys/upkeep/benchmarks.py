@@ -19,11 +19,13 @@ from buildsys.engine.measurements import Measurement
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps._latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
 from buildsys.steps._tensorrt_host import TITLES
+from buildsys.upkeep.engine_figures import TENSORRT, check_engine, check_trtexec
 from buildsys.upkeep.published import Published
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
 _LONGEST_MACHINE = 120
+NO_DIGEST = "trtexec's file has no digest: that this engine ran is the word of whoever imported it"
 _PACKAGED = "buildsys benchmark.py"
 """As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
 
@@ -57,6 +59,8 @@ def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
     if measurement.format == "engine" and isinstance(told.get("end_to_end"), dict):
         figures = _figures(path, told["end_to_end"])
         whole = replace(measurement, what=END_TO_END, **figures)
+    for item in (measurement, *((whole,) if whole else ())):
+        _check_order(path, item.min_ms, item.mean_ms, item.max_ms)
     return Benchmark(
         measurement=measurement, whole=whole, machine=", ".join(filter(None, (name, machine)))
     )
@@ -171,11 +175,14 @@ def _engine(path: str, data: dict[str, Any], device: str, published: Published) 
     library = data.get("engine")
     if library not in TITLES:
         raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
+    batch = _count(path, data, "batch", 1)
+    if published.loads is not None:
+        check_engine(path, data, published.build, published.loads)
     return Measurement(
         label=ON_A_DEVICE, engine=str(library), version=str(data.get("version") or "") or None,
         device=device, threads=None, runs=_count(path, data, "runs", 1),
         warmup=_count(path, data, "warmup", 0), sha256=published.sha256, format=published.format,
-        what=ENGINE_ONLY, source="benchmark.py", note="", batch=_count(path, data, "batch", 1),
+        what=ENGINE_ONLY, source="benchmark.py", note="", batch=batch,
         **_figures(path, data),
     )  # fmt: skip
 
@@ -186,18 +193,26 @@ def _figures(path: str, data: dict[str, Any]) -> dict[str, Any]:
     return {name: number(name) for name in names}
 
 
+def _check_order(path: str, least: float, mean: float, most: float) -> None:
+    """A mean is summed: its last digit may be beyond what it is the mean of."""
+    slack = 1e-6 * mean
+    if not least - slack <= mean <= most + slack:
+        message = (
+            f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: no such runs"
+        )
+        raise _wrong(path, message, "was it changed by hand? take what the tool wrote")
+
+
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
     """Files of TensorRT 8.4 and before hold `endToEndMs`, and the warm-up's iterations, too."""
-    if published.format not in ("engine", "onnx"):
-        message = f"trtexec runs engines and ONNX files; {published.build} ships {published.name}"
-        raise _wrong(path, message, "name the build whose file it ran")
+    check_trtexec(path, published.build, published.name, published.format, published.loads)
     times = [_reader(path, item)("computeMs") for item in data]
     older = any("endToEndMs" in item for item in data)
-    note = "the file names no model; the times are of computeMs, without transfers"
+    note = f"{NO_DIGEST}; the times are of computeMs, without transfers"
     note += ", the warm-up's iterations among them" if older else ""
     figures = summarize(times)
     return Measurement(
-        label=ON_A_DEVICE, engine="tensorrt", version=None, device=device, threads=None,
+        label=ON_A_DEVICE, engine=TENSORRT, version=None, device=device, threads=None,
         runs=int(figures.pop("runs")), warmup=None, p95_ms=None, batch=None, **figures,
         sha256=published.sha256, format=published.format, what=ENGINE_ONLY,
         source="trtexec", note=note,

@@ -27,6 +27,7 @@ def examine(root: Path) -> list[Finding]:
     """Platform, uv, Python, compiler, emulator, disk, store, then every tool environment."""
     findings = [_platform(), _uv(), _python(), _compiler(), _emulator(), _disk(), _store(root)]
     findings += [_environment(env) for env in envdata.all_tool_envs()]
+    findings += _named_python()
     return findings + [_external(env) for env in envdata.external_envs()]
 
 
@@ -106,6 +107,16 @@ def _environment(env: envdata.ToolEnv) -> Finding:
         return Finding(good=False, text=f"{title} needs a C compiler.")
     size = f"up to {env.download_mib} MiB to download, {env.disk_mib} MiB on disk"
     return Finding(good=True, text=f"{title} will be synced when a build needs it: {size}.")
+
+
+def _named_python() -> list[Finding]:
+    """What the variable names, where it names nothing that could be started."""
+    named = os.environ.get(VARIABLE, "")
+    if not named or (Path(named).is_file() and os.access(named, os.X_OK)):
+        return []
+    what = "cannot be started" if Path(named).is_file() else "is no file"
+    text = f"{VARIABLE} points to {named}, which {what}: no TensorRT is found by it."
+    return [Finding(good=False, text=text, optional=True)]
 
 
 def _external(env: envdata.ToolEnv) -> Finding:

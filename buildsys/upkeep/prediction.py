@@ -122,13 +122,24 @@ def find_runnable(plan: Plan) -> Input:
 
 
 def check_built(session: Session, plan: Plan) -> None:
-    """Raises BuildsysError where the build's folder does not hold what its recipe says now."""
+    """Raises BuildsysError where what its recipe says now is not made: in the build's folder, or, of an
+    engine that waits, the file before it.
+    """
     if session.shipping.is_published(plan):
         return
     red = red_verdicts(session.state, plan)
     if red:
         raise Rejected(f"{plan.build} was rejected by {red[0].stage}: there is no shipped file")
+    if _waits_made(session, plan):
+        return
     raise BuildsysError(f"{plan.build} is not up to date; run `doit build:{plan.build}` first")
+
+
+def _waits_made(session: Session, plan: Plan) -> bool:
+    """Whether another machine alone can make what ships, and the file that runs here is made."""
+    waits = session.shipping.standing(plan).startswith("waiting")
+    item = find_runnable(plan)
+    return waits and item != plan.shipped and session.state.input_digest(item) is not None
 
 
 def predict(session: Session, prediction: Prediction, target: Path) -> dict[str, Any]:
@@ -189,7 +200,8 @@ def _give_back(session: Session, prediction: Prediction) -> None:
     )
     if digest is None or store.has(digest, tree=False):
         return
-    for path in build_folder(session.workspace, prediction.build.build).iterdir():
+    folder = build_folder(session.workspace, prediction.build.build)
+    for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_file() and digest_file(path) == digest:
             store.put_file(path)
 

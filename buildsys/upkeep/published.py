@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.document import did_you_mean
+from buildsys.engine.hosttools import lacking
+from buildsys.engine.loading import make_plans
 from buildsys.engine.models import Model, digest_model, find_model
 from buildsys.engine.places import Workspace
 from buildsys.engine.publish import build_folder
 from buildsys.errors import Diagnostic, InputError
+from buildsys.graph import Plan
+from buildsys.upkeep.engine_figures import Loads, read_loads
 
 _FOR_ARM_LINUX = "package_linux"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -19,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Published:
     """The file that a build ships, or, by its digest alone, one that it shipped before.
 
-    `bytes` is None for an earlier file: nobody knows it any more.
+    `bytes` is None for an earlier file: nobody knows it any more, nor what `loads` it.
     """
 
     build: str
@@ -27,6 +31,7 @@ class Published:
     bytes: int | None
     sha256: str
     format: str
+    loads: Loads | None = None
 
 
 def find_published(workspace: Workspace, build: str, sha256: str = "") -> Published:
@@ -35,6 +40,9 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
     if build not in published:
         message = "is not published: there is no file to measure"
         hint = did_you_mean(build, published) if published else "nothing is; build it first"
+        plan = next((p for p in make_plans(workspace).plans if p.build == build), None)
+        if plan is not None:
+            message, hint = _unpublished(plan)
         raise InputError(Diagnostic(path=build, message=message, hint=hint))
     folder = build_folder(workspace, build)
     model = _shipped(folder, build)
@@ -42,12 +50,23 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
     if sha256 in ("", model.sha256):
         _check_intact(folder / name, build, model.sha256)
         return Published(
-            build=build, name=name, bytes=model.bytes, sha256=model.sha256, format=kind
-        )
+            build=build, name=name, bytes=model.bytes, sha256=model.sha256, format=kind,
+            loads=_loads(folder),
+        )  # fmt: skip
     if not _SHA256.fullmatch(sha256):
         message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
         raise InputError(Diagnostic(path=f"--sha256 {sha256}", message=message, hint=hint))
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
+
+
+def _unpublished(plan: Plan) -> tuple[str, str]:
+    """What is told of a build that the recipes know and that has no folder, and what to do."""
+    own = (step for step in plan.steps if step.id not in plan.proofs)
+    waiting = plan.waiting_for or next(filter(None, (lacking(step.requires) for step in own)), "")
+    if waiting:
+        hint = f"`buildsys plan {plan.build}` says what it needs"
+        return f"waits for {waiting}: there is no file to measure yet", hint
+    return "is not built yet: there is no file to measure", f"doit build:{plan.build}"
 
 
 def find_arm_board(workspace: Workspace, build: str) -> str:
@@ -78,6 +97,15 @@ def _shipped(folder: Path, build: str) -> Model:
         message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
         raise InputError(Diagnostic(path=build, message=message, hint=hint))
     return model
+
+
+def _loads(folder: Path) -> Loads | None:
+    """Of a package with an engine; None where it has none."""
+    try:
+        facts = json.loads((folder / "engine.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return read_loads(facts) if isinstance(facts, dict) else None
 
 
 def _check_intact(path: Path, build: str, digest: str) -> None:

@@ -9,6 +9,7 @@ from buildsys.engine.places import Workspace
 from buildsys.engine.report import stamp
 from buildsys.upkeep.benchmarks import read_benchmark
 from buildsys.upkeep.bundling import Away
+from buildsys.upkeep.engine_figures import read_loads
 from buildsys.upkeep.published import Published
 from buildsys.upkeep.returning import Result
 
@@ -19,9 +20,14 @@ def read_figures(result: Result, away: Away, device: str) -> tuple[Measurement, 
         return ()
     engine = result.folder / "model.engine"
     name = f"{away.build.id.split('@')[0]}.engine"
+    params = away.params
+    told = {
+        "version_compatible": params.version_compatible, "batch": params.batch,
+        "hardware_compatibility": params.hardware_compatibility, **result.facts,
+    }  # fmt: skip
     published = Published(
         build=away.build.id, name=name, bytes=engine.stat().st_size, sha256=digest_file(engine),
-        format="engine",
+        format="engine", loads=read_loads(told),
     )  # fmt: skip
     named = device or result.facts["gpu"] or result.facts["system"]
     return read_benchmark(str(result.benchmark), named, published).measurements

@@ -13,6 +13,7 @@ from typing import Any
 from buildsys.engine.actionkeys import Keyed
 from buildsys.engine.console import Console
 from buildsys.engine.database import Database
+from buildsys.engine.hosttools import lacking
 from buildsys.engine.lockfile import Lock
 from buildsys.engine.places import Workspace
 from buildsys.engine.process import CommandRunner, run_command
@@ -29,12 +30,16 @@ METRIC_TOLERANCE = 0.002
 """Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
 
 
+_OF_A_NETWORK = ("version", "compute_capability", "system", "inputs", "outputs")
+"""Of an engine's facts: what two builds of one file have to have in common."""
 _AGAIN = "build what the recipe says now, or go back to the recipe that made it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One step: `verdict` equal | metrics equal | taken from the record | differs."""
+    """One step: `verdict` equal | metrics equal | same network | taken from the record | not done here
+    | waits | differs.
+    """
 
     stage: str
     verdict: str
@@ -43,14 +48,15 @@ class Finding:
     @property
     def good(self) -> bool:
         """Whether the step made what the manifest says."""
-        return self.verdict != "differs"
+        return self.verdict not in ("differs", "waits")
 
 
 def verify(
     session: Session, plan: Plan, train: bool = False,
     run: CommandRunner = run_command, ensure: EnsureEnv = ensure_env,
 ) -> Iterator[Finding]:  # fmt: skip
-    """Steps in order, up to the first whose result differs. Raises BuildsysError.
+    """Steps in order, up to the first whose result differs, or that waits for another machine.
+    Raises BuildsysError.
 
     Training is taken from the record unless `train`: everything after it is derived again.
     """
@@ -65,7 +71,12 @@ def verify(
         again = Runner(Workspace(Path(folder)), state, console.say, run, ensure)
         try:
             for step, entry in zip(plan.steps, recorded, strict=True):
-                yield _verify_step(session, state, again, console, step, entry, train)
+                finding = _lacking(plan, step) or _verify_step(
+                    session, state, again, console, step, entry, train
+                )
+                yield finding
+                if not finding.good:
+                    break
         finally:
             console.close()
             database.close()
@@ -127,6 +138,15 @@ def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnost
     return Diagnostic(path=label, message=message, hint=_AGAIN)
 
 
+def _lacking(plan: Plan, step: Step) -> Finding | None:
+    """Of a step that this machine cannot do: a proof is passed by, anything else ends it here."""
+    missing = lacking(step.requires)
+    if not missing:
+        return None
+    verdict = "not done here" if step.id in plan.proofs else "waits"
+    return Finding(stage=step.stage, verdict=verdict, detail=f"for {missing}")
+
+
 def _verify_step(
     session: Session, state: State, again: Runner, console: Console, step: Step,
     entry: dict[str, Any], train: bool,
@@ -148,11 +168,15 @@ def _verify_step(
     found = dict(result.outputs) if result else {}
     if found == entry["outputs"]:
         return Finding(stage=step.stage, verdict="equal")
-    finding = _compare_metrics(session.state.store, state, step, found, entry)
-    if finding.good:  # what follows is compared by its own doing: it reads the shipped figures
+    before = session.state.store
+    if step.module == "build_engine":
+        finding = _compare_engines(before, state, step, found, entry)
+    else:
+        finding = _compare_metrics(before, state, step, found, entry)
+    if finding.good:  # what follows is compared by its own doing: it reads what was shipped
         outputs = tuple(entry["outputs"].items())
         for _, digest in outputs:
-            state.store.put_file(session.state.store.blob(digest))
+            state.store.put_file(before.blob(digest))
         state.finish(step, keyed, StepResult(outputs=outputs, seconds=0.0))
     return finding
 
@@ -186,6 +210,25 @@ def _compare_metrics(
     detail = f"largest difference {gap:.5f}"
     verdict = "metrics equal" if gap <= METRIC_TOLERANCE else "differs"
     return Finding(stage=step.stage, verdict=verdict, detail=detail)
+
+
+def _compare_engines(
+    before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
+) -> Finding:
+    """Builders time kernels and promise no bytes (see build_engine): the same network, by the same
+    library for the same GPU, is the same engine.
+    """
+    differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
+    try:
+        old = json.loads(before.read(entry["outputs"]["engine-facts"]))
+        new = json.loads(state.store.read(found["engine-facts"]))
+        shipped = before.has(entry["outputs"]["engine"], tree=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return differ
+    if not shipped or any(old.get(name) != new.get(name) for name in _OF_A_NETWORK):
+        return differ
+    detail = "other bytes of the same network"
+    return Finding(stage=step.stage, verdict="same network", detail=detail)
 
 
 def _figures(read: Callable[[], bytes]) -> dict[str, float]:

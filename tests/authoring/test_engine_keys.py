@@ -78,6 +78,16 @@ def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> Non
     assert changed == {"export", "evaluate-onnx", "calibrate", "gate", *_ENGINE}
 
 
+@pytest.mark.parametrize(
+    ("entry", "lowered"), [(_ORIN, True), ("{target: jetson-orin, as: board}", False)]
+)
+def test_the_float_file_does_not_vouch_for_int8(workspace: Path, entry: str, lowered: bool) -> None:
+    """The gate judges it, and the manifest looks as if int8 had been measured."""
+    write_recipe(workspace, "tags", f"{TRAINED.partition('targets:')[0]}targets:\n  - {entry}\n")
+    notes = plan_good(workspace)["tags@board"].notes
+    assert any("Not verified: the accuracy of int8." in note for note in notes) is lowered
+
+
 def test_what_is_local_has_the_key_of_the_same_words(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,8 +96,8 @@ def test_without_a_gpu_the_engine_ships_and_says_what_nobody_did(
     assert not {"evaluate_engine", "benchmark_engine"} & set(tools.ran)
     told = [n for n in manifest(workspace, RTX)["unverified"] if n.startswith("Not done: evaluate")]
     assert told == [
-        "Not done: evaluate-engine; TensorRT-RTX 1.7, compute capability 8.0 or later was not on the"
-        " machine that built this."
+        "Not done: evaluate-engine; an NVIDIA GPU of compute capability 8.0 or later with"
+        " TensorRT-RTX 1.7 was not on the machine that built this."
     ]
     shipped = find(report, RTX).shipped
     assert shipped is not None

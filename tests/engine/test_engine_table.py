@@ -12,7 +12,16 @@ from buildsys.steps import _report_data, _report_engines, _report_text, _report_
 from buildsys.steps._report_data import Artifact, Report
 from buildsys.steps._report_engines import Group, Row, groups
 from tests.authoring import golden
-from tests.engine_sample import WAITING, engines_report, measured, ready, times, unmeasured, waiting
+from tests.engine_sample import (
+    WAITING,
+    engines_report,
+    lowered,
+    measured,
+    ready,
+    times,
+    unmeasured,
+    waiting,
+)
 
 
 def report(*artifacts: Artifact) -> Report:
@@ -86,6 +95,35 @@ def test_an_engine_and_an_onnx_file_have_no_ratio_of_sizes() -> None:
     found = row(only(waiting("float32"), built), "int8").ratios
     assert found is not None
     assert found.size is None
+
+
+def test_a_float_file_does_not_speak_for_an_engine_of_int8() -> None:
+    """TensorRT calibrates while it builds: int8 costs nothing, and is as large as float32."""
+    item = lowered("int8")
+    found = row(only(waiting("float32"), item), "int8")
+    assert found.ratios == _report_engines.Ratios()
+    assert _report_engines.source(found) == "float32 ONNX file"
+    assert _report_words.unmeasured(item) == "; int8 was not measured"
+    told = _report_text.render(report(waiting("float32"), item))
+    assert "the float32 ONNX file; int8 was not measured" in told
+    engine = dataclasses.replace(
+        item, measured=(*item.measured, measured("detect", "engine", "int8"))
+    )
+    assert _report_words.unmeasured(engine) == ""
+
+
+def test_float32_is_compared_with_no_float32() -> None:
+    """Another entry of the same precision is x1.00 of it."""
+    other = dataclasses.replace(waiting("float32"), id="detect-float32@orin-qdq")
+    assert {row.ratios for row in only(waiting("float32"), other).rows} == {None}
+
+
+def test_published_figures_are_of_tasks_that_are_here() -> None:
+    """Fifteen rows of others' networks under the three of one's own."""
+    found = only(ready("pose", "int8")).published
+    assert found is not None
+    assert {row.task for row in found.rows} == {"pose"}
+    assert _report_engines.others(report(ready("pose", "int8"))) == ()
 
 
 def test_figures_of_an_engine_that_is_not_here_are_told_apart() -> None:

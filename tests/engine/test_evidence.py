@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from buildsys.cli import main
+from buildsys.engine.report.facts import facts
 from buildsys.engine.session import Session
 from tests.conftest import Build, StandIn, no_environment
 
@@ -177,3 +178,10 @@ def test_latency_lies_beside_the_manifest(workspace: Path, build: Build, tools: 
         assert not any("benchmark" in stage for stage in manifest["evidence"])
     assert published(workspace) == before
     assert build() == []
+
+
+@pytest.mark.parametrize(("both", "told"), [(0, False), (2, True)])
+def test_nothing_is_told_of_objects_that_nobody_found_again(both: int, told: bool) -> None:
+    """A mean overlap of 0.99 stands beside no object at all."""
+    known = {"from": 2, "to": both, "in_both": both, "boxes": {"mean_iou": 0.9964}}
+    assert ("Boxes, mean IoU" in dict(facts(known))) is told

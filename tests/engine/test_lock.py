@@ -65,8 +65,9 @@ def test_a_machine_without_the_data_restores_everything(
 
 
 def test_what_needs_the_data_waits_for_it(
-    build: Build, workspace: Path, tmp_path: Path, tools: StandIn
-) -> None:
+    build: Build, workspace: Path, tmp_path: Path, tools: StandIn,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """A step reads what is not there, and fails in its own words."""
     build()
     clone = elsewhere(workspace, tmp_path)
@@ -74,6 +75,10 @@ def test_what_needs_the_data_waits_for_it(
     recipe.write_text(recipe.read_text().replace("count: 3", "count: 5"))
     assert set(statuses(clone, tools).values()) == {"waiting for tags/data.yaml"}
     assert main(["-C", str(clone), "plan", "--fail-on", "waiting"]) == 1
+    capsys.readouterr()
+    assert main(["-C", str(clone), "check"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("warning: tags/data.yaml is not here; it is known from buildsys.lock") == 1
 
 
 def test_a_change_of_code_or_tool_does_not_train_again(

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.cli import main
+from buildsys.engine.process import Command, OnProgress
 from buildsys.engine.session import Session
-from buildsys.engine.summary import exit_code
+from buildsys.engine.summary import exit_code, render_table
+from buildsys.errors import BuildsysError
 from buildsys.steps import _tensorrt_host
 from buildsys.steps._tensorrt_host import Host
+from buildsys.upkeep.verifying import verify
 from tests.conftest import StandIn, no_environment
 
 A100, ORIN, RTX = "tags@nvidia-a100", "tags@jetson-orin", "tags@nvidia-rtx-aot"
@@ -122,3 +126,154 @@ def test_no_engine_is_built_of_a_blind_file(workspace: Path, tools: StandIn, bui
     assert statuses[build].startswith("rejected by signal")
     assert not {"build_engine", "package_engine"} & set(tools.ran)
     assert tools.ran.count("evaluate_onnx") == 1, "the float file alone"
+
+
+def plan_of(workspace: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What `buildsys plan` prints."""
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "plan", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_proofs_that_a_machine_cannot_give_hold_no_build_up(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`plan --fail-on waiting` is red for ever over a build that doit calls up to date."""
+    run(workspace, tools)
+    told = plan_of(workspace, capsys, RTX, "--fail-on", "waiting")
+    assert told.startswith(
+        f"{RTX}: up-to-date\n    not done  evaluate-engine      an NVIDIA GPU of"
+    )
+
+
+def test_beside_what_is_waited_for_stands_what_changed(
+    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Nobody can say why an engine that was here waits again, nor that the folder is an older one."""
+    with monkeypatch.context() as here:
+        a_gpu(here, "11.4.1.2")
+        run(workspace, tools, A100)
+    path = workspace / "recipes" / "tags.yaml"
+    text = path.read_text()
+    path.write_text(
+        text.replace("[nvidia-a100,", "[{target: nvidia-a100, tensorrt: {workspace_gib: 8}},")
+    )
+    assert path.read_text() != text
+    told = plan_of(workspace, capsys, A100)
+    line = next(line for line in told.splitlines() if " engine " in line)
+    assert line.endswith(
+        "TensorRT 11.4, compute capability 8.0; tensorrt.workspace_gib 4 → 8, recipes/tags.yaml:16"
+    )
+    assert told.count("8, recipes/tags.yaml") == 1, "what follows the engine repeats it"
+    assert "an earlier package stays in build/" in told
+    session = Session(workspace, tools, no_environment)
+    table = render_table(session.build([A100, ORIN]))
+    session.close()
+    assert f"{A100}: an earlier package stays in build/" in table
+    assert table.count("buildsys bundle ") == 1
+    assert "earlier" not in (workspace / "build/tags/nvidia-a100/manifest.json").read_text()
+
+
+def test_an_engine_is_verified_as_far_as_this_machine_can(
+    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The step fails for want of a GPU, and what was equal before it is not told."""
+    with monkeypatch.context() as here:
+        a_gpu(here, "11.4.1.2")
+        run(workspace, tools, A100)
+    session = Session(workspace, tools, no_environment)
+    found = list(verify(session, session.plans[A100], False, tools, no_environment))
+    session.close()
+    assert (found[-1].stage, found[-1].verdict) == ("engine", "waits")
+    assert found[-1].detail == "for TensorRT 11.4, compute capability 8.0"
+    assert {finding.verdict for finding in found[:-1]} == {"equal", "taken from the record"}
+
+
+class Builder(StandIn):
+    """One that times kernels: other bytes each time, the network is the same."""
+
+    def __init__(self, engine: str, version: str = "11.4.1.2") -> None:
+        super().__init__()
+        self.engine, self.version = engine, version
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        code = super().__call__(command, on_progress)
+        if command.arguments[-2] == "build_engine":
+            outputs = json.loads(Path(command.arguments[-1]).read_text())["outputs"]
+            Path(outputs["engine"]).write_text(self.engine)
+            Path(outputs["engine-facts"]).write_text(json.dumps({"version": self.version}))
+        return code
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"), [("11.4.1.2", "same network"), ("11.4.2.0", "differs")]
+)
+def test_other_bytes_of_the_same_network(workspace: Path, version: str, verdict: str) -> None:
+    """A builder that promises no bytes makes every engine look forged; another library is told."""
+    run(workspace, Builder("one"), RTX)
+    again = Builder("two", version)
+    session = Session(workspace, again, no_environment)
+    found = list(verify(session, session.plans[RTX], False, again, no_environment))
+    session.close()
+    assert next(f for f in found if f.stage == "engine").verdict == verdict
+    assert found[-1].good == (verdict == "same network")
+
+
+def test_predict_runs_the_file_before_an_engine_that_waits(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is there, and "run doit" makes nothing more."""
+    from buildsys.engine.places import Workspace
+    from buildsys.upkeep import prediction
+
+    picture = workspace / "tags" / "images" / "val" / "0.jpg"
+    asked = prediction.plan_prediction(Workspace(workspace), A100, (picture,), 0.25)
+    session = Session(workspace, tools, no_environment, plans=asked.plans)
+    with pytest.raises(BuildsysError, match="is not up to date"):
+        prediction.check_built(session, asked.build)
+    session.close()
+    run(workspace, tools, A100)
+    session = Session(workspace, tools, no_environment, plans=asked.plans)
+    prediction.check_built(session, asked.build)
+    session.close()
+
+
+def test_a_figure_of_a_build_that_waits(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A right name is called wrong."""
+    run(workspace, tools)
+    command = ["-C", str(workspace), "import-benchmark", A100, "times.json", "--device", "A100"]
+    assert main(command) == 2
+    assert f"{A100}: error: waits for TensorRT 11.4, compute" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tags", "tags@nvidia-a100", "tags*"])
+@pytest.mark.parametrize("command", ["plan", "verify"])
+def test_a_recipe_with_a_mistake_is_told_by_its_mistake(
+    workspace: Path, name: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name is right, and "matches no build" sends one to look for another."""
+    path = workspace / "recipes" / "tags.yaml"
+    path.write_text(path.read_text().replace("epochs", "epoch"))
+    assert main(["-C", str(workspace), command, name]) == 2
+    told = capsys.readouterr().err
+    assert "recipes/tags.yaml:9:9: error: unknown key `epoch`" in told
+    assert f"{name}: error: cannot be built: its recipe has a mistake, see above" in told
+
+
+def test_plan_tells_what_is_wrong_with_what_it_was_asked_for(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other recipes' warnings are read as this one's."""
+    path = workspace / "recipes" / "tags.yaml"
+    text = path.read_text()
+    (path.parent / "other.yaml").write_text(
+        text.replace("name: tags", "name: other").replace("epochs", "epoch")
+    )
+    assert main(["-C", str(workspace), "plan", RTX]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["-C", str(workspace), "plan"]) == 2
+    assert "epoch" in capsys.readouterr().err

@@ -41,6 +41,24 @@ from tritonclient.grpc import model_config_pb2 as messages
 config = text_format.Parse(Path(sys.argv[1]).read_text(), messages.ModelConfig())
 print(json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True)))
 """
+_ASK = """
+import sys; sys.path.insert(0, sys.argv[1])
+from types import SimpleNamespace as Stand
+import client, json, looking, numpy, pictures, tritonclient.utils as utils
+class Given:
+    def __init__(self, *words): pass
+    def set_data_from_numpy(self, values): pass
+def say(*words, **named):
+    if sys.argv[2] == "refuse":
+        raise utils.InferenceServerException("no such\\nmodel")
+    return Stand(as_numpy=json.loads(sys.argv[2]).get)
+triton = Stand(InferInput=Given, InferRequestedOutput=Given)
+batch = numpy.zeros((1, 3, 64, 64), numpy.float32)
+try:
+    client.infer(triton, Stand(infer=say), looking.read_facts(), batch)
+except pictures.Failure as error:
+    print(error.code, error)
+"""
 _PACK = """
 import json, sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -105,6 +123,18 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
+@pytest.fixture
+def client(tmp_path: Path) -> Path:
+    """client.py and what it rests on, with as much of a network as a request names."""
+    from buildsys.steps import package_triton
+
+    for name in package_triton.TEMPLATE_FILES:
+        shutil.copy(PACKAGE / "templates" / name, tmp_path)
+    facts = {"served_as": "net", "inputs": [{"name": "images"}], "outputs": [{"name": "boxes"}]}
+    (tmp_path / "model.json").write_text(json.dumps(facts))
+    return tmp_path
+
+
 @pytest.mark.parametrize("build", ["single", "half", "whole"])
 def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
     """It does not load the model, or answers with outputs of other names."""
@@ -155,6 +185,36 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 4
     assert run.stderr.startswith("error: the Python package tritonclient is missing here: ")
+    assert run.stderr.endswith('"tritonclient[http]"\n')  # no engine's requirements.txt has it
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:abc", "localhost:99999", "https://localhost:8000", "ftp://localhost:8000", ""],
+)
+def test_the_client_tells_that_an_address_is_none(client: Path, url: str) -> None:
+    """A traceback of the library, whether or not it is here."""
+    run = subprocess.run(
+        [sys.executable, str(client / "client.py"), "photo.jpg", "--url", url],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 3
+    assert run.stderr.startswith(f"error: --url {url}: ")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("hello", "3 what answers is no Triton server (JSONDecodeError)"),
+        ("null", "3 what answers is no Triton server (AttributeError)"),
+        ("{}", "3 what answers does not say boxes: is it Triton?"),
+        ("refuse", "3 the server refuses: no such model"),
+    ],
+)
+def test_the_client_tells_that_no_triton_answers(client: Path, answer: str, told: str) -> None:
+    """Something else listens at the port; the library's own errors are not made for people."""
+    assert _triton("-c", _ASK, str(client), answer) == told + "\n"
 
 
 def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
@@ -171,7 +231,8 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
     text = (folder / "README.md").read_text()
     assert "TensorRT 10.3.0 and no other version" in text
     assert "compute capability 8.7, as it was built on: Orin" in text
-    assert "tritonserver --model-repository=/models" in text
+    assert "tritonserver:YY.MM-py3-igpu tritonserver --model-repository=/models" in text
+    assert "venv .venv-client\n" in text  # that of run.py has the system's packages
     run = subprocess.run(
         [sys.executable, str(folder / "run.py")], capture_output=True, text=True, check=False
     )

@@ -15,6 +15,7 @@ EXPORT = {
     "architecture": "yolox-nano",
     "classes": list(CLASSES),
     "opset": 13,
+    "batch": [1, 1, 1],
     "preprocessing": FRAME,
 }
 
@@ -142,7 +143,7 @@ def test_random_weights_are_recorded_as_they_are_exported(tmp_path: Path) -> Non
         "names": HEADS["yolox-split"],
         "count": 2,
     }
-    del record["opset"]
+    del record["opset"], record["batch"]
     recording = run("record_yolox", tmp_path / "scratch", {"checkpoint": checkpoint},
                     ("recording", tmp_path / "r.npz"), record)  # fmt: skip
     script = """

@@ -126,6 +126,7 @@ def test_a_package_holds_what_its_board_needs(built: Path, build: str) -> None:
     assert {path.name for path in folder.iterdir()} == {
         model, "labels.txt", "preprocessing.json", "model.json", "metrics.json", "manifest.json",
         "build.json", "logs", "README.md", "detect.py", "benchmark.py", "network.py", "vision.py",
+        "pictures.py", "figures.py",
         "requirements.txt",
     }  # fmt: skip
     assert (folder / "labels.txt").read_text().split() == ["bar", "egg"]

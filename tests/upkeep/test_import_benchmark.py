@@ -113,29 +113,53 @@ def test_the_file_is_sorted_and_a_second_figure_replaces_the_first(
 def test_trtexec_names_no_model_so_the_build_has_to_fit(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its times are of an engine or an ONNX file; the figure is the engine's alone."""
+    """Its times are of an engine; the figure is the engine's alone."""
     Path("times.json").write_text(TRTEXEC)
     assert run(BUILD, "times.json") == 2
     golden.check("import-benchmark-trtexec-tflite", capsys.readouterr().err)
     publish_engine(published)
     assert run("net@orin", "times.json", device="Orin NX") == 0
+    assert "times.json: trtexec's file has no digest" in capsys.readouterr().out
     older = TRTEXEC.replace('"latencyMs"', '"endToEndMs" : 9, "latencyMs"')
     Path("older.json").write_text(older)
     assert run("net@orin", "older.json", device="Xavier") == 0
     new, old = measurements.read(Workspace(published), "net@orin")
     assert (new.mean_ms, new.p50_ms, new.min_ms, new.runs) == (3.0, 3.0, 2.0, 2)
     assert (new.engine, new.threads, new.warmup) == ("tensorrt", None, None)
+    assert "no digest" in new.note
     assert "warm-up" not in new.note
     assert "warm-up" in old.note
 
 
-def publish_engine(workspace: Path, name: str = "net.engine") -> str:
+@pytest.mark.parametrize(
+    ("name", "library", "told"),
+    [
+        ("triton/net/1/model.onnx", "", "net@orin ships triton/net/1/model.onnx"),
+        ("net.engine", "tensorrt-rtx", "net@orin ships one of TensorRT-RTX"),
+    ],
+)
+def test_trtexec_times_engines_of_tensorrt(
+    published: Path, capsys: pytest.CaptureFixture[str], name: str, library: str, told: str
+) -> None:
+    """It builds one of an ONNX file, and the figure stands beside the file that onnxruntime runs."""
+    Path("times.json").write_text(TRTEXEC)
+    publish_engine(published, name, library=library)
+    assert run("net@orin", "times.json", device="RTX 4090") == 2
+    assert f"trtexec times engines of TensorRT; {told}" in capsys.readouterr().err
+
+
+def publish_engine(workspace: Path, name: str = "net.engine", **facts: Any) -> str:
     """A build whose package is an engine; its digest."""
+    known = {
+        "library": "tensorrt", "version": "10.3.0.30", "compute_capability": "8.7",
+        "batch": [1, 4, 8], "version_compatible": False, "hardware_compatibility": "none",
+    }  # fmt: skip
     folder = workspace / "build" / "net" / "orin"
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_bytes(b"engine")
     sha256 = digest_file(folder / name)
     entry = {"bytes": 6, "sha256": sha256}
+    (folder / "engine.json").write_text(json.dumps({**known, **facts}))
     (folder / "manifest.json").write_text(json.dumps({"files": {name: entry}}))
     return sha256
 
@@ -146,7 +170,7 @@ ENGINE: dict[str, Any] = {
     "tool": "buildsys benchmark.py", "model": "triton/net/1/model.plan", "format": "engine",
     "engine": "tensorrt", "version": "10.3.0.30", "machine": "aarch64, Linux 5.15", "gpu": "Orin",
     "compute_capability": "8.7", "python": "3.10.12", "batch": 8, "warmup": 20, "runs": 200,
-    "what": "engine only", **FIGURES, "end_to_end": {**FIGURES, "mean_ms": 12.5},
+    "what": "engine only", **FIGURES, "end_to_end": {**FIGURES, "mean_ms": 12.5, "min_ms": 12.0, "max_ms": 14.0},
 }  # fmt: skip
 """As templates/engine/benchmark.py writes it; nobody has run that on a GPU yet."""
 
@@ -177,6 +201,15 @@ def test_an_engine_has_two_times_a_batch(
         ({"batch": 0}, "`batch` is 0"),
         ({"format": "tflite"}, "of another kind of package than net@orin"),
         ({"end_to_end": {"mean_ms": 1}}, "has no number in `min_ms`"),
+        ({"batch": 9}, "`batch` is 9; the engine of net@orin takes 1 to 8"),
+        (
+            {"engine": "tensorrt-rtx"},
+            "with TensorRT-RTX; the engine of net@orin is one of TensorRT",
+        ),
+        ({"version": "10.3.1"}, "with TensorRT 10.3.1; the engine of net@orin is of 10.3.0.30"),
+        ({"compute_capability": "8.9"}, "capability 8.9; the engine of net@orin is for 8.7"),
+        ({"min_ms": 12.0}, "a mean of 9.5 ms between least 12 and most 11"),
+        ({"max_ms": 9.1}, "a mean of 9.5 ms between least 9 and most 9.1"),
     ],
 )
 def test_what_is_no_engines_is_not_taken(
@@ -188,6 +221,23 @@ def test_what_is_no_engines_is_not_taken(
     assert run("net@orin", "odd.json", device="Orin NX") == 2
     assert told in capsys.readouterr().err
     assert not (published / "measurements").exists()
+
+
+@pytest.mark.parametrize(
+    ("facts", "change"),
+    [
+        ({"version_compatible": True}, {"version": "10.13.0"}),
+        ({"hardware_compatibility": "ampere-plus"}, {"compute_capability": "12.0"}),
+        ({"compute_capability": ""}, {"compute_capability": "8.0"}),
+    ],
+)
+def test_what_the_engine_loads_on_is_taken(
+    published: Path, facts: dict[str, Any], change: dict[str, Any]
+) -> None:
+    """Engines that newer versions and other GPUs load are measured there."""
+    sha256 = publish_engine(published, **facts)
+    Path("new.json").write_text(json.dumps({**ENGINE, "sha256": sha256, **change}))
+    assert run("net@orin", "new.json", device="RTX") == 0
 
 
 def test_a_file_from_before_batches_is_still_read(published: Path) -> None:

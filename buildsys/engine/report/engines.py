@@ -19,7 +19,7 @@ STAGE = "evaluate-engine"
 
 @dataclass(frozen=True)
 class _Line:
-    """A step. `inputs`: name -> digest, as far as they are made."""
+    """A step. `inputs`: name -> digest, empty where it is not made yet."""
 
     module: str
     params: dict[str, Any]
@@ -42,9 +42,9 @@ def _planned(session: Session, plan: Plan) -> list[_Line]:
     for step in plan.steps:
         made: dict[str, str] = {}
         for item in step.inputs:
+            made[item.name] = ""
             with contextlib.suppress(BuildsysError):  # a source that cannot be read
-                digest = session.state.input_digest(item)
-                made |= {item.name: digest} if digest else {}
+                made[item.name] = session.state.input_digest(item) or ""
         lines.append(_Line(step.module, json.loads(step.params), made))
     return lines
 
@@ -69,11 +69,11 @@ def _facts(session: Session, lines: list[_Line]) -> EngineFacts | None:
     return EngineFacts(
         library=str(built.params["library"]), version=str(built.params["version"]),
         compute_capability=str(built.params.get("compute_capability") or ""),
-        task=str(packed["task"]),
-        scheme=str(packed["scheme"]),
+        task=str(packed["task"]), scheme=str(packed["scheme"]),
         batch=tuple(map(int, built.params.get("batch") or packed.get("batch") or (1, 1, 1))),
         height=int(frame.get("height") or 0), width=int(frame.get("width") or 0),
         network=next(float_one, ""), source_bytes=_size(session, source),
+        lowered=packed["scheme"] != "float32" and _SOURCES[0] not in built.inputs,
     )  # fmt: skip
 
 

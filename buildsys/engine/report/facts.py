@@ -8,6 +8,8 @@ from typing import Any
 
 from buildsys.digest import canonical
 
+_OF_BOTH = ("boxes", "scores", "keypoints")
+"""Taken at the objects before; where none of them was found again, they say nothing of objects."""
 Facts = tuple[tuple[str, str], ...]
 _MOST = 60
 _WORDS = {
@@ -54,6 +56,12 @@ def facts(data: Any) -> Facts:
     """A JSON object as lines of name and text, known names first; what is empty is left out."""
     if not isinstance(data, dict):
         return ()
+    if data.get("in_both") == 0:
+        data = {
+            key: item
+            for key, item in data.items()
+            if not (key in _OF_BOTH and isinstance(item, dict))
+        }
     order = {name: place for place, name in enumerate(_WORDS)}
     known = sorted(_walk(data), key=lambda item: order.get(item[0], len(order)))
     rows = [(_WORDS.get(name, _plain(name)), _text(name, item)) for name, item in known]

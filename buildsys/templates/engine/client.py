@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from looking import arguments, look_at_all, read_facts
 from pictures import Failure, guarded
@@ -22,12 +23,29 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """Connect, and look at each picture."""
-    facts = read_facts()
-    import tritonclient.http as triton
-
-    server = triton.InferenceServerClient(url=options.url)
-
+    url, facts = service(options.url), read_facts()
+    try:
+        import tritonclient.http as triton
+    except (ModuleNotFoundError, RuntimeError) as error:  # the latter: tritonclient without [http]
+        name = getattr(error, "name", "") or "tritonclient[http]"
+        hint = 'python3 -m pip install -r requirements.txt "tritonclient[http]"'
+        raise Failure(f"the Python package {name} is missing here: {hint}", 4) from error
+    server = triton.InferenceServerClient(url=url)
     return look_at_all(facts, lambda batch: infer(triton, server, facts, batch), options)
+
+
+def service(text: str) -> str:
+    """host:port, without the http:// that people paste before it. Raises Failure."""
+    scheme, mark, rest = text.rpartition("://")
+    if scheme.lower() not in ("", "http") or (mark and not scheme):
+        raise Failure(f"--url {text}: only HTTP is spoken here; host:port is what it takes", 3)
+    try:
+        parts = urlsplit(f"//{rest}")
+        if parts.hostname and parts.port != 0:
+            return rest.rstrip("/")
+    except ValueError:  # a port that is no number, or none of 1 to 65535
+        pass
+    raise Failure(f"--url {text}: is not host:port, as localhost:8000", 3)
 
 
 def infer(
@@ -42,11 +60,17 @@ def infer(
     wanted = [triton.InferRequestedOutput(name) for name in names]
     try:
         answer = server.infer(facts["served_as"], [given], outputs=wanted)
+        arrays = {name: answer.as_numpy(name) for name in names}
     except InferenceServerException as error:
-        raise Failure(f"the server refuses: {error}", 3) from error
+        raise Failure(f"the server refuses: {' '.join(str(error).split())}", 3) from error
     except OSError as error:
         raise Failure(f"no server answers: {error}", 3) from error
-    return {name: answer.as_numpy(name) for name in names}
+    except Exception as error:  # the library reads whatever answers as if it were Triton's
+        raise Failure(f"what answers is no Triton server ({type(error).__name__})", 3) from error
+    missing = [name for name in names if arrays[name] is None]
+    if missing:
+        raise Failure(f"what answers does not say {', '.join(missing)}: is it Triton?", 3)
+    return arrays
 
 
 def parse() -> argparse.Namespace:
