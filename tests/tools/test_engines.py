@@ -187,9 +187,6 @@ def _look(root: Path, build: str) -> dict[str, Any]:
 @pytest.mark.parametrize("build", ["half", "whole"])
 def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, build: str) -> None:
     """`buildsys verify` finds a difference where nothing has changed."""
-    log = (built / "build" / "tiny" / build / "logs" / "engine.log").read_text()
-    if build == "half" and "addresses are shuffled" in log:
-        pytest.skip("this machine shuffles addresses: nobody promises float16's bytes here")
     place = tmp_path / "in a folder with another name"
     place.mkdir()
     _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
@@ -200,7 +197,10 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     )
     assert run.returncode == 0, run.stderr
     shipped = built / "build" / "tiny" / build / "tiny.engine"
-    assert digest_file(place / "again.engine") == digest_file(shipped)
+    again, log = place / "again.engine", shipped.parent / "logs" / "engine.log"
+    assert again.stat().st_size == shipped.stat().st_size
+    shuffled = "addresses are shuffled" in log.read_text()  # nobody promises float16's bytes there
+    assert digest_file(again) == digest_file(shipped) or (build == "half" and shuffled)
 
 
 def _load(python: Path, folder: Path, program: str = "run.py") -> subprocess.CompletedProcess[str]:
