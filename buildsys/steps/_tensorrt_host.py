@@ -23,12 +23,12 @@ MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 _ANSWER_SECONDS = 60.0
 _PROBE = """
 import ctypes, importlib, json, sys
-found = {"version": "", "file": "", "gpu": "", "compute_capability": ""}
+found = {"version": "", "file": "", "gpu": "", "compute_capability": "", "problem": ""}
 try:
     module = importlib.import_module(sys.argv[1])
     found["version"], found["file"] = module.__version__, module.__file__
-except Exception:
-    pass
+except Exception as error:
+    found["problem"] = " ".join(str(error).split())[:200]
 try:
     cuda = ctypes.CDLL("libcuda.so.1")
     device, name = ctypes.c_int(), ctypes.create_string_buffer(128)
@@ -39,8 +39,8 @@ try:
         cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
         found["gpu"] = name.value.decode()
         found["compute_capability"] = "%d.%d" % (major.value, minor.value)
-except Exception:
-    pass
+except (OSError, AttributeError):
+    pass  # no driver, or one without these calls: no GPU that could be used
 print(json.dumps(found))
 """
 """75 and 76 are CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the driver's API."""
@@ -50,7 +50,8 @@ print(json.dumps(found))
 class Host:
     """What there is: `python` that imports the library; `version` exact; `gpu` the first one's name.
 
-    Empty words where something is missing. `file`: what changes when the library does.
+    Empty words where something is missing. `file`: what changes when the library does; `problem`: why
+    it cannot be imported.
     """
 
     python: str
@@ -58,6 +59,7 @@ class Host:
     file: str
     gpu: str
     compute_capability: str
+    problem: str = ""
 
 
 NOTHING = Host(python="", version="", file="", gpu="", compute_capability="")

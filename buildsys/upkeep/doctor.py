@@ -128,7 +128,7 @@ def _external(env: envdata.ToolEnv) -> Finding:
         return Finding(good=False, text=text, optional=True)
     where = host.python or "python3"
     if not host.version:
-        text = f"{title}: {host.gpu} is here, and {where} imports no {env.package}; {VARIABLE} names another Python."
+        text = f"{title}: {host.gpu} is here, and {where} imports no {env.package} ({host.problem or 'it does not say why'}); {VARIABLE} names another Python."
         return Finding(good=False, text=text, optional=True)
     text = f"{title}: {env.title} {host.version} in {where}, {host.gpu}, compute capability {host.compute_capability}."
     return Finding(good=True, text=text)
