@@ -1,6 +1,6 @@
 """doit's entry: `doit`, `doit list`, `doit build:ID`, `doit -n 2`."""
 
-from buildsys.engine.tasks import DOIT_CONFIG, tasks
+from buildsys.execution.doit.tasks import DOIT_CONFIG, tasks
 
 __all__ = ["DOIT_CONFIG", "task_builds"]
 

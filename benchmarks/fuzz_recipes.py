@@ -37,7 +37,7 @@ from tests.authoring.sample_workspace import (  # noqa: E402
     Data,
     make_workspace,
     write_data,
-)  # fmt: skip
+)
 
 _BATCH = 200
 _SECONDS = 10.0
@@ -130,12 +130,20 @@ def _kinds() -> tuple[Kind, ...]:
     user = _USER.replace("TARGET", "{target: xiao-esp32s3, firmware: NAME}")
     return (
         Kind("recipes/NAME.yaml", 0.7, (*own, *own, *map(_rename, shipped)), ""),
-        Kind("targets/NAME.yaml", 0.13, (f"name: NAME\n{_TARGET}", *map(_rename, boards)),
-             _USER.replace("TARGET", "NAME")),
+        Kind(
+            "targets/NAME.yaml",
+            0.13,
+            (f"name: NAME\n{_TARGET}", *map(_rename, boards)),
+            _USER.replace("TARGET", "NAME"),
+        ),
         Kind("targets/firmware/NAME.yaml", 0.07, (f"name: NAME\n{_CONTRACT}", *contracts), user),
-        Kind("data/NAME/data.yaml", 0.1, (_DATA,),
-             _USER.replace("data/tags", "data/NAME").replace("TARGET", "host")),
-    )  # fmt: skip
+        Kind(
+            "data/NAME/data.yaml",
+            0.1,
+            (_DATA,),
+            _USER.replace("data/tags", "data/NAME").replace("TARGET", "host"),
+        ),
+    )
 
 
 def _rename(text: str) -> str:

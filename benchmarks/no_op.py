@@ -135,9 +135,12 @@ def measure(commands: dict[str, tuple[Sequence[str], Path]], runs: int) -> dict[
 def cost_of(command: Sequence[str], folder: Path) -> Cost:
     """One run with all its children."""
     done = subprocess.run(
-        (sys.executable, "-SE", "-c", METER, *command), cwd=folder, capture_output=True, text=True,
+        (sys.executable, "-SE", "-c", METER, *command),
+        cwd=folder,
+        capture_output=True,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     seconds, kib = done.stdout.splitlines()[-1].split(" ")
     return Cost(float(seconds), int(kib) / 1024)
 
@@ -163,11 +166,11 @@ def edit_one(root: Path, command: Sequence[str], seed: int) -> float:
 
 def place_interpreters(script: str) -> None:
     """Tool environments that hold nothing but an interpreter of our own."""
-    from buildsys.engine import envdata
+    from buildsys.execution.tools import definitions
 
-    for env in envdata.all_tool_envs():
+    for env in definitions.all_tool_envs():
         for variant in env.variants:
-            python = envdata.folder(env, variant) / "bin" / "python"
+            python = definitions.folder(env, variant) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
             python.write_text(script)
             python.chmod(0o755)
@@ -192,7 +195,7 @@ def make_workspace(root: Path, steps: int) -> Path:
 
 def build(root: Path) -> None:
     """Everything, with the stand-in of the tests."""
-    from buildsys.engine.session import Session
+    from buildsys.execution.session.session import Session
     from tests.conftest import StandIn, no_environment
 
     with contextlib.redirect_stderr(io.StringIO()):

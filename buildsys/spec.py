@@ -47,9 +47,14 @@ SUFFIXES = {
     Format.LATENCY: ".json",
 }
 MODELS = (
-    Format.ENGINE, Format.QUANTIZED_ONNX, Format.VELA, Format.TFLITE, Format.SAVED_MODEL,
-    Format.ONNX, Format.CHECKPOINT,
-)  # fmt: skip
+    Format.ENGINE,
+    Format.QUANTIZED_ONNX,
+    Format.VELA,
+    Format.TFLITE,
+    Format.SAVED_MODEL,
+    Format.ONNX,
+    Format.CHECKPOINT,
+)
 """Model files, the last of a pipeline first."""
 READ_AS: dict[str, Format] = {Format.QUANTIZED_ONNX: Format.ONNX}
 """Formats of the same kind of file: whatever reads the one reads the other."""
@@ -130,7 +135,7 @@ class ModelSpec:
     keypoint_dims: int
     preprocessing: Preprocessing | None
     head: str
-    """One of `steps._outputs.HEADS`: what the outputs mean; none: nobody said."""
+    """One of `steps.lib.heads.outputs.HEADS`: what the outputs mean; none: nobody said."""
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
     trained: bool = True
@@ -138,12 +143,12 @@ class ModelSpec:
     converter: str = "onnx2tf"
     """What turns ONNX into a SavedModel: `convert.tool`, the name of a tool environment, too."""
     batch: tuple[int, int, int] = (1, 1, 1)
-    """Pictures at once: (min, opt, max), see `steps._batch`; `outputs` has the shapes for one."""
+    """Pictures at once: (min, opt, max), see `steps.lib.heads.batch`; `outputs` has the shapes for one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFormula:
-    """An output whose axes are formulas, see `steps._formulas`."""
+    """An output whose axes are formulas, see `steps.lib.heads.formulas`."""
 
     name: str
     shape: tuple[str, ...]

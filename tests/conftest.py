@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine.process import Command, OnProgress
-from buildsys.engine.session import Session
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.session import Session
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -62,8 +62,10 @@ def _own_store(
     if request.node.get_closest_marker("tools") is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         # what the stand-in runs needs no program of this machine's
-        monkeypatch.setattr("buildsys.engine.hosttools.find_program", lambda name: name)
-        monkeypatch.setattr("buildsys.steps._tensorrt_host.MARKS", ())  # nor a GPU that may be here
+        monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: name)
+        monkeypatch.setattr(
+            "buildsys.steps.lib.tensorrt.host_library.MARKS", ()
+        )  # nor a GPU that may be here
         monkeypatch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
 
 
@@ -146,7 +148,7 @@ class StandIn:
         """Verdicts are the real steps': they need no tool."""
         import importlib
 
-        from buildsys.steps._launcher import rebuild
+        from buildsys.steps.lib.runtime.launcher import rebuild
 
         module = importlib.import_module(f"buildsys.steps.{name}")
         inputs = {key: Path(path) for key, path in request["inputs"].items()}
@@ -157,8 +159,11 @@ def _pack(request: dict[str, dict[str, str]], folder: Path, content: str) -> Non
     """A model, and the figures that came in, as packages have them."""
     inputs = {name: Path(path) for name, path in request["inputs"].items()}
     (folder / "model.tflite").write_text(content)
-    metrics = {n.removeprefix("metrics-"): json.loads(p.read_text())
-               for n, p in inputs.items() if n.startswith("metrics-")}  # fmt: skip
+    metrics = {
+        n.removeprefix("metrics-"): json.loads(p.read_text())
+        for n, p in inputs.items()
+        if n.startswith("metrics-")
+    }
     if metrics:
         (folder / "metrics.json").write_text(json.dumps(metrics, sort_keys=True))
     if "summary" in inputs:

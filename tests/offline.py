@@ -17,9 +17,12 @@ def without_network(
     """Run `python -m …` where nothing can be reached; skips where that is not permitted."""
     return subprocess.run(
         [*_namespace(), sys.executable, "-m", *arguments],
-        cwd=root, capture_output=True, text=True, check=False,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **extra},
-    )  # fmt: skip
+    )
 
 
 def _namespace() -> list[str]:

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from buildsys.engine import envdata
+from buildsys.execution.tools import definitions
 from tests.conftest import REPOSITORY, make_workspace
 
 TOOL = Path(__file__).with_name("stand_in_tool.py")
 
 EVERY_PROGRAM = """\
-from buildsys.engine import hosttools
-hosttools.find_program = lambda name: name
+from buildsys.execution.tools import host_tools
+host_tools.find_program = lambda name: name
 """
 """Run by Python at its start: what the stand-in runs needs no program of this machine's."""
 
@@ -44,9 +44,11 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
 
 def make_environments(root: Path) -> None:
     """Tool environments whose interpreter is the stand-in; see `set_tool`."""
-    for env in envdata.all_tool_envs():
+    for env in definitions.all_tool_envs():
         for variant in env.variants:
-            folder = root / "cache" / "buildsys" / "toolenvs" / envdata.folder(env, variant).name
+            folder = (
+                root / "cache" / "buildsys" / "toolenvs" / definitions.folder(env, variant).name
+            )
             (folder / "bin").mkdir(parents=True)
             python = folder / "bin" / "python"
             python.write_text(f"#!{sys.executable} -SE\n{TOOL.read_text()}")
@@ -83,10 +85,13 @@ def start_doit(
 ) -> "subprocess.Popen[str]":
     """doit in the background, in a workspace that `make_place` made."""
     return subprocess.Popen(
-        [sys.executable, "-m", "doit", *arguments], cwd=place, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", "doit", *arguments],
+        cwd=place,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         env={**environment(place.parent), **(extra or {})},
-    )  # fmt: skip
+    )
 
 
 def run_doit(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -144,9 +149,10 @@ def shipped(place: Path) -> dict[str, str]:
     return {
         str(path.relative_to(place / "build")): digest(path)
         for path in sorted((place / "build").rglob("*"))
-        if path.is_file() and path.name not in ("build.json", "summary.json", "latency.json")
+        if path.is_file()
+        and path.name not in ("build.json", "summary.json", "latency.json")
         and not {"logs", "report"} & set(path.relative_to(place / "build").parts)
-    }  # fmt: skip
+    }
 
 
 def damage(place: Path, store: Path) -> list[str]:

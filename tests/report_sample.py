@@ -2,8 +2,7 @@
 
 import hashlib
 
-from buildsys.steps._report_data import Artifact, Comparison, Regression, Report, StepLine, Timed
-from buildsys.steps._report_proof_data import (
+from buildsys.steps.lib.report.proof_values import (
     Budget,
     Ladder,
     Latency,
@@ -12,6 +11,14 @@ from buildsys.steps._report_proof_data import (
     Rung,
     Sight,
     View,
+)
+from buildsys.steps.lib.report.values import (
+    Artifact,
+    Comparison,
+    Regression,
+    Report,
+    StepLine,
+    Timed,
 )
 
 DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
@@ -24,8 +31,12 @@ def sha(text: str) -> str:
 
 def measured(name: str, box: float, keypoints: float, kinds: tuple[str, ...] = ()) -> Measured:
     """Accuracy of one file of the pose network."""
-    rows = [("box.mAP50", min(0.999, box + 0.04)), ("box.mAP50-95", box),
-            ("keypoints.mAP50", min(0.999, keypoints + 0.1)), ("keypoints.mAP50-95", keypoints)]  # fmt: skip
+    rows = [
+        ("box.mAP50", min(0.999, box + 0.04)),
+        ("box.mAP50-95", box),
+        ("keypoints.mAP50", min(0.999, keypoints + 0.1)),
+        ("keypoints.mAP50-95", keypoints),
+    ]
     rows += [(f"box.mAP50-95.{kind}", box - 0.01 * i) for i, kind in enumerate(kinds)]
     return Measured(
         name=name, sha256=sha(name), split="val", pictures=300, objects=541, metrics=tuple(rows)
@@ -41,32 +52,54 @@ def output(name: str, kind: str, figure: str, value: float, limit: float | None)
 def rung(start: str, end: str, *outputs: Output, seen: tuple[tuple[str, str], ...] = ()) -> Rung:
     """Red where one of its outputs is."""
     judged = [item.passed for item in outputs if item.passed is not None]
-    return Rung(start=start, end=end, passed=all(judged) if judged else None, outputs=outputs,
-                detections=seen)  # fmt: skip
+    return Rung(
+        start=start,
+        end=end,
+        passed=all(judged) if judged else None,
+        outputs=outputs,
+        detections=seen,
+    )
 
 
 def ladder(green: bool) -> Ladder:
     """All rungs; red in the middle unless `green`."""
     noise = "signal to noise, dB"
     rungs = (
-        rung("checkpoint", "onnx", output("box_s8", "box", "largest difference", 3.1e-05, 1e-3),
-             output("keypoints", "keypoint", "largest difference", 1.2e-04, 1e-3)),
+        rung(
+            "checkpoint",
+            "onnx",
+            output("box_s8", "box", "largest difference", 3.1e-05, 1e-3),
+            output("keypoints", "keypoint", "largest difference", 1.2e-04, 1e-3),
+        ),
         rung("onnx", "float-tflite", output("box_s8", "box", "largest difference", 4.8e-06, 1e-3)),
-        rung("float-tflite", "tflite", output("box_s8", "box", noise, 24.1 if green else 4.2, 10.0),
-             output("cls_s8", "score", "mean difference of probability", 0.0021, 0.02),
-             output("keypoints", "keypoint", noise, 31.7, 20.0),
-             seen=(("matched", "5 of 5"), ("IoU, mean", "0.961"), ("keypoints, px", "0.42"))),
-        rung("tflite", "tflm", output("box_s8", "box", "unequal values", 0, 0),
-             output("keypoints", "keypoint", "unequal values", 0, 0)),
+        rung(
+            "float-tflite",
+            "tflite",
+            output("box_s8", "box", noise, 24.1 if green else 4.2, 10.0),
+            output("cls_s8", "score", "mean difference of probability", 0.0021, 0.02),
+            output("keypoints", "keypoint", noise, 31.7, 20.0),
+            seen=(("matched", "5 of 5"), ("IoU, mean", "0.961"), ("keypoints, px", "0.42")),
+        ),
+        rung(
+            "tflite",
+            "tflm",
+            output("box_s8", "box", "unequal values", 0, 0),
+            output("keypoints", "keypoint", "unequal values", 0, 0),
+        ),
         rung("tflm", "sscma-1.0-pose", output("boxes", "box", "largest difference", 0.5, 1.0)),
-    )  # fmt: skip
+    )
     failures = (
         ()
         if green
         else ("box_s8 of tflite has 4.2 dB of signal against float-tflite, 10 are needed",)
     )
-    return Ladder(passed=green, pictures=20, rungs=rungs,
-                  first_failing="" if green else "float-tflite → tflite", failures=failures)  # fmt: skip
+    return Ladder(
+        passed=green,
+        pictures=20,
+        rungs=rungs,
+        first_failing="" if green else "float-tflite → tflite",
+        failures=failures,
+    )
 
 
 def latencies(file: str) -> tuple[Latency, ...]:
@@ -74,13 +107,35 @@ def latencies(file: str) -> tuple[Latency, ...]:
     plain = {"what": "engine only", "threads": 1, "runs": 50, "warmup": 5}
     spread = {"min_ms": 8.71, "max_ms": 14.2, "p50_ms": 9.02, "p90_ms": 10.4, "p99_ms": 13.9}
     return (
-        Latency(label="estimated", engine="vela", device="ethos-u55-64", mean_ms=73.757,
-                sha256=sha(file), what="engine only"),
-        Latency(label="measured here", engine="litert", device="Example CPU 3.0 GHz", mean_ms=9.31,
-                sha256=sha("tflite"), format="tflite", **plain, **spread),  # type: ignore[arg-type]
-        Latency(label="measured on a device", engine="litert", device="Raspberry Pi 5", mean_ms=31.2,
-                sha256=sha("before"), format="tflite", earlier=True, **plain),  # type: ignore[arg-type]
-    )  # fmt: skip
+        Latency(
+            label="estimated",
+            engine="vela",
+            device="ethos-u55-64",
+            mean_ms=73.757,
+            sha256=sha(file),
+            what="engine only",
+        ),
+        Latency(
+            label="measured here",
+            engine="litert",
+            device="Example CPU 3.0 GHz",
+            mean_ms=9.31,
+            sha256=sha("tflite"),
+            format="tflite",
+            **plain,  # type: ignore[arg-type]
+            **spread,  # type: ignore[arg-type]
+        ),
+        Latency(
+            label="measured on a device",
+            engine="litert",
+            device="Raspberry Pi 5",
+            mean_ms=31.2,
+            sha256=sha("before"),
+            format="tflite",
+            earlier=True,
+            **plain,  # type: ignore[arg-type]
+        ),
+    )
 
 
 FORMS = ("checkpoint", "onnx", "tflite")
@@ -91,11 +146,13 @@ def sight(number: int) -> Sight:
     scores = {"checkpoint": (0.9312, 0.4121), "onnx": (0.9311, 0.412), "tflite": (0.902, None)}
     views = tuple(
         View(
-            form=form, drawing=f"{number}-{form}.jpg", objects=number,
+            form=form,
+            drawing=f"{number}-{form}.jpg",
+            objects=number,
             best=tuple((n, s) for n, s in zip(("tag", "plate"), scores[form], strict=True) if s),
         )
         for form in FORMS
-    )  # fmt: skip
+    )
     return Sight(name=f"images/val/{number:05}.jpg", views=views)
 
 
@@ -104,77 +161,165 @@ def grove() -> Artifact:
     names = ("box_s8", "keypoints")
     del names
     return Artifact(
-        id="tags@grove-vision-ai-v2", recipe="tags", target="grove-vision-ai-v2",
-        label="Seeed Grove Vision AI V2 (Himax WE2, Ethos-U55-64)", status="ready", detail="",
-        file="tags_vela.tflite", bytes=2679232, sha256=sha("vela"), manifest_sha256=sha("manifest"),
-        measured=(measured("checkpoint", 0.962896, 0.860954, ("tag", "plate")),
-                  measured("onnx", 0.962896, 0.860954, ("tag", "plate")),
-                  measured("tflite", 0.960159, 0.853018, ("tag", "plate"))),
+        id="tags@grove-vision-ai-v2",
+        recipe="tags",
+        target="grove-vision-ai-v2",
+        label="Seeed Grove Vision AI V2 (Himax WE2, Ethos-U55-64)",
+        status="ready",
+        detail="",
+        file="tags_vela.tflite",
+        bytes=2679232,
+        sha256=sha("vela"),
+        manifest_sha256=sha("manifest"),
+        measured=(
+            measured("checkpoint", 0.962896, 0.860954, ("tag", "plate")),
+            measured("onnx", 0.962896, 0.860954, ("tag", "plate")),
+            measured("tflite", 0.960159, 0.853018, ("tag", "plate")),
+        ),
         latency=latencies("vela"),
-        budgets=(Budget(name="arena", need_bytes=299792, has_bytes=1110 * 1024, by="vela"),
-                 Budget(name="flash", need_bytes=2679232, has_bytes=3 * 1024 * 1024)),
-        ladder=ladder(True), load=(("Holds", "yes"), ("Arena used, bytes", "302,144"), ("Package of that firmware", "mlia-ethos-u 0.1.0")),
+        budgets=(
+            Budget(name="arena", need_bytes=299792, has_bytes=1110 * 1024, by="vela"),
+            Budget(name="flash", need_bytes=2679232, has_bytes=3 * 1024 * 1024),
+        ),
+        ladder=ladder(True),
+        load=(
+            ("Holds", "yes"),
+            ("Arena used, bytes", "302,144"),
+            ("Package of that firmware", "mlia-ethos-u 0.1.0"),
+        ),
         contract=(("Holds", "yes"), ("Contract", "sscma-1.0-pose")),
         overlap=(("Calibration pictures among the measured", "0"),),
         unverified=("Not verified: the model on the device itself; none was attached.",),
         licences=("Trained with Example (AGPL-3.0).",),
         calibration=tuple(f"images/train/{i:05}.jpg" for i in range(100)),
         calibration_sha256=sha("calibration"),
-        steps=(StepLine(stage="export", module="export_ultralytics", tool="ultralytics 8.4.190",
-                        action_key=sha("export")),
-               StepLine(stage="compile", module="compile_vela", tool="vela 4.5.0", action_key=sha("compile"))),
+        steps=(
+            StepLine(
+                stage="export",
+                module="export_ultralytics",
+                tool="ultralytics 8.4.190",
+                action_key=sha("export"),
+            ),
+            StepLine(
+                stage="compile", module="compile_vela", tool="vela 4.5.0", action_key=sha("compile")
+            ),
+        ),
         drawings=DRAWINGS,
         sights=tuple(sight(k) for k in (1, 2)),
         sight_files=tuple((form, sha(form)) for form in FORMS),
         baseline=True,
-    )  # fmt: skip
+    )
 
 
 def comparison() -> Comparison:
     """A file with accuracy, one that two builds share, one that is gone."""
     rows = (
-        Timed(builds=("tags@xiao-esp32s3",), format="tflite", scheme="int8", converter="onnx2tf",
-              engine="litert", sha256=sha("tflite"), bytes=3166688, operators=214, transposes=0,
-              mean_ms=9.4, min_ms=9.1, p50_ms=9.3, ratio=1.0,
-              metrics=(("box.mAP50-95", 0.9312), ("keypoints.mAP50-95", 0.8122))),
-        Timed(builds=("tags@grove-vision-ai-v2", "tags@xiao-esp32s3"), format="onnx", scheme="",
-              converter="", engine="onnxruntime", sha256=sha("onnx"), bytes=12400000, operators=187,
-              transposes=9, mean_ms=18.9, min_ms=18.2, p50_ms=18.8, ratio=2.011),
-        Timed(builds=("cells@host",), format="tflite", scheme="float16", converter="onnx-tf",
-              engine="litert", sha256=sha("before"), bytes=2000000, operators=605, transposes=218,
-              mean_ms=111.2, min_ms=109.0, p50_ms=110.1, ratio=11.83, earlier=True),
-    )  # fmt: skip
-    return Comparison(label="measured here", device="Example CPU 3.0 GHz", threads=1, runs=10,
-                      warmup=3, rows=rows)  # fmt: skip
+        Timed(
+            builds=("tags@xiao-esp32s3",),
+            format="tflite",
+            scheme="int8",
+            converter="onnx2tf",
+            engine="litert",
+            sha256=sha("tflite"),
+            bytes=3166688,
+            operators=214,
+            transposes=0,
+            mean_ms=9.4,
+            min_ms=9.1,
+            p50_ms=9.3,
+            ratio=1.0,
+            metrics=(("box.mAP50-95", 0.9312), ("keypoints.mAP50-95", 0.8122)),
+        ),
+        Timed(
+            builds=("tags@grove-vision-ai-v2", "tags@xiao-esp32s3"),
+            format="onnx",
+            scheme="",
+            converter="",
+            engine="onnxruntime",
+            sha256=sha("onnx"),
+            bytes=12400000,
+            operators=187,
+            transposes=9,
+            mean_ms=18.9,
+            min_ms=18.2,
+            p50_ms=18.8,
+            ratio=2.011,
+        ),
+        Timed(
+            builds=("cells@host",),
+            format="tflite",
+            scheme="float16",
+            converter="onnx-tf",
+            engine="litert",
+            sha256=sha("before"),
+            bytes=2000000,
+            operators=605,
+            transposes=218,
+            mean_ms=111.2,
+            min_ms=109.0,
+            p50_ms=110.1,
+            ratio=11.83,
+            earlier=True,
+        ),
+    )
+    return Comparison(
+        label="measured here", device="Example CPU 3.0 GHz", threads=1, runs=10, warmup=3, rows=rows
+    )
 
 
 def sample() -> Report:
     """Every status once."""
     xiao = Artifact(
-        id="tags@xiao-esp32s3", recipe="tags", target="xiao-esp32s3", label="Seeed XIAO ESP32S3",
-        status="ready", detail="", file="tags.tflite", bytes=3166688, sha256=sha("tflite"),
+        id="tags@xiao-esp32s3",
+        recipe="tags",
+        target="xiao-esp32s3",
+        label="Seeed XIAO ESP32S3",
+        status="ready",
+        detail="",
+        file="tags.tflite",
+        bytes=3166688,
+        sha256=sha("tflite"),
         measured=(measured("checkpoint", 0.962896, 0.860954), measured("tflite", 0.9312, 0.8122)),
-        latency=latencies("tflite")[1:2], ladder=None, baseline=True,
-        regressions=(Regression(metric="box.mAP50-95", now=0.9312, then=0.9601, tolerance=0.002),
-                     Regression(metric="bytes", now=3166688.0, then=3000000.0, tolerance=30000.0)),
-    )  # fmt: skip
+        latency=latencies("tflite")[1:2],
+        ladder=None,
+        baseline=True,
+        regressions=(
+            Regression(metric="box.mAP50-95", now=0.9312, then=0.9601, tolerance=0.002),
+            Regression(metric="bytes", now=3166688.0, then=3000000.0, tolerance=30000.0),
+        ),
+    )
     red = Artifact(
-        id="tags@host", recipe="tags", target="host", label="This machine", status="rejected",
-        detail="rejected by gate: box.mAP50-95 is 0.3102, below 0.9", file="tags.tflite",
-        bytes=3166900, sha256=sha("red"),
+        id="tags@host",
+        recipe="tags",
+        target="host",
+        label="This machine",
+        status="rejected",
+        detail="rejected by gate: box.mAP50-95 is 0.3102, below 0.9",
+        file="tags.tflite",
+        bytes=3166900,
+        sha256=sha("red"),
         measured=(measured("checkpoint", 0.962896, 0.860954), measured("tflite", 0.3102, 0.51)),
-        reasons=("box.mAP50-95 is 0.3102, below 0.9",), ladder=ladder(False),
-    )  # fmt: skip
+        reasons=("box.mAP50-95 is 0.3102, below 0.9",),
+        ladder=ladder(False),
+    )
     rest = [
-        ("cells@host", "failed", "failed at convert"), ("cells@grove", "blocked", "blocked by cells@host"),
-        ("people@host", "waiting", "waiting for weights/people.pt"), ("old@host", "stale", "stale"),
+        ("cells@host", "failed", "failed at convert"),
+        ("cells@grove", "blocked", "blocked by cells@host"),
+        ("people@host", "waiting", "waiting for weights/people.pt"),
+        ("old@host", "stale", "stale"),
         ("typo", "broken", "recipes/typo.yaml:2:1: error: unknown key `sorce`"),
-    ]  # fmt: skip
+    ]
     rows = [
-        Artifact(id=name, recipe=name.partition("@")[0], target=name.partition("@")[2], label="",
-                 status=status, detail=detail)
+        Artifact(
+            id=name,
+            recipe=name.partition("@")[0],
+            target=name.partition("@")[2],
+            label="",
+            status=status,
+            detail=detail,
+        )
         for name, status, detail in rest
-    ]  # fmt: skip
+    ]
     artifacts = tuple(sorted((grove(), xiao, red, *rows), key=lambda item: item.id))
     mistake = "recipes/typo.yaml:2:1: error: unknown key `sorce`\n    sorce: {}\n    ^^^^^"
     return Report(

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from buildsys.engine import envdata
+from buildsys.execution.tools import definitions
 from tests.conftest import REPOSITORY
 
 CORE = ("pydantic", "ruamel.yaml", "doit")
@@ -27,12 +27,12 @@ def test_an_environment_declares_and_locks(package: str) -> None:
     """A tool is installed in mid-build, or whatever version is new that day."""
     declaring = [
         env.name
-        for env in envdata.all_tool_envs()
-        if package in _NAME.findall((envdata.ENVS / env.name / "requirements.in").read_text())
+        for env in definitions.all_tool_envs()
+        if package in _NAME.findall((definitions.ENVS / env.name / "requirements.in").read_text())
     ]
     assert declaring
     for name in declaring:
-        locks = sorted((envdata.ENVS / name).glob("lock*.txt"))
+        locks = sorted((definitions.ENVS / name).glob("lock*.txt"))
         assert locks, name
         for lock in locks:
             assert package in _PINNED.findall(lock.read_text()), f"{name}/{lock.name}"
@@ -40,5 +40,5 @@ def test_an_environment_declares_and_locks(package: str) -> None:
 
 def test_tensorrt_is_the_machines_own() -> None:
     """No index has it: it comes with JetPack or from NVIDIA, and is looked for, never installed."""
-    (env,) = [env for env in envdata.external_envs() if env.package == "tensorrt"]
-    assert not list((envdata.ENVS / env.name).glob("*.txt"))
+    (env,) = [env for env in definitions.external_envs() if env.package == "tensorrt"]
+    assert not list((definitions.ENVS / env.name).glob("*.txt"))

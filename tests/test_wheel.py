@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.authoring.registry import PACKAGE
 from buildsys.digest import digest_file
+from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
@@ -24,8 +24,12 @@ def _run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
         [str(word) for word in words],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _done(*words: str | Path, cwd: Path) -> str:
@@ -74,7 +78,7 @@ def test_wheel_carries_all_data(wheel: Path) -> None:
 
 def test_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """Who builds from source gets another package; weights under another licence travel along."""
-    from buildsys.engine.uvcalls import find_uv
+    from buildsys.execution.tools.uv_commands import find_uv
 
     _done(find_uv(), "build", "-q", "--sdist", "-o", tmp_path / "sdist", REPOSITORY, cwd=tmp_path)
     (archive,) = (tmp_path / "sdist").glob("*.tar.gz")

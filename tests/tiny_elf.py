@@ -22,8 +22,10 @@ def make_elf(code: bytes, symbols: dict[str, tuple[int, int]]) -> bytes:
         body += part
     sections = bytes(40)
     for title, kind, (offset, size), link, width in (
-        (1, 2, places[0], 2, 16), (9, 3, places[1], 0, 0), (17, 3, places[2], 0, 0),
-    ):  # fmt: skip
+        (1, 2, places[0], 2, 16),
+        (9, 3, places[1], 0, 0),
+        (17, 3, places[2], 0, 0),
+    ):
         sections += struct.pack("<10I", title, kind, 0, 0, offset, size, link, 1, 4, width)
     start = _SEGMENT + len(body)
     header = b"\x7fELF\x01\x01\x01" + bytes(9)

@@ -4,7 +4,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
-from buildsys.steps._tensorrt_host import find_host
+from buildsys.steps.lib.tensorrt.host_library import find_host
 
 _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")

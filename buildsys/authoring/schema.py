@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from buildsys.authoring.contract import Contract
-from buildsys.authoring.recipe import Recipe, Select, TargetEntry
-from buildsys.authoring.registry import kinds, step_module
-from buildsys.authoring.target import Target
-from buildsys.authoring.validation import settings_schema
+from buildsys.authoring.recipes.recipe import Recipe, Select, TargetEntry
+from buildsys.authoring.syntax.validation import settings_schema
+from buildsys.authoring.targets.contract import Contract
+from buildsys.authoring.targets.target import Target
 from buildsys.authoring.workspace import WorkspaceFile
+from buildsys.registry import kinds, step_module
 
 
 def write_schemas(folder: Path) -> list[Path]:
@@ -66,8 +66,11 @@ def target_schema() -> dict[str, Any]:
     schema = _with_own(Target.model_json_schema())
     whole = {"required": schema["required"]}
     return schema | {
-        "required": ["name"], "if": {"required": ["extends"]}, "then": {}, "else": whole,
-    }  # fmt: skip
+        "required": ["name"],
+        "if": {"required": ["extends"]},
+        "then": {},
+        "else": whole,
+    }
 
 
 def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
@@ -77,11 +80,17 @@ def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
     whole = {"required": ["name", "source", "targets"], "properties": schema["properties"]}
     part = _part({"properties": schema["properties"]})
     return {
-        "title": "Recipe", "description": schema["description"], "type": "object",
-        "$defs": definitions | parts, "required": ["name"],
-        "properties": {name: {} for name in schema["properties"]}, "additionalProperties": False,
-        "if": {"required": ["extends"]}, "then": part, "else": whole,
-    }  # fmt: skip
+        "title": "Recipe",
+        "description": schema["description"],
+        "type": "object",
+        "$defs": definitions | parts,
+        "required": ["name"],
+        "properties": {name: {} for name in schema["properties"]},
+        "additionalProperties": False,
+        "if": {"required": ["extends"]},
+        "then": part,
+        "else": whole,
+    }
 
 
 def _part(rule: Any) -> Any:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictStr
 
-from buildsys.authoring.document import Document, read_document
-from buildsys.authoring.recipe import NAME
-from buildsys.authoring.validation import Block, validate
+from buildsys.authoring.syntax.document import Document, read_document
+from buildsys.authoring.syntax.validation import Block, validate
+from buildsys.authoring.syntax.values import NAME
 from buildsys.errors import InputError
 
 FILE = "buildsys.yaml"

@@ -26,17 +26,16 @@ def run(options: argparse.Namespace) -> int:
     """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
     import gc
 
-    from buildsys.engine import ledger
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.report import stamp
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.state import ledger, report_stamp
 
     gc.disable()  # a ledger of thousands of rows is all alive: collecting finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = ledger.read(workspace)
     builds = [build for rows in settled.values() for build, _ in rows]
-    if ledger.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
-        from buildsys.engine.selection import select
-        from buildsys.engine.summary import Row, render_table, write_summary
+    if ledger.is_whole(workspace, settled) and report_stamp.is_current(workspace, builds):
+        from buildsys.execution.session.summary import Row, render_table, write_summary
+        from buildsys.execution.state.build_patterns import select
 
         chosen = select(options.builds, builds) if options.builds else builds
         rows = [Row(id=build, status="up-to-date", seconds=0.0) for build in chosen]
@@ -44,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
         print(render_table(rows))
         return 0
     gc.enable()
-    from buildsys.engine.current import Wishes
-    from buildsys.engine.tasks import run as run_doit
+    from buildsys.execution.doit.current import Wishes
+    from buildsys.execution.doit.tasks import run as run_doit
 
     os.chdir(workspace.root)
     names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]

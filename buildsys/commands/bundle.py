@@ -13,21 +13,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what comes before the engine, write the folder, say what to do with it."""
-    from buildsys.engine import guard
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.turns import exclusive
     from buildsys.errors import BuildsysError
-    from buildsys.upkeep import bundling
-    from buildsys.upkeep.contents import size_text
+    from buildsys.execution import children
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.store.inventory import size_text
+    from buildsys.operations import bundle
 
     workspace = Workspace(options.folder.resolve())
-    away = bundling.plan_away(workspace, options.build)
-    target = options.out or bundling.default_folder(workspace, away.build.id)
-    guard.end_on_signals(lambda: None)
+    away = bundle.plan_away(workspace, options.build)
+    target = options.out or bundle.default_folder(workspace, away.build.id)
+    children.end_on_signals(lambda: None)
     with exclusive(workspace):
-        session = bundling.open_session(workspace, away)
+        session = bundle.open_session(workspace, away)
         try:
-            made = bundling.make(session, away, target.absolute())
+            made = bundle.make(session, away, target.absolute())
         except BuildsysError as error:
             if session.making.failures:
                 return error.exit_code  # told where it happened

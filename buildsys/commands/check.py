@@ -5,25 +5,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.engine.session import Session
-    from buildsys.upkeep.inspection import Dataset
+    from buildsys.execution.session.session import Session
+    from buildsys.operations.inspect_data import Dataset
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Whether to look at the data, too, and whose."""
     parser.add_argument("--data", action="store_true", help="look at the pictures and labels, too")
     parser.add_argument(
-        "builds", nargs="*", metavar="BUILD or RECIPE",
+        "builds",
+        nargs="*",
+        metavar="BUILD or RECIPE",
         help="with --data: whose data; ids, recipes or patterns, all without",
-    )  # fmt: skip
+    )
     parser.add_argument("--format", choices=("text", "github"), default="text")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
-    from buildsys.engine.loading import make_plans
-    from buildsys.engine.places import Workspace
     from buildsys.errors import Diagnostic, InputError
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.loading import make_plans
 
     if options.builds and not options.data:
         message = "names choose whose data is looked at"
@@ -46,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _look(root: Path, asked: list[str]) -> int:
     """What the datasets hold; 2 when one of them has an error."""
-    from buildsys.engine import guard
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.plans import Plans
-    from buildsys.engine.session import Session
-    from buildsys.engine.turns import exclusive
-    from buildsys.upkeep.inspection import choose, find_datasets
+    from buildsys.execution import children
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state.plans import Plans
+    from buildsys.operations.inspect_data import choose, find_datasets
 
     datasets, builds = find_datasets(Workspace(root))
     chosen, without = choose(asked, datasets, builds)
@@ -59,7 +61,7 @@ def _look(root: Path, asked: list[str]) -> int:
         print(f"{build}: its recipe has no dataset")
     plans = Plans.of(dataset.plan for dataset in datasets)
     session = Session(root, plans=plans)
-    guard.end_on_signals(lambda: None)
+    children.end_on_signals(lambda: None)
     with exclusive(session.workspace):
         try:
             return max([_show(session, dataset) for dataset in chosen], default=0)
@@ -70,8 +72,8 @@ def _look(root: Path, asked: list[str]) -> int:
 def _show(session: "Session", dataset: "Dataset") -> int:
     """One dataset: the table, what is wrong, where the sheet is."""
     from buildsys.errors import BuildsysError, StepFailed
-    from buildsys.steps._data_text import render_table
-    from buildsys.upkeep.inspection import count, inspect, render_findings, report_folder
+    from buildsys.operations.inspect_data import count, inspect, render_findings, report_folder
+    from buildsys.steps.lib.datasets.survey_text import render_table
 
     try:
         report = inspect(session, dataset)

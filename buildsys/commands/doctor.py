@@ -9,7 +9,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """One sentence a finding; 1 when one of them is bad news that builds cannot do without."""
-    from buildsys.upkeep.doctor import examine
+    from buildsys.operations.doctor import examine
 
     healthy = True
     for finding in examine(options.folder.resolve()):

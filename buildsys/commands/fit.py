@@ -5,8 +5,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.authoring.build import Build
-    from buildsys.upkeep.fitting import Fit, Trial
+    from buildsys.authoring.recipes.build import Build
+    from buildsys.operations.fit import Fit, Trial
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,19 +16,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The sizes that were tried, and the answer; 11 where no size fits."""
-    from buildsys.engine import guard
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.plans import complete
-    from buildsys.engine.turns import exclusive
     from buildsys.errors import Rejected
+    from buildsys.execution import children
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state.plans import complete
+    from buildsys.operations.fit import fit
+    from buildsys.operations.predict import find_build
     from buildsys.planning import planner
-    from buildsys.upkeep.fitting import fit
-    from buildsys.upkeep.prediction import find_build
 
     workspace = Workspace(options.folder.resolve())
     build = find_build(workspace, options.build)
     plan = None if build.waiting_for else complete(planner.plan(build, str(workspace.root)))
-    guard.end_on_signals(lambda: None)
+    children.end_on_signals(lambda: None)
     with exclusive(workspace):
         found = fit(workspace, build, plan, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(found))
@@ -40,9 +40,12 @@ def render(found: "Fit") -> str:
     """The table: KiB of both memories, with what there is."""
     slot = found.room.slot_bytes
     header = (
-        "size", f"arena KiB (of {_kib(found.room.arena_bytes)})",
-        f"file KiB (of {_kib(slot)})" if slot else "file KiB", "fits", "seconds",
-    )  # fmt: skip
+        "size",
+        f"arena KiB (of {_kib(found.room.arena_bytes)})",
+        f"file KiB (of {_kib(slot)})" if slot else "file KiB",
+        "fits",
+        "seconds",
+    )
     lines = [header, *map(_cells, found.trials)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
@@ -53,10 +56,12 @@ def render(found: "Fit") -> str:
 
 def _cells(trial: "Trial") -> tuple[str, ...]:
     return (
-        _frame(trial.frame), _kib(trial.need.arena_bytes), _kib(trial.need.flash_bytes),
+        _frame(trial.frame),
+        _kib(trial.need.arena_bytes),
+        _kib(trial.need.flash_bytes),
         "yes" if trial.fits else "no",
         "known" if trial.seconds is None else f"{trial.seconds:.0f}",
-    )  # fmt: skip
+    )
 
 
 def answer(build: "Build", found: "Fit") -> str:

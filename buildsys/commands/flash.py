@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from buildsys.upkeep.flashing import Flashing, Send
+    from buildsys.operations.flash import Flashing, Send
 
 _INTERRUPTED = b"\nthe board may hold half a model: flash it again before it is used\n"
 
@@ -22,19 +22,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
     """0 when every model arrived; 1 when the tool failed, 2 when these cannot be flashed so."""
-    from buildsys.engine import guard
-    from buildsys.engine.toolenvs import ensure
-    from buildsys.upkeep import flashing as engine
+    from buildsys.execution import children
+    from buildsys.execution.tools.environments import ensure
+    from buildsys.operations import flash as engine
 
     chosen = _read(options)
     engine.check_together(chosen)
     _announce(chosen)
     if options.dry_run:
         return _say_commands(chosen, engine.interpreter(), options.port or "PORT")
-    guard.end_on_signals(lambda: None)
+    children.end_on_signals(lambda: None)
     _, python = ensure(engine.TOOL_ENV, lambda text: print(text, file=sys.stderr))
     port = options.port or engine.choose_port(engine.find_ports(python))
-    guard.end_on_signals(_tell_interrupted)
+    children.end_on_signals(_tell_interrupted)
     for flashing in chosen:
         if not _send(flashing, python, port, send or engine.run_tool):
             return 1
@@ -47,11 +47,11 @@ def _tell_interrupted() -> None:
 
 def _read(options: argparse.Namespace) -> "list[Flashing]":
     """What is to be sent, once it is known to be what the recipes say now."""
-    from buildsys.engine.selection import select
-    from buildsys.engine.session import Session
-    from buildsys.engine.turns import exclusive
-    from buildsys.upkeep.flashing import read_flashing
-    from buildsys.upkeep.verifying import shipped_plan
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state.build_patterns import select
+    from buildsys.operations.flash import read_flashing
+    from buildsys.operations.verify import shipped_plan
 
     session = Session(options.folder.resolve())
     try:
@@ -64,7 +64,7 @@ def _read(options: argparse.Namespace) -> "list[Flashing]":
 
 def _announce(chosen: "list[Flashing]") -> None:
     """What nobody has verified comes first."""
-    from buildsys.upkeep.flashing import place_text
+    from buildsys.operations.flash import place_text
 
     for firmware, notes in {each.firmware: each.unverified for each in chosen}.items():
         for note in notes:
@@ -78,8 +78,8 @@ def _announce(chosen: "list[Flashing]") -> None:
 
 
 def _say_commands(chosen: "list[Flashing]", python: "Path", port: str) -> int:
-    from buildsys.engine.process import quote
-    from buildsys.upkeep.flashing import command
+    from buildsys.execution.running.process import quote
+    from buildsys.operations.flash import command
 
     for each in chosen:
         print(f"would run in {each.folder}:\n  {quote(command(each, python, port))}")
@@ -87,7 +87,7 @@ def _say_commands(chosen: "list[Flashing]", python: "Path", port: str) -> int:
 
 
 def _send(flashing: "Flashing", python: "Path", port: str, send: "Send") -> bool:
-    from buildsys.upkeep.flashing import command
+    from buildsys.operations.flash import command
 
     hint = "; press the board's reset button now" if flashing.method == "xmodem" else ""
     print(f"sending {flashing.region.file} to {port}{hint}", flush=True)

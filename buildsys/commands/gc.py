@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from buildsys.upkeep.collect import Limits
-    from buildsys.upkeep.sweeping import Sweep
+    from buildsys.execution.store.garbage_collection import Limits
+    from buildsys.operations.gc import Sweep
 
 _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -18,21 +18,29 @@ _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """How large, how old."""
-    parser.add_argument("--max-size", metavar="20G", default="",
-                        help="remove what was used longest ago until the store is this small")  # fmt: skip
-    parser.add_argument("--max-age", metavar="30d", default="",
-                        help="remove what nobody used for so long (h, d, w)")  # fmt: skip
-    parser.add_argument("--tools", action="store_true",
-                        help="remove tool environments of locks that this version does not have")  # fmt: skip
+    parser.add_argument(
+        "--max-size",
+        metavar="20G",
+        default="",
+        help="remove what was used longest ago until the store is this small",
+    )
+    parser.add_argument(
+        "--max-age", metavar="30d", default="", help="remove what nobody used for so long (h, d, w)"
+    )
+    parser.add_argument(
+        "--tools",
+        action="store_true",
+        help="remove tool environments of locks that this version does not have",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what went and how much is left."""
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.store import default_store
-    from buildsys.upkeep.collect import Limits
-    from buildsys.upkeep.sweeping import sweep
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.store.garbage_collection import Limits
+    from buildsys.execution.store.store import default_store
+    from buildsys.operations.gc import sweep
 
     size = _parse("--max-size", options.max_size, _SIZES, "500M, 20G, 1.5T")
     age = _parse("--max-age", options.max_age, _AGES, "12h, 30d, 8w")
@@ -58,7 +66,7 @@ def _parse(option: str, text: str, units: dict[str, int], examples: str) -> floa
 
 def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
     """One line a kind of thing that goes."""
-    from buildsys.upkeep.contents import count_text, size_text
+    from buildsys.execution.store.inventory import count_text, size_text
 
     choice = swept.choice
     for files, noun, why in (
@@ -85,7 +93,7 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
 
 
 def _left(swept: "Sweep", root: Path) -> str:
-    from buildsys.upkeep.contents import count_text, size_text
+    from buildsys.execution.store.inventory import count_text, size_text
 
     choice = swept.choice
     return (

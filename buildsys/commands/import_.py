@@ -6,27 +6,35 @@ from pathlib import Path
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What was brought back."""
-    parser.add_argument("result", type=Path, metavar="FOLDER",
-                        help="a bundle in which `python3 build.py` ran, its result, or a .zip or .tar of it")  # fmt: skip
-    parser.add_argument("--device", default="", metavar="NAME",
-                        help="where benchmark.json was measured; without it, the GPU's name")  # fmt: skip
+    parser.add_argument(
+        "result",
+        type=Path,
+        metavar="FOLDER",
+        help="a bundle in which `python3 build.py` ran, its result, or a .zip or .tar of it",
+    )
+    parser.add_argument(
+        "--device",
+        default="",
+        metavar="NAME",
+        help="where benchmark.json was measured; without it, the GPU's name",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Check all of it, then keep engine, timings and figures."""
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.turns import exclusive
-    from buildsys.upkeep import bundling, returning
-    from buildsys.upkeep.returned_figures import keep_figures, read_figures
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.operations import bundle, import_bundle
+    from buildsys.operations.returned_figures import keep_figures, read_figures
 
     workspace = Workspace(options.folder.resolve())
-    with returning.opened(options.result) as result:
-        away = bundling.plan_away(workspace, result.build)
+    with import_bundle.opened(options.result) as result:
+        away = bundle.plan_away(workspace, result.build)
         figures = read_figures(result, away, options.device)
         with exclusive(workspace):
-            session = bundling.open_session(workspace, away)
+            session = bundle.open_session(workspace, away)
             try:
-                returning.take_back(session, away, result, options.result)
+                import_bundle.take_back(session, away, result, options.result)
             finally:
                 session.close()
             keep_figures(workspace, away, figures)

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.engine.measurements import Identity, Measurement
-    from buildsys.upkeep.benchmarks import Benchmark
-    from buildsys.upkeep.published import Published
+    from buildsys.execution.packages.measurements import Identity, Measurement
+    from buildsys.operations.benchmarks import Benchmark
+    from buildsys.operations.published import Published
 
 _LONGEST_DEVICE = 80
 _PC = re.compile(r"\b(x86_64|amd64|i[3-6]86)\b", re.IGNORECASE)
@@ -19,9 +19,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Which build's file, what the tools wrote, where it ran."""
     parser.add_argument("build", metavar="ID", help="the build whose file ran on the device")
     parser.add_argument(
-        "files", nargs="+", metavar="FILE",
+        "files",
+        nargs="+",
+        metavar="FILE",
         help="of `litert-benchmark --result_json`, `trtexec --exportTimes` or a package's `benchmark.py --json`",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--device", required=True, type=_device, metavar="NAME", help='where, "Raspberry Pi 5"'
     )
@@ -32,12 +34,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read everything, then write measurements/ID.json; one line a figure."""
-    from buildsys.engine import measurements
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.report import stamp
-    from buildsys.engine.turns import exclusive
-    from buildsys.upkeep.benchmarks import NO_DIGEST
-    from buildsys.upkeep.published import find_arm_board, find_published
+    from buildsys.execution.packages import measurements
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state import report_stamp
+    from buildsys.operations.benchmarks import NO_DIGEST
+    from buildsys.operations.published import find_arm_board, find_published
 
     workspace = Workspace(options.folder.resolve())
     published = find_published(workspace, options.build, options.sha256.lower())
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     fresh = tuple(figure for item in found.values() for figure in item.measurements)
     with exclusive(workspace):  # another import may add to the same file
         replaced = measurements.record(workspace, options.build, fresh)
-        stamp.forget(workspace)
+        report_stamp.forget(workspace)
     board = find_arm_board(workspace, options.build)
     for path, item in found.items():
         for figure in item.measurements:
@@ -65,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _read(paths: list[str], device: str, published: "Published") -> "dict[str, Benchmark]":
     """Every FILE by its path. Raises InputError, for two that measure the same, too."""
     from buildsys.errors import Diagnostic, InputError
-    from buildsys.upkeep.benchmarks import read_benchmark
+    from buildsys.operations.benchmarks import read_benchmark
 
     found: dict[str, Benchmark] = {}
     identities: dict[Identity, str] = {}

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write what is missing, keep what is there, say both and the next command."""
     from buildsys.authoring.schema import write_schemas
-    from buildsys.engine.places import Workspace
+    from buildsys.execution.places import Workspace
 
     root = options.folder / options.directory
     try:
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """(paths written, (path, what it lacks) kept); a folder with recipes gets no first recipe."""
-    from buildsys.authoring.starters import starter_files
+    from buildsys.authoring.scaffold.starters import starter_files
 
     if root.exists() and not root.is_dir():
         message = "is a file; a workspace is a folder"
@@ -75,7 +75,7 @@ def _lacks(path: Path, name: str) -> str:
         return "; it cannot be read"
     if name == "requirements.txt":
         return "" if "buildsys" in text else f"; add the line buildsys=={buildsys.__version__}"
-    if name == "dodo.py" and "buildsys.engine.tasks" not in text:
+    if name == "dodo.py" and "buildsys.execution.doit.tasks" not in text:
         return "; it does not load buildsys: move it away and run `buildsys init` again"
     if name != ".gitignore":
         return ""

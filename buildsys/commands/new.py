@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from buildsys.authoring.boards import Boards
-    from buildsys.authoring.drafts import Draft
-    from buildsys.authoring.facts import DatasetFacts
-    from buildsys.authoring.probing import Probe
+    from buildsys.authoring.datasets.facts import DatasetFacts
+    from buildsys.authoring.scaffold.drafts import Draft
+    from buildsys.authoring.scaffold.probing import Probe
+    from buildsys.authoring.targets.lookup import Boards
 
 _DEFAULT_TARGET = "host"
 
@@ -35,8 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write recipes/NAME.yaml, never over another one; say what is known and what is missing."""
-    from buildsys.authoring.boards import Boards
-    from buildsys.authoring.draftwords import describe
+    from buildsys.authoring.scaffold.draftwords import describe
+    from buildsys.authoring.targets.lookup import Boards
 
     root = options.folder.resolve()
     path = _place(root, options.name)
@@ -59,8 +59,8 @@ def _place(root: Path, name: str) -> Path:
     """Where the recipe will stand. Raises InputError for a name that cannot be, or is taken."""
     import re
 
-    from buildsys.authoring.names import name_problem
-    from buildsys.authoring.recipe import NAME
+    from buildsys.authoring.recipes.reserved_names import name_problem
+    from buildsys.authoring.syntax.values import NAME
 
     if not re.fullmatch(NAME, name):
         better = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".yaml")).strip("-")
@@ -78,9 +78,9 @@ def _place(root: Path, name: str) -> Path:
 
 def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     """Everything that was asked for, read and checked. Raises InputError."""
-    from buildsys.authoring.document import did_you_mean
-    from buildsys.authoring.drafts import Draft
-    from buildsys.authoring.probing import inside, probe
+    from buildsys.authoring.scaffold.drafts import Draft
+    from buildsys.authoring.scaffold.probing import inside, probe
+    from buildsys.text import did_you_mean
 
     if options.target not in boards.targets:
         hint = did_you_mean(options.target, boards.targets)
@@ -89,9 +89,13 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     found = probe(root, options.file) if options.file is not None else None
     _check_family(options.family, found)
     wish = Draft(
-        name=options.name, board=board, probe=found, data="", facts=None,
+        name=options.name,
+        board=board,
+        probe=found,
+        data="",
+        facts=None,
         chosen=options.family or "",
-    )  # fmt: skip
+    )
     if options.data is None:
         return wish
     data = inside(root, options.data, "data")
@@ -105,8 +109,8 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
 
 def _check_family(given: str | None, found: "Probe | None") -> None:
     """Whether it trains here, and is the file's. Raises InputError."""
-    from buildsys.authoring.document import did_you_mean
-    from buildsys.authoring.families import trained_names
+    from buildsys.authoring.recipes.families import trained_names
+    from buildsys.text import did_you_mean
 
     if given is None:
         return
@@ -122,9 +126,9 @@ def _read_data(
     root: Path, data: str, given: str, wish: "Draft"
 ) -> "tuple[DatasetFacts | None, str]":
     """What is said of the data, and its block where that takes more than a path. Raises InputError."""
-    from buildsys.authoring.class_folders import read_class_folders
-    from buildsys.authoring.coco_guess import guess_sets
-    from buildsys.authoring.facts import read_dataset
+    from buildsys.authoring.datasets.class_folders import read_class_folders
+    from buildsys.authoring.datasets.coco_guess import guess_sets
+    from buildsys.authoring.datasets.facts import read_dataset
 
     folder = root / data
     if folder.is_dir():
@@ -156,8 +160,8 @@ def _data_files(folder: Path) -> list[str]:
 
 
 def _draft(wish: "Draft", boards: "Boards") -> str:
-    from buildsys.authoring.drafting import draft
-    from buildsys.authoring.pipelines import UnfitError
+    from buildsys.authoring.recipes.pipelines import UnfitError
+    from buildsys.authoring.scaffold.drafting import draft
 
     target = wish.board.target
     firmware = {str(task): name for task, name in target.firmware.items()}.get(wish.task)
@@ -180,8 +184,8 @@ def _draft(wish: "Draft", boards: "Boards") -> str:
 
 def _tell_rest(root: Path, wish: "Draft") -> int:
     """What `check` says of the new recipe, and the next command."""
-    from buildsys.engine.loading import make_plans
-    from buildsys.engine.places import Workspace
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.loading import make_plans
 
     plans = make_plans(Workspace(root))
     label = f"recipes/{wish.name}.yaml"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from buildsys.errors import BuildsysError, Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from buildsys.authoring.document import Document
-    from buildsys.authoring.pinning import Pinnable
+    from buildsys.authoring.recipes.pinning import Pinnable
+    from buildsys.authoring.syntax.document import Document
 
 _CHUNK = 1 << 18
 _TOLD_EVERY = 50 << 20
@@ -57,7 +57,7 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
     """Recipes by name, path or pattern; bases only where they are named. Raises InputError."""
     from fnmatch import fnmatchcase
 
-    from buildsys.authoring.document import did_you_mean
+    from buildsys.text import did_you_mean
 
     files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
     if not files:
@@ -89,7 +89,7 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
 
     Raises InputError for broken YAML, BuildsysError for a digest that cannot be had or differs.
     """
-    from buildsys.authoring.pinning import merged_pinnables
+    from buildsys.authoring.recipes.pinning import merged_pinnables
 
     own = _read(root, path)
     data = own.document.data
@@ -123,7 +123,7 @@ def _read_base(root: Path, recipe: Path, name: object) -> _Read | None:
 
 
 def _read(root: Path, path: Path) -> _Read:
-    from buildsys.authoring.document import read_document
+    from buildsys.authoring.syntax.document import read_document
 
     return _Read(path=path, document=read_document(path, str(path.relative_to(root))))
 
@@ -161,7 +161,7 @@ def _write(home: _Read, block: "Pinnable", digest: str) -> None:
     import os
     import shutil
 
-    from buildsys.authoring.pinning import UnwritableError, write_digest
+    from buildsys.authoring.recipes.pinning import UnwritableError, write_digest
 
     try:
         data = home.path.read_bytes()

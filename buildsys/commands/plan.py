@@ -14,16 +14,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--format", choices=("text", "github"), default="text")
     parser.add_argument(
-        "--fail-on", default="", metavar="STATES",
+        "--fail-on",
+        default="",
+        metavar="STATES",
         help="exit with 1 where a build is in one of these: " + ", ".join(_STATES),
-    )  # fmt: skip
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
-    from buildsys.engine.explain import explain, render
-    from buildsys.engine.selection import of_recipes
-    from buildsys.engine.session import Session
+    from buildsys.execution.session.explain import explain, render
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.state.build_patterns import of_recipes
 
     states = _states(options.fail_on)
     session = Session(options.folder.resolve())

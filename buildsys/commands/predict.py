@@ -27,20 +27,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw, and print one line an image; 2 when one of them cannot be read."""
-    from buildsys.engine import guard
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.session import Session
-    from buildsys.engine.turns import exclusive
     from buildsys.errors import BuildsysError
-    from buildsys.upkeep import prediction as engine
-    from buildsys.upkeep.destinations import find_folder
+    from buildsys.execution import children
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.operations import predict as engine
+    from buildsys.operations.destinations import find_folder
 
     pictures = engine.find_pictures(options.images)
     workspace = Workspace(options.folder.resolve())
     prediction = engine.plan_prediction(workspace, options.build, pictures, options.confidence)
     target = find_folder(options.out or workspace.build / ".predictions" / prediction.build.build)
     session = Session(workspace.root, plans=prediction.plans)
-    guard.end_on_signals(lambda: None)
+    children.end_on_signals(lambda: None)
     with exclusive(workspace):
         try:
             engine.check_built(session, prediction.build)

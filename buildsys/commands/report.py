@@ -5,15 +5,17 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.engine.session import Session
+    from buildsys.execution.session.session import Session
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to hold builds to from now on, and how strictly."""
     parser.add_argument(
-        "--accept", nargs="*", metavar="BUILD",
+        "--accept",
+        nargs="*",
+        metavar="BUILD",
         help="write the figures of these builds (all without) into baselines.json",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--fail-on-regression",
         action="store_true",
@@ -23,15 +25,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Where the report is, and what got worse; 1 when its pages could not be made."""
-    from buildsys.engine import guard, ledger
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.report import writing
-    from buildsys.engine.session import Session
-    from buildsys.engine.turns import exclusive
+    from buildsys.execution import children
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state import ledger
+    from buildsys.report import writing
 
     workspace = Workspace(options.folder.resolve())
     session = Session(workspace.root, settled=ledger.read(workspace))
-    guard.end_on_signals(lambda: None)
+    children.end_on_signals(lambda: None)
     try:
         with exclusive(workspace):
             if options.accept is not None:
@@ -50,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _accept(session: "Session", names: list[str]) -> None:
     """Raises InputError for a name that nothing has and for a damaged baselines.json."""
-    from buildsys.engine.report import baselines, writing
-    from buildsys.engine.selection import select
+    from buildsys.execution.state.build_patterns import select
+    from buildsys.report import baselines, writing
 
     report = writing.gather(session, [])
     chosen = select(names, [item.id for item in report.artifacts if item.has_page])

@@ -10,7 +10,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write them into .buildsys and print their paths."""
     from buildsys.authoring.schema import write_schemas
-    from buildsys.engine.places import Workspace
+    from buildsys.execution.places import Workspace
 
     for path in write_schemas(Workspace(options.folder.resolve()).state):
         print(path)

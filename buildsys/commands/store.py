@@ -11,10 +11,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "the results of some builds into one file; digests decide, so take it to any machine"
     export = actions.add_parser("export", help=text, description=text)
     export.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns")
-    export.add_argument("-o", dest="file", type=Path, required=True, metavar="FILE",
-                        help="the archive to write (tar)")  # fmt: skip
-    export.add_argument("--packages-only", action="store_true",
-                        help="only the bytes that ship; of what lies between, the digests")  # fmt: skip
+    export.add_argument(
+        "-o",
+        dest="file",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the archive to write (tar)",
+    )
+    export.add_argument(
+        "--packages-only",
+        action="store_true",
+        help="only the bytes that ship; of what lies between, the digests",
+    )
     export.add_argument("--partial", action="store_true", help="what there is, without the rest")
     text = "take in such a file; import only from people whom you trust"
     load = actions.add_parser("import", help=text, description=text)
@@ -28,12 +37,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     """10 when nothing but waiting builds was asked for, 1 when something was not made yet."""
-    from buildsys.engine.selection import select
-    from buildsys.engine.session import Session
     from buildsys.errors import BuildsysError, Waiting
-    from buildsys.upkeep.contents import count_text, size_text
-    from buildsys.upkeep.destinations import find_file
-    from buildsys.upkeep.exporting import explain_lacks, gather, write
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.state.build_patterns import select
+    from buildsys.execution.store.inventory import count_text, size_text
+    from buildsys.operations.destinations import find_file
+    from buildsys.operations.store_export import explain_lacks, gather, write
 
     find_file(options.file)
     session = Session(options.folder.resolve())
@@ -64,10 +73,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.store import default_store
-    from buildsys.upkeep.contents import count_text, size_text
-    from buildsys.upkeep.importing import take_in
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.store.inventory import count_text, size_text
+    from buildsys.execution.store.store import default_store
+    from buildsys.operations.store_import import take_in
 
     store = default_store(Workspace(options.folder.resolve()))
     done = take_in(store, options.file)

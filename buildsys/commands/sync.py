@@ -11,10 +11,10 @@ from buildsys.errors import Diagnostic, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from buildsys.engine.envdata import ToolEnv
-    from buildsys.engine.session import Session
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.tools.definitions import ToolEnv
     from buildsys.graph import Plan, Step
-    from buildsys.upkeep.syncing import MakeRun, Outcome
+    from buildsys.operations.sync import MakeRun, Outcome
 
 _LINE_EVERY_SECONDS = 5.0
 
@@ -22,15 +22,16 @@ _LINE_EVERY_SECONDS = 5.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, or everything."""
     parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
-    parser.add_argument("--all", action="store_true",
-                        help="every tool environment that buildsys knows")  # fmt: skip
+    parser.add_argument(
+        "--all", action="store_true", help="every tool environment that buildsys knows"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 
 def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
     """One line a thing; 1 when one of them failed, 10 when a build asked for by name waits."""
-    from buildsys.engine.envdata import all_tool_envs
-    from buildsys.engine.session import Session
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.tools.definitions import all_tool_envs
 
     root = options.folder.resolve()
     if options.all and options.builds:
@@ -49,10 +50,10 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
 
 def _with_archives(session: "Session", options: argparse.Namespace, root: "Path") -> "Session":
     """The session again, once the archives of the chosen builds' datasets are here."""
-    from buildsys.engine.remote import fetch_archive, wanted_archives
-    from buildsys.engine.selection import select
-    from buildsys.engine.session import Session
     from buildsys.errors import BuildsysError
+    from buildsys.execution.session.dataset_archives import fetch_archive, wanted_archives
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.state.build_patterns import select
 
     plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
     wanted = wanted_archives(plans)
@@ -70,9 +71,9 @@ def _with_archives(session: "Session", options: argparse.Namespace, root: "Path"
 def _sync_workspace(
     session: "Session", options: argparse.Namespace, make_run: "MakeRun | None"
 ) -> int:
-    from buildsys.engine.envdata import all_tool_envs
-    from buildsys.engine.selection import select
-    from buildsys.upkeep.syncing import environments, remote_steps
+    from buildsys.execution.state.build_patterns import select
+    from buildsys.execution.tools.definitions import all_tool_envs
+    from buildsys.operations.sync import environments, remote_steps
 
     for diagnostic in session.loaded.diagnostics:
         print(diagnostic.render(), file=sys.stderr)
@@ -94,21 +95,24 @@ def _say_what_waits(plans: "Iterable[Plan]", named: list[str]) -> bool:
 
 
 def _work(
-    envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None",
-    options: argparse.Namespace, make_run: "MakeRun | None",
-) -> int:  # fmt: skip
-    from buildsys.engine import guard
-    from buildsys.engine.console import Console
-    from buildsys.engine.turns import exclusive
-    from buildsys.engine.watching import watched
-    from buildsys.upkeep.syncing import fetch, sync
+    envs: "tuple[ToolEnv, ...]",
+    steps: "tuple[Step, ...]",
+    session: "Session | None",
+    options: argparse.Namespace,
+    make_run: "MakeRun | None",
+) -> int:
+    from buildsys.execution import children
+    from buildsys.execution.session.console import Console
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.tools.watching import watched
+    from buildsys.operations.sync import fetch, sync
 
     missing = _announce(envs, steps, session, options.dry_run)
     if options.dry_run:
         return 0
     console = Console(line_every=_LINE_EVERY_SECONDS)
     if missing:
-        guard.end_on_signals(lambda: None)
+        children.end_on_signals(lambda: None)
     outcomes = list(_print(sync(envs, console, make_run or watched)))
     console.close()
     if session is not None and steps:
@@ -121,9 +125,9 @@ def _announce(
     envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
 ) -> bool:
     """Say beforehand how much there is to do; returns whether there is anything."""
-    from buildsys.engine.envdata import expected_download_mib, find_synced
-    from buildsys.upkeep.contents import count_text
-    from buildsys.upkeep.syncing import is_here, sizes
+    from buildsys.execution.store.inventory import count_text
+    from buildsys.execution.tools.definitions import expected_download_mib, find_synced
+    from buildsys.operations.sync import is_here, sizes
 
     missing = [env for env in envs if find_synced(env) is None]
     remote = [step for step in steps if session and not is_here(session, step)]

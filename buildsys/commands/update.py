@@ -13,11 +13,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Builds as `buildsys build` does, with recorded trainings of other tools or code left out."""
-    from buildsys.engine.current import Wishes
-    from buildsys.engine.recording import training_notes
-    from buildsys.engine.selection import select
-    from buildsys.engine.session import Session
-    from buildsys.engine.tasks import run as run_doit
+    from buildsys.execution.doit.current import Wishes
+    from buildsys.execution.doit.tasks import run as run_doit
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.state.build_patterns import select
+    from buildsys.execution.state.recording import training_notes
 
     session = Session(options.folder.resolve())
     chosen = [session.plans[build] for build in select(options.builds, list(session.plans))]

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.upkeep.verifying import Finding
+    from buildsys.operations.verify import Finding
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +18,14 @@ def run(options: argparse.Namespace) -> int:
     """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs, 10 with
     one that another machine has to do.
     """
-    from buildsys.engine import guard
-    from buildsys.engine.session import Session
-    from buildsys.engine.turns import exclusive
     from buildsys.errors import Diagnostic, InputError, Waiting
-    from buildsys.upkeep.verifying import shipped_plan, verify
+    from buildsys.execution import children
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.operations.verify import shipped_plan, verify
 
     session = Session(options.folder.resolve())
-    guard.end_on_signals(lambda: None)
+    children.end_on_signals(lambda: None)
     try:
         chosen = session.loaded.select([options.build])
         if len(chosen) > 1:

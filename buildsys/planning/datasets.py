@@ -1,13 +1,13 @@
 """The dataset of one build in the layout that each step wants, and the pictures taken from it. Pure."""
 
-from buildsys.authoring.build import Build
-from buildsys.authoring.pictures import split_glob
-from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import step_module
+from buildsys.authoring.datasets.calibration_images import split_glob
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import Input, Source, Step
-from buildsys.planning.blueprint import Blueprint, output
+from buildsys.planning.plan_builder import Blueprint, output
+from buildsys.registry import step_module
 from buildsys.spec import Format
-from buildsys.steps._tasks import shape_of
+from buildsys.steps.lib.heads.tasks import shape_of
 
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
@@ -52,9 +52,13 @@ def write_coco(blue: Blueprint, stage: str) -> Input:
     assert facts is not None
     params = module.Params(
         splits=tuple(module.Split(name=name, paths=paths) for name, paths in facts.splits),
-        classes=facts.names, keypoints=facts.keypoints, keypoint_dims=facts.keypoint_dims,
-        sigmas=facts.sigmas, shape=shape_of(blue.model.task), file=facts.file,
-    )  # fmt: skip
+        classes=facts.names,
+        keypoints=facts.keypoints,
+        keypoint_dims=facts.keypoint_dims,
+        sigmas=facts.sigmas,
+        shape=shape_of(blue.model.task),
+        file=facts.file,
+    )
     inputs, outputs = {"dataset": blue.made["dataset"]}, {Format.DATASET: True}
     return output(blue.add(stage, module, params, inputs, outputs), "dataset")
 
@@ -68,9 +72,11 @@ def add_pictures(blue: Blueprint) -> None:
     if calibration is not None and calibration.images is not None:
         root, pattern = split_glob(calibration.images)
         source = Source(
-            path=f"{blue.workspace}/{root}", label=calibration.images, parts=(pattern,),
+            path=f"{blue.workspace}/{root}",
+            label=calibration.images,
+            parts=(pattern,),
             kind="pictures",
-        )  # fmt: skip
+        )
         dataset, split = Input(name="dataset", source=source), calibration.images
         places: tuple[str, ...] = (".",)
     elif calibration is not None and calibration.split is not None:

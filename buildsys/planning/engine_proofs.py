@@ -6,10 +6,10 @@ The gate judges the ONNX file that the engine is built from, which every machine
 from typing import Any
 
 from buildsys.authoring.machine import gpu_machine_name
-from buildsys.authoring.registry import step_module
 from buildsys.graph import Input
-from buildsys.planning.blueprint import Blueprint, shipped_files
+from buildsys.planning.plan_builder import Blueprint, shipped_files
 from buildsys.planning.proofs import make_reading
+from buildsys.registry import step_module
 from buildsys.spec import Format
 
 _LOWERED_NOTE = (
@@ -40,9 +40,10 @@ def _evaluate(blue: Blueprint) -> tuple[str, ...]:
         return ()
     module = step_module("evaluate_engine")
     params = module.Params(
-        reading=make_reading(blue, Format.ENGINE, places), library=_library(blue),
+        reading=make_reading(blue, Format.ENGINE, places),
+        library=_library(blue),
         least=blue.model.batch[0],
-    )  # fmt: skip
+    )
     inputs = _of_engine(blue, module) | {"dataset": blue.made["dataset"]}
     step = blue.add("evaluate-engine", module, params, inputs, {Format.EVIDENCE: False})
     return (step.id,)
@@ -55,9 +56,14 @@ def _time(blue: Blueprint) -> tuple[str, ...]:
         return ()
     module = step_module("benchmark_engine")
     params = module.Params(
-        library=_library(blue), batches=tuple(sorted(set(blue.model.batch))), height=frame.height,
-        width=frame.width, runs=block.runs, warmup=block.warmup, machine=gpu_machine_name(),
-    )  # fmt: skip
+        library=_library(blue),
+        batches=tuple(sorted(set(blue.model.batch))),
+        height=frame.height,
+        width=frame.width,
+        runs=block.runs,
+        warmup=block.warmup,
+        machine=gpu_machine_name(),
+    )
     inputs, outputs = _of_engine(blue, module), {Format.LATENCY: False}
     return (blue.add("benchmark-engine", module, params, inputs, outputs).id,)
 
@@ -66,9 +72,10 @@ def _library(blue: Blueprint) -> Any:
     """What has to be on the machine that runs the engine."""
     settings = blue.build.tensorrt
     return step_module("evaluate_engine").GpuLibrary(
-        name=settings.library, version=settings.version,
+        name=settings.library,
+        version=settings.version,
         compute_capability=settings.compute_capability or "",
-    )  # fmt: skip
+    )
 
 
 def _of_engine(blue: Blueprint, module: Any) -> dict[Any, Input]:

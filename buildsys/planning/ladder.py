@@ -6,11 +6,11 @@ checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro �
 import dataclasses
 from typing import Any
 
-from buildsys.authoring.families import step_for
-from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import step_module
+from buildsys.authoring.recipes.families import step_for
+from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import Input
-from buildsys.planning.blueprint import Blueprint, output
+from buildsys.planning.plan_builder import Blueprint, output
+from buildsys.registry import step_module
 from buildsys.spec import Format, Quantization
 
 _BOXES = ("detect", "pose")
@@ -81,9 +81,11 @@ def probe(blue: Blueprint) -> Input | None:
         return blue.made.get("calibration") or blue.made.get("samples")
     module = step_module("prepare_pictures")
     params = module.Params(
-        split=module.Split(name=split, paths=places), count=PICTURES, seed=0,
+        split=module.Split(name=split, paths=places),
+        count=PICTURES,
+        seed=0,
         preprocessing=blue.model.preprocessing,
-    )  # fmt: skip
+    )
     inputs = {"dataset": blue.made["dataset"]}
     step = blue.add("probe", module, params, inputs, {Format.PICTURES: True})
     blue.made["probe"] = output(step, Format.PICTURES)

@@ -9,18 +9,18 @@ proofs); the package is last.
 from types import ModuleType
 from typing import Any
 
-from buildsys.authoring.build import Build
-from buildsys.authoring.families import network, source_format
-from buildsys.authoring.pipelines import follow
-from buildsys.authoring.registry import find_step, step_module
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import network, source_format
+from buildsys.authoring.recipes.pipelines import follow
 from buildsys.digest import canonical
 from buildsys.graph import Comparison, Input, Plan, Source, Step
-from buildsys.planning import proofs, sight
-from buildsys.planning.blueprint import Blueprint, needed, output, shipped_files
+from buildsys.planning import proofs, signal_check
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
+from buildsys.planning.plan_builder import Blueprint, needed, output, shipped_files
+from buildsys.registry import find_step, step_module
 from buildsys.spec import MODELS, TREES, Format
-from buildsys.steps._package import describe_preprocessing
+from buildsys.steps.lib.packages.contents import describe_preprocessing
 
 
 def plan(build: Build, workspace: str) -> Plan:
@@ -137,7 +137,7 @@ def _follow_pipeline(blue: Blueprint) -> Step:
         if current == Format.TFLITE:
             _bind(blue)
         if current == Format.QUANTIZED_ONNX:
-            sight.judge_precision(blue)
+            signal_check.judge_precision(blue)
     return steps[-1]
 
 

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from buildsys.authoring.contract import Contract
-from buildsys.authoring.families import step_for
 from buildsys.authoring.machine import machine_name
-from buildsys.authoring.model import model_fits
-from buildsys.authoring.recipe import CALIBRATED
-from buildsys.authoring.registry import find_step, step_module
+from buildsys.authoring.recipes.families import step_for
+from buildsys.authoring.recipes.model import model_fits
+from buildsys.authoring.recipes.recipe import CALIBRATED
+from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
 from buildsys.planning import ladder
-from buildsys.planning.blueprint import Blueprint, output
+from buildsys.planning.plan_builder import Blueprint, output
+from buildsys.registry import find_step, step_module
 from buildsys.spec import READ_AS, Format
 from buildsys.steps.bind_outputs import contract_params
 
@@ -31,9 +31,14 @@ def evaluate(blue: Blueprint, name: str, model: Input) -> None:
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
     if (
-        module is None or kind == Format.ENGINE or key in blue.made or not recipe.evaluate.measure
-        or not places or not blue.model.outputs or not model_fits(blue.model, facts)
-    ):  # fmt: skip
+        module is None
+        or kind == Format.ENGINE
+        or key in blue.made
+        or not recipe.evaluate.measure
+        or not places
+        or not blue.model.outputs
+        or not model_fits(blue.model, facts)
+    ):
         return
     params = make_reading(blue, kind, places)
     if kind == Format.CHECKPOINT:
@@ -137,8 +142,11 @@ def _judge_accuracy(blue: Blueprint) -> None:
 def add_proofs(blue: Blueprint) -> tuple[str, ...]:
     """Steps that no package rests on, and whose results are published beside it; their ids."""
     return (
-        *_check_overlap(blue), *_draw(blue), *_load_on_firmware(blue), *_measure_latency(blue),
-    )  # fmt: skip
+        *_check_overlap(blue),
+        *_draw(blue),
+        *_load_on_firmware(blue),
+        *_measure_latency(blue),
+    )
 
 
 def _draw(blue: Blueprint) -> tuple[str, ...]:
@@ -151,9 +159,10 @@ def _draw(blue: Blueprint) -> tuple[str, ...]:
     params = module.Params(split=reading.split, reading=reading)
     inputs = {name: blue.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
     recorded = {
-        Format.CHECKPOINT: Format.CHECKPOINT, "recording": "recording-checkpoint",
+        Format.CHECKPOINT: Format.CHECKPOINT,
+        "recording": "recording-checkpoint",
         "pictures": "probe",
-    }  # fmt: skip
+    }
     if blue.made.keys() >= set(recorded.values()):
         inputs |= {name: blue.made[made] for name, made in recorded.items()}
     return (blue.add("drawings", module, params, inputs, {Format.DRAWINGS: True}).id,)

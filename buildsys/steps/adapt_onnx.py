@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._progress import fail
+from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     import onnx
@@ -32,9 +32,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """The file's own input keeps its name and shape float32 [n, 3, height, width]."""
     import onnx
 
-    from buildsys.steps import _models
+    from buildsys.steps.lib.files import model_files
 
-    model = _models.load_onnx(inputs["onnx"])
+    model = model_files.load_onnx(inputs["onnx"])
     _prepend(model, params)
     del model.metadata_props[:]
     onnx.save(model, str(outputs["onnx"]))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._engine_proof import RUNTIME_FILES, GpuLibrary, requires_gpu
-from buildsys.steps._latency import END_TO_END, ENGINE_ONLY, HERE, summarize
+from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, HERE, summarize
+from buildsys.steps.lib.tensorrt.engine_process import RUNTIME_FILES, GpuLibrary, requires_gpu
 
 TOOL_ENV = "evaluate"
 LOCAL = True
@@ -49,17 +49,24 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import hashlib
     import json
 
-    from buildsys.steps import _engine_proof
+    from buildsys.steps.lib.tensorrt import engine_process
 
-    child = _engine_proof.find_child(params.library, inputs)
+    child = engine_process.find_child(params.library, inputs)
     frame = (params.height, params.width)
     times = child.time(params.batches, frame, params.warmup, params.runs)
-    version, gpu = _engine_proof.about()
+    version, gpu = engine_process.about()
     known: dict[str, Any] = {
-        "label": HERE, "engine": params.library.name, "version": version, "kernels": "",
-        "device": params.machine, "gpu": gpu, "threads": 0, "warmup": params.warmup,
-        "sha256": hashlib.sha256(inputs["engine"].read_bytes()).hexdigest(), "format": "engine",
-    }  # fmt: skip
+        "label": HERE,
+        "engine": params.library.name,
+        "version": version,
+        "kernels": "",
+        "device": params.machine,
+        "gpu": gpu,
+        "threads": 0,
+        "warmup": params.warmup,
+        "sha256": hashlib.sha256(inputs["engine"].read_bytes()).hexdigest(),
+        "format": "engine",
+    }
     entries = [
         {**known, "batch": row["batch"], "what": what, **summarize(row[part])}
         for row in times

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from buildsys.spec import Format
-from buildsys.steps._latency import Params, measure, resources
+from buildsys.steps.lib.metrics.latency import Params, measure, resources
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "resources", "run"]
 
@@ -14,7 +14,7 @@ CONSUMES, PRODUCES = Format.ONNX, Format.METRICS
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: onnx. `outputs`: latency, one entry as JSON."""
-    from buildsys.steps._engines import open_onnx
+    from buildsys.steps.lib.metrics.timed_runs import open_onnx
 
     infer, engine = open_onnx(inputs["onnx"], params.threads)
     measure(inputs["onnx"], infer, engine, params, outputs["latency"])

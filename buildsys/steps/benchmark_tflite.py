@@ -7,7 +7,7 @@ XNNPACK for the operators that it takes. Accuracy is measured on others, the ref
 from pathlib import Path
 
 from buildsys.spec import Format
-from buildsys.steps._latency import Params, measure, resources
+from buildsys.steps.lib.metrics.latency import Params, measure, resources
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "resources", "run"]
 
@@ -18,7 +18,7 @@ CONSUMES, PRODUCES = Format.TFLITE, Format.METRICS
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: tflite. `outputs`: latency, one entry as JSON."""
-    from buildsys.steps._engines import open_tflite
+    from buildsys.steps.lib.metrics.timed_runs import open_tflite
 
     infer, engine = open_tflite(inputs["tflite"], params.threads)
     measure(inputs["tflite"], infer, engine, params, outputs["latency"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec
 from buildsys.steps import check_contract
-from buildsys.steps._progress import fail
+from buildsys.steps.lib.runtime.progress import fail
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.TFLITE
@@ -52,11 +52,11 @@ def contract_params(model: ModelSpec, board: BoardSpec) -> check_contract.Params
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Reorder."""
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
     data = bytearray(inputs["tflite"].read_bytes())
-    model = _tflite.open_model(inputs["tflite"], data)
-    layout = check_contract.find_layout(_tflite.read(inputs["tflite"]), params.check)
+    model = tflite.open_model(inputs["tflite"], data)
+    layout = check_contract.find_layout(tflite.read(inputs["tflite"]), params.check)
     if layout is None:
         fail("the file's outputs are not those of the contract; its verdict says which")
         return

@@ -1,14 +1,14 @@
 """ONNX -> engine of TensorRT, or of TensorRT-RTX, which needs no GPU to build one.
 
-TensorRT is the machine's own (see `_tensorrt_host`), and builds for the GPU that is there: the target
+TensorRT is the machine's own (see `host_library`), and builds for the GPU that is there: the target
 declares version and compute capability, both are in the key, and the machine is held against them.
 So a machine without a GPU computes the same key, and restores.
 
 Quantized files are strongly typed networks: float16 and int8 are the file's, no flag of the builder
-lowers anything. Up to TensorRT 10 a float file can be lowered by flags instead (see `_engine_weak`).
+lowers anything. Up to TensorRT 10 a float file can be lowered by flags instead (see `_engine_weakly_typed`).
 
 Of its bytes: TensorRT-RTX gives the same for float32 and int8 each time; for float16 see
-`_engine_program`. TensorRT measures kernels, and two builds may choose two: the key promises the
+`engine_program`. TensorRT measures kernels, and two builds may choose two: the key promises the
 network, not those bytes.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps._batch import Batch
+from buildsys.steps.lib.heads.batch import Batch
 
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
 ALSO_PRODUCES = ("engine-facts",)
@@ -112,24 +112,33 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str, Any]:
-    """What the program is asked for, with names of files in its own folder (see _engine_program).
+    """What the program is asked for, with names of files in its own folder (see engine_program).
 
     `quantized`: the file says its precision; `calibrated`: there is a calibration cache, or will be.
     TensorRT 8.6 has no strongly typed networks: flags allow it what the file says.
     """
     own = quantized or params.scheme == "float32"
     return {
-        "library": params.library, "version": params.version,
-        "compute_capability": params.compute_capability, "gpu": "",
-        "onnx": "model.onnx", "engine": "model.engine", "facts": "facts.json",
-        "error": "refused.txt", "workspace_gib": params.workspace_gib,
+        "library": params.library,
+        "version": params.version,
+        "compute_capability": params.compute_capability,
+        "gpu": "",
+        "onnx": "model.onnx",
+        "engine": "model.engine",
+        "facts": "facts.json",
+        "error": "refused.txt",
+        "workspace_gib": params.workspace_gib,
         "optimization_level": params.optimization_level,
         "version_compatible": params.version_compatible,
-        "hardware_compatibility": params.hardware_compatibility, "batch": list(params.batch),
-        "typed": own and not params.version.startswith("8."), "scheme": params.scheme,
+        "hardware_compatibility": params.hardware_compatibility,
+        "batch": list(params.batch),
+        "typed": own and not params.version.startswith("8."),
+        "scheme": params.scheme,
         "calibration_cache": "calibration.cache" if calibrated else "",
-        "pictures": "", "calibration_batch": 0, "timing_cache": "",
-    }  # fmt: skip
+        "pictures": "",
+        "calibration_batch": 0,
+        "timing_cache": "",
+    }
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -138,7 +147,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import shutil
     import sys
 
-    from buildsys.steps import _engine_run, _tensorrt_host
+    from buildsys.steps.lib.tensorrt import builder_process, host_library
 
     quantized, calibrated = (
         name in inputs for name in (Format.QUANTIZED_ONNX, "calibration-cache")
@@ -149,7 +158,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     request, python = make_request(params, quantized, calibrated), sys.executable
     if params.library == "tensorrt":  # TensorRT-RTX has no timings, and its bytes know no path
         request["timing_cache"] = os.environ.get("BUILDSYS_TIMING_CACHES", "")
-        python = _tensorrt_host.interpreter()
-    _engine_run.run_builder(python, request)
+        python = host_library.interpreter()
+    builder_process.run_builder(python, request)
     shutil.copyfile("model.engine", outputs[Format.ENGINE])
     shutil.copyfile("facts.json", outputs["engine-facts"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
 from buildsys.steps import build_engine
-from buildsys.steps._batch import Batch, calibration_batch
+from buildsys.steps.lib.heads.batch import Batch, calibration_batch
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ONNX, Format.CALIBRATION_CACHE
@@ -52,18 +52,25 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """`inputs`: onnx, calibration. `outputs`: calibration-cache."""
     import shutil
 
-    from buildsys.steps import _engine_pictures, _engine_run, _pictures, _tensorrt_host
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.tensorrt import builder_process, calibration_images, host_library
 
-    pictures = _pictures.load(inputs["calibration"], params.preprocessing)
-    _engine_pictures.save(Path("pictures.npy"), pictures)
+    pictures = prepared_images.load(inputs["calibration"], params.preprocessing)
+    calibration_images.save(Path("pictures.npy"), pictures)
     shutil.copyfile(inputs[Format.ONNX], "model.onnx")
     settings = build_engine.Params(
-        library="tensorrt", version=params.version, compute_capability=params.compute_capability,
-        workspace_gib=1, optimization_level=0, version_compatible=False,
-        hardware_compatibility="none", scheme="int8", batch=params.batch,
-    )  # fmt: skip
+        library="tensorrt",
+        version=params.version,
+        compute_capability=params.compute_capability,
+        workspace_gib=1,
+        optimization_level=0,
+        version_compatible=False,
+        hardware_compatibility="none",
+        scheme="int8",
+        batch=params.batch,
+    )
     request = build_engine.make_request(settings, quantized=False, calibrated=True)
     count = calibration_batch(params.batch, len(pictures))
     request |= {"pictures": "pictures.npy", "calibration_batch": count}
-    _engine_run.run_builder(_tensorrt_host.interpreter(), request)
+    builder_process.run_builder(host_library.interpreter(), request)
     shutil.copyfile("calibration.cache", outputs[Format.CALIBRATION_CACHE])

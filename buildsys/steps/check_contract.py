@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import ContractSpec, Format
-from buildsys.steps._layout import Found, Layout, actual, expected, match
+from buildsys.steps.lib.firmware.contract_layout import Found, Layout, actual, expected, match
 
 if TYPE_CHECKING:
-    from buildsys.steps._tflite import File, Tensor
+    from buildsys.steps.lib.files.tflite import File, Tensor
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.VERDICT
@@ -40,9 +40,9 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Tensors at the file's edge against the contract: count, shapes, dtype, quantization."""
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
-    verdict = judge(_tflite.read(inputs["tflite"]), params)
+    verdict = judge(tflite.read(inputs["tflite"]), params)
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 
@@ -105,9 +105,10 @@ def _check_scale(image: "Tensor", contract: ContractSpec) -> list[str]:
         return []
     usual = shift == -128
     cure = (
-        "calibrate on pictures that span 0 to 255" if usual
+        "calibrate on pictures that span 0 to 255"
+        if usual
         else "pictures in 0..1 are quantized to -128..127 here; does the contract say it rightly?"
-    )  # fmt: skip
+    )
     return [
         f"the input's scale is {scale:.8f} and its zero point {zero}; firmware {contract.name}"
         f" computes u8 {shift:+d}, so they must be {wanted:.8f} and {shift}: {cure}"

@@ -29,13 +29,13 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """One of `vela-tflite` and `tflite` is given."""
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
     (path,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
-    layers = _tflite.read_operators(path)
+    layers = tflite.read_operators(path)
     failures = judge_list(layers, params)
     drivers = []
-    for payload in _tflite.read_payloads(path, _NPU):
+    for payload in tflite.read_payloads(path, _NPU):
         described, problems = _check_driver(payload, params)
         drivers.append(described)
         failures += [f"the Ethos-U driver would refuse the file: {text}" for text in problems]
@@ -55,10 +55,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
     """A sentence where operators (with the layers that they came from) are not registered."""
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
     known = {*params.operators, _NPU}
-    known |= set(_tflite.builtin_names()) if EVERY in params.operators else set()
+    known |= set(tflite.builtin_names()) if EVERY in params.operators else set()
     missing = [name for name in layers if name not in known]
     if not params.operators or not missing:
         return []
@@ -78,12 +78,12 @@ def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
 
 
 def _check_driver(payload: bytes, params: Params) -> tuple[dict[str, object], list[str]]:
-    from buildsys.steps import _ethos_driver
+    from buildsys.steps.lib.firmware import ethos_u_driver
 
     try:
-        read = _ethos_driver.read(payload)
+        read = ethos_u_driver.read(payload)
     except ValueError as error:
         return {}, [str(error)]
     if not params.accelerator:
         return read.describe(), [f"it holds an {_NPU} operator, and this target has no NPU"]
-    return read.describe(), _ethos_driver.problems(read, params.accelerator)
+    return read.describe(), ethos_u_driver.problems(read, params.accelerator)

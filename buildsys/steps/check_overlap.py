@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format
-from buildsys.steps._dataset import Split, list_images
-from buildsys.steps._progress import fail
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
+from buildsys.steps.lib.runtime.progress import fail
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.PICTURES, "evidence"

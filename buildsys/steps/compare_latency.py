@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._latency import ENGINE_ONLY, HERE, summarize
-from buildsys.steps._progress import report
+from buildsys.steps.lib.metrics.latency import ENGINE_ONLY, HERE, summarize
+from buildsys.steps.lib.runtime.progress import report
 
 TOOL_ENV = "evaluate"
 LOCAL = True
@@ -62,9 +62,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     Times in milliseconds; `ratio`: of the mean to the fastest's.
     """
-    from buildsys.steps import _engines
+    from buildsys.steps.lib.metrics import timed_runs
 
-    openers = {"tflite": _engines.open_tflite, "onnx": _engines.open_onnx}
+    openers = {"tflite": timed_runs.open_tflite, "onnx": timed_runs.open_onnx}
     paths = [inputs[input_name(index)] for index in range(len(params.subjects))]
     ready = [
         openers[subject.format](path, params.threads)
@@ -72,20 +72,31 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     ]
     times = take_turns([infer for infer, _ in ready], params.runs, params.warmup)
     rows: list[dict[str, Any]] = [
-        {**asdict(subject), "engine": engine.name, "version": engine.version,
-         "kernels": engine.kernels, **_describe(path, subject.format), **summarize(own)}
+        {
+            **asdict(subject),
+            "engine": engine.name,
+            "version": engine.version,
+            "kernels": engine.kernels,
+            **_describe(path, subject.format),
+            **summarize(own),
+        }
         for subject, path, (_, engine), own in zip(
             params.subjects, paths, ready, times, strict=True
         )
-    ]  # fmt: skip
+    ]
     fastest = min(row["mean_ms"] for row in rows)
     for row in rows:
         row["ratio"] = round(row["mean_ms"] / fastest, _DIGITS)
     found = {
-        "label": HERE, "device": params.machine, "threads": params.threads, "runs": params.runs,
-        "warmup": params.warmup, "what": ENGINE_ONLY, "order": "one run of each in turn",
+        "label": HERE,
+        "device": params.machine,
+        "threads": params.threads,
+        "runs": params.runs,
+        "warmup": params.warmup,
+        "what": ENGINE_ONLY,
+        "order": "one run of each in turn",
         "rows": rows,
-    }  # fmt: skip
+    }
     text = json.dumps(found, indent=1, sort_keys=True)
     outputs["comparison"].write_text(text + "\n", encoding="utf-8")
 
@@ -118,13 +129,13 @@ def _describe(path: Path, kind: str) -> dict[str, Any]:
 def _operators(path: Path, kind: str) -> dict[str, int]:
     """Operators by name in capitals; of the main graph."""
     if kind == "tflite":
-        from buildsys.steps import _tflite
+        from buildsys.steps.lib.files import tflite
 
-        return dict(_tflite.read(path).operators)
-    from buildsys.steps import _models
+        return dict(tflite.read(path).operators)
+    from buildsys.steps.lib.files import model_files
 
     counts: dict[str, int] = {}
-    for node in _models.load_onnx(path).graph.node:
+    for node in model_files.load_onnx(path).graph.node:
         name = node.op_type.upper()
         counts[name] = counts.get(name, 0) + 1
     return counts

@@ -1,7 +1,7 @@
 """Recordings of one network's forms -> the parity ladder: a verdict, and the first rung that fails.
 
 Checkpoint → ONNX → float TFLite → quantized TFLite (LiteRT's reference kernels) → TFLite Micro →
-the firmware's decoder. Limits and their reasons: `_limits`.
+the firmware's decoder. Limits and their reasons: `tolerances`.
 """
 
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format, Preprocessing
-from buildsys.steps._progress import fail
+from buildsys.steps.lib.runtime.progress import fail
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.RECORDING, Format.VERDICT
@@ -35,23 +35,26 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: recordings of any of checkpoint, onnx, float-tflite, tflite, tflm."""
-    from buildsys.steps import _firmware_layout, _ladder, _recording
+    from buildsys.steps.lib.firmware import output_layout
+    from buildsys.steps.lib.parity import parity_ladder, recording_files
 
-    if params.decoder and params.decoder not in _firmware_layout.DECODERS:
-        known = ", ".join(_firmware_layout.DECODERS)
+    if params.decoder and params.decoder not in output_layout.DECODERS:
+        known = ", ".join(output_layout.DECODERS)
         fail(f"there is no firmware decoder `{params.decoder}`; there are {known}.")
-    recordings = {form: _recording.load(inputs[form]) for form in _ladder.ORDER if form in inputs}
+    recordings = {
+        form: recording_files.load(inputs[form]) for form in parity_ladder.ORDER if form in inputs
+    }
     counts = {form: len(recording[0].values) for form, recording in recordings.items()}
     if len(set(counts.values())) != 1:
         fail(f"the recordings are not of the same pictures: {counts}")
-    network = _firmware_layout.Network(
+    network = output_layout.Network(
         height=params.preprocessing.height,
         width=params.preprocessing.width,
         classes=params.classes,
         keypoints=params.keypoints,
         keypoint_dims=params.keypoint_dims,
     )
-    ladder = _ladder.Ladder(
+    ladder = parity_ladder.Ladder(
         head=params.head,
         network=network,
         scheme=params.scheme,

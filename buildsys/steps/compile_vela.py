@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps._models import demand_tflite
-from buildsys.steps._progress import fail
+from buildsys.steps.lib.files.model_files import demand_tflite
+from buildsys.steps.lib.runtime.progress import fail
 
 CONSUMES, PRODUCES = Format.TFLITE, Format.VELA
 ALSO_PRODUCES = ("summary",)
@@ -21,10 +21,18 @@ class Settings:
 
     version: str
     accelerator: Literal[
-        "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256",
-        "ethos-u65-256", "ethos-u65-512",
-        "ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048",
-    ]  # fmt: skip
+        "ethos-u55-32",
+        "ethos-u55-64",
+        "ethos-u55-128",
+        "ethos-u55-256",
+        "ethos-u65-256",
+        "ethos-u65-512",
+        "ethos-u85-128",
+        "ethos-u85-256",
+        "ethos-u85-512",
+        "ethos-u85-1024",
+        "ethos-u85-2048",
+    ]
     system_config: str
     memory_mode: str
     config: str | None = None
@@ -68,13 +76,20 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     demand_tflite(inputs["tflite"])
     config = ["--config", str(inputs["config"].resolve())] if "config" in inputs else []
     command = [
-        str(Path(sys.executable).parent / "vela"), str(inputs["tflite"]),
-        "--output-dir", "vela", *config,
-        "--accelerator-config", params.accelerator,
-        "--system-config", params.system_config,
-        "--memory-mode", params.memory_mode,
-        "--optimise", params.optimise,
-    ]  # fmt: skip
+        str(Path(sys.executable).parent / "vela"),
+        str(inputs["tflite"]),
+        "--output-dir",
+        "vela",
+        *config,
+        "--accelerator-config",
+        params.accelerator,
+        "--system-config",
+        params.system_config,
+        "--memory-mode",
+        params.memory_mode,
+        "--optimise",
+        params.optimise,
+    ]
     done = subprocess.run(
         command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps import _saved_model
-from buildsys.steps._progress import fail, report
-from buildsys.steps._saved_model import Params
+from buildsys.steps.lib.files import saved_model
+from buildsys.steps.lib.files.saved_model import Params
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = "onnx2tf"
 CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
@@ -28,17 +28,17 @@ class Settings:
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Nothing to choose: the file says the rest."""
-    return _saved_model.params_of(model)
+    return saved_model.params_of(model)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Convert a copy, identify each output by its values on real pictures, save under its name."""
-    from buildsys.steps import _tensorflow
+    from buildsys.steps.lib.runtime import tensorflow_setup
 
-    tf = _tensorflow.prepare()
+    tf = tensorflow_setup.prepare()
     # onnx2tf rewrites its input file in place, and downloads this array when it is not here.
     _write_copy(inputs["onnx"], Path("model.onnx"))
-    _tensorflow.write_placeholder_pictures()
+    tensorflow_setup.write_placeholder_pictures()
     report(0, 2, "stages", "onnx2tf")
     # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
@@ -51,7 +51,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         values = _listed(network(images))
         return {name: values[index] for name, index in names.items()}
 
-    _saved_model.save(tf, answer, params.preprocessing, network, outputs["saved-model"])
+    saved_model.save(tf, answer, params.preprocessing, network, outputs["saved-model"])
     report(2, 2, "stages")
 
 
@@ -65,9 +65,9 @@ def _write_copy(source: Path, target: Path) -> None:
     """
     import onnx
 
-    from buildsys.steps import _models
+    from buildsys.steps.lib.files import model_files
 
-    graph = _models.load_onnx(source)
+    graph = model_files.load_onnx(source)
     constants = {tensor.name for tensor in graph.graph.initializer}
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     constants |= {name for name, kind in makers.items() if kind in _UNLIKE_PICTURES}
@@ -115,15 +115,15 @@ def _convert(path: Path) -> Any:
 
 def _compare(network: Any, onnx_path: Path, samples: Path | None, params: Params) -> dict[str, int]:
     """Which of the network's outputs is which ONNX output; every one equal within the tolerance."""
-    from buildsys.steps import _parity
+    from buildsys.steps.lib.parity import conversion
 
     pairs: dict[str, str] = {}
-    for picture, wanted in _saved_model.expect(onnx_path, samples, params):
+    for picture, wanted in saved_model.expect(onnx_path, samples, params):
         values = _listed(network(picture))
         found = {str(place): value.numpy() for place, value in enumerate(values)}
-        pairs = pairs or _parity.match_outputs(wanted, found)
+        pairs = pairs or conversion.match_outputs(wanted, found)
         renamed = {name: found[key] for name, key in pairs.items()}
-        worst = _parity.require_close("onnx2tf", wanted, renamed)
+        worst = conversion.require_close("onnx2tf", wanted, renamed)
     print("largest difference, ONNX against SavedModel:", worst)
     return {name: int(key) for name, key in pairs.items()}
 

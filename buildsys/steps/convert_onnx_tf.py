@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps import _saved_model
-from buildsys.steps._progress import fail, report
-from buildsys.steps._saved_model import Params
+from buildsys.steps.lib.files import saved_model
+from buildsys.steps.lib.files.saved_model import Params
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = "onnx-tf"
 CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
@@ -34,15 +34,17 @@ class Settings:
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Nothing to choose: the file says the rest."""
-    return _saved_model.params_of(model)
+    return saved_model.params_of(model)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Convert a copy, compare it with onnxruntime, save behind a transpose from NHWC."""
-    from buildsys.steps import _models, _parity, _tensorflow
+    from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.parity import conversion
+    from buildsys.steps.lib.runtime import tensorflow_setup
 
-    tf = _tensorflow.prepare()
-    graph = _models.load_onnx(inputs["onnx"])
+    tf = tensorflow_setup.prepare()
+    graph = model_files.load_onnx(inputs["onnx"])
     copy = Path("model.onnx")
     _write_copy(graph, copy)
     report(0, 2, "stages", "onnx-tf")
@@ -55,11 +57,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         return {name: values[key] for key, name in names.items()}
 
     report(1, 2, "stages", "comparing with the ONNX")
-    for picture, wanted in _saved_model.expect(copy, inputs.get("samples"), params):
+    for picture, wanted in saved_model.expect(copy, inputs.get("samples"), params):
         values = {name: value.numpy() for name, value in _try(graph, answer, picture).items()}
-        worst = _parity.require_close("onnx-tf", wanted, values)
+        worst = conversion.require_close("onnx-tf", wanted, values)
     print("largest difference, ONNX against SavedModel:", worst)
-    _saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
+    saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
     report(2, 2, "stages")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Quantization, Resources
-from buildsys.steps._progress import report
+from buildsys.steps.lib.runtime.progress import report
 
 CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.TFLITE
 NEEDS = ("samples", "calibration")
@@ -53,15 +53,16 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Convert and compare."""
-    from buildsys.steps import _pictures, _tensorflow
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.runtime import tensorflow_setup
 
-    tf = _tensorflow.prepare()
+    tf = tensorflow_setup.prepare()
     converter = tf.lite.TFLiteConverter.from_saved_model(str(inputs["saved-model"]))
     _configure(tf, converter, inputs, params)
     content = converter.convert()
     outputs["tflite"].write_bytes(content)
-    pictures = _pictures.load(inputs.get("samples"), params.preprocessing)
-    _compare(tf, inputs["saved-model"], content, _pictures.to_nhwc(pictures), params)
+    pictures = prepared_images.load(inputs.get("samples"), params.preprocessing)
+    _compare(tf, inputs["saved-model"], content, prepared_images.to_nhwc(pictures), params)
 
 
 def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params) -> None:
@@ -87,23 +88,24 @@ def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params)
 
 
 def _representative(folder: Path, params: Params) -> Any:
-    from buildsys.steps import _pictures
+    from buildsys.steps.lib.datasets import prepared_images
 
-    pictures = _pictures.load(folder, params.preprocessing)
+    pictures = prepared_images.load(folder, params.preprocessing)
     passes = itertools.count(1)
 
     def generate() -> Any:
         note = "" if (number := next(passes)) == 1 else f"pass {number}"  # some schemes want two
         for index in range(len(pictures)):
             report(index + 1, len(pictures), "calibration pictures", note)
-            yield [_pictures.to_nhwc(pictures[index : index + 1])]
+            yield [prepared_images.to_nhwc(pictures[index : index + 1])]
 
     return generate
 
 
 def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: Params) -> None:
     """float32 has to be equal; what quantization costs is told here, and judged by the verdicts."""
-    from buildsys.steps import _parity, _tensorflow
+    from buildsys.steps.lib.parity import conversion
+    from buildsys.steps.lib.runtime import tensorflow_setup
 
     network = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     scheme = params.quantization.scheme
@@ -111,10 +113,10 @@ def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: 
     for index in range(len(pictures)):
         picture = pictures[index : index + 1]
         wanted = {name: value.numpy() for name, value in network(tf.constant(picture)).items()}
-        found = _tensorflow.run_tflite(content, picture, reference_kernels=False)
+        found = tensorflow_setup.run_tflite(content, picture, reference_kernels=False)
         if scheme == "float32":
-            figures = _parity.require_close("TFLite conversion", wanted, found)
+            figures = conversion.require_close("TFLite conversion", wanted, found)
         else:
-            figures = _parity.measure_signal(wanted, found, params.classes)
+            figures = conversion.measure_signal(wanted, found, params.classes)
     unit = "largest difference" if scheme == "float32" else "signal to noise, dB"
     print(f"SavedModel against {scheme} TFLite, {unit}:", figures)

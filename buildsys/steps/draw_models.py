@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Resources
-from buildsys.steps import _accuracy
-from buildsys.steps._dataset import Split, list_images
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
+from buildsys.steps.lib.metrics import accuracy
+from buildsys.steps.lib.runtime.progress import fail, report
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from buildsys.steps._predict import Run, Seen
+    from buildsys.steps.lib.metrics.predictions import Run, Seen
 
 TOOL_ENV = "evaluate"
 RESOURCES = Resources(memory_mib=1200)
@@ -42,7 +42,7 @@ class Params:
     count: int = 4
     seed: int = 0
     confidence: float = 0.25
-    reading: _accuracy.Params
+    reading: accuracy.Params
 
 
 Form = Callable[[int], "Run"]
@@ -83,22 +83,22 @@ def _first(kinds: tuple[str, ...], inputs: dict[str, Path]) -> str:
     return found
 
 
-def _open(kind: str, path: Path, reading: _accuracy.Params) -> Form:
-    from buildsys.steps import _litert, _onnx
+def _open(kind: str, path: Path, reading: accuracy.Params) -> Form:
+    from buildsys.steps.lib.runtime import litert, onnx_session
 
     network: Run = (
-        _onnx.network(path)
+        onnx_session.network(path)
         if kind.endswith("onnx")
-        else _litert.Runner(path, reading.reference_kernels)
+        else litert.Runner(path, reading.reference_kernels)
     )
     return lambda number: network
 
 
 def _recorded(path: Path) -> Form:
     """What a checkpoint has answered to prepared pictures: nothing of its framework is needed."""
-    from buildsys.steps import _recording
+    from buildsys.steps.lib.parity import recording_files
 
-    recording = _recording.load(path)
+    recording = recording_files.load(path)
 
     def network(number: int) -> "Run":
         answers = {output.name: output.real()[number : number + 1] for output in recording}
@@ -111,13 +111,13 @@ def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, s
     """(number in the order, name, uint8 [h, w, 3] BGR); what cannot be read is passed over:
     evaluation tells of it.
     """
-    from buildsys.steps import _photo
+    from buildsys.steps.lib.datasets import photographs
 
     found = 0
     for number, name in enumerate(_names(inputs, params)):
         if found == params.count:
             return
-        photo = _photo.read(inputs["dataset"] / name)
+        photo = photographs.read(inputs["dataset"] / name)
         if photo.image is not None:
             found += 1
             yield number, name, photo.image
@@ -136,19 +136,24 @@ def _names(inputs: dict[str, Path], params: Params) -> list[str]:
 
 
 def _draw(
-    number: int, name: str, image: "np.ndarray", networks: "dict[str, Run]", params: Params,
+    number: int,
+    name: str,
+    image: "np.ndarray",
+    networks: "dict[str, Run]",
+    params: Params,
     folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    from buildsys.steps import _drawing, _predict
+) -> dict[str, Any]:
+    from buildsys.steps.lib.datasets import overlays
+    from buildsys.steps.lib.metrics import predictions
 
     shown, scale = _fit(image)
     views: list[dict[str, Any]] = []
     for form, network in networks.items():
-        found = _predict.detect(image, network, params.reading, _LEAST)
+        found = predictions.detect(image, network, params.reading, _LEAST)
         objects = [item for item in found if item.score >= params.confidence]
-        marks = tuple(_predict.mark(_scaled(item, scale)) for item in objects)
+        marks = tuple(predictions.mark(_scaled(item, scale)) for item in objects)
         file = f"{number}-{form}.jpg"
-        _drawing.save(folder / file, _drawing.draw(shown, marks))
+        overlays.save(folder / file, overlays.draw(shown, marks))
         best: dict[str, float] = {}
         for item in found:
             best[item.name] = max(round(item.score, 4), best.get(item.name, 0.0))

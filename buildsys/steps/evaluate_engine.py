@@ -2,7 +2,7 @@
 
 A proof beside the build, no input of it: engines are built where nothing runs them, and the gate
 judges what every machine measures alike, the ONNX file that the engine is built from. The library is
-the machine's own Python's; pictures, decoding and counting are ours (see `_engine_proof`).
+the machine's own Python's; pictures, decoding and counting are ours (see `engine_process`).
 
 Nobody has run this on a GPU yet; its plumbing was tried with a stand-in for the library.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._accuracy import Params as Reading
-from buildsys.steps._accuracy import measure
-from buildsys.steps._engine_proof import RUNTIME_FILES, GpuLibrary, requires_gpu
+from buildsys.steps.lib.metrics.accuracy import Params as Reading
+from buildsys.steps.lib.metrics.accuracy import measure
+from buildsys.steps.lib.tensorrt.engine_process import RUNTIME_FILES, GpuLibrary, requires_gpu
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ENGINE, Format.EVIDENCE
@@ -47,18 +47,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     import numpy as np
 
-    from buildsys.steps import _engine_proof, _pictures
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.tensorrt import engine_process
 
-    child = _engine_proof.find_child(params.library, inputs)
+    child = engine_process.find_child(params.library, inputs)
     with child.open() as engine:
 
         def predict(picture: Any) -> dict[str, Any]:
             """A batch of one; an engine that takes no less than eight sees the picture eight times."""
-            batch = np.repeat(_pictures.to_nchw(picture[None]), params.least, axis=0)
+            batch = np.repeat(prepared_images.to_nchw(picture[None]), params.least, axis=0)
             return {name: values[:1] for name, values in engine.infer(batch).items()}
 
         target = outputs[Format.EVIDENCE]
         measure(inputs["engine"], inputs["dataset"], predict, params.reading, target, "engine")
     found = json.loads(target.read_text(encoding="utf-8"))
-    found["device"] = _engine_proof.describe(params.library)
+    found["device"] = engine_process.describe(params.library)
     target.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._accuracy import Params, measure
+from buildsys.steps.lib.metrics.accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
@@ -14,8 +14,8 @@ RESOURCES = Resources(memory_mib=1000)
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Raw outputs, decoded in numpy."""
-    from buildsys.steps import _onnx
+    from buildsys.steps.lib.runtime import onnx_session
 
     model = inputs["onnx"]
-    predict = _onnx.network(model)
+    predict = onnx_session.network(model)
     measure(model, inputs["dataset"], predict, params, outputs["metrics"], "onnx")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._accuracy import Params, measure
+from buildsys.steps.lib.metrics.accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
 
@@ -19,9 +19,9 @@ RESOURCES = Resources(memory_mib=1000)
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs by their signature names, decoded in numpy."""
-    from buildsys.steps import _litert
+    from buildsys.steps.lib.runtime import litert
 
-    runner = _litert.Runner(inputs["tflite"], params.reference_kernels)
+    runner = litert.Runner(inputs["tflite"], params.reference_kernels)
 
     def predict(picture: Any) -> Any:
         return runner(picture)

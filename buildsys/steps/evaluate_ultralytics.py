@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, ModelSpec, Resources
-from buildsys.steps._accuracy import Params, measure
+from buildsys.steps.lib.metrics.accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "plan", "run"]
 
@@ -22,18 +22,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """The decode here is Ultralytics', so that our own decode of the exported files is checked."""
     from dataclasses import replace
 
-    from buildsys.steps import _pictures, _ultralytics
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.families import ultralytics_setup
 
-    _ultralytics.prepare(Path.cwd())
+    ultralytics_setup.prepare(Path.cwd())
     import torch
 
     task = "pose" if params.keypoints else params.task or "detect"
-    model = _ultralytics.load_model(inputs["checkpoint"], task).fuse(verbose=False)
+    model = ultralytics_setup.load_model(inputs["checkpoint"], task).fuse(verbose=False)
     decoded = replace(params, head="decoded")
 
     def predict(picture: Any) -> dict[str, Any]:
         with torch.no_grad():
-            values = model(torch.from_numpy(_pictures.to_nchw(picture[None])))
+            values = model(torch.from_numpy(prepared_images.to_nchw(picture[None])))
         values = values[0] if isinstance(values, tuple | list) else values
         if task == "segment":
             detections, prototypes = (value.numpy() for value in values)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, ModelSpec, Resources
-from buildsys.steps._accuracy import Params, measure
+from buildsys.steps.lib.metrics.accuracy import Params, measure
 
 __all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "plan", "run"]
 
@@ -24,14 +24,16 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """
     from dataclasses import replace
 
-    from buildsys.steps import _yolox
+    from buildsys.steps.lib.families import yolox_network
 
-    _yolox.prepare()
+    yolox_network.prepare()
     import numpy as np
     import torch
 
     source = inputs["checkpoint"]
-    model = _yolox.load_model(source, _yolox.architecture_of(source), len(params.classes))
+    model = yolox_network.load_model(
+        source, yolox_network.architecture_of(source), len(params.classes)
+    )
 
     def predict(picture: Any) -> dict[str, Any]:
         theirs = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)

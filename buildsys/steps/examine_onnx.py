@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from buildsys.spec import STRIDES, Format, Preprocessing, Resources
 
 if TYPE_CHECKING:
-    from buildsys.steps._ladder import Ladder
-    from buildsys.steps._recording import Recording
+    from buildsys.steps.lib.parity.parity_ladder import Ladder
+    from buildsys.steps.lib.parity.recording_files import Recording
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.QUANTIZED_ONNX, Format.VERDICT
@@ -68,34 +68,38 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def _answer(inputs: dict[str, Path], form: str, params: Params) -> "Recording":
     """What one of the files answers to the pictures, by canonical names."""
-    from buildsys.steps import _onnx, _recording
+    from buildsys.steps.lib.parity import recording_files
+    from buildsys.steps.lib.runtime import onnx_session
 
-    network = _onnx.network(inputs[form])
+    network = onnx_session.network(inputs[form])
     answers = []
-    for picture in _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count):
+    for picture in recording_files.pictures(
+        inputs.get("pictures"), params.preprocessing, params.count
+    ):
         values = network(picture)
-        names = _recording.name_outputs(list(values), params.names, inputs[form])
+        names = recording_files.name_outputs(list(values), params.names, inputs[form])
         answers.append(
             tuple(
-                _recording.Output(name=name, values=value)
+                recording_files.Output(name=name, values=value)
                 for name, value in zip(names, values.values(), strict=True)
             )
         )
-    return _recording.gather(answers)
+    return recording_files.gather(answers)
 
 
 def _ladder(params: Params) -> "Ladder":
-    from buildsys.steps import _figures, _firmware_layout, _ladder
+    from buildsys.steps.lib.firmware import output_layout
+    from buildsys.steps.lib.parity import output_figures, parity_ladder
 
-    network = _firmware_layout.Network(
+    network = output_layout.Network(
         height=params.preprocessing.height,
         width=params.preprocessing.width,
         classes=params.classes,
         keypoints=params.keypoints,
         keypoint_dims=params.keypoint_dims,
     )
-    whole = f"{_figures.CALIBRATE}; or {_MORE_DIGITS}"
-    return _ladder.Ladder(
+    whole = f"{output_figures.CALIBRATE}; or {_MORE_DIGITS}"
+    return parity_ladder.Ladder(
         head=params.head,
         network=network,
         scheme=params.scheme,
@@ -106,7 +110,7 @@ def _ladder(params: Params) -> "Ladder":
 
 def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
     """Parts of outputs that are the same in every cell, and are not in the float file."""
-    from buildsys.steps import _collapse, _figures
+    from buildsys.steps.lib.parity import output_figures, signal
 
     frame, problems = params.preprocessing, []
     cells = sum((frame.height // stride) * (frame.width // stride) for stride in STRIDES)
@@ -115,9 +119,11 @@ def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
         if output.values.ndim != 3 or name not in whole:
             continue
         axis = 2 if output.values.shape[2] == cells else 1
-        sides = (_figures.split(name, o.values, params.classes) for o in (whole[name], output))
+        sides = (
+            output_figures.split(name, o.values, params.classes) for o in (whole[name], output)
+        )
         for before, after in zip(*sides, strict=True):
-            still = _collapse.standstill(after.name, after.values, axis, _MORE_DIGITS)
-            if not _collapse.standstill(before.name, before.values, axis):
+            still = signal.standstill(after.name, after.values, axis, _MORE_DIGITS)
+            if not signal.standstill(before.name, before.values, axis):
                 problems += still
     return problems

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from buildsys.spec import STRIDES, Format, Resources
 
 if TYPE_CHECKING:
-    from buildsys.steps._collapse import Edge
-    from buildsys.steps._recording import Output
-    from buildsys.steps._tflite import Tensor
+    from buildsys.steps.lib.files.tflite import Tensor
+    from buildsys.steps.lib.parity.recording_files import Output
+    from buildsys.steps.lib.parity.signal import Edge
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.VERDICT
@@ -36,14 +36,15 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: tflite; pictures, where there are any."""
-    from buildsys.steps import _collapse, _figures, _tflite
+    from buildsys.steps.lib.files import tflite
+    from buildsys.steps.lib.parity import output_figures, signal
 
-    file = _tflite.read(inputs["tflite"])
+    file = tflite.read(inputs["tflite"])
     edges = tuple(_edge(tensor) for tensor in file.outputs)
     cells = _cells(file.inputs[0].shape)
     answers = _answer(inputs)
-    problems = _collapse.shared_scale(edges, cells, _figures.head_cure(params.head))
-    joint = _collapse.joint(edges, cells)
+    problems = signal.shared_scale(edges, cells, output_figures.head_cure(params.head))
+    joint = signal.joint(edges, cells)
     rows = []
     for place, edge in enumerate(edges):
         row: dict[str, Any] = {"name": edge.name, "dtype": edge.dtype, "scale": edge.scale}
@@ -65,10 +66,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _edge(tensor: "Tensor") -> "Edge":
-    from buildsys.steps import _collapse
+    from buildsys.steps.lib.parity import signal
 
     scale = tensor.scales[0] if tensor.scales and "int" in tensor.dtype else None
-    return _collapse.Edge(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=scale)
+    return signal.Edge(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=scale)
 
 
 def _cells(image: tuple[int, ...]) -> int:
@@ -82,13 +83,16 @@ def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
     """What the file answers to the first pictures; nothing where there are none."""
     import numpy as np
 
-    from buildsys.steps import _litert_raw, _recording
+    from buildsys.steps.lib.parity import recording_files
+    from buildsys.steps.lib.runtime import litert_raw
 
     if "pictures" not in inputs:
         return ()
-    model = _litert_raw.Raw(inputs["tflite"])
+    model = litert_raw.Raw(inputs["tflite"])
     pictures = np.load(inputs["pictures"] / "pictures.npy", mmap_mode="r")[:_PICTURES]
-    return _recording.gather([tuple(model.answer(np.asarray(p), model.names)) for p in pictures])
+    return recording_files.gather(
+        [tuple(model.answer(np.asarray(p), model.names)) for p in pictures]
+    )
 
 
 def _examine(
@@ -97,27 +101,27 @@ def _examine(
     """Sentences and figures for one output."""
     import numpy as np
 
-    from buildsys.steps import _collapse, _figures
+    from buildsys.steps.lib.parity import output_figures, signal
 
-    values, cure = output.values, _figures.head_cure(params.head)
-    problems = _collapse.not_numbers(edge.name, values)
-    share, full = _collapse.saturated(edge.name, values)
+    values, cure = output.values, output_figures.head_cure(params.head)
+    problems = signal.not_numbers(edge.name, values)
+    share, full = signal.saturated(edge.name, values)
     figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}
     if problems or not params.trained or values.ndim != 3:
         return problems, figures
     # Probabilities stand still at 0 wherever nothing is seen: that is no fault, and two pictures may
     # well show nothing.
     whole = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
-    probabilities = whole or edge.name in _figures.PROBABILITIES
+    probabilities = whole or edge.name in output_figures.PROBABILITIES
     if joint:
         rows = values if values.shape[2] == cells else values.transpose(0, 2, 1)
-        objectness = _figures.has_objectness(values.shape, params.classes)
+        objectness = output_figures.has_objectness(values.shape, params.classes)
         end = 4 + objectness + params.classes if params.classes else None
-        boxes = _collapse.standstill(f"{edge.name} (boxes)", rows[:, :4], 2, cure)
-        scores = _collapse.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2, cure)
+        boxes = signal.standstill(f"{edge.name} (boxes)", rows[:, :4], 2, cure)
+        scores = signal.standstill(f"{edge.name} (scores)", rows[:, 4:end], 2, cure)
         return boxes + ([] if probabilities else scores), figures
     if probabilities:
         return [], figures
     axis = 2 if values.shape[2] == cells else 1
-    still = _collapse.standstill(edge.name, values, axis, cure)
+    still = signal.standstill(edge.name, values, axis, cure)
     return still + ([] if still else full), figures

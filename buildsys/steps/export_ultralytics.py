@@ -2,7 +2,7 @@
 
 The raw head leaves the network as it computes: box and class logits per stride, keypoints of all
 strides together, each a tensor of its own (so that int8 gives each its own scale), named as in
-`_outputs`.
+`outputs`.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps._batch import Batch, memory_mib
-from buildsys.steps._family import Family
-from buildsys.steps._ultralytics_file import (
+from buildsys.steps.lib.families.family import Family
+from buildsys.steps.lib.families.ultralytics_file import (
     SUFFIXES,
     architecture_task,
     example_of,
     read_checkpoint,
 )
+from buildsys.steps.lib.heads.batch import Batch, memory_mib
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
@@ -25,10 +25,15 @@ NEEDS = ("samples",)
 BLOCK = "export"
 FAMILY = Family(
     heads=(
-        ("raw", "raw"), ("decoded", "decoded"), ("normalized", "normalized"), ("split", "split"),
+        ("raw", "raw"),
+        ("decoded", "decoded"),
+        ("normalized", "normalized"),
+        ("split", "split"),
     ),
     decoders=(
-        ("yolov8-raw", "raw"), ("yolov8-decoded", "decoded"), ("yolov8-normalized", "normalized"),
+        ("yolov8-raw", "raw"),
+        ("yolov8-decoded", "decoded"),
+        ("yolov8-normalized", "normalized"),
         ("yolov8-split", "split"),
     ),
     architectures=r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*",
@@ -42,7 +47,7 @@ FAMILY = Family(
         " Ultralytics, governs the use of this model."
     ),
     read_checkpoint=read_checkpoint,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +92,12 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export, and compare ONNX with torch on sample pictures."""
-    from buildsys.steps import _heads, _torch_onnx, _ultralytics
+    from buildsys.steps.lib.families import onnx_export, ultralytics_head, ultralytics_setup
 
-    _ultralytics.prepare(Path.cwd())
-    model = _ultralytics.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
-    _heads.set_head(model, params.head)
+    ultralytics_setup.prepare(Path.cwd())
+    model = ultralytics_setup.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
+    ultralytics_head.set_head(model, params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
-    _torch_onnx.export(model, frame, params.opset, names, target, params.batch)
-    reference, samples = _torch_onnx.ask(model), inputs.get("samples")
-    _torch_onnx.compare(reference, samples, frame, names, target, params.batch)
+    onnx_export.export(model, frame, params.opset, names, target, params.batch)
+    reference, samples = onnx_export.ask(model), inputs.get("samples")
+    onnx_export.compare(reference, samples, frame, names, target, params.batch)

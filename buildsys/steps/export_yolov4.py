@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps._family import Family
+from buildsys.steps.lib.families.family import Family
 
 TOOL_ENV = "yolov4"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
@@ -60,9 +60,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export, and compare ONNX with torch on sample pictures."""
-    from buildsys.steps import _torch_onnx, _yolov4
+    from buildsys.steps.lib.families import onnx_export, yolov4_network
 
-    model = _yolov4.load(inputs["checkpoint"], params.architecture)
+    model = yolov4_network.load(inputs["checkpoint"], params.architecture)
     frame, target = params.preprocessing, outputs["onnx"]
-    _torch_onnx.export(model, frame, params.opset, _OUTPUTS, target)
-    _torch_onnx.compare(_torch_onnx.ask(model), inputs.get("samples"), frame, _OUTPUTS, target)
+    onnx_export.export(model, frame, params.opset, _OUTPUTS, target)
+    onnx_export.compare(onnx_export.ask(model), inputs.get("samples"), frame, _OUTPUTS, target)

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps._batch import Batch, memory_mib
-from buildsys.steps._family import Family
-from buildsys.steps._yolox_file import read_checkpoint
+from buildsys.steps.lib.families.family import Family
+from buildsys.steps.lib.families.yolox_file import read_checkpoint
+from buildsys.steps.lib.heads.batch import Batch, memory_mib
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from buildsys.steps import _torch_onnx
+    from buildsys.steps.lib.families.onnx_export import Ask
+
 
 TOOL_ENV = "yolox"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
@@ -24,11 +25,13 @@ NEEDS = ("samples",)
 BLOCK = "export"
 FAMILY = Family(
     heads=(
-        ("split", "yolox-split"), ("decoded", "yolox-decoded"),
+        ("split", "yolox-split"),
+        ("decoded", "yolox-decoded"),
         ("concatenated", "yolox-concatenated"),
     ),
     decoders=(
-        ("yolox", "yolox-concatenated"), ("yolox-decoded", "yolox-decoded"),
+        ("yolox", "yolox-concatenated"),
+        ("yolox-decoded", "yolox-decoded"),
         ("yolox-split", "yolox-split"),
     ),
     architectures=r"yolox-(nano|tiny)",
@@ -43,7 +46,7 @@ FAMILY = Family(
         "Trained and exported with YOLOX of Megvii (Apache-2.0), in the package yolox-datamint 0.3.1."
     ),
     read_checkpoint=read_checkpoint,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +93,18 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export, and compare ONNX with upstream's network on sample pictures."""
-    from buildsys.steps import _torch_onnx, _yolox, _yolox_head
+    from buildsys.steps.lib.families import onnx_export, yolox_head, yolox_network
 
-    _yolox.prepare()
+    yolox_network.prepare()
     source = inputs["checkpoint"], params.architecture, len(params.classes)
-    model = _yolox_head.to_export(_yolox.load_model(*source), params.head)
+    model = yolox_head.to_export(yolox_network.load_model(*source), params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
-    _torch_onnx.export(model, frame, params.opset, names, target, params.batch)
-    upstream = _upstream(_yolox.load_model(*source), params.head)
-    _torch_onnx.compare(upstream, inputs.get("samples"), frame, names, target, params.batch)
+    onnx_export.export(model, frame, params.opset, names, target, params.batch)
+    upstream = _upstream(yolox_network.load_model(*source), params.head)
+    onnx_export.compare(upstream, inputs.get("samples"), frame, names, target, params.batch)
 
 
-def _upstream(model: Any, head: str) -> "_torch_onnx.Ask":
+def _upstream(model: Any, head: str) -> "Ask":
     """Upstream's network as it was loaded, on BGR 0..255: so what was folded is checked, too."""
     import numpy as np
     import torch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = ""
 PRODUCES = Format.CHECKPOINT

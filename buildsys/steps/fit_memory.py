@@ -67,9 +67,11 @@ def _judge_arena(verdict: dict[str, Any], need: int, by: str, params: Params) ->
 
 def _judge_flash(verdict: dict[str, Any], size: int, slot: Slot, params: Params) -> None:
     verdict["flash"] = {
-        "need_bytes": size, "has_bytes": slot.size, "margin_bytes": slot.size - size,
+        "need_bytes": size,
+        "has_bytes": slot.size,
+        "margin_bytes": slot.size - size,
         "address": f"0x{slot.address:08X}",
-    }  # fmt: skip
+    }
     if size > slot.size:
         verdict["failures"].append(
             f"the file has {size / 1024:.0f} KiB, {params.firmware} keeps {slot.size / 1024:.0f} KiB"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from buildsys.spec import Format
-from buildsys.steps._progress import report
+from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,20 @@ TASKS = ("detect", "segment", "pose", "obb")
 
 # scikit-image's own photographs; motorcycle_* and lfw_* are left out: their terms are unclear.
 _BACKGROUNDS = {
-    "train": ("astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png",
-              "coins.png", "grass.png", "hubble_deep_field.jpg", "ihc.png", "page.png"),
+    "train": (
+        "astronaut.png",
+        "brick.png",
+        "camera.png",
+        "chelsea.png",
+        "clock_motion.png",
+        "coins.png",
+        "grass.png",
+        "hubble_deep_field.jpg",
+        "ihc.png",
+        "page.png",
+    ),
     "val": ("coffee.png", "gravel.png", "rocket.jpg", "retina.jpg", "text.png"),
-}  # fmt: skip
+}
 _SPLIT_STREAM = {"train": 1, "val": 2}
 _SUPERSAMPLING = 3
 _MAX_TURN_DEGREES = 40.0  # turned further, which corner is which cannot be seen on a small tag

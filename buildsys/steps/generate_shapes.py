@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import Format
-from buildsys.steps._progress import report
+from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,9 +106,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _write(
-    root: Path, split: str, stem: str, params: Params, picture: "np.ndarray",
+    root: Path,
+    split: str,
+    stem: str,
+    params: Params,
+    picture: "np.ndarray",
     shapes: "list[tuple[int, np.ndarray, np.ndarray]]",
-) -> None:  # fmt: skip
+) -> None:
     import cv2
 
     inside = f"{split}/{_NAMES[shapes[0][0]]}" if params.task == "classify" else f"images/{split}"

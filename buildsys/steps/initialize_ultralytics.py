@@ -59,9 +59,9 @@ def facts(task: str) -> Facts:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Build the network and save it."""
-    from buildsys.steps import _ultralytics
+    from buildsys.steps.lib.families import ultralytics_setup
 
-    _ultralytics.prepare(Path.cwd())
+    ultralytics_setup.prepare(Path.cwd())
     import torch
     from ultralytics import YOLO
 
@@ -69,7 +69,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     network = YOLO(f"{params.architecture}.yaml", task=params.task).model
     if params.classes:
         network = _with_head(network, params)
-    _ultralytics.save_model(network, outputs["checkpoint"], params.task, 640)
+    ultralytics_setup.save_model(network, outputs["checkpoint"], params.task, 640)
 
 
 def _with_head(network: Any, params: Params) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format, ModelSpec, Resources
-from buildsys.steps._yolov4 import CLASSES
+from buildsys.steps.lib.families.yolov4_network import CLASSES
 
 TOOL_ENV = "yolov4"
 PRODUCES = Format.CHECKPOINT
@@ -47,9 +47,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Build the network and save its tensors alone; the bytes depend on nothing else."""
     import torch
 
-    from buildsys.steps import _yolov4
+    from buildsys.steps.lib.families import yolov4_network
 
     torch.manual_seed(params.seed)
-    model = _yolov4.network(params.architecture)
+    model = yolov4_network.network(params.architecture)
     with outputs["checkpoint"].open("wb") as stream:  # a name would be written into the file
         torch.save(model.state_dict(), stream)

@@ -42,11 +42,11 @@ def facts(task: str) -> Facts:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Build the network and save it."""
-    from buildsys.steps import _yolox
+    from buildsys.steps.lib.families import yolox_network
 
-    _yolox.prepare()
+    yolox_network.prepare()
     import torch
 
     torch.manual_seed(params.seed)
-    network = _yolox.make_model(params.architecture, len(params.classes))
-    _yolox.save_model(network, outputs["checkpoint"], params.architecture, params.classes)
+    network = yolox_network.make_model(params.architecture, len(params.classes))
+    yolox_network.save_model(network, outputs["checkpoint"], params.architecture, params.classes)

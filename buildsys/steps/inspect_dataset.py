@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format
-from buildsys.steps._dataset import Object, Split
-from buildsys.steps._progress import report
+from buildsys.steps.lib.datasets.ultralytics_layout import Object, Split
+from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
-    from buildsys.steps._drawing import Mark
-    from buildsys.steps._labels import Finding, Layout
+    from buildsys.steps.lib.datasets.label_files import Finding, Layout
+    from buildsys.steps.lib.datasets.overlays import Mark
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.DATASET, "report"
@@ -39,7 +39,7 @@ class Params:
     keypoint_dims: int
     frames: tuple[tuple[int, int], ...]
     shape: str = "box"
-    """How its objects are labelled: see `_tasks.shape_of`."""
+    """How its objects are labelled: see `tasks.shape_of`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Write report.json, report.md and, where a picture can be read, sheet.jpg."""
     import cv2
 
-    from buildsys.steps import _data_text
+    from buildsys.steps.lib.datasets import survey_text
 
     cv2.setNumThreads(1)
     folder = outputs["report"]
@@ -67,7 +67,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     found["sheet"] = [f"{item.picture} ({item.split})" for item in chosen]
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8")
-    (folder / "report.md").write_text(_data_text.render_page(found), encoding="utf-8")
+    (folder / "report.md").write_text(survey_text.render_page(found), encoding="utf-8")
 
 
 def choose(pictures: list[Labelled]) -> list[Labelled]:
@@ -82,7 +82,7 @@ def choose(pictures: list[Labelled]) -> list[Labelled]:
 
 
 def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]:
-    from buildsys.steps import _survey as survey
+    from buildsys.steps.lib.datasets import dataset_survey as survey
 
     layout = _layout(params)
     findings: list[Finding] = []
@@ -120,14 +120,17 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
 
 
 def _look(
-    root: Path, picture: str, tally: Any, findings: list["Finding"],
+    root: Path,
+    picture: str,
+    tally: Any,
+    findings: list["Finding"],
     digests: dict[str, list[tuple[str, str]]],
-) -> tuple[Object, ...] | None:  # fmt: skip
+) -> tuple[Object, ...] | None:
     """One picture and its labels; None where the picture cannot be read."""
-    from buildsys.steps import _photo, _survey
-    from buildsys.steps._labels import Finding
+    from buildsys.steps.lib.datasets import dataset_survey, photographs
+    from buildsys.steps.lib.datasets.label_files import Finding
 
-    photo = _photo.read(root / picture)
+    photo = photographs.read(root / picture)
     tally.pictures += 1
     if photo.digest:
         digests.setdefault(photo.digest, []).append((tally.name, picture))
@@ -135,7 +138,7 @@ def _look(
     if photo.image is not None:
         size = (photo.image.shape[1], photo.image.shape[0])
         tally.sizes.append(size)
-    objects, wrong = _survey.read_objects(root, picture, size, tally)
+    objects, wrong = dataset_survey.read_objects(root, picture, size, tally)
     findings += wrong
     if photo.image is None:
         tally.unreadable += 1
@@ -156,18 +159,20 @@ def _sort(findings: list["Finding"]) -> list["Finding"]:
 
 
 def _layout(params: Params) -> "Layout":
-    from buildsys.steps._labels import Layout
+    from buildsys.steps.lib.datasets.label_files import Layout
 
     return Layout(
-        classes=params.classes, keypoints=params.keypoints, dims=params.keypoint_dims,
+        classes=params.classes,
+        keypoints=params.keypoints,
+        dims=params.keypoint_dims,
         shape=params.shape,
-    )  # fmt: skip
+    )
 
 
 def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path) -> None:
     import numpy as np
 
-    from buildsys.steps import _drawing
+    from buildsys.steps.lib.datasets import overlays
 
     cells = [_draw_cell(root, item, params) for item in chosen]
     tall = [max(c.shape[0] for c in cells[i : i + _ROWS]) for i in range(0, len(cells), _ROWS)]
@@ -178,36 +183,36 @@ def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path
         y, x = top + _CAPTION, left + (_CELL - cell.shape[1]) // 2
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
         name = f"{index + 1}  {item.split}  {Path(item.picture).name}"
-        while len(name) > _SHORTEST and _drawing.text_width(name, 18) > _CELL - 8:
+        while len(name) > _SHORTEST and overlays.text_width(name, 18) > _CELL - 8:
             name = name[:-2] + "…"
-        _drawing.write_text(sheet, name, (left + 4, top + 2), 18)
-    _drawing.save(target, sheet)
+        overlays.write_text(sheet, name, (left + 4, top + 2), 18)
+    overlays.save(target, sheet)
 
 
 def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
     """One labelled picture, fitted into the cell; names and lines keep their size."""
     import cv2
 
-    from buildsys.steps import _drawing, _photo, _survey
+    from buildsys.steps.lib.datasets import dataset_survey, overlays, photographs
 
-    image = _photo.read(root / item.picture).image
+    image = photographs.read(root / item.picture).image
     assert image is not None
     high, wide = image.shape[:2]
     scale = (_CELL - 6) / max(high, wide)
     size = (max(1, round(wide * scale)), max(1, round(high * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    tally = _survey.Tally(name=item.split, layout=_layout(params), frames=())
-    objects, _ = _survey.read_objects(root, item.picture, (wide, high), tally)
+    tally = dataset_survey.Tally(name=item.split, layout=_layout(params), frames=())
+    objects, _ = dataset_survey.read_objects(root, item.picture, (wide, high), tally)
     marks = tuple(_mark(o, size, params.classes) for o in objects)
-    return _drawing.draw(cv2.resize(image, size, interpolation=way), marks)
+    return overlays.draw(cv2.resize(image, size, interpolation=way), marks)
 
 
 def _mark(item: Object, size: tuple[int, int], classes: tuple[str, ...]) -> "Mark":
-    from buildsys.steps import _drawing
+    from buildsys.steps.lib.datasets import overlays
 
     x, y, w, h = item.box
     wide, high = size
-    return _drawing.Mark(
+    return overlays.Mark(
         text=classes[item.category],
         category=item.category,
         box=((x - w / 2) * wide, (y - h / 2) * high, (x + w / 2) * wide, (y + h / 2) * high),

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources
-from buildsys.steps._models import demand_tflite
-from buildsys.steps._progress import fail, remember, report
-from buildsys.steps._runner_text import Told
+from buildsys.steps.lib.files.model_files import demand_tflite
+from buildsys.steps.lib.firmware.runner_output import Told
+from buildsys.steps.lib.runtime.progress import fail, remember, report
 
 if TYPE_CHECKING:
-    from buildsys.steps._emulator import Session
-    from buildsys.steps._inference_runner import Runner
+    from buildsys.steps.lib.firmware.emulator import Session
+    from buildsys.steps.lib.firmware.inference_runner import Runner
 
 TOOL_ENV = "load-test"
 CONSUMES, PRODUCES = Format.VELA, Format.VERDICT
@@ -58,22 +58,23 @@ def why_not(accelerator: str) -> str:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: vela-tflite; summary, Vela's figures as JSON. `outputs`: verdict, bytes."""
-    from buildsys.steps import _emulator, _inference_runner, _npu_file
+    from buildsys.steps.lib.files import vela_file
+    from buildsys.steps.lib.firmware import emulator, inference_runner
 
     model = inputs["vela-tflite"]
     if why_not(params.accelerator):
         fail(f"{model.resolve().name}: {why_not(params.accelerator)}")
     demand_tflite(model)
     _check_host(model)
-    runner = _inference_runner.load(params.accelerator.split("-")[1].upper())
+    runner = inference_runner.load(params.accelerator.split("-")[1].upper())
     summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
-    planned = planned_bytes(summary, _npu_file.weights_bytes(model))
+    planned = planned_bytes(summary, vela_file.weights_bytes(model))
     if planned + _OWN_BYTES > runner.arena_bytes:
         verdict = _untested(planned, runner)
     else:
         verdict = judge(_load(model, runner, params), planned)
     told = {**verdict, "runner": _name(runner), "covers": _COVERS}
-    remember(qemu=_emulator.version())
+    remember(qemu=emulator.version())
     outputs["verdict"].write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
@@ -127,18 +128,18 @@ def _failures(told: Told, planned: int) -> list[str]:
 
 def _load(model: Path, runner: "Runner", params: Params) -> Told:
     """Boot the patched copy, which is deleted afterwards, and read what it says."""
-    from buildsys.steps import _emulator, _runner_text
+    from buildsys.steps.lib.firmware import emulator, runner_output
 
     kernel = Path("runner.axf").resolve()
     kernel.write_bytes(runner.patched)
     try:
-        session = _emulator.boot(
-            kernel, model.resolve(), params.seconds, _runner_text.is_last, _tell_progress
+        session = emulator.boot(
+            kernel, model.resolve(), params.seconds, runner_output.is_last, _tell_progress
         )
     finally:
         kernel.unlink()
     print("\n".join(session.lines))
-    told = _runner_text.read(session.lines)
+    told = runner_output.read(session.lines)
     _check_end(model, session, told, params.seconds)
     return told
 
@@ -151,23 +152,21 @@ def _tell_progress(line: str) -> None:
 
 
 def _check_host(model: Path) -> None:
-    from buildsys.steps import _emulator
+    from buildsys.steps.lib.firmware import emulator
 
-    if model.stat().st_size > _emulator.MOST_MODEL_BYTES:
-        most = _emulator.MOST_MODEL_BYTES >> 20
+    if model.stat().st_size > emulator.MOST_MODEL_BYTES:
+        most = emulator.MOST_MODEL_BYTES >> 20
         fail(f"{model.resolve().name} is larger than the emulated machine's memory, {most} MiB.")
 
 
 def _check_end(model: Path, session: "Session", told: Told, seconds: float) -> None:
     """What says nothing about the model is no verdict: it fails, and is tried again next time."""
-    from buildsys.steps import _emulator
+    from buildsys.steps.lib.firmware import emulator
 
     name, said = model.resolve().name, [line for line in session.lines if line.strip()]
     last = "\n".join(f"    {line}" for line in said[-5:]) or "    nothing"
     if session.end == "died":
-        fail(
-            f"{_emulator.QEMU} ended with exit code {session.code} while it loaded {name}:\n{last}"
-        )
+        fail(f"{emulator.QEMU} ended with exit code {session.code} while it loaded {name}:\n{last}")
     if session.end == "late":
         fail(
             f"the firmware had not loaded {name} after {seconds:g} s. Run again when this machine is"

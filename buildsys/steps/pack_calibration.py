@@ -18,7 +18,8 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: calibration. `outputs`: pictures, .npy, float32 [n, 3, height, width] in 0..1."""
-    from buildsys.steps import _engine_pictures, _pictures
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.tensorrt import calibration_images
 
-    pictures = _pictures.load(inputs["calibration"], params.preprocessing)
-    _engine_pictures.save(outputs["pictures"], pictures)
+    pictures = prepared_images.load(inputs["calibration"], params.preprocessing)
+    calibration_images.save(outputs["pictures"], pictures)

@@ -10,10 +10,15 @@ from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec
 from buildsys.steps import build_engine
-from buildsys.steps._engine_readme import Described, describe
-from buildsys.steps._package import write_json
-from buildsys.steps._runnable import LOOKING, Network, network, write_surroundings
-from buildsys.steps._runnable import describe as describe_network
+from buildsys.steps.lib.packages.contents import write_json
+from buildsys.steps.lib.packages.engine_readme import Described, describe
+from buildsys.steps.lib.packages.network_description import (
+    LOOKING,
+    Network,
+    network,
+    write_surroundings,
+)
+from buildsys.steps.lib.packages.network_description import describe as describe_network
 
 CONSUMES, PRODUCES = Format.ENGINE, Format.PACKAGE
 NEEDS = ("engine-facts", "verdict", "metrics", "calibration")
@@ -21,9 +26,15 @@ BLOCK = "tensorrt"
 TEMPLATES = ""
 """Whose folder of shipped files is an input of the step: all of them."""
 TEMPLATE_FILES = (
-    *LOOKING, "engine/benchmark.py", "engine/client.py", "engine/cudart.py",
-    "engine/requirements.txt", "engine/run.py", "engine/runtime.py", "common/figures.py",
-)  # fmt: skip
+    *LOOKING,
+    "engine/benchmark.py",
+    "engine/client.py",
+    "engine/cudart.py",
+    "engine/requirements.txt",
+    "engine/run.py",
+    "engine/runtime.py",
+    "common/figures.py",
+)
 UNVERIFIED = (
     "Not verified: the package's programs behind loading the library, and any server of the engine; no"
     " GPU and no server were here."
@@ -79,14 +90,21 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     }
     write_json(folder / "engine.json", facts)
     described = Described(
-        network=net, library=params.library, version=facts["version"], file=facts["file"],
-        bytes=place.stat().st_size, sha256=facts["sha256"], pictures=pictures,
-        newer=params.version_compatible, gpus=_gpus(facts, params), largest_batch=largest_batch,
+        network=net,
+        library=params.library,
+        version=facts["version"],
+        file=facts["file"],
+        bytes=place.stat().st_size,
+        sha256=facts["sha256"],
+        pictures=pictures,
+        newer=params.version_compatible,
+        gpus=_gpus(facts, params),
+        largest_batch=largest_batch,
         tensors=tuple((tensor["name"], tuple(tensor["shape"])) for tensor in facts["outputs"]),
         measured=(folder / "metrics.json").is_file(),
         jetson=params.library == "tensorrt" and facts["compute_capability"] == _ORIN,
         lowered=net.scheme != "float32" and "metrics-quantized-onnx" not in inputs,
-    )  # fmt: skip
+    )
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
 
 
@@ -94,19 +112,24 @@ def _place(engine: Path, folder: Path, facts: dict[str, Any], params: Params) ->
     """Put the engine where it belongs; says where, and the largest batch of a server's own making."""
     import shutil
 
-    from buildsys.steps import _triton
+    from buildsys.steps.lib.packages import triton
 
     net = params.network
     if params.library != "tensorrt":
         shutil.copyfile(engine, folder / f"{net.name}.engine")
         return folder / f"{net.name}.engine", 0
-    served = _triton.Served(
-        name=net.name, file=_triton.PLAN, task=net.task, classes=net.classes, batch=net.batch,
-        inputs=_triton.read_tensors(facts["inputs"]), outputs=_triton.read_tensors(facts["outputs"]),
-    )  # fmt: skip
-    _triton.write_repository(folder, engine, served)
-    place = folder / _triton.model_place(net.name, _triton.PLAN)
-    return place, _triton.largest_batch(served)
+    served = triton.Served(
+        name=net.name,
+        file=triton.PLAN,
+        task=net.task,
+        classes=net.classes,
+        batch=net.batch,
+        inputs=triton.read_tensors(facts["inputs"]),
+        outputs=triton.read_tensors(facts["outputs"]),
+    )
+    triton.write_repository(folder, engine, served)
+    place = folder / triton.model_place(net.name, triton.PLAN)
+    return place, triton.largest_batch(served)
 
 
 def _gpus(facts: dict[str, Any], params: Params) -> str:

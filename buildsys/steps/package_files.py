@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import SUFFIXES, BoardSpec, Format, ModelSpec
-from buildsys.steps._package import write_companions
+from buildsys.steps.lib.packages.contents import write_companions
 
 TOOL_ENV = ""
 CONSUMES = (Format.CHECKPOINT, Format.ONNX, Format.TFLITE)

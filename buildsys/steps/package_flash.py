@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
-from buildsys.steps._flash_plan import plan_flash, write_plan
-from buildsys.steps._flash_values import FlashParams
-from buildsys.steps._package import describe_preprocessing, write_companions, write_json
+from buildsys.steps.lib.packages.contents import (
+    describe_preprocessing,
+    write_companions,
+    write_json,
+)
+from buildsys.steps.lib.packages.flash_plan import plan_flash, write_plan
+from buildsys.steps.lib.packages.flash_values import FlashParams
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.PACKAGE
@@ -53,11 +57,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Collect the package."""
     import shutil
 
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
     source = inputs.get("vela-tflite") or inputs["tflite"]
     suffix = "_vela.tflite" if "vela-tflite" in inputs else ".tflite"
-    file = _tflite.read(source)
+    file = tflite.read(source)
     folder = outputs["package"]
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")

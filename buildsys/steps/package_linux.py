@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
-from buildsys.steps import _decode, _meanings
-from buildsys.steps._linux_readme import Described, Row, describe
-from buildsys.steps._package import describe_preprocessing, write_companions, write_json
+from buildsys.steps.lib.heads import meanings, yolov8_decoding
+from buildsys.steps.lib.packages.contents import (
+    describe_preprocessing,
+    write_companions,
+    write_json,
+)
+from buildsys.steps.lib.packages.linux_readme import Described, Row, describe
 
 if TYPE_CHECKING:
-    from buildsys.steps._tflite import File, Tensor
+    from buildsys.steps.lib.files.tflite import File, Tensor
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.PACKAGE
@@ -21,9 +25,14 @@ NEEDS = ("verdict", "metrics", "calibration")
 TEMPLATES = ""
 """Whose folder of shipped files is an input of the step: all of them."""
 TEMPLATE_FILES = (
-    "common/figures.py", "common/pictures.py", "common/vision.py", "linux/benchmark.py",
-    "linux/detect.py", "linux/network.py", "linux/requirements.txt",
-)  # fmt: skip
+    "common/figures.py",
+    "common/pictures.py",
+    "common/vision.py",
+    "linux/benchmark.py",
+    "linux/detect.py",
+    "linux/network.py",
+    "linux/requirements.txt",
+)
 UNVERIFIED = "Not verified: the package on the board itself; none was attached."
 _CONFIDENCE = 0.25
 """What `buildsys predict` leaves out below, too."""
@@ -70,7 +79,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         preprocessing=model.preprocessing,
         scheme=model.quantization.scheme,
         confidence=_CONFIDENCE,
-        iou=_decode.IOU,
+        iou=yolov8_decoding.IOU,
     )
 
 
@@ -79,7 +88,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import hashlib
     import shutil
 
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
     folder, name = outputs["package"], f"{params.stem}.tflite"
     write_companions(folder, params.classes, inputs)
@@ -87,7 +96,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     for program in TEMPLATE_FILES:
         shutil.copyfile(inputs["templates"] / program, folder / Path(program).name)
     sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    facts = _facts(params, name, sha256) | _edges(_tflite.read(inputs["tflite"]), params)
+    facts = _facts(params, name, sha256) | _edges(tflite.read(inputs["tflite"]), params)
     write_json(folder / "model.json", facts)
     frame = describe_preprocessing(params.preprocessing)
     if frame is not None:
@@ -137,7 +146,7 @@ def _edges(file: "File", params: Params) -> dict[str, Any]:
     return {
         "inputs": [_tensor(tensor, tensor.name, meaning) for tensor in file.inputs],
         "outputs": [
-            _tensor(tensor, name, _meanings.tell_output(known, params.task, name))
+            _tensor(tensor, name, meanings.tell_output(known, params.task, name))
             for tensor, name in zip(file.outputs, names, strict=True)
         ],
     }

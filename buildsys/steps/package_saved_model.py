@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, TensorSpec
-from buildsys.steps._package import describe_preprocessing, write_companions, write_json
+from buildsys.steps.lib.packages.contents import (
+    describe_preprocessing,
+    write_companions,
+    write_json,
+)
 
 TOOL_ENV = ""
 CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.PACKAGE

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec
-from buildsys.steps._package import write_json
-from buildsys.steps._runnable import LOOKING, Network, network, write_surroundings
-from buildsys.steps._runnable import describe as describe_network
-from buildsys.steps._triton_readme import Described, describe
+from buildsys.steps.lib.packages.contents import write_json
+from buildsys.steps.lib.packages.network_description import (
+    LOOKING,
+    Network,
+    network,
+    write_surroundings,
+)
+from buildsys.steps.lib.packages.network_description import describe as describe_network
+from buildsys.steps.lib.packages.triton_readme import Described, describe
 
 TOOL_ENV = "triton"
 CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.PACKAGE
@@ -44,27 +49,36 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: onnx or quantized-onnx, templates, metrics-*, calibration."""
-    from buildsys.steps import _triton
+    from buildsys.steps.lib.packages import triton
 
     folder, net = outputs["package"], params.network
     model = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
     pictures = write_surroundings(folder, net, inputs, TEMPLATE_FILES)
-    edges = _triton.describe_onnx(model)
-    served = _triton.Served(
-        name=net.name, file=_triton.ONNX, task=net.task, classes=net.classes, batch=net.batch,
-        inputs=_triton.read_tensors(edges["inputs"]), outputs=_triton.read_tensors(edges["outputs"]),
-    )  # fmt: skip
-    _triton.write_repository(folder, model, served)
-    place = folder / _triton.model_place(net.name, _triton.ONNX)
+    edges = triton.describe_onnx(model)
+    served = triton.Served(
+        name=net.name,
+        file=triton.ONNX,
+        task=net.task,
+        classes=net.classes,
+        batch=net.batch,
+        inputs=triton.read_tensors(edges["inputs"]),
+        outputs=triton.read_tensors(edges["outputs"]),
+    )
+    triton.write_repository(folder, model, served)
+    place = folder / triton.model_place(net.name, triton.ONNX)
     names = (tensor["name"] for tensor in edges["outputs"])
     facts = describe_network(net, place, folder, names)
     write_json(folder / "model.json", {**edges, **facts, "served_as": net.name})
     requirements = "\n".join(REQUIREMENTS) + "\n"
     (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
     described = Described(
-        network=net, file=facts["file"], bytes=place.stat().st_size, sha256=facts["sha256"],
-        pictures=pictures, largest_batch=_triton.largest_batch(served),
+        network=net,
+        file=facts["file"],
+        bytes=place.stat().st_size,
+        sha256=facts["sha256"],
+        pictures=pictures,
+        largest_batch=triton.largest_batch(served),
         tensors=tuple((tensor.name, tensor.shape) for tensor in served.outputs),
         measured=(folder / "metrics.json").is_file(),
-    )  # fmt: skip
+    )
     (folder / "README.md").write_text(describe(described), encoding="utf-8")

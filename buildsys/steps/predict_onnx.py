@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from buildsys.spec import Resources
-from buildsys.steps._predict import Params, Picture, predict
+from buildsys.steps.lib.metrics.predictions import Params, Picture, predict
 
 __all__ = ["TOOL_ENV", "Params", "Picture", "run"]
 
@@ -13,7 +13,7 @@ RESOURCES = Resources(memory_mib=1000)
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs by their names in the file."""
-    from buildsys.steps import _onnx
+    from buildsys.steps.lib.runtime import onnx_session
 
     model = inputs["onnx"]
-    predict(model, inputs["pictures"], _onnx.network(model), params, outputs["predictions"])
+    predict(model, inputs["pictures"], onnx_session.network(model), params, outputs["predictions"])

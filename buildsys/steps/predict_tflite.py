@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Resources
-from buildsys.steps._predict import Params, Picture, predict
+from buildsys.steps.lib.metrics.predictions import Params, Picture, predict
 
 __all__ = ["TOOL_ENV", "Params", "Picture", "run"]
 
@@ -14,9 +14,9 @@ RESOURCES = Resources(memory_mib=1000)
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs by their signature names."""
-    from buildsys.steps import _litert
+    from buildsys.steps.lib.runtime import litert
 
-    runner = _litert.Runner(inputs["tflite"], params.reading.reference_kernels)
+    runner = litert.Runner(inputs["tflite"], params.reading.reference_kernels)
 
     def network(picture: Any) -> Any:
         return runner(picture)

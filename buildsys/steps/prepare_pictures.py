@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format, Preprocessing
-from buildsys.steps._dataset import Split, list_images
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.DATASET, Format.PICTURES
@@ -27,7 +27,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     import numpy as np
 
-    from buildsys.steps import _pictures
+    from buildsys.steps.lib.datasets import prepared_images
 
     root = inputs["dataset"]
     images = list_images(root, params.split)
@@ -42,8 +42,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     for image in chosen:
         if not image.is_file():
             fail(f"{image.name} is listed in the {params.split.name} split and does not exist.")
-        prepared.append(_pictures.letterbox(_pictures.read_image(image), params.preprocessing)[0])
+        prepared.append(
+            prepared_images.letterbox(prepared_images.read_image(image), params.preprocessing)[0]
+        )
         short = f"all there are, {params.count} were wanted" if params.count > len(images) else ""
         report(len(prepared), len(chosen), "pictures", short)
     names = [str(image.relative_to(root)) for image in chosen]
-    _pictures.save(outputs["pictures"], np.stack(prepared), names)
+    prepared_images.save(outputs["pictures"], np.stack(prepared), names)

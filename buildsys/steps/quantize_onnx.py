@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps._batch import Batch, calibration_batch, memory_mib
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.heads.batch import Batch, calibration_batch, memory_mib
+from buildsys.steps.lib.runtime.progress import fail, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,9 +72,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Convert; what it costs is told by `examine_onnx`, and judged there."""
     import onnx
 
-    from buildsys.steps import _models
+    from buildsys.steps.lib.files import model_files
 
-    model = _models.load_onnx(inputs["onnx"])
+    model = model_files.load_onnx(inputs["onnx"])
     if params.scheme == "float16":
         made = _halve(model)
     else:
@@ -114,16 +114,23 @@ def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.M
     _name_nodes(model.graph)
     prepared = _prepare(model)
     quantize_static(
-        prepared, "quantized.onnx", _Pictures(prepared, folder, params),
-        quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"],
+        prepared,
+        "quantized.onnx",
+        _Pictures(prepared, folder, params),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv"],
         nodes_to_exclude=_last(onnx.load(prepared).graph),
-        per_channel=params.granularity == "per-channel", activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+        per_channel=params.granularity == "per-channel",
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
         extra_options={
-            "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
             "OpTypesToExcludeOutputQuantization": ["Conv"],
         },
-    )  # fmt: skip
+    )
     return onnx.load("quantized.onnx")
 
 
@@ -183,13 +190,13 @@ class _Pictures:
     def __init__(self, model: str, folder: Path, params: Params) -> None:
         import onnx
 
-        from buildsys.steps import _pictures
+        from buildsys.steps.lib.datasets import prepared_images
 
         graph = onnx.load(model).graph
         constants = {tensor.name for tensor in graph.initializer}
         feed = next(item for item in graph.input if item.name not in constants)
         self.feed, settled = feed.name, feed.type.tensor_type.shape.dim[0].dim_value
-        self.pictures, self.done = _pictures.load(folder, params.preprocessing), 0
+        self.pictures, self.done = prepared_images.load(folder, params.preprocessing), 0
         wanted = calibration_batch(params.batch, len(self.pictures))
         room = _MOST_PIXELS // (params.preprocessing.height * params.preprocessing.width)
         self.settled, self.size = settled, settled or max(1, min(wanted, room))
@@ -200,7 +207,7 @@ class _Pictures:
         """One input float32 [n, 3, height, width] by its name; None behind the last."""
         import numpy as np
 
-        from buildsys.steps import _pictures
+        from buildsys.steps.lib.datasets import prepared_images
 
         if self.done == len(self.pictures):
             return None
@@ -209,4 +216,4 @@ class _Pictures:
         report(self.done, len(self.pictures), "calibration pictures")
         if self.settled:
             chosen = np.resize(chosen, (self.size, *chosen.shape[1:]))
-        return {self.feed: _pictures.to_nchw(chosen)}
+        return {self.feed: prepared_images.to_nchw(chosen)}

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.spec import Format, Resources
-from buildsys.steps import _coco_splits
-from buildsys.steps._coco_fields import Layout
-from buildsys.steps._coco_json import Mistake, Picture
-from buildsys.steps._coco_splits import CocoSplit
-from buildsys.steps._dataset import Object, label_file
-from buildsys.steps._progress import report
+from buildsys.steps.lib.datasets import coco_splits
+from buildsys.steps.lib.datasets.coco_fields import Layout
+from buildsys.steps.lib.datasets.coco_file import Mistake, Picture
+from buildsys.steps.lib.datasets.coco_splits import CocoSplit
+from buildsys.steps.lib.datasets.ultralytics_layout import Object, label_file
+from buildsys.steps.lib.runtime.progress import report
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
@@ -54,8 +54,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     cv2.setNumThreads(1)
     root, target = inputs["dataset"], outputs["dataset"]
-    sheets, mistakes = _coco_splits.read_splits(root, params.splits, params.shape)
-    _coco_splits.refuse(mistakes)
+    sheets, mistakes = coco_splits.read_splits(root, params.splits, params.shape)
+    coco_splits.refuse(mistakes)
     total, done = sum(len(sheet.pictures) for sheet in sheets.values()), 0
     for split in params.splits:
         sheet = sheets[split.name]
@@ -70,7 +70,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
                 _write(root / split.images / picture.name, place, objects)
             done += 1
             report(done, total, "pictures")
-    _coco_splits.refuse(mistakes)
+    coco_splits.refuse(mistakes)
     first = next(iter(sheets.values()))
     text = describe(first.layout, tuple(sheets))
     (target / "data.yaml").write_text(text, encoding="utf-8")
@@ -126,14 +126,14 @@ def _write(source: Path, target: Path, objects: tuple[Object, ...]) -> None:
 
 def _look(root: Path, split: CocoSplit, picture: Picture) -> list[Mistake]:
     """What only the picture itself can tell."""
-    from buildsys.steps import _photo, _pictures
+    from buildsys.steps.lib.datasets import photographs, prepared_images
 
     path = root / split.images / picture.name
     where = f"{split.images}/{picture.name}"
-    photo = _photo.read(path)
+    photo = photographs.read(path)
     if photo.image is None:
         return [Mistake(path=where, message=photo.problem)]
-    if _pictures.is_cut_off(path.read_bytes()):
+    if prepared_images.is_cut_off(path.read_bytes()):
         return [Mistake(path=where, message="is cut off; fetch it again, or remove it")]
     height, width = photo.image.shape[:2]
     if (width, height) == (picture.width, picture.height):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Preprocessing, Resources
-from buildsys.steps import _recording
+from buildsys.steps.lib.parity import recording_files
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.ONNX, Format.RECORDING
@@ -24,17 +24,17 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in file order."""
-    from buildsys.steps import _onnx
+    from buildsys.steps.lib.runtime import onnx_session
 
-    network = _onnx.network(inputs["onnx"])
+    network = onnx_session.network(inputs["onnx"])
 
-    def answer(picture: Any) -> Iterable[_recording.Output]:
+    def answer(picture: Any) -> Iterable[recording_files.Output]:
         found = network(picture)
-        names = _recording.name_outputs(list(found), params.names, inputs["onnx"])
+        names = recording_files.name_outputs(list(found), params.names, inputs["onnx"])
         return (
-            _recording.Output(name=name, values=value)
+            recording_files.Output(name=name, values=value)
             for name, value in zip(names, found.values(), strict=True)
         )
 
-    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    _recording.record(answer, pictures, outputs["recording"])
+    pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    recording_files.record(answer, pictures, outputs["recording"])

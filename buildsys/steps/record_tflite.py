@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format, Preprocessing, Resources
-from buildsys.steps import _recording
+from buildsys.steps.lib.parity import recording_files
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.TFLITE, Format.RECORDING
@@ -27,9 +27,11 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in file order."""
-    from buildsys.steps import _litert_raw
+    from buildsys.steps.lib.runtime import litert_raw
 
-    model = _litert_raw.Raw(inputs["tflite"], params.reference_kernels)
-    names = _recording.name_outputs(model.names, params.names, inputs["tflite"])
-    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    _recording.record(lambda picture: model.answer(picture, names), pictures, outputs["recording"])
+    model = litert_raw.Raw(inputs["tflite"], params.reference_kernels)
+    names = recording_files.name_outputs(model.names, params.names, inputs["tflite"])
+    pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    recording_files.record(
+        lambda picture: model.answer(picture, names), pictures, outputs["recording"]
+    )

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Preprocessing, Resources
-from buildsys.steps import _recording
-from buildsys.steps._progress import fail
+from buildsys.steps.lib.parity import recording_files
+from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     from io import StringIO
@@ -49,23 +49,23 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     Every picture runs in an arena of just the size that is told: so it suffices.
     """
-    from buildsys.steps import _tflite
+    from buildsys.steps.lib.files import tflite
 
     path = inputs["tflite"]
-    file = _tflite.read(path)
-    builtin = vars(_tflite.schema().BuiltinOperator)
+    file = tflite.read(path)
+    builtin = vars(tflite.schema().BuiltinOperator)
     custom = tuple(name for name, _ in file.operators if name not in builtin)
     if _NPU_OPERATOR in custom:
         fail(
             f"{path.resolve().name} is compiled for an NPU, which alone can run its operator"
             f" {_NPU_OPERATOR}; TFLite Micro on this machine runs the file from before the compiler."
         )
-    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
     arena = _measure_arena(path, custom, pictures[0])
     _write_arena(outputs["arena"], arena)
     interpreter = _open(path, custom, arena["arena_bytes"])
-    names = _recording.name_outputs([each.name for each in file.outputs], params.names, path)
-    _recording.record(
+    names = recording_files.name_outputs([each.name for each in file.outputs], params.names, path)
+    recording_files.record(
         lambda picture: _answer(interpreter, picture, names), pictures, outputs["recording"]
     )
 
@@ -163,21 +163,21 @@ def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
 
 def _answer(
     interpreter: Any, picture: "np.ndarray", names: list[str]
-) -> Iterator[_recording.Output]:
+) -> Iterator[recording_files.Output]:
     """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
     import numpy as np
 
-    from buildsys.steps import _litert
+    from buildsys.steps.lib.runtime import litert
 
     image = _detail(interpreter.get_input_details(0))
-    values = _litert.quantize(picture[None].astype(np.float32) / 255, image)
+    values = litert.quantize(picture[None].astype(np.float32) / 255, image)
     interpreter.set_input(values, 0)
     interpreter.invoke()
     for index, name in enumerate(names):
         scale, zero = _detail(interpreter.get_output_details(index))["quantization"]
         values = np.array(interpreter.get_output(index))
         integers = values.dtype.kind != "f" and scale != 0
-        yield _recording.Output(
+        yield recording_files.Output(
             name=name,
             values=values,
             scale=scale if integers else None,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps import _recording
+from buildsys.steps.lib.parity import recording_files
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.RECORDING
@@ -38,23 +38,24 @@ def plan(model: ModelSpec, names: tuple[str, ...], count: int) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in canonical order, float32."""
-    from buildsys.steps import _heads, _pictures, _ultralytics
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
 
-    _ultralytics.prepare(Path.cwd())
+    ultralytics_setup.prepare(Path.cwd())
     import torch
 
-    model = _ultralytics.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
-    _heads.set_head(model, params.head)
+    model = ultralytics_setup.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
+    ultralytics_head.set_head(model, params.head)
 
-    def answer(picture: Any) -> Iterable[_recording.Output]:
+    def answer(picture: Any) -> Iterable[recording_files.Output]:
         with torch.no_grad():
-            values = model(torch.from_numpy(_pictures.to_nchw(picture[None])))
+            values = model(torch.from_numpy(prepared_images.to_nchw(picture[None])))
         values = values if isinstance(values, tuple | list) else (values,)
         # the decoded head may return its features behind the output
         return (
-            _recording.Output(name=name, values=value.numpy())
+            recording_files.Output(name=name, values=value.numpy())
             for name, value in zip(params.names, values, strict=False)
         )
 
-    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    _recording.record(answer, pictures, outputs["recording"])
+    pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    recording_files.record(answer, pictures, outputs["recording"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps import _recording
+from buildsys.steps.lib.parity import recording_files
 
 TOOL_ENV = "yolox"
 CONSUMES, PRODUCES = Format.CHECKPOINT, Format.RECORDING
@@ -29,28 +29,33 @@ def plan(model: ModelSpec, names: tuple[str, ...], count: int) -> Params:
     """`names` of the outputs in canonical order; `count` pictures."""
     assert model.preprocessing is not None
     return Params(
-        architecture=model.architecture, classes=model.classes, head=model.head, names=names,
-        count=count, preprocessing=model.preprocessing,
-    )  # fmt: skip
+        architecture=model.architecture,
+        classes=model.classes,
+        head=model.head,
+        names=names,
+        count=count,
+        preprocessing=model.preprocessing,
+    )
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in canonical order, float32."""
-    from buildsys.steps import _pictures, _yolox, _yolox_head
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.families import yolox_head, yolox_network
 
-    _yolox.prepare()
+    yolox_network.prepare()
     import torch
 
-    model = _yolox.load_model(inputs["checkpoint"], params.architecture, len(params.classes))
-    model = _yolox_head.to_export(model, params.head)
+    model = yolox_network.load_model(inputs["checkpoint"], params.architecture, len(params.classes))
+    model = yolox_head.to_export(model, params.head)
 
-    def answer(picture: Any) -> Iterable[_recording.Output]:
+    def answer(picture: Any) -> Iterable[recording_files.Output]:
         with torch.no_grad():
-            values = model(torch.from_numpy(_pictures.to_nchw(picture[None])))
+            values = model(torch.from_numpy(prepared_images.to_nchw(picture[None])))
         return (
-            _recording.Output(name=name, values=value.numpy())
+            recording_files.Output(name=name, values=value.numpy())
             for name, value in zip(params.names, values, strict=True)
         )
 
-    pictures = _recording.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    _recording.record(answer, pictures, outputs["recording"])
+    pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
+    recording_files.record(answer, pictures, outputs["recording"])

@@ -20,11 +20,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     `report`: index.html, a page per build at <recipe>/<target>.html with its pictures beside it,
     plots as SVG, report.md.
     """
-    from buildsys.steps import _report_data, _report_pages, _report_plots, _report_text
+    from buildsys.steps.lib.report import charts, markdown, pages, values
 
-    report = _report_data.load(inputs["data"] / "report.json")
+    report = values.load(inputs["data"] / "report.json")
     target = outputs["report"]
     target.mkdir(parents=True, exist_ok=True)
-    (target / "report.md").write_text(_report_text.render(report), encoding="utf-8")
-    plots = _report_plots.draw(report, target / "plots")
-    _report_pages.write(report, plots, inputs["data"] / "pictures", inputs["templates"], target)
+    (target / "report.md").write_text(markdown.render(report), encoding="utf-8")
+    plots = charts.draw(report, target / "plots")
+    pages.write(report, plots, inputs["data"] / "pictures", inputs["templates"], target)

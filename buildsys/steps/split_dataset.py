@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format
-from buildsys.steps._dataset import Split, label_file, list_images
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, label_file, list_images
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = ""
 CONSUMES, PRODUCES = Format.DATASET, Format.DATASET

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = "ultralytics"
 CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
@@ -69,32 +69,33 @@ def resources(params: Params) -> Resources:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train; `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps import _torch, _ultralytics
+    from buildsys.steps.lib.families import ultralytics_setup
+    from buildsys.steps.lib.runtime import torch_setup
 
     scratch = Path.cwd()
-    _ultralytics.prepare(scratch)
+    ultralytics_setup.prepare(scratch)
     data = inputs["dataset"].resolve()
     if params.task != "classify":  # its data is the folder itself
         data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
     _refuse_damaged()
     trainer = _make_trainer(inputs, params, data, scratch)
-    _torch.limit_threads()  # Ultralytics has just set its own count
+    torch_setup.limit_threads()  # Ultralytics has just set its own count
     trainer.train()
-    _torch.remember_machine(_torch.choose_device())
+    torch_setup.remember_machine(torch_setup.choose_device())
     model = trainer.ema.ema
-    _ultralytics.save_model(model, outputs["checkpoint"], params.task, params.size)
+    ultralytics_setup.save_model(model, outputs["checkpoint"], params.task, params.size)
 
 
 def _refuse_damaged() -> None:
     """Ultralytics leaves out what it cannot read, and says so among a thousand lines: end instead."""
     from ultralytics.data import dataset
 
-    from buildsys.steps import _pictures
+    from buildsys.steps.lib.datasets import prepared_images
 
     verify, verify_alone = dataset.verify_image_label, dataset.verify_image
 
     def demand_whole(picture: Path) -> None:
-        if _pictures.is_cut_off(picture.read_bytes()):
+        if prepared_images.is_cut_off(picture.read_bytes()):
             fail(f"{picture.name} is cut off; fetch it again, or remove it.")
 
     def demand_alone(arguments: Any) -> Any:
@@ -103,7 +104,7 @@ def _refuse_damaged() -> None:
         demand_whole(picture)
         result = verify_alone(arguments)
         if not result[1]:
-            _pictures.read_image(picture)  # says so if it is the picture
+            prepared_images.read_image(picture)  # says so if it is the picture
             fail(f"{picture.name} cannot be trained on: {result[-1]}. Mend or remove it.")
         return result
 
@@ -112,7 +113,7 @@ def _refuse_damaged() -> None:
         demand_whole(picture)
         result = verify(arguments)
         if result[0] is None:
-            _pictures.read_image(picture)  # says so if it is the picture
+            prepared_images.read_image(picture)  # says so if it is the picture
             reason = str(result[-1]).split("ignoring corrupt image/label: ")[-1]
             fail(
                 f"{picture.name} and its labels cannot be trained on: {reason}. Mend or remove them."
@@ -123,7 +124,7 @@ def _refuse_damaged() -> None:
 
 
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
-    from buildsys.steps import _torch
+    from buildsys.steps.lib.runtime import torch_setup
 
     last = scratch / "run" / "weights" / "last.pt"
     overrides: dict[str, Any] = {
@@ -137,7 +138,7 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
         "seed": params.seed,
         "deterministic": True,
         "workers": 0,
-        "device": "0" if _torch.choose_device() == "cuda" else "cpu",
+        "device": "0" if torch_setup.choose_device() == "cuda" else "cpu",
         "optimizer": "AdamW",
         "lr0": params.learning_rate,
         "cos_lr": True,
@@ -177,17 +178,17 @@ def _trainer_of(task: str) -> Any:
 
 def _prepare_model(params: Params, trainer: Any) -> None:
     """Once the averaged copy exists: only the network being trained is changed."""
-    from buildsys.steps import _quantization_aware
+    from buildsys.steps.lib.families import fake_quantization
 
     if params.task == "pose":
         trainer.model.criterion = trainer.model.init_criterion()
-        _quantization_aware.smooth_visibility(trainer.model.criterion)
+        fake_quantization.smooth_visibility(trainer.model.criterion)
     if params.quantization_aware != "no":
         if params.task == "pose":
-            bounded = _quantization_aware.keep_keypoints_in_range(trainer.model.criterion)
+            bounded = fake_quantization.keep_keypoints_in_range(trainer.model.criterion)
             trainer.model.criterion = bounded
         per_channel = params.quantization_aware == "per-channel"
-        _quantization_aware.enable_fake_quantization(trainer.model, per_channel)
+        fake_quantization.enable_fake_quantization(trainer.model, per_channel)
 
 
 class _BatchProgress:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = "yolox"
 CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
@@ -79,30 +79,33 @@ def resources(params: Params) -> Resources:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train; `inputs`: dataset (annotations/train.json, images/), weights (unless random)."""
-    from buildsys.steps import _torch, _yolox, _yolox_data
+    from buildsys.steps.lib.families import yolox_data, yolox_network
+    from buildsys.steps.lib.runtime import torch_setup
 
-    _yolox.prepare()
+    yolox_network.prepare()
     import cv2
     import torch
 
     cv2.setNumThreads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums are not repeatable
     torch.use_deterministic_algorithms(True, warn_only=True)
-    device = _torch.choose_device()
+    device = torch_setup.choose_device()
     if params.mixed_precision and device == "cpu":
         print("train.mixed_precision is for GPUs; on this CPU training computes in full precision.")
-    classes = _yolox_data.read_classes(inputs["dataset"])
-    changes = _yolox_data.Changes(mosaic=params.mosaic, flip=params.flip, scale=params.scale)
-    samples = _yolox_data.open_split(inputs["dataset"], params.size, changes)
+    classes = yolox_data.read_classes(inputs["dataset"])
+    changes = yolox_data.Changes(mosaic=params.mosaic, flip=params.flip, scale=params.scale)
+    samples = yolox_data.open_split(inputs["dataset"], params.size, changes)
     _seed(params.seed, 0)
     if "weights" in inputs:
-        model = _yolox.load_start(inputs["weights"], params.architecture, len(classes))
+        model = yolox_network.load_start(inputs["weights"], params.architecture, len(classes))
     else:
-        model = _yolox.make_model(params.architecture, len(classes))
+        model = yolox_network.make_model(params.architecture, len(classes))
     training = _Training(model.to(device), samples, device, params)
     training.run(Path.cwd() / "last.pt")
-    _torch.remember_machine(device)
-    _yolox.save_model(training.average.ema, outputs["checkpoint"], params.architecture, classes)
+    torch_setup.remember_machine(device)
+    yolox_network.save_model(
+        training.average.ema, outputs["checkpoint"], params.architecture, classes
+    )
 
 
 class _Training:
@@ -124,9 +127,14 @@ class _Training:
         self.optimizer = torch.optim.AdamW(_groups(model), lr=params.learning_rate)
         self.scaler = torch.amp.GradScaler(device, enabled=self.half)
         self.rates = LRScheduler(
-            "yoloxwarmcos", params.learning_rate, self.batches, params.epochs,
-            warmup_epochs=min(1.0, params.epochs / 4), no_aug_epochs=0, min_lr_ratio=0.05,
-        )  # fmt: skip
+            "yoloxwarmcos",
+            params.learning_rate,
+            self.batches,
+            params.epochs,
+            warmup_epochs=min(1.0, params.epochs / 4),
+            no_aug_epochs=0,
+            min_lr_ratio=0.05,
+        )
 
     def run(self, last: Path) -> None:
         """All epochs that are not finished yet; `last` is where finished ones are kept."""

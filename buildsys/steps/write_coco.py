@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format
-from buildsys.steps._dataset import Object, Split, label_file, list_images, read_labels
-from buildsys.steps._progress import fail, report
+from buildsys.steps.lib.datasets.ultralytics_layout import (
+    Object,
+    Split,
+    label_file,
+    list_images,
+    read_labels,
+)
+from buildsys.steps.lib.runtime.progress import fail, report
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
@@ -80,17 +86,19 @@ class _Sheet:
     def __init__(self, params: Params, root: Path) -> None:
         self.params = params
         self.data: dict[str, list[dict[str, Any]]] = {
-            "images": [], "annotations": [], "categories": _categories(params, root),
-        }  # fmt: skip
+            "images": [],
+            "annotations": [],
+            "categories": _categories(params, root),
+        }
 
     def add(self, image: Path, name: str, target: Path) -> None:
         """A picture and what it shows; its copy."""
-        from buildsys.steps import _pictures
+        from buildsys.steps.lib.datasets import prepared_images
 
         params, place = self.params, target / "images" / name
         if not image.is_file():
             fail(f"{image.name} is listed and does not exist.")
-        height, width = _pictures.read_image(image).shape[:2]
+        height, width = prepared_images.read_image(image).shape[:2]
         number = len(self.data["images"]) + 1
         row = {"id": number, "file_name": name, "width": width, "height": height}
         self.data["images"].append(row)
@@ -121,9 +129,10 @@ def annotation(item: Object, width: int, height: int) -> dict[str, Any]:
     if item.keypoints:
         points3 = [(_cut(x) * width, _cut(y) * height, v) for x, y, v in item.keypoints]
         row["keypoints"] = [
-            value for x, y, v in points3
+            value
+            for x, y, v in points3
             for value in ((_round(x), _round(y), int(v)) if v else (0, 0, 0))
-        ]  # fmt: skip
+        ]
         row["num_keypoints"] = sum(v > 0 for *_, v in points3)
     return row
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildsys.engine.loading import make_plans
-from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import make_plans
+from buildsys.execution.state.plans import Plans
 from buildsys.graph import Plan, Step
 
 if TYPE_CHECKING:
@@ -89,11 +89,14 @@ _DATA = {
     "points": Data(classes=("point",), keypoints=1, dims=2),
 }
 _FOLDERS = (
-    "fruit/train/apple/1.jpg", "fruit/train/pear/1.png", "fruit/val/pear/2.jpg",
+    "fruit/train/apple/1.jpg",
+    "fruit/train/pear/1.png",
+    "fruit/val/pear/2.jpg",
     "loose/train/1.jpg",
-    "late/train/apple/1.jpg", "late/valid/pear/1.jpg",
+    "late/train/apple/1.jpg",
+    "late/valid/pear/1.jpg",
     "hollow/train/apple/1.jpg",
-)  # fmt: skip
+)
 """Pictures to classify: whole, outside any class, a class of val alone, and (plum) one without."""
 _CHECKPOINTS = {
     "tags": Head(kind="Pose", classes=("tag",), keypoints=4),
@@ -157,10 +160,15 @@ def write_sheet(path: Path, names: tuple[str, ...], crowds: int = 0, **other: ob
     """An annotation file: one object in each picture of 100 x 80, and crowds in the first."""
     images = [{"id": i, "file_name": n, "width": 100, "height": 80} for i, n in enumerate(names)]
     objects = [
-        {"id": i, "image_id": i % len(names), "category_id": 3, "bbox": [10, 20, 30.5, 40],
-         "iscrowd": int(i >= len(names))}
+        {
+            "id": i,
+            "image_id": i % len(names),
+            "category_id": 3,
+            "bbox": [10, 20, 30.5, 40],
+            "iscrowd": int(i >= len(names)),
+        }
         for i in range(len(names) + crowds)
-    ]  # fmt: skip
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**CELLS, "images": images, "annotations": objects, **other}))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from buildsys.authoring.class_folders import find_root, read_class_folders
+from buildsys.authoring.datasets.class_folders import find_root, read_class_folders
 from tests.authoring.sample_workspace import (
     Head,
     by_stage,
@@ -99,7 +99,7 @@ def test_an_archive_has_one_folder_with_train(tmp_path: Path) -> None:
 
 def test_a_thousand_names_are_read(tmp_path: Path) -> None:
     """ImageNet's classes: pickle writes a dictionary in batches of a thousand."""
-    from buildsys.steps._ultralytics_file import read_checkpoint
+    from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
 
     names = tuple(f"class-{number}" for number in range(1203))
     write_checkpoint(tmp_path / "model.pt", Head(kind="Classify", classes=names))

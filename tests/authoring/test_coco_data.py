@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
-from buildsys.engine.loading import load_plans
-from buildsys.engine.places import Workspace
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import load_plans
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import (
     by_stage,
@@ -92,8 +92,11 @@ def test_classes_are_categories_by_ascending_id(workspace: Path) -> None:
     source = stages["read-coco"].inputs[0].source
     assert source is not None
     assert source.parts == (
-        "annotations/train.json", "images/train", "annotations/val.json", "images/val",
-    )  # fmt: skip
+        "annotations/train.json",
+        "images/train",
+        "annotations/val.json",
+        "images/val",
+    )
 
 
 def test_a_generated_set_goes_both_ways(workspace: Path) -> None:
@@ -135,7 +138,7 @@ def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
     """buildsys.lock knows the classes: a machine that has the store needs no pictures."""
-    from buildsys.engine.lockfile import Lock, write_lock
+    from buildsys.execution.state.lockfile import Lock, write_lock
 
     write_recipe(workspace, "cells", RECIPE)
     plan = plan_good(workspace)["cells@host"]
@@ -155,15 +158,15 @@ def test_annotations_are_parsed_when_they_changed(
     """Hundreds of megabytes are parsed in every run, or once for every build."""
     import time
 
-    from buildsys.steps import _coco_json, _coco_splits
+    from buildsys.steps.lib.datasets import coco_file, coco_splits
 
     parsed: list[str] = []
 
     def parse(data: bytes, label: str, shape: str) -> object:
         parsed.append(label)
-        return _coco_json.parse(data, label, shape)
+        return coco_file.parse(data, label, shape)
 
-    monkeypatch.setattr(_coco_splits, "parse", parse)
+    monkeypatch.setattr(coco_splits, "parse", parse)
     write_recipe(workspace, "cells", RECIPE.replace("[{", "[checkpoint, {"))
     time.sleep(0.1)  # what was written just now is looked at again
     assert not load_plans(Workspace(workspace)).errors

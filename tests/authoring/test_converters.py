@@ -41,9 +41,7 @@ def test_two_converters_side_by_side_share_what_goes_before(workspace: Path) -> 
     """The comparison trains and exports twice, and compares two networks."""
     write_recipe(workspace, "tags", TRAINED + _BOTH)
     plans = plan_good(workspace)
-    one, other = (
-        by_stage(plans[f"tags-{tool}@xiao-esp32s3"]) for tool in ("onnx2tf", "onnx-tf")
-    )  # fmt: skip
+    one, other = (by_stage(plans[f"tags-{tool}@xiao-esp32s3"]) for tool in ("onnx2tf", "onnx-tf"))
     shared = {stage for stage in one if one[stage].id == other[stage].id}
     assert {"train", "export", "samples", "calibration", "record-onnx"} <= shared
     assert not {"convert", "float", "quantize", "bind", "parity", "package"} & shared

@@ -95,15 +95,20 @@ def test_what_is_local_has_the_key_of_the_same_words(
     named = _stages(
         workspace, '{target: nvidia-a100, as: board, tensorrt: {version: "10.3", workspace_gib: 2}}'
     )
-    from buildsys.authoring import engines
-    from buildsys.steps._tensorrt_host import Host
+    from buildsys.authoring.targets import tensorrt
+    from buildsys.steps.lib.tensorrt.host_library import Host
 
-    here = Host(python="/usr/bin/python3", version="10.3.0.30", file="/nowhere/tensorrt.py",
-                gpu="NVIDIA A100", compute_capability="8.0")  # fmt: skip
+    here = Host(
+        python="/usr/bin/python3",
+        version="10.3.0.30",
+        file="/nowhere/tensorrt.py",
+        gpu="NVIDIA A100",
+        compute_capability="8.0",
+    )
     assert (
         _stages(workspace, "{target: nvidia-local, as: board}")["engine"].id != named["engine"].id
     )
-    monkeypatch.setattr(engines, "find_host", lambda: here)
+    monkeypatch.setattr(tensorrt, "find_host", lambda: here)
     found = _stages(workspace, "{target: nvidia-local, as: board}")
     assert found["engine"].id == named["engine"].id
     assert found["engine"].requires == "tensorrt 10.3 8.0"

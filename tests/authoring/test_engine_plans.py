@@ -116,9 +116,16 @@ def test_other_pictures_quantize_anew(workspace: Path) -> None:
     second = by_stage(plan_good(workspace)["tags@whole"])
     changed = {stage for stage in first if first[stage].id != second[stage].id}
     assert changed == {
-        "calibration", "quantize", "signal", "evaluate-quantized-onnx", "engine", "gate", "package",
-        "overlap", "evaluate-engine",
-    }  # fmt: skip
+        "calibration",
+        "quantize",
+        "signal",
+        "evaluate-quantized-onnx",
+        "engine",
+        "gate",
+        "package",
+        "overlap",
+        "evaluate-engine",
+    }
 
 
 _BATCHES = """\
@@ -134,8 +141,11 @@ def test_the_batch_is_the_engine_s_too(workspace: Path) -> None:
     stages = {name: by_stage(plan) for name, plan in _plans(workspace, _BATCHES).items()}
     found = {name: _params(made["engine"])["batch"] for name, made in stages.items()}
     assert found == {
-        "one": [1, 1, 1], "four": [4, 4, 4], "some": [1, 8, 16], "more": [1, 8, 32],
-    }  # fmt: skip
+        "one": [1, 1, 1],
+        "four": [4, 4, 4],
+        "some": [1, 8, 16],
+        "more": [1, 8, 32],
+    }
     for stage in ("export", "quantize"):
         assert _params(stages["some"][stage])["batch"] == [1, 8, 16]
     (place,) = (o for o in stages["four"]["engine"].origins if o.parameter == "batch")

@@ -4,9 +4,9 @@ import ast
 import json
 from pathlib import Path
 
-from buildsys.authoring.families import decoders, networks, source_names
-from buildsys.authoring.registry import find_step
-from buildsys.steps._outputs import HEADS
+from buildsys.authoring.recipes.families import decoders, networks, source_names
+from buildsys.registry import find_step
+from buildsys.steps.lib.heads.outputs import HEADS
 from tests.authoring.sample_workspace import by_stage, plan_good, write_recipe
 from tests.conftest import REPOSITORY
 

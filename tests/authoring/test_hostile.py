@@ -15,7 +15,7 @@ import pytest
 from buildsys import cli
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import TAGS_SHA256, expecting, write_recipe, write_target
-from tests.engine.test_shared import without_privileges
+from tests.execution.test_shared import without_privileges
 
 _BASE = """\
 name: hostile
@@ -28,9 +28,14 @@ evaluate: {gates: {box.mAP50-95: {max_drop: DROP}}}
 targets: [host, TARGET]
 """
 _FINE = {
-    "WEIGHTS": f"{{path: weights/tags.pt, sha256: {TAGS_SHA256}}}", "DATA": "data/tags/data.yaml",
-    "SIZE": "192", "EPOCHS": "4", "COUNT": "10", "DROP": "0.01", "TARGET": "xiao-esp32s3",
-}  # fmt: skip
+    "WEIGHTS": f"{{path: weights/tags.pt, sha256: {TAGS_SHA256}}}",
+    "DATA": "data/tags/data.yaml",
+    "SIZE": "192",
+    "EPOCHS": "4",
+    "COUNT": "10",
+    "DROP": "0.01",
+    "TARGET": "xiao-esp32s3",
+}
 
 
 def _recipe(**changes: str) -> bytes:
@@ -92,7 +97,9 @@ _FILES: dict[str, bytes] = {
     "mistake-in-a-long-line": _recipe(DROP="0.01," + " " * 400 + "mn: 0.1" + " " * 400),
     "file-without-end": _recipe() + b"# " + b"x" * (1 << 20),
     "targets-without-end": _recipe(TARGET="host, " * 5_000),
-    "builds-without-end": _recipe(TARGET=", ".join(f"{{target: host, as: h{n}}}" for n in range(99)))
+    "builds-without-end": _recipe(
+        TARGET=", ".join(f"{{target: host, as: h{n}}}" for n in range(99))
+    )
     + f"matrix: {{train.seed: {list(range(30))}}}\n".encode(),
     # numbers
     "number-of-digits": _recipe(EPOCHS="9" * 100_000),
@@ -128,21 +135,17 @@ _FILES: dict[str, bytes] = {
     "weights-from-a-file-url": _recipe(
         WEIGHTS=f"{{url: 'file:///etc/passwd', sha256: {TAGS_SHA256}}}"
     ),
-    "weights-from-an-odd-url": _recipe(
-        WEIGHTS=f"{{url: 'https://a b/c', sha256: {TAGS_SHA256}}}"
-    ),
+    "weights-from-an-odd-url": _recipe(WEIGHTS=f"{{url: 'https://a b/c', sha256: {TAGS_SHA256}}}"),
     "pictures-absolute": _recipe().replace(b"split: train", b"images: '/data/*.jpg'"),
     "pictures-above": _recipe().replace(b"split: train", b"images: 'data/**/../../../*.jpg'"),
     "pictures-by-link": _recipe().replace(b"split: train", b"images: 'linked/**/*.jpg'"),
-    "config-above": _recipe(
-        TARGET="{target: grove-vision-ai-v2, vela: {config: ../../vela.ini}}"
-    ),
+    "config-above": _recipe(TARGET="{target: grove-vision-ai-v2, vela: {config: ../../vela.ini}}"),
     "config-absolute": _recipe(TARGET="{target: grove-vision-ai-v2, vela: {config: /vela.ini}}"),
     # names
     "as-report": _recipe(TARGET="{target: host, as: report}"),
     "as-device": _recipe(TARGET="{target: host, as: com1}"),
     "as-without-end": _recipe(TARGET=f"{{target: host, as: {'x' * 200}}}"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -13,13 +13,18 @@ OLD_ARM = "Processor\t: ARMv7 Processor rev 4 (v7l)\nHardware\t: BCM2835\n"
     ("board", "cpuinfo", "processor", "architecture", "name"),
     [
         ("", X86, "x86_64", "x86_64", "AMD EPYC 9B45 (x86_64)"),
-        ("Raspberry Pi 5 Model B Rev 1.0", PI, "", "aarch64",
-         "Raspberry Pi 5 Model B Rev 1.0 (aarch64)"),
+        (
+            "Raspberry Pi 5 Model B Rev 1.0",
+            PI,
+            "",
+            "aarch64",
+            "Raspberry Pi 5 Model B Rev 1.0 (aarch64)",
+        ),
         ("", OLD_ARM, "", "armv7l", "ARMv7 Processor rev 4 (v7l) (armv7l)"),
         ("", "", "Apple M2", "arm64", "Apple M2 (arm64)"),
         ("", "", "", "", "unknown CPU (unknown architecture)"),
     ],
-)  # fmt: skip
+)
 def test_a_machine_is_named_by_its_processor(
     board: str, cpuinfo: str, processor: str, architecture: str, name: str
 ) -> None:

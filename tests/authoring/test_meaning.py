@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from buildsys.authoring.document import parse_document
+from buildsys.authoring.syntax.document import parse_document
 from buildsys.graph import Plan
 from tests.authoring.sample_workspace import TAGS_SHA256, by_stage, make_workspace, plan_good
 from tests.authoring.spellings import STEADY, KeyPath, Value, documents, replaced
@@ -132,19 +132,31 @@ _CHANGES = (
     _change("quantization/calibration/seed", _COUNTS, "calibration"),
     _change("quantization/calibration/split", st.just("val"), "calibration", "samples"),
     _change(
-        "evaluate/split", st.just("train"),
-        "evaluate-start", "evaluate-checkpoint", "evaluate-onnx", "evaluate-tflite",
-        "probe", "overlap", "drawings",
+        "evaluate/split",
+        st.just("train"),
+        "evaluate-start",
+        "evaluate-checkpoint",
+        "evaluate-onnx",
+        "evaluate-tflite",
+        "probe",
+        "overlap",
+        "drawings",
     ),
     _change("evaluate/gates/box.mAP50-95/max_drop", _SHARES, "gate"),
     _change("evaluate/gates/keypoints.mAP50-95/min", _SHARES, "gate"),
     _change("targets/0/vela/version", st.sampled_from(["3.9", "5.2"]), "compile"),
     _change("targets/0/vela/optimise", st.just("Size"), "compile"),
     _change(
-        "targets/0/firmware", st.just("unchecked"),
-        "contract", "bind", "parity", "operators", "fit", "package",
+        "targets/0/firmware",
+        st.just("unchecked"),
+        "contract",
+        "bind",
+        "parity",
+        "operators",
+        "fit",
+        "package",
     ),
-)  # fmt: skip
+)
 
 
 def _resting_on(plan: Plan, stages: frozenset[str]) -> set[str]:

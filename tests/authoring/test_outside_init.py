@@ -6,7 +6,7 @@ import pytest
 
 import buildsys
 from buildsys import cli
-from buildsys.authoring.registry import shipped_targets
+from buildsys.registry import shipped_targets
 from tests.authoring.sample_workspace import plan_good
 from tests.conftest import REPOSITORY
 

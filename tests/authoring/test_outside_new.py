@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
-from buildsys.authoring.document import read_document
-from buildsys.authoring.families import trained_names
-from buildsys.authoring.registry import shipped_targets
+from buildsys.authoring.recipes.families import trained_names
+from buildsys.authoring.syntax.document import read_document
 from buildsys.digest import digest_file
+from buildsys.registry import shipped_targets
 from tests.authoring.golden import HERE
 from tests.authoring.sample_workspace import (
     Data,
@@ -28,16 +28,27 @@ from tests.conftest import REPOSITORY
 
 _TARGETS = sorted(path.stem for path in shipped_targets().glob("*.yaml"))
 _SOURCES = {
-    "none": "", "pose": "weights/tags.pt", "detect": "weights/boxes.pt", "two poses": "weights/hands.pt",
-    "64 classes": "weights/letters.pt", "yolox": "weights/cells.pt", "onnx": "weights/model.onnx", "tflite": "weights/real.tflite",
-}  # fmt: skip
+    "none": "",
+    "pose": "weights/tags.pt",
+    "detect": "weights/boxes.pt",
+    "two poses": "weights/hands.pt",
+    "64 classes": "weights/letters.pt",
+    "yolox": "weights/cells.pt",
+    "onnx": "weights/model.onnx",
+    "tflite": "weights/real.tflite",
+}
 _UNFIT = {
     ("tflite", target)
     for target in (
-        "jetson-orin", "nvidia-a100", "nvidia-local", "nvidia-rtx-3060", "nvidia-rtx-aot",
-        "tensorflow-saved-model", "triton-onnx",
+        "jetson-orin",
+        "nvidia-a100",
+        "nvidia-local",
+        "nvidia-rtx-3060",
+        "nvidia-rtx-aot",
+        "tensorflow-saved-model",
+        "triton-onnx",
     )
-}  # fmt: skip
+}
 """A finished file is behind everything that such a target makes."""
 _DATA = ["", "tags", "boxes", "hands", "letters", "points"]
 
@@ -102,15 +113,21 @@ _SHOWN = {
     "detect-checkpoint-and-other-data": _words("weights/boxes.pt", "tags", "host"),
     "data-alone": _words("", "hands", "grove-vision-ai-v2"),
     "second-family": [
-        "--family", "yolox", "--data", "data/own/annotations.json",
-        "--target", "linux-arm64-tflite",
+        "--family",
+        "yolox",
+        "--data",
+        "data/own/annotations.json",
+        "--target",
+        "linux-arm64-tflite",
     ],
     "second-family-on-a-microcontroller": [
-        *_words("weights/cells.pt", "boxes", "grove-vision-ai-v2"), "--family", "yolox",
+        *_words("weights/cells.pt", "boxes", "grove-vision-ai-v2"),
+        "--family",
+        "yolox",
     ],
     "onnx": _words("weights/model.onnx", "boxes", "ethos-u55-128-high-end"),
     "tflite": _words("weights/real.tflite", "", "grove-vision-ai-v2"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", _SHOWN)

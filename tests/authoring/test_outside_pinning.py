@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildsys.authoring.document import parse_document
-from buildsys.authoring.pinning import UnwritableError, pinnables, write_digest
+from buildsys.authoring.recipes.pinning import UnwritableError, pinnables, write_digest
+from buildsys.authoring.syntax.document import parse_document
 from tests.authoring.spellings import STEADY, KeyPath, Value, documents, replaced
 
 DIGEST = "0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633"
@@ -25,8 +25,10 @@ _RECIPES = st.builds(
         "matrix": {"task": {"pose": {"source": {"task": "pose"}}}},
         "targets": ["host", {"target": "host", "as": "other"}],
     },
-    _NAMES, st.sampled_from(["path", "url"]), st.integers(1, 9),
-)  # fmt: skip
+    _NAMES,
+    st.sampled_from(["path", "url"]),
+    st.integers(1, 9),
+)
 _BREAKS = st.sampled_from(["\n", "\r\n", "\r"])
 
 
@@ -155,7 +157,7 @@ _ODD = {
         "# — ü 🎯\nsource: {weights: {path: 🎯.pt}} # 🎯\n",
         "# — ü 🎯\nsource: {weights: {path: 🎯.pt, sha256: D}} # 🎯\n",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("texts", _ODD.values(), ids=_ODD)

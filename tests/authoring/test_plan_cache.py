@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine.loading import load_plans
-from buildsys.engine.places import Workspace
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import load_plans
 from tests.authoring.sample_workspace import (
     GIVEN,
     ONNX,
@@ -37,7 +37,7 @@ def test_plans_survive_their_cache(workspace: Path) -> None:
 _SECOND_RUN = """\
 import sys
 from pathlib import Path
-from buildsys.engine.session import Session
+from buildsys.execution.session.session import Session
 
 session = Session(Path(sys.argv[1]))
 print(len(session.plans), *sorted({"pydantic", "ruamel", "ruamel.yaml"} & sys.modules.keys()))

@@ -27,9 +27,18 @@ def _shared(first: Plan, second: Plan) -> set[str]:
     return {stage for stage in one.keys() & other.keys() if one[stage].id == other[stage].id}
 
 
-_OF_A_BOUND_FILE = frozenset({
-    "contract", "bind", "record-tflite", "tflm", "parity", "operators", "fit", "package",
-})  # fmt: skip
+_OF_A_BOUND_FILE = frozenset(
+    {
+        "contract",
+        "bind",
+        "record-tflite",
+        "tflm",
+        "parity",
+        "operators",
+        "fit",
+        "package",
+    }
+)
 """Stages of the file whose outputs stand in one firmware's order."""
 _OF_A_COMPILED_FILE = frozenset({"compile", "load"})
 
@@ -111,10 +120,22 @@ def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
     plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
     stages = by_stage(plan)
     assert _stages(plan) == [
-        "samples", "calibration", "convert", "quantize", "signal", "compile",
-        "record-onnx", "float", "record-float-tflite", "record-tflite", "tflm", "parity",
-        "operators", "package", "load",
-    ]  # fmt: skip
+        "samples",
+        "calibration",
+        "convert",
+        "quantize",
+        "signal",
+        "compile",
+        "record-onnx",
+        "float",
+        "record-float-tflite",
+        "record-tflite",
+        "tflm",
+        "parity",
+        "operators",
+        "package",
+        "load",
+    ]
     assert {item.name for item in stages["quantize"].inputs} >= {"saved-model", "calibration"}
     (pictures,) = stages["calibration"].inputs
     assert pictures.source is not None

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from buildsys import cli
-from buildsys.authoring import schema, target
-from buildsys.authoring.boards import Boards
-from buildsys.authoring.document import read_document
-from buildsys.authoring.registry import shipped_targets, step_names
+from buildsys.authoring import schema
+from buildsys.authoring.syntax.document import read_document
+from buildsys.authoring.targets import target
+from buildsys.authoring.targets.lookup import Boards
+from buildsys.registry import shipped_targets, step_names
 from tests.authoring.golden import inputs
 from tests.authoring.sample_workspace import expecting, plan_all
 
@@ -22,14 +23,38 @@ _RECIPES = sorted((_REPOSITORY / "recipes").glob("*.yaml"))
 _TARGETS = sorted(shipped_targets().glob("*.yaml"))
 _CONTRACTS = sorted((shipped_targets() / "firmware").glob("*.yaml"))
 _SEEN = (
-    "architecture-is-number", "checkpoint-decoder", "classes-is-text", "entry-trains-differently",
-    "epochs-is-fraction", "epochs-is-text", "epochs-missing", "family-unknown", "gate-is-number",
-    "gate-is-text", "accelerator-unknown", "head-unknown", "vela-beside-targets", "missing-source", "missing-targets", "quantization-aware-unknown",
-    "scheme-unknown", "size-is-text", "source-is-text", "targets-is-text", "task-unknown",
-    "train-is-true", "truth-is-text", "unknown-block", "unknown-calibration-setting",
-    "unknown-entry-key", "unknown-gate-setting", "unknown-key", "unknown-train-setting",
-    "weights-is-text", "weights-missing",
-)  # fmt: skip
+    "architecture-is-number",
+    "checkpoint-decoder",
+    "classes-is-text",
+    "entry-trains-differently",
+    "epochs-is-fraction",
+    "epochs-is-text",
+    "epochs-missing",
+    "family-unknown",
+    "gate-is-number",
+    "gate-is-text",
+    "accelerator-unknown",
+    "head-unknown",
+    "vela-beside-targets",
+    "missing-source",
+    "missing-targets",
+    "quantization-aware-unknown",
+    "scheme-unknown",
+    "size-is-text",
+    "source-is-text",
+    "targets-is-text",
+    "task-unknown",
+    "train-is-true",
+    "truth-is-text",
+    "unknown-block",
+    "unknown-calibration-setting",
+    "unknown-entry-key",
+    "unknown-gate-setting",
+    "unknown-key",
+    "unknown-train-setting",
+    "weights-is-text",
+    "weights-missing",
+)
 """Broken recipes that an editor shows as broken while they are typed."""
 
 Schema = dict[str, Any]
@@ -55,9 +80,14 @@ def _problems(value: object, rule: Schema, root: Schema, at: str = "") -> Iterat
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float),
-    "boolean": bool, "null": type(None),
-}  # fmt: skip
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
 
 
 def _mismatch(value: object, rule: Schema, at: str) -> Iterator[str]:

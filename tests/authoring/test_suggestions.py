@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from buildsys.authoring.document import did_you_mean
-from buildsys.authoring.recipe import Calibration, QuantizationBlock, Recipe, SourceModel
-from buildsys.authoring.registry import step_names
+from buildsys.authoring.recipes.recipe import Calibration, QuantizationBlock, Recipe, SourceModel
+from buildsys.registry import step_names
 from buildsys.steps.train_ultralytics import Settings
+from buildsys.text import did_you_mean
 from tests.authoring.spellings import STEADY
 
 _LISTS = (

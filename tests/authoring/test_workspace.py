@@ -42,8 +42,10 @@ def test_base_is_overridden_key_by_key(workspace: Path) -> None:
     write_recipe(workspace, "plain", "extends: _pose\ntrain: null\nevaluate: null\n")
     plans = plan_good(workspace)
     assert list(plans) == [
-        "fast@xiao-esp32s3", "plain@grove-vision-ai-v2", "plain@xiao-esp32s3",
-    ]  # fmt: skip
+        "fast@xiao-esp32s3",
+        "plain@grove-vision-ai-v2",
+        "plain@xiao-esp32s3",
+    ]
     trained = _params(plans["fast@xiao-esp32s3"], "train")
     assert (trained["epochs"], trained["seed"]) == (4, 7)
     assert all(step.stage != "train" for step in plans["plain@xiao-esp32s3"].steps)
@@ -66,8 +68,9 @@ def test_mistake_of_a_base_is_told_in_the_base_once(workspace: Path) -> None:
     assert told.startswith("recipes/_pose.yaml:8:17: error: `epochs` is from 1 to 1000000, not 0")
     write_recipe(workspace, "two", "extends: _pose\ntrain: {epochs: -1}\n")
     assert [line.split(" ")[0] for line in _told(workspace)] == [
-        "recipes/_pose.yaml:8:17:", "recipes/two.yaml:3:17:",
-    ]  # fmt: skip
+        "recipes/_pose.yaml:8:17:",
+        "recipes/two.yaml:3:17:",
+    ]
 
 
 def test_bases_have_one_level(workspace: Path) -> None:
@@ -91,9 +94,11 @@ def test_matrix_multiplies_and_trains_once(workspace: Path) -> None:
     plans = plan_good(workspace)
     host = [plan for build, plan in plans.items() if build.endswith("@host")]
     assert [plan.build for plan in host] == [
-        "sweep-160-per-channel@host", "sweep-160-per-tensor@host",
-        "sweep-192x224-per-channel@host", "sweep-192x224-per-tensor@host",
-    ]  # fmt: skip
+        "sweep-160-per-channel@host",
+        "sweep-160-per-tensor@host",
+        "sweep-192x224-per-channel@host",
+        "sweep-192x224-per-tensor@host",
+    ]
     assert len({_step_id(plan, "train") for plan in plans.values()}) == 1
     assert len({_step_id(plan, "export") for plan in host}) == 2
     assert len({plan.package for plan in plans.values()}) == len(plans)

@@ -87,19 +87,22 @@ def make(version: str, shape: tuple[int, ...] = (1, 3, 32, 32)) -> tuple[ModuleT
     major = int(version.split(".", maxsplit=1)[0])
     asked = SimpleNamespace(cleared=[], flags=[], profiles=[], settings={}, network=0)
     network = SimpleNamespace(
-        num_inputs=1, num_outputs=1, get_input=lambda _: Tensor("images", shape),
+        num_inputs=1,
+        num_outputs=1,
+        get_input=lambda _: Tensor("images", shape),
         get_output=lambda _: Tensor("box", (shape[0], 64)),
-    )  # fmt: skip
+    )
 
     def create_network(flags: int) -> Any:
         asked.network = flags
         return network
 
     builder = SimpleNamespace(
-        create_network=create_network, create_builder_config=lambda: Config(asked),
+        create_network=create_network,
+        create_builder_config=lambda: Config(asked),
         create_optimization_profile=Profile,
         build_serialized_network=lambda net, config: b"an engine",
-    )  # fmt: skip
+    )
     parser = SimpleNamespace(parse=lambda data: True)
     trt: Any = ModuleType("tensorrt")
     names = ("TF32", "VERSION_COMPATIBLE", *(_PRECISIONS if major < 11 else ()))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildsys.steps import read_coco, write_coco
-from buildsys.steps._coco_json import Picture, Sheet, parse
-from buildsys.steps._dataset import Object, make_object
+from buildsys.steps.lib.datasets.coco_file import Picture, Sheet, parse
+from buildsys.steps.lib.datasets.ultralytics_layout import Object, make_object
 
 SIDES = {"width": 640, "height": 427}
 PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}
@@ -73,8 +73,12 @@ def test_ids_with_gaps_are_ranks() -> None:
     data = {
         "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 90, "bbox": [1, 1, 2, 2]}],
-        "categories": [{"id": 90, "name": "brush"}, {"id": 0, "name": "hand"}, {"id": 7, "name": "up"}],
-    }  # fmt: skip
+        "categories": [
+            {"id": 90, "name": "brush"},
+            {"id": 0, "name": "hand"},
+            {"id": 7, "name": "up"},
+        ],
+    }
     found, mistakes = parse(json.dumps(data).encode("utf-8-sig"), "train.json", "box")
     assert not mistakes
     assert found is not None
@@ -125,9 +129,13 @@ def test_keypoints_with_what_their_names_say() -> None:
     assert found.layout.flip == (0, 2, 1)
     text = read_coco.describe(found.layout, ("train", "val"))
     assert text.splitlines() == [
-        "train: images/train", "val: images/val", "names:", '  0: "person"', "kpt_shape: [3, 3]",
+        "train: images/train",
+        "val: images/val",
+        "names:",
+        '  0: "person"',
+        "kpt_shape: [3, 3]",
         "flip_idx: [0, 2, 1]",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,14 +232,30 @@ def test_keypoints_come_back() -> None:
 
 Anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 Rows = st.sampled_from(("images", "annotations", "categories"))
 Keys = st.sampled_from(
-    ("id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "name",
-     "segmentation", "keypoints", "sigmas", "flip_idx", "")
-)  # fmt: skip
+    (
+        "id",
+        "file_name",
+        "width",
+        "height",
+        "image_id",
+        "category_id",
+        "bbox",
+        "iscrowd",
+        "name",
+        "segmentation",
+        "keypoints",
+        "sigmas",
+        "flip_idx",
+        "",
+    )
+)
 
 
 @given(rows=Rows, key=Keys, value=Anything, shape=st.sampled_from(("box", "outline", "keypoints")))

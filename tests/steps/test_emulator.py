@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine.hosttools import find_qemu
-from buildsys.steps import _emulator, _runner_text
-from buildsys.steps._progress import StepError
+from buildsys.execution.tools.host_tools import find_qemu
+from buildsys.steps.lib.firmware import emulator, runner_output
+from buildsys.steps.lib.runtime.progress import StepError
 
 TELLS = "echo 'Operator 0: ethos-u'; echo '1 input tensor/s populated with 3 bytes'; sleep 600"
 VERSION = "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'"
@@ -24,10 +24,10 @@ def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> _emulator.Session:
+def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> emulator.Session:
     """With files that nobody opens."""
     kernel, file = folder / "k.axf", folder / model
-    return _emulator.boot(kernel, file, seconds, _runner_text.is_last, lambda line: None)
+    return emulator.boot(kernel, file, seconds, runner_output.is_last, lambda line: None)
 
 
 def test_the_machine_is_ended_when_all_is_told(
@@ -73,7 +73,7 @@ def test_without_an_emulator_the_step_says_what_to_install(
     """It was planned where there was one."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StepError, match="qemu-system-arm is not on this machine: install it"):
-        _emulator.version()
+        emulator.version()
 
 
 def test_planning_and_the_step_read_the_same_version(
@@ -81,7 +81,7 @@ def test_planning_and_the_step_read_the_same_version(
 ) -> None:
     """Or every load test would be told to run again."""
     install(tmp_path, VERSION, monkeypatch)
-    assert find_qemu(str(tmp_path)) == _emulator.version() == "7.2.22"
+    assert find_qemu(str(tmp_path)) == emulator.version() == "7.2.22"
 
 
 def test_no_emulator_a_broken_one_and_an_old_one_are_none(

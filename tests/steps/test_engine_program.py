@@ -14,49 +14,64 @@ from typing import Any
 
 import pytest
 
-from buildsys.steps import (
-    _bundle_program,
-    _engine_apart,
-    _engine_calibration,
-    _engine_program,
-    _engine_run,
-    _engine_weak,
-)
 from buildsys.steps.build_engine import Params, make_request
+from buildsys.steps.lib.tensorrt import (
+    builder_process,
+    bundle_program,
+    engine_calibration,
+    engine_program,
+    engine_weakly_typed,
+    separate_process,
+)
 from tests.steps import tensorrt_stand_in
 
 _ORIN = Params(
-    library="tensorrt", version="10.3", compute_capability="8.7", workspace_gib=2,
-    optimization_level=3, version_compatible=False, hardware_compatibility="none", scheme="int8",
-)  # fmt: skip
+    library="tensorrt",
+    version="10.3",
+    compute_capability="8.7",
+    workspace_gib=2,
+    optimization_level=3,
+    version_compatible=False,
+    hardware_compatibility="none",
+    scheme="int8",
+)
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A step's folder on a Jetson, with a network."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_engine_program, "find_gpu", lambda: ("Orin", "8.7"))
+    monkeypatch.setattr(engine_program, "find_gpu", lambda: ("Orin", "8.7"))
     (tmp_path / "model.onnx").write_bytes(b"a network")
     return tmp_path
 
 
 def build(
-    monkeypatch: pytest.MonkeyPatch, installed: str = "10.3.0.30",
-    shape: tuple[int, ...] = (1, 3, 32, 32), quantized: bool = True, calibrated: bool = False,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: str = "10.3.0.30",
+    shape: tuple[int, ...] = (1, 3, 32, 32),
+    quantized: bool = True,
+    calibrated: bool = False,
     **changes: Any,
-) -> tuple[int, Any]:  # fmt: skip
+) -> tuple[int, Any]:
     """Run the program; its exit code, and what TensorRT was asked for."""
     trt, asked = tensorrt_stand_in.make(installed, shape)
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     request = {**make_request(_ORIN, quantized, calibrated), **changes}
     Path("engine.json").write_text(json.dumps(request))
     monkeypatch.setattr(sys, "argv", ["engine_program.py", "engine.json"])
-    return _engine_program.main(), asked
+    return engine_program.main(), asked
 
 
 @pytest.mark.parametrize(
-    "program", [*_engine_run.programs().values(), Path(_engine_apart.__file__), Path(_bundle_program.__file__)], ids=lambda p: p.name
-)  # fmt: skip
+    "program",
+    [
+        *builder_process.programs().values(),
+        Path(separate_process.__file__),
+        Path(bundle_program.__file__),
+    ],
+    ids=lambda p: p.name,
+)
 def test_devices_have_an_older_python(program: Path) -> None:
     """JetPack 5 has 3.8, JetPack 6 has 3.10: a word of 3.11 is a SyntaxError there."""
     ast.parse(program.read_text(), feature_version=(3, 8))
@@ -64,7 +79,7 @@ def test_devices_have_an_older_python(program: Path) -> None:
 
 def test_the_unverified_part_is_small() -> None:
     """What nobody could run grows."""
-    text = Path(_engine_weak.__file__).read_text()
+    text = Path(engine_weakly_typed.__file__).read_text()
     assert len(text.splitlines()) <= 60
     assert "UNVERIFIED" in text
 
@@ -129,7 +144,9 @@ def _pictures(count: int, side: int = 32) -> None:
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, {side}, {side}), }}"
     text = header.ljust(117) + "\n"
     values = b"".join(struct.pack("<f", i) * (3 * side * side) for i in range(count))
-    Path("pictures.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.encode() + values)  # fmt: skip
+    Path("pictures.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.encode() + values
+    )
 
 
 def test_calibration_is_fed_in_batches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +160,7 @@ def test_calibration_is_fed_in_batches(place: Path, monkeypatch: pytest.MonkeyPa
     assert asked.settings["calibration_profile"] == {"images": [(2, 3, 32, 32)] * 3}
     calibrator = asked.settings["int8_calibrator"]
     assert calibrator.get_batch_size() == 2
-    batches = list(_engine_calibration.read_batches(Path("pictures.npy"), [2, 3, 32, 32]))
+    batches = list(engine_calibration.read_batches(Path("pictures.npy"), [2, 3, 32, 32]))
     assert [len(data) for data in batches] == [4 * 2 * 3 * 32 * 32] * 2
     assert struct.unpack("<f", batches[1][-4:]) == (3.0,)
     assert calibrator.read_calibration_cache() is None
@@ -197,10 +214,13 @@ def test_damaged_timings_are_passed_over(
     [
         ("10.30.0.1", {}, "TensorRT 10.3 is wanted, and 10.30.0.1 is installed here"),
         ("11.4.0.1", {}, "TensorRT 10.3 is wanted, and 11.4.0.1 is installed here"),
-        ("10.3.0.30", {"compute_capability": "8.0", "gpu": "A100"},
-         "a GPU of compute capability 8.0 (A100) is wanted, and the one here, Orin, has 8.7"),
+        (
+            "10.3.0.30",
+            {"compute_capability": "8.0", "gpu": "A100"},
+            "a GPU of compute capability 8.0 (A100) is wanted, and the one here, Orin, has 8.7",
+        ),
     ],
-)  # fmt: skip
+)
 def test_another_machine_is_refused_in_one_sentence(
     place: Path, monkeypatch: pytest.MonkeyPatch, version: str, changes: dict[str, Any], said: str
 ) -> None:
@@ -227,7 +247,7 @@ def test_a_machine_without_the_driver(place: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_machine_without_the_library(tmp_path: Path) -> None:
     """`ModuleNotFoundError`, or a GPU that is looked for first."""
-    for name, program in _engine_run.programs().items():
+    for name, program in builder_process.programs().items():
         (tmp_path / name).write_bytes(program.read_bytes())
     (tmp_path / "model.onnx").write_bytes(b"a network")
     request = make_request(_ORIN, quantized=True, calibrated=False)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildsys.steps._firmware_layout import Network, Roles, assign
-from buildsys.steps._outputs import head_outputs
+from buildsys.steps.lib.firmware.output_layout import Network, Roles, assign
+from buildsys.steps.lib.heads.outputs import head_outputs
 
 _SIDES = st.integers(1, 20).map(lambda n: 32 * n)
 _HIMAX = ("box_s16", "box_s8", "cls_s32", "keypoints", "cls_s8", "box_s32", "cls_s16")
@@ -92,12 +92,16 @@ def test_64_classes_look_like_boxes() -> None:
     [
         ("sscma-yolov8", ((1, 56, 756),), _network(192, 1, 17), "keypoints for classes"),
         ("sscma-pose", ((1, 84, 756),), _network(192, 1, 17), "in any order; the file has"),
-        ("sscma-pose", tuple(_named(_network(192, 1, 3, 2)).values()), _network(192, 1, 3, 2),
-         "three values a keypoint"),
+        (
+            "sscma-pose",
+            tuple(_named(_network(192, 1, 3, 2)).values()),
+            _network(192, 1, 3, 2),
+            "three values a keypoint",
+        ),
         ("sscma-world", ((1, 5, 756),), _network(), "[1, 576, 64]"),
         ("sscma-world", (), Network(height=192, width=320, classes=1), "square"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_recognized_is_told(
     decoder: str, shapes: tuple[tuple[int, ...], ...], network: Network, part: str
 ) -> None:

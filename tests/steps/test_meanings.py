@@ -2,8 +2,8 @@
 
 import pytest
 
-from buildsys.steps import _meanings
-from buildsys.steps._outputs import HEADS
+from buildsys.steps.lib.heads import meanings
+from buildsys.steps.lib.heads.outputs import HEADS
 
 CASES = [(head, task) for head, tasks in HEADS.items() for task in tasks]
 
@@ -12,11 +12,11 @@ CASES = [(head, task) for head, tasks in HEADS.items() for task in tasks]
 def test_every_output_has_a_meaning(head: str, task: str) -> None:
     """And every head of boxes the way from a cell to a box."""
     for output in HEADS[head][task]:
-        assert _meanings.tell_output(head, task, output.name)
-    assert bool(_meanings.tell_formula(head, task)) == (task != "classify")
+        assert meanings.tell_output(head, task, output.name)
+    assert bool(meanings.tell_formula(head, task)) == (task != "classify")
 
 
 def test_what_nobody_said_is_not_made_up() -> None:
     """A file of one's own, whose head is not known."""
-    assert _meanings.tell_output("none", "detect", "boxes") == ""
-    assert _meanings.tell_formula("none", "") == ""
+    assert meanings.tell_output("none", "detect", "boxes") == ""
+    assert meanings.tell_formula("none", "") == ""

@@ -13,8 +13,10 @@ ALLOCATIONS = """\
 def test_the_arena_is_read_with_its_two_ends() -> None:
     """As the recording allocator prints it."""
     assert read_allocations(ALLOCATIONS) == {
-        "arena_bytes": 537616, "head_bytes": 448576, "tail_bytes": 89040,
-    }  # fmt: skip
+        "arena_bytes": 537616,
+        "head_bytes": 448576,
+        "tail_bytes": 89040,
+    }
     assert read_allocations("") == {}
 
 

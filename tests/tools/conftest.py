@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
 from tests.tools.bright import BRIGHT, NETWORK, ONNX_FILE
 from tests.tools.places import PICTURES, doit, draw, make_workspace
 
@@ -44,7 +44,7 @@ def bright_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = make_workspace(tmp_path_factory.mktemp("bright") / "place", bright=BRIGHT)
     (root / "targets").mkdir()
     (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
-    _, python = toolenvs.ensure("onnx2tf", print)
+    _, python = environments.ensure("onnx2tf", print)
     subprocess.run([str(python), "-c", NETWORK, str(root / "bright.onnx")], check=True)
     run = doit(root)
     assert run.returncode == 0, run.stderr

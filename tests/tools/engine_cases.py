@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, ModelSpec, Quantization
-from buildsys.steps import _decode, _masks, _pictures, _predict, _runnable
-from buildsys.steps._accuracy import Params as Reading
-from buildsys.steps._outputs import head_outputs
+from buildsys.steps.lib.datasets import prepared_images
+from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.metrics import predictions
+from buildsys.steps.lib.metrics.accuracy import Params as Reading
+from buildsys.steps.lib.packages import network_description
 from tests.tools.engine_library import Library
 from tests.tools.linux_cases import HEIGHT, WIDTH, frame, reading
 
-sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "common"))
-sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "engine"))
+sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "common"))
+sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "engine"))
 import pictures
 import runtime
 import shapes
@@ -41,14 +44,24 @@ def facts(params: Reading) -> dict[str, Any]:
         params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, dims, params.task
     )
     model = ModelSpec(
-        name="some", family="onnx", task=params.task, architecture="", classes=params.classes,
-        keypoints=params.keypoints, keypoint_dims=dims, preprocessing=frame(), head=params.head,
-        outputs=outputs, quantization=Quantization(scheme="float32", granularity="", io="float32"),
-    )  # fmt: skip
+        name="some",
+        family="onnx",
+        task=params.task,
+        architecture="",
+        classes=params.classes,
+        keypoints=params.keypoints,
+        keypoint_dims=dims,
+        preprocessing=frame(),
+        head=params.head,
+        outputs=outputs,
+        quantization=Quantization(scheme="float32", granularity="", io="float32"),
+    )
     board = BoardSpec(name="b", label="b", firmware="", output_order=(), operators=())
-    net = _runnable.network(model, board.label)
+    net = network_description.network(model, board.label)
     file = Path(__file__)
-    found: dict[str, Any] = _runnable.describe(net, file, file.parent, [t.name for t in outputs])
+    found: dict[str, Any] = network_description.describe(
+        net, file, file.parent, [t.name for t in outputs]
+    )
     return found
 
 
@@ -58,9 +71,14 @@ def answers(params: Reading, seed: int) -> dict[str, Any]:
 
     rng, values = np.random.default_rng(seed), {}
     for tensor in head_outputs(
-        params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, params.keypoint_dims,
+        params.head,
+        HEIGHT,
+        WIDTH,
+        len(params.classes),
+        params.keypoints,
+        params.keypoint_dims,
         params.task,
-    ):  # fmt: skip
+    ):
         if params.head == "raw" or tensor.name == "prototypes":
             values[tensor.name] = rng.normal(-1, 3, tensor.shape).astype(np.float32)
         elif tensor.name == "detections":
@@ -92,7 +110,7 @@ def seen(params: Reading, outputs: Any, photo: Any) -> tuple[Any, Any]:
     placed = vision.place(photo, HEIGHT, WIDTH, "letterbox")
     told = facts(params)
     theirs = shapes.see(outputs, told, photo, placed, told["confidence"], told["iou"])
-    ours = _predict.detect(photo[..., ::-1], lambda picture: outputs, params, CONFIDENCE)
+    ours = predictions.detect(photo[..., ::-1], lambda picture: outputs, params, CONFIDENCE)
     return theirs, ours
 
 
@@ -127,12 +145,14 @@ def check_masks_are_the_builds_own() -> None:
         theirs, _ = seen(params, outputs, photo)
         boxes, scores, _ = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
         rows, classes = vision.select(scores, CONFIDENCE)
-        kept = vision.suppress(boxes[rows], classes, _decode.IOU)
-        coefficients = _masks.decode_coefficients(outputs, params.head, len(params.classes))
-        _, scale, pad = _pictures.letterbox(photo[..., ::-1], frame())
-        place = _masks.Frame(height=photo.shape[0], width=photo.shape[1], scale=scale, pad=pad)
+        kept = vision.suppress(boxes[rows], classes, yolov8_decoding.IOU)
+        coefficients = instance_masks.decode_coefficients(outputs, params.head, len(params.classes))
+        _, scale, pad = prepared_images.letterbox(photo[..., ::-1], frame())
+        place = instance_masks.Frame(
+            height=photo.shape[0], width=photo.shape[1], scale=scale, pad=pad
+        )
         around = np.array([item.box for item in theirs])
-        wanted = _masks.draw_masks(
+        wanted = instance_masks.draw_masks(
             coefficients[rows[kept]], outputs["prototypes"][0], around, place
         )
         for item, mask in zip(theirs, wanted, strict=True):
@@ -158,16 +178,24 @@ def check_masks_are_told_as_coco_tells_them() -> None:
 def check_answers_of_another_name_are_understood() -> None:
     """A user's file calls its output `output0`."""
     params = reading("decoded", 3, 0, 0, "detect")
-    net = _runnable.Network(
-        name="some", label="", task="detect", head="decoded", outputs=("detections",),
-        classes=params.classes, keypoints=0, keypoint_dims=0, preprocessing=frame(),
-        scheme="float32", batch=(1, 1, 1),
-    )  # fmt: skip
+    net = network_description.Network(
+        name="some",
+        label="",
+        task="detect",
+        head="decoded",
+        outputs=("detections",),
+        classes=params.classes,
+        keypoints=0,
+        keypoint_dims=0,
+        preprocessing=frame(),
+        scheme="float32",
+        batch=(1, 1, 1),
+    )
     file = Path(__file__)
-    assert _runnable.describe(net, file, file.parent, ["output0"])["named"] == {
+    assert network_description.describe(net, file, file.parent, ["output0"])["named"] == {
         "output0": "detections"
     }
-    assert _runnable.describe(net, file, file.parent, ["detections"])["named"] == {}
+    assert network_description.describe(net, file, file.parent, ["detections"])["named"] == {}
 
 
 def check_a_batch_arrives_whole_and_no_other_is_taken() -> None:

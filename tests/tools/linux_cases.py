@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import STRIDES, Preprocessing
-from buildsys.steps import _accuracy, _decode, _litert, _pictures
-from buildsys.steps._dataset import Split
-from buildsys.steps._outputs import head_outputs
 from buildsys.steps.check_operators import EVERY, judge_list
 from buildsys.steps.check_operators import Params as Registered
+from buildsys.steps.lib.datasets import prepared_images
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.heads import yolov8_decoding
+from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.metrics import accuracy
+from buildsys.steps.lib.runtime import litert
 
-sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "linux"))
-sys.path.insert(0, str(Path(_decode.__file__).parents[1] / "templates" / "common"))
+sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "linux"))
+sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "common"))
 import network
 import vision
 
@@ -31,21 +34,29 @@ def frame(height: int = HEIGHT, width: int = WIDTH, resize: str = "letterbox") -
     return Preprocessing(height=height, width=width, color="rgb", resize=resize)
 
 
-def reading(head: str, classes: int, keypoints: int, dims: int, task: str) -> _accuracy.Params:
+def reading(head: str, classes: int, keypoints: int, dims: int, task: str) -> accuracy.Params:
     """How evaluation reads such a network."""
-    return _accuracy.Params(
-        split=Split(name="val", paths=()), classes=tuple(map(str, range(classes))),
-        keypoints=keypoints, keypoint_dims=dims, sigmas=(), head=head, preprocessing=frame(),
+    return accuracy.Params(
+        split=Split(name="val", paths=()),
+        classes=tuple(map(str, range(classes))),
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        sigmas=(),
+        head=head,
+        preprocessing=frame(),
         task=task,
-    )  # fmt: skip
+    )
 
 
-def facts(params: _accuracy.Params) -> dict[str, Any]:
+def facts(params: accuracy.Params) -> dict[str, Any]:
     """model.json of such a network."""
     return {
-        "head": params.head, "classes": list(params.classes), "keypoints": params.keypoints,
-        "keypoint_dims": params.keypoint_dims, "task": params.task,
-    }  # fmt: skip
+        "head": params.head,
+        "classes": list(params.classes),
+        "keypoints": params.keypoints,
+        "keypoint_dims": params.keypoint_dims,
+        "task": params.task,
+    }
 
 
 def check_pictures_are_placed_as_in_training() -> None:
@@ -53,12 +64,22 @@ def check_pictures_are_placed_as_in_training() -> None:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    sizes = [(64, 96), (128, 192), (480, 640), (37, 501), (501, 37), (1, 1), (2, 300), (33, 47), (1080, 1920)]  # fmt: skip
+    sizes = [
+        (64, 96),
+        (128, 192),
+        (480, 640),
+        (37, 501),
+        (501, 37),
+        (1, 1),
+        (2, 300),
+        (33, 47),
+        (1080, 1920),
+    ]
     for resize in ("letterbox", "center-crop"):
         for height, width in sizes:
             photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
             for side in (frame(resize=resize), frame(416, 416, resize), frame(192, 160, resize)):
-                wanted, scale, pad = _pictures.letterbox(photo[..., ::-1], side)
+                wanted, scale, pad = prepared_images.letterbox(photo[..., ::-1], side)
                 placed = vision.place(photo, side.height, side.width, resize)
                 difference = np.abs(placed.pixels.astype(int) - wanted).max()
                 assert difference <= 1, (resize, height, width, side, difference)
@@ -75,15 +96,20 @@ def check_every_head_of_yolov8_is_decoded_alike() -> None:
                 _compare(params, _answers(params, seed=keypoints + dims))
 
 
-def _answers(params: _accuracy.Params, seed: int) -> dict[str, Any]:
+def _answers(params: accuracy.Params, seed: int) -> dict[str, Any]:
     """Random outputs, with a few clear objects in them."""
     import numpy as np
 
     rng, values = np.random.default_rng(seed), {}
     wanted = head_outputs(
-        params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, params.keypoint_dims,
+        params.head,
+        HEIGHT,
+        WIDTH,
+        len(params.classes),
+        params.keypoints,
+        params.keypoint_dims,
         params.task,
-    )  # fmt: skip
+    )
     for tensor in wanted:
         if params.head == "raw":
             values[tensor.name] = rng.normal(-1, 3, tensor.shape).astype(np.float32)
@@ -96,10 +122,10 @@ def _answers(params: _accuracy.Params, seed: int) -> dict[str, Any]:
     return values
 
 
-def _compare(params: _accuracy.Params, outputs: dict[str, Any]) -> None:
+def _compare(params: accuracy.Params, outputs: dict[str, Any]) -> None:
     import numpy as np
 
-    ours = _accuracy.decode(outputs, params)
+    ours = accuracy.decode(outputs, params)
     theirs = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
     for wanted, found in zip(ours, theirs, strict=True):
         assert wanted.shape == found.shape, (params.head, wanted.shape, found.shape)
@@ -112,17 +138,17 @@ def _compare_choice(ours: Any, theirs: Any) -> None:
     import numpy as np
 
     placed = vision.Placed(np.zeros(1), 0.37, 5, -3)
-    kept = _decode.suppress(*ours)
+    kept = yolov8_decoding.suppress(*ours)
     sure = kept.scores >= 0.25
-    found = vision.choose(theirs, placed, 0.25, _decode.IOU)
+    found = vision.choose(theirs, placed, 0.25, yolov8_decoding.IOU)
     assert len(found) == sure.sum() > 3
-    boxes = _accuracy.to_photo(kept.boxes[sure], 0.37, (5, -3))
+    boxes = accuracy.to_photo(kept.boxes[sure], 0.37, (5, -3))
     assert np.allclose([item.box for item in found], boxes)
     assert np.allclose([item.score for item in found], kept.scores[sure])
     assert [item.category for item in found] == kept.classes[sure].tolist()
     if kept.keypoints.shape[1]:
         points = kept.keypoints[sure]
-        points[..., :2] = _accuracy.to_photo(points[..., :2], 0.37, (5, -3))
+        points[..., :2] = accuracy.to_photo(points[..., :2], 0.37, (5, -3))
         assert np.allclose([item.keypoints for item in found], points)
 
 
@@ -150,17 +176,19 @@ def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
         "yolox-decoded": {"detections": decoded},
         "yolox-concatenated": {"predictions": rows},
         "yolox-split": {
-            "boxes": rows[..., :4], "objectness": rows[..., 4:5], "classes": rows[..., 5:]
+            "boxes": rows[..., :4],
+            "objectness": rows[..., 4:5],
+            "classes": rows[..., 5:],
         },
-    }  # fmt: skip
+    }
     for head, outputs in heads.items():
         params = reading(head, 3, 0, 0, "detect")
         found = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
         assert np.allclose(found[0], boxes, atol=1e-3), head
         assert np.allclose(found[1], scores), head
         _compare_choice((boxes, scores, np.zeros((CELLS, 0, 3))), (boxes, scores, found[2]))
-        if importlib.util.find_spec("buildsys.steps._decode_yolox") is not None:
-            ours = importlib.import_module("buildsys.steps._decode_yolox")
+        if importlib.util.find_spec("buildsys.steps.lib.heads.yolox_decoding") is not None:
+            ours = importlib.import_module("buildsys.steps.lib.heads.yolox_decoding")
             for one, other in zip(ours.decode(outputs, head, 3, HEIGHT, WIDTH), found, strict=True):
                 assert np.allclose(one, other, atol=1e-6), head
 
@@ -171,7 +199,7 @@ def check_classes_of_a_picture() -> None:
 
     logits = np.random.default_rng(2).normal(0, 2, (1, 9)).astype(np.float32)
     for head, name in (("raw", "logits"), ("decoded", "probabilities")):
-        shares = _accuracy.decode_classes({name: logits}, reading(head, 9, 0, 0, "classify"))
+        shares = accuracy.decode_classes({name: logits}, reading(head, 9, 0, 0, "classify"))
         found = vision.classify({name: logits}, head, -9)
         order = np.argsort(-shares, kind="stable")[:5]
         assert [item.category for item in found] == order.tolist()
@@ -210,7 +238,12 @@ def check_integers_become_real_numbers_and_back() -> None:
 
     rng = np.random.default_rng(3)
     picture = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    edges = ((np.int8, 1 / 255, -128), (np.uint8, 1 / 255, 0), (np.int16, 1 / 32767, 0), (np.float32, 0.0, 0))  # fmt: skip
+    edges = (
+        (np.int8, 1 / 255, -128),
+        (np.uint8, 1 / 255, 0),
+        (np.int16, 1 / 32767, 0),
+        (np.float32, 0.0, 0),
+    )
     for dtype, scale, zero in edges:
         kind = np.dtype(dtype)
         low, high = (0, 2) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
@@ -222,7 +255,7 @@ def check_integers_become_real_numbers_and_back() -> None:
         found = model.run(picture)["scores"]
         real = answer.astype(np.float32)
         assert np.array_equal(found, (real - zero) * np.float32(scale) if scale else real)
-        wanted = _litert.quantize(picture[None].astype(np.float32) / 255, detail)
+        wanted = litert.quantize(picture[None].astype(np.float32) / 255, detail)
         assert np.array_equal(model.interpreter.given, wanted)
 
 

@@ -10,20 +10,19 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps import (
-    _collapse,
-    _figures,
-    _firmware_arithmetic,
-    _firmware_decoders,
-    _firmware_rung,
-    _ladder,
-    _limits,
-    _parity,
-    _recording,
+from buildsys.steps.lib.firmware import arithmetic, emulated_decoders
+from buildsys.steps.lib.firmware.output_layout import Network
+from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.parity import (
+    conversion,
+    firmware_rung,
+    output_figures,
+    parity_ladder,
+    recording_files,
+    signal,
+    tolerances,
 )
-from buildsys.steps._firmware_layout import Network
-from buildsys.steps._outputs import head_outputs
-from buildsys.steps._recording import Output, Recording
+from buildsys.steps.lib.parity.recording_files import Output, Recording
 
 SIDE = 64
 _HIMAX = ("box_s16", "box_s8", "cls_s32", "keypoints", "cls_s8", "box_s32", "cls_s16")
@@ -77,31 +76,41 @@ def integers(values: dict[str, Any], order: tuple[str, ...] = ()) -> Recording:
     return tuple(outputs)
 
 
-def ladder(**changes: Any) -> _ladder.Ladder:
+def ladder(**changes: Any) -> parity_ladder.Ladder:
     """A trained pose network in int8 for SSCMA's firmware."""
     given: dict[str, Any] = {
-        "head": "raw", "network": network(), "scheme": "int8", "trained": True,
+        "head": "raw",
+        "network": network(),
+        "scheme": "int8",
+        "trained": True,
         "decoder": "sscma-pose",
-    } | changes  # fmt: skip
-    return _ladder.Ladder(**given)
+    } | changes
+    return parity_ladder.Ladder(**given)
 
 
 def forms(values: dict[str, Any]) -> dict[str, Recording]:
     """Every form of one network, sound."""
     whole = integers(values)
     return {
-        "checkpoint": floats(values), "onnx": floats(values), "float-tflite": floats(values),
-        "tflite": whole, "tflm": whole,
-    }  # fmt: skip
+        "checkpoint": floats(values),
+        "onnx": floats(values),
+        "float-tflite": floats(values),
+        "tflite": whole,
+        "tflm": whole,
+    }
 
 
 def replace(recording: Recording, name: str, values: Any) -> Recording:
     """The recording with other values in one output."""
     return tuple(
-        Output(name=o.name, values=values if o.name == name else o.values, scale=o.scale,
-               zero_point=o.zero_point)
+        Output(
+            name=o.name,
+            values=values if o.name == name else o.values,
+            scale=o.scale,
+            zero_point=o.zero_point,
+        )
         for o in recording
-    )  # fmt: skip
+    )
 
 
 def failing(recordings: dict[str, Recording], **changes: Any) -> list[str]:
@@ -115,10 +124,10 @@ def check_recordings_keep_order_types_and_bytes() -> None:
     recording = integers(answers(network()), _HIMAX)
     with tempfile.TemporaryDirectory() as folder:
         one, two = Path(folder, "one.npz"), Path(folder, "two")
-        _recording.save(one, recording)
-        _recording.save(two, _recording.load(one))
+        recording_files.save(one, recording)
+        recording_files.save(two, recording_files.load(one))
         assert one.read_bytes() == two.read_bytes()
-        loaded = _recording.load(two)
+        loaded = recording_files.load(two)
     assert [o.name for o in loaded] == list(_HIMAX)
     for before, after in zip(recording, loaded, strict=True):
         assert after.values.dtype.name == "int8"
@@ -131,9 +140,12 @@ def check_a_sound_network_climbs_every_rung() -> None:
     """Five rungs, each with a figure per output."""
     rungs = ladder().climb(forms(answers(network())))
     assert [rung.title for rung in rungs] == [
-        "checkpoint → onnx", "onnx → float-tflite", "float-tflite → tflite", "tflite → tflm",
+        "checkpoint → onnx",
+        "onnx → float-tflite",
+        "float-tflite → tflite",
+        "tflite → tflm",
         "tflm → decoder",
-    ]  # fmt: skip
+    ]
     assert not [text for rung in rungs for text in rung.failures]
     assert all(len(rung.outputs) == 7 for rung in rungs[:4])
     found = rungs[2].detections
@@ -187,7 +199,7 @@ def check_scores_lost() -> None:
     told = failing(recordings)
     assert "cls_s8 differs by 0.95 in probability (at most 0.25)" in told[0]
     assert "box" not in told[0].split("Cure")[0]
-    assert _figures.RAW_HEAD in told[0]
+    assert output_figures.RAW_HEAD in told[0]
 
 
 def check_keypoints_lost() -> None:
@@ -232,7 +244,7 @@ def check_random_weights_are_not_judged() -> None:
     recordings["tflite"] = recordings["tflm"] = integers(answers(network(), seed=5))
     assert failing(recordings, trained=False) == []
     rung = ladder(trained=False).climb(recordings)[2]
-    assert rung.note == _ladder.NOT_JUDGED
+    assert rung.note == parity_ladder.NOT_JUDGED
     assert rung.as_json()["outputs"]["box_s8"]["limit"] is None
     assert rung.as_json()["outputs"]["box_s8"]["value"] is not None
 
@@ -274,18 +286,18 @@ def _random_integers(decoder: str, net: Network, seed: int) -> Recording:
 
 def check_decoders_against_our_own() -> None:
     """The same integers, twenty networks each: within a pixel, within two hundredths."""
-    for decoder in _firmware_decoders.THRESHOLDS:
+    for decoder in emulated_decoders.THRESHOLDS:
         seen = 0
         for seed in range(20):
             pose = decoder.endswith("pose")
             net = network(17 if pose else 0, 1 if pose else 1 + seed % 7)
-            figures, problems = _firmware_rung.compare(
+            figures, problems = firmware_rung.compare(
                 decoder, _random_integers(decoder, net, seed), net
             )
             assert not problems, (decoder, problems)
-            assert figures["boxes_px"] <= _limits.FIRMWARE_PIXELS, (decoder, seed, figures)
-            assert figures["scores"] <= _limits.FIRMWARE_SCORE, (decoder, seed, figures)
-            assert figures.get("keypoints_px", 0) <= _limits.FIRMWARE_PIXELS, (decoder, figures)
+            assert figures["boxes_px"] <= tolerances.FIRMWARE_PIXELS, (decoder, seed, figures)
+            assert figures["scores"] <= tolerances.FIRMWARE_SCORE, (decoder, seed, figures)
+            assert figures.get("keypoints_px", 0) <= tolerances.FIRMWARE_PIXELS, (decoder, figures)
             assert figures["unverified"]
             seen += figures["candidates"]
         assert seen > 100, decoder
@@ -296,10 +308,10 @@ def check_the_approximate_sigmoid() -> None:
     import numpy as np
 
     x = np.linspace(-20, 20, 40001, dtype=np.float32)
-    near = 1 / (1 + _firmware_arithmetic.fast_exp(-x))
+    near = 1 / (1 + arithmetic.fast_exp(-x))
     assert float(np.abs(near - 1 / (1 + np.exp(-x))).max()) < 0.01
     for value in (0.1, 0.43, 1.0, 2.33, 9.0):
-        assert abs(_firmware_arithmetic.fast_log(value) - float(np.log(value))) < 1e-3
+        assert abs(arithmetic.fast_log(value) - float(np.log(value))) < 1e-3
 
 
 def check_overflow_in_the_softmax_of_sscma() -> None:
@@ -317,7 +329,7 @@ def check_pixels_in_a_single_output() -> None:
     net = network(0, 3)
     (single,) = _random_integers("sscma-yolov8", net, 0)
     pixels = (Output(name=single.name, values=single.values, scale=0.9, zero_point=-128),)
-    _, problems = _firmware_rung.compare("sscma-yolov8", pixels, net)
+    _, problems = firmware_rung.compare("sscma-yolov8", pixels, net)
     assert "scale is 0.9: from 0.1 on" in problems[0]
 
 
@@ -336,13 +348,12 @@ def check_himax_reports_at_most_forty() -> None:
     boxes = np.full((1, 4, cells), -128, np.int8)  # of no size: none overlaps another
     scores = np.full((1, cells, 1), 127, np.int8)
     tensors = tuple(
-        _firmware_arithmetic.Tensor(values=v, scale=1 / 256, zero_point=-128)
-        for v in (boxes, scores)
+        arithmetic.Tensor(values=v, scale=1 / 256, zero_point=-128) for v in (boxes, scores)
     )
-    found = _firmware_decoders.decode("himax-od", tensors, net)
-    assert isinstance(found, _firmware_decoders.Reported)
+    found = emulated_decoders.decode("himax-od", tensors, net)
+    assert isinstance(found, emulated_decoders.Reported)
     assert len(found.cells) == cells
-    assert len(found.kept) == _firmware_decoders.MOST_HIMAX_RESULTS
+    assert len(found.kept) == emulated_decoders.MOST_HIMAX_RESULTS
 
 
 def check_the_converter_tells_scores_apart_from_pixels() -> None:
@@ -354,7 +365,7 @@ def check_the_converter_tells_scores_apart_from_pixels() -> None:
     wanted[:, 4:] = 0.9
     found = np.rint(wanted / 0.5) * 0.5
     found[:, 4:] = 0
-    figures = _parity.measure_signal({"detections": wanted}, {"detections": found}, 2)
+    figures = conversion.measure_signal({"detections": wanted}, {"detections": found}, 2)
     assert set(figures) == {"detections (boxes)", "detections (scores)"}
     lost = figures["detections (scores)"]
     assert lost is not None
@@ -416,34 +427,34 @@ def check_yolox_heads_climb_and_say_their_own_cure() -> None:
         )
         assert "differs by" in told
         assert "scores of the same detections" in told
-        assert _figures.head_cure(head) in told
-        assert _figures.RAW_HEAD not in told
+        assert output_figures.head_cure(head) in told
+        assert output_figures.RAW_HEAD not in told
 
 
 def check_a_row_a_cell_is_told_from_a_column_a_cell() -> None:
     """YOLOX's joint output and YOLOv8's: at 64 px either has 84 cells, and 79 classes make 84 rows."""
-    assert _figures.has_objectness((1, 84, 85), 80)
-    assert not _figures.has_objectness((1, 84, 84), 80)
-    assert not _figures.has_objectness((1, 83, 84), 79)
+    assert output_figures.has_objectness((1, 84, 85), 80)
+    assert not output_figures.has_objectness((1, 84, 84), 80)
+    assert not output_figures.has_objectness((1, 83, 84), 79)
 
 
-def _edge(name: str, shape: tuple[int, ...], scale: float | None) -> _collapse.Edge:
-    return _collapse.Edge(name=name, shape=shape, dtype="int8", scale=scale)
+def _edge(name: str, shape: tuple[int, ...], scale: float | None) -> signal.Edge:
+    return signal.Edge(name=name, shape=shape, dtype="int8", scale=scale)
 
 
 def check_one_scale_for_pixels_and_scores() -> None:
     """Found from the file alone; a raw head's keypoints are no such output."""
     cells = sum(network().cells())
-    (told,) = _collapse.shared_scale((_edge("output0", (1, 84, cells), 3.2),), cells)
+    (told,) = signal.shared_scale((_edge("output0", (1, 84, cells), 3.2),), cells)
     assert told.startswith(
         f"output0 [1, 84, {cells}] holds boxes and scores in one int8 tensor with the scale 3.2: a"
         " score from 0 to 1 has 0.3 steps (at least 16), so nothing is detected. Cure: export the"
         " raw head (leave `export.head` out)"
     )
-    assert _collapse.shared_scale((_edge("output0", (1, cells, 84), 3.2),), cells)
-    assert not _collapse.shared_scale((_edge("output0", (1, 84, cells), 1 / 255),), cells)
+    assert signal.shared_scale((_edge("output0", (1, cells, 84), 3.2),), cells)
+    assert not signal.shared_scale((_edge("output0", (1, 84, cells), 1 / 255),), cells)
     raw = (_edge("keypoints", (1, cells, 51), 3.2), _edge("cls_s8", (1, 64, 1), 0.1))
-    assert not _collapse.shared_scale(raw, cells)
+    assert not signal.shared_scale(raw, cells)
 
 
 def check_what_stands_still_is_named() -> None:
@@ -451,13 +462,13 @@ def check_what_stands_still_is_named() -> None:
     import numpy as np
 
     values = np.full((2, 64, 3), -128, np.int8)
-    (told,) = _collapse.standstill("cls_s8", values, 1)
+    (told,) = signal.standstill("cls_s8", values, 1)
     assert told.startswith(
         "cls_s8 is constant: the same in all 64 cells of 2 pictures (-128 int8). Cure: "
     )
     values[1, 5, 0] = 3
-    assert not _collapse.standstill("cls_s8", values, 1)
-    assert not _collapse.standstill("cls_s32", values[:1, :1], 1)  # one cell says nothing
+    assert not signal.standstill("cls_s8", values, 1)
+    assert not signal.standstill("cls_s32", values[:1, :1], 1)  # one cell says nothing
 
 
 def check_saturation_is_named() -> None:
@@ -465,8 +476,8 @@ def check_saturation_is_named() -> None:
     import numpy as np
 
     values = np.arange(-128, 128).astype(np.int8)
-    assert _collapse.saturated("box_s8", values)[1] == []
-    share, (told,) = _collapse.saturated("box_s8", np.maximum(values, 100) + np.int8(27))
+    assert signal.saturated("box_s8", values)[1] == []
+    share, (told,) = signal.saturated("box_s8", np.maximum(values, 100) + np.int8(27))
     assert share > 0.5
     assert told.startswith("box_s8 is saturated: ")
 
@@ -476,7 +487,7 @@ def check_no_numbers_are_named() -> None:
     import numpy as np
 
     values = np.array([1.0, np.nan, np.inf, 2.0], np.float16)
-    (told,) = _collapse.not_numbers("box_s8", values)
+    (told,) = signal.not_numbers("box_s8", values)
     assert told.startswith("box_s8: 50% of the values are no numbers.")
 
 
@@ -487,7 +498,7 @@ def write(folder: Path) -> None:
     broken = dict(values) | {"box_s8": answers(network(), seed=5)["box_s8"]}
     recordings["tflite"] = recordings["tflm"] = integers(broken)
     for form, recording in recordings.items():
-        _recording.save(folder / f"{form}.npz", recording)
+        recording_files.save(folder / f"{form}.npz", recording)
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine.hosttools import find_qemu
-from buildsys.engine.places import cache_root
-from buildsys.engine.process import step_environment
+from buildsys.execution.places import cache_root
+from buildsys.execution.running.process import step_environment
+from buildsys.execution.tools.host_tools import find_qemu
 from tests.conftest import REPOSITORY
 
 needs_qemu = pytest.mark.skipif(
@@ -45,8 +45,12 @@ def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     }
     return subprocess.run(
         [sys.executable, "-m", "doit", *arguments],
-        cwd=root, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def tool_environment(python: Path, scratch: Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.store import Store
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
 
@@ -49,12 +49,12 @@ _READ = """
 import json, sys; sys.path.insert(0, sys.argv[1])
 import numpy as np, onnx, onnxruntime
 from pathlib import Path
-from buildsys.steps import _onnx
+from buildsys.steps.lib.runtime import onnx_session
 from onnx import numpy_helper
 builds = json.loads(sys.argv[2])
 rng = np.random.default_rng(0)
 pictures = rng.integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
-answers = {b: _onnx.network(Path(f["onnx"]))(pictures[1]) for b, f in builds.items()}
+answers = {b: onnx_session.network(Path(f["onnx"]))(pictures[1]) for b, f in builds.items()}
 open_file = onnxruntime.InferenceSession(builds["some"]["onnx"], providers=["CPUExecutionProvider"])
 given = pictures.transpose(0, 3, 1, 2).astype(np.float32) / 255
 together = open_file.run(None, {"images": given})
@@ -81,16 +81,16 @@ import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
 from buildsys.spec import Preprocessing
-from buildsys.steps import _torch_onnx
-from buildsys.steps._progress import StepError
+from buildsys.steps.lib.families import onnx_export
+from buildsys.steps.lib.runtime.progress import StepError
 class Counting(torch.nn.Module):
     def forward(self, x):
         return x.mean((2, 3)) * (1 if int(x.shape[0]) < 3 else 2)
 frame = Preprocessing(height=64, width=64, color="rgb", resize="letterbox")
 network, target, batch = Counting(), Path("counting.onnx"), (1, 2, 4)
-_torch_onnx.export(network, frame, 13, ("mean",), target, batch)
+onnx_export.export(network, frame, 13, ("mean",), target, batch)
 try:
-    _torch_onnx.compare(_torch_onnx.ask(network), None, frame, ("mean",), target, batch)
+    onnx_export.compare(onnx_export.ask(network), None, frame, ("mean",), target, batch)
 except StepError as error:
     print(error)
 """
@@ -118,11 +118,15 @@ def test_an_engine_s_first_axis_is_the_batch(built: Path, build: str, first: int
 
 def test_the_export_is_compared_on_more_than_one_picture(tmp_path: Path) -> None:
     """A network that is traced as it treats two pictures passes, and is wrong for three."""
-    _, python = toolenvs.ensure("ultralytics", print)
+    _, python = environments.ensure("ultralytics", print)
     run = subprocess.run(
-        [str(python), "-c", _COUNTING, str(REPOSITORY)], cwd=tmp_path, capture_output=True,
-        text=True, check=False, env=tool_environment(python, tmp_path),
-    )  # fmt: skip
+        [str(python), "-c", _COUNTING, str(REPOSITORY)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, tmp_path),
+    )
     assert run.returncode == 0, run.stderr
     said = "the ONNX export, 3 at once, changed what the model computes: mean by"
     assert run.stdout.splitlines()[-1].startswith(said)
@@ -140,13 +144,16 @@ def test_every_batch_reads_as_one_picture(built: Path, tmp_path: Path) -> None:
     """Accuracy of a file that takes three is measured on the wrong third of its answers; int8 ranges
     are those of other pictures; a picture's answer depends on its neighbours.
     """
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     files = {build: _blobs(built, build) for build in ("one", "three", "some")}
     command = [str(python), "-c", _READ, str(REPOSITORY), json.dumps(files)]
     run = subprocess.run(
-        command, capture_output=True, text=True, check=False,
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
         env=tool_environment(python, tmp_path),
-    )  # fmt: skip
+    )
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = json.loads(run.stdout)
     assert found["shapes"]["one"] == found["shapes"]["three"] == found["shapes"]["some"]

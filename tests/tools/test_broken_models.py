@@ -7,17 +7,23 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.runner import LAUNCHER
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
 
 pytestmark = pytest.mark.tools
 
 _FRAME = {"height": 64, "width": 64, "color": "rgb", "resize": "letterbox"}
 _SPLIT = {"name": "val", "paths": ["images"]}
 _MEASURE = {
-    "split": _SPLIT, "classes": ["tag"], "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
-    "head": "raw", "preprocessing": _FRAME, "reference_kernels": False,
-}  # fmt: skip
+    "split": _SPLIT,
+    "classes": ["tag"],
+    "keypoints": 0,
+    "keypoint_dims": 0,
+    "sigmas": [],
+    "head": "raw",
+    "preprocessing": _FRAME,
+    "reference_kernels": False,
+}
 _PACK: dict[str, Any] = {
     "stem": "x",
     "classes": [],
@@ -26,23 +32,43 @@ _PACK: dict[str, Any] = {
     "flash": None,
 }
 _CONTRACT = {
-    "name": "f", "label": "F", "outputs": [{"name": "boxes", "shape": ["1", "4", "N"]}],
-    "in_order": True, "dtype": "int8", "granularity": "per-tensor", "classes": 0,
-    "refused_classes": [], "keypoint_values": 0, "keypoint_dims": 0, "input_dtype": "int8", "input_scale": 0.0,
-    "input_zero_point": 0, "square": True, "cure": "",
-}  # fmt: skip
+    "name": "f",
+    "label": "F",
+    "outputs": [{"name": "boxes", "shape": ["1", "4", "N"]}],
+    "in_order": True,
+    "dtype": "int8",
+    "granularity": "per-tensor",
+    "classes": 0,
+    "refused_classes": [],
+    "keypoint_values": 0,
+    "keypoint_dims": 0,
+    "input_dtype": "int8",
+    "input_scale": 0.0,
+    "input_zero_point": 0,
+    "square": True,
+    "cure": "",
+}
 _CHECK = {"contract": _CONTRACT, "height": 64, "width": 64, "classes": 1, "keypoints": 0}
 _OPERATORS = {"firmware": "f", "operators": ["ADD"], "accelerator": "ethos-u55-64"}
 _BENCHMARK = {"threads": 1, "runs": 1, "warmup": 0, "machine": "here"}
 _VELA = {
-    "accelerator": "ethos-u55-64", "system_config": "Ethos_U55_High_End_Embedded",
-    "memory_mode": "Shared_Sram", "optimise": "Performance",
-}  # fmt: skip
+    "accelerator": "ethos-u55-64",
+    "system_config": "Ethos_U55_High_End_Embedded",
+    "memory_mode": "Shared_Sram",
+    "optimise": "Performance",
+}
 _RECORD = {"names": [], "count": 1, "preprocessing": _FRAME}
 _EXAMINE = {
-    "names": [], "head": "raw", "classes": 1, "keypoints": 0, "keypoint_dims": 0,
-    "preprocessing": _FRAME, "scheme": "int8", "trained": True, "count": 1,
-}  # fmt: skip
+    "names": [],
+    "head": "raw",
+    "classes": 1,
+    "keypoints": 0,
+    "keypoint_dims": 0,
+    "preprocessing": _FRAME,
+    "scheme": "int8",
+    "trained": True,
+    "count": 1,
+}
 _CONVERT = {"output_names": [], "preprocessing": _FRAME}
 _LOOKS_LIKE_TFLITE = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20
 _GARBAGE = bytes(range(256)) * 20
@@ -71,7 +97,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
 
 
 def _run(folder: Path, env: str, module: str, request: dict[str, Any]) -> tuple[int, str]:
-    _, python = toolenvs.ensure(env, print)
+    _, python = environments.ensure(env, print)
     error = folder / "error.txt"
     error.unlink(missing_ok=True)
     (folder / "request.json").write_text(json.dumps({**request, "error": str(error)}))
@@ -95,9 +121,17 @@ def test_garbage_is_told_by_name(
     link = tmp_path / f"{kind}.{kind}"  # what the runner makes of an input
     link.symlink_to(file)
     names = (
-        "metrics", "tflite", "vela-tflite", "summary", "saved-model", "package", "verdict",
-        "recording", "arena", "latency",
-    )  # fmt: skip
+        "metrics",
+        "tflite",
+        "vela-tflite",
+        "summary",
+        "saved-model",
+        "package",
+        "verdict",
+        "recording",
+        "arena",
+        "latency",
+    )
     outputs = {name: str(tmp_path / f"out-{name}") for name in names}
     inputs = {kind: str(link), "dataset": str(tmp_path)}
     request = {"inputs": inputs, "outputs": outputs, "params": params}

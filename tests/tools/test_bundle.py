@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.digest import digest_file
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import doit, draw, make_workspace, read, statuses
 
@@ -33,9 +33,13 @@ def buildsys(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(root / "store")}
     code = "import sys; from buildsys.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=root, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code, *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, **environment},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +62,13 @@ def carry(root: Path, place: Path) -> Path:
 def build(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """`python3 build.py` there: nothing of this environment is known."""
     return subprocess.run(
-        [str(python), str(folder / "build.py")], capture_output=True, text=True, check=False, env={},
+        [str(python), str(folder / "build.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={},
         cwd=folder.parent,
-    )  # fmt: skip
+    )
 
 
 def test_without_the_library_one_sentence(bundled: Path, tmp_path: Path) -> None:
@@ -77,7 +85,7 @@ def test_another_version_is_refused(bundled: Path, tmp_path: Path) -> None:
     told = read(away / "bundle.json")
     told["request"]["version"] = "1.6"
     (away / "bundle.json").write_text(json.dumps(told))
-    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    _, python = environments.ensure("tensorrt-rtx-1.7", print)
     run = build(python, away)
     assert run.returncode == 3
     assert run.stderr == "TensorRT-RTX 1.6 is wanted, and 1.7.1.116 is installed here\n"
@@ -87,12 +95,15 @@ def test_another_version_is_refused(bundled: Path, tmp_path: Path) -> None:
 def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
     """The engine of elsewhere is built again here; or it is another than here."""
     away = carry(bundled, tmp_path / "away")
-    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    _, python = environments.ensure("tensorrt-rtx-1.7", print)
     run = build(python, away)
     assert run.returncode == 0, run.stderr
     assert {path.name for path in (away / "result").iterdir()} == {
-        "bundle.json", "facts.json", "model.engine", "result.json",
-    }  # fmt: skip
+        "bundle.json",
+        "facts.json",
+        "model.engine",
+        "result.json",
+    }
     other = Path(shutil.copytree(away, tmp_path / "other"))
     facts = read(other / "result" / "facts.json")
     facts["outputs"][0]["shape"][1] += 1

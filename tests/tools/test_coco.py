@@ -43,14 +43,20 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
     return subprocess.run(
         [sys.executable, "-m", "buildsys", *words],
-        cwd=root, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def write_sheet(root: Path, split: str, boxes: list[list[float]], **first: Any) -> None:
     """An annotation file: every box in the split's first picture; `first`: of that picture."""
-    images = [{"id": i, "file_name": name, "width": 32, "height": 32}
-              for i, name in enumerate(NAMES[split])]  # fmt: skip
+    images = [
+        {"id": i, "file_name": name, "width": 32, "height": 32}
+        for i, name in enumerate(NAMES[split])
+    ]
     images[0] |= first
     objects = [
         {"id": i, "image_id": 0, "category_id": 9, "bbox": box} for i, box in enumerate(boxes)
@@ -75,11 +81,11 @@ def place(tmp_path: Path) -> Path:
 
 def files(root: Path, step: str) -> dict[str, bytes]:
     """What the last run of a step made: the files of the tree in the store."""
-    from buildsys.engine.places import Workspace
-    from buildsys.engine.plans import Plans
-    from buildsys.engine.session import Session
-    from buildsys.engine.store import Store
-    from buildsys.upkeep.inspection import find_datasets
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.state.plans import Plans
+    from buildsys.execution.store.store import Store
+    from buildsys.operations.inspect_data import find_datasets
 
     datasets, _ = find_datasets(Workspace(root))
     session = Session(root, plans=Plans.of(d.plan for d in datasets))
@@ -117,8 +123,12 @@ def test_pictures_labels_and_classes_come_over(
     assert made["images/train/labels/c.txt"] == b"", "where Ultralytics looks for it"
     assert made["labels/val/d/a.txt"].decode() == "1 0.375 0.3828125 0.5 0.265625\n1 0.5 0.5 1 1\n"
     assert made["data.yaml"].decode().splitlines() == [
-        "train: images/train", "val: images/val", "names:", '  0: "bar"', '  1: "egg"',
-    ]  # fmt: skip
+        "train: images/train",
+        "val: images/val",
+        "names:",
+        '  0: "bar"',
+        '  1: "egg"',
+    ]
     report = read(place / "build" / ".data" / "cells" / "report.json")
     assert [split["objects"] for split in report["splits"]] == [1, 2]
     assert report["splits"][0]["classes"] == {"bar": 0, "egg": 1}
@@ -177,6 +187,10 @@ def test_both_ways_give_the_data_that_went_in(
     sheet = json.loads(files(root, "write_coco")["annotations/train.json"])
     assert [c["id"] for c in sheet["categories"]] == list(range(1, len(sheet["categories"]) + 1))
     assert sheet["images"][0] == {
-        "id": 1, "file_name": next(iter(sorted(n for n in before if n.startswith("images/train")))).removeprefix("images/"),
-        "width": 96, "height": 96,
-    }  # fmt: skip
+        "id": 1,
+        "file_name": next(
+            iter(sorted(n for n in before if n.startswith("images/train")))
+        ).removeprefix("images/"),
+        "width": 96,
+        "height": 96,
+    }

@@ -54,16 +54,21 @@ def test_two_recipes_are_compared(pair: Path) -> None:
     assert data == read(pair / "build" / "two" / "host" / "comparison.json")
     told = {key: data[key] for key in ("label", "device", "threads", "runs", "warmup", "what")}
     assert told == {
-        "label": "measured here", "device": machine_name(), "threads": 1, "runs": 10, "warmup": 2,
+        "label": "measured here",
+        "device": machine_name(),
+        "threads": 1,
+        "runs": 10,
+        "warmup": 2,
         "what": "engine only",
-    }  # fmt: skip
+    }
     onnx, tflite = data["rows"]
     assert (onnx["engine"], tflite["engine"]) == ("onnxruntime", "litert")
     assert (onnx["builds"], tflite["builds"]) == (["one@onnx-file"], ["two@host"])
     for row, file in ((onnx, "bright.onnx"), (tflite, "bright.tflite")):
         assert (row["sha256"], row["bytes"]) == (
-            digest_file(pair / file), (pair / file).stat().st_size,
-        )  # fmt: skip
+            digest_file(pair / file),
+            (pair / file).stat().st_size,
+        )
         assert 0 < row["min_ms"] <= row["mean_ms"] <= row["max_ms"]
         assert row["runs"] == 10
     assert (onnx["operators"], onnx["transposes"]) == (18, 6)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.authoring.registry import shipped_targets
+from buildsys.registry import shipped_targets
 from tests.tools.places import START, doit, draw, make_workspace, read, statuses
 
 pytestmark = pytest.mark.tools

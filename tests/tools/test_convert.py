@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.runner import LAUNCHER
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
 
 pytestmark = pytest.mark.tools
 
@@ -68,15 +68,16 @@ save(16, "answer", [1, 5, 64])
 )
 def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Path) -> None:
     """The step compares with the ONNX itself: what it lets through computes the same."""
-    _, python = toolenvs.ensure("onnx2tf", print)
+    _, python = environments.ensure("onnx2tf", print)
     source, target = tmp_path / "network.onnx", tmp_path / "saved"
     subprocess.run([str(python), "-c", _SETTING + network, str(source)], check=True)
     frame = {"height": size, "width": size, "color": "rgb", "resize": "letterbox"}
     request = {
-        "inputs": {"onnx": str(source)}, "outputs": {"saved-model": str(target)},
+        "inputs": {"onnx": str(source)},
+        "outputs": {"saved-model": str(target)},
         "params": {"output_names": ["answer"], "preprocessing": frame},
         "error": str(tmp_path / "error.txt"),
-    }  # fmt: skip
+    }
     (tmp_path / "request.json").write_text(json.dumps(request))
     command = [str(python), "-s", str(LAUNCHER), "convert_onnx2tf", str(tmp_path / "request.json")]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.places import Workspace
-from buildsys.engine.runner import LAUNCHER
-from buildsys.upkeep.published import find_published
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
+from buildsys.operations.published import find_published
 from tests.conftest import REPOSITORY
 from tests.tools.bright import BRIGHT, NETWORK
 from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
@@ -45,7 +45,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A network that finds bright spots, through both converters. Only read."""
     root = make_workspace(tmp_path_factory.mktemp("converters") / "place", both=_BOTH)
     draw(root / "pictures", 96, 4)
-    _, python = toolenvs.ensure("onnx2tf", print)
+    _, python = environments.ensure("onnx2tf", print)
     subprocess.run([str(python), "-c", _LIVELY, str(root / "bright.onnx")], check=True)
     run = doit(root)
     assert run.returncode == 0, run.stderr
@@ -70,8 +70,12 @@ def _buildsys(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     }
     return subprocess.run(
         [sys.executable, "-m", "buildsys", *arguments],
-        cwd=root, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def test_both_files_see_the_same(built: Path) -> None:
@@ -101,17 +105,25 @@ def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str, tmp_
     """In the package alone, by its own four lines; by the TensorFlow of the other converter."""
     folder = built / "build" / f"both-{tool}" / "tensorflow-saved-model"
     assert {path.name for path in folder.iterdir()} >= {
-        f"both-{tool}_saved_model", "labels.txt", "preprocessing.json", "README.md", "manifest.json",
-    }  # fmt: skip
+        f"both-{tool}_saved_model",
+        "labels.txt",
+        "preprocessing.json",
+        "README.md",
+        "manifest.json",
+    }
     text = (folder / "README.md").read_text()
     code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
     assert len(code.splitlines()) == 4
     (other,) = set(_TOOLS) - {tool}  # its own has read it, to make the TFLite files
-    _, python = toolenvs.ensure(other, print)
+    _, python = environments.ensure(other, print)
     run = subprocess.run(
-        [str(python), "-c", code], cwd=folder, capture_output=True, text=True, check=False,
+        [str(python), "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env=tool_environment(python, tmp_path),
-    )  # fmt: skip
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     assert "box_s8" in run.stdout
     assert not list(folder.rglob("fingerprint.pb")), "a random name in every build"
@@ -169,7 +181,7 @@ onnx.save(model, sys.argv[1])
 def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
     """convert_onnx_tf in a folder of its own: exit code, and what it told."""
     folder.mkdir()
-    _, newest = toolenvs.ensure("evaluate", print)
+    _, newest = environments.ensure("evaluate", print)
     words = [str(folder / "small.onnx"), str(opset), str(ir), last]
     subprocess.run([str(newest), "-c", _SMALL, *words], check=True)
     request = {
@@ -182,12 +194,16 @@ def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
         "error": str(folder / "error.txt"),
     }
     (folder / "request.json").write_text(json.dumps(request))
-    _, python = toolenvs.ensure("onnx-tf", print)
+    _, python = environments.ensure("onnx-tf", print)
     command = [str(python), "-s", str(LAUNCHER), "convert_onnx_tf", str(folder / "request.json")]
     run = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False,
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env=tool_environment(python, folder),
-    )  # fmt: skip
+    )
     told = folder / "error.txt"
     return run.returncode, told.read_text() if told.exists() else run.stdout + run.stderr
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from buildsys.digest import digest_file
-from buildsys.engine import toolenvs
-from buildsys.engine.runner import LAUNCHER
-from buildsys.steps._tensorrt_host import VARIABLE
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
+from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
@@ -82,22 +82,32 @@ model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir
 onnx.save(model, str(root / "model.onnx"))
 """
 _READING: dict[str, Any] = {
-    "split": {"name": "val", "paths": ["images/val"]}, "classes": ["tag"], "keypoints": 0,
-    "keypoint_dims": 0, "sigmas": [], "head": "decoded", "task": "detect",
+    "split": {"name": "val", "paths": ["images/val"]},
+    "classes": ["tag"],
+    "keypoints": 0,
+    "keypoint_dims": 0,
+    "sigmas": [],
+    "head": "decoded",
+    "task": "detect",
     "preprocessing": {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"},
-}  # fmt: skip
+}
 _LIBRARY = {"name": "tensorrt", "version": "10.3", "compute_capability": "8.7"}
 _TIMING: dict[str, Any] = {
-    "library": _LIBRARY, "batches": [1, 8], "height": 32, "width": 32, "runs": 4, "warmup": 2,
+    "library": _LIBRARY,
+    "batches": [1, 8],
+    "height": 32,
+    "width": 32,
+    "runs": 4,
+    "warmup": 2,
     "machine": "a stand-in, Example CPU",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network, a split of three pictures, the facts of an engine, the stand-in."""
     root = tmp_path_factory.mktemp("proofs")
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     subprocess.run([str(python), "-c", _DRAW, str(REPOSITORY), str(root)], check=True)
     for name, version, least in (
         ("1", "10.3.0.30", 1),
@@ -116,12 +126,21 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """A step by its launcher; the machine's Python is the environment's own."""
     work.mkdir(parents=True, exist_ok=True)
-    _, python = toolenvs.ensure("evaluate", print)
-    known = {"engine": "model.onnx", "engine-facts": "1.json", "templates": "runtime",
-             "dataset": "data", "onnx": "model.onnx"}  # fmt: skip
+    _, python = environments.ensure("evaluate", print)
+    known = {
+        "engine": "model.onnx",
+        "engine-facts": "1.json",
+        "templates": "runtime",
+        "dataset": "data",
+        "onnx": "model.onnx",
+    }
     inputs = {name: str(place / path) for name, path in {**known, **given}.items()}
-    request = {"inputs": inputs, "outputs": {output: str(work / f"{output}.json")},
-               "params": params, "error": str(work / "error.txt")}  # fmt: skip
+    request = {
+        "inputs": inputs,
+        "outputs": {output: str(work / f"{output}.json")},
+        "params": params,
+        "error": str(work / "error.txt"),
+    }
     (work / "request.json").write_text(json.dumps(request))
     environment = {"PATH": os.environ["PATH"], "HOME": str(work), VARIABLE: str(python)}
     command = [str(python), "-s", str(LAUNCHER), module, str(work / "request.json")]
@@ -161,9 +180,11 @@ def test_times_carry_their_batch_and_what_they_are_of(place: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     entries = read(tmp_path / "latency.json")["entries"]
     assert [(e["batch"], e["what"], e["mean_ms"]) for e in entries] == [
-        (1, "engine only", 2.0), (1, "end to end", 9.0),
-        (8, "engine only", 16.0), (8, "end to end", 72.0),
-    ]  # fmt: skip
+        (1, "engine only", 2.0),
+        (1, "end to end", 9.0),
+        (8, "engine only", 16.0),
+        (8, "end to end", 72.0),
+    ]
     first = entries[0]
     assert (first["min_ms"], first["max_ms"], first["p50_ms"]) == (1.0, 3.0, 2.0)
     assert (first["runs"], first["warmup"], first["label"]) == (4, 2, "measured here")

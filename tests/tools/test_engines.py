@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.registry import PACKAGE
 from buildsys.digest import digest_file
-from buildsys.engine import toolenvs
-from buildsys.engine.store import Store
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools import environments
+from buildsys.registry import PACKAGE
 from buildsys.steps import package_engine
 from tests.conftest import REPOSITORY
 from tests.tools.places import doit, draw, make_workspace, read, statuses
@@ -177,7 +177,7 @@ def _blob(root: Path, build: str, output: str) -> Path:
 
 def _look(root: Path, build: str) -> dict[str, Any]:
     """What the file that the engine was built from consists of."""
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _LOOK, str(_blob(root, build, "quantized-onnx"))]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(run.stdout)
@@ -189,7 +189,7 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     """`buildsys verify` finds a difference where nothing has changed."""
     place = tmp_path / "in a folder with another name"
     place.mkdir()
-    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    _, python = environments.ensure("tensorrt-rtx-1.7", print)
     scheme = {"half": "float16", "whole": "int8"}[build]
     words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx")), scheme]
     run = subprocess.run(
@@ -205,12 +205,15 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
 
 def _load(python: Path, folder: Path, program: str = "run.py") -> subprocess.CompletedProcess[str]:
     """The package's own program, in an environment with the library and numpy."""
-    _, other = toolenvs.ensure("evaluate", print)
+    _, other = environments.ensure("evaluate", print)
     numpy = next(other.parent.parent.glob("lib/python3*/site-packages"))
     return subprocess.run(
-        [str(python), str(folder / program)], capture_output=True, text=True, check=False,
+        [str(python), str(folder / program)],
+        capture_output=True,
+        text=True,
+        check=False,
         env={"PYTHONPATH": str(numpy)},
-    )  # fmt: skip
+    )
 
 
 def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None:
@@ -219,7 +222,7 @@ def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None
     shutil.copytree(built / "build" / "tiny" / "single", folder, symlinks=True)
     facts = (folder / "engine.json").read_text()
     (folder / "engine.json").write_text(facts.replace("1.7.1.116", "1.6.0.1"))
-    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    _, python = environments.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, folder)
     assert (run.returncode, run.stdout) == (3, "")
     assert run.stderr.startswith(
@@ -231,7 +234,7 @@ def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None
 @_NO_GPU
 def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
     """A traceback from inside the library."""
-    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    _, python = environments.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, built / "build" / "tiny" / "single")
     assert run.returncode == 3
     assert run.stderr.startswith(
@@ -245,7 +248,7 @@ def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
     shutil.copytree(built / "build" / "tiny" / "single", tmp_path / "package", symlinks=True)
     engine = tmp_path / "package" / "tiny.engine"
     engine.write_bytes(engine.read_bytes()[:-1])
-    _, python = toolenvs.ensure("tensorrt-rtx-1.7", print)
+    _, python = environments.ensure("tensorrt-rtx-1.7", print)
     for program in ("run.py", "benchmark.py"):
         run = _load(python, tmp_path / "package", program)
         assert run.returncode == 3
@@ -255,11 +258,14 @@ def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def faults() -> dict[str, str]:
     """What went wrong, by check; all of them run in one process of the evaluation environment."""
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
         [str(python), "-W", "error", "-m", "tests.tools.engine_cases"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     found: dict[str, str] = json.loads(run.stdout)
     return found
@@ -288,12 +294,23 @@ def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path:
         str(tmp_path / "answers.npz"),
         str(tmp_path / "photo.png"),
     )
-    _, python = toolenvs.ensure("ultralytics", print)  # numpy and Pillow
+    _, python = environments.ensure("ultralytics", print)  # numpy and Pillow
     subprocess.run([str(python), "-c", _ANSWER, *words], check=True)
     done = subprocess.run(
-        [str(python), str(folder / "run.py"), words[2], "--outputs", words[1], "--draw", "seen.png"],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+        [
+            str(python),
+            str(folder / "run.py"),
+            words[2],
+            "--outputs",
+            words[1],
+            "--draw",
+            "seen.png",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     # a cell of stride 8, column 2, row 1, two cells to each side, in a photograph of twice the size
     assert done.stdout == f"{words[2]}: class-7 0.98 at 8,-8 64x64\n"
@@ -315,7 +332,7 @@ def test_a_file_that_the_parser_refuses(tmp_path: Path) -> None:
     run = doit(root)
     assert statuses(root) == {"broken@nvidia-rtx-aot": "failed at engine"}
     assert "the ONNX parser refuses the network: " in run.stderr + run.stdout
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     subprocess.run([str(python), "-c", _UNKNOWN, str(root / "broken.onnx")], check=True)
     run = doit(root)
     assert statuses(root) == {"broken@nvidia-rtx-aot": "failed at engine"}

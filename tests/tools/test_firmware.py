@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.runner import LAUNCHER
-from buildsys.steps._models import FlatBuffer
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
+from buildsys.steps.lib.files.model_files import FlatBuffer
 from tests.conftest import REPOSITORY
 from tests.tiny_elf import LOADED_AT, make_elf
 from tests.tools.places import PICTURES, needs_qemu, read
@@ -57,11 +57,15 @@ def built(person: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def try_run(
-    folder: Path, env: str, module: str, inputs: dict[str, Path], outputs: dict[str, Path],
+    folder: Path,
+    env: str,
+    module: str,
+    inputs: dict[str, Path],
+    outputs: dict[str, Path],
     params: dict[str, Any],
-) -> tuple[int, str]:  # fmt: skip
+) -> tuple[int, str]:
     """(exit code, what the step says to people) of one step in its tool environment."""
-    _, python = toolenvs.ensure(env, print)
+    _, python = environments.ensure(env, print)
     error = folder / "error.txt"
     error.unlink(missing_ok=True)
     given, made = ({key: str(path) for key, path in each.items()} for each in (inputs, outputs))
@@ -160,9 +164,12 @@ def test_the_compiled_model_is_loaded_by_the_firmware(built: Built, tmp_path: Pa
 def test_an_arena_in_dram_is_held_against_the_right_figure(built: Built, tmp_path: Path) -> None:
     """Ethos-U65 with Dedicated_Sram: Vela's figure for DRAM has the weights in it."""
     params = {
-        "version": "5.2", "accelerator": "ethos-u65-256", "system_config": "Ethos_U65_High_End",
-        "memory_mode": "Dedicated_Sram", "optimise": "Performance",
-    }  # fmt: skip
+        "version": "5.2",
+        "accelerator": "ethos-u65-256",
+        "system_config": "Ethos_U65_High_End",
+        "memory_mode": "Dedicated_Sram",
+        "optimise": "Performance",
+    }
     model, summary = tmp_path / "u65.tflite", tmp_path / "vela.json"
     outputs = {"vela-tflite": model, "summary": summary}
     run(tmp_path, "vela-5.2", "compile_vela", {"tflite": built.plain}, outputs, params)
@@ -207,26 +214,33 @@ def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None
         load(tmp_path, model, summary, seconds=0.001),
     ):
         assert code == 3
-        assert told.count("half.tflite is damaged") + told.count("Corstone-320") + told.count(
-            "had not loaded person_vela.tflite after 0.001 s"
-        ) == 1  # fmt: skip
+        assert (
+            told.count("half.tflite is damaged")
+            + told.count("Corstone-320")
+            + told.count("had not loaded person_vela.tflite after 0.001 s")
+            == 1
+        )
     assert not (tmp_path / "verdict.json").exists()
 
 
 def patch(folder: Path, elf: bytes) -> subprocess.CompletedProcess[str]:
     """`disarm` in its tool environment; the patched file is `out.axf`."""
-    _, python = toolenvs.ensure("load-test", print)
+    _, python = environments.ensure("load-test", print)
     (folder / "in.axf").write_bytes(elf)
     code = (
-        "from pathlib import Path; from buildsys.steps._inference_runner import disarm;"
+        "from pathlib import Path; from buildsys.steps.lib.firmware.inference_runner import disarm;"
         "data, size = disarm(Path('in.axf').read_bytes());"
         "Path('out.axf').write_bytes(data); print(size)"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(
         [str(python), "-c", code],
-        cwd=folder, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def test_the_driver_is_stubbed_where_the_symbols_say(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
-from buildsys.authoring.registry import shipped_targets
+from buildsys.registry import shipped_targets
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
-from buildsys.engine import toolenvs
-from buildsys.steps import _send_xmodem
-from buildsys.upkeep.flashing import find_ports
+from buildsys.execution.tools import environments
+from buildsys.operations.flash import find_ports
+from buildsys.steps.lib.packages import send_xmodem
 from tests.conftest import Build, StandIn
 from tests.flash_peer import PACKET, Fault, Peer
-from tests.upkeep.flash_stand_in import MODEL_BYTES, FlashStandIn, make_model
+from tests.operations.flash_stand_in import MODEL_BYTES, FlashStandIn, make_model
 
 pytestmark = pytest.mark.tools
 
@@ -35,12 +35,24 @@ def flash(workspace: Path, build: str, port: str) -> int:
 def send(peer: Peer, path: Path, position: str = hex(SLOT)) -> subprocess.CompletedProcess[str]:
     """What `buildsys flash` runs, with less patience."""
     path.write_bytes(make_model("model"))
-    _, python = toolenvs.ensure("flash", print)
+    _, python = environments.ensure("flash", print)
     return subprocess.run(
-        [python, "-P", "-s", _send_xmodem.__file__, peer.port, path, position,
-         "--patience", PATIENCE],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [
+            python,
+            "-P",
+            "-s",
+            send_xmodem.__file__,
+            peer.port,
+            path,
+            position,
+            "--patience",
+            PATIENCE,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_every_byte_arrives_where_the_firmware_looks(workspace: Path, build: Build) -> None:
@@ -131,5 +143,5 @@ def test_esptool_goes_as_far_as_the_chip_has_to_answer(
 
 def test_ports_are_those_of_pyserial() -> None:
     """Whatever this machine has: each has a name and a description."""
-    _, python = toolenvs.ensure("flash", print)
+    _, python = environments.ensure("flash", print)
     assert all(port.device and port.description for port in find_ports(python))

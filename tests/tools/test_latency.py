@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from buildsys.authoring.machine import machine_name
-from buildsys.authoring.registry import step_module
 from buildsys.cli import main
 from buildsys.digest import digest_file
-from buildsys.engine import measurements, uvcalls
-from buildsys.engine.places import Workspace
-from buildsys.engine.plans import Plans, complete
-from buildsys.engine.session import Session
 from buildsys.errors import StepFailed
+from buildsys.execution.packages import measurements
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.tools import uv_commands
 from buildsys.graph import Input, Plan, Source
-from buildsys.planning import blueprint
+from buildsys.planning import plan_builder
+from buildsys.registry import step_module
 
 pytestmark = pytest.mark.tools
 
@@ -40,11 +41,21 @@ def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     module = step_module(f"benchmark_{kind}")
     params = module.Params(threads=1, runs=20, warmup=3, machine=machine_name())
     given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
-    step = blueprint.make_step("benchmark", module, params, given, {"latency": False})
+    step = plan_builder.make_step("benchmark", module, params, given, {"latency": False})
     plan = complete(
-        Plan(build="latency@here", recipe="", target="", label="", steps=(step,), package=step.id,
-             shipped=None, verdicts=(), notes=(), licences=())
-    )  # fmt: skip
+        Plan(
+            build="latency@here",
+            recipe="",
+            target="",
+            label="",
+            steps=(step,),
+            package=step.id,
+            shipped=None,
+            verdicts=(),
+            notes=(),
+            licences=(),
+        )
+    )
     session = Session(root, plans=Plans.of((plan,)))
     try:
         (step,) = plan.steps
@@ -68,9 +79,13 @@ def test_a_figure_says_what_it_is_of(bright: Path, kind: str, folder: str, engin
     entry = benchmark(bright, kind, file)
     told = {key: entry[key] for key in ("label", "engine", "device", "threads", "runs", "warmup")}
     assert told == {
-        "label": "measured here", "engine": engine, "device": machine_name(), "threads": 1,
-        "runs": 20, "warmup": 3,
-    }  # fmt: skip
+        "label": "measured here",
+        "engine": engine,
+        "device": machine_name(),
+        "threads": 1,
+        "runs": 20,
+        "warmup": 3,
+    }
     assert (entry["format"], entry["what"]) == (kind, "engine only")
     assert entry["sha256"] == digest_file(file)
     assert entry["version"][0].isdigit()
@@ -97,14 +112,21 @@ def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> N
 def litert_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of the ai-edge-litert wheel, in an environment of its own."""
     folder = tmp_path_factory.mktemp("litert") / "env"
-    settings = uvcalls.uv_settings(os.environ)
+    settings = uv_commands.uv_settings(os.environ)
     commands = (
         ["venv", "--quiet", "--python", sys.executable, str(folder)],
-        ["pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin/python"),
-         str(LOCK)],
-    )  # fmt: skip
+        [
+            "pip",
+            "sync",
+            "--quiet",
+            "--require-hashes",
+            "--python",
+            str(folder / "bin/python"),
+            str(LOCK),
+        ],
+    )
     for command in commands:
-        done = uvcalls.run_command([uvcalls.find_uv(), *command], settings)
+        done = uv_commands.run_command([uv_commands.find_uv(), *command], settings)
         if done.returncode:
             pytest.skip(f"litert-benchmark cannot be had here: {done.stderr.strip()[-300:]}")
     return folder / "bin" / "litert-benchmark"
@@ -119,10 +141,22 @@ def test_what_litert_benchmark_writes_is_imported(
     shutil.copyfile(file, on_device)
     result = tmp_path / "result.json"
     subprocess.run(
-        [str(litert_benchmark), "--model", str(on_device), "--num_threads", "1", "--num_runs", "10",
-         "--warmup_runs", "2", "--result_json", str(result)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            str(litert_benchmark),
+            "--model",
+            str(on_device),
+            "--num_threads",
+            "1",
+            "--num_runs",
+            "10",
+            "--warmup_runs",
+            "2",
+            "--result_json",
+            str(result),
+        ],
+        check=True,
+        capture_output=True,
+    )
     words = ("-C", str(bright), "import-benchmark", "bright@host", str(result), "--device", "a Pi")
     assert main(words) == 0
     assert "bright.tflite" in capsys.readouterr().out

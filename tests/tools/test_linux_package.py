@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.registry import PACKAGE
 from buildsys.cli import main
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
+from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 from tests.tools.bright import NETWORK
 from tests.tools.places import doit, make_workspace, read
@@ -66,11 +66,14 @@ picture.save(sys.argv[2], exif=exif, quality=95)
 @pytest.fixture(scope="module")
 def faults() -> dict[str, str]:
     """What went wrong, by check; all of them run in one process of the evaluation environment."""
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
         [str(python), "-W", "error", "-m", "tests.tools.linux_cases"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     found: dict[str, str] = json.loads(run.stdout)
     return found
@@ -101,7 +104,7 @@ def test_the_board_runs_the_version_that_accuracy_was_measured_with() -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of bright spots, built for boards in three ways."""
     root = make_workspace(tmp_path_factory.mktemp("linux") / "place", bright=RECIPE)
-    _, tool = toolenvs.ensure("onnx2tf", print)
+    _, tool = environments.ensure("onnx2tf", print)
     subprocess.run([str(tool), "-c", LIVELY, str(root / "bright.onnx")], check=True)
     (root / "camera").mkdir()
 
@@ -149,8 +152,12 @@ def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
         [str(python), "-W", "error", *words],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
@@ -224,8 +231,12 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(board: Path, python: Pa
     os.close(reader)
     done = subprocess.run(
         [str(python), "detect.py", "../camera/wide.png"],
-        cwd=board, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
+        cwd=board,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     os.close(writer)
     assert done.returncode == -signal.SIGPIPE
     assert "Traceback" not in done.stderr
@@ -249,9 +260,13 @@ def test_a_decoder_of_ones_own_finds_all_it_needs(build: str, place: Path, pytho
     assert "NHWC" in image["meaning"]
     shapes = {row["name"]: row["shape"] for row in facts["outputs"]}
     assert shapes == {
-        "box_s8": [1, 144, LENGTHS], "box_s16": [1, 36, LENGTHS], "box_s32": [1, 9, LENGTHS],
-        "cls_s8": [1, 144, 1], "cls_s16": [1, 36, 1], "cls_s32": [1, 9, 1],
-    }  # fmt: skip
+        "box_s8": [1, 144, LENGTHS],
+        "box_s16": [1, 36, LENGTHS],
+        "box_s32": [1, 9, LENGTHS],
+        "cls_s8": [1, 144, 1],
+        "cls_s16": [1, 36, 1],
+        "cls_s32": [1, 9, 1],
+    }
     assert all(row["meaning"] for row in facts["outputs"])
     done = run(python, folder, "-B", "-c", _DETAILS)
     keys = ("shape", "dtype", "scale", "zero_point")
@@ -321,9 +336,12 @@ def test_a_task_that_it_does_not_decode_is_told(board: Path, python: Path) -> No
 
 
 def test_its_figures_come_back_into_the_workspace(
-    place: Path, board: Path, python: Path, monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+    board: Path,
+    python: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     """Tied to the file that ran; those of another file are refused."""
     words = ("--runs", "7", "--warmup", "2", "--threads", "2", "--json", "board.json")
     done = run(python, board, "benchmark.py", "../camera/wide.png", *words)

@@ -195,9 +195,11 @@ def test_predict_draws_what_the_file_sees(
 
 
 def test_predict_tells_of_pictures_that_cannot_be_read(
-    bright: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    bright: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     """The others are drawn all the same, beside what is already there; exit code 2."""
     monkeypatch.setenv("BUILDSYS_STORE", str(bright / "store"))
     whole = (bright / "camera" / "dark.png").read_bytes()

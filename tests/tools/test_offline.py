@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.offline import without_network
 
@@ -42,15 +42,18 @@ def test_a_synced_build_needs_no_network(tmp_path: Path) -> None:
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
     shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
-    _, python = toolenvs.ensure("onnx2tf", print)
+    _, python = environments.ensure("onnx2tf", print)
     subprocess.run([python, "-c", MAKE_MODEL], cwd=root, check=True, capture_output=True)
     digest = hashlib.sha256((root / "tiny.tflite").read_bytes()).hexdigest()
     (root / "recipes" / "straight.yaml").write_text(RECIPE.replace("SHA", digest))
     synced = subprocess.run(
         [sys.executable, "-m", "buildsys", "sync"],
-        cwd=root, capture_output=True, text=True, check=False,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
+    )
     assert synced.returncode == 0, synced.stderr
     assert "vela-4.5" in synced.stdout
     assert "vela-5.2" in synced.stdout

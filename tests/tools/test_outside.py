@@ -21,8 +21,12 @@ def test_the_first_recipe_builds_as_it_stands(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run(
         [sys.executable, "-m", "doit", "-n", "2"],
-        cwd=root, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     folder = root / "build" / "tag-finder" / "grove-vision-ai-v2"
     assert (folder / "tag-finder_vela.tflite").stat().st_size > 100_000

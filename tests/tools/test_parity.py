@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.runner import LAUNCHER
-from buildsys.steps._outputs import head_outputs
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
+from buildsys.steps.lib.heads.outputs import head_outputs
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
@@ -30,7 +30,7 @@ _FRAME = {"height": _SIDE, "width": _SIDE, "color": "rgb", "resize": "letterbox"
 
 
 def _python(env: str) -> Path:
-    return toolenvs.ensure(env, print)[1]
+    return environments.ensure(env, print)[1]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,11 @@ def faults() -> dict[str, str]:
     """What went wrong, by check; all of them run in one process of the evaluation environment."""
     run = subprocess.run(
         [str(_python("evaluate")), "-W", "error", "-m", "tests.tools.parity_cases"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     found: dict[str, str] = json.loads(run.stdout)
     return found
@@ -55,17 +58,28 @@ def test_the_verdict_of_a_ladder_that_breaks(tmp_path: Path) -> None:
     """The whole file, reviewed like code: rungs, figures, limits, sentences."""
     subprocess.run(
         [str(_python("evaluate")), "-m", "tests.tools.parity_cases", str(tmp_path)],
-        cwd=REPOSITORY, check=True,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        check=True,
+    )
     forms = ("checkpoint", "onnx", "float-tflite", "tflite", "tflm")
     verdict = tmp_path / "verdict.json"
     step(
-        tmp_path, "evaluate", "compare_recordings",
-        {form: tmp_path / f"{form}.npz" for form in forms}, {"verdict": verdict},
-        {"head": "raw", "classes": 1, "keypoints": 17, "keypoint_dims": 3,
-         "preprocessing": {**_FRAME, "height": 64, "width": 64}, "scheme": "int8", "trained": True,
-         "decoder": "sscma-pose"},
-    )  # fmt: skip
+        tmp_path,
+        "evaluate",
+        "compare_recordings",
+        {form: tmp_path / f"{form}.npz" for form in forms},
+        {"verdict": verdict},
+        {
+            "head": "raw",
+            "classes": 1,
+            "keypoints": 17,
+            "keypoint_dims": 3,
+            "preprocessing": {**_FRAME, "height": 64, "width": 64},
+            "scheme": "int8",
+            "trained": True,
+            "decoder": "sscma-pose",
+        },
+    )
     assert verdict.read_text() == (_GOLDEN / "ladder-boxes-lost.json").read_text()
 
 
@@ -73,16 +87,28 @@ def test_recordings_of_other_pictures_are_refused(tmp_path: Path) -> None:
     """And a decoder that nobody knows."""
     subprocess.run(
         [str(_python("evaluate")), "-m", "tests.tools.parity_cases", str(tmp_path)],
-        cwd=REPOSITORY, check=True,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        check=True,
+    )
     params = {
-        "head": "raw", "classes": 1, "keypoints": 17, "keypoint_dims": 3, "preprocessing": _FRAME,
-        "scheme": "int8", "trained": True, "decoder": "sscma-yolov9",
-    }  # fmt: skip
+        "head": "raw",
+        "classes": 1,
+        "keypoints": 17,
+        "keypoint_dims": 3,
+        "preprocessing": _FRAME,
+        "scheme": "int8",
+        "trained": True,
+        "decoder": "sscma-yolov9",
+    }
     told = step(
-        tmp_path, "evaluate", "compare_recordings", {"onnx": tmp_path / "onnx.npz"},
-        {"verdict": tmp_path / "v.json"}, params, code=3,
-    )  # fmt: skip
+        tmp_path,
+        "evaluate",
+        "compare_recordings",
+        {"onnx": tmp_path / "onnx.npz"},
+        {"verdict": tmp_path / "v.json"},
+        params,
+        code=3,
+    )
     assert told == (
         "there is no firmware decoder `sscma-yolov9`; there are himax-od, himax-pose,"
         " sscma-yolov8, sscma-world, sscma-pose."
@@ -95,9 +121,13 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("stock")
     make_pictures(folder / "pictures")
     step(
-        folder, "ultralytics", "initialize_ultralytics", {}, {"checkpoint": folder / "c.pt"},
+        folder,
+        "ultralytics",
+        "initialize_ultralytics",
+        {},
+        {"checkpoint": folder / "c.pt"},
         {"task": "detect", "architecture": "yolov8n", "seed": 0},
-    )  # fmt: skip
+    )
     names = [tensor.name for tensor in head_outputs("decoded", _SIDE, _SIDE, _COCO, 0, 0)]
     convert(folder, "detect", "decoded", names, classes=_COCO)
     yield folder
@@ -143,8 +173,11 @@ def test_the_ladder_of_a_real_network(sound: Path) -> None:
     verdict = climb(sound, "pose", "raw", keypoints=4, trained=True, decoder="sscma-pose")
     assert verdict["passed"], verdict["failures"]
     assert [rung["to"] for rung in verdict["rungs"]] == [
-        "onnx", "float-tflite", "tflite", "decoder",
-    ]  # fmt: skip
+        "onnx",
+        "float-tflite",
+        "tflite",
+        "decoder",
+    ]
     again = (sound / "tflite.npz").read_bytes()
     record(sound, "tflite", "q.tflite", _names(sound), reference_kernels=True)
     assert (sound / "tflite.npz").read_bytes() == again
@@ -162,9 +195,14 @@ def test_the_ladder_of_a_stock_export(stock: Path) -> None:
 
 
 def step(
-    folder: Path, env: str, module: str, inputs: dict[str, Path], outputs: dict[str, Path],
-    params: dict[str, Any], code: int = 0,
-) -> str:  # fmt: skip
+    folder: Path,
+    env: str,
+    module: str,
+    inputs: dict[str, Path],
+    outputs: dict[str, Path],
+    params: dict[str, Any],
+    code: int = 0,
+) -> str:
     """Run a step as the runner does; returns what it told."""
     python = _python(env)
     error, request = folder / "error.txt", folder / "request.json"
@@ -176,9 +214,12 @@ def step(
     request.write_text(json.dumps({**places, "params": params, "error": str(error)}))
     run = subprocess.run(
         [str(python), "-s", str(LAUNCHER), module, str(request)],
-        cwd=folder, capture_output=True, text=True, check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={"PATH": f"{python.parent}:/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
-    )  # fmt: skip
+    )
     told = error.read_text() if error.exists() else run.stderr
     assert run.returncode == code, told
     return told
@@ -187,11 +228,11 @@ def step(
 def make_pictures(folder: Path) -> None:
     """Four pictures of smooth noise, as prepared pictures stand on disk."""
     code = (
-        "import sys, numpy as np; from pathlib import Path; from buildsys.steps import _pictures;"
+        "import sys, numpy as np; from pathlib import Path; from buildsys.steps.lib.datasets import prepared_images;"
         f"r = np.random.default_rng(0); c = r.integers(0, 256, (4, {_SIDE // 8}, {_SIDE // 8}, 3));"
         "p = np.kron(c, np.ones((1, 8, 8, 1))).astype(np.uint8);"
         "p[:, 0, 0], p[:, 0, 1] = 0, 255;"
-        "_pictures.save(Path(sys.argv[1]), p, ['noise'] * 4)"
+        "prepared_images.save(Path(sys.argv[1]), p, ['noise'] * 4)"
     )
     command = [str(_python("evaluate")), "-c", code, str(folder)]
     subprocess.run(command, cwd=REPOSITORY, check=True)
@@ -201,23 +242,41 @@ def convert(folder: Path, task: str, head: str, names: list[str], classes: int) 
     """c.pt -> m.onnx -> f.tflite (float) and q.tflite (int8 per tensor)."""
     samples = {"samples": folder / "pictures"}
     step(
-        folder, "ultralytics", "export_ultralytics", {"checkpoint": folder / "c.pt", **samples},
+        folder,
+        "ultralytics",
+        "export_ultralytics",
+        {"checkpoint": folder / "c.pt", **samples},
         {"onnx": folder / "m.onnx"},
-        {"task": task, "head": head, "opset": 13, "preprocessing": _FRAME, "output_names": names,
-         "batch": [1, 1, 1]},
-    )  # fmt: skip
+        {
+            "task": task,
+            "head": head,
+            "opset": 13,
+            "preprocessing": _FRAME,
+            "output_names": names,
+            "batch": [1, 1, 1],
+        },
+    )
     step(
-        folder, "onnx2tf", "convert_onnx2tf", {"onnx": folder / "m.onnx", **samples},
-        {"saved-model": folder / "saved"}, {"output_names": names, "preprocessing": _FRAME},
-    )  # fmt: skip
+        folder,
+        "onnx2tf",
+        "convert_onnx2tf",
+        {"onnx": folder / "m.onnx", **samples},
+        {"saved-model": folder / "saved"},
+        {"output_names": names, "preprocessing": _FRAME},
+    )
     for scheme, io, name in (("float32", "float32", "f.tflite"), ("int8", "int8", "q.tflite")):
         step(
-            folder, "onnx2tf", "convert_tflite",
+            folder,
+            "onnx2tf",
+            "convert_tflite",
             {"saved-model": folder / "saved", "calibration": folder / "pictures", **samples},
             {"tflite": folder / name},
-            {"quantization": {"scheme": scheme, "granularity": "per-tensor", "io": io},
-             "preprocessing": _FRAME, "classes": classes},
-        )  # fmt: skip
+            {
+                "quantization": {"scheme": scheme, "granularity": "per-tensor", "io": io},
+                "preprocessing": _FRAME,
+                "classes": classes,
+            },
+        )
 
 
 def examine(folder: Path, params: dict[str, Any], pictures: bool = True) -> dict[str, Any]:
@@ -242,10 +301,13 @@ def record(folder: Path, form: str, file: str, names: list[str], **more: Any) ->
     kind = "tflite" if file.endswith(".tflite") else {"c.pt": "checkpoint", "m.onnx": "onnx"}[file]
     env, tool = ("ultralytics",) * 2 if kind == "checkpoint" else ("evaluate", kind)
     step(
-        folder, env, f"record_{tool}", {kind: folder / file, "pictures": folder / "pictures"},
+        folder,
+        env,
+        f"record_{tool}",
+        {kind: folder / file, "pictures": folder / "pictures"},
         {"recording": folder / f"{form}.npz"},
         {"names": names, "count": 4, "preprocessing": _FRAME, **more},
-    )  # fmt: skip
+    )
 
 
 def climb(
@@ -259,11 +321,21 @@ def climb(
     record(folder, "tflite", "q.tflite", names, reference_kernels=True)
     forms = ("checkpoint", "onnx", "float-tflite", "tflite")
     step(
-        folder, "evaluate", "compare_recordings",
-        {form: folder / f"{form}.npz" for form in forms}, {"verdict": folder / "v.json"},
-        {"head": head, "classes": 1 if keypoints else _COCO, "keypoints": keypoints,
-         "keypoint_dims": 3, "preprocessing": _FRAME, "scheme": "int8", "trained": trained,
-         "decoder": decoder},
-    )  # fmt: skip
+        folder,
+        "evaluate",
+        "compare_recordings",
+        {form: folder / f"{form}.npz" for form in forms},
+        {"verdict": folder / "v.json"},
+        {
+            "head": head,
+            "classes": 1 if keypoints else _COCO,
+            "keypoints": keypoints,
+            "keypoint_dims": 3,
+            "preprocessing": _FRAME,
+            "scheme": "int8",
+            "trained": trained,
+            "decoder": decoder,
+        },
+    )
     verdict: dict[str, Any] = json.loads((folder / "v.json").read_text())
     return verdict

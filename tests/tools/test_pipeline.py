@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.registry import shipped_targets
 from buildsys.digest import digest_file
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
+from buildsys.registry import shipped_targets
 from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses
 
 pytestmark = pytest.mark.tools
@@ -88,9 +88,18 @@ def test_every_target_gets_its_package(built: Path) -> None:
     folder = built / "build" / "tiny" / "grove-vision-ai-v2"
     names = {path.name for path in folder.iterdir()}
     assert names >= {
-        "tiny_vela.tflite", "labels.txt", "metrics.json", "model.json", "vela.json",
-        "calibration.json", "manifest.json", "build.json", "logs", "flash.json", "README.md",
-    }  # fmt: skip
+        "tiny_vela.tflite",
+        "labels.txt",
+        "metrics.json",
+        "model.json",
+        "vela.json",
+        "calibration.json",
+        "manifest.json",
+        "build.json",
+        "logs",
+        "flash.json",
+        "README.md",
+    }
     manifest = read(folder / "manifest.json")
     assert any("AGPL" in line for line in manifest["licences"])
     assert any("NPU" in line for line in manifest["unverified"])
@@ -117,8 +126,14 @@ def test_the_same_tflite_without_vela_goes_to_the_esp32s3(built: Path) -> None:
     model = read(folder / "model.json")
     assert "ethos-u" not in model["operators"]
     assert [output["name"] for output in model["outputs"]] == [
-        "box_s8", "box_s16", "box_s32", "cls_s8", "cls_s16", "cls_s32", "keypoints",
-    ]  # fmt: skip
+        "box_s8",
+        "box_s16",
+        "box_s32",
+        "cls_s8",
+        "cls_s16",
+        "cls_s32",
+        "keypoints",
+    ]
 
 
 def test_formats_agree_on_accuracy(built: Path) -> None:
@@ -137,9 +152,12 @@ def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
     parity = evidence(built, target)["parity"]
     rungs = {f"{rung['from']} → {rung['to']}": rung for rung in parity["rungs"]}
     assert list(rungs) == [
-        "checkpoint → onnx", "onnx → float-tflite", "float-tflite → tflite", "tflite → tflm",
+        "checkpoint → onnx",
+        "onnx → float-tflite",
+        "float-tflite → tflite",
+        "tflite → tflm",
         "tflm → decoder",
-    ]  # fmt: skip
+    ]
     assert all(rung["passed"] for rung in rungs.values())
     assert (parity["passed"], parity["first_failing"], parity["pictures"]) == (True, None, 12)
     exact = rungs["tflite → tflm"]["outputs"]
@@ -205,9 +223,11 @@ def test_another_memory_mode_compiles_once_more(built: Path) -> None:
     """One line in one target entry: Vela and the package of that build, nothing else."""
     path = built / "recipes" / "tiny.yaml"
     before = path.read_text()
-    path.write_text(before.replace("- xiao-esp32s3", "- xiao-esp32s3 # a comment").replace(
-        "export: {opset: 13}}", "vela: {memory_mode: Sram_Only}}"
-    ))  # fmt: skip
+    path.write_text(
+        before.replace("- xiao-esp32s3", "- xiao-esp32s3 # a comment").replace(
+            "export: {opset: 13}}", "vela: {memory_mode: Sram_Only}}"
+        )
+    )
     assert doit(built).returncode == 0
     assert stages_run(built) >= {"ethos-u55-128-high-end/compile", "ethos-u55-128-high-end/package"}
     now = statuses(built)
@@ -245,8 +265,14 @@ def test_one_quantized_file_serves_two_firmwares(person: Path) -> None:
         assert keys[0] == keys[1]
     outputs = [tuple(o["shape"]) for o in read(person / "build/person/himax/model.json")["outputs"]]
     assert outputs == [
-        (1, 16, 64), (1, 64, 64), (1, 4, 1), (1, 84, 51), (1, 64, 1), (1, 4, 64), (1, 16, 1),
-    ]  # fmt: skip
+        (1, 16, 64),
+        (1, 64, 64),
+        (1, 4, 1),
+        (1, 84, 51),
+        (1, 64, 1),
+        (1, 4, 64),
+        (1, 16, 1),
+    ]
 
 
 def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> None:
@@ -257,13 +283,22 @@ def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> Non
     (root / "recipes" / "straight.yaml").write_text(STRAIGHT.replace("SHA", digest))
     run = doit(root)
     assert run.returncode == 0, run.stderr
-    _, python = toolenvs.ensure("vela-3.9", print)
+    _, python = environments.ensure("vela-3.9", print)
     ini = shipped_targets() / "vela" / "himax.ini"
     command = [
-        str(python.parent / "vela"), "tiny.tflite", "--output-dir", "by-hand", "--config", str(ini),
-        "--accelerator-config", "ethos-u55-64", "--system-config", "My_Sys_Cfg",
-        "--memory-mode", "My_Mem_Mode_Parent",
-    ]  # fmt: skip
+        str(python.parent / "vela"),
+        "tiny.tflite",
+        "--output-dir",
+        "by-hand",
+        "--config",
+        str(ini),
+        "--accelerator-config",
+        "ethos-u55-64",
+        "--system-config",
+        "My_Sys_Cfg",
+        "--memory-mode",
+        "My_Mem_Mode_Parent",
+    ]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     ours = root / "build/straight/grove-vision-ai-v2/straight_vela.tflite"
     assert ours.read_bytes() == (root / "by-hand/tiny_vela.tflite").read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
 from buildsys.steps.adapt_onnx import Params
 from tests.conftest import REPOSITORY
 
@@ -41,12 +41,15 @@ print(json.dumps([given.ravel().tolist(), found.ravel().tolist()]))
 )
 def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -> None:
     """Fed otherwise, a stock YOLOX file finds next to nothing and says nothing."""
-    python = toolenvs.ensure("evaluate", print)[1]
+    python = environments.ensure("evaluate", print)[1]
     words = json.dumps(vars(Params(color=color, values=values)))
     done = subprocess.run(
         [str(python), "-c", _CASE, str(REPOSITORY), words],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     given, found = json.loads(done.stdout)
     wanted = given[::-1] if color == "bgr" else given

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.store import Store
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools import environments
 from tests.tools.bright import NETWORK
 from tests.tools.places import doit, make_workspace, read, statuses
 
@@ -50,7 +50,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (root / "data/images/val" / f"{index}.bmp").write_bytes(_bitmap(60, 255, column))
         label = f"0 {(column + 4) / _SIDE} {36 / _SIDE} {16 / _SIDE} {16 / _SIDE}\n"
         (root / "data/labels/val" / f"{index}.txt").write_text(label)
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     subprocess.run([str(python), "-c", NETWORK, str(root / "bright.onnx")], check=True)
     run = doit(root)
     assert run.returncode == 11, run.stderr

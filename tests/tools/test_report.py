@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine import toolenvs
-from buildsys.engine.report.writing import TEMPLATES
-from buildsys.engine.runner import LAUNCHER
-from buildsys.steps import _report_data
-from buildsys.steps._report_data import Report
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
+from buildsys.report.writing import TEMPLATES
+from buildsys.steps.lib.report import values
+from buildsys.steps.lib.report.values import Report
 from tests.conftest import REPOSITORY
 from tests.engine_sample import WAITING, engines_report
 from tests.report_sample import DRAWINGS, FORMS, sample
@@ -45,12 +45,15 @@ def run_step(module: str, environment: str, request: dict[str, Any], work: Path)
     work.mkdir(parents=True, exist_ok=True)
     path = work / "request.json"
     path.write_text(json.dumps({**request, "error": str(work / "error.txt")}))
-    _, python = toolenvs.ensure(environment, print)
+    _, python = environments.ensure(environment, print)
     done = subprocess.run(
-        [str(python), "-s", str(LAUNCHER), module, str(path)], cwd=work,
-        capture_output=True, text=True, check=False,
+        [str(python), "-s", str(LAUNCHER), module, str(path)],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
         env={"PATH": os.environ["PATH"], "HOME": str(work), "MPLCONFIGDIR": str(work)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -60,11 +63,12 @@ def render(report: Report, work: Path) -> Path:
     pictures.mkdir(parents=True)
     for name in (f"{number}-{form}.jpg" for number in (1, 2) for form in FORMS):
         (pictures / name).write_bytes(b"\xff\xd8\xff\xd9")
-    _report_data.save(work / "data" / "report.json", report)
+    values.save(work / "data" / "report.json", report)
     request = {
         "inputs": {"data": str(work / "data"), "templates": str(TEMPLATES)},
-        "outputs": {"report": str(work / "report")}, "params": {},
-    }  # fmt: skip
+        "outputs": {"report": str(work / "report")},
+        "params": {},
+    }
     run_step("render_report", "report", request, work / "step")
     return work / "report"
 
@@ -94,10 +98,18 @@ def chromium() -> str:
 def browse(chromium: str, profile: Path, *arguments: str) -> str:
     """Headless, off the network; what it prints."""
     flags = (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--allow-file-access-from-files", "--virtual-time-budget=5000", f"--user-data-dir={profile}",
-    )  # fmt: skip
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--allow-file-access-from-files",
+        "--virtual-time-budget=5000",
+        f"--user-data-dir={profile}",
+    )
     done = subprocess.run(
         [chromium, *flags, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
@@ -193,8 +205,14 @@ def test_nothing_is_cut_off_on_a_phone(
 def test_a_browser_paints_it(chromium: str, pages: Path, tmp_path: Path, width: int) -> None:
     """At the width of a desk and of a hand, without scripts."""
     picture, place = tmp_path / "index.png", frame(pages / "index.html", width, tmp_path)
-    browse(chromium, tmp_path / "profile", f"--screenshot={picture}", "--hide-scrollbars",
-           f"--window-size={width},1600", f"file://{place}")  # fmt: skip
+    browse(
+        chromium,
+        tmp_path / "profile",
+        f"--screenshot={picture}",
+        "--hide-scrollbars",
+        f"--window-size={width},1600",
+        f"file://{place}",
+    )
     data = picture.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert len(data) > 20_000  # it is not blank
@@ -253,7 +271,7 @@ sys.path.insert(0, sys.argv[1])
 import json
 import numpy as np
 from pathlib import Path
-from buildsys.steps._recording import Output, save
+from buildsys.steps.lib.parity.recording_files import Output, save
 root = Path(sys.argv[2])
 (root / "probe").mkdir()
 names = ["images/2.png", "images/0.png"]
@@ -268,7 +286,7 @@ save(root / "recording.npz", (Output(name="detections", values=heads.astype(np.f
 def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network, pictures of which one is broken, what a checkpoint has answered to two."""
     root = tmp_path_factory.mktemp("drawn")
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     for program in (DRAW, RECORD):
         subprocess.run([str(python), "-c", program, str(REPOSITORY), str(root)], check=True)
     return root
@@ -279,15 +297,20 @@ def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
     frame = {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"}
     split = {"name": "val", "paths": ["images"]}
     reading = {
-        "split": split, "classes": ["tag"], "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
-        "head": "decoded", "preprocessing": frame,
-    }  # fmt: skip
+        "split": split,
+        "classes": ["tag"],
+        "keypoints": 0,
+        "keypoint_dims": 0,
+        "sigmas": [],
+        "head": "decoded",
+        "preprocessing": frame,
+    }
     files = {"onnx": "model.onnx", "shipped-onnx": "model.onnx", "dataset": "data", **more}
     request = {
         "inputs": {name: str(root / path) for name, path in files.items()},
         "outputs": {"drawings": str(work / "drawings")},
         "params": {"split": split, "count": 4, "reading": reading},
-    }  # fmt: skip
+    }
     run_step("draw_models", "evaluate", request, work / "step")
     found: dict[str, Any] = json.loads((work / "drawings" / "drawings.json").read_text())
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
@@ -57,8 +57,12 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
     return subprocess.run(
         [sys.executable, "-m", *words],
-        cwd=root, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def figures(root: Path, task: str, target: str) -> dict[str, dict[str, float]]:
@@ -108,15 +112,30 @@ def test_outputs_keep_a_scale_each(built: Path, task: str) -> None:
 def test_predict_tells_what_the_task_sees(built: Path, task: str) -> None:
     """Outlines, corners or classes, on a picture of the val split."""
     picture = write_picture(built / f"{task}.bmp")
-    run = call(built, "buildsys", "predict", f"shapes-{task}@whole", str(picture),
-               "--confidence", "0.05", "--out", f"seen-{task}")  # fmt: skip
+    run = call(
+        built,
+        "buildsys",
+        "predict",
+        f"shapes-{task}@whole",
+        str(picture),
+        "--confidence",
+        "0.05",
+        "--out",
+        f"seen-{task}",
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     (row,) = json.loads((built / f"seen-{task}" / "predictions.json").read_text())["pictures"]
     assert row["objects"]
     best = row["objects"][0]
-    assert set(best) == {"class", "score"} | {
-        "segment": {"box", "outline"}, "obb": {"box", "corners"}, "classify": set(),
-    }[task]  # fmt: skip
+    assert (
+        set(best)
+        == {"class", "score"}
+        | {
+            "segment": {"box", "outline"},
+            "obb": {"box", "corners"},
+            "classify": set(),
+        }[task]
+    )
 
 
 def test_a_look_at_the_data_understands_every_label(built: Path) -> None:
@@ -136,7 +155,7 @@ def test_turned_boxes_are_compared_as_shapes() -> None:
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
-from buildsys.steps import _oriented as o
+from buildsys.steps.lib.heads import oriented_boxes as o
 box = np.array([[50, 40, 30, 10, 0.3]])
 other = np.array([[50, 40, 10, 30, 0.3 + np.pi / 2], [50, 40, 30, 10, 0.3 + np.pi],
                   [52, 40, 30, 10, 0.3], [50, 40, 30, 10, 0.8], [500, 40, 30, 10, 0.3]])
@@ -164,11 +183,11 @@ def test_pictures_to_classify_are_cut_in_their_middle() -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.spec import Preprocessing
-from buildsys.steps import _pictures
+from buildsys.steps.lib.datasets import prepared_images
 photo = np.zeros((60, 120, 3), np.uint8); photo[:, 30:90] = 200; photo[:, 59:61, 0] = 50
 rule = Preprocessing(height=60, width=60, color="rgb", resize="center-crop")
-picture, scale, pad = _pictures.letterbox(photo, rule)
-small, half, _ = _pictures.letterbox(photo, Preprocessing(height=30, width=30, color="rgb", resize="center-crop"))
+picture, scale, pad = prepared_images.letterbox(photo, rule)
+small, half, _ = prepared_images.letterbox(photo, Preprocessing(height=30, width=30, color="rgb", resize="center-crop"))
 print(json.dumps([picture.shape, int(picture[..., 1].min()), picture[0, 29:31].tolist(), scale, pad, small.shape, half]))
 """
     shape, least, middle, scale, pad, small, half = json.loads(in_evaluate(script))
@@ -182,15 +201,15 @@ def test_masks_come_back_to_the_photograph() -> None:
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
-from buildsys.steps import _masks
+from buildsys.steps.lib.heads import instance_masks
 prototypes = np.zeros((16, 16, 32), np.float32)
 prototypes[..., 0] = -1; prototypes[4:12, 8:, 0] = 1       # the right half of what is no padding
-frame = _masks.Frame(height=64, width=128, scale=0.5, pad=(0, 16))
+frame = instance_masks.Frame(height=64, width=128, scale=0.5, pad=(0, 16))
 coefficients = np.zeros((2, 32)); coefficients[:, 0] = 1
 boxes = np.array([[0, 0, 128, 64], [100, 10, 120, 20]], float)
-masks = list(_masks.draw_masks(coefficients, prototypes, boxes, frame))
+masks = list(instance_masks.draw_masks(coefficients, prototypes, boxes, frame))
 print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0][:, :58].mean()),
-                  int(masks[1].sum()), _masks.find_outline(masks[1])]))
+                  int(masks[1].sum()), instance_masks.find_outline(masks[1])]))
 """
     shape, inside, outside, pixels, outline = json.loads(in_evaluate(script))
     assert shape == [64, 128]
@@ -200,11 +219,13 @@ print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0]
 
 def in_evaluate(script: str, *words: str) -> str:
     """What a script prints in the evaluation environment; its last argument is the repository."""
-    _, python = toolenvs.ensure("evaluate", print)
+    _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
         [str(python), "-c", script, *words, str(REPOSITORY)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip().splitlines()[-1]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.registry import PACKAGE
 from buildsys.digest import digest_file
-from buildsys.engine import toolenvs
+from buildsys.execution.tools import environments
+from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 from tests.tools.places import doit, draw, make_workspace, read
 
@@ -62,9 +62,9 @@ except pictures.Failure as error:
 _PACK = """
 import json, sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from buildsys.steps import _runnable, package_engine as step
+from buildsys.steps.lib.packages import network_description; from buildsys.steps import package_engine as step
 batch, library, task, outputs = json.loads(sys.argv[2])
-net = _runnable.Network(
+net = network_description.Network(
     name="net", label="an engine", task=task, head="decoded", outputs=tuple(outputs),
     classes=("cat", "dog"), keypoints=0, keypoint_dims=0, preprocessing=None, scheme="float32",
     batch=tuple(batch),
@@ -87,7 +87,7 @@ step.run(inputs, {"package": Path("package")}, step.Params(
 
 
 def _triton(*words: str, cwd: Path | None = None) -> str:
-    _, python = toolenvs.ensure("triton", print)
+    _, python = environments.ensure("triton", print)
     run = subprocess.run(
         [str(python), *words], capture_output=True, text=True, check=False, cwd=cwd
     )
@@ -145,8 +145,10 @@ def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
     assert "dynamic_batching" not in config
     (given,) = config["input"]
     assert given == {
-        "name": "images", "data_type": "TYPE_FP32", "dims": ["1", "3", "64", "64"],
-    }  # fmt: skip
+        "name": "images",
+        "data_type": "TYPE_FP32",
+        "dims": ["1", "3", "64", "64"],
+    }
     told = {tensor["name"]: tensor["dims"] for tensor in config["output"]}
     assert told["box_s8"] == ["1", "64", "64"]
     assert {tensor["data_type"] for tensor in config["output"]} == {"TYPE_FP32"}
@@ -181,8 +183,10 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
     folder = built / "build" / "detect" / "single"
     run = subprocess.run(
         [sys.executable, str(folder / "client.py"), "photo.jpg"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 4
     assert run.stderr.startswith("error: the Python package tritonclient is missing here: ")
     assert run.stderr.endswith('"tritonclient[http]"\n')  # no engine's requirements.txt has it
@@ -196,8 +200,10 @@ def test_the_client_tells_that_an_address_is_none(client: Path, url: str) -> Non
     """A traceback of the library, whether or not it is here."""
     run = subprocess.run(
         [sys.executable, str(client / "client.py"), "photo.jpg", "--url", url],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 3
     assert run.stderr.startswith(f"error: --url {url}: ")
     assert run.stderr.count("\n") == 1

@@ -87,11 +87,11 @@ def test_the_heads_say_the_same(trained: Path, exported: dict[str, Path]) -> Non
     script = """
 import numpy as np, onnxruntime, torch
 from pathlib import Path
-from buildsys.steps import _decode_yolox, _yolox
-_yolox.prepare()
+from buildsys.steps.lib.heads import yolox_decoding; from buildsys.steps.lib.families import yolox_network
+yolox_network.prepare()
 picture = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 96)).astype(np.float32)
 with torch.no_grad():
-    theirs = _yolox.load_model(Path(sys.argv[2]), "yolox-nano", 2)(torch.from_numpy(picture))[0].numpy()
+    theirs = yolox_network.load_model(Path(sys.argv[2]), "yolox-nano", 2)(torch.from_numpy(picture))[0].numpy()
 corners = np.concatenate([theirs[:, :2] - theirs[:, 2:4] / 2, theirs[:, :2] + theirs[:, 2:4] / 2], 1)
 answers = []
 for place in sys.argv[3:]:
@@ -99,7 +99,7 @@ for place in sys.argv[3:]:
     session = onnxruntime.InferenceSession(place)
     values = session.run(None, {"images": np.ascontiguousarray(picture[:, ::-1] / 255)})
     named = {output.name: value for output, value in zip(session.get_outputs(), values)}
-    boxes, scores, points = _decode_yolox.decode(named, head, 2, 96, 96)
+    boxes, scores, points = yolox_decoding.decode(named, head, 2, 96, 96)
     answers.append([
         {name: list(value.shape) for name, value in named.items()}, list(points.shape), str(boxes.dtype),
         float(np.abs(boxes - corners).max()), float(np.abs(scores - theirs[:, 4:5] * theirs[:, 5:]).max()),
@@ -111,8 +111,11 @@ print(json.dumps(answers))
     cells = 12 * 12 + 6 * 6 + 3 * 3
     split = {"boxes": [1, cells, 4], "objectness": [1, cells, 1], "classes": [1, cells, 2]}
     assert [shapes for shapes, *_ in answers] == [
-        {"detections": [1, cells, 7]}, {"predictions": [1, cells, 7]}, split, split,
-    ]  # fmt: skip
+        {"detections": [1, cells, 7]},
+        {"predictions": [1, cells, 7]},
+        split,
+        split,
+    ]
     for _, points, kind, boxes, scores, metadata in answers:
         assert (points, kind, metadata) == ([cells, 0, 3], "float64", {})
         assert boxes < 0.01
@@ -144,8 +147,13 @@ def test_random_weights_are_recorded_as_they_are_exported(tmp_path: Path) -> Non
         "count": 2,
     }
     del record["opset"], record["batch"]
-    recording = run("record_yolox", tmp_path / "scratch", {"checkpoint": checkpoint},
-                    ("recording", tmp_path / "r.npz"), record)  # fmt: skip
+    recording = run(
+        "record_yolox",
+        tmp_path / "scratch",
+        {"checkpoint": checkpoint},
+        ("recording", tmp_path / "r.npz"),
+        record,
+    )
     script = """
 import numpy as np
 with np.load(sys.argv[2]) as found:
@@ -153,8 +161,10 @@ with np.load(sys.argv[2]) as found:
 """
     cells = 12 * 12 + 6 * 6 + 3 * 3
     assert ask(script, str(recording)) == {
-        "boxes": [2, cells, 4], "objectness": [2, cells, 1], "classes": [2, cells, 2],
-    }  # fmt: skip
+        "boxes": [2, cells, 4],
+        "objectness": [2, cells, 1],
+        "classes": [2, cells, 2],
+    }
 
 
 def test_the_checkpoint_is_measured_by_upstreams_decode(
@@ -163,9 +173,15 @@ def test_the_checkpoint_is_measured_by_upstreams_decode(
     """Figures for the classes of the data."""
     split = {"name": "val", "paths": ["images"]}
     params = {
-        "split": split, "classes": list(CLASSES), "keypoints": 0, "keypoint_dims": 0, "sigmas": [],
-        "head": "yolox-split", "preprocessing": FRAME, "task": "detect",
-    }  # fmt: skip
+        "split": split,
+        "classes": list(CLASSES),
+        "keypoints": 0,
+        "keypoint_dims": 0,
+        "sigmas": [],
+        "head": "yolox-split",
+        "preprocessing": FRAME,
+        "task": "detect",
+    }
     inputs = {"checkpoint": trained, "dataset": data}
     metrics = run(
         "evaluate_yolox", tmp_path / "scratch", inputs, ("metrics", tmp_path / "m.json"), params

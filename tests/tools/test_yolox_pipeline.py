@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from buildsys.engine.store import Store
+from buildsys.execution.store.store import Store
 from tests.conftest import REPOSITORY
 from tests.tools.bright import ONNX_FILE
 from tests.tools.places import make_workspace, read, statuses
@@ -69,8 +69,12 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
     return subprocess.run(
         [sys.executable, "-m", *words],
-        cwd=root, capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def ran(said: str) -> Counter[str]:
@@ -111,8 +115,20 @@ def manifest_of(root: Path, build: str) -> dict[str, Any]:
 def test_one_training_and_one_export_serve_all(built: Path) -> None:
     """A converter tried out, or an accelerator added, costs no second training."""
     often = ran((built / "first.txt").read_text())
-    once = ("dataset", "write-coco", "read-coco", "dataset-coco", "train", "export", "probe",
-            "evaluate-checkpoint", "record-checkpoint", "evaluate-onnx", "record-onnx", "compile")  # fmt: skip
+    once = (
+        "dataset",
+        "write-coco",
+        "read-coco",
+        "dataset-coco",
+        "train",
+        "export",
+        "probe",
+        "evaluate-checkpoint",
+        "record-checkpoint",
+        "evaluate-onnx",
+        "record-onnx",
+        "compile",
+    )
     assert {stage: often[stage] for stage in once} == dict.fromkeys(once, 1)
     assert often["convert"] == often["float"] == 2, "one a converter; Grove takes the camera's"
     assert often["quantize"] == often["package"] == 3
@@ -124,11 +140,23 @@ def test_a_package_holds_what_its_board_needs(built: Path, build: str) -> None:
     folder = folder_of(built, build)
     model = f"{build.partition('@')[0]}.tflite"
     assert {path.name for path in folder.iterdir()} == {
-        model, "labels.txt", "preprocessing.json", "model.json", "metrics.json", "manifest.json",
-        "build.json", "logs", "README.md", "detect.py", "benchmark.py", "network.py", "vision.py",
-        "pictures.py", "figures.py",
+        model,
+        "labels.txt",
+        "preprocessing.json",
+        "model.json",
+        "metrics.json",
+        "manifest.json",
+        "build.json",
+        "logs",
+        "README.md",
+        "detect.py",
+        "benchmark.py",
+        "network.py",
+        "vision.py",
+        "pictures.py",
+        "figures.py",
         "requirements.txt",
-    }  # fmt: skip
+    }
     assert (folder / "labels.txt").read_text().split() == ["bar", "egg"]
     assert (folder / model).stat().st_size < 2_000_000
     found = read(folder / "model.json")

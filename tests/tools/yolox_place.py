@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from buildsys.engine import toolenvs
-from buildsys.engine.runner import LAUNCHER
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
 
@@ -22,10 +22,18 @@ HEADS = {
     "yolox-split": ["boxes", "objectness", "classes"],
 }
 TRAIN = {
-    "architecture": "yolox-nano", "size": SIDE, "epochs": 2, "batch": 4, "seed": 0,
-    "learning_rate": 0.002, "mosaic": 0.5, "flip": 0.5, "scale": 0.3, "mixed_precision": False,
+    "architecture": "yolox-nano",
+    "size": SIDE,
+    "epochs": 2,
+    "batch": 4,
+    "seed": 0,
+    "learning_rate": 0.002,
+    "mosaic": 0.5,
+    "flip": 0.5,
+    "scale": 0.3,
+    "mixed_precision": False,
     "threads": 1,
-}  # fmt: skip
+}
 
 
 def draw_dataset(root: Path, count: int = 8) -> Path:
@@ -42,10 +50,16 @@ def draw_dataset(root: Path, count: int = 8) -> Path:
         label = " ".join(str(value) for value in (category, *shares))
         (root / "labels" / f"{number:02}.txt").write_text(label + "\n")
         images.append({"id": number, "file_name": name, "width": SIDE, "height": SIDE})
-        annotations.append({
-            "id": number, "image_id": number, "category_id": category + 1, "bbox": list(box),
-            "area": w * h, "iscrowd": 0,
-        })  # fmt: skip
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": category + 1,
+                "bbox": list(box),
+                "area": w * h,
+                "iscrowd": 0,
+            }
+        )
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, 1)]
     found = {"images": images, "annotations": annotations, "categories": categories}
     (root / "annotations" / "train.json").write_text(json.dumps(found))
@@ -74,26 +88,40 @@ def bitmap(category: int, box: tuple[int, int, int, int]) -> bytes:
     return head + more + pixels
 
 
-def start(module: str, scratch: Path, inputs: dict[str, Path], output: tuple[str, Path],
-          params: dict[str, Any]) -> subprocess.Popen[str]:  # fmt: skip
+def start(
+    module: str,
+    scratch: Path,
+    inputs: dict[str, Path],
+    output: tuple[str, Path],
+    params: dict[str, Any],
+) -> subprocess.Popen[str]:
     """A step in its scratch folder, begun."""
-    _, python = toolenvs.ensure("yolox", print)
+    _, python = environments.ensure("yolox", print)
     scratch.mkdir(exist_ok=True)
     request = {
         "inputs": {key: str(path) for key, path in inputs.items()},
         "outputs": {output[0]: str(output[1])},
-        "params": params, "error": str(scratch / "error.txt"),
-    }  # fmt: skip
+        "params": params,
+        "error": str(scratch / "error.txt"),
+    }
     (scratch / "request.json").write_text(json.dumps(request))
     return subprocess.Popen(
         [str(python), "-s", str(LAUNCHER), module, str(scratch / "request.json")],
-        cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=scratch,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=tool_environment(python, scratch),
-    )  # fmt: skip
+    )
 
 
-def run(module: str, scratch: Path, inputs: dict[str, Path], output: tuple[str, Path],
-        params: dict[str, Any]) -> Path:  # fmt: skip
+def run(
+    module: str,
+    scratch: Path,
+    inputs: dict[str, Path],
+    output: tuple[str, Path],
+    params: dict[str, Any],
+) -> Path:
     """A step, done; returns its output."""
     step = start(module, scratch, inputs, output, params)
     _, errors = step.communicate()
@@ -101,8 +129,13 @@ def run(module: str, scratch: Path, inputs: dict[str, Path], output: tuple[str, 
     return output[1]
 
 
-def refusal(module: str, scratch: Path, inputs: dict[str, Path], output: tuple[str, Path],
-            params: dict[str, Any]) -> str:  # fmt: skip
+def refusal(
+    module: str,
+    scratch: Path,
+    inputs: dict[str, Path],
+    output: tuple[str, Path],
+    params: dict[str, Any],
+) -> str:
     """What a step says to a person instead of doing its work."""
     step = start(module, scratch, inputs, output, params)
     _, errors = step.communicate()
@@ -112,11 +145,14 @@ def refusal(module: str, scratch: Path, inputs: dict[str, Path], output: tuple[s
 
 def ask(script: str, *words: str) -> Any:
     """What a script prints as JSON in the environment; its first argument is the repository."""
-    _, python = toolenvs.ensure("yolox", print)
+    _, python = environments.ensure("yolox", print)
     code = f"import sys, json; sys.path.insert(0, sys.argv[1])\n{script}"
     done = subprocess.run(
         [str(python), "-c", code, str(REPOSITORY), *words],
-        capture_output=True, text=True, check=False, env=tool_environment(python, Path(gettempdir())),
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, Path(gettempdir())),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -21,9 +21,13 @@ EPSILON = 1e-7
 
 
 def see(
-    outputs: Outputs, facts: dict[str, Any], photo: np.ndarray, placed: Placed,
-    confidence: float, iou: float,
-) -> list[Found]:  # fmt: skip
+    outputs: Outputs,
+    facts: dict[str, Any],
+    photo: np.ndarray,
+    placed: Placed,
+    confidence: float,
+    iou: float,
+) -> list[Found]:
     """What a photograph, uint8 [h, w, 3], shows, best first; `placed`: as it was given to the engine.
 
     `facts`: engine.json. Raises KeyError and ValueError for outputs of another head.
@@ -40,9 +44,14 @@ def see(
 
 
 def find_masks(
-    outputs: Outputs, facts: dict[str, Any], decoded: Any, photo: np.ndarray, placed: Placed,
-    confidence: float, iou: float,
-) -> list[Found]:  # fmt: skip
+    outputs: Outputs,
+    facts: dict[str, Any],
+    decoded: Any,
+    photo: np.ndarray,
+    placed: Placed,
+    confidence: float,
+    iou: float,
+) -> list[Found]:
     """Boxes with masks: an object's 32 coefficients times the prototypes; above 0 is inside."""
     boxes, scores, _ = decoded
     rows, classes = vision.select(scores, confidence)

@@ -32,13 +32,23 @@ def benchmark(options: argparse.Namespace) -> int:
     batch = options.batch or engine.batch[1]
     times = measure(engine, batch, options.warmup, options.runs)
     result = {
-        "tool": TOOL, "model": facts["file"], "sha256": facts["sha256"], "format": "engine",
-        "engine": facts["library"], "version": engine.version, "machine": machine(),
-        "gpu": engine.gpu, "compute_capability": engine.capability,
-        "python": platform.python_version(), "batch": batch,
-        "warmup": options.warmup, "runs": options.runs, "what": "engine only",
-        **summarize(times["engine"]), "end_to_end": summarize(times["end_to_end"]),
-    }  # fmt: skip
+        "tool": TOOL,
+        "model": facts["file"],
+        "sha256": facts["sha256"],
+        "format": "engine",
+        "engine": facts["library"],
+        "version": engine.version,
+        "machine": machine(),
+        "gpu": engine.gpu,
+        "compute_capability": engine.capability,
+        "python": platform.python_version(),
+        "batch": batch,
+        "warmup": options.warmup,
+        "runs": options.runs,
+        "what": "engine only",
+        **summarize(times["engine"]),
+        "end_to_end": summarize(times["end_to_end"]),
+    }
     if options.json:
         write(options.json, result)
     tell(result)

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 LIBRARIES = {
     "tensorrt": ("TensorRT", "tensorrt", "JetPack and NVIDIA's TensorRT packages bring it"),
     "tensorrt-rtx": (
-        "TensorRT-RTX", "tensorrt_rtx_bindings", "pip install tensorrt-rtx-cu13=={version}",
+        "TensorRT-RTX",
+        "tensorrt_rtx_bindings",
+        "pip install tensorrt-rtx-cu13=={version}",
     ),
-}  # fmt: skip
+}
 """What engine.json calls a library: its name, its Python module, where it comes from."""
 TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 """Of TensorRT's DataType, in numpy's words."""

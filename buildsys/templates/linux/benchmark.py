@@ -57,12 +57,20 @@ def benchmark(options: argparse.Namespace) -> int:
     model = network.Model(options.threads)
     model.interpreter.set_tensor(model.input["index"], noise(model.input))
     result: dict[str, Any] = {
-        "tool": TOOL, "model": model.path.name, "sha256": model.sha256, "format": "tflite",
-        "engine": "litert", "version": version("ai-edge-litert"), "machine": machine(),
-        "python": platform.python_version(), "threads": options.threads,
-        "warmup": options.warmup, "runs": options.runs, "what": "engine only",
+        "tool": TOOL,
+        "model": model.path.name,
+        "sha256": model.sha256,
+        "format": "tflite",
+        "engine": "litert",
+        "version": version("ai-edge-litert"),
+        "machine": machine(),
+        "python": platform.python_version(),
+        "threads": options.threads,
+        "warmup": options.warmup,
+        "runs": options.runs,
+        "what": "engine only",
         **measure(model.interpreter.invoke, options.runs, options.warmup),
-    }  # fmt: skip
+    }
     if options.picture:
         model.demand_task()
         facts = model.facts

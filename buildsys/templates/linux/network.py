@@ -46,8 +46,9 @@ class Model:
         if self.facts["preprocessing"] is None or head == "none":
             raise Failure(
                 "nobody said how pictures become this model's input or what its outputs mean:"
-                " benchmark.py runs it, detect.py cannot", 3,
-            )  # fmt: skip
+                " benchmark.py runs it, detect.py cannot",
+                3,
+            )
         if task not in DECODED:
             raise Failure(
                 f"this is a network for {task}; detect.py understands {', '.join(DECODED)}", 3
@@ -109,8 +110,9 @@ def _demand_file(path: Path, sha256: str) -> str:
     if found != sha256:
         raise Failure(
             f"{path.name} is not the file that was packed (sha256 {found[:12]}, not {sha256[:12]}):"
-            " copy the package again; another model needs a package of its own", 3,
-        )  # fmt: skip
+            " copy the package again; another model needs a package of its own",
+            3,
+        )
     return found
 
 

@@ -1,0 +1,1 @@
+"""Dataset blocks and their formats, facts of data and checkpoints, confinement of paths."""

@@ -1,0 +1,72 @@
+"""The `dataset` block as it is written, and the archive that it may name."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StrictStr
+
+from buildsys.authoring.syntax.validation import Block
+from buildsys.authoring.syntax.values import Seed, Sha256
+
+
+class Split(Block):
+    """The `dataset.split` block: shares of the pictures that become the val and test splits."""
+
+    val: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    test: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    seed: Seed = 0
+
+
+class CocoSheet(Block):
+    """One split of a dataset in COCO format: its annotation file, and the folder of its pictures."""
+
+    annotations: StrictStr
+    images: StrictStr
+
+
+class CocoSplits(Block):
+    """The `dataset.splits` block; each split with files of its own."""
+
+    train: CocoSheet | None = None
+    val: CocoSheet | None = None
+    test: CocoSheet | None = None
+
+    @property
+    def given(self) -> tuple[tuple[str, CocoSheet], ...]:
+        """Those that are there, by name."""
+        sheets = ((name, getattr(self, name)) for name in ("train", "val", "test"))
+        return tuple((name, sheet) for name, sheet in sheets if sheet is not None)
+
+
+class Dataset(Block):
+    """The `dataset` block; a generator's own settings stand beside `generator`.
+
+    With `url` the dataset comes in an archive, and `path` is its data.yaml inside, or `splits` are
+    paths inside.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal["ultralytics", "coco"] | None = None
+    path: StrictStr | None = None
+    splits: CocoSplits | None = None
+    url: StrictStr | None = None
+    sha256: Sha256 | None = None
+    split: Split | None = None
+    generator: StrictStr | None = None
+
+    @property
+    def label(self) -> str:
+        """What buildsys.lock and messages call it: its file, its address, its annotation files."""
+        files = (
+            [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []
+        )
+        return "; ".join([*filter(None, [self.url or self.path]), *files])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A dataset's archive: fetched and unpacked before planning."""
+
+    url: str
+    sha256: str

@@ -1,0 +1,79 @@
+"""Datasets to classify, in Ultralytics' layout: <split>/<class>/*.jpg, and no file that describes them."""
+
+import os
+from pathlib import Path
+
+from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
+
+_PLACES = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+"""What the folder of a split is called; the first that there is."""
+_LAYOUT = "a folder to classify holds train/<class>/*.jpg, and val/<class>/*.jpg"
+
+
+def read_class_folders(root: Path, label: str) -> DatasetFacts:
+    """Classes are the folders of train, in the order of their names. Raises InputError."""
+    splits = [
+        (split, next(name for name in names if (root / name).is_dir()))
+        for split, names in _PLACES.items()
+        if any((root / name).is_dir() for name in names)
+    ]
+    if "train" not in dict(splits):
+        raise _refuse(label, "holds no folder train", _LAYOUT)
+    classes = list_folders(root / "train")
+    if not classes:
+        raise _refuse(f"{label}/train", "holds no folder of a class", _LAYOUT)
+    for split, place in splits:
+        for name in list_folders(root / place):
+            if name not in classes:
+                message = f"is a class of the {split} split that train does not have"
+                raise _refuse(
+                    f"{label}/{place}/{name}", message, "classes are the folders of train"
+                )
+    for name in classes:
+        if not _holds_picture(root / "train" / name):
+            message = "is the folder of a class, and no picture is in it"
+            raise _refuse(f"{label}/train/{name}", message, "fill it, or remove it")
+    return DatasetFacts(
+        root=str(root),
+        names=tuple(classes),
+        keypoints=0,
+        keypoint_dims=0,
+        sigmas=(),
+        splits=tuple((split, (place,)) for split, place in splits),
+        file="",
+    )
+
+
+def list_folders(folder: Path) -> list[str]:
+    """The folders in a folder, sorted; hidden ones are none of a dataset's."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError:
+        return []
+
+
+def watched_folders(root: Path) -> set[Path]:
+    """Folders whose coming or going, or whose first picture, changes what the dataset is."""
+    found = {root}
+    for place in [name for names in _PLACES.values() for name in names]:
+        found.add(root / place)
+        found |= {root / place / name for name in list_folders(root / place)}
+    return found
+
+
+def find_root(folder: Path) -> Path | None:
+    """The one folder of an unpacked archive that holds train; None where none or several do."""
+    found = {path.parent for path in folder.glob("**/train") if path.is_dir()}
+    outer = [path for path in found if not found & set(path.parents)]
+    return outer[0] if len(outer) == 1 else None
+
+
+def _holds_picture(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+
+
+def _refuse(path: str, message: str, hint: str) -> InputError:
+    return InputError(Diagnostic(path=path, message=message, hint=hint))

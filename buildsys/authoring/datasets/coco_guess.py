@@ -1,0 +1,126 @@
+"""One annotation file in COCO format -> a whole `dataset` block: its pictures and the other splits."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.coco_sets import find_place, read_sets
+from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps import read_coco
+from buildsys.steps.lib.datasets.coco_file import parse
+
+_WORDS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
+"""How files and folders call a split; the longer word first."""
+_SHARE = "{val: 0.2, seed: 0}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What was found: the block as it stands in a recipe, and what the data says."""
+
+    block: str
+    facts: DatasetFacts
+
+
+def guess_sets(root: Path, data: str, task: str) -> Guess:
+    """`data`: an annotation file, from the workspace's root; `task` empty: what the labels are for.
+
+    Raises InputError where the file is none, or its pictures are not found.
+    """
+    fixed = task not in (
+        "",
+        "pose",
+    )  # keypoints are not in every file that a pose network starts on
+    layout_task = task if fixed else _task_of(root / data, data)
+    if layout_task not in read_coco.SHAPES:
+        message = f"is in COCO format, which has no labels for task {layout_task}"
+        raise InputError(Diagnostic(path=data, message=message))
+    own = next((split for split in _WORDS if _mentions(data, split)), "train")
+    files = {own: data} | {
+        split: other
+        for split in _WORDS
+        if split != own and (other := _other(root, data, own, split))
+    }
+    sheets = {split: (file, _images(root, file, split)) for split, file in files.items()}
+    ordered = {split: sheets[split] for split in _WORDS if split in sheets}
+    block = Dataset.model_validate(
+        {
+            "format": "coco",
+            "splits": {s: {"annotations": a, "images": i} for s, (a, i) in ordered.items()},
+        }
+    )
+    facts = read_sets(find_place(block, root), layout_task, {})
+    text = ", ".join(
+        f"{split}: {{annotations: {_quote(a)}, images: {_quote(i)}}}"
+        for split, (a, i) in ordered.items()
+    )
+    shared = ""
+    if tuple(ordered) == ("train",):
+        shared = f"split: {_SHARE}"
+        facts = dataclasses.replace(facts, splits=read_coco.places(("train", "val")))
+    lines = ["dataset:", "  format: coco", f"  splits: {{{text}}}", *filter(None, [f"  {shared}"])]
+    return Guess(block="\n".join(line for line in lines if line.strip()), facts=facts)
+
+
+def _task_of(path: Path, label: str) -> str:
+    """pose where the categories have keypoints, else detect. Raises InputError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            Diagnostic(path=label, message=f"cannot be read: {error.strerror}")
+        ) from error
+    return "pose" if parse(content, label, "keypoints")[0] is not None else "detect"
+
+
+def _mentions(path: str, split: str) -> bool:
+    return any(word in path.lower() for word in _WORDS[split])
+
+
+def _other(root: Path, data: str, own: str, split: str) -> str:
+    """The file of another split: the same path with that split's word; "" where there is none."""
+    for word in _WORDS[own]:
+        for new in _WORDS[split]:
+            place, _, end = data.rpartition(word)
+            if place + end != data and (root / f"{place}{new}{end}").is_file():
+                return f"{place}{new}{end}"
+    return ""
+
+
+def _images(root: Path, data: str, split: str) -> str:
+    """The folder that holds the first picture of an annotation file. Raises InputError."""
+    sheet, mistakes = parse((root / data).read_bytes(), data, "box")
+    if sheet is None:
+        first = mistakes[0]
+        raise InputError(
+            Diagnostic(
+                path=data,
+                line=first.line,
+                column=first.column,
+                message=first.message,
+                hint=first.hint,
+            )
+        )
+    home = Path(data).parent
+    names = [*_WORDS[split], re.split("[_-]", Path(data).stem)[-1], split]
+    folders = [home, home.parent]
+    folders += [base / "images" for base in (home, home.parent)]
+    folders += [base / name for base in tuple(folders) for name in names]
+    for folder in folders:
+        if (root / folder / sheet.pictures[0].name).is_file():
+            return folder.as_posix()
+    message = (
+        f"its pictures were not found: {sheet.pictures[0].name} is in none of the usual folders"
+    )
+    hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
+    raise InputError(Diagnostic(path=data, message=message, hint=hint))
+
+
+def _quote(path: str) -> str:
+    import json
+
+    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/-]*", path)
+    return path if plain else json.dumps(path, ensure_ascii=False)

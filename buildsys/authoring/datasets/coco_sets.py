@@ -1,0 +1,153 @@
+"""The `dataset` block of format coco: where its files are, and what its annotation files say."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.syntax.scope import Scope
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps import read_coco
+from buildsys.steps.lib.datasets.coco_file import Mistake
+from buildsys.steps.lib.datasets.coco_splits import read_splits, shorten
+from buildsys.text import did_you_mean
+
+Known = dict[Any, "DatasetFacts | tuple[Diagnostic, ...]"]
+"""What was read during one run: the builds of a recipe share their data."""
+
+_EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/images}}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a dataset's files are: their common folder, and (split, annotation file, folder of
+    pictures) from it; `labels`: how the author calls them.
+    """
+
+    root: Path
+    splits: tuple[tuple[str, str, str], ...]
+    labels: tuple[tuple[str, str], ...]
+
+
+def check_format(scope: Scope, block: Dataset, task: str) -> None:
+    """Whether the block's keys belong together. Raises InputError."""
+    if block.format != "coco":
+        hint = "write `format: coco`, or `path: …/data.yaml` in its place"
+        message = "`splits` belongs to `format: coco`"
+        raise InputError(scope.locate(("dataset", "splits"), message, hint, key=True))
+    if task not in read_coco.SHAPES:
+        message = f"format coco has no labels for task {task}"
+        hint = did_you_mean("", read_coco.SHAPES)
+        raise InputError(scope.locate(("dataset", "format"), message, hint))
+    if block.generator is not None:
+        return
+    if block.splits is None:
+        message = "`format: coco` needs `splits`: which annotations, which pictures"
+        raise InputError(scope.locate(("dataset", "format"), message, _EXAMPLE))
+    if not block.splits.given:
+        raise InputError(scope.locate(("dataset", "splits"), "`splits` names no split", _EXAMPLE))
+    if block.path is not None:
+        message = "`path` has no meaning beside `format: coco`"
+        hint = "leave it out: `splits` names the files"
+        raise InputError(scope.locate(("dataset", "path"), message, hint, key=True))
+
+
+def find_place(block: Dataset, base: Path) -> Place:
+    """The files, whether they are there or not; written paths start at `base`."""
+    assert block.splits is not None
+    whole = [
+        (name, _whole(base, sheet.annotations), _whole(base, sheet.images))
+        for name, sheet in block.splits.given
+    ]
+    folders = [folder for _, file, images in whole for folder in (os.path.dirname(file), images)]
+    root = os.path.commonpath(folders)
+    splits = tuple((n, os.path.relpath(a, root), os.path.relpath(i, root)) for n, a, i in whole)
+    labels: dict[str, str] = {}
+    for (_, sheet), (_, file, images) in zip(block.splits.given, splits, strict=True):
+        labels |= {file: sheet.annotations, images: sheet.images}
+    return Place(root=Path(root), splits=splits, labels=tuple(labels.items()))
+
+
+def _whole(base: Path, path: str) -> str:
+    return os.path.normpath(base / os.path.expanduser(path))
+
+
+def check_files(scope: Scope, place: Place, start: str) -> None:
+    """Whether each annotation file is a file and each folder a folder. Raises InputError.
+
+    `start`: whose root the paths start at.
+    """
+    labels, problems = dict(place.labels), []
+    for split, file, images in place.splits:
+        for key, path, exists in (
+            ("annotations", file, os.path.isfile),
+            ("images", images, os.path.isdir),
+        ):
+            whole = os.path.normpath(place.root / path)
+            if exists(whole):
+                continue
+            what, hint = _missing(key, whole, start)
+            at = ("dataset", "splits", split, key)
+            problems.append(scope.locate(at, f"{labels[path]} {what}", hint))
+    if problems:
+        raise InputError(*problems)
+
+
+def _missing(key: str, path: str, start: str) -> tuple[str, str]:
+    """What is wrong with a path that is not what `key` names, and what to do."""
+    if os.path.isdir(path):
+        return "is a folder; `annotations` is one file", did_you_mean("", os.listdir(path))
+    if os.path.exists(path):
+        return "is a file; `images` is the folder that every `file_name` starts at", ""
+    folder, name = os.path.split(path)
+    near = did_you_mean(name, os.listdir(folder) if os.path.isdir(folder) else [])
+    return "does not exist", f"it is looked for from the {start}'s root; {near}".rstrip("; ")
+
+
+def read_sets(place: Place, task: str, known: Known) -> DatasetFacts:
+    """What the annotation files say of the data that is read from them. Raises InputError with every
+    mistake in them, the first ones in full.
+    """
+    shape = read_coco.SHAPES[task]
+    key = (place, shape)
+    if key not in known:
+        known[key] = _read(place, task, shape)
+    found = known[key]
+    if isinstance(found, tuple):
+        raise InputError(*found)
+    return found
+
+
+def _read(place: Place, task: str, shape: str) -> DatasetFacts | tuple[Diagnostic, ...]:
+    params = read_coco.plan(place.splits, task)
+    sheets, mistakes = read_splits(place.root, params.splits, shape, dict(place.labels))
+    if mistakes:
+        return tuple(_diagnose(mistake) for mistake in shorten(mistakes))
+    layout = next(iter(sheets.values())).layout
+    return DatasetFacts(
+        root=str(place.root),
+        names=layout.names,
+        keypoints=len(layout.keypoints),
+        keypoint_dims=3 if layout.keypoints else 0,
+        sigmas=layout.sigmas,
+        splits=read_coco.places(tuple(sheets)),
+        coco=place.splits,
+        crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
+    )
+
+
+def _diagnose(mistake: Mistake) -> Diagnostic:
+    return Diagnostic(
+        path=mistake.path,
+        line=mistake.line,
+        column=mistake.column,
+        message=mistake.message,
+        hint=mistake.hint,
+    )
+
+
+def coco_parts(place: Place) -> tuple[str, ...]:
+    """The files and folders that are the dataset."""
+    return tuple(dict.fromkeys(path for _, file, images in place.splits for path in (file, images)))

@@ -1,0 +1,271 @@
+"""The `dataset` block of one build: a generator, a folder, or an archive, and what it holds."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from buildsys.authoring.datasets.blocks import Archive, Dataset
+from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
+from buildsys.authoring.datasets.coco_sets import (
+    Known,
+    check_files,
+    check_format,
+    coco_parts,
+    find_place,
+    read_sets,
+)
+from buildsys.authoring.datasets.facts import (
+    DatasetFacts,
+    Recorded,
+    dataset_parts,
+    describe_dataset,
+    read_dataset,
+    recall_dataset,
+    watched_places,
+)
+from buildsys.authoring.syntax.confinement import NAMES
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.scope import Scope
+from buildsys.errors import InputError
+from buildsys.registry import kinds, step_module
+from buildsys.text import did_you_mean
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+
+
+class DatasetContext(Protocol):
+    """What is known around a build: recorded facts, unpacked archives, annotation files read before."""
+
+    recorded: Recorded
+    datasets: Path
+    sheets: Known
+
+
+class Assembling(Protocol):
+    """What looking up data needs of the build that is being assembled."""
+
+    workspace: Path
+    scope: Scope
+    read: set[Path]
+
+    @property
+    def around(self) -> DatasetContext:
+        """What the loader knows."""
+
+    def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
+        """Settings of the step `<verb>_<kind>`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a build knows of its data; every field is empty for a build without.
+
+    `generator`: its settings; `split`: how data that is not split is split; `facts`: lines for
+    buildsys.lock; `waiting_for`: what is not on this machine.
+    """
+
+    generator: Any = None
+    dataset: DatasetFacts | None = None
+    parts: tuple[str, ...] = ()
+    split: Any = None
+    archive: Archive | None = None
+    waiting_for: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Data:
+    """Look up what the block names; `task`: of the source model. Raises InputError."""
+    if block is None:
+        return Data()
+    if block.format == "coco" or block.splits is not None:
+        check_format(build.scope, block, task or "detect")
+    extra = dict(block.model_extra or {})
+    if block.generator is not None:
+        return _generated(build, block, task or "detect", extra)
+    if extra:
+        name = next(iter(extra))
+        hint = did_you_mean(name, (*_fields(), "generator"))
+        raise InputError(
+            build.scope.locate(("dataset", name), f"unknown key `{name}`", hint, key=True)
+        )
+    if block.url is not None:
+        return _archived(build, block, block.url, task)
+    if block.splits is not None:
+        return _read_sets(build, block, build.workspace, task)
+    if block.path is None:
+        message = "`dataset` has a `path`, a `url` or a `generator`"
+        raise InputError(build.scope.locate(("dataset",), message, key=True))
+    path = Path(os.path.normpath(build.workspace / os.path.expanduser(block.path)))
+    if task == "classify":
+        return _read_classes(build, block, path, block.path)
+    return _read(build, block, path, block.path)
+
+
+def _fields() -> tuple[str, ...]:
+    return tuple(name for name in Dataset.model_fields if name != "generator")
+
+
+def _generated(build: Assembling, block: Dataset, task: str, extra: dict[str, Any]) -> Data:
+    name = block.generator or ""
+    for key in _fields():
+        if key != "format" and getattr(block, key) is not None:
+            message = f"`generator` draws the pictures; `{key}` has no meaning beside it"
+            hint = f"leave one out (`{key}: null` removes what a base says)"
+            raise InputError(build.scope.locate(("dataset", key), message, hint, key=True))
+    if name not in kinds("generate"):
+        hint = did_you_mean(name, kinds("generate"))
+        message = f"there is no generator `{name}`"
+        raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
+    module = step_module(f"generate_{name}")
+    if task not in module.TASKS:
+        message = f"the generator `{name}` has no labels for task {task}"
+        hint = did_you_mean("", [kind for kind in kinds("generate") if _draws(kind, task)])
+        raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
+    settings = build.settings("generate", name, extra, ("dataset",))
+    known = module.facts(task)
+    file = "" if task == "classify" else "data.yaml"
+    return Data(generator=settings, dataset=DatasetFacts(root="", file=file, **vars(known)))
+
+
+def _draws(kind: str, task: str) -> bool:
+    return task in step_module(f"generate_{kind}").TASKS
+
+
+def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> Data:
+    """A dataset that was fetched and unpacked, or is known from buildsys.lock, or is waited for."""
+    if block.sha256 is None:
+        message = "`dataset` needs a `sha256`: what a server sends can change"
+        hint = "`buildsys pin` fetches the archive and writes it"
+        raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
+    archive = Archive(url=url, sha256=block.sha256)
+    folder = build.around.datasets / block.sha256
+    build.read.add(folder)
+    if not folder.is_dir():
+        known = build.around.recorded.find("dataset", block.label)
+        if known is None or known.get("archive") != block.sha256:
+            return Data(archive=archive, waiting_for=url)
+        return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
+    if task == "classify":
+        path = folder / block.path if block.path else find_root(folder) or folder
+        data = _read_classes(build, block, path, url)
+    elif block.splits is not None:
+        data = _read_sets(build, block, folder, task)
+    else:
+        path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
+        data = _read(build, block, path, url)
+    return dataclasses.replace(data, archive=archive)
+
+
+def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
+    """The one data.yaml of an archive."""
+    found = sorted(folder.glob("**/data.yaml")) or sorted(folder.glob("*.yaml"))
+    if len(found) != 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:5])
+        message = f"the archive has {len(found) or 'no'} data.yaml" + (
+            f": {names}" if names else ""
+        )
+        hint = "say which with `path`, from the archive's root"
+        raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
+    return found[0]
+
+
+def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
+    # os.path throughout: Path raises where a name is too long
+    build.read.add(path)
+    if not os.path.isfile(path):
+        known = build.around.recorded.find("dataset", label)
+        if known is not None and not os.path.isdir(path.parent):
+            return _recalled(build, block, known, path.parent)
+        if os.path.isdir(path):
+            message = f"{block.path} is a folder; `path` is its data.yaml"
+            hint = f"{block.path.rstrip('/')}/data.yaml" if block.path else ""
+            raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+        message = f"{block.path} does not exist"
+        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+    facts = read_dataset(path, label if label == block.path else path.name, _home(build, block))
+    build.read |= watched_places(facts)
+    return _split(build, block, facts, dataset_parts(facts), label, path.parent)
+
+
+def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
+    """Data to classify: `path` is the folder that holds train/<class>/…"""
+    build.read |= watched_folders(path)
+    at = ("dataset", "path")
+    if os.path.isfile(path):
+        message = f"{block.path} is a file; to classify, `path` is the folder that holds train"
+        hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg in it"
+        raise InputError(build.scope.locate(at, message, hint))
+    if not os.path.isdir(path):
+        known = build.around.recorded.find("dataset", label)
+        if known is not None:
+            return _recalled(build, block, known, path)
+        message = f"{block.path} does not exist"
+        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        raise InputError(build.scope.locate(at, message, hint))
+    facts = read_class_folders(path, label)
+    return _split(build, block, facts, dataset_parts(facts), label, path)
+
+
+def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) -> Data:
+    """Data in COCO format, whose written paths start at `base`."""
+    place = find_place(block, base)
+    parts = coco_parts(place)
+    build.read |= {place.root, *(place.root / part for part in parts)}
+    known = build.around.recorded.find("dataset", block.label)
+    if known is not None and not os.path.isdir(place.root):
+        return _recalled(build, block, known, place.root)
+    check_files(build.scope, place, "archive" if block.url else "workspace")
+    facts = read_sets(place, task or "detect", build.around.sheets)
+    return _split(build, block, facts, parts, block.label, place.root)
+
+
+def _home(build: Assembling, block: Dataset) -> Path | None:
+    """What a dataset's own paths may not leave: its archive, or the workspace; None for a named one."""
+    if block.url is not None:
+        return build.around.datasets / (block.sha256 or "")
+    named = any(layer.document.path == NAMES for layer in build.scope.layers)
+    return None if named else build.workspace
+
+
+def _recalled(build: Assembling, block: Dataset, known: dict[str, Any], folder: Path) -> Data:
+    facts, parts = recall_dataset(known, folder)
+    return _split(build, block, facts, parts, block.label, folder)
+
+
+def _split(
+    build: Assembling,
+    block: Dataset,
+    facts: DatasetFacts,
+    parts: tuple[str, ...],
+    label: str,
+    folder: Path,
+) -> Data:
+    line = (f"dataset {label}", describe_dataset(facts, parts, folder, block.sha256 or ""))
+    if block.split is None:
+        return Data(dataset=facts, parts=parts, facts=(line,))
+    given = dict(facts.splits)
+    taken = [
+        name for name in ("val", "test") if name in given and given[name] != given.get("train")
+    ]
+    if taken or "train" not in given:
+        what = f"has a {taken[0]} split of its own" if taken else "has no `train` to split"
+        message = f"the dataset {what}; `split` has nothing to do"
+        raise InputError(
+            build.scope.locate(("dataset", "split"), message, "leave it out", key=True)
+        )
+    if block.split.val + block.split.test >= 1:
+        message = "`val` and `test` leave nothing to train on"
+        raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
+    module = step_module("split_dataset")
+    params = module.plan(block.split, given["train"], facts.file)
+    file = "data.yaml" if facts.file else ""
+    made = dataclasses.replace(facts, root="", splits=module.splits(params), file=file)
+    return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
+
+
+def _near(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+    return did_you_mean(path.name, siblings)

@@ -1,0 +1,1 @@
+"""The recipe language: variants, builds, gates, checks before any work."""

@@ -1,0 +1,286 @@
+"""One build from its merged values: blocks validated, board, firmware, data and weights looked up."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from buildsys.authoring.datasets.calibration_images import matches_anything, split_glob
+from buildsys.authoring.datasets.dataset import DatasetContext, find_data
+from buildsys.authoring.datasets.facts import recall_checkpoint
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.export_batch import check_batch
+from buildsys.authoring.recipes.families import network
+from buildsys.authoring.recipes.path_checks import check_paths
+from buildsys.authoring.recipes.pipelines import UnfitError, follow, is_finished
+from buildsys.authoring.recipes.recipe import OWN_BLOCKS, InputBlock, Recipe, TargetEntry
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.scope import Scope, merge
+from buildsys.authoring.syntax.validation import validate
+from buildsys.authoring.targets.contract import Contract
+from buildsys.authoring.targets.lookup import Board, Boards
+from buildsys.authoring.targets.target import Target
+from buildsys.authoring.targets.target_checks import check_vela
+from buildsys.authoring.targets.tensorrt import check_tensorrt, settle
+from buildsys.digest import canonical, digest_file
+from buildsys.errors import InputError
+from buildsys.graph import Against
+from buildsys.registry import find_step
+from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.steps.lib.families.torch_file import checkpoint_problem
+from buildsys.text import did_you_mean
+
+
+class LoaderContext(DatasetContext, Protocol):
+    """What an assembler needs of the loader."""
+
+    workspace: Path
+    boards: Boards
+
+
+class Assembler:
+    """Builds of one recipe, variant and target entry. Every method raises InputError."""
+
+    def __init__(self, around: LoaderContext, scope: Scope, root: Scope, read: set[Path]) -> None:
+        self.around, self.workspace, self.boards = around, around.workspace, around.boards
+        self.scope, self.root, self.read = scope, root, read
+        """`root`: the recipe without variant and entry."""
+
+    def build(self, raw: dict[str, Any], entry: TargetEntry, index: int, name: str) -> Build:
+        """A build with everything settled that planning needs."""
+        written = {name: raw.pop(name, None) for name in OWN_BLOCKS}
+        # the recipe language says where they belong
+        raw |= {name: written[name] for name in OWN_BLOCKS if name in self.root.merged()}
+        recipe = validate(Recipe, raw, (), self.scope.locate)
+        if isinstance(recipe, list):
+            raise InputError(*recipe)
+        assert isinstance(recipe, Recipe)
+        outside = check_paths(self.workspace, recipe, self.scope.locate)
+        if outside:
+            raise InputError(*outside)
+        board = self._board(entry, index)
+        self._follow(recipe, board)
+        contract = self._contract(recipe, board.target)
+        export = self._export(recipe)
+        data = find_data(self, recipe.dataset, recipe.source.task)
+        checkpoint, waiting = self._weights(recipe)
+        facts = list(data.facts)
+        if checkpoint is not None:
+            label = recipe.source.weights.path or ""
+            facts.append((f"model {label}", canonical(dataclasses.asdict(checkpoint))))
+        origins = board.scope.origins() | self.scope.origins()
+        return Build(
+            id=name,
+            recipe=recipe,
+            target=board.target,
+            target_folder=board.folder,
+            contract=contract,
+            train=self._train(recipe),
+            export=export,
+            vela=self._vela(written["vela"], entry, board),
+            tensorrt=self._tensorrt(written["tensorrt"], entry, board),
+            generator=data.generator,
+            dataset=data.dataset,
+            dataset_parts=data.parts,
+            split=data.split,
+            archive=data.archive,
+            checkpoint=checkpoint,
+            waiting_for=waiting or data.waiting_for,
+            pictures_found=self._pictures_found(recipe),
+            facts=tuple(facts),
+            against=self._against(recipe),
+            origins=tuple(sorted((k, *place) for k, place in origins.items())),
+        )
+
+    def _against(self, recipe: Recipe) -> tuple[Against, ...]:
+        """Whether such builds exist is known when every recipe is read."""
+        patterns = recipe.benchmark.against if recipe.benchmark is not None else ()
+        return tuple(
+            Against(pattern=pattern, place=self.scope.locate(("benchmark", "against", index), ""))
+            for index, pattern in enumerate(patterns)
+        )
+
+    def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
+        """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
+        module = find_step(verb, kind)
+        if data is None or module is None:
+            return None
+        settings = validate(module.Settings, data, at, self.scope.locate)
+        if isinstance(settings, list):
+            raise InputError(*settings)
+        return settings
+
+    def _export(self, recipe: Recipe) -> Any:
+        """Settings of the family's export, or its defaults; None for a finished file."""
+        at: KeyPath = ("export",)
+        settings = self.settings("export", recipe.source.family, recipe.export or {}, at)
+        problems = check_batch(settings, self.scope.locate)
+        if problems:
+            raise InputError(*problems)
+        return settings
+
+    def _train(self, recipe: Recipe) -> Any:
+        """Settings of the training, which happens at the recipe's own size for all its builds."""
+        train = self.settings("train", recipe.source.family, recipe.train, ("train",))
+        if train is None or train.size is not None:
+            return train
+        base = self.root.merged().get("input")
+        if not isinstance(base, dict) or base.get("size") is None:
+            if recipe.input is not None and self._is_swept():
+                message = "`train` has no size of its own, and the variants differ in theirs"
+                hint = "write `train.size`, or `input.size` beside the matrix"
+                raise InputError(self.scope.locate(("train",), message, hint, key=True))
+            return train
+        own = validate(InputBlock, base, ("input",), self.root.locate)
+        if isinstance(own, list):
+            raise InputError(*own)
+        return dataclasses.replace(train, size=max(own.size))
+
+    def _is_swept(self) -> bool:
+        """Whether an axis of the matrix is the size itself."""
+        return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
+
+    def _pictures_found(self, recipe: Recipe) -> bool:
+        calibration = recipe.quantization.calibration
+        if calibration is None or calibration.images is None:
+            return True
+        self.read.add(self.workspace / split_glob(calibration.images)[0])
+        known = self.around.recorded.find("pictures", calibration.images)
+        return known is not None or matches_anything(self.workspace, calibration.images)
+
+    def _board(self, entry: TargetEntry, index: int) -> Board:
+        if entry.target not in self.boards.targets:
+            message = f"there is no target `{entry.target}`"
+            at: KeyPath = ("targets", index)
+            hint = did_you_mean(entry.target, self.boards.targets)
+            named = self.scope.holds((*at, "target"))
+            raise InputError(self.scope.locate((*at, "target") if named else at, message, hint))
+        self.read.add(self.boards.targets[entry.target])
+        board = self.boards.board(entry.target)
+        self.read |= board.read
+        return board
+
+    def _follow(self, recipe: Recipe, board: Board) -> None:
+        """The source's way through the pipeline, or what is wrong with it, at the target's step."""
+        scheme = recipe.quantization.scheme
+        if scheme not in board.target.pipelines and not is_finished(recipe):
+            return  # told by the checks
+        try:
+            follow(board.target, recipe)
+        except UnfitError as error:
+            at = ("pipelines", error.scheme, error.position)
+            hint = f"a source of family {recipe.source.family} cannot go this way"
+            raise InputError(board.scope.locate(at, str(error), hint)) from error
+
+    def _contract(self, recipe: Recipe, board: Target) -> Contract | None:
+        name = recipe.firmware
+        if name is None and recipe.source.task is not None:
+            name = board.firmware.get(recipe.source.task)
+        if name is None or name == "unchecked":
+            return None
+        if name.endswith(".yaml"):
+            return self._own_contract(name)
+        if name not in self.boards.contracts:
+            hint = did_you_mean(name, self.boards.contracts)
+            message = f"there is no firmware contract `{name}`"
+            raise InputError(self.scope.locate(("firmware",), message, hint))
+        self.read.add(self.boards.contracts[name])
+        return self.boards.contract(self.boards.contracts[name])
+
+    def _own_contract(self, name: str) -> Contract:
+        """A contract by its path in the workspace."""
+        path = self.workspace / name
+        if not os.path.isfile(path):
+            message = f"{name} does not exist"
+            hint = "it is looked for from the workspace's root"
+            raise InputError(self.scope.locate(("firmware",), message, hint))
+        self.read.add(path)
+        return self.boards.contract(path)
+
+    def _vela(self, written: Any, entry: TargetEntry, board: Board) -> Any:
+        """The target's `vela` block with the variant's and entry's settings; checked as a whole."""
+        own = board.target.vela
+        merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
+        settings = self.settings("compile", "vela", merged, ("vela",))
+        problems = check_vela(settings, board.folder, self.scope.locate) if written else []
+        if problems:
+            raise InputError(*problems)
+        return settings
+
+    def _tensorrt(self, written: Any, entry: TargetEntry, board: Board) -> Any:
+        """The same of the target's `tensorrt` block."""
+        own = board.target.tensorrt
+        merged = self._own_block(
+            "tensorrt", own, written, entry, "builds engines", "builds no engines"
+        )
+        settings = self.settings("build", "engine", merged, ("tensorrt",))
+        problems = check_tensorrt(settings, self.scope.locate) if written else []
+        if problems:
+            raise InputError(*problems)
+        if settings is not None:
+            settings, files = settle(settings)
+            self.read |= set(files)
+        return settings
+
+    def _own_block(
+        self, name: str, own: Any, written: Any, entry: TargetEntry, does: str, does_not: str
+    ) -> Any:
+        """A block of the target's, merged with what was written over it; None where it has none."""
+        removed = name in entry.model_fields_set and getattr(entry, name) is None
+        if own is None:
+            if written is not None or removed:
+                message = f"`{name}` has no effect: {entry.target} {does_not}"
+                raise InputError(self.scope.locate((name,), message, key=True))
+            return None
+        if removed:
+            message = f"`{name}` cannot be removed: {entry.target} {does}"
+            raise InputError(self.scope.locate((name,), message))
+        return merge(own, written) if written is not None else own
+
+    def _weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
+        """Facts of a given checkpoint, and the file that is waited for when it is not here."""
+        weights = recipe.source.weights
+        given = [weights.path is not None, weights.url is not None, weights.random]
+        at: KeyPath = ("source", "weights")
+        if given.count(True) != 1:
+            message = "`weights` has one of `path` and `url`, or is the word random"
+            raise InputError(self.scope.locate(at, message))
+        if weights.random:
+            return None, ""
+        name = weights.path or weights.url or ""
+        runs_code = name.endswith((".pt", ".pth")) or network(recipe.source.family) is not None
+        if weights.sha256 is None and (weights.url or runs_code):
+            why = "loading it runs code" if weights.path else "what a server sends can change"
+            found = self.workspace / name
+            hint = "`buildsys pin` fetches it and writes the digest" if weights.url else ""
+            if weights.path:
+                hint = f"{name} is not here; bring it, and `buildsys pin` writes the digest"
+            if weights.path and found.is_file():
+                hint = f"sha256: {digest_file(found)}, or `buildsys pin`"
+            message = f"`weights` needs a `sha256`: {why}"
+            raise InputError(self.scope.locate(at, message, hint))
+        if weights.path is None:
+            return None, ""
+        return self._given_weights(weights.path, weights.sha256, recipe.source.family)
+
+    def _given_weights(
+        self, label: str, sha256: str | None, family: str
+    ) -> tuple[CheckpointFacts | None, str]:
+        path, at = self.workspace / label, ("source", "weights")
+        self.read.add(path)
+        if not label or os.path.isdir(path):
+            what = f"{label} is a folder" if label else "`path` is empty"
+            raise InputError(self.scope.locate((*at, "path"), f"{what}; `weights` is one file"))
+        if not os.path.isfile(path):
+            known = self.around.recorded.find("model", label)
+            if known is None or sha256 not in (None, known.get("digest")):
+                return None, label
+            return (recall_checkpoint(known) if "task" in known else None), ""
+        if sha256 is not None and (digest := digest_file(path)) != sha256:
+            message = f"{label} has another sha256: {digest}"
+            hint = "if that file is the right one, write its digest here"
+            raise InputError(self.scope.locate((*at, "sha256"), message, hint))
+        if path.suffix in (".pt", ".pth") and (problem := checkpoint_problem(path)):
+            raise InputError(self.scope.locate((*at, "path"), f"{label}: {problem[0]}", problem[1]))
+        found = network(family)
+        return found.read_checkpoint(path) if found else None, ""

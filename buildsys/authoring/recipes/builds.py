@@ -1,0 +1,285 @@
+"""Every build of a workspace: recipes times variants times targets, merged, validated, checked."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.datasets.coco_sets import Known
+from buildsys.authoring.datasets.facts import Recorded
+from buildsys.authoring.recipes import checks
+from buildsys.authoring.recipes.assembly import Assembler
+from buildsys.authoring.recipes.build import Build, Selection
+from buildsys.authoring.recipes.gates import check_selection
+from buildsys.authoring.recipes.recipe import Select, TargetEntry
+from buildsys.authoring.recipes.reserved_names import name_problem
+from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
+from buildsys.authoring.recipes.warnings import check_measured, remarks
+from buildsys.authoring.syntax.document import Document, read_document
+from buildsys.authoring.syntax.scope import Layer, Scope
+from buildsys.authoring.syntax.validation import validate
+from buildsys.authoring.syntax.values import NAME
+from buildsys.authoring.targets.lookup import Boards
+from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
+from buildsys.errors import Diagnostic, InputError
+from buildsys.text import did_you_mean
+
+_MOST_TARGETS = 300
+_MOST_BUILDS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRecipe:
+    """One recipe's builds that can be planned, and everything that is wrong with the others.
+
+    `read`: absolute paths of the files that were read, or looked for: what a cached plan rests on.
+    """
+
+    name: str
+    builds: tuple[Build, ...]
+    selections: tuple[Selection, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    read: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One entry of `targets`, with the file and place where it stands."""
+
+    index: int
+    entry: TargetEntry
+    layers: tuple[Layer, ...]
+
+    @property
+    def name(self) -> str:
+        """What stands behind the @ of the build's id."""
+        return self.entry.as_ or self.entry.target
+
+
+class Loader:
+    """Reads recipes one by one; mistakes are collected, one message each."""
+
+    def __init__(self, workspace: Path, recorded: Recorded, datasets: Path) -> None:
+        self.workspace, self.datasets = workspace, datasets
+        """`datasets`: where archives are unpacked, by digest."""
+        self.boards = Boards(workspace)
+        self.diagnostics = tuple(self.boards.taken_names())
+        """What is wrong with the workspace itself."""
+        try:
+            self.file, self._document = read_workspace_file(workspace)
+        except InputError as error:
+            self.diagnostics += error.diagnostics
+            self.file, self._document = WorkspaceFile(), None
+        self.recorded = recorded
+        self._documents: dict[Path, Document] = {}
+        self.sheets: Known = {}
+
+    def recipe(self, path: Path) -> LoadedRecipe:
+        """All builds of one recipe, or what is wrong with it."""
+        reading = _Reading(self, path)
+        try:
+            reading.read()
+        except InputError as error:
+            reading.problems += error.diagnostics
+        unique = {(d.path, d.line, d.column, d.message): d for d in reading.problems}
+        return LoadedRecipe(
+            name=path.stem,
+            builds=tuple(reading.builds),
+            selections=tuple(reading.selections),
+            diagnostics=tuple(sorted(unique.values())),
+            read=tuple(sorted(str(path) for path in reading.files)),
+        )
+
+    def document(self, path: Path) -> Document:
+        """A recipe's or base's file, parsed once. Raises InputError."""
+        if path not in self._documents:
+            self._documents[path] = read_document(path, f"recipes/{path.name}")
+        return self._documents[path]
+
+    def named_dataset(self, name: str, scope: Scope) -> Layer:
+        """A dataset of buildsys.yaml as a layer over the recipe. Raises InputError."""
+        if self._document is None or name not in self.file.datasets:
+            hint = did_you_mean(name, self.file.datasets)
+            hint = hint or "name it in buildsys.yaml: datasets: {" + name[:40] + ": {path: …}}"
+            message = f"buildsys.yaml names no dataset `{name[:60]}`"
+            raise InputError(scope.locate(("dataset",), message, hint))
+        return Layer(document=self._document, base=("datasets", name), prefix=("dataset",))
+
+
+class _Reading:
+    """One recipe being read."""
+
+    def __init__(self, loader: Loader, path: Path) -> None:
+        self.loader, self.path = loader, path
+        self.builds: list[Build] = []
+        self.selections: list[Selection] = []
+        self.problems: list[Diagnostic] = []
+        self.files: set[Path] = {path}
+
+    def read(self) -> None:
+        own = self._own_scope()
+        entries = self._entries(own)
+        if not self._check_name(own):
+            return  # every build would be told of the name once more
+        count = len(entries) * len(variants(own))
+        if count > _MOST_BUILDS:
+            message = (
+                f"`matrix` and `targets` make {count} builds; at most {_MOST_BUILDS} in a recipe"
+            )
+            raise InputError(own.locate(("targets",), message, "make several recipes", key=True))
+        for entry in self._distinct(own, entries):
+            self._read_entry(own, entry)
+
+    def _own_scope(self) -> Scope:
+        """The recipe over its base."""
+        document = self.loader.document(self.path)
+        if not isinstance(document.data, dict):
+            raise InputError(document.diagnose((), "a recipe is a block of `key: value` lines"))
+        layers = [Layer(document=document)]
+        base = document.data.get("extends")
+        if base is not None:
+            layers.insert(0, Layer(document=self._base(document, base), leave_out=("name",)))
+        return Scope(layers=tuple(layers))
+
+    def _base(self, document: Document, name: Any) -> Document:
+        folder = self.path.parent
+        known = {path.stem for path in folder.glob("*.yaml")} - {self.path.stem}
+        if name == self.path.stem:
+            raise InputError(document.diagnose(("extends",), "a recipe cannot extend itself"))
+        if not isinstance(name, str) or name not in known:
+            words = name.removesuffix(".yaml") if isinstance(name, str) else ""
+            message = f"there is no file recipes/{words[:60]}.yaml to extend"
+            if words != name:
+                message = "`extends` is the name of a file in recipes/, without .yaml"
+            hint = did_you_mean(words, known)
+            raise InputError(document.diagnose(("extends",), message, hint))
+        self.files.add(folder / f"{name}.yaml")
+        base = self.loader.document(folder / f"{name}.yaml")
+        if not isinstance(base.data, dict):
+            raise InputError(base.diagnose((), "a base is a block of `key: value` lines"))
+        if base.data.get("extends") is not None:
+            message = f"{base.path} extends {base.data['extends']}: one level only"
+            hint = "write what it takes from there into it"
+            raise InputError(document.diagnose(("extends",), message, hint))
+        return base
+
+    def _entries(self, own: Scope) -> list[_Entry]:
+        items = own.merged().get("targets")
+        if not isinstance(items, list) or not items:
+            message = "`targets` lists what to build for"
+            hint = did_you_mean("", self.loader.boards.targets)
+            raise InputError(own.locate(("targets",), message, hint))
+        if len(items) > _MOST_TARGETS:
+            message = f"`targets` lists {len(items)} builds"
+            hint = f"at most {_MOST_TARGETS} in one recipe"
+            raise InputError(own.locate(("targets", _MOST_TARGETS), message, hint))
+        home = own.home(("targets",))
+        assert home is not None
+        entries = []
+        for index, item in enumerate(items):
+            plain = {"target": item} if isinstance(item, str) else item
+            entry = validate(TargetEntry, plain, ("targets", index), home.document.diagnose)
+            if isinstance(entry, list):
+                self.problems += entry
+                continue
+            at, words = ("targets", index), ("target", "as")
+            layer = Layer(document=home.document, base=at, leave_out=words)
+            layers = (layer,) if isinstance(item, dict) else ()
+            entries.append(_Entry(index=index, entry=entry, layers=layers))
+        return entries
+
+    def _check_name(self, own: Scope) -> bool:
+        """Whether the file's name can be a build's."""
+        name, stem = own.merged().get("name"), self.path.stem
+        path = own.layers[-1].document.path
+        if not re.fullmatch(NAME, stem):
+            message = f"the file's name {stem} is no build name: small letters, digits, hyphens"
+            self.problems.append(Diagnostic(path=path, message=message))
+            return False
+        if problem := name_problem(stem):
+            self.problems.append(own.locate(("name",), *problem))
+            return False
+        if isinstance(name, str) and name != stem and re.fullmatch(NAME, name):
+            message = f"`name` is {name}, the file's name says {stem}"
+            self.problems.append(own.locate(("name",), message))
+        return True
+
+    def _distinct(self, own: Scope, entries: list[_Entry]) -> list[_Entry]:
+        found: dict[str, _Entry] = {}
+        for entry in entries:
+            if entry.entry.as_ and (problem := name_problem(entry.name)):
+                self.problems.append(own.locate(("targets", entry.index, "as"), *problem))
+            elif entry.name in found:
+                message = f"a second build called `{entry.name}`"
+                hint = "give it a name of its own with `as`"
+                self.problems.append(own.locate(("targets", entry.index), message, hint))
+            else:
+                found[entry.name] = entry
+        return list(found.values())
+
+    def _read_entry(self, own: Scope, entry: _Entry) -> None:
+        """The builds of all variants for one target, and the choice between them."""
+        select = self._select(own)
+        candidates = []
+        for variant in variants(own):
+            name = "-".join(filter(None, (self.path.stem, variant.name)))
+            build = f"{name}@{entry.name}"
+            candidates.append(build)
+            try:
+                self._read_build(own, variant, entry, build)
+            except InputError as error:
+                self.problems += error.diagnostics
+        if select is not None:
+            key = "minimize" if select.maximize is None else "maximize"
+            for found in [build for build in self.builds if build.id in candidates][:1]:
+                self.problems += check_selection(select.metric, key, found, own.locate)
+            self.selections.append(
+                Selection(
+                    id=f"{self.path.stem}@{entry.name}",
+                    recipe=self.path.stem,
+                    target=entry.entry.target,
+                    candidates=tuple(candidates),
+                    metric=select.metric,
+                    maximize=select.maximize is not None,
+                )
+            )
+
+    def _select(self, own: Scope) -> Select | None:
+        data = own.merged().get("select")
+        if data is None:
+            return None
+        if own.merged().get("matrix") is None:
+            message = "`select` chooses between the variants of a `matrix`; there is none"
+            raise InputError(own.locate(("select",), message, key=True))
+        found = validate(Select, data, ("select",), own.locate)
+        if isinstance(found, list):
+            raise InputError(*found)
+        assert isinstance(found, Select)
+        if (found.maximize is None) == (found.minimize is None):
+            message = "`select` has one of `maximize` and `minimize`"
+            hint = "for example select: {maximize: box.mAP50-95}"
+            raise InputError(own.locate(("select",), message, hint, key=True))
+        return found
+
+    def _read_build(self, own: Scope, variant: Variant, entry: _Entry, build: str) -> None:
+        root = Scope(
+            layers=tuple(
+                dataclasses.replace(layer, leave_out=(*layer.leave_out, *STRUCTURE[1:]))
+                for layer in own.layers
+            )
+        )
+        scope = root.over(*variant.layers, *entry.layers)
+        raw = scope.merged()
+        if isinstance(raw.get("dataset"), str):
+            scope = scope.over(self.loader.named_dataset(raw["dataset"], scope))
+            raw = scope.merged()
+        assembler = Assembler(self.loader, scope, root, self.files)
+        found = assembler.build(raw, entry.entry, entry.index, build)
+        problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
+        if all(problem.severity != "error" for problem in problems):
+            problems += check_measured(found, scope.locate)
+        problems += remarks(found, scope.locate)
+        self.problems += problems
+        if not any(problem.severity == "error" for problem in problems):
+            self.builds.append(found)

@@ -1,0 +1,173 @@
+"""Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.export_batch import check_takes_batch
+from buildsys.authoring.recipes.families import network
+from buildsys.authoring.recipes.firmware_checks import check_decoder, check_firmware
+from buildsys.authoring.recipes.gates import check_gates
+from buildsys.authoring.recipes.pipelines import is_finished
+from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
+from buildsys.authoring.recipes.sources import check_converter, check_source
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.authoring.targets.lookup import Boards
+from buildsys.errors import Diagnostic
+from buildsys.text import did_you_mean
+
+_TRAIN_RANGES = (
+    ("epochs", 1, 10**6),
+    ("batch", 1, 2**16),
+    ("seed", 0, 2**32 - 1),
+    ("threads", 1, 2**12),
+    ("mosaic", 0, 1),
+    ("flip", 0, 1),
+    ("scale", 0, 1),
+)
+_OPSETS = (11, 20)
+"""What torch's exporter writes and the converters read."""
+
+
+def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
+    """Every mistake in the combination, each at the line that should change.
+
+    A check that rests on something already reported stays silent: one mistake, one message.
+    """
+    problems = check_source(build, locate)
+    problems += _check_settings(build, locate)
+    problems += _check_pipeline(build, locate, index)
+    problems += check_takes_batch(build, locate)
+    if build.archive is not None and build.dataset is None:
+        return [*problems, _missing_archive(build, locate)]  # the rest once it is here
+    problems += _check_data(build, locate)
+    problems += check_decoder(build, locate, index, boards)
+    if not problems:
+        problems += check_firmware(build, locate, index)
+        problems += check_gates(build, locate)
+    if build.waiting_for:
+        problems.append(_missing_weights(build, locate))
+    return problems + check_converter(build, locate) + _check_pictures(build, locate)
+
+
+def _missing_archive(build: Build, locate: Locate) -> Diagnostic:
+    assert build.archive is not None
+    message = f"{build.archive.url} is not here yet"
+    hint = "a build fetches it, and so does `buildsys sync`"
+    return locate(("dataset", "url"), message, hint, severity="warning")
+
+
+def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
+    message = f"{build.waiting_for} is not here; the build waits for it"
+    hint = "put the file there; its digest is checked"
+    at = ("source", "weights", "path")
+    return locate(at, message, hint, severity="warning")
+
+
+def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Numbers of `train` and `export` that no tool takes, and settings of another task."""
+    problems = _check_task(build, locate)
+    for name, low, high in _TRAIN_RANGES if build.train is not None else ():
+        value = getattr(build.train, name, low)
+        if not low <= value <= high:
+            problems.append(
+                locate(("train", name), f"`{name}` is from {low} to {high}, not {value}")
+            )
+    if build.train is not None and not 0 < build.train.learning_rate < 1:
+        message = f"`learning_rate` is between 0 and 1, not {build.train.learning_rate:g}"
+        problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
+    size = build.train.size if build.train is not None else None
+    if size is not None and "size" in (build.recipe.train or {}) and (size < 32 or size % 32):
+        near = max(32, round(size / 32) * 32)
+        message = f"`size` {size} is not a multiple of 32"
+        problems.append(locate(("train", "size"), message, f"the nearest is {near}"))
+    elif size is not None and size > LARGEST_SIDE:
+        message = f"`size` {size} is more than {LARGEST_SIDE} pixels"
+        problems.append(locate(("train", "size"), message))
+    opset = getattr(build.export, "opset", _OPSETS[0])
+    if not _OPSETS[0] <= opset <= _OPSETS[1]:
+        message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
+        problems.append(locate(("export", "opset"), message))
+    return problems
+
+
+def _check_task(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Settings that make sense for other tasks alone."""
+    recipe, task = build.recipe, build.recipe.source.task
+    problems = []
+    aware = getattr(build.train, "quantization_aware", "no")
+    if aware != "no" and task not in ("detect", "pose"):
+        message = f"`quantization_aware` is for detect and pose, not for {task}"
+        problems.append(locate(("train", "quantization_aware"), message, "leave it out"))
+    if recipe.input is not None and recipe.input.resize == "center-crop" and task != "classify":
+        message = "`resize: center-crop` is for classify: objects at the edge would be cut off"
+        problems.append(locate(("input", "resize"), message, "leave `resize` out"))
+    return problems
+
+
+def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
+    recipe, board = build.recipe, build.target
+    quantization = recipe.quantization
+    if is_finished(recipe):
+        return []  # the file is as it is; the planner enters where its format is consumed
+    problems: list[Diagnostic] = []
+    if quantization.scheme not in board.pipelines:
+        known = "there are: " + ", ".join(sorted(board.pipelines))
+        if "scheme" in quantization.model_fields_set:
+            message = f"{board.name} has no pipeline for scheme {quantization.scheme}"
+            return [locate(("quantization", "scheme"), message, known)]
+        message = (
+            f"{board.name} has no pipeline for float32, the default where no scheme is written"
+        )
+        hint = f"write `quantization: {{scheme: …}}`; {known}"
+        return [locate(("targets", index), message, hint)]
+    if quantization.scheme in CALIBRATED and quantization.calibration is None:
+        message = f"{quantization.scheme} needs `calibration`: pictures of what the camera will see"
+        hint = "calibration: {split: train, count: 100, seed: 0}"
+        problems.append(locate(("quantization", "scheme"), message, hint))
+    return problems
+
+
+def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
+    recipe, facts = build.recipe, build.dataset
+    trains = recipe.train is not None and network(recipe.source.family) is not None
+    if trains and facts is None:
+        return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
+    problems = []
+    wanted: list[tuple[KeyPath, str]] = []
+    if trains:
+        wanted.append((("train",), "train"))
+    calibration = recipe.quantization.calibration
+    if calibration is not None:
+        at = ("quantization", "calibration")
+        if calibration.split is not None and calibration.images is not None:
+            message = "`calibration` has both `split` and `images`"
+            problems.append(locate(at, message, "leave one out", key=True))
+        elif calibration.split is None and calibration.images is None:
+            message = "`calibration` has neither `split` nor `images`"
+            problems.append(locate(at, message, "for example split: train", key=True))
+        elif calibration.split is not None:
+            wanted.append(((*at, "split"), calibration.split))
+    if recipe.evaluate.measure and facts is not None:
+        wanted.append((("evaluate", "split"), recipe.evaluate.split))
+    for place, split in wanted:
+        if facts is None:
+            message = "`split` needs a `dataset`"
+            problems.append(locate(place, message, "add `dataset`, or give `images`"))
+        elif facts.split(split) is None:
+            known = [name for name, _ in facts.splits]
+            message = f"the dataset has no split `{split}`"
+            problems.append(locate(place, message, did_you_mean(split, known)))
+    if recipe.source.task == "pose" and facts is not None and not facts.keypoints:
+        message = "`task: pose` needs keypoints; the dataset has none (no `kpt_shape`)"
+        problems.append(locate(("dataset",), message, "", key=True))
+    return problems
+
+
+def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A pattern that matches nothing; while weights are waited for, pictures may be too."""
+    if build.pictures_found or build.recipe.quantization.calibration is None:
+        return []
+    message = f"no file matches {build.recipe.quantization.calibration.images}"
+    at = ("quantization", "calibration", "images")
+    hint = "it is looked for from the workspace's root"
+    severity = "warning" if build.waiting_for else "error"
+    return [locate(at, message, hint, severity=severity)]

@@ -1,0 +1,64 @@
+"""What is wrong with `export.batch`: by itself, and on the way to a target."""
+
+import itertools
+from typing import Any
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.errors import Diagnostic
+from buildsys.spec import Format
+from buildsys.steps.lib.heads.batch import LARGEST, WORDS, settle
+from buildsys.text import did_you_mean
+
+_AT = ("export", "batch")
+_EXAMPLE = "batch: {min: 1, opt: 8, max: 16}, or a number that it always is"
+
+
+def check_batch(settings: Any, locate: Locate) -> list[Diagnostic]:
+    """A block with other keys, numbers that nobody takes, or in the wrong order: the first of them.
+
+    `settings`: of an export, or None; not every export has a choice.
+    """
+    written = getattr(settings, "batch", 1)
+    named: list[tuple[tuple[str, ...], int]] = [(_AT, written)]
+    if not isinstance(written, int):
+        if problem := _keys(written, locate):
+            return [problem]
+        named = [((*_AT, word), written[word]) for word in WORDS]
+    for at, value in named:
+        if not 1 <= value <= LARGEST:
+            return [locate(at, f"`{at[-1]}` is from 1 to {LARGEST}, not {value}")]
+    for (at, value), (above, limit) in itertools.pairwise(named):
+        if value > limit:
+            message = f"`{at[-1]}` {value} is more than `{above[-1]}` {limit}"
+            return [locate(at, message, "`opt` lies between `min` and `max`")]
+    return []
+
+
+def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
+    """What is not `min`, `opt` and `max`."""
+    for word in written:
+        if word not in WORDS:
+            hint = did_you_mean(word, WORDS)
+            return locate((*_AT, word), f"unknown key `{word}`", hint, key=True)
+    missing = [f"`{word}`" for word in WORDS if word not in written]
+    if not missing:
+        return None
+    verb = "is" if len(missing) == 1 else "are"
+    return locate(_AT, f"{' and '.join(missing)} {verb} missing here", _EXAMPLE, key=True)
+
+
+def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
+    """More than one picture at once on a way through TensorFlow, whose files take one."""
+    board, recipe = build.target, build.recipe
+    batch = settle(getattr(build.export, "batch", 1))
+    if batch == (1, 1, 1) or recipe.quantization.scheme not in board.pipelines:
+        return []
+    legs = follow(board, recipe)
+    made = {module.PRODUCES for leg in legs for module in (*leg.between, leg.step)}
+    if Format.SAVED_MODEL not in made:
+        return []
+    message = f"files for {board.name} go through TensorFlow and take one picture at once"
+    hint = "leave `batch` out here, and write it in the entries of the targets that take more"
+    return [locate(_AT, message, hint, key=True)]

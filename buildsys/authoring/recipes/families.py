@@ -1,0 +1,59 @@
+"""The model families, as their step modules declare them; no other file knows one by its name."""
+
+from functools import cache
+from typing import Any
+
+from buildsys.registry import find_step, kinds, step_module
+from buildsys.spec import READ_AS, Format
+from buildsys.steps.lib.families.family import Family
+
+FILES = {"onnx": Format.ONNX, "tflite": Format.TFLITE}
+"""Sources that are finished files: nothing trains or exports them."""
+
+
+@cache
+def networks() -> dict[str, Family]:
+    """Families with checkpoints: whatever has an export; by name."""
+    return {name: step_module(f"export_{name}").FAMILY for name in kinds("export")}
+
+
+def network(name: str) -> Family | None:
+    """What a family declares; None for finished files."""
+    return networks().get(name)
+
+
+def trained_names() -> tuple[str, ...]:
+    """The families whose networks are trained here."""
+    return tuple(name for name in sorted(networks()) if find_step("train", name) is not None)
+
+
+def source_names() -> tuple[str, ...]:
+    """What `source.family` can be."""
+    return (*sorted(networks()), *FILES)
+
+
+def source_format(name: str) -> Format:
+    """What a source of the family is."""
+    return FILES.get(name, Format.CHECKPOINT)
+
+
+def decoders() -> dict[str, str]:
+    """Word of `source.decoder` -> head."""
+    found = {word: head for family in networks().values() for word, head in family.decoders}
+    return found | {"none": "none"}
+
+
+def step_for(verb: str, form: str, family: str) -> Any:
+    """The step that does `verb` to a model file: checkpoints are their family's business."""
+    return find_step(verb, family if form == Format.CHECKPOINT else READ_AS.get(form, form))
+
+
+def families_of(suffix: str) -> tuple[str, ...]:
+    """The families whose files end so: ".pt", ".onnx"."""
+    found = [name for name, family in networks().items() if suffix in family.suffixes]
+    return tuple(found) or tuple(name for name in FILES if suffix == f".{name}")
+
+
+def decoded_by(head: str) -> str:
+    """Whose head it is: "yolov8", "yolox"; for messages."""
+    return next((word.split("-")[0] for word, known in decoders().items() if known == head), head)

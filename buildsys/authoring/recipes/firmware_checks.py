@@ -1,0 +1,159 @@
+"""A build against its firmware contract, before any work: what only both together show."""
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import decoded_by, decoders, network
+from buildsys.authoring.recipes.model import known_model, model_spec
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.authoring.targets.contract import Contract, contract_spec
+from buildsys.authoring.targets.lookup import Boards
+from buildsys.errors import Diagnostic
+from buildsys.spec import ModelSpec
+from buildsys.steps.lib.families.family import Family
+from buildsys.steps.lib.firmware.contract_layout import Found, actual, expected
+from buildsys.steps.lib.heads.outputs import head_outputs
+
+
+def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
+    """Whether the firmware decodes what the recipe makes; warnings for what is known to go wrong."""
+    contract, recipe = build.contract, build.recipe
+    if contract is None or recipe.input is None:
+        return []
+    at: KeyPath = ("firmware",) if recipe.firmware else ("targets", index)
+    label = f"{contract.name} ({contract.label})"
+    if contract.task is not None and recipe.source.task not in (None, contract.task):
+        message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
+        return [locate(at, message, "another `firmware`, or `firmware: unchecked`")]
+    problems = _check_head(build, contract, label, locate)
+    if problems:
+        return problems
+    height, width = recipe.input.size
+    if contract.square and height != width:
+        message = f"{label} takes square pictures, not {height} x {width}"
+        return [locate(("input", "size"), message, f"size: {max(height, width)}")]
+    warnings = _check_compiler(build, contract, locate, index)
+    if network(recipe.source.family) is None and not recipe.source.classes:
+        return warnings  # the file's own shapes are held against the contract by a step
+    if known_model(build) is not None and not is_unseen(build):
+        problems = _check_numbers(model_spec(build), contract, label, locate, at)
+        problems = problems or _traps(contract, len(model_spec(build).classes), locate, at)
+    return problems + warnings
+
+
+def is_unseen(build: Build) -> bool:
+    """Whether weights are used as they are and are not here yet: the data may be of other classes."""
+    return bool(build.waiting_for) and build.recipe.train is None
+
+
+def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
+    """A firmware that decodes no head of this family at all, and where else the network can go.
+
+    Told whatever else is wrong: no other scheme or calibration would help.
+    """
+    family, contract = network(build.recipe.source.family), build.contract
+    if family is None or contract is None or contract.head is None:
+        return []
+    if contract.head in dict(family.heads).values():
+        return []
+    at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", index)
+    message = (
+        f"{contract.name} ({contract.label}) decodes {decoded_by(contract.head)} networks; the recipe makes"
+        f" {build.recipe.source.architecture}, family {build.recipe.source.family}"
+    )
+    return [locate(at, message, _choices(build, family, boards))]
+
+
+def _choices(build: Build, family: Family, boards: Boards) -> str:
+    """The contracts that decode such a network, the targets that ask for no decoder, or one's own."""
+    task, heads = build.recipe.source.task, dict(family.heads).values()
+    found = [boards.contract(path) for path in boards.contracts.values()]
+    fitting = [contract.name for contract in found if contract.head in heads]
+    open_to_all = []
+    for name in sorted(boards.targets):
+        target = boards.board(name).target
+        bound = target.firmware.get(task) if task else None
+        heading = {contract.name: contract.head for contract in found}.get(bound or "")
+        if heading is None and build.recipe.quantization.scheme in target.pipelines:
+            open_to_all.append(name)
+    known = f"firmware: {', '.join(fitting)}" if fitting else "no firmware that is known decodes it"
+    elsewhere = f"; a target that fits: {', '.join(open_to_all)}" if open_to_all else ""
+    return f"{known}; `firmware: unchecked` where the decoder is yours{elsewhere}"
+
+
+def _check_head(build: Build, contract: Contract, label: str, locate: Locate) -> list[Diagnostic]:
+    """A head that is asked for, or that a file is said to have, and that the firmware cannot read."""
+    family, decoder = network(build.recipe.source.family), build.recipe.source.decoder
+    heads = dict(family.heads) if family else {}
+    asked = heads.get(getattr(build.export, "head", None) or "")
+    at: KeyPath = ("export", "head")
+    hint = "leave `head` out; the contract chooses it"
+    if family is None and decoder != "none":
+        asked, at = decoders()[decoder], ("source", "decoder")
+        hint = f"a file with the {contract.head} head, another `firmware`, or `firmware: unchecked`"
+    if contract.head is None or asked in (None, contract.head):
+        return []
+    message = f"{label} decodes the {contract.head} head, not the {asked} one"
+    layouts = _layouts(build, contract, asked)
+    return [locate(at, f"{message}; {layouts}" if layouts else message, hint)]
+
+
+def _layouts(build: Build, contract: Contract, asked: str) -> str:
+    """What the firmware decodes, and what would come, in words."""
+    spec, model = contract_spec(contract), model_spec(build)
+    if spec is None or model.preprocessing is None:
+        return ""
+    frame, classes = model.preprocessing, len(model.classes)
+    wanted = expected(spec, frame.height, frame.width, classes, model.keypoints)
+    if not classes:
+        return f"expected {wanted}"
+    outputs = head_outputs(
+        asked, frame.height, frame.width, classes, model.keypoints, model.keypoint_dims
+    )
+    found = [Found(name=tensor.name, shape=tensor.shape) for tensor in outputs]
+    return f"expected {wanted}; actual {actual(found, [contract.io] * len(found))}"
+
+
+def _check_numbers(
+    model: ModelSpec, contract: Contract, label: str, locate: Locate, at: KeyPath
+) -> list[Diagnostic]:
+    """The network's classes and keypoints against what the firmware takes."""
+    classes = len(model.classes)
+    if contract.classes is not None and classes != contract.classes:
+        message = f"{label} decodes {contract.classes} class, the data has {classes}"
+        return [locate(at, message, "another `firmware`, or one class in the data")]
+    if classes in contract.refused_classes:
+        message = f"{label} cannot tell {classes} classes from a box output of the same width"
+        return [locate(at, message, "one class more or fewer")]
+    values = model.keypoints * model.keypoint_dims
+    if contract.keypoint_values is not None and values != contract.keypoint_values:
+        message = (
+            f"{label} decodes {contract.keypoint_values} keypoint values, the data has {values}"
+        )
+        return [locate(at, message, "sscma-1.0-pose takes any number of keypoints")]
+    if contract.keypoint_dims is not None and model.keypoint_dims != contract.keypoint_dims:
+        message = f"{label} decodes {contract.keypoint_dims} values a keypoint, the data has {model.keypoint_dims}"
+        return [locate(at, message, "kpt_shape: [K, 3]")]
+    return []
+
+
+def _traps(contract: Contract, classes: int, locate: Locate, at: KeyPath) -> list[Diagnostic]:
+    """What is known to go wrong there."""
+    hint = "nobody verified this contract" if not contract.verified else ""
+    return [
+        locate(at, f"{contract.name}: {trap.text}", hint, severity="warning")
+        for trap in contract.traps
+        if trap.classes in (None, classes)
+    ]
+
+
+def _check_compiler(
+    build: Build, contract: Contract, locate: Locate, index: int
+) -> list[Diagnostic]:
+    """A generation of the compiler whose models nobody has seen run there."""
+    version, known = getattr(build.vela, "version", None), contract.compilers.get("vela", ())
+    if version is None or not known or version in known:
+        return []
+    message = f"models of Vela {version} are not known to run on {contract.label}"
+    at: KeyPath = ("targets", index)
+    hint = "known are: " + ", ".join(known)
+    return [locate(at, message, hint, severity="warning")]

@@ -1,0 +1,81 @@
+"""Gates and selections against the figures that are measured at all."""
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import network
+from buildsys.authoring.recipes.firmware_checks import is_unseen
+from buildsys.authoring.recipes.model import model_fits, model_spec
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.errors import Diagnostic
+from buildsys.text import did_you_mean
+
+SIZES = ("bytes", "sram_bytes")
+"""Figures of every file: its size, and the memory that Vela plans for it."""
+
+
+def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Gates on figures that are measured, each with a limit."""
+    recipe, facts = build.recipe, build.dataset
+    at: KeyPath = ("evaluate", "gates")
+    gates, task = recipe.evaluate.gates, recipe.source.task
+    if not gates:
+        return []
+    if facts is None or not recipe.evaluate.measure:
+        why = "without a `dataset`" if facts is None else "with `measure: false`"
+        message = f"`gates` have nothing to go by: {why} accuracy is not measured"
+        return [locate(at, message, "add `dataset`, or leave `gates` out", key=True)]
+    known, every = _metrics(build)
+    problems = []
+    for name, gate in gates.items():
+        if name not in every:
+            of = f" for task {task}" if task else ""
+            hint = did_you_mean(name, every) or did_you_mean("", known)
+            message = f"no metric `{name}` is measured{of}"
+            problems.append(locate((*at, name), message, hint, key=True))
+        elif gate.min is None and gate.max_drop is None:
+            message = f"`{name}` has neither `min` nor `max_drop`"
+            hint = "for example {min: 0.5} or {max_drop: 0.01}"
+            problems.append(locate((*at, name), message, hint, key=True))
+    model = model_spec(build)
+    if not problems and not is_unseen(build) and model.classes and not model_fits(model, facts):
+        message = "`gates` have nothing to go by: the dataset's classes are not the model's"
+        problems.append(locate(at, message, "a dataset with the model's own classes", key=True))
+    unknown = model.head == "none" or network(recipe.source.family) is None
+    if not problems and unknown and not model.outputs:
+        message = "`gates` have nothing to go by: nobody says what the outputs mean"
+        hint = "add `input`, and `decoder` and `classes` to `source`"
+        problems.append(locate(at, message, hint, key=True))
+    return problems
+
+
+_FIGURES = {
+    "detect": ("box.mAP50", "box.mAP50-95"),
+    "pose": ("box.mAP50", "box.mAP50-95", "keypoints.mAP50", "keypoints.mAP50-95"),
+    "segment": ("box.mAP50", "box.mAP50-95", "masks.mAP50", "masks.mAP50-95"),
+    "obb": ("obb.mAP50", "obb.mAP50-95"),
+    "classify": ("top1", "top5"),
+}
+"""What is measured of all classes together; mAP50-95 and top1 of each class, too."""
+
+
+def _metrics(build: Build) -> tuple[list[str], list[str]]:
+    """The figures that are measured: of all classes together, and these with those a class."""
+    names = build.dataset.names if build.dataset else ()
+    known = list(_FIGURES[build.recipe.source.task or "detect"])
+    single = [figure for figure in known if figure.endswith(("mAP50-95", "top1"))]
+    return known, [*known, *(f"{figure}.{name}" for figure in single for name in names)]
+
+
+def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list[Diagnostic]:
+    """Whether the figure that decides between variants is measured at all."""
+    _, every = _metrics(build)
+    at: KeyPath = ("select", key)
+    if metric in SIZES:
+        return []
+    if metric not in every:
+        hint = did_you_mean(metric, [*every, *SIZES])
+        return [locate(at, f"`{metric}` is no figure that is measured", hint)]
+    if build.dataset is None or not build.recipe.evaluate.measure:
+        message = "accuracy is not measured here: there is nothing to go by"
+        return [locate(at, message, "add `dataset`, or choose by " + " or ".join(SIZES))]
+    return []

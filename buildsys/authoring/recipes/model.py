@@ -1,0 +1,137 @@
+"""The network and the board of one build, as the steps will know them."""
+
+from typing import Any
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import decoders, network
+from buildsys.authoring.targets.contract import Contract, contract_spec
+from buildsys.authoring.targets.slots import flash_spec, slot_spec
+from buildsys.registry import find_step
+from buildsys.spec import BoardSpec, ModelSpec, Preprocessing, Quantization
+from buildsys.steps.lib.heads.batch import settle
+from buildsys.steps.lib.heads.outputs import head_outputs
+
+
+def known_model(build: Build) -> Any:
+    """What tells classes and keypoints: the data, the checkpoint, or None where neither is here."""
+    recipe, facts, found = build.recipe, build.dataset, build.checkpoint
+    source = recipe.source
+    found = found if found is not None and found.names else None  # others name nothing
+    known: Any = (
+        facts if facts is not None and (recipe.train is not None or found is None) else found
+    )
+    beginning = find_step("initialize", source.family)
+    if known is None and source.weights.random and beginning is not None:
+        known = beginning.facts(source.task)
+    return known
+
+
+def model_spec(build: Build) -> ModelSpec:
+    """What is known of the network before it exists."""
+    recipe, known = build.recipe, known_model(build)
+    source = recipe.source
+    classes = known.names if known is not None else source.classes
+    keypoints, dims = (known.keypoints, known.keypoint_dims) if known is not None else (0, 0)
+    if source.task != "pose":
+        keypoints, dims = 0, 0
+    frame = None
+    if recipe.input is not None:
+        height, width = recipe.input.size
+        frame = Preprocessing(
+            height=height, width=width, color=recipe.input.color, resize=_resize(build)
+        )
+    head = _head(build)
+    outputs: tuple[Any, ...] = ()
+    if frame is not None and head != "none" and classes:
+        outputs = head_outputs(
+            head, frame.height, frame.width, len(classes), keypoints, dims, source.task or ""
+        )
+    return ModelSpec(
+        name=build.id.split("@")[0],
+        family=source.family,
+        task=source.task or "",
+        architecture=source.architecture or "",
+        classes=tuple(classes),
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        preprocessing=frame,
+        head=head,
+        outputs=outputs,
+        quantization=_quantization(build),
+        trained=recipe.train is not None or not source.weights.random,
+        converter=recipe.convert.tool,
+        batch=settle(getattr(build.export, "batch", 1)),
+    )
+
+
+def _resize(build: Build) -> str:
+    """What the recipe says; else how Ultralytics prepares pictures for such a network."""
+    block = build.recipe.input
+    if block is not None and block.resize is not None:
+        return block.resize
+    return "center-crop" if build.recipe.source.task == "classify" else "letterbox"
+
+
+def _head(build: Build) -> str:
+    """What is said of a finished file; else the firmware contract decides; else `export.head`; else
+    the family's first head, which survives int8.
+    """
+    family = network(build.recipe.source.family)
+    said = decoders()[build.recipe.source.decoder]
+    if family is None and said != "none":
+        return said
+    if build.contract is not None and build.contract.head is not None:
+        return build.contract.head
+    if family is None:
+        return said
+    heads = dict(family.heads)
+    return heads.get(getattr(build.export, "head", None) or "", next(iter(heads.values()), "none"))
+
+
+def _quantization(build: Build) -> Quantization:
+    """The dtype at the edge is a choice for int8 alone; every other scheme keeps real numbers there."""
+    block = build.recipe.quantization
+    wanted = block.io or (build.contract.io if build.contract else "int8")
+    return Quantization(
+        scheme=block.scheme,
+        granularity=block.granularity or "per-channel",
+        io=wanted if block.scheme == "int8" else "float32",
+    )
+
+
+def board_spec(build: Build) -> BoardSpec:
+    """What the target and its firmware contract declare, as far as steps need it."""
+    contract = build.contract
+    slot = contract.slot if contract else None
+    return BoardSpec(
+        name=build.target.name,
+        label=build.target.label,
+        firmware=contract.name if contract else "unchecked",
+        output_order=contract.output_order if contract else (),
+        operators=contract.operators if contract else (),
+        contract=contract_spec(contract) if contract else None,
+        accelerator=getattr(build.vela, "accelerator", ""),
+        slot=slot_spec(slot) if slot else None,
+        flash=flash_spec(build.target.flash, slot) if slot else None,
+        algorithm=slot.algorithm if slot else "",
+        verified=contract.verified if contract else True,
+        notes=_notes(contract) if contract else (),
+        source=f"{contract.label}; read in {contract.source}" if contract else "",
+    )
+
+
+def _notes(contract: Contract) -> tuple[str, ...]:
+    """What a person is told before a model goes onto the board."""
+    lines = ", ".join(contract.unverified())
+    return (*contract.notes, *((f"its {lines} (read, never run).",) if lines else ()))
+
+
+def model_fits(model: ModelSpec, facts: Any) -> bool:
+    """Whether the dataset's labels speak of the model's classes and keypoints.
+
+    Folders are found by their classes' names, so that some of the model's classes are enough.
+    """
+    if model.task == "classify":
+        return set(facts.names) <= set(model.classes)
+    same_points = model.keypoints == (facts.keypoints if model.task == "pose" else 0)
+    return len(facts.names) == len(model.classes) and same_points

@@ -1,0 +1,183 @@
+"""Digests written into a recipe's text: an edit at the nodes' positions, never a dump.
+
+Comments, quotes, order and line endings stay as they are, byte for byte, because nothing but the
+digest is touched.
+"""
+
+import copy
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from buildsys.authoring.syntax.document import KeyPath, parse_document
+from buildsys.authoring.syntax.scope import merge
+from buildsys.errors import InputError
+
+_NAMES = ("path", "url")
+_BREAK = re.compile("\r\n|[\n\r\x85]")
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+"""Anchor and tag in front of a value; they belong to its node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinnable:
+    """A block that names a file: where it stands, what it names, the digest that it has."""
+
+    at: KeyPath
+    path: str | None
+    url: str | None
+    sha256: Any
+
+    @property
+    def named(self) -> str:
+        """The file, as it was written."""
+        return self.path or self.url or ""
+
+    @property
+    def key(self) -> str:
+        """The key that names the file."""
+        return "path" if self.path else "url"
+
+
+class UnwritableError(Exception):
+    """A spelling into which no digest can be put without touching anything else."""
+
+
+def pinnables(data: Any) -> tuple[Pinnable, ...]:
+    """Every `weights` block with a file, and every `dataset` with a `url`, wherever they stand."""
+    return tuple(_walk(data, ()))
+
+
+def _walk(data: Any, at: KeyPath) -> Iterator[Pinnable]:
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _walk(item, (*at, index))
+    if not isinstance(data, dict):
+        return
+    path, url = (data.get(key) if isinstance(data.get(key), str) else None for key in _NAMES)
+    if at[-2:] == ("source", "weights") and (path or url):
+        yield Pinnable(at=at, path=path, url=url, sha256=data.get("sha256"))
+    if at[-1:] == ("dataset",) and url:
+        yield Pinnable(at=at, path=None, url=url, sha256=data.get("sha256"))
+    for key, value in data.items():
+        yield from _walk(value, (*at, key))
+
+
+def merged_pinnables(own: Any, base: Any) -> tuple[tuple[Pinnable, bool], ...]:
+    """(block, whether the digest's place is in `own`) of a recipe merged with the base it extends.
+
+    The place is where the file is named. A digest that the base gives to another file is none.
+    """
+    both = merge(base, {k: v for k, v in own.items() if k != "extends"}) if base else own
+    found = []
+    for item in pinnables(both):
+        block = _at(own, item.at)
+        written = block if isinstance(block, dict) else {}
+        mine = item.key in written and "sha256" not in written
+        settled = dataclasses.replace(item, sha256=None) if mine else item
+        found.append((settled, mine or "sha256" in written))
+    return tuple(found)
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def write_digest(text: str, at: KeyPath, digest: str) -> str:
+    """`text` with `sha256: digest` in the mapping at `at`; every other character is kept.
+
+    A digest that stands there is replaced. Raises UnwritableError where the spelling is so unusual
+    that the result would mean something else, and InputError for broken YAML.
+    """
+    before = parse_document(text, "recipe").data
+    root = _compose(text)
+    mapping = _find(root, at)
+    pairs = {str(key.value): (key, value) for key, value in mapping.value}
+    if "sha256" in pairs:
+        start, end, new = _replacement(text, *pairs["sha256"], digest)
+    else:
+        beside = pairs.get("path") or pairs["url"]
+        start, end, new = _insertion(text, mapping, *beside, digest)
+    result = text[:start] + new + text[end:]
+    wanted = copy.deepcopy(before)
+    for place in _places(root, mapping, ()):
+        _at(wanted, place)["sha256"] = digest
+    try:
+        after = parse_document(result, "recipe").data
+    except InputError as error:
+        raise UnwritableError(str(error)) from error
+    if json.dumps(after, sort_keys=True) != json.dumps(wanted, sort_keys=True):
+        raise UnwritableError("the result would mean something else")
+    return result
+
+
+def _compose(text: str) -> Any:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).compose(text)
+
+
+def _find(node: Any, at: KeyPath) -> Any:
+    """The node at a path that is known to exist."""
+    for part in at:
+        node = node.value[part] if isinstance(part, int) else _child(node, part)
+    return node
+
+
+def _child(node: Any, name: str) -> Any:
+    return next(value for key, value in node.value if str(key.value) == name)
+
+
+def _places(node: Any, wanted: Any, at: KeyPath) -> Iterator[KeyPath]:
+    """Every path to one node: an anchored block stands wherever an alias names it."""
+    if node is wanted:
+        yield at
+    elif node.id == "mapping":
+        for key, value in node.value:
+            yield from _places(value, wanted, (*at, str(key.value)))
+    elif node.id == "sequence":
+        for index, value in enumerate(node.value):
+            yield from _places(value, wanted, (*at, index))
+
+
+def _replacement(text: str, key: Any, value: Any, digest: str) -> tuple[int, int, str]:
+    """(start, end, new text) for a value that stands there, or for none behind its key."""
+    start, end = value.start_mark.index, value.end_mark.index
+    if start < key.end_mark.index:
+        raise UnwritableError("the digest is an alias of something above")
+    if value.style in ("|", ">"):
+        raise UnwritableError("the digest is a block of lines")
+    if start == end:
+        colon = re.compile(r"[ \t]*:").match(text, key.end_mark.index)
+        place = colon.end() if colon else key.end_mark.index
+        return place, place, f" {digest}" if colon else f": {digest}"
+    properties = _PROPERTIES.match(text, start, end)
+    start = properties.end() if properties else start
+    quote = value.style or ""
+    return start, end, f"{quote}{digest}{quote}"
+
+
+def _insertion(text: str, mapping: Any, key: Any, value: Any, digest: str) -> tuple[int, int, str]:
+    """(start, end, new text) for a new key: behind `value`, else in front of `key`."""
+    new = f'"sha256": "{digest}"' if key.style == '"' else f"sha256: {digest}"
+    behind = value.start_mark.index >= key.end_mark.index and value.style not in ("|", ">")
+    place = value.end_mark.index if behind else key.start_mark.index
+    if mapping.flow_style:
+        return place, place, f", {new}" if behind else f"{new}, "
+    indent = " " * key.start_mark.column
+    end = _BREAK.search(text, place)
+    usual = end or _BREAK.search(text)
+    line_break = usual.group() if usual else "\n"
+    if not behind:
+        return place, place, f"{new}{line_break}{indent}"
+    if end is None:
+        return len(text), len(text), f"{line_break}{indent}{new}"
+    return end.end(), end.end(), f"{indent}{new}{line_break}"

@@ -1,0 +1,84 @@
+"""The way of a source through a target's pipeline: where it enters, and what is put in between."""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from buildsys.authoring.recipes.families import source_format
+from buildsys.authoring.recipes.recipe import Recipe
+from buildsys.authoring.syntax.values import Scheme
+from buildsys.authoring.targets.target import Target
+from buildsys.registry import consumed, find_step, step_module
+from buildsys.spec import Format
+
+_ORDER = tuple(Format)
+"""Formats stand there in the order in which a model goes through them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """One step of the pipeline, and the steps that first make what it consumes."""
+
+    between: tuple[ModuleType, ...]
+    step: ModuleType
+
+
+class UnfitError(Exception):
+    """A step that cannot consume what comes before it; `position` counts from 0."""
+
+    def __init__(self, scheme: str, position: int, message: str) -> None:
+        super().__init__(message)
+        self.scheme, self.position = scheme, position
+
+
+def chosen_scheme(board: Target, recipe: Recipe) -> Scheme:
+    """The pipeline that is followed: a finished tflite file takes any, it is as it is."""
+    scheme = recipe.quantization.scheme
+    return scheme if scheme in board.pipelines else next(iter(board.pipelines))
+
+
+def is_finished(recipe: Recipe) -> bool:
+    """Whether the source is a tflite file, whose scheme is what it is."""
+    return source_format(recipe.source.family) == Format.TFLITE
+
+
+def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
+    """All steps from the source's format to the package; raises UnfitError."""
+    scheme, current = chosen_scheme(board, recipe), source_format(recipe.source.family)
+    legs: list[Leg] = []
+    for position, name in enumerate(board.pipelines[scheme]):
+        module = step_module(name)
+        between = _bridge(current, module, recipe)
+        if between is None and not legs and _is_behind(module, current):
+            continue  # the source is further on than this step
+        if between is None:
+            wanted = " or ".join(consumed(module))
+            message = f"{name} consumes {wanted}; what comes before it is {current}"
+            raise UnfitError(scheme, position, message)
+        legs.append(Leg(between=between, step=module))
+        current = module.PRODUCES
+    if not legs:
+        message = f"no step of this pipeline consumes {current}"
+        raise UnfitError(scheme, 0, message)
+    return tuple(legs)
+
+
+def _is_behind(module: ModuleType, current: Format) -> bool:
+    """Whether the step's work was done before `current` was made."""
+    latest = max(_ORDER.index(wanted) for wanted in consumed(module))
+    return latest < _ORDER.index(current)
+
+
+def _bridge(current: Format, module: ModuleType, recipe: Recipe) -> tuple[ModuleType, ...] | None:
+    """The steps that lead from `current` to what `module` consumes; None where none do."""
+    path: list[ModuleType] = []
+    while current not in consumed(module):
+        makers = {
+            Format.CHECKPOINT: ("export", recipe.source.family),
+            Format.ONNX: ("convert", recipe.convert.tool),
+        }
+        between = find_step(*makers[current]) if current in makers else None
+        if between is None:
+            return None
+        path.append(between)
+        current = between.PRODUCES
+    return tuple(path)

@@ -1,0 +1,139 @@
+"""The `source` block against weights, data and pipeline: which network it is, and whether it goes on."""
+
+import re
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import network, networks, source_format
+from buildsys.authoring.recipes.model import known_model
+from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.errors import Diagnostic
+from buildsys.registry import find_step
+from buildsys.spec import Format
+from buildsys.steps.lib.families.family import Family
+from buildsys.text import did_you_mean
+
+
+def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
+    source, at = build.recipe.source, ("source",)
+    family = network(source.family)
+    if family is None:
+        return _check_file(build, locate)
+    if source.task is None:
+        message = "`task` is missing here: what the network does"
+        return [locate(at, message, "there are: " + ", ".join(family.tasks), key=True)]
+    if source.task not in family.tasks:
+        message = f"family {source.family} has no networks for {source.task}"
+        return [locate((*at, "task"), message, "there are: " + ", ".join(family.tasks))]
+    return _check_network(build, family, locate) or _check_weights(build, family, locate)
+
+
+def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
+    """Which network it is, as far as its weights do not say it."""
+    recipe, at = build.recipe, ("source",)
+    source = recipe.source
+    example = f"for example {dict(family.examples)[source.task or '']}"
+    if family.listed:  # yolox-s is none of them: a letter or two may differ, not more
+        example = did_you_mean(source.architecture or "", family.listed, cutoff=0.85)
+    made = recipe.train is not None or source.weights.random or family.nameless
+    if source.architecture is None and made:
+        return [locate(at, "`architecture` is missing here", example, key=True)]
+    if made and not re.fullmatch(family.architectures, source.architecture or ""):
+        message = f"there is no architecture `{source.architecture}`"
+        return [locate((*at, "architecture"), message, example)]
+    if made and family.task_of(source.architecture or "") != source.task:
+        message = f"`architecture` {source.architecture} is no {source.task} network"
+        return [locate((*at, "architecture"), message, example)]
+    if recipe.input is None:
+        return [locate(at, "`input` is missing: the size of the pictures", "", key=True)]
+    if source.weights.random and recipe.train is None and recipe.evaluate.measure:
+        message = "random weights without `train` have no accuracy to measure"
+        return [locate((*at, "weights"), message, "add `train`, or write `evaluate: none`")]
+    if recipe.train is not None and find_step("train", source.family) is None:
+        message = f"networks of family {source.family} are not trained here"
+        return [locate(("train",), message, "leave `train` out", key=True)]
+    return []
+
+
+def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
+    """Whether the weights are of the network that the recipe names."""
+    recipe, found, at = build.recipe, build.checkpoint, ("source",)
+    source = recipe.source
+    if known_model(build) is None and not source.classes and family.nameless:
+        message = "`classes` is missing here: what the weights tell apart, in their order"
+        return [locate(at, message, "classes: [person, …], or a `dataset` that says it", key=True)]
+    if found is None:
+        return []
+    size, wanted = found.architecture, source.architecture or ""
+    if family.branched:  # one size for several tasks
+        size, wanted = size.split("-")[0], wanted.split("-")[0]
+    if size and wanted and size != wanted:
+        message = (
+            f"`architecture` is {source.architecture}, {source.weights.path} is a {size} network"
+        )
+        hint = f"write `architecture: {found.architecture}`, or give other weights"
+        return [locate((*at, "architecture"), message, hint)]
+    if found.task == source.task:
+        return []
+    if recipe.train is not None and source.task == "detect" and found.task in family.branched:
+        return []  # such a network is a detect network with one branch more: a start for it
+    message = f"`task` is {source.task}, {source.weights.path} is a {found.task} checkpoint"
+    return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
+
+
+def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A finished file: nothing trains or exports it, and converting it takes a size."""
+    recipe, family = build.recipe, build.recipe.source.family
+    problems = [
+        locate((key,), f"`{key}` has no effect on a source of family {family}", "", key=True)
+        for key in ("train", "export")
+        if getattr(recipe, key) is not None
+    ]
+    problems += _check_pixels(build, locate)
+    if recipe.source.weights.random:
+        message = f"random weights are no {family} file"
+        problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
+    if source_format(family) == Format.ONNX and recipe.input is None and _is_converted(build):
+        message = "`input` is missing: the size of the pictures, which converting takes"
+        problems.append(locate(("source",), message, "input: {size: 192}", key=True))
+    return problems
+
+
+def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
+    """What the file takes; of stock files of some networks it is known not to be RGB 0..1."""
+    source, at = build.recipe.source, ("source",)
+    if source.pixels is not None and source_format(source.family) != Format.ONNX:
+        message = f"`pixels` has no effect on a source of family {source.family}"
+        return [locate((*at, "pixels"), message, "it is for onnx files", key=True)]
+    usual = {word: family.pixels for family in networks().values() for word, _ in family.decoders}
+    known = usual.get(source.decoder, "")
+    if known and source.pixels is None:
+        message = (
+            f"files with decoder {source.decoder} often take {known}; this one is given RGB 0..1"
+        )
+        hint = "pixels: {color: bgr, values: 0..255}, or `pixels: {}` where it takes RGB 0..1"
+        return [locate((*at, "decoder"), message, hint, severity="warning")]
+    return []
+
+
+def _is_converted(build: Build) -> bool:
+    if build.recipe.quantization.scheme not in build.target.pipelines:
+        return False
+    legs = follow(build.target, build.recipe)
+    return len(legs) > 1 or bool(legs[0].between)
+
+
+def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A converter that was chosen where nothing is converted."""
+    recipe, board = build.recipe, build.target
+    if (
+        "convert" not in recipe.model_fields_set
+        or recipe.quantization.scheme not in board.pipelines
+    ):
+        return []
+    legs = follow(board, recipe)
+    made = {module.PRODUCES for leg in legs for module in (*leg.between, leg.step)}
+    if Format.SAVED_MODEL in made:
+        return []
+    message = f"`convert` has no effect: on the way to {board.name} no ONNX is converted"
+    return [locate(("convert",), message, "leave it out", key=True, severity="warning")]

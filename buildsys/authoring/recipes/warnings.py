@@ -1,0 +1,59 @@
+"""What is no mistake of a build, and should be known before it runs."""
+
+import os
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.firmware_checks import is_unseen
+from buildsys.authoring.recipes.model import model_fits, model_spec
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.errors import Diagnostic
+
+
+def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Warnings: data that is not here, annotations that are left out."""
+    return _missing_data(build, locate) + [
+        locate(
+            ("dataset", "splits", split, "annotations"),
+            f"annotations of crowds (`iscrowd: 1`) are left out: {count}",
+            severity="warning",
+        )
+        for split, count in (build.dataset.crowds if build.dataset else ())
+    ]
+
+
+def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
+    """A dataset's folder that is known by its record alone; an archive is fetched."""
+    block = build.recipe.dataset
+    if block is None or build.dataset is None or build.archive or build.generator is not None:
+        return []
+    root = build.split[0] if build.split is not None else build.dataset.root
+    if not root or os.path.isdir(root):
+        return []
+    message = f"{block.label} is not here; it is known from buildsys.lock"
+    hint = "what was built is restored from the store; steps that read it wait"
+    return [locate(("dataset",), message, hint, key=True, severity="warning")]
+
+
+def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Accuracy that was asked for, on labels that speak of other things: it is not measured.
+
+    With gates that is a mistake, see check_gates.
+    """
+    evaluate, facts = build.recipe.evaluate, build.dataset
+    asked = "split" in evaluate.model_fields_set and evaluate.measure and not evaluate.gates
+    if facts is None or not asked or is_unseen(build):
+        return []
+    model = model_spec(build)
+    if not model.classes or model_fits(model, facts):
+        return []
+    message = (
+        f"accuracy is not measured: the network has {_counted(len(model.classes), model.keypoints)},"
+        f" the dataset {_counted(len(facts.names), facts.keypoints)}"
+    )
+    hint = "a dataset with labels of the network's own classes, or leave `evaluate` out"
+    return [locate(("evaluate", "split"), message, hint, key=True, severity="warning")]
+
+
+def _counted(classes: int, keypoints: int) -> str:
+    points = f" with {keypoints} keypoints" if keypoints else ""
+    return f"{classes} class{'es' * (classes != 1)}{points}"

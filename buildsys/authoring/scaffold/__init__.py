@@ -1,0 +1,1 @@
+"""What `buildsys init` and `buildsys new` write."""

@@ -1,0 +1,103 @@
+"""What a given model file is, as far as it can be told without opening it in its framework."""
+
+import os
+import shlex
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.authoring.recipes.families import FILES, families_of, network, networks
+from buildsys.digest import digest_file
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps.lib.families.family import CheckpointFacts
+
+_TFLITE_MARK = b"TFL3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A model file inside the workspace; `path` is relative to its root, with slashes."""
+
+    path: str
+    family: str
+    sha256: str
+    checkpoint: CheckpointFacts | None
+
+
+def inside(root: Path, given: str, home: str) -> str:
+    """`given` as recipes write it: from the workspace's root. Raises InputError where it lies outside.
+
+    A relative path starts at the root, as in recipes; `home` is the folder to copy a stray file to.
+    """
+    path = Path(os.path.abspath(root / given))
+    if not path.is_relative_to(root):
+        path = path.parent.resolve() / path.name
+    if not path.is_relative_to(root):
+        copy = ["cp", str(path)] if home == "weights" else ["cp", "-r", str(path.parent)]
+        words = shlex.join([*copy, f"{home}/"])
+        message = "lies outside the workspace; a recipe names files inside it"
+        hint = f"copy it in: mkdir -p {home} && {words}"
+        raise InputError(Diagnostic(path=given, message=message, hint=hint))
+    return path.relative_to(root).as_posix()
+
+
+def probe(root: Path, given: str) -> Probe:
+    """Family, digest and, for a checkpoint, what its pickle says; nothing in it is executed.
+
+    Raises InputError with what is wrong and what to do.
+    """
+    name = inside(root, given, "weights")
+    path = root / name
+    if path.is_dir():
+        raise _refuse(given, "is a folder; give the model file in it")
+    if not path.is_file():
+        raise _refuse(given, "is not here", "paths start at the workspace's root")
+    families = families_of(path.suffix.lower())
+    if not families:
+        raise _refuse(given, "is no model file that buildsys knows by its ending", _endings())
+    try:
+        family, checkpoint = _read(given, path, families)
+        digest = digest_file(path)
+    except OSError as error:
+        raise _refuse(given, f"cannot be read: {error.strerror}") from error
+    return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
+
+
+def _endings() -> str:
+    of_networks = {suffix for family in networks().values() for suffix in family.suffixes}
+    return ", ".join([*sorted(of_networks), *(f".{name}" for name in FILES)])
+
+
+def _read(given: str, path: Path, families: tuple[str, ...]) -> tuple[str, CheckpointFacts | None]:
+    """Which of the families it is, and what it says."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if not start:
+        raise _refuse(given, "is empty")
+    if families == ("tflite",) and start[4:] != _TFLITE_MARK:
+        raise _refuse(given, "is no TFLite file: its first bytes say otherwise", "fetch it again")
+    if network(families[0]) is None:
+        return families[0], None
+    return _read_checkpoint(given, path, families)
+
+
+def _read_checkpoint(
+    given: str, path: Path, families: tuple[str, ...]
+) -> tuple[str, CheckpointFacts]:
+    if not zipfile.is_zipfile(path):
+        hint = (
+            "copy or download it again; torch before 1.6 wrote another kind, which torch converts"
+        )
+        raise _refuse(given, "is no PyTorch archive, or the end of it is missing", hint)
+    for name in families:
+        found = networks()[name].read_checkpoint(path)
+        if found is not None:
+            return name, found
+    message = (
+        f"is damaged, or holds no whole model of a family that is known: {', '.join(families)}"
+    )
+    raise _refuse(given, message, "give the file that the training wrote last, or an ONNX file")
+
+
+def _refuse(given: str, message: str, hint: str = "") -> InputError:
+    return InputError(Diagnostic(path=given, message=message, hint=hint))

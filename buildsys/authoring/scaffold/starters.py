@@ -1,0 +1,83 @@
+"""What `buildsys init` puts into an empty folder: files by name, as texts."""
+
+import buildsys
+
+RECIPE_NAME = "tag-finder"
+
+DODO = '''\
+"""doit's entry: `doit`, `doit list`, `doit build:ID`, `doit -n 2`."""
+
+from buildsys.execution.doit.tasks import DOIT_CONFIG, tasks
+
+__all__ = ["DOIT_CONFIG", "task_builds"]
+
+
+def task_builds():
+    """Every recipe for every target."""
+    yield from tasks()
+'''
+
+RECIPE = f"""\
+# yaml-language-server: $schema=../.buildsys/recipe.schema.json
+#
+# A first recipe: everything it needs is made here, so that `doit` shows the whole way within minutes:
+# pictures, training, export, int8, the board's compiler, accuracy after each conversion, a package.
+# The network is a toy: it learns for a minute or two, and knows drawn tags alone. The way is real.
+#
+# What to change first, to make it yours:
+#   1. `dataset`: your own pictures. `{{path: data/my/data.yaml}}` names a data.yaml of Ultralytics' kind
+#   2. `weights`: a network that was trained before. `{{path: weights/best.pt, sha256: …}}`
+#      (`buildsys pin` writes the digest)
+#   3. `train`: more epochs; or leave the block out, and trained weights are used as they are
+#   4. `targets`: your board
+# `buildsys new NAME --from weights/best.pt --data data/my/data.yaml` writes such a recipe for you.
+name: {RECIPE_NAME}                    # the file's name
+source:
+  family: ultralytics
+  task: detect                      # boxes with classes; `pose` adds keypoints
+  architecture: yolov8n
+  weights: random                   # it starts from nothing: fine for a first look, poor for real pictures
+dataset: {{generator: fiducials, train: 300, val: 60, size: 160}}   # draws QR codes and ArUco markers
+input: {{size: 160}}                  # pixels; smaller is faster on the board and sees less
+train: {{epochs: 12, batch: 16, seed: 0}}   # real pictures want ten times as much
+quantization:
+  scheme: int8                      # what the board's NPU computes with
+  granularity: per-tensor
+  calibration: {{split: train, count: 50, seed: 0}}   # pictures that show the value ranges to int8
+evaluate:
+  split: val
+  gates:                            # a build that misses a gate ships nothing
+    box.mAP50-95: {{max_drop: 0.05}}  # what int8 may cost; add `min` once you know what to expect
+targets:
+  - grove-vision-ai-v2              # also shipped: xiao-esp32s3, ethos-u55-128-high-end, host
+"""
+
+GITIGNORE = """\
+/build/
+/.buildsys/
+/.venv/
+__pycache__/
+"""
+
+README = """\
+# Vision models for edge hardware
+
+Recipes in `recipes/` say what to build; buildsys builds it.
+
+```sh
+pip install -r requirements.txt
+buildsys check    # every mistake in every recipe, before any work
+doit              # build all that is stale; what to ship lies in build/<recipe>/<target>/
+```
+"""
+
+
+def starter_files() -> dict[str, str]:
+    """Texts by path from the workspace's root, recipe and README included."""
+    return {
+        "dodo.py": DODO,
+        "requirements.txt": f"buildsys=={buildsys.__version__}\n",
+        ".gitignore": GITIGNORE,
+        f"recipes/{RECIPE_NAME}.yaml": RECIPE,
+        "README.md": README,
+    }

@@ -1,0 +1,1 @@
+"""YAML with positions, scopes of merged values, validation as diagnostics."""

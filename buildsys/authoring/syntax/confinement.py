@@ -1,0 +1,104 @@
+"""Paths that people write stay inside the workspace, so that a recipe means the same everywhere.
+
+What a digest pins may lie behind a link that leads out: its content is verified. Datasets elsewhere
+on the machine have a name in buildsys.yaml, and nothing here is asked of those.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from buildsys.authoring.syntax.document import Document, KeyPath
+from buildsys.errors import InputError, shorten
+
+NAMES = "buildsys.yaml"
+"""The file whose paths may lead anywhere."""
+
+RELATIVE = "write it from the workspace's root"
+_COPIED = "copy it here; only a dataset that buildsys.yaml names may lie elsewhere"
+BY_NAME = "bring it here, or give the dataset a name in buildsys.yaml"
+LINKED = "bring it here, or put a link to it here: its digest is checked"
+PINNED = "bring it here, or pin its sha256"
+_WITHIN = "it starts at the folder of the file that it is written in"
+
+
+def check_inside(
+    folder: Path,
+    path: str,
+    *,
+    pinned: bool = False,
+    start: str = "",
+    hint: str = RELATIVE,
+    name: str = "the workspace",
+) -> tuple[str, str] | None:
+    """What is wrong with a path and what to do, or None where it stays inside `folder`.
+
+    `path` (it need not exist) starts at `start`, which is itself relative to `folder`; `hint` is
+    what to do where it leads out; `name` is what messages call the folder.
+    """
+    shown = f"the path `{shorten(path)}`"
+    if not path.strip():
+        return "the path is empty", "name a file, or leave the key out"
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
+        return f"{shown} has a control character in it", "was a backslash meant? Folders take `/`"
+    if "\\" in path:
+        return f"{shown} has a backslash in it", "folders are separated by `/` on every machine"
+    if path.startswith("~"):
+        return f"{shown} starts in a home folder, which is another one elsewhere", hint
+    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+        return f"{shown} is absolute: it means nothing on another machine", hint
+    whole = os.path.normpath(os.path.join(start, path))
+    if whole.split("/")[0] == "..":
+        return f"{shown} leads out of {name}", hint
+    if not pinned and not _stays(folder, whole):
+        copied = _COPIED if hint in (RELATIVE, _WITHIN) else hint
+        return f"{shown} leads out of {name} by a symbolic link", copied
+    return None
+
+
+def check_url(url: str) -> tuple[str, str] | None:
+    """What is wrong with the address of a remote file, or None."""
+    if not url.startswith(("https://", "http://")):
+        return f"`{shorten(url)}` is no address of a server", "https://…; a local file is a `path`"
+    if not url.isascii() or any(letter <= " " or letter in '"<>\\^`{|}' for letter in url):
+        return (
+            f"`{shorten(url)}` has characters that an address cannot have",
+            "write %20 for a space",
+        )
+    return None
+
+
+def check_dataset(folder: Path, path: Path, document: Document) -> None:
+    """What a data.yaml names lies inside `folder`, as `path` itself does. Raises InputError."""
+    start = os.path.relpath(path.parent, folder)
+    root = document.data.get("path")
+    if root is not None and root != "":
+        _demand(folder, str(root), start, ("path",), document)
+        start = os.path.join(start, str(root))
+    for split in ("train", "val", "test"):
+        entry = document.data.get(split)
+        for index, place in enumerate(entry if isinstance(entry, list) else [entry]):
+            if place is not None:
+                at = (split, index) if isinstance(entry, list) else (split,)
+                _demand(folder, str(place), start, at, document)
+
+
+def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | None:
+    """What is wrong with the path of a Vela configuration, which starts at a target's folder."""
+    if folder == shipped:
+        return check_inside(folder, config, hint=_WITHIN, name="the shipped targets")
+    return check_inside(folder.parent, config, start=folder.name, hint=_WITHIN)
+
+
+def _demand(folder: Path, path: str, start: str, at: KeyPath, document: Document) -> None:
+    hint = "leave it out: paths start at this file's folder" if at == ("path",) else _WITHIN
+    wrong = check_inside(folder, path, start=start, hint=hint)
+    if wrong is not None:
+        raise InputError(document.diagnose(at, *wrong))
+
+
+def _stays(folder: Path, path: str) -> bool:
+    """Whether a path is still inside when its links are followed."""
+    root = os.path.realpath(folder)
+    real = os.path.realpath(os.path.join(root, path))
+    return real == root or real.startswith(root.rstrip("/") + "/")

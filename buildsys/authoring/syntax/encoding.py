@@ -1,0 +1,75 @@
+"""Reading a file that a person wrote: it is a plain file, it is small, it is text in UTF-8."""
+
+import codecs
+import re
+import stat
+from pathlib import Path
+
+from buildsys.errors import Diagnostic, InputError
+
+_MOST_BYTES = 1 << 20
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
+"""Characters that YAML does not allow in a file; tab, line feed and return are fine."""
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+def read_text(path: Path, label: str) -> str:
+    """A text file's content; `label` is its name in messages. Raises InputError at the wrong byte."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+            raise InputError(Diagnostic(path=label, message=f"this is {what}, not a file"))
+        if found.st_size > _MOST_BYTES:
+            message = f"it has {found.st_size / 1e6:.1f} MB; what people write has some kilobytes"
+            hint = "put data into files of their own, and name them here"
+            raise InputError(Diagnostic(path=label, message=message, hint=hint))
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise InputError(Diagnostic(path=label, message=message)) from error
+    return _decode(data, label)
+
+
+def split_lines(text: str) -> tuple[str, ...]:
+    """The lines as YAML 1.2 and editors count them: U+2028 and its like begin none."""
+    return tuple(re.split(r"\r\n|\r|\n", text))
+
+
+def _decode(data: bytes, label: str) -> str:
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            message, hint = f"this is {name}, not UTF-8", "save it as UTF-8"
+            raise InputError(Diagnostic(path=label, message=message, hint=hint))
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        message = f"not UTF-8 (byte {error.start})"
+        raise InputError(
+            _at(before, data.decode("utf-8", "replace"), label, message, "save it as UTF-8")
+        ) from error
+    if wrong := _UNREADABLE.search(text):
+        message = f"a character that no text has: U+{ord(wrong[0]):04X}"
+        hint = "delete it; is this a text file?"
+        raise InputError(_at(text[: wrong.start()], text, label, message, hint))
+    return text
+
+
+def _at(before: str, text: str, label: str, message: str, hint: str) -> Diagnostic:
+    """A diagnostic at the character behind `before`."""
+    lines = split_lines(f"{before}x")
+    source = split_lines(text)[len(lines) - 1 : len(lines)]
+    return Diagnostic(
+        path=label,
+        line=len(lines),
+        column=len(lines[-1]),
+        message=message,
+        hint=hint,
+        source=source[0] if source else "",
+    )

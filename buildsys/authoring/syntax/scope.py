@@ -1,0 +1,124 @@
+"""What several places say of one thing, as one: merged values, and where each was written.
+
+A recipe is said by its base, its own file, the variant of its matrix, the target's entry, and the
+workspace's named datasets; a target by the one that it extends and its own file.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from buildsys.authoring.syntax.document import Document, KeyPath
+from buildsys.errors import Diagnostic
+
+_NOTHING = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A part of a file: what stands at `base` there says what `prefix` is.
+
+    `leave_out`: keys at the top of the part that say something else.
+    """
+
+    document: Document
+    base: KeyPath = ()
+    prefix: KeyPath = ()
+    leave_out: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> Any:
+        """What it says, nested under its prefix."""
+        value = self.document.data
+        for part in self.base:
+            value = value[part]
+        if isinstance(value, dict):
+            value = {key: item for key, item in value.items() if key not in self.leave_out}
+        for part in reversed(self.prefix):
+            value = {part: value}
+        return value
+
+    def place(self, path: KeyPath) -> tuple[KeyPath, float]:
+        """Where this part says `path`, and how much of the path is written there."""
+        if self.prefix[: len(path)] == path and len(path) < len(self.prefix):
+            # `input` of a part that says `input.size`: written there, but not as a block
+            return self.base, len(path) - 0.5
+        if path[: len(self.prefix)] != self.prefix:
+            return (), 0
+        depth = len(self.prefix)
+        place = (*self.base, *path[depth:])
+        written = sum(
+            place[:end] in self.document.values for end in range(len(self.base) + 1, len(place) + 1)
+        )
+        return place, depth + written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Layers, the later over the earlier."""
+
+    layers: tuple[Layer, ...]
+
+    def merged(self) -> dict[str, Any]:
+        """The values of all layers as one."""
+        values = [layer.value for layer in self.layers]
+        merged = values[0]
+        for value in values[1:]:
+            merged = merge(merged, value)
+        return dict(merged) if isinstance(merged, dict) else {}
+
+    def locate(self, path: KeyPath, *args: Any, **options: Any) -> Diagnostic:
+        """At the place that decides: the deepest that was written, the later's before the earlier's."""
+        best, most = self.layers[-1], -1.0
+        place: KeyPath = ()
+        for layer in self.layers:
+            found, written = layer.place(path)
+            if written and written >= most:
+                best, place, most = layer, found, written
+        if most < 0:  # written nowhere: it belongs into the file itself, not into what it extends
+            whole = [layer for layer in self.layers if not layer.base and not layer.prefix]
+            best, place = whole[-1], path
+        return best.document.diagnose(place, *args, **options)
+
+    def holds(self, path: KeyPath) -> bool:
+        """Whether any layer says exactly this."""
+        return self.home(path) is not None
+
+    def home(self, path: KeyPath) -> Layer | None:
+        """The layer whose word on `path` counts; None where none has one."""
+        found = [layer for layer in self.layers if layer.place(path)[1] == len(path)]
+        return found[-1] if found else None
+
+    def origins(self) -> dict[str, tuple[str, int]]:
+        """The file and line of every key, the later layer's before the earlier's."""
+        found: dict[str, tuple[str, int]] = {}
+        for layer in self.layers:
+            for path, line in _lines(layer):
+                found[".".join(map(str, path))] = (layer.document.path, line)
+        return found
+
+    def over(self, *layers: Layer) -> "Scope":
+        """With more layers on top."""
+        return Scope(layers=(*self.layers, *layers))
+
+
+def _lines(layer: Layer) -> Iterable[tuple[KeyPath, int]]:
+    size = len(layer.base)
+    if layer.prefix:
+        yield layer.prefix, layer.document.values[layer.base].line
+    for path, mark in layer.document.keys.items():
+        if path[:size] == layer.base and path[size:] and path[size] not in layer.leave_out:
+            yield (*layer.prefix, *path[size:]), mark.line
+
+
+def merge(base: Any, override: Any) -> Any:
+    """Key by key; lists replace; null removes."""
+    if not isinstance(base, dict) or not isinstance(override, dict):
+        return override
+    merged = dict(base)
+    for key, value in override.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged

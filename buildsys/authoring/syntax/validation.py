@@ -1,0 +1,209 @@
+"""pydantic's errors as diagnostics for people: one mistake, one message, in our words."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, ClassVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.errors import Diagnostic, shorten
+from buildsys.text import did_you_mean
+
+Locate = Callable[..., Diagnostic]
+"""(path, message, hint, key=, severity=) -> Diagnostic at the place where `path` was written."""
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "model_type": "a block of `key: value` lines",
+    "dict_type": "a block of `key: value` lines",
+    "model_attributes_type": "a block of `key: value` lines",
+    "dataclass_type": "a block of `key: value` lines",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_DOTTED = ("version", "compute_capability")
+"""What looks like a number and is none."""
+_LIMITS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+class Block(BaseModel):
+    """Base of everything that people write: unknown keys are errors, values stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    ELSEWHERE: ClassVar[dict[str, str]] = {}
+    """Keys that are written in another block, and what to say of them."""
+
+
+def validate(kind: Any, data: Any, path: KeyPath, locate: Locate) -> Any:
+    """A `Block` or a step's settings dataclass; a list of Diagnostics when something is wrong."""
+    try:
+        if issubclass(kind, BaseModel):
+            return kind.model_validate(data)
+        if not isinstance(data, dict):
+            message = f"{_name(path)} is a block of `key: value` lines, not {_show(data)}"
+            return [locate(path, message)]
+        checked = _checked(kind)(**data)
+        return kind(**{name: getattr(checked, name) for name in kind.__dataclass_fields__})
+    except pydantic.ValidationError as error:
+        errors = _join_choices(error.errors())
+        told = [_diagnose(kind, item, path, locate) for item in errors]
+        meant = {
+            hint.split("`")[1] for hint in (d.hint for d in told) if hint.startswith("did you")
+        }
+        return [
+            diagnostic
+            for item, diagnostic in zip(errors, told, strict=True)
+            if item["type"] not in _MISSING or str(item["loc"][-1]) not in meant
+        ]
+
+
+def settings_schema(kind: type) -> dict[str, Any]:
+    """JSON Schema of a settings dataclass."""
+    return pydantic.TypeAdapter(_checked(kind)).json_schema()
+
+
+@cache
+def _checked(kind: type) -> Any:
+    """The dataclass with pydantic's checks; strict, so that "30" is no number and 1 is no truth."""
+    strict = ConfigDict(extra="forbid", strict=True)
+    return validated_dataclass(kind, config=strict, frozen=True, kw_only=True)
+
+
+def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnostic:
+    loc = _place(error)
+    where, name = (*path, *loc), shorten(str(loc[-1])) if loc else ""
+    code, value, context = error["type"], error.get("input"), error.get("ctx", {})
+    if code in ("extra_forbidden", "unexpected_keyword_argument"):
+        elsewhere = getattr(kind, "ELSEWHERE", {}) if len(loc) == 1 else {}
+        hint = elsewhere.get(name) or did_you_mean(name, _keys_at(kind, loc[:-1]))
+        return locate(where, f"unknown key `{name}`", hint, key=True)
+    if code in _MISSING:
+        return locate(where[:-1], f"`{name}` is missing here", "", key=True)
+    if code == "literal_error":
+        choices = [
+            choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")
+        ]
+        return locate(
+            where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices)
+        )
+    if name in _DOTTED and isinstance(value, int | float):
+        found = locate(where, f"`{name}` is a quoted string, not a number", "")
+        hint = f'write "{_as_written(found, value)}": YAML reads 10.10 as 10.1'
+        return dataclasses.replace(found, hint=hint)
+    if code == "string_pattern_mismatch":
+        dots = ", dots" if "." in context["pattern"] else ""
+        words = f"small letters, digits, hyphens{dots}; a letter or digit first"
+        return locate(where, f"`{name}` cannot be {_show(value)}", words)
+    if code == "too_short":
+        return locate(where, f"`{name}` is empty", "")
+    if code in _KINDS:
+        return locate(where, f"{_name(where)} is {error['kinds']}, not {_show(value)}", "")
+    if code in _LIMITS:
+        key, words = _LIMITS[code]
+        return locate(where, f"`{name}` is {words} {context[key]:g}, not {_show(value)}", "")
+    if code == "value_error":
+        message, _, hint = str(context["error"]).partition("; ")
+        return locate(where, message, hint)
+    return locate(where, f"`{name}`: {error['msg']}", "")
+
+
+def _as_written(place: Diagnostic, value: int | float) -> str:
+    """The number's text in its line, which may end with a nought; else the number."""
+    text = place.source[place.column - 1 :][: place.length]
+    try:
+        return text if float(text) == value else str(value)
+    except ValueError:
+        return str(value)
+
+
+def _join_choices(errors: list[Any]) -> list[Any]:
+    """Of a value of one kind or another, pydantic tells once for each kind that it is not that one.
+
+    Where it is a block with a mistake in it, that mistake is enough; else one error has all `kinds`.
+    """
+    at: dict[KeyPath, list[Any]] = {}
+    for item in errors:
+        at.setdefault(_place(item), []).append(item)
+    deeper = {place[:length] for place in at for length in range(len(place))}
+    joined = []
+    for place, items in at.items():
+        kinds = [item for item in items if item["type"] in _KINDS]
+        joined += [item for item in items if item not in kinds]
+        if kinds and place not in deeper:
+            names = dict.fromkeys(_KINDS[item["type"]] for item in kinds)
+            joined.append({**kinds[0], "kinds": " or ".join(names)})
+    return joined
+
+
+def _place(error: Any) -> KeyPath:
+    return tuple(part for part in error["loc"] if not _is_noise(part))
+
+
+def _name(path: KeyPath) -> str:
+    """How messages call a place: its key, or an entry of the list that holds it."""
+    if not path:
+        return "the file"
+    return f"`{path[-1]}`" if isinstance(path[-1], str) else f"an entry of `{path[-2]}`"
+
+
+def _is_noise(part: object) -> bool:
+    """Pydantic puts the names of union members and validators into the location."""
+    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "none"))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{shorten(value)}"'
+    if isinstance(value, dict):
+        return "a block"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
+    """The keys that the block at `loc` inside `kind` accepts."""
+    for part in loc:
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+            continue
+        kind = _unwrap(kind)
+        if not isinstance(part, int) and hasattr(kind, "model_fields"):
+            field = kind.model_fields.get(part) or next(
+                (f for f in kind.model_fields.values() if f.alias == part), None
+            )
+            kind = field.annotation if field else None
+    kind = _unwrap(kind)
+    if hasattr(kind, "model_fields"):
+        return [field.alias or name for name, field in kind.model_fields.items()]
+    return list(getattr(kind, "__dataclass_fields__", ()))
+
+
+def _unwrap(kind: Any) -> Any:
+    """X from Optional[X], tuple[X, ...], dict[str, X]."""
+    origin = typing.get_origin(kind)
+    arguments = [a for a in typing.get_args(kind) if a not in (type(None), ...)]
+    if origin in (typing.Union, types.UnionType, tuple, list) and arguments:
+        return _unwrap(arguments[0])
+    if origin is dict:
+        return _unwrap(arguments[1])
+    return kind

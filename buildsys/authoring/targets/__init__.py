@@ -1,0 +1,1 @@
+"""Targets, firmware contracts, flash slots, TensorRT blocks: boards as data."""

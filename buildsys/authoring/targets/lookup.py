@@ -1,0 +1,167 @@
+"""Targets and contracts by name, checked by themselves: a board's mistake is told in its own file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.authoring.syntax.document import read_document
+from buildsys.authoring.syntax.scope import Scope
+from buildsys.authoring.syntax.validation import Locate, validate
+from buildsys.authoring.targets.contract import Contract, check_contract
+from buildsys.authoring.targets.target import Target, read_contract, read_target, yaml_files
+from buildsys.authoring.targets.target_checks import (
+    check_pipelines,
+    check_target_tensorrt,
+    check_vela,
+)
+from buildsys.errors import Diagnostic, InputError
+from buildsys.registry import shipped_targets, step_module
+from buildsys.text import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A target that is right, where it was written, and the files that were read for it.
+
+    `folder`: where the paths of its `vela` block start.
+    """
+
+    target: Target
+    scope: Scope
+    folder: Path
+    read: frozenset[Path]
+
+
+class Boards:
+    """What is shipped, joined by the workspace's own; each file is read once."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = workspace
+        self.targets, taken = self._find("")
+        self.contracts, more = self._find("firmware")
+        self._taken = taken + more
+        self._boards: dict[str, Board] = {}
+        self._contracts: dict[Path, Contract] = {}
+
+    def taken_names(self) -> list[Diagnostic]:
+        """Files of the workspace that would hide a shipped one: a name means one thing."""
+        told: list[Diagnostic] = []
+        for path in self._taken:
+            message = f"`{path.stem}` is the name of a shipped file"
+            hint = "give it a name of its own, in the file and as the file's name"
+            try:
+                document = read_document(path, self._label(path))
+            except InputError as error:
+                told += error.diagnostics
+            else:
+                told.append(document.diagnose(("name",), message, hint))
+        return told
+
+    def board(self, name: str) -> Board:
+        """A target by name; raises InputError when something is wrong in its file."""
+        if name not in self._boards:
+            self._boards[name] = self._read_board(self.targets[name])
+        return self._boards[name]
+
+    def contract(self, path: Path) -> Contract:
+        """A contract by its file; raises InputError when something is wrong in it."""
+        if path not in self._contracts:
+            contract, document = read_contract(path, self._label(path))
+            problems = check_contract(contract, document.diagnose)
+            if problems:
+                raise InputError(*problems)
+            self._contracts[path] = contract
+        return self._contracts[path]
+
+    def _read_board(self, path: Path) -> Board:
+        base = self._base(path)
+        document = read_document(base, self._label(base)) if base else None
+        target, scope = read_target(path, self._label(path), document)
+        layer = scope.home(("vela", "config"))
+        inherited = base is not None and layer is not None and layer.document is document
+        folder = base.parent if base is not None and inherited else path.parent
+        read = {path, *([base] if base else [])}
+        problems = check_pipelines(target, scope.locate)
+        problems += self._check_vela(target, folder, scope.locate, read)
+        problems += check_target_tensorrt(target, scope.locate)
+        problems += self._check_firmware(target, scope.locate, read)
+        if problems:
+            raise InputError(*problems)
+        return Board(target=target, scope=scope, folder=folder, read=frozenset(read))
+
+    def _base(self, path: Path) -> Path | None:
+        """The file that a target extends: shipped or the workspace's; one level."""
+        document = read_document(path, self._label(path))
+        name = document.data.get("extends") if isinstance(document.data, dict) else None
+        if name is None:
+            return None
+        known = {**self.targets, **yaml_files(shipped_targets())}
+        if not isinstance(name, str) or name not in known or known[name] == path:
+            message = f"there is no target `{str(name)[:60]}` to extend"
+            hint = did_you_mean(str(name), known.keys() - {path.stem})
+            raise InputError(document.diagnose(("extends",), message, hint))
+        below = read_document(known[name], self._label(known[name])).data
+        if isinstance(below, dict) and below.get("extends") is not None:
+            message = f"`{name}` extends `{below['extends']}`: one level only"
+            hint = f"extend {below['extends']} and write here what differs"
+            raise InputError(document.diagnose(("extends",), message, hint))
+        return known[name]
+
+    def _check_vela(
+        self, target: Target, folder: Path, locate: Locate, read: set[Path]
+    ) -> list[Diagnostic]:
+        if target.vela is None:
+            return []
+        settings = validate(step_module("compile_vela").Settings, target.vela, ("vela",), locate)
+        if isinstance(settings, list):
+            return settings
+        read |= {folder / settings.config} if settings.config else set()
+        return check_vela(settings, folder, locate)
+
+    def _check_firmware(self, target: Target, locate: Locate, read: set[Path]) -> list[Diagnostic]:
+        problems = []
+        for task, name in target.firmware.items():
+            at = ("firmware", task)
+            if name == "unchecked":
+                continue
+            if name not in self.contracts:
+                hint = did_you_mean(name, self.contracts)
+                problems.append(locate(at, f"there is no firmware contract `{name}`", hint))
+                continue
+            read.add(self.contracts[name])
+            contract = self.contract(self.contracts[name])
+            if contract.task not in (None, task):
+                message = f"{name} ({contract.label}) decodes {contract.task}, not {task}"
+                problems.append(locate(at, message, "another contract, or unchecked"))
+        return problems
+
+    def _find(self, folder: str) -> tuple[dict[str, Path], list[Path]]:
+        """Files by name, and the workspace's that hide a shipped one without extending it."""
+        shipped = yaml_files(shipped_targets() / folder)
+        own = yaml_files(self.workspace / "targets" / folder)
+        hiding = [n for n in own.keys() & shipped if not _is_same(own[n], shipped[n])]
+        extending = {name: own[name] for name in hiding if _extends(own[name])}
+        taken = [own[name] for name in hiding if name not in extending]
+        return own | shipped | extending, taken
+
+    def _label(self, path: Path) -> str:
+        for root, name in ((self.workspace, ""), (shipped_targets(), "targets/")):
+            if path.is_relative_to(root):
+                return f"{name}{path.relative_to(root)}"
+        return str(path)
+
+
+def _extends(path: Path) -> bool:
+    """Whether a target's file says that it changes another."""
+    try:
+        data = read_document(path, path.name).data
+    except InputError:
+        return False
+    return isinstance(data, dict) and data.get("extends") is not None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are one file, or two checkouts' copies; a link to nowhere is no file."""
+    try:
+        return one.samefile(other) or one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False

@@ -1,0 +1,58 @@
+"""Where a firmware keeps its model, and by which tool it comes there, as people write it."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, StrictStr
+
+from buildsys.authoring.syntax.validation import Block
+from buildsys.authoring.syntax.values import Count
+from buildsys.errors import Diagnostic
+from buildsys.spec import FlashSpec, Slot
+from buildsys.steps.lib.packages.flash_plan import slot_faults
+
+if TYPE_CHECKING:
+    from buildsys.authoring.syntax.validation import Locate
+
+Address = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
+BAUD = {"xmodem": 921600, "esptool": 115200}
+"""Where the target says nothing: Himax's and esptool's own documentation."""
+
+
+class SlotBlock(Block):
+    """`slot` of a firmware contract. Addresses and sizes in bytes; `lowest`: where flash that is
+    not the firmware's own begins; `app`: `sscma` where it understands SSCMA's AT commands.
+    """
+
+    address: Address
+    size: Count
+    alignment: Count = 4096
+    lowest: Address = 0
+    app: StrictStr = ""
+    algorithm: StrictStr = ""
+
+
+def slot_spec(block: SlotBlock) -> Slot:
+    """As steps need it."""
+    return Slot(
+        address=block.address, size=block.size, alignment=block.alignment, lowest=block.lowest
+    )
+
+
+def flash_spec(flash: Any, block: SlotBlock) -> FlashSpec | None:
+    """A target's `flash` with a contract's `slot`; None where no tool brings a file there."""
+    if flash is None or flash.method == "none":
+        return None
+    return FlashSpec(
+        method=flash.method,
+        chip=flash.chip or "",
+        baud=flash.baud or BAUD[flash.method],
+        app=block.app,
+    )
+
+
+def check_slot(block: SlotBlock | None, firmware: str, locate: "Locate") -> list[Diagnostic]:
+    """A place where no model can lie is a mistake of the contract, whatever is built."""
+    if block is None:
+        return []
+    faults = slot_faults(slot_spec(block), firmware)
+    return [locate(("slot", "address"), fault) for fault in faults]

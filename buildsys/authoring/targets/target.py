@@ -1,0 +1,79 @@
+"""Target files, and reading them and firmware contracts: boards as data."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictStr
+
+from buildsys.authoring.syntax.document import Document, read_document
+from buildsys.authoring.syntax.scope import Layer, Scope
+from buildsys.authoring.syntax.validation import Block, validate
+from buildsys.authoring.syntax.values import NAME, Count, Scheme, Task
+from buildsys.authoring.targets.contract import Contract
+from buildsys.authoring.targets.slots import check_slot
+from buildsys.errors import InputError
+
+Name = Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
+
+
+class Flash(Block):
+    """How the vendor's tool brings a file onto the board."""
+
+    method: Literal["xmodem", "esptool", "none"]
+    chip: StrictStr | None = None
+    baud: Count | None = None
+
+
+class Target(Block):
+    """One target file."""
+
+    name: Name
+    extends: Name | None = None
+    label: StrictStr
+    pipelines: Annotated[
+        dict[Scheme, Annotated[tuple[StrictStr, ...], Field(min_length=1)]], Field(min_length=1)
+    ]
+    vela: dict[str, Any] | None = None
+    tensorrt: dict[str, Any] | None = None
+    firmware: dict[Task, StrictStr] = {}
+    flash: Flash | None = None
+
+
+def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, Scope]:
+    """A target file over the one that it extends; raises InputError."""
+    document = read_document(path, label)
+    layers = [Layer(document=document)]
+    if base is not None:
+        layers.insert(0, Layer(document=base, leave_out=("name", "extends")))
+    scope = Scope(layers=tuple(layers))
+    data = scope.merged() if isinstance(document.data, dict) else document.data
+    target = _check(validate(Target, data, (), scope.locate), document, path)
+    assert isinstance(target, Target)
+    return target, scope
+
+
+def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
+    """A firmware contract; raises InputError."""
+    document = read_document(path, label)
+    found = validate(Contract, document.data, (), document.diagnose)
+    contract = _check(found, document, path)
+    assert isinstance(contract, Contract)
+    misplaced = check_slot(contract.slot, contract.name, document.diagnose)
+    if misplaced:
+        raise InputError(*misplaced)
+    return contract, document
+
+
+def yaml_files(folder: Path) -> dict[str, Path]:
+    """Files by their stem."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _check(result: Any, document: Document, path: Path) -> Any:
+    """What was validated, if its name is its file's. Raises InputError."""
+    if isinstance(result, list):
+        raise InputError(*result)
+    if result.name != path.stem:
+        message = f"`name` is {result.name}, the file's name says {path.stem}"
+        raise InputError(document.diagnose(("name",), message))
+    return result

@@ -1,0 +1,136 @@
+"""Whether a target's pipelines and blocks can be true: its steps exist, its tools know their settings."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.syntax.confinement import check_config
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.encoding import read_text
+from buildsys.authoring.syntax.validation import Locate, validate
+from buildsys.authoring.targets.target import Target
+from buildsys.authoring.targets.tensorrt import check_precision, check_tensorrt
+from buildsys.errors import Diagnostic, InputError
+from buildsys.registry import consumed, shipped_targets, step_module, step_names, versions
+from buildsys.spec import MODELS, Format
+from buildsys.text import did_you_mean
+
+_EXAMPLES = {
+    "vela": "vela: {version: …, accelerator: …, system_config: …, memory_mode: …}",
+    "tensorrt": "tensorrt: {version: …, compute_capability: …}",
+}
+"""Blocks of a target that steps of its pipelines need."""
+
+
+def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
+    """That each step is known and has what it needs, and that a package is what comes out."""
+    problems = []
+    for scheme, names in target.pipelines.items():
+        found: list[Diagnostic] = []
+        for position, name in enumerate(names):
+            told = _blocks(names[:position])
+            found += _check_step(target, name, ("pipelines", scheme, position), locate, told)
+        last: KeyPath = ("pipelines", scheme, len(names) - 1)
+        if not found and step_module(names[-1]).PRODUCES != Format.PACKAGE:
+            makes = step_module(names[-1]).PRODUCES
+            message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
+            found.append(
+                locate(
+                    last,
+                    message,
+                    "end with package_engine, package_files, package_flash, package_linux or package_triton",
+                )
+            )
+        problems += found
+    return problems
+
+
+def _blocks(names: tuple[str, ...]) -> set[str]:
+    """What these steps read of a target."""
+    return {getattr(step_module(name), "BLOCK", "") for name in names if name in step_names()}
+
+
+def _check_step(
+    target: Target, name: str, at: KeyPath, locate: Locate, told: set[str]
+) -> list[Diagnostic]:
+    """`told`: blocks of which an earlier step has said that they are missing."""
+    if name not in step_names():
+        hint = did_you_mean(name, step_names())
+        return [locate(at, f"there is no step `{name}`", hint)]
+    module = step_module(name)
+    if not hasattr(module, "CONSUMES") or not set(consumed(module)) & set(MODELS):
+        message = f"{name} turns no model file into another; it has no place in a pipeline"
+        return [locate(at, message, "training and measuring are the recipe's")]
+    block = getattr(module, "BLOCK", "")
+    if block in _EXAMPLES and block not in told and getattr(target, block) is None:
+        message = f"{name} needs the `{block}` block of this target"
+        return [locate(at, message, _EXAMPLES[block])]
+    return []
+
+
+def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
+    """What only this installation and the target's folder can say of a `vela` block."""
+    problems = []
+    if settings.version not in versions("vela"):
+        message = f"there is no environment for Vela {settings.version}"
+        hint = "there are: " + ", ".join(versions("vela"))
+        problems.append(locate(("vela", "version"), message, hint))
+    outside = settings.config is not None and check_config(
+        folder, settings.config, shipped_targets()
+    )
+    if outside:
+        problems.append(locate(("vela", "config"), *outside))
+    elif settings.config is not None and not os.path.isfile(folder / settings.config):
+        message = f"{settings.config} does not exist"
+        hint = "it is looked for from the target file's folder"
+        problems.append(locate(("vela", "config"), message, hint))
+    elif settings.config is not None:
+        for key, message, hint in _missing_sections(settings, folder / settings.config):
+            problems.append(locate(("vela", key), message, hint))
+    return problems
+
+
+def check_target_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
+    """The `tensorrt` block, and that its TensorRT has the precisions of the pipelines."""
+    if target.tensorrt is None:
+        return []
+    kind = step_module("build_engine").Settings
+    settings = validate(kind, target.tensorrt, ("tensorrt",), locate)
+    if isinstance(settings, list):
+        return settings
+    problems = check_tensorrt(settings, locate)
+    return problems or check_precision(settings, target.pipelines, locate)
+
+
+def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]:
+    """(key, message, hint) for each section that the ini does not have."""
+    import configparser
+
+    label = f"targets/{settings.config}"
+    parser = configparser.ConfigParser()
+    try:
+        parser.read_string(read_text(config, label))
+    except configparser.Error as error:
+        raise InputError(_ini_error(error, label)) from error
+    missing = []
+    for key, kind in (("system_config", "System_Config"), ("memory_mode", "Memory_Mode")):
+        known = [s.split(".", 1)[1] for s in parser.sections() if s.startswith(f"{kind}.")]
+        value = getattr(settings, key)
+        if value not in known:
+            message = f"{settings.config} has no section {kind}.{value}"
+            missing.append((key, message, did_you_mean(value, known)))
+    return missing
+
+
+def _ini_error(error: Any, label: str) -> Diagnostic:
+    """A mistake in an ini at its line; configparser has as many ways to tell it as kinds."""
+    line = getattr(error, "lineno", None) or (getattr(error, "errors", None) or [(0,)])[0][0]
+    said = {
+        "MissingSectionHeaderError": "no [section] begins above this line",
+        "ParsingError": "this line is no `key=value`",
+    }
+    words = said.get(type(error).__name__, str(error.message).split("]: ", 1)[-1])
+    message, hint = f"no Vela configuration: {words}", "see the shipped ones, or Vela's OPTIONS.md"
+    return Diagnostic(
+        path=label, line=line or 0, column=1 if line else 0, message=message, hint=hint
+    )

@@ -1,0 +1,175 @@
+"""What a target's `tensorrt` block says that its values alone cannot show to be wrong."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.errors import Diagnostic
+from buildsys.registry import step_module, versions
+from buildsys.steps.lib.tensorrt.host_library import find_host
+
+LOCAL = "local"
+_MOST_GIB = 1024
+_OLDEST = (8, 6)
+"""TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
+_JETPACK = "8.7"
+"""Orin's compute capability."""
+_CAPABILITIES = (
+    "7.5",
+    "8.0",
+    "8.6",
+    "8.7",
+    "8.8",
+    "8.9",
+    "9.0",
+    "10.0",
+    "10.1",
+    "10.3",
+    "11.0",
+    "12.0",
+    "12.1",
+)
+"""Of GPUs that TensorRT builds for, from Turing on
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html, and
+https://developer.nvidia.com/cuda-gpus)."""
+_OLD_CAPABILITIES = (
+    ("5.0", (8, 6)),
+    ("5.2", (8, 6)),
+    ("5.3", (8, 6)),
+    ("6.0", (9, 3)),
+    ("6.1", (9, 3)),
+    ("6.2", (9, 3)),
+    ("7.0", (10, 4)),
+    ("7.2", (10, 4)),
+)
+"""GPUs before those, and the last TensorRT for them: release notes of 8.5.2 (Maxwell goes with 9.0) and
+10.5.0 (Volta is gone); the support matrix of 10.1 begins with 7.0."""
+_RTX_HAS_NOT = ("optimization_level", "version_compatible", "hardware_compatibility", "int8")
+
+
+def check_tensorrt(settings: Any, locate: Locate) -> list[Diagnostic]:
+    """Versions, GPUs, workspace, and settings that do not go together."""
+    rtx = settings.library == "tensorrt-rtx"
+    problems = (_check_rtx if rtx else _check_host)(settings, locate)
+    if not 1 <= settings.workspace_gib <= _MOST_GIB:
+        message = f"`workspace_gib` is from 1 to {_MOST_GIB}, not {settings.workspace_gib}"
+        problems.append(locate(("tensorrt", "workspace_gib"), message))
+    level = settings.optimization_level
+    if not rtx and level is not None and not 0 <= level <= 5:
+        message = f"`optimization_level` is from 0 to 5, not {level}"
+        problems.append(locate(("tensorrt", "optimization_level"), message))
+    return problems
+
+
+def _check_rtx(settings: Any, locate: Locate) -> list[Diagnostic]:
+    problems = []
+    known = versions(settings.library)
+    if settings.version not in known:
+        message = f"there is no environment for {settings.library} {settings.version}"
+        problems.append(locate(("tensorrt", "version"), message, "there are: " + ", ".join(known)))
+    capability = settings.compute_capability
+    capabilities = step_module("build_engine").CAPABILITIES
+    if capability is not None and capability not in capabilities:
+        message = f"{settings.library} builds for no GPU of compute capability {capability}"
+        hint = "there are: " + ", ".join(capabilities)
+        problems.append(locate(("tensorrt", "compute_capability"), message, hint))
+    defaults = type(settings)(version=settings.version)
+    for name in _RTX_HAS_NOT:
+        if getattr(settings, name) != getattr(defaults, name):
+            message = f"`{name}` is a setting of TensorRT, and TensorRT-RTX has none such"
+            problems.append(locate(("tensorrt", name), message, "leave it out"))
+    return problems
+
+
+def _check_host(settings: Any, locate: Locate) -> list[Diagnostic]:
+    problems = []
+    if not _is_version(settings.version):
+        message = f"`version` {settings.version} is none of TensorRT's"
+        hint = 'for example "10.3": 8.6 or later, in two numbers; or local, for what is here'
+        problems.append(locate(("tensorrt", "version"), message, hint))
+    capability = settings.compute_capability
+    if capability is None:
+        message = "`compute_capability` is missing: an engine of TensorRT is for one kind of GPU"
+        hint = 'for example "8.7" (Jetson Orin), or local'
+        problems.append(locate(("tensorrt",), message, hint, key=True))
+    elif capability not in (LOCAL, *_CAPABILITIES, *dict(_OLD_CAPABILITIES)):
+        message = f"TensorRT builds for no GPU of compute capability {capability}"
+        hint = "there are: " + ", ".join(_CAPABILITIES)
+        problems.append(locate(("tensorrt", "compute_capability"), message, hint))
+    return problems or _check_together(settings, locate)
+
+
+def _check_together(settings: Any, locate: Locate) -> list[Diagnostic]:
+    """What is right by itself, and not beside the rest."""
+    version, capability, problems = settings.version, settings.compute_capability, []
+    level = settings.hardware_compatibility
+    last = dict(_OLD_CAPABILITIES).get(capability)
+    if last is not None and version != LOCAL and _parts(version) > last:
+        message = (
+            f"TensorRT {version} builds for no GPU of compute capability {capability} any more"
+        )
+        hint = f"the last that does is {last[0]}.{last[1]}; or one of " + ", ".join(_CAPABILITIES)
+        problems.append(locate(("tensorrt", "compute_capability"), message, hint))
+    newest = step_module("build_engine").WEAKLY_TYPED_UNTIL
+    if settings.int8 == "calibrator" and version != LOCAL and _parts(version)[0] > newest:
+        message = f"TensorRT {version} has no calibrator: int8 comes from the file"
+        problems.append(locate(("tensorrt", "int8"), message, "`int8: qdq`, or leave it out"))
+    if level != "none" and capability == _JETPACK:
+        message = "engines of JetPack are not hardware-compatible"
+        problems.append(locate(("tensorrt", "hardware_compatibility"), message, "leave it out"))
+    if level == "ampere-plus" and capability not in (LOCAL, _JETPACK) and float(capability) < 8:
+        message = f"`ampere-plus` begins with compute capability 8.0, and this is {capability}"
+        hint = "`same-compute-capability`, or leave it out"
+        problems.append(locate(("tensorrt", "hardware_compatibility"), message, hint))
+    if capability == _JETPACK and version != LOCAL and _parts(version)[0] > newest:
+        message = f"TensorRT {version} does not support JetPack"
+        problems.append(locate(("tensorrt", "version"), message, 'JetPack 6.2 has "10.3"'))
+    return problems
+
+
+def check_precision(settings: Any, pipelines: Any, locate: Locate) -> list[Diagnostic]:
+    """Pipelines that leave the precision to flags which the version has not."""
+    problems: list[Diagnostic] = []
+    flags = settings.library == "tensorrt" and settings.version != LOCAL
+    if flags and _parts(settings.version)[0] <= step_module("build_engine").WEAKLY_TYPED_UNTIL:
+        return problems
+    for scheme, names in pipelines.items():
+        if scheme != "float32" and names[0] == "build_engine":
+            title = "TensorRT" if settings.library == "tensorrt" else "TensorRT-RTX"
+            message = f"{title} {settings.version} takes {scheme} from the file alone"
+            hint = "write quantize_onnx before build_engine"
+            problems.append(locate(("pipelines", scheme, 0), message, hint))
+    return problems
+
+
+def settle(settings: Any) -> tuple[Any, tuple[Path, ...]]:
+    """`local` replaced by what this machine has, and the files that this rests on.
+
+    Without a GPU it stays `local`: the engine waits for a machine with one.
+    """
+    if LOCAL not in (settings.version, settings.compute_capability):
+        return settings, ()
+    host = find_host()
+    if not host.gpu or not host.version:
+        return settings, ()
+    version = (
+        ".".join(host.version.split(".")[:2]) if settings.version == LOCAL else settings.version
+    )
+    capability = settings.compute_capability
+    capability = host.compute_capability if capability == LOCAL else capability
+    found = dataclasses.replace(
+        settings, version=version, compute_capability=capability, gpu=settings.gpu or host.gpu
+    )
+    return found, (Path(host.file), Path(host.python))
+
+
+def _is_version(text: str) -> bool:
+    return text == LOCAL or bool(
+        re.fullmatch(r"[1-9][0-9]?\.[0-9]{1,2}", text) and _parts(text) >= _OLDEST
+    )
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

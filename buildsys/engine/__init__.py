@@ -1,1 +1,0 @@
-"""What makes a plan happen: environments, store, state, runner, doit."""

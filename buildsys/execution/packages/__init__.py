@@ -1,0 +1,1 @@
+"""build/<recipe>/<target>/: the folder that ships, its manifest, measurements, the choice among variants."""

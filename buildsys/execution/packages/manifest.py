@@ -1,0 +1,169 @@
+"""manifest.json: what was made from what, by which tools, what was proved, and what was not.
+
+The same on every machine. What one machine measured of itself is latency.json's and build.json's.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from buildsys import __version__
+from buildsys.digest import digest_file
+from buildsys.errors import MissingBytes
+from buildsys.execution.state.decide import State
+from buildsys.execution.tools.host_tools import named
+from buildsys.graph import Plan, Step
+
+TELLING = ("verdict", "evidence", "arena")
+"""Outputs that a manifest embeds."""
+
+
+def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
+    """The proof: every step with its key, parameters, tools and digests."""
+    files = {
+        path.relative_to(package).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": digest_file(path),
+        }
+        for path in sorted(package.rglob("*"))
+        if path.is_file()
+    }
+    evidence = find_evidence(plan, state)
+    return {
+        "buildsys": __version__,
+        "build": plan.build,
+        "target": {"name": plan.target, "label": plan.label},
+        "files": files,
+        "preprocessing": json.loads(plan.preprocessing) if plan.preprocessing else None,
+        "steps": [_describe_step(step, state) for step in _told(plan, state)],
+        "evidence": evidence,
+        "unverified": [
+            *plan.notes,
+            *_undone(plan, state),
+            *_untested(evidence),
+            *_unknown(evidence),
+        ],
+        "licences": list(plan.licences),
+        **({"selection": json.loads(plan.selection)} if plan.selection else {}),
+    }
+
+
+def _told(plan: Plan, state: State) -> list[Step]:
+    """The steps that every machine has alike: neither what was measured on this one, nor what it
+    could not do.
+    """
+    return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
+
+
+_TELLING = ("verdict", "evidence", "arena")
+"""Outputs that a manifest embeds."""
+
+
+def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
+    """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
+    found = {}
+    for step in plan.steps:
+        result = state.result(step.id)
+        if step.local or result is None:
+            continue
+        for name, digest in result.outputs:
+            if name in TELLING:
+                found[step.stage] = _read(state, step, digest)
+    return found
+
+
+def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]:
+    """Every figure with its label: the compiler's estimate, and what this machine measured.
+
+    Beside the manifest, not in it: another machine measures something else. Raises MissingBytes.
+    """
+    found: list[dict[str, Any]] = []
+    place = folder / "vela.json"
+    if place.is_file():
+        vela = json.loads(place.read_text(encoding="utf-8"))
+        model = next(iter(sorted(folder.glob("*_vela.tflite"))), None)
+        if "estimated_ms" in vela and model is not None:
+            found.append(
+                {
+                    "label": "estimated",
+                    "engine": "vela",
+                    "device": plan.label,
+                    "mean_ms": vela["estimated_ms"],
+                    "format": "vela-tflite",
+                    "sha256": digest_file(model),
+                    "what": "engine only",
+                }
+            )
+    for step in (step for step in plan.steps if step.local):
+        result = state.result(step.id)
+        if result is None:
+            continue
+        measured = _read(state, step, dict(result.outputs)["latency"])
+        found += measured.get("entries", [measured])
+    return found
+
+
+def _read(state: State, step: Step, digest: str) -> Any:
+    try:
+        return json.loads(state.store.read(digest))
+    except FileNotFoundError as error:
+        raise MissingBytes(step.id) from error
+
+
+def _undone(plan: Plan, state: State) -> list[str]:
+    """Proofs that this machine could not give."""
+    return [
+        f"Not done: {step.stage}; {named(step.requires)} was not on the machine that built this."
+        for step in plan.steps
+        if step.id in plan.proofs and step.requires and state.result(step.id) is None
+    ]
+
+
+def _unknown(evidence: dict[str, Any]) -> list[str]:
+    """What an emulated decoder could not be read for."""
+    rungs = evidence.get("parity", {}).get("rungs") or [{}]
+    found = rungs[-1].get("detections") or {}
+    return [
+        f"Not verified: of the emulated decoder {found.get('decoder', '')}: {text}."
+        for text in found.get("unverified", ())
+    ]
+
+
+def _untested(evidence: dict[str, Any]) -> list[str]:
+    """Verdicts that passed because nothing could be tried."""
+    return [
+        f"Not done: {stage}; {found.get('reason', 'nothing says why')}"
+        for stage, found in evidence.items()
+        if isinstance(found, dict) and found.get("tested") is False
+    ]
+
+
+def _describe_step(step: Step, state: State) -> dict[str, Any]:
+    keyed, result = state.key(step), state.result(step.id)
+    assert keyed is not None
+    assert result is not None
+    recorded = state.recorded(step)
+    if recorded is not None:
+        return {
+            "stage": step.stage,
+            "module": step.module,
+            "action_key": recorded["action_key"],
+            "tool": recorded["tool"],
+            "tool_lock": recorded["lock"],
+            "code": recorded["code"],
+            "params": json.loads(step.params),
+            "inputs": dict(keyed.inputs),
+            "outputs": dict(result.outputs),
+            "trained": {"device": recorded["device"], "torch": recorded["torch"]},
+        }
+    return {
+        "stage": step.stage,
+        "module": step.module,
+        "action_key": keyed.key,
+        "tool": step.tool,
+        "tool_lock": step.tool_identity,
+        "code": step.code,
+        "params": json.loads(step.params),
+        "inputs": dict(keyed.inputs),
+        "outputs": dict(result.outputs),
+    }

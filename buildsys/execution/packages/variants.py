@@ -1,0 +1,118 @@
+"""What a package holds, as figures; and of a recipe's variants, the one that ships."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from buildsys.digest import canonical
+from buildsys.errors import BuildsysError, MissingBytes
+from buildsys.execution.packages.model_file import find_model
+from buildsys.execution.packages.publish import build_folder, red_verdicts
+from buildsys.execution.places import Workspace
+from buildsys.execution.state.decide import State
+from buildsys.graph import Plan
+
+_MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
+"""Whose figures count: the file's that ships, before those of what it came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Of one package: its model's name and size, the memory that Vela planned, its accuracy."""
+
+    file: str = ""
+    bytes: int = 0
+    sram_bytes: int = 0
+    metrics: tuple[tuple[str, float], ...] = ()
+
+    def value(self, name: str) -> float | None:
+        """A figure by its name in `select`."""
+        if name in ("bytes", "sram_bytes"):
+            return float(getattr(self, name)) or None
+        return dict(self.metrics).get(name)
+
+
+def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
+    """From the published folder, else from the store; empty where neither tells."""
+    folder = build_folder(workspace, plan.build)
+    if folder.is_dir():
+        sizes = {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        return _figures(sizes, lambda name: (folder / name).read_bytes())
+    return _stored(state, plan)
+
+
+def _stored(state: State, plan: Plan) -> Figures:
+    result = None
+    if plan.package:
+        try:
+            result = state.result(plan.package)
+            entries = state.store.index(dict(result.outputs)["package"]) if result else []
+        except (BuildsysError, OSError, ValueError):
+            return Figures()
+        blobs = {name: digest for name, _, digest in entries}
+        sizes = {name: size for name, size, _ in entries}
+        return _figures(sizes, lambda name: state.store.read(blobs[name]))
+    return Figures()
+
+
+def _figures(sizes: dict[str, int], read: Callable[[str], bytes]) -> Figures:
+    model = find_model({name: (size, "") for name, size in sizes.items()})
+    metrics, vela = _json("metrics.json", sizes, read), _json("vela.json", sizes, read)
+    kind = next((kind for kind in _MEASURED if kind in metrics), "")
+    measured = metrics[kind]["metrics"] if kind else {}
+    return Figures(
+        file=model.name if model else "",
+        bytes=model.bytes if model else 0,
+        sram_bytes=int(vela.get("sram_bytes", 0)),
+        metrics=tuple(sorted((key, float(value)) for key, value in measured.items())),
+    )
+
+
+def _json(name: str, sizes: dict[str, int], read: Callable[[str], bytes]) -> dict[str, Any]:
+    try:
+        data = json.loads(read(name)) if name in sizes else {}
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def choose(
+    state: State,
+    plan: Plan,
+    candidates: list[Plan],
+    with_bytes: Callable[[Callable[[], Figures]], Figures],
+) -> Plan | None:
+    """The best candidate as the plan of the selection itself; None where none may ship.
+
+    Equal figures: the earlier variant. The manifest names them all.
+    """
+    rows, best = [], None
+    for candidate in candidates:
+        made = state.result(candidate.package) is not None
+        passed = made and not red_verdicts(state, candidate)
+        known = with_bytes(lambda c=candidate: _whole(state, c)) if passed else Figures()  # type: ignore[misc]
+        value = known.value(plan.metric)
+        rows.append({"build": candidate.build, "passed": passed, "value": value})
+        if value is None:
+            continue
+        better = best is None or (value > best[0] if plan.maximize else value < best[0])
+        best = (value, candidate) if better else best
+    if best is None:
+        return None
+    key = "maximize" if plan.maximize else "minimize"
+    selection = {"chosen": best[1].build, key: plan.metric, "among": rows}
+    return dataclasses.replace(best[1], build=plan.build, selection=canonical(selection))
+
+
+def _whole(state: State, plan: Plan) -> Figures:
+    """Figures of a package whose bytes are all in the store. Raises MissingBytes."""
+    result = state.result(plan.package)
+    if result is None or not state.holds(state.steps[plan.package], result):
+        raise MissingBytes(plan.package)
+    return _stored(state, plan)

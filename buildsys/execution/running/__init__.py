@@ -1,0 +1,1 @@
+"""One step: admitted, started as a process in its tool environment, ended with its parent."""

@@ -1,0 +1,135 @@
+"""One subprocess for one step: clean environment, own process group, ended with its parent."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from buildsys.execution import children
+from buildsys.files import writing
+from buildsys.steps.lib.tensorrt.host_library import VARIABLE
+
+OnProgress = Callable[[float, float, str, str], None]
+"""(done, total, unit, note)."""
+
+_PASSED_ON = (
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    VARIABLE,
+)
+_LAST_REPORTS_SECONDS = 1.0
+"""A process that left its group may hold the pipe open for ever: nobody waits for that one."""
+_NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_NOWHERE = dict.fromkeys(
+    ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    "http://127.0.0.1:9",
+)
+"""The discard port of this machine: a download that a tool tries by itself is refused at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run, where, with which environment, and which file gets its output."""
+
+    arguments: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+    log: Path
+
+
+CommandRunner = Callable[[Command, OnProgress], int]
+"""Runs a command to its end and returns its exit code; passed in, so that tests can count runs."""
+
+
+def step_environment(
+    python: Path, scratch: Path, threads: int, device: str, pycache: Path, network: bool
+) -> dict[str, str]:
+    """The whole environment of a step: an allow-list, so that no machine's habits leak in.
+
+    `network`: whether it is one of those that fetch what is remote; the others reach nothing.
+    """
+    count = str(threads)
+    environment = {
+        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "TZ": "UTC",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPYCACHEPREFIX": str(pycache),
+        "MPLCONFIGDIR": str(scratch),
+        "HF_HUB_OFFLINE": "1",
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "NO_COLOR": "1",
+        "BUILDSYS_DEVICE": device,
+        "BUILDSYS_TIMING_CACHES": str(pycache.with_name("timing-caches")),
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
+    }
+    environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if not network:
+        return environment | _NOWHERE
+    return environment | {name: os.environ[name] for name in _NETWORK if name in os.environ}
+
+
+def run_command(command: Command, on_progress: OnProgress) -> int:
+    """The default CommandRunner. The child and all that it starts end with us (see guard)."""
+    progress_read, progress_write = os.pipe()
+    reader = threading.Thread(target=_read_progress, args=(progress_read, on_progress), daemon=True)
+    reader.start()
+    try:
+        with (
+            _open_log(command.log) as log,
+            children.child(
+                command.arguments,
+                {**command.environment, "BUILDSYS_PROGRESS_FD": str(progress_write)},
+                (progress_write,),
+                cwd=command.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            return children.wait(process)
+    finally:
+        os.close(progress_write)
+        reader.join(_LAST_REPORTS_SECONDS)
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    with writing("the log", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+
+
+def _read_progress(descriptor: int, on_progress: OnProgress) -> None:
+    """Forward reports until we, the child and all its children have closed the pipe."""
+    with os.fdopen(descriptor, "rb") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                report = json.loads(line)
+                on_progress(report["done"], report["total"], report["unit"], report["note"])
+
+
+def explain_exit(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
+    return f"ended by {name}{hint}"
+
+
+def quote(arguments: Sequence[str]) -> str:
+    """A command as a shell would take it."""
+    import shlex
+
+    return shlex.join(arguments)

@@ -1,0 +1,275 @@
+"""execute: one step, from its inputs in the store to its outputs in the store.
+
+A step works in a folder of its own, named by its action key, that outlives a kill: a training goes
+on there. Nothing is published before every declared output exists and every input is still what it
+was.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import InputError, MissingBytes, StepFailed
+from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.running import process
+from buildsys.execution.running.admission import Admission, gpu_variables
+from buildsys.execution.state.action_keys import Keyed
+from buildsys.execution.state.decide import State
+from buildsys.execution.tools import environments
+from buildsys.files import explain_log, writing
+from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.steps.lib.runtime import launcher
+
+LAUNCHER = Path(launcher.__file__)
+_LAST_LINES = 12
+REFUSED = 3
+"""What the launcher ends with when the step itself says what is wrong with its inputs."""
+_DIARY = "diary.json"
+
+EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
+"""(environment, say) -> (variant, interpreter)."""
+
+
+class Runner:
+    """Executes steps; knows no recipe."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        state: State,
+        say: Callable[[str], None],
+        run: process.CommandRunner = process.run_command,
+        ensure: EnsureEnv = environments.ensure,
+    ) -> None:
+        self.workspace, self.state, self.say = workspace, state, say
+        self.run, self.ensure = run, ensure
+        self.admission = Admission()
+        self.variants: dict[str, str] = {}
+
+    def execute(
+        self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
+    ) -> StepResult | None:
+        """Run a step when the machine has room for it, publish what it made.
+
+        None: another run, or another build of this one, made the same meanwhile. Raises StepFailed, CannotWrite.
+        """
+        keyed = self.state.key(step)
+        assert keyed is not None
+        owner = f"process {os.getpid()} in {self.workspace.root}"
+
+        def wait(who: str) -> None:
+            if who != owner:  # two builds of this run may need the same: nobody waits for long
+                self.say(f"{step.stage}: waiting for another run that makes the same: {who}")
+
+        with self.state.store.alone(keyed.key, owner, wait):
+            result = self.state.recall(step, keyed.key)
+            if result is not None and self.state.holds(step, result):
+                self.state.finish(step, keyed, result)
+                return None
+            return self._execute(step, keyed, on_start, on_progress)
+
+    def _execute(
+        self,
+        step: Step,
+        keyed: Keyed,
+        on_start: Callable[[], None],
+        on_progress: process.OnProgress,
+    ) -> StepResult:
+        variant, python = self.ensure(step.tool_env, self.say)
+        self.variants[step.tool_env] = variant
+        with self.admission.admit(step) as slot:
+            on_start()
+            started = time.monotonic()
+            self._check_sources(step, keyed)
+            with writing(f"what {step.stage} works with", self.workspace.scratch):
+                scratch = self._prepare(step, keyed)
+            outputs = self._output_paths(step, scratch)
+            self._run(step, keyed, scratch, python, on_progress, slot)
+            self._check(step, keyed, outputs)
+            seconds = round(time.monotonic() - started, 3)
+        result = self._publish(step, keyed, outputs, seconds, _read_diary(scratch))
+        shutil.rmtree(scratch, ignore_errors=True)
+        return result
+
+    def log(self, key: str) -> Path:
+        """The log of the last run under an action key."""
+        return self.workspace.logs / f"{key}.log"
+
+    def _prepare(self, step: Step, keyed: Keyed) -> Path:
+        """A working folder with the inputs in place and no old output."""
+        scratch = self.workspace.scratch / keyed.key
+        for name in ("inputs", "outputs"):
+            shutil.rmtree(scratch / name, ignore_errors=True)
+        if not step.module.startswith("train_"):  # only a training goes on where it was
+            shutil.rmtree(scratch / "work", ignore_errors=True)
+        for name in ("inputs", "outputs", "work"):
+            (scratch / name).mkdir(parents=True, exist_ok=True)
+        paths = {item.name: self._place(item, keyed, scratch / "inputs") for item in step.inputs}
+        request = {
+            "inputs": {name: str(path) for name, path in paths.items()},
+            "outputs": {name: str(p) for name, p in self._output_paths(step, scratch).items()},
+            "params": json.loads(step.params),
+            "error": str(scratch / "error.txt"),
+        }
+        for name in ("error.txt", _DIARY):
+            (scratch / name).unlink(missing_ok=True)
+        text = json.dumps(request, indent=1)
+        (scratch / "request.json").write_text(text, encoding="utf-8")
+        return scratch
+
+    def _place(self, item: Input, keyed: Keyed, folder: Path) -> Path:
+        """An input where the step can read it: a copy from the store, or a link to the user's file."""
+        digest = dict(keyed.inputs)[item.name]
+        if item.source is None:
+            producer = self.state.steps[item.step]
+            output = next(o for o in producer.outputs if o.name == item.output)
+            target = folder / (item.name + ("" if output.tree else output.suffix))
+            try:
+                self.state.store.fetch(digest, target, output.tree)
+            except FileNotFoundError as error:
+                raise MissingBytes(item.step) from error
+            return target
+        source = Path(item.source.path)
+        if item.source.parts:
+            return self._link_tree(item, folder / item.name)
+        target = folder / (item.name + source.suffix)
+        if source.exists():
+            target.symlink_to(source)
+        else:
+            self.state.store.fetch(digest, target, tree=False)
+        return target
+
+    def _link_tree(self, item: Input, target: Path) -> Path:
+        """A folder of links: tools that write beside their input write here, not into the dataset."""
+        assert item.source is not None
+        for name in self.state.sources.files(item.source):
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(Path(item.source.path) / name)
+        return target
+
+    def _output_paths(self, step: Step, scratch: Path) -> dict[str, Path]:
+        return {o.name: scratch / "outputs" / _file_name(o) for o in step.outputs}
+
+    def _run(
+        self,
+        step: Step,
+        keyed: Keyed,
+        scratch: Path,
+        python: Path,
+        on_progress: process.OnProgress,
+        slot: str,
+    ) -> None:
+        log = self.log(keyed.key)
+        command = process.Command(
+            arguments=(
+                str(python),
+                "-s",
+                str(LAUNCHER),
+                step.module,
+                str(scratch / "request.json"),
+            ),
+            folder=scratch / "work",
+            environment=process.step_environment(
+                python,
+                scratch / "work",
+                step.threads,
+                step.device,
+                cache_root() / "pycache",
+                step.is_remote,
+            )
+            | {"BUILDSYS_DIARY": str(scratch / _DIARY)}
+            | gpu_variables(slot),
+            log=log,
+        )
+        code = self.run(command, on_progress)
+        if code == 0:
+            return
+        error = scratch / "error.txt"
+        message = error.read_text(encoding="utf-8") if error.exists() else ""
+        message = message or _last_lines(log)  # on a full disk the message found no room
+        hints = explain_log(message, scratch), self._changed_source(step, keyed)
+        message = "\n".join(filter(None, (message, *hints)))
+        raise StepFailed(
+            f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
+            f"{_indent(message)}\n"
+            f"    log: {log}\n    to repeat: cd {command.folder} && {process.quote(command.arguments)}",
+            refused=code == REFUSED,
+        )
+
+    def _check(self, step: Step, keyed: Keyed, outputs: dict[str, Path]) -> None:
+        missing = [name for name, path in outputs.items() if not path.exists()]
+        if missing:
+            raise StepFailed(f"{step.stage} ({step.module}) ended without its {', '.join(missing)}")
+        self._check_sources(step, keyed)
+
+    def _check_sources(self, step: Step, keyed: Keyed) -> None:
+        """What people give must stay what the action key says: hours may lie between the two."""
+        changed = self._changed_source(step, keyed)
+        if changed:
+            raise StepFailed(changed)
+
+    def _changed_source(self, step: Step, keyed: Keyed) -> str:
+        for item in step.inputs:
+            if item.source is not None:
+                self.state.sources.forget(item.source)
+                try:
+                    same = self.state.sources.digest(item.source) == dict(keyed.inputs)[item.name]
+                except InputError as error:
+                    return str(error)
+                if not same:
+                    return (
+                        f"{item.source.label} changed while this run needed it for {step.stage};"
+                        " nothing was kept. Run again."
+                    )
+        return ""
+
+    def _publish(
+        self,
+        step: Step,
+        keyed: Keyed,
+        outputs: dict[str, Path],
+        seconds: float,
+        diary: dict[str, str],
+    ) -> StepResult:
+        """Blobs first, then the action, then this workspace's record."""
+        store = self.state.store
+        digests = tuple(
+            (o.name, store.put_tree(outputs[o.name]) if o.tree else store.put_file(outputs[o.name]))
+            for o in step.outputs
+        )
+        passed = True
+        if "verdict" in outputs:
+            passed = bool(json.loads(outputs["verdict"].read_text(encoding="utf-8"))["passed"])
+        entry: dict[str, Any] = {"module": step.module, "tool": step.tool, "seconds": seconds}
+        entry |= {"diary": diary} if diary else {}
+        store.record(keyed.key, {**entry, "outputs": digests, "passed": passed})
+        result = StepResult(outputs=digests, seconds=seconds, passed=passed)
+        self.state.finish(step, keyed, result)
+        self.state.database.record_duration(step.module, seconds)
+        return result
+
+
+def _read_diary(scratch: Path) -> dict[str, str]:
+    """What the step wants remembered of this run."""
+    try:
+        return dict(json.loads((scratch / _DIARY).read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _file_name(output: Output) -> str:
+    return output.name if output.tree else output.name + output.suffix
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LAST_LINES:]) or "it wrote nothing"
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

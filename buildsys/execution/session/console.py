@@ -1,0 +1,114 @@
+"""What a person sees while it works: a live picture on a terminal, plain lines elsewhere."""
+
+import sys
+import threading
+import time
+from typing import Any
+
+from buildsys.execution.state.database import Database
+from buildsys.text import duration
+
+_LINE_EVERY_SECONDS = 15.0
+
+
+class Console:
+    """Reports steps as they start, progress and end; safe to use from several threads."""
+
+    def __init__(
+        self, database: Database | None = None, line_every: float = _LINE_EVERY_SECONDS
+    ) -> None:
+        """`database` knows how long steps usually take; `line_every`: seconds between plain lines."""
+        self._database, self._line_every = database, line_every
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._live: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._said: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
+        self._first: dict[str, tuple[float, float]] = {}
+        self._notes: dict[str, str] = {}
+
+    def say(self, text: str) -> None:
+        """One line, with the time since the start."""
+        with self._lock:
+            self._write(text)
+
+    def start(self, name: str, module: str, reason: str) -> None:
+        """A step begins."""
+        usual = self._database.duration(module) if self._database else None
+        about = f" (about {duration(usual)})" if usual else ""
+        with self._lock:
+            self._begun[name] = self._said[name] = time.monotonic()
+            self._write(f"{name}: {reason}{about}")
+            if sys.stderr.isatty():
+                self._tasks[name] = self._progress().add_task(name, total=None, note="")
+
+    def progress(self, name: str, done: float, total: float, unit: str, note: str) -> None:
+        """A step goes on."""
+        now = time.monotonic()
+        with self._lock:
+            self._notes[name] = note
+            self._first.setdefault(name, (now, done))
+            if name in self._tasks:
+                text = f"{_amount(done)}/{_amount(total)} {unit} {note}"
+                self._progress().update(self._tasks[name], completed=done, total=total, note=text)
+            elif now - self._said.get(name, now) >= self._line_every and done:
+                self._said[name] = now
+                elapsed = now - self._begun[name]
+                self._write(
+                    f"{name}: {_amount(done)} of {_amount(total)} {unit}{', ' + note if note else ''},"
+                    f" {duration(elapsed)}{self._left(name, now, done, total)}"
+                )
+
+    def finish(self, name: str, outcome: str) -> None:
+        """A step has ended."""
+        with self._lock:
+            if name in self._tasks:
+                self._progress().remove_task(self._tasks.pop(name))
+            note = self._notes.pop(name, "")
+            self._first.pop(name, None)
+            self._write(f"{name}: {outcome}{', ' + note if note else ''}")
+
+    def _left(self, name: str, now: float, done: float, total: float) -> str:
+        """The rest at the speed since the first report: a resumed training did not start at zero."""
+        since, first = self._first[name]
+        if done <= first or now <= since or done >= total:
+            return ""
+        return f", about {duration((total - done) * (now - since) / (done - first))} left"
+
+    def close(self) -> None:
+        """Take the live picture off the terminal."""
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    def _write(self, text: str) -> None:
+        clock = duration(time.monotonic() - self._started)
+        line = f"[{clock:>12}] {text}"
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def _progress(self) -> Any:
+        if self._live is None:
+            from rich.console import Console as Terminal
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import TimeRemainingColumn as Remaining
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                Remaining(),
+            )
+            self._live = Progress(*columns, console=Terminal(stderr=True), transient=True)
+            self._live.start()
+        return self._live
+
+
+def _amount(value: float) -> str:
+    """Pictures are whole, epochs have tenths; never 1.14e+03."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.1f}"

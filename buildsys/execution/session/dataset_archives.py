@@ -1,0 +1,53 @@
+"""Datasets that come as archives: fetched once, unpacked once, before anything is planned with them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from buildsys.execution.places import datasets_root
+from buildsys.execution.running.process import CommandRunner, run_command
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.store.archives import unpack
+from buildsys.graph import Plan
+from buildsys.planning.plan_builder import make_step
+from buildsys.registry import step_module
+
+
+def wanted_archives(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:
+    """(url, sha256) of the archives that builds wait for."""
+    found = {(p.archive[0], p.archive[1]): None for p in plans if p.archive and p.waiting_for}
+    return tuple(found)
+
+
+def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_command) -> None:
+    """Into the store, checked; then unpacked into the user's cache. Raises BuildsysError."""
+    target = datasets_root() / sha256
+    if target.is_dir():
+        return
+    module = step_module("fetch_file")
+    params = module.Params(url=url, sha256=sha256)
+    step = make_step("fetch", module, params, {}, {"archive": False})
+    plan = Plan(
+        build=url.rsplit("/", 1)[-1],
+        recipe="",
+        target="",
+        label=url,
+        steps=(step,),
+        package=step.id,
+        shipped=None,
+        verdicts=(),
+        notes=(),
+        licences=(),
+    )
+    session = Session(root, run, plans=Plans.of([complete(plan)]))
+    try:
+        (step,) = session.loaded.plans[0].steps
+        session.state.want_bytes(step.id)
+        session.making.run_step(step)
+        session.console.say(f"unpacking {url} into {target}")
+        try:
+            unpack(session.state.store.blob(sha256), target, url)
+        except FileExistsError:
+            return  # another run was faster
+    finally:
+        session.close()

@@ -1,0 +1,105 @@
+"""`buildsys plan`: the same decisions that doit asks for, in words or as JSON."""
+
+from typing import Any
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.session.session import Session
+from buildsys.execution.session.summary import EARLIER
+from buildsys.execution.state.recording import training_notes
+from buildsys.graph import Plan, Status
+
+UNDONE = "not done"
+"""A proof that cannot be given here: no build waits for it."""
+
+
+def explain(session: Session, builds: list[str]) -> list[dict[str, Any]]:
+    """One row a build: its state, and every step with status and reasons."""
+    plans = [session.plans[build] for build in builds]
+    session.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
+    return [_explain_build(session, plan) for plan in plans]
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The rows for a terminal; steps that need nothing are only counted."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row['id']}: {row['state']}")
+        idle = 0
+        lines += [f"    {note}" for note in row["notes"]]
+        for step in row["steps"]:
+            if step["status"] in (Status.UP_TO_DATE, Status.RESTORABLE):
+                idle += 1
+                continue
+            reasons = "; ".join(reason["text"] for reason in step["reasons"])
+            lines.append(f"    {step['status']:<9} {step['stage']:<20} {reasons}")
+        if idle and idle < len(row["steps"]):
+            many = idle > 1
+            lines.append(f"    {idle} other step{'s' * many} need{'s' * (not many)} nothing")
+    return "\n".join(lines)
+
+
+def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": plan.build, "steps": [], "notes": []}
+    if plan.waiting_for:
+        return row | {"state": f"waiting for {plan.waiting_for}"}
+    if plan.candidates:
+        return row | _explain_selection(session, plan)
+    try:
+        steps = [_explain_step(session, plan, index) for index in range(len(plan.steps))]
+    except BuildsysError as error:
+        return row | {"state": f"broken: {error}"}
+    statuses = {step["status"] for step in steps}
+    if Status.WAITING in statuses:
+        waiting = next(step for step in steps if step["status"] == Status.WAITING)
+        state = f"waiting for {waiting['reasons'][0]['subject']}"
+        if build_folder(session.workspace, plan.build).is_dir():
+            row["notes"].append(EARLIER)
+    elif statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
+        state = "stale"
+    elif Status.REJECTED in statuses:
+        state = "rejected"
+    else:
+        state = "up-to-date" if session.shipping.is_published(plan) else "restorable"
+    return row | {
+        "state": state,
+        "steps": steps,
+        "notes": row["notes"] + training_notes(session.state, plan.steps),
+    }
+
+
+def _explain_selection(session: Session, plan: Plan) -> dict[str, Any]:
+    """A selection has no steps of its own: it is as stale as the stalest of its candidates."""
+    broken = [name for name in plan.candidates if name not in session.plans]
+    if broken:
+        return {"state": f"blocked by {broken[0]}"}
+    states = [_explain_build(session, session.plans[name])["state"] for name in plan.candidates]
+    for state in ("waiting", "broken", "stale"):
+        found = [s for s in states if s.startswith(state)]
+        if found:
+            return {"state": found[0]}
+    return {"state": "up-to-date" if session.shipping.is_published(plan) else "restorable"}
+
+
+def _explain_step(session: Session, plan: Plan, index: int) -> dict[str, Any]:
+    step = plan.steps[index]
+    decision = session.state.decide(step)
+    undone = step.id in plan.proofs and decision.status == Status.WAITING and decision.key
+    return {
+        "stage": step.stage,
+        "step": step.id,
+        "module": step.module,
+        "status": UNDONE if undone else str(decision.status),
+        "key": decision.key,
+        "seconds": session.database.duration(step.module),
+        "reasons": [
+            {
+                "subject": reason.subject,
+                "old": reason.old,
+                "new": reason.new,
+                "place": reason.place,
+                "text": str(reason),
+            }
+            for reason in decision.reasons
+        ],
+    }

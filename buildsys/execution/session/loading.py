@@ -1,0 +1,187 @@
+"""The workspace's plans: from the cache what did not change, else read and planned now."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import Diagnostic, InputError
+from buildsys.execution.places import Workspace, datasets_root
+from buildsys.execution.session.rivals import find_rivals
+from buildsys.execution.state import fingerprint, plan_cache
+from buildsys.execution.state.lockfile import read_lock
+from buildsys.execution.state.plans import Plans, RecipePlans, complete
+from buildsys.files import stat_text
+from buildsys.graph import Plan
+
+
+def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
+    """Plans of all recipes but the settled ones; from the cache what did not change.
+
+    Of all recipes, settled or not, where builds are compared: with any of them.
+    """
+    paths = [p for p in fingerprint.recipe_files(workspace) if p.stem not in settled]
+    installation = fingerprint.installation(workspace)
+    found: dict[Path, RecipePlans] = {}
+    for path in paths:
+        known = plan_cache.find(workspace, path, installation)
+        if known is not None:
+            found[path] = known
+    missing = [path for path in paths if path not in found]
+    made, common = _make(workspace, missing) if missing or not (paths or settled) else ({}, ())
+    for path, recipe in made.items():
+        found[path] = recipe
+        if recipe.lasting and not common:
+            plan_cache.keep(workspace, recipe, installation)
+    plans = _joined([found[path] for path in paths], common)
+    if not any(plan.comparison for plan in plans.plans):
+        return plans
+    return load_plans(workspace) if settled else _compared(plans)
+
+
+def read_builds(workspace: Workspace) -> tuple[Any, ...]:
+    """Every Build of the workspace that is whole."""
+    from buildsys.authoring.datasets.facts import Recorded
+    from buildsys.authoring.recipes.builds import Loader
+
+    recorded = Recorded(lines=read_lock(workspace.lock).lines)
+    loader = Loader(workspace.root, recorded, datasets_root())
+    paths = fingerprint.recipe_files(workspace)
+    return tuple(build for path in paths for build in loader.recipe(path).builds)
+
+
+def make_plans(workspace: Workspace) -> Plans:
+    """Read and plan everything now."""
+    made, common = _make(workspace, fingerprint.recipe_files(workspace))
+    return _compared(_joined(list(made.values()), common))
+
+
+def _compared(plans: Plans) -> Plans:
+    """With the builds that each is compared with; a recipe that compares rests on all recipes."""
+    found = find_rivals(plans.plans, plans.broken)
+    rivals, wrong = dict(found.builds), {build for build, _ in found.wrong}
+    files = tuple(sorted({file for recipe in plans.recipes for file in recipe.files}))
+    certain = all(recipe.lasting for recipe in plans.recipes)
+    recipes = []
+    for recipe in plans.recipes:
+        own = {plan.build for plan in recipe.plans}  # one line of the recipe, however many builds
+        told = tuple(dict.fromkeys(mistake for build, mistake in found.wrong if build in own))
+        kept = [plan for plan in recipe.plans if plan.build not in wrong]
+        named = tuple(dataclasses.replace(p, rivals=rivals.get(p.build, ())) for p in kept)
+        compares = bool(told) or any(plan.rivals for plan in named)
+        recipes.append(
+            dataclasses.replace(
+                recipe,
+                plans=named,
+                diagnostics=(*recipe.diagnostics, *told),
+                files=files if compares else recipe.files,
+                lasting=certain and not told if compares else recipe.lasting,
+            )
+        )
+    return Plans(tuple(recipes), plans.common)
+
+
+def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:
+    """Together; two builds of one id are told where the second one's recipe is."""
+    owners: dict[str, str] = {}
+    told = []
+    for recipe in recipes:
+        for plan in recipe.plans:
+            other = owners.setdefault(plan.build, recipe.name)
+            if other != recipe.name:
+                message = f"its build {plan.build} has the id of one of recipes/{other}.yaml"
+                hint = "rename one of the recipes, or the variant"
+                path = f"recipes/{recipe.name}.yaml"
+                told.append(Diagnostic(path=path, message=message, hint=hint))
+    clashing = {diagnostic.path for diagnostic in told}
+    kept = [r for r in recipes if f"recipes/{r.name}.yaml" not in clashing]
+    for recipe in recipes:
+        if f"recipes/{recipe.name}.yaml" in clashing:
+            own = tuple(d for d in told if d.path == f"recipes/{recipe.name}.yaml")[:1]
+            kept.append(dataclasses.replace(recipe, plans=(), diagnostics=own, lasting=False))
+    return Plans(tuple(sorted(kept, key=lambda recipe: recipe.name)), common)
+
+
+def _make(
+    workspace: Workspace, paths: list[Path]
+) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
+    """Plans by recipe, and what is wrong with the workspace itself."""
+    from buildsys.authoring.datasets.facts import Recorded
+    from buildsys.authoring.recipes.builds import Loader
+
+    if not fingerprint.recipe_files(workspace):
+        message = "there is no recipe here"
+        hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
+        return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
+    recorded = Recorded(lines=read_lock(workspace.lock).lines)
+    since = fingerprint.begin_reading()
+    loader = Loader(workspace.root, recorded, datasets_root())
+    made = {path: _plan_recipe(workspace, loader, path, since) for path in paths}
+    return made, loader.diagnostics
+
+
+def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
+    from buildsys.authoring.recipes.families import network
+    from buildsys.planning import planner
+    from buildsys.planning.fit_key import fit_key
+
+    loaded = loader.recipe(path)
+    plans, diagnostics = [], list(loaded.diagnostics)
+    for build in loaded.builds:
+        if build.waiting_for:
+            plans.append(_waiting(build))
+            continue
+        try:
+            plan = complete(planner.plan(build, str(workspace.root)))
+            fit = fit_key(build) if network(build.recipe.source.family) else ""
+            plans.append(dataclasses.replace(plan, fit=fit))
+        except InputError as error:
+            diagnostics += error.diagnostics
+    plans += [_selection(selection, plans) for selection in loaded.selections]
+    files = tuple((name, stat_text(name)) for name in loaded.read)
+    racy = fingerprint.is_racy((text for _, text in files), since)
+    broken = any(diagnostic.severity == "error" for diagnostic in diagnostics)
+    return RecipePlans(
+        name=loaded.name,
+        plans=tuple(plans),
+        diagnostics=tuple(diagnostics),
+        files=files,
+        lasting=not racy and not broken,  # what mends a mistake may be any file
+    )
+
+
+def _waiting(build: Any) -> Plan:
+    return Plan(
+        build=build.id,
+        recipe=build.recipe.name,
+        target=build.target.name,
+        label=build.target.label,
+        steps=(),
+        package="",
+        shipped=None,
+        verdicts=(),
+        notes=(),
+        licences=(),
+        facts=build.facts,
+        waiting_for=build.waiting_for,
+        archive=(build.archive.url, build.archive.sha256) if build.archive else (),
+    )
+
+
+def _selection(selection: Any, plans: list[Plan]) -> Plan:
+    """A plan that has no steps of its own: it ships what one of its candidates made."""
+    label = next((p.label for p in plans if p.build in selection.candidates), selection.target)
+    return Plan(
+        build=selection.id,
+        recipe=selection.recipe,
+        target=selection.target,
+        label=label,
+        steps=(),
+        package="",
+        shipped=None,
+        verdicts=(),
+        notes=(),
+        licences=(),
+        candidates=selection.candidates,
+        metric=selection.metric,
+        maximize=selection.maximize,
+    )

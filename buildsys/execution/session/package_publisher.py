@@ -1,0 +1,170 @@
+"""What a run does with each build: its folder is filled, taken away, or right as it is."""
+
+import contextlib
+import json
+from collections.abc import Callable
+
+from buildsys.errors import BuildsysError, CannotWrite
+from buildsys.execution.packages import publish, variants
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.console import Console
+from buildsys.execution.session.step_executor import Making
+from buildsys.execution.session.workspace_lock import exclusive
+from buildsys.execution.state.decide import State
+from buildsys.files import writing
+from buildsys.graph import Plan, Status
+
+
+class Shipping:
+    """Ships builds whose steps are made, and remembers what became of each."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        plans: dict[str, Plan],
+        state: State,
+        making: Making,
+        console: Console,
+    ) -> None:
+        self.workspace, self.plans = workspace, plans
+        self.state, self.making, self.console = state, making, console
+        self.candidates = {name for plan in plans.values() for name in plan.candidates}
+        """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
+        self.outcomes: dict[str, str] = {}
+        """What became of builds, as a row's status says it."""
+
+    def is_published(self, plan: Plan) -> bool:
+        """Whether a build needs nothing at all."""
+        if plan.waiting_for or self._waits(plan) or self._is_red(plan):
+            return False
+        try:
+            if plan.candidates:
+                chosen = (
+                    self._choose(plan, lambda look: look()) if self._are_decided(plan) else None
+                )
+                if chosen is None:
+                    return False
+                plan = chosen
+            elif plan.build in self.candidates:
+                return self._is_made(plan)
+            done = publish.is_published(self.workspace, self.state, plan)
+        except BuildsysError:
+            return False
+        if done:
+            self.outcomes[plan.build] = "up-to-date"
+        return done
+
+    def standing(self, plan: Plan) -> str:
+        """What can be said of a build without running anything, as a row's status would say it.
+
+        Empty: it was not made, or not of what its recipe says now.
+        """
+        red = publish.red_verdicts(self.state, plan)
+        if red:
+            return f"rejected by {red[0].stage}"
+        waiting = plan.waiting_for or self._waits(plan)
+        if waiting:
+            return f"waiting for {waiting}"
+        return "up-to-date" if self.is_published(plan) else ""
+
+    def publish(self, plan: Plan) -> None:
+        """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
+        waiting = "" if self._is_red(plan) else plan.waiting_for or self._waits(plan)
+        if waiting:
+            self.outcomes[plan.build] = f"waiting for {waiting}"
+            return
+        try:
+            with writing(f"the package of {plan.build}", self.workspace.build):
+                self._publish(plan)
+        except (CannotWrite, OSError) as error:
+            self.outcomes[plan.build] = "failed at publish"
+            self.console.say(f"{plan.build} could not be published: {error}")
+            if isinstance(error, CannotWrite):
+                raise
+            raise BuildsysError(f"{plan.build} could not be published: {error}") from error
+
+    def clean(self, build: str) -> None:
+        """Take a build's folder away; a later run restores it from the store."""
+        with exclusive(self.workspace):
+            publish.withdraw(self.workspace, self.state, build)
+
+    def _publish(self, plan: Plan) -> None:
+        broken = [name for name in plan.candidates if name not in self.plans]
+        if broken:
+            raise BuildsysError(f"{plan.build} cannot choose: {broken[0]} has a mistake")
+        if plan.candidates:
+            self._publish_selection(plan)
+        elif self._is_red(plan):
+            failures = self.making.with_bytes(
+                lambda: publish.reject(self.workspace, self.state, plan)
+            )
+            judge = publish.red_verdicts(self.state, plan)[0].stage
+            self.outcomes[plan.build] = f"rejected by {judge}: {'; '.join(failures)}"
+            self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
+        elif plan.build in self.candidates:
+            self._is_made(plan)
+        else:
+            self._ship(plan)
+
+    def _ship(self, plan: Plan) -> None:
+        for step in plan.steps:
+            if step.module.startswith("train_") and self.state.recorded(step) is None:
+                self.making.record_training(step)  # it was made elsewhere, and found in the store
+        built = frozenset(self.making.built)
+        self.making.with_bytes(
+            lambda: publish.publish(self.workspace, self.state, plan, self.making.runner, built)
+        )
+        made = self.making.has_made(plan)
+        self.outcomes[plan.build] = "built" if made else "restored"
+
+    def _publish_selection(self, plan: Plan) -> None:
+        """Ship the best of the variants that fit and pass; the others are rows."""
+        chosen = self._choose(plan, self.making.with_bytes)
+        if chosen is None:
+            publish.withdraw(self.workspace, self.state, plan.build)
+            self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
+            self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
+            return
+        self._ship(chosen)
+        name = json.loads(chosen.selection)["chosen"]
+        self.console.say(f"{plan.build}: {name} ships, by {plan.metric}")
+
+    def _choose(
+        self, plan: Plan, read: Callable[[Callable[[], variants.Figures]], variants.Figures]
+    ) -> Plan | None:
+        """`read` makes what the store has lost, or lets MissingBytes pass: looking runs nothing."""
+        candidates = [self.plans[name] for name in plan.candidates]
+        return variants.choose(self.state, plan, candidates, read)
+
+    def _are_decided(self, plan: Plan) -> bool:
+        """Whether every candidate is made or rejected."""
+        return all(
+            name in self.plans
+            and (self._is_red(self.plans[name]) or self.state.result(self.plans[name].package))
+            for name in plan.candidates
+        )
+
+    def _is_made(self, plan: Plan) -> bool:
+        """A candidate has no folder of its own: its package in the store is all there is."""
+        if self.state.result(plan.package) is None:
+            return False
+        made = self.making.has_made(plan)
+        self.outcomes[plan.build] = "built" if made else "up-to-date"
+        return True
+
+    def _waits(self, plan: Plan) -> str:
+        """What a build waits for: its own plan, a step that reads what is not here, a candidate."""
+        for name in plan.candidates:
+            member = self.plans.get(name)
+            waiting = member and (member.waiting_for or self._waits(member))
+            if waiting:
+                return waiting
+        for step in (step for step in plan.steps if step.id not in plan.proofs):
+            with contextlib.suppress(BuildsysError):
+                decision = self.state.decide(step)
+                if decision.status == Status.WAITING:
+                    return decision.reasons[0].subject
+        return ""
+
+    def _is_red(self, plan: Plan) -> bool:
+        return bool(publish.red_verdicts(self.state, plan))

@@ -1,0 +1,170 @@
+"""One run over a workspace: what there is to do, doing it build by build, and a row for each."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.packages import variants
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.places import Workspace
+from buildsys.execution.running import process
+from buildsys.execution.running.runner import EnsureEnv, Runner
+from buildsys.execution.session.console import Console
+from buildsys.execution.session.loading import load_plans
+from buildsys.execution.session.package_publisher import Shipping
+from buildsys.execution.session.step_executor import Making
+from buildsys.execution.session.summary import Row
+from buildsys.execution.state import ledger
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.lockfile import read_lock
+from buildsys.execution.state.plans import Plans
+from buildsys.execution.state.recording import Record, training_notes
+from buildsys.execution.store.store import default_store
+from buildsys.execution.store.workspaces import register
+from buildsys.execution.tools import environments
+from buildsys.graph import Plan
+from buildsys.text import duration
+
+
+class Session:
+    """All that a run works with, from its plans to its rows.
+
+    Its steps are `making`'s, its builds' folders `shipping`'s, buildsys.lock is `record`'s.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        run: process.CommandRunner = process.run_command,
+        ensure: EnsureEnv = environments.ensure,
+        settled: ledger.Settled | None = None,
+        plans: Plans | None = None,
+    ) -> None:
+        """`settled`: recipes that are known to need nothing: they are not even looked at.
+
+        `plans`: other ones than those of the workspace's recipes.
+        """
+        self.workspace = Workspace(root.resolve())
+        self.settled = dict(settled or {})
+        loaded = plans or load_plans(self.workspace, frozenset(self.settled))
+        self.loaded = loaded
+        for recipe in loaded.recipes:  # it was looked at again: another is compared with its builds
+            self.settled.pop(recipe.name, None)
+        self.plans = {plan.build: plan for plan in self.loaded.plans}
+        self.labels = {build: label for rows in self.settled.values() for build, label in rows}
+        self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
+        self.database = Database(self.workspace.state / "state.sqlite")
+        lock = read_lock(self.workspace.lock)
+        store = default_store(self.workspace)
+        self.state = State(self.loaded.plans, self.database, store, lock)
+        register(store, self.workspace.root)
+        self.console = Console(self.database)
+        self.record = Record(self.workspace, self.state, lock)
+        runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
+        self.making = Making(self.loaded.plans, self.state, runner, self.console, self.record)
+        self.shipping = Shipping(self.workspace, self.plans, self.state, self.making, self.console)
+        self.interrupted = False
+        self.asked: list[str] = []
+        self.compared: set[str] = set()
+        """Builds that have been timed together with all that they are compared with."""
+
+    def prepare(self, builds: list[str]) -> None:
+        """Before the first step of a run: which bytes will be read, what there is to do."""
+        self.asked = builds
+        self.record.read()
+        plans = tuple(self.plans[build] for build in builds if build in self.plans)
+        plans += tuple(self.plans[c] for p in plans for c in p.candidates if c in self.plans)
+        self.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
+        steps = {step.id: step for plan in plans for step in plan.steps}
+        to_run = [s for s in steps.values() if self.making.needs_run(s)]
+        if to_run:
+            known = [self.database.duration(step.module) for step in to_run]
+            total = duration(sum(seconds or 0 for seconds in known))
+            guess = f", about {total} by earlier runs" if any(known) else ""
+            self.console.say(f"{len(to_run)} of {len(steps)} steps to run{guess}")
+        for warning in training_notes(self.state, tuple(steps.values())):
+            self.console.say(warning)
+
+    def forget_trainings(self) -> None:
+        """Recorded trainings of other tools or code do not count in this run."""
+        self.state.retrain = True
+
+    def build(self, builds: list[str]) -> list[Row]:
+        """Everything that some builds need, one step after the other; a failure stops no other."""
+        self.prepare(builds)
+        for build in builds:
+            plan = self.plans[build]
+            members = [self.plans[name] for name in plan.candidates if name in self.plans]
+            with contextlib.suppress(BuildsysError):
+                for step in (step for member in [*members, plan] for step in member.steps):
+                    self.making.run_step(step)
+                if not self.shipping.is_published(plan):
+                    self.shipping.publish(plan)
+        self.remember()
+        return self.rows(builds)
+
+    def remember(self) -> None:
+        """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
+        done = {b for b, outcome in self.shipping.outcomes.items() if outcome in ledger.GOOD}
+        plans = [
+            self.plans[build]
+            for build in self.shipping.outcomes
+            if build in done & self.plans.keys()
+        ]
+        done -= {p.build for p in plans if p.rivals and p.build not in self.compared}
+        try:
+            self.record.add_facts(plans)
+        except BuildsysError as error:  # what was built is built; only the record is missing
+            self.console.say(f"buildsys.lock was not brought up to date: {error}")
+        ledger.write(self.workspace, self.settled, self.loaded, self.state, done)
+
+    def rows(self, builds: list[str]) -> list[Row]:
+        """One row a build that was asked for, in order; settled ones are up to date."""
+        return [
+            self._row(self.plans[build])
+            if build in self.plans
+            else Row(id=build, status="up-to-date", seconds=0.0)
+            for build in builds
+            if build in self.labels
+        ]
+
+    def broken_rows(self) -> list[Row]:
+        """One row a recipe that has a mistake."""
+        return [Row(id=name, status="failed at check", seconds=0.0) for name in self.loaded.broken]
+
+    def close(self) -> None:
+        """End of the run."""
+        self.console.close()
+        self.database.close()
+
+    def _row(self, plan: Plan) -> Row:
+        spent = sum(self.making.seconds.get(step.id, 0.0) for step in plan.steps)
+        row = Row(
+            id=plan.build,
+            status=self.shipping.outcomes.get(plan.build) or self._unfinished(plan),
+            seconds=round(spent, 1),
+            candidate=plan.build in self.shipping.candidates,
+        )
+        if not row.good and not (row.candidate and row.status.startswith("rejected")):
+            earlier = build_folder(self.workspace, plan.build).is_dir()
+            return dataclasses.replace(row, earlier=earlier and row.status.startswith("waiting"))
+        return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
+
+    def _unfinished(self, plan: Plan) -> str:
+        """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
+        if self.interrupted and not any(step.id in self.making.failures for step in plan.steps):
+            running = [step.stage for step in plan.steps if step.id in self.making.running]
+            return f"interrupted at {running[0]}" if running else "interrupted"
+        for name in plan.candidates:
+            if name not in self.plans or self.shipping.outcomes.get(name) is None:
+                return f"blocked by {name}"
+        for step in plan.steps:
+            if step.id in self.making.failures:
+                first = next(
+                    (b for b in self.asked if b in self.plans and step in self.plans[b].steps),
+                    plan.build,
+                )
+                return f"failed at {step.stage}" if first == plan.build else f"blocked by {first}"
+        return "not finished"

@@ -1,0 +1,130 @@
+"""Making a run's steps: each is decided, executed where it has to be, and what it cost remembered."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
+from buildsys.execution.running.runner import Runner
+from buildsys.execution.session.console import Console
+from buildsys.execution.session.step_names import shorten, stage_names
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.recording import Record
+from buildsys.graph import Decision, Plan, Status, Step
+from buildsys.text import duration
+
+T = TypeVar("T")
+_MOST_REPAIRS = 50
+
+
+class Making:
+    """Makes steps, in the order in which it is asked; what was lost on the way is made again."""
+
+    def __init__(
+        self,
+        plans: tuple[Plan, ...],
+        state: State,
+        runner: Runner,
+        console: Console,
+        record: Record,
+    ) -> None:
+        self.plans = plans
+        self.state, self.runner, self.console, self.record = state, runner, console, record
+        self.stages = stage_names(plans)
+        self._repairing = threading.RLock()  # one repair at a time: they share working folders
+        self.built: set[str] = set()
+        self.seconds: dict[str, float] = {}
+        self.failures: dict[str, str] = {}
+        self.running: set[str] = set()
+
+    def include(self, step: Step, build: str) -> None:
+        """A step that belongs to no plan, to be run like those that do."""
+        self.state.include(step)
+        self.stages[step.id] = f"{step.stage} ({build})"
+
+    def needs_run(self, step: Step) -> bool:
+        """Whether a step has to run, as far as can be said now."""
+        try:
+            status = self.state.decide(step).status
+        except BuildsysError:
+            return True
+        return status in (Status.STALE, Status.PENDING, Status.MISSING)
+
+    def run_step(self, step: Step) -> None:
+        """Execute a step if it has to run. Raises BuildsysError; the failure is remembered."""
+        name = self.stages[step.id]
+        try:
+            decision = self.state.decide(step)
+            if decision.status == Status.PENDING:
+                decision = self._make_inputs(step)
+            if decision.status not in (Status.STALE, Status.MISSING):
+                return
+            reason = shorten(decision.reasons)
+            self.running.add(step.id)
+            result = self.with_bytes(
+                lambda: self.runner.execute(
+                    step,
+                    lambda: self.console.start(name, step.module, reason),
+                    lambda *report: self.console.progress(name, *report),
+                )
+            )
+            self.running.discard(step.id)
+        except (BuildsysError, OSError) as error:
+            self.running.discard(step.id)
+            self.failures[step.id] = str(error)
+            self.console.finish(name, f"failed\n{error}")
+            if isinstance(error, BuildsysError):
+                raise
+            raise StepFailed(f"{step.stage}: {error}") from error
+        if result is None:
+            self.console.finish(name, self._made_elsewhere(step))
+            return
+        self.built.add(step.id)
+        self.seconds[step.id] = result.seconds
+        self.record_training(step)
+        outcome = f"done in {duration(result.seconds)}"
+        self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
+
+    def has_made(self, plan: Plan) -> bool:
+        """Whether this run has made any of a plan's steps."""
+        return any(step.id in self.built for step in plan.steps)
+
+    def with_bytes(self, action: Callable[[], T]) -> T:
+        """Do something that reads from the store; what the store has lost is made again first."""
+        for _ in range(_MOST_REPAIRS):
+            try:
+                return action()
+            except MissingBytes as missing:
+                with self._repairing:
+                    self.state.want_bytes(missing.step)
+                    self.run_step(self.state.steps[missing.step])
+        raise StepFailed("the store keeps losing what is put into it; look at its disk")
+
+    def record_training(self, step: Step) -> None:
+        """Into buildsys.lock; nothing where the step trains nothing."""
+        if not step.module.startswith("train_"):
+            return
+        recipes = {plan.recipe for plan in self.plans if step in plan.steps}
+        name = self.stages[step.id]
+        self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
+
+    def _made_elsewhere(self, step: Step) -> str:
+        """Who made what a step was about to make."""
+        mine = self.state.key(step)
+        for name in (*self.built, *self.running):
+            other = self.state.steps[name]
+            theirs = self.state.key(other) if other.module == step.module else None
+            if mine and theirs and theirs.key == mine.key:
+                return "the same was made for another build"
+        return "another run has made it meanwhile"
+
+    def _make_inputs(self, step: Step) -> Decision:
+        """Inputs that were lost since doit asked for them: make them here, then decide."""
+        with self._repairing:
+            for item in step.inputs:
+                if item.step:
+                    self.run_step(self.state.steps[item.step])
+        decision = self.state.decide(step)
+        if decision.status == Status.PENDING:
+            raise InternalError(f"{step.stage} still waits for inputs that were made")
+        return decision

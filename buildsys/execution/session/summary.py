@@ -1,0 +1,163 @@
+"""What a run came to: build/summary.json, the table at its end, its exit code."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from buildsys.errors import Rejected, Waiting
+from buildsys.execution.places import Workspace
+from buildsys.files import writing
+from buildsys.text import duration
+
+_GOOD = ("built", "restored", "up-to-date")
+_FIGURES = {
+    "box.mAP50-95": "box mAP50-95",
+    "keypoints.mAP50-95": "kpt mAP50-95",
+    "masks.mAP50-95": "mask mAP50-95",
+    "obb.mAP50-95": "obb mAP50-95",
+    "top1": "top-1",
+}
+EARLIER = "an earlier package stays in build/ until the new one is built"
+_AWAY = "waiting for TensorRT "
+_CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
+_WIDEST = 40
+_MOST_ROWS = 40
+"""A longer table leaves out what is up to date."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
+    waiting for WHAT / rejected by STAGE / interrupted (at STEP) / not finished, the seconds that this
+    run spent on its steps, and the figures of its package.
+
+    `candidate`: a variant that `select` chooses among; being rejected is its right. `earlier`: it
+    waits, and build/ holds what its recipe said before.
+    """
+
+    id: str
+    status: str
+    seconds: float
+    candidate: bool = False
+    earlier: bool = False
+    file: str = ""
+    bytes: int = 0
+    sram_bytes: int = 0
+    metrics: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether there is something to ship."""
+        return self.status in _GOOD
+
+
+def write_summary(workspace: Workspace, rows: list[Row]) -> None:
+    """build/summary.json, rewritten only when it would change. Raises CannotWrite."""
+    path = workspace.build / "summary.json"
+    text = '{"builds": [\n' + ",\n".join(map(_encode, rows)) + "\n]}\n"
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    temporary = path.with_name(f".summary.{os.getpid()}")
+    with writing("build/summary.json", workspace.build, len(text)):
+        workspace.build.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _encode(row: Row) -> str:
+    if not row.file and not row.candidate:  # thousands of these in a run without work
+        return json.dumps({"id": row.id, "status": row.status, "seconds": row.seconds})
+    known = {name: value for name, value in asdict(row).items() if name != "earlier"}
+    return json.dumps({**known, "metrics": dict(row.metrics)})
+
+
+def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
+    """0; 1 where something failed; 11 where a gate is red; 10 where a build waits that was asked for.
+
+    `named`: the builds were asked for by name or pattern; `strict`: waiting is never passed over.
+    """
+    statuses = [row.status for row in rows if not row.good and not _is_loser(row)]
+    if any(not status.startswith(("rejected", "waiting")) for status in statuses):
+        return 1
+    if any(status.startswith("rejected") for status in statuses):
+        return Rejected.exit_code
+    return Waiting.exit_code if statuses and (named or strict) else 0
+
+
+def _is_loser(row: Row) -> bool:
+    return row.candidate and row.status.startswith("rejected")
+
+
+def render_table(rows: list[Row]) -> str:
+    """The table: status, time, size, memory, accuracy as far as the packages tell."""
+    many = len(rows) > _MOST_ROWS
+    shown = [row for row in rows if row.status != "up-to-date"] if many else rows
+    idle = len(rows) - len(shown)
+    text = _render(shown) if shown else ""
+    why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
+    why += [f"{row.id}: {_BLIND}" for row in shown if row.good and _is_blind(row)]
+    why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
+    why += [_CARRY.format(row.id) for row in shown if row.status.startswith(_AWAY)][:1]
+    rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
+    return "\n".join(filter(None, (text, *why, rest)))
+
+
+def _render(rows: list[Row]) -> str:
+    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *_FIGURES.values())
+    lines = [header, *map(_cells, rows)]
+    used = [i for i in range(len(header)) if i < 3 or any(line[i] for line in lines[1:])]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    text = ["  ".join(line[i].ljust(widths[i]) for i in used).rstrip() for line in lines]
+    text.insert(1, "  ".join("-" * widths[i] for i in used))
+    return "\n".join(text)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    metrics = dict(row.metrics)
+    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in _FIGURES)
+    sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
+    return (
+        row.id,
+        _short(row.status),
+        duration(row.seconds) if row.seconds else "",
+        Path(row.file).name,
+        *sizes,
+        *accuracy,
+    )
+
+
+_BLIND = "it finds nothing, every figure is 0: train longer, and look at the data by `buildsys check --data`"
+
+
+def _is_blind(row: Row) -> bool:
+    """Whether accuracy was measured and there is none: no gate need have said so."""
+    found = [value for name, value in row.metrics if name in _FIGURES]
+    return bool(found) and not any(found)
+
+
+def _short(status: str) -> str:
+    """What fits a column; the reasons of a rejection stand below the table."""
+    return status.split(":", maxsplit=1)[0] if len(status) > _WIDEST else status
+
+
+def annotate(rows: Iterable[Row]) -> list[str]:
+    """Rows that are not good, as GitHub's workflow commands."""
+    kinds = {True: "warning", False: "error"}
+    return [
+        f"::{kinds[row.status.startswith('waiting')]} title={row.id}::{_escape(row.status)}"
+        for row in rows
+        if not row.good and not _is_loser(row)
+    ]
+
+
+def _escape(text: str) -> str:
+    """GitHub's own: a message is one line."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,0 +1,40 @@
+"""Builds by name or pattern: what matches nothing is an error, never a green run."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from buildsys.errors import Diagnostic, InputError
+
+
+def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
+    """The builds that match, in order; all of them without patterns. Raises InputError."""
+    chosen: list[str] = []
+    for pattern in patterns or ["*"]:
+        found = [build for build in builds if fnmatchcase(build, pattern.removeprefix("build:"))]
+        if not found and patterns:
+            hint = suggest(pattern.removeprefix("build:"), builds)
+            raise InputError(Diagnostic(path=pattern, message="matches no build", hint=hint))
+        chosen += [build for build in found if build not in chosen]
+    return chosen
+
+
+def matching(pattern: str, recipes: Sequence[str]) -> list[str]:
+    """The recipes that a pattern of builds speaks of."""
+    wanted = pattern.removeprefix("build:").split("@")[0]
+    return [recipe for recipe in recipes if fnmatchcase(recipe, wanted)]
+
+
+def of_recipes(diagnostics: Sequence[Diagnostic], recipes: Sequence[str]) -> list[Diagnostic]:
+    """What was said of some recipes' own files."""
+    return [found for found in diagnostics if Path(found.path).stem in recipes]
+
+
+def suggest(name: str, builds: Sequence[str]) -> str:
+    """What was probably meant: of a recipe's name all its builds, else the nearest id."""
+    from buildsys.text import did_you_mean
+
+    own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
+    if own and "@" not in name:
+        return f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}"
+    return did_you_mean(name, builds)

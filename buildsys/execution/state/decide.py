@@ -1,0 +1,265 @@
+"""decide: the one place that knows stale from up-to-date, with reasons as values.
+
+A step's action key digests what decides its result: module and code, parameters, tool versions,
+the content of every input. A known result for the key means that there is nothing to do, whatever
+happened in between; that is also the early cutoff, since a step that ran again and made the same
+bytes leaves the keys after it as they were.
+"""
+
+import contextlib
+import threading
+from typing import Any
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.state.action_keys import Keyed, make_key, parts_of, slice_digest
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.inputs import Sources
+from buildsys.execution.state.lockfile import Lock
+from buildsys.execution.state.reasons import compare
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools.host_tools import lacking
+from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
+
+
+class State:
+    """Decisions over a set of plans; a decision is made once and dropped when a step finishes."""
+
+    def __init__(
+        self, plans: tuple[Plan, ...], database: Database, store: Store, lock: Lock | None = None
+    ) -> None:
+        self.database, self.store = database, store
+        self.sources = Sources(database, store, lock or Lock())
+        self.trainings = lock.trainings() if lock else {}
+        self.retrain = False
+        """Whether recorded trainings of other tools or code are made again (`buildsys update`)."""
+        self.kept: dict[str, dict[str, Any]] = {}
+        """Steps whose recorded training counts, although tool or code are others now."""
+        self.steps = {step.id: step for plan in plans for step in plan.steps}
+        self.roles: dict[str, list[str]] = {}
+        for plan in plans:
+            for step in plan.steps:
+                self.roles.setdefault(step.id, []).append(f"{plan.build}/{step.stage}")
+        self._decisions: dict[str, Decision] = {}
+        self._results: dict[str, StepResult] = {}
+        self._wanted: set[str] = set()
+        self._lock = threading.RLock()  # steps end in threads while doit asks about others
+
+    def include(self, step: Step) -> None:
+        """One step more, whose inputs are known here; it has no role in any plan."""
+        with self._lock:
+            self.steps[step.id] = step
+
+    def decide(self, step: Step) -> Decision:
+        """Whether a step has to run, and why."""
+        with self._lock:
+            if step.id not in self._decisions:
+                self._decisions[step.id] = self._decide(step)
+            return self._decisions[step.id]
+
+    def result(self, step_id: str) -> StepResult | None:
+        """Outputs of a step that needs not run, or has run."""
+        with self._lock:
+            self.decide(self.steps[step_id])
+            return self._results.get(step_id)
+
+    def finish(self, step: Step, keyed: Keyed, result: StepResult) -> None:
+        """Record a result at once, and decide anew about what depends on it."""
+        with self._lock:
+            self.database.record_result(keyed.key, result)
+            self._wanted.discard(step.id)
+            self._note_roles(step, keyed)
+            self._results[step.id] = result
+            self._decisions = {
+                key: decision
+                for key, decision in self._decisions.items()
+                if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
+            }
+            self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=keyed.key)
+
+    def want_bytes(self, step_id: str) -> None:
+        """Make sure that a step's outputs can be read: known by digest alone, it has to run again."""
+        step = self.steps[step_id]
+        result = self.result(step_id)
+        if result is None:
+            return
+        with self._lock:
+            if not self.holds(step, result):
+                self._wanted.add(step_id)
+                self._decisions.clear()
+                self._results.pop(step_id, None)
+
+    def settle(self, plans: tuple[Plan, ...]) -> None:
+        """Ask for the bytes that steps which are going to run will read."""
+        steps = {step.id: step for plan in plans for step in plan.steps}
+        for step in reversed(steps.values()):
+            with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
+                if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
+                    for item in step.inputs:
+                        if item.step:
+                            self.want_bytes(item.step)
+
+    def key(self, step: Step) -> Keyed | None:
+        """The action key, or None while an input is not known yet."""
+        digests: list[tuple[str, str]] = []
+        for item in step.inputs:
+            digest = self.input_digest(item)
+            if digest is None:
+                return None
+            digests.append((item.name, digest))
+        return make_key(step, digests)
+
+    def known_parts(self, step: Step) -> dict[str, Any]:
+        """What an action key is made from, without the inputs that are not known yet."""
+        found = [(item.name, self.input_digest(item)) for item in step.inputs]
+        return parts_of(step, [(name, digest) for name, digest in found if digest is not None])
+
+    def known_key(self, step: Step) -> Keyed | None:
+        """The action key where it can be said now without an error."""
+        with contextlib.suppress(BuildsysError):
+            return self.key(step)
+        return None
+
+    def input_digest(self, item: Input) -> str | None:
+        """Digest of an input's content, or None while its step has to run."""
+        if item.source is not None:
+            return self.sources.digest(item.source)
+        result = self.result(item.step)
+        return dict(result.outputs)[item.output] if result else None
+
+    def _decide(self, step: Step) -> Decision:
+        blocked = [item for item in step.inputs if item.step and self.result(item.step) is None]
+        red = [
+            item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED
+        ]
+        if blocked:
+            waiting = [
+                d
+                for item in blocked
+                if (d := self.decide(self.steps[item.step])).status == Status.WAITING
+            ]
+            if waiting:
+                return Decision(status=Status.WAITING, reasons=waiting[0].reasons[:1])
+            stages = dict.fromkeys(self.steps[item.step].stage for item in blocked)
+            reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
+            return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
+        if any(self._is_red(item) for item in step.inputs):
+            return Decision(status=Status.REJECTED, reasons=(Reason(subject="a verdict is red"),))
+        keyed = self.key(step)
+        assert keyed is not None
+        recorded = self._training(step, keyed)
+        if recorded is not None:
+            return self._keep_training(step, keyed, recorded)
+        result = self.database.result(keyed.key)
+        status = Status.UP_TO_DATE
+        if result is None:
+            result = self.recall(step, keyed.key)
+            status = Status.RESTORABLE
+        if result is None or step.id in self._wanted:
+            return self._to_make(step, keyed, was_made=result is not None)
+        self._results[step.id] = result
+        if status == Status.RESTORABLE:
+            self.database.record_result(keyed.key, result)
+        self._note_roles(step, keyed)
+        return Decision(status=status, key=keyed.key)
+
+    def _to_make(self, step: Step, keyed: Keyed, was_made: bool) -> Decision:
+        """The decision on a step whose output is not here; what it waits for is the first reason."""
+        missing = (
+            []
+            if was_made
+            else [
+                item.source.label
+                for item in step.inputs
+                if item.source is not None and self.sources.is_missing(item.source)
+            ]
+        )
+        missing += [lacks for lacks in (lacking(step.requires),) if lacks]
+        if missing:
+            reasons = tuple(Reason(subject=subject) for subject in missing)
+            reasons += self._differences(step, keyed) or ()
+            return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)
+        if was_made:
+            reason = Reason(subject="its output is not in the store any more")
+            return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
+        return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
+
+    def _training(self, step: Step, keyed: Keyed) -> dict[str, Any] | None:
+        """The recorded training of this slice of recipe and data, if its checkpoint is in the store.
+
+        Neither the host nor a tool's version nor our code is part of the slice: what was trained
+        stays trained until `buildsys update`.
+        """
+        if not step.module.startswith("train_") or step.id in self._wanted:
+            return None
+        recorded = self.trainings.get(slice_digest(step, keyed))
+        if recorded is None or not self.store.has(recorded["checkpoint"], tree=False):
+            return None
+        other = recorded["action_key"] != keyed.key
+        return None if other and self.retrain else recorded
+
+    def recorded(self, step: Step) -> dict[str, Any] | None:
+        """The record of the training that a step's result is, or None."""
+        keyed, result = self.key(step), self.result(step.id)
+        if keyed is None or result is None or not step.module.startswith("train_"):
+            return None
+        found = self.trainings.get(slice_digest(step, keyed))
+        same = found is not None and found["checkpoint"] in dict(result.outputs).values()
+        return found if same else None
+
+    def _keep_training(self, step: Step, keyed: Keyed, recorded: dict[str, Any]) -> Decision:
+        outputs = tuple((output.name, recorded["checkpoint"]) for output in step.outputs)
+        self._results[step.id] = StepResult(outputs=outputs, seconds=recorded["seconds"])
+        key = recorded["action_key"]
+        if key != keyed.key:
+            self.kept[step.id] = recorded
+        known = ("code", "tool", "lock")
+        parts = {**keyed.parts, **{name: recorded[name] for name in known}}
+        self._note_roles(step, Keyed(key=key, parts=parts, inputs=keyed.inputs))
+        return Decision(status=Status.UP_TO_DATE, key=key)
+
+    def recall(self, step: Step, key: str) -> StepResult | None:
+        """A result that another workspace, or this one long ago, left whole in the store."""
+        entry = self.store.recall(key) or {}
+        try:
+            outputs = tuple((str(name), str(digest)) for name, digest in entry["outputs"])
+            result = StepResult(
+                outputs=outputs, seconds=float(entry["seconds"]), passed=bool(entry["passed"])
+            )
+        except (KeyError, ValueError, TypeError):
+            return None
+        trees = {output.name: output.tree for output in step.outputs}
+        if {name for name, _ in outputs} != set(trees):
+            return None
+        if entry.get("digests_only"):  # on purpose, by `store export --packages-only`
+            return result
+        return result if self.holds(step, result) else None
+
+    def holds(self, step: Step, result: StepResult) -> bool:
+        """Whether the store has every byte of a result."""
+        trees = {output.name: output.tree for output in step.outputs}
+        return all(self.store.has(digest, trees[name]) for name, digest in result.outputs)
+
+    def _is_red(self, item: Input) -> bool:
+        result = self.result(item.step) if item.step else None
+        return result is not None and not result.passed
+
+    def _note_roles(self, step: Step, keyed: Keyed) -> None:
+        for role in self.roles.get(step.id, ()):
+            known = self.database.role(role)
+            if known is None or known[0] != keyed.key:
+                self.database.record_role(role, keyed.key, keyed.parts)
+
+    def _explain(self, step: Step, keyed: Keyed) -> tuple[Reason, ...]:
+        """Why a step has to run that nothing is waited for."""
+        found = self._differences(step, keyed)
+        if found is None:
+            return (Reason(subject="never made here"),)
+        return found or (Reason(subject="its result is not known any more"),)
+
+    def _differences(self, step: Step, keyed: Keyed) -> tuple[Reason, ...] | None:
+        """What differs from the last time that this role was made; None where it never was."""
+        known = [self.database.role(role) for role in self.roles.get(step.id, ())]
+        before = next((entry for entry in known if entry is not None), None)
+        if before is None:
+            return None
+        return compare(step, before[1], keyed.parts, self.steps, self.store)

@@ -1,0 +1,123 @@
+"""What plans rest on, as stats: our own code and data, and the files that a recipe is made from."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import buildsys
+from buildsys.execution.places import Workspace
+from buildsys.execution.tools.host_tools import QEMU, SEARCHED
+from buildsys.files import stat_line, stat_text
+from buildsys.steps.lib.tensorrt.host_library import MARKS, VARIABLE
+
+_PACKAGE = Path(buildsys.__file__).resolve().parent
+_FILE_CLOCK = 5
+"""CLOCK_REALTIME_COARSE: the fine clock is some milliseconds ahead of it."""
+_TICK_SECONDS = 0.011
+
+
+def walk(root: str, parts: Iterable[str]) -> list[tuple[str, os.stat_result]]:
+    """Every file of a tree's parts with its stat, sorted; hidden files and caches left out.
+
+    `parts`: files, folders and patterns below `root`.
+    """
+    found: dict[str, os.stat_result] = {}
+    for part in parts:
+        base = os.path.join(root, part)
+        if any(mark in part for mark in "*?["):
+            # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
+            for path in Path(root).glob(part):
+                if path.is_file() and not path.name.startswith("."):
+                    found[path.relative_to(root).as_posix()] = path.stat()
+        elif os.path.isdir(base):
+            folder = os.path.normpath(base)
+            found |= {
+                os.path.relpath(p, root) if ".." in part else p[len(root) + 1 :]: s
+                for p, s in _scan(folder)
+            }
+        elif os.path.isfile(base):
+            found[part] = os.stat(base)
+    return sorted(found.items())
+
+
+def _scan(folder: str) -> list[tuple[str, os.stat_result]]:
+    found: list[tuple[str, os.stat_result]] = []
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return found
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.endswith(".cache"):
+            continue
+        if entry.is_dir():
+            found += _scan(entry.path)
+        elif entry.is_file():
+            found.append((entry.path, entry.stat()))
+    return found
+
+
+def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
+    """Digest of what `walk` found."""
+    text = "\n".join(f"{name} {stat_line(stat)}" for name, stat in entries)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_racy(stats: Iterable[str], since: int) -> bool:
+    """Whether a file may have changed after it was read; `since`: `begin_reading`'s answer.
+
+    Only the time of the change counts: anybody can date a file in the future.
+    """
+    return any(int(words[3]) >= since for text in stats if len(words := text.split(" ")) == 4)
+
+
+def begin_reading() -> int:
+    """The clock that dates files, nanoseconds, one tick later than all that was written before."""
+    time.sleep(_TICK_SECONDS)
+    return time.clock_gettime_ns(_FILE_CLOCK)
+
+
+def installation(workspace: Workspace) -> str:
+    """Digest of the stats of this package and of what every recipe of the workspace rests on."""
+    watched = [str(workspace.root / "buildsys.yaml")]
+    for folder in (workspace.root / "targets", _PACKAGE.parent / "targets", _PACKAGE / "targets"):
+        watched += [str(folder), *_listing(folder), *_listing(folder / "firmware")]
+    for name in ("", "authoring", "planning", "steps", "envs"):
+        watched += _listing(_PACKAGE / name)
+    for env in _listing(_PACKAGE / "envs"):
+        watched += _listing(Path(env))
+    watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
+    watched += MARKS  # what is `local` in a target is settled by what this machine has
+    # plans name this machine where they measure its latency
+    here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {os.uname().machine}"
+    here += os.environ.get(VARIABLE, "")
+    state = hashlib.sha256(here.encode())
+    for path in sorted(set(watched)):
+        state.update(f"{path} {stat_text(path)}\n".encode())
+    return state.hexdigest()
+
+
+def recipe_names(workspace: Workspace) -> set[str]:
+    """The stems of a workspace's recipes; bases (`_x.yaml`) are none."""
+    try:
+        return {
+            entry.name.removesuffix(".yaml")
+            for entry in os.scandir(workspace.root / "recipes")
+            if entry.name.endswith(".yaml") and not entry.name.startswith(("_", "."))
+        }
+    except OSError:
+        return set()
+
+
+def recipe_files(workspace: Workspace) -> list[Path]:
+    """The recipes of a workspace, sorted."""
+    folder = workspace.root / "recipes"
+    return [folder / f"{name}.yaml" for name in sorted(recipe_names(workspace))]
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return [e.path for e in os.scandir(folder) if e.name != "__pycache__"]
+    except OSError:
+        return []

@@ -1,0 +1,163 @@
+"""Digests of what people give: files and datasets, read again only when their stat changed."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from buildsys.digest import digest_bytes, digest_file
+from buildsys.errors import CannotWrite, Diagnostic, InputError
+from buildsys.execution.state import fingerprint
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.lockfile import Lock
+from buildsys.execution.store.store import Store, encode_index
+from buildsys.files import stat_line
+from buildsys.graph import Source
+
+_RACY_NANOSECONDS = 50_000_000
+"""A file changed less than this ago may change again within one tick of the file system's clock."""
+
+
+class Sources:
+    """Digests of sources, each computed at most once a run."""
+
+    def __init__(self, database: Database, store: Store, lock: Lock) -> None:
+        self._database, self._store, self._lock = database, store, lock
+        self._known: dict[Source, str] = {}
+
+    def digest(self, source: Source) -> str:
+        """Digest of a file, or of a tree's index; the recorded one where it is not here.
+
+        Raises InputError.
+        """
+        if source not in self._known:
+            self._known[source] = self._tree(source) if source.parts else self._file(source)
+        return self._known[source]
+
+    def known_stat(self, source: Source) -> str | None:
+        """Stat or signature that the digest of this run goes with; None where it may have changed."""
+        self.digest(source)
+        if source.parts:
+            known = self._database.tree(tree_name(source))
+        else:
+            known = self._database.file(source.path)
+        if known is not None:
+            return known[0]
+        return None if os.path.exists(source.path) else "absent"
+
+    def is_missing(self, source: Source) -> bool:
+        """Whether a step that reads it cannot: buildsys.lock knows what it is, and it is not here."""
+        if os.path.exists(source.path):
+            return False
+        return not (source.sha256 and self._store.has(source.sha256, tree=False))
+
+    def _recorded(self, source: Source) -> str:
+        """What buildsys.lock says of its content, or nothing."""
+        if not source.kind or os.path.exists(source.path):
+            return ""
+        digest = self._lock.digest(f"{source.kind} {source.label}")
+        return digest if source.sha256 in ("", digest) else ""
+
+    def forget(self, source: Source) -> None:
+        """Look again at the next question."""
+        self._known.pop(source, None)
+
+    def files(self, source: Source) -> list[str]:
+        """Paths of a tree's files relative to its folder, sorted."""
+        return [name for name, _ in fingerprint.walk(source.path, source.parts)]
+
+    def _file(self, source: Source) -> str:
+        path = Path(source.path)
+        try:
+            found = path.stat()
+        except OSError as error:
+            if source.sha256 and self._store.has(source.sha256, tree=False):
+                return source.sha256
+            if recorded := self._recorded(source):
+                return recorded
+            message = f"{source.label} cannot be read: {error.strerror}"
+            raise InputError(Diagnostic(path=source.label, message=message)) from error
+        stat, known = stat_line(found), self._database.file(str(path))
+        if known is not None and known[0] == stat and source.sha256 in ("", known[1]):
+            digest = known[1]
+        else:
+            racy = _is_racy(found)  # as it was when we looked, however long reading takes
+            digest = digest_file(path)
+            if not racy:
+                self._database.record_files([(str(path), stat, digest)])
+        if source.sha256 and digest != source.sha256:
+            raise InputError(
+                Diagnostic(
+                    path=source.label,
+                    message=f"its sha256 is {digest}, the recipe says {source.sha256}",
+                    hint="if the new file is the right one, write its digest into the recipe",
+                )
+            )
+        return digest
+
+    def _tree(self, source: Source) -> str:
+        entries = fingerprint.walk(source.path, source.parts)
+        if not entries:
+            if recorded := self._recorded(source):
+                return recorded
+            message = f"{source.label}: no file found"
+            raise InputError(Diagnostic(path=source.label, message=message))
+        signature = fingerprint.signature(entries)
+        name = tree_name(source)
+        known = self._database.tree(name)
+        if known is not None and known[0] == signature:
+            return known[1]
+        index, racy = self._digest_entries(source.path, entries)
+        data = encode_index(index)
+        digest = digest_bytes(data)
+        with contextlib.suppress(CannotWrite):  # only to say later which file changed
+            self._store.put_bytes(data)
+        if not racy:
+            self._database.record_tree(name, signature, digest)
+        return digest
+
+    def _digest_entries(
+        self, root: str, entries: list[tuple[str, os.stat_result]]
+    ) -> tuple[list[tuple[str, int, str]], bool]:
+        """The index of a tree; only files whose stat changed are read."""
+        known = self._database.files_below(root)
+        index, fresh, any_racy = [], [], False
+        for name, stat in entries:
+            path, text = f"{root}/{name}", stat_line(stat)
+            if known.get(path, ("", ""))[0] == text:
+                digest = known[path][1]
+            else:
+                racy = _is_racy(stat)
+                digest = digest_file(Path(path))
+                any_racy |= racy
+                if not racy:
+                    fresh.append((path, text, digest))
+            index.append((name, stat.st_size, digest))
+        self._database.record_files(fresh)
+        return index, any_racy
+
+
+def tree_name(source: Source) -> str:
+    """How the database calls a tree."""
+    return "\0".join((source.path, *source.parts))
+
+
+def changed_files(store: Store, old: str, new: str) -> list[str]:
+    """Which paths differ between two tree digests; empty when the old index is gone."""
+    try:
+        before = {name: digest for name, _, digest in store.index(old)}
+        after = {name: digest for name, _, digest in store.index(new)}
+    except (OSError, ValueError, CannotWrite):
+        return []
+    changed = [f"{name} changed" for name in after if before.get(name, after[name]) != after[name]]
+    added = [f"{name} is new" for name in after.keys() - before.keys()]
+    gone = [f"{name} is gone" for name in before.keys() - after.keys()]
+    return sorted(changed + added + gone)
+
+
+def _is_racy(stat: os.stat_result) -> bool:
+    """Only the time of the change counts: anybody can date a file in the future, for ever racy.
+
+    A change time in the future means that the clock was set back; the next change has another.
+    """
+    return abs(time.time_ns() - stat.st_ctime_ns) < _RACY_NANOSECONDS

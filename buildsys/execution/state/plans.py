@@ -1,0 +1,107 @@
+"""The plans of a workspace as values: recipe by recipe, with what is wrong with the rest."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import buildsys
+from buildsys.errors import Diagnostic, InputError
+from buildsys.execution.state.build_patterns import matching, of_recipes, select
+from buildsys.graph import Plan, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipePlans:
+    """One recipe's builds, what is wrong with the rest, and the stats of the files it rests on."""
+
+    name: str
+    plans: tuple[Plan, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    files: tuple[tuple[str, str], ...]
+    lasting: bool = dataclasses.field(compare=False)
+    """False where the next run has to look again: mistakes, and files that were just changed."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """Every build that can be planned, and what is wrong with the rest."""
+
+    recipes: tuple[RecipePlans, ...]
+    common: tuple[Diagnostic, ...] = ()
+    """What is wrong with the workspace, whichever recipe one looks at."""
+
+    @classmethod
+    def of(cls, plans: Iterable[Plan]) -> "Plans":
+        """Plans that no recipe of the workspace says."""
+        recipe = RecipePlans(name="", plans=tuple(plans), diagnostics=(), files=(), lasting=False)
+        return cls((recipe,))
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        """All plans, by id."""
+        found = [plan for recipe in self.recipes for plan in recipe.plans]
+        return tuple(sorted(found, key=lambda plan: plan.build))
+
+    @cached_property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All that is wrong or noteworthy, once each, by place."""
+        found = {*self.common, *(d for recipe in self.recipes for d in recipe.diagnostics)}
+        return tuple(sorted(found))
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that are no mere warnings."""
+        return tuple(d for d in self.diagnostics if d.severity == "error")
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Recipes with a mistake."""
+        return tuple(
+            recipe.name
+            for recipe in self.recipes
+            if any(d.severity == "error" for d in recipe.diagnostics)
+        )
+
+    def select(self, patterns: Sequence[str]) -> list[str]:
+        """The builds that match, as `selection.select`; of a recipe with mistakes these are told.
+
+        Raises InputError.
+        """
+        try:
+            return select(patterns, [plan.build for plan in self.plans])
+        except InputError as error:
+            name = error.diagnostics[0].path
+            own = of_recipes(self.errors, matching(name, self.broken))
+            if not own:
+                raise
+            message = "cannot be built: its recipe has a mistake, see above"
+            raise InputError(*own, Diagnostic(path=name, message=message)) from error
+
+
+def complete(plan: Plan) -> Plan:
+    """A plan whose steps know their code and their tools."""
+    from buildsys.execution.state import code_digest
+    from buildsys.execution.tools.definitions import tool_env
+
+    steps = []
+    for step in plan.steps:
+        env = tool_env(step.tool_env) if step.tool_env else None
+        steps.append(
+            dataclasses.replace(
+                step,
+                code=code_digest.code_digest(step.module, code_digest.PACKAGE),
+                tool=f"{env.title} {_version(env, step)}"
+                if env
+                else f"buildsys {buildsys.__version__}",
+                tool_identity=env.identity if env else "",
+            )
+        )
+    return dataclasses.replace(plan, steps=tuple(steps))
+
+
+def _version(env: Any, step: Step) -> str:
+    """Of an external tool: the one that the target declares."""
+    return str(json.loads(step.params)["version"] if env.external else env.version)

@@ -1,0 +1,71 @@
+"""Why a step has to run: what differs between the parts of two action keys, as a person calls it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from buildsys.errors import shorten
+from buildsys.execution.state.inputs import changed_files
+from buildsys.execution.store.store import Store
+from buildsys.graph import Reason, Step
+
+
+def compare(
+    step: Step, old: dict[str, Any], new: dict[str, Any], steps: Mapping[str, Step], store: Store
+) -> tuple[Reason, ...]:
+    """What differs between the parts of two action keys of a step.
+
+    `steps`: by id, those that its inputs come from; `store`: knows a dataset's files of then and now.
+    """
+    reasons: list[Reason] = []
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            reasons += _reasons(step, name, old, new, steps, store)
+    return tuple(dict.fromkeys(reasons))
+
+
+def _reasons(
+    step: Step,
+    name: str,
+    old: dict[str, Any],
+    new: dict[str, Any],
+    steps: Mapping[str, Step],
+    store: Store,
+) -> list[Reason]:
+    kind, _, rest = name.partition(".")
+    before, after = old.get(name), new.get(name)
+    if kind == "params":
+        origin = next((o for o in step.origins if o.parameter == rest), None)
+        label = origin.label if origin else rest
+        place = f"{origin.path}:{origin.line}" if origin and origin.path else ""
+        return [Reason(subject=label, old=_show(before), new=_show(after), place=place)]
+    if kind == "input":
+        return _input_reasons(step, rest, str(before), str(after), steps, store)
+    if kind == "code":
+        return [Reason(subject=f"the code of {step.module} changed")]
+    if kind == "lock" and old.get("tool") == new.get("tool"):
+        return [Reason(subject=f"the lock of {step.tool_env or 'the core'} changed")]
+    if kind == "tool":
+        title, version = str(after).rsplit(" ", 1)
+        return [Reason(subject=title, old=str(before).rsplit(" ", 1)[-1], new=version)]
+    return []
+
+
+def _input_reasons(
+    step: Step, name: str, old: str, new: str, steps: Mapping[str, Step], store: Store
+) -> list[Reason]:
+    item = next((item for item in step.inputs if item.name == name), None)
+    if item is None or old == "None":
+        return [Reason(subject=f"input {name} {'is gone' if item is None else 'is new'}")]
+    if item.source is None:
+        return [Reason(subject=f"the output of {steps[item.step].stage} changed")]
+    if not item.source.parts:
+        return [Reason(subject=f"{item.source.label} changed")]
+    changes = changed_files(store, old, new)
+    if not changes:
+        return [Reason(subject=f"{item.source.label} changed")]
+    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+    return [Reason(subject=changes[0] + more)]
+
+
+def _show(value: Any) -> str:
+    return "nothing" if value is None else shorten(str(value))

@@ -1,0 +1,173 @@
+"""What goes into buildsys.lock: facts of what a build read, and trainings with where they came from."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from buildsys.digest import canonical
+from buildsys.execution.places import Workspace
+from buildsys.execution.state.action_keys import slice_digest
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.lockfile import Lock, read_lock, write_lock
+from buildsys.files import writing
+from buildsys.graph import Plan, Source, Status, Step
+from buildsys.text import duration
+
+
+def with_facts(lock: Lock, state: State, plans: Iterable[Plan]) -> Lock:
+    """The lock with what these builds were made from; only what is here is looked at."""
+    lines = dict(lock.lines)
+    for plan in plans:
+        facts = dict(plan.facts)
+        for source in _sources(plan):
+            key = f"{source.kind} {source.label}"
+            if not state.sources.is_missing(source):
+                data = json.loads(facts.get(key, "{}"))
+                lines[key] = canonical(data | {"digest": state.sources.digest(source)})
+    return Lock(lines=tuple(sorted(lines.items())))
+
+
+def _sources(plan: Plan) -> list[Source]:
+    found = [item.source for step in plan.steps for item in step.inputs if item.source is not None]
+    return [source for source in dict.fromkeys(found) if source.kind]
+
+
+def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lock:
+    """The lock with a training that has just been made, for each recipe that uses it.
+
+    An older training of the same recipe goes, unless another recipe's line still names it.
+    """
+    keyed, result = state.key(step), state.result(step.id)
+    assert keyed is not None
+    assert result is not None
+    (checkpoint,) = dict(result.outputs).values()
+    diary = (state.store.recall(keyed.key) or {}).get("diary", {})
+    facts: dict[str, Any] = {
+        "action_key": keyed.key,
+        "checkpoint": checkpoint,
+        "code": step.code,
+        "device": diary.get("device", ""),
+        "lock": step.tool_identity,
+        "seconds": result.seconds,
+        "tool": step.tool,
+        "torch": diary.get("torch", ""),
+    }
+    lines, slice_ = dict(lock.lines), slice_digest(step, keyed)
+    recorded = lock.trainings().get(slice_)
+    if recorded is not None and {**recorded, "seconds": 0} == {**facts, "seconds": 0}:
+        facts = recorded  # the same again: a fresh clone that trains stays clean
+    current = {
+        slice_digest(other, k)
+        for other in state.steps.values()
+        if other.module == step.module and (k := state.known_key(other))
+    }
+    for recipe in recipes:
+        for key in [key for key in lines if key.startswith(f"training {recipe} ")]:
+            if key.split(" ")[2] not in current:
+                del lines[key]
+        lines[f"training {recipe} {slice_}"] = canonical(facts)
+    named = [key for key in lines if key.startswith("training ") and key.endswith(f" {slice_}")]
+    lines |= dict.fromkeys(named, canonical(facts))  # other recipes' lines of the same training
+    return Lock(lines=tuple(sorted(lines.items())))
+
+
+def compare_training(lock: Lock, state: State, step: Step) -> str:
+    """What became of a recorded training that was made again; nothing where none was recorded."""
+    keyed, result = state.known_key(step), state.result(step.id)
+    recorded = lock.trainings().get(slice_digest(step, keyed)) if keyed else None
+    if recorded is None or result is None:
+        return ""
+    if recorded["checkpoint"] in dict(result.outputs).values():
+        return "the same network as buildsys.lock records, byte for byte"
+    return (
+        f"another network than buildsys.lock recorded (on {recorded['device'] or 'some device'},"
+        f" torch {recorded['torch'] or 'unknown'}); the lock names the new one now"
+    )
+
+
+def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
+    """What to know before the run: trainings that only tools or code made stale, with their cost."""
+    notes = []
+    for step in steps:
+        if not step.module.startswith("train_"):
+            continue
+        note = training_note(state, step)
+        if note:
+            notes.append(f"{step.stage}: {note}")
+    return notes
+
+
+def training_note(state: State, step: Step) -> str:
+    """One sentence, or nothing where the recipe or its data changed, or all is well."""
+    keyed = state.known_key(step)
+    if keyed is None:
+        return ""
+    recorded = state.trainings.get(slice_digest(step, keyed))
+    if recorded is None:
+        return ""
+    cost = f"trained in {duration(recorded['seconds'])}"
+    changed = _changes(step, recorded)
+    if step.id in state.kept:
+        return f"the recorded network is kept, {cost}; since then {changed}; `buildsys update` trains anew"
+    if state.decide(step).status in (Status.STALE, Status.MISSING):
+        if not changed:
+            return (
+                f"the recorded network is not in this store: it is trained again ({cost});"
+                " `buildsys store import` would bring it from a machine that has it"
+            )
+        return (
+            f"WARNING: nothing of the recipe or its data changed, and it trains again ({cost}):"
+            f" the recorded network is not in this store, and since then {changed}."
+            " `buildsys store import` brings it from a machine that has it."
+        )
+    return ""
+
+
+def _changes(step: Step, recorded: dict[str, Any]) -> str:
+    changes = []
+    if recorded["tool"] != step.tool:
+        changes.append(f"{recorded['tool']} became {step.tool}")
+    elif recorded["lock"] != step.tool_identity:
+        changes.append(f"the lock of {step.tool_env} changed")
+    if recorded["code"] != step.code:
+        changes.append(f"the code of {step.module} changed")
+    return " and ".join(changes)
+
+
+class Record:
+    """buildsys.lock during a run: read again before it is added to, and written at once."""
+
+    def __init__(self, workspace: Workspace, state: State, lock: Lock) -> None:
+        """`lock`: as `state` was made from it."""
+        self.workspace, self.state, self.lock = workspace, state, lock
+        self._adding = threading.RLock()  # steps end in threads
+
+    def read(self) -> None:
+        """As it is now: another run may have written it while this one waited for its turn."""
+        self.lock = read_lock(self.workspace.lock)
+        self.state.trainings = self.lock.trainings()
+
+    def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
+        """Into buildsys.lock at once: a training is never lost to what comes after it.
+
+        `say` is told what became of a recorded one that was made again.
+        """
+        with self._adding:
+            self.read()
+            compared = compare_training(self.lock, self.state, step)
+            if compared:
+                say(compared)
+            self.lock = with_training(self.lock, self.state, step, recipes)
+            self.state.trainings = self.lock.trainings()
+            self._write()
+
+    def add_facts(self, plans: Iterable[Plan]) -> None:
+        """Of what these builds were made from."""
+        self.read()
+        self.lock = with_facts(self.lock, self.state, plans)
+        self._write()
+
+    def _write(self) -> None:
+        with writing("buildsys.lock", self.workspace.root):
+            write_lock(self.workspace.lock, self.lock)

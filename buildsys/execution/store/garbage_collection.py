@@ -1,0 +1,244 @@
+"""`buildsys gc`: what goes from a store, decided on an inventory, then removed.
+
+Never goes: what a known workspace counts on, and whatever was used within the last hour: a run that
+is under way need not be waited for, and one that still loses something makes it again.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json import loads
+from pathlib import Path
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.store.inventory import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
+from buildsys.execution.store.store import Store
+
+YOUNG_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file of the store: `name` is its key, its digest, or what it is called; `used` in seconds."""
+
+    path: Path
+    name: str
+    size: int
+    used: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """A result: its entry's file, and every blob that it consists of."""
+
+    file: File
+    outputs: tuple[str, ...]
+    blobs: tuple[str, ...]
+    """The outputs and, of trees, what is in them."""
+    digests_only: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What lies in a store."""
+
+    actions: tuple[Action, ...]
+    unreadable: tuple[File, ...]
+    """Entries that say nothing."""
+    blobs: tuple[File, ...]
+    leftovers: tuple[File, ...]
+    """Temporary files of writers that were killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large the store may be, how long a result may lie unused; None: no limit."""
+
+    bytes: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What goes, in the order of removal, and what stays."""
+
+    incomplete: tuple[File, ...]
+    too_old: tuple[File, ...]
+    too_much: tuple[File, ...]
+    blobs: tuple[File, ...]
+    leftovers: tuple[File, ...]
+    kept_actions: int
+    kept_blobs: int
+    kept_bytes: int
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Results before the blobs that they name."""
+        results = (*self.incomplete, *self.too_old, *self.too_much)
+        return (*results, *self.blobs, *self.leftovers)
+
+
+def take_stock(store: Store) -> Inventory:
+    """Look at every file of a store. Files that are not ours are left alone."""
+    entries = [f for f in _files(store.root / "actions") if f.path.suffix == ".json"]
+    # after the entries: a result that comes meanwhile then lies there with all its blobs
+    blobs = tuple(f for f in _files(store.root / "blobs") if DIGEST.fullmatch(f.name))
+    actions, unreadable = [], []
+    for file in entries:
+        action = _read_action(store, file)
+        if action is None:
+            unreadable.append(file)
+        else:
+            actions.append(action)
+    return Inventory(
+        actions=tuple(actions),
+        unreadable=tuple(unreadable),
+        blobs=blobs,
+        leftovers=tuple(_leftovers(store)),
+    )
+
+
+def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: float) -> Choice:
+    """What goes; pure. `protected`: action keys and blobs (of trees, with all that is in them)."""
+    present = {blob.name for blob in stock.blobs}
+    whole = [a for a in stock.actions if a.digests_only or present.issuperset(a.blobs)]
+    kept_keys = {action.file.name for action in whole}
+    broken = [a.file for a in stock.actions if a.file.name not in kept_keys] + list(
+        stock.unreadable
+    )
+    free = [
+        action
+        for action in sorted(whole, key=lambda a: (a.file.used, a.file.name))
+        if not _is_young(action.file, now)
+        and action.file.name not in protected
+        and protected.isdisjoint(action.outputs)
+    ]
+    limit = limits.seconds
+    too_old = [a for a in free if limit is not None and now - a.file.used > limit]
+    gone = set(too_old)
+    stay = [action for action in whole if action not in gone]
+    sizes = {b.name: b.size for b in stock.blobs if _is_young(b, now) or b.name in protected}
+    too_much = _beyond(stay, [a for a in free if a not in gone], sizes, stock, limits.bytes)
+    gone |= set(too_much)
+    stay = [action for action in whole if action not in gone]
+    live = sizes.keys() | {blob for action in stay for blob in action.blobs}
+    kept = [blob for blob in stock.blobs if blob.name in live]
+    return Choice(
+        incomplete=tuple(file for file in broken if not _is_young(file, now)),
+        too_old=tuple(action.file for action in too_old),
+        too_much=tuple(action.file for action in too_much),
+        blobs=tuple(blob for blob in stock.blobs if blob.name not in live),
+        leftovers=tuple(file for file in stock.leftovers if not _is_young(file, now)),
+        kept_actions=len(stay),
+        kept_blobs=len(kept),
+        kept_bytes=sum(b.size for b in kept) + sum(a.file.size for a in stay),
+    )
+
+
+def remove(files: Iterable[File]) -> tuple[File, ...]:
+    """Remove files that nobody has used since they were looked at; returns those that went."""
+    gone = []
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            if file.path.stat().st_mtime > file.used:
+                continue
+            file.path.unlink()
+            gone.append(file)
+            if file.path.parent.parent.parent.name.startswith(STAGING):
+                with contextlib.suppress(OSError):  # not empty yet
+                    os.removedirs(file.path.parent)
+    return tuple(gone)
+
+
+def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
+    """Words that workspaces count on, with everything that lies in the trees among them."""
+    return frozenset(closure(store, words))
+
+
+@contextmanager
+def alone(store: Store) -> Iterator[None]:
+    """One collection at a time in a store. Raises BuildsysError."""
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        with (store.root / "gc.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        message = f"another `buildsys gc` is at work in {store.root}; wait for its end"
+        raise BuildsysError(message) from error
+    except OSError as error:
+        raise BuildsysError(f"{error.filename or store.root}: {error.strerror or error}") from error
+
+
+def _beyond(
+    stay: list[Action],
+    free: list[Action],
+    fixed: Mapping[str, int],
+    stock: Inventory,
+    limit: int | None,
+) -> list[Action]:
+    """The least recently used results that have to go for the store to stay within its limit.
+
+    `fixed`: sizes of blobs that stay whatever happens.
+    """
+    if limit is None:
+        return []
+    sizes = {blob.name: blob.size for blob in stock.blobs}
+    users = Counter(blob for action in stay for blob in set(action.blobs))
+    total = sum(sizes.get(name, 0) for name in users.keys() | fixed.keys())
+    total += sum(action.file.size for action in stay)
+    gone = []
+    for action in free:
+        if total <= limit:
+            break
+        gone.append(action)
+        total -= action.file.size
+        for blob in set(action.blobs):
+            users[blob] -= 1
+            if not users[blob] and blob not in fixed:
+                total -= sizes.get(blob, 0)
+    return gone
+
+
+def _read_action(store: Store, file: File) -> Action | None:
+    try:
+        entry = loads(file.path.read_bytes())
+        outputs = outputs_of(entry)
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    return Action(
+        file=file,
+        outputs=outputs,
+        blobs=tuple(sorted(closure(store, outputs))),
+        digests_only=bool(entry.get(DIGESTS_ONLY)),
+    )
+
+
+def _files(folder: Path) -> Iterator[File]:
+    """Files below a folder, sorted by path, temporary ones left out."""
+    paths = sorted(folder.glob("*/*"))
+    return _look(path for path in paths if not path.name.startswith("."))
+
+
+def _leftovers(store: Store) -> Iterator[File]:
+    for pattern in ("blobs/*/.tmp-*", "actions/*/.tmp-*", "workspaces/.tmp-*", f"{STAGING}*/**/*"):
+        yield from _look(sorted(store.root.glob(pattern)))
+
+
+def _look(paths: Iterable[Path]) -> Iterator[File]:
+    """Those that are files; a run beside this one may move or remove some meanwhile."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                name = path.name.removesuffix(".json")
+                yield File(path=path, name=name, size=status.st_size, used=status.st_mtime)
+
+
+def _is_young(file: File, now: float) -> bool:
+    return now - file.used < YOUNG_SECONDS

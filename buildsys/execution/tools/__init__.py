@@ -1,0 +1,1 @@
+"""Tool environments and the host's own tools: found, synced, named by version."""

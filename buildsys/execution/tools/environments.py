@@ -1,0 +1,149 @@
+"""Lock -> synced environment -> interpreter.
+
+An environment is a folder in the user's cache, named by its lock's digest, made by uv from hashed
+pins, never changed afterwards. A marker file is written last: without it the folder is thrown away.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from buildsys.errors import ToolUnavailable
+from buildsys.execution.places import cache_root
+from buildsys.execution.tools.definitions import (
+    MARKER,
+    ToolEnv,
+    find_synced,
+    folder,
+    tool_env,
+    written,
+)
+from buildsys.execution.tools.uv_commands import Run, find_uv, uv_settings
+from buildsys.execution.tools.watching import watched
+
+_LINE_EVERY_SECONDS = 15.0
+
+
+def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tuple[str, Path]:
+    """(variant, interpreter) of an environment, synced now if it is not yet.
+
+    Two processes that need the same one: the second waits. Raises ToolUnavailable.
+    """
+    import fcntl
+
+    if not name:
+        return "core", Path(sys.executable)
+    env = tool_env(name)
+    ready = ("external", Path(sys.executable)) if env.external else find_synced(env)
+    if ready is not None:
+        return ready
+    root = cache_root() / "toolenvs"
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ready = find_synced(env)
+        return ready if ready is not None else _sync(env, say, run or _telling(env, say))
+
+
+def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
+    """Runs commands and says every now and then how far they are."""
+    return watched(
+        lambda seconds, mib: say(f"{env.name}: {written(env, mib)}, {seconds:.0f} s"),
+        every=_LINE_EVERY_SECONDS,
+    )
+
+
+def _sync(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
+    settings = uv_settings(os.environ)
+    variant, extra = choose_variant(env, settings, run)
+    size = env.download_mib_cuda if variant == "lock-cuda" else env.download_mib
+    place = folder(env, variant)
+    say(
+        f"syncing the tool environment {env.name} ({env.title} {env.version}): up to {size} MiB to"
+        f" download, {env.disk_mib} MiB on disk, into {place}"
+    )
+    shutil.rmtree(place, ignore_errors=True)
+    uv = find_uv()
+    python = place / "bin" / "python"
+    commands = [
+        [uv, "venv", "--quiet", "--python", _interpreter(env), str(place)],
+        [
+            uv,
+            "pip",
+            "sync",
+            "--quiet",
+            "--require-hashes",
+            *extra,
+            "--python",
+            str(python),
+            str(env.lock(variant)),
+        ],
+    ]
+    for command in commands:
+        done = run(command, settings)
+        if done.returncode:
+            shutil.rmtree(place, ignore_errors=True)
+            raise ToolUnavailable(_explain(env, command, done.stderr))
+    (place / MARKER).write_text(f"{variant}\n", encoding="utf-8")
+    return variant, python
+
+
+def choose_variant(
+    env: ToolEnv, settings: Mapping[str, str], run: Run
+) -> tuple[str, tuple[str, ...]]:
+    """(variant, extra options of uv): for torch, the CPU build where it can be had, else CUDA's.
+
+    With an NVIDIA GPU the CUDA build comes first.
+    """
+    if len(env.variants) == 1:
+        return env.variants[0], ()
+    if shutil.which("nvidia-smi"):
+        return "lock-cuda", ()
+    pin = next(
+        line.split(" ")[0]
+        for line in env.lock("lock-cpu").read_text(encoding="utf-8").splitlines()
+        if line.startswith("torch==")
+    )
+    for extra in ((), ("--torch-backend", "cpu")):
+        probe = [
+            find_uv(),
+            "pip",
+            "install",
+            "--quiet",
+            "--dry-run",
+            "--no-deps",
+            *extra,
+            "--target",
+            str(cache_root() / "probe"),
+            "--python-version",
+            env.python,
+            pin,
+        ]
+        if run(probe, settings).returncode == 0:
+            return "lock-cpu", extra
+    return "lock-cuda", ()
+
+
+def _interpreter(env: ToolEnv) -> str:
+    """The Python to make an environment from: the one below our own, where its version fits."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return (
+        str(getattr(sys, "_base_executable", sys.executable)) if own == env.python else env.python
+    )
+
+
+def _explain(env: ToolEnv, command: Sequence[str], output: str) -> str:
+    last = "\n".join(f"    {line}" for line in output.strip().splitlines()[-8:])
+    why = "see the last lines of uv"
+    if "No interpreter found" in output:
+        why = f"it needs Python {env.python}, which is not on this machine"
+    elif "No space left" in output:
+        why = f"the disk is full; it needs {env.disk_mib} MiB"
+    elif "dns error" in output or "error sending request" in output:
+        why = "the package index could not be reached; once synced (`buildsys sync`), no network is needed"
+    return (
+        f"the tool environment {env.name} could not be made: {why}.\n{last}\n"
+        f"    to repeat: {' '.join(command)}"
+    )

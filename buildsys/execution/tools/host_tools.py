@@ -1,0 +1,99 @@
+"""Tools that a machine has or has not: found, never installed.
+
+A run without work reads the names here: what only a search needs is imported there.
+"""
+
+import os
+from functools import cache
+
+QEMU = "qemu-system-arm"
+LOCAL = "local"
+"""In place of a version or a compute capability: this machine's own, whatever it is."""
+_FIRST_WITH_CORTEX_M55 = 6
+"""QEMU 6.0 brought the machine mps3-an547 (its changelog)."""
+SEARCHED = "/usr/local/bin:/usr/bin:/bin"
+"""The folders that steps see (process.step_environment)."""
+_ANSWER_SECONDS = 20.0
+_FIRST_OF_RTX = 8.0
+"""Compute capability of the oldest GPU that an engine of TensorRT-RTX for "any" runs on."""
+
+
+def lacking(requires: str) -> str:
+    """What of a step's `requires` this machine has not, in words; empty where it can run.
+
+    `requires`: a program's name, or "tensorrt 10.3 8.7": library, version, compute capability ("any"
+    from 8.0 on).
+    """
+    if " " not in requires:
+        return "" if not requires or find_program(requires) else requires
+    from buildsys.steps.lib.tensorrt.host_library import MODULES, TITLES, find_host, is_version
+
+    library, version, capability = requires.split(" ")
+    host = find_host(MODULES[library])
+    fits = bool(host.gpu) and is_version(host.version, version)
+    if capability == "any":
+        fits = fits and float(host.compute_capability) >= _FIRST_OF_RTX
+    elif capability != host.compute_capability:
+        fits = False
+    here = f"{TITLES[library]} {host.version}" if host.version else f"no {TITLES[library]}"
+    found = f" (here: {here}, {host.gpu}, {host.compute_capability})" if host.gpu else ""
+    return "" if fits else named(requires) + found
+
+
+def named(requires: str) -> str:
+    """A step's `requires` as people say it: "TensorRT 10.3, compute capability 8.7".
+
+    TensorRT-RTX comes with our environments: what a machine has not is the GPU.
+    """
+    if " " not in requires:
+        return requires
+    library, version, capability = requires.split(" ")
+    if LOCAL in (version, capability):
+        return "an NVIDIA GPU with TensorRT"
+    capability = capability.replace("any", "8.0 or later")
+    if library == "tensorrt":
+        return f"TensorRT {version}, compute capability {capability}"
+    return f"an NVIDIA GPU of compute capability {capability} with TensorRT-RTX {version}"
+
+
+def find_program(name: str) -> str:
+    """Whether steps find a program that they cannot do without: its version or path, or nothing."""
+    import shutil
+
+    return find_qemu() if name == QEMU else shutil.which(name, path=SEARCHED) or ""
+
+
+def find_qemu(searched: str = SEARCHED) -> str:
+    """Version of the qemu-system-arm that can emulate a Cortex-M55, such as "7.2.22"; "" without.
+
+    `searched`: folders, separated by colons. Asked once a run for each file.
+    """
+    import shutil
+
+    path = shutil.which(QEMU, path=searched)
+    if path is None:
+        return ""
+    state = os.stat(path)
+    return _ask(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _ask(path: str, mtime_ns: int, size: int) -> str:
+    """The version; `mtime_ns` and `size` only tell one file from its successor."""
+    import re
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_ANSWER_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"version (\d+)(\.\d+)*", done.stdout)
+    if done.returncode or found is None or int(found[1]) < _FIRST_WITH_CORTEX_M55:
+        return ""
+    return found[0].removeprefix("version ")

@@ -1,0 +1,121 @@
+"""What a machine refuses, in words for people: a full disk, a quota, a read-only folder."""
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import CannotWrite
+
+_ALMOST_NOTHING = 256 * 1024
+"""A disk with less than this free counts as full when a write to it failed for no named reason."""
+
+_FULL_IN_LOGS = ("No space left on device", "Disk quota exceeded", "disk is full")
+
+
+@contextlib.contextmanager
+def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
+    """Errors of writing `what` (`needed` bytes, where known) below `folder` become CannotWrite.
+
+    Errors that say nothing about the disk pass through as they are.
+    """
+    try:
+        yield
+    except Exception as error:  # sqlite3's are asked for below: who writes no database loads none
+        reason = _reason(error, folder, needed)
+        if reason is None:
+            raise
+        raise CannotWrite(f"{what} cannot be written: {reason}") from error
+
+
+def explain_log(text: str, folder: Path) -> str:
+    """A hint for a tool that failed because the disk of `folder` is full; else nothing."""
+    named = any(words in text for words in _FULL_IN_LOGS)
+    return _full(folder, 0) if named or _free(folder) < _ALMOST_NOTHING else ""
+
+
+def _reason(error: Exception, folder: Path, needed: int) -> str | None:
+    """Why `folder` refuses, and what to do; None when the error is about something else."""
+    if not isinstance(error, OSError):
+        database = sys.modules.get("sqlite3")
+        known = database is not None and isinstance(error, database.Error)
+        return _database_reason(error, folder) if known else None
+    if error.errno == errno.ENOSPC:
+        return _full(folder, needed)
+    if error.errno == errno.EDQUOT:
+        return f"the quota of {folder} is used up. Make room there, then run again."
+    if error.errno == errno.EFBIG:
+        return f"a limit on the size of files in {folder} (`ulimit -f`) is too small."
+    if error.errno == errno.EIO:
+        return f"the disk of {folder} reports an input/output error. Look at the disk."
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return _forbidden(folder)
+    return None
+
+
+def _database_reason(error: Any, folder: Path) -> str | None:
+    import sqlite3
+
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
+        return "another process has held it for half a minute. Run again when that has ended."
+    if code == sqlite3.SQLITE_FULL or _free(folder) < _ALMOST_NOTHING:
+        return _full(folder, 0)
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return _forbidden(folder)
+    if code == sqlite3.SQLITE_IOERR:
+        return f"the disk of {folder} reports an input/output error. Look at the disk."
+    return None
+
+
+def _full(folder: Path, needed: int) -> str:
+    wanted = f", {_size(needed)} needed" if needed else ""
+    return (
+        f"the disk of {folder} is full ({_size(_free(folder))} free{wanted})."
+        " Make room there, then run again."
+    )
+
+
+def _forbidden(folder: Path) -> str:
+    if os.statvfs(_existing(folder)).f_flag & os.ST_RDONLY:
+        return f"{folder} is on a read-only file system."
+    return f"{folder} may not be written by this user ({os.geteuid()}). See its permissions."
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(_existing(folder)).free
+    except OSError:
+        return 0
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or what of its path exists."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
+
+
+def _size(count: int) -> str:
+    """12 KiB, 3.4 MiB, 1.2 GiB."""
+    if count < 1 << 20:
+        return f"{count / 1024:.0f} KiB"
+    return f"{count / 2**20:.1f} MiB" if count < 1 << 30 else f"{count / 2**30:.1f} GiB"
+
+
+def stat_text(path: str) -> str:
+    """Changes whenever the file's content may have; for a folder, when it comes or goes."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return "absent"
+    if stat.st_mode & 0o170000 == 0o040000:
+        return f"folder {stat.st_ino}"
+    return stat_line(stat)
+
+
+def stat_line(stat: os.stat_result) -> str:
+    """`stat_text` of a stat that is at hand."""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {stat.st_ctime_ns}"

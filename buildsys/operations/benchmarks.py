@@ -1,0 +1,286 @@
+"""What a benchmark on a device wrote -> a measurement of a published file.
+
+`litert-benchmark --result_json FILE` (ai-edge-litert 2.3.0, run here): one object with the model's
+path, its accelerators, threads, and rounded times. `trtexec --exportTimes=FILE` (no TensorRT runs
+here: the shape is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
+one object an iteration, of which `computeMs` is the time of the engine alone. `benchmark.py --json
+FILE` of a package for Linux (templates/linux): one object with the file's digest. That of a package
+of an engine (templates/engine): the same with a batch, and with the time of both copies to boot.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import Diagnostic, InputError
+from buildsys.execution.packages.measurements import Measurement
+from buildsys.operations.engine_figures import TENSORRT, check_engine, check_trtexec
+from buildsys.operations.published import Published
+from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
+from buildsys.steps.lib.tensorrt.host_library import TITLES
+
+_MOST_BYTES = 64 << 20
+_MIB = 1 << 20
+_LONGEST_MACHINE = 120
+NO_DIGEST = "trtexec's file has no digest: that this engine ran is the word of whoever imported it"
+_PACKAGED = "buildsys benchmark.py"
+"""As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What a FILE holds; `machine`: where it ran by its own word, empty where the tool says nothing.
+
+    `whole`: of an engine, the time with the copies to and from the GPU.
+    """
+
+    measurement: Measurement
+    machine: str
+    whole: Measurement | None = None
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """One or two."""
+        return (self.measurement, *((self.whole,) if self.whole else ()))
+
+
+def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
+    """One FILE, of a tool that is told by its shape. Raises InputError."""
+    data = _load(path)
+    told = data if isinstance(data, dict) else {}
+    machine, name = (
+        _words(word) if isinstance(word, str) else ""
+        for word in (told.get("machine"), told.get("gpu"))
+    )
+    measurement, whole = _measurement(path, data, device, published), None
+    if measurement.format == "engine" and isinstance(told.get("end_to_end"), dict):
+        figures = _figures(path, told["end_to_end"])
+        whole = replace(measurement, what=END_TO_END, **figures)
+    for item in (measurement, *((whole,) if whole else ())):
+        _check_order(path, item.min_ms, item.mean_ms, item.max_ms)
+    return Benchmark(
+        measurement=measurement, whole=whole, machine=", ".join(filter(None, (name, machine)))
+    )
+
+
+def _words(text: str) -> str:
+    """Of a file from elsewhere: what can be printed of it, on a line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_MACHINE]
+
+
+def _measurement(path: str, data: Any, device: str, published: Published) -> Measurement:
+    if isinstance(data, dict) and isinstance(data.get("latency"), dict):
+        return _litert(path, data, device, published)
+    if isinstance(data, list) and data and all(_is_iteration(item) for item in data):
+        return _trtexec(path, data, device, published)
+    if isinstance(data, dict) and data.get("tool") == _PACKAGED:
+        return _packaged(path, data, device, published)
+    message = "is no result of a benchmark that is known"
+    hint = "litert-benchmark --result_json FILE, trtexec --exportTimes=FILE, or benchmark.py --json FILE of a package"
+    raise _wrong(path, message, hint)
+
+
+def _load(path: str) -> Any:
+    try:
+        if Path(path).stat().st_size > _MOST_BYTES:
+            raise _wrong(path, "is larger than any result of a benchmark (64 MiB)")
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _wrong(path, "there is no such file") from error
+    except OSError as error:
+        raise _wrong(path, f"cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        message = f"is no JSON (line {error.lineno}): was the benchmark's text saved in its place?"
+        raise _wrong(path, message) from error
+    except (ValueError, RecursionError) as error:
+        raise _wrong(path, "is no JSON") from error
+
+
+def _is_iteration(item: Any) -> bool:
+    return isinstance(item, dict) and "computeMs" in item
+
+
+def _litert(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
+    """The figures as litert-benchmark rounds them, to a hundredth of a millisecond."""
+    latency = data["latency"]
+    number = _reader(path, latency)
+    _check_model(path, data, published)
+    accelerators = data.get("accelerators")
+    if not isinstance(accelerators, list) or not all(isinstance(a, str) for a in accelerators):
+        raise _wrong(path, "does not say which accelerators ran (`accelerators`)")
+    others = "" if accelerators == ["CPU"] else f" ({', '.join(accelerators)})"
+    return Measurement(
+        label=ON_A_DEVICE,
+        engine=f"litert{others}",
+        version=None,
+        device=device,
+        threads=_count(path, data, "num_threads", 1),
+        runs=_count(path, latency, "num_runs", 1),
+        warmup=_count(path, latency, "num_warmup_runs", 0),
+        mean_ms=number("avg_ms"),
+        min_ms=number("min_ms"),
+        max_ms=number("max_ms"),
+        p50_ms=number("median_ms"),
+        p90_ms=None,
+        p95_ms=number("p95_ms"),
+        p99_ms=None,
+        sha256=published.sha256,
+        format=published.format,
+        what=ENGINE_ONLY,
+        source="litert-benchmark",
+        note="",
+    )
+
+
+def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
+    """Whether it can have been the published file: its name, its size to 0.01 MiB."""
+    name = str(data.get("model", "")).replace("\\", "/").rsplit("/", 1)[-1]
+    if name != published.name:
+        message = (
+            f"measured {name or 'a model without a name'}; {published.build} ships {published.name}"
+        )
+        hint = "copy the published file to the device under its own name, and measure that"
+        raise _wrong(path, message, hint)
+    size = data.get("model_size_mb")
+    if published.bytes is None or not isinstance(size, int | float):
+        return
+    if abs(size - published.bytes / _MIB) > 0.0051:
+        message = (
+            f"measured a {name} of {size:.2f} MiB;"
+            f" {published.build} ships one of {published.bytes / _MIB:.2f} MiB"
+        )
+        hint = "measure the published file, or name the file that ran with --sha256"
+        raise _wrong(path, message, hint)
+
+
+def _packaged(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
+    """What ran the file, alone; of the way from a picture to detections the report says nothing."""
+    if data.get("sha256") != published.sha256:
+        digest = str(data.get("sha256"))[:12]
+        message = (
+            f"measured another file ({digest}) than {published.build} ships"
+            f" ({published.sha256[:12]})"
+        )
+        hint = "copy the package to the device again, or name the file that ran with --sha256"
+        raise _wrong(path, message, hint)
+    if (data.get("format") == "engine") != (published.format == "engine"):
+        message = (
+            f"was written by the benchmark.py of another kind of package than {published.build}"
+        )
+        raise _wrong(path, message, "run the one that lies beside the file")
+    if published.format == "engine":
+        return _engine(path, data, device, published)
+    return Measurement(
+        label=ON_A_DEVICE,
+        engine="litert",
+        version=str(data.get("version") or "") or None,
+        device=device,
+        threads=_count(path, data, "threads", 1),
+        runs=_count(path, data, "runs", 1),
+        warmup=_count(path, data, "warmup", 0),
+        sha256=published.sha256,
+        format=published.format,
+        what=ENGINE_ONLY,
+        source="benchmark.py",
+        note="",
+        **_figures(path, data),
+    )
+
+
+def _engine(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
+    """Of the engine alone, by CUDA's events."""
+    library = data.get("engine")
+    if library not in TITLES:
+        raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
+    batch = _count(path, data, "batch", 1)
+    if published.loads is not None:
+        check_engine(path, data, published.build, published.loads)
+    return Measurement(
+        label=ON_A_DEVICE,
+        engine=str(library),
+        version=str(data.get("version") or "") or None,
+        device=device,
+        threads=None,
+        runs=_count(path, data, "runs", 1),
+        warmup=_count(path, data, "warmup", 0),
+        sha256=published.sha256,
+        format=published.format,
+        what=ENGINE_ONLY,
+        source="benchmark.py",
+        note="",
+        batch=batch,
+        **_figures(path, data),
+    )
+
+
+def _figures(path: str, data: dict[str, Any]) -> dict[str, Any]:
+    number = _reader(path, data)
+    names = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
+    return {name: number(name) for name in names}
+
+
+def _check_order(path: str, least: float, mean: float, most: float) -> None:
+    """A mean is summed: its last digit may be beyond what it is the mean of."""
+    slack = 1e-6 * mean
+    if not least - slack <= mean <= most + slack:
+        message = (
+            f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: no such runs"
+        )
+        raise _wrong(path, message, "was it changed by hand? take what the tool wrote")
+
+
+def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
+    """Files of TensorRT 8.4 and before hold `endToEndMs`, and the warm-up's iterations, too."""
+    check_trtexec(path, published.build, published.name, published.format, published.loads)
+    times = [_reader(path, item)("computeMs") for item in data]
+    older = any("endToEndMs" in item for item in data)
+    note = f"{NO_DIGEST}; the times are of computeMs, without transfers"
+    note += ", the warm-up's iterations among them" if older else ""
+    figures = summarize(times)
+    return Measurement(
+        label=ON_A_DEVICE,
+        engine=TENSORRT,
+        version=None,
+        device=device,
+        threads=None,
+        runs=int(figures.pop("runs")),
+        warmup=None,
+        p95_ms=None,
+        batch=None,
+        **figures,
+        sha256=published.sha256,
+        format=published.format,
+        what=ENGINE_ONLY,
+        source="trtexec",
+        note=note,
+    )
+
+
+def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
+    """Reads milliseconds: numbers, finite, not below zero. Raises InputError."""
+
+    def number(name: str) -> float:
+        value = fields.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _wrong(path, f"has no number in `{name}`")
+        if not math.isfinite(value) or value < 0:
+            raise _wrong(path, f"`{name}` is {value}: no time")
+        return float(value)
+
+    return number
+
+
+def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
+    value = fields.get(name)
+    if type(value) is not int or value < least:
+        raise _wrong(
+            path, f"`{name}` is {value!r}; a whole number of at least {least} stands there"
+        )
+    return value
+
+
+def _wrong(path: str, message: str, hint: str = "") -> InputError:
+    return InputError(Diagnostic(path=path, message=message, hint=hint))

@@ -1,0 +1,136 @@
+"""`buildsys doctor`: what is here, what can be had, what is missing; one sentence each."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.errors import ToolUnavailable
+from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.store.store import default_store
+from buildsys.execution.tools import definitions, uv_commands
+from buildsys.execution.tools.host_tools import QEMU, find_qemu
+from buildsys.steps.lib.tensorrt.host_library import VARIABLE, find_host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence, and whether it is good news; `optional`: builds go on without it."""
+
+    good: bool
+    text: str
+    optional: bool = False
+
+
+def examine(root: Path) -> list[Finding]:
+    """Platform, uv, Python, compiler, emulator, disk, store, then every tool environment."""
+    findings = [_platform(), _uv(), _python(), _compiler(), _emulator(), _disk(), _store(root)]
+    findings += [_environment(env) for env in definitions.all_tool_envs()]
+    findings += _named_python()
+    return findings + [_external(env) for env in definitions.external_envs()]
+
+
+def _platform() -> Finding:
+    name = f"{platform.system()} {platform.machine()}"
+    good = name == "Linux x86_64"
+    text = (
+        f"{name}: the locks were made for it."
+        if good
+        else f"{name}: the locks were tried on Linux x86_64 only."
+    )
+    return Finding(good=good, text=text)
+
+
+def _uv() -> Finding:
+    try:
+        return Finding(good=True, text=f"uv at {uv_commands.find_uv()}.")
+    except ToolUnavailable as error:
+        return Finding(good=False, text=str(error))
+
+
+def _python() -> Finding:
+    wanted = sorted({env.python for env in definitions.all_tool_envs()})
+    missing = [
+        version
+        for version in wanted
+        if uv_commands.run_command(
+            [uv_commands.find_uv(), "python", "find", version], {}
+        ).returncode
+    ]
+    if missing:
+        return Finding(good=False, text=f"Python {', '.join(missing)} is not on this machine.")
+    return Finding(good=True, text=f"Python {', '.join(wanted)} for the tool environments.")
+
+
+def _compiler() -> Finding:
+    found = shutil.which("cc") or shutil.which("gcc")
+    if found:
+        return Finding(good=True, text=f"a C compiler at {found}.")
+    return Finding(
+        good=False, text="no C compiler: Vela 3.9 cannot be synced; everything else can."
+    )
+
+
+def _emulator() -> Finding:
+    version = find_qemu()
+    if version:
+        return Finding(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
+    text = f"no {QEMU} of version 6 or newer: manifests say that the load test was not done."
+    return Finding(good=False, text=text, optional=True)
+
+
+def _disk() -> Finding:
+    missing = [env for env in definitions.all_tool_envs() if definitions.find_synced(env) is None]
+    need = sum(env.disk_mib for env in missing)
+    place = cache_root()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free // 2**20
+    text = f"{free} MiB free at {place}; {need} MiB for all that is not synced yet."
+    return Finding(good=free > need, text=text)
+
+
+def _store(workspace: Path) -> Finding:
+    root: Path = default_store(Workspace(workspace)).root
+    place = root
+    while not place.exists():
+        place = place.parent
+    good = os.access(place, os.W_OK)
+    return Finding(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
+
+
+def _environment(env: definitions.ToolEnv) -> Finding:
+    title = f"{env.name} ({env.title} {env.version}: {env.purpose})"
+    synced = definitions.find_synced(env)
+    if synced is not None:
+        return Finding(good=True, text=f"{title} is synced ({synced[0].removeprefix('lock-')}).")
+    if env.needs_compiler and not (shutil.which("cc") or shutil.which("gcc")):
+        return Finding(good=False, text=f"{title} needs a C compiler.")
+    size = f"up to {env.download_mib} MiB to download, {env.disk_mib} MiB on disk"
+    return Finding(good=True, text=f"{title} will be synced when a build needs it: {size}.")
+
+
+def _named_python() -> list[Finding]:
+    """What the variable names, where it names nothing that could be started."""
+    named = os.environ.get(VARIABLE, "")
+    if not named or (Path(named).is_file() and os.access(named, os.X_OK)):
+        return []
+    what = "cannot be started" if Path(named).is_file() else "is no file"
+    text = f"{VARIABLE} points to {named}, which {what}: no TensorRT is found by it."
+    return [Finding(good=False, text=text, optional=True)]
+
+
+def _external(env: definitions.ToolEnv) -> Finding:
+    """A library of the machine's, and the GPU that it is for."""
+    host = find_host(env.package)
+    title = f"{env.name} ({env.title}: {env.purpose})"
+    if not host.gpu:
+        text = f"{title}: no NVIDIA GPU is here; engines for one wait."
+        return Finding(good=False, text=text, optional=True)
+    where = host.python or "python3"
+    if not host.version:
+        text = f"{title}: {host.gpu} is here, and {where} imports no {env.package} ({host.problem or 'it does not say why'}); {VARIABLE} names another Python."
+        return Finding(good=False, text=text, optional=True)
+    text = f"{title}: {env.title} {host.version} in {where}, {host.gpu}, compute capability {host.compute_capability}."
+    return Finding(good=True, text=text)

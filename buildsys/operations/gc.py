@@ -1,0 +1,146 @@
+"""`buildsys gc`, the whole of it: the store, this workspace's working folders, old tool environments."""
+
+import fcntl
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.state.database import Database
+from buildsys.execution.store import garbage_collection, workspaces
+from buildsys.execution.store.garbage_collection import Choice, Limits
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools import definitions
+from buildsys.operations.gc_references import references
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder that goes, with its size in bytes."""
+
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What went, or would go, and what stays."""
+
+    choice: Choice
+    users: int
+    """Workspaces that count on something here."""
+    gone: tuple[Path, ...]
+    """Workspaces that were known and are no more."""
+    scratch: tuple[Folder, ...]
+    busy: bool
+    """A run in this workspace: its working folders were left alone."""
+    environments: tuple[Folder, ...]
+
+
+def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) -> Sweep:
+    """Decide, then remove unless `dry_run`. Raises BuildsysError where the store cannot be judged."""
+    workspace = Workspace(root)
+    if (root / "recipes").is_dir():
+        workspaces.register(store, root)
+    with garbage_collection.alone(store):
+        users, gone = _users(store)
+        words = {word for user in users for word in _references(user, store)}
+        choice = garbage_collection.choose(
+            garbage_collection.take_stock(store),
+            garbage_collection.protect(store, words),
+            limits,
+            time.time(),
+        )
+        scratch, busy = _sweep_scratch(workspace, store, dry_run)
+        environments = _old_environments() if tools else ()
+        if not dry_run:
+            garbage_collection.remove(choice.files)
+            for path in gone:
+                workspaces.forget(store, path)
+            for folder in environments:
+                shutil.rmtree(folder.path, ignore_errors=True)
+    return Sweep(
+        choice=choice,
+        users=len(users),
+        gone=gone,
+        scratch=scratch,
+        busy=busy,
+        environments=environments,
+    )
+
+
+def _users(store: Store) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Workspaces that are there, and those that are not."""
+    known = workspaces.known(store)
+    there = tuple(path for path in known if _is_there(path))
+    return there, tuple(path for path in known if path not in there)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a folder of somebody else: it may well be
+        return True
+
+
+def _references(root: Path, store: Store) -> frozenset[str]:
+    try:
+        return references(Workspace(root), store)
+    except OSError as error:
+        raise BuildsysError(
+            f"the workspace {root} uses this store and cannot be looked into"
+            f" ({error.strerror or error}): what it counts on is not known, so nothing was removed.\n"
+            "    help: let somebody run `buildsys gc` who may read it"
+        ) from error
+
+
+def _sweep_scratch(
+    workspace: Workspace, store: Store, dry_run: bool
+) -> tuple[tuple[Folder, ...], bool]:
+    """Working folders of keys that have a result; those of interrupted steps are still wanted."""
+    try:
+        folders = sorted(path for path in workspace.scratch.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return (), False
+    with (workspace.state / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return (), True
+        database = Database(workspace.state / "state.sqlite")
+        finished = tuple(
+            _measure(path)
+            for path in folders
+            if database.result(path.name) is not None or store.recall(path.name) is not None
+        )
+        database.close()
+        for folder in () if dry_run else finished:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        return finished, False
+
+
+def _old_environments() -> tuple[Folder, ...]:
+    """Synced environments that belong to no lock of this version of buildsys."""
+    wanted = {
+        definitions.folder(env, variant)
+        for env in definitions.all_tool_envs()
+        for variant in env.variants
+    }
+    root = cache_root() / "toolenvs"
+    if not root.is_dir():
+        return ()
+    found = sorted(path for path in root.iterdir() if path.is_dir() and path not in wanted)
+    return tuple(_measure(path) for path in found)
+
+
+def _measure(path: Path) -> Folder:
+    """A folder with the bytes below it; links are not followed, hard links count once."""
+    seen: dict[int, int] = {}
+    for folder, _, names in os.walk(path):
+        for name in names:
+            stat = os.lstat(os.path.join(folder, name))
+            seen[stat.st_ino] = stat.st_size
+    return Folder(path=path, size=sum(seen.values()))

@@ -1,0 +1,285 @@
+"""`buildsys import`: what `python3 build.py` made of a bundle, into the store under the right keys.
+
+It comes from elsewhere: names, digests, and what it was made for are checked before the store sees a
+byte. Digests prove that bytes are whole, not who made them: an engine is taken on trust.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from buildsys.digest import digest_file
+from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.execution.places import cache_root
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.reasons import compare
+from buildsys.execution.store.archives import unpack
+from buildsys.files import writing
+from buildsys.graph import Reason, Step, StepResult
+from buildsys.operations.bundle import TIMINGS, Away, key_parts, timing_caches
+from buildsys.operations.onnx_tensors import differ, read_tensors
+from buildsys.spec import Format
+from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, FORMAT, RESULT
+from buildsys.steps.lib.tensorrt.engine_program import TITLES
+from buildsys.steps.lib.tensorrt.host_library import is_version
+
+_TOLD = "result.json"
+_BENCHMARK = "benchmark.json"
+_LARGEST_TEXT = 1 << 20
+"""Bytes of bundle.json and its like: larger than any, small enough to be read at once."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FILES = {
+    Format.ENGINE: "model.engine",
+    "engine-facts": "facts.json",
+    Format.CALIBRATION_CACHE: "calibration.cache",
+}
+"""What an output of a step is called in a result."""
+_TIMING = re.compile(TIMINGS + r"/tensorrt-[0-9.]+-[0-9]+\.[0-9]\.cache")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A result whose bytes are whole. `bundle`: what it was made from; `facts`: of the engine;
+    `benchmark`: figures that somebody laid beside it, or None.
+    """
+
+    folder: Path
+    build: str
+    seconds: float
+    bundle: dict[str, Any]
+    facts: dict[str, Any]
+    files: tuple[str, ...]
+    benchmark: Path | None
+
+    @property
+    def machine(self) -> str:
+        """Where it was built, in words."""
+        gpu = f", {self.facts['gpu']}" if self.facts["gpu"] else ""
+        library = TITLES.get(self.facts["library"], self.facts["library"])
+        return f"{library} {self.facts['version']} on {self.facts['system']}{gpu}"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Result]:
+    """A bundle's folder with its result, the result alone, or an archive of either, checked.
+
+    Raises InputError, and leaves nothing behind.
+    """
+    if path.is_dir():
+        yield _read(_find(path, path), path)
+        return
+    if not path.is_file():
+        raise _refusal(path, "there is no such folder or file")
+    with tempfile.TemporaryDirectory(prefix="buildsys-import-") as place:
+        target = Path(place) / "unpacked"
+        unpack(path, target, str(path))
+        yield _read(_find(target, path), path)
+
+
+def take_back(session: Session, away: Away, result: Result, path: Path) -> None:
+    """Into the store and this workspace's records. `path`: as messages name it.
+
+    Raises InputError where the recipes ask for something else now.
+    """
+    wanted = {_FILES[output.name] for step in away.there for output in step.outputs}
+    names = {step.module for step in away.there}
+    if names != set(result.bundle["steps"]):
+        hint = f"`buildsys bundle {away.build.id}` makes a new one"
+        raise _refusal(path, f"{away.build.id} is calibrated in another way now", hint)
+    missing = sorted(wanted - set(result.files))
+    if missing:
+        raise _refusal(path, f"{', '.join(missing)} is missing: {_TOLD} does not name it")
+    _check_made_for(away, result, path)
+    for step in away.there:
+        _check_keys(session, away, step, result, path)
+    _check_tensors(session, away, result, path)
+    for step in away.before:
+        if session.state.result(step.id) is None:
+            message = f"{step.stage}, which comes before the engine, is not made here"
+            raise BuildsysError(
+                f"{away.build.id}: {message} of what its recipe says; nothing was imported."
+                f" `doit build:{away.build.id}` makes it."
+            )
+    with writing(f"the engine of {away.build.id}", session.workspace.state):
+        for step in away.there:  # calibration first: the engine's key knows its digest only then
+            _record(session, step, result)
+        _keep_timings(away, result)
+
+
+def _find(folder: Path, path: Path) -> Path:
+    """Where result.json is: there, in the bundle's folder for it, or one folder deeper."""
+    inside = sorted(item for item in folder.iterdir() if item.is_dir())
+    tried = [folder, folder / RESULT, *inside, *(item / RESULT for item in inside)]
+    for place in tried:
+        if (place / _TOLD).is_file():
+            return place
+    if any((place / BUNDLE).is_file() for place in tried):
+        message = "is a bundle of which no engine was built yet"
+        raise _refusal(path, message, "run `python3 build.py` in it, on the machine that it is for")
+    raise _refusal(path, "holds no result of a bundle", "`python3 build.py` of a bundle makes one")
+
+
+def _read(folder: Path, path: Path) -> Result:
+    """Every file held against its digest."""
+    told, bundle = _read_json(folder / _TOLD, path), _read_json(folder / BUNDLE, path)
+    for name, value in ((_TOLD, told), (BUNDLE, bundle)):
+        if value.get("format") != FORMAT:
+            message = f"the format of {name} is {value.get('format')}, this buildsys reads {FORMAT}"
+            raise _refusal(path, message, "use the same version of buildsys on both machines")
+    files = told.get("files")
+    if not isinstance(files, dict) or not {"model.engine", "facts.json"} <= files.keys():
+        raise _refusal(path, f"{_TOLD} names no engine")
+    digests = {BUNDLE: told.get("bundle"), **files}
+    for name, digest in digests.items():
+        _check_file(folder, name, digest, path)
+    own = isinstance(bundle.get("steps"), dict) and isinstance(told.get("seconds"), int | float)
+    if bundle.get("build") != told.get("build") or not own:
+        raise _refusal(path, f"{BUNDLE} is of another build than {_TOLD}")
+    return Result(
+        folder=folder,
+        build=str(told.get("build")),
+        seconds=float(told["seconds"]),
+        bundle=bundle,
+        facts=_read_facts(folder, path),
+        files=tuple(sorted(files)),
+        benchmark=folder / _BENCHMARK if (folder / _BENCHMARK).is_file() else None,
+    )
+
+
+def _check_file(folder: Path, name: Any, digest: Any, path: Path) -> None:
+    known = isinstance(name, str) and (
+        name in {BUNDLE, *_FILES.values()} or _TIMING.fullmatch(name)
+    )
+    if not known or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise _refusal(
+            path, f"{_TOLD} names what does not belong into a result: {str(name)[:80]!r}"
+        )
+    file = folder / PurePosixPath(name)
+    if any(part.is_symlink() for part in (file, file.parent)) or not file.is_file():
+        raise _refusal(path, f"{name} is missing, or no plain file", "copy it again")
+    if digest_file(file) != digest:
+        raise _refusal(path, f"{name} has other bytes than {_TOLD} says", "copy it again")
+
+
+def _read_json(file: Path, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_bytes()) if file.stat().st_size <= _LARGEST_TEXT else None
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise _refusal(path, f"{file.name} is missing or cannot be read", "copy it again")
+    return value
+
+
+def _read_facts(folder: Path, path: Path) -> dict[str, Any]:
+    """What packages read of it is there, and of the right kind."""
+    facts = _read_json(folder / "facts.json", path)
+    texts = ("library", "version", "compute_capability", "gpu", "system")
+    tensors = [facts.get("inputs"), facts.get("outputs")]
+    whole = all(isinstance(facts.get(name), str) for name in texts) and all(
+        isinstance(rows, list) and rows and all(_is_tensor(row) for row in rows) for rows in tensors
+    )
+    if not whole:
+        raise _refusal(path, "facts.json does not say what the engine is")
+    return facts
+
+
+def _is_tensor(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("name"), str)
+        and isinstance(row.get("dtype"), str)
+        and isinstance(row.get("shape"), list)
+        and all(type(side) is int for side in row["shape"])
+    )
+
+
+def _check_made_for(away: Away, result: Result, path: Path) -> None:
+    """Library, version and GPU as the plan has them."""
+    params, facts = away.params, result.facts
+    found = (facts["library"], facts["compute_capability"])
+    if found == (params.library, params.compute_capability) and is_version(
+        facts["version"], params.version
+    ):
+        return
+    wanted = f"{TITLES[params.library]} {params.version}"
+    gpu = f", compute capability {params.compute_capability}" if params.compute_capability else ""
+    here = (
+        f", compute capability {facts['compute_capability']}" if facts["compute_capability"] else ""
+    )
+    message = f"was built by {result.machine}{here}; {away.build.id} is for {wanted}{gpu}"
+    raise _refusal(path, message)
+
+
+def _check_keys(session: Session, away: Away, step: Step, result: Result, path: Path) -> None:
+    """That the recipes, the data and our code ask for the same as when it was bundled."""
+    told, now = result.bundle["steps"][step.module], key_parts(session, step)
+    if not isinstance(told, dict) or not isinstance(told.get("parts"), dict):
+        raise _refusal(path, f"{BUNDLE} does not say what {step.stage} was made from")
+    old, new = dict(told["parts"]), dict(now["parts"])
+    for name in [n for n in {*old, *new} if n.startswith("input.")]:
+        if name not in new or name == f"input.{Format.CALIBRATION_CACHE}":  # the device made it
+            old.pop(name, None), new.pop(name, None)
+    if old == new and (told.get("key") in ("", now["key"]) or not now["key"]):
+        return
+    reasons: tuple[Reason, ...] = compare(step, old, new, session.state.steps, session.state.store)
+    what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"
+    message = f"was bundled from something else than {away.build.id} is now: {what}"
+    raise _refusal(path, message, f"`buildsys bundle {away.build.id}` makes a new one")
+
+
+def _check_tensors(session: Session, away: Away, result: Result, path: Path) -> None:
+    """Inputs and outputs as the network has them, where its file lies here and can be read."""
+    item, digest = away.network, session.state.input_digest(away.network)
+    file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
+    try:
+        wanted = read_tensors(file)
+    except (OSError, ValueError):
+        return
+    difference = differ(result.facts, wanted)
+    if difference:
+        raise _refusal(path, f"facts.json is of another network: the engine {difference}")
+
+
+def _record(session: Session, step: Step, result: Result) -> None:
+    """As the runner does it: bytes first, then the action, then this workspace's record."""
+    state, keyed = session.state, session.state.key(step)
+    assert keyed is not None
+    outputs = tuple(
+        (o.name, state.store.put_file(result.folder / _FILES[o.name])) for o in step.outputs
+    )
+    entry = {
+        "module": step.module,
+        "tool": step.tool,
+        "seconds": result.seconds,
+        "diary": {"built": result.machine},
+        "outputs": outputs,
+        "passed": True,
+    }
+    state.store.record(keyed.key, entry)
+    state.finish(step, keyed, StepResult(outputs=outputs, seconds=result.seconds, passed=True))
+
+
+def _keep_timings(away: Away, result: Result) -> None:
+    """Of two caches of one library and GPU, the larger one has seen more."""
+    for path in timing_caches(result.folder / TIMINGS, away.params):
+        target = cache_root() / TIMINGS / path.name
+        if f"{TIMINGS}/{path.name}" not in result.files:
+            continue
+        if target.is_file() and target.stat().st_size >= path.stat().st_size:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.new")
+        shutil.copyfile(path, fresh)
+        fresh.replace(target)
+
+
+def _refusal(path: Path, message: str, hint: str = "") -> InputError:
+    text = f"{message}; nothing was imported"
+    return InputError(Diagnostic(path=str(path), message=text, hint=hint))

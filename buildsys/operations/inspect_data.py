@@ -1,0 +1,240 @@
+"""A look at the datasets of a workspace: one step each, beside the builds that use them."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.errors import Diagnostic, InputError, MissingBytes
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import read_builds
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.plans import complete
+from buildsys.graph import Input, Plan, Step
+from buildsys.planning.datasets import plan_dataset
+from buildsys.planning.plan_builder import make_step
+from buildsys.registry import step_module
+from buildsys.steps.lib.heads.tasks import shape_of
+from buildsys.text import did_you_mean
+
+_SHOWN = 10
+"""Findings of one kind on a terminal; report.json has them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One dataset with the builds that use it, and the plan of a look at it.
+
+    `place`: what its files' names start with in messages: its folder, as the workspace sees it.
+    """
+
+    name: str
+    label: str
+    place: str
+    builds: tuple[str, ...]
+    plan: Plan
+
+
+def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:
+    """Every dataset of every build that is whole, and all those builds: id -> recipe.
+
+    Names and reports depend on the whole workspace, never on what was asked for.
+    """
+    builds = read_builds(workspace)
+    users: dict[str, list[Build]] = {}
+    made: dict[str, tuple[tuple[Step, ...], Input]] = {}
+    for build in builds:
+        steps, data = plan_dataset(build, str(workspace.root))
+        if data is not None and build.dataset is not None:
+            key = repr((data, build.dataset, shape_of(build.recipe.source.task or "")))
+            made[key] = (steps, data)
+            users.setdefault(key, []).append(build)
+    names = name_datasets({key: _wanted_name(group[0]) for key, group in users.items()})
+    datasets = [_dataset(names[key], group, *made[key], workspace) for key, group in users.items()]
+    return tuple(datasets), {build.id: build.recipe.name for build in builds}
+
+
+def name_datasets(labels: dict[str, str]) -> dict[str, str]:
+    """A folder's name for every dataset: the data's own where that is clear, else its whole path.
+
+    `labels`: paths of data.yaml files, or of folders of classes, as recipes write them, or names
+    without a slash.
+    """
+    short = {key: _plain(_folder(label).name or label) for key, label in labels.items()}
+    names: dict[str, str] = {}
+    for key, label in sorted(labels.items(), key=lambda item: item[1]):
+        clear = list(short.values()).count(short[key]) == 1
+        name = wanted = short[key] if clear else _plain(label.removesuffix(".yaml"))
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{wanted}-{number}"
+        names[key] = name
+    return names
+
+
+def _folder(label: str) -> Path:
+    path = Path(label)
+    return path.parent if path.suffix in (".yaml", ".yml") else path
+
+
+def choose(
+    asked: Sequence[str], datasets: Sequence[Dataset], builds: Mapping[str, str]
+) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
+    """The datasets of builds, variants, recipes or patterns of these; and chosen builds that have none.
+
+    Raises InputError for a name that nothing has.
+    """
+    chosen: set[str] = set()
+    for name in asked or ["*"]:
+        pattern = name.removeprefix("build:")
+        found = {
+            build
+            for build, recipe in builds.items()
+            if any(fnmatchcase(x, pattern) for x in (build, build.split("@")[0], recipe))
+        }
+        if not found and asked:
+            folders = dict.fromkeys(build.split("@")[0] for build in builds)
+            known = [*builds, *folders, *dict.fromkeys(builds.values())]
+            hint = did_you_mean(pattern, known)
+            raise InputError(
+                Diagnostic(path=name, message="matches no build and no recipe", hint=hint)
+            )
+        chosen |= found
+    with_data = tuple(d for d in datasets if chosen & set(d.builds))
+    known_builds = {build for d in datasets for build in d.builds}
+    return with_data, tuple(sorted(chosen - known_builds))
+
+
+def inspect(session: Session, dataset: Dataset) -> dict[str, Any]:
+    """Look at a dataset, or remember the last look; returns report.json's content.
+
+    Fills build/.data/<name>/. Raises BuildsysError.
+    """
+    for _ in range(2):
+        for step in dataset.plan.steps:
+            session.making.run_step(step)
+        try:
+            return _publish(session, dataset)
+        except MissingBytes as missing:
+            session.state.want_bytes(missing.step)
+    return _publish(session, dataset)
+
+
+def report_folder(workspace: Workspace, name: str) -> Path:
+    """build/.data/<name>."""
+    return workspace.build / ".data" / name
+
+
+def render_findings(report: dict[str, Any], place: str) -> list[str]:
+    """Findings as lines for a terminal, the first ten of every kind."""
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for finding in report["findings"]:
+        kinds.setdefault((finding["severity"], finding["kind"]), []).append(finding)
+    lines = []
+    for (severity, _), found in kinds.items():
+        lines += [_diagnostic(finding, place).render() for finding in found[:_SHOWN]]
+        if len(found) > _SHOWN:
+            lines.append(f"{place}: {severity}: and {len(found) - _SHOWN} more like these")
+    return lines
+
+
+def count(report: dict[str, Any], severity: str) -> int:
+    """How many errors, or warnings, a report holds."""
+    return sum(finding["severity"] == severity for finding in report["findings"])
+
+
+def _diagnostic(finding: dict[str, Any], place: str) -> Diagnostic:
+    path = os.path.normpath(f"{place}/{finding['path']}")
+    return Diagnostic(
+        path=path,
+        line=finding["line"],
+        column=finding["column"],
+        message=finding["message"],
+        hint=finding["hint"],
+        severity=finding["severity"],
+    )
+
+
+def _wanted_name(build: Build) -> str:
+    block = build.recipe.dataset
+    assert block is not None
+    if block.splits is not None:
+        places = [(os.path.dirname(s.annotations), s.images) for _, s in block.splits.given]
+        folders = [folder for pair in places for folder in pair]
+        written = {os.path.isabs(folder) for folder in folders}
+        return os.path.commonpath(folders) if len(written) == 1 else folders[-1]
+    return f"{block.generator}-{build.recipe.name}" if block.generator else block.path or ""
+
+
+def _dataset(
+    name: str, group: list[Build], steps: tuple[Step, ...], data: Input, workspace: Workspace
+) -> Dataset:
+    facts = group[0].dataset
+    assert facts is not None
+    block, module = group[0].recipe.dataset, step_module("inspect_dataset")
+    label = f"generator {block.generator}" if block and block.generator else _wanted_name(group[0])
+    shape = shape_of(group[0].recipe.source.task or "")
+    frames = {build.recipe.input.size for build in group if build.recipe.input is not None}
+    if shape == "folder":
+        frames = set()  # there is no object whose size could be too small
+    params = module.Params(
+        title=name,
+        splits=tuple(module.Split(name=split, paths=paths) for split, paths in facts.splits),
+        classes=facts.names,
+        keypoints=facts.keypoints,
+        keypoint_dims=facts.keypoint_dims,
+        frames=tuple(sorted(tuple(frame) for frame in frames)),
+        shape=shape,
+    )
+    step = make_step("inspect", module, params, {"dataset": data}, {"report": True})
+    plan = Plan(
+        build=f"data:{name}",
+        recipe=name,
+        target="",
+        label=label,
+        steps=(*steps, step),
+        package=step.id,
+        shipped=None,
+        verdicts=(),
+        notes=(),
+        licences=(),
+    )
+    return Dataset(
+        name=name,
+        label=label,
+        builds=tuple(build.id for build in group),
+        place=os.path.relpath(facts.root, workspace.root)
+        if facts.root and not facts.coco
+        else name,
+        plan=complete(plan),
+    )
+
+
+def _publish(session: Session, dataset: Dataset) -> dict[str, Any]:
+    """The report into its folder, which is replaced as a whole."""
+    result = session.state.result(dataset.plan.package)
+    assert result is not None
+    folder = report_folder(session.workspace, dataset.name)
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        session.state.store.fetch(dict(result.outputs)["report"], fresh, tree=True)
+    except FileNotFoundError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise MissingBytes(dataset.plan.package) from error
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+def _plain(text: str) -> str:
+    """What any file system and any shell takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "data"

@@ -1,0 +1,303 @@
+"""What a build's shipped file sees on photographs: one step behind the build's own."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.model import model_spec
+from buildsys.authoring.recipes.recipe import CALIBRATED
+from buildsys.digest import digest_file
+from buildsys.errors import BuildsysError, Diagnostic, InputError, MissingBytes, Rejected, Waiting
+from buildsys.execution.packages.publish import build_folder, red_verdicts
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import make_plans, read_builds
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.build_patterns import select
+from buildsys.execution.state.plans import Plans, complete
+from buildsys.graph import Input, Plan, Source, Step
+from buildsys.operations.destinations import fresh_inside, placing
+from buildsys.planning import planner
+from buildsys.planning.plan_builder import make_step
+from buildsys.registry import find_step, step_module
+from buildsys.spec import MADE_FROM, READ_AS, Format
+from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The build whose file is run, the step that runs it, in a plan of its own.
+
+    `paths`: the pictures as they were named, in the step's order.
+    """
+
+    plan: Plan
+    build: Plan
+    paths: tuple[Path, ...]
+
+    @property
+    def plans(self) -> Plans:
+        """What a session needs to know."""
+        return Plans.of((self.build, self.plan))
+
+
+def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
+    """The pictures that were named, of folders all that are in them. Raises InputError for the
+    names that lead to none, all at once.
+    """
+    found: dict[Path, None] = {}
+    problems = []
+    for name in named:
+        path = Path(name)
+        inside: list[Path] = []
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path), p))
+            message = "no picture is in this folder"
+        elif not path.is_file():
+            message = "there is no such file"
+        elif path.suffix.lower() in SUFFIXES:
+            inside, message = [path], ""
+        else:
+            message = f"is no picture by its name ({', '.join(sorted(SUFFIXES))})"
+        if not inside:
+            problems.append(Diagnostic(path=name, message=message))
+        found |= dict.fromkeys(inside)
+    if problems:
+        raise InputError(*problems)
+    return tuple(found)
+
+
+def name_drawings(paths: Sequence[Path]) -> tuple[str, ...]:
+    """<name>.jpg for every picture; where that is taken, its folder's name joins, then a number."""
+    names: list[str] = []
+    for path in paths:
+        name, number = f"{path.stem}.jpg", 1
+        while name in names:
+            counted = f"-{number}" if number > 1 else ""
+            name = f"{path.absolute().parent.name}-{path.stem}{counted}.jpg"
+            number += 1
+        names.append(name)
+    return tuple(names)
+
+
+def plan_prediction(
+    workspace: Workspace, name: str, paths: tuple[Path, ...], confidence: float
+) -> Prediction:
+    """The step that runs a build's file over pictures. Raises InputError, Waiting."""
+    build = find_build(workspace, name)
+    if build.waiting_for:
+        raise Waiting(f"{build.id} waits for {build.waiting_for}: there is no file to run yet")
+    plan = complete(planner.plan(build, str(workspace.root)))
+    model = find_runnable(plan)
+    step = _make_step(build, model, paths, confidence)
+    aside = Plan(
+        build=f"{build.id} on pictures",
+        recipe=plan.recipe,
+        target=plan.target,
+        label=plan.label,
+        steps=(step,),
+        package=step.id,
+        shipped=None,
+        verdicts=(),
+        notes=(),
+        licences=(),
+    )
+    return Prediction(plan=complete(aside), build=plan, paths=paths)
+
+
+def find_runnable(plan: Plan) -> Input:
+    """The file that ships, or, where a device alone runs that, what it was made from."""
+    assert plan.shipped is not None
+    item = plan.shipped
+    if item.name not in MADE_FROM:
+        return item
+    (compilation,) = (step for step in plan.steps if step.id == item.step)
+    return next(i for i in compilation.inputs if i.name in MADE_FROM[item.name])
+
+
+def check_built(session: Session, plan: Plan) -> None:
+    """Raises BuildsysError where what its recipe says now is not made: in the build's folder, or, of an
+    engine that waits, the file before it.
+    """
+    if session.shipping.is_published(plan):
+        return
+    red = red_verdicts(session.state, plan)
+    if red:
+        raise Rejected(f"{plan.build} was rejected by {red[0].stage}: there is no shipped file")
+    if _waits_made(session, plan):
+        return
+    raise BuildsysError(f"{plan.build} is not up to date; run `doit build:{plan.build}` first")
+
+
+def _waits_made(session: Session, plan: Plan) -> bool:
+    """Whether another machine alone can make what ships, and the file that runs here is made."""
+    waits = session.shipping.standing(plan).startswith("waiting")
+    item = find_runnable(plan)
+    return waits and item != plan.shipped and session.state.input_digest(item) is not None
+
+
+def predict(session: Session, prediction: Prediction, target: Path) -> dict[str, Any]:
+    """Run the step if this was not asked before, and copy its drawings and predictions.json into
+    `target`; other files there stay. Returns predictions.json's content, the pictures named as
+    they were given. Raises BuildsysError.
+    """
+    (step,) = prediction.plan.steps
+    _give_back(session, prediction)
+    with placing("the predictions", target):
+        made = not target.exists()
+        target.mkdir(parents=True, exist_ok=True)
+        fresh = fresh_inside(target, "predictions")
+        try:
+            _make(session, step, fresh)
+            return _fill(fresh, target, prediction)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if made:
+                with contextlib.suppress(OSError):  # only where nothing came of it
+                    target.rmdir()
+
+
+def describe(row: dict[str, Any], most: int = 6) -> str:
+    """One line for one picture: its objects, best first, x y width height in its pixels."""
+    objects = row["objects"]
+    words = []
+    for item in objects[:most]:
+        word = f"{item['class']} {item['score']:.2f}"
+        if "box" in item:
+            x1, y1, x2, y2 = (round(value) for value in item["box"])
+            word += f" at {x1},{y1} {x2 - x1}x{y2 - y1}"
+        words.append(word)
+    more = f"; and {len(objects) - most} more" if len(objects) > most else ""
+    return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
+
+
+def _make(session: Session, step: Step, fresh: Path) -> None:
+    """Run the step, and fetch what it made; what the store has lost is made again, once."""
+    for last in (False, True):
+        session.making.run_step(step)
+        result = session.state.result(step.id)
+        assert result is not None
+        try:
+            session.state.store.fetch(dict(result.outputs)["predictions"], fresh, tree=True)
+            return
+        except FileNotFoundError as error:
+            if last:
+                raise MissingBytes(step.id) from error
+        session.state.want_bytes(step.id)
+
+
+def _give_back(session: Session, prediction: Prediction) -> None:
+    """A shipped file that the store has lost: nothing has to be made again while it lies there."""
+    digest, store = (
+        session.state.input_digest(find_runnable(prediction.build)),
+        session.state.store,
+    )
+    if digest is None or store.has(digest, tree=False):
+        return
+    folder = build_folder(session.workspace, prediction.build.build)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_file() and digest_file(path) == digest:
+            store.put_file(path)
+
+
+def _fill(fresh: Path, target: Path, prediction: Prediction) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((fresh / "predictions.json").read_text(encoding="utf-8"))
+    (step,) = prediction.plan.steps
+    inside = [entry["path"] for entry in json.loads(step.params)["pictures"]]
+    names = dict(zip(inside, map(str, prediction.paths), strict=True))
+    for row in (*found["pictures"], *found["unreadable"]):
+        row["picture"] = names[row["picture"]]
+    found = {"build": prediction.build.build, **found}
+    text = re.sub(r"\[[-\d.,\s]+\]", _join, json.dumps(found, indent=1, ensure_ascii=False))
+    (fresh / "predictions.json").write_text(text + "\n", encoding="utf-8")
+    for name in (*(row["drawing"] for row in found["pictures"]), "predictions.json"):
+        (fresh / name).replace(target / name)
+    return found
+
+
+def _join(numbers: re.Match[str]) -> str:
+    """A list of numbers on one line."""
+    return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
+
+
+def find_build(workspace: Workspace, name: str) -> Build:
+    """One build by its id, or, of a selection, the variant that ships. Raises InputError."""
+    builds: tuple[Build, ...] = read_builds(workspace)
+    ids = [build.id for build in builds]
+    try:
+        chosen = select([_chosen(workspace, name) or name], ids)
+    except InputError as error:
+        wrong = make_plans(workspace).errors
+        raise InputError(*wrong, *error.diagnostics) from error
+    if len(chosen) > 1:
+        raise InputError(
+            Diagnostic(path=name, message=f"names {len(chosen)} builds", hint=", ".join(chosen))
+        )
+    return builds[ids.index(chosen[0])]
+
+
+def _chosen(workspace: Workspace, name: str) -> str:
+    """The variant that a build with `select` ships; empty for any other name."""
+    if name.count("@") != 1:
+        return ""
+    try:
+        manifest = json.loads((build_folder(workspace, name) / "manifest.json").read_bytes())
+        return str(manifest["selection"]["chosen"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: float) -> Step:
+    kind, spec = READ_AS.get(model.name, model.name), model_spec(build)
+    module = find_step("predict", kind)
+    if module is None:
+        hint = "a build for the target `host` makes a TFLite file of the same recipe"
+        message = f"ships a {kind}, and predicting from one is not offered"
+        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+    if not spec.outputs or spec.preprocessing is None:
+        hint = "write `input`, `source.decoder` and `source.classes` into the recipe"
+        message = "nobody said what this network's input and outputs mean"
+        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+    places, source = _gather(paths)
+    accuracy = step_module(f"evaluate_{kind}")
+    params = module.Params(
+        pictures=tuple(
+            module.Picture(path=place, drawing=drawing)
+            for place, drawing in zip(places, name_drawings(paths), strict=True)
+        ),
+        confidence=confidence,
+        reading=accuracy.Params(
+            split=step_module("prepare_pictures").Split(name="", paths=()),
+            classes=spec.classes,
+            keypoints=spec.keypoints,
+            keypoint_dims=spec.keypoint_dims,
+            sigmas=(),
+            head=spec.head,
+            preprocessing=spec.preprocessing,
+            reference_kernels=kind == Format.TFLITE and spec.quantization.scheme in CALIBRATED,
+            task=spec.task,
+        ),
+    )
+    inputs = {kind: model, "pictures": Input(name="pictures", source=source)}
+    return make_step("predict", module, params, inputs, {"predictions": True})
+
+
+def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
+    """The pictures below the folder that they have in common."""
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    root = os.path.commonpath([path.parent for path in absolute])
+    places = tuple(path.relative_to(root).as_posix() for path in absolute)
+    parts = tuple(escape(place) for place in places)
+    return places, Source(path=root, label="the pictures", parts=parts)
+
+
+def _is_picture(inside: Path, path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in inside.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

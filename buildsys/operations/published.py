@@ -1,0 +1,125 @@
+"""Which model file a build has published, by its manifest."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.errors import Diagnostic, InputError
+from buildsys.execution.packages.model_file import Model, digest_model, find_model
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import make_plans
+from buildsys.execution.tools.host_tools import lacking
+from buildsys.graph import Plan
+from buildsys.operations.engine_figures import Loads, read_loads
+from buildsys.text import did_you_mean
+
+_FOR_ARM_LINUX = "package_linux"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The file that a build ships, or, by its digest alone, one that it shipped before.
+
+    `bytes` is None for an earlier file: nobody knows it any more, nor what `loads` it.
+    """
+
+    build: str
+    name: str
+    bytes: int | None
+    sha256: str
+    format: str
+    loads: Loads | None = None
+
+
+def find_published(workspace: Workspace, build: str, sha256: str = "") -> Published:
+    """By the build's manifest; with `sha256` an earlier file of the same name. Raises InputError."""
+    published = _ids(workspace)
+    if build not in published:
+        message = "is not published: there is no file to measure"
+        hint = did_you_mean(build, published) if published else "nothing is; build it first"
+        plan = next((p for p in make_plans(workspace).plans if p.build == build), None)
+        if plan is not None:
+            message, hint = _unpublished(plan)
+        raise InputError(Diagnostic(path=build, message=message, hint=hint))
+    folder = build_folder(workspace, build)
+    model = _shipped(folder, build)
+    name, kind = model.name, model.format
+    if sha256 in ("", model.sha256):
+        _check_intact(folder / name, build, model.sha256)
+        return Published(
+            build=build,
+            name=name,
+            bytes=model.bytes,
+            sha256=model.sha256,
+            format=kind,
+            loads=_loads(folder),
+        )
+    if not _SHA256.fullmatch(sha256):
+        message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
+        raise InputError(Diagnostic(path=f"--sha256 {sha256}", message=message, hint=hint))
+    return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
+
+
+def _unpublished(plan: Plan) -> tuple[str, str]:
+    """What is told of a build that the recipes know and that has no folder, and what to do."""
+    own = (step for step in plan.steps if step.id not in plan.proofs)
+    waiting = plan.waiting_for or next(filter(None, (lacking(step.requires) for step in own)), "")
+    if waiting:
+        hint = f"`buildsys plan {plan.build}` says what it needs"
+        return f"waits for {waiting}: there is no file to measure yet", hint
+    return "is not built yet: there is no file to measure", f"doit build:{plan.build}"
+
+
+def find_arm_board(workspace: Workspace, build: str) -> str:
+    """The label of the ARM board that a published build was packed for; empty for anything else."""
+    try:
+        manifest = json.loads((build_folder(workspace, build) / "manifest.json").read_bytes())
+        packed = any(step["module"] == _FOR_ARM_LINUX for step in manifest["steps"])
+        return str(manifest["target"]["label"]) if packed else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _ids(workspace: Workspace) -> list[str]:
+    """Every build whose folder is there."""
+    found = sorted(workspace.build.glob("[!.]*/[!.]*/manifest.json"))
+    return [f"{path.parent.parent.name}@{path.parent.name}" for path in found]
+
+
+def _shipped(folder: Path, build: str) -> Model:
+    """The model that the manifest lists."""
+    try:
+        files = json.loads((folder / "manifest.json").read_bytes())["files"]
+        rows = {name: (int(row["bytes"]), str(row["sha256"])) for name, row in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rows = {}
+    model = find_model(rows)
+    if model is None:
+        message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
+        raise InputError(Diagnostic(path=build, message=message, hint=hint))
+    return model
+
+
+def _loads(folder: Path) -> Loads | None:
+    """Of a package with an engine; None where it has none."""
+    try:
+        facts = json.loads((folder / "engine.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return read_loads(facts) if isinstance(facts, dict) else None
+
+
+def _check_intact(path: Path, build: str, digest: str) -> None:
+    try:
+        found = digest_model(path)
+    except OSError as error:
+        message = f"{path.name} cannot be read: {error.strerror}"
+        raise InputError(
+            Diagnostic(path=build, message=message, hint=f"doit build:{build}")
+        ) from error
+    if found != digest:
+        message = f"{path.name} is not the file that its manifest names: it was changed by hand"
+        raise InputError(Diagnostic(path=build, message=message, hint=f"doit build:{build}"))

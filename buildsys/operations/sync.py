@@ -1,0 +1,111 @@
+"""`buildsys sync`: what builds need from elsewhere, had before it is needed.
+
+Tool environments, and the steps that fetch what is remote; afterwards a build needs no network.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.session.console import Console
+from buildsys.execution.session.session import Session
+from buildsys.execution.state import report_stamp
+from buildsys.execution.tools import definitions
+from buildsys.execution.tools import environments as tool_environments
+from buildsys.execution.tools.definitions import ToolEnv
+from buildsys.execution.tools.uv_commands import Run
+from buildsys.execution.tools.watching import OnTick, watched
+from buildsys.graph import Plan, Status, Step
+from buildsys.text import duration
+
+_REPORT = "report"
+MakeRun = Callable[[OnTick], Run]
+"""A runner of uv's commands that reports how far they are; tests pass their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one thing."""
+
+    name: str
+    status: str
+    """synced, already synced, fetched, already here, failed."""
+    text: str = ""
+    """How long it took, or why it failed."""
+
+
+def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
+    """The tool environments that some builds need, by name; the report's is any build's."""
+    steps = [step for plan in plans for step in plan.steps]
+    names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
+    found = (definitions.tool_env(name) for name in sorted(names))
+    return tuple(env for env in found if not env.external)
+
+
+def _of_report(is_made: bool) -> set[str]:
+    """What the report's pages need, where a run writes any."""
+    return {_REPORT} if is_made and report_stamp.mode() == "pages" else set()
+
+
+def remote_steps(plans: Iterable[Plan]) -> tuple[Step, ...]:
+    """The steps of some builds that fetch something."""
+    steps = {step.id: step for plan in plans for step in plan.steps if step.is_remote}
+    return tuple(steps.values())
+
+
+def is_here(session: Session, step: Step) -> bool:
+    """Whether the store has what a step would fetch, bytes and all."""
+    session.state.want_bytes(step.id)
+    return session.state.decide(step).status in (Status.UP_TO_DATE, Status.RESTORABLE)
+
+
+def sizes(env: ToolEnv) -> str:
+    """What an environment costs."""
+    download = definitions.expected_download_mib(env)
+    return f"up to {download} MiB to download, {env.disk_mib} MiB on disk"
+
+
+def sync(
+    envs: Iterable[ToolEnv], console: Console, make_run: MakeRun = watched
+) -> Iterator[Outcome]:
+    """Sync environments one after the other; a failure stops no other."""
+    for env in envs:
+        if definitions.find_synced(env) is not None:
+            yield Outcome(name=env.name, status="already synced")
+            continue
+        started = time.monotonic()
+        console.start(env.name, "", f"syncing {env.title} {env.version}, {sizes(env)}")
+        try:
+            tool_environments.ensure(env.name, lambda _: None, make_run(_report(env, console)))
+        except (BuildsysError, OSError) as error:
+            console.finish(env.name, "failed")
+            yield Outcome(name=env.name, status="failed", text=str(error))
+        else:
+            seconds = duration(time.monotonic() - started)
+            console.finish(env.name, f"synced in {seconds}")
+            yield Outcome(name=env.name, status="synced", text=f"in {seconds}")
+
+
+def fetch(steps: Iterable[Step], session: Session) -> Iterator[Outcome]:
+    """Run the steps that fetch; a failure stops no other."""
+    for step in steps:
+        name = session.making.stages[step.id]
+        try:
+            if is_here(session, step):
+                yield Outcome(name=name, status="already here")
+                continue
+            session.making.run_step(step)
+        except BuildsysError as error:
+            yield Outcome(name=name, status="failed", text=str(error))
+        else:
+            yield Outcome(
+                name=name, status="fetched", text=f"in {duration(session.making.seconds[step.id])}"
+            )
+
+
+def _report(env: ToolEnv, console: Console) -> OnTick:
+    def on_tick(seconds: float, mib: float) -> None:
+        console.progress(env.name, min(mib, env.disk_mib), env.disk_mib, "MiB", "")
+
+    return on_tick

@@ -1,0 +1,244 @@
+"""`buildsys verify`: every step of a published build run again in an empty store, and compared."""
+
+import dataclasses
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import Diagnostic, InputError
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import CommandRunner, run_command
+from buildsys.execution.running.runner import EnsureEnv, Runner
+from buildsys.execution.session.console import Console
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.action_keys import Keyed
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.lockfile import Lock
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools.environments import ensure as ensure_env
+from buildsys.execution.tools.host_tools import lacking
+from buildsys.graph import Plan, Step, StepResult
+
+METRIC_TOLERANCE = 0.002
+"""Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
+
+
+_OF_A_NETWORK = ("version", "compute_capability", "system", "inputs", "outputs")
+"""Of an engine's facts: what two builds of one file have to have in common."""
+_AGAIN = "build what the recipe says now, or go back to the recipe that made it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One step: `verdict` equal | metrics equal | same network | taken from the record | not done here
+    | waits | differs.
+    """
+
+    stage: str
+    verdict: str
+    detail: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the step made what the manifest says."""
+        return self.verdict not in ("differs", "waits")
+
+
+def verify(
+    session: Session,
+    plan: Plan,
+    train: bool = False,
+    run: CommandRunner = run_command,
+    ensure: EnsureEnv = ensure_env,
+) -> Iterator[Finding]:
+    """Steps in order, up to the first whose result differs, or that waits for another machine.
+    Raises BuildsysError.
+
+    Training is taken from the record unless `train`: everything after it is derived again.
+    """
+    plan, recorded = _manifest(session.workspace, plan)
+    scratch = session.workspace.state / "verify"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        database = Database(Path(folder) / "state.sqlite")
+        state = State((plan,), database, Store(Path(folder) / "store"), Lock())
+        console = Console(database)
+        again = Runner(Workspace(Path(folder)), state, console.say, run, ensure)
+        try:
+            for step, entry in zip(plan.steps, recorded, strict=True):
+                finding = _lacking(plan, step) or _verify_step(
+                    session, state, again, console, step, entry, train
+                )
+                yield finding
+                if not finding.good:
+                    break
+        finally:
+            console.close()
+            database.close()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def shipped_plan(session: Session, plan: Plan) -> Plan:
+    """The plan of what lies in a build's folder: of a selection, that of the variant it chose."""
+    chooser = next((p.build for p in session.plans.values() if plan.build in p.candidates), "")
+    if chooser:
+        message = f"ships nothing itself: {chooser} chooses among it and others"
+        hint = f"buildsys verify {chooser}"
+        raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
+    if not plan.candidates:
+        return plan
+    path = build_folder(session.workspace, plan.build) / "manifest.json"
+    try:
+        chosen = json.loads(path.read_bytes())["selection"]["chosen"]
+        return dataclasses.replace(session.plans[chosen], build=plan.build)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        label = str(path.relative_to(session.workspace.root))
+        message, hint = "there is no manifest to compare with", f"doit build:{plan.build}"
+        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
+
+
+def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, Any]]]:
+    """The plan without what a manifest does not tell, and the published steps, if the recipe still
+    says the same. Raises InputError.
+    """
+    path = build_folder(workspace, plan.build) / "manifest.json"
+    label = str(path.relative_to(workspace.root))
+    try:
+        steps = json.loads(path.read_bytes())["steps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = f"doit build:{plan.build}"
+        message = "there is no manifest to compare with"
+        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
+    said = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
+    made = {(stage, module) for stage, module, _ in said}
+    told = tuple(
+        step
+        for step in plan.steps
+        # what was measured on one machine, and what it could not do for want of a program
+        if not step.local and (not step.requires or (step.stage, step.module) in made)
+    )
+    now = [(step.stage, step.module, json.loads(step.params)) for step in told]
+    for old, new in zip(said, now, strict=False):
+        if old != new:
+            raise InputError(_changed(label, old, new))
+    if len(said) != len(now):
+        raise InputError(
+            Diagnostic(path=label, message="the recipe has other steps now", hint=_AGAIN)
+        )
+    return dataclasses.replace(plan, steps=told), list(steps)
+
+
+def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnostic:
+    what = "other parameters" if old[:2] == new[:2] else "other steps"
+    message = f"the recipe has {what} now, from {new[0]} on"
+    return Diagnostic(path=label, message=message, hint=_AGAIN)
+
+
+def _lacking(plan: Plan, step: Step) -> Finding | None:
+    """Of a step that this machine cannot do: a proof is passed by, anything else ends it here."""
+    missing = lacking(step.requires)
+    if not missing:
+        return None
+    verdict = "not done here" if step.id in plan.proofs else "waits"
+    return Finding(stage=step.stage, verdict=verdict, detail=f"for {missing}")
+
+
+def _verify_step(
+    session: Session,
+    state: State,
+    again: Runner,
+    console: Console,
+    step: Step,
+    entry: dict[str, Any],
+    train: bool,
+) -> Finding:
+    keyed = state.key(step)
+    assert keyed is not None
+    changed = [name for name, digest in keyed.inputs if entry["inputs"].get(name) != digest]
+    if changed:
+        return Finding(stage=step.stage, verdict="differs", detail=f"its input {changed[0]}")
+    if step.module.startswith("train_") and not train:
+        return _take(session, state, step, keyed, entry)
+    name = f"{step.stage} again"
+    result = again.execute(
+        step,
+        lambda: console.start(name, step.module, "from nothing"),
+        lambda *report: console.progress(name, *report),
+    )
+    console.finish(name, "done")
+    found = dict(result.outputs) if result else {}
+    if found == entry["outputs"]:
+        return Finding(stage=step.stage, verdict="equal")
+    before = session.state.store
+    if step.module == "build_engine":
+        finding = _compare_engines(before, state, step, found, entry)
+    else:
+        finding = _compare_metrics(before, state, step, found, entry)
+    if finding.good:  # what follows is compared by its own doing: it reads what was shipped
+        outputs = tuple(entry["outputs"].items())
+        for _, digest in outputs:
+            state.store.put_file(before.blob(digest))
+        state.finish(step, keyed, StepResult(outputs=outputs, seconds=0.0))
+    return finding
+
+
+def _take(
+    session: Session, state: State, step: Step, keyed: Keyed, entry: dict[str, Any]
+) -> Finding:
+    """The recorded checkpoint, out of the user's store into the empty one."""
+    ((name, digest),) = entry["outputs"].items()
+    if not session.state.store.has(digest, tree=False):
+        detail = "the store does not have the recorded checkpoint; --train trains anew"
+        return Finding(stage=step.stage, verdict="differs", detail=detail)
+    state.store.put_file(session.state.store.blob(digest))
+    state.finish(step, keyed, StepResult(outputs=((name, digest),), seconds=0.0))
+    return Finding(stage=step.stage, verdict="taken from the record")
+
+
+def _compare_metrics(
+    before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
+) -> Finding:
+    """Other bytes: figures within the tolerance are the same measurement."""
+    differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
+    if list(found) != ["metrics"]:
+        return differ
+    try:
+        old = _figures(before.blob(entry["outputs"]["metrics"]).read_bytes)
+        new = _figures(state.store.blob(found["metrics"]).read_bytes)
+    except (OSError, ValueError, KeyError, TypeError):
+        return differ
+    gap = max((abs(new.get(k, math.inf) - value) for k, value in old.items()), default=math.inf)
+    detail = f"largest difference {gap:.5f}"
+    verdict = "metrics equal" if gap <= METRIC_TOLERANCE else "differs"
+    return Finding(stage=step.stage, verdict=verdict, detail=detail)
+
+
+def _compare_engines(
+    before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
+) -> Finding:
+    """Builders time kernels and promise no bytes (see build_engine): the same network, by the same
+    library for the same GPU, is the same engine.
+    """
+    differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
+    try:
+        old = json.loads(before.read(entry["outputs"]["engine-facts"]))
+        new = json.loads(state.store.read(found["engine-facts"]))
+        shipped = before.has(entry["outputs"]["engine"], tree=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return differ
+    if not shipped or any(old.get(name) != new.get(name) for name in _OF_A_NETWORK):
+        return differ
+    detail = "other bytes of the same network"
+    return Finding(stage=step.stage, verdict="same network", detail=detail)
+
+
+def _figures(read: Callable[[], bytes]) -> dict[str, float]:
+    return {name: float(value) for name, value in json.loads(read())["metrics"].items()}

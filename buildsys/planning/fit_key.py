@@ -1,0 +1,60 @@
+"""What decides how much memory a build needs and has, as one digest: `buildsys fit` answers by it."""
+
+import math
+from dataclasses import asdict
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.model import model_spec
+from buildsys.authoring.recipes.pipelines import chosen_scheme
+from buildsys.digest import digest_file, digest_value
+
+
+def arena_bytes(build: Build) -> int | None:
+    """What the firmware has for tensors, bytes; None where its contract names no arena."""
+    contract = build.contract
+    if contract is None or contract.arena_kib is None:
+        return None
+    return contract.arena_kib * 1024
+
+
+def slot_bytes(build: Build) -> int | None:
+    """What the flash has for the model, bytes; None where the contract names no slot."""
+    slot = getattr(build.contract, "slot", None)
+    size = getattr(slot, "size", None)
+    return size if isinstance(size, int) else None
+
+
+def fit_key(build: Build) -> str:
+    """Digest of everything that need and room depend on, except the size."""
+    model, vela = model_spec(build), build.vela
+    frame = model.preprocessing
+    shape = (frame.height, frame.width) if frame else (1, 1)
+    common = math.gcd(*shape)
+    config = build.target_folder / vela.config if vela is not None and vela.config else None
+    scheme = chosen_scheme(build.target, build.recipe)
+    return digest_value(
+        {
+            "network": [
+                model.family,
+                model.task,
+                _architecture(build),
+                len(model.classes),
+                model.keypoints,
+                model.keypoint_dims,
+                model.head,
+            ],
+            "shape": [side // common for side in shape],
+            "quantization": asdict(model.quantization),
+            "export": asdict(build.export) if build.export is not None else None,
+            "converter": build.recipe.convert.tool,
+            "pipeline": list(build.target.pipelines[scheme]),
+            "vela": asdict(vela) if vela is not None else None,
+            "config": digest_file(config) if config is not None and config.is_file() else None,
+            "room": [arena_bytes(build), slot_bytes(build)],
+        }
+    )[:32]
+
+
+def _architecture(build: Build) -> str:
+    found = build.checkpoint
+    return build.recipe.source.architecture or (found.architecture if found else "")

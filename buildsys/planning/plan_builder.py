@@ -1,0 +1,126 @@
+"""The steps of one build while they are put together: what was made so far, and how a step is known."""
+
+import dataclasses
+from types import ModuleType
+from typing import Any
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.model import board_spec, model_spec
+from buildsys.digest import canonical, digest_value
+from buildsys.graph import Input, Output, Source, Step
+from buildsys.planning.origins import find_origins
+from buildsys.registry import PACKAGE
+from buildsys.spec import SUFFIXES, Format, Resources
+
+
+class Blueprint:
+    """Steps in order, and the latest artifact of every format or auxiliary name."""
+
+    def __init__(self, build: Build, workspace: str) -> None:
+        self.build, self.workspace = build, workspace
+        self.model, self.board = model_spec(build), board_spec(build)
+        self.steps: list[Step] = []
+        self.made: dict[str, Input] = {}
+
+    def add(
+        self,
+        stage: str,
+        module: ModuleType,
+        params: Any,
+        inputs: dict[Any, Input],
+        outputs: dict[Any, bool],
+    ) -> Step:
+        """One step more; `outputs`: name -> whether it is a tree."""
+        device = str(self.build.train.device) if stage == "train" else "auto"
+        step = make_step(stage, module, params, inputs, outputs, self.build.origins, device)
+        self.steps.append(step)
+        return step
+
+    def judge(self, stage: str, module: ModuleType, params: Any, inputs: dict[Any, Input]) -> Step:
+        """A step that yields a verdict, found again as `verdict-<stage>`."""
+        step = self.add(stage, module, params, inputs, {Format.VERDICT: False})
+        self.made[f"verdict-{stage}"] = output(step, Format.VERDICT)
+        return step
+
+    def verdicts(self) -> tuple[str, ...]:
+        """Ids of the steps that may reject the build, in the order in which they were added."""
+        ids = {item.step for name, item in self.made.items() if name.startswith("verdict-")}
+        return tuple(dict.fromkeys(step.id for step in self.steps if step.id in ids))
+
+
+def make_step(
+    stage: str,
+    module: ModuleType,
+    params: Any,
+    inputs: dict[Any, Input],
+    outputs: dict[Any, bool],
+    places: tuple[tuple[str, str, int], ...] = (),
+    device: str = "auto",
+) -> Step:
+    """One step, known by what decides its result. `outputs`: name -> whether it is a tree;
+    `places`: where each key of the recipe was written.
+    """
+    name = module.__name__.rsplit(".", 1)[-1]
+    named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
+    tool_env = module.tool_env(params) if hasattr(module, "tool_env") else module.TOOL_ENV
+    needs = getattr(module, "RESOURCES", Resources())
+    needs = module.resources(params) if hasattr(module, "resources") else needs
+    text = canonical(params)
+    identity = [name, text, [_identify(item) for item in named]]
+    return Step(
+        id=digest_value(identity)[:32],
+        stage=stage,
+        module=name,
+        params=text,
+        inputs=named,
+        outputs=tuple(
+            Output(name=str(key), tree=tree, suffix=SUFFIXES.get(key, ".json"))
+            for key, tree in outputs.items()
+        ),
+        code="",
+        tool_env=tool_env,
+        tool="",
+        tool_identity="",
+        memory_mib=needs.memory_mib,
+        threads=needs.threads,
+        framework=needs.framework,
+        gpu=needs.gpu and device != "cpu",
+        alone=needs.alone,
+        device=device,
+        origins=find_origins(stage, getattr(module, "BLOCK", ""), text, places),
+        local=getattr(module, "LOCAL", False),
+        requires=module.requires(params)
+        if hasattr(module, "requires")
+        else getattr(module, "REQUIRES", ""),
+    )
+
+
+def _identify(item: Input) -> list[object]:
+    """What makes two inputs the same before they exist; where a file lies does not."""
+    source = item.source
+    given = [source.label, list(source.parts), source.sha256] if source else []
+    return [item.name, item.step, item.output, given]
+
+
+def needed(steps: list[Step], last: tuple[str, ...]) -> tuple[Step, ...]:
+    """The steps that the last ones rest on, in order."""
+    wanted = set(last)
+    for step in reversed(steps):
+        if step.id in wanted:
+            wanted |= {item.step for item in step.inputs}
+    return tuple({step.id: step for step in steps if step.id in wanted}.values())
+
+
+def output(step: Step, name: str) -> Input:
+    """A step's output as another's input."""
+    return Input(name=str(name), step=step.id, output=str(name))
+
+
+def shipped_files(module: ModuleType) -> Input:
+    """Files of ours that a step ships or runs as they are: they count by their bytes."""
+    source = Source(
+        path=str(PACKAGE / "templates" / module.TEMPLATES),
+        label=f"templates/{module.TEMPLATES}".rstrip("/"),
+        parts=module.TEMPLATE_FILES,
+    )
+    return Input(name="templates", source=source)

@@ -1,0 +1,1 @@
+"""build/report: collected from recorded results, compared with baselines, rendered by a step."""

@@ -1,0 +1,146 @@
+"""baselines.json, committed: the figures that a build is held to, and what is worse than they are.
+
+    {"tolerances": {"accuracy": 0.002, "bytes": 0.01},
+     "tags@host": {"box.mAP50-95": 0.96, "bytes": 3166688}}
+
+`tolerances`: accuracy absolute, bytes as a share; without them those two. A gate decides what may
+ship; a baseline tells of what got worse within the gate.
+"""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from buildsys.errors import Diagnostic, InputError
+from buildsys.execution.places import Workspace
+from buildsys.files import writing
+from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
+
+FILE = "baselines.json"
+_BYTES, _TOLERANCES = "bytes", "tolerances"
+_ACCURACY = "accuracy"
+_DEFAULTS = {_ACCURACY: 0.002, _BYTES: 0.01}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """`builds`: (id, ((metric or bytes, value), …)); `tolerances`: (accuracy or bytes, value)."""
+
+    builds: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+    tolerances: tuple[tuple[str, float], ...] = ()
+
+    def tolerance(self, metric: str, then: float) -> float:
+        """How much worse a figure may be, in its own unit."""
+        said = _DEFAULTS | dict(self.tolerances)
+        return said[_BYTES] * then if metric == _BYTES else said[_ACCURACY]
+
+
+def path(workspace: Workspace) -> Path:
+    """Where it is kept."""
+    return workspace.root / FILE
+
+
+def read(workspace: Workspace) -> Baselines:
+    """What was accepted; nothing where there is no file. Raises InputError."""
+    try:
+        data = json.loads(path(workspace).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Baselines()
+    except (OSError, ValueError) as error:
+        raise _wrong(f"cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise _wrong("is no JSON object of builds")
+    rows = {name: _numbers(name, row) for name, row in data.items()}
+    tolerances = rows.pop(_TOLERANCES, ())
+    odd = sorted({name for name, _ in tolerances} - set(_DEFAULTS))
+    if odd:
+        raise _wrong(f"`{_TOLERANCES}` has `{odd[0]}`; there are {_ACCURACY} and {_BYTES}")
+    return Baselines(builds=tuple(sorted(rows.items())), tolerances=tolerances)
+
+
+def _numbers(name: str, row: Any) -> tuple[tuple[str, float], ...]:
+    if not isinstance(row, dict):
+        raise _wrong(f"`{name}` is no JSON object of figures")
+    for key, value in row.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
+            raise _wrong(f"`{name}`: `{key}` is {json.dumps(value)}, and no figure")
+    return tuple(sorted((str(key), float(value)) for key, value in row.items()))
+
+
+def compare(report: Report, known: Baselines) -> Report:
+    """The report with what got worse. A build that does not ship has no figures to compare."""
+    rows = dict(known.builds)
+    return replace(
+        report,
+        artifacts=tuple(
+            replace(
+                item,
+                baseline=item.id in rows,
+                regressions=_regressions(item, rows.get(item.id, ()), known) if item.good else (),
+            )
+            for item in report.artifacts
+        ),
+    )
+
+
+def _regressions(
+    artifact: Artifact, then: tuple[tuple[str, float], ...], known: Baselines
+) -> tuple[Regression, ...]:
+    now = _figures(artifact)
+    found = []
+    for metric, value in then:
+        tolerance, current = known.tolerance(metric, value), now.get(metric)
+        worse = -1.0 if current is None else value - current
+        if current is not None and metric == _BYTES:
+            worse = -worse
+        if current is None or worse > tolerance:
+            found.append(Regression(metric=metric, now=current, then=value, tolerance=tolerance))
+    return tuple(found)
+
+
+def _figures(artifact: Artifact) -> dict[str, float]:
+    metrics = dict(artifact.judged.metrics) if artifact.judged else {}
+    return metrics | ({_BYTES: float(artifact.bytes)} if artifact.bytes else {})
+
+
+def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines:
+    """With the figures of some builds as they are now; builds that are gone are dropped."""
+    wanted, here = set(builds), {item.id for item in report.artifacts}
+    rows = {name: row for name, row in known.builds if name in here}
+    for item in report.artifacts:
+        if item.id in wanted and item.good:
+            figures = _figures(item)
+            kept = headline(item.judged.metrics) if item.judged else ()
+            rows[item.id] = tuple((n, figures[n]) for n in sorted((*kept, _BYTES)) if n in figures)
+    return replace(known, builds=tuple(sorted(rows.items())))
+
+
+def write(workspace: Workspace, known: Baselines) -> None:
+    """Sorted, for people to compare. Raises CannotWrite."""
+    data: dict[str, dict[str, float]] = {
+        name: {key: int(value) if key == _BYTES else value for key, value in row}
+        for name, row in known.builds
+    }
+    if known.tolerances:
+        data[_TOLERANCES] = dict(known.tolerances)
+    target = path(workspace)
+    temporary = target.with_name(f".{FILE}.{os.getpid()}")
+    with writing(FILE, workspace.root):
+        try:
+            text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _wrong(message: str) -> InputError:
+    hint = "mend it, or remove it: `buildsys report --accept` writes one of what is built now"
+    return InputError(Diagnostic(path=FILE, message=message, hint=hint))

@@ -1,0 +1,154 @@
+"""Collects what a report says: from a run's rows, the published and the rejected folders, the store.
+
+Nothing is run and nothing is measured. A build that was not asked for is told as it stands.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from buildsys import __version__
+from buildsys.errors import BuildsysError
+from buildsys.execution.packages.model_file import files_below, find_model
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.session.session import Session
+from buildsys.execution.session.summary import Row
+from buildsys.graph import Plan
+from buildsys.report import evidence
+from buildsys.report.comparisons import read_comparisons
+from buildsys.report.engines import read_engine
+from buildsys.report.packages import (
+    find_package,
+    model_fields,
+    on_devices,
+    with_package,
+    with_proofs,
+)
+from buildsys.report.vendor_figures import read_published
+from buildsys.steps.lib.report.values import SHIPPED, Artifact, Report, StepLine
+
+_GOOD = ("built", "restored", "up-to-date")
+_KINDS = ("failed", "blocked", "waiting", "rejected", "interrupted")
+"""First words of a row's status."""
+_REMEMBERED = ("failed", "blocked", "interrupted", "rejected")
+"""What an earlier run found out, and no look at the folders tells."""
+
+
+def collect(session: Session, rows: list[Row], previous: Report | None) -> Report:
+    """Every build of the workspace, by id; `rows`: what this run found out."""
+    known = {row.id: row for row in rows}
+    before = {item.id: item for item in previous.artifacts} if previous else {}
+    found = [_artifact(session, build, known.get(build), before) for build in session.labels]
+    found += [_broken(session, name) for name in session.loaded.broken]
+    mistakes = tuple(diagnostic.render() for diagnostic in session.loaded.errors)
+    return Report(
+        version=__version__,
+        artifacts=tuple(sorted(found, key=lambda artifact: artifact.id)),
+        mistakes=mistakes,
+        comparisons=read_comparisons(session.workspace, found),
+        published=read_published() if any(item.engine for item in found) else None,
+    )
+
+
+def _artifact(
+    session: Session, build: str, row: Row | None, before: dict[str, Artifact]
+) -> Artifact:
+    plan = session.plans.get(build)
+    if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
+        return before[build]  # settled, and only a candidate: nothing has changed
+    text = row.status if row else _standing(session, plan, before.get(build))
+    status = _kind(text)
+    artifact = Artifact(
+        id=build,
+        recipe=plan.recipe if plan else build.split("@", maxsplit=1)[0],
+        target=plan.target if plan else build.split("@")[1],
+        label=session.labels[build],
+        status=status,
+        detail="" if status == SHIPPED else text,
+        candidate=build in session.shipping.candidates,
+    )
+    if plan is not None:
+        artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
+    held, manifest = find_package(session, build, plan) if status != "rejected" else (None, {})
+    engine = read_engine(session, plan, manifest)
+    artifact = replace(artifact, engine=engine)
+    if status == "rejected":
+        return _rejected(session, plan, artifact)
+    if engine is not None and plan is not None and not (held and held.files):
+        return _unbuilt(session, plan, artifact)
+    return with_package(session, artifact, held, manifest) if held else artifact
+
+
+def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:
+    """A build whose engine is not here: what its ONNX files are, and what other machines measured."""
+    latency = on_devices(session, artifact.id, "", frozenset())
+    return replace(artifact, latency=latency, **_known_of_steps(session, plan))
+
+
+def _kind(text: str) -> str:
+    """A row's status as the report's."""
+    word = text.partition(" ")[0]
+    if text in _GOOD:
+        return SHIPPED
+    return word if word in _KINDS else "interrupted" if text == "not finished" else text
+
+
+def _standing(session: Session, plan: Plan | None, before: Artifact | None) -> str:
+    """The status of a build that this run was not asked for."""
+    if plan is None:
+        return "up-to-date"
+    text = session.shipping.standing(plan)
+    if not text and before is not None and before.status in _REMEMBERED:
+        return before.detail
+    if not text:
+        made = build_folder(session.workspace, plan.build).is_dir()
+        return "stale" if made else "not built"
+    return text
+
+
+def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifact:
+    """The file that was kept aside, why, and the figures that the store still has."""
+    folder = session.workspace.build / ".rejected" / artifact.id
+    try:
+        verdict = json.loads((folder / "verdict.json").read_bytes())
+        reasons = tuple(map(str, verdict["failures"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        verdict, reasons = {}, ()
+    artifact = replace(artifact, **model_fields(find_model(files_below(folder))))
+    judge = str(verdict.get("stage") or "gate")
+    detail = f"rejected by {judge}: {'; '.join(reasons)}" if reasons else artifact.detail
+    artifact = replace(artifact, reasons=reasons, detail=detail)
+    if plan is not None:
+        artifact = replace(artifact, **_known_of_steps(session, plan))
+    proofs = verdict.get("evidence")
+    return with_proofs(artifact, proofs, ()) if isinstance(proofs, dict) else artifact
+
+
+def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
+    """Steps that have run, and what the evaluations among them found."""
+    lines, metrics = [], {}
+    for step in plan.steps:
+        try:
+            result, key = session.state.result(step.id), session.state.decide(step).key
+        except BuildsysError:
+            continue
+        if result is None:
+            continue
+        lines.append(StepLine(stage=step.stage, module=step.module, tool=step.tool, action_key=key))
+        digest = dict(result.outputs).get("metrics")
+        if digest and step.module.startswith("evaluate_"):
+            try:
+                metrics[step.stage.removeprefix("evaluate-")] = json.loads(
+                    session.state.store.read(digest)
+                )
+            except (OSError, ValueError):
+                continue
+    return {"steps": tuple(lines), "measured": evidence.read_measured(metrics)}
+
+
+def _broken(session: Session, name: str) -> Artifact:
+    """A recipe with a mistake: a row of its own."""
+    told = [d for d in session.loaded.errors if Path(d.path).stem == name]
+    detail = told[0].render().splitlines()[0] if told else "its recipe has a mistake"
+    return Artifact(id=name, recipe=name, target="", label="", status="broken", detail=detail)

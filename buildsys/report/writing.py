@@ -1,0 +1,269 @@
+"""build/report at the end of a run and of `doit report`: collected here, rendered by a step.
+
+The step has an action key like any other: a report that says the same is not rendered again.
+Whatever goes wrong here changes nothing about the run that is reported on.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from buildsys.errors import BuildsysError, InputError
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.runner import Runner
+from buildsys.execution.session.session import Session
+from buildsys.execution.session.summary import Row
+from buildsys.execution.state import report_stamp
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.plans import complete
+from buildsys.files import stat_text
+from buildsys.graph import Input, Plan, Source, Status, Step
+from buildsys.report import baselines
+from buildsys.report.collecting import collect
+from buildsys.steps.lib.report import formatting, markdown, values
+from buildsys.steps.lib.report.values import Report
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "report"
+_OUTPUT = "report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a report. `problem`: why its pages are not there; `changed`: it is new."""
+
+    report: Report
+    problem: str = ""
+    changed: bool = False
+
+    @property
+    def regressions(self) -> tuple[str, ...]:
+        """One sentence each."""
+        return tuple(
+            f"{item.id}: worse than {baselines.FILE}: {formatting.worse(regression)}"
+            for item in self.report.artifacts
+            for regression in item.regressions
+        )
+
+
+def gather(session: Session, rows: list[Row]) -> Report:
+    """What there is to say now, compared with baselines.json. Raises InputError for that file."""
+    previous = _previous(session.workspace)
+    return baselines.compare(collect(session, rows, previous), baselines.read(session.workspace))
+
+
+def write(session: Session, report: Report) -> Outcome:
+    """Bring build/report up to date. Never raises for what a machine refuses."""
+    workspace = session.workspace
+    report_stamp.forget(workspace)
+    mode = report_stamp.mode()
+    try:
+        report = _fill(session, report)
+        changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
+    except (BuildsysError, OSError) as error:
+        with contextlib.suppress(OSError):
+            _write_text(workspace, report)
+        return Outcome(report=report, problem=str(error), changed=True)
+    if all(item.good for item in report.artifacts):
+        report_stamp.write(workspace, [item.id for item in report.artifacts])
+    return Outcome(report=report, changed=changed)
+
+
+def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
+    """At the end of a run: what there is to say of the report, and whether it is whole."""
+    if report_stamp.mode() == "none":
+        return [], True
+    try:
+        outcome = write(session, gather(session, rows))
+    except InputError as error:
+        return [f"the report was not written: {error}"], False
+    lines = list(outcome.regressions)
+    if outcome.problem:
+        reason = outcome.problem.splitlines()[0].rstrip(":")
+        lines.append(f"the report's pages were not made, build/report/report.md was: {reason}")
+    elif outcome.changed:
+        page = "index.html" if report_stamp.mode() == "pages" else "report.md"
+        lines.append(f"report: build/report/{page}")
+    return lines, not outcome.problem
+
+
+def _place(workspace: Workspace) -> Path:
+    return workspace.state / "report"
+
+
+def _previous(workspace: Workspace) -> Report | None:
+    try:
+        return values.load(_place(workspace) / "data" / "report.json")
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _fill(session: Session, report: Report) -> Report:
+    """The step's input: report.json, and the drawings of every build by their tree's digest."""
+    data = _place(session.workspace) / "data"
+    pictures = data / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    artifacts = tuple(_with_drawings(session, pictures, item) for item in report.artifacts)
+    report = replace(report, artifacts=artifacts)
+    used = {item.drawings for item in artifacts}
+    for folder in pictures.iterdir():
+        if folder.name not in used:
+            shutil.rmtree(folder, ignore_errors=True)
+    fresh = data / f".report.{os.getpid()}"
+    try:
+        values.save(fresh, report)
+        target = data / "report.json"
+        if not target.is_file() or target.read_bytes() != fresh.read_bytes():
+            fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return report
+
+
+def _with_drawings(session: Session, pictures: Path, item: values.Artifact) -> values.Artifact:
+    """Without its sights where the store has lost the drawings."""
+    if not item.drawings:
+        return item
+    target = pictures / item.drawings
+    if target.is_dir():
+        return item
+    fresh = pictures / f".{item.drawings[:16]}.{os.getpid()}"
+    try:
+        session.state.store.fetch(item.drawings, fresh, tree=True)
+        fresh.rename(target)
+    except FileNotFoundError:
+        return replace(item, drawings="", sights=(), sight_files=())
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return item
+
+
+def _write_pages(session: Session) -> bool:
+    """Render if that was not done before, and put the pages in place; whether they are new."""
+    plan = _plan(session.workspace)
+    (step,) = plan.steps
+    store, console = session.state.store, session.console
+    state = State((plan,), session.database, store, session.record.lock)
+    runner = Runner(
+        session.workspace,
+        state,
+        console.say,
+        session.making.runner.run,
+        session.making.runner.ensure,
+    )
+    digest = _digest(state, runner, step)
+    if _is_intact(session.workspace, digest):
+        return False
+    fresh = _fresh(session.workspace)
+    try:
+        try:
+            store.fetch(digest, fresh, tree=True)
+        except FileNotFoundError:
+            state.want_bytes(step.id)
+            store.fetch(_digest(state, runner, step), fresh, tree=True)
+        _swap(session.workspace, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    _remember(session.workspace, digest)
+    return True
+
+
+def _digest(state: State, runner: Runner, step: Step) -> str:
+    if state.decide(step).status not in (Status.UP_TO_DATE, Status.RESTORABLE):
+        runner.execute(step, lambda: None, lambda *_: None)
+    result = state.result(step.id)
+    assert result is not None
+    return dict(result.outputs)[_OUTPUT]
+
+
+def _plan(workspace: Workspace) -> Plan:
+    """A plan of its own with the one step."""
+    from buildsys.planning.plan_builder import make_step
+    from buildsys.registry import step_module
+
+    data = Source(
+        path=str(_place(workspace) / "data"),
+        label="the report's data",
+        parts=("report.json", "pictures"),
+    )
+    parts = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_file()))
+    templates = Source(path=str(TEMPLATES), label="the report's templates", parts=parts)
+    inputs = {
+        "data": Input(name="data", source=data),
+        "templates": Input(name="templates", source=templates),
+    }
+    module = step_module("render_report")
+    step = make_step("report", module, module.Params(), inputs, {_OUTPUT: True})
+    return complete(
+        Plan(
+            build="report",
+            recipe="report",
+            target="",
+            label="the report",
+            steps=(step,),
+            package=step.id,
+            shipped=None,
+            verdicts=(),
+            notes=(),
+            licences=(),
+        )
+    )
+
+
+def _write_text(workspace: Workspace, report: Report) -> bool:
+    """report.md alone: pages that say something older would mislead."""
+    text = markdown.render(report)
+    target = workspace.build / "report"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        alone = [path.name for path in target.iterdir()] == ["report.md"]
+        if alone and (target / "report.md").read_text(encoding="utf-8") == text:
+            return False
+    fresh = _fresh(workspace)
+    try:
+        fresh.mkdir(parents=True)
+        (fresh / "report.md").write_text(text, encoding="utf-8")
+        _swap(workspace, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return True
+
+
+def _fresh(workspace: Workspace) -> Path:
+    """A folder beside build/report; leftovers of runs that were killed go."""
+    for leftover in workspace.build.glob(".report.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return workspace.build / f".report.{os.getpid()}"
+
+
+def _swap(workspace: Workspace, fresh: Path) -> None:
+    target = workspace.build / "report"
+    if target.exists() or target.is_symlink():
+        old = workspace.build / f".report.old.{os.getpid()}"
+        target.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+    fresh.rename(target)
+
+
+def _is_intact(workspace: Workspace, digest: str) -> bool:
+    """Whether build/report is what `digest` names, by the stats of when it was put there."""
+    try:
+        known = json.loads((_place(workspace) / "files.json").read_bytes())
+        return bool(known == {"tree": digest, "files": _stats(workspace)})
+    except (OSError, ValueError):
+        return False
+
+
+def _remember(workspace: Workspace, digest: str) -> None:
+    text = json.dumps({"tree": digest, "files": _stats(workspace)})
+    (_place(workspace) / "files.json").write_text(text, encoding="utf-8")
+
+
+def _stats(workspace: Workspace) -> dict[str, str]:
+    folder = workspace.build / "report"
+    return {
+        path.relative_to(folder).as_posix(): stat_text(str(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,1 @@
+"""Datasets and images: layouts, labels, annotations, photographs, prepared images."""

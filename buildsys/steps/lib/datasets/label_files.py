@@ -1,0 +1,201 @@
+"""Label files in Ultralytics' layout, read to the end: every broken line is a finding.
+
+The meaning of a line is that of `ultralytics_layout.read_labels`, which stops at the first broken one.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from buildsys.steps.lib.datasets.ultralytics_layout import Object, count_problem, make_object
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something about one file; line and column count from 1, 0 means the whole file."""
+
+    kind: str
+    severity: str
+    """error | warning."""
+    path: str
+    line: int = 0
+    column: int = 0
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a line holds: a class below `classes`, a box, `keypoints` points of `dims` numbers; or,
+    where `shape` says so, an outline or four corners. With `folder` there are no lines.
+    """
+
+    classes: tuple[str, ...]
+    keypoints: int
+    dims: int
+    shape: str = "box"
+
+
+def label_path(picture: str) -> str:
+    """labels/**.txt beside images/**: paths relative to the dataset, also of folders."""
+    parts = list(PurePosixPath(picture).parts)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return str(PurePosixPath(*parts)) if parts else "."
+
+
+def label_file(picture: str) -> str:
+    """Where the label file of a picture would be."""
+    return str(PurePosixPath(label_path(picture)).with_suffix(".txt"))
+
+
+def parse(
+    text: str, path: str, layout: Layout
+) -> tuple[list[tuple[int, Object]], tuple[Finding, ...]]:
+    """The objects of a label file with their line numbers, and what is wrong with other lines."""
+    objects: list[tuple[int, Object]] = []
+    findings: list[Finding] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        found = _parse_line(line, path, number, layout)
+        if isinstance(found, Finding):
+            findings.append(found)
+            continue
+        first = seen.setdefault(line.strip(), number)
+        if first != number:
+            message = f"the same line as line {first}: one object is labelled twice"
+            findings.append(_warn("repeated-line", path, number, message))
+        objects.append((number, found))
+    return objects, tuple(findings)
+
+
+def check_object(
+    item: Object, size: tuple[int, int] | None, path: str, line: int, layout: Layout
+) -> tuple[Finding, ...]:
+    """What is odd about an object, in a picture of `size` (width, height) where that is known."""
+    name = layout.classes[item.category]
+    what = {"outline": "outline", "corners": "turned box"}.get(layout.shape, "box")
+    nothing = _nothing(item, size)
+    if nothing:
+        return (_warn("tiny-box", path, line, f"the {what} of this {name} {nothing}"),)
+    findings = []
+    beyond = _beyond_box(item, size)
+    if beyond:
+        hint = ""
+        if max(map(abs, (*item.box, *(v for point in item.outline for v in point)))) > 2:
+            hint = "these look like pixels; a label holds shares of the picture's width and height"
+        message = f"the {what} of this {name} reaches {beyond}"
+        findings.append(_warn("box-outside", path, line, message, hint))
+    far = [i for i, p in enumerate(item.keypoints) if p[2] > 0 and _is_outside(p, size)]
+    if far:
+        message = f"keypoint {', '.join(map(str, far))} of this {name} is outside the picture"
+        findings.append(_warn("keypoint-outside", path, line, message))
+    odd = sorted({p[2] for p in item.keypoints} - {0.0, 1.0, 2.0})
+    if odd:
+        message = f"visibility {', '.join(f'{v:g}' for v in odd)}; 0, 1 and 2 have a meaning"
+        findings.append(_warn("visibility", path, line, message))
+    return tuple(findings)
+
+
+def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | Finding:
+    words = list(re.finditer(r"\S+", line))
+    values = []
+    for word in words:
+        value = _number(word.group())
+        if value is None:
+            message = f"{word.group()[:_SHOWN]!r} is no number"
+            return _err("broken-line", path, number, word.start() + 1, message)
+        values.append(value)
+    message = count_problem(len(values), layout.shape, layout.keypoints, layout.dims)
+    if message:
+        hint = _guess(values, layout)
+        return _err("broken-line", path, number, words[0].start() + 1, message, hint)
+    if not 0 <= values[0] < len(layout.classes) or values[0] != int(values[0]):
+        last = len(layout.classes) - 1
+        message = (
+            f"class {values[0]:g}; `names` has 0 to {last}"
+            if last
+            else (f"class {values[0]:g}; `names` has 0 alone")
+        )
+        return _err("class-out-of-range", path, number, words[0].start() + 1, message)
+    return make_object(values, layout.shape, layout.keypoints, layout.dims)
+
+
+def _number(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _guess(values: list[float], layout: Layout) -> str:
+    """What a line with these numbers probably is."""
+    count = len(values)
+    if layout.shape in ("outline", "corners") and count == 5:
+        wants = {"outline": "segment wants the points around", "corners": "obb wants four corners"}
+        return f"an upright box, it seems; {wants[layout.shape]}"
+    if layout.shape == "corners" and count == 6:
+        return "a box and an angle, it seems; obb wants four corners: x1 y1 x2 y2 x3 y3 x4 y4"
+    if layout.shape == "corners" and count > 9 and count % 2:
+        return "an outline, it seems; obb wants the four corners of a turned box"
+    if layout.keypoints and count == 5:
+        return "this line has a box alone; data.yaml's `kpt_shape` promises keypoints"
+    if layout.shape == "box" and not layout.keypoints and count > 6 and count % 2:
+        return "an outline, it seems; this task wants class, centre x, centre y, width, height"
+    if count == 4 and values[0] != int(values[0]):
+        return "the class is missing, it seems"
+    return ""
+
+
+def _nothing(item: Object, size: tuple[int, int] | None) -> str:
+    w, h = item.box[2:]
+    if w <= 0 or h <= 0:
+        return f"has no extent: {w:g} x {h:g}"
+    if size is not None and (w * size[0] < 1 or h * size[1] < 1):
+        return f"is {w * size[0]:.2f} x {h * size[1]:.2f} px: less than a pixel"
+    return ""
+
+
+def _beyond_box(item: Object, size: tuple[int, int] | None) -> str:
+    """By how much the box leaves the picture, at the side where that is most; "" within rounding."""
+    x, y, w, h = item.box
+    sides = (
+        ("left", -(x - w / 2), 0),
+        ("right", x + w / 2 - 1, 0),
+        ("upper", -(y - h / 2), 1),
+        ("lower", y + h / 2 - 1, 1),
+    )
+    name, share, axis = max(sides, key=lambda side: side[1])
+    if share <= _tolerance(size, axis):
+        return ""
+    pixels = f" ({share * size[axis]:.1f} px)" if size is not None else ""
+    return f"{share:.3f} of the {('width', 'height')[axis]}{pixels} beyond the {name} edge"
+
+
+def _is_outside(point: tuple[float, float, float], size: tuple[int, int] | None) -> bool:
+    return any(
+        not -_tolerance(size, axis) <= point[axis] <= 1 + _tolerance(size, axis) for axis in (0, 1)
+    )
+
+
+def _tolerance(size: tuple[int, int] | None, axis: int) -> float:
+    """Half a pixel: what rounding to whole pixels does to an honest label."""
+    return 0.5 / size[axis] + 1e-6 if size is not None else 0.002
+
+
+def _err(kind: str, path: str, line: int, column: int, message: str, hint: str = "") -> Finding:
+    return Finding(
+        kind=kind, severity="error", path=path, line=line, column=column, message=message, hint=hint
+    )
+
+
+def _warn(kind: str, path: str, line: int, message: str, hint: str = "") -> Finding:
+    return Finding(
+        kind=kind, severity="warning", path=path, line=line, column=1, message=message, hint=hint
+    )

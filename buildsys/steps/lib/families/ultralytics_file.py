@@ -1,0 +1,104 @@
+"""How Ultralytics names its networks, and what a checkpoint says of itself, by its pickle's opcodes."""
+
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.steps.lib.families.torch_file import read_operations
+
+SUFFIXES = {"detect": "", "segment": "seg", "classify": "cls", "pose": "pose", "obb": "obb"}
+"""What Ultralytics writes behind the size in an architecture's name: yolov8n-seg."""
+_HEADS = {
+    "Detect": "detect",
+    "Segment": "segment",
+    "Classify": "classify",
+    "Pose": "pose",
+    "OBB": "obb",
+}
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts | None:
+    """Facts from a `.pt`'s pickle, read as a stream of opcodes: nothing in it is executed.
+
+    None when the file is no PyTorch archive or says nothing that we know; the step that loads it
+    checks again.
+    """
+    operations = read_operations(path)
+    if operations is None:
+        return None
+    head = None
+    strings: list[str] = []
+    for op, arg in operations:
+        if "UNICODE" in op:
+            strings.append(str(arg))
+        pair = (
+            str(arg).split(" ") if op == "GLOBAL" else strings[-2:] if op == "STACK_GLOBAL" else []
+        )
+        if len(pair) == 2 and pair[0] == "ultralytics.nn.modules.head":
+            head = _HEADS.get(pair[1], head)
+    if head is None:
+        return None
+    keypoints, dims = (_ints_after(operations, "kpt_shape", 2) or [0, 0])[:2]
+    return CheckpointFacts(
+        task=head,
+        names=_names(operations),
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        architecture=_architecture(operations),
+        size=(_ints_after(operations, "imgsz", 1) or [0])[0],
+    )
+
+
+def _architecture(operations: list[tuple[str, Any]]) -> str:
+    """The text that follows the key `yaml_file`."""
+    texts = [str(arg) for op, arg in operations if "UNICODE" in op]
+    if "yaml_file" not in texts[:-1]:
+        return ""
+    name = texts[texts.index("yaml_file") + 1]
+    return name.rsplit("/", 1)[-1].removesuffix(".yaml") if name.endswith(".yaml") else ""
+
+
+def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list[int]:
+    """The integers that follow a dictionary's key."""
+    for index, (_, arg) in enumerate(operations):
+        if arg == key:
+            near = operations[index + 1 : index + 12]
+            values = [int(arg) for op, arg in near if op in ("BININT", "BININT1", "BININT2")]
+            if len(values) >= count:
+                return values[:count]
+    return []
+
+
+_MOST_NAMES, _MOST_PLACES, _BATCH = 20_000, 100, 1000
+"""Operations that are looked through for names, at how many places; pickle writes a dictionary in
+batches of 1000."""
+
+
+def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
+    """The model's `names` dictionary {0: "person", …}: the longest run of number, word."""
+    best: tuple[str, ...] = ()
+    places = [index for index, (_, arg) in enumerate(operations) if arg == "names"]
+    for index in places[:_MOST_PLACES]:
+        found: list[str] = []
+        number = -1
+        for op, value in operations[index + 1 : index + _MOST_NAMES]:
+            if op.startswith("BININT") and isinstance(value, int):
+                number = value
+            elif "UNICODE" in op and number == len(found):
+                found.append(str(value))
+            elif op in ("SETITEMS", "SETITEM") and (not found or len(found) % _BATCH):
+                break
+        best = max(best, tuple(found), key=len)
+    return best
+
+
+def example_of(task: str) -> str:
+    """A small architecture of the task, for hints."""
+    suffix = SUFFIXES.get(task, "")
+    return f"yolov8n-{suffix}" if suffix else "yolov8n"
+
+
+def architecture_task(architecture: str) -> str:
+    """The task that an architecture's name says: yolov8n-seg -> segment, yolov8n -> detect."""
+    words = architecture.split("-")[1:]
+    return next((task for task, suffix in SUFFIXES.items() if suffix and suffix in words), "detect")

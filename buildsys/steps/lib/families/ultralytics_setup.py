@@ -1,0 +1,78 @@
+"""Ultralytics on our terms: no downloads, no installs, a torchvision that may not load, safe files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.runtime import torch_setup
+from buildsys.steps.lib.runtime.progress import fail
+
+_QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "true"}
+
+
+def prepare(scratch: Path) -> None:
+    """Set up this process before anything imports ultralytics.
+
+    Nothing is installed or fetched; settings go to ``scratch``; torch uses the declared threads.
+    """
+    os.environ.update(_QUIET, YOLO_CONFIG_DIR=str(scratch))
+    torch_setup.prepare()
+    from ultralytics.utils import SETTINGS
+
+    SETTINGS.update({"sync": False})
+
+
+def load_model(path: Path, task: str) -> Any:
+    """The float32 ``nn.Module`` of a checkpoint, in evaluation mode.
+
+    Loading a ``.pt`` runs code from it: the caller has checked its digest against the recipe's.
+    """
+    import torch
+
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # torch raises a dozen unrelated types for a damaged file
+        fail(f"{path.name} is not a readable PyTorch checkpoint: {type(error).__name__}: {error}")
+    model: Any = None
+    if isinstance(checkpoint, dict):
+        model = checkpoint.get("ema") or checkpoint.get("model")
+    if model is None or not hasattr(model, "names"):
+        fail(f"{path.name} holds no Ultralytics model (neither 'model' nor 'ema').")
+    found = getattr(model, "task", None) or _task_of(model)
+    if found != task:
+        fail(f"{path.name} is a {found} checkpoint; the recipe says task: {task}.")
+    return model.float().eval()
+
+
+def save_model(model: Any, path: Path, task: str, size: int) -> None:
+    """Write a checkpoint whose bytes depend on the weights alone: no dates, paths or arguments.
+
+    Half precision, as Ultralytics saves its own; it reads this file like one of its own.
+    """
+    import copy
+
+    import torch
+
+    model = copy.deepcopy(model).cpu().half().eval()
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    model.args = {"task": task, "imgsz": size}
+    model.task = task
+    for name in ("criterion", "pt_path", "loss_names", "transforms"):
+        if hasattr(model, name):
+            delattr(model, name)
+    train_args = {"task": task, "imgsz": size}
+    checkpoint = {"epoch": -1, "model": model, "ema": None, "train_args": train_args}
+    with path.open("wb") as stream:  # given a name, torch writes it into the archive
+        torch.save(checkpoint, stream)
+
+
+def _task_of(model: Any) -> str:
+    heads = {
+        "Detect": "detect",
+        "Segment": "segment",
+        "Classify": "classify",
+        "Pose": "pose",
+        "OBB": "obb",
+    }
+    return heads.get(type(model.model[-1]).__name__, "unknown")

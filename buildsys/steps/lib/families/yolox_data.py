@@ -1,0 +1,141 @@
+"""A COCO-format split as YOLOX's network is trained on it.
+
+Annotations, mosaics, flips and colours are upstream's; single pictures are put into the frame by the
+common contract (centred, grey 114), changed in size and place.
+"""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import PAD_GREY
+from buildsys.steps.lib.runtime.progress import fail, report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SHIFT = 0.1
+"""A picture moves by at most this share of the frame; upstream's `translate`."""
+_LEAST_LEFT = 0.2
+"""An object of which less is left in the frame is no longer taught."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """How pictures are changed: probabilities of a mosaic and a flip; `scale` 0.3: by 0.7 to 1.3."""
+
+    mosaic: float
+    flip: float
+    scale: float
+
+
+def read_classes(root: Path) -> tuple[str, ...]:
+    """Names of the classes, in the order of their ids."""
+    text = (root / "annotations" / "train.json").read_text(encoding="utf-8")
+    rows = sorted(json.loads(text)["categories"], key=lambda row: row["id"])
+    return tuple(str(row["name"]) for row in rows)
+
+
+def open_split(root: Path, size: int, changes: Changes) -> "Samples":
+    """The train split of a tree with annotations/train.json and images/; damaged pictures end it."""
+    import contextlib
+    import io
+
+    from yolox.data import COCODataset
+
+    from buildsys.steps.lib.datasets import prepared_images
+
+    class Pictures(COCODataset):  # type: ignore[misc]
+        """Upstream's, but for a message where a picture cannot be read."""
+
+        def load_image(self, index: int) -> "np.ndarray":
+            name = self.annotations[index][3]
+            if not (root / "images" / name).is_file():
+                fail(f"the annotations name {name}, which is not in the dataset's images.")
+            return prepared_images.read_image(root / "images" / name)
+
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools says how long it took
+        pictures = Pictures(str(root), "train.json", name="images", img_size=(size, size))
+    if not len(pictures):
+        fail("the dataset's train split has no pictures.")
+    _refuse_damaged(pictures)
+    return Samples(pictures, size, changes)
+
+
+def _refuse_damaged(pictures: Any) -> None:
+    """Every picture is there, whole, and as large as the annotations say: boxes are scaled by that."""
+    for index, (_, stated, _, name) in enumerate(pictures.annotations):
+        height, width = pictures.load_image(index).shape[:2]
+        if (height, width) != tuple(stated):
+            fail(
+                f"{name} is {width} x {height} pixels; the annotations say {stated[1]} x {stated[0]}."
+            )
+        report(index + 1, len(pictures), "pictures", "reading them once")
+
+
+class Samples:
+    """Pictures as the network takes them: (float32 [3, size, size] BGR 0..255, float32 [most, 5]).
+
+    Rows of an object: class, cx, cy, w, h in pixels; rows of zeros behind.
+    """
+
+    def __init__(self, pictures: Any, size: int, changes: Changes) -> None:
+        from yolox.data import MosaicDetection, TrainTransform
+
+        most = max(1, *(len(entry[0]) for entry in pictures.annotations))
+        self.pictures, self.size, self.changes = pictures, size, changes
+        self.mosaic = changes.mosaic
+        self.transform = TrainTransform(max_labels=4 * most, flip_prob=changes.flip)
+        self.mosaics = MosaicDetection(
+            pictures, (size, size), preproc=self.transform, enable_mixup=False
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> "tuple[np.ndarray, np.ndarray]":
+        if random.random() < self.mosaic:
+            picture, rows = self.mosaics[index][:2]
+            return picture, rows
+        return self.transform(*self._place(index), (self.size, self.size))  # type: ignore[no-any-return]
+
+    def _place(self, index: int) -> "tuple[np.ndarray, np.ndarray]":
+        """The photograph in the frame, uint8 [size, size, 3], and its boxes [n, 5] x1 y1 x2 y2 class."""
+        import cv2
+        import numpy as np
+
+        photo, boxes = self.pictures.load_image(index), self.pictures.load_anno(index).copy()
+        height, width = photo.shape[:2]
+        fit = self.size / max(height, width)
+        factor = fit * random.uniform(1 - self.changes.scale, 1 + self.changes.scale)
+        shift = _SHIFT * self.size if self.changes.scale else 0.0
+        place = np.array(
+            [
+                (self.size - side * factor) / 2 + random.uniform(-shift, shift)
+                for side in (width, height)
+            ]
+        )
+        # warpAffine speaks of pixels' centres, boxes of their corners
+        x, y = place + (factor - 1) / 2
+        frame = cv2.warpAffine(
+            photo,
+            np.array([[factor, 0, x], [0, factor, y]]),
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR,
+            borderValue=(PAD_GREY,) * 3,
+        )
+        moved = boxes.copy()
+        moved[:, :4] = boxes[:, :4] / fit * factor + np.tile(place, 2)
+        return frame, _cut(moved, self.size)
+
+
+def _cut(boxes: "np.ndarray", size: int) -> "np.ndarray":
+    """Boxes [n, 5] cut to the frame, without those of which little is left."""
+    import numpy as np
+
+    inside = boxes.copy()
+    inside[:, :4] = boxes[:, :4].clip(0, size)
+    areas = [np.prod(found[:, 2:4] - found[:, :2], axis=1) for found in (inside, boxes)]
+    return np.asarray(inside[areas[0] > _LEAST_LEFT * np.maximum(areas[1], 1e-9)])

@@ -1,0 +1,50 @@
+"""What a YOLOX checkpoint says of itself, read from its pickle's opcodes."""
+
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.steps.lib.families.torch_file import read_operations
+
+_STEM = "backbone.backbone.stem.conv.conv.weight"
+_MOST_NAMES = 20_000
+"""Operations that are looked through for names."""
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts | None:
+    """Facts of a `.pth`; nothing in it is executed. None when it holds no YOLOX network.
+
+    Upstream's files name no classes; those that were trained here do.
+    """
+    operations = read_operations(path)
+    if operations is None:
+        return None
+    texts = [str(arg) for op, arg in operations if "UNICODE" in op]
+    if not any(text.endswith(_STEM) for text in texts):
+        return None
+    return CheckpointFacts(
+        task="detect",
+        names=_classes(operations),
+        keypoints=0,
+        keypoint_dims=0,
+        architecture=_architecture(texts),
+    )
+
+
+def _architecture(texts: list[str]) -> str:
+    """What was written here; else nano, the one network of depthwise convolutions, or nothing."""
+    if "architecture" in texts[:-1]:
+        return texts[texts.index("architecture") + 1]
+    return "yolox-nano" if any(".dconv." in text for text in texts) else ""
+
+
+def _classes(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
+    """The list that follows the key `classes`."""
+    found: list[str] = []
+    places = [index for index, (_, arg) in enumerate(operations) if arg == "classes"]
+    for op, arg in operations[places[-1] + 1 : places[-1] + _MOST_NAMES] if places else ():
+        if "UNICODE" in op:
+            found.append(str(arg))
+        elif op in ("APPENDS", "APPEND"):
+            return tuple(found)
+    return ()

@@ -1,0 +1,141 @@
+"""YOLOX on our terms: upstream's networks, checkpoints that run no code, files whose bytes are their
+weights.
+
+Upstream trains on BGR 0..255. Checkpoints keep that, so that they stay upstream's; what is exported
+takes RGB 0..1 like every other family: see `yolox_head.fold_input`.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.runtime import torch_setup
+from buildsys.steps.lib.runtime.progress import fail
+
+_STEMS = {16: "yolox-nano", 24: "yolox-tiny"}
+"""Output channels of the first convolution."""
+ARCHITECTURES = tuple(_STEMS.values())
+_CLASS_HEAD = "head.cls_preds."
+"""The tensors whose shape depends on the number of classes."""
+
+
+def prepare() -> None:
+    """Set up this process before anything imports yolox: the declared threads, a quiet log."""
+    torch_setup.prepare()
+    # its loss names a CUDA context by an old name, on the CPU, too
+    warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*device_type of 'cuda'", category=UserWarning)
+    from loguru import logger
+
+    logger.remove()
+    logger.add(sys.stderr, level="ERROR")
+
+
+def make_model(architecture: str, classes: int) -> Any:
+    """Upstream's network with a head for so many classes, random weights, in training mode."""
+    if architecture not in ARCHITECTURES:
+        fail(
+            f"{architecture} is no YOLOX network known here; there are {', '.join(ARCHITECTURES)}."
+        )
+    from yolox.exp import get_exp
+
+    exp = get_exp(exp_name=architecture)
+    exp.num_classes = classes
+    return exp.get_model().train()
+
+
+def load_model(path: Path, architecture: str, classes: int) -> Any:
+    """The network of a checkpoint, float32, in evaluation mode; ends the step where it is another."""
+    state = read_state(path)
+    model = make_model(architecture, classes)
+    other = _fill(model, state, path, architecture)
+    if other:
+        found = len(state[other[0]])
+        fail(f"{path.name} tells {found} classes apart; the recipe's network {classes}.")
+    return model.float().eval()
+
+
+def load_start(path: Path, architecture: str, classes: int) -> Any:
+    """The network to train from a checkpoint; the class head begins anew where it has other classes."""
+    model = make_model(architecture, classes)
+    anew = _fill(model, read_state(path), path, architecture)
+    if anew:
+        print(f"{path.name} was trained on other classes: the class head begins anew.")
+    return model.float().train()
+
+
+def architecture_of(path: Path) -> str:
+    """Which network a checkpoint holds, by the channels of its stem: upstream's files do not say it."""
+    state = read_state(path)
+    found = _STEMS.get(len(state.get("backbone.backbone.stem.conv.conv.weight", ())))
+    if found is None:
+        fail(
+            f"{path.name} holds no YOLOX network known here; there are {', '.join(ARCHITECTURES)}."
+        )
+    return str(found)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The tensors of a checkpoint: upstream's form, `{"model": tensors}`, or the tensors alone.
+
+    Nothing in the file is run: what is not tensors, numbers and text is refused.
+    """
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen unrelated types for a damaged file
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        fail(f"{path.name} is not a PyTorch checkpoint of plain tensors: {reason}")
+    state: Any = found.get("model", found) if isinstance(found, dict) else None
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(torch.is_tensor(value) for value in state.values())
+    ):
+        fail(f"{path.name} holds no YOLOX weights (no 'model' with a tensor for each layer).")
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def _numpy_globals() -> list[Any]:
+    """Upstream's trainer saves its best score as a numpy number; numpy 1 called its module otherwise."""
+    import numpy as np
+
+    scalar = np._core.multiarray.scalar
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
+
+
+def _fill(model: Any, state: dict[str, Any], path: Path, architecture: str) -> list[str]:
+    """Put tensors into the network; returns the names of those left out, all of the class head."""
+    wanted = model.state_dict()
+    other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    missing = sorted(set(wanted) ^ set(state)) + [n for n in other if not n.startswith(_CLASS_HEAD)]
+    if missing:
+        fail(
+            f"{path.name} holds no {architecture} network: {len(missing)} tensors are missing, too"
+            f" many or of another shape, first {missing[0]}."
+        )
+    model.load_state_dict({k: v for k, v in state.items() if k not in other}, strict=False)
+    return other
+
+
+def save_model(model: Any, path: Path, architecture: str, classes: tuple[str, ...]) -> None:
+    """Write upstream's form, float32, whose bytes depend on weights, architecture and classes alone.
+
+    Beside `model`, which upstream's tools read, `buildsys` holds architecture and class names.
+    """
+    import torch
+
+    state = {
+        name: value.detach()
+        .to("cpu", torch.float32 if value.is_floating_point() else None)
+        .contiguous()
+        .clone()
+        for name, value in model.state_dict().items()
+    }
+    about = {"architecture": architecture, "classes": list(classes)}
+    with path.open("wb") as stream:  # given a name, torch writes it into the archive
+        torch.save({"model": state, "buildsys": about}, stream)

@@ -1,0 +1,62 @@
+"""What every converter from ONNX leaves behind: one kind of SavedModel, held against its ONNX.
+
+Signature `serving_default`: input `images` float32 [1, height, width, 3] in 0..1, outputs float32
+under their canonical names. What reads it need not know which tool made it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Answer = Callable[[Any], dict[str, Any]]
+"""Pictures float32 [1, h, w, 3] in 0..1 as a tensor -> tensors by canonical name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The names that the SavedModel's outputs get, and how sample pictures are prepared."""
+
+    output_names: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+def params_of(model: ModelSpec) -> Params:
+    """Nothing to choose: the file says the rest."""
+    assert model.preprocessing is not None
+    names = tuple(tensor.name for tensor in model.outputs)
+    return Params(output_names=names, preprocessing=model.preprocessing)
+
+
+def expect(
+    onnx_path: Path, samples: Path | None, params: Params
+) -> "Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]":
+    """Sample pictures float32 [1, h, w, 3] in 0..1, each with what onnxruntime answers to it."""
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.files import model_files
+
+    session = model_files.open_session(onnx_path)
+    names = params.output_names or tuple(output.name for output in session.get_outputs())
+    feed = session.get_inputs()[0].name
+    for picture in prepared_images.load(samples, params.preprocessing):
+        values = session.run(None, {feed: prepared_images.to_nchw(picture[None])})
+        yield prepared_images.to_nhwc(picture[None]), dict(zip(names, values, strict=True))
+
+
+def save(tf: Any, answer: Answer, frame: Preprocessing, network: Any, folder: Path) -> None:
+    """Write the SavedModel; `network` is what owns the weights that `answer` uses."""
+    module = tf.Module()
+    module.network = network
+    picture = tf.TensorSpec((1, frame.height, frame.width, 3), tf.float32, name="images")
+    module.serve = tf.function(answer, input_signature=[picture])
+    kept = module.serve.get_concrete_function().graph.variables
+    if kept:  # onnx2tf's grouped convolutions: layers that the model itself does not track
+        module.kept = list(kept)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    # Its only content is a random identifier: equal models would have unequal bytes.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+"""What a file compiled by Vela holds beside its graph; the standard library reads it."""
+
+from pathlib import Path
+
+from buildsys.steps.lib.files.model_files import FlatBuffer
+
+OPERATOR = "ethos-u"
+_CUSTOM_CODE = 1
+"""Field of the schema's OperatorCode."""
+_WEIGHTS = 1
+"""Which input of the NPU's operator: command stream, weights, scratch, fast scratch, tensors."""
+
+
+def weights_bytes(path: Path) -> int:
+    """Bytes of all weights for the NPU, as Vela packed them; 0 without an NPU operator.
+
+    The file is known to be whole (demand_tflite).
+    """
+    file = FlatBuffer(path.read_bytes())
+    model = file.number(0, "I")
+    codes = [_custom(file, code) for code in file.tables(file.field(model, 1))]
+    graph = file.tables(file.field(model, 2))[0]
+    tensors, buffers = file.tables(file.field(graph, 0)), file.tables(file.field(model, 4))
+    wanted = set()
+    for operator in file.tables(file.field(graph, 3)):
+        place = file.field(operator, 0)
+        if codes[file.number(place, "I") if place else 0] == OPERATOR:
+            wanted.add(file.integers(file.field(operator, 1))[_WEIGHTS])
+    places = (file.field(tensors[index], 2) for index in wanted)
+    used = {file.number(place, "I") if place else 0 for place in places}
+    return sum(file.vector(file.field(buffers[index], 0), 1)[1] for index in used)
+
+
+def _custom(file: FlatBuffer, code: int) -> str:
+    start, count = file.vector(file.field(code, _CUSTOM_CODE), 1)
+    return file.data[start : start + count].decode(errors="replace")

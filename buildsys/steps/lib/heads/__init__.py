@@ -1,0 +1,1 @@
+"""Heads of networks: their outputs, formulas of shapes, decoding into detections."""

@@ -1,0 +1,30 @@
+"""Named outputs of any head of boxes -> boxes, scores, keypoints: one place that knows them all."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Decoded = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
+"""Boxes [N, 4] x1 y1 x2 y2 and keypoints [N, k, 3] in pixels of the input, scores [N, classes]."""
+
+
+def decode(
+    outputs: "dict[str, np.ndarray]", head: str, height: int, width: int, classes: int, dims: int
+) -> Decoded:
+    """One picture's outputs, in floating point with the batch axis; order: boxes, scores, keypoints.
+
+    `head`: of `outputs.HEADS`; `dims`: values a keypoint, 0 where there are none.
+    """
+    from buildsys.steps.lib.heads import yolov8_decoding, yolox_decoding
+
+    if head.startswith("yolox-"):
+        return yolox_decoding.decode(outputs, head, classes, height, width)
+    if head == "raw":
+        return yolov8_decoding.decode_raw(outputs, height, width, dims)
+    if head == "split":
+        outputs = {"detections": yolov8_decoding.join_split(outputs["boxes"], outputs["scores"])}
+    detections = outputs["detections"]
+    if head in ("split", "normalized"):
+        detections = yolov8_decoding.to_pixels(detections, height, width)
+    return yolov8_decoding.decode_detections(detections, classes, dims)

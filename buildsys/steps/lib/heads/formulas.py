@@ -1,0 +1,64 @@
+"""Axes of tensors as formulas: what a contract and a head state without knowing the sizes.
+
+H, W: the input's height and width; hw8, hw16, hw32: cells of a stride; N: their sum; nc: classes;
+K: keypoints; D: values a keypoint. Standard library alone: planning and steps ask alike.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+
+from buildsys.spec import STRIDES, OutputFormula
+
+NAMES = ("H", "W", "N", *(f"hw{stride}" for stride in STRIDES), "nc", "K", "D")
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.FloorDiv: lambda a, b: a // b,
+}
+
+
+def evaluate(formula: str, values: Mapping[str, int]) -> int:
+    """A formula's value. Raises ValueError with a sentence for anything but + - * // of NAMES."""
+    try:
+        tree = ast.parse(formula, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"`{formula[:60]}` is no formula") from None
+    return _value(tree.body, values, formula)
+
+
+def _value(node: ast.expr, values: Mapping[str, int], formula: str) -> int:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.Name):
+        if node.id not in values:
+            raise ValueError(f"`{formula[:60]}` names {node.id}; there are: {', '.join(NAMES)}")
+        return values[node.id]
+    operation = _OPERATORS.get(type(node.op)) if isinstance(node, ast.BinOp) else None
+    if isinstance(node, ast.BinOp) and operation is not None:
+        left, right = (_value(side, values, formula) for side in (node.left, node.right))
+        if isinstance(node.op, ast.FloorDiv) and right == 0:
+            raise ValueError(f"`{formula[:60]}` divides by nothing")
+        return operation(left, right)
+    raise ValueError(f"`{formula[:60]}` is no formula of +, -, *, // and {', '.join(NAMES)}")
+
+
+def dimensions(height: int, width: int, classes: int, keypoints: int, dims: int) -> dict[str, int]:
+    """What each name of a formula stands for."""
+    cells = {f"hw{stride}": (height // stride) * (width // stride) for stride in STRIDES}
+    return {
+        "H": height,
+        "W": width,
+        **cells,
+        "N": sum(cells.values()),
+        "nc": classes,
+        "K": keypoints,
+        "D": dims,
+    }
+
+
+def shapes(
+    outputs: Iterable[OutputFormula], values: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """The outputs' shapes by name. Raises ValueError."""
+    return {out.name: tuple(evaluate(axis, values) for axis in out.shape) for out in outputs}

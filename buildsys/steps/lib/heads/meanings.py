@@ -1,0 +1,113 @@
+"""What each output of a head means, in words: for whoever writes a decoder from a package alone.
+
+The numbers are those of `yolov8_decoding`, `yolox_decoding`, `oriented_boxes` and `instance_masks`. Standard library alone.
+"""
+
+from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDES
+
+_SHARES = "as shares of the input's width and height"
+_LOGITS = "logit of each class, before the sigmoid"
+_COEFFICIENTS = f"{MASK_CHANNELS} mask coefficients"
+_PROTOTYPES = (
+    f"{MASK_CHANNELS} mask prototypes a place, one place for {MASK_STRIDE} x {MASK_STRIDE} pixels of"
+    f" the input; a mask's logit is their product with the {MASK_CHANNELS} coefficients of the object"
+)
+_PIXELS = "a row a cell: cx, cy, w, h in pixels of the input, objectness, probability of each class"
+_OFFSETS = (
+    "offset x, y of the box's centre from the upper left corner of the cell, in cells, and natural"
+    " logarithm of its width and height in cells"
+)
+_RAW = {
+    **{
+        f"box_s{stride}": f"a row a cell of stride {stride}: logits of the distances left, top, right,"
+        f" bottom from the cell's centre, {REG_MAX} bins each, bin i being i cells"
+        for stride in STRIDES
+    },
+    **{f"cls_s{stride}": f"a row a cell of stride {stride}: {_LOGITS}" for stride in STRIDES},
+    "keypoints": "a row a cell: x and y of each keypoint, and logit of its visibility where it has"
+    " three values; not yet in pixels",
+    "mask_coefficients": f"a row a cell: {_COEFFICIENTS}",
+    "prototypes": _PROTOTYPES,
+    "logits": "logit of each class, before the softmax",
+    "angles": "a row a cell: the box's angle, before the sigmoid",
+}
+_MORE = {
+    "pose": ", then of each keypoint x, y in pixels and, where it has three values, visibility 0..1",
+    "segment": f", then {_COEFFICIENTS}",
+    "obb": ", then the box's angle in radians",
+}
+"""What a cell holds behind its classes."""
+_MEANINGS: dict[str, dict[str, str]] = {
+    "raw": _RAW,
+    "decoded": {
+        "detections": "a column a cell: cx, cy, w, h in pixels of the input, probability of each class",
+        "prototypes": _PROTOTYPES,
+        "probabilities": "probability of each class",
+    },
+    "normalized": {
+        "detections": f"a column a cell: cx, cy, w, h {_SHARES}, probability of each class",
+        "prototypes": _PROTOTYPES,
+        "probabilities": "probability of each class",
+    },
+    "split": {
+        "boxes": f"a column a cell: cx, cy, w, h {_SHARES}",
+        "scores": "a row a cell: probability of each class",
+    },
+    "yolox-decoded": {"detections": _PIXELS},
+    "yolox-concatenated": {
+        "predictions": f"a row a cell: {_OFFSETS}; then objectness and probability of each class,"
+        " behind their sigmoid"
+    },
+    "yolox-split": {
+        "boxes": f"a row a cell: {_OFFSETS}",
+        "objectness": "a row a cell: probability that there is an object, behind its sigmoid",
+        "classes": "a row a cell: probability of each class, behind its sigmoid",
+    },
+}
+_ORDER = (
+    f"Cells: those of stride {STRIDES[0]} first, then {STRIDES[1]}, then {STRIDES[2]}; within a stride"
+    " line by line from the top, each line from the left. A cell is as many pixels wide and high as its"
+    " stride; column and row are counted from 0."
+)
+_BINS = f"""\
+    p       = softmax of the {REG_MAX} bins of a side
+    side    = sum of i * p[i], i = 0 .. {REG_MAX - 1}
+    x1, y1  = (column + 0.5 - left) * stride, (row + 0.5 - top) * stride
+    x2, y2  = (column + 0.5 + right) * stride, (row + 0.5 + bottom) * stride
+    score   = sigmoid(logit)"""
+_TURNED = """\
+    angle   = (sigmoid(value) - 0.25) * pi; left, top, right, bottom are along the turned axes"""
+_POINTS = """\
+    point   = (2 * x + column) * stride, (2 * y + row) * stride; visibility = sigmoid(third value)"""
+_CENTRE = "    x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2"
+_CELLS = """\
+    cx, cy  = (column + offset x) * stride, (row + offset y) * stride
+    w, h    = exp(log w) * stride, exp(log h) * stride"""
+_PRODUCT = "    score   = objectness * probability of the class"
+
+
+def tell_output(head: str, task: str, name: str) -> str:
+    """One sentence without its stop; empty where nobody said what the output means."""
+    told = _MEANINGS.get(head, {}).get(name, "")
+    behind = _MORE.get(task, "") if name == "detections" and not head.startswith("yolox-") else ""
+    return told + behind
+
+
+def tell_order(task: str) -> str:
+    """In which order cells come; nothing where the whole picture is one."""
+    return "" if task == "classify" else _ORDER
+
+
+def tell_formula(head: str, task: str) -> str:
+    """From a cell's values to a box in the input's pixels, as an indented block; empty for none."""
+    if task == "classify" or head not in _MEANINGS:
+        return ""
+    if head == "raw":
+        return "\n".join((_BINS, *{"pose": (_POINTS,), "obb": (_TURNED,)}.get(task, ())))
+    if head.startswith("yolox-"):
+        cells = () if head == "yolox-decoded" else (_CELLS,)
+        return "\n".join((*cells, _CENTRE, _PRODUCT))
+    if head == "decoded":
+        return _CENTRE
+    shares = "    cx, w   = share * width of the input; cy, h = share * its height"
+    return f"{shares}\n{_CENTRE}"

@@ -1,0 +1,1 @@
+"""Accuracy and latency: measured, counted, recorded."""

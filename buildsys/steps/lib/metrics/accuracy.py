@@ -1,0 +1,229 @@
+"""Accuracy over a split: one way for every format of the model, one figure set for every task.
+
+Pictures go through the preprocessing contract one by one; what the network says of them comes back
+to the photograph's own pixels. Boxes, keypoints and masks are counted by pycocotools, turned boxes
+and whole pictures by Ultralytics' definitions.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import Preprocessing
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images, read_labels
+from buildsys.steps.lib.heads.tasks import shape_of
+from buildsys.steps.lib.runtime.progress import fail, report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_TOP = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What accuracy is measured on, and how the outputs are to be read."""
+
+    split: Split
+    classes: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+    sigmas: tuple[float, ...]
+    head: str
+    preprocessing: Preprocessing
+    reference_kernels: bool = False
+    """For integer TFLite files: the kernels that are bit-exact with TFLite Micro."""
+    task: str = ""
+
+
+Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
+"""Picture uint8 [h, w, 3] -> outputs by name, as `outputs` lists them for the head."""
+
+
+def measure(
+    model: Path, dataset: Path, predict: Predict, params: Params, target: Path, kind: str
+) -> None:
+    """Run the model over the split and write metrics.json beside the model's digest."""
+    ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
+    way = ways.get(params.task, _measure_boxes)
+    pictures = list_images(dataset, params.split)
+    objects, metrics = way(dataset, pictures, predict, params)
+    if not objects:
+        fail(f"the {params.split.name} split has no labels: there is nothing to measure against.")
+    figures = {
+        "model": {"format": kind, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()},
+        "split": params.split.name,
+        "pictures": len(pictures),
+        "objects": objects,
+        "metrics": metrics,
+    }
+    target.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
+    """Named outputs -> (boxes, scores, keypoints), by the head that the export chose."""
+    from buildsys.steps.lib.heads import decoders
+
+    frame = params.preprocessing
+    return decoders.decode(
+        outputs, params.head, frame.height, frame.width, len(params.classes), params.keypoint_dims
+    )
+
+
+def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
+    """Named outputs of an obb network -> (boxes [N, 5], scores [N, classes])."""
+    from buildsys.steps.lib.heads import oriented_boxes
+
+    frame = params.preprocessing
+    if params.head == "raw":
+        return oriented_boxes.decode_raw(outputs, frame.height, frame.width)
+    return oriented_boxes.decode_detections(outputs["detections"], len(params.classes))
+
+
+def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndarray":
+    """Named outputs of a classify network -> probabilities [classes]."""
+    import numpy as np
+
+    if params.head != "raw":
+        return np.asarray(outputs["probabilities"][0], np.float64)
+    logits = outputs["logits"][0].astype(np.float64)
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _labels(picture: Path, params: Params) -> list[Any]:
+    shape, count = shape_of(params.task), len(params.classes)
+    return read_labels(picture, params.keypoints, params.keypoint_dims, count, shape)
+
+
+def _measure_boxes(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.heads import yolov8_decoding
+    from buildsys.steps.lib.metrics import coco_metrics
+
+    tally = coco_metrics.Tally(params.classes, params.keypoints)
+    for done, path in enumerate(pictures, 1):
+        photo = prepared_images.read_image(path)
+        picture, scale, pad = prepared_images.letterbox(photo, params.preprocessing)
+        found = yolov8_decoding.suppress(*decode(predict(picture), params))
+        number = tally.add_picture(photo.shape[1], photo.shape[0], _labels(path, params))
+        boxes = to_photo(found.boxes, scale, pad)
+        points = found.keypoints.copy()
+        points[..., :2] = to_photo(points[..., :2], scale, pad)
+        for index, row in enumerate(_rows(number, boxes, found.classes, found.scores)):
+            tally.rows.append(row | {"keypoints": points[index].ravel().tolist()})
+        report(done, len(pictures), "pictures")
+    metrics = tally.measure("bbox", "box")
+    if params.keypoints:
+        metrics |= tally.measure("keypoints", "keypoints", params.sigmas)
+    return len(tally.truth["annotations"]), metrics
+
+
+def _measure_masks(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+    from buildsys.steps.lib.metrics import coco_metrics
+
+    tally = coco_metrics.Tally(params.classes, 0)
+    for done, path in enumerate(pictures, 1):
+        photo = prepared_images.read_image(path)
+        height, width = photo.shape[:2]
+        picture, scale, pad = prepared_images.letterbox(photo, params.preprocessing)
+        outputs = predict(picture)
+        boxes, scores, _ = decode(outputs, params)
+        cells, classes, values = yolov8_decoding.select(boxes, scores)
+        rows = instance_masks.decode_coefficients(outputs, params.head, len(params.classes))[cells]
+        frame = instance_masks.Frame(height=height, width=width, scale=scale, pad=pad)
+        boxes = to_photo(boxes[cells], scale, pad)
+        number = tally.add_picture(width, height, _labels(path, params))
+        masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, frame)
+        for row, mask in zip(_rows(number, boxes, classes, values), masks, strict=True):
+            tally.rows.append(row | {"segmentation": instance_masks.encode(mask)})
+        report(done, len(pictures), "pictures")
+    metrics = tally.measure("bbox", "box") | tally.measure("segm", "masks")
+    return len(tally.truth["annotations"]), metrics
+
+
+def _measure_turned(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    import numpy as np
+
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.heads import oriented_boxes
+
+    tally = oriented_boxes.Tally(params.classes)
+    for done, path in enumerate(pictures, 1):
+        photo = prepared_images.read_image(path)
+        size = np.array([photo.shape[1], photo.shape[0]])
+        picture, scale, pad = prepared_images.letterbox(photo, params.preprocessing)
+        found = oriented_boxes.suppress(*decode_turned(predict(picture), params))
+        found.boxes[:, :2] = to_photo(found.boxes[:, :2], scale, pad)
+        found.boxes[:, 2:4] /= scale
+        labels = _labels(path, params)
+        corners = [oriented_boxes.fit_corners(np.array(item.outline) * size) for item in labels]
+        tally.add_picture(found, corners, [item.category for item in labels])
+        report(done, len(pictures), "pictures")
+    return tally.objects, tally.measure("obb")
+
+
+def _measure_classes(
+    dataset: Path, pictures: list[Path], predict: Predict, params: Params
+) -> tuple[int, dict[str, float]]:
+    """`top1` and `top5`: shares of the pictures whose class is the first, or among the first five;
+    `top1.<class>` of the pictures of a class.
+    """
+    import numpy as np
+
+    from buildsys.steps.lib.datasets import prepared_images
+
+    places = np.zeros(len(pictures), int)
+    truth = np.zeros(len(pictures), int)
+    for index, path in enumerate(pictures):
+        truth[index] = class_of(path, dataset, params.split, params.classes)
+        picture, *_ = prepared_images.letterbox(
+            prepared_images.read_image(path), params.preprocessing
+        )
+        shares = decode_classes(predict(picture), params)
+        order = np.argsort(-shares, kind="stable")
+        places[index] = np.flatnonzero(order == truth[index])[0]
+        report(index + 1, len(pictures), "pictures")
+    metrics = {"top1": _share(places < 1), "top5": _share(places < _TOP)}
+    if len(params.classes) > 1:
+        for number, name in enumerate(params.classes):
+            metrics[f"top1.{name}"] = _share(places[truth == number] < 1)
+    return len(pictures), metrics
+
+
+def _share(hits: "np.ndarray") -> float:
+    return round(float(hits.mean()), 6) if hits.size else 0.0
+
+
+def to_photo(places: "np.ndarray", scale: float, pad: tuple[int, int]) -> "np.ndarray":
+    """Places x, y, x, y, … (last axis) of the network's picture in the photograph's pixels."""
+    import numpy as np
+
+    shift = np.tile(np.array(pad, np.float64), places.shape[-1] // 2)
+    return np.asarray((places - shift) / scale)
+
+
+def _rows(
+    number: int, boxes: "np.ndarray", classes: "np.ndarray", scores: "np.ndarray"
+) -> list[dict[str, Any]]:
+    """Detections as COCO result rows; boxes x1 y1 x2 y2 in the photograph's pixels."""
+    return [
+        {
+            "image_id": number,
+            "category_id": int(category),
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "score": float(score),
+        }
+        for box, category, score in zip(boxes.tolist(), classes, scores, strict=True)
+    ]

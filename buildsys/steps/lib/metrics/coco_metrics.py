@@ -1,0 +1,108 @@
+"""Counting by pycocotools: boxes, keypoints and masks over one split, in the photographs' pixels.
+
+A keypoint's area is 0.53 of its box's, as in Ultralytics' validation; sigmas are the dataset's own,
+else COCO's for 17 keypoints. Masks are compared at the photograph's own size, as COCO does it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from buildsys.steps.lib.datasets.ultralytics_layout import Object
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_AREA_SHARE = 0.53
+_ANSWERS = {"bbox": "bbox", "keypoints": "keypoints", "segm": "segmentation"}
+"""Which key of a result row each kind of evaluation reads; pycocotools guesses by what is there."""
+
+
+class Tally:
+    """Truth and detections of one split so far, in pycocotools' form."""
+
+    def __init__(self, classes: tuple[str, ...], keypoints: int) -> None:
+        points = [f"k{number}" for number in range(keypoints)]
+        self.classes = classes
+        self.truth: dict[str, Any] = {
+            "images": [],
+            "annotations": [],
+            "categories": [
+                {"id": number, "name": name, "keypoints": points, "skeleton": []}
+                for number, name in enumerate(classes)
+            ],
+        }
+        self.rows: list[dict[str, Any]] = []
+
+    def add_picture(self, width: int, height: int, objects: list[Object]) -> int:
+        """A photograph and its labels; returns its number, for the rows of its detections."""
+        number = len(self.truth["images"])
+        self.truth["images"].append({"id": number, "width": width, "height": height})
+        for item in objects:
+            row = _annotation(item, width, height)
+            row |= {"id": len(self.truth["annotations"]) + 1, "image_id": number}
+            self.truth["annotations"].append(row)
+        return number
+
+    def measure(self, kind: str, prefix: str, sigmas: tuple[float, ...] = ()) -> dict[str, float]:
+        """`<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
+
+        `kind`: bbox | keypoints | segm.
+        """
+        if self.rows:
+            precision = self._evaluate(kind, sigmas)
+        else:
+            import numpy as np
+
+            precision = np.zeros((10, 101, len(self.classes)))
+        result = {
+            f"{prefix}.mAP50": _mean(precision[0]),
+            f"{prefix}.mAP50-95": _mean(precision),
+        }
+        if len(self.classes) > 1:
+            for index, name in enumerate(self.classes):
+                result[f"{prefix}.mAP50-95.{name}"] = _mean(precision[:, :, index])
+        return result
+
+    def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> "np.ndarray":
+        """Precision [IoU thresholds, recalls, classes]; -1 where a class has no object."""
+        import contextlib
+        import io
+
+        import numpy as np
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        unread = set(_ANSWERS.values()) - {_ANSWERS[kind]}
+        rows = [{k: v for k, v in row.items() if k not in unread} for row in self.rows]
+        with contextlib.redirect_stdout(io.StringIO()):
+            reference = COCO()
+            reference.dataset = self.truth
+            reference.createIndex()
+            evaluation = COCOeval(reference, reference.loadRes(rows), kind)
+            if kind == "keypoints" and sigmas:
+                evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+            evaluation.evaluate()
+            evaluation.accumulate()
+        # [thresholds, recalls, classes, area ranges, detections per picture]: all areas, most
+        return np.asarray(evaluation.eval["precision"][:, :, :, 0, -1])
+
+
+def _annotation(item: Object, width: int, height: int) -> dict[str, Any]:
+    w, h = item.box[2] * width, item.box[3] * height
+    points = [(x * width, y * height, v) for x, y, v in item.keypoints]
+    row = {
+        "category_id": item.category,
+        "bbox": [item.box[0] * width - w / 2, item.box[1] * height - h / 2, w, h],
+        "area": w * h * (_AREA_SHARE if points else 1.0),
+        "iscrowd": 0,
+        "keypoints": [value for point in points for value in point],
+        "num_keypoints": sum(v > 0 for *_, v in points),
+    }
+    if item.outline:
+        flat = [value for x, y in item.outline for value in (x * width, y * height)]
+        row["segmentation"] = [flat]
+    return row
+
+
+def _mean(precision: "np.ndarray") -> float:
+    measured = precision[precision > -1]
+    return round(float(measured.mean()), 6) if measured.size else 0.0

@@ -1,0 +1,227 @@
+"""What a model file sees on photographs: detections in their own pixels, and drawn on them.
+
+Preprocessing, decoding and suppression are those that accuracy is measured with.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.steps.lib.metrics import accuracy
+from buildsys.steps.lib.runtime.progress import report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SEEN = 0.5
+"""Visibility above which a keypoint is drawn as seen."""
+_CLASSES = 5
+"""Classes of a whole picture that are told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A photograph among the inputs, and the name of its drawing."""
+
+    path: str
+    drawing: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Which pictures; detections below `confidence` are left out.
+
+    `reading`: how evaluation reads this network; its split is of no use here.
+    """
+
+    pictures: tuple[Picture, ...]
+    confidence: float
+    reading: accuracy.Params
+
+
+Run = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
+"""Picture uint8 [h, w, 3] -> outputs by name."""
+
+
+def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path) -> None:
+    """Write <drawing>.jpg per readable picture, and predictions.json; what cannot be read is told
+    there and stops nothing.
+    """
+    from buildsys.steps.lib.datasets import overlays, photographs
+
+    target.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    unreadable: list[dict[str, str]] = []
+    for done, picture in enumerate(params.pictures, 1):
+        photo = photographs.read(pictures / picture.path)
+        if photo.image is None:
+            unreadable.append({"picture": picture.path, "problem": photo.problem})
+        else:
+            objects = detect(photo.image, run, params.reading, params.confidence)
+            marks = tuple(mark(item) for item in objects)
+            overlays.save(target / picture.drawing, overlays.draw(photo.image, marks))
+            rows.append(_row(picture, photo.image, objects, params))
+        report(done, len(params.pictures), "pictures")
+    found = {
+        "model": {"sha256": hashlib.sha256(model.read_bytes()).hexdigest()},
+        "confidence": params.confidence,
+        "pictures": rows,
+        "unreadable": unreadable,
+    }
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    (target / "predictions.json").write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One detection in the photograph's pixels: box x1 y1 x2 y2, keypoints x, y, visibility 0..1.
+
+    `outline`: x, y of the points around a mask, or of a turned box's corners. `whole`: a class of
+    the whole picture, which has no place.
+    """
+
+    name: str
+    category: int
+    score: float
+    box: tuple[float, float, float, float]
+    keypoints: tuple[tuple[float, float, float], ...] = ()
+    outline: tuple[tuple[float, float], ...] = ()
+    whole: bool = False
+
+
+def detect(
+    photo: "np.ndarray", run: Run, reading: accuracy.Params, confidence: float
+) -> tuple[Seen, ...]:
+    """What a network sees on a photograph, uint8 [h, w, 3] BGR, best first."""
+    from buildsys.steps.lib.datasets import prepared_images
+
+    params = Params(pictures=(), confidence=confidence, reading=reading)
+    picture, scale, pad = prepared_images.letterbox(photo, reading.preprocessing)
+    outputs = run(picture)
+    ways = {"segment": _detect_masks, "obb": _detect_turned, "classify": _detect_classes}
+    found = ways.get(params.reading.task, _detect_boxes)(photo, outputs, scale, pad, params)
+    return tuple(item for item in found if item.score >= params.confidence)
+
+
+Outputs = dict[str, "np.ndarray"]
+Pad = tuple[int, int]
+
+
+def _detect_boxes(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    from buildsys.steps.lib.heads import yolov8_decoding
+
+    found = yolov8_decoding.suppress(*accuracy.decode(outputs, params.reading))
+    boxes = accuracy.to_photo(found.boxes, scale, pad)
+    points = found.keypoints.copy()
+    points[..., :2] = accuracy.to_photo(points[..., :2], scale, pad)
+    return tuple(
+        Seen(
+            **_named(found.classes[i], found.scores[i], params),
+            box=tuple(boxes[i].tolist()),
+            keypoints=tuple(tuple(point) for point in points[i].tolist()),
+        )
+        for i in range(len(boxes))
+    )
+
+
+def _detect_masks(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+
+    reading, (height, width) = params.reading, photo.shape[:2]
+    boxes, scores, _ = accuracy.decode(outputs, reading)
+    cells, classes, values = yolov8_decoding.select(boxes, scores)
+    sure = values >= params.confidence
+    cells, classes, values = cells[sure], classes[sure], values[sure]
+    rows = instance_masks.decode_coefficients(outputs, reading.head, len(reading.classes))[cells]
+    frame = instance_masks.Frame(height=height, width=width, scale=scale, pad=pad)
+    boxes = accuracy.to_photo(boxes[cells], scale, pad)
+    masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, frame)
+    return tuple(
+        Seen(
+            **_named(category, score, params),
+            box=tuple(box.tolist()),
+            outline=instance_masks.find_outline(mask),
+        )
+        for category, score, box, mask in zip(classes, values, boxes, masks, strict=True)
+    )
+
+
+def _detect_turned(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    from buildsys.steps.lib.heads import oriented_boxes
+
+    found = oriented_boxes.suppress(*accuracy.decode_turned(outputs, params.reading))
+    corners = accuracy.to_photo(oriented_boxes.corners_of(found.boxes), scale, pad)
+    return tuple(
+        Seen(
+            **_named(found.classes[i], found.scores[i], params),
+            box=(*points.min(0).tolist(), *points.max(0).tolist()),
+            outline=tuple(tuple(point) for point in points.tolist()),
+        )
+        for i, points in enumerate(corners)
+    )
+
+
+def _detect_classes(
+    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
+) -> tuple[Seen, ...]:
+    import numpy as np
+
+    shares = accuracy.decode_classes(outputs, params.reading)
+    box = (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
+    return tuple(
+        Seen(**_named(index, shares[index], params), box=box, whole=True)
+        for index in np.argsort(-shares, kind="stable")[:_CLASSES]
+    )
+
+
+def _named(category: Any, score: Any, params: Params) -> dict[str, Any]:
+    name = params.reading.classes[int(category)]
+    return {"name": name, "category": int(category), "score": float(score)}
+
+
+def mark(item: Seen) -> Any:
+    """A detection as `overlays` draws it."""
+    from buildsys.steps.lib.datasets import overlays
+
+    return overlays.Mark(
+        text=f"{item.name} {item.score:.2f}",
+        category=item.category,
+        box=item.box,
+        keypoints=tuple((i, x, y, v > _SEEN) for i, (x, y, v) in enumerate(item.keypoints)),
+        outline=item.outline,
+    )
+
+
+def _row(
+    picture: Picture, photo: "np.ndarray", objects: tuple[Seen, ...], params: Params
+) -> dict[str, Any]:
+    """Pixels to a hundredth, scores to a ten-thousandth."""
+    entries = []
+    for item in objects:
+        entry: dict[str, Any] = {"class": item.name, "score": round(item.score, 4)}
+        if not item.whole:
+            entry["box"] = [round(value, 2) for value in item.box]
+        if params.reading.keypoints:
+            entry["keypoints"] = [
+                [round(x, 2), round(y, 2), round(v, 4)] for x, y, v in item.keypoints
+            ]
+        if params.reading.task in ("segment", "obb"):
+            key = "outline" if params.reading.task == "segment" else "corners"
+            entry[key] = [[round(x, 2), round(y, 2)] for x, y in item.outline]
+        entries.append(entry)
+    return {
+        "picture": picture.path,
+        "drawing": picture.drawing,
+        "width": photo.shape[1],
+        "height": photo.shape[0],
+        "objects": entries,
+    }

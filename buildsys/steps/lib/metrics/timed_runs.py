@@ -1,0 +1,97 @@
+"""A model file made ready to be timed: by LiteRT or by onnxruntime, its input filled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.runtime.progress import fail
+
+_LITERT_KERNELS = "default (optimized, XNNPACK)"
+"""As an application on this machine would have them; accuracy is measured on the reference kernels."""
+_ONNX_KERNELS = "CPUExecutionProvider, graph optimizations on"
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What runs the file. `kernels`: which of its implementations of the operators."""
+
+    name: str
+    version: str
+    kernels: str
+    format: str
+
+
+def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
+    """One inference of a TFLite file, and what runs it; ends the step where LiteRT cannot."""
+    from importlib.metadata import version
+
+    from buildsys.steps.lib.files.model_files import demand_tflite
+
+    demand_tflite(model)
+    interpreter = _interpreter(model, threads)
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], fill(detail["shape"], detail["dtype"]))
+    found = version("ai-edge-litert")
+    engine = Engine(name="litert", version=found, kernels=_LITERT_KERNELS, format="tflite")
+    return interpreter.invoke, engine
+
+
+def _interpreter(model: Path, threads: int) -> Any:
+    """With its tensors allocated."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(model), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(". ")
+        hint = "; what Vela compiled runs on its NPU alone" if "ethos-u" in reason else ""
+        fail(f"LiteRT cannot run {model.resolve().name}: {reason}{hint}")
+    return interpreter
+
+
+def open_onnx(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
+    """One inference of an ONNX file, and what runs it; ends the step where onnxruntime cannot."""
+    import onnxruntime
+
+    from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.runtime import onnx_session
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = model_files.open_session(model, options)
+    feeds = {item.name: _fill_open(item) for item in session.get_inputs()}
+    found = onnxruntime.__version__
+    count = onnx_session.batch_of(session)
+    kernels = f"{_ONNX_KERNELS}, {count} pictures at once" if count > 1 else _ONNX_KERNELS
+    engine = Engine(name="onnxruntime", version=found, kernels=kernels, format="onnx")
+    return lambda: session.run(None, feeds), engine
+
+
+def _fill_open(item: Any) -> Any:
+    """Of an ONNX input; an open batch axis is 1."""
+    first, *rest = item.shape or (1,)
+    shape = (first if isinstance(first, int) else 1, *rest)
+    if not all(isinstance(side, int) for side in shape):
+        fail(f"its input {item.name} has no settled size ({item.shape}): nothing to measure with.")
+    if item.type not in _TYPES:
+        fail(f"its input {item.name} holds {item.type}; pictures are {', '.join(_TYPES)}.")
+    return fill(shape, _TYPES[item.type])
+
+
+def fill(shape: Any, dtype: Any) -> Any:
+    """Seeded noise over what the input can hold: 0..1 of real numbers, all of an integer's range."""
+    import numpy as np
+
+    rng, kind = np.random.default_rng(0), np.dtype(dtype)
+    if kind.kind == "f":
+        return rng.random(shape).astype(kind)
+    limits = np.iinfo(kind)
+    return rng.integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)

@@ -1,0 +1,1 @@
+"""What packages hold beside the model: READMEs, flash plans, Triton repositories."""

@@ -1,0 +1,235 @@
+"""What goes where in a board's flash, and how it is brought there: flash.json. Nothing is sent here.
+
+Facts, with their sources: the preamble and the arguments of xmodem_send.py are those of
+HimaxWiseEyePlus/Seeed_Grove_Vision_AI_Module_V2, xmodem/xmodem_send.py (commit 04aab3e); those of
+`sscma.cli flasher` python-sscma 0.5.7's. SSCMA-Micro looks for `TFL3` at byte 4
+(core/data/el_data_models.cpp); it keeps the text of AT+INFO as it is (sscma/callback/info.hpp), so
+only those who read it, such as the vendor's web tool and python-sscma, give its keys a meaning.
+"""
+
+import base64
+import hashlib
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from buildsys.spec import BoardSpec, FlashSpec, ModelSpec, Slot
+from buildsys.steps.lib.packages.contents import write_json
+from buildsys.steps.lib.packages.flash_readme import describe
+from buildsys.steps.lib.packages.flash_values import SSCMA, FlashParams, Region
+from buildsys.steps.lib.runtime.progress import fail
+
+PLAN = "flash.json"
+_MAGIC = b"TFL3"
+_PACKET = 128
+_MOST_COMMAND = 4095
+"""Characters of an AT command with its carriage return: SSCMA-Micro, docs/protocol/at_protocol.md."""
+_CATEGORIES = {"classify": "Image Classification"}
+"""Seeed-Studio/sscma-model-zoo, models.json; everything else is called as below."""
+_CATEGORY, _MODEL_TYPE, _ALGORITHM = "Object Detection", "TFLite", "YOLO"
+"""What the web tool writes for a model of one's own: SenseCraft-Web-Toolkit,
+src/pages/setup/process/components/Device.vue (commit 0079311)."""
+
+
+def plan_flash(model: ModelSpec, board: BoardSpec) -> FlashParams | None:
+    """None where target or firmware contract do not say how and where."""
+    if board.slot is None or board.flash is None:
+        return None
+    return FlashParams(
+        target=board.name,
+        label=board.label,
+        firmware=board.firmware,
+        slot=board.slot,
+        flash=board.flash,
+        name=model.name,
+        task=model.task,
+        classes=model.classes,
+        algorithm=board.algorithm,
+        verified=board.verified,
+        notes=board.notes,
+        source=board.source,
+    )
+
+
+def slot_faults(slot: Slot, firmware: str) -> tuple[str, ...]:
+    """What is wrong with the place itself, whatever file goes there."""
+    faults = []
+    if slot.address < slot.lowest:
+        faults.append(
+            f"{firmware} expects the model at {_hex(slot.address)}, and what lies below"
+            f" {_hex(slot.lowest)} is the firmware's own"
+        )
+    if slot.address % slot.alignment:
+        faults.append(
+            f"{firmware} expects the model at {_hex(slot.address)}, which is no multiple of"
+            f" {slot.alignment} bytes: {_hex(slot.address - slot.address % slot.alignment)} or"
+            f" {_hex(slot.address - slot.address % slot.alignment + slot.alignment)} would be"
+        )
+    return tuple(faults)
+
+
+def file_faults(path: Path, slot: Slot, firmware: str) -> tuple[str, ...]:
+    """What is wrong with a file for its place."""
+    if not path.is_file():
+        return (f"{path.name} is not there: there is nothing to flash",)
+    size = path.stat().st_size
+    faults = []
+    if size > slot.size:
+        faults.append(
+            f"{path.name} is {size} bytes and the slot of {firmware} at {_hex(slot.address)} holds"
+            f" {slot.size}: it is {size - slot.size} too large; a smaller architecture or fewer"
+            " classes need less"
+        )
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if head[4:8] != _MAGIC:
+        faults.append(
+            f"{path.name} has {head[4:8]!r} where a TFLite file has TFL3 (bytes 4 to 8):"
+            f" {firmware} would not find a model"
+        )
+    return tuple(faults)
+
+
+def overlaps(regions: tuple[Region, ...]) -> tuple[tuple[Region, Region], ...]:
+    """The pairs of which one would be erased by the other."""
+    ordered = sorted(regions, key=lambda region: (region.address, region.file))
+    return tuple(
+        (first, second)
+        for index, first in enumerate(ordered)
+        for second in ordered[index + 1 :]
+        if second.address < first.end
+    )
+
+
+def make_region(path: Path, slot: Slot, firmware: str) -> Region:
+    """Where a file goes. Fails with every reason why it cannot."""
+    faults = slot_faults(slot, firmware) + file_faults(path, slot, firmware)
+    if faults:
+        fail("; ".join(faults) + ".")
+    size = path.stat().st_size
+    return Region(
+        file=path.name,
+        address=slot.address,
+        size=size,
+        end=slot.address + -(-size // slot.alignment) * slot.alignment,
+        alignment=slot.alignment,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def preamble(position: int) -> bytes:
+    """The XMODEM packet that tells Himax's boot loader where the next file goes; 128 bytes.
+
+    C0 5A | position u32le | offset u32le, always 0 | 5A C0 | FF to the end.
+    """
+    numbers = position.to_bytes(4, "little") + bytes(4)
+    return (b"\xc0\x5a" + numbers + b"\x5a\xc0").ljust(_PACKET, b"\xff")
+
+
+def make_info(params: FlashParams, size: int) -> dict[str, Any] | None:
+    """The command that gives an SSCMA firmware the labels; None for every other firmware."""
+    if params.flash.app != SSCMA:
+        return None
+    content = {
+        "name": params.name,
+        "version": "1.0.0",
+        "category": _CATEGORIES.get(params.task, _CATEGORY),
+        "model_type": _MODEL_TYPE,
+        "algorithm": params.algorithm or _ALGORITHM,
+        "description": f"Built by buildsys for {params.firmware}",
+        "classes": list(params.classes),
+        "size": str(size),
+        "isCustom": True,
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    command = f'AT+INFO="{base64.b64encode(text.encode("ascii")).decode("ascii")}"'
+    excess = len(command) + 1 - _MOST_COMMAND
+    if excess > 0:
+        fail(
+            f"the labels do not fit into {params.firmware}: with {len(params.classes)} classes its"
+            f" command AT+INFO has {len(command) + 1} characters, and it takes {_MOST_COMMAND};"
+            f" shorter names of classes help, {-(-excess // 4) * 3} letters less in all."
+        )
+    return {"command": command, "json": content}
+
+
+def commands(region: Region, flash: FlashSpec) -> dict[str, dict[str, Any]]:
+    """Vendors' tools by name: their arguments, PORT standing for the port, and as a line to copy."""
+    place, baud = _hex(region.address), str(flash.baud)
+    if flash.method == "esptool":
+        found = {
+            "esptool": [
+                "esptool",
+                "--chip",
+                flash.chip or "auto",
+                "--port",
+                "PORT",
+                "--baud",
+                baud,
+                "write-flash",
+                place,
+                region.file,
+            ]
+        }
+    else:
+        found = {
+            "sscma.cli": [
+                "sscma.cli",
+                "flasher",
+                "-p",
+                "PORT",
+                "-b",
+                baud,
+                "-f",
+                region.file,
+                "-o",
+                place,
+            ],
+            "xmodem_send": [
+                "python",
+                "xmodem_send.py",
+                "--port=PORT",
+                f"--baudrate={baud}",
+                "--protocol=xmodem",
+                f"--model={region.file} {place} 0x00000000",
+            ],
+        }
+    return {name: {"arguments": words, "line": shlex.join(words)} for name, words in found.items()}
+
+
+def write_plan(folder: Path, file: str, params: FlashParams) -> None:
+    """flash.json and README.md beside the file. Fails where the file cannot go where it is to go."""
+    region = make_region(folder / file, params.slot, params.firmware)
+    xmodem = params.flash.method == "xmodem"
+    plan = {
+        "target": params.target,
+        "firmware": params.firmware,
+        "app": params.flash.app,
+        "verified": params.verified,
+        "notes": list(params.notes),
+        "method": params.flash.method,
+        "chip": params.flash.chip,
+        "baud": params.flash.baud,
+        "regions": [_render(region)],
+        "preamble": preamble(region.address).hex() if xmodem else None,
+        "commands": commands(region, params.flash),
+        "info": make_info(params, region.size),
+    }
+    write_json(folder / PLAN, plan)
+    (folder / "README.md").write_text(describe(plan, params, region), encoding="utf-8")
+
+
+def _render(region: Region) -> dict[str, Any]:
+    return {
+        "file": region.file,
+        "address": _hex(region.address),
+        "size": region.size,
+        "end": _hex(region.end),
+        "alignment": region.alignment,
+        "sha256": region.sha256,
+    }
+
+
+def _hex(value: int) -> str:
+    return f"0x{value:08x}"

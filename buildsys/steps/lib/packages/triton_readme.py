@@ -1,0 +1,155 @@
+"""The README.md of a package for Triton Inference Server, and what packages of engines say of it."""
+
+from dataclasses import dataclass
+
+from buildsys.steps.lib.heads import meanings
+from buildsys.steps.lib.packages.network_description import Network
+
+CONTAINERS = "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html"
+"""Which software each month's container has, by NVIDIA."""
+RELEASES = (
+    "https://github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md"
+)
+"""Which ONNX Runtime each release has, by Triton's authors."""
+DOCKER = """\
+    docker run --rm --gpus all -p 8000:8000 -v "$PWD/triton:/models" \\
+        nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver --model-repository=/models"""
+"""As in Triton's own quick start."""
+JETSON = DOCKER.replace("--gpus all", "--runtime nvidia").replace("-py3", "-py3-igpu")
+"""The containers for Jetson since JetPack 6 have a suffix, by Triton's authors (IGPU)."""
+IGPU = "https://github.com/triton-inference-server/server/releases/tag/v2.41.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What the text is about. `file`: in the package; `pictures`: how many calibrated, 0 where nothing
+    was; `largest_batch`: what the server may put together, 0 where it may not; `tensors`: name and shape
+    of the outputs.
+    """
+
+    network: Network
+    file: str
+    bytes: int
+    sha256: str
+    pictures: int
+    largest_batch: int
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
+    measured: bool
+
+
+def describe(package: Described) -> str:
+    """The whole text."""
+    net = package.network
+    parts = (
+        _contents(package),
+        _serving(package),
+        asking(".venv", ""),
+        tell_outputs(net, package.tensors),
+        _verified(package),
+    )
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _contents(package: Described) -> str:
+    net = package.network
+    rows = companions(package.measured, package.pictures)
+    return f"""
+# {net.name} for {net.label}
+
+| File | What it is |
+| --- | --- |
+| `triton/` | a model repository with one model, `{net.name}` |
+| `{package.file}` | the network, {net.scheme}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
+| `triton/{net.name}/config.pbtxt` | what the server has to know, made with Triton's own schema |
+| `client.py` | sends a photograph to the server and tells what it sees |
+| `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `requirements.txt` | what that rests on |
+| `model.json`, `labels.txt` | task, head, input and outputs, classes, thresholds |
+| `preprocessing.json` | how a photograph becomes the network's input |{rows}
+| `manifest.json` | how all of it was made |
+
+The programs are under the Apache License 2.0; the network is under the licence that `manifest.json`
+names."""
+
+
+def companions(measured: bool, pictures: int, lowered: bool = False) -> str:
+    """Rows of files that not every package has."""
+    accuracy = f"accuracy{' of the float32 ONNX file' if lowered else ''}, as measured by the build"
+    figures = f"\n| `metrics.json` | {accuracy} |" if measured else ""
+    calibrated = "\n| `calibration.json` | the pictures that int8 was calibrated on |"
+    return figures + (calibrated if pictures else "")
+
+
+def _serving(package: Described) -> str:
+    return f"""
+## Serving it
+
+{DOCKER}
+
+YY.MM is a release of Triton, each with an ONNX Runtime of its own:
+{RELEASES}
+Without a GPU leave `--gpus all` out. {batching(package.network, package.largest_batch)}"""
+
+
+def batching(net: Network, largest: int) -> str:
+    """How many pictures a request holds, and who puts requests together."""
+    if not largest:
+        least, _, most = net.batch
+        held = f"{least}" if least == most else f"{least} to {most}"
+        return (
+            f"A request holds a batch of {held}, its axis included; the server puts no requests"
+            " together."
+        )
+    best = f", rather {net.batch[1]}" if net.batch[1] > 1 else ""
+    return f"Dynamic batching is on: the server puts requests together, up to {largest} pictures{best}."
+
+
+def measuring(measured: bool, lowered: str = "") -> str:
+    """What the figures are of; `lowered`: the precision that TensorRT gave to a float32 file."""
+    if not measured:
+        return "Accuracy was not measured."
+    if not lowered:
+        return "Accuracy is that of the ONNX file, by onnxruntime on a CPU."
+    return (
+        "Accuracy is that of the float32 ONNX file, by onnxruntime on a CPU;"
+        f" {lowered} was not measured, unless `manifest.json` tells of a measurement of the engine."
+    )
+
+
+def asking(folder: str, more: str) -> str:
+    """The client; `folder`: of its Python packages; `more`: what it needs beside requirements.txt."""
+    return f"""
+## Asking it
+
+    python3 -m venv {folder}
+    {folder}/bin/python -m pip install -r requirements.txt{more}
+    {folder}/bin/python client.py photo.jpg --url localhost:8000 --draw seen.jpg
+
+prints a line for each thing that the server sees, best first. A request holds float32 values
+[batch, 3, height, width] as `preprocessing.json` says; `client.py` is an example of one."""
+
+
+def tell_outputs(net: Network, tensors: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+    """The outputs, in the file's order, with what they mean."""
+    rows = [
+        f"| `{name}` | {' x '.join('B' if side < 0 else str(side) for side in shape)} |"
+        f" {meanings.tell_output(net.head, net.task, name) or 'not said'} |"
+        for name, shape in tensors
+    ]
+    table = "\n".join(("| Output | Shape | Meaning |", "| --- | --- | --- |", *rows))
+    return f"""
+## Outputs
+
+Head `{net.head}`, task {net.task or "not said"}; all float32. B is the batch.
+
+{table}"""
+
+
+def _verified(package: Described) -> str:
+    return f"""
+## Verified, and not
+
+`config.pbtxt` is made of Triton's own message types. {measuring(package.measured)}
+The decoders are tested against the build's own. Not verified:
+
+- that a server loads and serves `{package.network.name}`: none was here
+- `client.py` from the request on"""

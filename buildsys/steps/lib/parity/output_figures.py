@@ -1,0 +1,203 @@
+"""One figure per output for a pair of models, with its limit and a sentence where it is broken.
+
+Outputs are judged apart by what they hold: boxes, scores, keypoints. The decoded head is taken
+apart first, or its pixels would drown its scores.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import STRIDES
+from buildsys.steps.lib.parity import tolerances
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RAW_HEAD = (
+    "export the raw head (leave `export.head` out), which gives boxes, scores and keypoints a scale"
+    " each, or let the network put out boxes normalized to 0..1"
+)
+"""The cure for a head that int8 cannot hold; told in the same words wherever it is found."""
+
+_CURES = {
+    "yolox-decoded": "export boxes, objectness and classes apart (`export: {head: split}`), which"
+    " gives each a scale of its own",
+    "yolox-split": "keep more digits (`scheme: int16x8` or float16)",
+}
+_CURES["yolox-concatenated"] = _CURES["yolox-decoded"]
+
+DECODED = "detections"
+"""The canonical name of the decoded head's one output."""
+_JOINT = (DECODED, "predictions")
+"""Outputs that hold everything in one tensor."""
+
+CALIBRATE = "calibrate on more pictures of the real scene"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured value; `limit` is None where it is not judged, `value` where it is no number."""
+
+    kind: str
+    figure: str
+    value: float | None
+    limit: float | None
+    passed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """What the verdict holds of it."""
+        return {key: value for key, value in asdict(self).items() if key != "passed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Values of one kind: box | score | keypoint | other; [n, ...] real numbers.
+
+    `logits`: scores before the sigmoid; `pixels`: boxes and keypoints of a decoded head.
+    """
+
+    name: str
+    kind: str
+    values: "np.ndarray"
+    logits: bool = False
+    pixels: bool = False
+
+
+PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
+"""Outputs that stand behind their sigmoid or softmax already."""
+_SHARES = 2.0
+"""Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
+_EXACT = 120.0
+"""Decibels of an output without any noise: the floor of the noise below a variance of one."""
+_CELLS = sum((32 // stride) ** 2 for stride in STRIDES)
+"""Of 32 x 32 pixels: every number of cells is a multiple."""
+
+
+def head_cure(head: str) -> str:
+    """What to change where a head, by its name, does not hold what it should."""
+    return _CURES.get(head, RAW_HEAD)
+
+
+def has_objectness(shape: tuple[int, ...], classes: int) -> bool:
+    """Whether a joint output is YOLOX's: [n, N, 5 + classes], a row a cell, objectness in fifth place.
+
+    The other joint outputs are [n, 4 + classes + more, N].
+    """
+    return len(shape) == 3 and shape[2] == 5 + classes and shape[1] % _CELLS == 0
+
+
+def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
+    """An output by its canonical name, in parts of one kind.
+
+    `values` of a joint output: [n, 4 + classes + k * dims, N], or as `has_objectness` says.
+    """
+    if name in _JOINT and has_objectness(values.shape, classes):
+        boxes, scores = values[..., :4], values[..., 4:5] * values[..., 5:]
+        pixels = name == DECODED
+        return (
+            Part(name=f"{name} (boxes)", kind="box", values=boxes, pixels=pixels),
+            Part(name=f"{name} (scores)", kind="score", values=scores),
+        )
+    if name == DECODED:
+        spans = (
+            ("box", "boxes", 0, 4),
+            ("score", "scores", 4, 4 + classes),
+            ("keypoint", "keypoints", 4 + classes, None),
+        )
+        parts = [
+            Part(
+                name=f"{name} ({plural})",
+                kind=kind,
+                values=values[:, start:end],
+                pixels=kind != "score" and float(values.max()) > _SHARES,
+            )
+            for kind, plural, start, end in spans
+        ]
+        return tuple(part for part in parts if part.values.shape[1])
+    if name in PROBABILITIES:
+        return (Part(name=name, kind="score", values=values, logits=False),)
+    kinds = {"box": "box", "cls": "score", "key": "keypoint"}
+    kind = kinds.get(name[:3], "other")
+    return (Part(name=name, kind=kind, values=values, logits=kind == "score"),)
+
+
+def closeness(reference: Part, found: Part) -> Figure:
+    """Largest difference, in the output's unit."""
+    import numpy as np
+
+    value = float(np.abs(found.values - reference.values).max())
+    limit = tolerances.CLOSE_PIXELS if reference.pixels else tolerances.CLOSE
+    return _at_most(reference.kind, "largest difference", value, limit)
+
+
+def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
+    """Scores by their mean difference of probability where something is seen, the rest in dB.
+
+    Signal to noise: 10 log10 of the reference's variance over the mean squared difference.
+    `decibels` None: nothing is judged.
+    """
+    import numpy as np
+
+    if reference.kind == "score":
+        value = _probability_error(reference, found)
+        limit = None if decibels is None else tolerances.PROBABILITY
+        return _at_most("score", "mean difference of probability", value, limit)
+    noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
+    value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
+    value = value if noise else max(value, _EXACT)  # a constant that stays is no loss
+    passed = number(value) is not None and (decibels is None or value >= decibels)
+    return Figure(
+        kind=reference.kind,
+        figure="signal to noise, dB",
+        value=number(value),
+        limit=decibels,
+        passed=passed,
+    )
+
+
+def unequal(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figure:
+    """How many values differ at all."""
+    value = float((reference != found).sum())
+    return _at_most(kind, "unequal values", value, 0.0)
+
+
+def describe(name: str, figure: Figure) -> str:
+    """A broken figure as the middle of a sentence."""
+    if figure.value is None:
+        return f"{name} holds values that are no numbers"
+    limit = figure.limit or 0.0
+    if figure.figure == "largest difference":
+        return f"{name} differs by {figure.value:.4g} (at most {limit:g})"
+    if figure.figure == "unequal values":
+        return f"{name} differs in {figure.value:.0f} values (none may)"
+    if figure.kind == "score":
+        return f"{name} differs by {figure.value:.2f} in probability (at most {limit:g})"
+    return f"{name} keeps {figure.value:.1f} dB of signal (at least {limit:g})"
+
+
+def _at_most(kind: str, figure: str, value: float, limit: float | None) -> Figure:
+    passed = number(value) is not None and (limit is None or value <= limit)
+    return Figure(kind=kind, figure=figure, value=number(value), limit=limit, passed=passed)
+
+
+def number(value: float) -> float | None:
+    """Four significant digits: beyond them machines differ. None where it is no number."""
+    import math
+
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _probability_error(reference: Part, found: Part) -> float:
+    """Mean difference of probability over the cells where either model sees something."""
+    import numpy as np
+
+    wanted, got = (_probabilities(part) for part in (reference, found))
+    seen = (wanted > tolerances.SEEN) | (got > tolerances.SEEN) | np.isnan(got)
+    return float(np.abs(wanted - got)[seen].mean()) if seen.any() else 0.0
+
+
+def _probabilities(part: Part) -> "np.ndarray":
+    import numpy as np
+
+    values = part.values.astype(np.float64)
+    return 1 / (1 + np.exp(-values)) if part.logits else values

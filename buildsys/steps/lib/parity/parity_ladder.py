@@ -1,0 +1,178 @@
+"""The parity ladder: rung by rung, what each form of a network changes against the one before."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from buildsys.steps.lib.firmware.output_layout import Network
+from buildsys.steps.lib.heads import decoders
+from buildsys.steps.lib.parity import firmware_rung, matched_detections, output_figures, tolerances
+from buildsys.steps.lib.parity.recording_files import Output, Recording
+
+ORDER = ("checkpoint", "onnx", "quantized-onnx", "float-tflite", "tflite", "tflm")
+"""Forms of a network from the first to the last; a ladder has those that a build makes."""
+
+_LOWERED = ("quantized-onnx", "tflite")
+"""Forms of another precision than the one before."""
+
+NOT_JUDGED = "Random weights carry no signal: figures are given, not judged."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """From one form to the next; `outputs` by name of output or of a part of it."""
+
+    start: str
+    end: str
+    outputs: dict[str, output_figures.Figure]
+    detections: dict[str, Any]
+    failures: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """`onnx → float-tflite`."""
+        return f"{self.start} → {self.end}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What the verdict holds of it."""
+        content: dict[str, Any] = {
+            "from": self.start,
+            "to": self.end,
+            "passed": not self.failures,
+            "outputs": {name: figure.as_json() for name, figure in self.outputs.items()},
+        }
+        if self.detections:
+            content["detections"] = self.detections
+        if self.note:
+            content["note"] = self.note
+        return content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """How a network is read, and which quantization its file was given.
+
+    `head`: as in `ModelSpec.head`; `decoder`: of `output_layout.DECODERS`, or empty. `cure`: of a
+    lower precision; empty: what helps a TFLite file.
+    """
+
+    head: str
+    network: Network
+    scheme: str
+    trained: bool
+    decoder: str = ""
+    cure: str = ""
+
+    def climb(self, recordings: dict[str, Recording]) -> tuple[Rung, ...]:
+        """Every rung between neighbours that are there, and the decoder's at the end."""
+        forms = [form for form in ORDER if form in recordings]
+        rungs = [
+            self._compare(start, end, recordings[start], recordings[end])
+            for start, end in itertools.pairwise(forms)
+        ]
+        last = [form for form in ("tflite", "tflm") if form in recordings]
+        if self.decoder and last:
+            # a runtime may list outputs in an order of its own; the firmware sees the file's
+            ordered = tuple(output.name for output in recordings[last[0]])
+            by_name = {output.name: output for output in recordings[last[-1]]}
+            outputs = tuple(by_name[name] for name in ordered if name in by_name)
+            rungs.append(self._decode(last[-1], outputs))
+        return tuple(rungs)
+
+    def _compare(self, start: str, end: str, before: Recording, after: Recording) -> Rung:
+        wanted, found = ({o.name: o for o in recording} for recording in (before, after))
+        problem = _unlike(wanted, found)
+        if problem:
+            return Rung(start=start, end=end, outputs={}, detections={}, failures=(problem,))
+        if end == "tflm":
+            figures = {
+                name: output_figures.unequal(
+                    output_figures.split(name, output.values, self.network.classes)[0].kind,
+                    output.values,
+                    found[name].values,
+                )
+                for name, output in sorted(wanted.items())
+            }
+            return _rung(start, end, figures, " in TFLite Micro", "")
+        pairs = [
+            pair
+            for name, output in sorted(wanted.items())
+            for pair in zip(self._parts(output), self._parts(found[name]), strict=True)
+        ]
+        if end not in _LOWERED or self.scheme == "float32":
+            figures = {a.name: output_figures.closeness(a, b) for a, b in pairs}
+            return _rung(start, end, figures, "", "")
+        return self._quantized(start, end, pairs, before, after)
+
+    def _quantized(
+        self, start: str, end: str, pairs: list[Any], before: Recording, after: Recording
+    ) -> Rung:
+        least = tolerances.LEAST_SIGNAL[self.scheme] if self.trained else None
+        if least is not None and self.scheme == "float16" and end == "quantized-onnx":
+            least = tolerances.LEAST_SIGNAL_IN_HALF
+        figures = {a.name: output_figures.signal(a, b, least) for a, b in pairs}
+        better = self.cure or output_figures.head_cure(self.head)
+        cures = better if self.cure else f"{output_figures.CALIBRATE}; or {better}"
+        rung = _rung(start, end, figures, "", f"Cure: {cures}")
+        detections: dict[str, Any] = {}
+        failures: list[str] = []
+        if self.head != "none":
+            decoded = [
+                [self._decode_ours(recording, i) for i in range(len(before[0].values))]
+                for recording in (before, after)
+            ]
+            detections, failures = matched_detections.compare(
+                decoded[0], decoded[1], judged=self.trained, cure=better
+            )
+        return Rung(
+            start=start,
+            end=end,
+            outputs=figures,
+            detections=detections,
+            failures=(*rung.failures, *failures),
+            note="" if self.trained else NOT_JUDGED,
+        )
+
+    def _decode_ours(self, recording: Recording, index: int) -> decoders.Decoded:
+        return matched_detections.decode(recording, index, self.head, self.network)
+
+    def _parts(self, output: Output) -> tuple[output_figures.Part, ...]:
+        return output_figures.split(output.name, output.real(), self.network.classes)
+
+    def _decode(self, start: str, recording: Recording) -> Rung:
+        figures, problems = firmware_rung.compare(self.decoder, recording, self.network)
+        problems = problems or firmware_rung.judge(figures)
+        note = ""
+        if not problems and not figures["candidates"]:
+            note = "Nothing reaches the firmware's threshold on these pictures."
+        return Rung(
+            start=start,
+            end="decoder",
+            outputs={},
+            detections=figures,
+            failures=tuple(problems),
+            note=note,
+        )
+
+
+def _rung(
+    start: str, end: str, figures: dict[str, output_figures.Figure], where: str, cure: str
+) -> Rung:
+    bad = sorted(
+        output_figures.describe(name, item) for name, item in figures.items() if not item.passed
+    )
+    text = f"{', '.join(bad)}{where}."
+    if cure:
+        text += f" {cure}."
+    failures = (text,) if bad else ()
+    return Rung(start=start, end=end, outputs=figures, detections={}, failures=failures)
+
+
+def _unlike(wanted: dict[str, Output], found: dict[str, Output]) -> str:
+    """A sentence where the two forms have other outputs; empty where they agree."""
+    shapes = [{name: list(o.values.shape) for name, o in side.items()} for side in (wanted, found)]
+    if shapes[0] == shapes[1]:
+        return ""
+    listed = [", ".join(f"{n} {s}" for n, s in sorted(side.items())) for side in shapes]
+    return f"the outputs are {listed[0]} before and {listed[1]} after (pictures first)."

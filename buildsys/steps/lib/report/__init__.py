@@ -1,0 +1,1 @@
+"""The report as values, and its rendering as pages, charts and Markdown."""

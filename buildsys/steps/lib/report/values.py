@@ -1,0 +1,218 @@
+"""What a report says, as values: the core collects them, the step renders them.
+
+Both sides read these values; between them it is report.json. Digests are sha256 in hexadecimal,
+sizes bytes, times milliseconds. An empty text or tuple means that nobody said so.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from buildsys.steps.lib.report.engine_values import EngineFacts, Published
+from buildsys.steps.lib.report.proof_values import Budget, Ladder, Latency, Measured, Sight
+
+SHIPPED = "ready"
+_OWN_PRECISION = ("engine", "quantized-onnx")
+SHORT = 8
+"""Digits of a digest where there is no room for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLine:
+    """One step of a build with the tool that ran it."""
+
+    stage: str
+    module: str
+    tool: str
+    action_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """A figure that is worse than the committed one by more than is tolerated."""
+
+    metric: str
+    now: float | None
+    """None: it is not measured any more."""
+    then: float
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One build. `status`: ready, rejected, failed, blocked, waiting, stale, interrupted,
+    not built, broken; `detail`: the same in a sentence.
+
+    `sha256`: of the file that ships, or, rejected, of the one that was kept aside.
+    """
+
+    id: str
+    recipe: str
+    target: str
+    label: str
+    status: str
+    detail: str
+    candidate: bool = False
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    manifest_sha256: str = ""
+    measured: tuple[Measured, ...] = ()
+    latency: tuple[Latency, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    ladder: Ladder | None = None
+    load: tuple[tuple[str, str], ...] = ()
+    contract: tuple[tuple[str, str], ...] = ()
+    overlap: tuple[tuple[str, str], ...] = ()
+    unverified: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = ()
+    calibration_sha256: str = ""
+    chosen: str = ""
+    steps: tuple[StepLine, ...] = ()
+    drawings: str = ""
+    """Digest of the tree that the sights' drawings are in."""
+    sights: tuple[Sight, ...] = ()
+    sight_files: tuple[tuple[str, str], ...] = ()
+    """(form, sha256) of the files that the sights are of."""
+    baseline: bool = False
+    regressions: tuple[Regression, ...] = ()
+    engine: EngineFacts | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether there is something to ship."""
+        return self.status == SHIPPED
+
+    @property
+    def shipped(self) -> Measured | None:
+        """The figures of the file that ships, or of what it was compiled from."""
+        return self._first(("engine",)) or self.judged
+
+    @property
+    def judged(self) -> Measured | None:
+        """The same, as every machine has them: of an engine, what it was built from."""
+        return self._first(("tflite", "quantized-onnx", "onnx", "checkpoint"))
+
+    @property
+    def unmeasured(self) -> str:
+        """The engine's precision, where accuracy is of a float32 file before it; else empty."""
+        if self.engine is None or self.shipped is None or self.engine.scheme == "float32":
+            return ""
+        return "" if self.shipped.name in _OWN_PRECISION else self.engine.scheme
+
+    @property
+    def original(self) -> Measured | None:
+        """The figures of the file in floating point that it all came from."""
+        return self._first(("checkpoint", "onnx"))
+
+    @property
+    def page(self) -> str:
+        """Where its page is, below the report."""
+        return f"{self.recipe_folder}/{self.target_folder}.html"
+
+    @property
+    def recipe_folder(self) -> str:
+        """Of the build's folder, the first part; also for a selection or variant."""
+        return self.id.split("@")[0]
+
+    @property
+    def target_folder(self) -> str:
+        """The part after the @."""
+        return self.id.split("@")[-1]
+
+    @property
+    def has_page(self) -> bool:
+        """A recipe with a mistake has a row and no page."""
+        return self.status != "broken"
+
+    def _first(self, names: tuple[str, ...]) -> Measured | None:
+        known = {measured.name: measured for measured in self.measured}
+        return next((known[name] for name in names if name in known), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One file of a comparison. `builds`: those that have it; `ratio`: of the mean to the fastest's;
+    `transposes`: operators that only move data; `metrics`: accuracy, where this file's was measured.
+    `earlier`: no build ships it any more.
+    """
+
+    builds: tuple[str, ...]
+    format: str
+    scheme: str
+    converter: str
+    engine: str
+    sha256: str
+    bytes: int
+    operators: int
+    transposes: int
+    mean_ms: float
+    min_ms: float
+    p50_ms: float
+    ratio: float
+    metrics: tuple[tuple[str, float], ...] = ()
+    earlier: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Files that one process timed, one run of each in turn; the fastest first. `label`: of LABELS."""
+
+    label: str
+    device: str
+    threads: int
+    runs: int
+    warmup: int
+    rows: tuple[Timed, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Every build of a workspace, by id; `mistakes`: of recipes, as `buildsys check` tells them."""
+
+    version: str
+    artifacts: tuple[Artifact, ...]
+    mistakes: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    published: Published | None = None
+    """Of other people's engines; only where a build makes one."""
+
+
+def save(path: Path, report: Report) -> None:
+    """Write report.json."""
+    text = json.dumps(asdict(report), indent=1, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> Report:
+    """Read report.json. Raises OSError, ValueError, TypeError where it is none of ours."""
+    from buildsys.steps.lib.runtime.launcher import rebuild
+
+    found: Report = rebuild(Report, json.loads(path.read_bytes()))
+    return found
+
+
+def short(digest: str) -> str:
+    """The first digits of a digest."""
+    return digest[:SHORT]
+
+
+def headline(metrics: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
+    """The metrics that stand for the rest: not those of a class, not those at one threshold."""
+    names = [name for name, _ in metrics]
+    chosen = [name for name in names if name.endswith(".mAP50-95") or name == "top1"]
+    return tuple(chosen or names[:1])
+
+
+def per_class(metrics: tuple[tuple[str, float], ...]) -> dict[str, dict[str, float]]:
+    """Class -> {metric without the class: value}; empty for one class."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in metrics:
+        for stem in ("mAP50-95.", "mAP50.", "top1."):
+            head, mark, kind = name.partition(stem)
+            if mark and kind:
+                found.setdefault(kind, {})[head + stem.removesuffix(".")] = value
+                break
+    return found

@@ -1,0 +1,1 @@
+"""Running a step: the launcher, progress, and frameworks set up with declared threads."""

@@ -1,0 +1,45 @@
+"""Running TFLite files with LiteRT for what they answer themselves: integers, in file order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.files import tflite
+from buildsys.steps.lib.parity.recording_files import Output
+from buildsys.steps.lib.runtime import litert
+from buildsys.steps.lib.runtime.progress import fail
+
+
+class Raw:
+    """A TFLite file ready to run; outputs come as the file gives them, in its order.
+
+    `names`: of its outputs, the signature's where there is one.
+    """
+
+    def __init__(self, path: Path, reference_kernels: bool = False) -> None:
+        self.names = [tensor.name for tensor in tflite.read(path).outputs]
+        self._interpreter = litert.open_interpreter(path, reference_kernels)
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            fail(f"LiteRT cannot run {path.resolve().name}: {reason}")
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+
+    def answer(self, picture: Any, names: list[str]) -> Iterator[Output]:
+        """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
+        import numpy as np
+
+        values = litert.quantize(picture[None].astype(np.float32) / 255, self._input)
+        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.invoke()
+        for name, detail in zip(names, self._outputs, strict=True):
+            scale, zero = detail["quantization"]
+            integers = np.dtype(detail["dtype"]).kind != "f" and scale != 0
+            yield Output(
+                name=name,
+                values=self._interpreter.get_tensor(detail["index"]),
+                scale=float(scale) if integers else None,
+                zero_point=int(zero) if integers else None,
+            )

@@ -1,0 +1,53 @@
+"""Running ONNX files with onnxruntime on the CPU."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from buildsys.steps.lib.runtime.progress import fail
+
+
+def network(path: Path) -> Callable[[Any], dict[str, Any]]:
+    """A file as a function: picture uint8 [h, w, 3] -> {name of the output: array [1, …]}, in file
+    order.
+
+    A file that takes n pictures at once gets the picture n times; its first answer counts.
+    """
+    import numpy as np
+    import onnxruntime
+
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.files import model_files
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    session = model_files.open_session(path, options)
+    names = [output.name for output in session.get_outputs()]
+    feed = session.get_inputs()[0].name
+    count = batch_of(session)
+
+    def run(picture: Any) -> dict[str, Any]:
+        given = np.repeat(prepared_images.to_nchw(picture[None]), count, axis=0)
+        values = session.run(None, {feed: given})
+        return {
+            name: value if count == 1 else _first(name, value, count)
+            for name, value in zip(names, values, strict=True)
+        }
+
+    return run
+
+
+def batch_of(session: Any) -> int:
+    """Pictures that an onnxruntime session takes at once; of an open axis 1."""
+    shape = session.get_inputs()[0].shape
+    return shape[0] if shape and isinstance(shape[0], int) else 1
+
+
+def _first(name: str, value: Any, count: int) -> Any:
+    if value.shape[:1] != (count,):
+        fail(
+            f"the file takes {count} pictures at once, and its output {name} {value.shape} does not"
+            " say which part of it is of which picture; export it for one picture."
+        )
+    return value[:1]

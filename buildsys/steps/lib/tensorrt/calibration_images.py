@@ -1,0 +1,26 @@
+"""Calibration pictures as the program that builds engines reads them: without NumPy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.steps.lib.runtime.progress import report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def save(path: Path, pictures: "np.ndarray") -> None:
+    """uint8 [n, h, w, 3] -> .npy of float32 [n, 3, h, w] in 0..1, picture by picture: all of them at
+    once may be more than there is memory.
+    """
+    import numpy as np
+
+    from buildsys.steps.lib.datasets import prepared_images
+
+    count, height, width, channels = pictures.shape
+    shape = (count, channels, height, width)
+    made = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape, version=(1, 0))
+    for index in range(count):
+        made[index : index + 1] = prepared_images.to_nchw(pictures[index : index + 1])
+        report(index + 1, count, "calibration pictures")
+    made.flush()

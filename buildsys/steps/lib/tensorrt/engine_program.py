@@ -1,0 +1,357 @@
+"""ONNX file -> serialized engine, by TensorRT's Python API: `python -s engine_program.py request.json`.
+
+A program of its own that knows nothing of buildsys: Python 3.8 or later, its standard library, and
+the library that builds. Steps run it, and bundles ship it. One for all of them:
+
+- TensorRT-RTX: ahead of time, for a compute capability or for all; no GPU is asked
+- TensorRT 11 and later: every network is strongly typed, the flag for it is ignored
+- TensorRT 10: strongly typed by that flag, or not, as the request says; 8.6 has no such flag. What only
+  these have is in the modules beside: `calibration`, and `weak`, which nobody could run
+
+(https://docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/tensorrt-10x-to-11x.html).
+
+request.json, all keys: `library` tensorrt | tensorrt-rtx; `version`, what the library's own begins
+with; `compute_capability` "8.7", or "" for TensorRT-RTX's every one from 8.0 on; `gpu` in words;
+`onnx`, `engine`, `facts`, `error`: files; `workspace_gib`; `optimization_level` 0 to 5,
+of TensorRT alone; `version_compatible`; `hardware_compatibility` none | ampere-plus |
+same-compute-capability; `batch` [least, usual, most]; `typed`: the precision is the file's own;
+otherwise `scheme` float32 | float16 | int8 sets flags, with `calibration_cache` (read where it is,
+written where `pictures` is given), `pictures` (.npy, float32 [n, 3, h, w], prepared) and
+`calibration_batch`; `timing_cache`: a folder of them, one file per library, exact version and compute
+capability, read where it is and written anew. A file that is not wanted is "".
+
+The facts, JSON: library, exact version, compute capability, GPU, system, inputs, outputs (-1 for a
+dynamic batch). What was read of timings is printed: it depends on what was built before. Exit codes:
+0 done, 2 the request is wrong, 3 a sentence stands in the file `error`, 4 there, too: the library is
+missing.
+
+TensorRT-RTX 1.7 orders the outputs in a float16 engine's tables by addresses: the same network, built
+twice in one process, gives two files. In a process of its own, whose addresses the kernel does not
+shuffle (see _separate_process) and whose arguments and environment are always the same, so are the bytes:
+of one installation, from whatever folder. So all that it runs for TensorRT-RTX is in this file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
+"""What a library's Python package is called."""
+TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_CAPABILITY = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of CUDA's driver API."""
+_KEYS = (
+    "library",
+    "version",
+    "compute_capability",
+    "gpu",
+    "onnx",
+    "engine",
+    "facts",
+    "error",
+    "workspace_gib",
+    "optimization_level",
+    "version_compatible",
+    "hardware_compatibility",
+    "batch",
+    "typed",
+    "scheme",
+    "calibration_cache",
+    "pictures",
+    "calibration_batch",
+    "timing_cache",
+)
+_LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
+
+
+class Refused(Exception):
+    """A sentence about the host, the network or the settings."""
+
+    def __init__(self, sentence: str, code: int = 3) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def main() -> int:
+    """Check the host, build, and write what was built."""
+    try:
+        request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+        missing = [key for key in _KEYS if key not in request]
+        onnx = Path(request["onnx"]).read_bytes() if not missing else b""
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        print(f"the request cannot be read: {error}", file=sys.stderr)
+        return 2
+    if missing:
+        print(f"the request lacks {', '.join(missing)}", file=sys.stderr)
+        return 2
+    try:
+        trt, found = check_host(request)
+        engine, facts = build(trt, request, onnx, timing_cache(request, found))
+        _write(request, engine, {**found, **facts})
+    except Refused as error:
+        Path(request["error"]).write_text(str(error), encoding="utf-8")
+        return error.code
+    return 0
+
+
+def _write(request: dict[str, Any], engine: bytes, facts: dict[str, Any]) -> None:
+    """Both files, or the disk's reason, for which there is room again. Raises Refused."""
+    text = json.dumps(facts, indent=1, sort_keys=True)
+    try:
+        Path(request["engine"]).write_bytes(engine)
+        Path(request["facts"]).write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        Path(request["engine"]).unlink()
+        raise Refused(f"the engine cannot be written: {error.strerror or error}") from error
+
+
+def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
+    """The library, and what is known of it and of the GPU. Raises Refused: before any work."""
+    title, wanted = TITLES[request["library"]], request["version"]
+    module = MODULES[request["library"]]
+    try:
+        trt = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # its start-up code may raise anything
+        absent = isinstance(error, ImportError) and error.name == module
+        said = one_line(str(error)) or type(error).__name__
+        why = "is missing" if absent else f"cannot be imported, {said}"
+        raise Refused(f"{title} {wanted} {why}", 4) from error
+    version = str(getattr(trt, "__version__", ""))
+    if not version:
+        place = getattr(trt, "__file__", None) or list(getattr(trt, "__path__", ()))
+        raise Refused(
+            f"{title} {wanted} is missing: the module {module} here ({place}) has no version", 4
+        )
+    if version.split(".")[: len(wanted.split("."))] != wanted.split("."):
+        raise Refused(f"{title} {wanted} is wanted, and {version} is installed here")
+    capability, gpu = request["compute_capability"], ""
+    if request["library"] == "tensorrt":
+        gpu, capability = find_gpu()
+        if capability != request["compute_capability"]:
+            whose = f" ({request['gpu']})" if request["gpu"] else ""
+            raise Refused(
+                f"a GPU of compute capability {request['compute_capability']}{whose} is wanted, and"
+                f" the one here, {gpu}, has {capability}"
+            )
+    return trt, {
+        "library": request["library"],
+        "version": version,
+        "compute_capability": capability,
+        "gpu": gpu,
+        "system": f"{sys.platform}-{platform.machine()}",
+    }
+
+
+def find_gpu() -> tuple[str, str]:
+    """Name and compute capability of the first GPU, by CUDA's driver API. Raises Refused."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise Refused("no NVIDIA GPU is here: the driver's libcuda.so.1 is missing") from error
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    digits = [ctypes.c_int() for _ in _CAPABILITY]
+    code = cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0)
+    code = code or cuda.cuDeviceGetName(name, len(name), device)
+    for digit, attribute in zip(digits, _CAPABILITY):  # noqa: B905, `strict` is of Python 3.10
+        code = code or cuda.cuDeviceGetAttribute(ctypes.byref(digit), attribute, device)
+    if code:
+        raise Refused(f"no NVIDIA GPU can be used here: the driver answers with error {code}")
+    return name.value.decode(errors="replace"), ".".join(str(digit.value) for digit in digits)
+
+
+def build(
+    trt: Any, request: dict[str, Any], onnx: bytes, timings: Path | None
+) -> tuple[bytes, dict[str, Any]]:
+    """The engine, and its inputs and outputs. Raises Refused."""
+    logger = _make_logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(_creation_flags(trt, request))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(onnx):
+        raise Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
+    facts: dict[str, Any] = {  # told before the builder reorders them
+        "inputs": [_describe(network.get_input(i)) for i in range(network.num_inputs)],
+        "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
+    }
+    config = _configure(trt, builder, request)
+    _profile(trt, builder, network, config, request["batch"])
+    calibrator = None
+    if not request["typed"]:
+        calibrator = _weaken(trt, builder, network, config, request)
+    cache, before = _attach_timing(config, timings)
+    engine = builder.build_serialized_network(network, config)
+    spoilt = getattr(calibrator, "error", "")
+    if engine is None or spoilt:
+        why = spoilt or logger.last or "it does not say why"
+        raise Refused(f"the builder gives no engine: {why}")
+    _keep_timing(cache, before, timings)
+    return bytes(engine), facts
+
+
+def _creation_flags(trt: Any, request: dict[str, Any]) -> int:
+    """TensorRT 8 reads ONNX only where the batch is explicit, and has no strongly typed networks."""
+    flags = trt.NetworkDefinitionCreationFlag
+    if request["library"] == "tensorrt" and trt.__version__.startswith("8."):
+        if request["typed"]:
+            raise Refused(f"TensorRT {trt.__version__} has no strongly typed networks")
+        return 1 << int(flags.EXPLICIT_BATCH)
+    strong = getattr(flags, "STRONGLY_TYPED", None)  # ignored since 11: it may go one day
+    return 1 << int(strong) if request["typed"] and strong is not None else 0
+
+
+def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and float32 would have 10 bits
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_gib"] << 30)
+    if request["library"] == "tensorrt":
+        config.builder_optimization_level = request["optimization_level"]
+    if request["version_compatible"]:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if request["hardware_compatibility"] != "none":
+        name = _LEVELS[request["hardware_compatibility"]]
+        if not hasattr(trt.HardwareCompatibilityLevel, name):
+            raise Refused(f"this library has no hardware compatibility level {name}")
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, name)
+    capability = request["compute_capability"]
+    if capability and request["library"] == "tensorrt-rtx":
+        chosen = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}", None)
+        config.num_compute_capabilities = 1
+        if chosen is None or not config.set_compute_capability(chosen, 0):
+            raise Refused(f"the library does not build for compute capability {capability}")
+    return config
+
+
+def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]) -> None:
+    """One optimization profile where the first axis is open; every other one has to be settled."""
+    profile = None
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        first, *rest = tuple(tensor.shape) or (1,)
+        if min(rest, default=1) < 0:
+            shape = " x ".join("?" if side < 0 else str(side) for side in tensor.shape)
+            raise Refused(f"its input {tensor.name} is open ({shape}); export it with fixed sizes")
+        if first >= 0 and batch[0] != batch[2]:
+            wanted = f"{batch[0]} to {batch[2]}"
+            raise Refused(
+                f"its input {tensor.name} takes {first}, and a batch of {wanted} is wanted"
+            )
+        if first < 0:
+            profile = profile or builder.create_optimization_profile()
+            profile.set_shape(tensor.name, *((count, *rest) for count in batch))
+    if profile is not None and config.add_optimization_profile(profile) < 0:
+        raise Refused(f"the library takes no batch of {batch[0]} to {batch[2]}")
+
+
+def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]) -> Any:
+    """Flags and calibration of TensorRT 10 and earlier; the calibrator, None where there is none."""
+    try:
+        lower = _beside("calibration").lower
+        return lower(_beside("weakly_typed"), trt, builder, network, config, request)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def _beside(name: str) -> Any:
+    """A module of the same family, whatever the family is called here."""
+    path = Path(__file__)
+    path = path.with_name(path.name.replace("program", name))
+    spec = importlib.util.spec_from_file_location(path.stem, str(path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def timing_cache(request: dict[str, Any], found: dict[str, str]) -> Path | None:
+    """Where the cache of timings is kept; None where nobody wants one.
+
+    TensorRT-RTX has none: since 1.2 its functions for it do nothing, as their own warning says, and
+    what they serialize are 172 bytes without an entry.
+    """
+    if not request["timing_cache"] or request["library"] == "tensorrt-rtx":
+        return None
+    name = f"{request['library']}-{found['version']}-{found['compute_capability']}.cache"
+    return Path(request["timing_cache"]) / name
+
+
+def _attach_timing(config: Any, path: Path | None) -> tuple[Any, int]:
+    """The cache, and how many bytes of it were read."""
+    known = path.read_bytes() if path is not None and path.is_file() else b""
+    for data in () if path is None else (known, b"") if known else (b"",):
+        try:
+            cache = config.create_timing_cache(data)
+            if cache is not None and config.set_timing_cache(cache, False):
+                return cache, len(data)
+        except (RuntimeError, TypeError, ValueError) as error:
+            print(f"timing cache: {one_line(str(error))}")
+        print("the timing cache is damaged or of another GPU or version: it is passed over")
+    return None, 0
+
+
+def _keep_timing(cache: Any, before: int, path: Path | None) -> None:
+    """Written beside its place first: another build may be reading it."""
+    if cache is None or path is None:
+        return
+    data, fresh = bytes(cache.serialize()), path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    except OSError as error:  # the engine is there, and is what matters
+        print(f"the timing cache cannot be kept: {error.strerror or error}")
+        return
+    print(f"timing cache: {before:,} bytes were read, it has {len(data):,} now")
+
+
+def _describe(tensor: Any) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype).split(".")[-1],
+    }
+
+
+def _parser_errors(parser: Any) -> str:
+    """What it says of the first mistake, and at which node; 8.6 does not know of nodes."""
+    if not parser.num_errors:
+        return "it does not say why"
+    error = parser.get_error(0)
+    operator = error.node_operator() if hasattr(error, "node_operator") else ""
+    place = f" (node {error.node_name()}, {operator})" if operator else ""
+    return one_line(error.desc()) + place
+
+
+def one_line(text: str) -> str:
+    """Of a tool's message: its beginning, without line breaks and the full stop."""
+    return " ".join(text.split())[:300].rstrip(". ")
+
+
+def _make_logger(trt: Any) -> Any:
+    """Prints what matters, and keeps the last error."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.last = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                self.last = one_line(message)
+            if severity <= trt.ILogger.Severity.WARNING:
+                print(f"{severity.name.lower()}: {message}", flush=True)  # it may abort next
+
+    return Logger()
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # a step's module is no library
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Text for people: durations, suggestions for words that are almost right."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+_LONGEST_WORD = 100
+
+
+def duration(seconds: float) -> str:
+    """3.2 s, 48 s, 2 min 05 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """ "did you mean `x`?", or the list of what there is when it is short, or nothing.
+
+    `cutoff`: how alike the two must be, from 0 to 1.
+    """
+    names = sorted(known)
+    word = word[:_LONGEST_WORD]  # comparing takes time with the square of the length
+    close = (
+        [name for name in names if _plain(name) == _plain(word)]
+        or difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
+        or _with_part(word, names)
+    )
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return "there are: " + ", ".join(names) if 0 < len(names) <= 12 else ""
+
+
+def _plain(word: str) -> str:
+    """The word without what people mix up: onnx_tf, ONNX-TF."""
+    return re.sub("[-_]", "", word).lower()
+
+
+def _with_part(word: str, names: list[str]) -> list[str]:
+    """The one name of which `word` is a part: grove, of grove-vision-ai-v2."""
+    found = [name for name in names if word.lower() in re.split("[-_]", name.lower())[:-1]]
+    return found if len(found) == 1 else []

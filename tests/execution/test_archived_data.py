@@ -1,0 +1,151 @@
+"""Datasets that come as archives, and datasets that are not split."""
+
+import hashlib
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.steps import split_dataset
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.runtime.progress import StepError
+from tests import processes
+from tests.processes import make_place, run_doit
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """Nothing on the test's output."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of `tmp_path/served`."""
+    (tmp_path / "served").mkdir()
+    handler = partial(_Quiet, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
+def archived_place(tmp_path: Path, server: str, digest: str = "") -> Path:
+    """A workspace whose dataset lies on a server."""
+    place = make_place(tmp_path)
+    archive = tmp_path / "served" / "tags.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted((place / "tags").rglob("*")):
+            packed.write(path, path.relative_to(place))
+    shutil.rmtree(place / "tags")
+    recipe = place / "recipes" / "tags.yaml"
+    digest = digest or hashlib.sha256(archive.read_bytes()).hexdigest()
+    said = f'{{format: ultralytics, url: "{server}/tags.zip", sha256: {digest}}}'
+    text = recipe.read_text()
+    recipe.write_text(text.replace("{format: ultralytics, path: tags/data.yaml}", said))
+    return place
+
+
+def test_an_archive_is_fetched_once_and_built_from(tmp_path: Path, server: str) -> None:
+    """The dataset's server has to be up for every build, for ever."""
+    place = archived_place(tmp_path, server)
+    done = run_doit(place)
+    assert done.returncode == 0, done.stdout
+    assert set(processes.statuses(place).values()) == {"built"}
+    (tmp_path / "served" / "tags.zip").unlink()
+    shutil.rmtree(place / "build")
+    assert run_doit(place).returncode == 0
+    shutil.rmtree(tmp_path / "cache" / "buildsys" / "datasets")
+    shutil.rmtree(place / ".buildsys")
+    shutil.rmtree(place / "build")
+    assert run_doit(place).returncode == 0, "the lock knows its facts, the store its results"
+    assert set(processes.statuses(place).values()) == {"restored"}
+
+
+def test_an_archive_that_cannot_be_had_is_waited_for(tmp_path: Path, server: str) -> None:
+    """A dead server is a traceback, or a green run."""
+    place = archived_place(tmp_path, server)
+    (tmp_path / "served" / "tags.zip").unlink()
+    done = run_doit(place)
+    assert done.returncode == 0
+    assert "could not be fetched" in done.stdout + str(done.stderr)
+    assert processes.statuses(place)["tags@xiao-esp32s3"] == f"waiting for {server}/tags.zip"
+    assert run_doit(place, "build:tags@xiao-esp32s3").returncode == 10
+
+
+def test_an_archive_of_another_digest_is_refused(tmp_path: Path, server: str) -> None:
+    """What the server sends today is trained on."""
+    place = archived_place(tmp_path, server, "0" * 64)
+    done = run_doit(place, "build:tags@xiao-esp32s3")
+    assert done.returncode == 10
+    assert "the recipe says 000000" in done.stdout + str(done.stderr)
+    assert not (tmp_path / "cache" / "buildsys" / "datasets").exists()
+
+
+def test_sync_says_what_it_would_fetch(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An archive of 20 GB comes as a surprise."""
+    place = archived_place(tmp_path, server)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    main(["-C", str(place), "sync", "--dry-run"])
+    assert f"would fetch     {server}/tags.zip" in capsys.readouterr().out
+    assert not (tmp_path / "cache" / "buildsys" / "datasets").exists()
+    assert main(["-C", str(place), "sync"]) == 0
+    assert len(list((tmp_path / "cache" / "buildsys" / "datasets").iterdir())) == 1
+
+
+def _flat(root: Path, count: int) -> Path:
+    """Pictures in one folder, every third one twice, with labels."""
+    for kind in ("images", "labels"):
+        (root / kind).mkdir(parents=True)
+    for index in range(count):
+        for copy in ("", "-again") if index % 3 == 0 else ("",):
+            (root / "images" / f"{index}{copy}.jpg").write_bytes(b"%d" % index)
+            (root / "labels" / f"{index}{copy}.txt").write_text(f"0 .5 .5 .1 .{index + 1}\n")
+    text = "path: .\ntrain: images\nnames: [tag]\nval: images\nkpt_shape: [4, 3]\n"
+    (root / "data.yaml").write_text(text)
+    return root
+
+
+def _split(root: Path, target: Path, **shares: float) -> dict[str, set[bytes]]:
+    split = Split(name="train", paths=("images",))
+    given = {"val": 0.25, "test": 0.0, "seed": 0, **shares}
+    params = split_dataset.Params(file="data.yaml", split=split, **given)  # type: ignore[arg-type]
+    target.mkdir()
+    split_dataset.run({"dataset": root}, {"dataset": target}, params)
+    folders = sorted((target / "images").iterdir())
+    return {folder.name: {path.read_bytes() for path in folder.iterdir()} for folder in folders}
+
+
+def test_equal_pictures_stay_on_one_side(tmp_path: Path) -> None:
+    """The network is measured on what it learned by heart."""
+    root = _flat(tmp_path / "flat", 12)
+    sides = _split(root, tmp_path / "a")
+    assert {name: len(found) for name, found in sides.items()} == {"train": 9, "val": 3}
+    assert not sides["train"] & sides["val"]
+    assert len(list((tmp_path / "a" / "labels").rglob("*.txt"))) == 16
+    text = (tmp_path / "a" / "data.yaml").read_text()
+    assert text == "names: [tag]\nkpt_shape: [4, 3]\ntrain: images/train\nval: images/val\n"
+
+
+def test_a_split_is_the_same_everywhere(tmp_path: Path) -> None:
+    """A renamed picture changes sides, or two machines split differently."""
+    root = _flat(tmp_path / "flat", 12)
+    first = _split(root, tmp_path / "a", test=0.1)
+    for path in list((root / "images").iterdir()):
+        path.rename(path.with_name(f"x{path.name}"))
+    assert _split(root, tmp_path / "b", test=0.1) == first
+    assert set(first) == {"train", "val", "test"}
+    assert _split(root, tmp_path / "c", seed=1) != _split(root, tmp_path / "d")
+
+
+def test_too_few_pictures_to_share(tmp_path: Path) -> None:
+    """A training without a picture."""
+    with pytest.raises(StepError, match="1 distinct pictures cannot be shared out"):
+        _split(_flat(tmp_path / "flat", 1), tmp_path / "a")

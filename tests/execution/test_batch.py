@@ -1,0 +1,217 @@
+"""Many recipes in one run: equal bytes with `-n 2`, five fates in one table, words that match nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.running.admission import Admission, visible_gpus
+from buildsys.graph import Step
+from tests.conftest import REPOSITORY
+from tests.processes import environment, make_environments, set_tool
+
+SMALL = """\
+name: {name}
+source: {{family: tflite, weights: {{path: models/{name}.tflite}}}}
+matrix: {{kind: {{a: null}}}}
+targets: [host, {{target: host, as: second}}, {{target: host, as: third}}]
+"""
+
+
+def _workspace(root: Path, recipes: int) -> Path:
+    """Recipes for three targets each; finished files go through the real planner and real steps."""
+    (root / "recipes").mkdir(parents=True)
+    (root / "models").mkdir()
+    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    for number in range(recipes):
+        name = f"r{number:02}"
+        (root / "recipes" / f"{name}.yaml").write_text(SMALL.format(name=name))
+        (root / "models" / f"{name}.tflite").write_bytes(b"%04dTFL3" % number + bytes(100))
+    return root
+
+
+def _run(root: Path, *arguments: str, module: str = "doit") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    given = environment(root.parent) | {"BUILDSYS_STORE": os.environ["BUILDSYS_STORE"]}
+    return subprocess.run(command, cwd=root, env=given, capture_output=True, text=True, check=False)
+
+
+def _files(root: Path) -> dict[str, str]:
+    """Digests of all that ships."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((root / "build").rglob("*"))
+        if path.is_file()
+        and "logs" not in path.parts
+        and path.name not in ("build.json", "summary.json")
+    }
+
+
+def _statuses(root: Path) -> dict[str, str]:
+    rows = json.loads((root / "build" / "summary.json").read_text())["builds"]
+    return {row["id"]: row["status"] for row in rows}
+
+
+def test_parallel_builds_ship_the_bytes_of_serial_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`-n 2` mixes up two builds, once in a hundred runs."""
+    for name, arguments in (("serial", ()), ("parallel", ("-n", "2"))):
+        monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / f"store-{name}"))
+        done = _run(_workspace(tmp_path / name, 8), *arguments)
+        assert done.returncode == 0, done.stderr
+    assert _files(tmp_path / "serial") == _files(tmp_path / "parallel")
+    assert len(_statuses(tmp_path / "parallel")) == 24
+
+
+FIVE = {
+    "good": "source: {family: tflite, weights: {path: good.tflite}}\ntargets: [host]\n",
+    "broken": "source: {family: tflite, weigths: {path: good.tflite}}\ntargets: [host]\n",
+    "failing": "source: {family: onnx, weights: {path: bad.onnx}}\ninput: {size: 32}\n"
+    "evaluate: none\ntargets: [host]\n",
+    "red": "source: {family: tflite, decoder: yolov8-raw, classes: [tag], weights: {path: good.tflite}}\n"
+    "input: {size: 32}\ndataset: {path: data/data.yaml}\n"
+    "evaluate: {gates: {box.mAP50-95: {min: 0.9}}}\ntargets: [host]\n",
+    "waiting": "source: {family: tflite, weights: {path: later.tflite, sha256: %s}}\ntargets: [host]\n"
+    % ("0" * 64),
+}
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> Path:
+    """One recipe of each fate; a stand-in for the tools fails at conversions."""
+    root = tmp_path / "five"
+    for folder in ("recipes", "data/images/train", "data/images/val"):
+        (root / folder).mkdir(parents=True)
+    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "good.tflite").write_bytes(b"1234TFL3" + bytes(100))
+    (root / "bad.onnx").write_bytes(b"onnx")
+    for split in ("train", "val"):
+        (root / "data" / "images" / split / "a.jpg").write_bytes(b"picture")
+    (root / "data" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [tag]\n")
+    for name, text in FIVE.items():
+        (root / "recipes" / f"{name}.yaml").write_text(f"name: {name}\n{text}")
+    make_environments(tmp_path)
+    set_tool(tmp_path, fail="convert_onnx2tf", seconds=0.01)
+    return root
+
+
+def test_five_fates_in_one_run(five: Path) -> None:
+    """A batch that tells something else than what happened."""
+    done = _run(five, "-n", "2")
+    statuses = _statuses(five)
+    assert {name: status.split(":")[0] for name, status in statuses.items()} == {
+        "good@host": "built",
+        "broken": "failed at check",
+        "failing@host": "failed at convert",
+        "red@host": "rejected by gate",
+        "waiting@host": "waiting for later.tflite",
+    }, done.stdout + done.stderr
+    assert done.returncode == 1
+    assert all(name in done.stdout for name in statuses)
+
+
+@pytest.mark.parametrize(
+    ("builds", "code"),
+    [
+        (["good@host"], 0),
+        (["red@host"], 11),
+        (["waiting@host"], 10),
+        (["failing@host"], 1),
+        (["good@host", "red@host", "waiting@host"], 11),
+        (["gdod@host"], 3),
+        (["good*"], 0),
+    ],
+)
+def test_exit_codes_of_what_was_asked_for(five: Path, builds: list[str], code: int) -> None:
+    """CI cannot tell a red gate from a crash."""
+    done = _run(five, *(f"build:{build}" for build in builds))
+    assert done.returncode == code, done.stdout + done.stderr
+    if code == 3:
+        assert "did you mean `build:good@host`?" in done.stderr
+
+
+def test_strict_and_annotations(five: Path) -> None:
+    """A machine that lacks something is green for ever; GitHub shows nothing at the line."""
+    for name in ("broken", "failing", "red"):
+        (five / "recipes" / f"{name}.yaml").unlink()
+    assert _run(five, "build", module="buildsys").returncode == 0
+    strict = _run(five, "build", "--strict", "--format", "github", module="buildsys")
+    assert strict.returncode == 10
+    assert "::warning title=waiting@host::waiting for later.tflite" in strict.stdout
+    (five / "recipes" / "broken.yaml").write_text(f"name: broken\n{FIVE['broken']}")
+    checked = _run(five, "check", "--format", "github", module="buildsys")
+    assert "::error file=recipes/broken.yaml,line=2,col=" in checked.stdout
+    planned = _run(five, "plan", "--json", "--fail-on", "waiting,stale", module="buildsys")
+    assert planned.returncode == 2
+    planned = _run(five, "plan", "--fail-on", "waiting", "waiting@host", module="buildsys")
+    assert planned.returncode == 1
+    assert _run(five, "plan", "--fail-on", "wating", module="buildsys").returncode == 2
+
+
+def _step(name: str) -> Step:
+    """A step that takes a GPU."""
+    return Step(
+        id=name,
+        stage="train",
+        module="train_ultralytics",
+        params="{}",
+        inputs=(),
+        outputs=(),
+        code="",
+        tool_env="",
+        tool="",
+        tool_identity="",
+        memory_mib=1,
+        threads=1,
+        framework=False,
+        gpu=True,
+        device="auto",
+        origins=(),
+    )
+
+
+def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trainings meet on one GPU, and both run out of memory."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert visible_gpus() == ("3", "5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert visible_gpus() == ()
+    gate = Admission(cores=8, memory_mib=10_000, gpus=("3", "5"))
+    first, second, third = (_step(f"s{n}") for n in range(3))
+    with gate.admit(first) as one, gate.admit(second) as two:
+        assert {one, two} == {"3", "5"}
+        assert not gate._fits(third)
+    assert gate._fits(third)
+
+
+def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
+    """buildsys.yaml cannot be read: the build goes into another store, and CI is content."""
+    for name in ("broken", "failing", "red", "waiting"):
+        (five / "recipes" / f"{name}.yaml").unlink()
+    assert _run(five, "build", module="buildsys").returncode == 0
+    (five / "buildsys.yaml").write_text("stor: x\n")
+    done = _run(five, "build", module="buildsys")
+    assert (done.returncode, "unknown key `stor`" in done.stderr) == (1, True)
+    shutil.rmtree(five / "recipes")
+    assert _run(five, "build", module="buildsys").returncode == 1
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """A typo in -C makes folders, and is green."""
+    for command in ("build", "plan", "check"):
+        done = _run(tmp_path, "-C", str(tmp_path / "nope"), command, module="buildsys")
+        assert (done.returncode, "is no folder" in done.stderr) == (2, True)
+    assert not (tmp_path / "nope").exists()
+
+
+def test_a_broken_recipe_that_is_asked_for_by_name(five: Path) -> None:
+    """ "Matches no build", says the tool, of the recipe on the screen."""
+    done = _run(five, "build:broken@host")
+    assert done.returncode == 3
+    assert "`build:broken@host` cannot be built: its recipe has a mistake" in done.stderr

@@ -1,0 +1,88 @@
+"""Pictures, labels, lists and model files that are damaged: the step names the file, and nothing else."""
+
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps.lib.datasets.prepared_images import is_cut_off
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images, read_labels
+from buildsys.steps.lib.files.model_files import demand_tflite
+from buildsys.steps.lib.runtime.progress import StepError
+
+_SPLIT = Split(name="train", paths=("train.txt",))
+
+
+@pytest.mark.parametrize(
+    "line", ["/etc/passwd", "../../elsewhere.jpg", "images/../../../x.jpg", "./../x.jpg"]
+)
+def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
+    """A list file reads pictures that no digest covers."""
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "train.txt").write_text(f"images/a.jpg\n\n{line}\n")
+    with pytest.raises(StepError, match=r"train\.txt:3: .* lies outside the dataset"):
+        list_images(root, _SPLIT)
+
+
+def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
+    """A list that an editor on Windows saved names no picture at all."""
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfimages/a.jpg\r\n./images/b.jpg\r\n")
+    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, _SPLIT)]
+    assert found == ["images/a.jpg", "images/b.jpg"]
+
+
+def test_list_that_is_a_picture(tmp_path: Path) -> None:
+    """A traceback of a decoder."""
+    (tmp_path / "train.txt").write_bytes(b"images/\xff\xd8.jpg")
+    with pytest.raises(StepError, match=r"train\.txt is no text in UTF-8 \(byte 7\)"):
+        list_images(tmp_path, _SPLIT)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xd8\xff\xe0", r"a\.txt is no text in UTF-8"),
+        (b"0 0.5 0.5 0.1", r"a\.txt:1: 4 numbers; class and box are 5"),
+        (b"0 0.5 0.5 0.1 0.1\n0 0.5 0.", r"a\.txt:2: 3 numbers"),
+        (b"0 0.5 nan 0.1 0.1", r"a\.txt:1: .* holds a number that is none"),
+        (b"0 0.5 1e999 0.1 0.1", r"a\.txt:1: .* holds a number that is none"),
+        (b"nan 0.5 0.5 0.1 0.1", r"a\.txt:1: "),
+        (b"1e999 0.5 0.5 0.1 0.1", r"a\.txt:1: "),
+        (b"7 0.5 0.5 0.1 0.1", r"a\.txt:1: class 7; data\.yaml names 0 to 1"),
+        (b"tag 0.5 0.5 0.1 0.1", r"a\.txt:1: 'tag 0.5 0.5 0.1 0.1' is not a row of numbers"),
+    ],
+)
+def test_broken_labels(tmp_path: Path, content: bytes, told: str) -> None:
+    """Half a label file is measured against, or ends in a traceback."""
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(StepError, match=told):
+        read_labels(tmp_path / "a.jpg", 0, 0, 2)
+
+
+_JPEG = b"\xff\xd8\xff\xe1thumbnail\xff\xda..\xff\xd9\xff\xdaentropy\xff\x00coded\xff\xd9"
+_PNG = b"\x89PNG\r\n\x1a\n....IDAT....IEND\xaeB`\x82"
+_WEBP = b"RIFF" + (16).to_bytes(4, "little") + b"WEBPVP8 12345678"
+
+
+@pytest.mark.parametrize("whole", [_JPEG, _JPEG + b"a camera's own data", _PNG, _WEBP])
+def test_whole_pictures_pass(whole: bytes) -> None:
+    """A camera that writes more behind a picture makes pictures that nobody can use."""
+    assert not is_cut_off(whole)
+
+
+@pytest.mark.parametrize("whole", [_JPEG, _PNG, _WEBP])
+def test_pictures_that_are_cut_off(whole: bytes) -> None:
+    """A decoder fills half a picture with grey, and the network learns grey."""
+    assert is_cut_off(whole[:-8])
+
+
+def test_any_bytes_are_a_model_or_a_sentence(tmp_path: Path) -> None:
+    """A TFLite reader dies of a segmentation fault, and nobody knows of which file."""
+    path, rng = tmp_path / "model.tflite", random.Random(0)
+    for size in (0, 3, 7, 8, 9, 40, 400, 4000):
+        for head in (b"", struct.pack("<I", 28) + b"TFL3", struct.pack("<i", -5) + b"TFL3"):
+            path.write_bytes((head + rng.randbytes(size))[: size + 8])
+            with pytest.raises(StepError, match=r"model\.tflite is (not a TFLite file|damaged)"):
+                demand_tflite(path)

@@ -1,0 +1,221 @@
+"""The table of issue and README: for each single change, exactly which steps run again."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.state import code_digest
+from buildsys.execution.tools import definitions
+from tests.conftest import Build, StandIn, copy_package
+
+# Of the file before its order is bound, all targets share one; of the file that ships, each has its own.
+COMPILED = ("compile_vela", "check_operators", "fit_memory", "load_firmware", "package_flash")
+PER_TARGET = (
+    "check_contract",
+    "bind_outputs",
+    "evaluate_tflite",
+    "record_tflite",
+    "record_tflm",
+    "compare_recordings",
+    "check_operators",
+    "fit_memory",
+    "gate",
+    "draw_models",
+    "package_flash",
+)
+AFTER_QUANTIZATION = (
+    "examine_tflite",
+    *PER_TARGET,
+    *PER_TARGET,
+    "compile_vela",
+    "load_firmware",
+)
+AFTER_PICTURES = ("convert_tflite", *AFTER_QUANTIZATION)
+AFTER_TRAINING = (
+    "evaluate_ultralytics",
+    "export_ultralytics",
+    "evaluate_onnx",
+    "convert_onnx2tf",
+    "record_ultralytics",
+    "record_onnx",
+    "convert_tflite",
+    "record_tflite",
+    *AFTER_PICTURES,
+)
+AFTER_CONVERTING = ("convert_tflite", "record_tflite", *AFTER_PICTURES)
+PICTURES = ("prepare_pictures", "prepare_pictures", "prepare_pictures", "check_overlap")
+ALL = ("train_ultralytics", *PICTURES, *AFTER_TRAINING)
+
+
+def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """A change of one place in one file of the workspace."""
+
+    def apply(root: Path) -> None:
+        path = root / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return apply
+
+
+def entry(options: str) -> Callable[[Path], None]:
+    """An override for the Grove build alone."""
+    return edit(
+        "recipes/tags.yaml", "- grove-vision-ai-v2", f"- {{target: grove-vision-ai-v2, {options}}}"
+    )
+
+
+def change_weights(root: Path) -> None:
+    """Other start weights, with their digest in the recipe."""
+    import hashlib
+
+    (root / "start.bin").write_bytes(b"other")
+    old, new = (hashlib.sha256(text).hexdigest() for text in (b"weights", b"other"))
+    edit("recipes/tags.yaml", old, new)(root)
+
+
+def touch_everything(root: Path) -> None:
+    """New times, same content."""
+    import os
+
+    for path in root.rglob("*"):
+        if path.is_file() and ".buildsys" not in path.parts and "build" not in path.parts:
+            os.utime(path, ns=(1, 1))
+
+
+RECIPE_FILE = "recipes/tags.yaml"
+CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "nothing": (lambda root: None, ()),
+    "a comment": (edit(RECIPE_FILE, "input:", "# a comment\ninput:"), ()),
+    "key order and whitespace": (
+        edit(RECIPE_FILE, "{epochs: 2, batch: 4,", "{batch:   4, epochs: 2,"),
+        (),
+    ),
+    "touch": (touch_everything, ()),
+    "train.epochs": (
+        edit(RECIPE_FILE, "epochs: 2", "epochs: 3"),
+        ("train_ultralytics", *AFTER_TRAINING),
+    ),
+    "calibration seed": (
+        edit(RECIPE_FILE, "count: 3, seed: 0", "count: 3, seed: 1"),
+        ("prepare_pictures", "check_overlap", *AFTER_PICTURES),
+    ),
+    "calibration count": (
+        edit(RECIPE_FILE, "count: 3", "count: 5"),
+        ("prepare_pictures", "check_overlap", *AFTER_PICTURES),
+    ),
+    "the converter": (
+        edit(RECIPE_FILE, "evaluate:", "convert: {tool: onnx-tf}\nevaluate:"),
+        ("convert_onnx_tf", *AFTER_CONVERTING),
+    ),
+    "granularity": (edit(RECIPE_FILE, "per-tensor", "per-channel"), AFTER_PICTURES),
+    "Vela version": (entry('vela: {version: "5.2"}'), COMPILED),
+    "memory mode": (
+        entry(
+            "vela: {config: null, system_config: Ethos_U55_High_End_Embedded, memory_mode: Shared_Sram}"
+        ),
+        COMPILED,
+    ),
+    "a gate's threshold": (
+        edit(RECIPE_FILE, "min: 0.1", "min: 0.2"),
+        ("gate", "gate"),
+    ),
+    "one byte of one image": (
+        edit("tags/images/train/0.jpg", "train 0", "train O"),
+        ("train_ultralytics", *PICTURES, *AFTER_TRAINING),
+    ),
+    "one label": (
+        edit("tags/labels/train/0.txt", ".5 .5 .2", ".5 .5 .3"),
+        ("train_ultralytics", *PICTURES, *AFTER_TRAINING),
+    ),
+    "the weights": (change_weights, ("train_ultralytics", *AFTER_TRAINING)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_runs_exactly_what_depends_on_it(
+    change: str, workspace: Path, build: Build, tools: StandIn
+) -> None:
+    """Too few steps is a wrong file; too many is an hour of somebody's day."""
+    assert sorted(build()) == sorted(ALL)
+    apply, expected = CHANGES[change]
+    apply(workspace)
+    assert sorted(build()) == sorted(expected)
+    assert build() == [], "a second run must do nothing"
+
+
+READ_A_TFLITE_FILE = (
+    "examine_tflite",
+    "record_tflite",
+    *2
+    * (
+        "check_contract",
+        "bind_outputs",
+        "record_tflite",
+        "record_tflm",
+        "check_operators",
+        "package_flash",
+    ),
+)
+# The stand-in makes the same bytes whatever the code says: what comes after is cut off early.
+CODE_CHANGES = {
+    "a comment in a step's code": (
+        "steps/compile_vela.py",
+        "    done = subp",
+        "    # why\n    done = subp",
+        (),
+    ),
+    "a step's code": ("steps/compile_vela.py", '"--optimise"', '"--optimize"', ("compile_vela",)),
+    "a word of the vocabulary that no step uses": (
+        "spec.py",
+        "STRIDES = ",
+        "NEW = 1\nSTRIDES = ",
+        (),
+    ),
+    "the planning side of a step": (
+        "steps/compile_vela.py",
+        '"""As the target declares it."""',
+        "assert board",
+        (),
+    ),
+    "the code of a helper that steps share": (
+        "steps/tflite.py",
+        "tuple(sorted(counts.items()))",
+        "tuple(counts.items())",
+        READ_A_TFLITE_FILE,
+    ),
+    "a lock": ("envs/vela-4.5/lock.txt", "numpy==2.4.6", "numpy==2.4.7", ("compile_vela",)),
+}
+
+
+@pytest.mark.parametrize("change", CODE_CHANGES)
+def test_our_own_changes_count_by_meaning(
+    change: str, workspace: Path, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new release of buildsys retrains nobody's network because of a comment."""
+    package = copy_package(tmp_path / "package" / "buildsys")
+    monkeypatch.setattr(code_digest, "PACKAGE", package)
+    monkeypatch.setattr(definitions, "ENVS", package / "envs")
+    code_digest.code_digest.cache_clear()
+    definitions.tool_env.cache_clear()
+    build()
+    name, old, new, expected = CODE_CHANGES[change]
+    edit(name, old, new)(package)
+    code_digest.code_digest.cache_clear()
+    definitions.tool_env.cache_clear()
+    shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
+    assert sorted(build()) == sorted(expected)
+    code_digest.code_digest.cache_clear()
+    definitions.tool_env.cache_clear()
+
+
+def test_two_targets_share_one_training_and_one_export(build: Build) -> None:
+    """Builds that need the same step run it once."""
+    ran = build()
+    for module in ("train_ultralytics", "export_ultralytics", "convert_onnx2tf", "evaluate_onnx"):
+        assert ran.count(module) == 1
+    assert ran.count("convert_tflite") == 2, "the float file of the ladder, and the one that ships"
+    assert ran.count("package_flash") == 2

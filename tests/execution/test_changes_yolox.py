@@ -1,0 +1,114 @@
+"""The table of changes for the second pipeline: a given COCO set, one training, two converters."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Build, make_workspace
+from tests.execution.test_changes import edit
+
+RECIPE = """\
+name: cells
+source: {family: yolox, task: detect, architecture: yolox-nano, weights: random}
+dataset:
+  format: coco
+  splits:
+    train: {annotations: cells/train.json, images: cells/images}
+    val: {annotations: cells/val.json, images: cells/images}
+input: {size: 64}
+train: {epochs: 2, batch: 4, seed: 0}
+export: {opset: 13, head: split}
+quantization: {scheme: float16}
+evaluate: {gates: {box.mAP50-95: {min: 0.1}}}
+matrix: {convert.tool: [onnx-tf, onnx2tf]}
+targets: [linux-arm64-tflite]
+"""
+RECIPE_FILE, SHEET = "recipes/cells.yaml", "cells/train.json"
+CONVERTERS = ("convert_onnx_tf", "convert_onnx2tf")
+SHIPPED = (
+    "convert_tflite",
+    "record_tflite",
+    "examine_tflite",
+    "check_operators",
+    "evaluate_tflite",
+    "compare_recordings",
+    "gate",
+    "draw_models",
+    "package_linux",
+)
+PER_CONVERTER = ("convert_tflite", "record_tflite", *SHIPPED)
+"""The float file of the ladder comes on top."""
+AFTER_TRAINING = (
+    "evaluate_yolox",
+    "record_yolox",
+    "export_yolox",
+    "evaluate_onnx",
+    "record_onnx",
+    *CONVERTERS,
+    *PER_CONVERTER,
+    *PER_CONVERTER,
+)
+AFTER_DATA = ("write_coco", "train_yolox", "prepare_pictures", "prepare_pictures", *AFTER_TRAINING)
+CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "nothing": (lambda root: None, ()),
+    "one annotation": (edit(SHEET, "[4, 8, 16, 8]", "[5, 8, 16, 8]"), ("read_coco", *AFTER_DATA)),
+    "one byte of one picture": (
+        edit("cells/images/train0.jpg", "train 0", "train O"),
+        ("read_coco", *AFTER_DATA),
+    ),
+    "the head": (edit(RECIPE_FILE, "head: split", "head: decoded"), AFTER_TRAINING),
+    "the learning rate": (
+        edit(RECIPE_FILE, "seed: 0}", "seed: 0, learning_rate: 0.001}"),
+        ("train_yolox", *AFTER_TRAINING),
+    ),
+    "one converter less": (edit(RECIPE_FILE, "[onnx-tf, onnx2tf]", "[onnx2tf]"), ()),
+    "the scheme": (
+        edit(RECIPE_FILE, "float16", "dynamic-range"),
+        (*SHIPPED, *SHIPPED),
+    ),
+    "a gate's threshold": (edit(RECIPE_FILE, "min: 0.1", "min: 0.2"), ("gate", "gate")),
+    "another board": (
+        edit(RECIPE_FILE, "[linux-arm64-tflite]", "[linux-arm64-tflite, raspberry-pi-5]"),
+        ("package_linux", "package_linux"),
+    ),
+}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Six and three "pictures", an egg in each."""
+    root = make_workspace(tmp_path / "workspace")
+    (root / "recipes" / "tags.yaml").unlink()
+    (root / RECIPE_FILE).write_text(RECIPE)
+    (root / "cells" / "images").mkdir(parents=True)
+    for split, count in (("train", 6), ("val", 3)):
+        names = [f"{split}{index}.jpg" for index in range(count)]
+        for index, name in enumerate(names):
+            (root / "cells" / "images" / name).write_text(f"{split} {index}")
+        images = [
+            {"id": i, "file_name": name, "width": 32, "height": 32} for i, name in enumerate(names)
+        ]
+        objects = [
+            {"id": i, "image_id": i, "category_id": 9, "bbox": [4, 8, 16, 8]} for i in range(count)
+        ]
+        sheet = {
+            "images": images,
+            "annotations": objects,
+            "categories": [{"id": 9, "name": "egg"}],
+        }
+        (root / "cells" / f"{split}.json").write_text(json.dumps(sheet))
+    return root
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_runs_exactly_what_depends_on_it(
+    change: str, workspace: Path, build: Build
+) -> None:
+    """Two converters train twice, or an annotation that was moved is not trained on."""
+    assert sorted(build()) == sorted(("read_coco", *AFTER_DATA))
+    apply, expected = CHANGES[change]
+    apply(workspace)
+    assert sorted(build()) == sorted(expected)
+    assert build() == [], "a second run must do nothing"

@@ -1,0 +1,298 @@
+"""What lies on the disk is not what was put there: store, state, plans, clocks, inputs."""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.digest import digest_file
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import load_plans
+from buildsys.execution.state import inputs as sources_module
+from buildsys.graph import Source
+from tests import processes
+from tests.conftest import Build
+from tests.execution.test_sources import sources
+from tests.processes import make_place, run_doit, start_doit, tools_in
+
+ACTIONS = {
+    "empty": b"",
+    "no JSON": b"\xff\xfe{",
+    "cut off": b'{"outputs": [["check',
+    "a list": b"[1, 2]",
+    "other names": b'{"result": 1}',
+    "outputs of no shape": b'{"outputs": 7, "seconds": 1, "passed": true}',
+    "bytes that are not there": b'{"outputs": [["model", "00"]], "seconds": 1, "passed": true}',
+}
+
+
+@pytest.mark.parametrize("damage", ACTIONS)
+def test_a_damaged_action_is_an_unknown_one(build: Build, tmp_path: Path, damage: str) -> None:
+    """The step runs again and the record is whole again."""
+    ran = build()
+    shutil.rmtree(tmp_path / "workspace/.buildsys")
+    for path in (tmp_path / "store/actions").glob("*/*.json"):
+        path.write_bytes(ACTIONS[damage])
+    ran.remove("train_ultralytics")  # its checkpoint stands in buildsys.lock, and in the store
+    assert sorted(build()) == sorted(ran)
+    shutil.rmtree(tmp_path / "workspace/.buildsys")
+    assert build() == []
+
+
+def test_a_cut_off_blob_is_made_again(tmp_path: Path) -> None:
+    """The name is right, the rest is missing; the same bytes come back."""
+    place, store = make_place(tmp_path), tmp_path / "store"
+    run_doit(place)
+    expected = processes.shipped(place)
+    for path in store.glob("blobs/*/*"):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1])
+    shutil.rmtree(place / "build")
+    done = run_doit(place)
+    assert done.returncode == 0, done.stdout
+    assert processes.shipped(place) == expected
+
+
+def overwrite(offset: float, data: bytes) -> Callable[[Path], None]:
+    """Write at a place in a file, given as a part of its length."""
+
+    def apply(path: Path) -> None:
+        with path.open("r+b") as stream:
+            stream.seek(int(path.stat().st_size * offset) // 4096 * 4096)
+            stream.write(data)
+
+    return apply
+
+
+def other_layout(path: Path) -> None:
+    """A database of some other program."""
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE results (something TEXT)")
+    connection.close()
+
+
+def damaged_rows(path: Path) -> None:
+    """Texts that are no JSON any more, digests of nothing."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE results SET outputs = '[[' WHERE rowid % 2")
+        connection.execute("UPDATE files SET digest = 'x' WHERE path LIKE '%start.bin'")
+        connection.execute("UPDATE published SET digest = 'x'")
+    connection.close()
+
+
+def rubbish(suffix: str) -> Callable[[Path], None]:
+    """Instead of the file, or of one beside it."""
+
+    def apply(path: Path) -> None:
+        Path(f"{path}{suffix}").write_bytes(b"rubbish" * 1000)
+
+    return apply
+
+
+def cut(part: float) -> Callable[[Path], None]:
+    """Keep the beginning."""
+    return lambda path: os.truncate(path, int(path.stat().st_size * part))
+
+
+DATABASES: dict[str, Callable[[Path], None]] = {
+    "gone": Path.unlink,
+    "empty": cut(0),
+    "cut within its first page": cut(0.01),
+    "cut in half": cut(0.5),
+    "no database": rubbish(""),
+    "its header": overwrite(0, b"rubbish"),
+    "a page of it": overwrite(0.3, os.urandom(4096)),
+    "most of it": overwrite(0.1, os.urandom(20_000)),
+    "another layout": other_layout,
+    "its rows": damaged_rows,
+    "a log of nothing beside it": rubbish("-wal"),
+}
+
+
+@pytest.mark.parametrize("damage", DATABASES)
+def test_a_damaged_database_costs_no_step(
+    build: Build, workspace: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    """All that it held is in the store and in build/."""
+    build()
+    expected = processes.shipped(workspace)
+    assert processes.damage(workspace, workspace.parent / "store") == []
+    DATABASES[damage](workspace / ".buildsys/state.sqlite")
+    assert build() == []
+    assert processes.shipped(workspace) == expected
+    capsys.readouterr()
+    assert build() == []
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
+    """Deleting it under another process was the old way to lose everything."""
+    place = make_place(tmp_path)
+    run_doit(place)
+    database = place / ".buildsys/state.sqlite"
+    inode = database.stat().st_ino
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    process = start_doit(place)
+    time.sleep(1)
+    other.execute("COMMIT")
+    other.close()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert database.stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: "7",
+        lambda text: "\x00\x01",
+        lambda text: json.dumps({**json.loads(text), "steps": []}),
+        lambda text: json.dumps({**json.loads(text), "plans": {"a": 1}}),
+        lambda text: json.dumps({**json.loads(text), "plans": [{"steps": ["absent"]}]}),
+    ],
+)
+def test_a_damaged_cache_of_plans_is_made_anew(
+    build: Build, workspace: Path, damage: Callable[[str], str]
+) -> None:
+    """Recipes are read again; nothing runs."""
+    build()
+    time.sleep(0.06)  # what was written this very moment is not kept
+    build()
+    path = workspace / ".buildsys/plans/tags.json"
+    before = path.read_text()
+    path.write_text(damage(before))
+    assert build() == []
+    assert json.loads(path.read_text()) == json.loads(before)
+
+
+def test_a_recipe_that_is_edited_while_it_is_planned(workspace: Path) -> None:
+    """The next run sees the edit, whenever in the planning it came."""
+    recipe, cache = workspace / "recipes/tags.yaml", workspace / ".buildsys/plans/tags.json"
+    load_plans(Workspace(workspace))  # imports what planning needs
+    cache.unlink(missing_ok=True)
+    before = time.monotonic()
+    load_plans(Workspace(workspace))
+    seconds = time.monotonic() - before
+    for part in range(12):
+        cache.unlink(missing_ok=True)
+        text = re.sub("epochs: [0-9]+", f"epochs: {part + 10}", recipe.read_text())
+        edit = threading.Timer(seconds * part / 12, recipe.write_text, [text])
+        edit.start()
+        load_plans(Workspace(workspace))
+        edit.join()
+        steps = [step for plan in load_plans(Workspace(workspace)).plans for step in plan.steps]
+        (train,) = {step.params for step in steps if step.module == "train_ultralytics"}
+        assert json.loads(train)["epochs"] == part + 10
+
+
+SHIFTED = """\
+import time
+_time, _time_ns = time.time, time.time_ns
+time.time = lambda: _time() + SHIFT
+time.time_ns = lambda: _time_ns() + SHIFT * 10**9
+"""
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
+    """Content counts: nothing runs for the time alone, and an edit is seen."""
+    place = make_place(tmp_path)
+    run_doit(place)
+    shifted = tmp_path / "shifted"
+    shifted.mkdir()
+    shift = years * 365 * 24 * 3600
+    (shifted / "sitecustomize.py").write_text(SHIFTED.replace("SHIFT", str(shift)))
+    extra = {"PYTHONPATH": f"{shifted}:{processes.environment(tmp_path)['PYTHONPATH']}"}
+    for expected in ("up-to-date", "built", "up-to-date"):
+        if expected == "built":
+            (place / "model.tflite").write_bytes(b"4321TFL3")
+        output, _ = start_doit(place, extra=extra).communicate(timeout=60)
+        assert processes.statuses(place)["plain@host"] == expected, output
+        assert processes.statuses(place)["tags@xiao-esp32s3"] == "up-to-date"
+    assert run_doit(place).returncode == 0
+    assert processes.statuses(place)["plain@host"] == "up-to-date"
+
+
+def note_reads(monkeypatch: pytest.MonkeyPatch, read: list[Path]) -> None:
+    """Digests as ever, and a note of each file that is read for one."""
+
+    def digest(path: Path) -> str:
+        read.append(path)
+        return digest_file(path)
+
+    monkeypatch.setattr(sources_module, "digest_file", digest)
+
+
+@pytest.mark.parametrize("when", [1, 4_000_000_000, 0])
+def test_a_file_of_any_date_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """Dated long ago, in the future, or just touched: the digest is known by stat from then on."""
+    path = tmp_path / "cam" / "a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    os.utime(path, (when, when) if when else None)
+    processes.wait_until(
+        lambda: time.time_ns() - path.stat().st_ctime_ns > 10**8, "a file that is no longer new"
+    )
+    read: list[Path] = []
+    note_reads(monkeypatch, read)
+    for source in (
+        Source(path=str(path), label="a", parts=()),
+        Source(path=str(path.parent), label="cam", parts=("*.jpg",)),
+    ):
+        first = sources(tmp_path).digest(source)
+        assert sources(tmp_path).digest(source) == first
+    assert len(read) == 1
+
+
+def change_picture(place: Path) -> None:
+    """One byte of the training data."""
+    (place / "tags/images/train/0.jpg").write_bytes(b"train O")
+
+
+def add_picture(place: Path) -> None:
+    """One more."""
+    shutil.copy(place / "tags/images/train/0.jpg", place / "tags/images/train/9.jpg")
+
+
+def remove_weights(place: Path) -> None:
+    """The start of the training."""
+    (place / "start.bin").unlink()
+
+
+@pytest.mark.parametrize("change", [change_picture, add_picture, remove_weights])
+def test_an_input_that_changes_under_the_step(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """What a training saw in part is kept under no name; the next run trains on what is there."""
+    place, store = make_place(tmp_path, hold="train_ultralytics"), tmp_path / "store"
+    process = start_doit(place, "build:tags@xiao-esp32s3")
+    processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
+    change(place)
+    processes.let_go(tmp_path)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode in (1, 2)
+    assert not re.search("^Traceback", output, re.MULTILINE), output
+    modules = {json.loads(p.read_bytes())["module"] for p in store.glob("actions/*/*.json")}
+    assert "train_ultralytics" not in modules
+    if change == remove_weights:
+        assert "start.bin" in output
+        (place / "start.bin").write_bytes(b"weights")
+    else:
+        assert "changed while this run needed it for train; nothing was kept. Run again." in output
+    assert processes.statuses(place)["tags@xiao-esp32s3"] == "failed at train"
+    assert run_doit(place).returncode == 0
+    assert processes.damage(place, store) == []

@@ -1,0 +1,221 @@
+"""Runs that are ended from outside: real doit, real step processes, real signals."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.conftest import REPOSITORY
+from tests.processes import make_place, processes_in, run_doit, set_tool, start_doit, tools_in
+
+
+def finished(store: Path) -> set[str]:
+    """Action keys of finished steps."""
+    return {path.stem for path in store.glob("actions/*/*.json")}
+
+
+def begun(place: Path) -> dict[str, int]:
+    """Action key -> when its step was last begun."""
+    return {p.stem: p.stat().st_ctime_ns for p in (place / ".buildsys/logs").glob("*.log")}
+
+
+@pytest.mark.parametrize("victims", ["doit", "tool", "both"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.Signals) -> None:
+    """No child of a child survives, nothing partial is kept, and the next run goes on from there.
+
+    The tool that stands in here does not watch its parent and has a child of its own.
+    """
+    place, store = make_place(tmp_path, seconds=0.01), tmp_path / "store"
+    run_doit(place, "build:plain@host")
+    set_tool(tmp_path, seconds=30)
+    process = start_doit(place, "build:tags@xiao-esp32s3")
+    processes.wait_until(  # between fork and exec its child looks like it
+        lambda: len(processes_in(place / ".buildsys/scratch")) > 1 and len(tools_in(place)) == 1,
+        "a tool",
+    )
+    before, kept = begun(place), finished(store)
+    set_tool(tmp_path, seconds=0.01)
+    (tool,) = tools_in(place)
+    for target in {"doit": [process.pid], "tool": [tool], "both": [process.pid, tool]}[victims]:
+        os.kill(target, number)
+    output, _ = process.communicate(timeout=60)
+    processes.wait_until(lambda: not processes_in(place), "the end of every process")
+    assert processes.damage(place, store) == []
+    if victims == "tool":
+        assert process.returncode in (1, 2)
+        assert f"failed: ended by {number.name}" in output
+    else:
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+        assert not re.search("^Traceback", output, re.MULTILINE)
+    assert run_doit(place).returncode == 0
+    assert {key: begun(place)[key] for key in kept} == {key: before[key] for key in kept}
+    assert processes.damage(place, store) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Signals) -> None:
+    """Where it was; what it had not come to is not called failed."""
+    place = make_place(tmp_path, seconds=0.01)
+    run_doit(place, "build:plain@host")
+    set_tool(tmp_path, seconds=0.01, hold="train_ultralytics")
+    process = start_doit(place, "-n", "2")
+    processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "interrupted: what was finished is kept, the next run goes on there" in output
+    assert "failed" not in output
+    statuses = processes.statuses(place)
+    assert statuses["tags@xiao-esp32s3"] == "interrupted at train"
+    assert statuses["plain@host"] in ("up-to-date", "interrupted")
+
+
+def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
+    """The live picture hides the cursor; it comes back."""
+    place = make_place(tmp_path, seconds=30)
+    main, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doit", "build:tags@xiao-esp32s3"],
+        cwd=place,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**processes.environment(tmp_path), "TERM": "xterm"},
+    )
+    os.close(terminal)
+    output = b""
+    while b"\x1b[?25l" not in output:
+        output += os.read(main, 1000)
+    processes.wait_until(lambda: tools_in(place), "a tool")
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while chunk := os.read(main, 1000):
+            output += chunk
+    os.close(main)
+    assert process.wait(20) == 130
+    assert output.rindex(b"\x1b[?25h") > output.rindex(b"\x1b[?25l")
+
+
+def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
+    """Ctrl-C while another run has the workspace."""
+    place = make_place(tmp_path, seconds=0.01)
+    run_doit(place)
+    summary = (place / "build/summary.json").read_bytes()
+    (place / "start.bin").write_bytes(b"weights")
+    (place / "model.tflite").write_bytes(b"4321TFL3")
+    recipe = place / "recipes/tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    set_tool(tmp_path, seconds=30)
+    first = start_doit(place)
+    processes.wait_until(lambda: tools_in(place), "a tool")
+    second = start_doit(place)
+    assert second.stdout is not None
+    assert f"(process {first.pid})" in second.stdout.readline()
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=20)
+    assert second.returncode == 130
+    assert (place / "build/summary.json").read_bytes() == summary
+    assert tools_in(place), "the first goes on"
+    set_tool(tmp_path, seconds=0.01)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=20)
+
+
+def test_a_closed_terminal_ends_the_run_and_nohup_does_not(tmp_path: Path) -> None:
+    """SIGHUP is honoured unless who started us said otherwise."""
+    place = make_place(tmp_path, seconds=0.1)
+    command = f"trap '' HUP; exec {sys.executable} -m doit"
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=place,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=processes.environment(tmp_path),
+    )
+    processes.wait_until(lambda: tools_in(place), "a tool")
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 0
+
+
+def test_leftovers_of_killed_publishing_are_removed(tmp_path: Path) -> None:
+    """A folder that was being filled, or taken away, when the power went."""
+    place = make_place(tmp_path)
+    for name in (".host.4711", ".host.old.4711"):
+        (place / "build/plain" / name).mkdir(parents=True)
+        (place / "build/plain" / name / "plain.tflite").write_bytes(b"half")
+    assert run_doit(place, "build:plain@host").returncode == 0
+    assert [p.name for p in (place / "build/plain").iterdir()] == ["host"]
+
+
+def test_processes_are_never_a_pool(tmp_path: Path) -> None:
+    """doit's own processes hang when a worker dies."""
+    place = make_place(tmp_path)
+    for words in (("-P", "process"), ("--parallel-type=process",)):
+        done = run_doit(place, "-n", "2", *words)
+        assert done.returncode == 3
+        assert "leave `-P process` out" in done.stdout
+
+
+GUARDED = """\
+import os, subprocess, sys
+from buildsys.execution.tools import uv_commands
+uv_commands.run_command(["sh", "-c", "sleep 60 & sleep 60"], {})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_syncing_an_environment_ends_with_us(tmp_path: Path, number: signal.Signals) -> None:
+    """A second sync into the same folder must not meet the first one."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", GUARDED],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    processes.wait_until(lambda: len(processes_in(tmp_path)) >= 4, "its children")
+    process.send_signal(number)
+    process.wait(20)
+    processes.wait_until(lambda: not processes_in(tmp_path), "their end")
+
+
+def test_what_a_tool_leaves_running_is_ended(tmp_path: Path) -> None:
+    """A step is over when its first process is; who holds its pipe open holds up nobody."""
+    place = make_place(tmp_path, seconds=0.01, leave="train_ultralytics")
+    assert run_doit(place, "build:tags@xiao-esp32s3").returncode == 0
+    processes.wait_until(lambda: not processes_in(place), "the end of what it left")
+
+
+def test_random_kills() -> None:
+    """Twenty-five of them; a thousand by hand: `python benchmarks/random_kills.py`."""
+    script = REPOSITORY / "benchmarks" / "random_kills.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--kills", "25", "--seed", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+        env={k: v for k, v in os.environ.items() if k not in ("BUILDSYS_STORE", "XDG_CACHE_HOME")},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "25 kills" in done.stdout
+    assert "0 problems" in done.stdout
+
+
+def test_deleting_the_state_in_mid_run(tmp_path: Path) -> None:
+    """`.buildsys` may be deleted at any moment; the run may fail, the next one may not."""
+    place = make_place(tmp_path, seconds=0.1)
+    process = start_doit(place)
+    processes.wait_until(lambda: tools_in(place), "a tool")
+    shutil.rmtree(place / ".buildsys", ignore_errors=True)
+    output, _ = process.communicate(timeout=60)
+    assert not re.search("^Traceback", output, re.MULTILINE), output
+    set_tool(tmp_path, seconds=0.01)
+    assert run_doit(place).returncode == 0
+    assert processes.damage(place, tmp_path / "store") == []

@@ -1,0 +1,101 @@
+"""Two runs at once: in one workspace, and in two workspaces that share a store."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import make_plans
+from tests import processes
+from tests.processes import make_place, run_doit, set_tool, start_doit, tools_in
+
+BUILD = "build:tags@xiao-esp32s3"
+TRAINING = "train_ultralytics"
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """Two workspaces with the same recipes; their runs are given one store.
+
+    The first one's training goes on until `let_go`.
+    """
+    return make_place(tmp_path / "a", seconds=0.01, hold=TRAINING), make_place(tmp_path / "b")
+
+
+def start(place: Path, tmp_path: Path) -> "subprocess.Popen[str]":
+    """A run with the shared store."""
+    return start_doit(place, BUILD, extra={"BUILDSYS_STORE": str(tmp_path / "store")})
+
+
+def start_both(pair: tuple[Path, Path], tmp_path: Path) -> "list[subprocess.Popen[str]]":
+    """Two runs; the second has come to where it waits for the first one's training."""
+    first = start(pair[0], tmp_path)
+    processes.wait_until(lambda: tools_in(pair[0], TRAINING), "the training")
+    second = start(pair[1], tmp_path)
+    assert second.stdout is not None
+    line = next(line for line in second.stdout if "waiting for another run" in line)
+    assert f"waiting for another run that makes the same: process {first.pid} in {pair[0]}" in line
+    return [first, second]
+
+
+def begun(place: Path) -> list[str]:
+    """Action keys of the steps that ran here."""
+    return sorted(path.stem for path in (place / ".buildsys/logs").glob("*.log"))
+
+
+def test_a_step_that_two_workspaces_need_runs_once(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """The second waits, says for whom, and restores."""
+    runs = start_both(pair, tmp_path)
+    processes.let_go(tmp_path / "a")
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    ran = [*begun(pair[0]), *begun(pair[1])]
+    steps = next(
+        plan.steps
+        for plan in make_plans(Workspace(pair[0])).plans
+        if f"build:{plan.build}" == BUILD
+    )
+    assert len(ran) == len(set(ran)) == len(steps)
+    assert "another run has made it meanwhile" in outputs[1]
+    assert processes.shipped(pair[0]) == processes.shipped(pair[1])
+    assert processes.damage(pair[0], tmp_path / "store") == []
+    assert list((tmp_path / "store/locks").iterdir()) == []
+
+
+def test_who_waits_takes_over_when_the_other_dies(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """A lock is held by a living process, never by a file."""
+    first, second = start_both(pair, tmp_path)
+    first.kill()
+    first.communicate()
+    output, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, output
+    assert processes.statuses(pair[1])["tags@xiao-esp32s3"] == "built"
+    processes.wait_until(lambda: not processes.processes_in(pair[0]), "the end of the first")
+
+
+def test_a_failing_step_is_tried_by_who_waited(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """A failure is no result: it is not shared."""
+    set_tool(tmp_path / "a", seconds=0.01, hold=TRAINING, fail=TRAINING)
+    first, second = start_both(pair, tmp_path)
+    processes.let_go(tmp_path / "a")
+    first.communicate(timeout=120)
+    output, _ = second.communicate(timeout=120)
+    assert first.returncode in (1, 2)
+    assert second.returncode == 0, output
+
+
+def test_an_old_lock_file_holds_up_nobody(tmp_path: Path) -> None:
+    """What a killed run left behind is a name, no lock."""
+    place = make_place(tmp_path, seconds=0.01)
+    run_doit(place, BUILD)
+    keys = begun(place)
+    for folder in ("actions", "blobs"):
+        subprocess.run(["rm", "-r", str(tmp_path / "store" / folder)], check=True)
+    subprocess.run(["rm", "-r", str(place / ".buildsys")], check=True)
+    for key in keys:
+        (tmp_path / "store/locks" / key).write_text("process 1 in /elsewhere")
+    done = run_doit(place, BUILD)
+    assert done.returncode == 0
+    assert "waiting" not in done.stdout
+    assert list((tmp_path / "store/locks").iterdir()) == []

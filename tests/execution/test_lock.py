@@ -1,0 +1,249 @@
+"""buildsys.lock: what was trained stays trained; a machine without the data plans and restores."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.execution.session.session import Session
+from buildsys.execution.state import code_digest
+from buildsys.execution.state.lockfile import read_lock
+from buildsys.execution.tools import definitions
+from tests.conftest import Build, StandIn, copy_package, no_environment
+
+Capture = pytest.CaptureFixture[str]
+
+
+def lock_lines(workspace: Path) -> dict[str, dict[str, object]]:
+    """The facts of the file, by key."""
+    return {key: json.loads(text) for key, text in read_lock(workspace / "buildsys.lock").lines}
+
+
+def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
+    """A run of everything; the status of each build."""
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    return {row.id: row.status for row in rows}
+
+
+def elsewhere(workspace: Path, tmp_path: Path) -> Path:
+    """What a clone has: recipes and the lock; neither data nor weights nor state."""
+    clone = tmp_path / "clone"
+    shutil.copytree(workspace / "recipes", clone / "recipes")
+    shutil.copyfile(workspace / "buildsys.lock", clone / "buildsys.lock")
+    return clone
+
+
+def test_a_build_records_facts_and_training(build: Build, workspace: Path) -> None:
+    """Nobody can say later what a network was trained from."""
+    build()
+    lines = lock_lines(workspace)
+    kinds = sorted(key.split(" ")[0] for key in lines)
+    assert kinds == ["dataset", "model", "training"]
+    data = lines["dataset tags/data.yaml"]
+    assert (data["names"], data["keypoints"], len(str(data["digest"]))) == (["tag"], 4, 64)
+    text = (workspace / "buildsys.lock").read_text()
+    assert text.splitlines()[1:] == sorted(text.splitlines()[1:])
+    build()
+    assert (workspace / "buildsys.lock").read_text() == text
+
+
+def test_a_machine_without_the_data_restores_everything(
+    build: Build, workspace: Path, tmp_path: Path, tools: StandIn
+) -> None:
+    """A colleague has to copy the dataset to get a file that was built long ago."""
+    build()
+    clone = elsewhere(workspace, tmp_path)
+    assert set(statuses(clone, tools).values()) == {"restored"}
+    assert tools.ran == []
+    for manifest in workspace.glob("build/*/*/manifest.json"):
+        other = clone / manifest.relative_to(workspace)
+        assert other.read_bytes() == manifest.read_bytes()
+
+
+def test_what_needs_the_data_waits_for_it(
+    build: Build,
+    workspace: Path,
+    tmp_path: Path,
+    tools: StandIn,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A step reads what is not there, and fails in its own words."""
+    build()
+    clone = elsewhere(workspace, tmp_path)
+    recipe = clone / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("count: 3", "count: 5"))
+    assert set(statuses(clone, tools).values()) == {"waiting for tags/data.yaml"}
+    assert main(["-C", str(clone), "plan", "--fail-on", "waiting"]) == 1
+    capsys.readouterr()
+    assert main(["-C", str(clone), "check"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("warning: tags/data.yaml is not here; it is known from buildsys.lock") == 1
+
+
+def test_a_change_of_code_or_tool_does_not_train_again(
+    build: Build,
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    tools: StandIn,
+) -> None:
+    """A release with a line changed in the training step costs everybody a night."""
+    package = copy_package(tmp_path / "package" / "buildsys")
+    monkeypatch.setattr(code_digest, "PACKAGE", package)
+    monkeypatch.setattr(definitions, "ENVS", package / "envs")
+    code_digest.code_digest.cache_clear()
+    definitions.tool_env.cache_clear()
+    build()
+    manifests = {p: p.read_bytes() for p in workspace.glob("build/*/*/manifest.json")}
+    step = package / "steps" / "train_ultralytics.py"
+    step.write_text(step.read_text().replace('"plots": False', '"plots": 0'))
+    code_digest.code_digest.cache_clear()
+    shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
+    assert build() == []
+    assert {p: p.read_bytes() for p in workspace.glob("build/*/*/manifest.json")} == manifests
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "plan"]) == 0
+    assert (
+        "train: the recorded network is kept, trained in 0.0 s; since then the code of"
+        " train_ultralytics changed; `buildsys update` trains anew"
+    ) in capsys.readouterr().out
+    (checkpoint,) = [
+        path
+        for path in (tmp_path / "store" / "blobs").rglob("*")
+        if path.name
+        == next(v for k, v in lock_lines(workspace).items() if k.startswith("training"))[
+            "checkpoint"
+        ]
+    ]
+    checkpoint.unlink()
+    shutil.rmtree(workspace / ".buildsys")
+    shutil.rmtree(workspace / "build")
+    capsys.readouterr()
+    main(["-C", str(workspace), "plan"])
+    assert "WARNING: nothing of the recipe or its data changed, and it trains again" in (
+        capsys.readouterr().out
+    )
+    build()
+    assert "the same network as buildsys.lock records, byte for byte" in capsys.readouterr().err
+    code_digest.code_digest.cache_clear()
+    definitions.tool_env.cache_clear()
+
+
+def test_update_trains_anew(
+    build: Build, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tools: StandIn
+) -> None:
+    """There is no way to get the network that the new tool would make."""
+    package = copy_package(tmp_path / "package" / "buildsys")
+    monkeypatch.setattr(code_digest, "PACKAGE", package)
+    code_digest.code_digest.cache_clear()
+    build()
+    before = lock_lines(workspace)
+    lock = workspace / "buildsys.lock"
+    lock.write_text(lock.read_text() + _of_another_recipe(lock.read_text()))
+    step = package / "steps" / "train_ultralytics.py"
+    step.write_text(step.read_text().replace('"plots": False', '"plots": 0'))
+    code_digest.code_digest.cache_clear()
+    shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    session.forget_trainings()
+    session.build(list(session.plans))
+    session.close()
+    assert tools.ran == ["train_ultralytics"], "the same bytes: what follows is cut off"
+    (key,) = [key for key in before if key.startswith("training")]
+    after = lock_lines(workspace)
+    assert after[key]["code"] != before[key]["code"]
+    assert after[key.replace("tags", "zebra", 1)] == after[key], "it is the same training"
+    assert build() == []
+    code_digest.code_digest.cache_clear()
+
+
+def _of_another_recipe(text: str) -> str:
+    """The line of a training, as a second recipe with the same training has it."""
+    (line,) = [line for line in text.splitlines() if line.startswith("training tags ")]
+    return line.replace("tags", "zebra", 1) + "\n"
+
+
+def test_the_same_training_again_changes_nothing(
+    build: Build, workspace: Path, tmp_path: Path
+) -> None:
+    """A fresh clone with an empty store trains, and has a diff that says only how long it took."""
+    build()
+    lock = workspace / "buildsys.lock"
+    slow = lock.read_text().replace('"seconds":', '"seconds":1234')
+    lock.write_text(slow)
+    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(workspace / ".buildsys")
+    build()
+    assert lock.read_text() == slow
+
+
+def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> None:
+    """The lock grows with every experiment."""
+    build()
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    build()
+    assert sum(key.startswith("training ") for key in lock_lines(workspace)) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("<<<<<<< HEAD", "a merge was left unfinished here"),
+        ("dataset tags/data.yaml {not json}", "this is no fact"),
+        ("dataset tags/data.yaml", "this is no fact"),
+    ],
+)
+def test_a_broken_lock_is_told_at_its_line(
+    workspace: Path, capsys: Capture, line: str, words: str
+) -> None:
+    """A merge conflict in the lock is a traceback."""
+    (workspace / "buildsys.lock").write_text(f"# comment\n{line}\n")
+    assert main(["-C", str(workspace), "check"]) == 2
+    assert f"buildsys.lock:2:1: error: {words}" in capsys.readouterr().err
+
+
+def test_another_machines_training_counts(
+    build: Build, workspace: Path, tmp_path: Path, tools: StandIn
+) -> None:
+    """Two machines ship two networks under one name."""
+    build()
+    session = Session(workspace, tools, no_environment)
+    other = session.state.store.put_bytes(b"trained on a GPU")
+    session.close()
+    path = workspace / "buildsys.lock"
+    (record,) = [v for k, v in lock_lines(workspace).items() if k.startswith("training")]
+    text = path.read_text().replace(str(record["checkpoint"]), other)
+    path.write_text(text.replace(str(record["action_key"]), "0" * 64))
+    ran = build()
+    assert "train_ultralytics" not in ran
+    assert "export_ultralytics" in ran
+    manifest = json.loads(next(workspace.glob("build/*/*/manifest.json")).read_text())
+    (train,) = [step for step in manifest["steps"] if step["stage"] == "train"]
+    assert train["outputs"] == {"checkpoint": other}
+    assert train["action_key"] == "0" * 64
+
+
+def test_a_run_that_waited_keeps_what_the_other_recorded(
+    workspace: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """Two runs train two recipes; the second one's lock forgets the first one's network."""
+    text = (workspace / "recipes" / "tags.yaml").read_text()
+    (workspace / "recipes" / "twin.yaml").write_text(
+        text.replace("name: tags", "name: twin").replace("epochs: 2", "epochs: 5")
+    )
+    first = Session(workspace, tools, no_environment)
+    second = Session(workspace, tools, no_environment)
+    first.build([build for build in first.plans if build.startswith("tags@")])
+    second.build([build for build in second.plans if build.startswith("twin@")])
+    first.close()
+    second.close()
+    recipes = {key.split(" ")[1] for key in lock_lines(workspace) if key.startswith("training")}
+    assert recipes == {"tags", "twin"}

@@ -1,0 +1,372 @@
+"""The report: every fate is in it, every figure has its digest, and nothing is rendered twice."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.errors import ToolUnavailable
+from buildsys.execution.session.session import Session
+from buildsys.report import evidence, evidence_lines, writing
+from buildsys.steps.lib.report import markdown, values
+from buildsys.steps.lib.report.values import Artifact, Report
+from tests.authoring import golden
+from tests.conftest import StandIn, no_environment
+from tests.execution.test_doit import doit, place, statuses
+from tests.report_sample import sample
+
+__all__ = ["place"]
+GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages, too, by the stand-in."""
+    monkeypatch.setenv("BUILDSYS_REPORT", "pages")
+
+
+def run(workspace: Path, tools: StandIn, *builds: str) -> tuple[Report, list[str]]:
+    """A run with its report: what it says, and what is said of it."""
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(builds) or list(session.plans)) + session.broken_rows()
+    lines, _ = writing.finish_run(session, rows)
+    session.close()
+    return read(workspace), lines
+
+
+def read(workspace: Path) -> Report:
+    """The report's data."""
+    return values.load(workspace / ".buildsys" / "report" / "data" / "report.json")
+
+
+def find(report: Report, build: str) -> Artifact:
+    """One build of a report."""
+    return next(item for item in report.artifacts if item.id == build)
+
+
+def text(workspace: Path) -> str:
+    """report.md."""
+    return (workspace / "build" / "report" / "report.md").read_text()
+
+
+def add(workspace: Path, name: str, change: Callable[[str], str]) -> None:
+    """One more recipe, like `tags` but for a change."""
+    recipe = (
+        (workspace / "recipes" / "tags.yaml").read_text().replace("name: tags", f"name: {name}")
+    )
+    (workspace / "recipes" / f"{name}.yaml").write_text(change(recipe))
+
+
+def test_every_fate_is_a_row(workspace: Path, tools: StandIn) -> None:
+    """A build that is missing from the report is taken for one that is fine."""
+    run(workspace, tools)
+    add(workspace, "red", lambda t: t.replace("min: 0.1", "min: 0.9"))
+    add(workspace, "typo", lambda t: t.replace("source:", "sorce:"))
+    add(workspace, "later", lambda t: t.replace("start.bin", "absent.bin"))
+    add(workspace, "worn", lambda t: t.replace("size: 64", "size: 96"))
+    tools.fail = {"convert_onnx2tf"}
+    report, _ = run(workspace, tools)
+    found = {item.id: item.status for item in report.artifacts}
+    assert found == {
+        GROVE: "ready",
+        XIAO: "ready",
+        "red@grove-vision-ai-v2": "rejected",
+        "red@xiao-esp32s3": "rejected",
+        "typo": "broken",
+        "later@grove-vision-ai-v2": "waiting",
+        "later@xiao-esp32s3": "waiting",
+        "worn@grove-vision-ai-v2": "failed",
+        "worn@xiao-esp32s3": "blocked",
+    }
+    assert "red\\@" not in text(workspace)
+    for words in (
+        "box.mAP50-95 is 0.5000, below 0.9",
+        "failed at convert",
+        "waiting for absent.bin",
+        "blocked by worn@grove-vision-ai-v2",
+        "unknown key \\`sorce\\`",
+    ):
+        assert words in text(workspace)
+
+
+def test_figures_carry_the_digest_of_their_file(workspace: Path, tools: StandIn) -> None:
+    """Accuracy is of the file before the compiler, and says so; the drop is against the float one."""
+    report, _ = run(workspace, tools)
+    grove = find(report, GROVE)
+    manifest = json.loads((workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_text())
+    assert grove.sha256 == manifest["files"]["model.tflite"]["sha256"]
+    assert grove.shipped is not None
+    assert grove.original is not None
+    assert (grove.shipped.name, grove.original.name) == ("tflite", "checkpoint")
+    assert grove.shipped.sha256[:8] in text(workspace)
+    assert grove.sha256 in text(workspace)
+    arena, flash = grove.budgets
+    assert (arena.need_bytes, arena.has_bytes) == (100 * 1024 + 1536, 1110 * 1024)
+    assert flash.has_bytes == 4096 * 1024
+
+
+def test_a_rejected_build_keeps_its_figures(workspace: Path, tools: StandIn) -> None:
+    """The report is where people look how far off it was."""
+    tools.metric = 0.05
+    report, _ = run(workspace, tools)
+    grove = find(report, GROVE)
+    assert grove.reasons == ("box.mAP50-95 is 0.0500, below 0.1",)
+    assert grove.sha256
+    assert grove.shipped is not None
+    assert dict(grove.shipped.metrics) == {"box.mAP50-95": 0.05}
+    stages = [step.stage for step in grove.steps]
+    assert "gate" in stages
+    assert "package" not in stages
+
+
+def test_who_was_not_asked_is_told_as_it_stands(workspace: Path, tools: StandIn) -> None:
+    """A run of one build must not make another one look built, or forget that it failed."""
+    report, _ = run(workspace, tools, GROVE)
+    assert find(report, XIAO).status == "not built"
+    tools.fail = {"package_flash"}
+    report, _ = run(workspace, tools, XIAO)
+    assert (find(report, GROVE).status, find(report, XIAO).status) == ("ready", "failed")
+    tools.fail = set()
+    report, _ = run(workspace, tools, GROVE)
+    assert find(report, XIAO).detail == "failed at package"
+    recipe = workspace / "recipes" / "tags.yaml"
+    run(workspace, tools)
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    report, _ = run(workspace, tools, GROVE)
+    assert find(report, XIAO).status == "stale"
+
+
+@pytest.mark.usefixtures("pages")
+def test_what_says_the_same_is_not_rendered_again(workspace: Path, tools: StandIn) -> None:
+    """Until a figure changes; a report that was deleted or edited comes back from the store."""
+    time.sleep(0.06)
+    _, first = run(workspace, tools)
+    assert first == ["report: build/report/index.html"]
+    _, second = run(workspace, tools)
+    assert second == []
+    page = workspace / "build" / "report" / "file"
+    before = page.read_bytes()
+    page.write_bytes(b"edited")
+    run(workspace, tools)
+    assert page.read_bytes() == before
+    shutil.rmtree(workspace / "build" / "report")
+    run(workspace, tools)
+    assert page.read_bytes() == before
+    assert tools.ran.count("render_report") == 1
+    tools.metric = 0.4
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    run(workspace, tools)
+    assert tools.ran.count("render_report") == 2
+    assert not list((workspace / "build").glob(".report*"))
+
+
+@pytest.mark.usefixtures("pages")
+def test_without_its_environment_the_report_is_text(workspace: Path, tools: StandIn) -> None:
+    """The build has succeeded: a machine without a network must not turn it red."""
+
+    def ensure(name: str, say: Callable[[str], None]) -> tuple[str, Path]:
+        if name == "report":
+            raise ToolUnavailable("the tool environment report could not be made: no index.\n  uv")
+        return no_environment(name, say)
+
+    run(workspace, tools)
+    (workspace / "baselines.json").write_text(json.dumps({GROVE: {"bytes": 1}}))
+    session = Session(workspace, tools, ensure)
+    lines, is_whole = writing.finish_run(session, session.build(list(session.plans)))
+    session.close()
+    assert not is_whole
+    assert lines[-1] == (
+        "the report's pages were not made, build/report/report.md was:"
+        " the tool environment report could not be made: no index."
+    )
+    assert [path.name for path in (workspace / "build" / "report").iterdir()] == ["report.md"]
+    assert "Worse than baselines.json" in text(workspace)
+
+
+def test_a_regression_is_shown_said_and_accepted(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What got worse within the gate; the exit code is the gates' business until one says otherwise."""
+    run(workspace, tools)
+    report = ["-C", str(workspace), "report"]
+    assert main([*report, "--accept"]) == 0
+    accepted = json.loads((workspace / "baselines.json").read_text())
+    assert list(accepted) == [GROVE, XIAO]
+    assert accepted[GROVE] == {"box.mAP50-95": 0.5, "bytes": 64}
+    tools.metric = 0.45
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    found, lines = run(workspace, tools)
+    assert lines[0] == (
+        f"{GROVE}: worse than baselines.json: box.mAP50-95 fell by 0.0500: 0.5000 → 0.4500"
+        " (0.0020 is tolerated)"
+    )
+    assert find(found, GROVE).good
+    assert lines[0].partition("json: ")[2] in text(workspace)
+    capsys.readouterr()
+    assert main(report) == 0
+    assert main([*report, "--fail-on-regression"]) == 1
+    assert lines[0] in capsys.readouterr().out
+    assert main([*report, "--accept", XIAO]) == 0
+    assert json.loads((workspace / "baselines.json").read_text())[GROVE] == accepted[GROVE]
+    assert main([*report, "--accept", "--fail-on-regression"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "is no JSON object of builds"),
+        ('{"a@b": 3}', "`a@b` is no JSON object of figures"),
+        ('{"a@b": {"bytes": "many"}}', '`a@b`: `bytes` is "many", and no figure'),
+        ('{"tolerances": {"speed": 1}}', "`tolerances` has `speed`"),
+    ],
+)
+def test_a_damaged_baseline_is_told(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str], data: str, message: str
+) -> None:
+    """By its file; a run says it and goes on, `buildsys report` is code 2."""
+    (workspace / "baselines.json").write_text(data)
+    session = Session(workspace, tools, no_environment)
+    lines, is_whole = writing.finish_run(session, session.build(list(session.plans)))
+    session.close()
+    assert not is_whole
+    assert message in lines[0]
+    assert main(["-C", str(workspace), "report"]) == 2
+    assert f"baselines.json: error: {message}" in capsys.readouterr().err
+
+
+def test_a_name_that_nothing_has_is_not_accepted(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a misspelled build is held to nothing."""
+    run(workspace, tools)
+    assert main(["-C", str(workspace), "report", "--accept", "tasg@xiao-esp32s3"]) == 2
+    assert "did you mean `tags@xiao-esp32s3`?" in capsys.readouterr().err
+    assert not (workspace / "baselines.json").exists()
+
+
+def test_doit_report_builds_nothing(place: Path) -> None:
+    """From what is recorded alone; a name like it is an error."""
+    first = doit(place, "report")
+    assert first.returncode == 0, first.stderr
+    assert "plain@host | not built" in text(place)
+    assert not (place / "build" / "plain").exists()
+    doit(place)
+    assert statuses(place) == {"plain@host": "built"}
+    assert "plain@host | ready" in text(place)
+    shutil.rmtree(place / "build" / "report")
+    assert doit(place, "report").returncode == 0
+    assert "plain@host | ready" in text(place)
+    assert "did you mean" in doit(place, "reprot").stderr
+    assert "report" in doit(place, "list").stdout
+    assert doit(place, "clean", "report").returncode == 0
+    assert not (place / "build" / "report").exists()
+
+
+def test_report_md_reads_like_this() -> None:
+    """Reviewed like code."""
+    golden.compare(markdown.render(sample()), Path(__file__).with_name("report"), ())
+
+
+def test_hostile_names_mean_nothing_to_markdown() -> None:
+    """Names of classes, files and machines are other people's words."""
+    nasty = "<script>alert(1)</script> | ![x](http://a) `b`\n# c"
+    item = dataclasses.replace(sample().artifacts[-2], label=nasty, unverified=(nasty,))
+    rendered = markdown.render(Report(version="1", artifacts=(item,), mistakes=()))
+    assert "<script>" not in rendered
+    assert "![" not in rendered.replace("!\\[", "")
+    assert "\n# c" not in rendered
+
+
+def test_evidence_of_another_shape_is_left_out() -> None:
+    """A report never fails for what it reports on."""
+    data: Any
+    for data in (None, 3, [], "x", {"rungs": 3}, {"rungs": [{"from": 1}]}, {"rungs": [None]}):
+        assert evidence.read_ladder(data) is None
+        assert evidence.read_budgets(data) == ()
+        assert evidence.read_latency({"entries": [data]}, frozenset()) == ()
+        assert evidence.read_measured({"tflite": data}) == ()
+        assert evidence.read_sights(data) == ((), ())
+
+
+def test_a_ladder_is_judged_by_its_figures() -> None:
+    """More signal is better, less of everything else; random weights are not judged."""
+    outputs = {
+        "box": {"kind": "box", "figure": "signal to noise, dB", "value": 4.0, "limit": 10.0},
+        "cls": {"kind": "score", "figure": "largest difference", "value": 0.1, "limit": 0.2},
+        "odd": {"kind": "score", "figure": "unequal values", "value": 3, "limit": None},
+    }
+    rung = {
+        "from": "onnx",
+        "to": "tflite",
+        "passed": False,
+        "outputs": outputs,
+        "detections": {"matched": 5, "boxes": {"mean": 0.9}},
+    }
+    data = {
+        "passed": False,
+        "failures": ["a"],
+        "pictures": 2,
+        "rungs": [rung],
+        "first_failing": "onnx → tflite",
+    }
+    ladder = evidence.read_ladder(data)
+    assert ladder is not None
+    assert [item.passed for item in ladder.rungs[0].outputs] == [False, True, None]
+    assert ladder.rungs[0].detections == (("Matched", "5"), ("Boxes, mean", "0.9"))
+    free = {**rung, "passed": True, "outputs": {"odd": outputs["odd"]}, "note": "not trained"}
+    unjudged = evidence.read_ladder({**data, "passed": True, "rungs": [free]})
+    assert unjudged is not None
+    assert (unjudged.passed, unjudged.rungs[0].passed) == (None, None)
+    assert unjudged.rungs[0].note == "not trained"
+
+
+def test_evidence_reads_like_words() -> None:
+    """JSON in the middle of a page is not read by anybody, and an empty list says nothing."""
+    tensor = {
+        "bytes": 576,
+        "dtype": "int8",
+        "scale": 0.215697,
+        "shape": [1, 576, 1],
+        "zero_point": 114,
+    }
+    data = {
+        "passed": True,
+        "failures": [],
+        "arena_bytes": 300716,
+        "difference_bytes": None,
+        "boxes": {"mean_iou": 0.9},
+        "outputs": [tensor, {"dtype": "int8", "shape": [1, 4]}],
+        "operators": ["ethos-u", "TRANSPOSE"],
+        "unverified": ["how it rounds", "its thresholds"],
+        "something_new": 3,
+        "odd": [[1], {"a": 2}],
+    }
+    assert evidence_lines.facts(data) == (
+        ("Holds", "yes"),
+        ("Boxes, mean IoU", "0.9"),
+        ("Not verified", "how it rounds; its thresholds"),
+        ("Arena used, bytes", "300,716"),
+        ("Outputs", "int8 [1, 576, 1] × 0.215697, zero point 114; int8 [1, 4]"),
+        ("Operators", "ethos-u, TRANSPOSE"),
+        ("Something new", "3"),
+        ("Odd", '[[1],{"a":2}]'),
+    )
+    assert evidence_lines.facts([1]) == ()
+
+
+def test_latency_of_an_earlier_file_is_told_apart() -> None:
+    """A figure of a file that nobody ships any more must not stand for the new one."""
+    entry = {"label": "measured here", "engine": "litert", "mean_ms": 3.0, "sha256": "a"}
+    other = {**entry, "sha256": "b"}
+    unknown = {**entry, "label": "guessed"}
+    found = evidence.read_latency({"entries": [other, unknown, entry]}, frozenset("a"))
+    assert [(item.sha256, item.earlier) for item in found] == [("a", False), ("b", True)]

@@ -1,0 +1,142 @@
+"""`select`: one training, every variant a row, the best that fits and passes ships."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.session import Session
+from buildsys.execution.session.summary import Row, exit_code
+from tests.conftest import StandIn, no_environment
+
+SWEEP = """\
+matrix: {input.size: [64, 96, 128], quantization.granularity: [per-tensor, per-channel]}
+select: {maximize: box.mAP50-95}
+targets:
+  - grove-vision-ai-v2
+"""
+
+
+class Sized(StandIn):
+    """Larger pictures see more and need more memory; per-channel is a little better."""
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        request = json.loads(Path(command.arguments[-1]).read_text())
+        text = json.dumps(request["params"])
+        size = next((s for s in (128, 96, 64) if f'"height": {s}' in text), 0)
+        if size:
+            self.size = size
+        if command.arguments[-2] == "convert_tflite":
+            self.channel = "per-channel" in text
+        self.metric = self.size / 200 + 0.05 * self.channel
+        self.sram_kib = self.size * 10
+        return super().__call__(command, on_progress)
+
+    size, channel = 64, False
+
+
+def sweep(workspace: Path, tools: StandIn, change: str = "") -> list[Row]:
+    """A run of the sweep; its rows."""
+    path = workspace / "recipes" / "tags.yaml"
+    text = path.read_text().split("matrix:", maxsplit=1)[0].split("targets:", maxsplit=1)[0] + SWEEP
+    path.write_text(text.replace("min: 0.1", change or "min: 0.1"))
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    return rows
+
+
+def test_the_best_that_fits_ships(workspace: Path) -> None:
+    """1110 KiB of arena: 128 px does not fit; per-channel at 96 px is the best of the rest."""
+    tools = Sized()
+    rows = sweep(workspace, tools)
+    assert tools.ran.count("train_ultralytics") == 1
+    assert [(row.id.split("@")[0], row.status.split(":")[0]) for row in rows] == [
+        ("tags-128-per-channel", "rejected by fit"),
+        ("tags-128-per-tensor", "rejected by fit"),
+        ("tags-64-per-channel", "built"),
+        ("tags-64-per-tensor", "built"),
+        ("tags-96-per-channel", "built"),
+        ("tags-96-per-tensor", "built"),
+        ("tags", "built"),
+    ]
+    assert exit_code(rows, named=False) == 0
+    folders = sorted(
+        p.parent.relative_to(workspace / "build") for p in workspace.glob("build/*/*/manifest.json")
+    )
+    assert [str(folder) for folder in folders] == ["tags/grove-vision-ai-v2"]
+    manifest = json.loads((workspace / "build" / folders[0] / "manifest.json").read_text())
+    assert manifest["selection"]["chosen"] == "tags-96-per-channel@grove-vision-ai-v2"
+    assert len(manifest["selection"]["among"]) == 6
+    again = sweep(workspace, tools)
+    assert tools.ran == []
+    assert {row.status for row in again if not row.candidate} == {"up-to-date"}
+
+
+def test_nothing_ships_where_nothing_passes(workspace: Path) -> None:
+    """The least bad file goes to the customers."""
+    tools = Sized()
+    rows = sweep(workspace, tools, "min: 0.9")
+    assert [row.status for row in rows if not row.candidate] == [
+        "rejected by select: no variant fits and passes its gates"
+    ]
+    assert exit_code(rows, named=False) == 11
+    assert not list(workspace.glob("build/*/*/manifest.json"))
+
+
+def test_a_failure_is_no_verdict(workspace: Path) -> None:
+    """A compiler that crashed for one variant lets a worse one win."""
+    tools = Sized()
+    tools.fail = {"compile_vela"}
+    rows = sweep(workspace, tools)
+    (chosen,) = [row for row in rows if not row.candidate]
+    assert chosen.status.startswith("blocked by tags-")
+    assert exit_code(rows, named=False) == 1
+
+
+@pytest.mark.parametrize(("key", "winner"), [("bytes", "tags-"), ("sram_bytes", "64-per")])
+def test_minimize_takes_the_smallest(workspace: Path, key: str, winner: str) -> None:
+    """Size cannot decide."""
+    path = workspace / "recipes" / "tags.yaml"
+    text = path.read_text().split("targets:", maxsplit=1)[0] + SWEEP
+    path.write_text(text.replace("maximize: box.mAP50-95", f"minimize: {key}"))
+    session = Session(workspace, Sized(), no_environment)
+    session.build(list(session.plans))
+    session.close()
+    manifest = json.loads(next(workspace.glob("build/tags/*/manifest.json")).read_text())
+    assert manifest["selection"]["minimize"] == key
+    assert winner in manifest["selection"]["chosen"]
+
+
+def test_looking_at_a_selection_runs_nothing(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`plan` makes what the store has lost."""
+    from buildsys.cli import main
+    from buildsys.execution.session.step_executor import Making
+
+    tools = Sized()
+    sweep(workspace, tools)
+    shutil.rmtree(tmp_path / "store")
+    monkeypatch.setattr(Making, "run_step", lambda *_: pytest.fail("a step ran"))
+    assert main(["-C", str(workspace), "plan"]) == 0
+
+
+def test_a_selection_is_verified_and_exported(workspace: Path, tmp_path: Path) -> None:
+    """The build that ships is the one that cannot be carried or made again."""
+    from buildsys.cli import main
+    from buildsys.operations.verify import shipped_plan, verify
+
+    tools = Sized()
+    sweep(workspace, tools)
+    session = Session(workspace, tools, no_environment)
+    plan = shipped_plan(session, session.plans["tags@grove-vision-ai-v2"])
+    found = list(verify(session, plan, False, tools, no_environment))
+    session.close()
+    assert all(finding.good for finding in found)
+    archive = str(tmp_path / "x.tar")
+    assert main(["-C", str(workspace), "store", "export", "tags@*", "-o", archive]) == 0
+    assert Path(archive).stat().st_size > 20_000

@@ -1,0 +1,166 @@
+"""`buildsys build` where nothing is stale: it loads nothing, and it overlooks nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.execution.state import ledger, report_stamp
+from buildsys.report import writing
+from tests.conftest import REPOSITORY, StandIn, no_environment
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def settled(workspace: Path, tools: StandIn) -> Path:
+    """A workspace in which everything was built a moment ago."""
+    time.sleep(0.06)  # what was written this very moment is looked at again
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    writing.finish_run(session, rows)
+    session.close()
+    assert ledger.is_whole(Workspace(workspace), ledger.read(Workspace(workspace)))
+    return workspace
+
+
+def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> None:
+    """Every `buildsys build` waits for doit, for the validation library and for a database."""
+    code = (
+        "import sys; from buildsys.cli import main; main(['-C', sys.argv[1], 'build']);"
+        "print(sorted({'doit', 'pydantic', 'ruamel', 'sqlite3', 'rich'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(settled)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.count("up-to-date") == 2
+    rows = json.loads((settled / "build" / "summary.json").read_text())["builds"]
+    assert [row["status"] for row in rows] == ["up-to-date", "up-to-date"]
+
+
+def test_a_name_that_nothing_has_is_told_without_work_too(settled: Path, capsys: Capture) -> None:
+    """A misspelled name is green because everything is up to date."""
+    assert main(["-C", str(settled), "build", "tasg@xiao-esp32s3"]) == 2
+    assert "did you mean `tags@xiao-esp32s3`?" in capsys.readouterr().err
+    assert main(["-C", str(settled), "build", "*@xiao*"]) == 0
+
+
+def _append(name: str) -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        path = root / name
+        path.write_bytes(path.read_bytes() + b"\n")
+
+    return apply
+
+
+def _same_size_and_time(root: Path) -> None:
+    """What file times cannot show."""
+    path = root / "tags" / "images" / "train" / "0.jpg"
+    stat = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"train 0", b"train O"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def _new_recipe(root: Path) -> None:
+    text = (root / "recipes" / "tags.yaml").read_text()
+    (root / "recipes" / "more.yaml").write_text(text.replace("name: tags", "name: more"))
+
+
+def _new_picture(root: Path) -> None:
+    (root / "tags" / "images" / "train" / "new.jpg").write_bytes(b"new")
+
+
+def _workspace_file(root: Path) -> None:
+    (root / "buildsys.yaml").write_text("{}\n")
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "a recipe": _append("recipes/tags.yaml"),
+    "the weights": _append("start.bin"),
+    "a label": _append("tags/labels/train/0.txt"),
+    "a picture of the same size and time": _same_size_and_time,
+    "a new picture": _new_picture,
+    "a picture is gone": lambda root: (root / "tags/images/val/0.jpg").unlink(),
+    "data.yaml": _append("tags/data.yaml"),
+    "a shipped file, edited by hand": _append("build/tags/xiao-esp32s3/model.tflite"),
+    "a shipped file is gone": lambda root: (
+        root / "build/tags/xiao-esp32s3/manifest.json"
+    ).unlink(),
+    "the build folder is gone": lambda root: shutil.rmtree(root / "build"),
+    "a new recipe": _new_recipe,
+    "a workspace's own target": lambda root: (root / "targets").mkdir(),
+    "buildsys.yaml": _workspace_file,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_is_looked_at(settled: Path, change: str) -> None:
+    """The fastest run is the one that does not look."""
+    CHANGES[change](settled)
+    workspace = Workspace(settled)
+    assert not ledger.is_whole(workspace, ledger.read(workspace))
+
+
+def _no_report(root: Path) -> None:
+    (root / "build" / "report" / "report.md").unlink()
+
+
+def _baselines(root: Path) -> None:
+    (root / "baselines.json").write_text("{}")
+
+
+@pytest.mark.parametrize("change", [_no_report, _baselines])
+def test_a_report_that_is_gone_is_written_in_a_run_without_work(
+    settled: Path, change: Callable[[Path], None]
+) -> None:
+    """A report that somebody deleted, or that was compared with other figures, stays as it is."""
+    builds = ["tags@grove-vision-ai-v2", "tags@xiao-esp32s3"]
+    assert report_stamp.is_current(Workspace(settled), builds)
+    change(settled)
+    assert not report_stamp.is_current(Workspace(settled), builds)
+    subprocess.run(
+        [sys.executable, "-m", "buildsys", "-C", str(settled), "build"],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert (settled / "build" / "report" / "report.md").is_file()
+    assert report_stamp.is_current(Workspace(settled), builds)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"installation": 1}', b'{"recipes": {"tags": 3}}']
+)
+def test_a_damaged_ledger_is_none(settled: Path, data: bytes) -> None:
+    """A full disk leaves half a ledger, and every run after it fails."""
+    (settled / ".buildsys" / "settled.json").write_bytes(data)
+    assert ledger.read(Workspace(settled)) == {}
+
+
+def test_one_stale_recipe_leaves_the_others_alone(
+    settled: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """One edit, and a thousand recipes are planned again."""
+    _new_recipe(settled)
+    workspace = Workspace(settled)
+    known = ledger.read(workspace)
+    session = Session(settled, tools, no_environment, settled=known)
+    assert list(known) == ["tags"]
+    assert {plan.recipe for plan in session.loaded.plans} == {"more"}
+    rows = session.build(list(session.plans))
+    session.close()
+    assert [row.status for row in rows] == ["built", "built"]
+    time.sleep(0.06)
+    session = Session(settled, tools, no_environment, settled=ledger.read(workspace))
+    session.build(list(session.plans))
+    session.close()
+    assert set(ledger.read(workspace)) == {"more", "tags"}

@@ -1,0 +1,104 @@
+"""A store for several people, a store that cannot be written to, steps that reach no network."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.running.process import step_environment
+from tests.conftest import REPOSITORY, Build
+from tests.execution.test_doit import RECIPE, doit, statuses
+
+
+@pytest.mark.parametrize(("mask", "shared"), [(0o002, True), (0o077, False)])
+def test_who_may_read_the_store_is_the_umasks_affair(
+    build: Build, tmp_path: Path, mask: int, shared: bool
+) -> None:
+    """With a group's umask its members can read every file and add to every folder."""
+    before = os.umask(mask)
+    try:
+        build()
+    finally:
+        os.umask(before)
+    store = tmp_path / "store"
+    paths = [store, *store.rglob("*")]
+    assert {path.name for path in store.iterdir()} >= {"blobs", "actions"}
+    for path in paths:
+        mode = path.stat().st_mode
+        wanted = stat.S_IRGRP | (stat.S_IWGRP if path.is_dir() else 0)
+        assert bool(mode & wanted == wanted) == shared, path
+        assert bool(mode & 0o077) == shared, path
+
+
+def without_privileges(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command to which file modes apply, even where the tests run as root."""
+    prefix: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root ignores file modes, and there is no setpriv to change that")
+        prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    return subprocess.run(
+        [*prefix, *command],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+
+
+def test_a_read_only_store_still_restores(tmp_path: Path) -> None:
+    """What others built on a shared disk serves here; nothing has to be written there."""
+    root, store = tmp_path / "place", tmp_path / "store"
+    (root / "recipes").mkdir(parents=True)
+    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "model.tflite").write_bytes(b"1234TFL3")
+    (root / "recipes" / "plain.yaml").write_text(RECIPE.replace("NAME", "plain"))
+    assert doit(root).returncode == 0
+    for name in ("build", ".buildsys"):
+        shutil.rmtree(root / name)
+    files = [store, *store.rglob("*")]
+    modes = {path: path.stat().st_mode for path in files}
+    for path in files:
+        path.chmod(modes[path] & ~0o222)
+    try:
+        run = without_privileges(root, sys.executable, "-m", "doit")
+    finally:
+        for path in files:
+            path.chmod(modes[path])
+    assert run.returncode == 0, run.stderr
+    assert statuses(root) == {"plain@host": "restored"}
+    assert {path: path.stat().st_mode for path in [store, *store.rglob("*")]} == modes
+
+
+FETCH = """\
+import urllib.request
+try:
+    urllib.request.urlopen("SCHEME://example.com/weights.pt", timeout=60)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_download_that_a_tool_tries_by_itself_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Whatever proxy the user has; only the steps that fetch are given it."""
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    python = Path(sys.executable)
+    environment = step_environment(python, tmp_path, 1, "auto", tmp_path, network=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH.replace("SCHEME", scheme)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Connection refused" in done.stdout
+    fetching = step_environment(python, tmp_path, 1, "auto", tmp_path, network=True)
+    assert fetching["https_proxy"] == "http://proxy.example:3128"

@@ -1,0 +1,52 @@
+"""Digests of what people give: which files a pattern means, and that content is what counts."""
+
+import os
+from pathlib import Path
+
+from buildsys.authoring.datasets.calibration_images import matches_anything, split_glob
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.inputs import Sources
+from buildsys.execution.state.lockfile import Lock
+from buildsys.execution.store.store import Store
+from buildsys.graph import Source
+
+
+def sources(root: Path) -> Sources:
+    """Over an empty database and store."""
+    return Sources(Database(root / "state.sqlite"), Store(root / "store"), Lock())
+
+
+def test_a_pattern_means_the_same_in_check_and_build(tmp_path: Path) -> None:
+    """`*` stays within a folder, `**` goes below: what check found is what calibrates."""
+    for name in ("a.jpg", "deep/b.jpg", "deep/er/c.jpg", "deep/.hidden.jpg", "d.txt"):
+        path = tmp_path / "cam" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    expected = {
+        "cam/*.jpg": ["a.jpg"],
+        "cam/*/*.jpg": ["deep/b.jpg"],
+        "cam/**/*.jpg": ["a.jpg", "deep/b.jpg", "deep/er/c.jpg"],
+        "cam/a.jpg": ["a.jpg"],
+        "cam/*.png": [],
+    }
+    known = sources(tmp_path)
+    for pattern, files in expected.items():
+        root, rest = split_glob(pattern)
+        source = Source(path=str(tmp_path / root), label=pattern, parts=(rest,))
+        assert known.files(source) == files, pattern
+        assert matches_anything(tmp_path, pattern) == bool(files)
+
+
+def test_equal_size_and_time_do_not_hide_another_content(tmp_path: Path) -> None:
+    """What make and doit fall for."""
+    path = tmp_path / "cam" / "a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    source = Source(path=str(path.parent), label="cam", parts=("*.jpg",))
+    before = sources(tmp_path).digest(source)
+    stat = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert sources(tmp_path).digest(source) != before
+    path.write_bytes(b"one")
+    assert sources(tmp_path).digest(source) == before

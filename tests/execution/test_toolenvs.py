@@ -1,0 +1,136 @@
+"""Tool environments: the user's settings are honoured, a half-made one is never used."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from buildsys.errors import ToolUnavailable
+from buildsys.execution.tools import definitions, environments, uv_commands
+
+
+class Uv:
+    """Stands in for uv: remembers commands, makes the interpreter, fails where it is told to."""
+
+    def __init__(self, fail_at: str = "", stderr: str = "") -> None:
+        self.commands: list[list[str]] = []
+        self.settings: list[dict[str, str]] = []
+        self.fail_at, self.stderr = fail_at, stderr
+
+    def __call__(
+        self, command: Sequence[str], extra: Mapping[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        self.commands.append(list(command))
+        self.settings.append(dict(extra))
+        if command[1] == "venv":
+            python = Path(command[-1]) / "bin" / "python"
+            python.parent.mkdir(parents=True)
+            python.touch()
+        failed = bool(self.fail_at) and self.fail_at in command
+        return subprocess.CompletedProcess(command, int(failed), "", self.stderr)
+
+
+def test_a_second_need_finds_it_ready() -> None:
+    """Synced once, then only looked up; the size is said before it starts."""
+    uv, said = Uv(), list[str]()
+    variant, python = environments.ensure("vela-5.2", said.append, uv)
+    assert variant == "lock"
+    assert python.is_file()
+    assert "up to 20 MiB to download" in said[0]
+    assert "--require-hashes" in uv.commands[1]
+    again = Uv()
+    assert environments.ensure("vela-5.2", said.append, again) == (variant, python)
+    assert again.commands == []
+
+
+def test_a_half_synced_environment_is_thrown_away() -> None:
+    """After a failure nothing is left; after a kill the marker is missing, and it is made anew."""
+    with pytest.raises(ToolUnavailable, match=r"vela-5\.2 could not be made"):
+        environments.ensure("vela-5.2", print, Uv(fail_at="sync", stderr="boom"))
+    env = definitions.tool_env("vela-5.2")
+    place = definitions.folder(env, "lock")
+    assert not place.exists()
+    (place / "bin").mkdir(parents=True)
+    (place / "bin" / "python").touch()
+    assert definitions.find_synced(env) is None
+    uv = Uv()
+    environments.ensure("vela-5.2", print, uv)
+    assert len(uv.commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ("error: No space left on device", "the disk is full; it needs 70 MiB"),
+        ("error sending request for url", "the package index could not be reached"),
+        (
+            "No interpreter found for Python 3.11",
+            "it needs Python 3.11, which is not on this machine",
+        ),
+        ("error: something else", "see the last lines of uv"),
+    ],
+)
+def test_a_failure_says_why(output: str, why: str) -> None:
+    """And how to repeat it."""
+    with pytest.raises(ToolUnavailable) as caught:
+        environments.ensure("vela-5.2", print, Uv(fail_at="sync", stderr=output))
+    assert why in str(caught.value)
+    assert "to repeat: " in str(caught.value)
+
+
+def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the CUDA build, which works everywhere; with a GPU, the CUDA build at once."""
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    env = definitions.tool_env("ultralytics")
+    monkeypatch.setattr(environments, "find_uv", lambda: "uv")
+    assert environments.choose_variant(env, {}, Uv()) == ("lock-cpu", ())
+    assert environments.choose_variant(env, {}, Uv(fail_at="pip")) == ("lock-cuda", ())
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
+    assert environments.choose_variant(env, {}, Uv()) == ("lock-cuda", ())
+
+
+def test_both_torch_locks_are_one_identity() -> None:
+    """What a CPU machine computed, a GPU machine restores: the pins differ in CUDA alone."""
+    env = definitions.tool_env("ultralytics")
+
+    def pins(variant: str) -> set[str]:
+        lines = env.lock(variant).read_text().splitlines()
+        names = {
+            line.split(" ")[0].split("+")[0] for line in lines if "==" in line and line[0] != " "
+        }
+        return {n for n in names if not n.startswith(("nvidia-c", "nvidia-n", "cuda-", "triton"))}
+
+    assert pins("lock-cpu") == {
+        pin for pin in pins("lock-cuda") if pin.startswith("nvidia-ml") or "nvidia" not in pin
+    } | {pin for pin in pins("lock-cpu") if "nvidia" in pin}
+
+
+def test_pip_settings_become_uv_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv reads its own configuration and not pip's; what uv was told itself stays."""
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://index.example/simple\nextra-index-url = https://a.example\n"
+        "  https://b.example\nfind-links = wheels\ncert = ca.pem\n"
+    )
+    environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(config), "PIP_FIND_LINKS": "one two"}
+    settings = uv_commands.uv_settings(environ)
+    assert settings["UV_DEFAULT_INDEX"] == "https://index.example/simple"
+    assert settings["UV_INDEX"] == "https://a.example https://b.example"
+    assert settings["UV_FIND_LINKS"] == "one,two"
+    assert settings["SSL_CERT_FILE"] == "ca.pem"
+    own = uv_commands.uv_settings({**environ, "UV_FIND_LINKS": "mine"})
+    assert "UV_FIND_LINKS" not in own
+
+
+def test_locks_are_complete() -> None:
+    """Every pin has a hash, no lock names an index, every environment says how large it is."""
+    for env in definitions.all_tool_envs():
+        assert env.download_mib > 0
+        assert env.version
+        for variant in env.variants:
+            text = env.lock(variant).read_text()
+            assert "://" not in text
+            blocks = [b for b in text.replace(" \\\n    ", " ").splitlines() if "==" in b]
+            assert blocks
+            assert all("--hash=sha256:" in block for block in blocks)

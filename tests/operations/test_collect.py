@@ -1,0 +1,343 @@
+"""What `buildsys gc` takes and what it never takes."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.session import Session
+from buildsys.execution.store.garbage_collection import take_stock
+from buildsys.execution.store.store import Store
+from tests.conftest import Build, StandIn, make_workspace, no_environment
+from tests.execution.test_shared import without_privileges
+from tests.operations import golden
+
+Capture = pytest.CaptureFixture[str]
+DAY = 86400.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """The store of the test."""
+    return Store(tmp_path / "store")
+
+
+def age(store: Store, days: float, newer_than: float = 365) -> None:
+    """Make files as if they had last been used so long ago; those that are older stay."""
+    now = time.time()
+    for path in store.root.rglob("*"):
+        if path.is_file() and now - path.stat().st_mtime < newer_than * DAY:
+            os.utime(path, (now - days * DAY,) * 2)
+
+
+def edit(root: Path, old: str, new: str) -> None:
+    """A line of the recipe."""
+    recipe = root / "recipes" / "tags.yaml"
+    text, count = re.subn(old, new, recipe.read_text())
+    assert count == 1
+    recipe.write_text(text)
+
+
+def names(store: Store) -> set[str]:
+    """Every action and blob."""
+    return {path.name for kind in ("actions", "blobs") for path in store.root.glob(f"{kind}/*/*")}
+
+
+def size(store: Store) -> int:
+    """Bytes of the store."""
+    stock = take_stock(store)
+    return sum(b.size for b in stock.blobs) + sum(a.file.size for a in stock.actions)
+
+
+def gc(root: Path, *options: str) -> int:
+    """The command."""
+    return main(["-C", str(root), "gc", *options])
+
+
+def test_an_old_result_goes_and_what_is_in_use_stays(
+    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    """However long ago a build was made: while it is the current one, it restores."""
+    build()
+    edit(workspace, "epochs: 2", "epochs: 3")
+    build()
+    age(store, 40)
+    capsys.readouterr()
+    assert gc(workspace, "--max-age", "30d", "--dry-run") == 0
+    before = names(store)
+    assert gc(workspace, "--max-age", "30d") == 0
+    golden.check("gc", capsys.readouterr().out, tmp_path)
+    assert names(store) < before
+    shutil.rmtree(workspace / "build")
+    shutil.rmtree(workspace / ".buildsys")
+    assert build() == []
+    assert len(list(workspace.glob("build/tags/*/manifest.json"))) == 2
+    edit(workspace, "epochs: 3", "epochs: 2")
+    assert "train_ultralytics" in build()
+
+
+def test_nothing_goes_without_a_limit(
+    build: Build, workspace: Path, store: Store, capsys: Capture
+) -> None:
+    """Results of earlier recipes are what the store is for."""
+    build()
+    edit(workspace, "epochs: 2", "epochs: 3")
+    build()
+    age(store, 400)
+    before = names(store)
+    assert gc(workspace) == 0
+    assert names(store) == before
+
+
+def test_what_was_used_longest_ago_goes_first(
+    build: Build, workspace: Path, store: Store, tmp_path: Path, tools: StandIn
+) -> None:
+    """A result counts as used when it is restored, not only when it is made."""
+    for epochs, days in ((3, 9), (4, 8), (5, 7), (6, 0)):
+        edit(workspace, r"epochs: \d+", f"epochs: {epochs}")
+        build()
+        age(store, days, newer_than=0.5)
+    clone = make_workspace(tmp_path / "clone")
+    edit(clone, r"epochs: \d+", "epochs: 3")
+    restore(clone, tools)
+    assert tools.ran == []
+    age(store, 1, newer_than=0.5)
+    shutil.rmtree(clone)
+    assert gc(workspace, "--max-size", f"{size(store) // 1024 - 1}K") == 0
+    clone = make_workspace(tmp_path / "clone")
+    for epochs, ran in ((3, False), (5, False), (4, True)):
+        edit(clone, r"epochs: \d+", f"epochs: {epochs}")
+        restore(clone, tools)
+        assert bool(tools.ran) == ran, epochs
+
+
+def restore(root: Path, tools: StandIn) -> None:
+    """Build everything in a workspace."""
+    tools.ran.clear()
+    session = Session(root, tools, no_environment)
+    session.build(list(session.plans))
+    session.close()
+
+
+def test_a_limit_that_cannot_be_met_is_said(
+    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    """What workspaces count on is worth more than a number."""
+    build()
+    age(store, 40)
+    before = names(store)
+    capsys.readouterr()
+    assert gc(workspace, "--max-size", "0K", "--max-age", "1h") == 0
+    golden.check("gc-in-use", capsys.readouterr().out, tmp_path)
+    assert names(store) == before
+
+
+def test_what_was_just_used_stays(build: Build, workspace: Path, store: Store) -> None:
+    """A run in a workspace that the store does not know may be about to read it."""
+    build()
+    shutil.rmtree(workspace)
+    before = names(store)
+    assert gc(store.root.parent, "--max-size", "0K", "--max-age", "0h") == 0
+    assert names(store) == before
+    age(store, 1)
+    assert gc(store.root.parent, "--max-size", "0K") == 0
+    assert names(store) == set()
+
+
+def test_a_workspace_that_is_gone_holds_nothing(
+    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    """And is forgotten."""
+    build()
+    age(store, 40)
+    shutil.rmtree(workspace)
+    capsys.readouterr()
+    assert gc(tmp_path, "--max-age", "30d") == 0
+    golden.check("gc-gone", capsys.readouterr().out, tmp_path)
+    assert not list((store.root / "workspaces").iterdir())
+
+
+def test_what_a_lock_names_stays(build: Build, workspace: Path, store: Store) -> None:
+    """A checkpoint that buildsys.lock records, whatever the lock's format and the recipes say."""
+    build()
+    manifest = json.loads(next(workspace.glob("build/*/*/manifest.json")).read_text())
+    (train,) = [step for step in manifest["steps"] if step["stage"] == "train"]
+    digest = train["outputs"]["checkpoint"]
+    (workspace / "buildsys.lock").write_text(f"? train -> sha256:{digest}, gpu\n")
+    for name in ("build", ".buildsys", "recipes"):
+        shutil.rmtree(workspace / name)
+    age(store, 40)
+    assert gc(workspace, "--max-age", "30d") == 0
+    assert names(store) == {digest, f"{train['action_key']}.json"}
+
+
+def test_what_build_shows_stays_whatever_the_recipe_says_now(
+    build: Build, workspace: Path, store: Store, tmp_path: Path
+) -> None:
+    """An edit that is not built yet, and .buildsys deleted: the published file is still restorable."""
+    build()
+    edit(workspace, "epochs: 2", "epochs: 3")
+    shutil.rmtree(workspace / ".buildsys")
+    age(store, 40)
+    assert gc(workspace, "--max-age", "30d") == 0
+    edit(workspace, "epochs: 3", "epochs: 2")
+    assert build() == []
+
+
+def test_a_broken_recipe_holds_what_it_last_made(
+    build: Build, workspace: Path, store: Store
+) -> None:
+    """A typo on the day of the collection costs no training."""
+    build()
+    shutil.rmtree(workspace / "build")
+    edit(workspace, "source:", "sorce:")
+    age(store, 40)
+    assert gc(workspace, "--max-age", "30d") == 0
+    edit(workspace, "sorce:", "source:")
+    assert build() == []
+
+
+def test_rubbish_goes(
+    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    """Temporary files, results whose files are lost, files that no result names; not what is new."""
+    build()
+    shutil.rmtree(workspace)
+    actions = {json.loads(p.read_text())["module"]: p for p in store.root.glob("actions/*/*.json")}
+    actions["export_ultralytics"].write_text("{")
+    lost = json.loads(actions["evaluate_onnx"].read_text())["outputs"][0][1]
+    store.blob(lost).unlink()
+    (store.root / "blobs" / lost[:2] / ".tmp-0").write_text("half")
+    staging = store.root / ".import-0" / "blobs" / "aa"
+    staging.mkdir(parents=True)
+    (staging / ("a" * 64)).write_text("half")
+    age(store, 0.1)
+    (store.root / "blobs" / lost[:2] / ".tmp-1").write_text("half")
+    capsys.readouterr()
+    assert gc(tmp_path) == 0
+    golden.check("gc-rubbish", capsys.readouterr().out, tmp_path)
+    assert not actions["export_ultralytics"].exists()
+    assert not actions["evaluate_onnx"].exists()
+    assert not (store.root / ".import-0").exists()
+    assert [path.name for path in store.root.rglob(".tmp-*")] == [".tmp-1"]
+
+
+class Collecting(StandIn):
+    """While one module runs, everything in the store is old, nobody is known, and gc takes it all."""
+
+    def __init__(self, module: str, store: Store) -> None:
+        super().__init__()
+        self.module, self.store = module, store
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        if command.arguments[-2] == self.module:
+            self.module = ""
+            age(self.store, 40)
+            shutil.rmtree(self.store.root / "workspaces")
+            assert main(["-C", str(self.store.root.parent), "gc", "--max-age", "1h"]) == 0
+            assert names(self.store) == set()
+        return super().__call__(command, on_progress)
+
+
+def test_a_run_that_loses_something_makes_it_again(workspace: Path, store: Store) -> None:
+    """The worst moment: halfway through a build that the store does not know."""
+    session = Session(workspace, Collecting("convert_tflite", store), no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    assert {row.status for row in rows} == {"built"}
+    assert len(list(workspace.glob("build/tags/*/manifest.json"))) == 2
+
+
+def test_one_collection_at_a_time(
+    workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    """The second says why it does nothing."""
+    store.root.mkdir()
+    with (store.root / "gc.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert gc(workspace) == 1
+    golden.check("gc-busy", capsys.readouterr().err, tmp_path)
+
+
+def test_a_workspace_that_may_not_be_read_stops_it(
+    build: Build, workspace: Path, store: Store, tmp_path: Path
+) -> None:
+    """What somebody else counts on is not known, so it is not taken."""
+    build()
+    age(store, 40)
+    before = names(store)
+    workspace.chmod(0)
+    try:
+        command = (sys.executable, "-m", "buildsys", "gc", "--max-age", "1h")
+        run = without_privileges(tmp_path, *command)
+    finally:
+        workspace.chmod(0o755)
+    assert run.returncode == 1
+    golden.check("gc-unreadable", run.stderr, tmp_path)
+    assert names(store) == before
+
+
+def test_working_folders_of_finished_steps_go(
+    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    """Those of interrupted ones stay: a training goes on there. None goes while a run is under way."""
+    build()
+    scratch = workspace / ".buildsys" / "scratch"
+    finished = scratch / next(store.root.glob("actions/*/*.json")).stem
+    interrupted = scratch / ("0" * 64)
+    for folder in (finished, interrupted):
+        (folder / "work").mkdir(parents=True)
+        (folder / "work" / "last.pt").write_text("weights")
+    capsys.readouterr()
+    with (workspace / ".buildsys" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert gc(workspace) == 0
+    assert finished.exists()
+    assert gc(workspace) == 0
+    golden.check("gc-scratch", capsys.readouterr().out, tmp_path)
+    assert not finished.exists()
+    assert interrupted.exists()
+
+
+def test_environments_of_other_locks_go_only_when_asked(
+    workspace: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Another version of buildsys beside this one may be using them."""
+    from buildsys.execution.tools import definitions
+
+    current = definitions.folder(definitions.tool_env("vela-5.2"), "lock")
+    old = current.with_name("vela-5.2-lock-0123456789abcdef")
+    for folder in (current, old):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").write_text("x" * 5000)
+    assert gc(workspace) == 0
+    assert old.exists()
+    capsys.readouterr()
+    assert gc(workspace, "--tools") == 0
+    golden.check("gc-tools", capsys.readouterr().out, tmp_path)
+    assert current.exists()
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("size", ("--max-size", "20")),
+        ("unit", ("--max-size", "20GB")),
+        ("age", ("--max-age", "1m")),
+    ],
+)
+def test_a_limit_needs_a_unit(
+    workspace: Path, capsys: Capture, name: str, options: tuple[str, str]
+) -> None:
+    """20 what?"""
+    assert gc(workspace, *options) == 2
+    golden.check(f"gc-wrong-{name}", capsys.readouterr().err)

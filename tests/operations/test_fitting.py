@@ -1,0 +1,270 @@
+"""`buildsys fit`: which sizes it tries, when it stops, what it says, with a compiler that counts."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.commands.fit import answer, render
+from buildsys.errors import BuildsysError
+from buildsys.execution.packages import fits
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.loading import make_plans
+from buildsys.execution.state.plans import complete
+from buildsys.graph import Plan
+from buildsys.operations import fit as fitting
+from buildsys.operations.fit_candidates import plan_candidate
+from buildsys.operations.predict import find_build
+from buildsys.planning import planner
+from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
+from tests.conftest import StandIn, no_environment
+from tests.operations import golden
+
+BUILD = "tags@grove-vision-ai-v2"
+ARENA_KIB = 1110
+
+
+class Compiler(StandIn):
+    """Needs `per_pixel` bytes of arena for a pixel, and `fixed` ones; knows the size by its export."""
+
+    def __init__(self, per_pixel: float, fixed: int = 0) -> None:
+        super().__init__()
+        self.per_pixel, self.fixed, self.pixels = per_pixel, fixed, 0
+        self.sides: list[int] = []
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        module, request_path = command.arguments[-2:]
+        params = json.loads(Path(request_path).read_text())["params"]
+        if module == "export_ultralytics":
+            frame = params["preprocessing"]
+            self.pixels = frame["height"] * frame["width"]
+            self.sides.append(max(frame["height"], frame["width"]))
+        code = super().__call__(command, on_progress)
+        if module == "compile_vela" and not code:
+            outputs = json.loads(Path(request_path).read_text())["outputs"]
+            figures = {"sram_bytes": round(self.pixels * self.per_pixel) + self.fixed}
+            Path(outputs["summary"]).write_text(json.dumps(figures))
+        return code
+
+
+def set_size(workspace: Path, size: str) -> None:
+    """Another input size in the recipe."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(re.sub(r"input: .*", f"input: {{size: {size}}}", recipe.read_text()))
+
+
+def fit(workspace: Path, tools: StandIn, name: str = BUILD) -> fitting.Fit:
+    """`buildsys fit` with stand-in tools."""
+    place = Workspace(workspace)
+    build = find_build(place, name)
+    plan = complete(planner.plan(build, str(workspace)))
+    return fitting.fit(place, build, plan, lambda text: None, tools, no_environment)
+
+
+def told(workspace: Path, found: fitting.Fit) -> str:
+    """Table and answer, seconds told apart."""
+    text = render(found)
+    seconds = re.sub(r"\d+$", "N", re.sub(r"(?m) +\d+$", "   N", text))
+    return f"{seconds}\n{answer(find_build(Workspace(workspace), BUILD), found)}\n"
+
+
+def test_three_compiles_prove_the_border(workspace: Path) -> None:
+    """The recipe's size, the size that the area law says, its neighbour."""
+    set_size(workspace, "640")
+    tools = Compiler(per_pixel=8)
+    found = fit(workspace, tools)
+    assert tools.sides == [640, 352, 384]
+    assert (found.side, found.proven) == (352, True)
+    golden.check("fit", told(workspace, found))
+    assert "train_ultralytics" not in tools.ran
+
+
+def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
+    """A red build is where the question comes from; its compile is the first point."""
+    from buildsys.execution.session.session import Session
+
+    set_size(workspace, "640")
+    tools = Compiler(per_pixel=8)
+    session = Session(workspace, tools, no_environment)
+    session.build([BUILD])
+    session.close()
+    assert session.shipping.outcomes[BUILD].startswith("rejected")
+    tools.sides.clear()
+    found = fit(workspace, tools)
+    assert tools.sides == [352, 384]
+    assert found.trials[-1].seconds is None
+    golden.check("fit-known", told(workspace, found))
+
+
+def test_a_second_question_runs_nothing(workspace: Path) -> None:
+    """Compiles are results like any others."""
+    tools = Compiler(per_pixel=8)
+    set_size(workspace, "640")
+    first = fit(workspace, tools)
+    tools.ran.clear()
+    again = fit(workspace, tools)
+    assert tools.ran == []
+    assert [t.side for t in again.trials] == [t.side for t in first.trials]
+
+
+def test_lost_bytes_are_made_again(workspace: Path, tmp_path: Path) -> None:
+    """A store that was cleared between two questions."""
+    tools = Compiler(per_pixel=8)
+    set_size(workspace, "640")
+    first = fit(workspace, tools)
+    shutil.rmtree(tmp_path / "store")
+    assert fit(workspace, tools).side == first.side
+
+
+def test_a_line_through_two_sizes_beats_the_area(workspace: Path) -> None:
+    """A fixed part of the need leads the area law astray; the second guess knows better."""
+    tools = Compiler(per_pixel=2, fixed=700 * 1024)
+    set_size(workspace, "64")
+    found = fit(workspace, tools)
+    assert tools.sides == [64, 96, 448]
+    assert (found.side, found.proven) == (448, False)
+    golden.check("fit-unproven", told(workspace, found))
+
+
+def test_a_small_recipe_learns_how_far_it_can_go(workspace: Path) -> None:
+    """No size is to be written then."""
+    found = fit(workspace, Compiler(per_pixel=9))
+    assert found.side is not None
+    text = told(workspace, found)
+    assert "Write" not in text
+    golden.check("fit-larger", text)
+
+
+def test_no_size_fits(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The smallest size was compiled, too: then a smaller network is what helps."""
+    found = fit(workspace, Compiler(per_pixel=8, fixed=2000 * 1024))
+    assert (found.side, found.proven) == (None, True)
+    golden.check("fit-none", told(workspace, found))
+    monkeypatch.setattr(fit, "fit", lambda *_: found)
+    assert cli.main(["-C", str(workspace), "fit", BUILD]) == 11
+    assert "not even 32 px fits" in capsys.readouterr().out
+
+
+def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights do not get fewer with the picture."""
+    monkeypatch.setattr(fit, "slot_bytes", lambda build: 10)
+    tools = Compiler(per_pixel=1)
+    found = fit(workspace, tools)
+    assert len(tools.sides) == 1
+    golden.check("fit-slot", told(workspace, found))
+
+
+def test_a_frame_keeps_its_proportion(workspace: Path) -> None:
+    """480 x 640 at half the size is 256 x 320: multiples of 32."""
+    set_size(workspace, "[480, 640]")
+    text = (workspace / "recipes/tags.yaml").read_text()
+    text = text.replace("  - xiao-esp32s3\n", "").replace(
+        "- grove-vision-ai-v2", "- {target: grove-vision-ai-v2, firmware: targets/wide.yaml}"
+    )
+    (workspace / "recipes/tags.yaml").write_text(text)
+    contract = (planner_targets() / "firmware/sscma-1.0-pose.yaml").read_text()
+    contract = contract.replace("name: sscma-1.0-pose", "name: wide")
+    contract = contract.replace("input: {dtype", "input: {square: false, dtype")
+    (workspace / "targets").mkdir()
+    (workspace / "targets/wide.yaml").write_text(contract)
+    found = fit(workspace, Compiler(per_pixel=12))
+    assert [trial.frame for trial in found.trials][-1] == (480, 640)
+    assert all(height % 32 == width % 32 == 0 for height, width in (t.frame for t in found.trials))
+    golden.check("fit-wide", told(workspace, found))
+
+
+def planner_targets() -> Path:
+    """Where the shipped targets are."""
+    from buildsys.registry import shipped_targets
+
+    return shipped_targets()
+
+
+def test_a_candidate_is_the_same_network_without_its_data(workspace: Path) -> None:
+    """Classes and keypoints are the recipe's: a head of 80 classes would need other memory."""
+    shutil.rmtree(workspace / "tags" / "images")
+    for split in ("train", "val"):
+        (workspace / "tags" / "images" / split).mkdir(parents=True)
+    (workspace / "start.bin").unlink()
+    place = Workspace(workspace)
+    plan = plan_candidate(place, find_build(place, BUILD), 96)
+    params = {step.module: json.loads(step.params) for step in plan.steps}
+    assert params["initialize_ultralytics"]["classes"] == ["tag"]
+    assert params["initialize_ultralytics"]["keypoints"] == 4
+    assert params["prepare_pictures"]["preprocessing"]["height"] == 96
+    assert plan.steps[-1].module == "compile_vela"
+    given = [item.source.label for s in plan.steps for item in s.inputs if item.source]
+    assert set(given) == {".buildsys/fit/noise.bmp", "vela/himax.ini"}
+
+
+def test_a_step_that_fails_is_told_once(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the size at which it did."""
+    tools = Compiler(per_pixel=1)
+    tools.fail.add("compile_vela")
+    with pytest.raises(BuildsysError, match="could not be made at 64 px; what failed is told abov"):
+        fit(workspace, tools)
+    assert capsys.readouterr().err.count("compile_vela ran") == 1
+
+
+def test_what_cannot_be_fitted_says_why(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No arena in the contract, a size inside the file, several builds, a name that is none."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    text = recipe.read_text().replace("  - xiao-esp32s3\n", "  - host\n")
+    recipe.write_text(text)
+    (workspace / "given.tflite").write_bytes(b"TFL3")
+    (workspace / "recipes" / "given.yaml").write_text(
+        "name: given\nsource: {family: tflite, weights: {path: given.tflite}}\n"
+        "evaluate: none\nfirmware: unchecked\ntargets: [xiao-esp32s3]\n"
+    )
+    for name in ("tags@host", "given@xiao-esp32s3", "tags@*", "tags@grove"):
+        assert cli.main(["-C", str(workspace), "fit", name]) == 2
+    golden.check("fit-cannot", capsys.readouterr().err)
+
+
+def find_plan(place: Workspace) -> Plan:
+    """The plan of the one build, as the workspace says it now."""
+    return next(plan for plan in make_plans(place).plans if plan.build == BUILD)
+
+
+def test_a_failing_build_can_name_the_size(workspace: Path) -> None:
+    """What is known is known for every build that is alike, whatever it was trained on."""
+    set_size(workspace, "640")
+    place = Workspace(workspace)
+    plan = find_plan(place)
+    assert fits.known_fit(place, plan.fit) is None
+    need, has = 3208 << 10, ARENA_KIB << 10
+    before = fits.advise(place, plan, 640, need, has)
+    assert before == f"352 px may fit, by an estimate; `buildsys fit {BUILD}` finds out"
+    fit(workspace, Compiler(per_pixel=8.4))
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    set_size(workspace, "320")
+    alike = find_plan(place)
+    assert fits.known_fit(place, alike.fit) == 352
+    assert fits.advise(place, alike, 320, need, has) == f"352 px fits (by `buildsys fit {BUILD}`)"
+    recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
+    assert fits.known_fit(place, find_plan(place).fit) is None
+    recipe.write_text(recipe.read_text().replace("per-channel", "per-tensor"))
+    (workspace / ".buildsys" / "fit.json").write_text("{ half")
+    assert fits.known_fit(place, alike.fit) is None
+
+
+def test_the_laws() -> None:
+    """Rounded down to the grid; nothing is promised that is not there."""
+    assert estimate_size(640, 3207, 1110) == 352
+    assert estimate_size(64, 100, 1) == 0
+    assert estimate_size(64, 0, 100) == 0
+    assert interpolate_size(((64, 64.0**2), (128, 128.0**2)), 100.0**2) == 96
+    assert interpolate_size(((64, 5.0), (128, 5.0)), 9.0) is None

@@ -1,0 +1,60 @@
+"""`buildsys fit` of a file that is rejected before a compiler sees it."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.errors import Rejected
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.plans import Plans, complete
+from buildsys.graph import Input, Plan, Source
+from buildsys.operations import fit
+from buildsys.planning import plan_builder
+from buildsys.registry import step_module
+from tests.conftest import StandIn, no_environment
+
+
+def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
+    """A compiler that waits for a contract is never reached; its need is not what was lost."""
+    (workspace / "metrics.json").write_text('{"metrics": {"box": 0.1}}')
+    (workspace / "model.tflite").write_text("model")
+    metrics, model = (
+        Input(name=name, source=Source(path=str(workspace / name), label=name))
+        for name in ("metrics.json", "model.tflite")
+    )
+    gate, vela = step_module("gate"), step_module("compile_vela")
+    thresholds = (gate.Threshold(metric="box", min=0.5, max_drop=None),)
+    judge = plan_builder.make_step(
+        "contract",
+        gate,
+        gate.Params(thresholds=thresholds),
+        {"metrics": metrics, "baseline": metrics},
+        {"verdict": False},
+    )
+    params = vela.Params(
+        version="4.5", accelerator="ethos-u55-64", system_config="", memory_mode="", optimise="Size"
+    )
+    verdict = Input(name="verdict", step=judge.id, output="verdict")
+    compiler = plan_builder.make_step(
+        "compile",
+        vela,
+        params,
+        {"tflite": model, "verdict": verdict},
+        {"vela-tflite": False, "summary": False},
+    )
+    plan = Plan(
+        build="tags@board at 64 px",
+        recipe="",
+        target="",
+        label="",
+        steps=(judge, compiler),
+        package=compiler.id,
+        shipped=None,
+        verdicts=(),
+        notes=(),
+        licences=(),
+    )
+    session = Session(workspace, StandIn(), no_environment, plans=Plans.of((complete(plan),)))
+    with pytest.raises(Rejected, match="64 px is rejected by contract before its memory is known"):
+        fit.measure_need(complete(plan), session)
+    session.close()

@@ -1,0 +1,178 @@
+"""A look at the data: what can be told without the tools."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.errors import InputError
+from buildsys.execution.places import Workspace
+from buildsys.operations.inspect_data import choose, find_datasets, name_datasets
+from buildsys.steps.lib.datasets.label_files import Layout, check_object, label_file, parse
+from buildsys.steps.lib.datasets.ultralytics_layout import Object
+
+POSE = Layout(classes=("tag",), keypoints=2, dims=3)
+
+
+def messages(line: str, layout: Layout) -> list[str]:
+    """What is said about one label line, in a picture of 100 x 50."""
+    rows, findings = parse(line, "labels/a.txt", layout)
+    said = list(findings)
+    for number, item in rows:
+        said += check_object(item, (100, 50), "labels/a.txt", number, layout)
+    return [finding.message for finding in said]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 .5 .5 .2 .2 .5 .5 2 .4 .4 1", []),
+        ("0 .5 .5 .2 .2 .5 .5 2 0 0 0", []),
+        ("0 .5 .5 1.004 1 .5 .5 2 .4 .4 1", []),
+        ("0 .5 .5 .2 .2", ["5 numbers; class, box and keypoints are 11"]),
+        ("-1 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class -1; `names` has 0 alone"]),
+        ("0.5 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class 0.5; `names` has 0 alone"]),
+        ("0 inf .5 .2 .2 .5 .5 2 .4 .4 1", ["'inf' is no number"]),
+        ("0 .5 .5 .2 .2 1.2 .5 2 .4 -.4 1", ["keypoint 0, 1 of this tag is outside the picture"]),
+        ("0 .5 .5 .2 .2 .5 .5 2 9 9 0", []),
+        ("0 .5 .5 .2 .2 .5 .5 3 .4 .4 1", ["visibility 3; 0, 1 and 2 have a meaning"]),
+        (
+            "0 .5 .5 .005 .2 .5 .5 2 .4 .4 1",
+            ["the box of this tag is 0.50 x 10.00 px: less than a pixel"],
+        ),
+        (
+            "0 0 .5 .2 .2 .5 .5 2 .4 .4 1",
+            ["the box of this tag reaches 0.100 of the width (10.0 px) beyond the left edge"],
+        ),
+    ],
+)
+def test_a_label_line_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
+    """Within half a pixel nothing is: labels are rounded."""
+    assert messages(line, POSE) == expected
+
+
+OUTLINE = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="outline")
+CORNERS = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="corners")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("1 .1 .1 .5 .1 .5 .5", []),
+        ("1 .1 .1 .5 .1 .5 .5 .3 .7 .1 .5", []),
+        (
+            "1 .1 .1 .5 .1 .5",
+            ["6 numbers; class and outline are 1 and two for each of 3 points or more"],
+        ),
+        (
+            "1 .5 .5 .2 .2",
+            ["5 numbers; class and outline are 1 and two for each of 3 points or more"],
+        ),
+        ("2 .1 .1 .5 .1 .5 .5", ["class 2; `names` has 0 to 1"]),
+        (
+            "0 .5 .1 1.2 .1 .5 .5",
+            ["the outline of this bar reaches 0.200 of the width (20.0 px) beyond the right edge"],
+        ),
+        ("0 .1 .1 .5 .1 .3 .1", ["the outline of this bar has no extent: 0.4 x 0"]),
+    ],
+)
+def test_an_outline_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
+    """A box among outlines ends Ultralytics' training; a point too few is a lost object."""
+    assert messages(line, OUTLINE) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("0 .5 .5 .2 .2", "an upright box, it seems; obb wants four corners"),
+        (
+            "0 .5 .5 .2 .2 .7",
+            "a box and an angle, it seems; obb wants four corners: x1 y1 x2 y2 x3 y3 x4 y4",
+        ),
+        (
+            "0 .1 .1 .5 .1 .5 .5 .3 .7 .1 .5",
+            "an outline, it seems; obb wants the four corners of a turned box",
+        ),
+    ],
+)
+def test_labels_of_another_task_are_recognised(line: str, hint: str) -> None:
+    """Four corners are 9 numbers: what else stands there is mostly another tool's form."""
+    _, (finding,) = parse(line, "a.txt", CORNERS)
+    assert finding.message.endswith("numbers; class and four corners are 9")
+    assert finding.hint == hint
+
+
+def test_a_turned_box_has_the_box_around_it() -> None:
+    """Sizes in the table, and boxes that leave the picture, go by it."""
+    ((_, item),), findings = parse("1 .5 .2 .8 .5 .5 .8 .2 .5", "a.txt", CORNERS)
+    assert not findings
+    assert item.box == pytest.approx((0.5, 0.5, 0.6, 0.6))
+    assert len(item.outline) == 4
+
+
+def test_a_broken_line_hides_no_other() -> None:
+    """Objects of the sound lines are counted, with their lines."""
+    text = "x\n\n0 .5 .5 .2 .2\n0 .1 .1 .1\n0 .3 .3 .2 .2\n"
+    rows, findings = parse(text, "a.txt", Layout(classes=("tag",), keypoints=0, dims=0))
+    assert [(line, item.box[0]) for line, item in rows] == [(3, 0.5), (5, 0.3)]
+    assert [(f.line, f.severity) for f in findings] == [(1, "error"), (4, "error")]
+    assert isinstance(rows[0][1], Object)
+
+
+def test_labels_stand_beside_images() -> None:
+    """The last folder of that name counts, as in evaluation."""
+    assert label_file("images/train/a.b.jpg") == "labels/train/a.b.txt"
+    assert label_file("images/x/images/a.png") == "images/x/labels/a.txt"
+    assert label_file("a.png") == "a.txt"
+
+
+def test_datasets_are_called_by_their_folders() -> None:
+    """By their whole path where folders are called alike; never two the same."""
+    labels = {
+        "1": "data/cells/data.yaml",
+        "2": "a/tags/data.yaml",
+        "3": "b/tags/data.yaml",
+        "4": "fiducials-tags",
+        "5": "data.yaml",
+        "6": "../far off/data.yaml",
+    }
+    assert name_datasets(labels) == {
+        "1": "cells",
+        "2": "a-tags-data",
+        "3": "b-tags-data",
+        "4": "fiducials-tags",
+        "5": "data.yaml",
+        "6": "far-off",
+    }
+
+
+def test_targets_share_one_look(workspace: Path) -> None:
+    """At every input size that a build has; a recipe's name chooses all its builds."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    text = recipe.read_text().replace("name: tags", "name: wide").replace("size: 64", "size: 96")
+    (workspace / "recipes" / "wide.yaml").write_text(text)
+    datasets, builds = find_datasets(Workspace(workspace))
+    (dataset,) = datasets
+    assert dataset.name == "tags"
+    assert len(dataset.builds) == len(builds) == 4
+    assert '"frames":[[64,64],[96,96]]' in dataset.plan.steps[-1].params
+    for asked in ([], ["wide"], ["tags@xiao-esp32s3"], ["*@grove*"], ["build:wide@*"]):
+        assert choose(asked, datasets, builds)[0] == (dataset,)
+    with pytest.raises(InputError, match="did you mean `wide`"):
+        choose(["wade"], datasets, builds)
+
+
+def test_names_go_with_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` alone looks at every recipe."""
+    assert main(["-C", str(workspace), "check", "tags"]) == 2
+    assert "add --data" in capsys.readouterr().err
+
+
+def test_a_recipe_is_named_whatever_its_matrix_makes(workspace: Path) -> None:
+    """Its builds are called by their variants: the name in its file has to do as well."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text() + "matrix: {input.size: [64, 96]}\n")
+    datasets, builds = find_datasets(Workspace(workspace))
+    assert "tags-96@xiao-esp32s3" in builds
+    for asked in (["tags"], ["tags-96"], ["tags-64@xiao-esp32s3"]):
+        assert choose(asked, datasets, builds)[0] == datasets

@@ -1,0 +1,110 @@
+"""Predictions: what can be told without the tools."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import make_plans
+from buildsys.operations.predict import describe, find_pictures, find_runnable, name_drawings
+from tests.conftest import Build
+
+
+def test_a_compiled_build_predicts_from_the_file_before_the_compiler(workspace: Path) -> None:
+    """Any other from the very file that ships."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("targets:", "targets:\n  - nvidia-rtx-aot", 1))
+    plans = {plan.target: plan for plan in make_plans(Workspace(workspace)).plans}
+    xiao = plans["xiao-esp32s3"]
+    assert find_runnable(xiao) == xiao.shipped
+    assert find_runnable(plans["grove-vision-ai-v2"]).name == "tflite"
+    assert find_runnable(plans["nvidia-rtx-aot"]).name == "quantized-onnx"
+
+
+def predict(workspace: Path, *arguments: str) -> int:
+    """`buildsys predict`."""
+    return main(["-C", str(workspace), "predict", *arguments])
+
+
+def test_only_a_build_that_is_up_to_date_predicts(
+    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the drawing would be of a file that the recipe does not mean any more."""
+    picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
+    message = "is not up to date; run `doit build:tags@xiao-esp32s3` first"
+    assert predict(workspace, "tags@xiao-esp32s3", picture) == 1
+    assert message in capsys.readouterr().err
+    build()
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    capsys.readouterr()
+    assert predict(workspace, "tags@xiao-esp32s3", picture) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_rejected_build_ships_nothing_to_predict_from(
+    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says so, with the exit code of a red gate."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
+    build()
+    capsys.readouterr()
+    picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
+    assert predict(workspace, "tags@xiao-esp32s3", picture) == 11
+    assert "rejected by gate: there is no shipped file" in capsys.readouterr().err
+
+
+def test_wrong_arguments_are_told_before_any_work(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every picture that is not there, a build that is none, several builds."""
+    (workspace / "empty").mkdir()
+    places = [str(workspace / name) for name in ("nix.jpg", "empty", "tags/data.yaml")]
+    assert predict(workspace, "tags@xiao-esp32s3", *places) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("error:") == 3
+    assert f"{places[0]}: error: there is no such file" in errors
+    assert f"{places[1]}: error: no picture is in this folder" in errors
+    picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
+    assert predict(workspace, "tags@xiao", picture) == 2
+    assert "did you mean `tags@xiao-esp32s3`" in capsys.readouterr().err
+    assert predict(workspace, "tags@*", picture) == 2
+    assert "names 2 builds" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_not_offered(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what would be."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    text = recipe.read_text().replace("  - grove-vision-ai-v2\n  - xiao-esp32s3", "  - checkpoint")
+    text = text.replace("scheme: int8", "scheme: float32").replace(
+        "  granularity: per-tensor\n", ""
+    )
+    recipe.write_text(text.replace("  calibration: {split: train, count: 3, seed: 0}\n", ""))
+    picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
+    assert predict(workspace, "tags@checkpoint", picture) == 2
+    assert "predicting from one is not offered" in capsys.readouterr().err
+
+
+def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
+    """A folder gives its pictures, hidden ones left out."""
+    for name in ("a.jpg", "b/a.png", "b/a.jpg", "b/.a.jpg", ".cache/a.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    paths = find_pictures([str(tmp_path), os.path.join(str(tmp_path), "a.jpg")])
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "a.jpg",
+        "b/a.jpg",
+        "b/a.png",
+    ]
+    assert name_drawings(paths) == ("a.jpg", "b-a.jpg", "b-a-2.jpg")
+
+
+def test_a_line_shows_the_best_and_counts_the_rest() -> None:
+    """One line an image, however much is in it."""
+    item = {"class": "cell", "score": 0.876, "box": [10.2, 5.0, 30.7, 9.6]}
+    line = describe({"picture": "a.jpg", "objects": [item] * 8}, most=2)
+    assert line == "a.jpg: cell 0.88 at 10,5 21x5; cell 0.88 at 10,5 21x5; and 6 more"
+    assert describe({"picture": "a.jpg", "objects": []}) == "a.jpg: nothing"

@@ -1,0 +1,352 @@
+"""Results on another machine: exported here, imported there, restored without running anything."""
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.execution.session.session import Session
+from tests.conftest import Build, StandIn, make_workspace, no_environment
+from tests.operations import golden
+
+Capture = pytest.CaptureFixture[str]
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+@pytest.fixture
+def exported(build: Build, workspace: Path, tmp_path: Path, capsys: Capture) -> Path:
+    """Everything that the workspace built, in one file."""
+    build()
+    archive = tmp_path / "results.tar"
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "store", "export", "*", "-o", str(archive)]) == 0
+    return archive
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """Another machine: the same repository at another path, an empty store, nothing built."""
+
+    def move() -> Path:
+        monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "other" / "store"))
+        return make_workspace(tmp_path / "other" / "home" / "clone")
+
+    return move
+
+
+def rebuild(root: Path, tools: StandIn) -> dict[str, str]:
+    """Build everything; returns the statuses."""
+    tools.ran.clear()
+    session = Session(root, tools, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    return {row.id: row.status for row in rows}
+
+
+def manifests(root: Path) -> dict[str, bytes]:
+    """Bytes of every file to ship, and of every manifest."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.glob("build/*/*/*")
+        if path.is_file() and path.name != "build.json"
+    }
+
+
+def test_another_machine_restores_everything_and_runs_nothing(
+    exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], capsys: Capture
+) -> None:
+    """Manifests are the same bytes; what is imported twice is there once."""
+    golden.check("export", capsys.readouterr().out, exported.parent)
+    other = elsewhere()
+    for name in ("import", "import-again"):
+        assert main(["-C", str(other), "store", "import", str(exported)]) == 0
+        golden.check(name, capsys.readouterr().out, exported.parent)
+    assert set(rebuild(other, tools).values()) == {"restored"}
+    assert tools.ran == []
+    assert manifests(other) == manifests(workspace)
+    assert len(manifests(other)) >= 4
+
+
+def test_a_part_of_the_builds_can_go(
+    build: Build, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
+) -> None:
+    """What the other build needs besides is made there."""
+    build()
+    archive = tmp_path / "one.tar"
+    assert main(["-C", str(workspace), "store", "export", "*@xiao*", "-o", str(archive)]) == 0
+    other = elsewhere()
+    assert main(["store", "import", str(archive)]) == 0
+    statuses = rebuild(other, tools)
+    assert statuses["tags@xiao-esp32s3"] == "restored"
+    assert "compile_vela" in tools.ran
+    assert "train_ultralytics" not in tools.ran
+
+
+def test_packages_alone_restore_too(
+    exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
+) -> None:
+    """What lies between goes as digests; it is made only when a change needs its bytes."""
+    small = tmp_path / "small.tar"
+    command = ["-C", str(workspace), "store", "export", "*", "--packages-only", "-o", str(small)]
+    assert main(command) == 0
+    assert len(blobs(small)) < len(blobs(exported))
+    other = elsewhere()
+    assert main(["store", "import", str(small)]) == 0
+    assert set(rebuild(other, tools).values()) == {"restored"}
+    assert tools.ran == []
+    assert manifests(other) == manifests(workspace)
+    recipe = other / "recipes" / "tags.yaml"
+    recipe.write_text(
+        recipe.read_text().replace("granularity: per-tensor", "granularity: per-channel")
+    )
+    assert set(rebuild(other, tools).values()) == {"built"}
+    assert {"train_ultralytics", "export_ultralytics"} <= set(tools.ran)
+
+
+def test_a_whole_archive_replaces_digests(
+    exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
+) -> None:
+    """Bytes that come later count; digests that come later take nothing away."""
+    small = tmp_path / "small.tar"
+    command = ["-C", str(workspace), "store", "export", "*", "--packages-only", "-o", str(small)]
+    assert main(command) == 0
+    other = elsewhere()
+    for archive in (small, exported, small):
+        assert main(["store", "import", str(archive)]) == 0
+    recipe = other / "recipes" / "tags.yaml"
+    recipe.write_text(
+        recipe.read_text().replace("granularity: per-tensor", "granularity: per-channel")
+    )
+    rebuild(other, tools)
+    assert "train_ultralytics" not in tools.ran
+
+
+def test_the_same_results_are_the_same_bytes(
+    exported: Path, workspace: Path, elsewhere: Callable[[], Path], tools: StandIn, tmp_path: Path
+) -> None:
+    """Whoever exports them, and wherever from."""
+    other = elsewhere()
+    assert main(["store", "import", str(exported)]) == 0
+    rebuild(other, tools)
+    again = tmp_path / "again.tar"
+    assert main(["-C", str(other), "store", "export", "*", "-o", str(again)]) == 0
+    assert again.read_bytes() == exported.read_bytes()
+
+
+def test_what_was_not_made_is_said(
+    workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
+) -> None:
+    """Nothing is written, unless a part is asked for."""
+    tools.fail = {"compile_vela"}
+    rebuild(workspace, tools)
+    capsys.readouterr()
+    archive = tmp_path / "results.tar"
+    command = ["-C", str(workspace), "store", "export", "*", "-o", str(archive)]
+    assert main(command) == 1
+    golden.check("export-not-made", capsys.readouterr().err)
+    assert not archive.exists()
+    assert main([*command, "--partial"]) == 0
+    assert archive.exists()
+
+
+def test_what_the_store_lost_is_said(
+    build: Build, workspace: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A published build stays up to date without its store; there is nothing to export."""
+    build()
+    shutil.rmtree(tmp_path / "store")
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "store", "export", "*", "-o", str(tmp_path / "x.tar")]) == 1
+    golden.check("export-lost", capsys.readouterr().err)
+
+
+def test_a_name_that_nothing_has(workspace: Path, capsys: Capture) -> None:
+    """Is wrong input, as everywhere."""
+    assert main(["-C", str(workspace), "store", "export", "tag@xiao-esp32s3", "-o", "x.tar"]) == 2
+    golden.check("export-unknown", capsys.readouterr().err)
+
+
+def test_a_red_gate_goes_along(
+    build: Build, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
+) -> None:
+    """The other machine measures nothing again to come to the same verdict."""
+    tools.metric = 0.05
+    build()
+    archive = tmp_path / "red.tar"
+    assert main(["-C", str(workspace), "store", "export", "*", "-o", str(archive)]) == 0
+    other = elsewhere()
+    assert main(["store", "import", str(archive)]) == 0
+    assert all(status.startswith("rejected") for status in rebuild(other, tools).values())
+    assert tools.ran == []
+
+
+def read(path: Path) -> list[Member]:
+    """Members with their bytes."""
+    with tarfile.open(path) as archive:
+        return [(m, f.read() if (f := archive.extractfile(m)) else b"") for m in archive]
+
+
+def write(path: Path, members: list[Member]) -> None:
+    """An archive of these members as they stand."""
+    with tarfile.open(path, "w") as archive:
+        for member, data in members:
+            archive.addfile(member, io.BytesIO(data))
+
+
+def blobs(path: Path) -> list[str]:
+    """Names of the blobs in an archive."""
+    return [member.name for member, _ in read(path) if member.name.startswith("blobs/")]
+
+
+def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> Member:
+    """One strange member."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(data), kind, link
+    return info, data
+
+
+def with_evil_tree(members: list[Member]) -> list[Member]:
+    """A tree that wants to be restored outside its folder."""
+    import hashlib
+
+    digest = hashlib.sha256(b"").hexdigest()
+    index = json.dumps([["../../.bashrc", 0, digest]]).encode()
+    name = hashlib.sha256(index).hexdigest()
+    header = json.loads(members[0][1])
+    header["blobs"] += 2
+    text = json.dumps(header).encode()
+    return [
+        member(members[0][0].name, text),
+        *members[1:],
+        member(f"blobs/{digest[:2]}/{digest}"),
+        member(f"blobs/{name[:2]}/{name}", index),
+    ]
+
+
+def _first(members: list[Member], kind: str) -> int:
+    return next(i for i, (info, _) in enumerate(members) if info.name.startswith(kind))
+
+
+def with_wrong_blob(members: list[Member]) -> list[Member]:
+    """One byte more than its name says."""
+    index = _first(members, "blobs/")
+    info, data = members[index]
+    return [*members[:index], member(info.name, data + b"!"), *members[index + 1 :]]
+
+
+def with_wrong_action(members: list[Member]) -> list[Member]:
+    """An entry that says nothing."""
+    index = _first(members, "actions/")
+    return [
+        *members[:index],
+        member(members[index][0].name, b'{"outputs": 3}'),
+        *members[index + 1 :],
+    ]
+
+
+def without_blob(members: list[Member]) -> list[Member]:
+    """A file missing, and the header saying that all is well."""
+    index = _first(members, "blobs/")
+    header = json.loads(members[0][1])
+    header["blobs"] -= 1
+    text = json.dumps(header).encode()
+    return [member(members[0][0].name, text), *members[1:index], *members[index + 1 :]]
+
+
+def sparse(members: list[Member]) -> list[Member]:
+    """A few bytes that claim to be a terabyte."""
+    info = tarfile.TarInfo("blobs/aa/" + "a" * 64)
+    info.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.map": "0,1",
+        "GNU.sparse.size": str(1 << 40),
+    }
+    info.size = 1
+    return [*members, (info, b"x")]
+
+
+STRANGE: dict[str, Callable[[list[Member]], list[Member]]] = {
+    "absolute": lambda m: [*m, member("/etc/cron.d/evil", b"x")],
+    "parent": lambda m: [*m, member("blobs/../../evil", b"x")],
+    "unknown": lambda m: [*m, member("readme.txt", b"x")],
+    "wrong-folder": lambda m: [*m, member("blobs/ab/" + "c" * 64, b"x")],
+    "symlink": lambda m: [
+        *m,
+        member("blobs/aa/" + "a" * 64, kind=tarfile.SYMTYPE, link="/etc/passwd"),
+    ],
+    "hardlink": lambda m: [*m, member("blobs/aa/" + "a" * 64, kind=tarfile.LNKTYPE, link="x")],
+    "device": lambda m: [*m, member("blobs/aa/" + "a" * 64, kind=tarfile.CHRTYPE)],
+    "sparse": sparse,
+    "twice": lambda m: [*m, m[-1]],
+    "no-header": lambda m: m[1:],
+    "newer": lambda m: [member(m[0][0].name, b'{"format": 2}'), *m[1:]],
+    "short": lambda m: m[:-1],
+    "wrong-blob": with_wrong_blob,
+    "wrong-action": with_wrong_action,
+    "without-blob": without_blob,
+    "evil-tree": with_evil_tree,
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_archive_is_refused_whole(
+    name: str, exported: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
+) -> None:
+    """Nothing of it is left behind, in the store or anywhere."""
+    write(exported, STRANGE[name](read(exported)))
+    elsewhere()
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    assert main(["store", "import", str(exported)]) == 2
+    golden.check(f"import-{name}", capsys.readouterr().err, tmp_path)
+    left = set(tmp_path.rglob("*")) - set(before)
+    assert left <= {tmp_path / "other" / "store"}
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000, 0.5, 0.85])
+def test_a_part_of_an_archive_is_refused(
+    keep: float, exported: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
+) -> None:
+    """A copy that broke off, at any place."""
+    data = exported.read_bytes()
+    written = len(data.rstrip(b"\0"))  # the rest is padding, whose loss is none
+    exported.write_bytes(data[: int(keep if keep >= 1 else written * keep)])
+    elsewhere()
+    assert main(["store", "import", str(exported)]) == 2
+    assert "nothing was imported" in capsys.readouterr().err
+    assert not list((tmp_path / "other" / "store").rglob("*"))
+
+
+def test_other_files_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    """A picture, a compressed archive, nothing at all."""
+    (tmp_path / "x.tar").write_bytes(b"\x89PNG" + bytes(2000))
+    assert main(["store", "import", str(tmp_path / "x.tar")]) == 2
+    golden.check("import-no-archive", capsys.readouterr().err, tmp_path)
+    assert main(["store", "import", str(tmp_path / "absent.tar")]) == 1
+    golden.check("import-absent", capsys.readouterr().err, tmp_path)
+
+
+def test_what_is_here_stays(exported: Path, elsewhere: Callable[[], Path], tmp_path: Path) -> None:
+    """A blob of the store is never written again."""
+    elsewhere()
+    main(["store", "import", str(exported)])
+    store = tmp_path / "other" / "store"
+    inodes = dict(_inodes(store))
+    (lost, _) = next(iter(_inodes(store / "blobs")))
+    lost.unlink()
+    main(["store", "import", str(exported)])
+    now = dict(_inodes(store))
+    assert now.keys() == inodes.keys()
+    assert {path for path in now if now[path] != inodes[path]} <= {lost} | set(
+        store.glob("actions/*/*")
+    )
+
+
+def _inodes(folder: Path) -> Iterator[tuple[Path, int]]:
+    return ((path, path.stat().st_ino) for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,0 +1,106 @@
+"""`buildsys verify`: a shipped file is made again from nothing, or the step is named that differs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.errors import InputError
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.session import Session
+from buildsys.operations.verify import Finding, verify
+from tests.conftest import Build, StandIn, no_environment
+
+BUILD = "tags@grove-vision-ai-v2"
+
+
+def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[Finding]:
+    """Findings up to the first that differs."""
+    session = Session(workspace, tools, no_environment)
+    found: list[Finding] = []
+    for finding in verify(session, session.plans[BUILD], train, tools, no_environment):
+        found.append(finding)
+        if not finding.good:
+            break
+    session.close()
+    return found
+
+
+def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn) -> None:
+    """Nobody can say whether the file in the field can be made again."""
+    build()
+    manifest = (workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_bytes()
+    tools.ran.clear()
+    found = verdicts(workspace, tools)
+    assert {finding.verdict for finding in found} == {"equal", "taken from the record"}
+    assert "train_ultralytics" not in tools.ran
+    assert len(tools.ran) == len(found) - 1
+    tools.ran.clear()
+    assert {finding.verdict for finding in verdicts(workspace, tools, train=True)} == {"equal"}
+    assert "train_ultralytics" in tools.ran
+    assert (workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_bytes() == manifest
+    assert build() == [], "verifying leaves everything as it was"
+
+
+def test_what_one_machine_measured_is_no_part_of_it(
+    build: Build, workspace: Path, tools: StandIn
+) -> None:
+    """A recipe with `benchmark` could never be verified: its latency is in no manifest."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text() + "benchmark: {runs: 2, warmup: 0}\n")
+    build()
+    found = verdicts(workspace, tools)
+    assert "package" in {finding.stage for finding in found}
+    assert all(finding.good for finding in found)
+
+
+class OtherCompiler(StandIn):
+    """As after an update of a tool that its lock does not show."""
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        code = super().__call__(command, on_progress)
+        if command.arguments[-2] == "compile_vela":
+            request = json.loads(Path(command.arguments[-1]).read_text())
+            Path(request["outputs"]["vela-tflite"]).write_text("other bytes")
+        return code
+
+
+def test_the_first_step_that_differs_is_named(build: Build, workspace: Path) -> None:
+    """ "It differs", says the tool, and a day of searching begins."""
+    build()
+    last = verdicts(workspace, OtherCompiler())[-1]
+    assert (last.stage, last.verdict) == ("compile", "differs")
+
+
+@pytest.mark.parametrize(("metric", "verdict"), [(0.5009, "metrics equal"), (0.51, "differs")])
+def test_figures_may_differ_a_little(
+    build: Build, workspace: Path, metric: float, verdict: str
+) -> None:
+    """Another CPU's rounding is called a different file."""
+    build()
+    other = StandIn()
+    other.metric = metric
+    found = verdicts(workspace, other)
+    measured = next(finding for finding in found if finding.stage == "evaluate-checkpoint")
+    assert measured.verdict == verdict
+    assert found[-1].good == (verdict == "metrics equal")
+
+
+def test_a_recipe_that_says_something_else_now(
+    build: Build, workspace: Path, tools: StandIn
+) -> None:
+    """The wrong recipe is verified, and is right."""
+    build()
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
+    with pytest.raises(InputError, match="the recipe has other parameters now, from quantize on"):
+        verdicts(workspace, tools)
+
+
+def test_nothing_to_verify(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build that was never made is a traceback."""
+    assert main(["-C", str(workspace), "verify", BUILD]) == 2
+    assert "there is no manifest to compare with" in capsys.readouterr().err
+    assert main(["-C", str(workspace), "verify", "tags@*"]) == 2
+    assert "names 2 builds" in capsys.readouterr().err
