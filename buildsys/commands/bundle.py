@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             made = bundle.make(session, away, target.absolute())
         except BuildsysError as error:
-            if session.making.failures:
+            if session.executor.failures:
                 return error.exit_code  # told where it happened
             raise
         finally:

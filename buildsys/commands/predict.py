@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             engine.check_built(session, prediction.build)
             found = engine.predict(session, prediction, target)
         except BuildsysError as error:
-            if session.making.failures:
+            if session.executor.failures:
                 return error.exit_code  # told where it happened
             raise
         finally:

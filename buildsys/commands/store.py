@@ -42,7 +42,7 @@ def _export(options: argparse.Namespace) -> int:
     from buildsys.execution.state.build_patterns import select
     from buildsys.execution.store.inventory import count_text, size_text
     from buildsys.operations.destinations import find_file
-    from buildsys.operations.store_export import explain_lacks, gather, write
+    from buildsys.operations.store_export import explain_missing, gather, write
 
     find_file(options.file)
     session = Session(options.folder.resolve())
@@ -58,8 +58,8 @@ def _export(options: argparse.Namespace) -> int:
             raise Waiting("\n".join(waiting))
         plans = [plan for plan in plans if not plan.waiting_for]
         results = gather(session.state, plans, options.packages_only)
-        if results.lacks and (not options.partial or not results.actions):
-            raise BuildsysError(f"{explain_lacks(results.lacks)}\nnothing was written")
+        if results.missing and (not options.partial or not results.actions):
+            raise BuildsysError(f"{explain_missing(results.missing)}\nnothing was written")
         size = write(results, session.state.store, options.file)
     finally:
         session.close()

@@ -134,7 +134,7 @@ def _announce(
     for env in missing if dry_run else ():
         print(f"would sync      {env.name} ({env.title} {env.version}): {sizes(env)}")
     for step in remote if dry_run else ():
-        print(f"would fetch     {session.making.stages[step.id] if session else step.stage}")
+        print(f"would fetch     {session.executor.stages[step.id] if session else step.stage}")
     download, disk = sum(map(expected_download_mib, missing)), sum(env.disk_mib for env in missing)
     if missing:
         print(

@@ -25,7 +25,7 @@ from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
 from buildsys.graph import Input, Output, Plan, Status, Step, StepResult
 from buildsys.operations import bundle_folder
-from buildsys.operations.bundle_readme import Told, describe, how_to_install
+from buildsys.operations.bundle_readme import BundleReadme, describe, how_to_install
 from buildsys.operations.destinations import placing
 from buildsys.operations.predict import find_build
 from buildsys.planning import planner
@@ -44,7 +44,7 @@ _PICTURES = "pictures.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Away:
+class RemoteBuild:
     """An engine and how it is made elsewhere. `plan`: its steps alone, in order, the engine's last;
     `whole`: the build's own plan; `calibration`: the step that only the device can run besides, where
     there is one.
@@ -89,7 +89,7 @@ class Bundle:
     machine: str
 
 
-def plan_away(workspace: Workspace, name: str) -> Away:
+def plan_away(workspace: Workspace, name: str) -> RemoteBuild:
     """One build by its id. Raises InputError, Waiting."""
     build = find_build(workspace, name)
     if build.waiting_for:
@@ -106,7 +106,7 @@ def plan_away(workspace: Workspace, name: str) -> Away:
     )
     steps = needed(list(plan.steps), (engine.id,))
     alone = replace(plan, steps=steps, package=engine.id, shipped=None, verdicts=(), proofs=())
-    away = Away(
+    away = RemoteBuild(
         build=build, plan=alone, whole=plan, engine=engine, calibration=next(calibration, None)
     )
     if LOCAL in (away.params.version, away.params.compute_capability):
@@ -118,7 +118,7 @@ def plan_away(workspace: Workspace, name: str) -> Away:
 
 def open_session(
     workspace: Workspace,
-    away: Away,
+    away: RemoteBuild,
     run: CommandRunner = run_command,
     ensure: EnsureEnv = environments.ensure,
 ) -> Session:
@@ -131,7 +131,7 @@ def default_folder(workspace: Workspace, build: str) -> Path:
     return workspace.build / "bundles" / Path(*build.split("@"))
 
 
-def make(session: Session, away: Away, target: Path) -> Bundle:
+def make(session: Session, away: RemoteBuild, target: Path) -> Bundle:
     """Do what comes before the engine, and write the folder, whole or not at all.
 
     Raises BuildsysError: InputError for a folder that holds something else, Waiting, StepFailed,
@@ -139,7 +139,7 @@ def make(session: Session, away: Away, target: Path) -> Bundle:
     """
     target = bundle_folder.find(target)
     for step in away.before:
-        session.making.run_step(step)
+        session.executor.run_step(step)
         _demand(session, away, step)
     _refuse_red(session, away)
     with placing(f"the bundle of {away.build.id}", target), bundle_folder.filling(target) as fresh:
@@ -150,8 +150,8 @@ def make(session: Session, away: Away, target: Path) -> Bundle:
 
 def key_parts(session: Session, step: Step) -> dict[str, Any]:
     """What a step's result is for: its action key, "" while an input is not known, and its parts."""
-    keyed = session.state.key(step)
-    return {"key": keyed.key if keyed else "", "parts": session.state.known_parts(step)}
+    action_key = session.state.key(step)
+    return {"key": action_key.key if action_key else "", "parts": session.state.known_parts(step)}
 
 
 def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
@@ -164,7 +164,7 @@ def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
     return found
 
 
-def _demand(session: Session, away: Away, step: Step) -> None:
+def _demand(session: Session, away: RemoteBuild, step: Step) -> None:
     decision = session.state.decide(step)
     if decision.status == Status.WAITING:
         raise Waiting(f"{away.build.id} waits for {decision.reasons[0].subject} ({step.stage})")
@@ -177,7 +177,7 @@ def _demand(session: Session, away: Away, step: Step) -> None:
         _reject(session, away, step, result)
 
 
-def _refuse_red(session: Session, away: Away) -> None:
+def _refuse_red(session: Session, away: RemoteBuild) -> None:
     """A verdict of the build that is known to be red, whether or not the engine rests on it.
 
     No gate is run for this: one that was not asked yet says nothing.
@@ -192,7 +192,7 @@ def _refuse_red(session: Session, away: Away) -> None:
         _reject(session, away, step, result)
 
 
-def _reject(session: Session, away: Away, step: Step, result: StepResult) -> NoReturn:
+def _reject(session: Session, away: RemoteBuild, step: Step, result: StepResult) -> NoReturn:
     try:
         verdict = json.loads(session.state.store.read(dict(result.outputs)["verdict"]))
         why = ": " + "; ".join(verdict["failures"])
@@ -201,7 +201,7 @@ def _reject(session: Session, away: Away, step: Step, result: StepResult) -> NoR
     raise Rejected(f"{away.build.id} is rejected by {step.stage}, nothing to bundle{why}")
 
 
-def _fill(session: Session, away: Away, folder: Path) -> str:
+def _fill(session: Session, away: RemoteBuild, folder: Path) -> str:
     """Everything, bundle.json last; returns the words on the machine."""
     request = build_engine.make_request(
         away.params,
@@ -237,7 +237,7 @@ def _fill(session: Session, away: Away, folder: Path) -> str:
     }
     text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / bundle_program.BUNDLE).write_text(f"{text}\n", encoding="utf-8")
-    words = Told(
+    words = BundleReadme(
         build=away.build.id,
         label=away.plan.label,
         install=install,
@@ -249,7 +249,7 @@ def _fill(session: Session, away: Away, folder: Path) -> str:
     return words.machine
 
 
-def _pack_pictures(session: Session, away: Away, calibration: Step) -> Input:
+def _pack_pictures(session: Session, away: RemoteBuild, calibration: Step) -> Input:
     """The calibration pictures as the device reads them, by a step that belongs to no plan."""
     module = step_module("pack_calibration")
     given = json.loads(calibration.params)["preprocessing"]
@@ -258,8 +258,8 @@ def _pack_pictures(session: Session, away: Away, calibration: Step) -> Input:
     step = make_step("pack", module, params, {"calibration": pictures}, {"pictures": False})
     step = replace(step, outputs=(Output(name="pictures", tree=False, suffix=".npy"),))
     (step,) = complete(replace(away.plan, steps=(step,))).steps
-    session.making.include(step, away.build.id)
-    session.making.run_step(step)
+    session.executor.include(step, away.build.id)
+    session.executor.run_step(step)
     _demand(session, away, step)
     return output(step, "pictures")
 
@@ -273,7 +273,7 @@ def _fetch(session: Session, item: Input, target: Path) -> None:
         _restore(session, item, target)
     except FileNotFoundError:
         session.state.want_bytes(item.step)
-        session.making.run_step(session.state.steps[item.step])
+        session.executor.run_step(session.state.steps[item.step])
         _restore(session, item, target)
 
 

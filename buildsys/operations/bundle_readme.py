@@ -22,7 +22,7 @@ _WHAT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class BundleReadme:
     """What the text is about. `gpu`: its name, or ""; `files`: names of what is in the bundle."""
 
     build: str
@@ -58,7 +58,7 @@ def how_to_install(params: Params, locked: str) -> str:
     return f"pip install tensorrt=={params.version}.*, or NVIDIA's container with that version"
 
 
-def describe(told: Told) -> str:
+def describe(told: BundleReadme) -> str:
     """The whole text."""
     rows = [f"| `{name}` | {_WHAT.get(name, '')} |" for name in told.files]
     rows.append("| `bundle.json` | what is asked for, and the keys that the result belongs to |")

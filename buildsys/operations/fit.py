@@ -22,7 +22,12 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import Plan, Step
-from buildsys.operations.fit_candidates import check_fittable, find_gauge, frame_of, plan_candidate
+from buildsys.operations.fit_candidates import (
+    check_fittable,
+    find_memory_probe,
+    frame_of,
+    plan_candidate,
+)
 from buildsys.planning.fit_key import arena_bytes, fit_key, slot_bytes
 from buildsys.steps.lib.firmware.memory_estimate import GRID, estimate_size, interpolate_size
 
@@ -163,8 +168,8 @@ def known_trials(
     workspace: Workspace, build: Build, plan: Plan | None, room: Room
 ) -> tuple[Trial, ...]:
     """The build's own size, where an earlier run compiled it: its verdict may have been red."""
-    gauge = find_gauge(plan) if plan is not None else None
-    if plan is None or gauge is None or build.recipe.input is None:
+    probe = find_memory_probe(plan) if plan is not None else None
+    if plan is None or probe is None or build.recipe.input is None:
         return ()
     session = Session(workspace.root, plans=Plans.of((plan,)))
     try:
@@ -183,13 +188,13 @@ def measure_need(plan: Plan, session: Session) -> Need:
     """Run a plan's steps up to the one that tells. Raises BuildsysError."""
     session.prepare([plan.build])
     for step in plan.steps:
-        session.making.run_step(step)
+        session.executor.run_step(step)
         _refuse_red(plan, step, session)
     need = _read_need(plan, session)
     if need is None:
         for step in plan.steps[-2:]:
             session.state.want_bytes(step.id)  # known by digest alone
-            session.making.run_step(step)
+            session.executor.run_step(step)
         need = _read_need(plan, session)
     if need is None:
         raise BuildsysError("the store keeps losing what is put into it; look at its disk")
@@ -215,7 +220,7 @@ def _try(
     try:
         need = measure_need(plan, session)
     except BuildsysError as error:
-        if not session.making.failures:
+        if not session.executor.failures:
             raise
         message = f"{build.id} could not be made at {side} px; what failed is told above"
         raise BuildsysError(message) from error
@@ -228,14 +233,14 @@ def _try(
 
 def _read_need(plan: Plan, session: Session) -> Need | None:
     """From a result that is known; None where it is not, or its bytes are gone."""
-    gauge, state = find_gauge(plan), session.state
-    assert gauge is not None
-    found, made = state.result(gauge.step), state.result(gauge.file[0])
+    probe, state = find_memory_probe(plan), session.state
+    assert probe is not None
+    found, made = state.result(probe.step), state.result(probe.file[0])
     if found is None or made is None:
         return None
     try:
-        figures: dict[str, Any] = json.loads(state.store.read(dict(found.outputs)[gauge.output]))
-        size = state.store.blob(dict(made.outputs)[gauge.file[1]]).stat().st_size
+        figures: dict[str, Any] = json.loads(state.store.read(dict(found.outputs)[probe.output]))
+        size = state.store.blob(dict(made.outputs)[probe.file[1]]).stat().st_size
     except FileNotFoundError:
         return None
-    return Need(arena_bytes=round(figures[gauge.key] + gauge.extra_bytes), flash_bytes=size)
+    return Need(arena_bytes=round(figures[probe.key] + probe.extra_bytes), flash_bytes=size)

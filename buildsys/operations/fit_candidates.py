@@ -28,7 +28,7 @@ _PICTURE_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gauge:
+class MemoryProbe:
     """Where a plan tells its need: the step, its output with the figure in bytes, and the name of
     its key; the file whose size the flash has to hold, as (step, output).
     """
@@ -40,7 +40,7 @@ class Gauge:
     extra_bytes: float = 0.0
 
 
-def find_gauge(plan: Plan) -> Gauge | None:
+def find_memory_probe(plan: Plan) -> MemoryProbe | None:
     """The step that tells how much arena the model takes; None where none of a plan's does.
 
     Vela says what it planned; without it TFLite Micro says what it took, where a step asks it.
@@ -48,7 +48,7 @@ def find_gauge(plan: Plan) -> Gauge | None:
     for step in reversed(plan.steps):
         outputs = {output.name for output in step.outputs}
         if "summary" in outputs:
-            return Gauge(
+            return MemoryProbe(
                 step=step.id,
                 output="summary",
                 key="sram_bytes",
@@ -58,7 +58,7 @@ def find_gauge(plan: Plan) -> Gauge | None:
     for step in plan.steps:
         model = next((item for item in step.inputs if item.name == "tflite" and item.step), None)
         if model is not None and any(output.name == "arena" for output in step.outputs):
-            return Gauge(
+            return MemoryProbe(
                 step=step.id, output="arena", key="arena_bytes", file=(model.step, model.output)
             )
     return None
@@ -96,8 +96,8 @@ def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
     _write_picture(workspace.root / _PICTURE)
     changed = _change(build, side)
     plan = planner.plan(changed, str(workspace.root))
-    gauge = find_gauge(plan)
-    if gauge is None:
+    probe = find_memory_probe(plan)
+    if probe is None:
         raise BuildsysError(
             f"{build.id}: how much arena a model takes on {build.target.label} cannot be told here:"
             " its pipeline has no compiler that plans memory, and no step runs TFLite Micro"
@@ -106,8 +106,8 @@ def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
         dataclasses.replace(
             plan,
             build=f"{build.id} at {side} px",
-            steps=_needed(plan.steps, gauge.step),
-            package=gauge.step,
+            steps=_needed(plan.steps, probe.step),
+            package=probe.step,
             shipped=None,
             verdicts=(),
             facts=(),

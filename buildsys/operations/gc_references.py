@@ -95,6 +95,6 @@ def _of_steps(plans: tuple[Plan, ...], state: State) -> set[str]:
             decision, result = state.decide(step), state.result(step.id)
             if result is not None:
                 words |= {decision.key, *(digest for _, digest in result.outputs)}
-                keyed = state.key(step)
-                words |= {digest for _, digest in keyed.inputs} if keyed else set()
+                action_key = state.key(step)
+                words |= {digest for _, digest in action_key.inputs} if action_key else set()
     return words

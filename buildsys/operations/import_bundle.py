@@ -22,7 +22,7 @@ from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.archives import unpack
 from buildsys.files import writing
 from buildsys.graph import Reason, Step, StepResult
-from buildsys.operations.bundle import TIMINGS, Away, key_parts, timing_caches
+from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
 from buildsys.operations.onnx_tensors import differ, read_tensors
 from buildsys.spec import Format
 from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, FORMAT, RESULT
@@ -82,7 +82,7 @@ def opened(path: Path) -> Iterator[Result]:
         yield _read(_find(target, path), path)
 
 
-def take_back(session: Session, away: Away, result: Result, path: Path) -> None:
+def take_back(session: Session, away: RemoteBuild, result: Result, path: Path) -> None:
     """Into the store and this workspace's records. `path`: as messages name it.
 
     Raises InputError where the recipes ask for something else now.
@@ -200,7 +200,7 @@ def _is_tensor(row: Any) -> bool:
     )
 
 
-def _check_made_for(away: Away, result: Result, path: Path) -> None:
+def _check_made_for(away: RemoteBuild, result: Result, path: Path) -> None:
     """Library, version and GPU as the plan has them."""
     params, facts = away.params, result.facts
     found = (facts["library"], facts["compute_capability"])
@@ -217,7 +217,9 @@ def _check_made_for(away: Away, result: Result, path: Path) -> None:
     raise _refusal(path, message)
 
 
-def _check_keys(session: Session, away: Away, step: Step, result: Result, path: Path) -> None:
+def _check_keys(
+    session: Session, away: RemoteBuild, step: Step, result: Result, path: Path
+) -> None:
     """That the recipes, the data and our code ask for the same as when it was bundled."""
     told, now = result.bundle["steps"][step.module], key_parts(session, step)
     if not isinstance(told, dict) or not isinstance(told.get("parts"), dict):
@@ -234,7 +236,7 @@ def _check_keys(session: Session, away: Away, step: Step, result: Result, path: 
     raise _refusal(path, message, f"`buildsys bundle {away.build.id}` makes a new one")
 
 
-def _check_tensors(session: Session, away: Away, result: Result, path: Path) -> None:
+def _check_tensors(session: Session, away: RemoteBuild, result: Result, path: Path) -> None:
     """Inputs and outputs as the network has them, where its file lies here and can be read."""
     item, digest = away.network, session.state.input_digest(away.network)
     file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
@@ -249,8 +251,8 @@ def _check_tensors(session: Session, away: Away, result: Result, path: Path) -> 
 
 def _record(session: Session, step: Step, result: Result) -> None:
     """As the runner does it: bytes first, then the action, then this workspace's record."""
-    state, keyed = session.state, session.state.key(step)
-    assert keyed is not None
+    state, action_key = session.state, session.state.key(step)
+    assert action_key is not None
     outputs = tuple(
         (o.name, state.store.put_file(result.folder / _FILES[o.name])) for o in step.outputs
     )
@@ -262,11 +264,11 @@ def _record(session: Session, step: Step, result: Result) -> None:
         "outputs": outputs,
         "passed": True,
     }
-    state.store.record(keyed.key, entry)
-    state.finish(step, keyed, StepResult(outputs=outputs, seconds=result.seconds, passed=True))
+    state.store.record(action_key.key, entry)
+    state.finish(step, action_key, StepResult(outputs=outputs, seconds=result.seconds, passed=True))
 
 
-def _keep_timings(away: Away, result: Result) -> None:
+def _keep_timings(away: RemoteBuild, result: Result) -> None:
     """Of two caches of one library and GPU, the larger one has seen more."""
     for path in timing_caches(result.folder / TIMINGS, away.params):
         target = cache_root() / TIMINGS / path.name

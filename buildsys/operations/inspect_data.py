@@ -119,7 +119,7 @@ def inspect(session: Session, dataset: Dataset) -> dict[str, Any]:
     """
     for _ in range(2):
         for step in dataset.plan.steps:
-            session.making.run_step(step)
+            session.executor.run_step(step)
         try:
             return _publish(session, dataset)
         except MissingBytes as missing:

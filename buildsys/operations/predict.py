@@ -126,7 +126,7 @@ def check_built(session: Session, plan: Plan) -> None:
     """Raises BuildsysError where what its recipe says now is not made: in the build's folder, or, of an
     engine that waits, the file before it.
     """
-    if session.shipping.is_published(plan):
+    if session.publisher.is_published(plan):
         return
     red = red_verdicts(session.state, plan)
     if red:
@@ -138,7 +138,7 @@ def check_built(session: Session, plan: Plan) -> None:
 
 def _waits_made(session: Session, plan: Plan) -> bool:
     """Whether another machine alone can make what ships, and the file that runs here is made."""
-    waits = session.shipping.standing(plan).startswith("waiting")
+    waits = session.publisher.standing(plan).startswith("waiting")
     item = find_runnable(plan)
     return waits and item != plan.shipped and session.state.input_digest(item) is not None
 
@@ -181,7 +181,7 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
 def _make(session: Session, step: Step, fresh: Path) -> None:
     """Run the step, and fetch what it made; what the store has lost is made again, once."""
     for last in (False, True):
-        session.making.run_step(step)
+        session.executor.run_step(step)
         result = session.state.result(step.id)
         assert result is not None
         try:

@@ -10,7 +10,7 @@ from buildsys.execution.packages.model_file import Model, digest_model, find_mod
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
-from buildsys.execution.tools.host_tools import lacking
+from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Plan
 from buildsys.operations.engine_figures import Loads, read_loads
 from buildsys.text import did_you_mean
@@ -66,7 +66,9 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
 def _unpublished(plan: Plan) -> tuple[str, str]:
     """What is told of a build that the recipes know and that has no folder, and what to do."""
     own = (step for step in plan.steps if step.id not in plan.proofs)
-    waiting = plan.waiting_for or next(filter(None, (lacking(step.requires) for step in own)), "")
+    waiting = plan.waiting_for or next(
+        filter(None, (missing_requirement(step.requires) for step in own)), ""
+    )
     if waiting:
         hint = f"`buildsys plan {plan.build}` says what it needs"
         return f"waits for {waiting}: there is no file to measure yet", hint

@@ -8,13 +8,13 @@ from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace
 from buildsys.execution.state import report_stamp
 from buildsys.operations.benchmarks import read_benchmark
-from buildsys.operations.bundle import Away
+from buildsys.operations.bundle import RemoteBuild
 from buildsys.operations.engine_figures import read_loads
 from buildsys.operations.import_bundle import Result
 from buildsys.operations.published import Published
 
 
-def read_figures(result: Result, away: Away, device: str) -> tuple[Measurement, ...]:
+def read_figures(result: Result, away: RemoteBuild, device: str) -> tuple[Measurement, ...]:
     """Of benchmark.json, where it is there. Raises InputError."""
     if result.benchmark is None:
         return ()
@@ -39,7 +39,7 @@ def read_figures(result: Result, away: Away, device: str) -> tuple[Measurement, 
     return read_benchmark(str(result.benchmark), named, published).measurements
 
 
-def keep_figures(workspace: Workspace, away: Away, figures: tuple[Measurement, ...]) -> None:
+def keep_figures(workspace: Workspace, away: RemoteBuild, figures: tuple[Measurement, ...]) -> None:
     """Into measurements/ID.json."""
     if figures:
         measurements.record(workspace, away.build.id, figures)

@@ -15,7 +15,7 @@ from typing import Any
 
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError
-from buildsys.execution.packages.manifest import TELLING
+from buildsys.execution.packages.manifest import EMBEDDED_OUTPUTS
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.inventory import DIGESTS_ONLY
 from buildsys.execution.store.store import Store
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lack:
+class MissingResult:
     """A step of a build whose result cannot be taken along."""
 
     build: str
@@ -35,7 +35,7 @@ class Lack:
     lost: bool
     """Known by digest, but the store has not its bytes any more."""
     waits_for: str = ""
-    """What this machine lacks: no run here makes it."""
+    """What this machine missing: no run here makes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Results:
 
     actions: tuple[tuple[str, str], ...]
     blobs: tuple[str, ...]
-    lacks: tuple[Lack, ...]
+    missing: tuple[MissingResult, ...]
 
 
 def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
@@ -55,24 +55,24 @@ def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
     """
     actions: dict[str, str] = {}
     blobs: set[str] = set()
-    lacks: list[Lack] = []
+    missing: list[MissingResult] = []
     for plan in plans:
         for step in plan.steps:
             found, lack = _find(state, plan, step)
             if lack is not None:
-                lacks.append(lack)
+                missing.append(lack)
             if found is None:
                 continue
             key, result = found
             whole = not packages_only or step.id in (plan.package, *plan.verdicts, *plan.proofs)
-            taken = _blobs(state.store, step, result, () if whole else TELLING)
+            taken = _blobs(state.store, step, result, () if whole else EMBEDDED_OUTPUTS)
             if taken is None:
-                lacks.append(Lack(build=plan.build, stage=step.stage, lost=True))
+                missing.append(MissingResult(build=plan.build, stage=step.stage, lost=True))
                 continue
             blobs |= taken
             actions[key] = _entry(state.store, step, key, result, digests_only=not whole)
     return Results(
-        actions=tuple(sorted(actions.items())), blobs=tuple(sorted(blobs)), lacks=tuple(lacks)
+        actions=tuple(sorted(actions.items())), blobs=tuple(sorted(blobs)), missing=tuple(missing)
     )
 
 
@@ -107,9 +107,9 @@ def blob_name(digest: str) -> str:
     return f"blobs/{digest[:2]}/{digest}"
 
 
-def explain_lacks(lacks: Iterable[Lack]) -> str:
+def explain_missing(missing: Iterable[MissingResult]) -> str:
     """Which results are missing, and what to do about it."""
-    rows = list(lacks)
+    rows = list(missing)
     lines = []
     for build in dict.fromkeys(row.build for row in rows):
         stages: dict[str, list[str]] = {}
@@ -128,21 +128,21 @@ def explain_lacks(lacks: Iterable[Lack]) -> str:
     return "\n".join([*lines, f"    help: {'; '.join(advice)}; --partial takes what there is"])
 
 
-def _why(row: Lack) -> str:
+def _why(row: MissingResult) -> str:
     if row.waits_for:
         return f"waits for {row.waits_for}"
     return "made, but the store has lost it" if row.lost else "not made yet"
 
 
-def _is_unmade(row: Lack) -> bool:
+def _is_unmade(row: MissingResult) -> bool:
     """Whether a run here would make it."""
     return not row.lost and not row.waits_for
 
 
 def _find(
     state: State, plan: Plan, step: Step
-) -> tuple[tuple[str, StepResult] | None, Lack | None]:
-    """(action key, result) of a step, or what it lacks; neither behind a red gate."""
+) -> tuple[tuple[str, StepResult] | None, MissingResult | None]:
+    """(action key, result) of a step, or what it missing; neither behind a red gate."""
     try:
         decision = state.decide(step)
         result = state.result(step.id)
@@ -154,7 +154,7 @@ def _find(
         return None, None
     waits = decision is not None and decision.status == Status.WAITING
     subject = decision.reasons[0].subject if decision is not None and waits else ""
-    return None, Lack(build=plan.build, stage=step.stage, lost=False, waits_for=subject)
+    return None, MissingResult(build=plan.build, stage=step.stage, lost=False, waits_for=subject)
 
 
 def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...]) -> set[str] | None:

@@ -90,17 +90,19 @@ def sync(
 def fetch(steps: Iterable[Step], session: Session) -> Iterator[Outcome]:
     """Run the steps that fetch; a failure stops no other."""
     for step in steps:
-        name = session.making.stages[step.id]
+        name = session.executor.stages[step.id]
         try:
             if is_here(session, step):
                 yield Outcome(name=name, status="already here")
                 continue
-            session.making.run_step(step)
+            session.executor.run_step(step)
         except BuildsysError as error:
             yield Outcome(name=name, status="failed", text=str(error))
         else:
             yield Outcome(
-                name=name, status="fetched", text=f"in {duration(session.making.seconds[step.id])}"
+                name=name,
+                status="fetched",
+                text=f"in {duration(session.executor.seconds[step.id])}",
             )
 
 

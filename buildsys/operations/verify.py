@@ -17,13 +17,13 @@ from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.action_keys import Keyed
+from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure as ensure_env
-from buildsys.execution.tools.host_tools import lacking
+from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Plan, Step, StepResult
 
 METRIC_TOLERANCE = 0.002
@@ -144,7 +144,7 @@ def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnost
 
 def _lacking(plan: Plan, step: Step) -> Finding | None:
     """Of a step that this machine cannot do: a proof is passed by, anything else ends it here."""
-    missing = lacking(step.requires)
+    missing = missing_requirement(step.requires)
     if not missing:
         return None
     verdict = "not done here" if step.id in plan.proofs else "waits"
@@ -160,13 +160,13 @@ def _verify_step(
     entry: dict[str, Any],
     train: bool,
 ) -> Finding:
-    keyed = state.key(step)
-    assert keyed is not None
-    changed = [name for name, digest in keyed.inputs if entry["inputs"].get(name) != digest]
+    action_key = state.key(step)
+    assert action_key is not None
+    changed = [name for name, digest in action_key.inputs if entry["inputs"].get(name) != digest]
     if changed:
         return Finding(stage=step.stage, verdict="differs", detail=f"its input {changed[0]}")
     if step.module.startswith("train_") and not train:
-        return _take(session, state, step, keyed, entry)
+        return _take(session, state, step, action_key, entry)
     name = f"{step.stage} again"
     result = again.execute(
         step,
@@ -186,12 +186,12 @@ def _verify_step(
         outputs = tuple(entry["outputs"].items())
         for _, digest in outputs:
             state.store.put_file(before.blob(digest))
-        state.finish(step, keyed, StepResult(outputs=outputs, seconds=0.0))
+        state.finish(step, action_key, StepResult(outputs=outputs, seconds=0.0))
     return finding
 
 
 def _take(
-    session: Session, state: State, step: Step, keyed: Keyed, entry: dict[str, Any]
+    session: Session, state: State, step: Step, action_key: ActionKey, entry: dict[str, Any]
 ) -> Finding:
     """The recorded checkpoint, out of the user's store into the empty one."""
     ((name, digest),) = entry["outputs"].items()
@@ -199,7 +199,7 @@ def _take(
         detail = "the store does not have the recorded checkpoint; --train trains anew"
         return Finding(stage=step.stage, verdict="differs", detail=detail)
     state.store.put_file(session.state.store.blob(digest))
-    state.finish(step, keyed, StepResult(outputs=((name, digest),), seconds=0.0))
+    state.finish(step, action_key, StepResult(outputs=((name, digest),), seconds=0.0))
     return Finding(stage=step.stage, verdict="taken from the record")
 
 

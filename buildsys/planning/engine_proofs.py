@@ -7,7 +7,7 @@ from typing import Any
 
 from buildsys.authoring.machine import gpu_machine_name
 from buildsys.graph import Input
-from buildsys.planning.plan_builder import Blueprint, shipped_files
+from buildsys.planning.plan_builder import PlanBuilder, shipped_files
 from buildsys.planning.proofs import make_reading
 from buildsys.registry import step_module
 from buildsys.spec import Format
@@ -18,59 +18,63 @@ _LOWERED_NOTE = (
 )
 
 
-def add_engine_proofs(blue: Blueprint) -> tuple[str, ...]:
+def add_engine_proofs(builder: PlanBuilder) -> tuple[str, ...]:
     """Ids of the steps, as of `proofs.add_proofs`; none where the build makes no engine."""
-    return (*_evaluate(blue), *_time(blue)) if Format.ENGINE in blue.made else ()
+    return (*_evaluate(builder), *_time(builder)) if Format.ENGINE in builder.made else ()
 
 
-def engine_notes(blue: Blueprint) -> tuple[str, ...]:
+def engine_notes(builder: PlanBuilder) -> tuple[str, ...]:
     """What stays unverified of an engine whose file is of another precision: TensorRT lowers it."""
-    scheme = blue.model.quantization.scheme
-    if Format.ENGINE not in blue.made or Format.QUANTIZED_ONNX in blue.made or scheme == "float32":
+    scheme = builder.model.quantization.scheme
+    if (
+        Format.ENGINE not in builder.made
+        or Format.QUANTIZED_ONNX in builder.made
+        or scheme == "float32"
+    ):
         return ()
     return (_LOWERED_NOTE.format(scheme=scheme),)
 
 
-def _evaluate(blue: Blueprint) -> tuple[str, ...]:
+def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
     """What the engine itself is worth, where the file that it is built from was measured."""
-    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
+    facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    measured = {"metrics-onnx", "metrics-quantized-onnx"} & blue.made.keys()
+    measured = {"metrics-onnx", "metrics-quantized-onnx"} & builder.made.keys()
     if not places or not measured:
         return ()
     module = step_module("evaluate_engine")
     params = module.Params(
-        reading=make_reading(blue, Format.ENGINE, places),
-        library=_library(blue),
-        least=blue.model.batch[0],
+        reading=make_reading(builder, Format.ENGINE, places),
+        library=_library(builder),
+        least=builder.model.batch[0],
     )
-    inputs = _of_engine(blue, module) | {"dataset": blue.made["dataset"]}
-    step = blue.add("evaluate-engine", module, params, inputs, {Format.EVIDENCE: False})
+    inputs = _of_engine(builder, module) | {"dataset": builder.made["dataset"]}
+    step = builder.add("evaluate-engine", module, params, inputs, {Format.EVIDENCE: False})
     return (step.id,)
 
 
-def _time(blue: Blueprint) -> tuple[str, ...]:
+def _time(builder: PlanBuilder) -> tuple[str, ...]:
     """What `benchmark` asks for, of the engine: every batch that it is built for by name."""
-    block, frame = blue.build.recipe.benchmark, blue.model.preprocessing
+    block, frame = builder.build.recipe.benchmark, builder.model.preprocessing
     if block is None or frame is None:
         return ()
     module = step_module("benchmark_engine")
     params = module.Params(
-        library=_library(blue),
-        batches=tuple(sorted(set(blue.model.batch))),
+        library=_library(builder),
+        batches=tuple(sorted(set(builder.model.batch))),
         height=frame.height,
         width=frame.width,
         runs=block.runs,
         warmup=block.warmup,
         machine=gpu_machine_name(),
     )
-    inputs, outputs = _of_engine(blue, module), {Format.LATENCY: False}
-    return (blue.add("benchmark-engine", module, params, inputs, outputs).id,)
+    inputs, outputs = _of_engine(builder, module), {Format.LATENCY: False}
+    return (builder.add("benchmark-engine", module, params, inputs, outputs).id,)
 
 
-def _library(blue: Blueprint) -> Any:
+def _library(builder: PlanBuilder) -> Any:
     """What has to be on the machine that runs the engine."""
-    settings = blue.build.tensorrt
+    settings = builder.build.tensorrt
     return step_module("evaluate_engine").GpuLibrary(
         name=settings.library,
         version=settings.version,
@@ -78,7 +82,7 @@ def _library(blue: Blueprint) -> Any:
     )
 
 
-def _of_engine(blue: Blueprint, module: Any) -> dict[Any, Input]:
+def _of_engine(builder: PlanBuilder, module: Any) -> dict[Any, Input]:
     """The engine, its facts, and the program of every package that runs it."""
     names = (Format.ENGINE, *module.NEEDS)
-    return {name: blue.made[name] for name in names} | {"templates": shipped_files(module)}
+    return {name: builder.made[name] for name in names} | {"templates": shipped_files(module)}

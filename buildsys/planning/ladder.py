@@ -9,7 +9,7 @@ from typing import Any
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import Input
-from buildsys.planning.plan_builder import Blueprint, output
+from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import step_module
 from buildsys.spec import Format, Quantization
 
@@ -19,42 +19,42 @@ PICTURES = 20
 """Of the split that is measured on: enough for figures, few enough for TFLite Micro's plain kernels."""
 
 
-def judge_parity(blue: Blueprint) -> None:
+def judge_parity(builder: PlanBuilder) -> None:
     """Recordings of every form that the build makes, and the verdict over them."""
-    if Format.TFLITE not in blue.made or blue.model.preprocessing is None:
+    if Format.TFLITE not in builder.made or builder.model.preprocessing is None:
         return
-    pictures = probe(blue)
+    pictures = probe(builder)
     recordings: dict[str, Input] = {}
-    if Format.CHECKPOINT in blue.made:
-        _record(blue, recordings, "checkpoint", blue.made[Format.CHECKPOINT], pictures)
-    if Format.ONNX in blue.made:
-        _record(blue, recordings, "onnx", blue.made[Format.ONNX], pictures)
-    float_file = _float_file(blue)
+    if Format.CHECKPOINT in builder.made:
+        _record(builder, recordings, "checkpoint", builder.made[Format.CHECKPOINT], pictures)
+    if Format.ONNX in builder.made:
+        _record(builder, recordings, "onnx", builder.made[Format.ONNX], pictures)
+    float_file = _float_file(builder)
     if float_file is not None:
-        _record(blue, recordings, "float-tflite", float_file, pictures)
-    _record(blue, recordings, "tflite", blue.made[Format.TFLITE], pictures)
-    if runs_on_micro(blue):
-        _record_tflm(blue, recordings, pictures)
-    if len(recordings) < 2 and not _decoder(blue):
+        _record(builder, recordings, "float-tflite", float_file, pictures)
+    _record(builder, recordings, "tflite", builder.made[Format.TFLITE], pictures)
+    if runs_on_micro(builder):
+        _record_tflm(builder, recordings, pictures)
+    if len(recordings) < 2 and not _decoder(builder):
         return
-    blue.judge("parity", step_module("compare_recordings"), _params(blue), recordings)
+    builder.judge("parity", step_module("compare_recordings"), _params(builder), recordings)
 
 
-def runs_on_micro(blue: Blueprint) -> bool:
+def runs_on_micro(builder: PlanBuilder) -> bool:
     """Whether TFLite Micro runs the file in the end, on the CPU or around an NPU's operator."""
-    target = blue.build.target
-    return blue.model.quantization.scheme == "int8" and (
+    target = builder.build.target
+    return builder.model.quantization.scheme == "int8" and (
         target.vela is not None or target.flash is not None
     )
 
 
-def _params(blue: Blueprint) -> Any:
-    return step_module("compare_recordings").Params(decoder=_decoder(blue), **reading(blue))
+def _params(builder: PlanBuilder) -> Any:
+    return step_module("compare_recordings").Params(decoder=_decoder(builder), **reading(builder))
 
 
-def reading(blue: Blueprint) -> dict[str, Any]:
+def reading(builder: PlanBuilder) -> dict[str, Any]:
     """How two forms of the network are read to be compared."""
-    model = blue.model
+    model = builder.model
     return {
         "head": model.head if model.outputs and model.task in _BOXES else "none",
         "classes": len(model.classes),
@@ -66,83 +66,89 @@ def reading(blue: Blueprint) -> dict[str, Any]:
     }
 
 
-def _decoder(blue: Blueprint) -> str:
-    contract = blue.build.contract
-    known = contract is not None and contract.decoder is not None and bool(blue.model.outputs)
+def _decoder(builder: PlanBuilder) -> str:
+    contract = builder.build.contract
+    known = contract is not None and contract.decoder is not None and bool(builder.model.outputs)
     return str(contract.decoder) if contract is not None and known else ""
 
 
-def probe(blue: Blueprint) -> Input | None:
+def probe(builder: PlanBuilder) -> Input | None:
     """Pictures of the split that accuracy is measured on; else those that calibrate; else none."""
-    recipe, facts = blue.build.recipe, blue.build.dataset
+    recipe, facts = builder.build.recipe, builder.build.dataset
     split = recipe.evaluate.split
     places = facts.split(split) if facts is not None and recipe.evaluate.measure else None
-    if not places or "dataset" not in blue.made:
-        return blue.made.get("calibration") or blue.made.get("samples")
+    if not places or "dataset" not in builder.made:
+        return builder.made.get("calibration") or builder.made.get("samples")
     module = step_module("prepare_pictures")
     params = module.Params(
         split=module.Split(name=split, paths=places),
         count=PICTURES,
         seed=0,
-        preprocessing=blue.model.preprocessing,
+        preprocessing=builder.model.preprocessing,
     )
-    inputs = {"dataset": blue.made["dataset"]}
-    step = blue.add("probe", module, params, inputs, {Format.PICTURES: True})
-    blue.made["probe"] = output(step, Format.PICTURES)
-    return blue.made["probe"]
+    inputs = {"dataset": builder.made["dataset"]}
+    step = builder.add("probe", module, params, inputs, {Format.PICTURES: True})
+    builder.made["probe"] = output(step, Format.PICTURES)
+    return builder.made["probe"]
 
 
-def _float_file(blue: Blueprint) -> Input | None:
+def _float_file(builder: PlanBuilder) -> Input | None:
     """The same network as float TFLite, where the file that ships is quantized from it."""
-    saved = blue.made.get(Format.SAVED_MODEL)
-    if saved is None or blue.model.quantization.scheme == "float32":
+    saved = builder.made.get(Format.SAVED_MODEL)
+    if saved is None or builder.model.quantization.scheme == "float32":
         return None
     module = step_module("convert_tflite")
     exact = Quantization(scheme="float32", granularity="per-channel", io="float32")
     params = module.plan(
-        module.Settings(), dataclasses.replace(blue.model, quantization=exact), blue.board
+        module.Settings(), dataclasses.replace(builder.model, quantization=exact), builder.board
     )
     inputs: dict[str, Input] = {Format.SAVED_MODEL: saved}
-    inputs |= {"samples": blue.made["samples"]} if "samples" in blue.made else {}
-    step = blue.add("float", module, params, inputs, {Format.TFLITE: False})
+    inputs |= {"samples": builder.made["samples"]} if "samples" in builder.made else {}
+    step = builder.add("float", module, params, inputs, {Format.TFLITE: False})
     return output(step, Format.TFLITE)
 
 
 def _record(
-    blue: Blueprint, recordings: dict[str, Input], form: str, model: Input, pictures: Input | None
+    builder: PlanBuilder,
+    recordings: dict[str, Input],
+    form: str,
+    model: Input,
+    pictures: Input | None,
 ) -> None:
     kind = "tflite" if form.endswith("tflite") else form
-    module = step_for("record", kind, blue.model.family)
+    module = step_for("record", kind, builder.model.family)
     if module is None:
         return
-    integers = form == "tflite" and blue.model.quantization.scheme in CALIBRATED
+    integers = form == "tflite" and builder.model.quantization.scheme in CALIBRATED
     own: dict[str, Any] = {"tflite": {"reference_kernels": integers}}.get(kind, {})
-    names = _names(blue, form)
+    names = _names(builder, form)
     if form == Format.CHECKPOINT:
-        params = module.plan(blue.model, names, PICTURES)
+        params = module.plan(builder.model, names, PICTURES)
     else:
         params = module.Params(
-            names=names, count=PICTURES, preprocessing=blue.model.preprocessing, **own
+            names=names, count=PICTURES, preprocessing=builder.model.preprocessing, **own
         )
     inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
-    step = blue.add(f"record-{form}", module, params, inputs, {Format.RECORDING: False})
-    recordings[form] = blue.made[f"recording-{form}"] = output(step, Format.RECORDING)
+    step = builder.add(f"record-{form}", module, params, inputs, {Format.RECORDING: False})
+    recordings[form] = builder.made[f"recording-{form}"] = output(step, Format.RECORDING)
 
 
-def _record_tflm(blue: Blueprint, recordings: dict[str, Input], pictures: Input | None) -> None:
+def _record_tflm(
+    builder: PlanBuilder, recordings: dict[str, Input], pictures: Input | None
+) -> None:
     module = step_module("record_tflm")
     params = module.Params(
-        names=_names(blue, "tflm"), count=PICTURES, preprocessing=blue.model.preprocessing
+        names=_names(builder, "tflm"), count=PICTURES, preprocessing=builder.model.preprocessing
     )
-    inputs: dict[str, Input] = {Format.TFLITE: blue.made[Format.TFLITE]}
+    inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
     inputs |= {"pictures": pictures} if pictures else {}
-    step = blue.add("tflm", module, params, inputs, {Format.RECORDING: False, "arena": False})
+    step = builder.add("tflm", module, params, inputs, {Format.RECORDING: False, "arena": False})
     recordings["tflm"] = output(step, Format.RECORDING)
-    blue.made["arena"] = output(step, "arena")
+    builder.made["arena"] = output(step, "arena")
 
 
-def _names(blue: Blueprint, form: str) -> tuple[str, ...]:
+def _names(builder: PlanBuilder, form: str) -> tuple[str, ...]:
     """Canonical names: in file order for TFLite, whose order the firmware's contract decides."""
-    names = tuple(tensor.name for tensor in blue.model.outputs)
-    bound = form in ("tflite", "tflm") and set(blue.board.output_order) == set(names)
-    return blue.board.output_order if bound else names
+    names = tuple(tensor.name for tensor in builder.model.outputs)
+    bound = form in ("tflite", "tflm") and set(builder.board.output_order) == set(names)
+    return builder.board.output_order if bound else names

@@ -13,7 +13,7 @@ from buildsys.registry import PACKAGE
 from buildsys.spec import SUFFIXES, Format, Resources
 
 
-class Blueprint:
+class PlanBuilder:
     """Steps in order, and the latest artifact of every format or auxiliary name."""
 
     def __init__(self, build: Build, workspace: str) -> None:

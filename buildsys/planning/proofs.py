@@ -9,7 +9,7 @@ from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
 from buildsys.planning import ladder
-from buildsys.planning.plan_builder import Blueprint, output
+from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import find_step, step_module
 from buildsys.spec import READ_AS, Format
 from buildsys.steps.bind_outputs import contract_params
@@ -23,37 +23,37 @@ _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
 """Files that may have lost their sight with their precision."""
 
 
-def evaluate(blue: Blueprint, name: str, model: Input) -> None:
+def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     """The accuracy of one model file, where there is something to measure it on."""
-    recipe, facts = blue.build.recipe, blue.build.dataset
+    recipe, facts = builder.build.recipe, builder.build.dataset
     kind = Format.CHECKPOINT if name == "start" else READ_AS.get(name, Format(name))
-    module = step_for("evaluate", kind, blue.model.family)
+    module = step_for("evaluate", kind, builder.model.family)
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
     if (
         module is None
         or kind == Format.ENGINE
-        or key in blue.made
+        or key in builder.made
         or not recipe.evaluate.measure
         or not places
-        or not blue.model.outputs
-        or not model_fits(blue.model, facts)
+        or not builder.model.outputs
+        or not model_fits(builder.model, facts)
     ):
         return
-    params = make_reading(blue, kind, places)
+    params = make_reading(builder, kind, places)
     if kind == Format.CHECKPOINT:
-        params = module.plan(params, blue.model)
-    inputs = {kind: model, "dataset": blue.made["dataset"]}
-    if name in _EXAMINED and "verdict-signal" in blue.made:
-        inputs["verdict"] = blue.made["verdict-signal"]  # a blind file is not measured
-    step = blue.add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
-    blue.made[key] = output(step, Format.METRICS)
+        params = module.plan(params, builder.model)
+    inputs = {kind: model, "dataset": builder.made["dataset"]}
+    if name in _EXAMINED and "verdict-signal" in builder.made:
+        inputs["verdict"] = builder.made["verdict-signal"]  # a blind file is not measured
+    step = builder.add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
+    builder.made[key] = output(step, Format.METRICS)
 
 
-def make_reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
+def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> Any:
     """How a file of this kind is run and read, and over which pictures."""
-    facts, model = blue.build.dataset, blue.model
-    split = blue.build.recipe.evaluate.split
+    facts, model = builder.build.dataset, builder.model
+    split = builder.build.recipe.evaluate.split
     return step_module("evaluate_tflite").Params(
         split=step_module("prepare_pictures").Split(name=split, paths=places),
         classes=model.classes,
@@ -67,67 +67,67 @@ def make_reading(blue: Blueprint, kind: str, places: tuple[str, ...]) -> Any:
     )
 
 
-def judge_signal(blue: Blueprint) -> None:
+def judge_signal(builder: PlanBuilder) -> None:
     """Whether quantization left the file its sight: told within a second, before any accuracy."""
     module = step_module("examine_tflite")
     params = module.Params(
-        classes=len(blue.model.classes), trained=blue.model.trained, head=blue.model.head
+        classes=len(builder.model.classes), trained=builder.model.trained, head=builder.model.head
     )
-    inputs: dict[str, Input] = {Format.TFLITE: blue.made[Format.TFLITE]}
-    inputs |= {"pictures": blue.made["samples"]} if "samples" in blue.made else {}
-    blue.judge("signal", module, params, inputs)
+    inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
+    inputs |= {"pictures": builder.made["samples"]} if "samples" in builder.made else {}
+    builder.judge("signal", module, params, inputs)
 
 
-def judge_contract(blue: Blueprint) -> None:
+def judge_contract(builder: PlanBuilder) -> None:
     """Whether the firmware decodes what the file yields; before the compiler, if there is one."""
-    module, params = step_module("check_contract"), contract_params(blue.model, blue.board)
-    blue.judge("contract", module, params, {Format.TFLITE: blue.made[Format.TFLITE]})
+    module, params = step_module("check_contract"), contract_params(builder.model, builder.board)
+    builder.judge("contract", module, params, {Format.TFLITE: builder.made[Format.TFLITE]})
 
 
-def judge_file(blue: Blueprint, current: Format) -> None:
+def judge_file(builder: PlanBuilder, current: Format) -> None:
     """Everything that may reject the file that is about to be packed, the cheapest first."""
-    ladder.judge_parity(blue)
+    ladder.judge_parity(builder)
     if current in _FLASHED:
-        _judge_operators(blue, current)
-        _judge_fit(blue, current)
-    _judge_accuracy(blue)
+        _judge_operators(builder, current)
+        _judge_fit(builder, current)
+    _judge_accuracy(builder)
 
 
-def _judge_operators(blue: Blueprint, current: Format) -> None:
-    if not blue.board.operators and not blue.board.accelerator:
+def _judge_operators(builder: PlanBuilder, current: Format) -> None:
+    if not builder.board.operators and not builder.board.accelerator:
         return
     module = step_module("check_operators")
     params = module.Params(
-        firmware=blue.board.firmware,
-        operators=blue.board.operators,
-        accelerator=blue.board.accelerator,
+        firmware=builder.board.firmware,
+        operators=builder.board.operators,
+        accelerator=builder.board.accelerator,
     )
-    blue.judge("operators", module, params, {current: blue.made[current]})
+    builder.judge("operators", module, params, {current: builder.made[current]})
 
 
-def _judge_fit(blue: Blueprint, current: Format) -> None:
+def _judge_fit(builder: PlanBuilder, current: Format) -> None:
     """What the file needs of arena and flash, against what the firmware has."""
-    contract, frame = blue.build.contract, blue.model.preprocessing
-    if contract is None or (contract.arena_kib is None and blue.board.slot is None):
+    contract, frame = builder.build.contract, builder.model.preprocessing
+    if contract is None or (contract.arena_kib is None and builder.board.slot is None):
         return
     module = step_module("fit_memory")
     params = module.Params(
         firmware=contract.name,
         arena_kib=contract.arena_kib or 0,
-        slot=blue.board.slot,
+        slot=builder.board.slot,
         side=max(frame.height, frame.width) if frame else 0,
     )
-    inputs: dict[str, Input] = {current: blue.made[current]}
-    told = next((name for name in ("summary", "arena") if name in blue.made), None)
-    inputs |= {told: blue.made[told]} if told else {}
-    blue.judge("fit", module, params, inputs)
+    inputs: dict[str, Input] = {current: builder.made[current]}
+    told = next((name for name in ("summary", "arena") if name in builder.made), None)
+    inputs |= {told: builder.made[told]} if told else {}
+    builder.judge("fit", module, params, inputs)
 
 
-def _judge_accuracy(blue: Blueprint) -> None:
+def _judge_accuracy(builder: PlanBuilder) -> None:
     """The gate, over the figures of the file that ships and of what it came from."""
-    gates = blue.build.recipe.evaluate.gates
+    gates = builder.build.recipe.evaluate.gates
     order = ("metrics-checkpoint", "metrics-onnx", "metrics-quantized-onnx", "metrics-tflite")
-    measured = [blue.made[key] for key in order if key in blue.made]
+    measured = [builder.made[key] for key in order if key in builder.made]
     if not gates or not measured:
         return
     module = step_module("gate")
@@ -136,89 +136,89 @@ def _judge_accuracy(blue: Blueprint) -> None:
         for name, gate in sorted(gates.items())
     )
     inputs = {"metrics": measured[-1], "baseline": measured[0]}
-    blue.judge("gate", module, module.Params(thresholds=thresholds), inputs)
+    builder.judge("gate", module, module.Params(thresholds=thresholds), inputs)
 
 
-def add_proofs(blue: Blueprint) -> tuple[str, ...]:
+def add_proofs(builder: PlanBuilder) -> tuple[str, ...]:
     """Steps that no package rests on, and whose results are published beside it; their ids."""
     return (
-        *_check_overlap(blue),
-        *_draw(blue),
-        *_load_on_firmware(blue),
-        *_measure_latency(blue),
+        *_check_overlap(builder),
+        *_draw(builder),
+        *_load_on_firmware(builder),
+        *_measure_latency(builder),
     )
 
 
-def _draw(blue: Blueprint) -> tuple[str, ...]:
+def _draw(builder: PlanBuilder) -> tuple[str, ...]:
     """The same pictures as the checkpoint, the float model and the shipped file see them."""
-    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
+    facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    if not places or not {"metrics-tflite", Format.ONNX} <= blue.made.keys():
+    if not places or not {"metrics-tflite", Format.ONNX} <= builder.made.keys():
         return ()
-    module, reading = step_module("draw_models"), make_reading(blue, Format.TFLITE, places)
+    module, reading = step_module("draw_models"), make_reading(builder, Format.TFLITE, places)
     params = module.Params(split=reading.split, reading=reading)
-    inputs = {name: blue.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
+    inputs = {name: builder.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
     recorded = {
         Format.CHECKPOINT: Format.CHECKPOINT,
         "recording": "recording-checkpoint",
         "pictures": "probe",
     }
-    if blue.made.keys() >= set(recorded.values()):
-        inputs |= {name: blue.made[made] for name, made in recorded.items()}
-    return (blue.add("drawings", module, params, inputs, {Format.DRAWINGS: True}).id,)
+    if builder.made.keys() >= set(recorded.values()):
+        inputs |= {name: builder.made[made] for name, made in recorded.items()}
+    return (builder.add("drawings", module, params, inputs, {Format.DRAWINGS: True}).id,)
 
 
-def _check_overlap(blue: Blueprint) -> tuple[str, ...]:
+def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
     """Whether accuracy was measured on pictures that had calibrated."""
-    facts, split = blue.build.dataset, blue.build.recipe.evaluate.split
+    facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    measured = any(name.startswith("metrics-") for name in blue.made)
-    if not measured or not places or "calibration" not in blue.made:
+    measured = any(name.startswith("metrics-") for name in builder.made)
+    if not measured or not places or "calibration" not in builder.made:
         return ()
     module = step_module("check_overlap")
     params = module.Params(split=step_module("prepare_pictures").Split(name=split, paths=places))
     inputs = {
-        "calibration": blue.made["calibration"],
-        "pictures": blue.made["calibrated-from"],
-        "dataset": blue.made["dataset"],
+        "calibration": builder.made["calibration"],
+        "pictures": builder.made["calibrated-from"],
+        "dataset": builder.made["dataset"],
     }
-    step = blue.add("overlap", module, params, inputs, {Format.EVIDENCE: False})
+    step = builder.add("overlap", module, params, inputs, {Format.EVIDENCE: False})
     return (step.id,)
 
 
-def _load_on_firmware(blue: Blueprint) -> tuple[str, ...]:
+def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
     """Arm's own TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
     module = step_module("load_firmware")
-    if Format.VELA not in blue.made or module.why_not(blue.board.accelerator):
+    if Format.VELA not in builder.made or module.why_not(builder.board.accelerator):
         return ()
-    params = module.Params(accelerator=blue.board.accelerator)
-    inputs = {name: blue.made[name] for name in (Format.VELA, "summary")}
-    return (blue.judge("load", module, params, inputs).id,)
+    params = module.Params(accelerator=builder.board.accelerator)
+    inputs = {name: builder.made[name] for name in (Format.VELA, "summary")}
+    return (builder.judge("load", module, params, inputs).id,)
 
 
-def _measure_latency(blue: Blueprint) -> tuple[str, ...]:
+def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
     """What `benchmark` asks for, of every file that this machine can run."""
-    block = blue.build.recipe.benchmark
+    block = builder.build.recipe.benchmark
     found = []
     for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
         module = find_step("benchmark", kind)
-        if module is None or kind not in blue.made or block is None:
+        if module is None or kind not in builder.made or block is None:
             continue
         params = module.Params(
             threads=block.threads, runs=block.runs, warmup=block.warmup, machine=machine_name()
         )
         outputs = {Format.LATENCY: False}
-        step = blue.add(f"benchmark-{kind}", module, params, {kind: blue.made[kind]}, outputs)
+        step = builder.add(f"benchmark-{kind}", module, params, {kind: builder.made[kind]}, outputs)
         found.append(step.id)
     return tuple(found)
 
 
-def notes(blue: Blueprint) -> tuple[str, ...]:
+def notes(builder: PlanBuilder) -> tuple[str, ...]:
     """What stays unverified, in sentences."""
-    contract, found = blue.build.contract, []
-    if any(step.module == "compile_vela" for step in blue.steps):
+    contract, found = builder.build.contract, []
+    if any(step.module == "compile_vela" for step in builder.steps):
         found.append(_NPU_NOTE)
-    if contract is None and blue.build.recipe.firmware == "unchecked":
+    if contract is None and builder.build.recipe.firmware == "unchecked":
         found.append("Not verified: whether a firmware decodes this model (`firmware: unchecked`).")
     if contract is not None:
         found += _unread(contract)
@@ -227,14 +227,14 @@ def notes(blue: Blueprint) -> tuple[str, ...]:
         found.append(
             f"Not done: no decoder of firmware {contract.name} was emulated; its contract names none."
         )
-    unloaded = step_module("load_firmware").why_not(blue.board.accelerator)
-    if Format.VELA in blue.made and unloaded:
+    unloaded = step_module("load_firmware").why_not(builder.board.accelerator)
+    if Format.VELA in builder.made and unloaded:
         found.append(f"Not done: the load test; {unloaded}")
-    if not any(key.startswith("metrics-") for key in blue.made):
+    if not any(key.startswith("metrics-") for key in builder.made):
         found.append("Accuracy: not measured.")
-    if blue.build.target.flash is not None or blue.build.target.vela is not None:
+    if builder.build.target.flash is not None or builder.build.target.vela is not None:
         found.append("Not verified: the model on the device itself; none was attached.")
-    modules = dict.fromkeys(step.module for step in blue.steps)
+    modules = dict.fromkeys(step.module for step in builder.steps)
     found += [
         step_module(name).UNVERIFIED for name in modules if hasattr(step_module(name), "UNVERIFIED")
     ]

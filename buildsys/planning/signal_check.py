@@ -2,20 +2,20 @@
 
 from buildsys.graph import Input
 from buildsys.planning import ladder
-from buildsys.planning.plan_builder import Blueprint, output
+from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import step_module
 from buildsys.spec import Format
 
 
-def judge_precision(blue: Blueprint) -> None:
+def judge_precision(builder: PlanBuilder) -> None:
     """An ONNX file of lower precision, held against the float file on the same pictures."""
-    module, pictures = step_module("examine_onnx"), ladder.probe(blue)
-    names = tuple(tensor.name for tensor in blue.model.outputs)
-    params = module.Params(names=names, count=ladder.PICTURES, **ladder.reading(blue))
+    module, pictures = step_module("examine_onnx"), ladder.probe(builder)
+    names = tuple(tensor.name for tensor in builder.model.outputs)
+    params = module.Params(names=names, count=ladder.PICTURES, **ladder.reading(builder))
     inputs: dict[str, Input] = {
-        name: blue.made[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
+        name: builder.made[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
     }
     inputs |= {Format.PICTURES: pictures} if pictures else {}
     outputs = {Format.VERDICT: False, Format.EVIDENCE: False}
-    step = blue.add("signal", module, params, inputs, outputs)
-    blue.made["verdict-signal"] = output(step, Format.VERDICT)
+    step = builder.add("signal", module, params, inputs, outputs)
+    builder.made["verdict-signal"] = output(step, Format.VERDICT)

@@ -66,7 +66,7 @@ def _artifact(
         label=session.labels[build],
         status=status,
         detail="" if status == SHIPPED else text,
-        candidate=build in session.shipping.candidates,
+        candidate=build in session.publisher.candidates,
     )
     if plan is not None:
         artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
@@ -98,7 +98,7 @@ def _standing(session: Session, plan: Plan | None, before: Artifact | None) -> s
     """The status of a build that this run was not asked for."""
     if plan is None:
         return "up-to-date"
-    text = session.shipping.standing(plan)
+    text = session.publisher.standing(plan)
     if not text and before is not None and before.status in _REMEMBERED:
         return before.detail
     if not text:

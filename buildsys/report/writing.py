@@ -150,8 +150,8 @@ def _write_pages(session: Session) -> bool:
         session.workspace,
         state,
         console.say,
-        session.making.runner.run,
-        session.making.runner.ensure,
+        session.executor.runner.run,
+        session.executor.runner.ensure,
     )
     digest = _digest(state, runner, step)
     if _is_intact(session.workspace, digest):

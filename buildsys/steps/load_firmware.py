@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources
 from buildsys.steps.lib.files.model_files import demand_tflite
-from buildsys.steps.lib.firmware.runner_output import Told
+from buildsys.steps.lib.firmware.runner_output import RunnerReport
 from buildsys.steps.lib.runtime.progress import fail, remember, report
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
     return int(max(summary["sram_bytes"], dram))
 
 
-def judge(told: Told, planned: int) -> dict[str, Any]:
+def judge(told: RunnerReport, planned: int) -> dict[str, Any]:
     """The verdict on what the firmware said; `planned`: Vela's figure in bytes."""
     failures = _failures(told, planned)
     used = told.arena_bytes
@@ -106,7 +106,7 @@ def judge(told: Told, planned: int) -> dict[str, Any]:
     }
 
 
-def _failures(told: Told, planned: int) -> list[str]:
+def _failures(told: RunnerReport, planned: int) -> list[str]:
     words = "; ".join(told.errors)
     if told.fault:
         return [
@@ -126,7 +126,7 @@ def _failures(told: Told, planned: int) -> list[str]:
     ]
 
 
-def _load(model: Path, runner: "Runner", params: Params) -> Told:
+def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
     """Boot the patched copy, which is deleted afterwards, and read what it says."""
     from buildsys.steps.lib.firmware import emulator, runner_output
 
@@ -159,7 +159,7 @@ def _check_host(model: Path) -> None:
         fail(f"{model.resolve().name} is larger than the emulated machine's memory, {most} MiB.")
 
 
-def _check_end(model: Path, session: "Session", told: Told, seconds: float) -> None:
+def _check_end(model: Path, session: "Session", told: RunnerReport, seconds: float) -> None:
     """What says nothing about the model is no verdict: it fails, and is tried again next time."""
     from buildsys.steps.lib.firmware import emulator
 

@@ -180,7 +180,7 @@ def test_nothing_heavy_is_imported_when_nothing_changed(place: Path) -> None:
     doit(place)
     code = (
         "import sys; from buildsys.execution.session.session import Session; from pathlib import Path;"
-        " s = Session(Path('.')); s.prepare(list(s.plans)); [s.shipping.is_published(p) for p in s.plans.values()];"
+        " s = Session(Path('.')); s.prepare(list(s.plans)); [s.publisher.is_published(p) for p in s.plans.values()];"
         " print([m for m in ('pydantic', 'ruamel.yaml', 'rich') if m in sys.modules])"
     )
     done = subprocess.run(

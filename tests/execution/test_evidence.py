@@ -138,8 +138,8 @@ def test_a_red_contract_never_comes_to_the_compiler(
         session.prepare([GROVE, XIAO])
         for plan in session.plans.values():
             for step in plan.steps:
-                session.making.run_step(step)
-            session.shipping.publish(plan)
+                session.executor.run_step(step)
+            session.publisher.publish(plan)
         rows = session.rows([GROVE, XIAO])
     else:
         rows = session.build([GROVE, XIAO])

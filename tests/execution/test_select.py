@@ -116,12 +116,12 @@ def test_looking_at_a_selection_runs_nothing(
 ) -> None:
     """`plan` makes what the store has lost."""
     from buildsys.cli import main
-    from buildsys.execution.session.step_executor import Making
+    from buildsys.execution.session.step_executor import StepExecutor
 
     tools = Sized()
     sweep(workspace, tools)
     shutil.rmtree(tmp_path / "store")
-    monkeypatch.setattr(Making, "run_step", lambda *_: pytest.fail("a step ran"))
+    monkeypatch.setattr(StepExecutor, "run_step", lambda *_: pytest.fail("a step ran"))
     assert main(["-C", str(workspace), "plan"]) == 0
 
 

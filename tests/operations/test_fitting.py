@@ -92,7 +92,7 @@ def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
     session = Session(workspace, tools, no_environment)
     session.build([BUILD])
     session.close()
-    assert session.shipping.outcomes[BUILD].startswith("rejected")
+    assert session.publisher.outcomes[BUILD].startswith("rejected")
     tools.sides.clear()
     found = fit(workspace, tools)
     assert tools.sides == [352, 384]

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from buildsys.steps.lib.firmware import runner_output
-from buildsys.steps.lib.firmware.runner_output import Tensor, Told
+from buildsys.steps.lib.firmware.runner_output import RunnerReport, Tensor
 from buildsys.steps.load_firmware import judge, planned_bytes, why_not
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def told(name: str) -> Told:
+def told(name: str) -> RunnerReport:
     """One recorded session; the machine's serial line ends lines with CR LF."""
     text = (GOLDEN / f"runner-{name}.txt").read_text()
     return runner_output.read(text.replace("\n", "\r\n").split("\n"))

@@ -59,7 +59,7 @@ def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     session = Session(root, plans=Plans.of((plan,)))
     try:
         (step,) = plan.steps
-        session.making.run_step(step)
+        session.executor.run_step(step)
         result = session.state.result(step.id)
         assert result is not None
         digest = dict(result.outputs)["latency"]

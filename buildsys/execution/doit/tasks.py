@@ -58,7 +58,7 @@ def tasks() -> Iterator[Task]:
                 actions=None,
                 uptodate=[True],
                 doc=label,
-                clean=[(current.shipping.clean, [build])],
+                clean=[(current.publisher.clean, [build])],
             )
     seen: set[str] = set()
     for plan in current.loaded.plans:
@@ -79,10 +79,10 @@ def tasks() -> Iterator[Task]:
 def _step_task(current: Session, step: Step) -> Task:
     return Task(
         _step_name(step),
-        actions=[(_guard, [current.making.run_step, step])],
-        uptodate=[lambda: not current.making.needs_run(step)],
+        actions=[(_guard, [current.executor.run_step, step])],
+        uptodate=[lambda: not current.executor.needs_run(step)],
         task_dep=[_step_name(current.state.steps[key]) for key in _producers(step)],
-        doc=current.making.stages[step.id],
+        doc=current.executor.stages[step.id],
     )
 
 
@@ -93,9 +93,9 @@ def _build_task(current: Session, plan: Plan) -> Task:
     depends += [f"build:{member.build}" for member in members]
     return Task(
         f"build:{plan.build}",
-        actions=[(_guard, [current.shipping.publish, plan])],
-        uptodate=[lambda: current.shipping.is_published(plan)],
-        clean=[(current.shipping.clean, [plan.build])],
+        actions=[(_guard, [current.publisher.publish, plan])],
+        uptodate=[lambda: current.publisher.is_published(plan)],
+        clean=[(current.publisher.clean, [plan.build])],
         task_dep=depends,
         doc=plan.label,
     )

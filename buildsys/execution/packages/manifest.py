@@ -14,7 +14,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.tools.host_tools import named
 from buildsys.graph import Plan, Step
 
-TELLING = ("verdict", "evidence", "arena")
+EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
 """Outputs that a manifest embeds."""
 
 
@@ -55,7 +55,7 @@ def _told(plan: Plan, state: State) -> list[Step]:
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-_TELLING = ("verdict", "evidence", "arena")
+_EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
 """Outputs that a manifest embeds."""
 
 
@@ -67,7 +67,7 @@ def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
         if step.local or result is None:
             continue
         for name, digest in result.outputs:
-            if name in TELLING:
+            if name in EMBEDDED_OUTPUTS:
                 found[step.stage] = _read(state, step, digest)
     return found
 
@@ -139,8 +139,8 @@ def _untested(evidence: dict[str, Any]) -> list[str]:
 
 
 def _describe_step(step: Step, state: State) -> dict[str, Any]:
-    keyed, result = state.key(step), state.result(step.id)
-    assert keyed is not None
+    action_key, result = state.key(step), state.result(step.id)
+    assert action_key is not None
     assert result is not None
     recorded = state.recorded(step)
     if recorded is not None:
@@ -152,18 +152,18 @@ def _describe_step(step: Step, state: State) -> dict[str, Any]:
             "tool_lock": recorded["lock"],
             "code": recorded["code"],
             "params": json.loads(step.params),
-            "inputs": dict(keyed.inputs),
+            "inputs": dict(action_key.inputs),
             "outputs": dict(result.outputs),
             "trained": {"device": recorded["device"], "torch": recorded["torch"]},
         }
     return {
         "stage": step.stage,
         "module": step.module,
-        "action_key": keyed.key,
+        "action_key": action_key.key,
         "tool": step.tool,
         "tool_lock": step.tool_identity,
         "code": step.code,
         "params": json.loads(step.params),
-        "inputs": dict(keyed.inputs),
+        "inputs": dict(action_key.inputs),
         "outputs": dict(result.outputs),
     }

@@ -220,8 +220,8 @@ def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runn
     logs = fresh / "logs"
     logs.mkdir()
     for step in plan.steps:
-        keyed = state.key(step)
-        log = runner.log(keyed.key) if keyed else None
+        action_key = state.key(step)
+        log = runner.log(action_key.key) if action_key else None
         if log is not None and log.is_file():
             (logs / f"{step.stage}.log").symlink_to(os.path.relpath(log, folder / "logs"))
 

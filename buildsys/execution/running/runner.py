@@ -17,7 +17,7 @@ from buildsys.errors import InputError, MissingBytes, StepFailed
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
 from buildsys.execution.running.admission import Admission, gpu_variables
-from buildsys.execution.state.action_keys import Keyed
+from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools import environments
 from buildsys.files import explain_log, writing
@@ -57,25 +57,25 @@ class Runner:
 
         None: another run, or another build of this one, made the same meanwhile. Raises StepFailed, CannotWrite.
         """
-        keyed = self.state.key(step)
-        assert keyed is not None
+        action_key = self.state.key(step)
+        assert action_key is not None
         owner = f"process {os.getpid()} in {self.workspace.root}"
 
         def wait(who: str) -> None:
             if who != owner:  # two builds of this run may need the same: nobody waits for long
                 self.say(f"{step.stage}: waiting for another run that makes the same: {who}")
 
-        with self.state.store.alone(keyed.key, owner, wait):
-            result = self.state.recall(step, keyed.key)
+        with self.state.store.alone(action_key.key, owner, wait):
+            result = self.state.recall(step, action_key.key)
             if result is not None and self.state.holds(step, result):
-                self.state.finish(step, keyed, result)
+                self.state.finish(step, action_key, result)
                 return None
-            return self._execute(step, keyed, on_start, on_progress)
+            return self._execute(step, action_key, on_start, on_progress)
 
     def _execute(
         self,
         step: Step,
-        keyed: Keyed,
+        action_key: ActionKey,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> StepResult:
@@ -84,14 +84,14 @@ class Runner:
         with self.admission.admit(step) as slot:
             on_start()
             started = time.monotonic()
-            self._check_sources(step, keyed)
+            self._check_sources(step, action_key)
             with writing(f"what {step.stage} works with", self.workspace.scratch):
-                scratch = self._prepare(step, keyed)
+                scratch = self._prepare(step, action_key)
             outputs = self._output_paths(step, scratch)
-            self._run(step, keyed, scratch, python, on_progress, slot)
-            self._check(step, keyed, outputs)
+            self._run(step, action_key, scratch, python, on_progress, slot)
+            self._check(step, action_key, outputs)
             seconds = round(time.monotonic() - started, 3)
-        result = self._publish(step, keyed, outputs, seconds, _read_diary(scratch))
+        result = self._publish(step, action_key, outputs, seconds, _read_diary(scratch))
         shutil.rmtree(scratch, ignore_errors=True)
         return result
 
@@ -99,16 +99,18 @@ class Runner:
         """The log of the last run under an action key."""
         return self.workspace.logs / f"{key}.log"
 
-    def _prepare(self, step: Step, keyed: Keyed) -> Path:
+    def _prepare(self, step: Step, action_key: ActionKey) -> Path:
         """A working folder with the inputs in place and no old output."""
-        scratch = self.workspace.scratch / keyed.key
+        scratch = self.workspace.scratch / action_key.key
         for name in ("inputs", "outputs"):
             shutil.rmtree(scratch / name, ignore_errors=True)
         if not step.module.startswith("train_"):  # only a training goes on where it was
             shutil.rmtree(scratch / "work", ignore_errors=True)
         for name in ("inputs", "outputs", "work"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
-        paths = {item.name: self._place(item, keyed, scratch / "inputs") for item in step.inputs}
+        paths = {
+            item.name: self._place(item, action_key, scratch / "inputs") for item in step.inputs
+        }
         request = {
             "inputs": {name: str(path) for name, path in paths.items()},
             "outputs": {name: str(p) for name, p in self._output_paths(step, scratch).items()},
@@ -121,9 +123,9 @@ class Runner:
         (scratch / "request.json").write_text(text, encoding="utf-8")
         return scratch
 
-    def _place(self, item: Input, keyed: Keyed, folder: Path) -> Path:
+    def _place(self, item: Input, action_key: ActionKey, folder: Path) -> Path:
         """An input where the step can read it: a copy from the store, or a link to the user's file."""
-        digest = dict(keyed.inputs)[item.name]
+        digest = dict(action_key.inputs)[item.name]
         if item.source is None:
             producer = self.state.steps[item.step]
             output = next(o for o in producer.outputs if o.name == item.output)
@@ -158,13 +160,13 @@ class Runner:
     def _run(
         self,
         step: Step,
-        keyed: Keyed,
+        action_key: ActionKey,
         scratch: Path,
         python: Path,
         on_progress: process.OnProgress,
         slot: str,
     ) -> None:
-        log = self.log(keyed.key)
+        log = self.log(action_key.key)
         command = process.Command(
             arguments=(
                 str(python),
@@ -192,7 +194,7 @@ class Runner:
         error = scratch / "error.txt"
         message = error.read_text(encoding="utf-8") if error.exists() else ""
         message = message or _last_lines(log)  # on a full disk the message found no room
-        hints = explain_log(message, scratch), self._changed_source(step, keyed)
+        hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
         raise StepFailed(
             f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
@@ -201,24 +203,26 @@ class Runner:
             refused=code == REFUSED,
         )
 
-    def _check(self, step: Step, keyed: Keyed, outputs: dict[str, Path]) -> None:
+    def _check(self, step: Step, action_key: ActionKey, outputs: dict[str, Path]) -> None:
         missing = [name for name, path in outputs.items() if not path.exists()]
         if missing:
             raise StepFailed(f"{step.stage} ({step.module}) ended without its {', '.join(missing)}")
-        self._check_sources(step, keyed)
+        self._check_sources(step, action_key)
 
-    def _check_sources(self, step: Step, keyed: Keyed) -> None:
+    def _check_sources(self, step: Step, action_key: ActionKey) -> None:
         """What people give must stay what the action key says: hours may lie between the two."""
-        changed = self._changed_source(step, keyed)
+        changed = self._changed_source(step, action_key)
         if changed:
             raise StepFailed(changed)
 
-    def _changed_source(self, step: Step, keyed: Keyed) -> str:
+    def _changed_source(self, step: Step, action_key: ActionKey) -> str:
         for item in step.inputs:
             if item.source is not None:
                 self.state.sources.forget(item.source)
                 try:
-                    same = self.state.sources.digest(item.source) == dict(keyed.inputs)[item.name]
+                    same = (
+                        self.state.sources.digest(item.source) == dict(action_key.inputs)[item.name]
+                    )
                 except InputError as error:
                     return str(error)
                 if not same:
@@ -231,7 +235,7 @@ class Runner:
     def _publish(
         self,
         step: Step,
-        keyed: Keyed,
+        action_key: ActionKey,
         outputs: dict[str, Path],
         seconds: float,
         diary: dict[str, str],
@@ -247,9 +251,9 @@ class Runner:
             passed = bool(json.loads(outputs["verdict"].read_text(encoding="utf-8"))["passed"])
         entry: dict[str, Any] = {"module": step.module, "tool": step.tool, "seconds": seconds}
         entry |= {"diary": diary} if diary else {}
-        store.record(keyed.key, {**entry, "outputs": digests, "passed": passed})
+        store.record(action_key.key, {**entry, "outputs": digests, "passed": passed})
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
-        self.state.finish(step, keyed, result)
+        self.state.finish(step, action_key, result)
         self.state.database.record_duration(step.module, seconds)
         return result
 

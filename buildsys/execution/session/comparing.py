@@ -27,13 +27,13 @@ def compare(session: Session) -> None:
     """Every comparison of a build that was asked for and is ready; a failure is its row's status."""
     for build in session.asked:
         plan = session.plans.get(build)
-        if plan is None or not plan.rivals or build in session.shipping.candidates:
+        if plan is None or not plan.rivals or build in session.publisher.candidates:
             continue
-        if session.shipping.outcomes.get(build) in GOOD:
+        if session.publisher.outcomes.get(build) in GOOD:
             try:
                 _compare(session, plan)
             except (BuildsysError, OSError) as error:
-                session.shipping.outcomes[build] = "failed at compare"
+                session.publisher.outcomes[build] = "failed at compare"
                 session.console.say(f"{build} was not compared: {str(error).splitlines()[0]}")
 
 
@@ -46,8 +46,8 @@ def _compare(session: Session, plan: Plan) -> None:
     present = [session.plans[name] for name in plan.rivals if name not in missing]
     if len(present) > 1:
         step = _step(session, plan, present)
-        session.making.include(step, plan.build)
-        session.making.run_step(step)
+        session.executor.include(step, plan.build)
+        session.executor.run_step(step)
         path = build_folder(session.workspace, plan.build) / FILE
         if not path.is_file() or digest_file(path) != _digest(session, step):
             content = _content(session, step)
@@ -59,7 +59,7 @@ def _compare(session: Session, plan: Plan) -> None:
 def _content(session: Session, step: Step) -> bytes:
     """What the step found; measured again where the store has lost it."""
     session.state.want_bytes(step.id)
-    session.making.run_step(step)
+    session.executor.run_step(step)
     return session.state.store.read(_digest(session, step))
 
 

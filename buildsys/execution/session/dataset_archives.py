@@ -43,7 +43,7 @@ def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_co
     try:
         (step,) = session.loaded.plans[0].steps
         session.state.want_bytes(step.id)
-        session.making.run_step(step)
+        session.executor.run_step(step)
         session.console.say(f"unpacking {url} into {target}")
         try:
             unpack(session.state.store.blob(sha256), target, url)

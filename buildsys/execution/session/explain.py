@@ -60,7 +60,7 @@ def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:
     elif Status.REJECTED in statuses:
         state = "rejected"
     else:
-        state = "up-to-date" if session.shipping.is_published(plan) else "restorable"
+        state = "up-to-date" if session.publisher.is_published(plan) else "restorable"
     return row | {
         "state": state,
         "steps": steps,
@@ -78,7 +78,7 @@ def _explain_selection(session: Session, plan: Plan) -> dict[str, Any]:
         found = [s for s in states if s.startswith(state)]
         if found:
             return {"state": found[0]}
-    return {"state": "up-to-date" if session.shipping.is_published(plan) else "restorable"}
+    return {"state": "up-to-date" if session.publisher.is_published(plan) else "restorable"}
 
 
 def _explain_step(session: Session, plan: Plan, index: int) -> dict[str, Any]:

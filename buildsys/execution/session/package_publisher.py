@@ -8,14 +8,14 @@ from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.packages import publish, variants
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.console import Console
-from buildsys.execution.session.step_executor import Making
+from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
 from buildsys.files import writing
 from buildsys.graph import Plan, Status
 
 
-class Shipping:
+class PackagePublisher:
     """Ships builds whose steps are made, and remembers what became of each."""
 
     def __init__(
@@ -23,11 +23,11 @@ class Shipping:
         workspace: Workspace,
         plans: dict[str, Plan],
         state: State,
-        making: Making,
+        executor: StepExecutor,
         console: Console,
     ) -> None:
         self.workspace, self.plans = workspace, plans
-        self.state, self.making, self.console = state, making, console
+        self.state, self.executor, self.console = state, executor, console
         self.candidates = {name for plan in plans.values() for name in plan.candidates}
         """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
         self.outcomes: dict[str, str] = {}
@@ -95,7 +95,7 @@ class Shipping:
         if plan.candidates:
             self._publish_selection(plan)
         elif self._is_red(plan):
-            failures = self.making.with_bytes(
+            failures = self.executor.with_bytes(
                 lambda: publish.reject(self.workspace, self.state, plan)
             )
             judge = publish.red_verdicts(self.state, plan)[0].stage
@@ -109,17 +109,17 @@ class Shipping:
     def _ship(self, plan: Plan) -> None:
         for step in plan.steps:
             if step.module.startswith("train_") and self.state.recorded(step) is None:
-                self.making.record_training(step)  # it was made elsewhere, and found in the store
-        built = frozenset(self.making.built)
-        self.making.with_bytes(
-            lambda: publish.publish(self.workspace, self.state, plan, self.making.runner, built)
+                self.executor.record_training(step)  # it was made elsewhere, and found in the store
+        built = frozenset(self.executor.built)
+        self.executor.with_bytes(
+            lambda: publish.publish(self.workspace, self.state, plan, self.executor.runner, built)
         )
-        made = self.making.has_made(plan)
+        made = self.executor.has_made(plan)
         self.outcomes[plan.build] = "built" if made else "restored"
 
     def _publish_selection(self, plan: Plan) -> None:
         """Ship the best of the variants that fit and pass; the others are rows."""
-        chosen = self._choose(plan, self.making.with_bytes)
+        chosen = self._choose(plan, self.executor.with_bytes)
         if chosen is None:
             publish.withdraw(self.workspace, self.state, plan.build)
             self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
@@ -148,7 +148,7 @@ class Shipping:
         """A candidate has no folder of its own: its package in the store is all there is."""
         if self.state.result(plan.package) is None:
             return False
-        made = self.making.has_made(plan)
+        made = self.executor.has_made(plan)
         self.outcomes[plan.build] = "built" if made else "up-to-date"
         return True
 

@@ -12,8 +12,8 @@ from buildsys.execution.running import process
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.loading import load_plans
-from buildsys.execution.session.package_publisher import Shipping
-from buildsys.execution.session.step_executor import Making
+from buildsys.execution.session.package_publisher import PackagePublisher
+from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.summary import Row
 from buildsys.execution.state import ledger
 from buildsys.execution.state.database import Database
@@ -63,8 +63,12 @@ class Session:
         self.console = Console(self.database)
         self.record = Record(self.workspace, self.state, lock)
         runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
-        self.making = Making(self.loaded.plans, self.state, runner, self.console, self.record)
-        self.shipping = Shipping(self.workspace, self.plans, self.state, self.making, self.console)
+        self.executor = StepExecutor(
+            self.loaded.plans, self.state, runner, self.console, self.record
+        )
+        self.publisher = PackagePublisher(
+            self.workspace, self.plans, self.state, self.executor, self.console
+        )
         self.interrupted = False
         self.asked: list[str] = []
         self.compared: set[str] = set()
@@ -78,7 +82,7 @@ class Session:
         plans += tuple(self.plans[c] for p in plans for c in p.candidates if c in self.plans)
         self.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
         steps = {step.id: step for plan in plans for step in plan.steps}
-        to_run = [s for s in steps.values() if self.making.needs_run(s)]
+        to_run = [s for s in steps.values() if self.executor.needs_run(s)]
         if to_run:
             known = [self.database.duration(step.module) for step in to_run]
             total = duration(sum(seconds or 0 for seconds in known))
@@ -99,18 +103,18 @@ class Session:
             members = [self.plans[name] for name in plan.candidates if name in self.plans]
             with contextlib.suppress(BuildsysError):
                 for step in (step for member in [*members, plan] for step in member.steps):
-                    self.making.run_step(step)
-                if not self.shipping.is_published(plan):
-                    self.shipping.publish(plan)
+                    self.executor.run_step(step)
+                if not self.publisher.is_published(plan):
+                    self.publisher.publish(plan)
         self.remember()
         return self.rows(builds)
 
     def remember(self) -> None:
         """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
-        done = {b for b, outcome in self.shipping.outcomes.items() if outcome in ledger.GOOD}
+        done = {b for b, outcome in self.publisher.outcomes.items() if outcome in ledger.GOOD}
         plans = [
             self.plans[build]
-            for build in self.shipping.outcomes
+            for build in self.publisher.outcomes
             if build in done & self.plans.keys()
         ]
         done -= {p.build for p in plans if p.rivals and p.build not in self.compared}
@@ -140,12 +144,12 @@ class Session:
         self.database.close()
 
     def _row(self, plan: Plan) -> Row:
-        spent = sum(self.making.seconds.get(step.id, 0.0) for step in plan.steps)
+        spent = sum(self.executor.seconds.get(step.id, 0.0) for step in plan.steps)
         row = Row(
             id=plan.build,
-            status=self.shipping.outcomes.get(plan.build) or self._unfinished(plan),
+            status=self.publisher.outcomes.get(plan.build) or self._unfinished(plan),
             seconds=round(spent, 1),
-            candidate=plan.build in self.shipping.candidates,
+            candidate=plan.build in self.publisher.candidates,
         )
         if not row.good and not (row.candidate and row.status.startswith("rejected")):
             earlier = build_folder(self.workspace, plan.build).is_dir()
@@ -154,14 +158,14 @@ class Session:
 
     def _unfinished(self, plan: Plan) -> str:
         """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
-        if self.interrupted and not any(step.id in self.making.failures for step in plan.steps):
-            running = [step.stage for step in plan.steps if step.id in self.making.running]
+        if self.interrupted and not any(step.id in self.executor.failures for step in plan.steps):
+            running = [step.stage for step in plan.steps if step.id in self.executor.running]
             return f"interrupted at {running[0]}" if running else "interrupted"
         for name in plan.candidates:
-            if name not in self.plans or self.shipping.outcomes.get(name) is None:
+            if name not in self.plans or self.publisher.outcomes.get(name) is None:
                 return f"blocked by {name}"
         for step in plan.steps:
-            if step.id in self.making.failures:
+            if step.id in self.executor.failures:
                 first = next(
                     (b for b in self.asked if b in self.plans and step in self.plans[b].steps),
                     plan.build,

@@ -1,4 +1,4 @@
-"""Making a run's steps: each is decided, executed where it has to be, and what it cost remembered."""
+"""StepExecutor a run's steps: each is decided, executed where it has to be, and what it cost remembered."""
 
 import threading
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 _MOST_REPAIRS = 50
 
 
-class Making:
+class StepExecutor:
     """Makes steps, in the order in which it is asked; what was lost on the way is made again."""
 
     def __init__(

@@ -12,7 +12,7 @@ from buildsys.graph import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keyed:
+class ActionKey:
     """A step's action key with the parts that it was made from."""
 
     key: str
@@ -21,11 +21,13 @@ class Keyed:
     """(input name, digest)."""
 
 
-def make_key(step: Step, digests: list[tuple[str, str]]) -> Keyed:
+def make_key(step: Step, digests: list[tuple[str, str]]) -> ActionKey:
     """The key of a step whose inputs are all known; `digests`: (input name, digest)."""
     params = json.loads(step.params)
     identity = [step.module, step.code, params, step.tool_identity, sorted(digests)]
-    return Keyed(key=digest_value(identity), parts=parts_of(step, digests), inputs=tuple(digests))
+    return ActionKey(
+        key=digest_value(identity), parts=parts_of(step, digests), inputs=tuple(digests)
+    )
 
 
 def parts_of(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
@@ -35,6 +37,6 @@ def parts_of(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
     return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
 
 
-def slice_digest(step: Step, keyed: Keyed) -> str:
+def slice_digest(step: Step, action_key: ActionKey) -> str:
     """What a training's record goes by: parameters and the content of its inputs."""
-    return digest_value([step.module, json.loads(step.params), sorted(keyed.inputs)])
+    return digest_value([step.module, json.loads(step.params), sorted(action_key.inputs)])

@@ -11,13 +11,13 @@ import threading
 from typing import Any
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.state.action_keys import Keyed, make_key, parts_of, slice_digest
+from buildsys.execution.state.action_keys import ActionKey, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.store import Store
-from buildsys.execution.tools.host_tools import lacking
+from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
 
 
@@ -62,19 +62,19 @@ class State:
             self.decide(self.steps[step_id])
             return self._results.get(step_id)
 
-    def finish(self, step: Step, keyed: Keyed, result: StepResult) -> None:
+    def finish(self, step: Step, action_key: ActionKey, result: StepResult) -> None:
         """Record a result at once, and decide anew about what depends on it."""
         with self._lock:
-            self.database.record_result(keyed.key, result)
+            self.database.record_result(action_key.key, result)
             self._wanted.discard(step.id)
-            self._note_roles(step, keyed)
+            self._note_roles(step, action_key)
             self._results[step.id] = result
             self._decisions = {
                 key: decision
                 for key, decision in self._decisions.items()
                 if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
             }
-            self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=keyed.key)
+            self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=action_key.key)
 
     def want_bytes(self, step_id: str) -> None:
         """Make sure that a step's outputs can be read: known by digest alone, it has to run again."""
@@ -98,7 +98,7 @@ class State:
                         if item.step:
                             self.want_bytes(item.step)
 
-    def key(self, step: Step) -> Keyed | None:
+    def key(self, step: Step) -> ActionKey | None:
         """The action key, or None while an input is not known yet."""
         digests: list[tuple[str, str]] = []
         for item in step.inputs:
@@ -113,7 +113,7 @@ class State:
         found = [(item.name, self.input_digest(item)) for item in step.inputs]
         return parts_of(step, [(name, digest) for name, digest in found if digest is not None])
 
-    def known_key(self, step: Step) -> Keyed | None:
+    def known_key(self, step: Step) -> ActionKey | None:
         """The action key where it can be said now without an error."""
         with contextlib.suppress(BuildsysError):
             return self.key(step)
@@ -144,25 +144,25 @@ class State:
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
             return Decision(status=Status.REJECTED, reasons=(Reason(subject="a verdict is red"),))
-        keyed = self.key(step)
-        assert keyed is not None
-        recorded = self._training(step, keyed)
+        action_key = self.key(step)
+        assert action_key is not None
+        recorded = self._training(step, action_key)
         if recorded is not None:
-            return self._keep_training(step, keyed, recorded)
-        result = self.database.result(keyed.key)
+            return self._keep_training(step, action_key, recorded)
+        result = self.database.result(action_key.key)
         status = Status.UP_TO_DATE
         if result is None:
-            result = self.recall(step, keyed.key)
+            result = self.recall(step, action_key.key)
             status = Status.RESTORABLE
         if result is None or step.id in self._wanted:
-            return self._to_make(step, keyed, was_made=result is not None)
+            return self._to_make(step, action_key, was_made=result is not None)
         self._results[step.id] = result
         if status == Status.RESTORABLE:
-            self.database.record_result(keyed.key, result)
-        self._note_roles(step, keyed)
-        return Decision(status=status, key=keyed.key)
+            self.database.record_result(action_key.key, result)
+        self._note_roles(step, action_key)
+        return Decision(status=status, key=action_key.key)
 
-    def _to_make(self, step: Step, keyed: Keyed, was_made: bool) -> Decision:
+    def _to_make(self, step: Step, action_key: ActionKey, was_made: bool) -> Decision:
         """The decision on a step whose output is not here; what it waits for is the first reason."""
         missing = (
             []
@@ -173,17 +173,19 @@ class State:
                 if item.source is not None and self.sources.is_missing(item.source)
             ]
         )
-        missing += [lacks for lacks in (lacking(step.requires),) if lacks]
+        missing += [lacks for lacks in (missing_requirement(step.requires),) if lacks]
         if missing:
             reasons = tuple(Reason(subject=subject) for subject in missing)
-            reasons += self._differences(step, keyed) or ()
-            return Decision(status=Status.WAITING, key=keyed.key, reasons=reasons)
+            reasons += self._differences(step, action_key) or ()
+            return Decision(status=Status.WAITING, key=action_key.key, reasons=reasons)
         if was_made:
             reason = Reason(subject="its output is not in the store any more")
-            return Decision(status=Status.MISSING, key=keyed.key, reasons=(reason,))
-        return Decision(status=Status.STALE, key=keyed.key, reasons=self._explain(step, keyed))
+            return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
+        return Decision(
+            status=Status.STALE, key=action_key.key, reasons=self._explain(step, action_key)
+        )
 
-    def _training(self, step: Step, keyed: Keyed) -> dict[str, Any] | None:
+    def _training(self, step: Step, action_key: ActionKey) -> dict[str, Any] | None:
         """The recorded training of this slice of recipe and data, if its checkpoint is in the store.
 
         Neither the host nor a tool's version nor our code is part of the slice: what was trained
@@ -191,30 +193,32 @@ class State:
         """
         if not step.module.startswith("train_") or step.id in self._wanted:
             return None
-        recorded = self.trainings.get(slice_digest(step, keyed))
+        recorded = self.trainings.get(slice_digest(step, action_key))
         if recorded is None or not self.store.has(recorded["checkpoint"], tree=False):
             return None
-        other = recorded["action_key"] != keyed.key
+        other = recorded["action_key"] != action_key.key
         return None if other and self.retrain else recorded
 
     def recorded(self, step: Step) -> dict[str, Any] | None:
         """The record of the training that a step's result is, or None."""
-        keyed, result = self.key(step), self.result(step.id)
-        if keyed is None or result is None or not step.module.startswith("train_"):
+        action_key, result = self.key(step), self.result(step.id)
+        if action_key is None or result is None or not step.module.startswith("train_"):
             return None
-        found = self.trainings.get(slice_digest(step, keyed))
+        found = self.trainings.get(slice_digest(step, action_key))
         same = found is not None and found["checkpoint"] in dict(result.outputs).values()
         return found if same else None
 
-    def _keep_training(self, step: Step, keyed: Keyed, recorded: dict[str, Any]) -> Decision:
+    def _keep_training(
+        self, step: Step, action_key: ActionKey, recorded: dict[str, Any]
+    ) -> Decision:
         outputs = tuple((output.name, recorded["checkpoint"]) for output in step.outputs)
         self._results[step.id] = StepResult(outputs=outputs, seconds=recorded["seconds"])
         key = recorded["action_key"]
-        if key != keyed.key:
+        if key != action_key.key:
             self.kept[step.id] = recorded
         known = ("code", "tool", "lock")
-        parts = {**keyed.parts, **{name: recorded[name] for name in known}}
-        self._note_roles(step, Keyed(key=key, parts=parts, inputs=keyed.inputs))
+        parts = {**action_key.parts, **{name: recorded[name] for name in known}}
+        self._note_roles(step, ActionKey(key=key, parts=parts, inputs=action_key.inputs))
         return Decision(status=Status.UP_TO_DATE, key=key)
 
     def recall(self, step: Step, key: str) -> StepResult | None:
@@ -243,23 +247,23 @@ class State:
         result = self.result(item.step) if item.step else None
         return result is not None and not result.passed
 
-    def _note_roles(self, step: Step, keyed: Keyed) -> None:
+    def _note_roles(self, step: Step, action_key: ActionKey) -> None:
         for role in self.roles.get(step.id, ()):
             known = self.database.role(role)
-            if known is None or known[0] != keyed.key:
-                self.database.record_role(role, keyed.key, keyed.parts)
+            if known is None or known[0] != action_key.key:
+                self.database.record_role(role, action_key.key, action_key.parts)
 
-    def _explain(self, step: Step, keyed: Keyed) -> tuple[Reason, ...]:
+    def _explain(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...]:
         """Why a step has to run that nothing is waited for."""
-        found = self._differences(step, keyed)
+        found = self._differences(step, action_key)
         if found is None:
             return (Reason(subject="never made here"),)
         return found or (Reason(subject="its result is not known any more"),)
 
-    def _differences(self, step: Step, keyed: Keyed) -> tuple[Reason, ...] | None:
+    def _differences(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...] | None:
         """What differs from the last time that this role was made; None where it never was."""
         known = [self.database.role(role) for role in self.roles.get(step.id, ())]
         before = next((entry for entry in known if entry is not None), None)
         if before is None:
             return None
-        return compare(step, before[1], keyed.parts, self.steps, self.store)
+        return compare(step, before[1], action_key.parts, self.steps, self.store)

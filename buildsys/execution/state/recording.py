@@ -38,13 +38,13 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
 
     An older training of the same recipe goes, unless another recipe's line still names it.
     """
-    keyed, result = state.key(step), state.result(step.id)
-    assert keyed is not None
+    action_key, result = state.key(step), state.result(step.id)
+    assert action_key is not None
     assert result is not None
     (checkpoint,) = dict(result.outputs).values()
-    diary = (state.store.recall(keyed.key) or {}).get("diary", {})
+    diary = (state.store.recall(action_key.key) or {}).get("diary", {})
     facts: dict[str, Any] = {
-        "action_key": keyed.key,
+        "action_key": action_key.key,
         "checkpoint": checkpoint,
         "code": step.code,
         "device": diary.get("device", ""),
@@ -53,7 +53,7 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
         "tool": step.tool,
         "torch": diary.get("torch", ""),
     }
-    lines, slice_ = dict(lock.lines), slice_digest(step, keyed)
+    lines, slice_ = dict(lock.lines), slice_digest(step, action_key)
     recorded = lock.trainings().get(slice_)
     if recorded is not None and {**recorded, "seconds": 0} == {**facts, "seconds": 0}:
         facts = recorded  # the same again: a fresh clone that trains stays clean
@@ -74,8 +74,8 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
 
 def compare_training(lock: Lock, state: State, step: Step) -> str:
     """What became of a recorded training that was made again; nothing where none was recorded."""
-    keyed, result = state.known_key(step), state.result(step.id)
-    recorded = lock.trainings().get(slice_digest(step, keyed)) if keyed else None
+    action_key, result = state.known_key(step), state.result(step.id)
+    recorded = lock.trainings().get(slice_digest(step, action_key)) if action_key else None
     if recorded is None or result is None:
         return ""
     if recorded["checkpoint"] in dict(result.outputs).values():
@@ -100,10 +100,10 @@ def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
 
 def training_note(state: State, step: Step) -> str:
     """One sentence, or nothing where the recipe or its data changed, or all is well."""
-    keyed = state.known_key(step)
-    if keyed is None:
+    action_key = state.known_key(step)
+    if action_key is None:
         return ""
-    recorded = state.trainings.get(slice_digest(step, keyed))
+    recorded = state.trainings.get(slice_digest(step, action_key))
     if recorded is None:
         return ""
     cost = f"trained in {duration(recorded['seconds'])}"

@@ -29,10 +29,10 @@ _ABANDONED_SECONDS = 24 * 3600
 def default_store(workspace: Workspace) -> "Store":
     """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory."""
     place = os.environ.get("BUILDSYS_STORE")
-    return Store(Path(place) if place else _said(workspace) or cache_root() / "store")
+    return Store(Path(place) if place else _configured_store(workspace) or cache_root() / "store")
 
 
-def _said(workspace: Workspace) -> Path | None:
+def _configured_store(workspace: Workspace) -> Path | None:
     """`store` of buildsys.yaml; the file is parsed once a change: parsing costs more than building."""
     file, cache = workspace.root / "buildsys.yaml", workspace.state / "store.json"
     stat = stat_text(str(file))

@@ -18,7 +18,7 @@ _FIRST_OF_RTX = 8.0
 """Compute capability of the oldest GPU that an engine of TensorRT-RTX for "any" runs on."""
 
 
-def lacking(requires: str) -> str:
+def missing_requirement(requires: str) -> str:
     """What of a step's `requires` this machine has not, in words; empty where it can run.
 
     `requires`: a program's name, or "tensorrt 10.3 8.7": library, version, compute capability ("any"

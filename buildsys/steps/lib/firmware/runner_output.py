@@ -31,7 +31,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class RunnerReport:
     """`arena_bytes` None: tensors were not allocated. `errors`: the firmware's words, in order."""
 
     inputs: tuple[Tensor, ...]
@@ -48,14 +48,14 @@ def is_last(line: str) -> bool:
     return any(mark in line for mark in (*ALL_TOLD, *_ENDED))
 
 
-def read(lines: Iterable[str]) -> Told:
+def read(lines: Iterable[str]) -> RunnerReport:
     """The runner's lines, from its start or from any line before the tensors."""
     lines = [line.rstrip("\r\n") for line in lines]
     text = "\n".join(lines)
     before, _, after = text.partition("Model OUTPUT tensors")
     _, _, ins = before.partition("Model INPUT tensors")
     arena, mode, fault = (pattern.search(text) for pattern in (_ARENA, _MODE, _FAULT))
-    return Told(
+    return RunnerReport(
         inputs=_tensors(ins),
         outputs=_tensors(after),
         operators=tuple(_OPERATOR.findall(text)),
