@@ -7,8 +7,6 @@ imports no validation library.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from buildsys.errors import Diagnostic
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -99,27 +97,6 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
-    """Builds that a build is timed together with: an id or a pattern of ids, and where it stands.
-
-    `place`: a mistake at that line whose words are not settled.
-    """
-
-    pattern: str
-    place: Diagnostic
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """How a build's files are timed together with others'."""
-
-    against: tuple[Against, ...]
-    threads: int
-    runs: int
-    warmup: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One build: its steps in order, and which output is the package."""
 
@@ -154,9 +131,6 @@ class Plan:
     """JSON: from a photograph to the input, for the manifest; empty where nobody said."""
     fit: str = ""
     """What `buildsys fit` keeps its answer by; empty where the input's size is no choice."""
-    comparison: Comparison | None = None
-    rivals: tuple[str, ...] = ()
-    """Ids of all builds of the comparison, its own among them: known once every plan is."""
 
 
 class Status(StrEnum):

@@ -13,7 +13,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, source_format
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.digest import canonical
-from buildsys.graph import Comparison, Input, Plan, Source, Step
+from buildsys.graph import Input, Plan, Source, Step
 from buildsys.planning import proofs, signal_check
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
@@ -49,16 +49,6 @@ def plan(build: Build, workspace: str) -> Plan:
         if builder.model.preprocessing is not None
         else "",
         licences=_licences(recipe.source.family),
-        comparison=_comparison(build),
-    )
-
-
-def _comparison(build: Build) -> Comparison | None:
-    block = build.recipe.benchmark
-    if block is None or not build.against:
-        return None
-    return Comparison(
-        against=build.against, threads=block.threads, runs=block.runs, warmup=block.warmup
     )
 
 

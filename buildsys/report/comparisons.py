@@ -1,27 +1,46 @@
-"""comparison.json beside the builds -> the report's tables, with the accuracy of the same files."""
+"""build/.comparisons, which `buildsys compare` fills -> the report's tables.
+
+One file a set of builds. Accuracy is that of the same file, by its digest.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from buildsys.execution.packages.publish import build_folder
+from buildsys.digest import digest_value
 from buildsys.execution.places import Workspace
-from buildsys.execution.session.comparing import FILE
 from buildsys.report.evidence import tolerant
 from buildsys.steps.lib.report.proof_values import LABELS
 from buildsys.steps.lib.report.values import Artifact, Comparison, Timed, headline
 
 
+def comparison_file(workspace: Workspace, builds: Iterable[str]) -> Path:
+    """Where the comparison of a set of builds is kept."""
+    return _folder(workspace) / f"{digest_value(sorted(builds))[:16]}.json"
+
+
 def read_comparisons(workspace: Workspace, artifacts: Iterable[Artifact]) -> tuple[Comparison, ...]:
-    """Each comparison once, however many builds it lies beside."""
+    """Every comparison with a file that ships now; files that do not any more are marked."""
+    known = tuple(artifacts)
+    found = (read_comparison(place, known) for place in sorted(_folder(workspace).glob("*.json")))
+    return tuple(
+        item for item in found if item is not None and not all(row.earlier for row in item.rows)
+    )
+
+
+def read_comparison(place: Path, artifacts: Iterable[Artifact]) -> Comparison | None:
+    """One comparison, the fastest file first; None where there is none, or what is there is damaged."""
     known = {item.id: item for item in artifacts}
-    places = [build_folder(workspace, name) / FILE for name in sorted(known) if "@" in name]
-    found = (tolerant(lambda place: _read(place, known), place, None) for place in places)
-    return tuple(dict.fromkeys(item for item in found if item is not None))
+    return tolerant(lambda path: _read(path, known), place, None)
 
 
-def _read(place: Path, known: dict[str, Artifact]) -> Comparison | None:
+def _folder(workspace: Workspace) -> Path:
+    return workspace.build / ".comparisons"
+
+
+def _read(place: Path, known: Mapping[str, Artifact]) -> Comparison | None:
     try:
         data = json.loads(place.read_bytes())
     except OSError:
@@ -29,12 +48,15 @@ def _read(place: Path, known: dict[str, Artifact]) -> Comparison | None:
     counts = {name: int(data[name]) for name in ("threads", "runs", "warmup")}
     rows = sorted((_timed(row, known) for row in data["rows"]), key=lambda row: row.mean_ms)
     found = Comparison(
-        label=str(data["label"]), device=str(data["device"]), rows=tuple(rows), **counts
+        label=str(data["label"]),
+        device=str(data["device"]),
+        rows=tuple(_mark_earlier(rows, known)),
+        **counts,
     )
     return found if found.label in LABELS else None
 
 
-def _timed(row: dict[str, Any], known: dict[str, Artifact]) -> Timed:
+def _timed(row: dict[str, Any], known: Mapping[str, Artifact]) -> Timed:
     builds = tuple(map(str, row["builds"]))
     owners = [known[name] for name in builds if name in known]
     measured = [
@@ -48,12 +70,28 @@ def _timed(row: dict[str, Any], known: dict[str, Artifact]) -> Timed:
     figures: dict[str, Any] = {
         name: float(row[name]) for name in ("mean_ms", "min_ms", "p50_ms", "ratio")
     }
-    shipped = [item for item in owners if item.file.endswith(f".{row['format']}")]
     return Timed(
         builds=builds,
         metrics=tuple((n, metrics[n]) for n in headline(tuple(metrics.items()))),
-        earlier=bool(shipped) and all(item.sha256 != row["sha256"] for item in shipped),
         **words,
         **counts,
         **figures,
     )
+
+
+def _mark_earlier(rows: list[Timed], known: Mapping[str, Artifact]) -> list[Timed]:
+    """A row is of an earlier file where every build that had it is gone, or ships another one now.
+
+    The ONNX file that a build was made from goes with the file that the build ships.
+    """
+    replaced = {
+        name
+        for row in rows
+        for name in row.builds
+        if name not in known
+        or (
+            known[name].file.endswith(f".{row.format}")
+            and known[name].sha256 not in ("", row.sha256)
+        )
+    }
+    return [replace(row, earlier=replaced.issuperset(row.builds)) for row in rows]

@@ -24,7 +24,6 @@ from buildsys.authoring.targets.target_checks import check_vela
 from buildsys.authoring.targets.tensorrt import check_tensorrt, settle
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
-from buildsys.graph import Against
 from buildsys.registry import find_step
 from buildsys.steps.lib.families.family import CheckpointFacts
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
@@ -88,16 +87,7 @@ class Assembler:
             waiting_for=waiting or data.waiting_for,
             pictures_found=self._pictures_found(recipe),
             facts=tuple(facts),
-            against=self._against(recipe),
             origins=tuple(sorted((k, *place) for k, place in origins.items())),
-        )
-
-    def _against(self, recipe: Recipe) -> tuple[Against, ...]:
-        """Whether such builds exist is known when every recipe is read."""
-        patterns = recipe.benchmark.against if recipe.benchmark is not None else ()
-        return tuple(
-            Against(pattern=pattern, place=self.scope.locate(("benchmark", "against", index), ""))
-            for index, pattern in enumerate(patterns)
         )
 
     def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:

@@ -9,7 +9,6 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.recipe import Recipe
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
-from buildsys.graph import Against
 from buildsys.steps.lib.families.family import CheckpointFacts
 
 
@@ -20,7 +19,7 @@ class Build:
     `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
     calibration pictures matches nothing. `split` says how data that is not split is split; `facts` are
-    lines for buildsys.lock; `against` are the lines of `benchmark.against`.
+    lines for buildsys.lock.
     """
 
     id: str
@@ -41,7 +40,6 @@ class Build:
     waiting_for: str
     pictures_found: bool
     facts: tuple[tuple[str, str], ...]
-    against: tuple[Against, ...]
     origins: tuple[tuple[str, str, int], ...]
 
 

@@ -135,16 +135,15 @@ class Evaluate(Block):
 
 
 class Benchmark(Block):
-    """The `benchmark` block: latency on the machine that builds; in no other step's key.
+    """The `benchmark` block: latency on the machine that builds; in no other step's key."""
 
-    `against`: ids of builds, or patterns, whose files are timed together with this one's, one run
-    of each in turn.
-    """
+    ELSEWHERE: ClassVar[dict[str, str]] = {
+        "against": "builds are compared by a command: `buildsys compare BUILD BUILD...`"
+    }
 
     threads: Count = 1
     runs: Annotated[int, Field(strict=True, ge=1, le=10000)] = 50
     warmup: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
-    against: tuple[StrictStr, ...] = ()
 
 
 class Convert(Block):

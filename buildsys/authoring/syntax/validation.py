@@ -91,8 +91,9 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
     where, name = (*path, *loc), shorten(str(loc[-1])) if loc else ""
     code, value, context = error["type"], error.get("input"), error.get("ctx", {})
     if code in ("extra_forbidden", "unexpected_keyword_argument"):
-        elsewhere = getattr(kind, "ELSEWHERE", {}) if len(loc) == 1 else {}
-        hint = elsewhere.get(name) or did_you_mean(name, _keys_at(kind, loc[:-1]))
+        block = _block_at(kind, loc[:-1])
+        elsewhere = getattr(block, "ELSEWHERE", {})
+        hint = elsewhere.get(name) or did_you_mean(name, _keys(block))
         return locate(where, f"unknown key `{name}`", hint, key=True)
     if code in _MISSING:
         return locate(where[:-1], f"`{name}` is missing here", "", key=True)
@@ -180,8 +181,8 @@ def _show(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
-    """The keys that the block at `loc` inside `kind` accepts."""
+def _block_at(kind: Any, loc: Iterable[str | int]) -> Any:
+    """The block at `loc` inside `kind`."""
     for part in loc:
         if typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
@@ -192,7 +193,11 @@ def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
                 (f for f in kind.model_fields.values() if f.alias == part), None
             )
             kind = field.annotation if field else None
-    kind = _unwrap(kind)
+    return _unwrap(kind)
+
+
+def _keys(kind: Any) -> list[str]:
+    """The keys that a block accepts."""
     if hasattr(kind, "model_fields"):
         return [field.alias or name for name, field in kind.model_fields.items()]
     return list(getattr(kind, "__dataclass_fields__", ()))

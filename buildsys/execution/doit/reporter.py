@@ -12,7 +12,6 @@ from buildsys.errors import CannotWrite
 from buildsys.execution import children
 from buildsys.execution.doit.commandline import REPORT, arguments
 from buildsys.execution.doit.current import session, wishes
-from buildsys.execution.session.comparing import compare
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
@@ -97,8 +96,6 @@ class Reporter:
     def complete_run(self) -> None:
         """The summary, whatever happened; our own exit codes where doit has none."""
         current = session()
-        if not current.interrupted:
-            compare(current)
         current.remember()
         rows = current.rows(self.builds)
         rows += [] if self.named else current.broken_rows()

@@ -83,22 +83,6 @@ def publish(
     state.database.record_published(plan.build, _publication(plan, state))
 
 
-def publish_beside(
-    workspace: Workspace, state: State, build: str, name: str, content: bytes
-) -> None:
-    """One file more in a published folder, about it and no part of the package."""
-    path = build_folder(workspace, build) / name
-    if not path.parent.is_dir() or (path.is_file() and path.read_bytes() == content):
-        return
-    fresh = path.with_name(f".{name}.{os.getpid()}")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    state.database.record_files([(str(path), _stat(path), digest_file(path))])
-
-
 def withdraw(workspace: Workspace, state: State, build: str) -> None:
     """Take a build's folder away; the store still has what was in it."""
     state.database.record_published(build, "")

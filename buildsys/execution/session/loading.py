@@ -6,7 +6,6 @@ from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace, datasets_root
-from buildsys.execution.session.rivals import find_rivals
 from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.lockfile import read_lock
 from buildsys.execution.state.plans import Plans, RecipePlans, complete
@@ -15,10 +14,7 @@ from buildsys.graph import Plan
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
-    """Plans of all recipes but the settled ones; from the cache what did not change.
-
-    Of all recipes, settled or not, where builds are compared: with any of them.
-    """
+    """Plans of all recipes but the settled ones; from the cache what did not change."""
     paths = [p for p in fingerprint.recipe_files(workspace) if p.stem not in settled]
     installation = fingerprint.installation(workspace)
     found: dict[Path, RecipePlans] = {}
@@ -32,10 +28,7 @@ def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> P
         found[path] = recipe
         if recipe.lasting and not common:
             plan_cache.keep(workspace, recipe, installation)
-    plans = _joined([found[path] for path in paths], common)
-    if not any(plan.comparison for plan in plans.plans):
-        return plans
-    return load_plans(workspace) if settled else _compared(plans)
+    return _joined([found[path] for path in paths], common)
 
 
 def read_builds(workspace: Workspace) -> tuple[Any, ...]:
@@ -52,32 +45,7 @@ def read_builds(workspace: Workspace) -> tuple[Any, ...]:
 def make_plans(workspace: Workspace) -> Plans:
     """Read and plan everything now."""
     made, common = _make(workspace, fingerprint.recipe_files(workspace))
-    return _compared(_joined(list(made.values()), common))
-
-
-def _compared(plans: Plans) -> Plans:
-    """With the builds that each is compared with; a recipe that compares rests on all recipes."""
-    found = find_rivals(plans.plans, plans.broken)
-    rivals, wrong = dict(found.builds), {build for build, _ in found.wrong}
-    files = tuple(sorted({file for recipe in plans.recipes for file in recipe.files}))
-    certain = all(recipe.lasting for recipe in plans.recipes)
-    recipes = []
-    for recipe in plans.recipes:
-        own = {plan.build for plan in recipe.plans}  # one line of the recipe, however many builds
-        told = tuple(dict.fromkeys(mistake for build, mistake in found.wrong if build in own))
-        kept = [plan for plan in recipe.plans if plan.build not in wrong]
-        named = tuple(dataclasses.replace(p, rivals=rivals.get(p.build, ())) for p in kept)
-        compares = bool(told) or any(plan.rivals for plan in named)
-        recipes.append(
-            dataclasses.replace(
-                recipe,
-                plans=named,
-                diagnostics=(*recipe.diagnostics, *told),
-                files=files if compares else recipe.files,
-                lasting=certain and not told if compares else recipe.lasting,
-            )
-        )
-    return Plans(tuple(recipes), plans.common)
+    return _joined(list(made.values()), common)
 
 
 def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:

@@ -50,8 +50,6 @@ class Session:
         self.settled = dict(settled or {})
         loaded = plans or load_plans(self.workspace, frozenset(self.settled))
         self.loaded = loaded
-        for recipe in loaded.recipes:  # it was looked at again: another is compared with its builds
-            self.settled.pop(recipe.name, None)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
@@ -71,8 +69,6 @@ class Session:
         )
         self.interrupted = False
         self.asked: list[str] = []
-        self.compared: set[str] = set()
-        """Builds that have been timed together with all that they are compared with."""
 
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: which bytes will be read, what there is to do."""
@@ -117,7 +113,6 @@ class Session:
             for build in self.publisher.outcomes
             if build in done & self.plans.keys()
         ]
-        done -= {p.build for p in plans if p.rivals and p.build not in self.compared}
         try:
             self.record.add_facts(plans)
         except BuildsysError as error:  # what was built is built; only the record is missing

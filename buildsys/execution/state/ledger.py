@@ -12,6 +12,7 @@ from typing import Any
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.state import fingerprint
+from buildsys.files import stat_text
 
 GOOD = ("built", "restored", "up-to-date")
 Settled = dict[str, tuple[tuple[str, str], ...]]
@@ -25,7 +26,7 @@ def read(workspace: Workspace) -> Settled:
         if data["installation"] != fingerprint.installation(workspace):
             return {}
         here = fingerprint.recipe_names(workspace)
-        known: dict[str, str] = {"recipes": " ".join(sorted(here))}
+        known: dict[str, str] = {}
         return {
             name: tuple((build, label) for build, label in row["builds"])
             for name, row in data["recipes"].items()
@@ -43,13 +44,11 @@ def is_whole(workspace: Workspace, settled: Settled) -> bool:
 
 def _holds(row: dict[str, Any], known: dict[str, str]) -> bool:
     """Whether every file and tree is what it was; `known`: what was looked at already."""
-    if row["beside"] not in ("", known["recipes"]):
-        return False
     files = row["files"]
     for path, text in zip(files[::2], files[1::2], strict=True):
         found = known.get(path)
         if found is None:
-            found = known[path] = files.stat_text(path)
+            found = known[path] = stat_text(path)
         if found != text:
             return False
     for root, parts, signature in row["trees"]:
@@ -69,7 +68,7 @@ def write(workspace: Workspace, settled: Settled, loaded: Any, state: Any, done:
     recipes = {name: old[name] for name in settled if name in old}
     for recipe in loaded.recipes:
         if recipe.lasting and not recipe.diagnostics and {p.build for p in recipe.plans} <= done:
-            row = _row(workspace, recipe, loaded, state)
+            row = _row(workspace, recipe, state)
             if row is not None:
                 recipes[recipe.name] = row
     text = json.dumps({"installation": fingerprint.installation(workspace), "recipes": recipes})
@@ -81,16 +80,11 @@ def write(workspace: Workspace, settled: Settled, loaded: Any, state: Any, done:
         temporary.unlink(missing_ok=True)
 
 
-def _row(workspace: Workspace, recipe: Any, loaded: Any, state: Any) -> dict[str, Any] | None:
-    """What a recipe rests on, as it was when it was read; None where that is not certain.
-
-    `beside`: where its builds are compared, the names of all recipes: a new one may have a build more.
-    """
+def _row(workspace: Workspace, recipe: Any, state: Any) -> dict[str, Any] | None:
+    """What a recipe rests on, as it was when it was read; None where that is not certain."""
     files = dict(recipe.files)
     trees: dict[tuple[str, ...], str] = {}
-    rivals = {name for plan in recipe.plans for name in plan.rivals}
-    others = [plan for plan in loaded.plans if plan.build in rivals and plan not in recipe.plans]
-    for plan in (*recipe.plans, *others):
+    for plan in recipe.plans:
         for step in plan.steps:
             for source in (item.source for item in step.inputs if item.source is not None):
                 known = state.sources.known_stat(source)
@@ -103,7 +97,6 @@ def _row(workspace: Workspace, recipe: Any, loaded: Any, state: Any) -> dict[str
     for plan in recipe.plans:
         files |= _outputs(workspace, plan.build, state)
     return {
-        "beside": " ".join(sorted(fingerprint.recipe_names(workspace))) if rivals else "",
         "builds": [[plan.build, plan.label] for plan in recipe.plans],
         "files": [text for pair in sorted(files.items()) for text in pair],
         "trees": [[root, parts, signature] for (root, *parts), signature in sorted(trees.items())],

@@ -16,7 +16,7 @@ from buildsys.errors import Diagnostic
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.plans import RecipePlans
 from buildsys.files import stat_text
-from buildsys.graph import Against, Comparison, Input, Origin, Output, Plan, Source, Step
+from buildsys.graph import Input, Origin, Output, Plan, Source, Step
 
 
 def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | None:
@@ -50,7 +50,6 @@ def _encode(recipe: RecipePlans) -> dict[str, Any]:
         row = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
         row["steps"] = [_key(step) for step in plan.steps]
         row["shipped"] = dataclasses.asdict(plan.shipped) if plan.shipped else None
-        row["comparison"] = dataclasses.asdict(plan.comparison) if plan.comparison else None
         rows.append(row)
     diagnostics = [dataclasses.asdict(diagnostic) for diagnostic in recipe.diagnostics]
     return {
@@ -83,19 +82,12 @@ def _plan(row: dict[str, Any], steps: dict[str, Step]) -> Plan:
         "steps": tuple(steps[key] for key in row["steps"]),
         "shipped": _input(row["shipped"]) if row["shipped"] else None,
         "facts": tuple((name, text) for name, text in row["facts"]),
-        "comparison": _comparison(row["comparison"]) if row["comparison"] else None,
     }
     lists = {
         name: tuple(row[name])
-        for name in ("notes", "licences", "candidates", "archive", "verdicts", "proofs", "rivals")
+        for name in ("notes", "licences", "candidates", "archive", "verdicts", "proofs")
     }
     return Plan(**{**row, **own, **lists})
-
-
-def _comparison(row: dict[str, Any]) -> Comparison:
-    lines = [(item["pattern"], Diagnostic(**item["place"])) for item in row["against"]]
-    against = tuple(Against(pattern=pattern, place=place) for pattern, place in lines)
-    return Comparison(**{**row, "against": against})
 
 
 def _step(row: dict[str, Any]) -> Step:
