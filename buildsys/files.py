@@ -1,13 +1,13 @@
-"""What a machine refuses, in words for people: a full disk, a quota, a read-only folder."""
+"""Files: written whole or not at all, locked, compared by stat; write errors in plain words."""
 
 import contextlib
 import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from buildsys.errors import CannotWrite
 
@@ -15,6 +15,109 @@ _ALMOST_NOTHING = 256 * 1024
 """A disk with less than this free counts as full when a write to it failed for no named reason."""
 
 _FULL_IN_LOGS = ("No space left on device", "Disk quota exceeded", "disk is full")
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """A new empty file in `folder`; if it is still there at the end, it is removed.
+
+    Unlike a file of `tempfile` it has the usual permissions: others may share the folder.
+    """
+    path = folder / f".tmp-{os.urandom(8).hex()}"
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that replaces it when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_file(path.parent) as temporary:
+        yield temporary
+        temporary.replace(path)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file (text as UTF-8): readers find the old content or the new. Raises OSError."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there: first its name, then its content."""
+    if folder.exists() or folder.is_symlink():
+        old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+        folder.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Move `fresh`, a folder on the same disk, to `target`; what was there is removed."""
+    remove_folder(target)
+    fresh.rename(target)
+
+
+@contextlib.contextmanager
+def locked(
+    path: Path, owner: str = "", busy: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock file `path`, for one process at a time. Raises OSError when it cannot be made.
+
+    `owner` is written into it. When another process holds it, `busy` is called with that process's
+    `owner`, and this one waits; without `busy`, BlockingIOError is raised. On a file system
+    without locks every lock is free.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _acquire(path, owner, busy)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.close()
+
+
+def _acquire(path: Path, owner: str, busy: Callable[[str], None] | None) -> IO[bytes]:
+    """The open file that holds the lock until it is closed.
+
+    A holder removes the file before it lets go; who waited for a removed file opens the new one.
+    """
+    import fcntl
+
+    while True:
+        lock = path.open("a+b")
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if busy is None:
+                    raise
+                lock.seek(0)
+                busy(lock.read().decode(errors="replace").strip())
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:
+                return lock
+            if _is_still(path, lock):
+                with contextlib.suppress(OSError):  # a full disk: who waits learns no owner
+                    os.ftruncate(lock.fileno(), 0)
+                    os.write(lock.fileno(), owner.encode())
+                return lock
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+def _is_still(path: Path, lock: IO[bytes]) -> bool:
+    """Whether the open file is the one that `path` names now."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ from buildsys.authoring.syntax.validation import settings_schema
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.workspace import WorkspaceFile
+from buildsys.files import write_atomic
 from buildsys.registry import kinds, step_module
 
 
 def write_schemas(folder: Path) -> list[Path]:
     """Write recipe, target and firmware schemas; returns the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     schemas = {
         "recipe": recipe_schema(),
         "target": target_schema(),
@@ -24,7 +24,7 @@ def write_schemas(folder: Path) -> list[Path]:
     written = []
     for name, schema in schemas.items():
         path = folder / f"{name}.schema.json"
-        path.write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_atomic(path, json.dumps(schema, indent=1, sort_keys=True) + "\n")
         written.append(path)
     return written
 

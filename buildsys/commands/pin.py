@@ -158,20 +158,19 @@ def _differs(home: _Read, block: "Pinnable", digest: str) -> BuildsysError:
 
 def _write(home: _Read, block: "Pinnable", digest: str) -> None:
     """The file is replaced as a whole: a kill leaves the old or the new one."""
-    import os
     import shutil
 
     from buildsys.authoring.recipes.pinning import UnwritableError, write_digest
+    from buildsys.files import replacing
 
     try:
         data = home.path.read_bytes()
         mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
         text = write_digest(data.removeprefix(mark).decode(), block.at, digest)
         target = home.path.resolve()  # a link stays a link
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(mark + text.encode())
-        shutil.copymode(target, temporary)
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            temporary.write_bytes(mark + text.encode())
+            shutil.copymode(target, temporary)
     except UnwritableError as error:
         message = f"no digest can be put here without touching the rest: {error}"
         hint = f"write it yourself: sha256: {digest}"

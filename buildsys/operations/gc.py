@@ -1,6 +1,6 @@
 """`buildsys gc`, the whole of it: the store, this workspace's working folders, old tool environments."""
 
-import fcntl
+import contextlib
 import os
 import shutil
 import time
@@ -14,6 +14,7 @@ from buildsys.execution.store import garbage_collection, workspaces
 from buildsys.execution.store.garbage_collection import Choice, Limits
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
+from buildsys.files import locked
 from buildsys.operations.gc_references import references
 
 
@@ -105,9 +106,9 @@ def _sweep_scratch(
         folders = sorted(path for path in workspace.scratch.iterdir() if path.is_dir())
     except FileNotFoundError:
         return (), False
-    with (workspace.state / "lock").open("a") as lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(workspace.state / "lock", str(os.getpid())))
         except BlockingIOError:
             return (), True
         database = Database(workspace.state / "state.sqlite")

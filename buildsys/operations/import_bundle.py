@@ -20,7 +20,7 @@ from buildsys.execution.places import cache_root
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.archives import unpack
-from buildsys.files import writing
+from buildsys.files import replacing, writing
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
 from buildsys.operations.onnx_tensors import differ, read_tensors
@@ -276,10 +276,8 @@ def _keep_timings(away: RemoteBuild, result: Result) -> None:
             continue
         if target.is_file() and target.stat().st_size >= path.stat().st_size:
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
-        shutil.copyfile(path, fresh)
-        fresh.replace(target)
+        with replacing(target) as fresh:
+            shutil.copyfile(path, fresh)
 
 
 def _refusal(path: Path, message: str, hint: str = "") -> InputError:

@@ -16,6 +16,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import complete
+from buildsys.files import replace_folder
 from buildsys.graph import Input, Plan, Step
 from buildsys.planning.datasets import plan_dataset
 from buildsys.planning.plan_builder import make_step
@@ -229,8 +230,7 @@ def _publish(session: Session, dataset: Dataset) -> dict[str, Any]:
     except FileNotFoundError as error:
         shutil.rmtree(fresh, ignore_errors=True)
         raise MissingBytes(dataset.plan.package) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    replace_folder(fresh, folder)
     report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return report
 

@@ -6,7 +6,6 @@ owners, so that the same results are the same bytes. engine/importing.py is its 
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from buildsys.execution.packages.manifest import EMBEDDED_OUTPUTS
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.inventory import DIGESTS_ONLY
 from buildsys.execution.store.store import Store
+from buildsys.files import replacing
 from buildsys.graph import Plan, Status, Step, StepResult
 from buildsys.operations.destinations import find_file, placing
 
@@ -79,22 +79,14 @@ def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
 def write(results: Results, store: Store, path: Path) -> int:
     """Write the archive, complete or not at all; returns its size. Raises BuildsysError."""
     target = find_file(path)
-    temporary = target.with_name(
-        f".buildsys-export.{os.getpid()}"
-    )  # fits, whatever `path` is called
-    with placing(path.name, target.parent):
-        try:
-            with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-                _add_text(archive, HEADER, _header(results))
-                for key, text in results.actions:
-                    _add_text(archive, action_name(key), text)
-                for digest in results.blobs:
-                    _add_blob(archive, store, digest)
-            size = temporary.stat().st_size
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return size
+    with placing(path.name, target.parent), replacing(target) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
+            _add_text(archive, HEADER, _header(results))
+            for key, text in results.actions:
+                _add_text(archive, action_name(key), text)
+            for digest in results.blobs:
+                _add_blob(archive, store, digest)
+        return temporary.stat().st_size
 
 
 def action_name(key: str) -> str:

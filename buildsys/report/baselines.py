@@ -7,10 +7,8 @@
 ship; a baseline tells of what got worse within the gate.
 """
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace
-from buildsys.files import writing
+from buildsys.files import write_atomic, writing
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
 
 FILE = "baselines.json"
@@ -130,15 +128,9 @@ def write(workspace: Workspace, known: Baselines) -> None:
     if known.tolerances:
         data[_TOLERANCES] = dict(known.tolerances)
     target = path(workspace)
-    temporary = target.with_name(f".{FILE}.{os.getpid()}")
     with writing(FILE, workspace.root):
-        try:
-            text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-            temporary.replace(target)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False)
+        write_atomic(target, text + "\n")
 
 
 def _wrong(message: str) -> InputError:

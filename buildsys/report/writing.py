@@ -19,7 +19,7 @@ from buildsys.execution.session.summary import Row
 from buildsys.execution.state import report_stamp
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import complete
-from buildsys.files import stat_text
+from buildsys.files import replace_folder, stat_text, temporary_file, write_atomic
 from buildsys.graph import Input, Plan, Source, Status, Step
 from buildsys.report import baselines
 from buildsys.report.collecting import collect
@@ -111,14 +111,11 @@ def _fill(session: Session, report: Report) -> Report:
     for folder in pictures.iterdir():
         if folder.name not in used:
             shutil.rmtree(folder, ignore_errors=True)
-    fresh = data / f".report.{os.getpid()}"
-    try:
+    with temporary_file(data) as fresh:
         values.save(fresh, report)
         target = data / "report.json"
         if not target.is_file() or target.read_bytes() != fresh.read_bytes():
             fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
     return report
 
 
@@ -163,7 +160,7 @@ def _write_pages(session: Session) -> bool:
         except FileNotFoundError:
             state.want_bytes(step.id)
             store.fetch(_digest(state, runner, step), fresh, tree=True)
-        _swap(session.workspace, fresh)
+        replace_folder(fresh, session.workspace.build / "report")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     _remember(session.workspace, digest)
@@ -224,7 +221,7 @@ def _write_text(workspace: Workspace, report: Report) -> bool:
     try:
         fresh.mkdir(parents=True)
         (fresh / "report.md").write_text(text, encoding="utf-8")
-        _swap(workspace, fresh)
+        replace_folder(fresh, workspace.build / "report")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return True
@@ -235,15 +232,6 @@ def _fresh(workspace: Workspace) -> Path:
     for leftover in workspace.build.glob(".report.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return workspace.build / f".report.{os.getpid()}"
-
-
-def _swap(workspace: Workspace, fresh: Path) -> None:
-    target = workspace.build / "report"
-    if target.exists() or target.is_symlink():
-        old = workspace.build / f".report.old.{os.getpid()}"
-        target.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
-    fresh.rename(target)
 
 
 def _is_intact(workspace: Workspace, digest: str) -> bool:
@@ -257,7 +245,7 @@ def _is_intact(workspace: Workspace, digest: str) -> bool:
 
 def _remember(workspace: Workspace, digest: str) -> None:
     text = json.dumps({"tree": digest, "files": _stats(workspace)})
-    (_place(workspace) / "files.json").write_text(text, encoding="utf-8")
+    write_atomic(_place(workspace) / "files.json", text)
 
 
 def _stats(workspace: Workspace) -> dict[str, str]:

@@ -6,10 +6,10 @@ firmware), not by weights, pictures or names: it serves every build that is alik
 
 import contextlib
 import json
-import os
 from typing import Any
 
 from buildsys.execution.places import Workspace
+from buildsys.files import write_atomic
 from buildsys.graph import Plan
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size
 
@@ -43,12 +43,8 @@ def remember_fit(workspace: Workspace, key: str, build: str, record: dict[str, A
     """Keep what `buildsys fit` found: `side` (or None), `proven`, `tried`. A full disk loses it."""
     known = _read(workspace) | {key: {"build": build, **record}}
     path = workspace.state / "fit.json"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
+        write_atomic(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _read(workspace: Workspace) -> dict[str, Any]:

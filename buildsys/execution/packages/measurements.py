@@ -5,14 +5,13 @@ an earlier file, and counts no more.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace
-from buildsys.files import writing
+from buildsys.files import write_atomic, writing
 
 Identity = tuple[str, str, int, str, int, str]
 _BATCH = "batch"
@@ -114,14 +113,8 @@ def record(
     rows = [kept[identity].row() for identity in sorted(kept)]
     text = json.dumps({"about": _HEADER, "measurements": rows}, indent=1, ensure_ascii=False)
     path = place(workspace, build)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(f"measurements/{path.name}", workspace.root):
-        path.parent.mkdir(exist_ok=True)
-        try:
-            temporary.write_text(text + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(path, text + "\n")
     return replaced
 
 

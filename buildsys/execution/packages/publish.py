@@ -19,6 +19,7 @@ from buildsys.execution.packages.manifest import find_evidence, find_latency, ma
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state.decide import State
+from buildsys.files import remove_folder
 from buildsys.graph import Input, Plan, Step
 from buildsys.spec import MODELS, TREES, Format
 
@@ -86,11 +87,7 @@ def publish(
 def withdraw(workspace: Workspace, state: State, build: str) -> None:
     """Take a build's folder away; the store still has what was in it."""
     state.database.record_published(build, "")
-    folder = build_folder(workspace, build)
-    if folder.exists():
-        away = folder.with_name(f".{folder.name}.old.{os.getpid()}")
-        folder.rename(away)
-        shutil.rmtree(away, ignore_errors=True)
+    remove_folder(build_folder(workspace, build))
 
 
 def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:

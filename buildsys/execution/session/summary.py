@@ -1,14 +1,13 @@
 """What a run came to: build/summary.json, the table at its end, its exit code."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
 from buildsys.execution.places import Workspace
-from buildsys.files import writing
+from buildsys.files import write_atomic, writing
 from buildsys.text import duration
 
 _GOOD = ("built", "restored", "up-to-date")
@@ -62,14 +61,8 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
             return
     except (OSError, UnicodeDecodeError):
         pass
-    temporary = path.with_name(f".summary.{os.getpid()}")
     with writing("build/summary.json", workspace.build, len(text)):
-        workspace.build.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(path, text)
 
 
 def _encode(row: Row) -> str:

@@ -9,12 +9,12 @@ training is recorded, everything after it is derived again bit for bit.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
+from buildsys.files import write_atomic
 
 _HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
 
@@ -82,7 +82,5 @@ def write_lock(path: Path, lock: Lock) -> bool:
     except (OSError, UnicodeDecodeError):
         if not lock.lines:
             return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomic(path, text)
     return True

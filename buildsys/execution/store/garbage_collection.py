@@ -5,7 +5,6 @@ is under way need not be waited for, and one that still loses something makes it
 """
 
 import contextlib
-import fcntl
 import os
 import stat
 from collections import Counter
@@ -18,6 +17,7 @@ from pathlib import Path
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.inventory import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
 from buildsys.execution.store.store import Store
+from buildsys.files import locked
 
 YOUNG_SECONDS = 3600.0
 
@@ -164,9 +164,7 @@ def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
 def alone(store: Store) -> Iterator[None]:
     """One collection at a time in a store. Raises BuildsysError."""
     try:
-        store.root.mkdir(parents=True, exist_ok=True)
-        with (store.root / "gc.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(store.root / "gc.lock"):
             yield
     except BlockingIOError as error:
         message = f"another `buildsys gc` is at work in {store.root}; wait for its end"

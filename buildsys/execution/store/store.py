@@ -9,17 +9,16 @@ input scribbles on its own copy.
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from buildsys.digest import digest_bytes, digest_file
 from buildsys.errors import CannotWrite
 from buildsys.execution.places import Workspace, cache_root
-from buildsys.files import stat_text, writing
+from buildsys.files import locked, stat_text, temporary_file, writing
 
 _FICLONE = 0x40049409
 _ABANDONED_SECONDS = 24 * 3600
@@ -138,7 +137,7 @@ class Store:
         size = stored.stat().st_size
         with writing(f"{target.name} from the store", target.parent, size):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _Temporary(target.parent) as temporary:
+            with temporary_file(target.parent) as temporary:
                 clone(stored, temporary)
                 if digest_file(temporary) != digest:
                     raise self._damaged(digest)
@@ -167,16 +166,11 @@ class Store:
         `owner` says who we are, to those who wait. Raises CannotWrite when the store refuses: better
         before an hour of work than after it.
         """
-        with writing("a result", self.root):
-            folder = self.root / "locks"
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder / key, owner, say)
-        try:
+        with contextlib.ExitStack() as held:
+            with writing("a result", self.root):
+                lock = self.root / "locks" / key
+                held.enter_context(locked(lock, owner, lambda who: say(who or "another run")))
             yield
-        finally:
-            with contextlib.suppress(OSError):
-                (folder / key).unlink()
-            lock.close()
 
     @contextlib.contextmanager
     def _new(self, target: Path, size: int) -> Iterator[Path]:
@@ -187,7 +181,7 @@ class Store:
             if not self._swept:
                 self._swept = True
                 _sweep(folder)
-            with _Temporary(folder) as temporary:
+            with temporary_file(folder) as temporary:
                 yield temporary
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
@@ -204,29 +198,6 @@ class Store:
 
     def _action(self, key: str) -> Path:
         return self.root / "actions" / key[:2] / f"{key}.json"
-
-
-def _lock(path: Path, owner: str, say: Callable[[str], None]) -> IO[str]:
-    """An open file that holds the lock until it is closed. Who had it removes its name first."""
-    import fcntl
-
-    while True:
-        lock = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            say(lock.read().strip() or "another run")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            return lock  # a file system without locks: the work may be done twice, never wrongly
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                lock.truncate(0)
-                lock.write(owner)
-                lock.flush()
-                return lock
-        lock.close()
 
 
 def _sweep(folder: Path) -> None:
@@ -265,18 +236,3 @@ def use(path: Path) -> bool:
 def seal(path: Path) -> None:
     """Nobody writes to a blob; who may read it is the umask's affair: stores can be shared."""
     path.chmod(path.stat().st_mode & 0o444)
-
-
-class _Temporary:
-    """A fresh name in a folder; whatever is still there at the end is removed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / f".tmp-{secrets.token_hex(8)}"
-        # not mkstemp, whose files are their owner's alone: others may share the store
-        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)

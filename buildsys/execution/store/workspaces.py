@@ -9,6 +9,7 @@ from pathlib import Path
 
 from buildsys.digest import digest_bytes
 from buildsys.execution.store.store import Store
+from buildsys.files import write_atomic
 
 _FOLDER = "workspaces"
 
@@ -16,13 +17,9 @@ _FOLDER = "workspaces"
 def register(store: Store, root: Path) -> None:
     """Let the store know a workspace; a read-only store knows nobody, and loses nothing either."""
     entry = _entry(store, root)
-    temporary = entry.with_name(f".tmp-{entry.name}-{os.getpid()}")
     with contextlib.suppress(OSError):
-        if entry.is_file():
-            return
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(os.fsencode(root))
-        temporary.replace(entry)
+        if not entry.is_file():
+            write_atomic(entry, os.fsencode(root))
 
 
 def known(store: Store) -> tuple[Path, ...]:

@@ -22,6 +22,7 @@ from buildsys.execution.tools.definitions import (
 )
 from buildsys.execution.tools.uv_commands import Run, find_uv, uv_settings
 from buildsys.execution.tools.watching import watched
+from buildsys.files import locked
 
 _LINE_EVERY_SECONDS = 15.0
 
@@ -31,8 +32,6 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
 
     Two processes that need the same one: the second waits. Raises ToolUnavailable.
     """
-    import fcntl
-
     if not name:
         return "core", Path(sys.executable)
     env = tool_env(name)
@@ -40,9 +39,7 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
     if ready is not None:
         return ready
     root = cache_root() / "toolenvs"
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(root / f".{name}.lock", busy=lambda _: None):
         ready = find_synced(env)
         return ready if ready is not None else _sync(env, say, run or _telling(env, say))
 

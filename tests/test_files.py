@@ -1,0 +1,98 @@
+"""Files are written whole or not at all, and a lock is one process's."""
+
+import multiprocessing
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from buildsys.files import locked, replace_folder, replacing, write_atomic
+
+
+def test_a_file_is_replaced_as_a_whole_and_its_folder_is_made(tmp_path: Path) -> None:
+    """Text is UTF-8, and nothing else stays in the folder."""
+    path = tmp_path / "new" / "file.txt"
+    write_atomic(path, "ä\n")
+    assert path.read_bytes() == b"\xc3\xa4\n"
+    write_atomic(path, b"\r\n")
+    assert path.read_bytes() == b"\r\n"
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path: Path) -> None:
+    """The half that was written is removed."""
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    """Others may share a store: the umask decides."""
+    path = tmp_path / "file"
+    write_atomic(path, "")
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_replaces_another(tmp_path: Path) -> None:
+    """Nothing of the old one stays."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert os.listdir(tmp_path) == ["old"]
+    assert os.listdir(tmp_path / "old") == ["new"]
+
+
+def test_a_held_lock_is_refused_without_waiting_and_names_its_owner(tmp_path: Path) -> None:
+    """`busy` hears who holds it; without `busy` nobody waits."""
+    path = tmp_path / "locks" / "lock"
+    heard: list[str] = []
+
+    def give_up(owner: str) -> None:
+        heard.append(owner)
+        raise InterruptedError
+
+    with locked(path, "somebody"):
+        with pytest.raises(BlockingIOError), locked(path):
+            pass
+        with pytest.raises(InterruptedError), locked(path, busy=give_up):
+            pass
+    assert heard == ["somebody"]
+    assert list(path.parent.iterdir()) == []
+
+
+def _add_one(path: Path, ready: Connection) -> None:
+    ready.recv()
+    for _ in range(50):
+        with locked(path.with_suffix(".lock"), busy=lambda _: None):
+            path.write_text(str(int(path.read_text()) + 1))
+
+
+def test_processes_take_turns(tmp_path: Path) -> None:
+    """The lock file comes and goes; no two processes hold it at once."""
+    path = tmp_path / "count"
+    path.write_text("0")
+    context = multiprocessing.get_context("spawn")
+    ends = []
+    for _ in range(3):
+        here, there = context.Pipe()
+        process = context.Process(target=_add_one, args=(path, there))
+        process.start()
+        ends.append((here, process))
+    for here, _ in ends:
+        here.send(None)
+    for _, process in ends:
+        process.join(60)
+        assert process.exitcode == 0
+    assert path.read_text() == "150"
