@@ -1,0 +1,310 @@
+"""build/<recipe>/<target>/: filled whole, noticed when touched, withdrawn, kept aside when rejected."""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.errors import MissingBytes
+from buildsys.execution.packages import publish
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.running.runner import Runner
+from buildsys.execution.state.decide import State
+from buildsys.graph import Output, Plan, StepResult
+from tests.sample_steps import again, changed, given, make_plan, make_state, make_step, output_of
+
+FILES = {"tags.tflite": b"model", "labels.txt": b"tag\n"}
+"""Of the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """A build whose steps are made, and what publishes it."""
+
+    workspace: Workspace
+    state: State
+    plan: Plan
+    runner: Runner
+
+    @property
+    def folder(self) -> Path:
+        """Where its package is to lie."""
+        return self.workspace.build / "tags" / "host"
+
+    def publish(self, *built: str) -> None:
+        """Publish the build."""
+        publish.publish(self.workspace, self.state, self.plan, self.runner, frozenset(built))
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the folder holds the package."""
+        return publish.is_published(self.workspace, self.state, self.plan)
+
+    def names(self) -> set[str]:
+        """Of what is in the recipe's folder and in the package."""
+        return {
+            path.relative_to(self.folder.parent).as_posix()
+            for path in self.folder.parent.rglob("*")
+            if path.is_file()
+        }
+
+
+def never_run(command: Command, on_progress: OnProgress) -> int:
+    """A tool that no test here starts."""
+    raise AssertionError(command)
+
+
+def make(state: State, name: str, digest: str, passed: bool = True) -> None:
+    """A step's result, as a runner leaves it."""
+    step = state.steps[name]
+    action_key = state.key(step)
+    assert action_key is not None
+    outputs = ((step.outputs[0].name, digest),)
+    state.finish(step, action_key, StepResult(outputs=outputs, seconds=2.5, passed=passed))
+
+
+def tree(state: State, files: dict[str, bytes]) -> str:
+    """The digest of a folder with these files."""
+    folder = state.store.root.parent / "made"
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    try:
+        return state.store.put_tree(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A file is converted, a gate judges it, a package holds it; all three steps are made."""
+    source = tmp_path / "model.onnx"
+    source.write_bytes(b"onnx")
+    convert = make_step(
+        "convert", given(source), outputs=(Output(name="tflite", tree=False, suffix=".tflite"),)
+    )
+    gate = make_step(
+        "gate",
+        output_of(convert),
+        outputs=(Output(name="verdict", tree=False, suffix=".json"),),
+    )
+    pack = make_step("pack", output_of(convert), outputs=(Output(name="package", tree=True),))
+    plan = make_plan(
+        convert, gate, pack, shipped=output_of(convert), verdicts=("gate",), licences=("MIT",)
+    )
+    state = make_state(tmp_path, plan)
+    make(state, "convert", state.store.put_bytes(b"model"))
+    make(state, "gate", verdict(state, passed=True))
+    make(state, "pack", tree(state, FILES))
+    workspace = Workspace(tmp_path / "workspace")
+    runner = Runner(
+        workspace, state, print, never_run, lambda name, say: ("", Path(sys.executable))
+    )
+    return Shop(workspace=workspace, state=state, plan=plan, runner=runner)
+
+
+def verdict(state: State, *failures: str, passed: bool = False) -> str:
+    """The digest of a verdict."""
+    return state.store.put_bytes(
+        json.dumps({"passed": passed, "failures": list(failures)}).encode()
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file."""
+    data: dict[str, Any] = json.loads(path.read_text())
+    return data
+
+
+def test_the_folder_holds_the_package_its_manifest_and_its_diary(shop: Shop) -> None:
+    """Nothing else is left beside it."""
+    assert not shop.is_published
+    shop.publish("convert")
+    assert shop.names() == {f"host/{name}" for name in (*FILES, "manifest.json", "build.json")}
+    assert (shop.folder / "tags.tflite").read_bytes() == b"model"
+    assert shop.is_published
+
+
+def test_the_manifest_proves_files_steps_and_verdicts(shop: Shop) -> None:
+    """Digests of what ships, a key a step, what the judges found, the licences."""
+    shop.publish()
+    manifest = read(shop.folder / "manifest.json")
+    assert set(manifest["files"]) == set(FILES)
+    assert manifest["files"]["labels.txt"]["bytes"] == 4
+    assert [step["stage"] for step in manifest["steps"]] == ["convert", "gate", "pack"]
+    keys = [shop.state.decide(step).key for step in shop.plan.steps]
+    assert [step["action_key"] for step in manifest["steps"]] == keys
+    assert manifest["evidence"] == {"gate": {"passed": True, "failures": []}}
+    assert manifest["licences"] == ["MIT"]
+
+
+def test_the_manifest_is_the_same_wherever_it_is_written(shop: Shop, tmp_path: Path) -> None:
+    """What differs between two machines is in build.json."""
+    shop.publish("convert")
+    first = (shop.folder / "manifest.json").read_bytes()
+    other = Shop(
+        workspace=Workspace(tmp_path / "elsewhere"),
+        state=shop.state,
+        plan=shop.plan,
+        runner=shop.runner,
+    )
+    other.publish()
+    assert (other.folder / "manifest.json").read_bytes() == first
+
+
+def test_the_diary_says_which_steps_this_run_made(shop: Shop) -> None:
+    """And how long each took when it last ran."""
+    shop.publish("convert")
+    steps = {step["stage"]: step for step in read(shop.folder / "build.json")["steps"]}
+    assert {stage: step["this_run"] for stage, step in steps.items()} == {
+        "convert": "built",
+        "gate": "restored",
+        "pack": "restored",
+    }
+    assert steps["convert"]["seconds"] == 2.5
+
+
+def test_logs_that_are_here_are_linked(shop: Shop) -> None:
+    """By stage; a step that was restored has none."""
+    log = shop.runner.log(shop.state.decide(shop.plan.steps[0]).key)
+    log.parent.mkdir(parents=True)
+    log.write_text("converted\n")
+    shop.publish()
+    assert [path.name for path in (shop.folder / "logs").iterdir()] == ["convert.log"]
+    assert (shop.folder / "logs" / "convert.log").read_text() == "converted\n"
+
+
+@pytest.mark.parametrize("name", ["tags.tflite", "labels.txt"])
+def test_a_touched_file_is_noticed(shop: Shop, name: str) -> None:
+    """Other bytes of the same length, or no file at all; publishing again puts it right."""
+    shop.publish()
+    size = (shop.folder / name).stat().st_size
+    (shop.folder / name).write_bytes(b"x" * size)
+    assert not shop.is_published
+    shop.publish()
+    assert shop.is_published
+    (shop.folder / name).unlink()
+    assert not shop.is_published
+
+
+def test_the_same_bytes_written_again_are_the_same_package(shop: Shop) -> None:
+    """A new date alone changes nothing."""
+    shop.publish()
+    (shop.folder / "labels.txt").write_bytes(FILES["labels.txt"])
+    assert shop.is_published
+
+
+@pytest.mark.parametrize("what", ["manifest", "folder"])
+def test_a_missing_manifest_or_folder_is_noticed(shop: Shop, what: str) -> None:
+    """A package without its proof is none."""
+    shop.publish()
+    if what == "folder":
+        shutil.rmtree(shop.folder)
+    else:
+        (shop.folder / "manifest.json").unlink()
+    assert not shop.is_published
+
+
+def test_a_cleared_store_leaves_the_folder_as_it_is(shop: Shop) -> None:
+    """It was complete when it was filled."""
+    shop.publish()
+    shutil.rmtree(shop.state.store.root)
+    assert shop.is_published
+
+
+def test_other_words_in_the_manifest_are_another_publication(shop: Shop) -> None:
+    """A licence or a note more: same bytes, same steps, another manifest."""
+    shop.publish()
+    for change in ({"licences": ("AGPL",)}, {"notes": ("Not verified: the NPU.",)}, {"label": "x"}):
+        plan = make_plan(*shop.plan.steps, verdicts=("gate",), **{"licences": ("MIT",), **change})
+        state = again(shop.state, plan)
+        assert not publish.is_published(shop.workspace, state, plan)
+
+
+def test_a_new_package_replaces_the_old_one_whole(shop: Shop) -> None:
+    """A file that the new one does not have is gone."""
+    shop.publish()
+    pack = changed(shop.plan.steps[-1], code="code-2")
+    plan = make_plan(*shop.plan.steps[:-1], pack, verdicts=("gate",))
+    state = again(shop.state, plan)
+    make(state, "pack", tree(state, {"tags.tflite": b"better"}))
+    publish.publish(shop.workspace, state, plan, shop.runner, frozenset())
+    assert shop.names() == {"host/tags.tflite", "host/manifest.json", "host/build.json"}
+    assert (shop.folder / "tags.tflite").read_bytes() == b"better"
+
+
+def test_a_package_whose_bytes_are_lost_leaves_the_old_one(shop: Shop) -> None:
+    """The step that makes them is named; no half folder is left."""
+    shop.publish()
+    before = shop.names()
+    for blob in (shop.state.store.root / "blobs").rglob("*"):
+        if blob.is_file():
+            blob.unlink()
+    with pytest.raises(MissingBytes) as caught:
+        shop.publish()
+    assert caught.value.step == "pack"
+    assert shop.names() == before
+
+
+def test_what_killed_runs_left_is_removed(shop: Shop) -> None:
+    """Folders that were being filled, or taken away."""
+    for name in (".host.4711", ".host.old.4711"):
+        (shop.folder.parent / name).mkdir(parents=True)
+        (shop.folder.parent / name / "tags.tflite").write_bytes(b"half")
+    shop.publish()
+    assert [path.name for path in shop.folder.parent.iterdir()] == ["host"]
+
+
+def test_a_withdrawn_package_is_gone_and_can_be_published_again(shop: Shop) -> None:
+    """The store still has it."""
+    shop.publish()
+    publish.withdraw(shop.workspace, shop.state, "tags@host")
+    assert list(shop.folder.parent.iterdir()) == []
+    assert not shop.is_published
+    shop.publish()
+    assert shop.is_published
+
+
+def reject(shop: Shop, *failures: str) -> list[str]:
+    """The gate turns red; the build is rejected."""
+    state = again(shop.state, shop.plan)
+    make(state, "gate", verdict(state, *failures), passed=False)
+    return publish.reject(shop.workspace, state, shop.plan)
+
+
+def test_a_rejected_build_keeps_its_file_and_the_reasons_aside(shop: Shop) -> None:
+    """Nothing that could be shipped by mistake is left; what failed can be looked at."""
+    shop.publish()
+    assert reject(shop, "box.mAP50 is 0.1, the recipe asks for 0.5") == [
+        "box.mAP50 is 0.1, the recipe asks for 0.5"
+    ]
+    assert not shop.folder.exists()
+    aside = shop.workspace.build / ".rejected" / "tags@host"
+    assert (aside / "tags.tflite").read_bytes() == b"model"
+    found = read(aside / "verdict.json")
+    assert (found["passed"], found["stage"]) == (False, "gate")
+    assert found["failures"] == ["box.mAP50 is 0.1, the recipe asks for 0.5"]
+    assert found["evidence"]["gate"]["passed"] is False
+
+
+def test_a_build_that_passes_again_leaves_nothing_rejected(shop: Shop) -> None:
+    """The old verdict would be read as a new one."""
+    reject(shop, "too low")
+    state = again(shop.state, shop.plan)
+    make(state, "gate", verdict(state, passed=True))
+    make(state, "pack", tree(state, FILES))
+    publish.publish(shop.workspace, state, shop.plan, shop.runner, frozenset())
+    assert not (shop.workspace.build / ".rejected" / "tags@host").exists()
+
+
+def test_red_verdicts_are_those_that_were_made_and_did_not_pass(shop: Shop) -> None:
+    """In the plan's order; none before a judge has judged."""
+    assert publish.red_verdicts(shop.state, shop.plan) == []
+    reject(shop, "too low")
+    state = again(shop.state, shop.plan)
+    assert [step.id for step in publish.red_verdicts(state, shop.plan)] == ["gate"]

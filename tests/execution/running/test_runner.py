@@ -1,0 +1,358 @@
+"""One step from its inputs in the store to its outputs in the store; the tool is a function."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.errors import MissingBytes, StepFailed
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.running.runner import REFUSED, Runner
+from buildsys.execution.state.decide import State
+from buildsys.graph import Output, Status, Step, StepResult
+from tests.sample_steps import changed, given, make_plan, make_state, make_step, output_of
+
+Tool = Callable[[dict[str, Path], dict[str, Path]], int]
+"""(inputs, outputs) -> exit code."""
+
+
+class Bench:
+    """A workspace, decisions on some steps, and a runner whose tool is a function of the test."""
+
+    def __init__(self, root: Path, *steps: Step) -> None:
+        self.workspace = Workspace(root / "workspace")
+        self.state = make_state(root, make_plan(*steps))
+        self.tool: Tool = write_outputs
+        self.commands: list[Command] = []
+        self.requests: list[dict[str, Any]] = []
+        self.said: list[str] = []
+        self.progress: list[tuple[float, float, str, str]] = []
+        self.started = 0
+        self.runner = Runner(
+            self.workspace,
+            self.state,
+            self.said.append,
+            self._run,
+            lambda name, say: ("cpu", Path(sys.executable)),
+        )
+
+    def execute(self, step: Step) -> StepResult | None:
+        """Run a step."""
+        return self.runner.execute(step, self._start, lambda *report: self.progress.append(report))
+
+    def _start(self) -> None:
+        self.started += 1
+
+    def _run(self, command: Command, on_progress: OnProgress) -> int:
+        request = json.loads(Path(command.arguments[-1]).read_text())
+        self.commands.append(command)
+        self.requests.append(request)
+        command.log.parent.mkdir(parents=True, exist_ok=True)
+        command.log.write_text("line 1\nline 2\n")
+        on_progress(1, 2, "epoch", "")
+        inputs, outputs = (
+            {name: Path(path) for name, path in request[group].items()}
+            for group in ("inputs", "outputs")
+        )
+        return self.tool(inputs, outputs)
+
+
+def write_outputs(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+    """A tool that works: a file, or a folder with one file."""
+    for name, path in outputs.items():
+        if path.suffix:
+            path.write_text(name)
+        else:
+            path.mkdir()
+            (path / "inner.txt").write_text(name)
+    return 0
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A person's file."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture
+def export(source: Path) -> Step:
+    """A step that reads it."""
+    return make_step("export_onnx", given(source), stage="export", tool_env="ultralytics")
+
+
+def failure(bench: Bench, step: Step) -> StepFailed:
+    """The error of a step that has to fail."""
+    with pytest.raises(StepFailed) as caught:
+        bench.execute(step)
+    return caught.value
+
+
+def test_outputs_are_in_the_store_and_the_step_is_up_to_date(tmp_path: Path, export: Step) -> None:
+    """Bytes, the action's entry, the workspace's record; the working folder is gone."""
+    bench = Bench(tmp_path, export)
+    result = bench.execute(export)
+    assert result is not None
+    ((name, digest),) = result.outputs
+    assert (name, bench.state.store.read(digest)) == ("made", b"made")
+    decision = bench.state.decide(export)
+    assert decision.status == Status.UP_TO_DATE
+    entry = bench.state.store.recall(decision.key)
+    assert entry is not None
+    assert (entry["module"], entry["tool"], entry["passed"]) == ("export_onnx", "tool 1.0", True)
+    assert bench.state.database.duration("export_onnx") == result.seconds
+    assert list(bench.workspace.scratch.iterdir()) == []
+    assert (bench.started, bench.progress) == (1, [(1, 2, "epoch", "")])
+    assert bench.runner.variants == {"ultralytics": "cpu"}
+
+
+def test_the_request_names_inputs_outputs_and_parameters(tmp_path: Path, export: Step) -> None:
+    """All below the step's working folder, which is named by the action key."""
+    bench = Bench(tmp_path, export)
+    bench.execute(export)
+    (request,), (command,) = bench.requests, bench.commands
+    scratch = bench.workspace.scratch / bench.state.decide(export).key
+    assert request == {
+        "inputs": {"given": str(scratch / "inputs" / "given.pt")},
+        "outputs": {"made": str(scratch / "outputs" / "made.bin")},
+        "params": {"size": 64},
+        "error": str(scratch / "error.txt"),
+    }
+    assert command.folder == scratch / "work"
+    assert command.arguments[3:] == ("export_onnx", str(scratch / "request.json"))
+    assert command.log == bench.runner.log(bench.state.decide(export).key)
+
+
+def test_a_tool_gets_a_copy_of_what_another_step_made(tmp_path: Path, export: Step) -> None:
+    """A tool that writes on its input spoils nothing in the store."""
+    convert = make_step("convert", output_of(export))
+    bench = Bench(tmp_path, export, convert)
+    bench.execute(export)
+
+    def spoil(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        assert inputs["made"].read_text() == "made"
+        inputs["made"].write_text("spoilt")
+        return write_outputs(inputs, outputs)
+
+    bench.tool = spoil
+    assert bench.execute(convert) is not None
+    made = bench.state.result("export_onnx")
+    assert made is not None
+    assert bench.state.store.read(made.outputs[0][1]) == b"made"
+
+
+def test_a_folder_comes_out_and_goes_in_whole(tmp_path: Path, source: Path) -> None:
+    """An output that is a tree is a folder in the next step, too."""
+    tree = make_step("unpack", given(source), outputs=(Output(name="data", tree=True),))
+    reader = make_step("read", output_of(tree))
+    bench = Bench(tmp_path, tree, reader)
+    bench.execute(tree)
+
+    def look(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        assert (inputs["data"] / "inner.txt").read_text() == "data"
+        return write_outputs(inputs, outputs)
+
+    bench.tool = look
+    assert bench.execute(reader) is not None
+
+
+def test_a_failed_step_says_stage_exit_code_and_last_lines(tmp_path: Path, export: Step) -> None:
+    """With the log and the command that repeats it; the working folder stays for that."""
+    bench = Bench(tmp_path, export)
+    bench.tool = lambda inputs, outputs: 1
+    error = failure(bench, export)
+    key = bench.state.decide(export).key
+    assert str(error).splitlines()[:3] == [
+        "export (export_onnx) failed: exit code 1",
+        "    line 1",
+        "    line 2",
+    ]
+    assert f"log: {bench.runner.log(key)}" in str(error)
+    assert f"to repeat: cd {bench.workspace.scratch / key / 'work'} && " in str(error)
+    assert not error.refused
+    assert bench.state.decide(export).status == Status.STALE
+    assert bench.state.store.recall(key) is None
+
+
+def test_a_step_that_refuses_its_input_is_quoted(tmp_path: Path, export: Step) -> None:
+    """Its own sentence in place of the log's last lines."""
+    bench = Bench(tmp_path, export)
+
+    def refuse(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        Path(bench.requests[-1]["error"]).write_text("model.pt holds no network.")
+        return REFUSED
+
+    bench.tool = refuse
+    error = failure(bench, export)
+    assert error.refused
+    assert "    model.pt holds no network." in str(error)
+    assert "line 1" not in str(error)
+
+
+def test_a_killed_tool_is_called_killed(tmp_path: Path, export: Step) -> None:
+    """By the signal's name, with what it often means."""
+    bench = Bench(tmp_path, export)
+    bench.tool = lambda inputs, outputs: -9
+    assert "ended by SIGKILL; the machine may have run out of memory" in str(failure(bench, export))
+
+
+def test_an_output_that_is_not_there_fails_the_step(tmp_path: Path, export: Step) -> None:
+    """By name, whatever the exit code says; nothing is recorded."""
+    bench = Bench(tmp_path, export)
+    bench.tool = lambda inputs, outputs: 0
+    assert "made" in str(failure(bench, export))
+    assert bench.state.store.recall(bench.state.decide(export).key) is None
+
+
+def test_a_source_that_changes_under_the_tool_fails_the_step(
+    tmp_path: Path, export: Step, source: Path
+) -> None:
+    """The result would be filed under what the file no longer is."""
+    bench = Bench(tmp_path, export)
+
+    def change(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        source.write_bytes(b"other weights")
+        return write_outputs(inputs, outputs)
+
+    bench.tool = change
+    error = str(failure(bench, export))
+    assert error.startswith("model.pt changed while this run needed it for export")
+    assert not list((tmp_path / "store" / "actions").rglob("*.json"))
+
+
+def test_a_red_verdict_is_a_result(tmp_path: Path, source: Path) -> None:
+    """The step worked; what it found rejects the build."""
+    gate = make_step(
+        "gate", given(source), outputs=(Output(name="verdict", tree=False, suffix=".json"),)
+    )
+    bench = Bench(tmp_path, gate)
+
+    def judge(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        outputs["verdict"].write_text(json.dumps({"passed": False, "failures": ["too low"]}))
+        return 0
+
+    bench.tool = judge
+    result = bench.execute(gate)
+    assert result is not None
+    assert not result.passed
+    assert bench.state.decide(gate).status == Status.UP_TO_DATE
+
+
+def test_what_a_step_tells_of_its_run_is_kept_with_the_action(tmp_path: Path, export: Step) -> None:
+    """Such as the device of a training: no output, no part of any key."""
+    bench = Bench(tmp_path, export)
+
+    def tell(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        diary = Path(bench.commands[-1].environment["BUILDSYS_DIARY"])
+        diary.write_text(json.dumps({"device": "cpu"}))
+        return write_outputs(inputs, outputs)
+
+    bench.tool = tell
+    bench.execute(export)
+    entry = bench.state.store.recall(bench.state.decide(export).key)
+    assert entry is not None
+    assert entry["diary"] == {"device": "cpu"}
+
+
+def test_what_another_run_made_meanwhile_is_not_made_again(tmp_path: Path, export: Step) -> None:
+    """Decided stale, then found in the store under the lock: nothing runs."""
+    bench = Bench(tmp_path, export)
+    assert bench.state.decide(export).status == Status.STALE
+    Bench(tmp_path, export).execute(export)
+    assert bench.execute(export) is None
+    assert bench.commands == []
+    assert bench.state.decide(export).status == Status.UP_TO_DATE
+
+
+def test_an_input_that_the_store_lost_names_the_step_that_makes_it(
+    tmp_path: Path, export: Step
+) -> None:
+    """The caller makes it again, and tries once more."""
+    convert = make_step("convert", output_of(export))
+    bench = Bench(tmp_path, export, convert)
+    bench.execute(export)
+    for blob in (tmp_path / "store" / "blobs").rglob("*"):
+        if blob.is_file():
+            blob.unlink()
+    with pytest.raises(MissingBytes) as caught:
+        bench.execute(convert)
+    assert caught.value.step == "export_onnx"
+
+
+@pytest.mark.parametrize(("module", "kept"), [("train_ultralytics", True), ("export_onnx", False)])
+def test_only_a_training_finds_what_an_ended_run_left(
+    tmp_path: Path, source: Path, module: str, kept: bool
+) -> None:
+    """It goes on from its last epoch; every other step begins in an empty folder."""
+    step = make_step(module, given(source))
+    bench = Bench(tmp_path, step)
+
+    def end(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        (bench.commands[-1].folder / "last.pt").write_bytes(b"epoch 1")
+        outputs["made"].write_bytes(b"half")
+        return -15
+
+    bench.tool = end
+    failure(bench, step)
+    found = []
+
+    def look(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        assert not outputs["made"].exists()
+        found.append((bench.commands[-1].folder / "last.pt").exists())
+        return write_outputs(inputs, outputs)
+
+    bench.tool = look
+    assert bench.execute(step) is not None
+    assert found == [kept]
+
+
+def environment_of(root: Path, step: Step) -> dict[str, str]:
+    """What a step's process is given."""
+    bench = Bench(root, step)
+    bench.execute(step)
+    return dict(bench.commands[0].environment)
+
+
+def test_a_step_gets_threads_and_device_and_no_habit_of_this_machine(
+    tmp_path: Path, export: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An allow-list: nobody's PYTHONPATH, home or proxy."""
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    step = changed(export, threads=2, device="cpu")
+    found = environment_of(tmp_path, step)
+    assert (found["OMP_NUM_THREADS"], found["BUILDSYS_DEVICE"]) == ("2", "cpu")
+    assert "PYTHONPATH" not in found
+    assert found["HTTPS_PROXY"] == "http://127.0.0.1:9"
+    assert found["HOME"].startswith(str(tmp_path))
+
+
+def test_a_step_that_fetches_gets_the_proxies(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that one reaches the network."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    found = environment_of(tmp_path, make_step("fetch_file", given(source)))
+    assert found["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+def test_a_step_with_a_gpu_sees_its_own_alone(
+    tmp_path: Path, export: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first free one of those that this run may use."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert environment_of(tmp_path, changed(export, gpu=True))["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_the_state_of_a_failed_step_does_not_change(tmp_path: Path, export: Step) -> None:
+    """The next run says the same: never made here."""
+    bench = Bench(tmp_path, export)
+    bench.tool = lambda inputs, outputs: 1
+    failure(bench, export)
+    following = State((make_plan(export),), bench.state.database, bench.state.store)
+    assert [str(reason) for reason in following.decide(export).reasons] == ["never made here"]

@@ -1,0 +1,433 @@
+"""What has to be done about a step, and why: decided in memory, without a process or a recipe."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.errors import InputError
+from buildsys.execution.state.action_keys import slice_digest
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.lockfile import Lock
+from buildsys.graph import Decision, Origin, Output, Plan, Status, Step, StepResult
+from tests.sample_steps import (
+    again,
+    changed,
+    given,
+    make_plan,
+    make_state,
+    make_step,
+    output_of,
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A person's file."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture
+def chain(source: Path) -> tuple[Step, Step, Step]:
+    """A file is exported, what comes out is converted, and that is packed."""
+    export = make_step("export", given(source))
+    convert = make_step("convert", output_of(export))
+    return export, convert, make_step("pack", output_of(convert))
+
+
+@pytest.fixture
+def plan(chain: tuple[Step, Step, Step]) -> Plan:
+    """The build of the chain."""
+    return make_plan(*chain)
+
+
+def make(state: State, step: Step, content: bytes = b"", passed: bool = True) -> None:
+    """Do what a runner does when a step ends: bytes, action, record."""
+    action_key = state.key(step)
+    assert action_key is not None
+    blob = state.store.put_bytes(content or step.id.encode())
+    result = StepResult(outputs=((step.outputs[0].name, blob),), seconds=1.0, passed=passed)
+    state.store.record(
+        action_key.key, {"outputs": result.outputs, "seconds": 1.0, "passed": passed}
+    )
+    state.finish(step, action_key, result)
+
+
+def make_all(state: State, plan: Plan) -> None:
+    """Make every step."""
+    for step in plan.steps:
+        make(state, step)
+
+
+def statuses(state: State, plan: Plan) -> list[Status]:
+    """Of every step, in order."""
+    return [state.decide(step).status for step in plan.steps]
+
+
+def reasons(decision: Decision) -> list[str]:
+    """As a person reads them."""
+    return [str(reason) for reason in decision.reasons]
+
+
+def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
+    tmp_path: Path, plan: Plan
+) -> None:
+    """What a later step is made from is not known before the earlier one has run."""
+    state = make_state(tmp_path, plan)
+    assert statuses(state, plan) == [Status.STALE, Status.PENDING, Status.PENDING]
+    assert reasons(state.decide(plan.steps[0])) == ["never made here"]
+    assert reasons(state.decide(plan.steps[1])) == ["after export"]
+    assert state.result("export") is None
+    assert state.key(plan.steps[1]) is None
+
+
+def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: Plan) -> None:
+    """Decisions that hung on it are made again; within one run."""
+    state = make_state(tmp_path, plan)
+    assert statuses(state, plan)[1] == Status.PENDING
+    make(state, plan.steps[0])
+    assert statuses(state, plan) == [Status.UP_TO_DATE, Status.STALE, Status.PENDING]
+
+
+def test_nothing_changed_so_nothing_runs(tmp_path: Path, plan: Plan) -> None:
+    """The next run finds every result in the database."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    assert statuses(again(state, plan), plan) == [Status.UP_TO_DATE] * 3
+
+
+def test_a_changed_parameter_is_a_reason_with_both_values_and_its_line(
+    tmp_path: Path, plan: Plan, chain: tuple[Step, Step, Step]
+) -> None:
+    """`input.size 64 → 96, recipes/tags.yaml:4`."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    origin = Origin(parameter="size", label="input.size", path="recipes/tags.yaml", line=4)
+    export = changed(chain[0], params=json.dumps({"size": 96}), origins=(origin,))
+    other = make_plan(export, *chain[1:])
+    state = again(state, other)
+    assert statuses(state, other) == [Status.STALE, Status.PENDING, Status.PENDING]
+    assert reasons(state.decide(export)) == ["input.size 64 → 96, recipes/tags.yaml:4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"code": "code-2"}, "the code of export changed"),
+        ({"tool": "tool 1.1", "tool_identity": "lock-2"}, "tool 1.0 → 1.1"),
+        ({"tool_identity": "lock-2"}, "the lock of the core changed"),
+    ],
+)
+def test_code_and_tools_are_reasons_by_name(
+    tmp_path: Path,
+    plan: Plan,
+    chain: tuple[Step, Step, Step],
+    change: dict[str, str],
+    reason: str,
+) -> None:
+    """Our code, another version of a tool, the same version from another lock."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    export = changed(chain[0], **change)
+    state = again(state, make_plan(export, *chain[1:]))
+    decision = state.decide(export)
+    assert decision.status == Status.STALE
+    assert reason in reasons(decision)
+
+
+def test_a_changed_file_is_named(tmp_path: Path, plan: Plan, source: Path) -> None:
+    """By the label that the recipe gives it."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    source.write_bytes(b"other weights")
+    decision = again(state, plan).decide(plan.steps[0])
+    assert (decision.status, reasons(decision)) == (Status.STALE, ["model.bin changed"])
+
+
+def test_equal_bytes_out_of_a_changed_step_stop_the_change_there(
+    tmp_path: Path, plan: Plan, source: Path
+) -> None:
+    """The early cutoff: what follows is up to date as soon as the step has run."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    source.write_bytes(b"other weights")
+    state = again(state, plan)
+    assert statuses(state, plan) == [Status.STALE, Status.PENDING, Status.PENDING]
+    make(state, plan.steps[0])
+    assert statuses(state, plan) == [Status.UP_TO_DATE] * 3
+
+
+def test_other_bytes_out_of_a_changed_step_are_the_reason_for_the_next(
+    tmp_path: Path, plan: Plan, source: Path
+) -> None:
+    """The next step says which output it was."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    source.write_bytes(b"other weights")
+    state = again(state, plan)
+    make(state, plan.steps[0], b"another export")
+    assert reasons(state.decide(plan.steps[1])) == ["the output of export changed"]
+
+
+def test_a_change_that_is_taken_back_costs_nothing(
+    tmp_path: Path, plan: Plan, source: Path
+) -> None:
+    """The old key's result is still known."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    source.write_bytes(b"other weights")
+    state = again(state, plan)
+    make(state, plan.steps[0], b"another export")
+    source.write_bytes(b"weights")
+    assert statuses(again(state, plan), plan) == [Status.UP_TO_DATE] * 3
+
+
+def test_what_another_workspace_made_is_restored(tmp_path: Path, plan: Plan) -> None:
+    """The same store, no database: restorable once, up to date from then on."""
+    made = make_state(tmp_path, plan)
+    make_all(made, plan)
+    here = make_state(tmp_path, plan)
+    assert statuses(here, plan) == [Status.RESTORABLE] * 3
+    assert here.result("pack") == made.result("pack")
+    assert statuses(again(here, plan), plan) == [Status.UP_TO_DATE] * 3
+
+
+def test_an_action_whose_bytes_are_gone_is_not_restored(tmp_path: Path, plan: Plan) -> None:
+    """An entry alone is no result."""
+    made = make_state(tmp_path, plan)
+    make_all(made, plan)
+    shutil.rmtree(made.store.root / "blobs")
+    here = make_state(tmp_path, plan)
+    assert statuses(here, plan) == [Status.STALE, Status.PENDING, Status.PENDING]
+
+
+def test_an_action_of_other_outputs_is_not_restored(
+    tmp_path: Path, plan: Plan, chain: tuple[Step, Step, Step]
+) -> None:
+    """An entry that names other outputs than the step has, or none at all, counts as absent."""
+    made = make_state(tmp_path, plan)
+    make_all(made, plan)
+    export = changed(chain[0], outputs=(Output(name="other", tree=False),))
+    assert make_state(tmp_path, make_plan(export)).decide(export).status == Status.STALE
+    action_key = made.key(chain[0])
+    assert action_key is not None
+    for entry in ({}, {"outputs": 7, "seconds": 1, "passed": True}, {"outputs": [["made", "x"]]}):
+        made.store.record(action_key.key, entry)
+        here = make_state(tmp_path, plan)
+        assert here.decide(chain[0]).status == Status.STALE
+
+
+def test_bytes_that_are_read_and_not_there_make_their_step_run(tmp_path: Path, plan: Plan) -> None:
+    """A result that is known by its digest alone is enough, until somebody reads it."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    shutil.rmtree(state.store.root / "blobs")
+    state = again(state, plan)
+    assert statuses(state, plan) == [Status.UP_TO_DATE] * 3
+    state.want_bytes("convert")
+    assert statuses(state, plan) == [Status.UP_TO_DATE, Status.MISSING, Status.PENDING]
+    assert len(state.decide(plan.steps[1]).reasons) == 1
+    make(state, plan.steps[1])
+    assert statuses(state, plan) == [Status.UP_TO_DATE] * 3
+
+
+def test_settling_asks_for_the_bytes_of_whatever_will_be_read(
+    tmp_path: Path, plan: Plan, chain: tuple[Step, Step, Step]
+) -> None:
+    """The last step changed: its inputs are wanted, and theirs, as far back as bytes are missing."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    shutil.rmtree(state.store.root / "blobs")
+    other = make_plan(*chain[:2], changed(chain[2], code="code-2"))
+    state = again(state, other)
+    assert statuses(state, other) == [Status.UP_TO_DATE, Status.UP_TO_DATE, Status.STALE]
+    state.settle((other,))
+    assert statuses(state, other) == [Status.MISSING, Status.PENDING, Status.PENDING]
+
+
+def test_settling_asks_for_nothing_where_nothing_runs(tmp_path: Path, plan: Plan) -> None:
+    """A store that was cleared costs nothing before a change."""
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    shutil.rmtree(state.store.root / "blobs")
+    state = again(state, plan)
+    state.settle((plan,))
+    assert statuses(state, plan) == [Status.UP_TO_DATE] * 3
+
+
+def test_a_red_verdict_rejects_what_needs_it(tmp_path: Path, source: Path) -> None:
+    """Every step behind it; the verdict itself was made."""
+    gate = make_step("gate", given(source))
+    pack = make_step("pack", output_of(gate, "verdict"))
+    after = make_step("after", output_of(pack))
+    plan = make_plan(gate, pack, after)
+    state = make_state(tmp_path, plan)
+    make(state, gate, passed=False)
+    expected = [Status.UP_TO_DATE, Status.REJECTED, Status.REJECTED]
+    assert statuses(state, plan) == expected
+    assert statuses(again(state, plan), plan) == expected
+    assert statuses(make_state(tmp_path, plan), plan) == [Status.RESTORABLE, *expected[1:]]
+
+
+def test_an_absent_file_that_the_lock_knows_is_waited_for(tmp_path: Path) -> None:
+    """With the file's name; and so is everything behind it, for the same reason."""
+    digest = "ab" * 32
+    export = make_step("export", given(tmp_path / "later.bin", kind="model"))
+    plan = make_plan(export, make_step("pack", output_of(export)))
+    lock = Lock(lines=(("model later.bin", json.dumps({"digest": digest})),))
+    state = make_state(tmp_path, plan, lock=lock)
+    assert statuses(state, plan) == [Status.WAITING, Status.WAITING]
+    assert reasons(state.decide(plan.steps[1])) == ["later.bin"]
+
+
+def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source: Path) -> None:
+    """A machine without the data restores what was made from it."""
+    export = make_step("export", given(source, kind="model"))
+    plan = make_plan(export)
+    state = make_state(tmp_path, plan)
+    make_all(state, plan)
+    facts = json.dumps({"digest": state.input_digest(export.inputs[0])})
+    source.unlink()
+    there = make_state(tmp_path, plan, lock=Lock(lines=(("model model.bin", facts),)))
+    assert statuses(there, plan) == [Status.RESTORABLE]
+
+
+def test_an_absent_file_that_nobody_recorded_is_an_error(tmp_path: Path) -> None:
+    """A sentence with its name; whoever only asks for a key that is known gets none."""
+    export = make_step("export", given(tmp_path / "gone.bin"))
+    state = make_state(tmp_path, make_plan(export))
+    with pytest.raises(InputError, match=r"gone\.bin"):
+        state.decide(export)
+    assert state.known_key(export) is None
+
+
+def test_a_file_that_is_not_what_the_recipe_pins_is_an_error(tmp_path: Path, source: Path) -> None:
+    """With the digest that it has."""
+    export = make_step("export", given(source, sha256="00" * 32))
+    state = make_state(tmp_path, make_plan(export))
+    with pytest.raises(InputError, match="its sha256 is"):
+        state.decide(export)
+
+
+def test_a_missing_program_of_the_host_is_waited_for(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that cannot run here waits; its known result is as good as any."""
+    monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: None)
+    load = make_step("load", given(source), requires="qemu-system-arm")
+    plan = make_plan(load)
+    state = make_state(tmp_path, plan)
+    decision = state.decide(load)
+    assert decision.status == Status.WAITING
+    assert "qemu-system-arm" in reasons(decision)[0]
+    make(state, load)
+    assert statuses(make_state(tmp_path, plan), plan) == [Status.RESTORABLE]
+
+
+def test_a_step_that_two_builds_share_is_decided_once(tmp_path: Path, source: Path) -> None:
+    """And the second build's first difference is told against its own last result."""
+    export = make_step("export", given(source))
+    one = make_plan(export, make_step("pack-one", output_of(export)))
+    two = make_plan(export, make_step("pack-two", output_of(export)), build="tags@other")
+    state = make_state(tmp_path, one, two)
+    make(state, export)
+    assert state.decide(one.steps[1]).status == Status.STALE
+    assert state.decide(two.steps[1]).status == Status.STALE
+    assert state.database.role("tags@host/export") == state.database.role("tags@other/export")
+
+
+# trainings
+
+
+@pytest.fixture
+def training(source: Path) -> Step:
+    """A step that trains."""
+    return make_step("train_ultralytics", given(source), stage="train")
+
+
+def record_training(state: State, step: Step) -> Lock:
+    """The lock after a training, with its line."""
+    action_key, result = state.key(step), state.result(step.id)
+    assert action_key is not None
+    assert result is not None
+    facts = {
+        "action_key": action_key.key,
+        "checkpoint": result.outputs[0][1],
+        "code": step.code,
+        "tool": step.tool,
+        "lock": step.tool_identity,
+        "device": "cpu",
+        "torch": "2.0",
+        "seconds": 61.0,
+    }
+    return Lock(lines=((f"training tags {slice_digest(step, action_key)}", json.dumps(facts)),))
+
+
+def test_a_recorded_training_is_kept_when_only_tools_or_code_changed(
+    tmp_path: Path, training: Step
+) -> None:
+    """Another release trains nothing anew; the step says what it kept."""
+    pack = make_step("pack", output_of(training))
+    state = make_state(tmp_path, make_plan(training, pack))
+    make(state, training)
+    lock = record_training(state, training)
+    kept_key = state.decide(training).key
+    newer = changed(training, code="code-2", tool="tool 2.0", tool_identity="lock-2")
+    plan = make_plan(newer, pack)
+    state = again(state, plan, lock=lock)
+    assert statuses(state, plan) == [Status.UP_TO_DATE, Status.STALE]
+    assert state.decide(newer).key == kept_key
+    assert newer.id in state.kept
+    assert state.recorded(newer) is not None
+
+
+def test_a_recorded_training_is_made_again_on_request(tmp_path: Path, training: Step) -> None:
+    """`buildsys update`; where nothing is newer there is nothing to train."""
+    plan = make_plan(training)
+    state = make_state(tmp_path, plan)
+    make(state, training)
+    lock = record_training(state, training)
+    newer = make_plan(changed(training, code="code-2"))
+    for later, status in ((newer, Status.STALE), (plan, Status.UP_TO_DATE)):
+        following = again(state, later, lock=lock)
+        following.retrain = True
+        assert statuses(following, later) == [status]
+
+
+def test_a_recorded_training_of_other_data_or_settings_does_not_count(
+    tmp_path: Path, training: Step, source: Path
+) -> None:
+    """It belongs to the slice of recipe and data that it came from."""
+    state = make_state(tmp_path, make_plan(training))
+    make(state, training)
+    lock = record_training(state, training)
+    longer = make_plan(changed(training, params=json.dumps({"size": 96})))
+    assert statuses(again(state, longer, lock=lock), longer) == [Status.STALE]
+    source.write_bytes(b"other data")
+    plan = make_plan(training)
+    assert statuses(again(state, plan, lock=lock), plan) == [Status.STALE]
+
+
+def test_a_recorded_training_whose_checkpoint_is_gone_is_made_again(
+    tmp_path: Path, training: Step
+) -> None:
+    """A line of the lock trains nobody's network."""
+    plan = make_plan(training)
+    state = make_state(tmp_path, plan)
+    make(state, training)
+    lock = record_training(state, training)
+    shutil.rmtree(state.store.root)
+    assert statuses(make_state(tmp_path, plan, lock=lock), plan) == [Status.STALE]
+
+
+def test_a_recorded_training_counts_for_trainings_alone(tmp_path: Path, source: Path) -> None:
+    """An export with such a line is an export: everything after training is derived again."""
+    export = make_step("export_ultralytics", given(source))
+    state = make_state(tmp_path, make_plan(export))
+    make(state, export)
+    lock = record_training(state, export)
+    newer = make_plan(changed(export, code="code-2"))
+    assert statuses(again(state, newer, lock=lock), newer) == [Status.STALE]
