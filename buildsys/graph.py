@@ -9,6 +9,26 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """What a plan takes from the machine that makes it: read once, handed to the planner.
+
+    `cpu` names the machine: "AMD EPYC (x86_64)". `gpu`, its `compute_capability` and the exact version
+    of `tensorrt` are empty where there is none, and where no build asks for them: finding them starts
+    a process.
+    """
+
+    cpu: str
+    gpu: str = ""
+    compute_capability: str = ""
+    tensorrt: str = ""
+
+    @property
+    def cpu_and_gpu(self) -> str:
+        """The machine's name with the GPU in front, where there is one."""
+        return f"{self.gpu}, {self.cpu}" if self.gpu else self.cpu
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Something that a person gave: a file, or chosen parts of a folder.
 

@@ -64,7 +64,7 @@ def _own_store(
         # what the stand-in runs needs no program of this machine's
         monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: name)
         monkeypatch.setattr(
-            "buildsys.steps.lib.tensorrt.host_library.MARKS", ()
+            "buildsys.execution.tools.host_facts.MARKS", ()
         )  # nor a GPU that may be here
         monkeypatch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
 

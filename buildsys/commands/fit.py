@@ -19,15 +19,14 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.errors import Rejected
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
+    from buildsys.execution.session.build_plans import plan_build
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.state.plans import complete
     from buildsys.operations.fit import fit
     from buildsys.operations.predict import find_build
-    from buildsys.planning import planner
 
     workspace = Workspace(options.folder.resolve())
     build = find_build(workspace, options.build)
-    plan = None if build.waiting_for else complete(planner.plan(build, str(workspace.root)))
+    plan = None if build.waiting_for else plan_build(build, workspace)
     children.end_on_signals(lambda: None)
     with exclusive(workspace):
         found = fit(workspace, build, plan, lambda text: print(text, file=sys.stderr, flush=True))

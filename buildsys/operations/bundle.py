@@ -19,6 +19,7 @@ from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
+from buildsys.execution.session.build_plans import host_of, plan_build
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.tools import definitions, environments
@@ -28,7 +29,7 @@ from buildsys.operations import bundle_folder
 from buildsys.operations.bundle_readme import BundleReadme, describe, how_to_install
 from buildsys.operations.destinations import placing
 from buildsys.operations.predict import find_build
-from buildsys.planning import planner
+from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import make_step, needed, output
 from buildsys.registry import step_module
 from buildsys.spec import Format
@@ -94,7 +95,8 @@ def plan_away(workspace: Workspace, name: str) -> RemoteBuild:
     build = find_build(workspace, name)
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}")
-    plan = complete(planner.plan(build, str(workspace.root)))
+    build = settle_local(build, host_of(build))
+    plan = plan_build(build, workspace)
     engine = next((step for step in plan.steps if step.module == "build_engine"), None)
     if engine is None:
         hint = "builds for targets with a `tensorrt` block ship one"

@@ -10,8 +10,9 @@ from buildsys.errors import ToolUnavailable
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.store.store import default_store
 from buildsys.execution.tools import definitions, uv_commands
+from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import QEMU, find_qemu
-from buildsys.steps.lib.tensorrt.host_library import VARIABLE, find_host
+from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ def _named_python() -> list[Finding]:
 
 def _external(env: definitions.ToolEnv) -> Finding:
     """A library of the machine's, and the GPU that it is for."""
-    host = find_host(env.package)
+    host = find_library(env.package)
     title = f"{env.name} ({env.title}: {env.purpose})"
     if not host.gpu:
         text = f"{title}: no NVIDIA GPU is here; engines for one wait."

@@ -18,6 +18,7 @@ from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
+from buildsys.execution.session.build_plans import fit_key_of
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.tools.environments import ensure as ensure_env
@@ -28,7 +29,7 @@ from buildsys.operations.fit_candidates import (
     frame_of,
     plan_candidate,
 )
-from buildsys.planning.fit_key import arena_bytes, fit_key, slot_bytes
+from buildsys.planning.fit_key import arena_bytes, slot_bytes
 from buildsys.steps.lib.firmware.memory_estimate import GRID, estimate_size, interpolate_size
 
 MOST_COMPILES = 3
@@ -116,7 +117,7 @@ def fit(
     rows = [asdict(trial) for trial in found.trials]
     fits.remember_fit(
         workspace,
-        fit_key(build),
+        fit_key_of(build),
         build.id,
         {"side": found.side, "proven": found.proven, "tried": rows},
     )

@@ -17,6 +17,7 @@ from buildsys.authoring.recipes.model import known_model
 from buildsys.authoring.recipes.recipe import Calibration, Evaluate, Weights
 from buildsys.errors import BuildsysError, Diagnostic, InputError
 from buildsys.execution.places import Workspace
+from buildsys.execution.session.build_plans import host_of
 from buildsys.execution.state.plans import complete
 from buildsys.graph import Plan, Step
 from buildsys.planning import planner
@@ -95,7 +96,7 @@ def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
     """The steps that tell a size's need. Raises BuildsysError where none of them does."""
     _write_picture(workspace.root / _PICTURE)
     changed = _change(build, side)
-    plan = planner.plan(changed, str(workspace.root))
+    plan = planner.plan(changed, str(workspace.root), host_of(changed))
     probe = find_memory_probe(plan)
     if probe is None:
         raise BuildsysError(

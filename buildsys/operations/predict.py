@@ -18,13 +18,13 @@ from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, MissingBytes, Rejected, Waiting
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
+from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans, read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.plans import Plans, complete
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.operations.destinations import fresh_inside, placing
-from buildsys.planning import planner
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import find_step, step_module
 from buildsys.spec import MADE_FROM, READ_AS, Format
@@ -94,7 +94,7 @@ def plan_prediction(
     build = find_build(workspace, name)
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}: there is no file to run yet")
-    plan = complete(planner.plan(build, str(workspace.root)))
+    plan = plan_build(build, workspace)
     model = find_runnable(plan)
     step = _make_step(build, model, paths, confidence)
     aside = Plan(

@@ -3,7 +3,7 @@
 from buildsys.authoring.datasets.calibration_images import split_glob
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.recipe import CALIBRATED
-from buildsys.graph import Input, Source, Step
+from buildsys.graph import HostFacts, Input, Source, Step
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import step_module
 from buildsys.spec import Format
@@ -120,6 +120,6 @@ def _prepare(
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
     """The steps that make a build's dataset, and the dataset; None where the recipe has none."""
-    builder = PlanBuilder(build, workspace)
+    builder = PlanBuilder(build, workspace, HostFacts(cpu=""))
     add_dataset(builder)
     return tuple(builder.steps), builder.made.get("dataset")

@@ -5,7 +5,6 @@ The gate judges the ONNX file that the engine is built from, which every machine
 
 from typing import Any
 
-from buildsys.authoring.machine import gpu_machine_name
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, shipped_files
 from buildsys.planning.proofs import make_reading
@@ -66,7 +65,7 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
         width=frame.width,
         runs=block.runs,
         warmup=block.warmup,
-        machine=gpu_machine_name(),
+        machine=builder.host.cpu_and_gpu,
     )
     inputs, outputs = _of_engine(builder, module), {Format.LATENCY: False}
     return (builder.add("benchmark-engine", module, params, inputs, outputs).id,)

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import model_spec
 from buildsys.authoring.recipes.pipelines import chosen_scheme
-from buildsys.digest import digest_file, digest_value
+from buildsys.digest import digest_value
 
 
 def arena_bytes(build: Build) -> int | None:
@@ -24,13 +25,21 @@ def slot_bytes(build: Build) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def fit_key(build: Build) -> str:
-    """Digest of everything that need and room depend on, except the size."""
+def vela_config(build: Build) -> Path | None:
+    """Vela's configuration file, where the target brings its own."""
+    vela = build.vela
+    return build.target_folder / vela.config if vela is not None and vela.config else None
+
+
+def fit_key(build: Build, config_digest: str | None) -> str:
+    """Digest of everything that need and room depend on, except the size.
+
+    `config_digest`: of `vela_config`; None where there is no such file.
+    """
     model, vela = model_spec(build), build.vela
     frame = model.preprocessing
     shape = (frame.height, frame.width) if frame else (1, 1)
     common = math.gcd(*shape)
-    config = build.target_folder / vela.config if vela is not None and vela.config else None
     scheme = chosen_scheme(build.target, build.recipe)
     return digest_value(
         {
@@ -49,7 +58,7 @@ def fit_key(build: Build) -> str:
             "converter": build.recipe.convert.tool,
             "pipeline": list(build.target.pipelines[scheme]),
             "vela": asdict(vela) if vela is not None else None,
-            "config": digest_file(config) if config is not None and config.is_file() else None,
+            "config": config_digest,
             "room": [arena_bytes(build), slot_bytes(build)],
         }
     )[:32]

@@ -7,7 +7,7 @@ from typing import Any
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import canonical, digest_value
-from buildsys.graph import Input, Output, Source, Step
+from buildsys.graph import HostFacts, Input, Output, Source, Step
 from buildsys.planning.origins import find_origins
 from buildsys.registry import PACKAGE
 from buildsys.spec import SUFFIXES, Format, Resources
@@ -16,8 +16,8 @@ from buildsys.spec import SUFFIXES, Format, Resources
 class PlanBuilder:
     """Steps in order, and the latest artifact of every format or auxiliary name."""
 
-    def __init__(self, build: Build, workspace: str) -> None:
-        self.build, self.workspace = build, workspace
+    def __init__(self, build: Build, workspace: str, host: HostFacts) -> None:
+        self.build, self.workspace, self.host = build, workspace, host
         self.model, self.board = model_spec(build), board_spec(build)
         self.steps: list[Step] = []
         self.made: dict[str, Input] = {}

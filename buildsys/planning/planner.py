@@ -13,19 +13,24 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, source_format
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.digest import canonical
-from buildsys.graph import Input, Plan, Source, Step
+from buildsys.graph import HostFacts, Input, Plan, Source, Step
 from buildsys.planning import proofs, signal_check
 from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
+from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import PlanBuilder, needed, output, shipped_files
 from buildsys.registry import find_step, step_module
 from buildsys.spec import MODELS, TREES, Format
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
 
-def plan(build: Build, workspace: str) -> Plan:
-    """The steps of one build, whose pipeline is known to fit together."""
-    builder, recipe = PlanBuilder(build, workspace), build.recipe
+def plan(build: Build, workspace: str, host: HostFacts) -> Plan:
+    """The steps of one build, whose pipeline is known to fit together.
+
+    `host`: with the GPU's facts where `local_gpu.needs_gpu_facts` asks for them.
+    """
+    build = settle_local(build, host)
+    builder, recipe = PlanBuilder(build, workspace, host), build.recipe
     add_dataset(builder)
     _add_source(builder)
     if recipe.train is not None:

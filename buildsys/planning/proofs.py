@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from buildsys.authoring.machine import machine_name
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.model import model_fits
 from buildsys.authoring.recipes.recipe import CALIBRATED
@@ -205,7 +204,7 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
         if module is None or kind not in builder.made or block is None:
             continue
         params = module.Params(
-            threads=block.threads, runs=block.runs, warmup=block.warmup, machine=machine_name()
+            threads=block.threads, runs=block.runs, warmup=block.warmup, machine=builder.host.cpu
         )
         outputs = {Format.LATENCY: False}
         step = builder.add(f"benchmark-{kind}", module, params, {kind: builder.made[kind]}, outputs)

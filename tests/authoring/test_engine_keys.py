@@ -95,10 +95,9 @@ def test_what_is_local_has_the_key_of_the_same_words(
     named = _stages(
         workspace, '{target: nvidia-a100, as: board, tensorrt: {version: "10.3", workspace_gib: 2}}'
     )
-    from buildsys.authoring.targets import tensorrt
-    from buildsys.steps.lib.tensorrt.host_library import Host
+    from buildsys.execution.tools import host_facts
 
-    here = Host(
+    here = host_facts.HostLibrary(
         python="/usr/bin/python3",
         version="10.3.0.30",
         file="/nowhere/tensorrt.py",
@@ -108,7 +107,7 @@ def test_what_is_local_has_the_key_of_the_same_words(
     assert (
         _stages(workspace, "{target: nvidia-local, as: board}")["engine"].id != named["engine"].id
     )
-    monkeypatch.setattr(tensorrt, "find_host", lambda: here)
+    monkeypatch.setattr(host_facts, "find_library", lambda: here)
     found = _stages(workspace, "{target: nvidia-local, as: board}")
     assert found["engine"].id == named["engine"].id
     assert found["engine"].requires == "tensorrt 10.3 8.0"

@@ -9,11 +9,11 @@ import pytest
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import exit_code
+from buildsys.execution.tools import host_facts
+from buildsys.execution.tools.host_facts import HostLibrary
 from buildsys.report import writing
 from buildsys.steps.lib.report.engine_table import groups
 from buildsys.steps.lib.report.values import Report
-from buildsys.steps.lib.tensorrt import host_library
-from buildsys.steps.lib.tensorrt.host_library import Host
 from tests.conftest import StandIn, no_environment
 from tests.execution.test_report import find, read, text
 
@@ -87,8 +87,8 @@ def run(workspace: Path, tools: StandIn) -> tuple[dict[str, str], Report]:
 def a_gpu(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """A machine with a driver, and with libraries of these versions."""
 
-    def find_host(module: str = "tensorrt", python: str = "") -> Host:
-        return Host(
+    def find_library(module: str = "tensorrt") -> HostLibrary:
+        return HostLibrary(
             python="/usr/bin/python3",
             version=versions.get(module, ""),
             file="",
@@ -96,7 +96,7 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
             compute_capability="8.0",
         )
 
-    monkeypatch.setattr(host_library, "find_host", find_host)
+    monkeypatch.setattr(host_facts, "find_library", find_library)
 
 
 def manifest(workspace: Path, build: str) -> dict[str, Any]:

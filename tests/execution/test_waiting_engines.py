@@ -11,9 +11,9 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import exit_code, render_table
+from buildsys.execution.tools import host_facts
+from buildsys.execution.tools.host_facts import HostLibrary
 from buildsys.operations.verify import verify
-from buildsys.steps.lib.tensorrt import host_library
-from buildsys.steps.lib.tensorrt.host_library import Host
 from tests.conftest import StandIn, no_environment
 
 A100, ORIN, RTX = "tags@nvidia-a100", "tags@jetson-orin", "tags@nvidia-rtx-aot"
@@ -41,10 +41,10 @@ def a_gpu(
     monkeypatch: pytest.MonkeyPatch, version: str, gpu: str = "A100", capability: str = "8.0"
 ) -> None:
     """A machine with a driver and the library."""
-    here = Host(
+    here = HostLibrary(
         python="/usr/bin/python3", version=version, file="", gpu=gpu, compute_capability=capability
     )
-    monkeypatch.setattr(host_library, "find_host", lambda *_: here)
+    monkeypatch.setattr(host_facts, "find_library", lambda *_: here)
 
 
 def test_everything_before_the_engine_is_built(workspace: Path, tools: StandIn) -> None:

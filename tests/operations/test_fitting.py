@@ -13,13 +13,12 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans
-from buildsys.execution.state.plans import complete
 from buildsys.graph import Plan
 from buildsys.operations import fit as fitting
 from buildsys.operations.fit_candidates import plan_candidate
 from buildsys.operations.predict import find_build
-from buildsys.planning import planner
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 from tests.conftest import StandIn, no_environment
 from tests.operations import golden
@@ -61,7 +60,7 @@ def fit(workspace: Path, tools: StandIn, name: str = BUILD) -> fitting.Fit:
     """`buildsys fit` with stand-in tools."""
     place = Workspace(workspace)
     build = find_build(place, name)
-    plan = complete(planner.plan(build, str(workspace)))
+    plan = plan_build(build, Workspace(workspace))
     return fitting.fit(place, build, plan, lambda text: None, tools, no_environment)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.machine import machine_name
 from buildsys.digest import digest_file
+from buildsys.execution.tools.host_facts import cpu_name
 from tests.tools.bright import ONNX_FILE
 from tests.tools.places import doit, make_workspace, read, statuses
 
@@ -55,7 +55,7 @@ def test_two_recipes_are_compared(pair: Path) -> None:
     told = {key: data[key] for key in ("label", "device", "threads", "runs", "warmup", "what")}
     assert told == {
         "label": "measured here",
-        "device": machine_name(),
+        "device": cpu_name(),
         "threads": 1,
         "runs": 10,
         "warmup": 2,

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from buildsys.authoring.machine import machine_name
 from buildsys.cli import main
 from buildsys.digest import digest_file
 from buildsys.errors import StepFailed
@@ -19,6 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.tools import uv_commands
+from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.graph import Input, Plan, Source
 from buildsys.planning import plan_builder
 from buildsys.registry import step_module
@@ -39,7 +39,7 @@ def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     """The step's entry for a file, through a session."""
     module = step_module(f"benchmark_{kind}")
-    params = module.Params(threads=1, runs=20, warmup=3, machine=machine_name())
+    params = module.Params(threads=1, runs=20, warmup=3, machine=cpu_name())
     given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
     step = plan_builder.make_step("benchmark", module, params, given, {"latency": False})
     plan = complete(
@@ -81,7 +81,7 @@ def test_a_figure_says_what_it_is_of(bright: Path, kind: str, folder: str, engin
     assert told == {
         "label": "measured here",
         "engine": engine,
-        "device": machine_name(),
+        "device": cpu_name(),
         "threads": 1,
         "runs": 20,
         "warmup": 3,

@@ -21,7 +21,7 @@ from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board, Boards
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.target_checks import check_vela
-from buildsys.authoring.targets.tensorrt import check_tensorrt, settle
+from buildsys.authoring.targets.tensorrt import check_tensorrt
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
 from buildsys.registry import find_step
@@ -207,9 +207,6 @@ class Assembler:
         problems = check_tensorrt(settings, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)
-        if settings is not None:
-            settings, files = settle(settings)
-            self.read |= set(files)
         return settings
 
     def _own_block(

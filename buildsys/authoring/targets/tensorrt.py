@@ -1,16 +1,14 @@
 """What a target's `tensorrt` block says that its values alone cannot show to be wrong."""
 
-import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import step_module, versions
-from buildsys.steps.lib.tensorrt.host_library import find_host
 
 LOCAL = "local"
+"""In place of a version or a compute capability: what the machine that plans has."""
 _MOST_GIB = 1024
 _OLDEST = (8, 6)
 """TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
@@ -142,27 +140,6 @@ def check_precision(settings: Any, pipelines: Any, locate: Locate) -> list[Diagn
             hint = "write quantize_onnx before build_engine"
             problems.append(locate(("pipelines", scheme, 0), message, hint))
     return problems
-
-
-def settle(settings: Any) -> tuple[Any, tuple[Path, ...]]:
-    """`local` replaced by what this machine has, and the files that this rests on.
-
-    Without a GPU it stays `local`: the engine waits for a machine with one.
-    """
-    if LOCAL not in (settings.version, settings.compute_capability):
-        return settings, ()
-    host = find_host()
-    if not host.gpu or not host.version:
-        return settings, ()
-    version = (
-        ".".join(host.version.split(".")[:2]) if settings.version == LOCAL else settings.version
-    )
-    capability = settings.compute_capability
-    capability = host.compute_capability if capability == LOCAL else capability
-    found = dataclasses.replace(
-        settings, version=version, compute_capability=capability, gpu=settings.gpu or host.gpu
-    )
-    return found, (Path(host.file), Path(host.python))
 
 
 def _is_version(text: str) -> bool:

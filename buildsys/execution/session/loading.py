@@ -8,7 +8,7 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.lockfile import read_lock
-from buildsys.execution.state.plans import Plans, RecipePlans, complete
+from buildsys.execution.state.plans import Plans, RecipePlans
 from buildsys.files import stat_text
 from buildsys.graph import Plan
 
@@ -89,8 +89,9 @@ def _make(
 
 def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
     from buildsys.authoring.recipes.families import network
-    from buildsys.planning import planner
-    from buildsys.planning.fit_key import fit_key
+    from buildsys.execution.session.build_plans import fit_key_of, plan_build
+    from buildsys.execution.tools import host_facts
+    from buildsys.planning.local_gpu import is_local, needs_gpu_facts
 
     loaded = loader.recipe(path)
     plans, diagnostics = [], list(loaded.diagnostics)
@@ -99,13 +100,16 @@ def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> R
             plans.append(_waiting(build))
             continue
         try:
-            plan = complete(planner.plan(build, str(workspace.root)))
-            fit = fit_key(build) if network(build.recipe.source.family) else ""
+            plan = plan_build(build, workspace)
+            fit = fit_key_of(build) if network(build.recipe.source.family) else ""
             plans.append(dataclasses.replace(plan, fit=fit))
         except InputError as error:
             diagnostics += error.diagnostics
     plans += [_selection(selection, plans) for selection in loaded.selections]
-    files = tuple((name, stat_text(name)) for name in loaded.read)
+    on_gpu = [build for build in loaded.builds if needs_gpu_facts(build)]
+    watched = {*loaded.read, *(host_facts.watched_files() if on_gpu else ())}
+    files = tuple((name, stat_text(name)) for name in sorted(watched))
+    unseen = any(host_facts.can_change_unseen(is_local(build)) for build in on_gpu)
     racy = fingerprint.is_racy((text for _, text in files), since)
     broken = any(diagnostic.severity == "error" for diagnostic in diagnostics)
     return RecipePlans(
@@ -113,7 +117,7 @@ def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> R
         plans=tuple(plans),
         diagnostics=tuple(diagnostics),
         files=files,
-        lasting=not racy and not broken,  # what mends a mistake may be any file
+        lasting=not (racy or broken or unseen),  # what mends a mistake may be any file
     )
 
 

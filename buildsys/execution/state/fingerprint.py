@@ -8,9 +8,10 @@ from pathlib import Path
 
 import buildsys
 from buildsys.execution.places import Workspace
+from buildsys.execution.tools.host_facts import MARKS, cpu_name
 from buildsys.execution.tools.host_tools import QEMU, SEARCHED
 from buildsys.files import stat_line, stat_text
-from buildsys.steps.lib.tensorrt.host_library import MARKS, VARIABLE
+from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
 _FILE_CLOCK = 5
@@ -90,7 +91,7 @@ def installation(workspace: Workspace) -> str:
     watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
     watched += MARKS  # what is `local` in a target is settled by what this machine has
     # plans name this machine where they measure its latency
-    here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {os.uname().machine}"
+    here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {cpu_name()}"
     here += os.environ.get(VARIABLE, "")
     state = hashlib.sha256(here.encode())
     for path in sorted(set(watched)):

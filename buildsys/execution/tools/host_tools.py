@@ -26,10 +26,11 @@ def missing_requirement(requires: str) -> str:
     """
     if " " not in requires:
         return "" if not requires or find_program(requires) else requires
-    from buildsys.steps.lib.tensorrt.host_library import MODULES, TITLES, find_host, is_version
+    from buildsys.execution.tools.host_facts import find_library
+    from buildsys.steps.lib.tensorrt.host_library import MODULES, TITLES, is_version
 
     library, version, capability = requires.split(" ")
-    host = find_host(MODULES[library])
+    host = find_library(MODULES[library])
     fits = bool(host.gpu) and is_version(host.version, version)
     if capability == "any":
         fits = fits and float(host.compute_capability) >= _FIRST_OF_RTX

@@ -1,0 +1,28 @@
+"""One build's plan: what the planner does not read itself is read here, and handed to it."""
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.digest import digest_file
+from buildsys.execution.places import Workspace
+from buildsys.execution.state.plans import complete
+from buildsys.execution.tools import host_facts
+from buildsys.graph import HostFacts, Plan
+from buildsys.planning import planner
+from buildsys.planning.fit_key import fit_key, vela_config
+from buildsys.planning.local_gpu import needs_gpu_facts
+
+
+def plan_build(build: Build, workspace: Workspace) -> Plan:
+    """A build's plan, whose steps know their code and their tools. Raises InputError."""
+    return complete(planner.plan(build, str(workspace.root), host_of(build)))
+
+
+def host_of(build: Build) -> HostFacts:
+    """What a build's plan takes from this machine; only some builds ask for its GPU."""
+    return host_facts.read_host(with_gpu=needs_gpu_facts(build))
+
+
+def fit_key_of(build: Build) -> str:
+    """What `buildsys fit` keeps its answer by."""
+    config = vela_config(build)
+    present = config is not None and config.is_file()
+    return fit_key(build, digest_file(config) if config is not None and present else None)

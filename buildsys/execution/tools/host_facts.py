@@ -1,0 +1,162 @@
+"""What plans depend on of this machine: its name, its GPU, its TensorRT. Read once a process.
+
+A run without work reads the CPU's name here, and starts no process.
+"""
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from buildsys.graph import HostFacts
+from buildsys.steps.lib.tensorrt.host_library import interpreter
+
+MARKS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
+"""What a driver leaves: of a card, and of a Jetson's old and new kernel. Asking costs a second."""
+_BOARD = Path("/proc/device-tree/model")
+_CPU = Path("/proc/cpuinfo")
+_FIELDS = ("model name", "Processor", "Hardware", "uarch", "cpu")
+"""Of /proc/cpuinfo: x86, ARM of old kernels, RISC-V, POWER; the first that is there says the model."""
+_FIRST_CPU = 4096
+"""Characters of /proc/cpuinfo that hold its first processor."""
+_ANSWER_SECONDS = 60.0
+_PROBE = """
+import ctypes, importlib, json, sys
+found = {"version": "", "file": "", "gpu": "", "compute_capability": "", "problem": ""}
+try:
+    module = importlib.import_module(sys.argv[1])
+    found["version"], found["file"] = module.__version__, module.__file__
+except Exception as error:
+    found["problem"] = " ".join(str(error).split())[:200]
+try:
+    cuda = ctypes.CDLL("libcuda.so.1")
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(128)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) == 0 and cuda.cuDeviceGet(ctypes.byref(device), 0) == 0:
+        cuda.cuDeviceGetName(name, 128, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
+        found["gpu"] = name.value.decode()
+        found["compute_capability"] = "%d.%d" % (major.value, minor.value)
+except (OSError, AttributeError):
+    pass  # no driver, or one without these calls: no GPU that could be used
+print(json.dumps(found))
+"""
+"""75 and 76 are CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the driver's API."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostLibrary:
+    """What there is: `python` that imports the library; `version` exact; `gpu` the first one's name.
+
+    Empty text where something is missing. `file`: what changes when the library does; `problem`: why
+    it cannot be imported.
+    """
+
+    python: str = ""
+    version: str = ""
+    file: str = ""
+    gpu: str = ""
+    compute_capability: str = ""
+    problem: str = ""
+
+
+def read_host(with_gpu: bool) -> HostFacts:
+    """The facts of this machine; `with_gpu` starts a process, once, where there is a driver."""
+    if not with_gpu:
+        return HostFacts(cpu=cpu_name())
+    library = find_library()
+    return HostFacts(
+        cpu=cpu_name(),
+        gpu=library.gpu,
+        compute_capability=library.compute_capability,
+        tensorrt=library.version,
+    )
+
+
+def watched_files() -> tuple[str, ...]:
+    """The files that the facts with a GPU rest on."""
+    library = find_library()
+    return tuple(filter(None, (library.python, library.file)))
+
+
+def can_change_unseen(local: bool) -> bool:
+    """Whether the GPU's facts can become others without a change to a watched file.
+
+    So it is where a driver is here and something is missing that somebody may install: the GPU's
+    name, and where `local` stands in the target, the library.
+    """
+    library = find_library()
+    known = bool(library.gpu and (library.version or not local))
+    return _has_driver() and not known
+
+
+def find_library(module: str = "tensorrt") -> HostLibrary:
+    """This machine's library and GPU; asked once a process, and only where there is a driver.
+
+    `module`: the library's Python package.
+    """
+    return _ask(module, interpreter()) if _has_driver() else HostLibrary()
+
+
+def _has_driver() -> bool:
+    return any(os.path.exists(mark) for mark in MARKS)
+
+
+@cache
+def _ask(module: str, python: str) -> HostLibrary:
+    import subprocess
+
+    if not Path(python).is_file():
+        return HostLibrary()
+    try:
+        done = subprocess.run(
+            [python, "-s", "-c", _PROBE, module],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_ANSWER_SECONDS,
+        )
+        return HostLibrary(python=python, **json.loads(done.stdout.splitlines()[-1]))
+    except (OSError, subprocess.TimeoutExpired, ValueError, TypeError, IndexError):
+        return HostLibrary()
+
+
+@cache
+def cpu_name() -> str:
+    """CPU model and architecture, "AMD EPYC (x86_64)"; on a board its own name stands first.
+
+    It goes into the action key of a latency step: a figure of another machine is never restored
+    as one of this.
+    """
+    return name_machine(_read(_BOARD), _read(_CPU), platform.processor(), platform.machine())
+
+
+def name_machine(board: str, cpuinfo: str, processor: str, architecture: str) -> str:
+    """The name, from what the kernel and the platform say; any of them may be empty."""
+    cpu = _cpu_model(cpuinfo) or (processor if processor != architecture else "")
+    words = ", ".join(dict.fromkeys(filter(None, (board, cpu)))) or "unknown CPU"
+    return f"{words} ({architecture or 'unknown architecture'})"
+
+
+def _cpu_model(cpuinfo: str) -> str:
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip(), " ".join(value.split()))
+    return next((fields[name] for name in _FIELDS if fields.get(name)), "")
+
+
+def _read(path: Path) -> str:
+    """A text of the kernel's; the device tree's end with a zero byte."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_FIRST_CPU)
+            # a server repeats itself for each of its 200 processors
+            text += "" if f"\n{_FIELDS[0]}" in text else file.read()
+    except OSError:
+        return ""
+    return text.rstrip("\0\n ")
