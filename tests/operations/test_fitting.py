@@ -145,7 +145,7 @@ def test_no_size_fits(
     found = fit(workspace, Compiler(per_pixel=8, fixed=2000 * 1024))
     assert (found.side, found.proven) == (None, True)
     golden.check("fit-none", told(workspace, found))
-    monkeypatch.setattr(fit, "fit", lambda *_: found)
+    monkeypatch.setattr(fitting, "fit", lambda *_: found)
     assert cli.main(["-C", str(workspace), "fit", BUILD]) == 11
     assert "not even 32 px fits" in capsys.readouterr().out
 
