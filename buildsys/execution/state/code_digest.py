@@ -1,20 +1,35 @@
-"""Digest of the code that decides a step's result: its tool side, and all of ours that it imports.
+"""Digest of the code that decides a step's result: the same under every Python that runs the core.
 
-Comments, docstrings, formatting and the planning side do not count: what `plan` decides shows in
-the parameters.
+Every top-level statement of the step's module counts, whatever its form, and all of what it imports
+from buildsys, and the launcher; comments, docstrings and layout do not. Of the step's own module the
+planning side is left out: `STEP`, `Settings`, `plan`, and whatever only these refer to; what they
+decide shows in the parameters. Of the vocabulary (`buildsys.spec`) only the names that are used count,
+with the names that their definitions use.
 """
 
 import ast
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from buildsys.digest import digest_bytes
 
 PACKAGE = Path(__file__).resolve().parents[2]
-_PLANNING = frozenset({"plan", "facts", "tool_env", "resources", "requires", "Settings", "Facts"})
-_PLANNING_NAMES = frozenset(
+_LAUNCHER = "buildsys.steps.lib.runtime.launcher"
+_BY_NAME = frozenset({"buildsys", "buildsys.spec"})
+"""Modules that the core shares with the steps: a new name there changes no step."""
+_EVERY_NAME = "*"
+_PLANNING = frozenset({"STEP", "Settings", "plan", "__all__"}) | frozenset(
     {
+        "Facts",
+        "facts",
+        "tool_env",
+        "resources",
+        "requires",
         "TOOL_ENV",
         "BLOCK",
         "STAGE",
@@ -25,121 +40,420 @@ _PLANNING_NAMES = frozenset(
         "PRODUCES",
         "FAMILY",
         "DATASET_FORMAT",
+        "UNVERIFIED",
     }
 )
+_TOOL = frozenset({"run", "Params"})
+_IDENTIFIER = re.compile(r"\w+")
+_NO_MEANING = frozenset({"ctx", "kind", "type_comment"})
 
 
-class _Part(NamedTuple):
-    """What one file adds to a digest."""
+@dataclass(frozen=True)
+class _Import:
+    """One name of an import: `from module import name as alias`; `name` empty: `import module`."""
 
-    dump: str
-    words: frozenset[str]
-    imports: tuple[str, ...]
+    module: str
+    level: int
+    name: str
+    alias: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Statement:
+    """One top-level statement; an import has one for each of its names."""
+
+    text: str
+    """Its syntax tree, in a notation of our own."""
+    binds: frozenset[str]
+    changes: frozenset[str]
+    """Names that were bound before: `X` of `X["key"] = 1` and of `X.update(...)`."""
+    uses: frozenset[str]
+    imports: tuple[_Import, ...]
+    attributes: frozenset[tuple[str, str]]
+    """(name, attribute), of the names that are not only passed on."""
 
 
 @cache
 def code_digest(module: str, package: Path) -> str:
-    """sha256 over the step's module, its imports from buildsys, and the launcher.
-
-    `package`: the folder of the package `buildsys`.
-    """
-    wanted = ["steps.lib.runtime.launcher", f"steps.{module}"]
-    seen: dict[str, str] = {}
-    words: set[str] = set()
+    """sha256 over the tool side of a step; `package`: the folder of the package `buildsys`."""
+    wanted: dict[str, set[str]] = {_LAUNCHER: set(), f"buildsys.steps.{module}": set()}
+    texts: dict[str, tuple[frozenset[str], str]] = {}
     while wanted:
-        name = wanted.pop()
-        path = package / (name.replace(".", "/") + ".py")
-        if name in seen or name == "spec" or not path.is_file():
+        name, names = wanted.popitem()
+        known = texts.get(name)
+        if known is not None and (names <= known[0] or _side(name) == "whole"):
             continue
-        part = _part(path.read_text(encoding="utf-8"), name == f"steps.{module}")
-        wanted += part.imports
-        words |= part.words
-        seen[name] = part.dump
-    seen["spec"] = _vocabulary((package / "spec.py").read_text(encoding="utf-8"), words)
-    return digest_bytes("\n".join(f"{name} {seen[name]}" for name in sorted(seen)).encode())
+        path = _source(name, package)
+        if path is None:
+            continue
+        used = frozenset(names) | (known[0] if known is not None else frozenset())
+        counted = _counted(_text(path), _side(name), used)
+        texts[name] = used, "\n".join(statement.text for statement in counted)
+        for other, part in _imported(counted, name, path, package):
+            wanted.setdefault(other, set()).add(part)
+    lines = (f"{name} {texts[name][1]}" for name in sorted(texts) if texts[name][1])
+    return digest_bytes("\n".join(lines).encode())
+
+
+def _source(name: str, package: Path) -> str | None:
+    """The file of a module; None for what is no module of ours."""
+    place = os.path.join(package, *name.split(".")[1:])
+    found = (f"{place}.py", f"{place}/__init__.py")
+    return next((path for path in found if os.path.isfile(path)), None)
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def _side(name: str) -> str:
+    if name in _BY_NAME:
+        return "by name"
+    is_step = name.startswith("buildsys.steps.") and name.count(".") == 2
+    return "step" if is_step and name != "buildsys.steps.lib" else "whole"
+
+
+def _imported(
+    statements: Iterable[_Statement], importer: str, path: str, package: Path
+) -> Iterator[tuple[str, str]]:
+    """(module, name used of it), with the packages that an import runs on its way."""
+    for parent in _parents(importer):
+        yield parent, ""
+    own = importer if path.endswith("/__init__.py") else importer.rpartition(".")[0]
+    attributes: dict[str, set[str]] = {}
+    for statement in statements:
+        for name, attribute in statement.attributes:
+            attributes.setdefault(name, set()).add(attribute)
+    for statement in statements:
+        for item in statement.imports:
+            module = item.module
+            if item.level:
+                base = own.split(".")[: len(own.split(".")) - item.level + 1]
+                module = ".".join([*base, *([module] if module else [])])
+            if module.split(".")[0] != "buildsys":
+                continue
+            if not item.name:
+                yield module, _EVERY_NAME
+                continue
+            yield module, item.name
+            if _source(f"{module}.{item.name}", package) is not None:
+                for attribute in attributes.get(item.alias, {_EVERY_NAME}):
+                    yield f"{module}.{item.name}", attribute
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 @cache
-def _part(text: str, planning: bool) -> _Part:
-    """Of a file's text: steps share most of their helpers, and parsing them is what takes time."""
-    tree = ast.parse(text)
-    imports = tuple(_imports(tree))
-    stripped = _strip(tree, planning)
-    return _Part(ast.dump(stripped), frozenset(_words(stripped)), imports)
+def _counted(text: str, side: str, names: frozenset[str]) -> tuple[_Statement, ...]:
+    """The statements of a file that count where `names` of it are used, in their order."""
+    statements = _statements(text)
+    if side == "whole" or (side == "by name" and _EVERY_NAME in names):
+        return statements
+    if side == "by name":
+        roots = [s for s in statements if s.binds & names or not s.binds | s.changes]
+    else:
+        planning = _reached(statements, [s for s in statements if s.binds & _PLANNING])
+        roots = [
+            s for s in statements if not s.binds or s not in planning or s.binds & (_TOOL | names)
+        ]
+    counted = _reached(statements, roots)
+    return tuple(s for s in statements if s in counted)
 
 
-def _vocabulary(text: str, words: set[str]) -> str:
-    """Of the vocabulary only what is used: a word that is added there changes no step."""
-    meanings = _meanings(text)
-    used: dict[str, str] = {}
-    wanted = sorted(words & meanings.keys())
-    while wanted:
-        name = wanted.pop()
-        if name not in used:
-            used[name], more = meanings[name]
-            wanted += sorted(more & meanings.keys())
-    return "\n".join(f"{name} {used[name]}" for name in sorted(used))
+def _reached(
+    statements: Iterable[_Statement], roots: Iterable[_Statement]
+) -> frozenset[_Statement]:
+    """The roots, what they use, and what changes that."""
+    by_name: dict[str, list[_Statement]] = {}
+    for statement in statements:
+        for name in statement.binds | statement.changes:
+            by_name.setdefault(name, []).append(statement)
+    found: set[_Statement] = set()
+    left = list(roots)
+    while left:
+        statement = left.pop()
+        if statement not in found:
+            found.add(statement)
+            for name in statement.uses | statement.binds:
+                left += by_name.get(name, ())
+    return frozenset(found)
 
 
 @cache
-def _meanings(text: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Name -> its definition, and the words in it."""
-    tree = _strip(ast.parse(text), planning=False)
-    return {
-        name: (ast.dump(node), frozenset(_words(node)))
-        for node in tree.body
-        for name in _defined(node)
-    }
-
-
-def _defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else []
-    return [target.id for target in targets if isinstance(target, ast.Name)]
-
-
-def _words(node: ast.AST) -> set[str]:
-    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
-
-
-def _imports(tree: ast.Module) -> list[str]:
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("buildsys"):
-            base = (node.module or "").removeprefix("buildsys").lstrip(".")
-            found.append(base)
-            found += [f"{base}.{alias.name}" if base else alias.name for alias in node.names]
-    return found
-
-
-def _strip(tree: ast.Module, planning: bool) -> ast.Module:
-    """Without docstrings; without the planning side of the step's own module."""
-    if planning:
-        tree.body = [node for node in tree.body if not _is_planning(node)]
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [item for item in body if not _is_text(item)]  # type: ignore[attr-defined]
-    return tree
-
-
-def _is_planning(node: ast.stmt) -> bool:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return node.name in _PLANNING
-    if isinstance(node, ast.Assign):
-        names = {
-            n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)
-        }
-        return bool(names & _PLANNING_NAMES)
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "buildsys.spec"  # its names show in the parameters' types
-    return False
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+def _statements(text: str) -> tuple[_Statement, ...]:
+    """The top-level statements of a file: steps share most of theirs, and parsing takes time."""
+    return tuple(
+        _read(part)
+        for node in ast.parse(text).body
+        if not _is_idle(node)
+        for part in _single_imports(node)
     )
+
+
+def _single_imports(node: ast.stmt) -> list[ast.stmt]:
+    match node:
+        case ast.Import():
+            return [ast.Import(names=[alias]) for alias in node.names]
+        case ast.ImportFrom():
+            return [
+                ast.ImportFrom(module=node.module, names=[alias], level=node.level)
+                for alias in node.names
+            ]
+    return [node]
+
+
+def _read(node: ast.stmt) -> _Statement:
+    reader = _Reader()
+    reader.read(node)
+    return _Statement(
+        text="".join(reader.text),
+        binds=frozenset(reader.binds),
+        changes=frozenset(reader.changes - reader.binds),
+        uses=frozenset(reader.uses),
+        imports=tuple(reader.imports),
+        attributes=frozenset(reader.attributes),
+    )
+
+
+class _Reader:
+    """One pass over a statement: what it says, and which names it binds, changes and uses.
+
+    The notation is our own, because `ast.dump` and the trees of f-strings differ between versions of
+    Python: empty fields are left out, the texts of an f-string are joined, and text is written by
+    `ascii`, because what `repr` leaves as it is depends on the version of Unicode.
+    """
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.binds: set[str] = set()
+        self.changes: set[str] = set()
+        self.uses: set[str] = set()
+        self.imports: list[_Import] = []
+        self.attributes: set[tuple[str, str]] = set()
+        self._depth = 0
+        """Of functions and classes: what is bound in one is not bound in the module."""
+
+    def read(self, node: ast.AST) -> None:
+        """Take up a syntax tree."""
+        kind = node.__class__
+        note = _NOTES.get(kind)
+        if note is not None:
+            note(self, node)
+        write = _WRITERS.get(kind)
+        if write is not None:
+            write(self, node)
+            return
+        deeper = kind in _SCOPES
+        self._depth += deeper
+        self.text.append(f"{kind.__name__}(")
+        for name in _meant(kind._fields):
+            value = getattr(node, name, None)
+            if value is not None:
+                self._write_field(name, value)
+        self.text.append(")")
+        self._depth -= deeper
+
+    def _write_field(self, name: str, value: object) -> None:
+        if not isinstance(value, list):
+            self.text.append(f"{name}=")
+            self._write(value)
+        elif items := [item for item in value if not _is_idle(item)]:
+            self.text.append(f"{name}=[")
+            for item in items:
+                self._write(item)
+                self.text.append(",")
+            self.text.append("]")
+
+    def _write(self, value: object) -> None:
+        if isinstance(value, ast.AST):
+            self.read(value)
+        else:
+            self.text.append(ascii(value))
+
+    def write_name(self, node: ast.Name) -> None:
+        """`x`."""
+        self.text.append(node.id)
+
+    def write_constant(self, node: ast.Constant) -> None:
+        """A value with its type: `1` is not `True`."""
+        self.text.append(f"{type(node.value).__name__}:{node.value!a}")
+
+    def write_formatted(self, node: ast.JoinedStr) -> None:
+        """An f-string; without a placeholder it is a text."""
+        parts = _joined(node)
+        if all(isinstance(part, str) for part in parts):
+            self.write_constant(ast.Constant("".join(str(part) for part in parts)))
+            return
+        self.text.append("f[")
+        for part in parts:
+            self._write(part)
+            self.text.append(",")
+        self.text.append("]")
+
+    def write_placeholder(self, node: ast.FormattedValue) -> None:
+        """`{x!r:>8}`; a format that is empty is none."""
+        self.read(node.value)
+        self.text.append(f"!{node.conversion}")
+        if node.format_spec is not None and _joined(node.format_spec):
+            self.read(node.format_spec)
+
+    def write_delete(self, node: ast.Delete) -> None:
+        """`del (a, b)` is `del a, b`."""
+        targets = node.targets
+        if len(targets) == 1 and isinstance(targets[0], ast.Tuple):
+            targets = targets[0].elts
+        self.text.append("Delete(")
+        self._write_field("targets", targets)
+        self.text.append(")")
+
+    def note_name(self, node: ast.Name) -> None:
+        """A name alone is passed on: any attribute of it may be read."""
+        self.uses.add(node.id)
+        self.attributes.add((node.id, _EVERY_NAME))
+        if not isinstance(node.ctx, ast.Load):
+            self._bind(node.id)
+
+    def note_attribute(self, node: ast.Attribute) -> None:
+        """`x.attribute`."""
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node)
+
+    def note_item(self, node: ast.Subscript) -> None:
+        """`x[key]`."""
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node)
+
+    def write_attribute(self, node: ast.Attribute) -> None:
+        """`x.attribute`, where nothing else of `x` is read."""
+        if isinstance(node.value, ast.Name):
+            self.uses.add(node.value.id)
+            self.attributes.add((node.value.id, node.attr))
+            self.text.append(node.value.id)
+        else:
+            self.read(node.value)
+        self.text.append(f".{node.attr}")
+
+    def note_call(self, node: ast.Expr) -> None:
+        """`x.method(...)` alone may change x."""
+        if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+            self._change(node.value.func)
+
+    def note_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        """A function or a class."""
+        self._bind(node.name)
+        if not isinstance(node, ast.ClassDef) and node.returns is not None:
+            self.uses |= _quoted(node.returns)
+
+    def note_import(self, node: ast.Import) -> None:
+        """`import a.b as c`."""
+        for alias in node.names:
+            self.imports.append(_Import(alias.name, 0, "", alias.asname or ""))
+            self._bind(alias.asname or alias.name.split(".")[0])
+
+    def note_import_from(self, node: ast.ImportFrom) -> None:
+        """`from a import b as c`."""
+        for alias in node.names:
+            own = alias.asname or alias.name
+            self.imports.append(_Import(node.module or "", node.level, alias.name, own))
+            self._bind(own)
+
+    def note_capture(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
+        """`except Error as x`, and the names of a pattern."""
+        if node.name:
+            self._bind(node.name)
+
+    def note_rest(self, node: ast.MatchMapping) -> None:
+        """`**x` of a pattern."""
+        if node.rest:
+            self._bind(node.rest)
+
+    def note_global(self, node: ast.Global | ast.Nonlocal) -> None:
+        """`global x`."""
+        self.uses |= set(node.names)
+
+    def note_annotation(self, node: ast.arg | ast.AnnAssign) -> None:
+        """An annotation may be text."""
+        if node.annotation is not None:
+            self.uses |= _quoted(node.annotation)
+
+    def _bind(self, name: str) -> None:
+        if not self._depth:
+            self.binds.add(name)
+
+    def _change(self, node: ast.expr) -> None:
+        while isinstance(node, ast.Attribute | ast.Subscript):
+            node = node.value
+        if isinstance(node, ast.Name) and not self._depth:
+            self.changes.add(node.id)
+
+
+_SCOPES = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef})
+_WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
+    ast.Name: _Reader.write_name,
+    ast.Attribute: _Reader.write_attribute,
+    ast.Constant: _Reader.write_constant,
+    ast.JoinedStr: _Reader.write_formatted,
+    ast.FormattedValue: _Reader.write_placeholder,
+    ast.Delete: _Reader.write_delete,
+}
+_NOTES: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
+    ast.Name: _Reader.note_name,
+    ast.Attribute: _Reader.note_attribute,
+    ast.Subscript: _Reader.note_item,
+    ast.Expr: _Reader.note_call,
+    ast.FunctionDef: _Reader.note_definition,
+    ast.AsyncFunctionDef: _Reader.note_definition,
+    ast.ClassDef: _Reader.note_definition,
+    ast.Import: _Reader.note_import,
+    ast.ImportFrom: _Reader.note_import_from,
+    ast.ExceptHandler: _Reader.note_capture,
+    ast.MatchAs: _Reader.note_capture,
+    ast.MatchStar: _Reader.note_capture,
+    ast.MatchMapping: _Reader.note_rest,
+    ast.Global: _Reader.note_global,
+    ast.Nonlocal: _Reader.note_global,
+    ast.arg: _Reader.note_annotation,
+    ast.AnnAssign: _Reader.note_annotation,
+}
+
+
+@cache
+def _meant(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(fields) - _NO_MEANING))
+
+
+def _quoted(annotation: ast.expr) -> set[str]:
+    """Names in an annotation that is written as text."""
+    if isinstance(annotation, ast.Name):
+        return set()
+    texts = [
+        part.value
+        for part in ast.walk(annotation)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+    return {name for text in texts for name in _IDENTIFIER.findall(text)}
+
+
+def _is_idle(node: object) -> bool:
+    """A docstring, another text that stands alone, or `pass`."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.Pass)
+
+
+def _joined(node: ast.AST) -> list[str | ast.AST]:
+    """The parts of an f-string, neighbouring texts as one."""
+    parts: list[str | ast.AST] = []
+    for part in node.values if isinstance(node, ast.JoinedStr) else [node]:
+        text = part.value if isinstance(part, ast.Constant) else None
+        if not isinstance(text, str):
+            parts.append(part)
+        elif parts and isinstance(parts[-1], str):
+            parts[-1] += text
+        elif text:
+            parts.append(text)
+    return parts

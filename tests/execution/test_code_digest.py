@@ -1,0 +1,447 @@
+"""The digest of a step's code: every statement of the tool side, none of the planning side."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.state.code_digest import PACKAGE, code_digest
+from buildsys.registry import step_names
+from tests.conftest import REPOSITORY
+from tests.pythons import OTHERS, find_python
+
+SPEC = (PACKAGE / "spec.py").read_text(encoding="utf-8")
+
+
+def defined(text: str) -> dict[str, ast.stmt]:
+    """The names of a file's top-level assignments, functions and classes, with their statements."""
+    found: dict[str, ast.stmt] = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            found |= {
+                part.id: node
+                for part in ast.walk(node)
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+            }
+    return found
+
+
+VOCABULARY = defined(SPEC)
+PUBLIC = [name for name in VOCABULARY if not name.startswith("_")]
+
+
+def edited(name: str) -> str:
+    """The vocabulary with another meaning of one name; of `A, B = 1, 2`, only A's or B's."""
+    node = VOCABULARY[name]
+    lines = SPEC.splitlines()
+    assert node.end_lineno is not None
+    if isinstance(node, ast.ClassDef):
+        lines.insert(node.end_lineno, "    EDITED = 1")
+    elif isinstance(node, ast.FunctionDef):
+        lines.insert(node.body[-1].lineno - 1, "    edited = 1")
+    else:
+        lines.insert(node.end_lineno, f"{name} = ({name}, 'edited')")
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple | ast.Constant):
+            # in place: the second assignment would be seen whatever the form of the first
+            lines.pop(node.end_lineno)
+            names = [n.id for n in ast.walk(node.targets[0]) if isinstance(n, ast.Name)]
+            several = isinstance(node.targets[0], ast.Tuple)
+            value = node.value
+            if several and isinstance(value, ast.Tuple):
+                values = [ast.unparse(item) for item in value.elts]
+                values[names.index(name)] = "'edited'"
+                text = f"{', '.join(names)} = {', '.join(values)}"
+            else:
+                text = f"{name} = 'edited'"
+            lines[node.lineno - 1 : node.end_lineno] = [text]
+    return "\n".join(lines)
+
+
+def resting_on(name: str) -> set[str]:
+    """The public names whose statements use a name, or use one that does."""
+    uses = {
+        other: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} | {other}
+        for other, node in VOCABULARY.items()
+    }
+    found = {name}
+    while more := {other for other, used in uses.items() if used & found} - found:
+        found |= more
+    return found & set(PUBLIC)
+
+
+class Package:
+    """A package of a few files, whose digests are asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("steps/lib/runtime/launcher.py", "START = 1\n")
+
+    def write(self, name: str, text: str) -> None:
+        """A file of it."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def digest(self, module: str = "own") -> str:
+        """The digest of a step, from the files as they are now."""
+        code_digest.cache_clear()
+        return code_digest(module, self.root)
+
+    def differs(self, before: str, after: str, name: str = "steps/own.py") -> bool:
+        """Whether the step's digest is another one with another text of a file."""
+        self.write(name, before)
+        first = self.digest()
+        self.write(name, after)
+        return self.digest() != first
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Package:
+    """A package with one step, `own`."""
+    made = Package(tmp_path / "buildsys")
+    made.write("steps/own.py", "def run(): ...\n")
+    return made
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A package with the real vocabulary, and a step for each of its names."""
+    made = Package(tmp_path_factory.mktemp("users") / "buildsys")
+    for name in PUBLIC:
+        step = f"from buildsys.spec import {name}\ndef run(): return {name}\n"
+        made.write(f"steps/uses_{name}.py", step)
+    return made
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A copy of the real vocabulary and steps, and the digests of these."""
+    root = tmp_path_factory.mktemp("shipped") / "buildsys"
+    shutil.copytree(PACKAGE / "steps", root / "steps", ignore=shutil.ignore_patterns("*.pyc"))
+    shutil.copyfile(PACKAGE / "spec.py", root / "spec.py")
+    return root, shipped_digests(root)
+
+
+def shipped_digests(root: Path) -> dict[str, str]:
+    """The digest of every shipped step."""
+    code_digest.cache_clear()
+    return {name: code_digest(name, root) for name in step_names()}
+
+
+def differing(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """The steps whose digests are not the same."""
+    return [name for name in before if before[name] != after[name]]
+
+
+USERS = {
+    "MASK_STRIDE": {"evaluate_tflite", "evaluate_onnx", "evaluate_engine"},
+    "PAD_GREY": {"prepare_pictures", "evaluate_tflite", "record_onnx"},
+    "Slot": {"fit_memory", "package_flash"},
+    "BoardSpec": set(),
+    "SUFFIXES": {"package_files"},
+}
+"""Some of them, so that the table below is not one of nothing."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_shipped_steps_that_use_a_word(name: str, shipped: tuple[Path, dict[str, str]]) -> None:
+    """The table of the vocabulary: which steps another meaning of each name runs again."""
+    root, before = shipped
+    (root / "spec.py").write_text(edited(name), encoding="utf-8")
+    changed = differing(before, shipped_digests(root))
+    print(f"\n{name:<16} {len(changed):>2} of {len(before)}: {' '.join(changed) or '-'}")
+    assert USERS.get(name, set()) <= set(changed) < set(before)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_another_meaning_of_a_word_counts_for_the_steps_that_use_it(
+    name: str, users: Package
+) -> None:
+    """Every public name of the vocabulary, whatever its form, and for no other step."""
+    users.write("spec.py", SPEC)
+    before = {other: users.digest(f"uses_{other}") for other in PUBLIC}
+    users.write("spec.py", edited(name))
+    changed = {other for other in PUBLIC if users.digest(f"uses_{other}") != before[other]}
+    assert changed == resting_on(name)
+
+
+PLANNING = {
+    "STEP": "STEP = StepSpec(stage='one')",
+    "a callable that only STEP refers to": "def asks(params): return 1\nSTEP = StepSpec(needs=asks)",
+    "what such a callable calls": (
+        "def deep(): return 1\ndef asks(params): return deep()\nSTEP = StepSpec(needs=asks)"
+    ),
+    "a lambda in STEP": "STEP = StepSpec(resources=lambda params: 1)",
+    "Settings": "class Settings:\n    epochs: int = 1",
+    "plan": "def plan(settings, model, board): return 1",
+    "a constant of plan": "MOST = 1\ndef plan(settings, model, board): return MOST",
+    "an annotated constant of plan": "MOST: int = 1\ndef plan(a, b, c): return MOST",
+    "a pair of constants of plan": "MOST, LEAST = 1, 1\ndef plan(a, b, c): return MOST + LEAST",
+    "a base of Settings": "class Base:\n    epochs = 1\nclass Settings(Base): ...",
+    "an import of plan": "from buildsys.spec import A as B\ndef plan(a, b, c): return B(1)",
+    "__all__": "__all__ = ['run', '1']",
+}
+
+
+@pytest.mark.parametrize("form", PLANNING)
+def test_the_planning_side_counts_for_nothing(form: str, package: Package) -> None:
+    """What it decides shows in the parameters."""
+    text = f"{PLANNING[form]}\ndef run(): return 0\n"
+    assert not package.differs(text, text.replace("1", "2"))
+    assert not package.differs(text, "def run(): return 0\n")
+
+
+SHARED = {
+    "a constant that run uses, too": "MOST = 1\nSTEP = StepSpec(most=MOST)\ndef run(): return MOST",
+    "a field of STEP that run reads": "STEP = StepSpec(most=1)\ndef run(): return STEP.most",
+    "Settings where run builds them": "class Settings:\n    n = 1\ndef run(): return Settings()",
+}
+
+
+@pytest.mark.parametrize("form", SHARED)
+def test_what_both_sides_use_counts(form: str, package: Package) -> None:
+    """A name is planning's only where run has no way to it."""
+    text = SHARED[form]
+    assert package.differs(text, text.replace("1", "2"))
+
+
+FORMS = {
+    "a constant": "X = 1",
+    "a pair": "X, Y = 0, 1",
+    "a starred target": "X, *Y = 0, 1, 2",
+    "a list of targets": "[X, Y] = 0, 1",
+    "two targets": "X = Y = 1",
+    "an annotated constant": "X: int = 1",
+    "an annotation": "X: 'Literal[1]'",
+    "an augmented assignment": "X = 0\nX += 1",
+    "an item": "X = {}\nX['key'] = 1",
+    "an attribute": "X = object\nX.y = 1",
+    "a call for its effect": "X = {}\nX.update(key=1)",
+    "a call of nobody's": "print(1)",
+    "a walrus": "print(X := 1)",
+    "a function": "def X(): return 1",
+    "an async function": "async def X(): return 1",
+    "a default": "def X(n=1): ...",
+    "a default of a keyword": "def X(*, n=1): ...",
+    "an annotation of an argument": "def X(n: 'Literal[1]'): ...",
+    "a decorator": "@cache(1)\ndef X(): ...",
+    "a decorator of a class": "@dataclass(slots=1)\nclass X: ...",
+    "a lambda": "X = lambda: 1",
+    "a class attribute": "class X:\n    y = 1",
+    "a pair of class attributes": "class X:\n    y, z = 0, 1",
+    "a field": "class X:\n    y: int = 1",
+    "a method": "class X:\n    def y(self): return 1",
+    "a base": "class X(base(1)): ...",
+    "a keyword of a class": "class X(metaclass=kind(1)): ...",
+    "a condition": "if 1:\n    X = 0",
+    "a conditional definition": "if sys.version_info:\n    def X(): return 1",
+    "its other branch": "if sys.version_info:\n    X = 0\nelse:\n    X = 1",
+    "a try": "try:\n    import a\nexcept ImportError:\n    X = 1",
+    "a with": "with suppress(Exception):\n    X = 1",
+    "a loop": "for X in range(1): ...",
+    "a comprehension": "X = [n for n in range(1)]",
+    "a format": "X = f'{y:.1f}'",
+    "a text with a placeholder": "X = f'1{y}'",
+    "a match": "match y:\n    case 1: X = 0",
+    "a global": "def X():\n    global Y\n    Y = 1",
+    "an assertion": "assert 1",
+    "a deletion": "X = {}\ndel X[1]",
+    "an import": "import tool1",
+    "a name of an import": "from tool import part1",
+    "an import in a function": "def X():\n    from tool import part1",
+}
+
+
+@pytest.mark.parametrize("place", ["the step", "a helper", "a package of helpers", "the launcher"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_statement_counts(form: str, place: str, package: Package) -> None:
+    """Of the step's module, of what it imports, and of the launcher that starts it."""
+    name = {
+        "the step": "steps/own.py",
+        "a helper": "steps/lib/some/helper.py",
+        "a package of helpers": "steps/lib/some/__init__.py",
+        "the launcher": "steps/lib/runtime/launcher.py",
+    }[place]
+    package.write("steps/own.py", "from buildsys.steps.lib.some import helper\ndef run(): ...\n")
+    package.write("steps/lib/some/helper.py", "")
+    own = "from buildsys.steps.lib.some import helper\n" if place == "the step" else ""
+    text = own + FORMS[form]
+    assert package.differs(text, text.replace("1", "2"), name)
+
+
+@pytest.mark.parametrize("form", [form for form, text in FORMS.items() if "X" in text])
+def test_every_form_of_a_word_counts_where_it_is_used(form: str, package: Package) -> None:
+    """A vocabulary that defines X in this way, and a step that uses X."""
+    text = FORMS[form]
+    package.write("steps/own.py", "from buildsys.spec import X\ndef run(): return X\n")
+    assert package.differs(text, text.replace("1", "2"), "spec.py")
+    package.write("steps/own.py", "from buildsys.spec import Z\ndef run(): return Z\n")
+    assert not package.differs(f"{text}\nZ = 0", text.replace("1", "2") + "\nZ = 0", "spec.py")
+
+
+IMPORTS = {
+    "a module": "import buildsys.steps.lib.some.helper",
+    "a module by another name": "import buildsys.steps.lib.some.helper as h",
+    "a module of a package": "from buildsys.steps.lib.some import helper",
+    "a name of a module": "from buildsys.steps.lib.some.helper import X",
+    "relative": "from .lib.some import helper",
+    "in a function": "def f():\n    from buildsys.steps.lib.some import helper",
+    "under a condition": "if True:\n    from buildsys.steps.lib.some import helper",
+    "by a helper": "from buildsys.steps.lib.some import between",
+}
+
+
+@pytest.mark.parametrize("form", IMPORTS)
+def test_what_a_step_imports_counts_however_it_is_imported(form: str, package: Package) -> None:
+    """A helper's code decides as much as the step's own."""
+    package.write("steps/own.py", f"{IMPORTS[form]}\ndef run(): ...\n")
+    package.write("steps/lib/some/between.py", "from buildsys.steps.lib.some import helper\n")
+    assert package.differs("X = 1", "X = 2", "steps/lib/some/helper.py")
+
+
+def test_words_count_however_the_vocabulary_is_imported(package: Package) -> None:
+    """`spec.X` uses X alone; whoever passes the module on uses all of it."""
+    package.write("steps/own.py", "from buildsys import spec\ndef run(): return spec.X\n")
+    assert package.differs("X = 1\nY = 1", "X = 2\nY = 1", "spec.py")
+    assert not package.differs("X = 1\nY = 1", "X = 1\nY = 2", "spec.py")
+    for text in ("from buildsys import spec\nS = spec", "import buildsys.spec"):
+        package.write("steps/own.py", text)
+        assert package.differs("X = 1\nY = 1", "X = 1\nY = 2", "spec.py")
+
+
+def test_a_release_changes_no_step(package: Package) -> None:
+    """The version of the package is no part of what its steps do."""
+    assert not package.differs("__version__ = '1'", "__version__ = '2'", "__init__.py")
+
+
+def test_of_another_steps_module_the_tool_side_counts(package: Package) -> None:
+    """A step may use what another one defines; the other's planning side stays out of it."""
+    package.write("steps/own.py", "from buildsys.steps import other\ndef run(): other.X()\n")
+    text = (
+        "LEAST = 1\ndef X(): return 3\ndef plan(a, b, c): return LEAST\nSTEP = StepSpec(n=LEAST)\n"
+    )
+    assert package.differs(text, text.replace("3", "4"), "steps/other.py")
+    assert not package.differs(text, text.replace("1", "2"), "steps/other.py")
+    package.write("steps/own.py", "from buildsys.steps.other import LEAST\ndef run(): LEAST\n")
+    assert package.differs(text, text.replace("1", "2"), "steps/other.py")
+
+
+SAME = {
+    "a comment": ("X = 1", "X = 1  # why"),
+    "blank lines": ("X = 1\nY = 2", "X = 1\n\n\nY = 2\n"),
+    "a docstring of the module": ("X = 1", '"""Text."""\nX = 1'),
+    "a docstring of a constant": ("X = 1", 'X = 1\n"""Text."""'),
+    "a docstring of a function": ("def f(): return 1", 'def f():\n    """Text."""\n    return 1'),
+    "a docstring of a class": ("class C:\n    x = 1", 'class C:\n    """Text."""\n    x = 1'),
+    "a docstring that is all": ("class C: pass", 'class C:\n    """Text."""'),
+    "quotes": ("X = 'a'", 'X = "a"'),
+    "a raw text": (r"X = '\\d'", r"X = r'\d'"),
+    "texts side by side": ("X = 'ab'", "X = ('a'\n    'b')"),
+    "texts beside a placeholder": ("X = f'a{b}cd'", "X = (f'a{b}c' 'd')"),
+    "an f-string without a placeholder": ("X = 'a{'", "X = f'a{{'"),
+    "notation of numbers": ("X = 255, 1e3", "X = 0xFF, 1000.0"),
+    "parentheses": ("X = 1 + 2", "X = (1 + 2)"),
+    "parentheses around a tuple": ("X, Y = 1, 2", "(X, Y) = (1, 2)"),
+    "parentheses of a class": ("class C(): x = 1", "class C:\n    x = 1"),
+    "parentheses of del": ("del X, Y", "del (X, Y)"),
+    "a trailing comma": ("X = f(1, 2)", "X = f(\n    1,\n    2,\n)"),
+    "a line that goes on": ("X = 1 + 2", "X = 1 + \\\n    2"),
+    "a semicolon": ("X = 1; Y = 2", "X = 1\nY = 2"),
+    "indentation": ("if a:\n  X = 1", "if a:\n        X = 1"),
+    "imports of one module": ("from a import b, c", "from a import b\nfrom a import c"),
+    "an import in parentheses": ("from a import b, c", "from a import (\n    b,\n    c,\n)"),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_layout_counts_for_nothing(form: str, package: Package) -> None:
+    """A release of buildsys retrains nobody's network because of a comment."""
+    assert not package.differs(*SAME[form])
+
+
+DIFFERENT = {
+    "a truth and a number": ("X = 1", "X = True"),
+    "a number and a fraction": ("X = 1", "X = 1.0"),
+    "a text and bytes": ("X = 'a'", "X = b'a'"),
+    "a text and a name": ("X = 'a'", "X = a"),
+    "an order": ("X = a - b", "X = b - a"),
+    "a group": ("X = (a - b) - c", "X = a - (b - c)"),
+    "a tuple of one": ("X = (a)", "X = (a,)"),
+    "a text that looks like a placeholder": ("X = '{a}'", "X = f'{a}'"),
+    "a conversion": ("X = f'{a}'", "X = f'{a!r}'"),
+    "an else": ("for a in b: c\nd", "for a in b: c\nelse: d"),
+    "a statement in a block": ("if a: b\nc", "if a:\n    b\n    c"),
+    "keyword and position": ("f(a)", "f(a=a)"),
+    "a star": ("f(a)", "f(*a)"),
+    "two stars": ("X = {**a}", "X = {None: a}"),
+    "await": ("async def f(): a()", "async def f(): await a()"),
+    "a kind of argument": ("def f(a, /): ...", "def f(a): ..."),
+    "a keyword argument": ("def f(*, a): ...", "def f(a): ..."),
+}
+
+
+@pytest.mark.parametrize("form", DIFFERENT)
+def test_meaning_counts(form: str, package: Package) -> None:
+    """Two texts that a careless notation would take for one."""
+    assert package.differs(*DIFFERENT[form])
+
+
+def test_a_formatter_changes_no_digest(tmp_path: Path) -> None:
+    """The whole package in other lines, with other quotes."""
+    formatted = tmp_path / "buildsys"
+    shutil.copytree(PACKAGE, formatted, ignore=shutil.ignore_patterns("__pycache__", "envs"))
+    settings = ["line-length = 60", "format.quote-style = 'single'"]
+    settings += ["format.skip-magic-trailing-comma = true", "format.indent-style = 'tab'"]
+    options = [part for setting in settings for part in ("--config", setting)]
+    ruff = Path(sys.executable).parent / "ruff"
+    command = [str(ruff), "format", "--quiet", "--isolated", *options, str(formatted)]
+    subprocess.run(command, check=True)
+    assert (formatted / "spec.py").read_text() != SPEC
+    for step in step_names():
+        assert code_digest(step, formatted) == code_digest(step, PACKAGE), step
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from buildsys.execution.state.code_digest import PACKAGE, code_digest
+print(json.dumps({name: code_digest(name, Path(sys.argv[1])) for name in sys.argv[2:]}))
+"""
+AWKWARD = r"""
+X = f"a{b!r:>{width}}c" f"{d=}" "é{}\N{BULLET}" f"{{}}" rf"\d{e:}" f"{g:{h}{i}}{j:%Y-%m-%d}"
+Y = ("\u0378\U0001fae8\ud800", b"\xff", 1_000, 0x1F, 1e400, 2j, ..., None, -0.0)
+def run(a, /, b=1, *c, d: "int", e=None, **f) -> None:
+    async def g(): return [x async for x in y if await z]
+    match a:
+        case {"k": [1, *rest], **other} if (n := 1): del (n, a[0])
+        case C(x=1) | None as whole: pass
+    try: pass
+    except* ValueError as error: raise error from None
+    with (open(a) as p, open(b) as q): return lambda *, k=2: (yield)
+"""
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_every_python_gives_the_same_digests(version: str, tmp_path: Path) -> None:
+    """An action key does not say which Python ran the core."""
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f"Python {version} is not installed")
+    package = tmp_path / "buildsys"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "envs"))
+    (package / "steps" / "awkward.py").write_text(AWKWARD, encoding="utf-8")
+    names = [*step_names(), "awkward"]
+    done = subprocess.run(
+        [python, "-c", SCRIPT, str(package), *names],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert json.loads(done.stdout) == {name: code_digest(name, package) for name in names}
