@@ -182,7 +182,7 @@ CODE_CHANGES = {
         (),
     ),
     "the code of a helper that steps share": (
-        "steps/tflite.py",
+        "steps/lib/files/tflite.py",
         "tuple(sorted(counts.items()))",
         "tuple(counts.items())",
         READ_A_TFLITE_FILE,
