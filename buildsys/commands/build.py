@@ -27,13 +27,14 @@ def run(options: argparse.Namespace) -> int:
     import gc
 
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state import ledger, report_stamp
+    from buildsys.execution.state import unchanged
+    from buildsys.report import stamp
 
-    gc.disable()  # a ledger of thousands of rows is all alive: collecting finds nothing
+    gc.disable()  # thousands of entries are all alive: collecting finds nothing
     workspace = Workspace(options.folder.resolve())
-    settled = ledger.read(workspace)
+    settled = unchanged.settled_recipes(workspace)
     builds = [build for rows in settled.values() for build, _ in rows]
-    if ledger.is_whole(workspace, settled) and report_stamp.is_current(workspace, builds):
+    if unchanged.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
         from buildsys.execution.session.summary import Row, render_table, write_summary
         from buildsys.execution.state.build_patterns import select
 

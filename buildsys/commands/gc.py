@@ -38,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what went and how much is left."""
     from buildsys.execution.places import Workspace
+    from buildsys.execution.state.configured_store import default_store
     from buildsys.execution.store.garbage_collection import Limits
-    from buildsys.execution.store.store import default_store
     from buildsys.operations.gc import sweep
 
     size = _parse("--max-size", options.max_size, _SIZES, "500M, 20G, 1.5T")

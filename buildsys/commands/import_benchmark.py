@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.packages import measurements
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.state import report_stamp
     from buildsys.operations.benchmarks import NO_DIGEST
     from buildsys.operations.published import find_arm_board, find_published
+    from buildsys.report import stamp
 
     workspace = Workspace(options.folder.resolve())
     published = find_published(workspace, options.build, options.sha256.lower())
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     fresh = tuple(figure for item in found.values() for figure in item.measurements)
     with exclusive(workspace):  # another import may add to the same file
         replaced = measurements.record(workspace, options.build, fresh)
-        report_stamp.forget(workspace)
+        stamp.forget(workspace)
     board = find_arm_board(workspace, options.build)
     for path, item in found.items():
         for figure in item.measurements:

@@ -74,8 +74,8 @@ def _export(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
+    from buildsys.execution.state.configured_store import default_store
     from buildsys.execution.store.inventory import count_text, size_text
-    from buildsys.execution.store.store import default_store
     from buildsys.operations.store_import import take_in
 
     store = default_store(Workspace(options.folder.resolve()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buildsys.errors import ToolUnavailable
 from buildsys.execution.places import Workspace, cache_root
-from buildsys.execution.store.store import default_store
+from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.tools import definitions, uv_commands
 from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import QEMU, find_qemu

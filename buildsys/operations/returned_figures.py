@@ -6,12 +6,12 @@ from buildsys.digest import digest_file
 from buildsys.execution.packages import measurements
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace
-from buildsys.execution.state import report_stamp
 from buildsys.operations.benchmarks import read_benchmark
 from buildsys.operations.bundle import RemoteBuild
 from buildsys.operations.engine_figures import read_loads
 from buildsys.operations.import_bundle import Result
 from buildsys.operations.published import Published
+from buildsys.report import stamp
 
 
 def read_figures(result: Result, away: RemoteBuild, device: str) -> tuple[Measurement, ...]:
@@ -43,4 +43,4 @@ def keep_figures(workspace: Workspace, away: RemoteBuild, figures: tuple[Measure
     """Into measurements/ID.json."""
     if figures:
         measurements.record(workspace, away.build.id, figures)
-        report_stamp.forget(workspace)
+        stamp.forget(workspace)

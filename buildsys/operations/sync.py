@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
-from buildsys.execution.state import report_stamp
 from buildsys.execution.tools import definitions
 from buildsys.execution.tools import environments as tool_environments
 from buildsys.execution.tools.definitions import ToolEnv
 from buildsys.execution.tools.uv_commands import Run
 from buildsys.execution.tools.watching import OnTick, watched
 from buildsys.graph import Plan, Status, Step
+from buildsys.report import stamp
 from buildsys.text import duration
 
 _REPORT = "report"
@@ -45,7 +45,7 @@ def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
 
 def _of_report(is_made: bool) -> set[str]:
     """What the report's pages need, where a run writes any."""
-    return {_REPORT} if is_made and report_stamp.mode() == "pages" else set()
+    return {_REPORT} if is_made and stamp.mode() == "pages" else set()
 
 
 def remote_steps(plans: Iterable[Plan]) -> tuple[Step, ...]:

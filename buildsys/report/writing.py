@@ -5,7 +5,6 @@ Whatever goes wrong here changes nothing about the run that is reported on.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -16,12 +15,12 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
-from buildsys.execution.state import report_stamp
+from buildsys.execution.state import unchanged
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import complete
-from buildsys.files import replace_folder, stat_text, temporary_file, write_atomic
+from buildsys.files import replace_folder, temporary_file
 from buildsys.graph import Input, Plan, Source, Status, Step
-from buildsys.report import baselines
+from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
 from buildsys.steps.lib.report import formatting, markdown, values
 from buildsys.steps.lib.report.values import Report
@@ -57,8 +56,8 @@ def gather(session: Session, rows: list[Row]) -> Report:
 def write(session: Session, report: Report) -> Outcome:
     """Bring build/report up to date. Never raises for what a machine refuses."""
     workspace = session.workspace
-    report_stamp.forget(workspace)
-    mode = report_stamp.mode()
+    stamp.forget(workspace)
+    mode = stamp.mode()
     try:
         report = _fill(session, report)
         changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
@@ -67,13 +66,13 @@ def write(session: Session, report: Report) -> Outcome:
             _write_text(workspace, report)
         return Outcome(report=report, problem=str(error), changed=True)
     if all(item.good for item in report.artifacts):
-        report_stamp.write(workspace, [item.id for item in report.artifacts])
+        stamp.write(workspace, [item.id for item in report.artifacts])
     return Outcome(report=report, changed=changed)
 
 
 def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
     """At the end of a run: what there is to say of the report, and whether it is whole."""
-    if report_stamp.mode() == "none":
+    if stamp.mode() == "none":
         return [], True
     try:
         outcome = write(session, gather(session, rows))
@@ -84,7 +83,7 @@ def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
         reason = outcome.problem.splitlines()[0].rstrip(":")
         lines.append(f"the report's pages were not made, build/report/report.md was: {reason}")
     elif outcome.changed:
-        page = "index.html" if report_stamp.mode() == "pages" else "report.md"
+        page = "index.html" if stamp.mode() == "pages" else "report.md"
         lines.append(f"report: build/report/{page}")
     return lines, not outcome.problem
 
@@ -236,22 +235,12 @@ def _fresh(workspace: Workspace) -> Path:
 
 def _is_intact(workspace: Workspace, digest: str) -> bool:
     """Whether build/report is what `digest` names, by the stats of when it was put there."""
-    try:
-        known = json.loads((_place(workspace) / "files.json").read_bytes())
-        return bool(known == {"tree": digest, "files": _stats(workspace)})
-    except (OSError, ValueError):
-        return False
+    return unchanged.find(_place(workspace) / "files.json", digest) is not None
 
 
 def _remember(workspace: Workspace, digest: str) -> None:
-    text = json.dumps({"tree": digest, "files": _stats(workspace)})
-    write_atomic(_place(workspace) / "files.json", text)
-
-
-def _stats(workspace: Workspace) -> dict[str, str]:
-    folder = workspace.build / "report"
-    return {
-        path.relative_to(folder).as_posix(): stat_text(str(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    tree = (str(workspace.build / "report"), ("",))
+    known = unchanged.Entry(
+        value=True, text=digest, trees=((tree, unchanged.tree_signature(tree)),)
+    )
+    unchanged.keep(_place(workspace) / "files.json", known)

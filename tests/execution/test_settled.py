@@ -14,8 +14,8 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.state import ledger, report_stamp
-from buildsys.report import writing
+from buildsys.execution.state import unchanged
+from buildsys.report import stamp, writing
 from tests.conftest import REPOSITORY, StandIn, no_environment
 
 Capture = pytest.CaptureFixture[str]
@@ -29,7 +29,7 @@ def settled(workspace: Path, tools: StandIn) -> Path:
     rows = session.build(list(session.plans))
     writing.finish_run(session, rows)
     session.close()
-    assert ledger.is_whole(Workspace(workspace), ledger.read(Workspace(workspace)))
+    assert unchanged.is_whole(Workspace(workspace), unchanged.settled_recipes(Workspace(workspace)))
     return workspace
 
 
@@ -108,7 +108,7 @@ def test_any_change_is_looked_at(settled: Path, change: str) -> None:
     """The fastest run is the one that does not look."""
     CHANGES[change](settled)
     workspace = Workspace(settled)
-    assert not ledger.is_whole(workspace, ledger.read(workspace))
+    assert not unchanged.is_whole(workspace, unchanged.settled_recipes(workspace))
 
 
 def _no_report(root: Path) -> None:
@@ -125,25 +125,40 @@ def test_a_report_that_is_gone_is_written_in_a_run_without_work(
 ) -> None:
     """A report that somebody deleted, or that was compared with other figures, stays as it is."""
     builds = ["tags@grove-vision-ai-v2", "tags@xiao-esp32s3"]
-    assert report_stamp.is_current(Workspace(settled), builds)
+    assert stamp.is_current(Workspace(settled), builds)
     change(settled)
-    assert not report_stamp.is_current(Workspace(settled), builds)
+    assert not stamp.is_current(Workspace(settled), builds)
     subprocess.run(
         [sys.executable, "-m", "buildsys", "-C", str(settled), "build"],
         check=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert (settled / "build" / "report" / "report.md").is_file()
-    assert report_stamp.is_current(Workspace(settled), builds)
+    assert stamp.is_current(Workspace(settled), builds)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b'{"installation": 1}', b'{"recipes": {"tags": 3}}']
-)
-def test_a_damaged_ledger_is_none(settled: Path, data: bytes) -> None:
-    """A full disk leaves half a ledger, and every run after it fails."""
-    (settled / ".buildsys" / "settled.json").write_bytes(data)
-    assert ledger.read(Workspace(settled)) == {}
+def test_a_damaged_cache_counts_as_empty(settled: Path) -> None:
+    """Half a file, another format, a value of another kind: every recipe is looked at again."""
+    path, workspace = settled / ".buildsys" / "settled.json", Workspace(settled)
+    whole = path.read_bytes()
+    damaged = [
+        b"",
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"installation": 1}',
+        b'{"entries": {"tags": 3}}',
+    ]
+    damaged.append(whole.replace(b'"format": 1', b'"format": 2'))
+    damaged.append(whole.replace(b'"value": [[', b'"value": [[3, '))
+    damaged.append(whole.replace(b'"trees": [', b'"trees": [[[], ""], '))
+    damaged.append(whole.replace(b'"files": {', b'"files": {"/": 3, '))
+    for data in damaged:
+        assert data != whole
+        path.write_bytes(data)
+        assert unchanged.settled_recipes(workspace) == {}
+    path.write_bytes(whole)
+    assert unchanged.settled_recipes(workspace).keys() == {"tags"}
 
 
 def test_one_stale_recipe_leaves_the_others_alone(
@@ -152,7 +167,7 @@ def test_one_stale_recipe_leaves_the_others_alone(
     """One edit, and a thousand recipes are planned again."""
     _new_recipe(settled)
     workspace = Workspace(settled)
-    known = ledger.read(workspace)
+    known = unchanged.settled_recipes(workspace)
     session = Session(settled, tools, no_environment, settled=known)
     assert list(known) == ["tags"]
     assert {plan.recipe for plan in session.loaded.plans} == {"more"}
@@ -160,7 +175,7 @@ def test_one_stale_recipe_leaves_the_others_alone(
     session.close()
     assert [row.status for row in rows] == ["built", "built"]
     time.sleep(0.06)
-    session = Session(settled, tools, no_environment, settled=ledger.read(workspace))
+    session = Session(settled, tools, no_environment, settled=unchanged.settled_recipes(workspace))
     session.build(list(session.plans))
     session.close()
-    assert set(ledger.read(workspace)) == {"more", "tags"}
+    assert set(unchanged.settled_recipes(workspace)) == {"more", "tags"}

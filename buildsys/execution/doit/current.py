@@ -9,7 +9,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.doit.commandline import COMMANDS, arguments, is_run, selects
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.state import ledger
+from buildsys.execution.state import unchanged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +17,14 @@ class Wishes:
     """How a run is meant; `buildsys build` sets them, `doit` takes the defaults.
 
     `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations;
-    `retrain`: recorded trainings of other tools or code do not count; `settled`: the ledger, where it
+    `retrain`: recorded trainings of other tools or code do not count; `settled`: what needs nothing, where it
     was read already.
     """
 
     strict: bool = False
     github: bool = False
     retrain: bool = False
-    settled: ledger.Settled | None = None
+    settled: unchanged.Settled | None = None
 
 
 _wishes = Wishes()
@@ -47,7 +47,11 @@ def session() -> Session:
     root = Path.cwd()
     known = wishes().settled
     settled = (
-        {} if wishes().retrain else known if known is not None else ledger.read(Workspace(root))
+        {}
+        if wishes().retrain
+        else known
+        if known is not None
+        else unchanged.settled_recipes(Workspace(root))
     )
     found = Session(root, settled=settled)
     if is_run() and any(plan.archive and plan.waiting_for for plan in found.loaded.plans):

@@ -15,7 +15,7 @@ from buildsys.execution.doit.current import session, wishes
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
-from buildsys.execution.state import report_stamp
+from buildsys.report import stamp
 
 
 class Reporter:
@@ -126,8 +126,8 @@ def _report(current: Session, rows: list[Row]) -> tuple[list[str], bool]:
     """build/report, where anything may have changed: what there is to say, whether it is whole."""
     idle = bool(rows) and all(row.status == "up-to-date" for row in rows)
     asked = REPORT in arguments()
-    page = f"report: build/report/{'index.html' if report_stamp.mode() == 'pages' else 'report.md'}"
-    if idle and report_stamp.is_current(current.workspace, current.labels):
+    page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
+    if idle and stamp.is_current(current.workspace, current.labels):
         return [page] * asked, True
     from buildsys.report.writing import finish_run
 

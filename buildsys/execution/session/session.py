@@ -14,14 +14,14 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import StepExecutor
-from buildsys.execution.session.summary import Row
-from buildsys.execution.state import ledger
+from buildsys.execution.session.summary import GOOD, Row
+from buildsys.execution.state import unchanged
+from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.lockfile import read_lock
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import Record, training_notes
-from buildsys.execution.store.store import default_store
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.graph import Plan
@@ -39,7 +39,7 @@ class Session:
         root: Path,
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = environments.ensure,
-        settled: ledger.Settled | None = None,
+        settled: unchanged.Settled | None = None,
         plans: Plans | None = None,
     ) -> None:
         """`settled`: recipes that are known to need nothing: they are not even looked at.
@@ -107,7 +107,7 @@ class Session:
 
     def remember(self) -> None:
         """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
-        done = {b for b, outcome in self.publisher.outcomes.items() if outcome in ledger.GOOD}
+        done = {b for b, outcome in self.publisher.outcomes.items() if outcome in GOOD}
         plans = [
             self.plans[build]
             for build in self.publisher.outcomes
@@ -117,7 +117,7 @@ class Session:
             self.record.add_facts(plans)
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
-        ledger.write(self.workspace, self.settled, self.loaded, self.state, done)
+        unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.state, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
         """One row a build that was asked for, in order; settled ones are up to date."""

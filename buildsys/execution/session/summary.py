@@ -10,7 +10,7 @@ from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
 from buildsys.text import duration
 
-_GOOD = ("built", "restored", "up-to-date")
+GOOD = ("built", "restored", "up-to-date")
 _FIGURES = {
     "box.mAP50-95": "box mAP50-95",
     "keypoints.mAP50-95": "kpt mAP50-95",
@@ -49,7 +49,7 @@ class Row:
     @property
     def good(self) -> bool:
         """Whether there is something to ship."""
-        return self.status in _GOOD
+        return self.status in GOOD
 
 
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:

@@ -17,50 +17,11 @@ from typing import Any
 
 from buildsys.digest import digest_bytes, digest_file
 from buildsys.errors import CannotWrite
-from buildsys.execution.places import Workspace, cache_root
-from buildsys.files import locked, stat_text, temporary_file, writing
+from buildsys.files import locked, temporary_file, writing
 
 _FICLONE = 0x40049409
 _ABANDONED_SECONDS = 24 * 3600
 """A temporary file this old belongs to a killed run; nobody copies one file for a day."""
-
-
-def default_store(workspace: Workspace) -> "Store":
-    """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory."""
-    place = os.environ.get("BUILDSYS_STORE")
-    return Store(Path(place) if place else _configured_store(workspace) or cache_root() / "store")
-
-
-def _configured_store(workspace: Workspace) -> Path | None:
-    """`store` of buildsys.yaml; the file is parsed once a change: parsing costs more than building."""
-    file, cache = workspace.root / "buildsys.yaml", workspace.state / "store.json"
-    stat = stat_text(str(file))
-    if stat == "absent":
-        return None
-    try:
-        known = json.loads(cache.read_bytes())
-        said = known["store"] if known["stat"] == stat else None
-    except (OSError, ValueError, KeyError, TypeError):
-        said = None
-    if said is None:
-        said = _read_store(file)
-        with contextlib.suppress(OSError):
-            workspace.state.mkdir(parents=True, exist_ok=True)
-            cache.write_text(json.dumps({"stat": stat, "store": said}), encoding="utf-8")
-    return workspace.root / os.path.expanduser(said) if said else None
-
-
-def _read_store(file: Path) -> str:
-    """The value of the key `store` at the top of a YAML file; what is wrong there, `check` tells."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, YAMLError):
-        return ""
-    found = data.get("store") if isinstance(data, dict) else None
-    return found if isinstance(found, str) else ""
 
 
 class Store:

@@ -1,0 +1,183 @@
+"""What an earlier run found, kept with all that it rests on: what did not change is not looked at
+again.
+
+One file format for every such cache: named entries, each a value with a text, the stats of files and
+the signatures of folders. An entry counts while all of them are as they were. A file that is absent,
+damaged or of another format counts as empty: losing it costs a second.
+
+With the settled recipes a run in which nothing changed opens no database, reads no plan and loads no
+library. A recipe is settled when all its builds are up to date.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from buildsys.execution.places import Workspace
+from buildsys.execution.state import fingerprint
+from buildsys.files import stat_text, write_atomic
+from buildsys.typed_json import decode
+
+if TYPE_CHECKING:  # they load the database
+    from buildsys.execution.state.decide import State
+    from buildsys.execution.state.plans import Plans, RecipePlans
+
+Tree = tuple[str, tuple[str, ...]]
+"""A folder and the parts below it that belong to a tree, see `fingerprint.walk`."""
+Settled = dict[str, tuple[tuple[str, str], ...]]
+"""(build, label) of each recipe that needs nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A value that JSON can hold, and what it rests on."""
+
+    value: object
+    text: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    """`stat_text` by path."""
+    trees: tuple[tuple[Tree, str], ...] = ()
+    """Trees with their `tree_signature`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    format: Literal[1]
+    entries: dict[str, Entry]
+
+
+class Look:
+    """Compares entries with what is on disk now; no file and no tree is looked at twice."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, str] = {}
+        self._trees: dict[Tree, str] = {}
+
+    def confirms(self, entry: Entry, text: str) -> bool:
+        """Whether the text is the entry's, and every file and tree is what it was."""
+        if entry.text != text:
+            return False
+        for path, stat in entry.files.items():
+            found = self._files.get(path)
+            if found is None:
+                found = self._files[path] = stat_text(path)
+            if found != stat:
+                return False
+        for tree, signature in entry.trees:
+            if tree not in self._trees:
+                self._trees[tree] = tree_signature(tree)
+            if not signature or self._trees[tree] != signature:
+                return False
+        return True
+
+
+def tree_signature(tree: Tree) -> str:
+    """Changes whenever a file of the tree may have changed, comes or goes; "" for what is no tree."""
+    try:
+        return fingerprint.signature(fingerprint.walk(*tree))
+    except (OSError, ValueError, NotImplementedError):  # the last: an absolute pattern
+        return ""
+
+
+def find(path: Path, text: str) -> Entry | None:
+    """The entry of a file with only one, if it still counts."""
+    entry = read(path).get("")
+    return entry if entry is not None and Look().confirms(entry, text) else None
+
+
+def keep(path: Path, entry: Entry) -> None:
+    """Write a file with one entry, for `find`."""
+    write(path, {"": entry})
+
+
+def read(path: Path) -> dict[str, Entry]:
+    """The entries of a file by name; none unless every one of them is well-formed."""
+    try:
+        return decode(_File, json.loads(path.read_bytes())).entries
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def write(path: Path, entries: dict[str, Entry]) -> None:
+    """Write a file; one that cannot be written is left out."""
+    text = json.dumps({"format": 1, "entries": {name: vars(entries[name]) for name in entries}})
+    with contextlib.suppress(OSError):
+        write_atomic(path, text)
+
+
+def settled_recipes(workspace: Workspace) -> Settled:
+    """The recipes that still need nothing; empty where nothing is known."""
+    here = fingerprint.recipe_names(workspace)
+    installation, look = fingerprint.installation(workspace), Look()
+    found: Settled = {}
+    for name, entry in read(_settled(workspace)).items():
+        if name in here and look.confirms(entry, installation):
+            with contextlib.suppress(ValueError):
+                found[name] = decode(tuple[tuple[str, str], ...], entry.value)
+    return found
+
+
+def is_whole(workspace: Workspace, settled: Settled) -> bool:
+    """Whether every recipe of the workspace is settled."""
+    names = fingerprint.recipe_names(workspace)
+    return bool(names) and names == settled.keys()
+
+
+def keep_settled(
+    workspace: Workspace, settled: Iterable[str], loaded: "Plans", state: "State", done: set[str]
+) -> None:
+    """Add the recipes of `loaded` all of whose builds are `done`; drop all but the `settled` ones."""
+    if loaded.common:
+        return
+    installation, old = fingerprint.installation(workspace), read(_settled(workspace))
+    entries = {name: old[name] for name in settled if name in old}
+    for recipe in loaded.recipes:
+        if recipe.lasting and not recipe.diagnostics and {p.build for p in recipe.plans} <= done:
+            entry = _settle(workspace, recipe, state, installation)
+            if entry is not None:
+                entries[recipe.name] = entry
+    write(_settled(workspace), entries)
+
+
+def _settle(
+    workspace: Workspace, recipe: "RecipePlans", state: "State", installation: str
+) -> Entry | None:
+    """What a recipe rests on, as it was when it was read; None where that is not certain."""
+    files = dict(recipe.files)
+    trees: dict[Tree, str] = {}
+    for plan in recipe.plans:
+        for step in plan.steps:
+            for source in (item.source for item in step.inputs if item.source is not None):
+                known = state.sources.known_stat(source)
+                if known is None:
+                    return None
+                if source.parts:
+                    trees[(source.path, source.parts)] = known
+                else:
+                    files[source.path] = known
+    for plan in recipe.plans:
+        files |= _outputs(workspace, plan.build, state)
+    builds = [[plan.build, plan.label] for plan in recipe.plans]
+    return Entry(value=builds, text=installation, files=files, trees=tuple(trees.items()))
+
+
+def _outputs(workspace: Workspace, build: str, state: "State") -> dict[str, str]:
+    """The published files as they were when they were checked, the diary left out."""
+    recipe, target = build.split("@")
+    folder = str(workspace.build / recipe / target)
+    diary = os.path.join(folder, "build.json")
+    logs = os.path.join(folder, "logs") + os.sep
+    known = state.database.files_below(folder)
+    return {
+        path: stat
+        for path, (stat, _) in known.items()
+        if not path.startswith(logs) and path != diary and os.path.exists(path)
+    }
+
+
+def _settled(workspace: Workspace) -> Path:
+    return workspace.state / "settled.json"

@@ -1,0 +1,121 @@
+"""From JSON to frozen dataclasses: what is read from disk becomes one typed value, or is refused."""
+
+import dataclasses
+import enum
+import functools
+import types
+from collections.abc import Callable
+from typing import (
+    Any,
+    Literal,
+    NoReturn,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from buildsys.errors import InternalError
+
+T = TypeVar("T")
+Decoder = Callable[[Any], Any]
+
+
+def decode(kind: type[T], data: object) -> T:
+    """The value of type `kind` that parsed JSON stands for. Raises ValueError where it is none.
+
+    Types: str, int, bool, float, None, object (anything), tuple, dict[str, …], unions, literals,
+    enums by value, and dataclasses as objects with exactly their fields. An instance of a dataclass
+    stands for itself.
+    """
+    value: T = _decoder(cast("Any", kind))(data)
+    return value
+
+
+@functools.cache
+def _decoder(kind: Any) -> Decoder:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is object:
+        return lambda data: data
+    if kind in (str, int, bool, type(None)):
+        return lambda data: data if type(data) is kind else _refuse(kind)
+    if kind is float:
+        return lambda data: float(data) if type(data) in (int, float) else _refuse(kind)
+    if origin is tuple:
+        return _tuple(arguments)
+    if origin is dict:
+        return _dict(arguments[1])
+    if origin in (Union, types.UnionType):
+        return _union(arguments)
+    if origin is Literal:
+        return lambda data: data if data in arguments else _refuse(kind)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind
+    raise InternalError(f"{kind} cannot be read from JSON")
+
+
+def _tuple(arguments: tuple[Any, ...]) -> Decoder:
+    if arguments[-1] is Ellipsis:
+        each = _decoder(arguments[0])
+        return lambda data: tuple(map(each, data)) if _is_list(data) else _refuse(tuple)
+    decoders = [_decoder(argument) for argument in arguments]
+
+    def fixed(data: Any) -> tuple[Any, ...]:
+        if not _is_list(data) or len(data) != len(decoders):
+            _refuse(tuple)
+        return tuple(each(item) for each, item in zip(decoders, data, strict=True))
+
+    return fixed
+
+
+def _dict(kind: Any) -> Decoder:
+    each = _decoder(kind)
+
+    def decode_dict(data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            _refuse(dict)
+        if kind is str:  # many thousands of these in a run without work
+            return dict(data) if set(map(type, data.values())) <= {str} else _refuse(str)
+        return {key: each(value) for key, value in data.items()}
+
+    return decode_dict
+
+
+def _union(arguments: tuple[Any, ...]) -> Decoder:
+    decoders = [_decoder(argument) for argument in arguments]
+
+    def decode_union(data: Any) -> Any:
+        for each in decoders:
+            try:
+                return each(data)
+            except ValueError:
+                continue
+        return _refuse(Union)
+
+    return decode_union
+
+
+def _dataclass(kind: Any) -> Decoder:
+    hints = get_type_hints(kind)
+    decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
+
+    def decode_dataclass(data: Any) -> Any:
+        if isinstance(data, kind):
+            return data
+        if not isinstance(data, dict) or data.keys() != decoders.keys():
+            _refuse(kind)
+        return kind(**{name: each(data[name]) for name, each in decoders.items()})
+
+    return decode_dataclass
+
+
+def _is_list(data: object) -> bool:
+    return isinstance(data, list | tuple)
+
+
+def _refuse(kind: object) -> NoReturn:
+    raise ValueError(f"no {getattr(kind, '__name__', kind)}")

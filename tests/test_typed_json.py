@@ -1,0 +1,85 @@
+"""What is read from disk is one typed value, or it is refused."""
+
+import dataclasses
+import enum
+import json
+from typing import Literal
+
+import pytest
+
+from buildsys.typed_json import decode
+
+
+class Colour(enum.StrEnum):
+    """Two kinds."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """A value inside another."""
+
+    x: int
+    name: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One field of each kind."""
+
+    format: Literal[1]
+    colour: Colour
+    points: tuple[Point, ...]
+    pair: tuple[str, float]
+    facts: dict[str, str]
+    whole: bool
+    rest: object
+
+
+DRAWING = Drawing(
+    format=1,
+    colour=Colour.BLUE,
+    points=(Point(x=1, name=None), Point(x=2, name="two")),
+    pair=("a", 0.5),
+    facts={"a": "b"},
+    whole=True,
+    rest={"any": ["thing"]},
+)
+
+
+def test_a_value_survives_json() -> None:
+    """Lists become tuples, objects dataclasses, words members of an enum."""
+    assert decode(Drawing, json.loads(json.dumps(dataclasses.asdict(DRAWING)))) == DRAWING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"colour": "green"},
+        {"points": [{"x": True, "name": None}]},
+        {"points": [{"x": 1}]},
+        {"points": [{"x": 1, "name": None, "y": 2}]},
+        {"points": {"x": 1}},
+        {"points": "abc"},
+        {"pair": ["a"]},
+        {"pair": ["a", "0.5"]},
+        {"facts": {"a": 1}},
+        {"whole": 1},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_what_is_no_such_value_is_refused(change: dict[str, object]) -> None:
+    """Another type, a missing field, one too many."""
+    with pytest.raises(ValueError, match=r"no | is not a valid"):
+        decode(Drawing, {**dataclasses.asdict(DRAWING), **change})
+
+
+@pytest.mark.parametrize("data", [None, 3, [], "text"], ids=str)
+def test_what_is_no_object_is_no_dataclass(data: object) -> None:
+    """A damaged file may hold anything."""
+    with pytest.raises(ValueError, match="no Drawing"):
+        decode(Drawing, data)
