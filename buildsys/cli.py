@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": "what would run, and why",
     "update": "train anew what other tools or code have trained",
     "verify": "build again from nothing and compare with what was shipped",
+    "compare": "time the files of several builds side by side",
     "pin": "write missing sha256 digests into recipes",
     "predict": "what the shipped file sees on photographs, drawn",
     "flash": "bring shipped models onto a board, with the vendor's own tool",

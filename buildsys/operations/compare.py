@@ -1,0 +1,199 @@
+"""`buildsys compare`: the files of several builds, timed together by one step over what is built.
+
+The step belongs to no plan. Its result is known by the digests of the files, so that nothing is
+measured twice, and is written to build/.comparisons, where the report reads it.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from buildsys.authoring.machine import machine_name
+from buildsys.digest import digest_file
+from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.plans import complete
+from buildsys.files import writing
+from buildsys.graph import Input, Plan, Step
+from buildsys.planning.plan_builder import make_step, needed
+from buildsys.registry import step_module
+from buildsys.report.comparisons import comparison_file
+from buildsys.spec import Format
+
+_TIMED = (Format.TFLITE, Format.ONNX)
+"""What LiteRT and onnxruntime run."""
+_MOST = 64
+"""Files that one process holds and times in turn."""
+_WORST_FIRST = (BuildsysError, InputError, Rejected, Waiting)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """How the files are timed: CPU threads, timed runs of each file, runs before them."""
+
+    threads: int
+    runs: int
+    warmup: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A build without a file to time. `kind`: the error that this is, for the exit code."""
+
+    build: str
+    reason: str
+    kind: type[BuildsysError]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The builds to compare, and those of the builds asked for that have no file to time."""
+
+    plans: tuple[Plan, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every build that was asked for is compared."""
+        kinds = [item.kind for item in self.left_out]
+        return next((kind.exit_code for kind in _WORST_FIRST if kind in kinds), 0)
+
+
+def find_group(session: Session, patterns: Sequence[str]) -> Group:
+    """The builds that are meant by ids and patterns. Raises InputError."""
+    plans = _select(session, patterns)
+    left_out = tuple(item for plan in plans if (item := _left_out(session, plan)) is not None)
+    missing = {item.build for item in left_out}
+    return Group(
+        plans=tuple(plan for plan in plans if plan.build not in missing), left_out=left_out
+    )
+
+
+def compare(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Path:
+    """Time the files of built plans, unless that was done; returns the record's path.
+
+    Raises BuildsysError.
+    """
+    step = _make_step(session, plans, rounds)
+    session.executor.include(step, f"{len(plans)} builds")
+    session.executor.run_step(step)
+    path = comparison_file(session.workspace, [plan.build for plan in plans])
+    if not path.is_file() or digest_file(path) != _digest(session, step):
+        content = _content(session, step)
+        with writing("the comparison", session.workspace.build, len(content)):
+            _replace(path, content)
+    return path
+
+
+def _select(session: Session, patterns: Sequence[str]) -> list[Plan]:
+    """Without the choices between variants, which have no file of their own."""
+    chosen = [session.plans[name] for name in session.loaded.select(patterns)]
+    named = {pattern.removeprefix("build:") for pattern in patterns}
+    for plan in chosen:
+        if plan.candidates and plan.build in named:
+            message = "is a choice between variants, and has no file of its own"
+            hint = f"name a variant, for example {plan.candidates[0]}"
+            raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
+    chosen = [plan for plan in chosen if not plan.candidates]
+    if len(chosen) < 2:
+        count = f"{len(chosen)} build{'' if len(chosen) == 1 else 's'}"
+        message = f"names {count}: a comparison takes two or more"
+        raise InputError(Diagnostic(path=" ".join(patterns), message=message))
+    return chosen
+
+
+def _left_out(session: Session, plan: Plan) -> LeftOut | None:
+    """Why a build has no file to time; None where it has one."""
+    if plan.waiting_for:
+        return LeftOut(build=plan.build, reason=f"it waits for {plan.waiting_for}", kind=Waiting)
+    if plan.shipped is None or plan.shipped.name not in _TIMED:
+        kind = plan.shipped.name if plan.shipped else "no model"
+        reason = f"it ships {kind}, which neither LiteRT nor onnxruntime runs"
+        return LeftOut(build=plan.build, reason=reason, kind=InputError)
+    try:
+        if session.state.input_digest(plan.shipped) is not None:
+            return None
+        status = session.publisher.standing(plan)
+    except BuildsysError as error:
+        reason = str(error).splitlines()[0]
+        return LeftOut(build=plan.build, reason=reason, kind=BuildsysError)
+    kinds = {"waiting": Waiting, "rejected": Rejected}
+    word = status.partition(" ")[0]
+    reason = f"it is {status}" if word in kinds else f"it is not built: `doit build:{plan.build}`"
+    return LeftOut(build=plan.build, reason=reason, kind=kinds.get(word, BuildsysError))
+
+
+def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
+    """One step over every file once, however many builds share it. Raises InputError."""
+    files: dict[tuple[str, str], tuple[Input, list[Plan]]] = {}
+    for plan in plans:
+        for item, digest in _files(session, plan):
+            files.setdefault((item.name, digest), (item, []))[1].append(plan)
+    if len(files) > _MOST:
+        message = f"{len(files)} files of {len(plans)} builds; at most {_MOST} are timed together"
+        raise InputError(Diagnostic(path="compare", message=message, hint="name fewer builds"))
+    module = step_module("compare_latency")
+    ordered = sorted(files.values(), key=lambda file: ([p.build for p in file[1]], file[0].name))
+    params = module.Params(
+        subjects=tuple(_subject(module, item, owners) for item, owners in ordered),
+        threads=rounds.threads,
+        runs=rounds.runs,
+        warmup=rounds.warmup,
+        machine=machine_name(),
+    )
+    inputs = {module.input_name(index): item for index, (item, _) in enumerate(ordered)}
+    step = make_step("compare", module, params, inputs, {"comparison": False})
+    (step,) = complete(replace(plans[0], steps=(step,))).steps
+    return step
+
+
+def _files(session: Session, plan: Plan) -> Iterator[tuple[Input, str]]:
+    """The file that ships and the ONNX file that it was made from, with their digests."""
+    assert plan.shipped is not None
+    items = [plan.shipped]
+    if plan.shipped.name != Format.ONNX:
+        inputs = (item for step in plan.steps for item in step.inputs)
+        items += [item for item in inputs if item.name == Format.ONNX][:1]
+    for item in items:
+        digest = session.state.input_digest(item)
+        if digest is not None:
+            yield item, digest
+
+
+def _subject(module: ModuleType, item: Input, owners: Sequence[Plan]) -> Any:
+    """How the file was made, read off the steps that it rests on."""
+    scheme = converter = ""
+    for step in needed(list(owners[0].steps), (item.step,)):
+        quantization = json.loads(step.params).get("quantization")
+        scheme = quantization["scheme"] if isinstance(quantization, dict) else scheme
+        if any(output.name == Format.SAVED_MODEL for output in step.outputs):
+            converter = step.module.removeprefix("convert_").replace("_", "-")
+    builds = tuple(plan.build for plan in owners)
+    return module.Subject(builds=builds, format=item.name, scheme=scheme, converter=converter)
+
+
+def _content(session: Session, step: Step) -> bytes:
+    """What the step found; measured again where the store has lost it."""
+    session.state.want_bytes(step.id)
+    session.executor.run_step(step)
+    return session.state.store.read(_digest(session, step))
+
+
+def _digest(session: Session, step: Step) -> str:
+    result = session.state.result(step.id)
+    assert result is not None
+    return dict(result.outputs)["comparison"]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,386 @@
+"""`buildsys compare`: builds of several recipes timed together, and their table in the report."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.errors import StepFailed
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.session import Session
+from buildsys.operations.compare import Group, Rounds, compare, find_group
+from buildsys.report.comparisons import comparison_file, read_comparisons
+from buildsys.steps import compare_latency
+from buildsys.steps.lib.report.proof_values import Measured
+from buildsys.steps.lib.report.values import Artifact
+from tests.conftest import StandIn, no_environment
+from tests.execution.test_report import read, text
+
+TAGS, MORE = "tags@xiao-esp32s3", "more@xiao-esp32s3"
+GROVE = "tags@grove-vision-ai-v2"
+SHORT = Rounds(threads=1, runs=10, warmup=3)
+AS_SHORT = ("--runs", "10", "--warmup", "3")
+
+
+class Timer(StandIn):
+    """Every file takes a millisecond more than the one before it; packages hold the file itself."""
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        module, request_path = command.arguments[-2:]
+        request = json.loads(Path(request_path).read_text())
+        if module != "compare_latency" or module in self.fail:
+            code = super().__call__(command, on_progress)
+            if "package" in request["outputs"] and "tflite" in request["inputs"]:
+                model = Path(request["outputs"]["package"]) / "model.tflite"
+                shutil.copyfile(request["inputs"]["tflite"], model)
+            return code
+        self.ran.append(module)
+        params = request["params"]
+        rows = [
+            {
+                **subject,
+                "engine": "stand-in",
+                "bytes": path.stat().st_size,
+                "operators": 9,
+                "transposes": index,
+                "mean_ms": 5.0 + index,
+                "min_ms": 4.0,
+                "p50_ms": 4.5,
+                "ratio": (5 + index) / 5,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for index, subject in enumerate(params["subjects"])
+            for path in (Path(request["inputs"][compare_latency.input_name(index)]),)
+        ]
+        found = {
+            "label": "measured here",
+            "device": params["machine"],
+            "rows": rows,
+            **{name: params[name] for name in ("threads", "runs", "warmup")},
+        }
+        Path(request["outputs"]["comparison"]).write_text(json.dumps(found))
+        return 0
+
+
+@pytest.fixture
+def timer() -> Timer:
+    """The stand-in of one test."""
+    return Timer()
+
+
+@pytest.fixture
+def pair(workspace: Path, timer: Timer) -> Path:
+    """Recipe `tags`, and `more`, like it at another size, built."""
+    write(workspace)
+    build(workspace, timer)
+    return workspace
+
+
+def write(workspace: Path, name: str = "more", size: int = 96) -> None:
+    """A recipe like `tags` at another size, for one target."""
+    recipe = (workspace / "recipes" / "tags.yaml").read_text()
+    recipe = recipe.replace("name: tags", f"name: {name}").replace("size: 64", f"size: {size}")
+    recipe = recipe.replace("  - grove-vision-ai-v2\n", "")
+    (workspace / "recipes" / f"{name}.yaml").write_text(recipe)
+
+
+def edit(workspace: Path, old: str, new: str) -> None:
+    """A change to recipe `tags`."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace(old, new))
+
+
+def build(workspace: Path, tools: StandIn) -> None:
+    """Everything."""
+    session = Session(workspace, tools, no_environment)
+    session.build(list(session.plans))
+    session.close()
+
+
+def run(
+    workspace: Path, tools: StandIn, *builds: str, rounds: Rounds = SHORT
+) -> tuple[Path, list[str]]:
+    """Builds compared: the record's path, and the modules that ran."""
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    try:
+        group = find_group(session, builds or (TAGS, MORE))
+        path = compare(session, group.plans, rounds)
+    finally:
+        session.close()
+    return path, list(tools.ran)
+
+
+def group_of(workspace: Path, *builds: str) -> Group:
+    """What would be compared."""
+    session = Session(workspace, StandIn(), no_environment)
+    try:
+        return find_group(session, builds)
+    finally:
+        session.close()
+
+
+def command(workspace: Path, *arguments: str) -> int:
+    """`buildsys compare`."""
+    return main(["-C", str(workspace), "compare", *arguments])
+
+
+def test_files_are_timed_together_once(pair: Path, timer: Timer) -> None:
+    """One process times the shipped files and their ONNX; the next comparison measures nothing."""
+    path, ran = run(pair, timer)
+    assert ran == ["compare_latency"], "nothing is built"
+    data = json.loads(path.read_text())
+    told = [(row["builds"], row["format"], row["scheme"], row["converter"]) for row in data["rows"]]
+    assert told == [
+        ([MORE], "onnx", "", ""),
+        ([MORE], "tflite", "int8", "onnx2tf"),
+        ([TAGS], "onnx", "", ""),
+        ([TAGS], "tflite", "int8", "onnx2tf"),
+    ]
+    assert data["runs"] == 10
+    manifest = (pair / "build/more/xiao-esp32s3/manifest.json").read_text()
+    assert "compare_latency" not in manifest, "a figure of one machine is no proof on all"
+    assert run(pair, timer) == (path, [])
+
+
+def test_a_set_of_builds_has_one_record(pair: Path, timer: Timer) -> None:
+    """Whatever their order and the rounds; rounds that were measured before are not measured again."""
+    path, _ = run(pair, timer)
+    assert run(pair, timer, MORE, "tags@xiao*") == (path, [])
+    longer = dataclasses.replace(SHORT, runs=20)
+    assert run(pair, timer, rounds=longer) == (path, ["compare_latency"])
+    assert json.loads(path.read_text())["runs"] == 20
+    assert run(pair, timer) == (path, [])
+    assert json.loads(path.read_text())["runs"] == 10
+    assert [place.name for place in path.parent.iterdir()] == [path.name]
+
+
+def test_another_file_is_measured(pair: Path, timer: Timer) -> None:
+    """The figures are of the files that there are now."""
+    before = json.loads(run(pair, timer)[0].read_text())["rows"]
+    edit(pair, "granularity: per-tensor", "granularity: per-channel")
+    build(pair, timer)
+    path, ran = run(pair, timer)
+    assert ran == ["compare_latency"]
+    after = json.loads(path.read_text())["rows"]
+    changed = [b["sha256"] != a["sha256"] for b, a in zip(before, after, strict=True)]
+    assert changed == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "code"),
+    [
+        (("start.bin", "absent.bin"), "it waits for absent.bin", 10),
+        (("epochs: 2", "epochs: 3"), f"it is not built: `doit build:{TAGS}`", 1),
+    ],
+)
+def test_a_build_without_a_file_is_left_out_with_its_reason(
+    pair: Path, timer: Timer, change: tuple[str, str], reason: str, code: int
+) -> None:
+    """The others are compared, and the exit code says that it was not all."""
+    write(pair, "third", 128)
+    build(pair, timer)
+    edit(pair, *change)
+    group = group_of(pair, "*@xiao-esp32s3")
+    assert [plan.build for plan in group.plans] == [MORE, "third@xiao-esp32s3"]
+    assert [(item.build, item.reason) for item in group.left_out] == [(TAGS, reason)]
+    assert group.exit_code == code
+
+
+def test_the_command_prints_the_table_and_refreshes_the_report(
+    pair: Path, timer: Timer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes, mean, ratio and accuracy of each file; what only an NPU runs is left out, with code 2."""
+    path, _ = run(pair, timer)
+    capsys.readouterr()
+    assert command(pair, *AS_SHORT, TAGS, MORE, GROVE) == 2
+    printed = capsys.readouterr()
+    npu = f"{GROVE} is left out: it ships vela-tflite, which neither LiteRT nor onnxruntime runs"
+    assert npu in printed.err
+    lines = printed.out.splitlines()
+    assert lines[0].split() == ["build", "file", "bytes", "mean", "ms", "ratio", "accuracy"]
+    assert lines[1].split()[:2] == [MORE, "onnx"]
+    assert lines[1].split()[3:] == ["5.00", "1.00", "not", "measured"]
+    assert lines[4].split()[:5] == [TAGS, "tflite", "int8", "onnx2tf", "64"]
+    assert "1 thread: 10 runs after 3 to warm up" in lines[5]
+    assert lines[6:] == ["report: build/report/report.md"]
+    assert "## Comparison" in text(pair)
+    assert command(pair, *AS_SHORT, "--json", TAGS, MORE) == 0
+    assert capsys.readouterr().out == path.read_text()
+
+
+def test_the_report_marks_earlier_files(pair: Path, timer: Timer) -> None:
+    """Until no file of the comparison ships: then it is not shown."""
+    run(pair, timer)
+    assert command(pair, *AS_SHORT, TAGS, MORE) == 0
+    assert not any(row.earlier for row in read(pair).comparisons[0].rows)
+    edit(pair, "granularity: per-tensor", "granularity: per-channel")
+    build(pair, timer)
+    assert main(["-C", str(pair), "report"]) == 0
+    (found,) = read(pair).comparisons
+    assert {row.builds[0]: row.earlier for row in found.rows} == {MORE: False, TAGS: True}
+    assert "of an earlier file" in text(pair)
+    (pair / "recipes" / "more.yaml").unlink()
+    assert main(["-C", str(pair), "report"]) == 0
+    assert read(pair).comparisons == ()
+
+
+def test_wrong_arguments_are_refused(
+    pair: Path, timer: Timer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that nothing has, a single build, a choice between variants, counts out of bounds."""
+    assert command(pair, TAGS, "more@xiao") == 2
+    assert "more@xiao: error: matches no build" in capsys.readouterr().err
+    assert command(pair, "more@*") == 2
+    assert "names 1 build: a comparison takes two or more" in capsys.readouterr().err
+    more = "matrix: {quantization.granularity: [per-tensor, per-channel]}\n"
+    edit(pair, "targets:", more + "select: {minimize: bytes}\ntargets:")
+    assert command(pair, TAGS, MORE) == 2
+    printed = capsys.readouterr().err
+    assert f"{TAGS}: error: is a choice between variants, and has no file of its own" in printed
+    assert "name a variant, for example tags-per-tensor@xiao-esp32s3" in printed
+    assert command(pair, "tags-*@xiao-esp32s3") == 1
+    printed = capsys.readouterr().err
+    assert "tags-per-channel@xiao-esp32s3 is left out: it is not built" in printed
+    assert "nothing was timed" in printed
+    with pytest.raises(SystemExit, match="2"):
+        command(pair, "--runs", "0", TAGS, MORE)
+    assert "0 is not a whole number from 1 to 10000" in capsys.readouterr().err
+
+
+def test_at_most_64_files_are_timed_together(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One process holds them all."""
+    for index in range(65):
+        (workspace / f"{index}.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes([index]))
+        recipe = f"source: {{family: tflite, weights: {{path: {index}.tflite}}}}\ntargets: [host]\n"
+        (workspace / "recipes" / f"given-{index}.yaml").write_text(f"name: given-{index}\n{recipe}")
+    assert command(workspace, "given-*") == 2
+    assert "65 files of 65 builds; at most 64 are timed together" in capsys.readouterr().err
+
+
+def test_a_comparison_that_fails_writes_nothing(pair: Path, timer: Timer) -> None:
+    """And is measured by the next one."""
+    timer.fail = {"compare_latency"}
+    with pytest.raises(StepFailed):
+        run(pair, timer)
+    assert not (pair / "build" / ".comparisons").exists()
+    timer.fail = set()
+    assert run(pair, timer)[1] == ["compare_latency"]
+
+
+def test_a_deleted_record_comes_back_without_measuring(pair: Path, timer: Timer) -> None:
+    """The store has it; where that was cleared, the files that it reads are made again, too."""
+    path, _ = run(pair, timer)
+    before = path.read_bytes()
+    path.unlink()
+    assert run(pair, timer) == (path, [])
+    assert path.read_bytes() == before
+
+
+def test_a_record_stays_when_the_store_is_cleared(pair: Path, timer: Timer, tmp_path: Path) -> None:
+    """No figure changes in a workspace in which nothing changed."""
+    path, _ = run(pair, timer)
+    before = path.read_bytes()
+    shutil.rmtree(tmp_path / "store")
+    assert run(pair, timer) == (path, [])
+    assert path.read_bytes() == before
+    path.unlink()
+    assert "compare_latency" in run(pair, timer)[1]
+    assert path.is_file()
+
+
+def test_variants_share_the_file_that_they_were_made_from(workspace: Path, timer: Timer) -> None:
+    """It is timed once, as a file of both; a pattern leaves the choice between them aside."""
+    edit(workspace, "  - grove-vision-ai-v2\n", "")
+    more = "matrix: {quantization.granularity: [per-tensor, per-channel]}\n"
+    edit(workspace, "targets:", more + "select: {minimize: bytes}\ntargets:")
+    build(workspace, timer)
+    rows = json.loads(run(workspace, timer, "tags*")[0].read_text())["rows"]
+    assert [row["format"] for row in rows] == ["tflite", "onnx", "tflite"]
+    shared = next(row for row in rows if row["format"] == "onnx")
+    assert shared["builds"] == ["tags-per-channel@xiao-esp32s3", "tags-per-tensor@xiao-esp32s3"]
+
+
+def test_turns_are_taken_in_rounds() -> None:
+    """The first file is timed on an idle machine, the last on a hot one."""
+    calls: list[str] = []
+    inferences: list[Callable[[], object]] = [partial(calls.append, name) for name in "abc"]
+    times = compare_latency.take_turns(inferences, runs=2, warmup=1)
+    assert "".join(calls) == "abcabcabc"
+    assert [len(own) for own in times] == [2, 2, 2]
+
+
+def test_accuracy_is_that_of_the_same_file(tmp_path: Path) -> None:
+    """The table gives the fast file the accuracy of the slow one, or of what shipped before."""
+    root = Workspace(tmp_path)
+    place = comparison_file(root, ["a@host", "gone@host"])
+    place.parent.mkdir(parents=True)
+    row = {
+        "builds": ["a@host"],
+        "format": "tflite",
+        "scheme": "int8",
+        "converter": "onnx2tf",
+        "engine": "litert",
+        "bytes": 9,
+        "operators": 2,
+        "transposes": 1,
+        "mean_ms": 2.0,
+        "min_ms": 1.9,
+        "p50_ms": 2.0,
+        "ratio": 1.0,
+        "sha256": "new",
+    }
+    rows = [row, {**row, "format": "onnx", "sha256": "source"}, {**row, "builds": ["gone@host"]}]
+    data = {"label": "measured here", "device": "a CPU", "threads": 1, "runs": 3, "warmup": 1}
+    place.write_text(json.dumps({**data, "rows": rows}))
+    measured = tuple(
+        Measured(
+            name=name,
+            sha256=sha256,
+            split="val",
+            pictures=3,
+            objects=4,
+            metrics=(("box.mAP50-95", value), ("box.mAP50", 0.9)),
+        )
+        for name, sha256, value in (("tflite", "new", 0.5), ("onnx", "source", 0.6))
+    )
+    plain = Artifact(
+        id="a@host",
+        recipe="a",
+        target="host",
+        label="",
+        status="ready",
+        detail="",
+        file="a.tflite",
+        sha256="new",
+        measured=measured,
+    )
+    (found,) = read_comparisons(root, [plain])
+    assert [row.metrics for row in found.rows] == [
+        (("box.mAP50-95", 0.5),),
+        (("box.mAP50-95", 0.6),),
+        (),
+    ]
+    assert [row.earlier for row in found.rows] == [False, False, True]
+    other = dataclasses.replace(plain, id="b@host", sha256="other")
+    place.write_text(
+        json.dumps({**data, "rows": [*rows, {**row, "builds": ["b@host"], "sha256": "other"}]})
+    )
+    (found,) = read_comparisons(root, [dataclasses.replace(plain, sha256="newer"), other])
+    assert [row.earlier for row in found.rows] == [True, True, True, False]
+    replaced = [
+        dataclasses.replace(plain, sha256="newer"),
+        dataclasses.replace(other, sha256="newest"),
+    ]
+    assert read_comparisons(root, replaced) == (), "no file of it ships any more"
+    place.write_text("{")
+    assert read_comparisons(root, [plain]) == ()
