@@ -5,19 +5,18 @@ measured twice, and is written to build/.comparisons, where the report reads it.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from buildsys.authoring.machine import machine_name
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import complete
-from buildsys.files import writing
+from buildsys.execution.tools.host_facts import cpu_name
+from buildsys.files import write_atomic, writing
 from buildsys.graph import Input, Plan, Step
 from buildsys.planning.plan_builder import make_step, needed
 from buildsys.registry import step_module
@@ -85,7 +84,8 @@ def compare(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Path:
     if not path.is_file() or digest_file(path) != _digest(session, step):
         content = _content(session, step)
         with writing("the comparison", session.workspace.build, len(content)):
-            _replace(path, content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, content)
     return path
 
 
@@ -143,7 +143,7 @@ def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
         threads=rounds.threads,
         runs=rounds.runs,
         warmup=rounds.warmup,
-        machine=machine_name(),
+        machine=cpu_name(),
     )
     inputs = {module.input_name(index): item for index, (item, _) in enumerate(ordered)}
     step = make_step("compare", module, params, inputs, {"comparison": False})
@@ -187,13 +187,3 @@ def _digest(session: Session, step: Step) -> str:
     result = session.state.result(step.id)
     assert result is not None
     return dict(result.outputs)["comparison"]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -23,8 +23,17 @@ from buildsys.steps.lib.report.values import Artifact
 from tests.conftest import StandIn, no_environment
 from tests.execution.test_report import read, text
 
-TAGS, MORE = "tags@xiao-esp32s3", "more@xiao-esp32s3"
-GROVE = "tags@grove-vision-ai-v2"
+ONE, TWO = "one@host", "two@host"
+RECIPE = """\
+name: {name}
+source: {{family: onnx, weights: {{path: {name}.onnx}}}}
+input: {{size: 64}}
+quantization: {{scheme: float32}}
+evaluate: none
+targets: [host]
+"""
+VARIANTS = "matrix: {quantization.scheme: [float32, float16]}\nselect: {minimize: bytes}\n"
+NEITHER = "which neither LiteRT nor onnxruntime runs"
 SHORT = Rounds(threads=1, runs=10, warmup=3)
 AS_SHORT = ("--runs", "10", "--warmup", "3")
 
@@ -76,60 +85,61 @@ def timer() -> Timer:
 
 
 @pytest.fixture
-def pair(workspace: Path, timer: Timer) -> Path:
-    """Recipe `tags`, and `more`, like it at another size, built."""
-    write(workspace)
-    build(workspace, timer)
-    return workspace
+def pair(tmp_path: Path, timer: Timer) -> Path:
+    """Two networks, each a recipe, built for the host."""
+    root = tmp_path / "workspace"
+    write(root, "one")
+    write(root, "two")
+    build(root, timer)
+    return root
 
 
-def write(workspace: Path, name: str = "more", size: int = 96) -> None:
-    """A recipe like `tags` at another size, for one target."""
-    recipe = (workspace / "recipes" / "tags.yaml").read_text()
-    recipe = recipe.replace("name: tags", f"name: {name}").replace("size: 64", f"size: {size}")
-    recipe = recipe.replace("  - grove-vision-ai-v2\n", "")
-    (workspace / "recipes" / f"{name}.yaml").write_text(recipe)
+def write(root: Path, name: str, more: str = "") -> None:
+    """A recipe that converts an ONNX file of its own."""
+    (root / "recipes").mkdir(parents=True, exist_ok=True)
+    (root / f"{name}.onnx").write_text(name)
+    (root / "recipes" / f"{name}.yaml").write_text(RECIPE.format(name=name) + more)
 
 
-def edit(workspace: Path, old: str, new: str) -> None:
-    """A change to recipe `tags`."""
-    recipe = workspace / "recipes" / "tags.yaml"
-    recipe.write_text(recipe.read_text().replace(old, new))
+def edit(root: Path, old: str, new: str) -> None:
+    """A change to recipe `one`."""
+    recipe = root / "recipes" / "one.yaml"
+    text = recipe.read_text()
+    assert old in text
+    recipe.write_text(text.replace(old, new))
 
 
-def build(workspace: Path, tools: StandIn) -> None:
+def build(root: Path, tools: StandIn) -> None:
     """Everything."""
-    session = Session(workspace, tools, no_environment)
+    session = Session(root, tools, no_environment)
     session.build(list(session.plans))
     session.close()
 
 
-def run(
-    workspace: Path, tools: StandIn, *builds: str, rounds: Rounds = SHORT
-) -> tuple[Path, list[str]]:
+def run(root: Path, tools: StandIn, *builds: str, rounds: Rounds = SHORT) -> tuple[Path, list[str]]:
     """Builds compared: the record's path, and the modules that ran."""
     tools.ran.clear()
-    session = Session(workspace, tools, no_environment)
+    session = Session(root, tools, no_environment)
     try:
-        group = find_group(session, builds or (TAGS, MORE))
+        group = find_group(session, builds or (ONE, TWO))
         path = compare(session, group.plans, rounds)
     finally:
         session.close()
     return path, list(tools.ran)
 
 
-def group_of(workspace: Path, *builds: str) -> Group:
+def group_of(root: Path, *builds: str) -> Group:
     """What would be compared."""
-    session = Session(workspace, StandIn(), no_environment)
+    session = Session(root, StandIn(), no_environment)
     try:
         return find_group(session, builds)
     finally:
         session.close()
 
 
-def command(workspace: Path, *arguments: str) -> int:
+def command(root: Path, *arguments: str) -> int:
     """`buildsys compare`."""
-    return main(["-C", str(workspace), "compare", *arguments])
+    return main(["-C", str(root), "compare", *arguments])
 
 
 def test_files_are_timed_together_once(pair: Path, timer: Timer) -> None:
@@ -139,13 +149,13 @@ def test_files_are_timed_together_once(pair: Path, timer: Timer) -> None:
     data = json.loads(path.read_text())
     told = [(row["builds"], row["format"], row["scheme"], row["converter"]) for row in data["rows"]]
     assert told == [
-        ([MORE], "onnx", "", ""),
-        ([MORE], "tflite", "int8", "onnx2tf"),
-        ([TAGS], "onnx", "", ""),
-        ([TAGS], "tflite", "int8", "onnx2tf"),
+        ([ONE], "onnx", "", ""),
+        ([ONE], "tflite", "float32", "onnx2tf"),
+        ([TWO], "onnx", "", ""),
+        ([TWO], "tflite", "float32", "onnx2tf"),
     ]
     assert data["runs"] == 10
-    manifest = (pair / "build/more/xiao-esp32s3/manifest.json").read_text()
+    manifest = (pair / "build/one/host/manifest.json").read_text()
     assert "compare_latency" not in manifest, "a figure of one machine is no proof on all"
     assert run(pair, timer) == (path, [])
 
@@ -153,7 +163,7 @@ def test_files_are_timed_together_once(pair: Path, timer: Timer) -> None:
 def test_a_set_of_builds_has_one_record(pair: Path, timer: Timer) -> None:
     """Whatever their order and the rounds; rounds that were measured before are not measured again."""
     path, _ = run(pair, timer)
-    assert run(pair, timer, MORE, "tags@xiao*") == (path, [])
+    assert run(pair, timer, TWO, "one*") == (path, [])
     longer = dataclasses.replace(SHORT, runs=20)
     assert run(pair, timer, rounds=longer) == (path, ["compare_latency"])
     assert json.loads(path.read_text())["runs"] == 20
@@ -165,69 +175,71 @@ def test_a_set_of_builds_has_one_record(pair: Path, timer: Timer) -> None:
 def test_another_file_is_measured(pair: Path, timer: Timer) -> None:
     """The figures are of the files that there are now."""
     before = json.loads(run(pair, timer)[0].read_text())["rows"]
-    edit(pair, "granularity: per-tensor", "granularity: per-channel")
+    edit(pair, "float32", "float16")
     build(pair, timer)
     path, ran = run(pair, timer)
     assert ran == ["compare_latency"]
     after = json.loads(path.read_text())["rows"]
     changed = [b["sha256"] != a["sha256"] for b, a in zip(before, after, strict=True)]
-    assert changed == [False, False, False, True]
+    assert changed == [False, True, False, False]
 
 
 @pytest.mark.parametrize(
     ("change", "reason", "code"),
     [
-        (("start.bin", "absent.bin"), "it waits for absent.bin", 10),
-        (("epochs: 2", "epochs: 3"), f"it is not built: `doit build:{TAGS}`", 1),
+        (("one.onnx", "absent.onnx"), "it waits for absent.onnx", 10),
+        (("float32", "float16"), f"it is not built: `doit build:{ONE}`", 1),
+        (("[host]", "[tensorflow-saved-model]"), f"it ships saved-model, {NEITHER}", 2),
     ],
 )
 def test_a_build_without_a_file_is_left_out_with_its_reason(
     pair: Path, timer: Timer, change: tuple[str, str], reason: str, code: int
 ) -> None:
     """The others are compared, and the exit code says that it was not all."""
-    write(pair, "third", 128)
+    write(pair, "third")
     build(pair, timer)
     edit(pair, *change)
-    group = group_of(pair, "*@xiao-esp32s3")
-    assert [plan.build for plan in group.plans] == [MORE, "third@xiao-esp32s3"]
-    assert [(item.build, item.reason) for item in group.left_out] == [(TAGS, reason)]
+    group = group_of(pair, "*")
+    assert [plan.build for plan in group.plans] == ["third@host", TWO]
+    assert [item.reason for item in group.left_out] == [reason]
     assert group.exit_code == code
 
 
 def test_the_command_prints_the_table_and_refreshes_the_report(
     pair: Path, timer: Timer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bytes, mean, ratio and accuracy of each file; what only an NPU runs is left out, with code 2."""
+    """Bytes, mean, ratio and accuracy of each file; what is left out is named."""
     path, _ = run(pair, timer)
+    edit(pair, "[host]", "[host, tensorflow-saved-model]")
     capsys.readouterr()
-    assert command(pair, *AS_SHORT, TAGS, MORE, GROVE) == 2
+    assert command(pair, *AS_SHORT, "*") == 2
     printed = capsys.readouterr()
-    npu = f"{GROVE} is left out: it ships vela-tflite, which neither LiteRT nor onnxruntime runs"
-    assert npu in printed.err
+    left_out = "one@tensorflow-saved-model is left out: it ships saved-model"
+    assert f"{left_out}, {NEITHER}" in printed.err
     lines = printed.out.splitlines()
     assert lines[0].split() == ["build", "file", "bytes", "mean", "ms", "ratio", "accuracy"]
-    assert lines[1].split()[:2] == [MORE, "onnx"]
+    assert lines[1].split()[:2] == [ONE, "onnx"]
     assert lines[1].split()[3:] == ["5.00", "1.00", "not", "measured"]
-    assert lines[4].split()[:5] == [TAGS, "tflite", "int8", "onnx2tf", "64"]
+    assert lines[4].split()[:5] == [TWO, "tflite", "float32", "onnx2tf", "64"]
     assert "1 thread: 10 runs after 3 to warm up" in lines[5]
     assert lines[6:] == ["report: build/report/report.md"]
     assert "## Comparison" in text(pair)
-    assert command(pair, *AS_SHORT, "--json", TAGS, MORE) == 0
+    assert command(pair, *AS_SHORT, "--json", ONE, TWO) == 0
     assert capsys.readouterr().out == path.read_text()
 
 
 def test_the_report_marks_earlier_files(pair: Path, timer: Timer) -> None:
     """Until no file of the comparison ships: then it is not shown."""
     run(pair, timer)
-    assert command(pair, *AS_SHORT, TAGS, MORE) == 0
+    assert command(pair, *AS_SHORT, ONE, TWO) == 0
     assert not any(row.earlier for row in read(pair).comparisons[0].rows)
-    edit(pair, "granularity: per-tensor", "granularity: per-channel")
+    edit(pair, "float32", "float16")
     build(pair, timer)
     assert main(["-C", str(pair), "report"]) == 0
     (found,) = read(pair).comparisons
-    assert {row.builds[0]: row.earlier for row in found.rows} == {MORE: False, TAGS: True}
+    assert {row.builds[0]: row.earlier for row in found.rows} == {TWO: False, ONE: True}
     assert "of an earlier file" in text(pair)
-    (pair / "recipes" / "more.yaml").unlink()
+    (pair / "recipes" / "two.yaml").unlink()
     assert main(["-C", str(pair), "report"]) == 0
     assert read(pair).comparisons == ()
 
@@ -236,34 +248,35 @@ def test_wrong_arguments_are_refused(
     pair: Path, timer: Timer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name that nothing has, a single build, a choice between variants, counts out of bounds."""
-    assert command(pair, TAGS, "more@xiao") == 2
-    assert "more@xiao: error: matches no build" in capsys.readouterr().err
-    assert command(pair, "more@*") == 2
+    assert command(pair, TWO, "one@hast") == 2
+    assert "one@hast: error: matches no build" in capsys.readouterr().err
+    assert command(pair, "two@*") == 2
     assert "names 1 build: a comparison takes two or more" in capsys.readouterr().err
-    more = "matrix: {quantization.granularity: [per-tensor, per-channel]}\n"
-    edit(pair, "targets:", more + "select: {minimize: bytes}\ntargets:")
-    assert command(pair, TAGS, MORE) == 2
+    write(pair, "one", VARIANTS)
+    assert command(pair, ONE, TWO) == 2
     printed = capsys.readouterr().err
-    assert f"{TAGS}: error: is a choice between variants, and has no file of its own" in printed
-    assert "name a variant, for example tags-per-tensor@xiao-esp32s3" in printed
-    assert command(pair, "tags-*@xiao-esp32s3") == 1
+    assert f"{ONE}: error: is a choice between variants, and has no file of its own" in printed
+    assert "name a variant, for example one-float32@host" in printed
+    assert command(pair, "one-*") == 1
     printed = capsys.readouterr().err
-    assert "tags-per-channel@xiao-esp32s3 is left out: it is not built" in printed
+    assert "one-float16@host is left out: it is not built" in printed
     assert "nothing was timed" in printed
     with pytest.raises(SystemExit, match="2"):
-        command(pair, "--runs", "0", TAGS, MORE)
+        command(pair, "--runs", "0", ONE, TWO)
     assert "0 is not a whole number from 1 to 10000" in capsys.readouterr().err
 
 
 def test_at_most_64_files_are_timed_together(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One process holds them all."""
     for index in range(65):
-        (workspace / f"{index}.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes([index]))
-        recipe = f"source: {{family: tflite, weights: {{path: {index}.tflite}}}}\ntargets: [host]\n"
-        (workspace / "recipes" / f"given-{index}.yaml").write_text(f"name: given-{index}\n{recipe}")
-    assert command(workspace, "given-*") == 2
+        name = f"given-{index}"
+        (tmp_path / "recipes").mkdir(exist_ok=True)
+        (tmp_path / f"{name}.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes([index]))
+        recipe = f"source: {{family: tflite, weights: {{path: {name}.tflite}}}}\ntargets: [host]\n"
+        (tmp_path / "recipes" / f"{name}.yaml").write_text(f"name: {name}\n{recipe}")
+    assert command(tmp_path, "given-*") == 2
     assert "65 files of 65 builds; at most 64 are timed together" in capsys.readouterr().err
 
 
@@ -298,16 +311,14 @@ def test_a_record_stays_when_the_store_is_cleared(pair: Path, timer: Timer, tmp_
     assert path.is_file()
 
 
-def test_variants_share_the_file_that_they_were_made_from(workspace: Path, timer: Timer) -> None:
+def test_variants_share_the_file_that_they_were_made_from(tmp_path: Path, timer: Timer) -> None:
     """It is timed once, as a file of both; a pattern leaves the choice between them aside."""
-    edit(workspace, "  - grove-vision-ai-v2\n", "")
-    more = "matrix: {quantization.granularity: [per-tensor, per-channel]}\n"
-    edit(workspace, "targets:", more + "select: {minimize: bytes}\ntargets:")
-    build(workspace, timer)
-    rows = json.loads(run(workspace, timer, "tags*")[0].read_text())["rows"]
+    write(tmp_path, "one", VARIANTS)
+    build(tmp_path, timer)
+    rows = json.loads(run(tmp_path, timer, "one*")[0].read_text())["rows"]
     assert [row["format"] for row in rows] == ["tflite", "onnx", "tflite"]
     shared = next(row for row in rows if row["format"] == "onnx")
-    assert shared["builds"] == ["tags-per-channel@xiao-esp32s3", "tags-per-tensor@xiao-esp32s3"]
+    assert shared["builds"] == ["one-float16@host", "one-float32@host"]
 
 
 def test_turns_are_taken_in_rounds() -> None:

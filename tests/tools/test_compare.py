@@ -1,7 +1,10 @@
 """Builds compared with the real engines, and YOLOv4-tiny from its package to a TFLite file."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,9 @@ import pytest
 
 from buildsys.digest import digest_file
 from buildsys.execution.tools.host_facts import cpu_name
+from tests.conftest import REPOSITORY
 from tests.tools.bright import ONNX_FILE
-from tests.tools.places import doit, make_workspace, read, statuses
+from tests.tools.places import doit, make_workspace, read
 
 pytestmark = pytest.mark.tools
 
@@ -18,7 +22,6 @@ GIVEN = """\
 name: {name}
 source: {{family: {family}, weights: {{path: bright.{family}}}}}
 evaluate: none
-benchmark: {{threads: 1, runs: 10, warmup: 2, against: [{against}]}}
 targets: [{target}]
 """
 YOLOV4 = """\
@@ -33,9 +36,9 @@ targets: [host]
 
 @pytest.fixture(scope="module")
 def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One network as an ONNX and as a TFLite file, each a recipe compared with the other."""
-    one = GIVEN.format(name="one", family="onnx", against="two@host", target="onnx-file")
-    two = GIVEN.format(name="two", family="tflite", against="'one@*'", target="host")
+    """One network as an ONNX and as a TFLite file, each a recipe, compared."""
+    one = GIVEN.format(name="one", family="onnx", target="onnx-file")
+    two = GIVEN.format(name="two", family="tflite", target="host")
     root = make_workspace(tmp_path_factory.mktemp("compare") / "pair", one=one, two=two)
     (root / "targets").mkdir()
     (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
@@ -43,15 +46,37 @@ def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copyfile(bright_place / "build/bright/host/bright.tflite", root / "bright.tflite")
     run = doit(root)
     assert run.returncode == 0, run.stderr
-    assert run.stderr.count("compare (one@onnx-file): done") == 1, run.stderr
-    assert "compare (two@host): done" not in run.stderr, "the same files, measured once"
+    run = compare(root)
+    assert run.returncode == 0, run.stderr
+    assert "compare (2 builds): done" in run.stderr
+    assert re.search(
+        r"^two@host +tflite +\d+ +\d+\.\d+ +\d+\.\d\d +not measured$", run.stdout, re.M
+    )
     return root
+
+
+def compare(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`buildsys compare` with the store of the workspace."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(root / "store"),
+    }
+    command = ("compare", "--runs", "10", "--warmup", "2", *arguments, "two@host", "one@*")
+    return subprocess.run(
+        [sys.executable, "-m", "buildsys", *command],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
 
 
 def test_two_recipes_are_compared(pair: Path) -> None:
     """Engine, size, operators, times and ratio of each file, by its digest."""
-    data = read(pair / "build" / "one" / "onnx-file" / "comparison.json")
-    assert data == read(pair / "build" / "two" / "host" / "comparison.json")
+    (record,) = (pair / "build" / ".comparisons").iterdir()
+    data = read(record)
     told = {key: data[key] for key in ("label", "device", "threads", "runs", "warmup", "what")}
     assert told == {
         "label": "measured here",
@@ -87,12 +112,13 @@ def test_the_page_has_the_table(pair: Path) -> None:
     assert section.count("not measured") == 2
 
 
-def test_a_second_run_measures_nothing(pair: Path) -> None:
-    """The figures change with every run, and with them the report."""
+def test_a_second_comparison_measures_nothing(pair: Path) -> None:
+    """It prints the record that there is, and the report stays as it is."""
     before = (pair / "build" / "report" / "index.html").read_bytes()
-    run = doit(pair)
-    assert statuses(pair) == {"one@onnx-file": "up-to-date", "two@host": "up-to-date"}
-    assert "compare" not in run.stderr
+    run = compare(pair, "--json")
+    assert (run.returncode, run.stderr) == (0, "")
+    (record,) = (pair / "build" / ".comparisons").iterdir()
+    assert run.stdout == record.read_text()
     assert (pair / "build" / "report" / "index.html").read_bytes() == before
 
 
