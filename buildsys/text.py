@@ -1,4 +1,4 @@
-"""Text for people: durations, suggestions for words that are almost right."""
+"""Text for people: durations, sizes, counts, suggestions for words that are almost right."""
 
 import difflib
 import re
@@ -14,6 +14,23 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: 812 bytes, 3.4 KiB, 1.2 GiB."""
+    if count < 1024:
+        return f"{count} bytes"
+    size = count / 1024
+    for unit in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """1 file, 2 files."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -4,9 +4,7 @@ import dataclasses
 
 from buildsys.report.vendor_figures import read_published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY
-from buildsys.steps.lib.report.engine_values import EngineFacts
-from buildsys.steps.lib.report.proof_values import Latency, Measured
-from buildsys.steps.lib.report.values import Artifact, Report
+from buildsys.steps.lib.report.values import Artifact, EngineFacts, Latency, Measured, Report
 from tests.report_sample import sha
 
 GPU = "NVIDIA A100-SXM4-40GB, Example CPU 3.0 GHz (x86_64)"

@@ -2,23 +2,21 @@
 
 import hashlib
 
-from buildsys.steps.lib.report.proof_values import (
+from buildsys.steps.lib.report.values import (
+    Artifact,
     Budget,
+    Comparison,
+    ImageComparison,
     Ladder,
     Latency,
     Measured,
     Output,
-    Rung,
-    Sight,
-    View,
-)
-from buildsys.steps.lib.report.values import (
-    Artifact,
-    Comparison,
     Regression,
     Report,
+    Rung,
     StepLine,
     Timed,
+    View,
 )
 
 DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
@@ -141,7 +139,7 @@ def latencies(file: str) -> tuple[Latency, ...]:
 FORMS = ("checkpoint", "onnx", "tflite")
 
 
-def sight(number: int) -> Sight:
+def sight(number: int) -> ImageComparison:
     """A picture as three forms of a network see it; the last has lost a class."""
     scores = {"checkpoint": (0.9312, 0.4121), "onnx": (0.9311, 0.412), "tflite": (0.902, None)}
     views = tuple(
@@ -153,7 +151,7 @@ def sight(number: int) -> Sight:
         )
         for form in FORMS
     )
-    return Sight(name=f"images/val/{number:05}.jpg", views=views)
+    return ImageComparison(name=f"images/val/{number:05}.jpg", views=views)
 
 
 def grove() -> Artifact:

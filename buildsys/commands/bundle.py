@@ -17,24 +17,24 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.store.inventory import size_text
     from buildsys.operations import bundle
+    from buildsys.text import size_text
 
     workspace = Workspace(options.folder.resolve())
-    away = bundle.plan_away(workspace, options.build)
-    target = options.out or bundle.default_folder(workspace, away.build.id)
+    remote = bundle.plan_remote_build(workspace, options.build)
+    target = options.out or bundle.default_folder(workspace, remote.build.id)
     children.end_on_signals(lambda: None)
     with exclusive(workspace):
-        session = bundle.open_session(workspace, away)
+        session = bundle.open_session(workspace, remote)
         try:
-            made = bundle.make(session, away, target.absolute())
+            made = bundle.make(session, remote, target.absolute())
         except BuildsysError as error:
             if session.executor.failures:
                 return error.exit_code  # told where it happened
             raise
         finally:
             session.close()
-    print(f"{away.build.id}: {size_text(made.bytes)} in {os.path.relpath(made.folder)}")
+    print(f"{remote.build.id}: {size_text(made.bytes)} in {os.path.relpath(made.folder)}")
     print(
         f"take it to a machine with {made.machine}; run `python3 build.py` in it, and bring it back"
     )

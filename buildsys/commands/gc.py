@@ -66,7 +66,7 @@ def _parse(option: str, text: str, units: dict[str, int], examples: str) -> floa
 
 def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
     """One line a kind of thing that goes."""
-    from buildsys.execution.store.inventory import count_text, size_text
+    from buildsys.text import count_text, size_text
 
     choice = swept.choice
     for files, noun, why in (
@@ -93,7 +93,7 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
 
 
 def _left(swept: "Sweep", root: Path) -> str:
-    from buildsys.execution.store.inventory import count_text, size_text
+    from buildsys.text import count_text, size_text
 
     choice = swept.choice
     return (

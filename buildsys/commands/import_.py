@@ -25,21 +25,20 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.operations import bundle, import_bundle
-    from buildsys.operations.returned_figures import keep_figures, read_figures
 
     workspace = Workspace(options.folder.resolve())
     with import_bundle.opened(options.result) as result:
-        away = bundle.plan_away(workspace, result.build)
-        figures = read_figures(result, away, options.device)
+        remote = bundle.plan_remote_build(workspace, result.build)
+        figures = import_bundle.read_figures(result, remote, options.device)
         with exclusive(workspace):
-            session = bundle.open_session(workspace, away)
+            session = bundle.open_session(workspace, remote)
             try:
-                import_bundle.take_back(session, away, result, options.result)
+                import_bundle.take_back(session, remote, result, options.result)
             finally:
                 session.close()
-            keep_figures(workspace, away, figures)
-    print(f"{away.build.id}: engine built by {result.machine}")
+            import_bundle.keep_figures(workspace, remote, figures)
+    print(f"{remote.build.id}: engine built by {result.machine}")
     for item in figures:
         print(f"figures of {item.device}: mean {item.mean_ms:g} ms of {item.runs} runs")
-    print(f"`doit build:{away.build.id}` packages it without building it")
+    print(f"`doit build:{remote.build.id}` packages it without building it")
     return 0

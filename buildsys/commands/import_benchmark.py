@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buildsys.execution.packages.measurements import Identity, Measurement
-    from buildsys.operations.benchmarks import Benchmark
+    from buildsys.operations.import_benchmark import Benchmark
     from buildsys.operations.published import Published
 
 _LONGEST_DEVICE = 80
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.packages import measurements
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.operations.benchmarks import NO_DIGEST
+    from buildsys.operations.import_benchmark import NO_DIGEST
     from buildsys.operations.published import find_arm_board, find_published
     from buildsys.report import stamp
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _read(paths: list[str], device: str, published: "Published") -> "dict[str, Benchmark]":
     """Every FILE by its path. Raises InputError, for two that measure the same, too."""
     from buildsys.errors import Diagnostic, InputError
-    from buildsys.operations.benchmarks import read_benchmark
+    from buildsys.operations.import_benchmark import read_benchmark
 
     found: dict[str, Benchmark] = {}
     identities: dict[Identity, str] = {}

@@ -9,7 +9,7 @@ from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
     from buildsys.authoring.datasets.facts import DatasetFacts
-    from buildsys.authoring.scaffold.drafts import Draft
+    from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.probing import Probe
     from buildsys.authoring.targets.lookup import Boards
 
@@ -35,24 +35,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write recipes/NAME.yaml, never over another one; say what is known and what is missing."""
-    from buildsys.authoring.scaffold.draftwords import describe
+    from buildsys.authoring.scaffold.draft import describe
     from buildsys.authoring.targets.lookup import Boards
 
     root = options.folder.resolve()
     path = _place(root, options.name)
     boards = Boards(root)
-    wish = _wish(root, options, boards)
-    text = _draft(wish, boards)
+    draft = _read_options(root, options, boards)
+    text = _write(draft, boards)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
         raise _refuse(f"recipes/{path.name}", f"cannot be written: {error.strerror}") from error
-    if wish.probe and wish.probe.checkpoint:
-        print(f"found  {wish.probe.path}: {describe(wish.probe.checkpoint)}")
+    if draft.probe and draft.probe.checkpoint:
+        print(f"found  {draft.probe.path}: {describe(draft.probe.checkpoint)}")
     print(f"wrote  recipes/{path.name}")
-    return _tell_rest(root, wish)
+    return _tell_rest(root, draft)
 
 
 def _place(root: Path, name: str) -> Path:
@@ -76,9 +76,9 @@ def _place(root: Path, name: str) -> Path:
     return path
 
 
-def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
+def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     """Everything that was asked for, read and checked. Raises InputError."""
-    from buildsys.authoring.scaffold.drafts import Draft
+    from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.probing import inside, probe
     from buildsys.text import did_you_mean
 
@@ -88,7 +88,7 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
     board = boards.board(options.target)
     found = probe(root, options.file) if options.file is not None else None
     _check_family(options.family, found)
-    wish = Draft(
+    draft = Draft(
         name=options.name,
         board=board,
         probe=found,
@@ -97,14 +97,14 @@ def _wish(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
         chosen=options.family or "",
     )
     if options.data is None:
-        return wish
+        return draft
     data = inside(root, options.data, "data")
-    facts, block = _read_data(root, data, options.data, wish)
-    wish = dataclasses.replace(wish, data=data, facts=facts, block=block)
-    if wish.network is not None and wish.task not in wish.network.tasks:
-        message = f"is data to {wish.task}; family {wish.family} has no networks for that"
-        raise _refuse(options.data, message, "there are: " + ", ".join(wish.network.tasks))
-    return wish
+    facts, block = _read_data(root, data, options.data, draft)
+    draft = dataclasses.replace(draft, data=data, facts=facts, block=block)
+    if draft.network is not None and draft.task not in draft.network.tasks:
+        message = f"is data to {draft.task}; family {draft.family} has no networks for that"
+        raise _refuse(options.data, message, "there are: " + ", ".join(draft.network.tasks))
+    return draft
 
 
 def _check_family(given: str | None, found: "Probe | None") -> None:
@@ -123,7 +123,7 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
 
 
 def _read_data(
-    root: Path, data: str, given: str, wish: "Draft"
+    root: Path, data: str, given: str, draft: "Draft"
 ) -> "tuple[DatasetFacts | None, str]":
     """What is said of the data, and its block where that takes more than a path. Raises InputError."""
     from buildsys.authoring.datasets.class_folders import read_class_folders
@@ -139,7 +139,7 @@ def _read_data(
         hint = one or "give the data.yaml in it, or the annotation file in COCO format"
         raise _refuse(given, "is a folder", hint)
     if data.endswith(".json"):
-        guess = guess_sets(root, data, wish.task if wish.probe or wish.boxes_alone else "")
+        guess = guess_sets(root, data, draft.task if draft.probe or draft.boxes_alone else "")
         return guess.facts, guess.block
     return read_dataset(folder, data), ""
 
@@ -159,12 +159,12 @@ def _data_files(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: "train" not in name)
 
 
-def _draft(wish: "Draft", boards: "Boards") -> str:
+def _write(draft: "Draft", boards: "Boards") -> str:
     from buildsys.authoring.recipes.pipelines import UnfitError
-    from buildsys.authoring.scaffold.drafting import draft
+    from buildsys.authoring.scaffold.draft import write_recipe
 
-    target = wish.board.target
-    firmware = {str(task): name for task, name in target.firmware.items()}.get(wish.task)
+    target = draft.board.target
+    firmware = {str(task): name for task, name in target.firmware.items()}.get(draft.task)
     contract = (
         boards.contract(boards.contracts[firmware])
         if firmware and firmware != "unchecked"
@@ -172,32 +172,32 @@ def _draft(wish: "Draft", boards: "Boards") -> str:
     )
     others = tuple(name for name in sorted(boards.targets) if name != target.name)
     try:
-        text = draft(wish, contract, others)
+        text = write_recipe(draft, contract, others)
         text.encode()
     except UnfitError as error:
-        message = f"cannot be built from a source of family {wish.family}: {error}"
+        message = f"cannot be built from a source of family {draft.family}: {error}"
         raise _refuse(target.name, message) from error
     except UnicodeEncodeError as error:
-        raise _refuse(wish.name, "a file's name is not UTF-8; rename it") from error
+        raise _refuse(draft.name, "a file's name is not UTF-8; rename it") from error
     return text
 
 
-def _tell_rest(root: Path, wish: "Draft") -> int:
+def _tell_rest(root: Path, draft: "Draft") -> int:
     """What `check` says of the new recipe, and the next command."""
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
 
     plans = make_plans(Workspace(root))
-    label = f"recipes/{wish.name}.yaml"
-    told = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
-    for diagnostic in told:
+    label = f"recipes/{draft.name}.yaml"
+    mistakes = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
+    for diagnostic in mistakes:
         print(f"\n{diagnostic.render()}")
     if not (root / "dodo.py").exists():
         print("\nnext:  buildsys init    # there is no dodo.py here yet; it keeps what is there")
-    elif told:
+    elif mistakes:
         print("\nnext:  buildsys check   # when that is settled")
     else:
-        print(f"\nnext:  doit build:{wish.name}@{wish.board.target.name}")
+        print(f"\nnext:  doit build:{draft.name}@{draft.board.target.name}")
     return 0
 
 

@@ -40,9 +40,9 @@ def _export(options: argparse.Namespace) -> int:
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
-    from buildsys.execution.store.inventory import count_text, size_text
     from buildsys.operations.destinations import find_file
-    from buildsys.operations.store_export import explain_missing, gather, write
+    from buildsys.operations.transfer import explain_missing, gather, write
+    from buildsys.text import count_text, size_text
 
     find_file(options.file)
     session = Session(options.folder.resolve())
@@ -75,8 +75,8 @@ def _export(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.state.configured_store import default_store
-    from buildsys.execution.store.inventory import count_text, size_text
-    from buildsys.operations.store_import import take_in
+    from buildsys.operations.transfer import take_in
+    from buildsys.text import count_text, size_text
 
     store = default_store(Workspace(options.folder.resolve()))
     done = take_in(store, options.file)

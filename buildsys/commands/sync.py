@@ -125,9 +125,9 @@ def _announce(
     envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
 ) -> bool:
     """Say beforehand how much there is to do; returns whether there is anything."""
-    from buildsys.execution.store.inventory import count_text
     from buildsys.execution.tools.definitions import expected_download_mib, find_synced
     from buildsys.operations.sync import is_here, sizes
+    from buildsys.text import count_text
 
     missing = [env for env in envs if find_synced(env) is None]
     remote = [step for step in steps if session and not is_here(session, step)]

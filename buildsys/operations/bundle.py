@@ -1,12 +1,16 @@
-"""`buildsys bundle`: an engine that another machine builds, as a folder to carry there.
+"""`buildsys bundle`: a folder with all that another machine needs to build an engine.
 
-In it: the network, the program that builds (steps/engine_program.py and its neighbours, as they
-are), what to ask of it, and the action keys that the result is for. upkeep/returning.py takes it back.
+It holds the network, the programs that build (steps/lib/tensorrt, unchanged), the request, a README
+and the action keys that the result belongs to. `buildsys import` (import_bundle.py) takes it back.
 """
 
 import json
+import os
 import shutil
 import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,30 +29,44 @@ from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
 from buildsys.graph import Input, Output, Plan, Status, Step, StepResult
-from buildsys.operations import bundle_folder
-from buildsys.operations.bundle_readme import BundleReadme, describe, how_to_install
-from buildsys.operations.destinations import placing
+from buildsys.operations.destinations import find_folder, fresh_inside, is_empty, placing
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import make_step, needed, output
 from buildsys.registry import step_module
 from buildsys.spec import Format
 from buildsys.steps import build_engine
+from buildsys.steps.build_engine import Params
 from buildsys.steps.lib.heads.batch import calibration_batch
 from buildsys.steps.lib.runtime.launcher import rebuild
 from buildsys.steps.lib.tensorrt import builder_process, bundle_program, separate_process
+from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, RESULT
+from buildsys.steps.lib.tensorrt.engine_program import TITLES
 from buildsys.steps.lib.tensorrt.host_library import is_version
 
 TIMINGS = "timing-caches"
 """Below the user's cache directory, in a bundle and in its result."""
-_PICTURES = "pictures.npy"
+_IMAGES = "pictures.npy"
+_JETPACK = "8.7"
+"""Orin's compute capability: its TensorRT is JetPack's."""
+_TRTEXEC = "/usr/src/tensorrt/bin"
+"""Of its package libnvinfer-bin; no PATH has it."""
+_WHAT = {
+    "build.py": "what to run there",
+    "engine_program.py": "looks at the machine, and builds by the library's Python API",
+    "separate_process.py": "starts that in a process of its own",
+    "engine_calibration.py": "int8 of TensorRT up to 10, as far as it could be tried",
+    "engine_weakly_typed.py": "the rest of it: nobody has run it yet",
+    "model.onnx": "the network",
+    "pictures.npy": "calibration pictures, prepared, float32",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteBuild:
-    """An engine and how it is made elsewhere. `plan`: its steps alone, in order, the engine's last;
-    `whole`: the build's own plan; `calibration`: the step that only the device can run besides, where
-    there is one.
+    """A build whose engine another machine builds. `plan`: the engine's steps alone, in order;
+    `whole`: the build's own plan; `calibration`: the calibration step, where only the device can
+    run it.
     """
 
     build: Build
@@ -58,14 +76,14 @@ class RemoteBuild:
     calibration: Step | None
 
     @property
-    def before(self) -> tuple[Step, ...]:
-        """The steps that are done here."""
+    def local_steps(self) -> tuple[Step, ...]:
+        """The steps that run here."""
         own = {self.engine.id, self.calibration.id if self.calibration else ""}
         return tuple(step for step in self.plan.steps if step.id not in own)
 
     @property
-    def there(self) -> tuple[Step, ...]:
-        """The steps that are done there, in order."""
+    def remote_steps(self) -> tuple[Step, ...]:
+        """The steps that run on the other machine, in order."""
         return (*((self.calibration,) if self.calibration else ()), self.engine)
 
     @property
@@ -90,7 +108,35 @@ class Bundle:
     machine: str
 
 
-def plan_away(workspace: Workspace, name: str) -> RemoteBuild:
+@dataclass(frozen=True, kw_only=True)
+class BundleReadme:
+    """What the text is about. `gpu`: its name, or ""; `files`: names of what is in the bundle."""
+
+    build: str
+    label: str
+    install: str
+    params: Params
+    gpu: str
+    files: tuple[str, ...]
+
+    @property
+    def library(self) -> str:
+        """As people name it."""
+        return f"{TITLES[self.params.library]} {self.params.version}"
+
+    @property
+    def machine(self) -> str:
+        """The machine that builds it."""
+        if self.params.library == "tensorrt-rtx":
+            return f"{self.library}; no GPU is asked"
+        gpu = f" ({self.gpu})" if self.gpu else ""
+        return (
+            f"{self.library} and an NVIDIA GPU of compute capability"
+            f" {self.params.compute_capability}{gpu}"
+        )
+
+
+def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
     """One build by its id. Raises InputError, Waiting."""
     build = find_build(workspace, name)
     if build.waiting_for:
@@ -108,24 +154,24 @@ def plan_away(workspace: Workspace, name: str) -> RemoteBuild:
     )
     steps = needed(list(plan.steps), (engine.id,))
     alone = replace(plan, steps=steps, package=engine.id, shipped=None, verdicts=(), proofs=())
-    away = RemoteBuild(
+    remote = RemoteBuild(
         build=build, plan=alone, whole=plan, engine=engine, calibration=next(calibration, None)
     )
-    if LOCAL in (away.params.version, away.params.compute_capability):
+    if LOCAL in (remote.params.version, remote.params.compute_capability):
         message = "is for the GPU of the machine that it is built on, and nobody says which"
         hint = "a target with `version` and `compute_capability`, as jetson-orin has them"
         raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
-    return away
+    return remote
 
 
 def open_session(
     workspace: Workspace,
-    away: RemoteBuild,
+    remote: RemoteBuild,
     run: CommandRunner = run_command,
     ensure: EnsureEnv = environments.ensure,
 ) -> Session:
     """A session that knows the engine's steps and no others."""
-    return Session(workspace.root, run, ensure, plans=Plans.of((away.plan,)))
+    return Session(workspace.root, run, ensure, plans=Plans.of((remote.plan,)))
 
 
 def default_folder(workspace: Workspace, build: str) -> Path:
@@ -133,19 +179,19 @@ def default_folder(workspace: Workspace, build: str) -> Path:
     return workspace.build / "bundles" / Path(*build.split("@"))
 
 
-def make(session: Session, away: RemoteBuild, target: Path) -> Bundle:
+def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:
     """Do what comes before the engine, and write the folder, whole or not at all.
 
     Raises BuildsysError: InputError for a folder that holds something else, Waiting, StepFailed,
-    Rejected for a network that is blind, or whose gate is known to be red.
+    Rejected where quantization destroyed the outputs, or a gate is known to be red.
     """
-    target = bundle_folder.find(target)
-    for step in away.before:
+    target = find_bundle_folder(target)
+    for step in remote.local_steps:
         session.executor.run_step(step)
-        _demand(session, away, step)
-    _refuse_red(session, away)
-    with placing(f"the bundle of {away.build.id}", target), bundle_folder.filling(target) as fresh:
-        machine = _fill(session, away, fresh)
+        _demand(session, remote, step)
+    _refuse_red(session, remote)
+    with placing(f"the bundle of {remote.build.id}", target), _filling(target) as fresh:
+        machine = _fill(session, remote, fresh)
         size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
     return Bundle(folder=target, bytes=size, machine=machine)
 
@@ -166,103 +212,103 @@ def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
     return found
 
 
-def _demand(session: Session, away: RemoteBuild, step: Step) -> None:
+def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
     decision = session.state.decide(step)
     if decision.status == Status.WAITING:
-        raise Waiting(f"{away.build.id} waits for {decision.reasons[0].subject} ({step.stage})")
+        raise Waiting(f"{remote.build.id} waits for {decision.reasons[0].subject} ({step.stage})")
     result = session.state.result(step.id)
     if result is None:
         raise BuildsysError(
-            f"{away.build.id}: {step.stage} is {decision.status}, nothing to bundle"
+            f"{remote.build.id}: {step.stage} is {decision.status}, nothing to bundle"
         )
     if not result.passed:
-        _reject(session, away, step, result)
+        _reject(session, remote, step, result)
 
 
-def _refuse_red(session: Session, away: RemoteBuild) -> None:
+def _refuse_red(session: Session, remote: RemoteBuild) -> None:
     """A verdict of the build that is known to be red, whether or not the engine rests on it.
 
     No gate is run for this: one that was not asked yet says nothing.
     """
-    known = {step.id for step in away.plan.steps}
-    for step in away.whole.steps:
+    known = {step.id for step in remote.plan.steps}
+    for step in remote.whole.steps:
         if step.id not in known:
             session.state.include(step)
-    for step in red_verdicts(session.state, away.whole):
+    for step in red_verdicts(session.state, remote.whole):
         result = session.state.result(step.id)
         assert result is not None
-        _reject(session, away, step, result)
+        _reject(session, remote, step, result)
 
 
-def _reject(session: Session, away: RemoteBuild, step: Step, result: StepResult) -> NoReturn:
+def _reject(session: Session, remote: RemoteBuild, step: Step, result: StepResult) -> NoReturn:
     try:
         verdict = json.loads(session.state.store.read(dict(result.outputs)["verdict"]))
         why = ": " + "; ".join(verdict["failures"])
     except FileNotFoundError:  # the store has lost it
         why = ""
-    raise Rejected(f"{away.build.id} is rejected by {step.stage}, nothing to bundle{why}")
+    raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")
 
 
-def _fill(session: Session, away: RemoteBuild, folder: Path) -> str:
+def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
     """Everything, bundle.json last; returns the words on the machine."""
     request = build_engine.make_request(
-        away.params,
-        quantized=away.network.name == Format.QUANTIZED_ONNX,
-        calibrated=away.calibration is not None,
+        remote.params,
+        quantized=remote.network.name == Format.QUANTIZED_ONNX,
+        calibrated=remote.calibration is not None,
     )
-    request["gpu"] = getattr(away.build.tensorrt, "gpu", None) or ""
-    _fetch(session, away.network, folder / request["onnx"])
+    request["gpu"] = getattr(remote.build.tensorrt, "gpu", None) or ""
+    _fetch(session, remote.network, folder / request["onnx"])
     for name, program in builder_process.programs().items():
         shutil.copyfile(program, folder / name)
     shutil.copyfile(separate_process.__file__, folder / "separate_process.py")
     shutil.copyfile(bundle_program.__file__, folder / "build.py")
-    if away.calibration is not None:
-        request["pictures"] = _PICTURES
-        request["calibration_batch"] = calibration_batch(away.params.batch, sys.maxsize)
-        _fetch(session, _pack_pictures(session, away, away.calibration), folder / _PICTURES)
+    if remote.calibration is not None:
+        request["pictures"] = _IMAGES
+        request["calibration_batch"] = calibration_batch(remote.params.batch, sys.maxsize)
+        _fetch(session, _pack_images(session, remote, remote.calibration), folder / _IMAGES)
     fixed = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
-    if away.params.library == "tensorrt":
+    if remote.params.library == "tensorrt":
         request["timing_cache"] = TIMINGS
         (folder / TIMINGS).mkdir()
-        for path in timing_caches(cache_root() / TIMINGS, away.params):
+        for path in timing_caches(cache_root() / TIMINGS, remote.params):
             shutil.copyfile(path, folder / TIMINGS / path.name)
-    install = how_to_install(away.params, definitions.tool_env(away.engine.tool_env).version)
-    told = {
+    install = how_to_install(remote.params, definitions.tool_env(remote.engine.tool_env).version)
+    manifest = {
         "format": bundle_program.FORMAT,
         "buildsys": buildsys.__version__,
-        "build": away.build.id,
-        "target": away.plan.label,
+        "build": remote.build.id,
+        "target": remote.plan.label,
         "install": install,
         "request": request,
-        "steps": {step.module: key_parts(session, step) for step in away.there},
+        "steps": {step.module: key_parts(session, step) for step in remote.remote_steps},
         "files": fixed,
     }
-    text = json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / bundle_program.BUNDLE).write_text(f"{text}\n", encoding="utf-8")
-    words = BundleReadme(
-        build=away.build.id,
-        label=away.plan.label,
+    readme = BundleReadme(
+        build=remote.build.id,
+        label=remote.plan.label,
         install=install,
-        params=away.params,
+        params=remote.params,
         gpu=request["gpu"],
         files=tuple(sorted(fixed)),
     )
-    (folder / "README.md").write_text(describe(words), encoding="utf-8")
-    return words.machine
+    (folder / "README.md").write_text(describe(readme), encoding="utf-8")
+    return readme.machine
 
 
-def _pack_pictures(session: Session, away: RemoteBuild, calibration: Step) -> Input:
-    """The calibration pictures as the device reads them, by a step that belongs to no plan."""
+def _pack_images(session: Session, remote: RemoteBuild, calibration: Step) -> Input:
+    """The calibration images as the device reads them, by a step that belongs to no plan."""
     module = step_module("pack_calibration")
     given = json.loads(calibration.params)["preprocessing"]
     params = rebuild(module.Params, {"preprocessing": given})
-    pictures = next(item for item in calibration.inputs if item.name == "calibration")
-    step = make_step("pack", module, params, {"calibration": pictures}, {"pictures": False})
+    images = next(item for item in calibration.inputs if item.name == "calibration")
+    step = make_step("pack", module, params, {"calibration": images}, {"pictures": False})
     step = replace(step, outputs=(Output(name="pictures", tree=False, suffix=".npy"),))
-    (step,) = complete(replace(away.plan, steps=(step,))).steps
-    session.executor.include(step, away.build.id)
+    (step,) = complete(replace(remote.plan, steps=(step,))).steps
+    session.executor.include(step, remote.build.id)
     session.executor.run_step(step)
-    _demand(session, away, step)
+    _demand(session, remote, step)
     return output(step, "pictures")
 
 
@@ -281,3 +327,101 @@ def _fetch(session: Session, item: Input, target: Path) -> None:
 
 def _restore(session: Session, item: Input, target: Path) -> None:
     session.state.store.fetch(session.state.input_digest(item) or "", target, tree=False)
+
+
+def find_bundle_folder(named: Path) -> Path:
+    """Where it will be, links followed. Raises InputError for what holds something else, CannotWrite."""
+    target = find_folder(named)
+    _refuse_others(target)
+    return target
+
+
+@contextmanager
+def _filling(target: Path) -> Iterator[Path]:
+    """A new folder for what goes in; at the end of the block it takes the place of `target`.
+
+    An empty folder, or one that a disk is mounted at, stays and is filled. Raises OSError.
+    """
+    inside = target.is_dir() and (os.path.ismount(target) or is_empty(target))
+    place = target if inside else target.parent
+    place.mkdir(parents=True, exist_ok=True)
+    fresh = fresh_inside(place, "bundle")
+    fresh.mkdir()
+    try:
+        yield fresh
+        if inside:
+            _move_into(fresh, target)
+        else:
+            shutil.rmtree(target, ignore_errors=True)
+            fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _refuse_others(target: Path) -> None:
+    """Only an earlier bundle is replaced, and none whose result nobody took back."""
+    if not target.exists() or is_empty(target):
+        return
+    if not (target / BUNDLE).is_file():
+        message, hint = "is there, and no bundle", "name another folder with --out"
+    elif (target / RESULT).exists():
+        message = f"an engine was built in it: {RESULT} is there"
+        hint = f"`buildsys import {target}` takes it back; or remove it"
+    else:
+        return
+    raise InputError(Diagnostic(path=str(target), message=message, hint=hint))
+
+
+def _move_into(fresh: Path, target: Path) -> None:
+    """Into a folder that stays, as a stick's: bundle.json goes first and comes last."""
+    names = sorted((path.name for path in fresh.iterdir()), key=BUNDLE.__eq__)
+    for name in reversed(names):
+        old = target / name
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    for name in names:
+        (fresh / name).rename(target / name)
+
+
+def how_to_install(params: Params, locked: str) -> str:
+    """In words for a sentence. `locked`: the exact version of TensorRT-RTX that this project builds by."""
+    if params.library == "tensorrt-rtx":
+        return f"pip install tensorrt-rtx-cu13=={locked}"
+    if params.compute_capability == _JETPACK:
+        return "it comes with JetPack, as the Debian package python3-libnvinfer"
+    return f"pip install tensorrt=={params.version}.*, or NVIDIA's container with that version"
+
+
+def describe(readme: BundleReadme) -> str:
+    """The whole text."""
+    rows = [f"| `{name}` | {_WHAT.get(name, '')} |" for name in readme.files]
+    rows.append("| `bundle.json` | what is asked for, and the keys that the result belongs to |")
+    timings = (_figures(readme.params),) if readme.params.library == "tensorrt" else ()
+    back = f"    buildsys import FOLDER\n    doit build:{readme.build}"
+    paragraphs = (
+        f"The engine of `{readme.build}` for {readme.label} is built on a machine with {readme.machine}:",
+        "    python3 build.py",
+        "with Python 3.8 or later and nothing but its standard library and the library that builds"
+        f" ({readme.install}). It first holds these files and the machine against `bundle.json`, and"
+        " stops with one sentence where something is missing or another. Then there is a folder"
+        " `result`; bring it back, or all of this folder, and where the recipes are:",
+        back,
+        *timings,
+        "\n".join(("| File | What it is |", "| --- | --- |", *rows)),
+        "Exit codes of build.py: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or"
+        " the builder refuses, 4 the library is missing, 130 interrupted. `python3 build.py --help` says"
+        " what it does, and what it leaves to `doit`.",
+    )
+    filled = [text if text[0] in " |" else textwrap.fill(text, 100) for text in paragraphs]
+    return "\n\n".join((f"# {readme.build}, to be built elsewhere", *filled)) + "\n"
+
+
+def _figures(params: Params) -> str:
+    where = f" (JetPack has it in {_TRTEXEC})" if params.compute_capability == _JETPACK else ""
+    return (
+        "Timings that the builder takes are kept in `timing-caches` for the next build, and go back with"
+        " the result. So do figures, where `trtexec --loadEngine=result/model.engine"
+        f" --exportTimes=result/benchmark.json` writes them{where}."
+    )

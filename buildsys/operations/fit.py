@@ -1,38 +1,45 @@
-"""`buildsys fit`: the largest input size that the target's memory holds, by a few real compiles.
+"""`buildsys fit`: the largest input size that fits into the target's memory, by a few real compiles.
 
-The first size is guessed from the need that is known (memory goes with the area), the next ones
-from what was found, until two neighbours are known of which one fits and one does not, or three
-compiles are spent.
+The first size is estimated from a known need (memory grows with the area), the next ones from what
+was measured, until of two neighbours one fits and one does not, or three compiles are spent.
+
+The need depends on the network's shape alone, so a candidate has random weights and one image of
+noise: no training, no data, and only the steps of the build up to the one that reports the need.
 """
 
+import dataclasses
 import json
+import random
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
-from buildsys.authoring.recipes.recipe import LARGEST_SIDE
+from buildsys.authoring.recipes.families import network
+from buildsys.authoring.recipes.model import known_model
+from buildsys.authoring.recipes.recipe import LARGEST_SIDE, Calibration, Evaluate, Weights
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected
 from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
-from buildsys.execution.session.build_plans import fit_key_of
+from buildsys.execution.session.build_plans import fit_key_of, host_of
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans
+from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import Plan, Step
-from buildsys.operations.fit_candidates import (
-    check_fittable,
-    find_memory_probe,
-    frame_of,
-    plan_candidate,
-)
-from buildsys.planning.fit_key import arena_bytes, slot_bytes
+from buildsys.planning import planner
+from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
+from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 from buildsys.steps.lib.firmware.memory_estimate import GRID, estimate_size, interpolate_size
 
 MOST_COMPILES = 3
+_NOISE = ".buildsys/fit/noise.bmp"
+_NOISE_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +95,19 @@ class Fit:
     file_too_large: bool
     room: Room
     trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryProbe:
+    """Where a plan reports its need: the step, its output with the figure in bytes, and the name of
+    its key; the file whose size the flash has to hold, as (step, output).
+    """
+
+    step: str
+    output: str
+    key: str
+    file: tuple[str, str]
+    extra_bytes: float = 0.0
 
 
 def fit(
@@ -186,7 +206,7 @@ def known_trials(
 
 
 def measure_need(plan: Plan, session: Session) -> Need:
-    """Run a plan's steps up to the one that tells. Raises BuildsysError."""
+    """Run a plan's steps up to the one that reports its need. Raises BuildsysError."""
     session.prepare([plan.build])
     for step in plan.steps:
         session.executor.run_step(step)
@@ -203,7 +223,7 @@ def measure_need(plan: Plan, session: Session) -> Need:
 
 
 def _refuse_red(plan: Plan, step: Step, session: Session) -> None:
-    """What a verdict rejects is not compiled: then there is no need to tell. Raises Rejected."""
+    """What a verdict rejects is not compiled: its need stays unknown. Raises Rejected."""
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
@@ -236,12 +256,149 @@ def _read_need(plan: Plan, session: Session) -> Need | None:
     """From a result that is known; None where it is not, or its bytes are gone."""
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
-    found, made = state.result(probe.step), state.result(probe.file[0])
-    if found is None or made is None:
+    report, model = state.result(probe.step), state.result(probe.file[0])
+    if report is None or model is None:
         return None
     try:
-        figures: dict[str, Any] = json.loads(state.store.read(dict(found.outputs)[probe.output]))
-        size = state.store.blob(dict(made.outputs)[probe.file[1]]).stat().st_size
+        figures: dict[str, Any] = json.loads(state.store.read(dict(report.outputs)[probe.output]))
+        size = state.store.blob(dict(model.outputs)[probe.file[1]]).stat().st_size
     except FileNotFoundError:
         return None
     return Need(arena_bytes=round(figures[probe.key] + probe.extra_bytes), flash_bytes=size)
+
+
+def find_memory_probe(plan: Plan) -> MemoryProbe | None:
+    """The step that reports how much arena the model takes; None where no step of a plan does.
+
+    Vela reports what it planned; without Vela, TFLite Micro reports what it took, where a step runs it.
+    """
+    for step in reversed(plan.steps):
+        outputs = {output.name for output in step.outputs}
+        if "summary" in outputs:
+            return MemoryProbe(
+                step=step.id,
+                output="summary",
+                key="sram_bytes",
+                file=(step.id, "vela-tflite"),
+                extra_bytes=ALLOCATOR_BYTES,
+            )
+    for step in plan.steps:
+        model = next((item for item in step.inputs if item.name == "tflite" and item.step), None)
+        if model is not None and any(output.name == "arena" for output in step.outputs):
+            return MemoryProbe(
+                step=step.id, output="arena", key="arena_bytes", file=(model.step, model.output)
+            )
+    return None
+
+
+def check_fittable(build: Build) -> None:
+    """Raises InputError where a build's size cannot be chosen."""
+    source = build.recipe.source
+    if network(source.family) is None:
+        message = f"a source of family {source.family} has its input size in the file"
+        hint = "only a network that is exported here can be tried at other sizes"
+        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+    if build.recipe.input is None or known_model(build) is None or not architecture(build):
+        message = "nobody said which network this is and what its input and outputs are"
+        hint = "write `source.architecture` and `input`, and bring the data or the weights"
+        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+
+
+def frame_of(build: Build, side: int) -> tuple[int, int]:
+    """Height and width whose larger one is `side`, in the recipe's proportion, on the grid."""
+    assert build.recipe.input is not None
+    height, width = build.recipe.input.size
+    small = max(GRID, round(side * min(height, width) / max(height, width) / GRID) * GRID)
+    return (side, small) if height >= width else (small, side)
+
+
+def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
+    """The steps up to the one that reports a size's need. Raises BuildsysError where none does."""
+    _write_noise(workspace.root / _NOISE)
+    changed = _change(build, side)
+    plan = planner.plan(changed, str(workspace.root), host_of(changed))
+    probe = find_memory_probe(plan)
+    if probe is None:
+        raise BuildsysError(
+            f"{build.id}: how much arena a model takes on {build.target.label} cannot be told here:"
+            " its pipeline has no compiler that plans memory, and no step runs TFLite Micro"
+        )
+    return complete(
+        dataclasses.replace(
+            plan,
+            build=f"{build.id} at {side} px",
+            steps=_steps_up_to(plan.steps, probe.step),
+            package=probe.step,
+            shipped=None,
+            verdicts=(),
+            facts=(),
+        )
+    )
+
+
+def _change(build: Build, side: int) -> Build:
+    """The same network of the same classes and keypoints, untrained, at another size."""
+    recipe, known = build.recipe, known_model(build)
+    assert recipe.input is not None
+    facts = DatasetFacts(
+        root="",
+        names=known.names,
+        keypoints=known.keypoints,
+        keypoint_dims=known.keypoint_dims,
+        sigmas=(),
+        splits=(),
+    )
+    weights = {"weights": Weights(random=True), "architecture": architecture(build)}
+    calibration = {"calibration": Calibration(images=_NOISE, count=1)}
+    changed = recipe.model_copy(
+        update={
+            "source": recipe.source.model_copy(update=weights),
+            "dataset": None,
+            "train": None,
+            "input": recipe.input.model_copy(update={"size": frame_of(build, side)}),
+            "quantization": recipe.quantization.model_copy(update=calibration),
+            "evaluate": Evaluate(measure=False),
+        }
+    )
+    return dataclasses.replace(
+        build,
+        recipe=changed,
+        train=None,
+        dataset=facts,
+        dataset_parts=(),
+        split=None,
+        checkpoint=None,
+        archive=None,
+        waiting_for="",
+        facts=(),
+    )
+
+
+def _steps_up_to(steps: tuple[Step, ...], last: str) -> tuple[Step, ...]:
+    """The steps that one rests on, and itself, in order."""
+    wanted = {last}
+    for step in reversed(steps):
+        if step.id in wanted:
+            wanted |= {item.step for item in step.inputs}
+    return tuple(step for step in steps if step.id in wanted)
+
+
+def _write_noise(path: Path) -> None:
+    """Seeded noise between black and white as a bitmap: the same bytes everywhere, written once.
+
+    The plain bands keep 0 and 255 in the image however it is scaled: firmwares want an input
+    that is quantized by 1/255.
+    """
+    from buildsys.files import writing
+
+    side, pixels = _NOISE_SIDE, _NOISE_SIDE**2 * 3
+    band = bytes(pixels // 4)
+    noise = random.Random(0).randbytes(pixels - 2 * len(band))
+    header = struct.pack("<2sIHHI", b"BM", 54 + pixels, 0, 0, 54)
+    header += struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, pixels, 2835, 2835, 0, 0)
+    content = header + band + noise + b"\xff" * len(band)
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with writing("a picture of noise", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

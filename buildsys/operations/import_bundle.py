@@ -1,7 +1,8 @@
-"""`buildsys import`: what `python3 build.py` made of a bundle, into the store under the right keys.
+"""`buildsys import`: the result of `python3 build.py` in a bundle, into the store under the right keys.
 
-It comes from elsewhere: names, digests, and what it was made for are checked before the store sees a
-byte. Digests prove that bytes are whole, not who made them: an engine is taken on trust.
+A result comes from elsewhere: names, digests and what it was built for are checked before anything
+enters the store. Digests prove that bytes are intact, not who made them: an engine is taken on trust.
+Latency figures beside the engine are read as `buildsys import-benchmark` reads them.
 """
 
 import json
@@ -16,20 +17,25 @@ from typing import Any
 
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError
-from buildsys.execution.places import cache_root
+from buildsys.execution.packages import measurements
+from buildsys.execution.packages.measurements import Measurement
+from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.archives import unpack
 from buildsys.files import replacing, writing
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
+from buildsys.operations.import_benchmark import read_benchmark
 from buildsys.operations.onnx_tensors import differ, read_tensors
+from buildsys.operations.published import Published, read_loads
+from buildsys.report import stamp
 from buildsys.spec import Format
 from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, FORMAT, RESULT
 from buildsys.steps.lib.tensorrt.engine_program import TITLES
 from buildsys.steps.lib.tensorrt.host_library import is_version
 
-_TOLD = "result.json"
+_RESULT_FILE = "result.json"
 _BENCHMARK = "benchmark.json"
 _LARGEST_TEXT = 1 << 20
 """Bytes of bundle.json and its like: larger than any, small enough to be read at once."""
@@ -82,34 +88,36 @@ def opened(path: Path) -> Iterator[Result]:
         yield _read(_find(target, path), path)
 
 
-def take_back(session: Session, away: RemoteBuild, result: Result, path: Path) -> None:
+def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path) -> None:
     """Into the store and this workspace's records. `path`: as messages name it.
 
     Raises InputError where the recipes ask for something else now.
     """
-    wanted = {_FILES[output.name] for step in away.there for output in step.outputs}
-    names = {step.module for step in away.there}
+    wanted = {_FILES[output.name] for step in remote.remote_steps for output in step.outputs}
+    names = {step.module for step in remote.remote_steps}
     if names != set(result.bundle["steps"]):
-        hint = f"`buildsys bundle {away.build.id}` makes a new one"
-        raise _refusal(path, f"{away.build.id} is calibrated in another way now", hint)
+        hint = f"`buildsys bundle {remote.build.id}` makes a new one"
+        raise _refusal(path, f"{remote.build.id} is calibrated in another way now", hint)
     missing = sorted(wanted - set(result.files))
     if missing:
-        raise _refusal(path, f"{', '.join(missing)} is missing: {_TOLD} does not name it")
-    _check_made_for(away, result, path)
-    for step in away.there:
-        _check_keys(session, away, step, result, path)
-    _check_tensors(session, away, result, path)
-    for step in away.before:
+        raise _refusal(path, f"{', '.join(missing)} is missing: {_RESULT_FILE} does not name it")
+    _check_made_for(remote, result, path)
+    for step in remote.remote_steps:
+        _check_keys(session, remote, step, result, path)
+    _check_tensors(session, remote, result, path)
+    for step in remote.local_steps:
         if session.state.result(step.id) is None:
             message = f"{step.stage}, which comes before the engine, is not made here"
             raise BuildsysError(
-                f"{away.build.id}: {message} of what its recipe says; nothing was imported."
-                f" `doit build:{away.build.id}` makes it."
+                f"{remote.build.id}: {message} of what its recipe says; nothing was imported."
+                f" `doit build:{remote.build.id}` makes it."
             )
-    with writing(f"the engine of {away.build.id}", session.workspace.state):
-        for step in away.there:  # calibration first: the engine's key knows its digest only then
+    with writing(f"the engine of {remote.build.id}", session.workspace.state):
+        for (
+            step
+        ) in remote.remote_steps:  # calibration first: the engine's key knows its digest only then
             _record(session, step, result)
-        _keep_timings(away, result)
+        _keep_timings(remote, result)
 
 
 def _find(folder: Path, path: Path) -> Path:
@@ -117,7 +125,7 @@ def _find(folder: Path, path: Path) -> Path:
     inside = sorted(item for item in folder.iterdir() if item.is_dir())
     tried = [folder, folder / RESULT, *inside, *(item / RESULT for item in inside)]
     for place in tried:
-        if (place / _TOLD).is_file():
+        if (place / _RESULT_FILE).is_file():
             return place
     if any((place / BUNDLE).is_file() for place in tried):
         message = "is a bundle of which no engine was built yet"
@@ -127,24 +135,24 @@ def _find(folder: Path, path: Path) -> Path:
 
 def _read(folder: Path, path: Path) -> Result:
     """Every file held against its digest."""
-    told, bundle = _read_json(folder / _TOLD, path), _read_json(folder / BUNDLE, path)
-    for name, value in ((_TOLD, told), (BUNDLE, bundle)):
+    record, bundle = _read_json(folder / _RESULT_FILE, path), _read_json(folder / BUNDLE, path)
+    for name, value in ((_RESULT_FILE, record), (BUNDLE, bundle)):
         if value.get("format") != FORMAT:
             message = f"the format of {name} is {value.get('format')}, this buildsys reads {FORMAT}"
             raise _refusal(path, message, "use the same version of buildsys on both machines")
-    files = told.get("files")
+    files = record.get("files")
     if not isinstance(files, dict) or not {"model.engine", "facts.json"} <= files.keys():
-        raise _refusal(path, f"{_TOLD} names no engine")
-    digests = {BUNDLE: told.get("bundle"), **files}
+        raise _refusal(path, f"{_RESULT_FILE} names no engine")
+    digests = {BUNDLE: record.get("bundle"), **files}
     for name, digest in digests.items():
         _check_file(folder, name, digest, path)
-    own = isinstance(bundle.get("steps"), dict) and isinstance(told.get("seconds"), int | float)
-    if bundle.get("build") != told.get("build") or not own:
-        raise _refusal(path, f"{BUNDLE} is of another build than {_TOLD}")
+    own = isinstance(bundle.get("steps"), dict) and isinstance(record.get("seconds"), int | float)
+    if bundle.get("build") != record.get("build") or not own:
+        raise _refusal(path, f"{BUNDLE} is of another build than {_RESULT_FILE}")
     return Result(
         folder=folder,
-        build=str(told.get("build")),
-        seconds=float(told["seconds"]),
+        build=str(record.get("build")),
+        seconds=float(record["seconds"]),
         bundle=bundle,
         facts=_read_facts(folder, path),
         files=tuple(sorted(files)),
@@ -158,13 +166,13 @@ def _check_file(folder: Path, name: Any, digest: Any, path: Path) -> None:
     )
     if not known or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise _refusal(
-            path, f"{_TOLD} names what does not belong into a result: {str(name)[:80]!r}"
+            path, f"{_RESULT_FILE} names what does not belong into a result: {str(name)[:80]!r}"
         )
     file = folder / PurePosixPath(name)
     if any(part.is_symlink() for part in (file, file.parent)) or not file.is_file():
         raise _refusal(path, f"{name} is missing, or no plain file", "copy it again")
     if digest_file(file) != digest:
-        raise _refusal(path, f"{name} has other bytes than {_TOLD} says", "copy it again")
+        raise _refusal(path, f"{name} has other bytes than {_RESULT_FILE} says", "copy it again")
 
 
 def _read_json(file: Path, path: Path) -> dict[str, Any]:
@@ -200,9 +208,9 @@ def _is_tensor(row: Any) -> bool:
     )
 
 
-def _check_made_for(away: RemoteBuild, result: Result, path: Path) -> None:
+def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:
     """Library, version and GPU as the plan has them."""
-    params, facts = away.params, result.facts
+    params, facts = remote.params, result.facts
     found = (facts["library"], facts["compute_capability"])
     if found == (params.library, params.compute_capability) and is_version(
         facts["version"], params.version
@@ -213,32 +221,32 @@ def _check_made_for(away: RemoteBuild, result: Result, path: Path) -> None:
     here = (
         f", compute capability {facts['compute_capability']}" if facts["compute_capability"] else ""
     )
-    message = f"was built by {result.machine}{here}; {away.build.id} is for {wanted}{gpu}"
+    message = f"was built by {result.machine}{here}; {remote.build.id} is for {wanted}{gpu}"
     raise _refusal(path, message)
 
 
 def _check_keys(
-    session: Session, away: RemoteBuild, step: Step, result: Result, path: Path
+    session: Session, remote: RemoteBuild, step: Step, result: Result, path: Path
 ) -> None:
     """That the recipes, the data and our code ask for the same as when it was bundled."""
-    told, now = result.bundle["steps"][step.module], key_parts(session, step)
-    if not isinstance(told, dict) or not isinstance(told.get("parts"), dict):
+    bundled, now = result.bundle["steps"][step.module], key_parts(session, step)
+    if not isinstance(bundled, dict) or not isinstance(bundled.get("parts"), dict):
         raise _refusal(path, f"{BUNDLE} does not say what {step.stage} was made from")
-    old, new = dict(told["parts"]), dict(now["parts"])
+    old, new = dict(bundled["parts"]), dict(now["parts"])
     for name in [n for n in {*old, *new} if n.startswith("input.")]:
         if name not in new or name == f"input.{Format.CALIBRATION_CACHE}":  # the device made it
             old.pop(name, None), new.pop(name, None)
-    if old == new and (told.get("key") in ("", now["key"]) or not now["key"]):
+    if old == new and (bundled.get("key") in ("", now["key"]) or not now["key"]):
         return
     reasons: tuple[Reason, ...] = compare(step, old, new, session.state.steps, session.state.store)
     what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"
-    message = f"was bundled from something else than {away.build.id} is now: {what}"
-    raise _refusal(path, message, f"`buildsys bundle {away.build.id}` makes a new one")
+    message = f"was bundled from something else than {remote.build.id} is now: {what}"
+    raise _refusal(path, message, f"`buildsys bundle {remote.build.id}` makes a new one")
 
 
-def _check_tensors(session: Session, away: RemoteBuild, result: Result, path: Path) -> None:
+def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: Path) -> None:
     """Inputs and outputs as the network has them, where its file lies here and can be read."""
-    item, digest = away.network, session.state.input_digest(away.network)
+    item, digest = remote.network, session.state.input_digest(remote.network)
     file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
     try:
         wanted = read_tensors(file)
@@ -268,9 +276,9 @@ def _record(session: Session, step: Step, result: Result) -> None:
     state.finish(step, action_key, StepResult(outputs=outputs, seconds=result.seconds, passed=True))
 
 
-def _keep_timings(away: RemoteBuild, result: Result) -> None:
+def _keep_timings(remote: RemoteBuild, result: Result) -> None:
     """Of two caches of one library and GPU, the larger one has seen more."""
-    for path in timing_caches(result.folder / TIMINGS, away.params):
+    for path in timing_caches(result.folder / TIMINGS, remote.params):
         target = cache_root() / TIMINGS / path.name
         if f"{TIMINGS}/{path.name}" not in result.files:
             continue
@@ -283,3 +291,37 @@ def _keep_timings(away: RemoteBuild, result: Result) -> None:
 def _refusal(path: Path, message: str, hint: str = "") -> InputError:
     text = f"{message}; nothing was imported"
     return InputError(Diagnostic(path=str(path), message=text, hint=hint))
+
+
+def read_figures(result: Result, remote: RemoteBuild, device: str) -> tuple[Measurement, ...]:
+    """Of benchmark.json, where it is there. Raises InputError."""
+    if result.benchmark is None:
+        return ()
+    engine = result.folder / "model.engine"
+    name = f"{remote.build.id.split('@')[0]}.engine"
+    params = remote.params
+    facts = {
+        "version_compatible": params.version_compatible,
+        "batch": params.batch,
+        "hardware_compatibility": params.hardware_compatibility,
+        **result.facts,
+    }
+    published = Published(
+        build=remote.build.id,
+        name=name,
+        bytes=engine.stat().st_size,
+        sha256=digest_file(engine),
+        format="engine",
+        loads=read_loads(facts),
+    )
+    named = device or result.facts["gpu"] or result.facts["system"]
+    return read_benchmark(str(result.benchmark), named, published).measurements
+
+
+def keep_figures(
+    workspace: Workspace, remote: RemoteBuild, figures: tuple[Measurement, ...]
+) -> None:
+    """Into measurements/ID.json."""
+    if figures:
+        measurements.record(workspace, remote.build.id, figures)
+        stamp.forget(workspace)

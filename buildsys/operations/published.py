@@ -1,9 +1,11 @@
-"""Which model file a build has published, by its manifest."""
+"""The model file that a build has published, and what loads it, by its manifest."""
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.packages.model_file import Model, digest_model, find_model
@@ -12,11 +14,39 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Plan
-from buildsys.operations.engine_figures import Loads, read_loads
 from buildsys.text import did_you_mean
 
 _FOR_ARM_LINUX = "package_linux"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loads:
+    """Which library, version and GPU load an engine. `newer`: newer versions as well; `capability`:
+    empty for any from 8.0 on; `batch`: (least, most) images.
+    """
+
+    library: str
+    version: str
+    newer: bool
+    capability: str
+    batch: tuple[int, int]
+
+
+def read_loads(facts: Mapping[str, Any]) -> Loads | None:
+    """From the facts in engine.json; None where they are incomplete."""
+    try:
+        least, _, most = map(int, facts["batch"])
+        everywhere = facts["hardware_compatibility"] == "ampere-plus"
+        return Loads(
+            library=str(facts["library"]),
+            version=str(facts["version"]),
+            newer=bool(facts["version_compatible"]),
+            batch=(least, most),
+            capability="" if everywhere else str(facts["compute_capability"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

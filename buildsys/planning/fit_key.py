@@ -31,6 +31,12 @@ def vela_config(build: Build) -> Path | None:
     return build.target_folder / vela.config if vela is not None and vela.config else None
 
 
+def architecture(build: Build) -> str:
+    """The network's name, by the recipe or by its checkpoint; empty where neither says it."""
+    found = build.checkpoint
+    return build.recipe.source.architecture or (found.architecture if found else "")
+
+
 def fit_key(build: Build, config_digest: str | None) -> str:
     """Digest of everything that need and room depend on, except the size.
 
@@ -46,7 +52,7 @@ def fit_key(build: Build, config_digest: str | None) -> str:
             "network": [
                 model.family,
                 model.task,
-                _architecture(build),
+                architecture(build),
                 len(model.classes),
                 model.keypoints,
                 model.keypoint_dims,
@@ -62,8 +68,3 @@ def fit_key(build: Build, config_digest: str | None) -> str:
             "room": [arena_bytes(build), slot_bytes(build)],
         }
     )[:32]
-
-
-def _architecture(build: Build) -> str:
-    found = build.checkpoint
-    return build.recipe.source.architecture or (found.architecture if found else "")

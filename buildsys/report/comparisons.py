@@ -12,8 +12,7 @@ from typing import Any
 from buildsys.digest import digest_value
 from buildsys.execution.places import Workspace
 from buildsys.report.evidence import tolerant
-from buildsys.steps.lib.report.proof_values import LABELS
-from buildsys.steps.lib.report.values import Artifact, Comparison, Timed, headline
+from buildsys.steps.lib.report.values import LABELS, Artifact, Comparison, Timed, headline
 
 
 def comparison_file(workspace: Workspace, builds: Iterable[str]) -> Path:

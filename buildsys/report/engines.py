@@ -8,7 +8,7 @@ from typing import Any
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.session import Session
 from buildsys.graph import Plan
-from buildsys.steps.lib.report.engine_values import EngineFacts
+from buildsys.steps.lib.report.values import EngineFacts
 
 _BUILDS, _PACKS = "build_engine", "package_engine"
 _TAKES_FLOAT = ("quantize_onnx", _BUILDS)

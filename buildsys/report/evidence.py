@@ -1,31 +1,74 @@
-"""The proofs of a package, as a report's values: the ladder, budgets, latency, plain facts.
+"""The proofs of a package as values of the report: parity ladder, budgets, latency, accuracy, facts.
 
-What is not there is left out; what is there and of another shape is left out as well: a report
-never fails for what it reports on.
+What is missing, and what has another shape than expected, is left out: the report never fails
+because of what it reports on. Facts become lines of name and text, the most important first; names
+without a wording here come last, without their underscores.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from buildsys.report.evidence_lines import facts as facts  # noqa: PLC0414 - part of what is read here
-from buildsys.steps.lib.report.proof_values import (
+from buildsys.digest import canonical
+from buildsys.steps.lib.report.values import (
     LABELS,
     Budget,
+    ImageComparison,
     Ladder,
     Latency,
     Measured,
     Output,
     Rung,
-    Sight,
     View,
 )
 
 T = TypeVar("T")
-Sights = tuple[tuple[Sight, ...], tuple[tuple[str, str], ...]]
-"""Pictures, and (form, sha256) of the files that saw them."""
+ImageComparisons = tuple[tuple[ImageComparison, ...], tuple[tuple[str, str], ...]]
+"""Images, and (form, sha256) of the files that ran on them."""
 _ORDER = ("start", "checkpoint", "onnx", "tflite", "quantized-onnx", "engine")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
+_OF_BOTH = ("boxes", "scores", "keypoints")
+"""Differences at the objects before; meaningless where no object was found again."""
+Facts = tuple[tuple[str, str], ...]
+_MOST = 60
+_WORDS = {
+    # of every verdict
+    "passed": "Holds",
+    # of the overlap
+    "calibration_overlap": "Calibration pictures among the measured",
+    "calibration_pictures": "Calibration pictures",
+    "measured_pictures": "Measured pictures",
+    "measured_split": "Measured split",
+    "overlapping": "Among them",
+    # of the rungs that compare detections
+    "confidence": "Confidence from which objects count",
+    "from": "Objects before",
+    "to": "Objects after",
+    "in_both": "Objects in both",
+    "boxes.mean_iou": "Boxes, mean IoU",
+    "boxes.least_iou": "Boxes, least IoU",
+    "scores.mean_difference": "Scores, mean difference",
+    "scores.largest_difference": "Scores, largest difference",
+    "keypoints.mean_distance_px": "Keypoints, mean distance, px",
+    "keypoints.largest_distance_px": "Keypoints, largest distance, px",
+    "keypoints.mean_share_of_box": "Keypoints, mean distance, sides of the box",
+    # of the firmware's decoder
+    "threshold": "Its threshold",
+    "unverified": "Not verified",
+    "boxes_px": "Boxes, largest difference, px",
+    "scores": "Scores, largest difference",
+    "keypoints_px": "Keypoints, largest difference, px",
+    "candidates": "Cells above the threshold",
+    "firmware": "Objects that it reports",
+    "ours": "Objects that the outputs hold",
+    # of the load test
+    "arena_bytes": "Arena used, bytes",
+    "planned_bytes": "Arena planned by Vela, bytes",
+    "difference_bytes": "Difference, bytes",
+    "runner.file": "Firmware that loaded it",
+    "runner.package": "Package of that firmware",
+    "runner.sha256": "sha256 of that firmware",
+}
 
 
 def tolerant(make: Callable[[Any], T], data: Any, otherwise: T) -> T:
@@ -160,18 +203,18 @@ def _measured(name: str, row: dict[str, Any]) -> Measured:
     )
 
 
-def read_sights(data: Any) -> Sights:
-    """drawings.json of draw_models: the pictures, and which files saw them."""
-    nothing: Sights = ((), ())
-    return tolerant(_sights, data, nothing)
+def read_image_comparisons(data: Any) -> ImageComparisons:
+    """drawings.json of draw_models: the images, and which files ran on them."""
+    nothing: ImageComparisons = ((), ())
+    return tolerant(_image_comparisons, data, nothing)
 
 
-def _sights(data: dict[str, Any]) -> Sights:
-    sights = tuple(
-        Sight(name=str(row["picture"]), views=tuple(map(_view, row["views"])))
+def _image_comparisons(data: dict[str, Any]) -> ImageComparisons:
+    images = tuple(
+        ImageComparison(name=str(row["picture"]), views=tuple(map(_view, row["views"])))
         for row in data["pictures"]
     )
-    return sights, tuple((str(row["form"]), str(row["sha256"])) for row in data["models"])
+    return images, tuple((str(row["form"]), str(row["sha256"])) for row in data["models"])
 
 
 def _view(row: dict[str, Any]) -> View:
@@ -182,3 +225,64 @@ def _view(row: dict[str, Any]) -> View:
         objects=int(row["objects"]),
         best=tuple(sorted(best, key=lambda item: (-item[1], item[0]))),
     )
+
+
+def facts(data: Any) -> Facts:
+    """A JSON object as lines of name and text, known names first; what is empty is left out."""
+    if not isinstance(data, dict):
+        return ()
+    if data.get("in_both") == 0:
+        data = {
+            key: item
+            for key, item in data.items()
+            if not (key in _OF_BOTH and isinstance(item, dict))
+        }
+    order = {name: place for place, name in enumerate(_WORDS)}
+    known = sorted(_walk(data), key=lambda item: order.get(item[0], len(order)))
+    rows = [(_WORDS.get(name, _plain(name)), _text(name, item)) for name, item in known]
+    return tuple(row for row in rows if row[1])[:_MOST]
+
+
+def _walk(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in data.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(item, dict):
+            yield from _walk(item, name)
+        else:
+            yield name, item
+
+
+def _plain(name: str) -> str:
+    words = name.replace("_", " ").replace(".", ", ")
+    return words[:1].upper() + words[1:]
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and name.endswith("bytes"):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return _listed(value)
+    return "" if value is None else str(value)
+
+
+def _listed(items: list[Any]) -> str:
+    """Words one after the other, tensors by type, shape and scale; anything else as JSON."""
+    if items and all(_is_tensor(item) for item in items):
+        return "; ".join(map(_tensor, items))
+    if all(isinstance(item, str) for item in items):
+        return ("; " if any(" " in item for item in items) else ", ").join(items)
+    return canonical(items)
+
+
+def _is_tensor(item: Any) -> bool:
+    return isinstance(item, dict) and "dtype" in item and isinstance(item.get("shape"), list)
+
+
+def _tensor(item: dict[str, Any]) -> str:
+    text = f"{item['dtype']} [{', '.join(map(str, item['shape']))}]"
+    scale, zero = item.get("scale"), item.get("zero_point")
+    return text if scale is None else f"{text} × {scale:.6g}, zero point {zero}"

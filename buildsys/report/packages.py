@@ -14,8 +14,7 @@ from buildsys.execution.session.session import Session
 from buildsys.graph import Plan
 from buildsys.report import evidence
 from buildsys.report.engines import STAGE
-from buildsys.steps.lib.report.proof_values import Budget, Latency, Measured
-from buildsys.steps.lib.report.values import Artifact, StepLine
+from buildsys.steps.lib.report.values import Artifact, Budget, Latency, Measured, StepLine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +126,9 @@ def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
         data = json.loads(session.state.store.read(names["drawings.json"]))
     except (BuildsysError, OSError, ValueError, KeyError):
         return {}
-    sights, files = evidence.read_sights(data)
-    whole = all(view.drawing in names for sight in sights for view in sight.views)
-    return {"drawings": digest, "sights": sights, "sight_files": files} if whole else {}
+    images, files = evidence.read_image_comparisons(data)
+    whole = all(view.drawing in names for image in images for view in image.views)
+    return {"drawings": digest, "sights": images, "sight_files": files} if whole else {}
 
 
 def with_proofs(

@@ -8,7 +8,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from buildsys.steps.lib.report.engine_values import Published
+from buildsys.steps.lib.report.values import Published
 from buildsys.steps.lib.runtime.launcher import rebuild
 
 _FILE = Path(__file__).with_name("vendor_figures.json")

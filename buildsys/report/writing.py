@@ -119,7 +119,7 @@ def _fill(session: Session, report: Report) -> Report:
 
 
 def _with_drawings(session: Session, pictures: Path, item: values.Artifact) -> values.Artifact:
-    """Without its sights where the store has lost the drawings."""
+    """Without its image comparisons where the store has lost the drawings."""
     if not item.drawings:
         return item
     target = pictures / item.drawings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources
 from buildsys.steps.lib.files.model_files import demand_tflite
-from buildsys.steps.lib.firmware.runner_output import RunnerReport
+from buildsys.steps.lib.firmware.inference_runner import RunnerReport
 from buildsys.steps.lib.runtime.progress import fail, remember, report
 
 if TYPE_CHECKING:
@@ -128,18 +128,18 @@ def _failures(told: RunnerReport, planned: int) -> list[str]:
 
 def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
     """Boot the patched copy, which is deleted afterwards, and read what it says."""
-    from buildsys.steps.lib.firmware import emulator, runner_output
+    from buildsys.steps.lib.firmware import emulator, inference_runner
 
     kernel = Path("runner.axf").resolve()
     kernel.write_bytes(runner.patched)
     try:
         session = emulator.boot(
-            kernel, model.resolve(), params.seconds, runner_output.is_last, _tell_progress
+            kernel, model.resolve(), params.seconds, inference_runner.is_last, _tell_progress
         )
     finally:
         kernel.unlink()
     print("\n".join(session.lines))
-    told = runner_output.read(session.lines)
+    told = inference_runner.read_output(session.lines)
     _check_end(model, session, told, params.seconds)
     return told
 

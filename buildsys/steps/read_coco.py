@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.spec import Format, Resources
 from buildsys.steps.lib.datasets import coco_splits
-from buildsys.steps.lib.datasets.coco_fields import Layout
-from buildsys.steps.lib.datasets.coco_file import Mistake, Picture
+from buildsys.steps.lib.datasets.coco_file import ImageEntry, Layout, Mistake
 from buildsys.steps.lib.datasets.coco_splits import CocoSplit
 from buildsys.steps.lib.datasets.ultralytics_layout import Object, label_file
 from buildsys.steps.lib.runtime.progress import report
@@ -56,13 +55,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     root, target = inputs["dataset"], outputs["dataset"]
     sheets, mistakes = coco_splits.read_splits(root, params.splits, params.shape)
     coco_splits.refuse(mistakes)
-    total, done = sum(len(sheet.pictures) for sheet in sheets.values()), 0
+    total, done = sum(len(sheet.images) for sheet in sheets.values()), 0
     for split in params.splits:
         sheet = sheets[split.name]
         if sheet.crowds:
             print(f"{split.annotations}: annotations of crowds were left out: {sheet.crowds}")
-        names = choose_names(sheet.pictures, split.name)
-        for picture, objects in zip(sheet.pictures, sheet.objects, strict=True):
+        names = choose_names(sheet.images, split.name)
+        for picture, objects in zip(sheet.images, sheet.objects, strict=True):
             found = _look(root, split, picture)
             mistakes += found
             if not mistakes:
@@ -76,7 +75,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     (target / "data.yaml").write_text(text, encoding="utf-8")
 
 
-def choose_names(pictures: tuple[Picture, ...], split: str) -> dict[int, str]:
+def choose_names(pictures: tuple[ImageEntry, ...], split: str) -> dict[int, str]:
     """Where each picture goes below images/<split>, by id: its own name, without a folder `split`
     that holds them all, or a longer name where two would share their labels.
 
@@ -124,7 +123,7 @@ def _write(source: Path, target: Path, objects: tuple[Object, ...]) -> None:
     labels.write_text("".join(map(label_line, objects)), encoding="utf-8")
 
 
-def _look(root: Path, split: CocoSplit, picture: Picture) -> list[Mistake]:
+def _look(root: Path, split: CocoSplit, picture: ImageEntry) -> list[Mistake]:
     """What only the picture itself can tell."""
     from buildsys.steps.lib.datasets import photographs, prepared_images
 

@@ -9,7 +9,7 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
-from buildsys.report.evidence_lines import facts
+from buildsys.report.evidence import facts
 from tests.conftest import Build, StandIn, no_environment
 
 GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"

@@ -13,7 +13,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.errors import ToolUnavailable
 from buildsys.execution.session.session import Session
-from buildsys.report import evidence, evidence_lines, writing
+from buildsys.report import evidence, writing
 from buildsys.steps.lib.report import markdown, values
 from buildsys.steps.lib.report.values import Artifact, Report
 from tests.authoring import golden
@@ -294,7 +294,7 @@ def test_evidence_of_another_shape_is_left_out() -> None:
         assert evidence.read_budgets(data) == ()
         assert evidence.read_latency({"entries": [data]}, frozenset()) == ()
         assert evidence.read_measured({"tflite": data}) == ()
-        assert evidence.read_sights(data) == ((), ())
+        assert evidence.read_image_comparisons(data) == ((), ())
 
 
 def test_a_ladder_is_judged_by_its_figures() -> None:
@@ -350,7 +350,7 @@ def test_evidence_reads_like_words() -> None:
         "something_new": 3,
         "odd": [[1], {"a": 2}],
     }
-    assert evidence_lines.facts(data) == (
+    assert evidence.facts(data) == (
         ("Holds", "yes"),
         ("Boxes, mean IoU", "0.9"),
         ("Not verified", "how it rounds; its thresholds"),
@@ -360,7 +360,7 @@ def test_evidence_reads_like_words() -> None:
         ("Something new", "3"),
         ("Odd", '[[1],{"a":2}]'),
     )
-    assert evidence_lines.facts([1]) == ()
+    assert evidence.facts([1]) == ()
 
 
 def test_latency_of_an_earlier_file_is_told_apart() -> None:

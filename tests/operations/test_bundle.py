@@ -61,10 +61,10 @@ def recipe(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bundle(workspace: Path, tools: StandIn, build: str, target: Path) -> Path:
     """As the command does it, with the stand-in for tools."""
     place = Workspace(workspace)
-    away = bundles.plan_away(place, build)
-    session = bundles.open_session(place, away, tools, no_environment)
+    remote = bundles.plan_remote_build(place, build)
+    session = bundles.open_session(place, remote, tools, no_environment)
     try:
-        return bundles.make(session, away, target).folder
+        return bundles.make(session, remote, target).folder
     finally:
         session.close()
 

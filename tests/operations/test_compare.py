@@ -18,8 +18,7 @@ from buildsys.execution.session.session import Session
 from buildsys.operations.compare import Group, Rounds, compare, find_group
 from buildsys.report.comparisons import comparison_file, read_comparisons
 from buildsys.steps import compare_latency
-from buildsys.steps.lib.report.proof_values import Measured
-from buildsys.steps.lib.report.values import Artifact
+from buildsys.steps.lib.report.values import Artifact, Measured
 from tests.conftest import StandIn, no_environment
 from tests.execution.test_report import read, text
 

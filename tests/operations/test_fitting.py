@@ -17,7 +17,7 @@ from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans
 from buildsys.graph import Plan
 from buildsys.operations import fit as fitting
-from buildsys.operations.fit_candidates import plan_candidate
+from buildsys.operations.fit import plan_candidate
 from buildsys.operations.predict import find_build
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 from tests.conftest import StandIn, no_environment

@@ -8,21 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildsys.steps import read_coco, write_coco
-from buildsys.steps.lib.datasets.coco_file import Picture, Sheet, parse
+from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, parse
 from buildsys.steps.lib.datasets.ultralytics_layout import Object, make_object
 
 SIDES = {"width": 640, "height": 427}
 PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}
 
 
-def sheet(shape: str = "box", category: Any = None, **row: Any) -> Sheet:
+def sheet(shape: str = "box", category: Any = None, **row: Any) -> AnnotationFile:
     """One picture with one annotation, which has no mistake."""
     found, mistakes = read(shape, category, **row)
     assert found is not None, mistakes
     return found
 
 
-def read(shape: str = "box", category: Any = None, **row: Any) -> tuple[Sheet | None, list[str]]:
+def read(
+    shape: str = "box", category: Any = None, **row: Any
+) -> tuple[AnnotationFile | None, list[str]]:
     """One picture with one annotation, and what is wrong with it."""
     usual = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 50]}
     data = {
@@ -34,7 +36,7 @@ def read(shape: str = "box", category: Any = None, **row: Any) -> tuple[Sheet | 
     return found, [mistake.message for mistake in mistakes]
 
 
-def only(found: Sheet) -> Object:
+def only(found: AnnotationFile) -> Object:
     """The one object of the one picture."""
     ((item,),) = found.objects
     return item
@@ -173,14 +175,14 @@ def test_names_that_yaml_reads_otherwise() -> None:
 def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
     """Labels are found without the ending: one of two pictures shows the other's objects."""
     names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
-    pictures = tuple(Picture(id=i, name=n, **SIDES) for i, n in enumerate(names))
+    pictures = tuple(ImageEntry(id=i, name=n, **SIDES) for i, n in enumerate(names))
     found = read_coco.choose_names(pictures, "train")
     assert list(found.values()) == ["a.jpg", "a-png-png.png", "a-png.png", "b/a.jpg", "b/c.d.jpg"]
 
 
 def test_a_folder_of_the_split_is_not_doubled() -> None:
     """images/train/train/… after a detour through the other format."""
-    pictures = tuple(Picture(id=i, name=f"val/{i}.jpg", **SIDES) for i in range(2))
+    pictures = tuple(ImageEntry(id=i, name=f"val/{i}.jpg", **SIDES) for i in range(2))
     assert read_coco.choose_names(pictures, "val") == {0: "0.jpg", 1: "1.jpg"}
     assert read_coco.choose_names(pictures, "train") == {0: "val/0.jpg", 1: "val/1.jpg"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.execution.tools.host_tools import find_qemu
-from buildsys.steps.lib.firmware import emulator, runner_output
+from buildsys.steps.lib.firmware import emulator, inference_runner
 from buildsys.steps.lib.runtime.progress import StepError
 
 TELLS = "echo 'Operator 0: ethos-u'; echo '1 input tensor/s populated with 3 bytes'; sleep 600"
@@ -27,7 +27,7 @@ def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> emulator.Session:
     """With files that nobody opens."""
     kernel, file = folder / "k.axf", folder / model
-    return emulator.boot(kernel, file, seconds, runner_output.is_last, lambda line: None)
+    return emulator.boot(kernel, file, seconds, inference_runner.is_last, lambda line: None)
 
 
 def test_the_machine_is_ended_when_all_is_told(

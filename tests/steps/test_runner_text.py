@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.steps.lib.firmware import runner_output
-from buildsys.steps.lib.firmware.runner_output import RunnerReport, Tensor
+from buildsys.steps.lib.firmware import inference_runner
+from buildsys.steps.lib.firmware.inference_runner import RunnerReport, Tensor
 from buildsys.steps.load_firmware import judge, planned_bytes, why_not
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def told(name: str) -> RunnerReport:
     """One recorded session; the machine's serial line ends lines with CR LF."""
     text = (GOLDEN / f"runner-{name}.txt").read_text()
-    return runner_output.read(text.replace("\n", "\r\n").split("\n"))
+    return inference_runner.read_output(text.replace("\n", "\r\n").split("\n"))
 
 
 def test_a_loaded_model_is_read_whole() -> None:
@@ -37,15 +37,15 @@ def test_a_loaded_model_is_read_whole() -> None:
 def test_nothing_of_interest_follows_the_last_line() -> None:
     """The machine is ended there: what a firmware without NPU prints after it is noise."""
     lines = (GOLDEN / "runner-loads.txt").read_text().splitlines()
-    last = next(index for index, line in enumerate(lines) if runner_output.is_last(line))
-    assert runner_output.read(lines[: last + 1]) == told("loads")
+    last = next(index for index, line in enumerate(lines) if inference_runner.is_last(line))
+    assert inference_runner.read_output(lines[: last + 1]) == told("loads")
 
 
 @pytest.mark.parametrize("name", ["unresolved", "schema", "fault"])
 def test_a_firmware_that_gives_up_is_not_waited_for(name: str) -> None:
     """It halts, and the machine runs on for ever."""
     lines = (GOLDEN / f"runner-{name}.txt").read_text().splitlines()
-    assert any(runner_output.is_last(line) for line in lines)
+    assert any(inference_runner.is_last(line) for line in lines)
 
 
 def test_a_loaded_model_within_4_kib_passes() -> None:

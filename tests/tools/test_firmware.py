@@ -224,12 +224,12 @@ def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None
 
 
 def patch(folder: Path, elf: bytes) -> subprocess.CompletedProcess[str]:
-    """`disarm` in its tool environment; the patched file is `out.axf`."""
+    """`disable_driver` in its tool environment; the patched file is `out.axf`."""
     _, python = environments.ensure("load-test", print)
     (folder / "in.axf").write_bytes(elf)
     code = (
-        "from pathlib import Path; from buildsys.steps.lib.firmware.inference_runner import disarm;"
-        "data, size = disarm(Path('in.axf').read_bytes());"
+        "from pathlib import Path; from buildsys.steps.lib.firmware.inference_runner import disable_driver;"
+        "data, size = disable_driver(Path('in.axf').read_bytes());"
         "Path('out.axf').write_bytes(data); print(size)"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -110,11 +110,9 @@ def _images(root: Path, data: str, split: str) -> str:
     folders += [base / "images" for base in (home, home.parent)]
     folders += [base / name for base in tuple(folders) for name in names]
     for folder in folders:
-        if (root / folder / sheet.pictures[0].name).is_file():
+        if (root / folder / sheet.images[0].name).is_file():
             return folder.as_posix()
-    message = (
-        f"its pictures were not found: {sheet.pictures[0].name} is in none of the usual folders"
-    )
+    message = f"its pictures were not found: {sheet.images[0].name} is in none of the usual folders"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
     raise InputError(Diagnostic(path=data, message=message, hint=hint))
 

@@ -1,1 +1,1 @@
-"""What `buildsys init` and `buildsys new` write."""
+"""The files that `buildsys init` writes and the recipe that `buildsys new` writes."""

@@ -1,4 +1,4 @@
-"""What a given model file is, as far as it can be told without opening it in its framework."""
+"""Which family a given model file is of, and what it says of itself; no framework opens it."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""What `buildsys init` puts into an empty folder: files by name, as texts."""
+"""The files that `buildsys init` writes into an empty folder, by name."""
 
 import buildsys
 

@@ -15,7 +15,7 @@ from json import loads
 from pathlib import Path
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.store.inventory import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
+from buildsys.execution.store.entries import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
 from buildsys.execution.store.store import Store
 from buildsys.files import locked
 

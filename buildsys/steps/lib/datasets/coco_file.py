@@ -1,17 +1,25 @@
-"""COCO annotation files read to the end: what they say, and every mistake by id. No picture is opened.
+"""A COCO annotation file: images, categories, annotations; every mistake with its id. Opens no image.
 
-Standard library alone: `buildsys check` and the steps ask alike. The format is that of
+Only the standard library: `buildsys check` and the steps read it alike. The format is that of
 https://cocodataset.org/#format-data; what is optional there and not needed here may be missing.
+Coordinates come out as shares of the image's width and height (`ultralytics_layout.Object`).
 """
 
 import json
+import math
 import posixpath
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, field
 from typing import Any
 
-from buildsys.steps.lib.datasets.coco_fields import Layout, Notes, name_problem, read_layout, show
-from buildsys.steps.lib.datasets.coco_objects import read_object
-from buildsys.steps.lib.datasets.ultralytics_layout import Object
+from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Object
+
+TOLERANCE = 1.0
+"""Pixels beyond an edge that are cut off without a word: tools round a box to whole pixels."""
+_RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
+_LONGEST = 80
+_LARGEST = 2**53
+"""Beyond it a float64 no longer holds every whole number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +38,7 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class ImageEntry:
     """One entry of `images`; `name` from the split's folder, `width` and `height` in pixels."""
 
     id: int
@@ -40,36 +48,106 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """An annotation file without a mistake. `objects`: those of each picture, in the file's order;
+class Layout:
+    """The categories (id, name) by ascending id: a category's place is its class. For pose the names
+    of the keypoints, their sigmas where they are given, and which is which in a mirror.
+    """
+
+    categories: tuple[tuple[int, str], ...]
+    shape: str
+    keypoints: tuple[str, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    flip: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return tuple(name for _, name in self.categories)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationFile:
+    """An annotation file without a mistake. `objects`: those of each image, in the file's order;
     `crowds`: annotations of whole groups (`iscrowd: 1`), which are left out.
     """
 
     layout: Layout
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageEntry, ...]
     objects: tuple[tuple[Object, ...], ...]
     crowds: int
 
 
-def parse(data: bytes, label: str, shape: str) -> tuple[Sheet | None, list[Mistake]]:
-    """A file's content; no sheet where anything is wrong with it."""
+@dataclass(kw_only=True)
+class Notes:
+    """Mistakes so far, as (message, hint), and the readers that add to them."""
+
+    mistakes: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, message: str, hint: str = "") -> None:
+        """One mistake more."""
+        self.mistakes.append((message, hint))
+
+    def rows(
+        self, data: dict[str, Any], key: str, empty: str = ""
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """The objects of a list with their places; what is no object is a mistake and left out.
+
+        `empty`: what is wrong with a list that holds nothing, where something is.
+        """
+        rows = data.get(key)
+        if not isinstance(rows, list):
+            what = "is missing" if key not in data else f"is a list, not {show(rows)}"
+            self.add(f"`{key}` {what}")
+            return []
+        if not rows and empty:
+            self.add(f"`{key}` is empty: {empty}")
+        for index, row in enumerate(rows):
+            if not isinstance(row, dict):
+                self.add(f"{key}[{index}] is an object, not {show(row)}")
+        return [(index, row) for index, row in enumerate(rows) if isinstance(row, dict)]
+
+    def own_id(self, row: dict[str, Any], key: str, index: int, seen: set[int]) -> int | None:
+        """An entry's `id`, which no other entry has."""
+        number = self.whole(row, "id", f"{key}[{index}]")
+        if number is not None and number in seen:
+            self.add(f"{key}[{index}]: the `id` {number} stands here a second time")
+        elif number is not None:
+            seen.add(number)
+        return number
+
+    def whole(
+        self, row: dict[str, Any], key: str, where: str, least: int | None = None
+    ) -> int | None:
+        """A whole number; None where it is missing or something else."""
+        value = row.get(key)
+        fine = type(value) is int and abs(value) < _LARGEST and (least is None or value >= least)
+        if fine:
+            return int(value)  # type: ignore[arg-type]
+        above = f" from {least}" if least is not None else ""
+        what = "is missing" if key not in row else f"is a whole number{above}, not {show(value)}"
+        self.add(f"{where}: `{key}` {what}")
+        return None
+
+
+def parse(data: bytes, label: str, shape: str) -> tuple[AnnotationFile | None, list[Mistake]]:
+    """A file's content; None where anything is wrong with it."""
     found = _load(data, label)
     if isinstance(found, Mistake):
         return None, [found]
     notes = Notes()
     layout = read_layout(found, shape, notes)
-    pictures, declared = _read_pictures(found, notes)
-    objects, crowds = _read_objects(found, layout, pictures, declared, notes)
-    if crowds and not objects and not notes.told:
-        notes.tell("every annotation is of a crowd (`iscrowd: 1`): nothing is left to learn")
-    if notes.told or layout is None:
-        return None, [Mistake(path=label, message=text, hint=hint) for text, hint in notes.told]
-    order = tuple(pictures.values())
-    return Sheet(
+    images, declared = _read_images(found, notes)
+    objects, crowds = _read_objects(found, layout, images, declared, notes)
+    if crowds and not objects and not notes.mistakes:
+        notes.add("every annotation is of a crowd (`iscrowd: 1`): nothing is left to learn")
+    if notes.mistakes or layout is None:
+        return None, [Mistake(path=label, message=text, hint=hint) for text, hint in notes.mistakes]
+    order = tuple(images.values())
+    return AnnotationFile(
         layout=layout,
-        pictures=order,
+        images=order,
         crowds=crowds,
-        objects=tuple(tuple(objects.get(picture.id, ())) for picture in order),
+        objects=tuple(tuple(objects.get(image.id, ())) for image in order),
     ), []
 
 
@@ -94,35 +172,35 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Mistake:
     return found
 
 
-def _read_pictures(data: dict[str, Any], notes: Notes) -> tuple[dict[int, Picture], set[int]]:
+def _read_images(data: dict[str, Any], notes: Notes) -> tuple[dict[int, ImageEntry], set[int]]:
     """Whole entries by id, and every id that is declared."""
-    pictures: dict[int, Picture] = {}
+    images: dict[int, ImageEntry] = {}
     declared: set[int] = set()
     names: dict[str, int] = {}
     for index, row in notes.rows(data, "images", "a split has a picture at least"):
         number = notes.own_id(row, "images", index, declared)
         where = f"image {number}" if number is not None else f"images[{index}]"
         sides = [notes.whole(row, key, where, least=1) for key in ("width", "height")]
-        name = _picture_name(row, where, notes)
+        name = _image_name(row, where, notes)
         if name is not None and name in names:
-            notes.tell(f"{where}: {show(name)} is image {names[name]} already")
+            notes.add(f"{where}: {show(name)} is image {names[name]} already")
         elif name is not None and number is not None:
             names[name] = number
             if sides[0] and sides[1]:
-                pictures[number] = Picture(id=number, name=name, width=sides[0], height=sides[1])
-    return pictures, declared
+                images[number] = ImageEntry(id=number, name=name, width=sides[0], height=sides[1])
+    return images, declared
 
 
-def _picture_name(row: dict[str, Any], where: str, notes: Notes) -> str | None:
-    """`file_name` without detours, or what is wrong with it told."""
+def _image_name(row: dict[str, Any], where: str, notes: Notes) -> str | None:
+    """`file_name` without detours, or None with a mistake added."""
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
         wrong = "is missing" if name is None else f"is a file's name, not {show(name)}"
-        notes.tell(f"{where}: `file_name` {wrong}")
+        notes.add(f"{where}: `file_name` {wrong}")
         return None
     problem = name_problem(name)
     if problem:
-        notes.tell(f"{where}: `file_name` {show(name)} {problem[0]}", problem[1])
+        notes.add(f"{where}: `file_name` {show(name)} {problem[0]}", problem[1])
         return None
     return posixpath.normpath(name)
 
@@ -130,32 +208,302 @@ def _picture_name(row: dict[str, Any], where: str, notes: Notes) -> str | None:
 def _read_objects(
     data: dict[str, Any],
     layout: Layout | None,
-    pictures: dict[int, Picture],
+    images: dict[int, ImageEntry],
     declared: set[int],
     notes: Notes,
 ) -> tuple[dict[int, list[Object]], int]:
-    """Objects by picture, and how many annotations of crowds were left out."""
+    """Objects by image, and how many annotations of crowds were left out."""
     objects: dict[int, list[Object]] = {}
     seen: set[int] = set()
     crowds, rows = 0, notes.rows(data, "annotations")
     outlined = any(row.get("segmentation") for _, row in rows)
     if rows and layout is not None and layout.shape == "outline" and not outlined:
-        notes.tell("no annotation has a `segmentation`: segment needs the points around", "")
+        notes.add("no annotation has a `segmentation`: segment needs the points around", "")
         return objects, crowds
     for index, row in rows:
         number = notes.own_id(row, "annotations", index, seen)
         where = f"annotation {number}" if number is not None else f"annotations[{index}]"
-        image = notes.whole(row, "image_id", where)
-        if image is not None and image not in declared:
-            notes.tell(f"{where}: `image_id` {image} is no image of this file")
+        image_id = notes.whole(row, "image_id", where)
+        if image_id is not None and image_id not in declared:
+            notes.add(f"{where}: `image_id` {image_id} is no image of this file")
         crowd = row.get("iscrowd", 0)
         if type(crowd) is not int or crowd not in (0, 1):
-            notes.tell(f"{where}: `iscrowd` is 0 or 1, not {show(crowd)}")
+            notes.add(f"{where}: `iscrowd` is 0 or 1, not {show(crowd)}")
         elif crowd:
             crowds += 1
             continue
-        picture = pictures.get(image) if image is not None else None
-        item = read_object(row, where, layout, picture, notes)
-        if item is not None and picture is not None:
-            objects.setdefault(picture.id, []).append(item)
+        image = images.get(image_id) if image_id is not None else None
+        item = read_object(row, where, layout, image, notes)
+        if item is not None and image is not None:
+            objects.setdefault(image.id, []).append(item)
     return objects, crowds
+
+
+def read_object(
+    row: dict[str, Any], where: str, layout: Layout | None, image: ImageEntry | None, notes: Notes
+) -> Object | None:
+    """One annotation's object; None where something is wrong with it, or with what it rests on."""
+    category = notes.whole(row, "category_id", where)
+    known = [number for number, _ in layout.categories] if layout else []
+    if layout is not None and category is not None and category not in known:
+        few = ", ".join(f"{number} {name}" for number, name in layout.categories[:12])
+        message = f"{where}: `category_id` {category} is no category of this file"
+        notes.add(message, f"there are: {few}{', …' if len(known) > 12 else ''}")
+    box = _read_box(row, where, image, notes)
+    if layout is None or image is None or box is None or category not in known:
+        return None
+    outline: tuple[tuple[float, float], ...] | None = ()
+    points: tuple[tuple[float, float, float], ...] | None = ()
+    if layout.shape == "outline":
+        outline = _read_outline(row, where, image, notes)
+    if layout.shape == "keypoints":
+        points = _read_keypoints(row, where, len(layout.keypoints), image, notes)
+    if outline is None or points is None:
+        return None
+    return Object(category=known.index(category), box=box, keypoints=points, outline=outline)
+
+
+def _read_box(
+    row: dict[str, Any], where: str, image: ImageEntry | None, notes: Notes
+) -> tuple[float, float, float, float] | None:
+    """`bbox` as centre and size, shares; cut off at the image's edges within the tolerance."""
+    numbers = numbers_of(row.get("bbox"))
+    if numbers is None or len(numbers) != 4:
+        what = "is missing" if row.get("bbox") is None else "is"
+        notes.add(f"{where}: `bbox` {what}{_of_four(row.get('bbox'))}")
+        return None
+    x, y, w, h = numbers
+    if w <= 0 or h <= 0:
+        hint = "a `bbox` is x, y, width, height in pixels"
+        notes.add(f"{where}: its box has no extent: {w:g} x {h:g} px", hint)
+        return None
+    if image is None:
+        return None
+    far = _beyond((x, y), (x + w, y + h), image)
+    if far:
+        corners = w > x >= 0 and h > y >= 0 and w <= image.width and h <= image.height
+        hint = "a `bbox` is x, y, width, height; these look like two corners" if corners else ""
+        notes.add(f"{where}: its box reaches {far}", hint)
+        return None
+    left, right = _inside(x, image.width), _inside(x + w, image.width)
+    upper, lower = _inside(y, image.height), _inside(y + h, image.height)
+    if left >= right or upper >= lower:
+        notes.add(f"{where}: nothing of its box is inside {show(image.name)}")
+        return None
+    wide, high = image.width, image.height
+    return (
+        (left + right) / 2 / wide,
+        (upper + lower) / 2 / high,
+        (right - left) / wide,
+        (lower - upper) / high,
+    )
+
+
+def _of_four(value: Any) -> str:
+    if value is None:
+        return ": x, y, width, height in pixels"
+    shown = f"{len(value)} of them" if isinstance(value, list) and len(value) != 4 else show(value)
+    if isinstance(value, list) and len(value) == 4:
+        shown = f"[{', '.join(show(item) for item in value)}]"
+    return f" four numbers, x, y, width, height in pixels, not {shown}"
+
+
+def _read_outline(
+    row: dict[str, Any], where: str, image: ImageEntry, notes: Notes
+) -> tuple[tuple[float, float], ...] | None:
+    """`segmentation` as one outline of shares; several polygons are joined by lines without width."""
+    given = row.get("segmentation")
+    if isinstance(given, dict):
+        notes.add(f"{where}: `segmentation` is {_RLE}")
+        return None
+    polygons = []
+    for polygon in given if isinstance(given, list) else []:
+        numbers = numbers_of(polygon)
+        if numbers is None or len(numbers) < 6 or len(numbers) % 2:
+            notes.add(f"{where}: `segmentation` is lists of x, y of three points or more")
+            return None
+        polygons.append(list(zip(numbers[::2], numbers[1::2], strict=True)))
+    if not polygons:
+        what = "is missing" if given is None else f"is a list of outlines, not {show(given)}"
+        what = "is empty" if given == [] else what
+        notes.add(f"{where}: `segmentation` {what}: segment needs the points around")
+        return None
+    points = [point for polygon in polygons for point in polygon]
+    low, high = ((f(p[0] for p in points), f(p[1] for p in points)) for f in (min, max))
+    far = _beyond(low, high, image)
+    if far:
+        notes.add(f"{where}: its outline reaches {far}")
+        return None
+    wide, tall = image.width, image.height
+    return tuple((_inside(x, wide) / wide, _inside(y, tall) / tall) for x, y in _join(polygons))
+
+
+def _join(polygons: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """One outline around several: there and back on the shortest line between two of their points."""
+    whole = list(polygons[0])
+    for polygon in polygons[1:]:
+        pairs = (
+            (math.dist(a, b), i, j) for i, a in enumerate(whole) for j, b in enumerate(polygon)
+        )
+        _, i, j = min(pairs)
+        whole[i:i] = [whole[i], *polygon[j:], *polygon[: j + 1]]
+    return whole
+
+
+def _read_keypoints(
+    row: dict[str, Any], where: str, count: int, image: ImageEntry, notes: Notes
+) -> tuple[tuple[float, float, float], ...] | None:
+    """`keypoints` as x, y, visibility; shares. A point that is not labelled has no place."""
+    numbers = numbers_of(row.get("keypoints"))
+    if numbers is None or len(numbers) != 3 * count:
+        had = f", not {len(numbers)}" if numbers is not None else ""
+        notes.add(f"{where}: `keypoints` are {3 * count} numbers: x, y, visibility of each{had}")
+        return None
+    points = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
+    if any(v not in (0, 1, 2) for *_, v in points):
+        notes.add(f"{where}: a keypoint's visibility is 0, 1 or 2")
+        return None
+    for index, (x, y, v) in enumerate(points):
+        far = _beyond((x, y), (x, y), image) if v else ""
+        if far:
+            notes.add(f"{where}: keypoint {index} lies {far}")
+            return None
+    wide, high = image.width, image.height
+    return tuple(
+        (_inside(x, wide) / wide, _inside(y, high) / high, v) if v else (0.0, 0.0, 0.0)
+        for x, y, v in points
+    )
+
+
+def _beyond(low: tuple[float, float], high: tuple[float, float], image: ImageEntry) -> str:
+    """How far something reaches out of the image, in words; "" within the tolerance."""
+    sides = (
+        ("left", -low[0]),
+        ("right", high[0] - image.width),
+        ("upper", -low[1]),
+        ("lower", high[1] - image.height),
+    )
+    name, far = max(sides, key=lambda side: side[1])
+    size = f"{image.width}x{image.height}"
+    edge = f"{far:.1f} px beyond the {name} edge of {show(image.name)}, which is {size}"
+    return edge if far > TOLERANCE else ""
+
+
+def _inside(value: float, side: int) -> float:
+    return min(max(value, 0.0), float(side))
+
+
+def show(value: Any) -> str:
+    """A value as messages show it."""
+    if isinstance(value, str):
+        cut = value if len(value) <= _LONGEST else f"{value[:50]}…{value[-25:]}"
+        return f'"{cut}"'
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)[:_LONGEST]
+
+
+def name_problem(name: str) -> tuple[str, str] | None:
+    """Why a `file_name` cannot be that of an image below its split's folder, and what to do."""
+    parts = name.split("/")
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        return "has a character in it that no file's name has", ""
+    if "\\" in name:
+        return "has a backslash in it", "folders are separated by `/` on every machine"
+    if name.startswith("/") or name[1:3] in (":/", ":"):
+        return "is absolute: it means nothing on another machine", "it starts at `images`"
+    if posixpath.normpath(name).split("/")[0] == "..":
+        return "leads out of its folder", "`file_name` starts at the folder that `images` names"
+    if any(part.startswith(".") and part not in (".", "..") for part in parts):
+        return "is hidden, and hidden files are none of a dataset's", "rename it"
+    if posixpath.splitext(name)[1].lower() not in SUFFIXES:
+        return "has no ending of a picture", "there are: " + ", ".join(sorted(SUFFIXES))
+    return None
+
+
+def read_layout(data: dict[str, Any], shape: str, notes: Notes) -> Layout | None:
+    """The categories; None where something is wrong with them."""
+    before = len(notes.mistakes)
+    rows = notes.rows(data, "categories", "there is nothing to find")
+    seen: set[int] = set()
+    names: dict[str, int] = {}
+    found: dict[int, tuple[str, dict[str, Any]]] = {}
+    for index, row in rows:
+        number = notes.own_id(row, "categories", index, seen)
+        where = f"category {number}" if number is not None else f"categories[{index}]"
+        name = row.get("name")
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            what = "is missing" if "name" not in row else f"is a word, not {show(name)}"
+            notes.add(f"{where}: `name` {what}")
+        elif name in names:
+            notes.add(f"{where}: {show(name)} is the name of category {names[name]} already")
+        elif number is not None:
+            names[name] = number
+            found[number] = (name, row)
+    if len(notes.mistakes) > before or not found:
+        return None
+    categories = tuple((number, found[number][0]) for number in sorted(found))
+    if shape != "keypoints":
+        return Layout(categories=categories, shape=shape)
+    points = [(number, found[number][1]) for number in sorted(found)]
+    return _read_points(categories, points, notes)
+
+
+def _read_points(
+    categories: tuple[tuple[int, str], ...], rows: list[tuple[int, dict[str, Any]]], notes: Notes
+) -> Layout | None:
+    """With keypoints, which every category has alike."""
+    first: Layout | None = None
+    for number, row in rows:
+        names = row.get("keypoints")
+        if not isinstance(names, list) or not names or not all(type(n) is str for n in names):
+            what = "is missing" if names is None else "is a list of words"
+            notes.add(f"category {number}: `keypoints` {what}: pose needs the points' names")
+            return None
+        if first is not None and tuple(names) != first.keypoints:
+            notes.add(f"category {number}: its `keypoints` are not those of category {rows[0][0]}")
+            return None
+        sigmas = row.get("sigmas", [])
+        numbers = numbers_of(sigmas)
+        if numbers is None or len(numbers) not in (0, len(names)) or min(numbers, default=1) <= 0:
+            notes.add(f"category {number}: `sigmas` are numbers above 0, one a keypoint")
+            return None
+        if first is None:
+            first = Layout(
+                categories=categories,
+                shape="keypoints",
+                keypoints=tuple(names),
+                sigmas=tuple(numbers),
+                flip=_mirror(names, row.get("flip_idx")),
+            )
+    return first
+
+
+def _mirror(names: list[str], given: Any) -> tuple[int, ...]:
+    """Which point takes the place of which in a mirrored image; () where nobody says it.
+
+    `flip_idx` is a key of our own (`write_coco`); elsewhere left and right in the names tell it.
+    """
+    if isinstance(given, list) and sorted(map(repr, given)) == sorted(map(repr, range(len(names)))):
+        return tuple(given)
+    swapped = [_swap(name) for name in names]
+    if swapped == names or not set(swapped) <= set(names):
+        return ()
+    return tuple(names.index(name) for name in swapped)
+
+
+def _swap(name: str) -> str:
+    for left, right in (("left", "right"), ("Left", "Right")):
+        if left in name or right in name:
+            return right.join(part.replace(right, left) for part in name.split(left))
+    return name
+
+
+def numbers_of(value: Any) -> list[float] | None:
+    """A list of finite numbers; None for anything else."""
+    if not isinstance(value, list):
+        return None
+    fine = all(type(n) in (int, float) and -_LARGEST < n < _LARGEST for n in value)
+    return [float(number) for number in value] if fine else None

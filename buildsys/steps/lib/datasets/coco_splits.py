@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.steps.lib.datasets.coco_fields import show
-from buildsys.steps.lib.datasets.coco_file import Mistake, Picture, Sheet, parse
+from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, Mistake, parse, show
 from buildsys.steps.lib.runtime.progress import fail
 
 SHOWN = 20
@@ -29,14 +28,14 @@ class CocoSplit:
 
 def read_splits(
     root: Path, splits: Iterable[CocoSplit], shape: str, labels: dict[str, str] | None = None
-) -> tuple[dict[str, Sheet], list[Mistake]]:
+) -> tuple[dict[str, AnnotationFile], list[Mistake]]:
     """The sheets of all splits by name; a split with a mistake has none.
 
     `shape`: box | outline | keypoints, what is wanted of an annotation; `labels`: how messages call
     the files and folders, by their paths below `root`.
     """
     called = labels or {}
-    sheets: dict[str, Sheet] = {}
+    sheets: dict[str, AnnotationFile] = {}
     mistakes: list[Mistake] = []
     chosen = tuple(splits)
     for split in chosen:
@@ -69,7 +68,7 @@ def refuse(mistakes: list[Mistake]) -> None:
         fail("\n".join([f"the dataset has {number}:", *map(str, shorten(mistakes))]))
 
 
-def _read_file(path: Path, label: str, shape: str) -> tuple[Sheet | None, list[Mistake]]:
+def _read_file(path: Path, label: str, shape: str) -> tuple[AnnotationFile | None, list[Mistake]]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -77,12 +76,12 @@ def _read_file(path: Path, label: str, shape: str) -> tuple[Sheet | None, list[M
     return parse(data, label, shape)
 
 
-def _find_missing(folder: Path, sheet: Sheet, label: str, called: str) -> list[Mistake]:
+def _find_missing(folder: Path, sheet: AnnotationFile, label: str, called: str) -> list[Mistake]:
     """Pictures that are not in their folder; one sentence where that holds for all."""
     files = list_files(folder)
-    missing = [picture for picture in sheet.pictures if picture.name not in files]
+    missing = [picture for picture in sheet.images if picture.name not in files]
     hint = "`file_name` starts at the folder that `images` names"
-    if missing and len(missing) == len(sheet.pictures):
+    if missing and len(missing) == len(sheet.images):
         first = show(missing[0].name)
         message = f"none of its {len(missing)} pictures is in {called}, the first is {first}"
         return [Mistake(path=label, message=message, hint=hint)]
@@ -102,7 +101,7 @@ def list_files(folder: Path) -> set[str]:
 
 
 def _compare_categories(
-    splits: list[CocoSplit], sheets: dict[str, Sheet], called: dict[str, str]
+    splits: list[CocoSplit], sheets: dict[str, AnnotationFile], called: dict[str, str]
 ) -> list[Mistake]:
     """Splits whose categories are not those of the first: one class index would mean two things."""
     mistakes = []
@@ -123,13 +122,13 @@ def _compare_categories(
 
 
 def _find_overlap(
-    splits: list[CocoSplit], sheets: dict[str, Sheet], called: dict[str, str]
+    splits: list[CocoSplit], sheets: dict[str, AnnotationFile], called: dict[str, str]
 ) -> list[Mistake]:
     """Pictures that two splits share: what was measured on them would be what was trained on."""
     owners: dict[str, str] = {}
-    shared: dict[tuple[str, str], list[Picture]] = {}
+    shared: dict[tuple[str, str], list[ImageEntry]] = {}
     for split in splits:
-        for picture in sheets[split.name].pictures:
+        for picture in sheets[split.name].images:
             path = os.path.normpath(f"{split.images}/{picture.name}")
             owner = owners.setdefault(path, split.name)
             if owner != split.name:
@@ -147,5 +146,5 @@ def _find_overlap(
     ]
 
 
-def _number(pictures: list[Picture]) -> str:
+def _number(pictures: list[ImageEntry]) -> str:
     return f"{len(pictures)} of its pictures {'is' if len(pictures) == 1 else 'are'}"

@@ -1,10 +1,12 @@
-"""Arm's prebuilt inference runner: found in its package, its Ethos-U driver taken out in a copy.
+"""Arm's prebuilt inference runner: found in its package, its Ethos-U driver disabled in a copy, its output read.
 
-The emulated machine has a Cortex-M55 and no NPU. The runner's symbols tell where the driver's
-functions lie; they are replaced by functions that return at once.
+The emulated machine has a Cortex-M55 and no NPU. The runner's symbols show where the driver's
+functions are; in the copy they are replaced by functions that return at once.
 """
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,20 @@ _STUBS = {
     "ethosu_pmu_init": _RETURN,
     "ethosu_get_pmu_counters": _RETURN,
 }
-_ARENA = "_ZN3arm3appL13activationBufE"
+_ARENA_SYMBOL = "_ZN3arm3appL13activationBufE"
 """arm::app::activationBuf, the runner's tensor arena."""
+_LAST_LINES = ("NPU memory mode", "tensor/s populated")
+"""The first line after the last of interest; the memory mode is told for NPU models only."""
+_ENDED = ("program terminating", "Exception caught by function")
+_TYPE = re.compile(r"tensor type is (\w+)")
+_BYTES = re.compile(r"tensor occupies (\d+) bytes")
+_DIMENSION = re.compile(r"\d+: +(\d+)$")
+_SCALE = re.compile(r"Scale = ([-\d.]+)")
+_ZERO_POINT = re.compile(r"ZeroPoint = (-?\d+)")
+_ARENA = re.compile(r"tensor arena\) size used: (\d+)")
+_OPERATOR = re.compile(r"Operator \d+: (\S+)")
+_MODE = re.compile(r"NPU memory mode likely to be: (\S+)")
+_FAULT = re.compile(r"Exception caught by function (\w+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +67,7 @@ def load(family: str) -> Runner:
     if len(found) != 1:
         fail(f"{PACKAGE} {package.version} ships no TFLite Micro runner for Ethos-{family}.")
     data = Path(str(found[0].locate())).read_bytes()
-    patched, arena_bytes = disarm(data)
+    patched, arena_bytes = disable_driver(data)
     return Runner(
         file=f"{found[0].parent.name}/{found[0].name}",
         package=f"{PACKAGE} {package.version}",
@@ -63,7 +77,7 @@ def load(family: str) -> Runner:
     )
 
 
-def disarm(data: bytes) -> tuple[bytes, int]:
+def disable_driver(data: bytes) -> tuple[bytes, int]:
     """(the ELF file with its driver's functions stubbed, the size of its tensor arena in bytes).
 
     Ends the step where a symbol is missing or lies in no part of the file.
@@ -74,8 +88,8 @@ def disarm(data: bytes) -> tuple[bytes, int]:
 
     elf = ELFFile(io.BytesIO(data))
     patched, arena_bytes = bytearray(data), 0
-    for name, symbol in _find(elf, (*_STUBS, _ARENA)).items():
-        if name == _ARENA:
+    for name, symbol in _find(elf, (*_STUBS, _ARENA_SYMBOL)).items():
+        if name == _ARENA_SYMBOL:
             arena_bytes = int(symbol["st_size"])
             continue
         place = _offset(elf, symbol["st_value"] & ~1, name)  # the lowest bit says Thumb
@@ -104,3 +118,75 @@ def _offset(elf: Any, address: int, name: str) -> int:
             return int(segment["p_offset"] + address - start)
     fail(f"the inference runner of {PACKAGE} has {name} in no part of its file.")
     raise AssertionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """An input or output; scale and zero point as printed (six decimals), None where none are."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerReport:
+    """`arena_bytes` None: tensors were not allocated. `errors`: the firmware's words, in order."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    operators: tuple[str, ...]
+    arena_bytes: int | None
+    memory_mode: str
+    errors: tuple[str, ...]
+    fault: str
+
+
+def is_last(line: str) -> bool:
+    """Whether nothing of interest follows a line."""
+    return any(mark in line for mark in (*_LAST_LINES, *_ENDED))
+
+
+def read_output(lines: Iterable[str]) -> RunnerReport:
+    """The runner's lines, from its start or from any line before the tensors."""
+    lines = [line.rstrip("\r\n") for line in lines]
+    text = "\n".join(lines)
+    before, _, after = text.partition("Model OUTPUT tensors")
+    _, _, ins = before.partition("Model INPUT tensors")
+    arena, mode, fault = (pattern.search(text) for pattern in (_ARENA, _MODE, _FAULT))
+    return RunnerReport(
+        inputs=_tensors(ins),
+        outputs=_tensors(after),
+        operators=tuple(_OPERATOR.findall(text)),
+        arena_bytes=int(arena[1]) if arena else None,
+        memory_mode=mode[1] if mode else "",
+        errors=_errors(lines),
+        fault=fault[1] if fault else "",
+    )
+
+
+def _tensors(text: str) -> tuple[Tensor, ...]:
+    _, *blocks = re.split(r"(?=tensor type is )", text)
+    return tuple(_tensor(block) for block in blocks)
+
+
+def _tensor(block: str) -> Tensor:
+    dtype, size = _TYPE.search(block), _BYTES.search(block)
+    scale, zero = _SCALE.search(block), _ZERO_POINT.search(block)
+    dimensions = [_DIMENSION.search(line) for line in block.splitlines()]
+    return Tensor(
+        dtype=dtype[1] if dtype else "",
+        shape=tuple(int(found[1]) for found in dimensions if found),
+        bytes=int(size[1]) if size else 0,
+        scale=float(scale[1]) if scale else None,
+        zero_point=int(zero[1]) if zero else None,
+    )
+
+
+def _errors(lines: list[str]) -> tuple[str, ...]:
+    """TFLite Micro's own lines and the runner's; one of the runner's ends without a line's end."""
+    parts = [part for line in lines for part in re.split(r"(?=ERROR - )", line)]
+    found = [re.match(r"(?:TFLM|ERROR) - (.*\S)", part) for part in parts]
+    return tuple(each[1] for each in found if each)

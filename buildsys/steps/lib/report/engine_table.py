@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 
 from buildsys.spec import SCHEMES
 from buildsys.steps.lib.metrics.latency import END_TO_END
-from buildsys.steps.lib.report.engine_values import (
+from buildsys.steps.lib.report.values import (
+    SHIPPED,
+    Artifact,
     EngineFacts,
+    Latency,
+    Measured,
     Metrics,
     PublishedDevice,
     PublishedRow,
+    Report,
+    headline,
 )
-from buildsys.steps.lib.report.proof_values import Latency, Measured
-from buildsys.steps.lib.report.values import SHIPPED, Artifact, Report, headline
 from buildsys.steps.lib.tensorrt.host_library import TITLES
 
 _FLOAT, _LOCAL, _ONNX = "float32", "local", "ONNX"

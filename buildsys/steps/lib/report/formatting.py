@@ -4,11 +4,14 @@ import math
 from collections.abc import Iterable
 
 from buildsys.steps.lib.metrics.latency import END_TO_END
-from buildsys.steps.lib.report.proof_values import LABELS, Budget, Latency, Sight
 from buildsys.steps.lib.report.values import (
+    LABELS,
     SHIPPED,
     Artifact,
+    Budget,
     Comparison,
+    ImageComparison,
+    Latency,
     Regression,
     Timed,
     headline,
@@ -210,10 +213,10 @@ def form(name: str) -> str:
 
 
 def confidences(
-    sight: Sight, confidence: float = 0.25
+    image: ImageComparison, confidence: float = 0.25
 ) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
     """(class, its highest score in each view) of the classes that any view is sure of."""
-    tables = [dict(view.best) for view in sight.views]
+    tables = [dict(view.best) for view in image.views]
     sure = [n for table in tables for n, score in table.items() if score >= confidence]
     names = tuple(dict.fromkeys(sure))[:_MOST_CLASSES]
     return tuple((name, tuple(table.get(name) for table in tables)) for name in names)

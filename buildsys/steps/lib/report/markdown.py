@@ -1,12 +1,40 @@
-"""report.md: the report where there is no browser; the standard library alone makes it."""
+"""report.md: the report for readers without a browser. Only the standard library writes it."""
 
 from collections.abc import Sequence
 
-from buildsys.steps.lib.report import engine_markdown
+from buildsys.steps.lib.report import engine_table as engines
 from buildsys.steps.lib.report import formatting as words
 from buildsys.steps.lib.report.formatting import escape
-from buildsys.steps.lib.report.proof_values import Sight
-from buildsys.steps.lib.report.values import Artifact, Comparison, Report, short
+from buildsys.steps.lib.report.values import (
+    Artifact,
+    Comparison,
+    ImageComparison,
+    Metrics,
+    Published,
+    PublishedDevice,
+    Report,
+    short,
+)
+
+_ENGINE_HEADER = (
+    "build",
+    "task",
+    "precision",
+    "batch × size",
+    "ms (least to most)",
+    "accuracy",
+    "KiB",
+    "against float32",
+)
+_OF_BATCH = "Times are of a whole batch."
+_PUBLISHED_HEADER = (
+    "task",
+    "precision",
+    "ms, batch 1",
+    "ms, batch {batch}",
+    "accuracy",
+    "against float32",
+)
 
 
 def render(report: Report) -> str:
@@ -17,7 +45,7 @@ def render(report: Report) -> str:
         *_not_ready(report),
         *_regressions(report),
         *_overview(report),
-        *engine_markdown.render(report),
+        *_engines(report),
         *(part for found in report.comparisons for part in _comparison(found)),
         *(_section(artifact) for artifact in report.artifacts if artifact.file),
         f"buildsys {escape(report.version)}",
@@ -94,8 +122,8 @@ def _comparison(found: Comparison) -> list[str]:
         )
         for row in found.rows
     ]
-    told = f"{escape(words.rounds(found))}. Ratio: of the mean to the fastest's."
-    return ["## Comparison", told[:1].upper() + told[1:], _table(header, rows, range(len(header)))]
+    text = f"{escape(words.rounds(found))}. Ratio: of the mean to the fastest's."
+    return ["## Comparison", text[:1].upper() + text[1:], _table(header, rows)]
 
 
 def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,9 +164,13 @@ def _budget(item: Artifact, name: str) -> str:
     return ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int]) -> str:
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int] | None = None
+) -> str:
+    """Cells are escaped already. `used`: the columns to show, all without."""
+    shown = range(len(header)) if used is None else used
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line[i] for i in used) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line[i] for i in shown) + " |" for line in lines)
 
 
 def _section(item: Artifact) -> str:
@@ -157,20 +189,20 @@ def _section(item: Artifact) -> str:
             f"- calibration: {len(item.calibration)} pictures, list sha256 `{item.calibration_sha256}`"
         )
     lines += _ladder(item)
-    lines += [line for sight in item.sights for line in _confidences(sight)]
+    lines += [line for image in item.sights for line in _confidences(image)]
     lines += ["- load test:"] if item.load else []
     lines += [f"  - {escape(name)}: {escape(text)}" for name, text in item.load]
     lines += [f"- {escape(note)}" for note in item.unverified]
     return "\n".join(lines)
 
 
-def _confidences(sight: Sight) -> list[str]:
+def _confidences(image: ImageComparison) -> list[str]:
     """The best score of each class on a picture, by every form of the network."""
-    forms = [words.form(view.form) for view in sight.views]
+    forms = [words.form(view.form) for view in image.views]
     return [
-        f"- confidence on {escape(sight.name)}, {escape(name)}: "
+        f"- confidence on {escape(image.name)}, {escape(name)}: "
         + ", ".join(f"{f} {words.score(s)}" for f, s in zip(forms, scores, strict=True))
-        for name, scores in words.confidences(sight)
+        for name, scores in words.confidences(image)
     ]
 
 
@@ -189,3 +221,90 @@ def _ladder(item: Artifact) -> list[str]:
         for rung in item.ladder.rungs
     ]
     return lines + [f"  - {escape(failure)}" for failure in item.ladder.failures]
+
+
+def _engines(report: Report) -> list[str]:
+    """Device by device, with the published figures of such a device; nothing without engines."""
+    found = engines.groups(report)
+    if not found or report.published is None:
+        return []
+    parts = ["## Engines"]
+    for group in found:
+        tool = f"{group.tool}; {group.where}" if group.where else group.tool
+        parts += [
+            f"### {escape(group.label)}",
+            f"{escape(tool)}.{' ' + _OF_BATCH if group.timed else ''}",
+        ]
+        parts.append(_table(_ENGINE_HEADER, [_engine_row(row, group) for row in group.rows]))
+        parts += _published(group.published, report.published) if group.published else []
+    return [*parts, *_sources(report.published)]
+
+
+def _engine_row(row: engines.Row, group: engines.Group) -> tuple[str, ...]:
+    accuracy = ""
+    if row.measured is not None:
+        of = f"of the {engines.source(row)} `{short(row.measured.sha256)}`{words.unmeasured(row.item)}"
+        accuracy = f"{_rounded(row.metrics, 4)}, {of}"
+    return (
+        escape(row.item.id),
+        row.facts.task,
+        row.facts.scheme,
+        f"{engines.batch(row)} × {engines.side(row)}",
+        _times(row, group),
+        accuracy,
+        f"{words.kib(row.bytes)} ({row.file})" if row.bytes else "",
+        _ratios(row.ratios),
+    )
+
+
+def _times(row: engines.Row, group: engines.Group) -> str:
+    entry = row.timed
+    if entry is None:
+        return escape(engines.standing(row))
+    parts = []
+    for name, figure in (("", row.alone), ("end to end ", row.whole)):
+        if figure is not None:
+            spread = words.spread(figure)
+            parts.append(f"{name}{words.ms(figure.mean_ms)}" + (f" ({spread})" if spread else ""))
+    parts += [] if group.where else [escape(engines.where(row))]
+    parts += [f"of an engine that is not here, `{short(entry.sha256)}`"] if entry.earlier else []
+    return "; ".join(parts)
+
+
+def _rounded(rows: Metrics, digits: int) -> str:
+    return ", ".join(f"{escape(name)} {value:.{digits}f}" for name, value in rows)
+
+
+def _ratios(found: engines.Ratios | None, digits: int = 4) -> str:
+    if found is None:
+        return ""
+    parts = [f"time {words.times(found.latency)}"] if found.latency else []
+    parts += [f"size {words.times(found.size)}"] if found.size else []
+    parts += [f"{escape(name)} {words.change(value, digits)}" for name, value in found.metrics]
+    return ", ".join(parts)
+
+
+def _published(device: PublishedDevice, source: Published) -> list[str]:
+    about = (
+        f"Published for {device.device}: {source.model}, {source.size} pixels, TensorRT"
+        f" {device.tensorrt}, Ultralytics {device.ultralytics}, {device.system}. {device.note} {source.caveat}"
+    )
+    rows = [
+        (
+            row.task,
+            row.scheme,
+            words.ms(row.single_ms),
+            f"{words.ms(row.mean_ms)} ({words.ms(row.min_ms)} to {words.ms(row.max_ms)})",
+            _rounded(engines.key_metrics(row.metrics), 2),
+            _ratios(engines.published_ratios(row, device), 2),
+        )
+        for row in device.rows
+    ]
+    header = tuple(name.format(batch=source.batch) for name in _PUBLISHED_HEADER)
+    return [escape(about), _table(header, rows)]
+
+
+def _sources(source: Published) -> list[str]:
+    """Where the published figures were read; those of devices that no build is for are on the page."""
+    origin = f"{source.source}, {source.page}, {source.file} at {short(source.commit)}, read on {source.read}."
+    return [escape(f"Published figures: {origin} {source.about} Nothing of it was measured here.")]

@@ -8,8 +8,7 @@ from typing import Any
 from buildsys.steps.lib.report import engine_table as engines
 from buildsys.steps.lib.report import formatting as words
 from buildsys.steps.lib.report.charts import Plot
-from buildsys.steps.lib.report.proof_values import LABELS
-from buildsys.steps.lib.report.values import Artifact, Report, per_class, short
+from buildsys.steps.lib.report.values import LABELS, Artifact, Report, per_class, short
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
 
@@ -35,7 +34,7 @@ def write(
 
 
 def _copy_drawings(item: Artifact, source: Path, target: Path) -> None:
-    for name in (view.drawing for sight in item.sights for view in sight.views):
+    for name in (view.drawing for image in item.sights for view in image.views):
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / os.path.basename(name), target / os.path.basename(name))
 

@@ -1,20 +1,203 @@
-"""What a report says, as values: the core collects them, the step renders them.
+"""The report as values: the core collects them, a step renders them; between them it is report.json.
 
-Both sides read these values; between them it is report.json. Digests are sha256 in hexadecimal,
-sizes bytes, times milliseconds. An empty text or tuple means that nobody said so.
+Digests are sha256 in hexadecimal, sizes bytes, times milliseconds. An empty text or tuple means that
+nothing is known.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from buildsys.steps.lib.report.engine_values import EngineFacts, Published
-from buildsys.steps.lib.report.proof_values import Budget, Ladder, Latency, Measured, Sight
-
+LABELS = ("estimated", "measured here", "measured on a device")
+"""Of latency, from the weakest to the strongest; never in one column."""
+Metrics = tuple[tuple[str, float], ...]
 SHIPPED = "ready"
 _OWN_PRECISION = ("engine", "quantized-onnx")
 SHORT = 8
 """Digits of a digest where there is no room for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Accuracy of one file. `name`: checkpoint, onnx, quantized-onnx, tflite, engine or start;
+    `sha256`: the file's; `device`: what ran it, where that is not any machine's CPU.
+    """
+
+    name: str
+    sha256: str
+    split: str
+    pictures: int
+    objects: int
+    metrics: tuple[tuple[str, float], ...]
+    device: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """One figure with what it is a figure of. `earlier`: not of the file that ships now; `batch`:
+    pictures of one inference, 0 where nobody said.
+    """
+
+    label: str
+    engine: str
+    device: str = ""
+    threads: int = 0
+    runs: int = 0
+    warmup: int = 0
+    mean_ms: float
+    min_ms: float | None = None
+    max_ms: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    sha256: str
+    format: str = ""
+    what: str = ""
+    version: str = ""
+    note: str = ""
+    earlier: bool = False
+    batch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Bytes needed of bytes there are; `name`: arena or flash; `by`: who told the need."""
+
+    name: str
+    need_bytes: int
+    has_bytes: int | None
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How far one output is from the rung before; `passed`: None where no limit is set."""
+
+    name: str
+    kind: str
+    figure: str
+    value: float | None
+    limit: float | None
+    passed: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """Two neighbours of the ladder, compared. `passed`: None where no output has a limit."""
+
+    start: str
+    end: str
+    passed: bool | None
+    outputs: tuple[Output, ...]
+    detections: tuple[tuple[str, str], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """From the checkpoint to the firmware's decoder. `passed`: None where nothing was judged."""
+
+    passed: bool | None
+    pictures: int
+    rungs: tuple[Rung, ...]
+    first_failing: str
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one form of the network sees on a photograph.
+
+    `form`: checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name; `best`:
+    (class, highest score) of every class that scores at all.
+    """
+
+    form: str
+    drawing: str
+    objects: int
+    best: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageComparison:
+    """One image with the detections of each form of a network, from the first to the one that ships."""
+
+    name: str
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """What a build's engine is made of and for, whether or not it could be built here.
+
+    `compute_capability` empty: any from 8.0 on. `batch`: least, best, most pictures of an inference;
+    `height`, `width` pixels, 0 where nobody said. `network`: digest of the float ONNX file that all
+    precisions come from; `source_bytes`: of the ONNX file that the engine is built from, 0 where it
+    is not here. `lowered`: that file is of float32, and TensorRT lowers it while it builds: its
+    accuracy is not the engine's.
+    """
+
+    library: str
+    version: str
+    compute_capability: str
+    task: str
+    scheme: str
+    batch: tuple[int, ...]
+    height: int
+    width: int
+    network: str = ""
+    source_bytes: int = 0
+    lowered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow:
+    """One precision of one task. `mean_ms`, `min_ms`, `max_ms`: of the device's larger batch;
+    `single_ms`: mean of batch 1.
+    """
+
+    task: str
+    scheme: str
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    single_ms: float
+    metrics: Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedDevice:
+    """What a guide printed of one device. `words`: any of them in a target's label or name, in small
+    letters, means this device; `note`: what a reader stumbles over.
+    """
+
+    device: str
+    words: tuple[str, ...]
+    compute_capability: str
+    tensorrt: str
+    ultralytics: str
+    system: str
+    note: str
+    rows: tuple[PublishedRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Figures that somebody else measured and printed, and where: `file` at `commit`, `read` on a
+    day. `about`: how they were taken; `caveat`: what to know before a time is compared.
+    """
+
+    source: str
+    page: str
+    file: str
+    commit: str
+    read: str
+    about: str
+    caveat: str
+    model: str
+    size: int
+    batch: int
+    devices: tuple[PublishedDevice, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +255,10 @@ class Artifact:
     chosen: str = ""
     steps: tuple[StepLine, ...] = ()
     drawings: str = ""
-    """Digest of the tree that the sights' drawings are in."""
-    sights: tuple[Sight, ...] = ()
+    """Digest of the tree that holds the drawings of `sights`."""
+    sights: tuple[ImageComparison, ...] = ()
     sight_files: tuple[tuple[str, str], ...] = ()
-    """(form, sha256) of the files that the sights are of."""
+    """(form, sha256) of the files whose detections `sights` are."""
     baseline: bool = False
     regressions: tuple[Regression, ...] = ()
     engine: EngineFacts | None = None

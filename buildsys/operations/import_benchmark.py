@@ -3,22 +3,24 @@
 `litert-benchmark --result_json FILE` (ai-edge-litert 2.3.0, run here): one object with the model's
 path, its accelerators, threads, and rounded times. `trtexec --exportTimes=FILE` (no TensorRT runs
 here: the shape is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
-one object an iteration, of which `computeMs` is the time of the engine alone. `benchmark.py --json
+one object per iteration, whose `computeMs` is the time of the engine alone. `benchmark.py --json
 FILE` of a package for Linux (templates/linux): one object with the file's digest. That of a package
-of an engine (templates/engine): the same with a batch, and with the time of both copies to boot.
+with an engine (templates/engine): the same with a batch, and with the time including both copies.
+
+A figure of an engine counts only where the package's runtime.py (templates/engine) would have loaded
+it: the same library, version, GPU and batch.
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.packages.measurements import Measurement
-from buildsys.operations.engine_figures import TENSORRT, check_engine, check_trtexec
-from buildsys.operations.published import Published
+from buildsys.operations.published import Loads, Published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
 from buildsys.steps.lib.tensorrt.host_library import TITLES
 
@@ -28,6 +30,9 @@ _LONGEST_MACHINE = 120
 NO_DIGEST = "trtexec's file has no digest: that this engine ran is the word of whoever imported it"
 _PACKAGED = "buildsys benchmark.py"
 """As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
+TENSORRT = "tensorrt"
+_AMPERE = (8, 0)
+_RUN = "run the benchmark.py that lies beside the engine, where the engine is loaded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +53,16 @@ class Benchmark:
 
 
 def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
-    """One FILE, of a tool that is told by its shape. Raises InputError."""
+    """One FILE; its shape tells which tool wrote it. Raises InputError."""
     data = _load(path)
-    told = data if isinstance(data, dict) else {}
+    fields = data if isinstance(data, dict) else {}
     machine, name = (
         _words(word) if isinstance(word, str) else ""
-        for word in (told.get("machine"), told.get("gpu"))
+        for word in (fields.get("machine"), fields.get("gpu"))
     )
     measurement, whole = _measurement(path, data, device, published), None
-    if measurement.format == "engine" and isinstance(told.get("end_to_end"), dict):
-        figures = _figures(path, told["end_to_end"])
+    if measurement.format == "engine" and isinstance(fields.get("end_to_end"), dict):
+        figures = _figures(path, fields["end_to_end"])
         whole = replace(measurement, what=END_TO_END, **figures)
     for item in (measurement, *((whole,) if whole else ())):
         _check_order(path, item.min_ms, item.mean_ms, item.max_ms)
@@ -197,7 +202,7 @@ def _engine(path: str, data: dict[str, Any], device: str, published: Published) 
         raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
     batch = _count(path, data, "batch", 1)
     if published.loads is not None:
-        check_engine(path, data, published.build, published.loads)
+        _check_engine(path, data, published.build, published.loads)
     return Measurement(
         label=ON_A_DEVICE,
         engine=str(library),
@@ -234,7 +239,7 @@ def _check_order(path: str, least: float, mean: float, most: float) -> None:
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
     """Files of TensorRT 8.4 and before hold `endToEndMs`, and the warm-up's iterations, too."""
-    check_trtexec(path, published.build, published.name, published.format, published.loads)
+    _check_trtexec(path, published.build, published.name, published.format, published.loads)
     times = [_reader(path, item)("computeMs") for item in data]
     older = any("endToEndMs" in item for item in data)
     note = f"{NO_DIGEST}; the times are of computeMs, without transfers"
@@ -284,3 +289,51 @@ def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
 
 def _wrong(path: str, message: str, hint: str = "") -> InputError:
     return InputError(Diagnostic(path=path, message=message, hint=hint))
+
+
+def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) -> None:
+    """`data`: as benchmark.py of a package writes it. Raises InputError."""
+    library, version = str(data.get("engine")), str(data.get("version"))
+    capability, batch = str(data.get("compute_capability")), int(data["batch"])
+    ours, (least, most) = TITLES.get(loads.library, loads.library), loads.batch
+    if library != loads.library:
+        found = TITLES.get(library, library)
+        raise _wrong(
+            path, f"was measured with {found}; the engine of {build} is one of {ours}", _RUN
+        )
+    newer = loads.newer and _numbers(version) >= _numbers(loads.version)
+    if version != loads.version and not newer:
+        message = f"was measured with {ours} {version}; the engine of {build} is of {loads.version}"
+        raise _wrong(path, message, _RUN)
+    fits = capability == loads.capability if loads.capability else _numbers(capability) >= _AMPERE
+    if not fits:
+        wanted = loads.capability or "8.0 or later"
+        message = (
+            f"was measured on a GPU of compute capability {capability}; the engine of {build} is"
+            f" for {wanted}"
+        )
+        raise _wrong(path, message, _RUN)
+    if not least <= batch <= most:
+        takes = f"{least}" if least == most else f"{least} to {most}"
+        raise _wrong(path, f"`batch` is {batch}; the engine of {build} takes {takes}", _RUN)
+
+
+def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | None) -> None:
+    """trtexec runs TensorRT's engines; of an ONNX file it makes one that nobody ships.
+
+    `name`, `kind`: the file that the build ships, and its format. Raises InputError.
+    """
+    if kind != "engine":
+        message, hint = f"{build} ships {name}", "name the build whose engine it ran"
+    elif loads is not None and loads.library != TENSORRT:
+        message = f"{build} ships one of {TITLES.get(loads.library, loads.library)}"
+        hint = "benchmark.py of the package times it"
+    else:
+        return
+    raise _wrong(path, f"trtexec times engines of TensorRT; {message}", hint)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """ "10.3.0" -> (10, 3, 0); empty for what is no version."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()

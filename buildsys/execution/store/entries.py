@@ -1,4 +1,4 @@
-"""What lies in a store, told from the files alone, without the plans that made them."""
+"""What action entries and tree indexes hold, read from the store's files alone, without any plan."""
 
 import json
 import re
@@ -13,26 +13,8 @@ DIGESTS_ONLY = "digests_only"
 """In an action's entry: what it made is known by digest, and the bytes were left out on purpose."""
 STAGING = ".import-"
 """How folders of imports that are under way begin, beside the blobs."""
-
 TreeEntry = tuple[str, int, str]
 """Relative path, size in bytes, digest."""
-
-
-def size_text(count: int) -> str:
-    """Bytes for people: 812 bytes, 3.4 KiB, 1.2 GiB."""
-    if count < 1024:
-        return f"{count} bytes"
-    size = count / 1024
-    for unit in ("KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
-def count_text(count: int, noun: str) -> str:
-    """1 file, 2 files."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def tree_entries(path: Path) -> tuple[TreeEntry, ...]:

@@ -1,0 +1,372 @@
+"""The recipe that `buildsys new` writes: what is known of weights, data and board is filled in, and
+comments say what is left to decide.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any
+
+from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.recipes.families import decoded_by, network, source_format, source_names
+from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.recipes.recipe import CALIBRATED, Recipe
+from buildsys.authoring.scaffold.probing import Probe
+from buildsys.authoring.targets.contract import Contract
+from buildsys.authoring.targets.lookup import Board
+from buildsys.registry import find_step
+from buildsys.spec import Format
+from buildsys.steps.lib.families.family import CheckpointFacts, Family
+
+_FIRST = source_names()[0]
+"""The family to begin with, where nobody has a model."""
+_SMALL = 192
+"""Side of the input in pixels that a microcontroller's memory holds."""
+_SMALLEST, _LARGEST = 32, 2048
+"""Sides that are believed when a checkpoint names them."""
+_FIGURES = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
+_COMMENT_COLUMN = 36
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a recipe is written from. `data` is the path of a data.yaml, `facts` what it says;
+    `block`: the whole `dataset` block, where it takes more than a path; `chosen`: the family, where
+    no file says it.
+    """
+
+    name: str
+    board: Board
+    probe: Probe | None
+    data: str
+    facts: DatasetFacts | None
+    block: str = ""
+    chosen: str = ""
+
+    @property
+    def family(self) -> str:
+        """Which steps the source goes through."""
+        return self.probe.family if self.probe else self.chosen or _FIRST
+
+    @property
+    def format(self) -> Format:
+        """What the source's file is."""
+        return source_format(self.family)
+
+    @property
+    def network(self) -> Family | None:
+        """What the family declares; None for a finished file."""
+        return network(self.family)
+
+    @property
+    def task(self) -> str:
+        """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
+        if self.network is None:
+            return ""
+        given = "detect" if self.boxes_alone else "pose"
+        if self.probe and self.probe.checkpoint:
+            given = self.probe.checkpoint.task
+        if self.facts is not None and not self.facts.file:
+            return "classify"  # folders of classes say so; no other labels do
+        if self.facts is not None and not self.facts.keypoints:
+            return given if given in ("segment", "obb") else "detect"
+        return given if self.probe or self.facts else "detect"
+
+    @property
+    def boxes_alone(self) -> bool:
+        """Whether the family reads only boxes, even from labels with keypoints."""
+        return self.network is not None and "pose" not in self.network.tasks
+
+    @property
+    def trains(self) -> bool:
+        """Without weights, or where the data is of other classes than they are."""
+        if self.network is None:
+            return False
+        found = self.probe.checkpoint if self.probe else None
+        if found is None or self.facts is None:
+            return found is None
+        points = self.facts.keypoints if found.task == "pose" else 0
+        return (found.keypoints, len(found.names)) != (points, len(self.facts.names))
+
+    @property
+    def scheme(self) -> str:
+        """The first that the target lists."""
+        return next(iter(self.board.target.pipelines))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that there are; a generator makes train and val."""
+        if self.facts is not None:
+            return tuple(name for name, _ in self.facts.splits)
+        return () if self.probe else ("train", "val")
+
+
+def write_recipe(draft: Draft, contract: Contract | None, others: tuple[str, ...]) -> str:
+    """The text; `contract` is the target's own for the task, `others` further targets to name.
+
+    Raises UnfitError where the target's pipeline cannot take such a source.
+    """
+    source = {"family": draft.family, "weights": {"path": "x"}}
+    blank = {"name": draft.name, "source": source, "quantization": {"scheme": draft.scheme}}
+    follow(draft.board.target, Recipe.model_validate(blank))
+    blocks = [
+        _head(draft),
+        _source(draft),
+        _dataset(draft),
+        _input(draft),
+        _train(draft),
+        _conversion(draft),
+        _quantization(draft),
+        _evaluate(draft),
+        _firmware(draft, contract),
+        _targets(draft, others),
+    ]
+    return "\n".join(line for block in blocks for line in block) + "\n"
+
+
+def _head(draft: Draft) -> list[str]:
+    lines = ["# yaml-language-server: $schema=../.buildsys/recipe.schema.json"]
+    found = draft.probe.checkpoint if draft.probe else None
+    if found is not None:
+        lines.append(f"# The weights are {describe(found)}.")
+    if found is not None and draft.trains:
+        lines.append(
+            "# The data is of other classes or keypoints: the weights are a start, and are trained."
+        )
+    return [*lines, noted(f"name: {draft.name}", "the file's name")]
+
+
+def _source(draft: Draft) -> list[str]:
+    useful = [name for name in source_names() if (kind := network(name)) is None or kind.heads]
+    lines = ["source:", noted(f"  family: {draft.family}", " | ".join(useful))]
+    if draft.network is not None:
+        lines += _licence(draft.network)
+        lines.append(noted(f"  task: {draft.task}", " | ".join(draft.network.tasks)))
+        lines += _architecture_line(draft, draft.network)
+    else:
+        lines.append(
+            "  # task: detect                    # with `firmware`: what its decoder is for"
+        )
+    if draft.probe is None:
+        note = "no training went before; {path: weights/best.pt} where there are weights"
+        lines.append(noted("  weights: random", note))
+    else:
+        path = scalar(draft.probe.path)
+        lines.append(f"  weights: {{path: {path}, sha256: {draft.probe.sha256}}}")
+    found = draft.probe.checkpoint if draft.probe else None
+    if found is not None and not found.names and not draft.trains:
+        lines.append(noted("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
+    if not draft.task:
+        names = [scalar(name) for name in draft.facts.names] if draft.facts else ["tag"]
+        lines += [
+            "  # What the file cannot say of itself, needed to measure accuracy (fill in, then `evaluate`):",
+            noted("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | yolox | none"),
+            f"  # classes: [{', '.join(names)}]",
+        ]
+    return lines
+
+
+def _licence(family: Family) -> list[str]:
+    """The first words of what it declares; the manifest has them all."""
+    words = re.split(r"[,;:.] ", family.licence)[0].rstrip(".")
+    return [f"  # licence: {words}"] if words else []
+
+
+def _architecture_line(draft: Draft, family: Family) -> list[str]:
+    found = draft.probe.checkpoint if draft.probe else None
+    known = architecture(found) if found else ""
+    if known and found and found.task == draft.task:
+        return [f"  architecture: {known}"]
+    guess = dict(family.examples).get(draft.task, "")
+    if known and family.task_of(known) != draft.task:  # the same size, for another task
+        guess = "-".join([known.split("-")[0], *guess.split("-")[1:]])
+    if known or found is None:
+        return [noted(f"  architecture: {guess}", family.sizes or " | ".join(family.listed))]
+    note = "the file does not say it: make sure before you train"
+    return [noted(f"  {'' if draft.trains else '# '}architecture: {guess}", note)]
+
+
+def _dataset(draft: Draft) -> list[str]:
+    if draft.block:
+        return draft.block.splitlines()
+    if draft.data:
+        return [f"dataset: {{format: ultralytics, path: {scalar(draft.data)}}}"]
+    if draft.probe is None:
+        note = "or {path: data/my/data.yaml}"
+        return [noted("dataset: {generator: fiducials, train: 300, val: 60}", note)]
+    return [
+        "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled pictures, where there are any"
+    ]
+
+
+def _input(draft: Draft) -> list[str]:
+    if draft.format == Format.TFLITE:
+        return [noted("# input: {size: 192}", "the file's own; needed to measure accuracy")]
+    if draft.format == Format.ONNX:
+        return [noted("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
+    board, found = draft.board.target, draft.probe.checkpoint if draft.probe else None
+    known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
+    known = 0 if known % 32 else known
+    small = board.vela is not None or board.flash is not None or not (draft.probe or draft.facts)
+    usual = draft.network.side if draft.network else 0
+    size = _SMALL if small else known or usual
+    note = "pixels, a multiple of 32: smaller is faster and sees less"
+    if known and known != size:
+        note = f"trained at {known}; smaller is faster and sees less"
+    return [noted(f"input: {{size: {size}}}", note)]
+
+
+def _train(draft: Draft) -> list[str]:
+    if draft.network is None:
+        return []
+    if draft.trains:
+        epochs = 100 if draft.facts else 12
+        note = "more epochs, better weights; few pictures want hundreds"
+        return [noted(_training(draft, epochs), note)]
+    return [f"# {_training(draft, 30)}   # fine-tunes on `dataset`; absent: used as they are"]
+
+
+def _training(draft: Draft, epochs: int) -> str:
+    """The block, with the batch that the family's training has by default."""
+    settings: Any = find_step("train", draft.family)
+    batch = settings.Settings(epochs=epochs).batch
+    return f"train: {{epochs: {epochs}, batch: {batch}, seed: 0}}"
+
+
+def _conversion(draft: Draft) -> list[str]:
+    lines = []
+    if draft.network is not None:
+        lines.append(noted("# export: {opset: 13}", "the head is chosen by the firmware"))
+    if draft.format != Format.TFLITE:
+        lines.append(
+            "# convert: {tool: onnx2tf}          # where the target's pipeline makes TFLite"
+        )
+    return lines
+
+
+def _quantization(draft: Draft) -> list[str]:
+    if draft.format == Format.TFLITE:
+        return ["# quantization: the file is as it is"]
+    schemes = " | ".join(draft.board.target.pipelines)
+    lines = [
+        "quantization:",
+        noted(f"  scheme: {draft.scheme}", f"{draft.board.target.name}: {schemes}"),
+    ]
+    if draft.scheme not in CALIBRATED:
+        return [*lines, "  # int8 and int16x8 also want `calibration: {split: train, count: 100}`"]
+    lines.append(
+        "  # granularity: per-tensor         # per-channel without it; try which keeps more"
+    )
+    note = "pictures of what the camera will see set the ranges"
+    if draft.splits:
+        split = draft.splits[0]
+        return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
+    pattern = f"data/{draft.name}/**/*.jpg"
+    return [
+        *lines,
+        f"  # {note}; put about a hundred there, no labels needed",
+        f'  calibration: {{images: "{pattern}", count: 100, seed: 0}}',
+    ]
+
+
+def _evaluate(draft: Draft) -> list[str]:
+    split = next((name for name in ("val", "test") if name in draft.splits), "")
+    if draft.network is None or not split:
+        why = "no labelled pictures: accuracy is not measured"
+        if split and draft.network is None:
+            why = f"write {{split: {split}}}, once `input`, `decoder` and `classes` are true"
+        return [noted("evaluate: none", why)]
+    return [
+        "evaluate:",
+        f"  split: {split}",
+        "  # A gate keeps a build from shipping: set it once you know what to expect.",
+        f"  # gates: {{{_FIGURES.get(draft.task, 'box.mAP50-95')}: {{max_drop: 0.02, min: 0.4}}}}",
+    ]
+
+
+def _firmware(draft: Draft, contract: Contract | None) -> list[str]:
+    if contract is None:
+        return []
+    why = misfit(draft, contract)
+    if why:
+        return [noted("firmware: unchecked", f"{contract.name} {why}: the decoder is yours")]
+    note = "the target's own; `unchecked` where the decoder is yours"
+    return [noted(f"# firmware: {contract.name}", note)]
+
+
+def misfit(draft: Draft, contract: Contract) -> str:
+    """Why the contract cannot decode this network; empty where it can, or where nobody knows yet."""
+    heads = [head for _, head in draft.network.heads] if draft.network else []
+    if contract.head is not None and heads and contract.head not in heads:
+        return f"decodes {decoded_by(contract.head)} networks"
+    found = draft.facts if draft.trains or draft.probe is None else None
+    known = found or (draft.probe.checkpoint if draft.probe else None)
+    if known is None:
+        return ""
+    classes, values = len(known.names), known.keypoints * known.keypoint_dims
+    if contract.classes is not None and classes != contract.classes:
+        return f"decodes {contract.classes} class, the network has {classes}"
+    if classes in contract.refused_classes:
+        return f"cannot tell {classes} classes from a box"
+    if draft.task != "pose":
+        return ""
+    if contract.keypoint_values not in (None, values):
+        return f"decodes {contract.keypoint_values} keypoint values, the network has {values}"
+    if contract.keypoint_dims not in (None, known.keypoint_dims):
+        return f"decodes {contract.keypoint_dims} values a keypoint, the data has {known.keypoint_dims}"
+    return ""
+
+
+def _targets(draft: Draft, others: tuple[str, ...]) -> list[str]:
+    target = draft.board.target
+    lines = ["targets:", noted(f"  - {target.name}", printable(target.label))]
+    text = f"there are also: {', '.join(others)}" if others else ""
+    return lines + wrap(
+        text, 100, initial_indent="  # ", subsequent_indent="  # ", break_on_hyphens=False
+    )
+
+
+def describe(found: CheckpointFacts) -> str:
+    """ "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
+    names = ": " + ", ".join(printable(name) for name in found.names[:5])
+    more = ", …" if len(found.names) > 5 else ""
+    what = f" ({architecture(found)})" if architecture(found) else ""
+    points = f"; {found.keypoints} keypoints" if found.task == "pose" else ""
+    size = f"; trained at {found.size} px" if found.size else ""
+    classes = f"{len(found.names)} class{'es' if len(found.names) != 1 else ''}"
+    if not found.names:
+        classes, names = "its classes not named in the file", ""
+    return f"a {found.task} network{what}, {classes}{names}{more}{points}{size}"
+
+
+def architecture(found: CheckpointFacts) -> str:
+    """A checkpoint is anybody's text: only what looks like a name gets into a recipe."""
+    return found.architecture if _ARCHITECTURE.fullmatch(found.architecture) else ""
+
+
+def noted(text: str, comment: str = "") -> str:
+    """A line with its comment in the column of all comments."""
+    return f"{text:<{_COMMENT_COLUMN - 2}}  # {comment}" if comment else text
+
+
+def printable(text: str) -> str:
+    """For comments, which end with the line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
+
+
+def scalar(text: str) -> str:
+    """A YAML scalar that means `text`."""
+    if _PLAIN.fullmatch(text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "yes",
+        "no",
+        "on",
+        "off",
+    ):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
