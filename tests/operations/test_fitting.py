@@ -154,7 +154,7 @@ def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights do not get fewer with the picture."""
-    monkeypatch.setattr(fit, "slot_bytes", lambda build: 10)
+    monkeypatch.setattr(fitting, "slot_bytes", lambda build: 10)
     tools = Compiler(per_pixel=1)
     found = fit(workspace, tools)
     assert len(tools.sides) == 1
