@@ -84,10 +84,7 @@ def installation(workspace: Workspace) -> str:
     watched = [str(workspace.root / "buildsys.yaml")]
     for folder in (workspace.root / "targets", _PACKAGE.parent / "targets", _PACKAGE / "targets"):
         watched += [str(folder), *_listing(folder), *_listing(folder / "firmware")]
-    for name in ("", "authoring", "planning", "steps", "envs"):
-        watched += _listing(_PACKAGE / name)
-    for env in _listing(_PACKAGE / "envs"):
-        watched += _listing(Path(env))
+    watched += files_below(str(_PACKAGE))
     watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
     watched += MARKS  # what is `local` in a target is settled by what this machine has
     # plans name this machine where they measure its latency
@@ -115,6 +112,16 @@ def recipe_files(workspace: Workspace) -> list[Path]:
     """The recipes of a workspace, sorted."""
     folder = workspace.root / "recipes"
     return [folder / f"{name}.yaml" for name in sorted(recipe_names(workspace))]
+
+
+def files_below(folder: str) -> list[str]:
+    """Every file of a package, its templates and environments with it; no bytecode."""
+    found: list[str] = []
+    for entry in os.scandir(folder):
+        if entry.name.startswith((".", "__pycache__")):
+            continue
+        found += files_below(entry.path) if entry.is_dir() else [entry.path]
+    return found
 
 
 def _listing(folder: Path) -> list[str]:
