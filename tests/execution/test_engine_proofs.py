@@ -15,7 +15,7 @@ from buildsys.report import writing
 from buildsys.steps.lib.report.engine_table import groups
 from buildsys.steps.lib.report.values import Report
 from tests.conftest import StandIn, no_environment
-from tests.execution.test_report import find, read, text
+from tests.report.test_report import find, read, text
 
 A100, RTX = "tags@nvidia-a100", "tags@nvidia-rtx-aot"
 SINGLE = "tags@single"

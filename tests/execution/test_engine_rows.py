@@ -22,7 +22,7 @@ from tests.execution.test_doit import RECIPE
 from tests.processes import make_place, run_doit
 
 ROWS = {
-    "same mtime, other content or even size": "test_sources.test_equal_size_and_time_do_not_hide_another_content",
+    "same mtime, other content or even size": "state.test_sources.test_equal_size_and_time_do_not_hide_another_content",
     "touch without change": "test_faults_data.test_a_file_of_any_date_is_read_once",
     "50 tasks share a 200 MB file": "test_engine_rows.test_a_file_that_many_builds_share_is_read_once",
     "directory as file_dep or target": "test_engine_rows.test_a_folder_is_one_artifact",
@@ -54,7 +54,7 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 def test_every_case_has_its_test(row: str) -> None:
     """A test that was renamed is still in the table."""
-    module, name = ROWS[row].split(".")
+    module, _, name = ROWS[row].rpartition(".")
     assert callable(getattr(importlib.import_module(f"tests.execution.{module}"), name))
 
 

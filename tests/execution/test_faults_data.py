@@ -19,7 +19,7 @@ from buildsys.execution.state import inputs as sources_module
 from buildsys.graph import Source
 from tests import processes
 from tests.conftest import Build
-from tests.execution.test_sources import sources
+from tests.execution.state.test_sources import sources
 from tests.processes import make_place, run_doit, start_doit, tools_in
 
 ACTIONS = {

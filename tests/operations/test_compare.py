@@ -20,7 +20,7 @@ from buildsys.report.comparisons import comparison_file, read_comparisons
 from buildsys.steps import compare_latency
 from buildsys.steps.lib.report.values import Artifact, Measured
 from tests.conftest import StandIn, no_environment
-from tests.execution.test_report import read, text
+from tests.report.test_report import read, text
 
 ONE, TWO = "one@host", "two@host"
 RECIPE = """\

@@ -21,7 +21,7 @@ from buildsys.execution.tools.uv_commands import Run
 from buildsys.execution.tools.watching import OnTick, watched
 from tests.conftest import REPOSITORY
 from tests.execution.test_doit import doit, statuses
-from tests.execution.test_toolenvs import Uv
+from tests.execution.tools.test_toolenvs import Uv
 from tests.offline import without_network
 from tests.operations import golden
 

@@ -18,8 +18,8 @@ from buildsys.report.writing import TEMPLATES
 from buildsys.steps.lib.report import values
 from buildsys.steps.lib.report.values import Report
 from tests.conftest import REPOSITORY
-from tests.engine_sample import WAITING, engines_report
-from tests.report_sample import DRAWINGS, FORMS, sample
+from tests.report.engine_sample import WAITING, engines_report
+from tests.report.report_sample import DRAWINGS, FORMS, sample
 
 pytestmark = pytest.mark.tools
 NASTY = '<img src=x onerror="document.title=1"> & "quotes"'

@@ -5,7 +5,7 @@ import dataclasses
 from buildsys.report.vendor_figures import read_published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY
 from buildsys.steps.lib.report.values import Artifact, EngineFacts, Latency, Measured, Report
-from tests.report_sample import sha
+from tests.report.report_sample import sha
 
 GPU = "NVIDIA A100-SXM4-40GB, Example CPU 3.0 GHz (x86_64)"
 WAITING = "waiting for TensorRT 10.3, compute capability 8.7"

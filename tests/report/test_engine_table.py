@@ -12,7 +12,7 @@ from buildsys.steps.lib.report import engine_table, formatting, markdown, values
 from buildsys.steps.lib.report.engine_table import Group, Row, groups
 from buildsys.steps.lib.report.values import Artifact, Report
 from tests.authoring import golden
-from tests.engine_sample import (
+from tests.report.engine_sample import (
     WAITING,
     engines_report,
     lowered,

@@ -17,10 +17,17 @@ from tests.authoring.sample_workspace import (
     TFLITE,
     TRAINED,
     expecting,
+    make_workspace,
     plan_all,
     write_recipe,
     write_target,
 )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Data sets and weights, no recipe yet."""
+    return make_workspace(tmp_path / "workspace")
 
 
 def test_plans_survive_their_cache(workspace: Path) -> None:

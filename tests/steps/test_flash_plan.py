@@ -1,6 +1,6 @@
 """The flash plan: what goes where, every message, what the vendors' tools are told.
 
-`UPDATE_GOLDEN=1 pytest tests/operations/test_flash_plan.py` writes the golden files anew.
+`UPDATE_GOLDEN=1 pytest tests/steps/test_flash_plan.py` writes the golden files anew.
 """
 
 import base64

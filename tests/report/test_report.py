@@ -19,7 +19,7 @@ from buildsys.steps.lib.report.values import Artifact, Report
 from tests.authoring import golden
 from tests.conftest import StandIn, no_environment
 from tests.execution.test_doit import doit, place, statuses
-from tests.report_sample import sample
+from tests.report.report_sample import sample
 
 __all__ = ["place"]
 GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
