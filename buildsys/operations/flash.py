@@ -20,8 +20,7 @@ from buildsys.execution.tools import definitions
 from buildsys.graph import Plan
 from buildsys.operations.predict import check_built
 from buildsys.steps.lib.packages import send_xmodem
-from buildsys.steps.lib.packages.flash_plan import PLAN, overlaps
-from buildsys.steps.lib.packages.flash_values import Region
+from buildsys.steps.lib.packages.flash import PLAN, Region, overlaps
 
 TOOL_ENV = "flash"
 _CONNECT_ATTEMPTS = "7"

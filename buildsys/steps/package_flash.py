@@ -10,8 +10,7 @@ from buildsys.steps.lib.packages.contents import (
     write_companions,
     write_json,
 )
-from buildsys.steps.lib.packages.flash_plan import plan_flash, write_plan
-from buildsys.steps.lib.packages.flash_values import FlashParams
+from buildsys.steps.lib.packages.flash import FlashParams, plan_flash, write_plan
 
 TOOL_ENV = "evaluate"
 CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.PACKAGE

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from buildsys.spec import FlashSpec, Slot
-from buildsys.steps.lib.packages.flash_plan import (
+from buildsys.steps.lib.packages.flash import (
+    FlashParams,
+    Region,
     make_info,
     make_region,
     overlaps,
     preamble,
     write_plan,
 )
-from buildsys.steps.lib.packages.flash_values import FlashParams, Region
 from buildsys.steps.lib.runtime.progress import StepError
 from tests.operations.flash_stand_in import MODEL_BYTES, make_model
 

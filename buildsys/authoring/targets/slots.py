@@ -8,7 +8,7 @@ from buildsys.authoring.syntax.validation import Block
 from buildsys.authoring.syntax.values import Count
 from buildsys.errors import Diagnostic
 from buildsys.spec import FlashSpec, Slot
-from buildsys.steps.lib.packages.flash_plan import slot_faults
+from buildsys.steps.lib.packages.flash import slot_faults
 
 if TYPE_CHECKING:
     from buildsys.authoring.syntax.validation import Locate
