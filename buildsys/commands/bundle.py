@@ -27,16 +27,16 @@ def run(options: argparse.Namespace) -> int:
     with exclusive(workspace):
         session = bundle.open_session(workspace, remote)
         try:
-            made = bundle.make(session, remote, target.absolute())
+            written = bundle.make(session, remote, target.absolute())
         except BuildsysError as error:
             if session.executor.failures:
                 return error.exit_code  # told where it happened
             raise
         finally:
             session.close()
-    print(f"{remote.build.id}: {size_text(made.bytes)} in {os.path.relpath(made.folder)}")
+    print(f"{remote.build.id}: {size_text(written.bytes)} in {os.path.relpath(written.folder)}")
     print(
-        f"take it to a machine with {made.machine}; run `python3 build.py` in it, and bring it back"
+        f"take it to a machine with {written.machine}; run `python3 build.py` in it, and bring it back"
     )
     print("to `buildsys import FOLDER`")
     return 0

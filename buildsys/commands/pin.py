@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from buildsys.authoring.syntax.document import Document
 
 _CHUNK = 1 << 18
-_TOLD_EVERY = 50 << 20
+_SHOWN_EVERY = 50 << 20
 _TIMEOUT_SECONDS = 60
 
 
@@ -187,7 +187,7 @@ def _digest_remote(url: str) -> str:
     import http.client
     import urllib.request
 
-    state, done, told = hashlib.sha256(), 0, 0
+    state, done, shown = hashlib.sha256(), 0, 0
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
             total = int(response.headers.get("Content-Length") or 0)
@@ -195,8 +195,8 @@ def _digest_remote(url: str) -> str:
             while chunk := response.read(_CHUNK):
                 state.update(chunk)
                 done += len(chunk)
-                if done - told >= _TOLD_EVERY:
-                    told = done
+                if done - shown >= _SHOWN_EVERY:
+                    shown = done
                     print(f"  {done / 1e6:.0f} MB", file=sys.stderr, flush=True)
     except (OSError, ValueError, http.client.HTTPException) as error:
         message = f"{url} could not be fetched: {error}. Check the address and the network."

@@ -39,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
                 print(f"{finding.verdict:<22} {finding.stage:<20} {finding.detail}".rstrip())
                 if finding.verdict == "waits":
                     equal = _in_a_word(findings[:-1])
-                    told = (
+                    lines = (
                         f"{finding.stage} waits {finding.detail}; everything before it is {equal}"
                     )
-                    print(f"{chosen[0]}: {told}", file=sys.stderr)
+                    print(f"{chosen[0]}: {lines}", file=sys.stderr)
                     return Waiting.exit_code
                 if not finding.good:
                     print(f"{chosen[0]} differs from {finding.stage} on", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A place that a person named to write to: looked at before any work, and told where it refuses.
+"""A place that a person named to write to: checked before any work, with a sentence where it fails.
 
 Links are followed, and stay what they are; a device is never replaced by a file.
 """

@@ -24,7 +24,7 @@ from buildsys.steps.lib.packages.flash import PLAN, Region, overlaps
 
 TOOL_ENV = "flash"
 _CONNECT_ATTEMPTS = "7"
-"""esptool's own default, said aloud: zero would be for ever."""
+"""esptool's own default, written out: zero would mean for ever."""
 _LIST_PORTS = (
     "import json; from serial.tools.list_ports import comports;"
     " print(json.dumps([[p.device, p.description, p.vid is not None] for p in comports()]))"
@@ -49,7 +49,7 @@ class Flashing:
     unverified: tuple[str, ...]
     """Notes of a firmware contract that nobody has verified."""
     labels: bool
-    """Whether the firmware is told the labels by a command of its own."""
+    """Whether the firmware takes the labels by a command of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +72,22 @@ def read_flashing(session: Session, plan: Plan) -> Flashing:
         message = f"no flash plan: its target {plan.target} or its firmware names no place in flash"
         hint = "`flash` belongs into the target, `slot` into the firmware contract"
         raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
-    said = json.loads(path.read_text(encoding="utf-8"))
-    region = _region(said["regions"][0])
+    plan_file = json.loads(path.read_text(encoding="utf-8"))
+    region = _region(plan_file["regions"][0])
     if not (folder / region.file).is_file() or digest_file(folder / region.file) != region.sha256:
         message = f"{plan.build}: {region.file} is not the file that {PLAN} was made for"
         raise BuildsysError(f"{message}; run `doit build:{plan.build}` again")
     return Flashing(
         build=plan.build,
-        target=said["target"],
-        firmware=said["firmware"],
-        method=said["method"],
-        chip=said["chip"],
-        baud=said["baud"],
+        target=plan_file["target"],
+        firmware=plan_file["firmware"],
+        method=plan_file["method"],
+        chip=plan_file["chip"],
+        baud=plan_file["baud"],
         folder=folder,
         region=region,
-        unverified=() if said["verified"] else tuple(said["notes"]),
-        labels=said["info"] is not None,
+        unverified=() if plan_file["verified"] else tuple(plan_file["notes"]),
+        labels=plan_file["info"] is not None,
     )
 
 

@@ -49,15 +49,17 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, 
     """
     builds = read_builds(workspace)
     users: dict[str, list[Build]] = {}
-    made: dict[str, tuple[tuple[Step, ...], Input]] = {}
+    planned: dict[str, tuple[tuple[Step, ...], Input]] = {}
     for build in builds:
         steps, data = plan_dataset(build, str(workspace.root))
         if data is not None and build.dataset is not None:
             key = repr((data, build.dataset, shape_of(build.recipe.source.task or "")))
-            made[key] = (steps, data)
+            planned[key] = (steps, data)
             users.setdefault(key, []).append(build)
     names = name_datasets({key: _wanted_name(group[0]) for key, group in users.items()})
-    datasets = [_dataset(names[key], group, *made[key], workspace) for key, group in users.items()]
+    datasets = [
+        _dataset(names[key], group, *planned[key], workspace) for key, group in users.items()
+    ]
     return tuple(datasets), {build.id: build.recipe.name for build in builds}
 
 

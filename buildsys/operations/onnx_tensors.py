@@ -50,9 +50,9 @@ def differ(found: dict[str, Any], wanted: Tensors) -> str:
             return f"has the {kind}s {', '.join(rows)}, and the network {', '.join(tensors)}"
         for name, shape in tensors.items():
             if shape is not None and not _fits(rows[name], shape):
-                said = " x ".join("?" if side is None else str(side) for side in shape)
+                wanted_sides = " x ".join("?" if side is None else str(side) for side in shape)
                 here = " x ".join("?" if side < 0 else str(side) for side in rows[name])
-                return f"has the {kind} {name} of {here}, and the network of {said}"
+                return f"has the {kind} {name} of {here}, and the network of {wanted_sides}"
     return ""
 
 

@@ -151,7 +151,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
     with placing("the predictions", target):
-        made = not target.exists()
+        is_new = not target.exists()
         target.mkdir(parents=True, exist_ok=True)
         fresh = fresh_inside(target, "predictions")
         try:
@@ -159,7 +159,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
             return _fill(fresh, target, prediction)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-            if made:
+            if is_new:
                 with contextlib.suppress(OSError):  # only where nothing came of it
                     target.rmdir()
 

@@ -94,7 +94,7 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
 
 
 def _unpublished(plan: Plan) -> tuple[str, str]:
-    """What is told of a build that the recipes know and that has no folder, and what to do."""
+    """Why a build of the recipes has no folder, and what to do."""
     own = (step for step in plan.steps if step.id not in plan.proofs)
     waiting = plan.waiting_for or next(
         filter(None, (missing_requirement(step.requires) for step in own)), ""

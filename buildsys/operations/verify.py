@@ -106,7 +106,7 @@ def shipped_plan(session: Session, plan: Plan) -> Plan:
 
 
 def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, Any]]]:
-    """The plan without what a manifest does not tell, and the published steps, if the recipe still
+    """The plan without the steps that a manifest leaves out, and the published steps, if the recipe still
     says the same. Raises InputError.
     """
     path = build_folder(workspace, plan.build) / "manifest.json"
@@ -117,23 +117,23 @@ def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, An
         hint = f"doit build:{plan.build}"
         message = "there is no manifest to compare with"
         raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
-    said = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
-    made = {(stage, module) for stage, module, _ in said}
-    told = tuple(
+    published = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
+    ran = {(stage, module) for stage, module, _ in published}
+    repeated = tuple(
         step
         for step in plan.steps
         # what was measured on one machine, and what it could not do for want of a program
-        if not step.local and (not step.requires or (step.stage, step.module) in made)
+        if not step.local and (not step.requires or (step.stage, step.module) in ran)
     )
-    now = [(step.stage, step.module, json.loads(step.params)) for step in told]
-    for old, new in zip(said, now, strict=False):
+    now = [(step.stage, step.module, json.loads(step.params)) for step in repeated]
+    for old, new in zip(published, now, strict=False):
         if old != new:
             raise InputError(_changed(label, old, new))
-    if len(said) != len(now):
+    if len(published) != len(now):
         raise InputError(
             Diagnostic(path=label, message="the recipe has other steps now", hint=_AGAIN)
         )
-    return dataclasses.replace(plan, steps=told), list(steps)
+    return dataclasses.replace(plan, steps=repeated), list(steps)
 
 
 def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnostic:

@@ -34,8 +34,8 @@ class Baselines:
 
     def tolerance(self, metric: str, then: float) -> float:
         """How much worse a figure may be, in its own unit."""
-        said = _DEFAULTS | dict(self.tolerances)
-        return said[_BYTES] * then if metric == _BYTES else said[_ACCURACY]
+        tolerances = _DEFAULTS | dict(self.tolerances)
+        return tolerances[_BYTES] * then if metric == _BYTES else tolerances[_ACCURACY]
 
 
 def path(workspace: Workspace) -> Path:

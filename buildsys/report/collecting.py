@@ -1,6 +1,6 @@
 """Collects what a report says: from a run's rows, the published and the rejected folders, the store.
 
-Nothing is run and nothing is measured. A build that was not asked for is told as it stands.
+Nothing is run and nothing is measured. A build outside this run appears as it stands.
 """
 
 import json
@@ -102,8 +102,8 @@ def _standing(session: Session, plan: Plan | None, before: Artifact | None) -> s
     if not text and before is not None and before.status in _REMEMBERED:
         return before.detail
     if not text:
-        made = build_folder(session.workspace, plan.build).is_dir()
-        return "stale" if made else "not built"
+        is_there = build_folder(session.workspace, plan.build).is_dir()
+        return "stale" if is_there else "not built"
     return text
 
 
@@ -149,6 +149,6 @@ def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
 
 def _broken(session: Session, name: str) -> Artifact:
     """A recipe with a mistake: a row of its own."""
-    told = [d for d in session.loaded.errors if Path(d.path).stem == name]
-    detail = told[0].render().splitlines()[0] if told else "its recipe has a mistake"
+    mistakes = [d for d in session.loaded.errors if Path(d.path).stem == name]
+    detail = mistakes[0].render().splitlines()[0] if mistakes else "its recipe has a mistake"
     return Artifact(id=name, recipe=name, target="", label="", status="broken", detail=detail)

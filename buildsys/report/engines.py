@@ -31,7 +31,7 @@ def read_engine(
 ) -> EngineFacts | None:
     """None where the build makes none, or where its steps are of another shape."""
     try:
-        lines = _planned(session, plan) if plan else _made(manifest)
+        lines = _planned(session, plan) if plan else _published(manifest)
         return _facts(session, lines)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         return None
@@ -40,16 +40,16 @@ def read_engine(
 def _planned(session: Session, plan: Plan) -> list[_Line]:
     lines = []
     for step in plan.steps:
-        made: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for item in step.inputs:
-            made[item.name] = ""
+            digests[item.name] = ""
             with contextlib.suppress(BuildsysError):  # a source that cannot be read
-                made[item.name] = session.state.input_digest(item) or ""
-        lines.append(_Line(step.module, json.loads(step.params), made))
+                digests[item.name] = session.state.input_digest(item) or ""
+        lines.append(_Line(step.module, json.loads(step.params), digests))
     return lines
 
 
-def _made(manifest: dict[str, Any]) -> list[_Line]:
+def _published(manifest: dict[str, Any]) -> list[_Line]:
     rows = manifest.get("steps", ())
     return [_Line(row["module"], row["params"] or {}, dict(row["inputs"])) for row in rows]
 

@@ -149,8 +149,8 @@ def _budget(name: str, row: dict[str, Any]) -> Budget:
 def read_latency(data: Any, known: frozenset[str]) -> tuple[Latency, ...]:
     """The entries of latency.json; `known`: digests of the files that this build is made of."""
     rows = data.get("entries") if isinstance(data, dict) else None
-    made = [tolerant(lambda row: _latency(row, known), row, None) for row in rows or ()]
-    found = [entry for entry in made if entry is not None and entry.label in LABELS]
+    entries = [tolerant(lambda row: _latency(row, known), row, None) for row in rows or ()]
+    found = [entry for entry in entries if entry is not None and entry.label in LABELS]
     return tuple(
         sorted(
             found,
@@ -183,8 +183,8 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
 def read_measured(data: Any) -> tuple[Measured, ...]:
     """metrics.json: accuracy per file, the source before what ships."""
     rows = sorted(data.items(), key=_rank) if isinstance(data, dict) else ()
-    made = [tolerant(lambda item: _measured(*item), item, None) for item in rows]
-    return tuple(entry for entry in made if entry is not None)
+    entries = [tolerant(lambda item: _measured(*item), item, None) for item in rows]
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def _rank(item: tuple[str, Any]) -> tuple[int, str]:

@@ -36,7 +36,7 @@ def test_the_machine_is_ended_when_all_is_told(
     """A firmware never ends by itself."""
     install(tmp_path, f'exec sh -c "{TELLS.replace("sleep", "exec sleep")}"', monkeypatch)
     session = boot(tmp_path)
-    assert session.end == "told"
+    assert session.end == "complete"
     assert session.lines[0] == "Operator 0: ethos-u"
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 

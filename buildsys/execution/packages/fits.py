@@ -23,7 +23,7 @@ def known_fit(workspace: Workspace, key: str) -> int | None:
 
 
 def advise(workspace: Workspace, plan: Plan, side: int, need: float, has: float) -> str:
-    """What a build that needs too much is told, as half a sentence: the size that is known to fit,
+    """What to do about a build that needs too much, as half a sentence: the size that is known to fit,
     else an estimate that says it is one; empty where there is no size to speak of.
 
     `side` of the build in pixels; `need`, `has` in bytes.

@@ -35,7 +35,7 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
         "target": {"name": plan.target, "label": plan.label},
         "files": files,
         "preprocessing": json.loads(plan.preprocessing) if plan.preprocessing else None,
-        "steps": [_describe_step(step, state) for step in _told(plan, state)],
+        "steps": [_describe_step(step, state) for step in _portable_steps(plan, state)],
         "evidence": evidence,
         "unverified": [
             *plan.notes,
@@ -48,7 +48,7 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
     }
 
 
-def _told(plan: Plan, state: State) -> list[Step]:
+def _portable_steps(plan: Plan, state: State) -> list[Step]:
     """The steps that every machine has alike: neither what was measured on this one, nor what it
     could not do.
     """

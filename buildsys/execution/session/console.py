@@ -23,7 +23,7 @@ class Console:
         self._started = time.monotonic()
         self._live: Any = None
         self._tasks: dict[str, Any] = {}
-        self._said: dict[str, float] = {}
+        self._printed: dict[str, float] = {}
         self._begun: dict[str, float] = {}
         self._first: dict[str, tuple[float, float]] = {}
         self._notes: dict[str, str] = {}
@@ -38,7 +38,7 @@ class Console:
         usual = self._database.duration(module) if self._database else None
         about = f" (about {duration(usual)})" if usual else ""
         with self._lock:
-            self._begun[name] = self._said[name] = time.monotonic()
+            self._begun[name] = self._printed[name] = time.monotonic()
             self._write(f"{name}: {reason}{about}")
             if sys.stderr.isatty():
                 self._tasks[name] = self._progress().add_task(name, total=None, note="")
@@ -52,8 +52,8 @@ class Console:
             if name in self._tasks:
                 text = f"{_amount(done)}/{_amount(total)} {unit} {note}"
                 self._progress().update(self._tasks[name], completed=done, total=total, note=text)
-            elif now - self._said.get(name, now) >= self._line_every and done:
-                self._said[name] = now
+            elif now - self._printed.get(name, now) >= self._line_every and done:
+                self._printed[name] = now
                 elapsed = now - self._begun[name]
                 self._write(
                     f"{name}: {_amount(done)} of {_amount(total)} {unit}{', ' + note if note else ''},"

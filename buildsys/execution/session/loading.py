@@ -49,9 +49,9 @@ def make_plans(workspace: Workspace) -> Plans:
 
 
 def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:
-    """Together; two builds of one id are told where the second one's recipe is."""
+    """Together; of two builds with one id the second one's recipe has the mistake."""
     owners: dict[str, str] = {}
-    told = []
+    mistakes = []
     for recipe in recipes:
         for plan in recipe.plans:
             other = owners.setdefault(plan.build, recipe.name)
@@ -59,12 +59,12 @@ def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans
                 message = f"its build {plan.build} has the id of one of recipes/{other}.yaml"
                 hint = "rename one of the recipes, or the variant"
                 path = f"recipes/{recipe.name}.yaml"
-                told.append(Diagnostic(path=path, message=message, hint=hint))
-    clashing = {diagnostic.path for diagnostic in told}
+                mistakes.append(Diagnostic(path=path, message=message, hint=hint))
+    clashing = {diagnostic.path for diagnostic in mistakes}
     kept = [r for r in recipes if f"recipes/{r.name}.yaml" not in clashing]
     for recipe in recipes:
         if f"recipes/{recipe.name}.yaml" in clashing:
-            own = tuple(d for d in told if d.path == f"recipes/{recipe.name}.yaml")[:1]
+            own = tuple(d for d in mistakes if d.path == f"recipes/{recipe.name}.yaml")[:1]
             kept.append(dataclasses.replace(recipe, plans=(), diagnostics=own, lasting=False))
     return Plans(tuple(sorted(kept, key=lambda recipe: recipe.name)), common)
 

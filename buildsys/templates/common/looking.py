@@ -37,7 +37,7 @@ def read_facts() -> dict[str, Any]:
 
 
 def look_at_all(facts: dict[str, Any], ask: Ask, options: argparse.Namespace) -> int:
-    """Print what is on each picture that can be read; the others are told on stderr."""
+    """Print what is on each image that can be read; stderr names the others."""
     demand_task(facts)
     code, rows = 0, []
     for path in options.pictures:
@@ -50,8 +50,8 @@ def look_at_all(facts: dict[str, Any], ask: Ask, options: argparse.Namespace) ->
         if not options.json:
             print("\n".join(lines(rows[-1])))
     if options.json:
-        told = {"model": {"sha256": facts["sha256"]}, "pictures": rows}
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        report = {"model": {"sha256": facts["sha256"]}, "pictures": rows}
+        print(json.dumps(report, indent=1, ensure_ascii=False))
     return code
 
 

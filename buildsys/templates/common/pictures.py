@@ -1,4 +1,4 @@
-"""Pictures in, and what was seen on them out: read, told, as JSON, drawn. And how programs end.
+"""Images in, and the detections on them out: read, printed, as JSON, drawn. And how programs end.
 
 numpy and Pillow do the work. Runs on Python 3.8 and later.
 """
@@ -114,12 +114,12 @@ def run_lengths(mask: np.ndarray) -> Any:
 
 def lines(entry: dict[str, Any]) -> list[str]:
     """One picture's entry as people read it: x, y, width and height in the photograph's pixels."""
-    told = []
+    lines = []
     for item in entry["objects"]:
         x1, y1, x2, y2 = (round(value) for value in item.get("box", (0, 0, 0, 0)))
         where = f" at {x1},{y1} {x2 - x1}x{y2 - y1}" if "box" in item else ""
-        told.append(f"{entry['picture']}: {item['class']} {item['score']:.2f}{where}")
-    return told or [f"{entry['picture']}: nothing"]
+        lines.append(f"{entry['picture']}: {item['class']} {item['score']:.2f}{where}")
+    return lines or [f"{entry['picture']}: nothing"]
 
 
 def share(text: str) -> float:

@@ -50,8 +50,8 @@ class Cuda:
         def call(*arguments: Any) -> None:
             code = function(*arguments)
             if code:
-                said = self._library.cudaGetErrorString(code).decode()
-                raise Refused(f"CUDA does not do {name}: {said}", 3)
+                reason = self._library.cudaGetErrorString(code).decode()
+                raise Refused(f"CUDA does not do {name}: {reason}", 3)
 
         return call
 

@@ -231,7 +231,7 @@ def find_gpu(facts: dict[str, Any], path: Path) -> Cuda:
 
 def deserialize(trt: Any, facts: dict[str, Any], path: Path, content: bytes) -> Any:
     """The library's own engine. Raises Refused where it does not take the file."""
-    said: list[str] = []
+    messages: list[str] = []
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -239,13 +239,13 @@ def deserialize(trt: Any, facts: dict[str, Any], path: Path, content: bytes) -> 
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
-                said.append(" ".join(message.split()).rstrip("."))
+                messages.append(" ".join(message.split()).rstrip("."))
 
     runtime = trt.Runtime(Logger())
     if facts.get("version_compatible"):
         runtime.engine_host_code_allowed = True  # such an engine brings a runtime of its own
     loaded = runtime.deserialize_cuda_engine(content)
     if loaded is None:
-        why = said[0] if said else "the library does not say why"
+        why = messages[0] if messages else "the library does not say why"
         raise Refused(f"{path.name} cannot be loaded here: {why}", 3)
     return loaded

@@ -17,7 +17,7 @@ from pictures import Failure, count, draw, guarded, lines, read_picture, row, sh
 
 
 def detect(options: argparse.Namespace) -> int:
-    """Each picture that can be read; the others are told on stderr."""
+    """Each image that can be read; stderr names the others."""
     model, code, rows = Model(options.threads), 0, []
     model.demand_task()
     confidence = options.confidence or model.facts["confidence"]
@@ -35,13 +35,13 @@ def detect(options: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             code = error.code
     if options.json:
-        told = {
+        report = {
             "model": {"sha256": model.sha256},
             "confidence": confidence,
             "iou": iou,
             "pictures": rows,
         }
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        print(json.dumps(report, indent=1, ensure_ascii=False))
     return code
 
 

@@ -35,10 +35,10 @@ class Model:
 
     def _named_outputs(self) -> list[tuple[str, dict[str, Any]]]:
         """model.json lists them in the file's order."""
-        details, told = self.interpreter.get_output_details(), self.facts["outputs"]
-        if len(details) != len(told):
-            raise Failure(f"{self.path.name} has {len(details)} outputs, not {len(told)}", 3)
-        return [(tensor["name"], details[place]) for place, tensor in enumerate(told)]
+        details, declared = self.interpreter.get_output_details(), self.facts["outputs"]
+        if len(details) != len(declared):
+            raise Failure(f"{self.path.name} has {len(details)} outputs, not {len(declared)}", 3)
+        return [(tensor["name"], details[place]) for place, tensor in enumerate(declared)]
 
     def demand_task(self) -> None:
         """Raises Failure for a network whose outputs this program does not understand."""

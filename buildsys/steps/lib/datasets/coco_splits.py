@@ -1,6 +1,6 @@
 """The splits of a dataset in COCO format, each with its pictures, and what is wrong between them.
 
-Standard library alone, like the parsing: what can be said before any work is said by `buildsys check`.
+Only the standard library, like the parsing: `buildsys check` reports these mistakes before any work.
 """
 
 import os
@@ -12,7 +12,7 @@ from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, Mi
 from buildsys.steps.lib.runtime.progress import fail
 
 SHOWN = 20
-"""Mistakes that are told one by one."""
+"""Mistakes that are listed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)

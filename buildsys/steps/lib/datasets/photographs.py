@@ -45,12 +45,12 @@ def read(path: Path) -> Photo:
     digest = hashlib.sha256(data).hexdigest()
     if not data:
         return Photo(digest=digest, image=None, problem="is an empty file")
-    with _complaints() as said:
+    with _captured_stderr() as log:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:  # a size beyond its limits
             image = None
-        text = _last_words(said)
+        text = _last_words(log)
     if image is None:
         return Photo(digest=digest, image=None, problem=explain(data))
     return Photo(digest=digest, image=np.asarray(image), damaged=text)
@@ -68,28 +68,28 @@ def explain(data: bytes) -> str:
 
 
 @contextmanager
-def _complaints() -> Iterator[BinaryIO]:
+def _captured_stderr() -> Iterator[BinaryIO]:
     """What libjpeg and its kind write to the process's stderr: they have no other way to tell."""
-    said = _notebook()
-    said.seek(0)
-    said.truncate()
+    log = _log_file()
+    log.seek(0)
+    log.truncate()
     sys.stderr.flush()
     before = os.dup(2)
-    os.dup2(said.fileno(), 2)
+    os.dup2(log.fileno(), 2)
     try:
-        yield said
+        yield log
     finally:
         os.dup2(before, 2)
         os.close(before)
 
 
 @cache
-def _notebook() -> BinaryIO:
+def _log_file() -> BinaryIO:
     """One file for all pictures: making one takes longer than reading a small picture."""
     return cast("BinaryIO", tempfile.TemporaryFile(buffering=0))
 
 
-def _last_words(said: BinaryIO) -> str:
-    said.seek(0)
-    lines = said.read().decode("utf-8", "replace").strip().splitlines()
+def _last_words(log: BinaryIO) -> str:
+    log.seek(0)
+    lines = log.read().decode("utf-8", "replace").strip().splitlines()
     return lines[-1].strip() if lines else ""

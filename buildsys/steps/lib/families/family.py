@@ -18,9 +18,9 @@ class CheckpointFacts:
     keypoints: int
     keypoint_dims: int
     architecture: str = ""
-    """As recipes write it, "yolov8n-pose"; empty where it is not said."""
+    """As recipes write it, "yolov8n-pose"; empty where unknown."""
     size: int = 0
-    """Side of the pictures that it was trained on, in pixels; 0 where it is not said."""
+    """Side of the pictures that it was trained on, in pixels; 0 where unknown."""
 
 
 def _says_nothing(path: Path) -> CheckpointFacts | None:

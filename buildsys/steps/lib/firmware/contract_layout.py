@@ -41,7 +41,7 @@ def match(
 ) -> Layout | None:
     """Which output of the file is which of the contract's, in any order; None where none fits.
 
-    `classes`, `keypoints`: 0 where nobody said; then the file's own shapes tell. A name that the
+    `classes`, `keypoints`: 0 where unknown; then the file's own shapes decide. A name that the
     contract has counts before a shape: two outputs of one shape are told apart by it alone.
     """
     dims = contract.keypoint_dims or 3

@@ -23,10 +23,10 @@ _INSTALL = "install it (Debian, Ubuntu: qemu-system-arm), or leave the load test
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a machine printed, and how it ended: told all, died by itself, or took too long."""
+    """What a machine printed, and how it ended: complete, died by itself, or took too long."""
 
     lines: tuple[str, ...]
-    end: Literal["told", "died", "late"]
+    end: Literal["complete", "died", "late"]
     code: int | None
 
 
@@ -35,12 +35,12 @@ def version() -> str:
     import re
 
     try:
-        told = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)
+        answer = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         fail(f"{QEMU} is not on this machine: {_INSTALL}.")
-    found = re.search(r"version (\d+(?:\.\d+)*)", told.stdout)
+    found = re.search(r"version (\d+(?:\.\d+)*)", answer.stdout)
     if found is None:
-        fail(f"{QEMU} does not tell its version: {(told.stderr or told.stdout).strip()[:300]}")
+        fail(f"{QEMU} does not tell its version: {(answer.stderr or answer.stdout).strip()[:300]}")
     return found[1] if found else ""
 
 
@@ -107,7 +107,7 @@ def _listen(
                 lines.append(line)
                 heard(line)
                 if is_last(line):
-                    return Session(lines=tuple(lines), end="told", code=None)
+                    return Session(lines=tuple(lines), end="complete", code=None)
             if not data:
                 lines.append(rest.decode(errors="replace"))
                 return Session(lines=tuple(lines), end="died", code=process.wait())

@@ -1,4 +1,4 @@
-"""Arm's prebuilt inference runner: found in its package, its Ethos-U driver disabled in a copy, its output read.
+"""Arm's prebuilt inference runner: found, its Ethos-U driver disabled in a copy, its output read.
 
 The emulated machine has a Cortex-M55 and no NPU. The runner's symbols show where the driver's
 functions are; in the copy they are replaced by functions that return at once.
@@ -28,7 +28,7 @@ _STUBS = {
 _ARENA_SYMBOL = "_ZN3arm3appL13activationBufE"
 """arm::app::activationBuf, the runner's tensor arena."""
 _LAST_LINES = ("NPU memory mode", "tensor/s populated")
-"""The first line after the last of interest; the memory mode is told for NPU models only."""
+"""The first line after the last of interest; the memory mode is printed for NPU models only."""
 _ENDED = ("program terminating", "Exception caught by function")
 _TYPE = re.compile(r"tensor type is (\w+)")
 _BYTES = re.compile(r"tensor occupies (\d+) bytes")

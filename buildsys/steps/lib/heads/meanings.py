@@ -87,10 +87,10 @@ _PRODUCT = "    score   = objectness * probability of the class"
 
 
 def tell_output(head: str, task: str, name: str) -> str:
-    """One sentence without its stop; empty where nobody said what the output means."""
-    told = _MEANINGS.get(head, {}).get(name, "")
+    """One sentence without its stop; empty where the output's meaning is unknown."""
+    meaning = _MEANINGS.get(head, {}).get(name, "")
     behind = _MORE.get(task, "") if name == "detections" and not head.startswith("yolox-") else ""
-    return told + behind
+    return meaning + behind
 
 
 def tell_order(task: str) -> str:

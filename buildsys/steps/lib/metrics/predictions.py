@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SEEN = 0.5
 """Visibility above which a keypoint is drawn as seen."""
 _CLASSES = 5
-"""Classes of a whole picture that are told."""
+"""Classes of a whole image that are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ def write_companions(folder: Path, classes: tuple[str, ...], inputs: dict[str, P
 
 
 def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | None:
-    """From a photograph to the input, for whoever writes the firmware; None: nobody said."""
+    """From a photograph to the input, for whoever writes the firmware; None: unknown."""
     if contract is None:
         return None
     padded = contract.resize == "letterbox"

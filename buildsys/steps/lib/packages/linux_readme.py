@@ -15,7 +15,7 @@ _INTEGER = ("int8", "int16x8")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An output of the file; `meaning` empty: nobody said."""
+    """An output of the file; `meaning` empty: unknown."""
 
     name: str
     shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the text is about. `head` none: nobody said what the outputs mean."""
+    """What the text is about. `head` none: the outputs' meaning is unknown."""
 
     name: str
     label: str

@@ -95,8 +95,8 @@ def write_surroundings(
         shutil.copyfile(inputs["templates"] / program, package / Path(program).name)
     frame = describe_preprocessing(net.preprocessing)
     if frame is not None:
-        said = {"layout": "NCHW", "values": "0..255 divided by 255, float32"}
-        write_json(package / "preprocessing.json", {**frame, **said})
+        layout = {"layout": "NCHW", "values": "0..255 divided by 255, float32"}
+        write_json(package / "preprocessing.json", {**frame, **layout})
     if "calibration" not in inputs:
         return 0
     shutil.copyfile(inputs["calibration"] / "sources.json", package / "calibration.json")

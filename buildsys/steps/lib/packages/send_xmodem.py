@@ -20,7 +20,7 @@ _TRANSFERS = 2
 
 
 class _LineLost(Exception):
-    """The board said that it gives up, or says nothing any more."""
+    """The board cancelled the transfer, or answers no more."""
 
 
 class _Line:
@@ -66,7 +66,7 @@ class _Line:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when the board acknowledged every packet and was told to start; 1 with the reason."""
+    """0 when the board acknowledged every packet and was sent the start command; 1 with the reason."""
     options = _parser().parse_args(arguments)
     data = options.file.read_bytes()
 

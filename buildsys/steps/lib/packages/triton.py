@@ -53,10 +53,10 @@ def model_place(name: str, file: str) -> str:
     return f"{REPOSITORY}/{name}/1/{file}"
 
 
-def read_tensors(told: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+def read_tensors(rows: list[dict[str, Any]]) -> tuple[Tensor, ...]:
     """Of engine-facts, or of what `describe_onnx` gives."""
     return tuple(
-        Tensor(name=row["name"], shape=tuple(row["shape"]), dtype=row["dtype"]) for row in told
+        Tensor(name=row["name"], shape=tuple(row["shape"]), dtype=row["dtype"]) for row in rows
     )
 
 
@@ -85,11 +85,11 @@ def configure(served: Served) -> Any:
     else:
         config.backend = "onnxruntime"
     batched = config.max_batch_size > 0
-    for tensors, told in ((served.inputs, config.input), (served.outputs, config.output)):
+    for tensors, rows in ((served.inputs, config.input), (served.outputs, config.output)):
         for tensor in tensors:
             dims = tensor.shape[1:] if batched else tensor.shape
             kind = messages.DataType.Value(_TYPES[tensor.dtype])
-            told.add(name=tensor.name, data_type=kind, dims=dims)
+            rows.add(name=tensor.name, data_type=kind, dims=dims)
     if served.task == "classify" and served.classes:
         config.output[0].label_filename = "labels.txt"  # for outputs that are classifications
     if batched:

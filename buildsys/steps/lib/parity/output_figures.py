@@ -17,7 +17,7 @@ RAW_HEAD = (
     "export the raw head (leave `export.head` out), which gives boxes, scores and keypoints a scale"
     " each, or let the network put out boxes normalized to 0..1"
 )
-"""The cure for a head that int8 cannot hold; told in the same words wherever it is found."""
+"""The cure for a head that int8 cannot hold; in the same words wherever it is found."""
 
 _CURES = {
     "yolox-decoded": "export boxes, objectness and classes apart (`export: {head: split}`), which"

@@ -1,6 +1,6 @@
-"""Outputs that cannot carry what they should: told from the file, and from one or two pictures.
+"""Signal check: outputs that quantization has destroyed, found from the file and one or two images.
 
-What quantization breaks most often is seen without any measure of accuracy: scores that share a
+What quantization breaks most often shows without any measure of accuracy: scores that share a
 scale with pixels have no steps left; outputs stand still; outputs stand at their type's limits.
 """
 

@@ -62,13 +62,13 @@ def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
         name for item in report.artifacts for name, _, _ in words.accuracy_rows(item)
     )
     axes = ["size", *words.labels(report.artifacts)]
-    made = []
+    plots = []
     for axis in axes:
         for metric in tuple(metrics)[:_MOST_METRICS]:
             points = _points(report.artifacts, metric, axis)
             if points:
-                made.append(_draw(points, metric, axis, folder))
-    return tuple(made)
+                plots.append(_draw(points, metric, axis, folder))
+    return tuple(plots)
 
 
 def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Point, ...]:

@@ -95,14 +95,16 @@ def groups(report: Report) -> tuple[Group, ...]:
     for item in report.artifacts:
         if item.engine is not None:
             found.setdefault((item.label, tool(item.engine)), []).append(item)
-    made = []
+    found_groups = []
     for (label, named), items in sorted(found.items()):
         rows = tuple(sorted((row for item in items for row in _rows(item, items)), key=_place))
-        told = {where(row) for row in rows if row.timed}
-        common = told.pop() if len(told) == 1 else ""
+        places = {where(row) for row in rows if row.timed}
+        common = places.pop() if len(places) == 1 else ""
         published = _same(report, items[0])
-        made.append(Group(label=label, tool=named, where=common, rows=rows, published=published))
-    return tuple(made)
+        found_groups.append(
+            Group(label=label, tool=named, where=common, rows=rows, published=published)
+        )
+    return tuple(found_groups)
 
 
 def others(report: Report) -> tuple[PublishedDevice, ...]:
@@ -238,8 +240,8 @@ def _same(report: Report, item: Artifact) -> PublishedDevice | None:
     """The device of the guide that an engine is for; TensorRT-RTX is another library."""
     if item.engine is None or item.engine.library != "tensorrt":
         return None
-    told = f"{item.label} {item.target_folder}".lower()
-    named = (d for d in _published(report) if any(word in told for word in d.words))
+    text = f"{item.label} {item.target_folder}".lower()
+    named = (d for d in _published(report) if any(word in text for word in d.words))
     return next(named, None)
 
 

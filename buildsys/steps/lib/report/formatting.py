@@ -39,7 +39,7 @@ _FORMS = {
     "quantized-onnx": "ONNX before the engine",
 }
 _MOST_CLASSES = 12
-"""Of a picture whose confidences are told."""
+"""Of an image whose confidences are listed."""
 _RED = ("rejected", "failed", "broken")
 
 
@@ -168,9 +168,9 @@ def rounds(comparison: Comparison) -> str:
 
 
 def accuracy(row: Timed) -> str:
-    """Of one compared file; what was not measured is said."""
-    told = "; ".join(f"{name} {score(value)}" for name, value in row.metrics)
-    return told or "not measured"
+    """Of one compared file, or that it was not measured."""
+    text = "; ".join(f"{name} {score(value)}" for name, value in row.metrics)
+    return text or "not measured"
 
 
 def worse(regression: Regression) -> str:
@@ -188,7 +188,7 @@ def worse(regression: Regression) -> str:
 
 
 def machine(entry: Latency, known: str = "") -> str:
-    """Which engine on what, how often. `known`: the device that need not be said."""
+    """Which engine on what, how often. `known`: the device that need not be named."""
     parts = [entry.engine, "" if entry.device == known else entry.device]
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []

@@ -35,7 +35,7 @@ class Measured:
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """One figure with what it is a figure of. `earlier`: not of the file that ships now; `batch`:
-    pictures of one inference, 0 where nobody said.
+    images of one inference, 0 where unknown.
     """
 
     label: str
@@ -61,7 +61,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Bytes needed of bytes there are; `name`: arena or flash; `by`: who told the need."""
+    """Bytes needed of bytes there are; `name`: arena or flash; `by`: what reported the need."""
 
     name: str
     need_bytes: int
@@ -131,7 +131,7 @@ class EngineFacts:
     """What a build's engine is made of and for, whether or not it could be built here.
 
     `compute_capability` empty: any from 8.0 on. `batch`: least, best, most pictures of an inference;
-    `height`, `width` pixels, 0 where nobody said. `network`: digest of the float ONNX file that all
+    `height`, `width` pixels, 0 where unknown. `network`: digest of the float ONNX file that all
     precisions come from; `source_bytes`: of the ONNX file that the engine is built from, 0 where it
     is not here. `lowered`: that file is of float32, and TensorRT lowers it while it builds: its
     accuracy is not the engine's.

@@ -26,7 +26,7 @@ def run_builder(python: str, request: dict[str, Any]) -> None:
     title = f"{engine_program.TITLES[request['library']]} {request['version']}"
     refused = Path(request["error"])
     if code in (3, 4) and refused.is_file():
-        said = refused.read_text(encoding="utf-8")
-        fail(f"{said}." if said.startswith(title) else f"{title}: {said}.")
+        reason = refused.read_text(encoding="utf-8")
+        fail(f"{reason}." if reason.startswith(title) else f"{title}: {reason}.")
     if code:
         fail(f"{title}: {separate_process.describe_end(code)}.")

@@ -76,10 +76,10 @@ def _build() -> int:
         print(f"not as it was bundled: {', '.join(broken)}; copy the bundle again", file=sys.stderr)
         return 2
     started = time.monotonic()
-    code, said = _run(request)
+    code, reason = _run(request)
     if code:
         hint = f": {bundle['install']}" if code == 4 else ""
-        print(f"{said}{hint}", file=sys.stderr)
+        print(f"{reason}{hint}", file=sys.stderr)
         return code if code in (2, 3, 4) else 1
     seconds = round(time.monotonic() - started, 1)
     _keep(bundle, request, seconds)
@@ -108,8 +108,8 @@ def _run(request: dict[str, Any]) -> tuple[int, str]:
     finally:
         os.chdir(os.pardir)
     refused = Path(_WORK, request["error"])
-    said = refused.read_text(encoding="utf-8") if refused.is_file() else ""
-    return code, said or str(apart.describe_end(code))
+    reason = refused.read_text(encoding="utf-8") if refused.is_file() else ""
+    return code, reason or str(apart.describe_end(code))
 
 
 def _explain(error: OSError) -> str:
@@ -133,7 +133,7 @@ def _keep(bundle: dict[str, Any], request: dict[str, Any], seconds: float) -> No
     if Path(_TIMINGS).is_dir():
         shutil.copytree(_TIMINGS, str(fresh / _TIMINGS))
     files = sorted(path for path in fresh.rglob("*") if path.is_file())
-    told = {
+    record = {
         "format": FORMAT,
         "build": bundle["build"],
         "bundle": digest_file(BUNDLE),
@@ -141,7 +141,7 @@ def _keep(bundle: dict[str, Any], request: dict[str, Any], seconds: float) -> No
         "files": {path.relative_to(fresh).as_posix(): digest_file(str(path)) for path in files},
     }
     shutil.copyfile(BUNDLE, str(fresh / BUNDLE))
-    (fresh / "result.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (fresh / "result.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(RESULT, ignore_errors=True)
     fresh.rename(RESULT)
     shutil.rmtree(_WORK, ignore_errors=True)

@@ -19,8 +19,8 @@ def save(path: Path, pictures: "np.ndarray") -> None:
 
     count, height, width, channels = pictures.shape
     shape = (count, channels, height, width)
-    made = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape, version=(1, 0))
+    array = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape, version=(1, 0))
     for index in range(count):
-        made[index : index + 1] = prepared_images.to_nchw(pictures[index : index + 1])
+        array[index : index + 1] = prepared_images.to_nchw(pictures[index : index + 1])
         report(index + 1, count, "calibration pictures")
-    made.flush()
+    array.flush()

@@ -165,6 +165,6 @@ def describe(library: GpuLibrary) -> str:
 
 
 def about() -> tuple[str, str]:
-    """(the library's exact version, the GPU's name) as the child told them."""
+    """(the library's exact version, the GPU's name) as the child reported them."""
     found = json.loads(Path(_ABOUT).read_text(encoding="utf-8"))
     return str(found["version"]), str(found["gpu"])

@@ -121,8 +121,8 @@ def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
         trt = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # its start-up code may raise anything
         absent = isinstance(error, ImportError) and error.name == module
-        said = one_line(str(error)) or type(error).__name__
-        why = "is missing" if absent else f"cannot be imported, {said}"
+        reason = one_line(str(error)) or type(error).__name__
+        why = "is missing" if absent else f"cannot be imported, {reason}"
         raise Refused(f"{title} {wanted} {why}", 4) from error
     version = str(getattr(trt, "__version__", ""))
     if not version:

@@ -30,7 +30,7 @@ def run_apart(python: str, program: str, request: str) -> int:
 
 
 def describe_end(code: int) -> str:
-    """Why a program ended that said nothing itself. `code`: of `run_apart`, minus a signal."""
+    """Why a program ended that printed nothing itself. `code`: of `run_apart`, minus a signal."""
     if code >= 0:
         return f"the builder ended with exit code {code}"
     try:
