@@ -60,7 +60,13 @@ def _python() -> Finding:
         ).returncode
     ]
     if missing:
-        return Finding(good=False, text=f"Python {', '.join(missing)} is not on this machine.")
+        absent = f"Python {', '.join(missing)}, which the tools run on, is not on this machine"
+        setting = os.environ.get("UV_PYTHON_DOWNLOADS", "automatic")
+        if setting in ("automatic", "true"):
+            text = f"{absent}; uv fetches it with the first tool environment."
+            return Finding(good=False, text=text, optional=True)
+        text = f"{absent}, and UV_PYTHON_DOWNLOADS={setting} keeps uv from fetching it: install it."
+        return Finding(good=False, text=text)
     return Finding(good=True, text=f"Python {', '.join(wanted)} for the tool environments.")
 
 

@@ -1,9 +1,11 @@
 """`buildsys doctor`: sentences on this machine that need no tool."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from buildsys.execution.tools import definitions
 from buildsys.operations.doctor import Finding, examine
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
@@ -23,3 +25,25 @@ def test_a_variable_that_names_no_python(
     assert not finding.good
     assert finding.optional
     assert f"points to {tmp_path / 'pyhton'}, which is no file" in finding.text
+
+
+def test_a_python_of_the_tools_that_is_missing_is_named(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv fetches it, unless the user's settings forbid that."""
+    envs = Path(shutil.copytree(definitions.ENVS, tmp_path / "envs"))
+    text = (envs / "evaluate" / "env.toml").read_text()
+    (envs / "evaluate" / "env.toml").write_text(text.replace('"3.11"', '"3.99"'))
+    monkeypatch.setattr(definitions, "ENVS", envs)
+    definitions.tool_env.cache_clear()
+    try:
+        monkeypatch.delenv("UV_PYTHON_DOWNLOADS", raising=False)
+        (finding,) = [finding for finding in examine(workspace) if "3.99" in finding.text]
+        assert finding.optional
+        assert "uv fetches it with the first tool environment" in finding.text
+        monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+        (finding,) = [finding for finding in examine(workspace) if "3.99" in finding.text]
+        assert not finding.optional
+        assert "UV_PYTHON_DOWNLOADS=never keeps uv from fetching it" in finding.text
+    finally:
+        definitions.tool_env.cache_clear()

@@ -91,6 +91,8 @@ def _explain_step(session: Session, plan: Plan, index: int) -> dict[str, Any]:
         "module": step.module,
         "status": UNDONE if undone else str(decision.status),
         "key": decision.key,
+        "code": step.code,
+        "lock": step.tool_identity,
         "seconds": session.database.duration(step.module),
         "reasons": [
             {

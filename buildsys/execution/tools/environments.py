@@ -124,7 +124,10 @@ def choose_variant(
 
 
 def _interpreter(env: ToolEnv) -> str:
-    """The Python to make an environment from: the one below our own, where its version fits."""
+    """The Python to make an environment from: the one below our own, where its version fits.
+
+    Else uv takes an installed one, and fetches one where the user's settings of uv permit it.
+    """
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
         str(getattr(sys, "_base_executable", sys.executable)) if own == env.python else env.python
@@ -134,8 +137,11 @@ def _interpreter(env: ToolEnv) -> str:
 def _explain(env: ToolEnv, command: Sequence[str], output: str) -> str:
     last = "\n".join(f"    {line}" for line in output.strip().splitlines()[-8:])
     why = "see the last lines of uv"
+    python = f"it needs Python {env.python}, which is not on this machine"
     if "No interpreter found" in output:
-        why = f"it needs Python {env.python}, which is not on this machine"
+        why = f"{python}, and uv's settings (UV_PYTHON_DOWNLOADS, uv.toml) do not let it fetch one"
+    elif command[1] == "venv" and "Failed to download" in output:
+        why = f"{python}, and uv could not fetch it"
     elif "No space left" in output:
         why = f"the disk is full; it needs {env.disk_mib} MiB"
     elif "dns error" in output or "error sending request" in output:

@@ -35,7 +35,7 @@ def uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
     if "UV_INDEX" in found:
         # pip takes the best match of all indexes; every file is held to the lock's hashes anyway
         found.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    return {"UV_PYTHON_DOWNLOADS": "never", **found}
+    return found
 
 
 def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:

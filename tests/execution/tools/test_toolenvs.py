@@ -64,10 +64,6 @@ def test_a_half_synced_environment_is_thrown_away() -> None:
     [
         ("error: No space left on device", "the disk is full; it needs 70 MiB"),
         ("error sending request for url", "the package index could not be reached"),
-        (
-            "No interpreter found for Python 3.11",
-            "it needs Python 3.11, which is not on this machine",
-        ),
         ("error: something else", "see the last lines of uv"),
     ],
 )
@@ -77,6 +73,27 @@ def test_a_failure_says_why(output: str, why: str) -> None:
         environments.ensure("vela-5.2", print, Uv(fail_at="sync", stderr=output))
     assert why in str(caught.value)
     assert "to repeat: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ("No interpreter found for Python 3.11", "uv's settings (UV_PYTHON_DOWNLOADS, uv.toml)"),
+        ("Failed to download `https://x`\n  cause: dns error", "and uv could not fetch it"),
+    ],
+)
+def test_a_missing_python_is_named(output: str, why: str) -> None:
+    """The version that the tool runs on, and whether it could be fetched."""
+    with pytest.raises(ToolUnavailable) as caught:
+        environments.ensure("vela-5.2", print, Uv(fail_at="venv", stderr=output))
+    assert "it needs Python 3.11, which is not on this machine" in str(caught.value)
+    assert why in str(caught.value)
+
+
+def test_whether_uv_fetches_a_python_is_the_users_choice() -> None:
+    """Nothing of ours stands over UV_PYTHON_DOWNLOADS or uv.toml."""
+    for environ in ({}, {"UV_PYTHON_DOWNLOADS": "never"}):
+        assert "UV_PYTHON_DOWNLOADS" not in uv_commands.uv_settings({"HOME": "/nowhere", **environ})
 
 
 def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
