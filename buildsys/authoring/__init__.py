@@ -1,1 +1,1 @@
-"""What people write, read into frozen values with every mistake at its place."""
+"""What people write, read into frozen values; every mistake is a diagnostic with file, line and column."""

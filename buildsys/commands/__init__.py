@@ -1,1 +1,1 @@
-"""One module a command: `arguments(parser)` and `run(options) -> exit code`."""
+"""One thin module per command: `arguments(parser)` and `run(options) -> exit code`."""

@@ -1,1 +1,1 @@
-"""What makes a plan happen: a store, a state, tools, a runner, packages, one session, doit."""
+"""What carries a plan out: store, state, tools, runner, packages, session, doit."""

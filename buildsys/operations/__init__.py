@@ -1,1 +1,1 @@
-"""What people do beside building: verify, predict, fit, flash, bundle, inspect, sync, clean up."""
+"""Commands beside building: verify, predict, fit, flash, compare, bundle, import, inspect, sync, gc, doctor."""

@@ -203,7 +203,7 @@ def key_parts(session: Session, step: Step) -> dict[str, Any]:
 
 
 def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
-    """The files of timings that fit version and GPU (named by _engine_program.timing_cache)."""
+    """The files of timings that fit version and GPU (engine_program.timing_cache names them)."""
     found = []
     for path in sorted(folder.glob(f"tensorrt-*-{params.compute_capability}.cache")):
         version = path.name.split("-")[1]

@@ -1,4 +1,4 @@
-"""What a build's shipped file sees on photographs: one step behind the build's own."""
+"""`buildsys predict`: detections of a build's shipped file on photographs, by one step behind the build."""
 
 import contextlib
 import json

@@ -1,1 +1,1 @@
-"""What a recipe for a target comes to: steps joined by artifacts, verdicts and proofs. Pure."""
+"""Recipe + target + facts -> plan: steps joined by artifacts, with verdicts and proofs. Pure."""

@@ -1,4 +1,4 @@
-"""A package as a report tells it: its files wherever they lie, its model, and every proof in it."""
+"""A package as values of the report: its files wherever they are, its model, and every proof in it."""
 
 import json
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Dataset blocks and their formats, facts of data and checkpoints, confinement of paths."""
+"""Dataset blocks, their formats, and the facts of datasets and checkpoints."""

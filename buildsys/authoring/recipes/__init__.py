@@ -1,1 +1,1 @@
-"""The recipe language: variants, builds, gates, checks before any work."""
+"""The recipe language: recipes, variants, builds, gates, and the checks before any work."""

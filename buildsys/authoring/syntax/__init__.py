@@ -1,1 +1,1 @@
-"""YAML with positions, scopes of merged values, validation as diagnostics."""
+"""YAML with positions, paths inside the workspace, merged values, validation as diagnostics."""

@@ -1,1 +1,1 @@
-"""doit's side: the task loader and the reporter."""
+"""The doit side: task loader, tasks, reporter."""

@@ -1,1 +1,1 @@
-"""build/<recipe>/<target>/: the folder that ships, its manifest, measurements, the choice among variants."""
+"""build/<recipe>/<target>/: published packages, manifests, measurements, selection among variants."""

@@ -1,1 +1,1 @@
-"""One step: admitted, started as a process in its tool environment, ended with its parent."""
+"""One step at a time: admitted, run as a process in its tool environment, its outputs stored."""

@@ -1,1 +1,1 @@
-"""One run over a workspace: plans, steps in order, what a person sees, the summary."""
+"""One run over a workspace: plans, steps in order, console, summary."""

@@ -1,4 +1,4 @@
-"""StepExecutor a run's steps: each is decided, executed where it has to be, and what it cost remembered."""
+"""The steps of a run: each is decided, executed where it is stale, and its cost recorded."""
 
 import threading
 from collections.abc import Callable

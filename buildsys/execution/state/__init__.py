@@ -1,1 +1,1 @@
-"""What is known: action keys, digests of inputs and code, the database, buildsys.lock; one decision a step."""
+"""What is up to date: action keys, digests of inputs and code, the database, buildsys.lock."""

@@ -1,1 +1,1 @@
-"""The content-addressed store: blobs, trees, the action cache; archives, garbage collection."""
+"""The content-addressed store: blobs, trees, the action cache, archives, garbage collection."""

@@ -1,4 +1,4 @@
-"""`buildsys gc`: what goes from a store, decided on an inventory, then removed.
+"""Which files of a store nobody needs, decided on an inventory, then removed.
 
 Never goes: what a known workspace counts on, and whatever was used within the last hour: a run that
 is under way need not be waited for, and one that still loses something makes it again.

@@ -1,4 +1,4 @@
-"""Which workspaces use a store: what they count on is not for `buildsys gc` to take.
+"""Which workspaces use a store: `buildsys gc` keeps what they refer to.
 
 One small file a workspace in the store, which holds its path; written when a session opens.
 """

@@ -1,1 +1,1 @@
-"""Tool environments and the host's own tools: found, synced, named by version."""
+"""Tool environments and the host's own tools: found, synced, identified by version."""

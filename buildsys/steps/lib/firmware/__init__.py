@@ -1,1 +1,1 @@
-"""What firmware does with a model: contracts, output layouts, emulated decoders and boards."""
+"""Firmware and its boards: contracts, output layouts, emulated decoders, Arm's inference runner."""

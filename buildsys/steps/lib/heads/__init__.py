@@ -1,1 +1,1 @@
-"""Heads of networks: their outputs, formulas of shapes, decoding into detections."""
+"""Heads of networks: their outputs, shapes as formulas, decoding into detections."""

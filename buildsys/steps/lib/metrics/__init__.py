@@ -1,1 +1,1 @@
-"""Accuracy and latency: measured, counted, recorded."""
+"""Accuracy, latency and predictions of model files."""

@@ -1,1 +1,1 @@
-"""The parity ladder: recordings of two forms of a network, compared against tolerances."""
+"""The parity ladder and the signal check: recorded outputs compared against tolerances."""
