@@ -109,11 +109,10 @@ class Step:
     and a proof is not done."""
     alone: bool = False
     """It measures time: no other step of this run runs beside it."""
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether it reaches the network; `buildsys sync` runs these ahead of time."""
-        return self.module.startswith("fetch_")
+    trains: bool = False
+    """Its result is recorded in buildsys.lock, and a killed run goes on where it was."""
+    fetches: bool = False
+    """It reaches the network; `buildsys sync` runs these ahead of time."""
 
 
 @dataclass(frozen=True, kw_only=True)

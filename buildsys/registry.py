@@ -1,46 +1,115 @@
-"""Finds step modules and shipped data by name."""
+"""The catalogue of steps, each module read once into one typed value; and shipped data by name."""
 
+import dataclasses
 import importlib
+import inspect
 import pkgutil
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin
 
 import buildsys.steps
-from buildsys.spec import Format
+from buildsys.errors import InternalError
+from buildsys.spec import (
+    BoardSpec,
+    Format,
+    ModelSpec,
+    Resources,
+    StepSpec,
+)
 from buildsys.text import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
+
+
+class StepModule(Protocol):
+    """What every file in `steps/` provides.
+
+    A step whose parameters are chosen by a block of a recipe or target, or by the planner from the
+    model, provides `Settings` (a frozen dataclass: the block) and
+    `plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params` (pure) beside it; of the
+    others, whoever plans them gives the `Params`.
+    """
+
+    @property
+    def __name__(self) -> str: ...
+
+    @property
+    def STEP(self) -> StepSpec:  # noqa: N802 - a module's constant
+        """What is known of the step without running it."""
+
+    @property
+    def Params(self) -> type[Any]:  # noqa: N802 - a module's class
+        """A frozen dataclass: all that decides the result beside the inputs' content."""
+
+    def run(self, inputs: dict[str, Path], outputs: dict[str, Path], params: Any) -> None:
+        """Make the outputs from the inputs; the step's tools are imported inside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDefinition:
+    """One step of the catalogue, as `read_step` found it in its module."""
+
+    name: str
+    """Of the module: `<verb>_<object>`."""
+    spec: StepSpec
+    params: type[Any]
+    settings: type[Any]
+    """Of what `plan` takes; `params` itself where the module plans nothing."""
+    plan: Callable[[Any, ModelSpec, BoardSpec], Any]
+    """(settings, model, board) -> params."""
+
+    @property
+    def stage(self) -> str:
+        """What messages call it where its place in the plan has no name of its own."""
+        return self.spec.stage or self.name.split("_")[0]
+
+    def tool_env(self, params: Any) -> str:
+        """The tool environment for these parameters; empty: the Python that runs buildsys."""
+        found = self.spec.tool_env
+        return found if isinstance(found, str) else found(params)
+
+    def resources(self, params: Any) -> Resources:
+        """What it takes of the machine with these parameters."""
+        found = self.spec.resources
+        return found if isinstance(found, Resources) else found(params)
+
+    def requires(self, params: Any) -> str:
+        """What of the host it cannot do without; empty: nothing."""
+        found = self.spec.requires
+        return found if isinstance(found, str) else found(params)
 
 
 @cache
 def step_names() -> tuple[str, ...]:
     """Names of all step modules, sorted."""
     found = pkgutil.iter_modules(buildsys.steps.__path__)
-    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+    return tuple(sorted(module.name for module in found if not module.ispkg))
 
 
-def step_module(name: str) -> ModuleType:
-    """A step module; raises LookupError with a suggestion."""
+def get_step(name: str) -> StepDefinition:
+    """The step of that name; raises LookupError with a suggestion."""
     if name not in step_names():
         raise LookupError(f"there is no step `{name}`; {did_you_mean(name, step_names())}")
-    return importlib.import_module(f"buildsys.steps.{name}")
+    return read_step(importlib.import_module(f"buildsys.steps.{name}"))
 
 
-def find_step(verb: str, kind: str) -> ModuleType | None:
-    """The module `<verb>_<kind>`, such as train_ultralytics; None where there is none.
+def find_step(verb: str, kind: str) -> StepDefinition | None:
+    """The step `<verb>_<kind>`, such as train_ultralytics; None where there is none.
 
     A hyphen of a tool's name is an underscore of its module's: onnx-tf, convert_onnx_tf.
     """
     name = f"{verb}_{kind}".replace("-", "_")
-    return step_module(name) if name in step_names() else None
+    return get_step(name) if name in step_names() else None
 
 
 def converters() -> tuple[str, ...]:
     """What `convert.tool` can be: every step from ONNX to another format, by its environment's name."""
-    modules = [step_module(f"convert_{kind}") for kind in kinds("convert")]
-    return tuple(module.TOOL_ENV for module in modules if consumed(module) == (Format.ONNX,))
+    specs = [get_step(f"convert_{kind}").spec for kind in kinds("convert")]
+    return tuple(str(spec.tool_env) for spec in specs if spec.consumes == (Format.ONNX,))
 
 
 def kinds(verb: str) -> tuple[str, ...]:
@@ -49,17 +118,71 @@ def kinds(verb: str) -> tuple[str, ...]:
     return tuple(name.removeprefix(prefix) for name in step_names() if name.startswith(prefix))
 
 
+def read_step(module: StepModule) -> StepDefinition:
+    """The module's contract, checked; raises InternalError naming the module and what is malformed."""
+    return _read_once(cast(Hashable, module))
+
+
+@cache
+def _read_once(module: Any) -> StepDefinition:
+    name = module.__name__.rsplit(".", 1)[-1]
+    found = vars(module)
+    spec = found.get("STEP")
+    if not isinstance(spec, StepSpec):
+        raise _malformed(name, "STEP", "is not a StepSpec")
+    for field in dataclasses.fields(StepSpec):
+        if not _fits(vars(spec)[field.name], field.type):
+            wanted = str(field.type).replace("buildsys.spec.", "")
+            raise _malformed(name, f"STEP.{field.name}", f"is not of type {wanted}")
+    params = found.get("Params")
+    if not _is_frozen(params):
+        raise _malformed(name, "Params", "is not a frozen dataclass")
+    _check_function(name, found.get("run"), "run", ("inputs", "outputs", "params"))
+    if "plan" not in found and "Settings" not in found:
+        return StepDefinition(name=name, spec=spec, params=params, settings=params, plan=_as_given)
+    if not _is_frozen(found.get("Settings")):
+        raise _malformed(name, "Settings", "is not a frozen dataclass, which `plan` needs")
+    _check_function(name, found.get("plan"), "plan", ("settings", "model", "board"))
+    return StepDefinition(
+        name=name, spec=spec, params=params, settings=found["Settings"], plan=found["plan"]
+    )
+
+
+def _as_given(settings: Any, model: ModelSpec, board: BoardSpec) -> Any:
+    return settings
+
+
+def _malformed(name: str, field: str, why: str) -> InternalError:
+    return InternalError(f"buildsys/steps/{name}.py: {field} {why}")
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a field holds what its annotation says."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, parts[0]) for item in value)
+    return callable(value) if origin is Callable else isinstance(value, kind)
+
+
+def _is_frozen(kind: object) -> bool:
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return isinstance(kind, type) and parameters is not None and bool(parameters.frozen)
+
+
+def _check_function(name: str, found: object, field: str, parameters: tuple[str, ...]) -> None:
+    if not callable(found) or tuple(inspect.signature(found).parameters) != parameters:
+        raise _malformed(name, field, f"is not a function ({', '.join(parameters)})")
+
+
 @cache
 def versions(tool: str) -> tuple[str, ...]:
     """Generations of a tool that have an environment of their own, `<tool>-<version>`."""
     folders = (PACKAGE / "envs").glob(f"{tool}-*")
     return tuple(sorted(folder.name.removeprefix(f"{tool}-") for folder in folders))
-
-
-def consumed(module: ModuleType) -> tuple[Any, ...]:
-    """The formats that a step accepts."""
-    formats = module.CONSUMES
-    return formats if isinstance(formats, tuple) else (formats,)
 
 
 def shipped_targets() -> Path:

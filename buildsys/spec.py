@@ -3,8 +3,11 @@
 Standard library only: step modules import it inside their tool environments.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
 
 
 class Format(StrEnum):
@@ -231,3 +234,126 @@ class BoardSpec:
     notes: tuple[str, ...] = ()
     source: str = ""
     """Of the firmware contract, with where it was read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFacts:
+    """What a checkpoint's pickle says: the task of its head, classes and keypoints."""
+
+    task: str
+    names: tuple[str, ...]
+    keypoints: int
+    keypoint_dims: int
+    architecture: str = ""
+    """As recipes write it, "yolov8n-pose"; empty where unknown."""
+    size: int = 0
+    """Side of the pictures that it was trained on, in pixels; 0 where unknown."""
+
+
+def _says_nothing(path: Path) -> CheckpointFacts | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Everything about a family that recipes, checks and plans have to know."""
+
+    heads: tuple[tuple[str, str], ...]
+    """(word of `export.head`, name in `outputs.HEADS`), the default first; empty: nobody decodes."""
+    decoders: tuple[tuple[str, str], ...]
+    """(word of `source.decoder`, head) for files of such networks that were exported elsewhere."""
+    architectures: str
+    """Regular expression of what `source.architecture` can be."""
+    examples: tuple[tuple[str, str], ...]
+    """(task, a small architecture): the tasks that there are."""
+    task_of: Callable[[str], str]
+    """The task that an architecture's name says."""
+    suffixes: tuple[str, ...]
+    """Of its checkpoints."""
+    listed: tuple[str, ...] = ()
+    """Every architecture; empty where they are too many to list."""
+    sizes: str = ""
+    """How its architectures differ, in a few words, where `listed` does not say it."""
+    side: int = 640
+    """Of the pictures, in pixels, where nothing else decides it: what its authors trained on."""
+    branched: tuple[str, ...] = ()
+    """Tasks whose checkpoints are a start for a detect network, too."""
+    nameless: bool = False
+    """Its checkpoints do not say which network they are, or what it tells apart."""
+    pixels: str = ""
+    """What files that were exported elsewhere take, where it is not RGB 0..1."""
+    licence: str = ""
+    """What the package says of models that were made with the tool."""
+    read_checkpoint: Callable[[Path], CheckpointFacts | None] = _says_nothing
+    """Facts of a file, without running anything in it; None where it says nothing that is known."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What its networks do."""
+        return tuple(task for task, _ in self.examples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedFacts:
+    """What is known of a generated dataset, or of a network with random weights, before it exists."""
+
+    names: tuple[str, ...]
+    keypoints: int = 0
+    keypoint_dims: int = 0
+    sigmas: tuple[float, ...] = ()
+    splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Of a dataset: name -> folders of its images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Templates:
+    """Files of `buildsys/templates` that a step ships or runs as they are, below `folder`."""
+
+    folder: str = ""
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec:
+    """What the planner, the checks and the runner know of a step without running it.
+
+    A field that depends on the parameters can be a function of them. Nothing here is part of the
+    step's code digest: what it decides shows in the plan.
+    """
+
+    tool_env: str | Callable[[Any], str] = ""
+    """The tool environment that the step runs in; empty: the Python that runs buildsys."""
+    consumes: tuple[Format, ...] = ()
+    """Formats of the model file (or dataset) that it takes; any one of them is enough."""
+    produces: Format | None = None
+    """The format that it makes; None where whoever plans the step names its outputs."""
+    also_produces: tuple[str, ...] = ()
+    """Further files that it makes, by the names of its outputs."""
+    needs: tuple[str, ...] = ()
+    """Further inputs, where the build has them; `verdict` and `metrics` stand for all of a kind."""
+    stage: str = ""
+    """What messages call it; empty: the verb of its file's name."""
+    block: str = ""
+    """The recipe's or target's block that its settings are read from."""
+    resources: Resources | Callable[[Any], Resources] = Resources()
+    """Memory, threads and GPU that it takes while it runs."""
+    requires: str | Callable[[Any], str] = ""
+    """What of the host it cannot do without (a program, a GPU's library); without it, it waits."""
+    local: bool = False
+    """Its result is true of the machine that it ran on; the manifest leaves it out."""
+    trains: bool = False
+    """It trains: results are recorded in buildsys.lock, and a killed run goes on where it was."""
+    fetches: bool = False
+    """It reaches the network; `buildsys sync` runs it ahead of time."""
+    templates: Templates | None = None
+    """Files of `buildsys/templates` that it gets as the input `templates`."""
+    dataset_format: Literal["ultralytics", "coco"] = "ultralytics"
+    """The layout of the dataset that a training reads."""
+    tasks: tuple[str, ...] = ()
+    """Of a generator: the tasks that it has labels for."""
+    facts: Callable[[str], ExpectedFacts] | None = None
+    """Of a generator or of random weights: task -> what is known before they exist."""
+    family: Family | None = None
+    """Of an export: the model family whose checkpoints it reads."""
+    unverified: str = ""
+    """A sentence for the manifest: what nobody could verify of its result."""

@@ -10,7 +10,7 @@ from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.workspace import WorkspaceFile
 from buildsys.files import write_atomic
-from buildsys.registry import kinds, step_module
+from buildsys.registry import get_step, kinds
 
 
 def write_schemas(folder: Path) -> list[Path]:
@@ -34,7 +34,7 @@ def recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     properties = schema["properties"]
     for block, verb in (("train", "train"), ("export", "export")):
-        choices = [settings_schema(step_module(f"{verb}_{kind}").Settings) for kind in kinds(verb)]
+        choices = [settings_schema(get_step(f"{verb}_{kind}").settings) for kind in kinds(verb)]
         properties[block] = choices[0] if len(choices) == 1 else {"anyOf": choices}
     properties["evaluate"] = {"anyOf": [{"const": "none"}, properties["evaluate"]]}
     weights = schema["$defs"]["SourceModel"]["properties"]["weights"]
@@ -115,7 +115,7 @@ def _part(rule: Any) -> Any:
 def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
     """With the blocks that belong to targets, of which a file may say a part."""
     for block, name in (("vela", "compile_vela"), ("tensorrt", "build_engine")):
-        own = settings_schema(step_module(name).Settings)
+        own = settings_schema(get_step(name).settings)
         own.pop("required", None)
         schema["properties"][block] = own
     return schema

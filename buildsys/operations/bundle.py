@@ -33,9 +33,9 @@ from buildsys.operations.destinations import find_folder, fresh_inside, is_empty
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import make_step, needed, output
-from buildsys.registry import step_module
+from buildsys.registry import read_step
 from buildsys.spec import Format
-from buildsys.steps import build_engine
+from buildsys.steps import build_engine, pack_calibration
 from buildsys.steps.build_engine import Params
 from buildsys.steps.lib.heads.batch import calibration_batch
 from buildsys.steps.lib.runtime.launcher import rebuild
@@ -299,11 +299,11 @@ def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
 
 def _pack_images(session: Session, remote: RemoteBuild, calibration: Step) -> Input:
     """The calibration images as the device reads them, by a step that belongs to no plan."""
-    module = step_module("pack_calibration")
     given = json.loads(calibration.params)["preprocessing"]
-    params = rebuild(module.Params, {"preprocessing": given})
+    params = rebuild(pack_calibration.Params, {"preprocessing": given})
     images = next(item for item in calibration.inputs if item.name == "calibration")
-    step = make_step("pack", module, params, {"calibration": images}, {"pictures": False})
+    inputs, outputs = {"calibration": images}, {"pictures": False}
+    step = make_step("pack", read_step(pack_calibration), params, inputs, outputs)
     step = replace(step, outputs=(Output(name="pictures", tree=False, suffix=".npy"),))
     (step,) = complete(replace(remote.plan, steps=(step,))).steps
     session.executor.include(step, remote.build.id)

@@ -8,8 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
@@ -19,9 +17,10 @@ from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.files import write_atomic, writing
 from buildsys.graph import Input, Plan, Step
 from buildsys.planning.plan_builder import make_step, needed
-from buildsys.registry import step_module
+from buildsys.registry import read_step
 from buildsys.report.comparisons import comparison_file
 from buildsys.spec import Format
+from buildsys.steps import compare_latency
 
 _TIMED = (Format.TFLITE, Format.ONNX)
 """What LiteRT and onnxruntime run."""
@@ -136,17 +135,17 @@ def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
     if len(files) > _MOST:
         message = f"{len(files)} files of {len(plans)} builds; at most {_MOST} are timed together"
         raise InputError(Diagnostic(path="compare", message=message, hint="name fewer builds"))
-    module = step_module("compare_latency")
     ordered = sorted(files.values(), key=lambda file: ([p.build for p in file[1]], file[0].name))
-    params = module.Params(
-        subjects=tuple(_subject(module, item, owners) for item, owners in ordered),
+    params = compare_latency.Params(
+        subjects=tuple(_subject(item, owners) for item, owners in ordered),
         threads=rounds.threads,
         runs=rounds.runs,
         warmup=rounds.warmup,
         machine=cpu_name(),
     )
-    inputs = {module.input_name(index): item for index, (item, _) in enumerate(ordered)}
-    step = make_step("compare", module, params, inputs, {"comparison": False})
+    inputs = {compare_latency.input_name(index): item for index, (item, _) in enumerate(ordered)}
+    definition = read_step(compare_latency)
+    step = make_step("compare", definition, params, inputs, {"comparison": False})
     (step,) = complete(replace(plans[0], steps=(step,))).steps
     return step
 
@@ -164,16 +163,18 @@ def _files(session: Session, plan: Plan) -> Iterator[tuple[Input, str]]:
             yield item, digest
 
 
-def _subject(module: ModuleType, item: Input, owners: Sequence[Plan]) -> Any:
+def _subject(item: Input, owners: Sequence[Plan]) -> compare_latency.Subject:
     """How the file was made, read off the steps that it rests on."""
     scheme = converter = ""
     for step in needed(list(owners[0].steps), (item.step,)):
         quantization = json.loads(step.params).get("quantization")
         scheme = quantization["scheme"] if isinstance(quantization, dict) else scheme
         if any(output.name == Format.SAVED_MODEL for output in step.outputs):
-            converter = step.module.removeprefix("convert_").replace("_", "-")
+            converter = step.tool_env
     builds = tuple(plan.build for plan in owners)
-    return module.Subject(builds=builds, format=item.name, scheme=scheme, converter=converter)
+    return compare_latency.Subject(
+        builds=builds, format=item.name, scheme=scheme, converter=converter
+    )
 
 
 def _content(session: Session, step: Step) -> bytes:

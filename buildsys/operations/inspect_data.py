@@ -20,7 +20,9 @@ from buildsys.files import replace_folder
 from buildsys.graph import Input, Plan, Step
 from buildsys.planning.datasets import plan_dataset
 from buildsys.planning.plan_builder import make_step
-from buildsys.registry import step_module
+from buildsys.registry import read_step
+from buildsys.steps import inspect_dataset
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.text import did_you_mean
 
@@ -181,22 +183,23 @@ def _dataset(
 ) -> Dataset:
     facts = group[0].dataset
     assert facts is not None
-    block, module = group[0].recipe.dataset, step_module("inspect_dataset")
+    block = group[0].recipe.dataset
     label = f"generator {block.generator}" if block and block.generator else _wanted_name(group[0])
     shape = shape_of(group[0].recipe.source.task or "")
     frames = {build.recipe.input.size for build in group if build.recipe.input is not None}
     if shape == "folder":
         frames = set()  # there is no object whose size could be too small
-    params = module.Params(
+    params = inspect_dataset.Params(
         title=name,
-        splits=tuple(module.Split(name=split, paths=paths) for split, paths in facts.splits),
+        splits=tuple(Split(name=split, paths=paths) for split, paths in facts.splits),
         classes=facts.names,
         keypoints=facts.keypoints,
         keypoint_dims=facts.keypoint_dims,
-        frames=tuple(sorted(tuple(frame) for frame in frames)),
+        frames=tuple(sorted((height, width) for height, width in frames)),
         shape=shape,
     )
-    step = make_step("inspect", module, params, {"dataset": data}, {"report": True})
+    definition = read_step(inspect_dataset)
+    step = make_step("inspect", definition, params, {"dataset": data}, {"report": True})
     plan = Plan(
         build=f"data:{name}",
         recipe=name,

@@ -26,9 +26,10 @@ from buildsys.execution.state.plans import Plans, complete
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.planning.plan_builder import make_step
-from buildsys.registry import find_step, step_module
+from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
+from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Split
+from buildsys.steps.lib.metrics import accuracy, predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,8 +257,8 @@ def _chosen(workspace: Workspace, name: str) -> str:
 
 def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: float) -> Step:
     kind, spec = READ_AS.get(model.name, model.name), model_spec(build)
-    module = find_step("predict", kind)
-    if module is None:
+    definition = find_step("predict", kind)
+    if definition is None:
         hint = "a build for the target `host` makes a TFLite file of the same recipe"
         message = f"ships a {kind}, and predicting from one is not offered"
         raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
@@ -266,15 +267,14 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
         message = "nobody said what this network's input and outputs mean"
         raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
     places, source = _gather(paths)
-    accuracy = step_module(f"evaluate_{kind}")
-    params = module.Params(
+    params = predictions.Params(
         pictures=tuple(
-            module.Picture(path=place, drawing=drawing)
+            predictions.Picture(path=place, drawing=drawing)
             for place, drawing in zip(places, name_drawings(paths), strict=True)
         ),
         confidence=confidence,
         reading=accuracy.Params(
-            split=step_module("prepare_pictures").Split(name="", paths=()),
+            split=Split(name="", paths=()),
             classes=spec.classes,
             keypoints=spec.keypoints,
             keypoint_dims=spec.keypoint_dims,
@@ -286,7 +286,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
         ),
     )
     inputs = {kind: model, "pictures": Input(name="pictures", source=source)}
-    return make_step("predict", module, params, inputs, {"predictions": True})
+    return make_step("predict", definition, params, inputs, {"predictions": True})
 
 
 def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:

@@ -50,7 +50,7 @@ def _of_report(is_made: bool) -> set[str]:
 
 def remote_steps(plans: Iterable[Plan]) -> tuple[Step, ...]:
     """The steps of some builds that fetch something."""
-    steps = {step.id: step for plan in plans for step in plan.steps if step.is_remote}
+    steps = {step.id: step for plan in plans for step in plan.steps if step.fetches}
     return tuple(steps.values())
 
 

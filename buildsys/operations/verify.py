@@ -165,7 +165,7 @@ def _verify_step(
     changed = [name for name, digest in action_key.inputs if entry["inputs"].get(name) != digest]
     if changed:
         return Finding(stage=step.stage, verdict="differs", detail=f"its input {changed[0]}")
-    if step.module.startswith("train_") and not train:
+    if step.trains and not train:
         return _take(session, state, step, action_key, entry)
     name = f"{step.stage} again"
     result = again.execute(

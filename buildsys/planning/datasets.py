@@ -5,8 +5,10 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import HostFacts, Input, Source, Step
 from buildsys.planning.plan_builder import PlanBuilder, output
-from buildsys.registry import step_module
+from buildsys.registry import get_step, read_step
 from buildsys.spec import Format
+from buildsys.steps import prepare_pictures, read_coco, split_dataset, write_coco
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 
 _SAMPLES = 4
@@ -18,13 +20,13 @@ def add_dataset(builder: PlanBuilder) -> None:
     if block is None or facts is None:
         return
     if block.generator is not None:
-        module = step_module(f"generate_{block.generator}")
-        params = module.plan(builder.build.generator, builder.model.task or "detect")
-        step = builder.add("dataset", module, params, {}, {Format.DATASET: True})
+        definition = get_step(f"generate_{block.generator}")
+        chosen = definition.plan(builder.build.generator, builder.model, builder.board)
+        step = builder.add("dataset", definition, chosen, {}, {Format.DATASET: True})
         builder.made["dataset"] = output(step, "dataset")
         if block.format == "coco":
-            builder.made["dataset"] = write_coco(builder, "write-coco")
-            _read_coco(builder, step_module("write_coco").places(tuple(dict(facts.splits))))
+            builder.made["dataset"] = add_coco(builder, "write-coco")
+            _read_coco(builder, write_coco.places(tuple(dict(facts.splits))))
         return
     root, params = builder.build.split or (facts.root, None)
     parts = builder.build.dataset_parts
@@ -33,29 +35,27 @@ def add_dataset(builder: PlanBuilder) -> None:
     if facts.coco:
         _read_coco(builder, facts.coco)
     if params is not None:
-        module = step_module("split_dataset")
         inputs, outputs = {"dataset": builder.made["dataset"]}, {Format.DATASET: True}
         builder.made["dataset"] = output(
-            builder.add("split", module, params, inputs, outputs), "dataset"
+            builder.add("split", read_step(split_dataset), params, inputs, outputs), "dataset"
         )
 
 
 def _read_coco(builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...]) -> None:
     """From here on the dataset is in Ultralytics' layout, which every step reads."""
-    module = step_module("read_coco")
-    params = module.plan(splits, builder.model.task or "detect")
+    params = read_coco.make_params(splits, builder.model.task or "detect")
     inputs, outputs = {"dataset": builder.made["dataset"]}, {Format.DATASET: True}
     builder.made["dataset"] = output(
-        builder.add("read-coco", module, params, inputs, outputs), "dataset"
+        builder.add("read-coco", read_step(read_coco), params, inputs, outputs), "dataset"
     )
 
 
-def write_coco(builder: PlanBuilder, stage: str) -> Input:
+def add_coco(builder: PlanBuilder, stage: str) -> Input:
     """The dataset in COCO format: one form, whatever it was written in."""
-    module, facts = step_module("write_coco"), builder.build.dataset
+    facts = builder.build.dataset
     assert facts is not None
-    params = module.Params(
-        splits=tuple(module.Split(name=name, paths=paths) for name, paths in facts.splits),
+    params = write_coco.Params(
+        splits=tuple(Split(name=name, paths=paths) for name, paths in facts.splits),
         classes=facts.names,
         keypoints=facts.keypoints,
         keypoint_dims=facts.keypoint_dims,
@@ -64,7 +64,7 @@ def write_coco(builder: PlanBuilder, stage: str) -> Input:
         file=facts.file,
     )
     inputs, outputs = {"dataset": builder.made["dataset"]}, {Format.DATASET: True}
-    return output(builder.add(stage, module, params, inputs, outputs), "dataset")
+    return output(builder.add(stage, read_step(write_coco), params, inputs, outputs), "dataset")
 
 
 def add_pictures(builder: PlanBuilder) -> None:
@@ -107,14 +107,16 @@ def _prepare(
     count: int,
     seed: int,
 ) -> None:
-    module = step_module("prepare_pictures")
-    params = module.Params(
-        split=module.Split(name=split, paths=places),
+    frame = builder.model.preprocessing
+    assert frame is not None
+    params = prepare_pictures.Params(
+        split=Split(name=split, paths=places),
         count=count,
         seed=seed,
-        preprocessing=builder.model.preprocessing,
+        preprocessing=frame,
     )
-    step = builder.add(stage, module, params, {"dataset": dataset}, {Format.PICTURES: True})
+    definition = read_step(prepare_pictures)
+    step = builder.add(stage, definition, params, {"dataset": dataset}, {Format.PICTURES: True})
     builder.made[stage] = output(step, Format.PICTURES)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, shipped_files
 from buildsys.planning.proofs import make_reading
-from buildsys.registry import step_module
+from buildsys.registry import StepDefinition, read_step
 from buildsys.spec import Format
+from buildsys.steps import benchmark_engine, evaluate_engine
+from buildsys.steps.lib.tensorrt.engine_process import GpuLibrary
 
 _LOWERED_NOTE = (
     "Not verified: the accuracy of {scheme}. TensorRT lowers the network while it builds; what was"
@@ -41,14 +43,14 @@ def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
     measured = {"metrics-onnx", "metrics-quantized-onnx"} & builder.made.keys()
     if not places or not measured:
         return ()
-    module = step_module("evaluate_engine")
-    params = module.Params(
+    definition = read_step(evaluate_engine)
+    params = evaluate_engine.Params(
         reading=make_reading(builder, Format.ENGINE, places),
         library=_library(builder),
         least=builder.model.batch[0],
     )
-    inputs = _of_engine(builder, module) | {"dataset": builder.made["dataset"]}
-    step = builder.add("evaluate-engine", module, params, inputs, {Format.EVIDENCE: False})
+    inputs = _of_engine(builder, definition) | {"dataset": builder.made["dataset"]}
+    step = builder.add("evaluate-engine", definition, params, inputs, {Format.EVIDENCE: False})
     return (step.id,)
 
 
@@ -57,8 +59,8 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
     block, frame = builder.build.recipe.benchmark, builder.model.preprocessing
     if block is None or frame is None:
         return ()
-    module = step_module("benchmark_engine")
-    params = module.Params(
+    definition = read_step(benchmark_engine)
+    params = benchmark_engine.Params(
         library=_library(builder),
         batches=tuple(sorted(set(builder.model.batch))),
         height=frame.height,
@@ -67,21 +69,22 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
         warmup=block.warmup,
         machine=builder.host.cpu_and_gpu,
     )
-    inputs, outputs = _of_engine(builder, module), {Format.LATENCY: False}
-    return (builder.add("benchmark-engine", module, params, inputs, outputs).id,)
+    inputs, outputs = _of_engine(builder, definition), {Format.LATENCY: False}
+    return (builder.add("benchmark-engine", definition, params, inputs, outputs).id,)
 
 
-def _library(builder: PlanBuilder) -> Any:
+def _library(builder: PlanBuilder) -> GpuLibrary:
     """What has to be on the machine that runs the engine."""
     settings = builder.build.tensorrt
-    return step_module("evaluate_engine").GpuLibrary(
+    return GpuLibrary(
         name=settings.library,
         version=settings.version,
         compute_capability=settings.compute_capability or "",
     )
 
 
-def _of_engine(builder: PlanBuilder, module: Any) -> dict[Any, Input]:
+def _of_engine(builder: PlanBuilder, definition: StepDefinition) -> dict[Any, Input]:
     """The engine, its facts, and the program of every package that runs it."""
-    names = (Format.ENGINE, *module.NEEDS)
-    return {name: builder.made[name] for name in names} | {"templates": shipped_files(module)}
+    names = (Format.ENGINE, *definition.spec.needs)
+    files: dict[Any, Input] = {name: builder.made[name] for name in names}
+    return files | shipped_files(definition.spec.templates)

@@ -10,8 +10,10 @@ from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, output
-from buildsys.registry import step_module
+from buildsys.registry import read_step
 from buildsys.spec import Format, Quantization
+from buildsys.steps import compare_recordings, convert_tflite, prepare_pictures, record_tflm
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 _BOXES = ("detect", "pose")
 """Tasks whose detections are compared, too; of the others the outputs alone."""
@@ -37,7 +39,8 @@ def judge_parity(builder: PlanBuilder) -> None:
         _record_tflm(builder, recordings, pictures)
     if len(recordings) < 2 and not _decoder(builder):
         return
-    builder.judge("parity", step_module("compare_recordings"), _params(builder), recordings)
+    params = compare_recordings.Params(decoder=_decoder(builder), **reading(builder))
+    builder.judge("parity", read_step(compare_recordings), params, recordings)
 
 
 def runs_on_micro(builder: PlanBuilder) -> bool:
@@ -46,10 +49,6 @@ def runs_on_micro(builder: PlanBuilder) -> bool:
     return builder.model.quantization.scheme == "int8" and (
         target.vela is not None or target.flash is not None
     )
-
-
-def _params(builder: PlanBuilder) -> Any:
-    return step_module("compare_recordings").Params(decoder=_decoder(builder), **reading(builder))
 
 
 def reading(builder: PlanBuilder) -> dict[str, Any]:
@@ -77,17 +76,19 @@ def probe(builder: PlanBuilder) -> Input | None:
     recipe, facts = builder.build.recipe, builder.build.dataset
     split = recipe.evaluate.split
     places = facts.split(split) if facts is not None and recipe.evaluate.measure else None
-    if not places or "dataset" not in builder.made:
+    frame = builder.model.preprocessing
+    if not places or "dataset" not in builder.made or frame is None:
         return builder.made.get("calibration") or builder.made.get("samples")
-    module = step_module("prepare_pictures")
-    params = module.Params(
-        split=module.Split(name=split, paths=places),
+    params = prepare_pictures.Params(
+        split=Split(name=split, paths=places),
         count=PICTURES,
         seed=0,
-        preprocessing=builder.model.preprocessing,
+        preprocessing=frame,
     )
     inputs = {"dataset": builder.made["dataset"]}
-    step = builder.add("probe", module, params, inputs, {Format.PICTURES: True})
+    step = builder.add(
+        "probe", read_step(prepare_pictures), params, inputs, {Format.PICTURES: True}
+    )
     builder.made["probe"] = output(step, Format.PICTURES)
     return builder.made["probe"]
 
@@ -97,14 +98,15 @@ def _float_file(builder: PlanBuilder) -> Input | None:
     saved = builder.made.get(Format.SAVED_MODEL)
     if saved is None or builder.model.quantization.scheme == "float32":
         return None
-    module = step_module("convert_tflite")
     exact = Quantization(scheme="float32", granularity="per-channel", io="float32")
-    params = module.plan(
-        module.Settings(), dataclasses.replace(builder.model, quantization=exact), builder.board
+    params = convert_tflite.plan(
+        convert_tflite.Settings(),
+        dataclasses.replace(builder.model, quantization=exact),
+        builder.board,
     )
     inputs: dict[str, Input] = {Format.SAVED_MODEL: saved}
     inputs |= {"samples": builder.made["samples"]} if "samples" in builder.made else {}
-    step = builder.add("float", module, params, inputs, {Format.TFLITE: False})
+    step = builder.add("float", read_step(convert_tflite), params, inputs, {Format.TFLITE: False})
     return output(step, Format.TFLITE)
 
 
@@ -116,33 +118,34 @@ def _record(
     pictures: Input | None,
 ) -> None:
     kind = "tflite" if form.endswith("tflite") else form
-    module = step_for("record", kind, builder.model.family)
-    if module is None:
+    definition = step_for("record", kind, builder.model.family)
+    if definition is None:
         return
     integers = form == "tflite" and builder.model.quantization.scheme in CALIBRATED
     own: dict[str, Any] = {"tflite": {"reference_kernels": integers}}.get(kind, {})
     names = _names(builder, form)
     if form == Format.CHECKPOINT:
-        params = module.plan(builder.model, names, PICTURES)
+        settings = definition.settings(names=names, count=PICTURES)
+        params = definition.plan(settings, builder.model, builder.board)
     else:
-        params = module.Params(
+        params = definition.params(
             names=names, count=PICTURES, preprocessing=builder.model.preprocessing, **own
         )
     inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
-    step = builder.add(f"record-{form}", module, params, inputs, {Format.RECORDING: False})
+    step = builder.add(f"record-{form}", definition, params, inputs, {Format.RECORDING: False})
     recordings[form] = builder.made[f"recording-{form}"] = output(step, Format.RECORDING)
 
 
 def _record_tflm(
     builder: PlanBuilder, recordings: dict[str, Input], pictures: Input | None
 ) -> None:
-    module = step_module("record_tflm")
-    params = module.Params(
-        names=_names(builder, "tflm"), count=PICTURES, preprocessing=builder.model.preprocessing
-    )
+    frame = builder.model.preprocessing
+    assert frame is not None
+    params = record_tflm.Params(names=_names(builder, "tflm"), count=PICTURES, preprocessing=frame)
     inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
     inputs |= {"pictures": pictures} if pictures else {}
-    step = builder.add("tflm", module, params, inputs, {Format.RECORDING: False, "arena": False})
+    outputs = {Format.RECORDING: False, "arena": False}
+    step = builder.add("tflm", read_step(record_tflm), params, inputs, outputs)
     recordings["tflm"] = output(step, Format.RECORDING)
     builder.made["arena"] = output(step, "arena")
 

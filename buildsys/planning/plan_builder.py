@@ -1,7 +1,6 @@
 """The steps of one build while they are put together: what was made so far, and how a step is known."""
 
 import dataclasses
-from types import ModuleType
 from typing import Any
 
 from buildsys.authoring.recipes.build import Build
@@ -9,8 +8,8 @@ from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import canonical, digest_value
 from buildsys.graph import HostFacts, Input, Output, Source, Step
 from buildsys.planning.origins import find_origins
-from buildsys.registry import PACKAGE
-from buildsys.spec import SUFFIXES, Format, Resources
+from buildsys.registry import PACKAGE, StepDefinition
+from buildsys.spec import SUFFIXES, Format, Templates
 
 
 class PlanBuilder:
@@ -25,20 +24,22 @@ class PlanBuilder:
     def add(
         self,
         stage: str,
-        module: ModuleType,
+        definition: StepDefinition,
         params: Any,
         inputs: dict[Any, Input],
         outputs: dict[Any, bool],
     ) -> Step:
         """One step more; `outputs`: name -> whether it is a tree."""
-        device = str(self.build.train.device) if stage == "train" else "auto"
-        step = make_step(stage, module, params, inputs, outputs, self.build.origins, device)
+        device = str(self.build.train.device) if definition.spec.trains else "auto"
+        step = make_step(stage, definition, params, inputs, outputs, self.build.origins, device)
         self.steps.append(step)
         return step
 
-    def judge(self, stage: str, module: ModuleType, params: Any, inputs: dict[Any, Input]) -> Step:
+    def judge(
+        self, stage: str, definition: StepDefinition, params: Any, inputs: dict[Any, Input]
+    ) -> Step:
         """A step that yields a verdict, found again as `verdict-<stage>`."""
-        step = self.add(stage, module, params, inputs, {Format.VERDICT: False})
+        step = self.add(stage, definition, params, inputs, {Format.VERDICT: False})
         self.made[f"verdict-{stage}"] = output(step, Format.VERDICT)
         return step
 
@@ -50,7 +51,7 @@ class PlanBuilder:
 
 def make_step(
     stage: str,
-    module: ModuleType,
+    definition: StepDefinition,
     params: Any,
     inputs: dict[Any, Input],
     outputs: dict[Any, bool],
@@ -60,17 +61,14 @@ def make_step(
     """One step, known by what decides its result. `outputs`: name -> whether it is a tree;
     `places`: where each key of the recipe was written.
     """
-    name = module.__name__.rsplit(".", 1)[-1]
     named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
-    tool_env = module.tool_env(params) if hasattr(module, "tool_env") else module.TOOL_ENV
-    needs = getattr(module, "RESOURCES", Resources())
-    needs = module.resources(params) if hasattr(module, "resources") else needs
+    spec, needs = definition.spec, definition.resources(params)
     text = canonical(params)
-    identity = [name, text, [_identify(item) for item in named]]
+    identity = [definition.name, text, [_identify(item) for item in named]]
     return Step(
         id=digest_value(identity)[:32],
         stage=stage,
-        module=name,
+        module=definition.name,
         params=text,
         inputs=named,
         outputs=tuple(
@@ -78,7 +76,7 @@ def make_step(
             for key, tree in outputs.items()
         ),
         code="",
-        tool_env=tool_env,
+        tool_env=definition.tool_env(params),
         tool="",
         tool_identity="",
         memory_mib=needs.memory_mib,
@@ -87,11 +85,11 @@ def make_step(
         gpu=needs.gpu and device != "cpu",
         alone=needs.alone,
         device=device,
-        origins=find_origins(stage, getattr(module, "BLOCK", ""), text, places),
-        local=getattr(module, "LOCAL", False),
-        requires=module.requires(params)
-        if hasattr(module, "requires")
-        else getattr(module, "REQUIRES", ""),
+        origins=find_origins(stage, spec.block, text, places),
+        local=spec.local,
+        trains=spec.trains,
+        fetches=spec.fetches,
+        requires=definition.requires(params),
     )
 
 
@@ -116,11 +114,13 @@ def output(step: Step, name: str) -> Input:
     return Input(name=str(name), step=step.id, output=str(name))
 
 
-def shipped_files(module: ModuleType) -> Input:
-    """Files of ours that a step ships or runs as they are: they count by their bytes."""
+def shipped_files(templates: Templates | None) -> dict[str, Input]:
+    """The input `templates` of a step that ships or runs files of ours: they count by their bytes."""
+    if templates is None:
+        return {}
     source = Source(
-        path=str(PACKAGE / "templates" / module.TEMPLATES),
-        label=f"templates/{module.TEMPLATES}".rstrip("/"),
-        parts=module.TEMPLATE_FILES,
+        path=str(PACKAGE / "templates" / templates.folder),
+        label=f"templates/{templates.folder}".rstrip("/"),
+        parts=templates.files,
     )
-    return Input(name="templates", source=source)
+    return {"templates": Input(name="templates", source=source)}

@@ -6,7 +6,6 @@ pipeline's step wants a format that is not there yet, the step that makes it is 
 proofs); the package is last.
 """
 
-from types import ModuleType
 from typing import Any
 
 from buildsys.authoring.recipes.build import Build
@@ -15,12 +14,13 @@ from buildsys.authoring.recipes.pipelines import follow
 from buildsys.digest import canonical
 from buildsys.graph import HostFacts, Input, Plan, Source, Step
 from buildsys.planning import proofs, signal_check
-from buildsys.planning.datasets import add_dataset, add_pictures, write_coco
+from buildsys.planning.datasets import add_coco, add_dataset, add_pictures
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import PlanBuilder, needed, output, shipped_files
-from buildsys.registry import find_step, step_module
+from buildsys.registry import StepDefinition, find_step, get_step, read_step
 from buildsys.spec import MODELS, TREES, Format
+from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
 
@@ -65,13 +65,13 @@ def _licences(family: str) -> tuple[str, ...]:
 def _add_source(builder: PlanBuilder) -> None:
     weights, kind = builder.build.recipe.source.weights, source_format(builder.model.family)
     if weights.url is not None:
-        module = step_module("fetch_file")
-        params = module.Params(url=weights.url, sha256=weights.sha256)
-        step = builder.add("fetch", module, params, {}, {kind: False})
+        params = fetch_file.Params(url=weights.url, sha256=weights.sha256 or "")
+        step = builder.add("fetch", read_step(fetch_file), params, {}, {kind: False})
         builder.made[kind] = output(step, kind)
     elif weights.random and builder.build.recipe.train is None:
-        module = step_module(f"initialize_{builder.model.family}")
-        step = builder.add("initialize", module, module.plan(builder.model), {}, {kind: False})
+        definition = get_step(f"initialize_{builder.model.family}")
+        chosen = definition.plan(definition.settings(), builder.model, builder.board)
+        step = builder.add("initialize", definition, chosen, {}, {kind: False})
         builder.made[kind] = output(step, kind)
     elif weights.path is not None:
         path = f"{builder.workspace}/{weights.path}"
@@ -86,19 +86,19 @@ def _adapt(builder: PlanBuilder, kind: Format) -> None:
     pixels = builder.build.recipe.source.pixels
     if pixels is None or kind not in builder.made:
         return
-    module = step_module("adapt_onnx")
-    params = module.Params(color=pixels.color, values=pixels.values)
-    step = builder.add("adapt", module, params, {kind: builder.made[kind]}, {kind: False})
+    params = adapt_onnx.Params(color=pixels.color, values=pixels.values)
+    inputs: dict[str, Input] = {kind: builder.made[kind]}
+    step = builder.add("adapt", read_step(adapt_onnx), params, inputs, {kind: False})
     builder.made[kind] = output(step, kind)
 
 
 def _add_training(builder: PlanBuilder) -> None:
-    module = find_step("train", builder.model.family)
-    if module is None:
+    definition = find_step("train", builder.model.family)
+    if definition is None:
         return
     inputs = {"dataset": builder.made["dataset"]}
-    if getattr(module, "DATASET_FORMAT", "ultralytics") == "coco":
-        inputs = {"dataset": write_coco(builder, "dataset-coco")}
+    if definition.spec.dataset_format == "coco":
+        inputs = {"dataset": add_coco(builder, "dataset-coco")}
     start = builder.made.pop(Format.CHECKPOINT, None)
     if start is not None:
         inputs["weights"] = start
@@ -109,8 +109,8 @@ def _add_training(builder: PlanBuilder) -> None:
             and _same_head(builder, found)
         ):
             proofs.evaluate(builder, "start", start)
-    params = module.plan(builder.build.train, builder.model, builder.board)
-    step = builder.add("train", module, params, inputs, {Format.CHECKPOINT: False})
+    params = definition.plan(builder.build.train, builder.model, builder.board)
+    step = builder.add("train", definition, params, inputs, {Format.CHECKPOINT: False})
     builder.made[Format.CHECKPOINT] = output(step, Format.CHECKPOINT)
 
 
@@ -126,13 +126,13 @@ def _follow_pipeline(builder: PlanBuilder) -> Step:
     for leg in follow(builder.build.target, builder.build.recipe):
         for between in leg.between:
             _convert(builder, between, current)
-            current = between.PRODUCES
-        if Format.PACKAGE == leg.step.PRODUCES:
+            current = _product(between)
+        if leg.step.spec.produces == Format.PACKAGE:
             proofs.evaluate(builder, current, builder.made[current])
             proofs.judge_file(builder, current)
         step = _calibrated_on_device(builder, leg.step)
         steps.append(_convert(builder, step or leg.step, current))
-        current = current if step else leg.step.PRODUCES
+        current = current if step else _product(leg.step)
         if current == Format.TFLITE:
             _bind(builder)
         if current == Format.QUANTIZED_ONNX:
@@ -140,23 +140,32 @@ def _follow_pipeline(builder: PlanBuilder) -> Step:
     return steps[-1]
 
 
-def _calibrated_on_device(builder: PlanBuilder, module: ModuleType) -> ModuleType | None:
+def _product(definition: StepDefinition) -> Format:
+    """What a step of a pipeline makes."""
+    assert definition.spec.produces is not None, definition.name
+    return definition.spec.produces
+
+
+def _calibrated_on_device(
+    builder: PlanBuilder, definition: StepDefinition
+) -> StepDefinition | None:
     """What takes the place of quantizing the file, where TensorRT calibrates by itself."""
     by_device = getattr(builder.build.tensorrt, "int8", "") == "calibrator"
     int8 = builder.model.quantization.scheme == "int8"
-    if by_device and int8 and module is step_module("quantize_onnx"):
-        return step_module("calibrate_engine")
+    if by_device and int8 and definition == read_step(quantize_onnx):
+        return read_step(calibrate_engine)
     return None
 
 
-def _convert(builder: PlanBuilder, module: ModuleType, current: Format) -> Step:
+def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) -> Step:
     """Add a step of the chain, and the measurement of what it consumes."""
-    if module.PRODUCES != Format.PACKAGE:
+    spec, produced = definition.spec, _product(definition)
+    if produced != Format.PACKAGE:
         proofs.evaluate(builder, current, builder.made[current])
-    settings = _settings(builder, module)
-    params = module.plan(settings, builder.model, builder.board)
+    settings = _settings(builder, definition)
+    params = definition.plan(settings, builder.model, builder.board)
     inputs: dict[str, Input] = {current: builder.made[current]}
-    for name in getattr(module, "NEEDS", ()):
+    for name in spec.needs:
         inputs |= {
             key: item
             for key, item in builder.made.items()
@@ -168,23 +177,20 @@ def _convert(builder: PlanBuilder, module: ModuleType, current: Format) -> Step:
     if config is not None:
         path = builder.build.target_folder / config
         inputs["config"] = Input(name="config", source=Source(path=str(path), label=config))
-    if hasattr(module, "TEMPLATES"):
-        inputs["templates"] = shipped_files(module)
-    outputs = {module.PRODUCES: module.PRODUCES in TREES}
-    outputs |= dict.fromkeys(getattr(module, "ALSO_PRODUCES", ()), False)
-    stage = getattr(module, "STAGE", module.__name__.rsplit(".", 1)[-1].split("_")[0])
-    step = builder.add(stage, module, params, inputs, outputs)
+    inputs |= shipped_files(spec.templates)
+    outputs: dict[str, bool] = {produced: produced in TREES}
+    outputs |= dict.fromkeys(spec.also_produces, False)
+    step = builder.add(definition.stage, definition, params, inputs, outputs)
     for name in outputs:
         builder.made[name] = output(step, name)
     return step
 
 
-def _settings(builder: PlanBuilder, module: ModuleType) -> Any:
-    block = getattr(module, "BLOCK", "")
+def _settings(builder: PlanBuilder, definition: StepDefinition) -> Any:
     build = builder.build
     blocks = {"export": build.export, "vela": build.vela, "tensorrt": build.tensorrt}
-    chosen = blocks.get(block)
-    return chosen if chosen is not None else module.Settings()
+    chosen = blocks.get(definition.spec.block)
+    return chosen if chosen is not None else definition.settings()
 
 
 def _bind(builder: PlanBuilder) -> None:
@@ -204,10 +210,9 @@ def _bind(builder: PlanBuilder) -> None:
 
 def _bind_outputs(builder: PlanBuilder) -> None:
     """The chain's next file; accuracy is measured on it, as it is what ships or is compiled."""
-    module = step_module("bind_outputs")
-    params = module.plan(module.Settings(), builder.model, builder.board)
+    params = bind_outputs.plan(bind_outputs.Settings(), builder.model, builder.board)
     inputs: dict[str, Input] = {
         name: builder.made[name] for name in (Format.TFLITE, "verdict-contract")
     }
-    step = builder.add("bind", module, params, inputs, {Format.TFLITE: False})
+    step = builder.add("bind", read_step(bind_outputs), params, inputs, {Format.TFLITE: False})
     builder.made[Format.TFLITE] = output(step, Format.TFLITE)

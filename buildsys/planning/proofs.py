@@ -1,7 +1,5 @@
 """What hangs beside the chain: measurements, and the verdicts that may reject the build. Pure."""
 
-from typing import Any
-
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.model import model_fits
 from buildsys.authoring.recipes.recipe import CALIBRATED
@@ -9,9 +7,21 @@ from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
 from buildsys.planning import ladder
 from buildsys.planning.plan_builder import PlanBuilder, output
-from buildsys.registry import find_step, step_module
+from buildsys.registry import find_step, get_step, read_step
 from buildsys.spec import READ_AS, Format
+from buildsys.steps import (
+    check_contract,
+    check_operators,
+    check_overlap,
+    draw_models,
+    examine_tflite,
+    fit_memory,
+    gate,
+    load_firmware,
+)
 from buildsys.steps.bind_outputs import contract_params
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.metrics import accuracy
 
 _NPU_NOTE = (
     "Not verified: the arithmetic of the NPU. Accuracy was measured on the TFLite file before Vela;"
@@ -26,11 +36,11 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     """The accuracy of one model file, where there is something to measure it on."""
     recipe, facts = builder.build.recipe, builder.build.dataset
     kind = Format.CHECKPOINT if name == "start" else READ_AS.get(name, Format(name))
-    module = step_for("evaluate", kind, builder.model.family)
+    definition = step_for("evaluate", kind, builder.model.family)
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
     if (
-        module is None
+        definition is None
         or kind == Format.ENGINE
         or key in builder.made
         or not recipe.evaluate.measure
@@ -40,21 +50,20 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     ):
         return
     params = make_reading(builder, kind, places)
-    if kind == Format.CHECKPOINT:
-        params = module.plan(params, builder.model)
     inputs = {kind: model, "dataset": builder.made["dataset"]}
     if name in _EXAMINED and "verdict-signal" in builder.made:
         inputs["verdict"] = builder.made["verdict-signal"]  # a blind file is not measured
-    step = builder.add(f"evaluate-{name}", module, params, inputs, {Format.METRICS: False})
+    step = builder.add(f"evaluate-{name}", definition, params, inputs, {Format.METRICS: False})
     builder.made[key] = output(step, Format.METRICS)
 
 
-def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> Any:
+def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> accuracy.Params:
     """How a file of this kind is run and read, and over which pictures."""
     facts, model = builder.build.dataset, builder.model
     split = builder.build.recipe.evaluate.split
-    return step_module("evaluate_tflite").Params(
-        split=step_module("prepare_pictures").Split(name=split, paths=places),
+    assert model.preprocessing is not None  # outputs that are known have a size
+    return accuracy.Params(
+        split=Split(name=split, paths=places),
         classes=model.classes,
         keypoints=model.keypoints,
         keypoint_dims=model.keypoint_dims,
@@ -68,19 +77,19 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> An
 
 def judge_signal(builder: PlanBuilder) -> None:
     """Whether quantization left the file its sight: told within a second, before any accuracy."""
-    module = step_module("examine_tflite")
-    params = module.Params(
+    params = examine_tflite.Params(
         classes=len(builder.model.classes), trained=builder.model.trained, head=builder.model.head
     )
     inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
     inputs |= {"pictures": builder.made["samples"]} if "samples" in builder.made else {}
-    builder.judge("signal", module, params, inputs)
+    builder.judge("signal", read_step(examine_tflite), params, inputs)
 
 
 def judge_contract(builder: PlanBuilder) -> None:
     """Whether the firmware decodes what the file yields; before the compiler, if there is one."""
-    module, params = step_module("check_contract"), contract_params(builder.model, builder.board)
-    builder.judge("contract", module, params, {Format.TFLITE: builder.made[Format.TFLITE]})
+    params = contract_params(builder.model, builder.board)
+    inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
+    builder.judge("contract", read_step(check_contract), params, inputs)
 
 
 def judge_file(builder: PlanBuilder, current: Format) -> None:
@@ -95,13 +104,13 @@ def judge_file(builder: PlanBuilder, current: Format) -> None:
 def _judge_operators(builder: PlanBuilder, current: Format) -> None:
     if not builder.board.operators and not builder.board.accelerator:
         return
-    module = step_module("check_operators")
-    params = module.Params(
+    params = check_operators.Params(
         firmware=builder.board.firmware,
         operators=builder.board.operators,
         accelerator=builder.board.accelerator,
     )
-    builder.judge("operators", module, params, {current: builder.made[current]})
+    inputs: dict[str, Input] = {current: builder.made[current]}
+    builder.judge("operators", read_step(check_operators), params, inputs)
 
 
 def _judge_fit(builder: PlanBuilder, current: Format) -> None:
@@ -109,8 +118,7 @@ def _judge_fit(builder: PlanBuilder, current: Format) -> None:
     contract, frame = builder.build.contract, builder.model.preprocessing
     if contract is None or (contract.arena_kib is None and builder.board.slot is None):
         return
-    module = step_module("fit_memory")
-    params = module.Params(
+    params = fit_memory.Params(
         firmware=contract.name,
         arena_kib=contract.arena_kib or 0,
         slot=builder.board.slot,
@@ -119,7 +127,7 @@ def _judge_fit(builder: PlanBuilder, current: Format) -> None:
     inputs: dict[str, Input] = {current: builder.made[current]}
     told = next((name for name in ("summary", "arena") if name in builder.made), None)
     inputs |= {told: builder.made[told]} if told else {}
-    builder.judge("fit", module, params, inputs)
+    builder.judge("fit", read_step(fit_memory), params, inputs)
 
 
 def _judge_accuracy(builder: PlanBuilder) -> None:
@@ -129,13 +137,12 @@ def _judge_accuracy(builder: PlanBuilder) -> None:
     measured = [builder.made[key] for key in order if key in builder.made]
     if not gates or not measured:
         return
-    module = step_module("gate")
     thresholds = tuple(
-        module.Threshold(metric=name, min=gate.min, max_drop=gate.max_drop)
-        for name, gate in sorted(gates.items())
+        gate.Threshold(metric=name, min=limit.min, max_drop=limit.max_drop)
+        for name, limit in sorted(gates.items())
     )
     inputs = {"metrics": measured[-1], "baseline": measured[0]}
-    builder.judge("gate", module, module.Params(thresholds=thresholds), inputs)
+    builder.judge("gate", read_step(gate), gate.Params(thresholds=thresholds), inputs)
 
 
 def add_proofs(builder: PlanBuilder) -> tuple[str, ...]:
@@ -154,8 +161,8 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
     places = facts.split(split) if facts is not None else None
     if not places or not {"metrics-tflite", Format.ONNX} <= builder.made.keys():
         return ()
-    module, reading = step_module("draw_models"), make_reading(builder, Format.TFLITE, places)
-    params = module.Params(split=reading.split, reading=reading)
+    reading = make_reading(builder, Format.TFLITE, places)
+    params = draw_models.Params(split=reading.split, reading=reading)
     inputs = {name: builder.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
     recorded = {
         Format.CHECKPOINT: Format.CHECKPOINT,
@@ -164,7 +171,8 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
     }
     if builder.made.keys() >= set(recorded.values()):
         inputs |= {name: builder.made[made] for name, made in recorded.items()}
-    return (builder.add("drawings", module, params, inputs, {Format.DRAWINGS: True}).id,)
+    definition = read_step(draw_models)
+    return (builder.add("drawings", definition, params, inputs, {Format.DRAWINGS: True}).id,)
 
 
 def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
@@ -174,25 +182,24 @@ def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
     measured = any(name.startswith("metrics-") for name in builder.made)
     if not measured or not places or "calibration" not in builder.made:
         return ()
-    module = step_module("check_overlap")
-    params = module.Params(split=step_module("prepare_pictures").Split(name=split, paths=places))
+    params = check_overlap.Params(split=Split(name=split, paths=places))
     inputs = {
         "calibration": builder.made["calibration"],
         "pictures": builder.made["calibrated-from"],
         "dataset": builder.made["dataset"],
     }
-    step = builder.add("overlap", module, params, inputs, {Format.EVIDENCE: False})
+    definition = read_step(check_overlap)
+    step = builder.add("overlap", definition, params, inputs, {Format.EVIDENCE: False})
     return (step.id,)
 
 
 def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
     """Arm's own TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
-    module = step_module("load_firmware")
-    if Format.VELA not in builder.made or module.why_not(builder.board.accelerator):
+    if Format.VELA not in builder.made or load_firmware.why_not(builder.board.accelerator):
         return ()
-    params = module.Params(accelerator=builder.board.accelerator)
+    params = load_firmware.Params(accelerator=builder.board.accelerator)
     inputs = {name: builder.made[name] for name in (Format.VELA, "summary")}
-    return (builder.judge("load", module, params, inputs).id,)
+    return (builder.judge("load", read_step(load_firmware), params, inputs).id,)
 
 
 def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
@@ -200,14 +207,15 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
     block = builder.build.recipe.benchmark
     found = []
     for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
-        module = find_step("benchmark", kind)
-        if module is None or kind not in builder.made or block is None:
+        definition = find_step("benchmark", kind)
+        if definition is None or kind not in builder.made or block is None:
             continue
-        params = module.Params(
+        params = definition.params(
             threads=block.threads, runs=block.runs, warmup=block.warmup, machine=builder.host.cpu
         )
         outputs = {Format.LATENCY: False}
-        step = builder.add(f"benchmark-{kind}", module, params, {kind: builder.made[kind]}, outputs)
+        inputs: dict[str, Input] = {kind: builder.made[kind]}
+        step = builder.add(f"benchmark-{kind}", definition, params, inputs, outputs)
         found.append(step.id)
     return tuple(found)
 
@@ -226,7 +234,7 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
         found.append(
             f"Not done: no decoder of firmware {contract.name} was emulated; its contract names none."
         )
-    unloaded = step_module("load_firmware").why_not(builder.board.accelerator)
+    unloaded = load_firmware.why_not(builder.board.accelerator)
     if Format.VELA in builder.made and unloaded:
         found.append(f"Not done: the load test; {unloaded}")
     if not any(key.startswith("metrics-") for key in builder.made):
@@ -234,10 +242,8 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
     if builder.build.target.flash is not None or builder.build.target.vela is not None:
         found.append("Not verified: the model on the device itself; none was attached.")
     modules = dict.fromkeys(step.module for step in builder.steps)
-    found += [
-        step_module(name).UNVERIFIED for name in modules if hasattr(step_module(name), "UNVERIFIED")
-    ]
-    return tuple(found)
+    sentences = (get_step(name).spec.unverified for name in modules)
+    return (*found, *(sentence for sentence in sentences if sentence))
 
 
 def _unread(contract: Contract) -> list[str]:

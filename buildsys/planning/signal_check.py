@@ -3,19 +3,20 @@
 from buildsys.graph import Input
 from buildsys.planning import ladder
 from buildsys.planning.plan_builder import PlanBuilder, output
-from buildsys.registry import step_module
+from buildsys.registry import read_step
 from buildsys.spec import Format
+from buildsys.steps import examine_onnx
 
 
 def judge_precision(builder: PlanBuilder) -> None:
     """An ONNX file of lower precision, held against the float file on the same pictures."""
-    module, pictures = step_module("examine_onnx"), ladder.probe(builder)
+    pictures = ladder.probe(builder)
     names = tuple(tensor.name for tensor in builder.model.outputs)
-    params = module.Params(names=names, count=ladder.PICTURES, **ladder.reading(builder))
+    params = examine_onnx.Params(names=names, count=ladder.PICTURES, **ladder.reading(builder))
     inputs: dict[str, Input] = {
         name: builder.made[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
     }
     inputs |= {Format.PICTURES: pictures} if pictures else {}
     outputs = {Format.VERDICT: False, Format.EVIDENCE: False}
-    step = builder.add("signal", module, params, inputs, outputs)
+    step = builder.add("signal", read_step(examine_onnx), params, inputs, outputs)
     builder.made["verdict-signal"] = output(step, Format.VERDICT)

@@ -26,6 +26,7 @@ from buildsys.report.packages import (
     with_proofs,
 )
 from buildsys.report.vendor_figures import read_published
+from buildsys.spec import Format
 from buildsys.steps.lib.report.values import SHIPPED, Artifact, Report, StepLine
 
 _GOOD = ("built", "restored", "up-to-date")
@@ -136,8 +137,8 @@ def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
         if result is None:
             continue
         lines.append(StepLine(stage=step.stage, module=step.module, tool=step.tool, action_key=key))
-        digest = dict(result.outputs).get("metrics")
-        if digest and step.module.startswith("evaluate_"):
+        digest = dict(result.outputs).get(Format.METRICS)
+        if digest:
             try:
                 metrics[step.stage.removeprefix("evaluate-")] = json.loads(
                     session.state.store.read(digest)

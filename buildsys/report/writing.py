@@ -177,7 +177,8 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
 def _plan(workspace: Workspace) -> Plan:
     """A plan of its own with the one step."""
     from buildsys.planning.plan_builder import make_step
-    from buildsys.registry import step_module
+    from buildsys.registry import read_step
+    from buildsys.steps import render_report
 
     data = Source(
         path=str(_place(workspace) / "data"),
@@ -190,8 +191,8 @@ def _plan(workspace: Workspace) -> Plan:
         "data": Input(name="data", source=data),
         "templates": Input(name="templates", source=templates),
     }
-    module = step_module("render_report")
-    step = make_step("report", module, module.Params(), inputs, {_OUTPUT: True})
+    definition, params = read_step(render_report), render_report.Params()
+    step = make_step("report", definition, params, inputs, {_OUTPUT: True})
     return complete(
         Plan(
             build="report",

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     import onnx
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.ONNX, Format.ONNX
-RESOURCES = Resources(memory_mib=500)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ONNX,),
+    produces=Format.ONNX,
+    resources=Resources(memory_mib=500),
+)
 LARGEST = 255.0
 
 

@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec, Templates
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, HERE, summarize
 from buildsys.steps.lib.tensorrt.engine_process import RUNTIME_FILES, GpuLibrary, requires_gpu
 
-TOOL_ENV = "evaluate"
-LOCAL = True
-CONSUMES, PRODUCES = Format.ENGINE, Format.LATENCY
-NEEDS = ("engine-facts",)
-TEMPLATES, TEMPLATE_FILES = "engine", RUNTIME_FILES
-RESOURCES = Resources(memory_mib=2000, gpu=True, alone=True)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ENGINE,),
+    produces=Format.LATENCY,
+    needs=("engine-facts",),
+    resources=Resources(memory_mib=2000, gpu=True, alone=True),
+    # A GPU that the engine is for, and the library in the machine's Python.
+    requires=lambda params: requires_gpu(params.library),
+    local=True,
+    templates=Templates(folder="engine", files=RUNTIME_FILES),
+)
 _PARTS = (("engine", ENGINE_ONLY), ("end_to_end", END_TO_END))
 
 
@@ -35,11 +40,6 @@ class Params:
     runs: int
     warmup: int
     machine: str
-
-
-def requires(params: Params) -> str:
-    """A GPU that the engine is for, and the library in the machine's Python."""
-    return requires_gpu(params.library)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

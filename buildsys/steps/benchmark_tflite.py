@@ -6,14 +6,18 @@ XNNPACK for the operators that it takes. Accuracy is measured on others, the ref
 
 from pathlib import Path
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.metrics.latency import Params, measure, resources
 
-__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "resources", "run"]
+__all__ = ["STEP", "Params", "run"]
 
-TOOL_ENV = "evaluate"
-LOCAL = True
-CONSUMES, PRODUCES = Format.TFLITE, Format.METRICS
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.LATENCY,
+    resources=resources,
+    local=True,
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -8,12 +8,15 @@ fits the contract at all has been judged by check_contract.
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.spec import BoardSpec, Format, ModelSpec, StepSpec
 from buildsys.steps import check_contract
 from buildsys.steps.lib.runtime.progress import fail
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.TFLITE, Format.TFLITE
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.TFLITE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

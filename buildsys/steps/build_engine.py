@@ -16,23 +16,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.heads.batch import Batch
 
-CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.ENGINE
-ALSO_PRODUCES = ("engine-facts",)
-NEEDS = ("calibration-cache", "verdict")
-"""Of a file that a verdict rejects, no engine is built."""
-BLOCK = "tensorrt"
-STAGE = "engine"
+STEP = StepSpec(
+    # TensorRT-RTX has an environment per generation; TensorRT is the machine's own.
+    tool_env=lambda params: (
+        f"tensorrt-rtx-{params.version}" if params.library == "tensorrt-rtx" else "tensorrt"
+    ),
+    consumes=(Format.ONNX, Format.QUANTIZED_ONNX),
+    produces=Format.ENGINE,
+    also_produces=("engine-facts",),
+    # Of a file that a verdict rejects, no engine is built.
+    needs=("calibration-cache", "verdict"),
+    stage="engine",
+    block="tensorrt",
+    # TensorRT measures kernels on a GPU of its own.
+    resources=lambda params: Resources(memory_mib=2000, gpu=params.library == "tensorrt"),
+    # The machine that TensorRT builds on; TensorRT-RTX needs none.
+    requires=lambda params: (
+        ""
+        if params.library == "tensorrt-rtx"
+        else f"tensorrt {params.version} {params.compute_capability}"
+    ),
+    unverified=(
+        "Not verified: the engine itself; no engine was ever run on a GPU while this step was written."
+        " Accuracy is that of the ONNX file before it, except where evaluate-engine was done."
+    ),
+)
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """`ComputeCapability` of TensorRT-RTX 1.7.1."""
 WEAKLY_TYPED_UNTIL = 10
 """TensorRT 11 has neither precision flags nor calibrators (its migration guide, "removed APIs")."""
-UNVERIFIED = (
-    "Not verified: the engine itself; no engine was ever run on a GPU while this step was written."
-    " Accuracy is that of the ONNX file before it, except where evaluate-engine was done."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,24 +90,6 @@ class Params:
     hardware_compatibility: str
     scheme: str
     batch: Batch = (1, 1, 1)
-
-
-def tool_env(params: Params) -> str:
-    """TensorRT-RTX has an environment per generation; TensorRT is the machine's."""
-    rtx = params.library == "tensorrt-rtx"
-    return f"tensorrt-rtx-{params.version}" if rtx else "tensorrt"
-
-
-def requires(params: Params) -> str:
-    """The machine that TensorRT builds on; TensorRT-RTX asks none."""
-    if params.library == "tensorrt-rtx":
-        return ""
-    return f"tensorrt {params.version} {params.compute_capability}"
-
-
-def resources(params: Params) -> Resources:
-    """TensorRT measures kernels on a GPU of its own."""
-    return Resources(memory_mib=2000, gpu=params.library == "tensorrt")
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:

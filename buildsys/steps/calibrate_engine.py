@@ -7,19 +7,25 @@ with. The same program as build_engine's calibrates while it builds; that engine
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps import build_engine
 from buildsys.steps.lib.heads.batch import Batch, calibration_batch
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.ONNX, Format.CALIBRATION_CACHE
-NEEDS = ("calibration",)
-BLOCK = "tensorrt"
-RESOURCES = Resources(memory_mib=2000, gpu=True)
-UNVERIFIED = (
-    "Not verified: calibration by TensorRT up to 10. No GPU was here while it was written; it was never"
-    " run."
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ONNX,),
+    produces=Format.CALIBRATION_CACHE,
+    needs=("calibration",),
+    block="tensorrt",
+    resources=Resources(memory_mib=2000, gpu=True),
+    # The machine that TensorRT calibrates on.
+    requires=lambda params: f"tensorrt {params.version} {params.compute_capability}",
+    unverified=(
+        "Not verified: calibration by TensorRT up to 10. No GPU was here while it was written; it was never"
+        " run."
+    ),
 )
+Settings = build_engine.Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +38,7 @@ class Params:
     batch: Batch
 
 
-def requires(params: Params) -> str:
-    """The machine that TensorRT calibrates on."""
-    return f"tensorrt {params.version} {params.compute_capability}"
-
-
-def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """The batch is the engine's."""
     assert model.preprocessing is not None
     return Params(

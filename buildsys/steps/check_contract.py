@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import ContractSpec, Format
+from buildsys.spec import ContractSpec, Format, StepSpec
 from buildsys.steps.lib.firmware.contract_layout import Found, Layout, actual, expected, match
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.files.tflite import File, Tensor
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.TFLITE, Format.VERDICT
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.VERDICT,
+)
 _SCALE_TOLERANCE = 1e-6
 _CURES = {
     "int8": "write `quantization: {scheme: int8, io: int8}`",

@@ -8,10 +8,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.VERDICT
+_KINDS = (Format.VELA, Format.TFLITE)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=_KINDS,
+    produces=Format.VERDICT,
+)
 _MOST_LAYERS = 3
 _NPU = "ethos-u"
 EVERY = "builtin"
@@ -31,7 +35,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """One of `vela-tflite` and `tflite` is given."""
     from buildsys.steps.lib.files import tflite
 
-    (path,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
+    (path,) = (inputs[kind] for kind in _KINDS if kind in inputs)
     layers = tflite.read_operators(path)
     failures = judge_list(layers, params)
     drivers = []

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.PICTURES, "evidence"
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.PICTURES,),
+    produces=Format.EVIDENCE,
+)
 _SHOWN = 20
 
 

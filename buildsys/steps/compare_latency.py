@@ -12,13 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.metrics.latency import ENGINE_ONLY, HERE, summarize
 from buildsys.steps.lib.runtime.progress import report
 
-TOOL_ENV = "evaluate"
-LOCAL = True
-CONSUMES, PRODUCES = (Format.TFLITE, Format.ONNX), Format.LATENCY
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE, Format.ONNX),
+    produces=Format.LATENCY,
+    # It runs alone, with every file in memory at once.
+    resources=lambda params: Resources(memory_mib=1000, threads=params.threads, alone=True),
+    local=True,
+)
 _DIGITS = 3
 
 
@@ -45,11 +50,6 @@ class Params:
     runs: int
     warmup: int
     machine: str
-
-
-def resources(params: Params) -> Resources:
-    """It runs alone, with every file in memory at once."""
-    return Resources(memory_mib=1000, threads=params.threads, alone=True)
 
 
 def input_name(index: int) -> str:

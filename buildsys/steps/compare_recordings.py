@@ -8,11 +8,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format, Preprocessing
+from buildsys.spec import Format, Preprocessing, StepSpec
 from buildsys.steps.lib.runtime.progress import fail
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.RECORDING, Format.VERDICT
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.RECORDING,),
+    produces=Format.VERDICT,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

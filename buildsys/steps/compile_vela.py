@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.files.model_files import demand_tflite
 from buildsys.steps.lib.runtime.progress import fail
 
-CONSUMES, PRODUCES = Format.TFLITE, Format.VELA
-ALSO_PRODUCES = ("summary",)
-BLOCK = "vela"
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    # One environment per generation of the compiler.
+    tool_env=lambda params: f"vela-{params.version}",
+    consumes=(Format.TFLITE,),
+    produces=Format.VELA,
+    also_produces=("summary",),
+    block="vela",
+    resources=Resources(memory_mib=1000),
+)
 VERSIONS = ("3.9", "4.5", "5.2")
 
 
@@ -48,11 +53,6 @@ class Params:
     system_config: str
     memory_mode: str
     optimise: str
-
-
-def tool_env(params: Params) -> str:
-    """One environment per generation of the compiler."""
-    return f"vela-{params.version}"
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:

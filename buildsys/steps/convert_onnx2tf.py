@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.files import saved_model
 from buildsys.steps.lib.files.saved_model import Params
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = "onnx2tf"
-CONSUMES, PRODUCES = Format.ONNX, Format.SAVED_MODEL
-NEEDS = ("samples",)
-BLOCK = "convert"
-RESOURCES = Resources(memory_mib=3000, framework=True)
+STEP = StepSpec(
+    tool_env="onnx2tf",
+    consumes=(Format.ONNX,),
+    produces=Format.SAVED_MODEL,
+    needs=("samples",),
+    block="convert",
+    resources=Resources(memory_mib=3000, framework=True),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Quantization, Resources
+from buildsys.spec import (
+    BoardSpec,
+    Format,
+    ModelSpec,
+    Preprocessing,
+    Quantization,
+    Resources,
+    StepSpec,
+)
 from buildsys.steps.lib.runtime.progress import report
 
-CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.TFLITE
-NEEDS = ("samples", "calibration")
-STAGE = "quantize"
-RESOURCES = Resources(memory_mib=3000, framework=True)
+STEP = StepSpec(
+    # One environment a converter, called as it is.
+    tool_env=lambda params: params.tool,
+    consumes=(Format.SAVED_MODEL,),
+    produces=Format.TFLITE,
+    needs=("samples", "calibration"),
+    stage="quantize",
+    resources=Resources(memory_mib=3000, framework=True),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +46,6 @@ class Params:
     """Takes the decoded head apart into boxes, scores and keypoints; the raw one needs it not."""
     tool: str = "onnx2tf"
     """The converter that made the SavedModel: its environment's TensorFlow goes on with it."""
-
-
-def tool_env(params: Params) -> str:
-    """One environment a converter, called as it is."""
-    return params.tool
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from buildsys.steps.lib.metrics.predictions import Run, Seen
 
-TOOL_ENV = "evaluate"
-RESOURCES = Resources(memory_mib=1200)
+STEP = StepSpec(
+    tool_env="evaluate",
+    produces=Format.DRAWINGS,
+    resources=Resources(memory_mib=1200),
+)
 _LONGEST_SIDE = 640
 _FLOAT = ("onnx", "float-tflite")
 """Inputs that may be the model in floating point; the first that is there."""

@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec, Templates
 from buildsys.steps.lib.metrics.accuracy import Params as Reading
 from buildsys.steps.lib.metrics.accuracy import measure
 from buildsys.steps.lib.tensorrt.engine_process import RUNTIME_FILES, GpuLibrary, requires_gpu
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.ENGINE, Format.EVIDENCE
-NEEDS = ("engine-facts",)
-TEMPLATES, TEMPLATE_FILES = "engine", RUNTIME_FILES
-RESOURCES = Resources(memory_mib=2000, gpu=True)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ENGINE,),
+    produces=Format.EVIDENCE,
+    needs=("engine-facts",),
+    resources=Resources(memory_mib=2000, gpu=True),
+    # A GPU that the engine is for, and the library in the machine's Python.
+    requires=lambda params: requires_gpu(params.library),
+    templates=Templates(folder="engine", files=RUNTIME_FILES),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +37,6 @@ class Params:
     reading: Reading
     library: GpuLibrary
     least: int
-
-
-def requires(params: Params) -> str:
-    """A GPU that the engine is for, and the library in the machine's Python."""
-    return requires_gpu(params.library)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

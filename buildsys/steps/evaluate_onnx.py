@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.metrics.accuracy import Params, measure
 
-__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
+__all__ = ["STEP", "Params", "run"]
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.ONNX, Format.METRICS
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ONNX,),
+    produces=Format.METRICS,
+    resources=Resources(memory_mib=1000),
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

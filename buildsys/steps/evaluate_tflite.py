@@ -7,14 +7,17 @@ differ by up to tens of steps of the last bit. Float files run on the optimized 
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.metrics.accuracy import Params, measure
 
-__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "run"]
+__all__ = ["STEP", "Params", "run"]
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.TFLITE, Format.METRICS
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.METRICS,
+    resources=Resources(memory_mib=1000),
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

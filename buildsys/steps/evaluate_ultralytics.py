@@ -3,19 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.metrics.accuracy import Params, measure
 
-__all__ = ["CONSUMES", "PRODUCES", "TOOL_ENV", "Params", "plan", "run"]
+__all__ = ["STEP", "Params", "run"]
 
-TOOL_ENV = "ultralytics"
-CONSUMES, PRODUCES = Format.CHECKPOINT, Format.METRICS
-RESOURCES = Resources(memory_mib=1500, framework=True)
-
-
-def plan(reading: Params, model: ModelSpec) -> Params:
-    """The checkpoint says the rest itself."""
-    return reading
+STEP = StepSpec(
+    tool_env="ultralytics",
+    consumes=(Format.CHECKPOINT,),
+    produces=Format.METRICS,
+    resources=Resources(memory_mib=1500, framework=True),
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import STRIDES, Format, Preprocessing, Resources
+from buildsys.spec import STRIDES, Format, Preprocessing, Resources, StepSpec
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.parity.parity_ladder import Ladder
     from buildsys.steps.lib.parity.recording_files import Recording
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.QUANTIZED_ONNX, Format.VERDICT
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.QUANTIZED_ONNX,),
+    produces=Format.VERDICT,
+    resources=Resources(memory_mib=1000),
+)
 _FORMS = (Format.ONNX, Format.QUANTIZED_ONNX)
 _MORE_DIGITS = "keep more digits (`scheme: float16`)"
 _NO_OVERFLOW = "look for a division or an exponential that overflows in float16; keep float32"

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import STRIDES, Format, Resources
+from buildsys.spec import STRIDES, Format, Resources, StepSpec
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.files.tflite import Tensor
     from buildsys.steps.lib.parity.recording_files import Output
     from buildsys.steps.lib.parity.signal import Edge
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.TFLITE, Format.VERDICT
-RESOURCES = Resources(memory_mib=500)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.VERDICT,
+    resources=Resources(memory_mib=500),
+)
 _PICTURES = 2
 
 

@@ -7,27 +7,29 @@ out of the file is time that an application spends elsewhere, so latency errs in
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps.lib.families.family import Family
+from buildsys.spec import BoardSpec, Family, Format, ModelSpec, Preprocessing, Resources, StepSpec
 
-TOOL_ENV = "yolov4"
-CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
-NEEDS = ("samples",)
-BLOCK = "export"
-RESOURCES = Resources(memory_mib=1000, framework=True)
-FAMILY = Family(
-    heads=(),
-    decoders=(),
-    architectures=r"yolov4-tiny",
-    examples=(("detect", "yolov4-tiny"),),
-    task_of=lambda architecture: "detect",
-    suffixes=(),
-    listed=("yolov4-tiny",),
-    side=416,
-    nameless=True,
-    licence=(
-        "YOLOv4-tiny is built by wf-pytorch-yolo-v4 0.2.2 (Apache-2.0, by its package's own words),"
-        " from the network description of AlexeyAB's darknet."
+STEP = StepSpec(
+    tool_env="yolov4",
+    consumes=(Format.CHECKPOINT,),
+    produces=Format.ONNX,
+    needs=("samples",),
+    block="export",
+    resources=Resources(memory_mib=1000, framework=True),
+    family=Family(
+        heads=(),
+        decoders=(),
+        architectures=r"yolov4-tiny",
+        examples=(("detect", "yolov4-tiny"),),
+        task_of=lambda architecture: "detect",
+        suffixes=(),
+        listed=("yolov4-tiny",),
+        side=416,
+        nameless=True,
+        licence=(
+            "YOLOv4-tiny is built by wf-pytorch-yolo-v4 0.2.2 (Apache-2.0, by its package's own words),"
+            " from the network description of AlexeyAB's darknet."
+        ),
     ),
 )
 _OUTPUTS = ("predictions_s32", "predictions_s16")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
-from buildsys.steps.lib.families.family import Family
+from buildsys.spec import BoardSpec, Family, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.families.yolox_file import read_checkpoint
 from buildsys.steps.lib.heads.batch import Batch, memory_mib
 
@@ -19,33 +18,40 @@ if TYPE_CHECKING:
     from buildsys.steps.lib.families.onnx_export import Ask
 
 
-TOOL_ENV = "yolox"
-CONSUMES, PRODUCES = Format.CHECKPOINT, Format.ONNX
-NEEDS = ("samples",)
-BLOCK = "export"
-FAMILY = Family(
-    heads=(
-        ("split", "yolox-split"),
-        ("decoded", "yolox-decoded"),
-        ("concatenated", "yolox-concatenated"),
+STEP = StepSpec(
+    tool_env="yolox",
+    consumes=(Format.CHECKPOINT,),
+    produces=Format.ONNX,
+    needs=("samples",),
+    block="export",
+    # Torch holds a settled batch: 46 MiB an image of 640 x 640 with YOLOv8n (measured).
+    resources=lambda params: Resources(
+        memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 50), framework=True
     ),
-    decoders=(
-        ("yolox", "yolox-concatenated"),
-        ("yolox-decoded", "yolox-decoded"),
-        ("yolox-split", "yolox-split"),
+    family=Family(
+        heads=(
+            ("split", "yolox-split"),
+            ("decoded", "yolox-decoded"),
+            ("concatenated", "yolox-concatenated"),
+        ),
+        decoders=(
+            ("yolox", "yolox-concatenated"),
+            ("yolox-decoded", "yolox-decoded"),
+            ("yolox-split", "yolox-split"),
+        ),
+        architectures=r"yolox-(nano|tiny)",
+        examples=(("detect", "yolox-nano"),),
+        task_of=lambda architecture: "detect",
+        suffixes=(".pth", ".pt"),
+        listed=("yolox-nano", "yolox-tiny"),
+        side=416,
+        nameless=True,
+        pixels="BGR 0..255",
+        licence=(
+            "Trained and exported with YOLOX of Megvii (Apache-2.0), in the package yolox-datamint 0.3.1."
+        ),
+        read_checkpoint=read_checkpoint,
     ),
-    architectures=r"yolox-(nano|tiny)",
-    examples=(("detect", "yolox-nano"),),
-    task_of=lambda architecture: "detect",
-    suffixes=(".pth", ".pt"),
-    listed=("yolox-nano", "yolox-tiny"),
-    side=416,
-    nameless=True,
-    pixels="BGR 0..255",
-    licence=(
-        "Trained and exported with YOLOX of Megvii (Apache-2.0), in the package yolox-datamint 0.3.1."
-    ),
-    read_checkpoint=read_checkpoint,
 )
 
 
@@ -69,12 +75,6 @@ class Params:
     batch: Batch
     preprocessing: Preprocessing
     output_names: tuple[str, ...]
-
-
-def resources(params: Params) -> Resources:
-    """Torch holds a settled batch: 46 MiB a picture of 640 x 640 with YOLOv8n (measured there)."""
-    memory = memory_mib(params.batch, params.preprocessing, 1500, 50)
-    return Resources(memory_mib=memory, framework=True)
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:

@@ -7,12 +7,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = ""
-PRODUCES = Format.CHECKPOINT
-BLOCK = "source.weights"
+STEP = StepSpec(
+    produces=Format.CHECKPOINT,
+    block="source.weights",
+    fetches=True,
+)
 _CHUNK = 1 << 18
 
 

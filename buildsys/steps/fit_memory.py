@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Slot
+from buildsys.spec import Format, Slot, StepSpec
 
-TOOL_ENV = ""
-CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.VERDICT
-BLOCK = "vela"
+_KINDS = (Format.VELA, Format.TFLITE)
+STEP = StepSpec(
+    consumes=_KINDS,
+    produces=Format.VERDICT,
+    block="vela",
+)
 ALLOCATOR_BYTES = 1536
 """What TFLite Micro's own structures take beside Vela's plan: 0.5 to 1.5 KiB on every model tried."""
 
@@ -31,7 +34,7 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`inputs`: the model file; summary (Vela's figures) or arena (TFLite Micro's), as JSON."""
-    (model,) = (inputs[kind] for kind in CONSUMES if kind in inputs)
+    (model,) = (inputs[kind] for kind in _KINDS if kind in inputs)
     verdict: dict[str, Any] = {"passed": True, "failures": []}
     need = _read_need(inputs)
     if need is not None and params.arena_kib:

@@ -4,10 +4,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 
-TOOL_ENV = ""
-CONSUMES, PRODUCES = Format.METRICS, Format.VERDICT
+STEP = StepSpec(
+    consumes=(Format.METRICS,),
+    produces=Format.VERDICT,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

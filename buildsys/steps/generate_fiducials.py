@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from buildsys.spec import Format
+from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, StepSpec
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
     import numpy as np
 
-TOOL_ENV = "fiducials"
-PRODUCES = Format.DATASET
-BLOCK = "dataset"
-TASKS = ("detect", "segment", "pose", "obb")
 
 # scikit-image's own photographs; motorcycle_* and lfw_* are left out: their terms are unclear.
 _BACKGROUNDS = {
@@ -70,20 +66,6 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the data will be: classes, keypoints, sigmas; its splits are images/train, images/val."""
-
-    names: tuple[str, ...]
-    keypoints: int
-    keypoint_dims: int
-    sigmas: tuple[float, ...]
-    splits: tuple[tuple[str, tuple[str, ...]], ...] = (
-        ("train", ("images/train",)),
-        ("val", ("images/val",)),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Params:
     """Counts of pictures, their side and the tags' side in pixels, what to label.
 
@@ -102,17 +84,29 @@ class Params:
     task: str
 
 
-def plan(settings: Settings, task: str) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """The same pictures for every task; only the labels differ."""
-    return Params(task=task, **vars(settings))
+    return Params(task=model.task or "detect", **vars(settings))
 
 
-def facts(task: str) -> Facts:
+def facts(task: str) -> ExpectedFacts:
     """What the planner may know of the data before it exists."""
+    splits = tuple((name, (f"images/{name}",)) for name in _SPLIT_STREAM)
     if task == "pose":
         sigmas = (_KEYPOINT_SIGMA,) * 4
-        return Facts(names=("tag",), keypoints=4, keypoint_dims=3, sigmas=sigmas)
-    return Facts(names=("qr", "aruco"), keypoints=0, keypoint_dims=0, sigmas=())
+        return ExpectedFacts(
+            names=("tag",), keypoints=4, keypoint_dims=3, sigmas=sigmas, splits=splits
+        )
+    return ExpectedFacts(names=("qr", "aruco"), splits=splits)
+
+
+STEP = StepSpec(
+    tool_env="fiducials",
+    produces=Format.DATASET,
+    block="dataset",
+    tasks=("detect", "segment", "pose", "obb"),
+    facts=facts,
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

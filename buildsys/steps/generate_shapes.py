@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import Format
+from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, StepSpec
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
     import numpy as np
 
-TOOL_ENV = "fiducials"
-PRODUCES = Format.DATASET
-BLOCK = "dataset"
-TASKS = ("detect", "segment", "classify", "obb")
 
 _NAMES = ("bar", "egg")
 _SPLIT_STREAM = {"train": 1, "val": 2}
@@ -51,17 +47,6 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the data will be."""
-
-    names: tuple[str, ...]
-    splits: tuple[tuple[str, tuple[str, ...]], ...]
-    keypoints: int = 0
-    keypoint_dims: int = 0
-    sigmas: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Params:
     """Counts of pictures, their side in pixels, the most shapes in one, what to label."""
 
@@ -73,16 +58,25 @@ class Params:
     task: str
 
 
-def plan(settings: Settings, task: str) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """The same pictures for every task but classify, which has one shape in each."""
-    return Params(task=task, **vars(settings))
+    return Params(task=model.task or "detect", **vars(settings))
 
 
-def facts(task: str) -> Facts:
+def facts(task: str) -> ExpectedFacts:
     """What the planner may know of the data before it exists."""
     folder = "" if task == "classify" else "images/"
     splits = tuple((name, (f"{folder}{name}",)) for name in _SPLIT_STREAM)
-    return Facts(names=_NAMES, splits=splits)
+    return ExpectedFacts(names=_NAMES, splits=splits)
+
+
+STEP = StepSpec(
+    tool_env="fiducials",
+    produces=Format.DATASET,
+    block="dataset",
+    tasks=("detect", "segment", "classify", "obb"),
+    facts=facts,
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

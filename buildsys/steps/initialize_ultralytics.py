@@ -4,22 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Resources
-
-TOOL_ENV = "ultralytics"
-PRODUCES = Format.CHECKPOINT
-RESOURCES = Resources(memory_mib=1500, framework=True)
+from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, Resources, StepSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What Ultralytics' own architecture files say: 80 classes, 1000 to classify, or a person with
-    17 keypoints.
-    """
-
-    names: tuple[str, ...]
-    keypoints: int
-    keypoint_dims: int
+class Settings:
+    """None: random weights are all alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +27,7 @@ class Params:
     keypoint_dims: int = 0
 
 
-def plan(model: ModelSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Seed 0: random weights are all alike."""
     return Params(
         task=model.task,
@@ -49,12 +39,22 @@ def plan(model: ModelSpec) -> Params:
     )
 
 
-def facts(task: str) -> Facts:
-    """Classes and keypoints of a network that saw no data."""
+def facts(task: str) -> ExpectedFacts:
+    """What Ultralytics' own architecture files say: 80 classes, 1000 to classify, or a person with
+    17 keypoints.
+    """
     if task == "pose":
-        return Facts(names=("person",), keypoints=17, keypoint_dims=3)
+        return ExpectedFacts(names=("person",), keypoints=17, keypoint_dims=3)
     names = tuple(f"class-{index}" for index in range(1000 if task == "classify" else 80))
-    return Facts(names=names, keypoints=0, keypoint_dims=0)
+    return ExpectedFacts(names=names)
+
+
+STEP = StepSpec(
+    tool_env="ultralytics",
+    produces=Format.CHECKPOINT,
+    resources=Resources(memory_mib=1500, framework=True),
+    facts=facts,
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -7,21 +7,13 @@ pytorch-YOLOv4 under Apache-2.0; the .cfg file comes from AlexeyAB's darknet.
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.families.yolov4_network import CLASSES
-
-TOOL_ENV = "yolov4"
-PRODUCES = Format.CHECKPOINT
-RESOURCES = Resources(memory_mib=1000, framework=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the .cfg file says: 80 classes."""
-
-    names: tuple[str, ...]
-    keypoints: int
-    keypoint_dims: int
+class Settings:
+    """None: random weights are all alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +24,23 @@ class Params:
     seed: int
 
 
-def plan(model: ModelSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Seed 0: random weights are all alike."""
     return Params(architecture=model.architecture, seed=0)
 
 
-def facts(task: str) -> Facts:
-    """Classes of a network that saw no data."""
+def facts(task: str) -> ExpectedFacts:
+    """What the .cfg file says: 80 classes."""
     names = tuple(f"class-{index}" for index in range(CLASSES))
-    return Facts(names=names, keypoints=0, keypoint_dims=0)
+    return ExpectedFacts(names=names)
+
+
+STEP = StepSpec(
+    tool_env="yolov4",
+    produces=Format.CHECKPOINT,
+    resources=Resources(memory_mib=1000, framework=True),
+    facts=facts,
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -3,21 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, Resources, StepSpec
 
-TOOL_ENV = "yolox"
-PRODUCES = Format.CHECKPOINT
-RESOURCES = Resources(memory_mib=1500, framework=True)
 _COCO_CLASSES = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What upstream's own networks tell apart: 80 classes; no keypoints."""
-
-    names: tuple[str, ...]
-    keypoints: int = 0
-    keypoint_dims: int = 0
+class Settings:
+    """None: random weights are all alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +22,23 @@ class Params:
     classes: tuple[str, ...]
 
 
-def plan(model: ModelSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Seed 0: random weights are all alike."""
     classes = model.classes or facts(model.task).names
     return Params(architecture=model.architecture, seed=0, classes=classes)
 
 
-def facts(task: str) -> Facts:
-    """Classes of a network that saw no data."""
-    return Facts(names=tuple(f"class-{index}" for index in range(_COCO_CLASSES)))
+def facts(task: str) -> ExpectedFacts:
+    """What upstream's own networks tell apart: 80 classes; no keypoints."""
+    return ExpectedFacts(names=tuple(f"class-{index}" for index in range(_COCO_CLASSES)))
+
+
+STEP = StepSpec(
+    tool_env="yolox",
+    produces=Format.CHECKPOINT,
+    resources=Resources(memory_mib=1500, framework=True),
+    facts=facts,
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.datasets.ultralytics_layout import Object, Split
 from buildsys.steps.lib.runtime.progress import report
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from buildsys.steps.lib.datasets.label_files import Finding, Layout
     from buildsys.steps.lib.datasets.overlays import Mark
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.DATASET, "report"
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.DATASET,),
+)
 
 _ROWS = 4
 _CELL = 320

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.files.model_files import demand_tflite
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport
 from buildsys.steps.lib.runtime.progress import fail, remember, report
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from buildsys.steps.lib.firmware.emulator import Session
     from buildsys.steps.lib.firmware.inference_runner import Runner
 
-TOOL_ENV = "load-test"
-CONSUMES, PRODUCES = Format.VELA, Format.VERDICT
-RESOURCES = Resources(memory_mib=200)
-REQUIRES = "qemu-system-arm"
+STEP = StepSpec(
+    tool_env="load-test",
+    consumes=(Format.VELA,),
+    produces=Format.VERDICT,
+    resources=Resources(memory_mib=200),
+    requires="qemu-system-arm",
+)
 
 MOST_DIFFERENCE_BYTES = 4096
 """TFLite Micro needs 0.5 to 1.5 KiB for itself beside what Vela planned, on every model tried."""

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Preprocessing, Resources
+from buildsys.spec import Preprocessing, Resources, StepSpec
 
-TOOL_ENV = "evaluate"
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    resources=Resources(memory_mib=1000),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

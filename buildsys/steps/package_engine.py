@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.spec import BoardSpec, Format, ModelSpec, StepSpec, Templates
 from buildsys.steps import build_engine
 from buildsys.steps.lib.packages.contents import write_json
 from buildsys.steps.lib.packages.engine_readme import Described, describe
@@ -20,12 +20,7 @@ from buildsys.steps.lib.packages.network_description import (
 )
 from buildsys.steps.lib.packages.network_description import describe as describe_network
 
-CONSUMES, PRODUCES = Format.ENGINE, Format.PACKAGE
-NEEDS = ("engine-facts", "verdict", "metrics", "calibration")
-BLOCK = "tensorrt"
-TEMPLATES = ""
-"""Whose folder of shipped files is an input of the step: all of them."""
-TEMPLATE_FILES = (
+_PROGRAMS = (
     *LOOKING,
     "engine/benchmark.py",
     "engine/client.py",
@@ -35,12 +30,22 @@ TEMPLATE_FILES = (
     "engine/runtime.py",
     "common/figures.py",
 )
-UNVERIFIED = (
-    "Not verified: the package's programs behind loading the library, and any server of the engine; no"
-    " GPU and no server were here."
+STEP = StepSpec(
+    # Triton's schema, where Triton can serve the engine.
+    tool_env=lambda params: "triton" if params.library == "tensorrt" else "",
+    consumes=(Format.ENGINE,),
+    produces=Format.PACKAGE,
+    needs=("engine-facts", "verdict", "metrics", "calibration"),
+    block="tensorrt",
+    templates=Templates(files=_PROGRAMS),
+    unverified=(
+        "Not verified: the package's programs behind loading the library, and any server of the engine; no"
+        " GPU and no server were here."
+    ),
 )
 _TRITON = "engine/client.py"
 _ORIN = "8.7"
+Settings = build_engine.Settings
 """Compute capability of every Jetson Orin, and of nothing else (developer.nvidia.com/cuda-gpus)."""
 
 
@@ -56,12 +61,7 @@ class Params:
     hardware_compatibility: str
 
 
-def tool_env(params: Params) -> str:
-    """Triton's schema, where Triton can serve the engine."""
-    return "triton" if params.library == "tensorrt" else ""
-
-
-def plan(settings: build_engine.Settings, model: ModelSpec, board: BoardSpec) -> Params:
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Named after the recipe (and variant)."""
     return Params(
         network=network(model, board.label),
@@ -76,7 +76,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import json
 
     folder, net, served = outputs["package"], params.network, params.library == "tensorrt"
-    programs = tuple(name for name in TEMPLATE_FILES if served or name != _TRITON)
+    programs = tuple(name for name in _PROGRAMS if served or name != _TRITON)
     pictures = write_surroundings(folder, net, inputs, programs)
     facts: dict[str, Any] = json.loads(inputs["engine-facts"].read_text(encoding="utf-8"))
     facts.pop("timing_cache", None)  # of the builder's day, and no business of a reader

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import SUFFIXES, BoardSpec, Format, ModelSpec
+from buildsys.spec import SUFFIXES, BoardSpec, Format, ModelSpec, StepSpec
 from buildsys.steps.lib.packages.contents import write_companions
 
-TOOL_ENV = ""
-CONSUMES = (Format.CHECKPOINT, Format.ONNX, Format.TFLITE)
-PRODUCES = Format.PACKAGE
-NEEDS = ("verdict", "metrics")
+_KINDS = (Format.CHECKPOINT, Format.ONNX, Format.TFLITE)
+STEP = StepSpec(
+    consumes=_KINDS,
+    produces=Format.PACKAGE,
+    needs=("verdict", "metrics"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     folder = outputs["package"]
     write_companions(folder, params.classes, inputs)
-    for kind in CONSUMES:
+    for kind in _KINDS:
         if kind in inputs:
             shutil.copyfile(inputs[kind], folder / f"{params.stem}{SUFFIXES[kind]}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
     write_companions,
@@ -12,9 +12,12 @@ from buildsys.steps.lib.packages.contents import (
 )
 from buildsys.steps.lib.packages.flash import FlashParams, plan_flash, write_plan
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = (Format.VELA, Format.TFLITE), Format.PACKAGE
-NEEDS = ("verdict", "metrics", "summary", "calibration")
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.VELA, Format.TFLITE),
+    produces=Format.PACKAGE,
+    needs=("verdict", "metrics", "summary", "calibration"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec, Templates
 from buildsys.steps.lib.heads import meanings, yolov8_decoding
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
@@ -19,12 +19,7 @@ from buildsys.steps.lib.packages.linux_readme import Described, Row, describe
 if TYPE_CHECKING:
     from buildsys.steps.lib.files.tflite import File, Tensor
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.TFLITE, Format.PACKAGE
-NEEDS = ("verdict", "metrics", "calibration")
-TEMPLATES = ""
-"""Whose folder of shipped files is an input of the step: all of them."""
-TEMPLATE_FILES = (
+_PROGRAMS = (
     "common/figures.py",
     "common/pictures.py",
     "common/vision.py",
@@ -33,7 +28,14 @@ TEMPLATE_FILES = (
     "linux/network.py",
     "linux/requirements.txt",
 )
-UNVERIFIED = "Not verified: the package on the board itself; none was attached."
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.PACKAGE,
+    needs=("verdict", "metrics", "calibration"),
+    templates=Templates(files=_PROGRAMS),
+    unverified="Not verified: the package on the board itself; none was attached.",
+)
 _CONFIDENCE = 0.25
 """What `buildsys predict` leaves out below, too."""
 
@@ -93,7 +95,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     folder, name = outputs["package"], f"{params.stem}.tflite"
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(inputs["tflite"], folder / name)
-    for program in TEMPLATE_FILES:
+    for program in _PROGRAMS:
         shutil.copyfile(inputs["templates"] / program, folder / Path(program).name)
     sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     facts = _facts(params, name, sha256) | _edges(tflite.read(inputs["tflite"]), params)

@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, TensorSpec
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec, TensorSpec
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
     write_companions,
     write_json,
 )
 
-TOOL_ENV = ""
-CONSUMES, PRODUCES = Format.SAVED_MODEL, Format.PACKAGE
-NEEDS = ("verdict", "metrics")
+STEP = StepSpec(
+    consumes=(Format.SAVED_MODEL,),
+    produces=Format.PACKAGE,
+    needs=("verdict", "metrics"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

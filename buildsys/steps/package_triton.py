@@ -6,7 +6,7 @@ The client (templates/engine/client.py) is shipped as it is; it needs nothing of
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec
+from buildsys.spec import BoardSpec, Format, ModelSpec, StepSpec, Templates
 from buildsys.steps.lib.packages.contents import write_json
 from buildsys.steps.lib.packages.network_description import (
     LOOKING,
@@ -17,14 +17,14 @@ from buildsys.steps.lib.packages.network_description import (
 from buildsys.steps.lib.packages.network_description import describe as describe_network
 from buildsys.steps.lib.packages.triton_readme import Described, describe
 
-TOOL_ENV = "triton"
-CONSUMES, PRODUCES = (Format.ONNX, Format.QUANTIZED_ONNX), Format.PACKAGE
-NEEDS = ("verdict", "metrics", "calibration")
-TEMPLATES = ""
-"""Whose folder of shipped files is an input of the step: all of them."""
-TEMPLATE_FILES = (*LOOKING, "engine/client.py")
-UNVERIFIED = (
-    "Not verified: Triton serving the file, and the package's client.py; no server was here."
+_PROGRAMS = (*LOOKING, "engine/client.py")
+STEP = StepSpec(
+    tool_env="triton",
+    consumes=(Format.ONNX, Format.QUANTIZED_ONNX),
+    produces=Format.PACKAGE,
+    needs=("verdict", "metrics", "calibration"),
+    templates=Templates(files=_PROGRAMS),
+    unverified="Not verified: Triton serving the file, and the package's client.py; no server was here.",
 )
 REQUIREMENTS = ("tritonclient[http]==2.73.0", "numpy>=1.22,<3", "pillow>=10.1,<13")
 """Of client.py; the version is the one whose schema config.pbtxt was made with."""
@@ -53,7 +53,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     folder, net = outputs["package"], params.network
     model = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
-    pictures = write_surroundings(folder, net, inputs, TEMPLATE_FILES)
+    pictures = write_surroundings(folder, net, inputs, _PROGRAMS)
     edges = triton.describe_onnx(model)
     served = triton.Served(
         name=net.name,

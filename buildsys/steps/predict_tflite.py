@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Resources
+from buildsys.spec import Resources, StepSpec
 from buildsys.steps.lib.metrics.predictions import Params, Picture, predict
 
-__all__ = ["TOOL_ENV", "Params", "Picture", "run"]
+__all__ = ["STEP", "Params", "Picture", "run"]
 
-TOOL_ENV = "evaluate"
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    resources=Resources(memory_mib=1000),
+)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format, Preprocessing
+from buildsys.spec import Format, Preprocessing, StepSpec
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.DATASET, Format.PICTURES
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.DATASET,),
+    produces=Format.PICTURES,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

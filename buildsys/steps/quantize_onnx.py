@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.heads.batch import Batch, calibration_batch, memory_mib
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.ONNX, Format.QUANTIZED_ONNX
-NEEDS = ("calibration",)
-STAGE = "quantize"
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ONNX,),
+    produces=Format.QUANTIZED_ONNX,
+    needs=("calibration",),
+    stage="quantize",
+    # A file that takes n pictures is calibrated on n at a time.
+    resources=lambda params: Resources(
+        memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 250)
+    ),
+)
 RECOMMENDED = 500
 """Calibration pictures: about what TensorRT's guide found to be enough for ImageNet's classes."""
 _MOST_PIXELS = 4 * 640 * 640
@@ -48,11 +55,6 @@ class Params:
     preprocessing: Preprocessing
     classes: int
     batch: Batch = (1, 1, 1)
-
-
-def resources(params: Params) -> Resources:
-    """A file that takes n pictures is calibrated on n at a time."""
-    return Resources(memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 250))
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:

@@ -10,18 +10,21 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildsys.spec import Format, Resources
+from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.datasets import coco_splits
 from buildsys.steps.lib.datasets.coco_file import ImageEntry, Layout, Mistake
 from buildsys.steps.lib.datasets.coco_splits import CocoSplit
 from buildsys.steps.lib.datasets.ultralytics_layout import Object, label_file
 from buildsys.steps.lib.runtime.progress import report
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
-BLOCK = "dataset"
-RESOURCES = Resources(memory_mib=1024)
-"""Parsing takes seven times the annotation file; this is enough for 130 MB."""
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.DATASET,),
+    produces=Format.DATASET,
+    block="dataset",
+    # Parsing takes seven times the annotation file; this is enough for 130 MB.
+    resources=Resources(memory_mib=1024),
+)
 SHAPES = {"detect": "box", "segment": "outline", "pose": "keypoints"}
 """What each task wants of an annotation; for the other tasks COCO's format has no labels."""
 
@@ -34,7 +37,7 @@ class Params:
     shape: str
 
 
-def plan(splits: tuple[tuple[str, str, str], ...], task: str) -> Params:
+def make_params(splits: tuple[tuple[str, str, str], ...], task: str) -> Params:
     """`splits`: name, annotation file, folder of pictures, from the dataset's root."""
     found = tuple(CocoSplit(name=n, annotations=a, images=i) for n, a, i in splits)
     return Params(splits=found, shape=SHAPES[task])

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.spec import Format, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.ONNX, Format.RECORDING
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.ONNX,),
+    produces=Format.RECORDING,
+    resources=Resources(memory_mib=1000),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,15 @@ differ by up to tens of steps of the last bit.
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.spec import Format, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.TFLITE, Format.RECORDING
-RESOURCES = Resources(memory_mib=1000)
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.TFLITE,),
+    produces=Format.RECORDING,
+    resources=Resources(memory_mib=1000),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

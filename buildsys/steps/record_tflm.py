@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import Format, Preprocessing, Resources
+from buildsys.spec import Format, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-TOOL_ENV = "tflite-micro"
-CONSUMES, PRODUCES = Format.TFLITE, Format.RECORDING
-ALSO_PRODUCES = ("arena",)
-RESOURCES = Resources(memory_mib=500)
+STEP = StepSpec(
+    tool_env="tflite-micro",
+    consumes=(Format.TFLITE,),
+    produces=Format.RECORDING,
+    also_produces=("arena",),
+    resources=Resources(memory_mib=500),
+)
 
 _NPU_OPERATOR = "ethos-u"
 _MOST_ARENA_BYTES = 1 << 30

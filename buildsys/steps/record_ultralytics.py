@@ -5,12 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Preprocessing, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
 
-TOOL_ENV = "ultralytics"
-CONSUMES, PRODUCES = Format.CHECKPOINT, Format.RECORDING
-RESOURCES = Resources(memory_mib=1500, framework=True)
+STEP = StepSpec(
+    tool_env="ultralytics",
+    consumes=(Format.CHECKPOINT,),
+    produces=Format.RECORDING,
+    resources=Resources(memory_mib=1500, framework=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`names` of the outputs in canonical order; `count` pictures."""
+
+    names: tuple[str, ...]
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +35,14 @@ class Params:
     preprocessing: Preprocessing
 
 
-def plan(model: ModelSpec, names: tuple[str, ...], count: int) -> Params:
-    """`names` of the outputs in canonical order; `count` pictures."""
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """With the head that the export gives."""
     assert model.preprocessing is not None
     return Params(
         task=model.task,
         head=model.head,
-        names=names,
-        count=count,
+        names=settings.names,
+        count=settings.count,
         preprocessing=model.preprocessing,
     )
 

@@ -5,12 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format, ModelSpec, Preprocessing, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
 
-TOOL_ENV = "yolox"
-CONSUMES, PRODUCES = Format.CHECKPOINT, Format.RECORDING
-RESOURCES = Resources(memory_mib=1500, framework=True)
+STEP = StepSpec(
+    tool_env="yolox",
+    consumes=(Format.CHECKPOINT,),
+    produces=Format.RECORDING,
+    resources=Resources(memory_mib=1500, framework=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`names` of the outputs in canonical order; `count` pictures."""
+
+    names: tuple[str, ...]
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +36,15 @@ class Params:
     preprocessing: Preprocessing
 
 
-def plan(model: ModelSpec, names: tuple[str, ...], count: int) -> Params:
-    """`names` of the outputs in canonical order; `count` pictures."""
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """With the head that the export gives."""
     assert model.preprocessing is not None
     return Params(
         architecture=model.architecture,
         classes=model.classes,
         head=model.head,
-        names=names,
-        count=count,
+        names=settings.names,
+        count=settings.count,
         preprocessing=model.preprocessing,
     )
 

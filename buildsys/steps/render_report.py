@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Resources
+from buildsys.spec import Resources, StepSpec
 
-TOOL_ENV = "report"
-RESOURCES = Resources(memory_mib=300)
+STEP = StepSpec(
+    tool_env="report",
+    resources=Resources(memory_mib=300),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

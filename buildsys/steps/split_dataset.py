@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, label_file, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = ""
-CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
-BLOCK = "dataset.split"
+STEP = StepSpec(
+    consumes=(Format.DATASET,),
+    produces=Format.DATASET,
+    block="dataset.split",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Params:
     seed: int
 
 
-def plan(block: Any, train: tuple[str, ...], file: str) -> Params:
+def make_params(block: Any, train: tuple[str, ...], file: str) -> Params:
     """`block`: the recipe's `dataset.split`; `train`: where all pictures are."""
     split = Split(name="train", paths=train)
     return Params(file=file, split=split, val=block.val, test=block.test, seed=block.seed)

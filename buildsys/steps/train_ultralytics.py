@@ -10,12 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = "ultralytics"
-CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
-BLOCK = "train"
+STEP = StepSpec(
+    tool_env="ultralytics",
+    consumes=(Format.DATASET,),
+    produces=Format.CHECKPOINT,
+    block="train",
+    # Memory grows with batch and picture; 3 GiB covers batch 16 at 320 px on a nano network.
+    resources=lambda params: Resources(
+        memory_mib=3000, threads=params.threads, framework=True, gpu=True
+    ),
+    trains=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +68,6 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     size = settings.size or (max(frame.height, frame.width) if frame else 0)
     values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
     return Params(task=model.task, architecture=model.architecture, size=size, **values)
-
-
-def resources(params: Params) -> Resources:
-    """Memory grows with batch and picture; 3 GiB covers batch 16 at 320 px on a nano network."""
-    return Resources(memory_mib=3000, threads=params.threads, framework=True, gpu=True)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

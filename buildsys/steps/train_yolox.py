@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = "yolox"
-CONSUMES, PRODUCES = Format.DATASET, Format.CHECKPOINT
-BLOCK = "train"
-DATASET_FORMAT = "coco"
+STEP = StepSpec(
+    tool_env="yolox",
+    consumes=(Format.DATASET,),
+    produces=Format.CHECKPOINT,
+    block="train",
+    # Memory grows with batch and picture; 3 GiB covers batch 16 at 416 px on either network.
+    resources=lambda params: Resources(
+        memory_mib=3000, threads=params.threads, framework=True, gpu=True
+    ),
+    trains=True,
+    dataset_format="coco",
+)
 _LAST_SHARE = 0.25
 """Share of the epochs at the end without mosaics; upstream: 15 of 300."""
 _MOMENTUM = 0.1
@@ -70,11 +78,6 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     size = settings.size or (max(frame.height, frame.width) if frame else 0)
     values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
     return Params(architecture=model.architecture, size=size, **values)
-
-
-def resources(params: Params) -> Resources:
-    """Memory grows with batch and picture; 3 GiB covers batch 16 at 416 px on either network."""
-    return Resources(memory_mib=3000, threads=params.threads, framework=True, gpu=True)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import Format
+from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.datasets.ultralytics_layout import (
     Object,
     Split,
@@ -21,9 +21,12 @@ from buildsys.steps.lib.datasets.ultralytics_layout import (
 )
 from buildsys.steps.lib.runtime.progress import fail, report
 
-TOOL_ENV = "evaluate"
-CONSUMES, PRODUCES = Format.DATASET, Format.DATASET
-BLOCK = "dataset"
+STEP = StepSpec(
+    tool_env="evaluate",
+    consumes=(Format.DATASET,),
+    produces=Format.DATASET,
+    block="dataset",
+)
 _DIGITS = 6
 """Of a pixel's fraction: what labels of twelve digits do not lose."""
 

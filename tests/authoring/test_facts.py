@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from buildsys.authoring.datasets.facts import dataset_parts, read_dataset
 from buildsys.errors import InputError
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
 from tests.authoring.sample_workspace import Data, Head, expecting, write_checkpoint, write_data
 from tests.authoring.spellings import STEADY

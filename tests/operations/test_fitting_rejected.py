@@ -10,7 +10,8 @@ from buildsys.execution.state.plans import Plans, complete
 from buildsys.graph import Input, Plan, Source
 from buildsys.operations import fit
 from buildsys.planning import plan_builder
-from buildsys.registry import step_module
+from buildsys.registry import read_step
+from buildsys.steps import compile_vela, gate
 from tests.conftest import StandIn, no_environment
 
 
@@ -22,22 +23,21 @@ def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
         Input(name=name, source=Source(path=str(workspace / name), label=name))
         for name in ("metrics.json", "model.tflite")
     )
-    gate, vela = step_module("gate"), step_module("compile_vela")
     thresholds = (gate.Threshold(metric="box", min=0.5, max_drop=None),)
     judge = plan_builder.make_step(
         "contract",
-        gate,
+        read_step(gate),
         gate.Params(thresholds=thresholds),
         {"metrics": metrics, "baseline": metrics},
         {"verdict": False},
     )
-    params = vela.Params(
+    params = compile_vela.Params(
         version="4.5", accelerator="ethos-u55-64", system_config="", memory_mode="", optimise="Size"
     )
     verdict = Input(name="verdict", step=judge.id, output="verdict")
     compiler = plan_builder.make_step(
         "compile",
-        vela,
+        read_step(compile_vela),
         params,
         {"tflite": model, "verdict": verdict},
         {"vela-tflite": False, "summary": False},

@@ -279,7 +279,9 @@ def test_the_programs_compute_what_the_build_does(check: str, faults: dict[str, 
 
 def test_the_programs_are_written_for_old_machines() -> None:
     """A word of a newer Python is a syntax error on a device that has an older one."""
-    for name in package_engine.TEMPLATE_FILES:
+    templates = package_engine.STEP.templates
+    assert templates is not None
+    for name in templates.files:
         path = PACKAGE / "templates" / name
         if path.suffix == ".py":
             ast.parse(path.read_text(), feature_version=(3, 8))

@@ -21,7 +21,7 @@ from buildsys.execution.tools import uv_commands
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.graph import Input, Plan, Source
 from buildsys.planning import plan_builder
-from buildsys.registry import step_module
+from buildsys.registry import get_step
 
 pytestmark = pytest.mark.tools
 
@@ -38,10 +38,10 @@ def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     """The step's entry for a file, through a session."""
-    module = step_module(f"benchmark_{kind}")
-    params = module.Params(threads=1, runs=20, warmup=3, machine=cpu_name())
+    definition = get_step(f"benchmark_{kind}")
+    params = definition.params(threads=1, runs=20, warmup=3, machine=cpu_name())
     given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
-    step = plan_builder.make_step("benchmark", module, params, given, {"latency": False})
+    step = plan_builder.make_step("benchmark", definition, params, given, {"latency": False})
     plan = complete(
         Plan(
             build="latency@here",

@@ -128,7 +128,9 @@ def client(tmp_path: Path) -> Path:
     """client.py and what it rests on, with as much of a network as a request names."""
     from buildsys.steps import package_triton
 
-    for name in package_triton.TEMPLATE_FILES:
+    templates = package_triton.STEP.templates
+    assert templates is not None
+    for name in templates.files:
         shutil.copy(PACKAGE / "templates" / name, tmp_path)
     facts = {"served_as": "net", "inputs": [{"name": "images"}], "outputs": [{"name": "boxes"}]}
     (tmp_path / "model.json").write_text(json.dumps(facts))

@@ -121,7 +121,7 @@ def read_sets(place: Place, task: str, known: Known) -> DatasetFacts:
 
 
 def _read(place: Place, task: str, shape: str) -> DatasetFacts | tuple[Diagnostic, ...]:
-    params = read_coco.plan(place.splits, task)
+    params = read_coco.make_params(place.splits, task)
     sheets, mistakes = read_splits(place.root, params.splits, shape, dict(place.labels))
     if mistakes:
         return tuple(_diagnose(mistake) for mistake in shorten(mistakes))

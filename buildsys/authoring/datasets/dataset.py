@@ -29,7 +29,8 @@ from buildsys.authoring.syntax.confinement import NAMES
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
-from buildsys.registry import kinds, step_module
+from buildsys.registry import get_step, kinds
+from buildsys.steps import split_dataset
 from buildsys.text import did_you_mean
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -118,19 +119,19 @@ def _generated(build: Assembling, block: Dataset, task: str, extra: dict[str, An
         hint = did_you_mean(name, kinds("generate"))
         message = f"there is no generator `{name}`"
         raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
-    module = step_module(f"generate_{name}")
-    if task not in module.TASKS:
+    spec = get_step(f"generate_{name}").spec
+    if task not in spec.tasks or spec.facts is None:
         message = f"the generator `{name}` has no labels for task {task}"
         hint = did_you_mean("", [kind for kind in kinds("generate") if _draws(kind, task)])
         raise InputError(build.scope.locate(("dataset", "generator"), message, hint))
     settings = build.settings("generate", name, extra, ("dataset",))
-    known = module.facts(task)
+    known = spec.facts(task)
     file = "" if task == "classify" else "data.yaml"
     return Data(generator=settings, dataset=DatasetFacts(root="", file=file, **vars(known)))
 
 
 def _draws(kind: str, task: str) -> bool:
-    return task in step_module(f"generate_{kind}").TASKS
+    return task in get_step(f"generate_{kind}").spec.tasks
 
 
 def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> Data:
@@ -259,10 +260,9 @@ def _split(
     if block.split.val + block.split.test >= 1:
         message = "`val` and `test` leave nothing to train on"
         raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
-    module = step_module("split_dataset")
-    params = module.plan(block.split, given["train"], facts.file)
+    params = split_dataset.make_params(block.split, given["train"], facts.file)
     file = "data.yaml" if facts.file else ""
-    made = dataclasses.replace(facts, root="", splits=module.splits(params), file=file)
+    made = dataclasses.replace(facts, root="", splits=split_dataset.splits(params), file=file)
     return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
 
 

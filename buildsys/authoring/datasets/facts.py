@@ -11,7 +11,7 @@ from buildsys.authoring.syntax.confinement import check_dataset
 from buildsys.authoring.syntax.document import Document, read_document
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 
 _MOST_KEYPOINTS = 1000
 

@@ -25,7 +25,7 @@ from buildsys.authoring.targets.tensorrt import check_tensorrt
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
 from buildsys.registry import find_step
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.text import did_you_mean
 
@@ -92,10 +92,10 @@ class Assembler:
 
     def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
-        module = find_step(verb, kind)
-        if data is None or module is None:
+        step = find_step(verb, kind)
+        if data is None or step is None:
             return None
-        settings = validate(module.Settings, data, at, self.scope.locate)
+        settings = validate(step.settings, data, at, self.scope.locate)
         if isinstance(settings, list):
             raise InputError(*settings)
         return settings

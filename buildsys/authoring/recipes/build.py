@@ -9,7 +9,7 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.recipe import Recipe
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 
 
 @dataclass(frozen=True, kw_only=True)

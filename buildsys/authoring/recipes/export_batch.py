@@ -56,7 +56,7 @@ def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
     if batch == (1, 1, 1) or recipe.quantization.scheme not in board.pipelines:
         return []
     legs = follow(board, recipe)
-    made = {module.PRODUCES for leg in legs for module in (*leg.between, leg.step)}
+    made = {step.spec.produces for leg in legs for step in (*leg.between, leg.step)}
     if Format.SAVED_MODEL not in made:
         return []
     message = f"files for {board.name} go through TensorFlow and take one picture at once"

@@ -1,11 +1,9 @@
-"""The model families, as their step modules declare them; no other file knows one by its name."""
+"""The model families, as their `export_` steps declare them; no other file knows one by its name."""
 
 from functools import cache
-from typing import Any
 
-from buildsys.registry import find_step, kinds, step_module
-from buildsys.spec import READ_AS, Format
-from buildsys.steps.lib.families.family import Family
+from buildsys.registry import StepDefinition, find_step, get_step, kinds
+from buildsys.spec import READ_AS, Family, Format
 
 FILES = {"onnx": Format.ONNX, "tflite": Format.TFLITE}
 """Sources that are finished files: nothing trains or exports them."""
@@ -14,7 +12,8 @@ FILES = {"onnx": Format.ONNX, "tflite": Format.TFLITE}
 @cache
 def networks() -> dict[str, Family]:
     """Families with checkpoints: whatever has an export; by name."""
-    return {name: step_module(f"export_{name}").FAMILY for name in kinds("export")}
+    found = {name: get_step(f"export_{name}").spec.family for name in kinds("export")}
+    return {name: family for name, family in found.items() if family is not None}
 
 
 def network(name: str) -> Family | None:
@@ -43,7 +42,7 @@ def decoders() -> dict[str, str]:
     return found | {"none": "none"}
 
 
-def step_for(verb: str, form: str, family: str) -> Any:
+def step_for(verb: str, form: str, family: str) -> StepDefinition | None:
     """The step that does `verb` to a model file: checkpoints are their family's business."""
     return find_step(verb, family if form == Format.CHECKPOINT else READ_AS.get(form, form))
 

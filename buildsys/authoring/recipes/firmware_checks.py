@@ -8,8 +8,7 @@ from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.errors import Diagnostic
-from buildsys.spec import ModelSpec
-from buildsys.steps.lib.families.family import Family
+from buildsys.spec import Family, ModelSpec
 from buildsys.steps.lib.firmware.contract_layout import Found, actual, expected
 from buildsys.steps.lib.heads.outputs import head_outputs
 

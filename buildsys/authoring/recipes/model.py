@@ -21,8 +21,9 @@ def known_model(build: Build) -> Any:
         facts if facts is not None and (recipe.train is not None or found is None) else found
     )
     beginning = find_step("initialize", source.family)
-    if known is None and source.weights.random and beginning is not None:
-        known = beginning.facts(source.task)
+    expect = beginning.spec.facts if beginning is not None else None
+    if known is None and source.weights.random and expect is not None:
+        known = expect(source.task or "")
     return known
 
 

@@ -1,13 +1,12 @@
 """The way of a source through a target's pipeline: where it enters, and what is put in between."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from buildsys.authoring.recipes.families import source_format
 from buildsys.authoring.recipes.recipe import Recipe
 from buildsys.authoring.syntax.values import Scheme
 from buildsys.authoring.targets.target import Target
-from buildsys.registry import consumed, find_step, step_module
+from buildsys.registry import StepDefinition, find_step, get_step
 from buildsys.spec import Format
 
 _ORDER = tuple(Format)
@@ -18,8 +17,8 @@ _ORDER = tuple(Format)
 class Leg:
     """One step of the pipeline, and the steps that first make what it consumes."""
 
-    between: tuple[ModuleType, ...]
-    step: ModuleType
+    between: tuple[StepDefinition, ...]
+    step: StepDefinition
 
 
 class UnfitError(Exception):
@@ -46,39 +45,41 @@ def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
     scheme, current = chosen_scheme(board, recipe), source_format(recipe.source.family)
     legs: list[Leg] = []
     for position, name in enumerate(board.pipelines[scheme]):
-        module = step_module(name)
-        between = _bridge(current, module, recipe)
-        if between is None and not legs and _is_behind(module, current):
+        step = get_step(name)
+        between, produced = _bridge(current, step, recipe), step.spec.produces
+        if between is None and not legs and _is_behind(step, current):
             continue  # the source is further on than this step
-        if between is None:
-            wanted = " or ".join(consumed(module))
+        if between is None or produced is None:
+            wanted = " or ".join(step.spec.consumes)
             message = f"{name} consumes {wanted}; what comes before it is {current}"
             raise UnfitError(scheme, position, message)
-        legs.append(Leg(between=between, step=module))
-        current = module.PRODUCES
+        legs.append(Leg(between=between, step=step))
+        current = produced
     if not legs:
         message = f"no step of this pipeline consumes {current}"
         raise UnfitError(scheme, 0, message)
     return tuple(legs)
 
 
-def _is_behind(module: ModuleType, current: Format) -> bool:
+def _is_behind(step: StepDefinition, current: Format) -> bool:
     """Whether the step's work was done before `current` was made."""
-    latest = max(_ORDER.index(wanted) for wanted in consumed(module))
+    latest = max(_ORDER.index(wanted) for wanted in step.spec.consumes)
     return latest < _ORDER.index(current)
 
 
-def _bridge(current: Format, module: ModuleType, recipe: Recipe) -> tuple[ModuleType, ...] | None:
-    """The steps that lead from `current` to what `module` consumes; None where none do."""
-    path: list[ModuleType] = []
-    while current not in consumed(module):
+def _bridge(
+    current: Format, step: StepDefinition, recipe: Recipe
+) -> tuple[StepDefinition, ...] | None:
+    """The steps that lead from `current` to what `step` consumes; None where none do."""
+    path: list[StepDefinition] = []
+    while current not in step.spec.consumes:
         makers = {
             Format.CHECKPOINT: ("export", recipe.source.family),
             Format.ONNX: ("convert", recipe.convert.tool),
         }
         between = find_step(*makers[current]) if current in makers else None
-        if between is None:
+        if between is None or between.spec.produces is None:
             return None
         path.append(between)
-        current = between.PRODUCES
+        current = between.spec.produces
     return tuple(path)

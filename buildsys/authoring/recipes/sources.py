@@ -9,8 +9,7 @@ from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
-from buildsys.spec import Format
-from buildsys.steps.lib.families.family import Family
+from buildsys.spec import Family, Format
 from buildsys.text import did_you_mean
 
 
@@ -132,7 +131,7 @@ def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
     ):
         return []
     legs = follow(board, recipe)
-    made = {module.PRODUCES for leg in legs for module in (*leg.between, leg.step)}
+    made = {step.spec.produces for leg in legs for step in (*leg.between, leg.step)}
     if Format.SAVED_MODEL in made:
         return []
     message = f"`convert` has no effect: on the way to {board.name} no ONNX is converted"

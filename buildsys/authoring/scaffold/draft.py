@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
 
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.families import decoded_by, network, source_format, source_names
@@ -16,8 +15,7 @@ from buildsys.authoring.scaffold.probing import Probe
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board
 from buildsys.registry import find_step
-from buildsys.spec import Format
-from buildsys.steps.lib.families.family import CheckpointFacts, Family
+from buildsys.spec import CheckpointFacts, Family, Format
 
 _FIRST = source_names()[0]
 """The family to begin with, where nobody has a model."""
@@ -231,8 +229,9 @@ def _train(draft: Draft) -> list[str]:
 
 def _training(draft: Draft, epochs: int) -> str:
     """The block, with the batch that the family's training has by default."""
-    settings: Any = find_step("train", draft.family)
-    batch = settings.Settings(epochs=epochs).batch
+    step = find_step("train", draft.family)
+    assert step is not None
+    batch = step.settings(epochs=epochs).batch
     return f"train: {{epochs: {epochs}, batch: {batch}, seed: 0}}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from buildsys.authoring.recipes.families import FILES, families_of, network, networks
 from buildsys.digest import digest_file
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 
 _TFLITE_MARK = b"TFL3"
 

@@ -14,7 +14,8 @@ from buildsys.authoring.targets.target_checks import (
     check_vela,
 )
 from buildsys.errors import Diagnostic, InputError
-from buildsys.registry import shipped_targets, step_module
+from buildsys.registry import shipped_targets
+from buildsys.steps import compile_vela
 from buildsys.text import did_you_mean
 
 
@@ -111,7 +112,7 @@ class Boards:
     ) -> list[Diagnostic]:
         if target.vela is None:
             return []
-        settings = validate(step_module("compile_vela").Settings, target.vela, ("vela",), locate)
+        settings = validate(compile_vela.Settings, target.vela, ("vela",), locate)
         if isinstance(settings, list):
             return settings
         read |= {folder / settings.config} if settings.config else set()

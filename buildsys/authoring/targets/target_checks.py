@@ -11,8 +11,9 @@ from buildsys.authoring.syntax.validation import Locate, validate
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.tensorrt import check_precision, check_tensorrt
 from buildsys.errors import Diagnostic, InputError
-from buildsys.registry import consumed, shipped_targets, step_module, step_names, versions
+from buildsys.registry import get_step, shipped_targets, step_names, versions
 from buildsys.spec import MODELS, Format
+from buildsys.steps import build_engine
 from buildsys.text import did_you_mean
 
 _EXAMPLES = {
@@ -31,8 +32,8 @@ def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
             told = _blocks(names[:position])
             found += _check_step(target, name, ("pipelines", scheme, position), locate, told)
         last: KeyPath = ("pipelines", scheme, len(names) - 1)
-        if not found and step_module(names[-1]).PRODUCES != Format.PACKAGE:
-            makes = step_module(names[-1]).PRODUCES
+        makes = None if found else get_step(names[-1]).spec.produces
+        if not found and makes != Format.PACKAGE:
             message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
             found.append(
                 locate(
@@ -47,7 +48,7 @@ def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
 
 def _blocks(names: tuple[str, ...]) -> set[str]:
     """What these steps read of a target."""
-    return {getattr(step_module(name), "BLOCK", "") for name in names if name in step_names()}
+    return {get_step(name).spec.block for name in names if name in step_names()}
 
 
 def _check_step(
@@ -57,11 +58,11 @@ def _check_step(
     if name not in step_names():
         hint = did_you_mean(name, step_names())
         return [locate(at, f"there is no step `{name}`", hint)]
-    module = step_module(name)
-    if not hasattr(module, "CONSUMES") or not set(consumed(module)) & set(MODELS):
+    spec = get_step(name).spec
+    if not set(spec.consumes) & set(MODELS):
         message = f"{name} turns no model file into another; it has no place in a pipeline"
         return [locate(at, message, "training and measuring are the recipe's")]
-    block = getattr(module, "BLOCK", "")
+    block = spec.block
     if block in _EXAMPLES and block not in told and getattr(target, block) is None:
         message = f"{name} needs the `{block}` block of this target"
         return [locate(at, message, _EXAMPLES[block])]
@@ -94,8 +95,7 @@ def check_target_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
     """The `tensorrt` block, and that its TensorRT has the precisions of the pipelines."""
     if target.tensorrt is None:
         return []
-    kind = step_module("build_engine").Settings
-    settings = validate(kind, target.tensorrt, ("tensorrt",), locate)
+    settings = validate(build_engine.Settings, target.tensorrt, ("tensorrt",), locate)
     if isinstance(settings, list):
         return settings
     problems = check_tensorrt(settings, locate)

@@ -5,7 +5,8 @@ from typing import Any
 
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.registry import step_module, versions
+from buildsys.registry import versions
+from buildsys.steps import build_engine
 
 LOCAL = "local"
 """In place of a version or a compute capability: what the machine that plans has."""
@@ -68,7 +69,7 @@ def _check_rtx(settings: Any, locate: Locate) -> list[Diagnostic]:
         message = f"there is no environment for {settings.library} {settings.version}"
         problems.append(locate(("tensorrt", "version"), message, "there are: " + ", ".join(known)))
     capability = settings.compute_capability
-    capabilities = step_module("build_engine").CAPABILITIES
+    capabilities = build_engine.CAPABILITIES
     if capability is not None and capability not in capabilities:
         message = f"{settings.library} builds for no GPU of compute capability {capability}"
         hint = "there are: " + ", ".join(capabilities)
@@ -110,7 +111,7 @@ def _check_together(settings: Any, locate: Locate) -> list[Diagnostic]:
         )
         hint = f"the last that does is {last[0]}.{last[1]}; or one of " + ", ".join(_CAPABILITIES)
         problems.append(locate(("tensorrt", "compute_capability"), message, hint))
-    newest = step_module("build_engine").WEAKLY_TYPED_UNTIL
+    newest = build_engine.WEAKLY_TYPED_UNTIL
     if settings.int8 == "calibrator" and version != LOCAL and _parts(version)[0] > newest:
         message = f"TensorRT {version} has no calibrator: int8 comes from the file"
         problems.append(locate(("tensorrt", "int8"), message, "`int8: qdq`, or leave it out"))
@@ -131,7 +132,7 @@ def check_precision(settings: Any, pipelines: Any, locate: Locate) -> list[Diagn
     """Pipelines that leave the precision to flags which the version has not."""
     problems: list[Diagnostic] = []
     flags = settings.library == "tensorrt" and settings.version != LOCAL
-    if flags and _parts(settings.version)[0] <= step_module("build_engine").WEAKLY_TYPED_UNTIL:
+    if flags and _parts(settings.version)[0] <= build_engine.WEAKLY_TYPED_UNTIL:
         return problems
     for scheme, names in pipelines.items():
         if scheme != "float32" and names[0] == "build_engine":

@@ -104,7 +104,7 @@ class Runner:
         scratch = self.workspace.scratch / action_key.key
         for name in ("inputs", "outputs"):
             shutil.rmtree(scratch / name, ignore_errors=True)
-        if not step.module.startswith("train_"):  # only a training goes on where it was
+        if not step.trains:  # only a training goes on where it was
             shutil.rmtree(scratch / "work", ignore_errors=True)
         for name in ("inputs", "outputs", "work"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ class Runner:
                 step.threads,
                 step.device,
                 cache_root() / "pycache",
-                step.is_remote,
+                step.fetches,
             )
             | {"BUILDSYS_DIARY": str(scratch / _DIARY)}
             | gpu_variables(slot),

@@ -10,7 +10,8 @@ from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.store.archives import unpack
 from buildsys.graph import Plan
 from buildsys.planning.plan_builder import make_step
-from buildsys.registry import step_module
+from buildsys.registry import read_step
+from buildsys.steps import fetch_file
 
 
 def wanted_archives(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:
@@ -24,9 +25,8 @@ def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_co
     target = datasets_root() / sha256
     if target.is_dir():
         return
-    module = step_module("fetch_file")
-    params = module.Params(url=url, sha256=sha256)
-    step = make_step("fetch", module, params, {}, {"archive": False})
+    params = fetch_file.Params(url=url, sha256=sha256)
+    step = make_step("fetch", read_step(fetch_file), params, {}, {"archive": False})
     plan = Plan(
         build=url.rsplit("/", 1)[-1],
         recipe="",

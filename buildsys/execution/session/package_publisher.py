@@ -108,7 +108,7 @@ class PackagePublisher:
 
     def _ship(self, plan: Plan) -> None:
         for step in plan.steps:
-            if step.module.startswith("train_") and self.state.recorded(step) is None:
+            if step.trains and self.state.recorded(step) is None:
                 self.executor.record_training(step)  # it was made elsewhere, and found in the store
         built = frozenset(self.executor.built)
         self.executor.with_bytes(

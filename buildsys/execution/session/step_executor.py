@@ -102,7 +102,7 @@ class StepExecutor:
 
     def record_training(self, step: Step) -> None:
         """Into buildsys.lock; nothing where the step trains nothing."""
-        if not step.module.startswith("train_"):
+        if not step.trains:
             return
         recipes = {plan.recipe for plan in self.plans if step in plan.steps}
         name = self.stages[step.id]

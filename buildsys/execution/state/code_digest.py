@@ -23,26 +23,7 @@ _LAUNCHER = "buildsys.steps.lib.runtime.launcher"
 _BY_NAME = frozenset({"buildsys", "buildsys.spec"})
 """Modules that the core shares with the steps: a new name there changes no step."""
 _EVERY_NAME = "*"
-_PLANNING = frozenset({"STEP", "Settings", "plan", "__all__"}) | frozenset(
-    {
-        "Facts",
-        "facts",
-        "tool_env",
-        "resources",
-        "requires",
-        "TOOL_ENV",
-        "BLOCK",
-        "STAGE",
-        "NEEDS",
-        "RESOURCES",
-        "ALSO_PRODUCES",
-        "CONSUMES",
-        "PRODUCES",
-        "FAMILY",
-        "DATASET_FORMAT",
-        "UNVERIFIED",
-    }
-)
+_PLANNING = frozenset({"STEP", "Settings", "plan", "__all__"})
 _TOOL = frozenset({"run", "Params"})
 _IDENTIFIER = re.compile(r"\w+")
 _NO_MEANING = frozenset({"ctx", "kind", "type_comment"})

@@ -191,7 +191,7 @@ class State:
         Neither the host nor a tool's version nor our code is part of the slice: what was trained
         stays trained until `buildsys update`.
         """
-        if not step.module.startswith("train_") or step.id in self._wanted:
+        if not step.trains or step.id in self._wanted:
             return None
         recorded = self.trainings.get(slice_digest(step, action_key))
         if recorded is None or not self.store.has(recorded["checkpoint"], tree=False):
@@ -202,7 +202,7 @@ class State:
     def recorded(self, step: Step) -> dict[str, Any] | None:
         """The record of the training that a step's result is, or None."""
         action_key, result = self.key(step), self.result(step.id)
-        if action_key is None or result is None or not step.module.startswith("train_"):
+        if action_key is None or result is None or not step.trains:
             return None
         found = self.trainings.get(slice_digest(step, action_key))
         same = found is not None and found["checkpoint"] in dict(result.outputs).values()

@@ -90,7 +90,7 @@ def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
     """What to know before the run: trainings that only tools or code made stale, with their cost."""
     notes = []
     for step in steps:
-        if not step.module.startswith("train_"):
+        if not step.trains:
             continue
         note = training_note(state, step)
         if note:

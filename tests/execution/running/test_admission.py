@@ -6,16 +6,16 @@ import threading
 from buildsys.execution.running.admission import Admission
 from buildsys.graph import Input, Source, Step
 from buildsys.planning import plan_builder
-from buildsys.registry import step_module
+from buildsys.registry import read_step
+from buildsys.steps import benchmark_onnx, benchmark_tflite
 
 
 def benchmark(threads: int = 1) -> Step:
     """A step that measures, as a plan has it."""
-    module = step_module("benchmark_tflite")
-    params = module.Params(threads=threads, runs=50, warmup=5, machine="one machine")
+    params = benchmark_tflite.Params(threads=threads, runs=50, warmup=5, machine="one machine")
     model = Input(name="tflite", source=Source(path="/model.tflite", label="model.tflite"))
     return plan_builder.make_step(
-        "benchmark", module, params, {"tflite": model}, {"latency": False}
+        "benchmark", read_step(benchmark_tflite), params, {"tflite": model}, {"latency": False}
     )
 
 
@@ -60,13 +60,12 @@ def test_two_benchmarks_come_one_after_the_other() -> None:
 
 def test_the_machine_is_part_of_what_a_benchmark_is() -> None:
     """A figure of another machine is another step's."""
-    module = step_module("benchmark_onnx")
     model = Input(name="onnx", source=Source(path="/m.onnx", label="m.onnx"))
     one, other = (
         plan_builder.make_step(
             "benchmark",
-            module,
-            module.Params(threads=1, runs=5, warmup=1, machine=machine),
+            read_step(benchmark_onnx),
+            benchmark_onnx.Params(threads=1, runs=5, warmup=1, machine=machine),
             {"onnx": model},
             {"latency": False},
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.torch_file import read_operations
 
 SUFFIXES = {"detect": "", "segment": "seg", "classify": "cls", "pose": "pose", "obb": "obb"}

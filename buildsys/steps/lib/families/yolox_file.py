@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families.family import CheckpointFacts
+from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.torch_file import read_operations
 
 _STEM = "backbone.backbone.stem.conv.conv.weight"
