@@ -173,6 +173,7 @@ def _step(name: str) -> Step:
         gpu=True,
         device="auto",
         origins=(),
+        trains=True,
     )
 
 

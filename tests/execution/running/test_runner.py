@@ -289,7 +289,7 @@ def test_only_a_training_finds_what_an_ended_run_left(
     tmp_path: Path, source: Path, module: str, kept: bool
 ) -> None:
     """It goes on from its last epoch; every other step begins in an empty folder."""
-    step = make_step(module, given(source))
+    step = make_step(module, given(source), trains=kept)
     bench = Bench(tmp_path, step)
 
     def end(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -337,7 +337,7 @@ def test_a_step_that_fetches_gets_the_proxies(
 ) -> None:
     """Only that one reaches the network."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
-    found = environment_of(tmp_path, make_step("fetch_file", given(source)))
+    found = environment_of(tmp_path, make_step("fetch_file", given(source), fetches=True))
     assert found["HTTPS_PROXY"] == "http://proxy:3128"
 
 

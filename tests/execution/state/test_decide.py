@@ -345,7 +345,7 @@ def test_a_step_that_two_builds_share_is_decided_once(tmp_path: Path, source: Pa
 @pytest.fixture
 def training(source: Path) -> Step:
     """A step that trains."""
-    return make_step("train_ultralytics", given(source), stage="train")
+    return make_step("train_ultralytics", given(source), stage="train", trains=True)
 
 
 def record_training(state: State, step: Step) -> Lock:
