@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -51,6 +52,16 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} must not skip in CI. {reason}"
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _closed_terminals() -> None:
+    """Under nohup, too, what tests start is ended by a closed terminal, as it is elsewhere.
+
+    A signal that is ignored stays ignored in a child; one that is handled is not handled there.
+    """
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.fixture(autouse=True)

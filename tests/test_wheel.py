@@ -16,6 +16,8 @@ from buildsys.digest import digest_file
 from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.tools
 
 

@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tests.repetitions import repetitions
+
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 KeyPath = tuple[str | int, ...]
 
-STEADY = settings(deadline=None, derandomize=True, database=None, max_examples=30)
+STEADY = settings(deadline=None, derandomize=True, database=None, max_examples=repetitions(10))
 """The same examples everywhere and always: a red run is somebody's change."""
 
 _PLAIN = re.compile(r"[a-z][a-z0-9./-]*")

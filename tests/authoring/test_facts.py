@@ -15,6 +15,7 @@ from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
 from tests.authoring.sample_workspace import Data, Head, expecting, write_checkpoint, write_data
 from tests.authoring.spellings import STEADY
+from tests.repetitions import repetitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,9 @@ def test_checkpoint_that_runs_code_is_only_read(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(STEADY, max_examples=200, phases=(Phase.generate,))  # a seed shrinks to nothing
+@settings(
+    STEADY, max_examples=repetitions(50), phases=(Phase.generate,)
+)  # a seed shrinks to nothing
 def test_damaged_checkpoint_says_nothing(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:

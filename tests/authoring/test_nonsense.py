@@ -11,6 +11,7 @@ from buildsys.authoring.syntax.document import parse_document
 from buildsys.errors import Diagnostic, InputError
 from tests.authoring.sample_workspace import TAGS_SHA256, expecting, make_workspace, plan_all
 from tests.authoring.spellings import STEADY, KeyPath, Value, replaced
+from tests.repetitions import repetitions
 
 _PIECES = (
     "a",
@@ -80,7 +81,7 @@ def _parse(text: str) -> None:
 
 
 @given(text=st.text(max_size=60) | _SOUP)
-@settings(STEADY, max_examples=400, phases=(Phase.generate,))  # shrinking takes long
+@settings(STEADY, max_examples=repetitions(100), phases=(Phase.generate,))  # shrinking takes long
 def test_any_text_is_a_document_or_a_message(text: str) -> None:
     """A half-typed line ends in a traceback."""
     _parse(text)
@@ -175,7 +176,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(path=st.sampled_from(_paths(_RECIPE)), junk=_JUNK)
-@settings(STEADY, max_examples=150)
+@settings(STEADY, max_examples=repetitions(40))
 def test_any_value_anywhere_is_planned_or_told(place: Path, path: KeyPath, junk: Value) -> None:
     """A value of the wrong kind ends in a traceback, or in an error that has no place."""
     text = json.dumps(replaced(_RECIPE, path, junk), indent=1)

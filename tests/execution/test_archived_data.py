@@ -51,6 +51,7 @@ def archived_place(tmp_path: Path, server: str, digest: str = "") -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_an_archive_is_fetched_once_and_built_from(tmp_path: Path, server: str) -> None:
     """The dataset's server has to be up for every build, for ever."""
     place = archived_place(tmp_path, server)
@@ -67,6 +68,7 @@ def test_an_archive_is_fetched_once_and_built_from(tmp_path: Path, server: str) 
     assert set(processes.statuses(place).values()) == {"restored"}
 
 
+@pytest.mark.slow
 def test_an_archive_that_cannot_be_had_is_waited_for(tmp_path: Path, server: str) -> None:
     """A dead server is a traceback, or a green run."""
     place = archived_place(tmp_path, server)
@@ -78,6 +80,7 @@ def test_an_archive_that_cannot_be_had_is_waited_for(tmp_path: Path, server: str
     assert run_doit(place, "build:tags@xiao-esp32s3").returncode == 10
 
 
+@pytest.mark.slow
 def test_an_archive_of_another_digest_is_refused(tmp_path: Path, server: str) -> None:
     """What the server sends today is trained on."""
     place = archived_place(tmp_path, server, "0" * 64)

@@ -57,6 +57,7 @@ def _statuses(root: Path) -> dict[str, str]:
     return {row["id"]: row["status"] for row in rows}
 
 
+@pytest.mark.slow
 def test_parallel_builds_ship_the_bytes_of_serial_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def five(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_five_fates_in_one_run(five: Path) -> None:
     """A batch that tells something else than what happened."""
     done = _run(five, "-n", "2")
@@ -116,6 +118,7 @@ def test_five_fates_in_one_run(five: Path) -> None:
     assert all(name in done.stdout for name in statuses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("builds", "code"),
     [
@@ -136,6 +139,7 @@ def test_exit_codes_of_what_was_asked_for(five: Path, builds: list[str], code: i
         assert "did you mean `build:good@host`?" in done.stderr
 
 
+@pytest.mark.slow
 def test_strict_and_annotations(five: Path) -> None:
     """A machine that lacks something is green for ever; GitHub shows nothing at the line."""
     for name in ("broken", "failing", "red"):
@@ -191,6 +195,7 @@ def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gate._fits(third)
 
 
+@pytest.mark.slow
 def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
     """buildsys.yaml cannot be read: the build goes into another store, and CI is content."""
     for name in ("broken", "failing", "red", "waiting"):
@@ -203,6 +208,7 @@ def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
     assert _run(five, "build", module="buildsys").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """A typo in -C makes folders, and is green."""
     for command in ("build", "plan", "check"):
@@ -211,6 +217,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "nope").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_recipe_that_is_asked_for_by_name(five: Path) -> None:
     """ "Matches no build", says the tool, of the recipe on the screen."""
     done = _run(five, "build:broken@host")

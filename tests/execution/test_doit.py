@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """\
 name: NAME
 source: {family: tflite, weights: {path: model.tflite}}

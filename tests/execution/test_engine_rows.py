@@ -148,6 +148,7 @@ def _most_at_once(steps: list[Step]) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_clean_takes_the_folder_away(tmp_path: Path) -> None:
     """The store keeps what was in it."""
     place = make_place(tmp_path)

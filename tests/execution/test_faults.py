@@ -105,6 +105,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     pytest.fail(f"waited in vain for {what}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_step_outlives_doit(
     remote: Path, server: tuple[int, threading.Event], number: signal.Signals
@@ -121,6 +122,7 @@ def test_no_step_outlives_doit(
     assert statuses(remote) == {"remote@host": "built"}
 
 
+@pytest.mark.slow
 def test_a_killed_step_is_a_failure_with_a_reason(
     remote: Path, server: tuple[int, threading.Event]
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_killed_step_is_a_failure_with_a_reason(
     assert doit(remote).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_and_says_for_whom(
     remote: Path, server: tuple[int, threading.Event]
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_second_run_waits_and_says_for_whom(
     assert "up-to-date" in rest
 
 
+@pytest.mark.slow
 def test_a_wrong_digest_from_the_network_keeps_nothing(
     remote: Path, server: tuple[int, threading.Event]
 ) -> None:

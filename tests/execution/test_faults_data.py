@@ -46,6 +46,7 @@ def test_a_damaged_action_is_an_unknown_one(build: Build, tmp_path: Path, damage
     assert build() == []
 
 
+@pytest.mark.slow
 def test_a_cut_off_blob_is_made_again(tmp_path: Path) -> None:
     """The name is right, the rest is missing; the same bytes come back."""
     place, store = make_place(tmp_path), tmp_path / "store"
@@ -133,6 +134,7 @@ def test_a_damaged_database_costs_no_step(
     assert "damaged" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     """Deleting it under another process was the old way to lose everything."""
     place = make_place(tmp_path)
@@ -205,6 +207,7 @@ time.time_ns = lambda: _time_ns() + SHIFT * 10**9
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("years", [-30, 30])
 def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
     """Content counts: nothing runs for the time alone, and an edit is seen."""
@@ -273,6 +276,7 @@ def remove_weights(place: Path) -> None:
     (place / "start.bin").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [change_picture, add_picture, remove_weights])
 def test_an_input_that_changes_under_the_step(
     tmp_path: Path, change: Callable[[Path], None]

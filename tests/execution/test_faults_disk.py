@@ -96,6 +96,7 @@ def full(folder: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_full_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """The step that found no room failed; those before it are finished and stay so."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
@@ -117,6 +118,7 @@ def test_a_full_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     assert set(processes.statuses(place).values()) <= {"built", "up-to-date"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [".buildsys/scratch", ".buildsys"])
 def test_a_tool_that_fills_the_disk(
     cell: Callable[[str], Cell], tmp_path: Path, folder: str
@@ -136,6 +138,7 @@ def test_a_tool_that_fills_the_disk(
     assert processes.damage(here.see(place), tmp_path / "store") == []
 
 
+@pytest.mark.slow
 def test_no_room_for_the_state(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """Said before any work, in one line."""
     place = processes.make_place(tmp_path)
@@ -149,6 +152,7 @@ def test_no_room_for_the_state(cell: Callable[[str], Cell], tmp_path: Path) -> N
     assert here.doit(place).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_full_build_folder(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """What fits is there whole, what does not is not there at all; then it is restored."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
@@ -166,6 +170,7 @@ def test_a_full_build_folder(cell: Callable[[str], Cell], tmp_path: Path) -> Non
     assert processes.statuses(here.see(place))["plain@host"] == "restored"
 
 
+@pytest.mark.slow
 def test_no_room_even_for_the_summary(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """A red run, and the reason."""
     place = processes.make_place(tmp_path)
@@ -176,6 +181,7 @@ def test_no_room_even_for_the_summary(cell: Callable[[str], Cell], tmp_path: Pat
     assert re.search(f"build/summary.json cannot be written: {full(build)}", done.stdout)
 
 
+@pytest.mark.slow
 def test_a_read_only_store_restores(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """What is in it can be had; what is not is one error, before the work and not after it."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
@@ -197,6 +203,7 @@ def test_a_read_only_store_restores(cell: Callable[[str], Cell], tmp_path: Path)
     assert here.run("true", place).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_blob_in_a_read_only_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """It cannot be replaced, and it is not used."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"

@@ -14,6 +14,9 @@ import pytest
 from tests import processes
 from tests.conftest import REPOSITORY
 from tests.processes import make_place, processes_in, run_doit, set_tool, start_doit, tools_in
+from tests.repetitions import repetitions
+
+pytestmark = pytest.mark.slow
 
 
 def finished(store: Path) -> set[str]:
@@ -193,10 +196,11 @@ def test_what_a_tool_leaves_running_is_ended(tmp_path: Path) -> None:
 
 
 def test_random_kills() -> None:
-    """Twenty-five of them; a thousand by hand: `python benchmarks/random_kills.py`."""
+    """A few of them; a thousand by hand: `python benchmarks/random_kills.py`."""
+    kills = str(repetitions(5))
     script = REPOSITORY / "benchmarks" / "random_kills.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--kills", "25", "--seed", str(os.getpid())],
+        [sys.executable, str(script), "--kills", kills, "--seed", str(os.getpid())],
         capture_output=True,
         text=True,
         check=False,
@@ -204,7 +208,7 @@ def test_random_kills() -> None:
         env={k: v for k, v in os.environ.items() if k not in ("BUILDSYS_STORE", "XDG_CACHE_HOME")},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "25 kills" in done.stdout
+    assert f"{kills} kills" in done.stdout
     assert "0 problems" in done.stdout
 
 

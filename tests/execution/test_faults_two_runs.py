@@ -10,6 +10,8 @@ from buildsys.execution.session.loading import make_plans
 from tests import processes
 from tests.processes import make_place, run_doit, set_tool, start_doit, tools_in
 
+pytestmark = pytest.mark.slow
+
 BUILD = "build:tags@xiao-esp32s3"
 TRAINING = "train_ultralytics"
 

@@ -51,6 +51,7 @@ def without_privileges(root: Path, *command: str) -> "subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 def test_a_read_only_store_still_restores(tmp_path: Path) -> None:
     """What others built on a shared disk serves here; nothing has to be written there."""
     root, store = tmp_path / "place", tmp_path / "store"
@@ -84,6 +85,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_download_that_a_tool_tries_by_itself_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str

@@ -444,6 +444,7 @@ def test_a_red_build_is_not_carried_anywhere(
     assert not (tmp_path / "away").exists()
 
 
+@pytest.mark.slow
 def test_build_py_looks_before_it_builds(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
@@ -483,6 +484,7 @@ LIBRARIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_build_py_tells_what_its_library_does(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, library: str
@@ -501,6 +503,7 @@ def test_build_py_tells_what_its_library_does(
     assert not (folder / ".work").exists()
 
 
+@pytest.mark.slow
 def test_build_py_says_what_it_does(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
@@ -513,6 +516,7 @@ def test_build_py_says_what_it_does(
     assert subprocess.run([*command, "fast"], capture_output=True, check=False).returncode == 2
 
 
+@pytest.mark.slow
 def test_build_py_that_is_interrupted(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:

@@ -189,6 +189,7 @@ def run_real(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_what_is_remote_is_fetched_and_then_no_network_is_needed(
     tmp_path: Path, server: ThreadingHTTPServer
 ) -> None:
@@ -207,6 +208,7 @@ def test_what_is_remote_is_fetched_and_then_no_network_is_needed(
     assert (root / "build" / "model" / "host" / "model.tflite").read_bytes() == MODEL
 
 
+@pytest.mark.slow
 def test_what_the_store_lost_is_fetched_again(tmp_path: Path, server: ThreadingHTTPServer) -> None:
     """Known by digest is not enough where there is no network."""
     root = make_remote(tmp_path, server.server_port, "model.tflite")
@@ -217,6 +219,7 @@ def test_what_the_store_lost_is_fetched_again(tmp_path: Path, server: ThreadingH
     assert "fetched         fetch (model@host)" in run_real(root).stdout
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_stops_no_other(
     tmp_path: Path, server: ThreadingHTTPServer
 ) -> None:

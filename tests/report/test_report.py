@@ -253,6 +253,7 @@ def test_a_name_that_nothing_has_is_not_accepted(
     assert not (workspace / "baselines.json").exists()
 
 
+@pytest.mark.slow
 def test_doit_report_builds_nothing(place: Path) -> None:
     """From what is recorded alone; a name like it is an error."""
     first = doit(place, "report")

@@ -1,5 +1,8 @@
 """YAML with the position of every key and value."""
 
+import copy
+import dataclasses
+import functools
 import math
 import re
 import warnings
@@ -77,7 +80,17 @@ def read_document(path: Path, label: str) -> Document:
 
 
 def parse_document(text: str, label: str) -> Document:
-    """Parse a text. Raises InputError for broken YAML and for keys that stand twice."""
+    """Parse a text. Raises InputError for broken YAML and for keys that stand twice.
+
+    Of a text that was parsed before, the values are copied: parsing a firmware contract takes a
+    hundred times as long, and every recipe for the board reads it.
+    """
+    found = _parse(text, label)
+    return dataclasses.replace(found, data=copy.deepcopy(found.data))
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(text: str, label: str) -> Document:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 

@@ -225,6 +225,7 @@ def test_header_that_asks_for_gigabytes(tmp_path: Path) -> None:
     assert "a header of 8589934592 bytes" in _refuse(tmp_path, info.tobuf(tarfile.GNU_FORMAT))
 
 
+@pytest.mark.slow
 def test_sparse_file(tmp_path: Path) -> None:
     """A file of an exabyte without a single byte."""
     with (tmp_path / "holes").open("wb") as file:
