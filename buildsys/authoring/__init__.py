@@ -1,1 +1,1 @@
-"""What people write, read into frozen values; every mistake is a diagnostic with file, line and column."""
+"""What people write, read into frozen values; mistakes are diagnostics with file, line and column."""

@@ -1,1 +1,1 @@
-"""Commands beside building: verify, predict, fit, flash, compare, bundle, import, inspect, sync, gc, doctor."""
+"""Commands beside building: verify, predict, fit, flash, compare, bundle, import, sync, gc, doctor."""

@@ -1,4 +1,4 @@
-"""`buildsys predict`: detections of a build's shipped file on photographs, by one step behind the build."""
+"""`buildsys predict`: detections of a build's shipped file on photographs, by one more step."""
 
 import contextlib
 import json

@@ -1,1 +1,1 @@
-"""What steps share, by subject: only the standard library at module level, tools imported inside functions."""
+"""What steps share, by subject; the standard library at module level, tools inside functions."""
