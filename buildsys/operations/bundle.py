@@ -25,7 +25,7 @@ from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.build_plans import host_of, plan_build
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.plans import Plans, complete_step
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
 from buildsys.graph import Input, Output, Plan, Status, Step, StepResult
@@ -305,7 +305,7 @@ def _pack_images(session: Session, remote: RemoteBuild, calibration: Step) -> In
     inputs, outputs = {"calibration": images}, {"pictures": False}
     step = make_step("pack", read_step(pack_calibration), params, inputs, outputs)
     step = replace(step, outputs=(Output(name="pictures", tree=False, suffix=".npy"),))
-    (step,) = complete(replace(remote.plan, steps=(step,))).steps
+    step = complete_step(step)
     session.executor.include(step, remote.build.id)
     session.executor.run_step(step)
     _demand(session, remote, step)

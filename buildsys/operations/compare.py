@@ -6,13 +6,13 @@ measured twice, and is written to build/.comparisons, where the report reads it.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import complete
+from buildsys.execution.state.plans import complete_step
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.files import write_atomic, writing
 from buildsys.graph import Input, Plan, Step
@@ -145,9 +145,7 @@ def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
     )
     inputs = {compare_latency.input_name(index): item for index, (item, _) in enumerate(ordered)}
     definition = read_step(compare_latency)
-    step = make_step("compare", definition, params, inputs, {"comparison": False})
-    (step,) = complete(replace(plans[0], steps=(step,))).steps
-    return step
+    return complete_step(make_step("compare", definition, params, inputs, {"comparison": False}))
 
 
 def _files(session: Session, plan: Plan) -> Iterator[tuple[Input, str]]:

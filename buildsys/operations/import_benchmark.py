@@ -176,39 +176,17 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
             f"was written by the benchmark.py of another kind of package than {published.build}"
         )
         raise _wrong(path, message, "run the one that lies beside the file")
+    engine, threads, batch = "litert", None, None
     if published.format == "engine":
-        return _engine(path, data, device, published)
+        engine, batch = _check_engine_report(path, data, published)
+    else:
+        threads = _count(path, data, "threads", 1)
     return Measurement(
         label=ON_A_DEVICE,
-        engine="litert",
+        engine=engine,
         version=str(data.get("version") or "") or None,
         device=device,
-        threads=_count(path, data, "threads", 1),
-        runs=_count(path, data, "runs", 1),
-        warmup=_count(path, data, "warmup", 0),
-        sha256=published.sha256,
-        format=published.format,
-        what=ENGINE_ONLY,
-        source="benchmark.py",
-        note="",
-        **_figures(path, data),
-    )
-
-
-def _engine(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
-    """Of the engine alone, by CUDA's events."""
-    library = data.get("engine")
-    if library not in TITLES:
-        raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
-    batch = _count(path, data, "batch", 1)
-    if published.loads is not None:
-        _check_engine(path, data, published.build, published.loads)
-    return Measurement(
-        label=ON_A_DEVICE,
-        engine=str(library),
-        version=str(data.get("version") or "") or None,
-        device=device,
-        threads=None,
+        threads=threads,
         runs=_count(path, data, "runs", 1),
         warmup=_count(path, data, "warmup", 0),
         sha256=published.sha256,
@@ -219,6 +197,17 @@ def _engine(path: str, data: dict[str, Any], device: str, published: Published) 
         batch=batch,
         **_figures(path, data),
     )
+
+
+def _check_engine_report(path: str, data: dict[str, Any], published: Published) -> tuple[str, int]:
+    """(library, batch) of an engine that was timed alone, by CUDA's events."""
+    library = data.get("engine")
+    if library not in TITLES:
+        raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
+    batch = _count(path, data, "batch", 1)
+    if published.loads is not None:
+        _check_engine(path, data, published.build, published.loads)
+    return str(library), batch
 
 
 def _figures(path: str, data: dict[str, Any]) -> dict[str, Any]:

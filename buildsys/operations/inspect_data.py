@@ -15,7 +15,7 @@ from buildsys.errors import Diagnostic, InputError, MissingBytes
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import complete
+from buildsys.execution.state.plans import plan_beside
 from buildsys.files import replace_folder
 from buildsys.graph import Input, Plan, Step
 from buildsys.planning.datasets import plan_dataset
@@ -200,18 +200,7 @@ def _dataset(
     )
     definition = read_step(inspect_dataset)
     step = make_step("inspect", definition, params, {"dataset": data}, {"report": True})
-    plan = Plan(
-        build=f"data:{name}",
-        recipe=name,
-        target="",
-        label=label,
-        steps=(*steps, step),
-        package=step.id,
-        shipped=None,
-        verdicts=(),
-        notes=(),
-        licences=(),
-    )
+    plan = plan_beside(f"data:{name}", label, (*steps, step), recipe=name)
     return Dataset(
         name=name,
         label=label,
@@ -219,7 +208,7 @@ def _dataset(
         place=os.path.relpath(facts.root, workspace.root)
         if facts.root and not facts.coco
         else name,
-        plan=complete(plan),
+        plan=plan,
     )
 
 

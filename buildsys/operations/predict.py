@@ -22,7 +22,7 @@ from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans, read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
-from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.planning.plan_builder import make_step
@@ -98,19 +98,8 @@ def plan_prediction(
     plan = plan_build(build, workspace)
     model = find_runnable(plan)
     step = _make_step(build, model, paths, confidence)
-    aside = Plan(
-        build=f"{build.id} on pictures",
-        recipe=plan.recipe,
-        target=plan.target,
-        label=plan.label,
-        steps=(step,),
-        package=step.id,
-        shipped=None,
-        verdicts=(),
-        notes=(),
-        licences=(),
-    )
-    return Prediction(plan=complete(aside), build=plan, paths=paths)
+    aside = plan_beside(f"{build.id} on pictures", plan.label, (step,), plan.recipe, plan.target)
+    return Prediction(plan=aside, build=plan, paths=paths)
 
 
 def find_runnable(plan: Plan) -> Input:

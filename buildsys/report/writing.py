@@ -17,7 +17,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
 from buildsys.execution.state import unchanged
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.plans import complete
+from buildsys.execution.state.plans import plan_beside
 from buildsys.files import replace_folder, temporary_file
 from buildsys.graph import Input, Plan, Source, Status, Step
 from buildsys.report import baselines, stamp
@@ -193,20 +193,7 @@ def _plan(workspace: Workspace) -> Plan:
     }
     definition, params = read_step(render_report), render_report.Params()
     step = make_step("report", definition, params, inputs, {_OUTPUT: True})
-    return complete(
-        Plan(
-            build="report",
-            recipe="report",
-            target="",
-            label="the report",
-            steps=(step,),
-            package=step.id,
-            shipped=None,
-            verdicts=(),
-            notes=(),
-            licences=(),
-        )
-    )
+    return plan_beside("report", "the report", (step,), recipe="report")
 
 
 def _write_text(workspace: Workspace, report: Report) -> bool:

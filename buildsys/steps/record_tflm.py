@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
+from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
-    from io import StringIO
+    from typing import BinaryIO
 
     import numpy as np
 
@@ -108,12 +109,13 @@ def _measure_arena(path: Path, custom: tuple[str, ...], picture: "np.ndarray") -
     wanted = tuple(interpreter.get_input_details(0)["shape"].tolist())
     if wanted != (1, *picture.shape):
         fail(f"{path.resolve().name} takes {wanted}; the recipe's pictures are {picture.shape}.")
-    with _native_errors() as told:
+    with captured_stderr() as errors:
         failed = _fails(lambda: list(_answer(interpreter, picture, [])))
         interpreter.print_allocations()
-    arena = read_allocations(told.getvalue())
+    text = _logged(errors)
+    arena = read_allocations(text)
     if failed or "arena_bytes" not in arena:
-        reason = explain(told.getvalue(), custom)
+        reason = explain(text, custom)
         fail(f"TFLite Micro loads {path.resolve().name} and cannot run it: {reason}.")
     return arena
 
@@ -153,15 +155,16 @@ def _write_arena(place: Path, arena: dict[str, int]) -> None:
 def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
     from tflite_micro import runtime
 
-    with _native_errors() as told:
-        try:
-            return runtime.Interpreter.from_file(str(path), arena_size=arena_bytes)
-        except RuntimeError:
-            pass
-    fail(
-        f"TFLite Micro does not load {path.resolve().name}: {explain(told.getvalue(), custom)}. A"
-        " device with TFLite Micro would not, either."
-    )
+    interpreter = None
+    with captured_stderr() as errors, contextlib.suppress(RuntimeError):
+        interpreter = runtime.Interpreter.from_file(str(path), arena_size=arena_bytes)
+    text = _logged(errors)
+    if interpreter is None:
+        fail(
+            f"TFLite Micro does not load {path.resolve().name}: {explain(text, custom)}. A"
+            " device with TFLite Micro would not, either."
+        )
+    return interpreter
 
 
 def _answer(
@@ -190,30 +193,15 @@ def _answer(
 
 def _detail(tensor: dict[str, Any]) -> dict[str, Any]:
     """A tensor's dtype and (scale, zero point), (0, 0) without, as LiteRT tells them."""
-    told = tensor["quantization_parameters"]
-    scales, zeros = told["scales"], told["zero_points"]
+    quantized = tensor["quantization_parameters"]
+    scales, zeros = quantized["scales"], quantized["zero_points"]
     one = len(scales) == 1 and len(zeros) == 1
     quantization = (float(scales[0]), int(zeros[0])) if one else (0.0, 0)
     return {"dtype": tensor["dtype"], "quantization": quantization}
 
 
-@contextlib.contextmanager
-def _native_errors() -> Iterator["StringIO"]:
-    """What native code writes to file descriptor 2, told at the end of the block, and logged."""
-    import io
-    import os
-    import sys
-    import tempfile
-
-    told, before = io.StringIO(), os.dup(2)
-    with tempfile.TemporaryFile() as stream:
-        sys.stderr.flush()
-        os.dup2(stream.fileno(), 2)
-        try:
-            yield told
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-            stream.seek(0)
-            told.write(stream.read().decode(errors="replace"))
-            print(told.getvalue(), end="")
+def _logged(errors: "BinaryIO") -> str:
+    """What native code wrote, printed into the step's log as well."""
+    text = read_text(errors)
+    print(text, end="")
+    return text

@@ -6,7 +6,7 @@ from pathlib import Path
 from buildsys.execution.places import datasets_root
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.execution.store.archives import unpack
 from buildsys.graph import Plan
 from buildsys.planning.plan_builder import make_step
@@ -27,19 +27,8 @@ def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_co
         return
     params = fetch_file.Params(url=url, sha256=sha256)
     step = make_step("fetch", read_step(fetch_file), params, {}, {"archive": False})
-    plan = Plan(
-        build=url.rsplit("/", 1)[-1],
-        recipe="",
-        target="",
-        label=url,
-        steps=(step,),
-        package=step.id,
-        shipped=None,
-        verdicts=(),
-        notes=(),
-        licences=(),
-    )
-    session = Session(root, run, plans=Plans.of([complete(plan)]))
+    plan = plan_beside(url.rsplit("/", 1)[-1], url, (step,))
+    session = Session(root, run, plans=Plans.of([plan]))
     try:
         (step,) = session.loaded.plans[0].steps
         session.state.want_bytes(step.id)

@@ -81,25 +81,43 @@ class Plans:
             raise InputError(*own, Diagnostic(path=name, message=message)) from error
 
 
+def plan_beside(
+    name: str, label: str, steps: tuple[Step, ...], recipe: str = "", target: str = ""
+) -> Plan:
+    """Steps that run beside the builds and ship nothing; the last one makes what is wanted."""
+    return complete(
+        Plan(
+            build=name,
+            recipe=recipe,
+            target=target,
+            label=label,
+            steps=steps,
+            package=steps[-1].id,
+            shipped=None,
+            verdicts=(),
+            notes=(),
+            licences=(),
+        )
+    )
+
+
 def complete(plan: Plan) -> Plan:
     """A plan whose steps know their code and their tools."""
+    return dataclasses.replace(plan, steps=tuple(complete_step(step) for step in plan.steps))
+
+
+def complete_step(step: Step) -> Step:
+    """A step that knows its code and its tool."""
     from buildsys.execution.state import code_digest
     from buildsys.execution.tools.definitions import tool_env
 
-    steps = []
-    for step in plan.steps:
-        env = tool_env(step.tool_env) if step.tool_env else None
-        steps.append(
-            dataclasses.replace(
-                step,
-                code=code_digest.code_digest(step.module, code_digest.PACKAGE),
-                tool=f"{env.title} {_version(env, step)}"
-                if env
-                else f"buildsys {buildsys.__version__}",
-                tool_identity=env.identity if env else "",
-            )
-        )
-    return dataclasses.replace(plan, steps=tuple(steps))
+    env = tool_env(step.tool_env) if step.tool_env else None
+    return dataclasses.replace(
+        step,
+        code=code_digest.code_digest(step.module, code_digest.PACKAGE),
+        tool=f"{env.title} {_version(env, step)}" if env else f"buildsys {buildsys.__version__}",
+        tool_identity=env.identity if env else "",
+    )
 
 
 def _version(env: Any, step: Step) -> str:

@@ -1,15 +1,11 @@
 """Reading photographs that may be damaged: what is wrong is a finding, not the end of the step."""
 
 import hashlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
+
+from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,12 +41,12 @@ def read(path: Path) -> Photo:
     digest = hashlib.sha256(data).hexdigest()
     if not data:
         return Photo(digest=digest, image=None, problem="is an empty file")
-    with _captured_stderr() as log:
+    with captured_stderr() as log:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:  # a size beyond its limits
             image = None
-        text = _last_words(log)
+        text = _last_line(read_text(log))
     if image is None:
         return Photo(digest=digest, image=None, problem=explain(data))
     return Photo(digest=digest, image=np.asarray(image), damaged=text)
@@ -67,29 +63,6 @@ def explain(data: bytes) -> str:
     return "is no picture, whatever its name says"
 
 
-@contextmanager
-def _captured_stderr() -> Iterator[BinaryIO]:
-    """What libjpeg and its kind write to the process's stderr: they have no other way to tell."""
-    log = _log_file()
-    log.seek(0)
-    log.truncate()
-    sys.stderr.flush()
-    before = os.dup(2)
-    os.dup2(log.fileno(), 2)
-    try:
-        yield log
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-
-
-@cache
-def _log_file() -> BinaryIO:
-    """One file for all pictures: making one takes longer than reading a small picture."""
-    return cast("BinaryIO", tempfile.TemporaryFile(buffering=0))
-
-
-def _last_words(log: BinaryIO) -> str:
-    log.seek(0)
-    lines = log.read().decode("utf-8", "replace").strip().splitlines()
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
     return lines[-1].strip() if lines else ""
