@@ -7,6 +7,8 @@ imports no validation library.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from buildsys.errors import BuildsysError
+
 
 @dataclass(frozen=True, kw_only=True)
 class HostFacts:
@@ -195,3 +197,14 @@ class StepResult:
     seconds: float
     passed: bool = True
     """False for a gate whose verdict is red."""
+
+    def output(self, name: str) -> str:
+        """The digest of one output. Raises BuildsysError for a record that lacks it."""
+        for known, digest in self.outputs:
+            if known == name:
+                return digest
+        names = ", ".join(known for known, _ in self.outputs) or "none"
+        raise BuildsysError(
+            f"a recorded result has no output `{name}` (it has: {names});"
+            " delete .buildsys/state.sqlite: results come back from the store"
+        )

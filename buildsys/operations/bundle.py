@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import buildsys
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
+from buildsys.errors import BuildsysError, Diagnostic, InputError, MissingBytes, Rejected, Waiting
 from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -28,7 +28,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete_step
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
-from buildsys.graph import Input, Output, Plan, Status, Step, StepResult
+from buildsys.graph import Input, Output, Plan, Status, Step
 from buildsys.operations.destinations import find_folder, fresh_inside, is_empty, placing
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
@@ -222,7 +222,7 @@ def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
             f"{remote.build.id}: {step.stage} is {decision.status}, nothing to bundle"
         )
     if not result.passed:
-        _reject(session, remote, step, result)
+        _reject(session, remote, step)
 
 
 def _refuse_red(session: Session, remote: RemoteBuild) -> None:
@@ -235,16 +235,14 @@ def _refuse_red(session: Session, remote: RemoteBuild) -> None:
         if step.id not in known:
             session.state.include(step)
     for step in red_verdicts(session.state, remote.whole):
-        result = session.state.result(step.id)
-        assert result is not None
-        _reject(session, remote, step, result)
+        _reject(session, remote, step)
 
 
-def _reject(session: Session, remote: RemoteBuild, step: Step, result: StepResult) -> NoReturn:
+def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
     try:
-        verdict = json.loads(session.state.store.read(dict(result.outputs)["verdict"]))
+        verdict = json.loads(session.state.read(step.id, "verdict"))
         why = ": " + "; ".join(verdict["failures"])
-    except FileNotFoundError:  # the store has lost it
+    except MissingBytes:
         why = ""
     raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")
 
@@ -317,16 +315,7 @@ def _fetch(session: Session, item: Input, target: Path) -> None:
     if item.source is not None:
         shutil.copyfile(item.source.path, target)
         return
-    try:
-        _restore(session, item, target)
-    except FileNotFoundError:
-        session.state.want_bytes(item.step)
-        session.executor.run_step(session.state.steps[item.step])
-        _restore(session, item, target)
-
-
-def _restore(session: Session, item: Input, target: Path) -> None:
-    session.state.store.fetch(session.state.input_digest(item) or "", target, tree=False)
+    session.executor.fetch(session.state.steps[item.step], item.output, target)
 
 
 def find_bundle_folder(named: Path) -> Path:

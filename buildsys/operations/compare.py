@@ -81,7 +81,7 @@ def compare(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Path:
     session.executor.run_step(step)
     path = comparison_file(session.workspace, [plan.build for plan in plans])
     if not path.is_file() or digest_file(path) != _digest(session, step):
-        content = _content(session, step)
+        content = session.executor.read(step, "comparison")
         with writing("the comparison", session.workspace.build, len(content)):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, content)
@@ -175,14 +175,7 @@ def _subject(item: Input, owners: Sequence[Plan]) -> compare_latency.Subject:
     )
 
 
-def _content(session: Session, step: Step) -> bytes:
-    """What the step found; measured again where the store has lost it."""
-    session.state.want_bytes(step.id)
-    session.executor.run_step(step)
-    return session.state.store.read(_digest(session, step))
-
-
 def _digest(session: Session, step: Step) -> str:
     result = session.state.result(step.id)
     assert result is not None
-    return dict(result.outputs)["comparison"]
+    return result.output("comparison")

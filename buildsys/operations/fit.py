@@ -199,8 +199,6 @@ def known_trials(
         return ()  # a source is not here, or the store was cleared: then it is compiled
     finally:
         session.close()
-    if need is None:
-        return ()
     frame = build.recipe.input.size
     return (Trial(side=max(frame), frame=frame, need=need, fits=room.holds(need), seconds=None),)
 
@@ -211,15 +209,7 @@ def measure_need(plan: Plan, session: Session) -> Need:
     for step in plan.steps:
         session.executor.run_step(step)
         _refuse_red(plan, step, session)
-    need = _read_need(plan, session)
-    if need is None:
-        for step in plan.steps[-2:]:
-            session.state.want_bytes(step.id)  # known by digest alone
-            session.executor.run_step(step)
-        need = _read_need(plan, session)
-    if need is None:
-        raise BuildsysError("the store keeps losing what is put into it; look at its disk")
-    return need
+    return session.executor.with_bytes(lambda: _read_need(plan, session))
 
 
 def _refuse_red(plan: Plan, step: Step, session: Session) -> None:
@@ -227,7 +217,7 @@ def _refuse_red(plan: Plan, step: Step, session: Session) -> None:
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
-    verdict = session.state.store.read(dict(result.outputs)["verdict"])
+    verdict = session.executor.read(step, "verdict")
     why = "; ".join(json.loads(verdict)["failures"])
     raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 
@@ -252,18 +242,12 @@ def _try(
     return Trial(side=side, frame=frame, need=need, fits=room.holds(need), seconds=seconds)
 
 
-def _read_need(plan: Plan, session: Session) -> Need | None:
-    """From a result that is known; None where it is not, or its bytes are gone."""
+def _read_need(plan: Plan, session: Session) -> Need:
+    """From results that are known. Raises MissingBytes."""
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
-    report, model = state.result(probe.step), state.result(probe.file[0])
-    if report is None or model is None:
-        return None
-    try:
-        figures: dict[str, Any] = json.loads(state.store.read(dict(report.outputs)[probe.output]))
-        size = state.store.blob(dict(model.outputs)[probe.file[1]]).stat().st_size
-    except FileNotFoundError:
-        return None
+    figures: dict[str, Any] = json.loads(state.read(probe.step, probe.output))
+    size = len(state.read(*probe.file))
     return Need(arena_bytes=round(figures[probe.key] + probe.extra_bytes), flash_bytes=size)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.recipes.build import Build
-from buildsys.errors import Diagnostic, InputError, MissingBytes
+from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
@@ -122,13 +122,8 @@ def inspect(session: Session, dataset: Dataset) -> dict[str, Any]:
 
     Fills build/.data/<name>/. Raises BuildsysError.
     """
-    for _ in range(2):
-        for step in dataset.plan.steps:
-            session.executor.run_step(step)
-        try:
-            return _publish(session, dataset)
-        except MissingBytes as missing:
-            session.state.want_bytes(missing.step)
+    for step in dataset.plan.steps:
+        session.executor.run_step(step)
     return _publish(session, dataset)
 
 
@@ -214,17 +209,15 @@ def _dataset(
 
 def _publish(session: Session, dataset: Dataset) -> dict[str, Any]:
     """The report into its folder, which is replaced as a whole."""
-    result = session.state.result(dataset.plan.package)
-    assert result is not None
+    step = session.state.steps[dataset.plan.package]
     folder = report_folder(session.workspace, dataset.name)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        session.state.store.fetch(dict(result.outputs)["report"], fresh, tree=True)
-    except FileNotFoundError as error:
+        session.executor.fetch(step, "report", fresh)
+        replace_folder(fresh, folder)
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise MissingBytes(dataset.plan.package) from error
-    replace_folder(fresh, folder)
     report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return report
 

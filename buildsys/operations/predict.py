@@ -15,7 +15,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import model_spec
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError, MissingBytes, Rejected, Waiting
+from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.build_plans import plan_build
@@ -145,7 +145,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
         target.mkdir(parents=True, exist_ok=True)
         fresh = fresh_inside(target, "predictions")
         try:
-            _make(session, step, fresh)
+            session.executor.fetch(step, "predictions", fresh)
             return _fill(fresh, target, prediction)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -166,21 +166,6 @@ def describe(row: dict[str, Any], most: int = 6) -> str:
         words.append(word)
     more = f"; and {len(objects) - most} more" if len(objects) > most else ""
     return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
-
-
-def _make(session: Session, step: Step, fresh: Path) -> None:
-    """Run the step, and fetch what it made; what the store has lost is made again, once."""
-    for last in (False, True):
-        session.executor.run_step(step)
-        result = session.state.result(step.id)
-        assert result is not None
-        try:
-            session.state.store.fetch(dict(result.outputs)["predictions"], fresh, tree=True)
-            return
-        except FileNotFoundError as error:
-            if last:
-                raise MissingBytes(step.id) from error
-        session.state.want_bytes(step.id)
 
 
 def _give_back(session: Session, prediction: Prediction) -> None:

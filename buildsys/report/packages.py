@@ -51,7 +51,7 @@ def find_package(
         return None, {}
     try:
         result = session.state.result(plan.package)
-        digest = dict(result.outputs)["package"] if result else ""
+        digest = result.output("package") if result else ""
         entries = session.state.store.index(digest) if digest else []
     except (BuildsysError, OSError, ValueError):
         return None, {}

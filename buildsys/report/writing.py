@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from buildsys.errors import BuildsysError, InputError
+from buildsys.errors import BuildsysError, InputError, MissingBytes
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.session.session import Session
@@ -140,8 +140,8 @@ def _write_pages(session: Session) -> bool:
     """Render if that was not done before, and put the pages in place; whether they are new."""
     plan = _plan(session.workspace)
     (step,) = plan.steps
-    store, console = session.state.store, session.console
-    state = State((plan,), session.database, store, session.record.lock)
+    console = session.console
+    state = State((plan,), session.database, session.state.store, session.record.lock)
     runner = Runner(
         session.workspace,
         state,
@@ -155,10 +155,11 @@ def _write_pages(session: Session) -> bool:
     fresh = _fresh(session.workspace)
     try:
         try:
-            store.fetch(digest, fresh, tree=True)
-        except FileNotFoundError:
+            state.fetch(step.id, _OUTPUT, fresh)
+        except MissingBytes:
             state.want_bytes(step.id)
-            store.fetch(_digest(state, runner, step), fresh, tree=True)
+            _digest(state, runner, step)
+            state.fetch(step.id, _OUTPUT, fresh)
         replace_folder(fresh, session.workspace.build / "report")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -171,7 +172,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
         runner.execute(step, lambda: None, lambda *_: None)
     result = state.result(step.id)
     assert result is not None
-    return dict(result.outputs)[_OUTPUT]
+    return result.output(_OUTPUT)
 
 
 def _plan(workspace: Workspace) -> Plan:

@@ -9,7 +9,6 @@ from typing import Any
 
 from buildsys import __version__
 from buildsys.digest import digest_file
-from buildsys.errors import MissingBytes
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools.host_tools import named
 from buildsys.graph import Plan, Step
@@ -55,10 +54,6 @@ def _portable_steps(plan: Plan, state: State) -> list[Step]:
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-_EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
-"""Outputs that a manifest embeds."""
-
-
 def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
@@ -66,9 +61,9 @@ def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
         result = state.result(step.id)
         if step.local or result is None:
             continue
-        for name, digest in result.outputs:
+        for name, _ in result.outputs:
             if name in EMBEDDED_OUTPUTS:
-                found[step.stage] = _read(state, step, digest)
+                found[step.stage] = json.loads(state.read(step.id, name))
     return found
 
 
@@ -95,19 +90,11 @@ def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]
                 }
             )
     for step in (step for step in plan.steps if step.local):
-        result = state.result(step.id)
-        if result is None:
+        if state.result(step.id) is None:
             continue
-        measured = _read(state, step, dict(result.outputs)["latency"])
+        measured = json.loads(state.read(step.id, "latency"))
         found += measured.get("entries", [measured])
     return found
-
-
-def _read(state: State, step: Step, digest: str) -> Any:
-    try:
-        return json.loads(state.store.read(digest))
-    except FileNotFoundError as error:
-        raise MissingBytes(step.id) from error
 
 
 def _undone(plan: Plan, state: State) -> list[str]:

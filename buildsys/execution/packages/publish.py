@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, MissingBytes
+from buildsys.errors import BuildsysError
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
@@ -35,7 +35,7 @@ def is_published(workspace: Workspace, state: State, plan: Plan) -> bool:
     result = state.result(plan.package)
     if result is None:
         return False
-    digest = dict(result.outputs)["package"]
+    digest = result.output("package")
     if state.database.published(plan.build) != _publication(plan, state):
         return False
     folder = build_folder(workspace, plan.build)
@@ -54,16 +54,11 @@ def publish(
 ) -> None:
     """Fill the folder beside its place, then move it there; the old one goes as one piece."""
     folder = build_folder(workspace, plan.build)
-    result = state.result(plan.package)
-    assert result is not None
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     for leftover in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        try:
-            state.store.fetch(dict(result.outputs)["package"], fresh, tree=True)
-        except FileNotFoundError as error:
-            raise MissingBytes(plan.package) from error
+        state.fetch(plan.package, "package", fresh)
         _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
         _write(fresh / "build.json", _diary(plan, state, runner, built))
         latency = find_latency(plan, state, fresh)
@@ -103,13 +98,9 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     folder.mkdir(parents=True)
     failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
     judged = _judged(state, plan)
-    digest = state.input_digest(judged) if judged is not None else None
-    if judged is not None and digest is not None and judged.step:
+    if judged is not None and judged.step and state.input_digest(judged) is not None:
         target = folder / f"{plan.build.split('@')[0]}{_ending(judged.name)}"
-        try:
-            state.store.fetch(digest, target, tree=judged.name in TREES)
-        except FileNotFoundError as error:
-            raise MissingBytes(judged.step) from error
+        state.fetch(judged.step, judged.output, target)
     verdict = {"passed": False, "stage": judges[0].stage if judges else "", "failures": failures}
     _write(folder / "verdict.json", {**verdict, "evidence": find_evidence(plan, state)})
     return failures
@@ -150,12 +141,7 @@ def _failures(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """What the red verdicts say, the first reason first. Raises MissingBytes."""
     found: list[str] = []
     for step in red_verdicts(state, plan):
-        result = state.result(step.id)
-        assert result is not None
-        try:
-            verdict = json.loads(state.store.read(dict(result.outputs)["verdict"]))
-        except FileNotFoundError as error:
-            raise MissingBytes(step.id) from error
+        verdict = json.loads(state.read(step.id, "verdict"))
         found += [
             _with_advice(str(failure), verdict, workspace, plan) for failure in verdict["failures"]
         ]

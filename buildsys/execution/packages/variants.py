@@ -52,7 +52,7 @@ def _stored(state: State, plan: Plan) -> Figures:
     if plan.package:
         try:
             result = state.result(plan.package)
-            entries = state.store.index(dict(result.outputs)["package"]) if result else []
+            entries = state.store.index(result.output("package")) if result else []
         except (BuildsysError, OSError, ValueError):
             return Figures()
         blobs = {name: digest for name, _, digest in entries}

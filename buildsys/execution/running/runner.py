@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import InputError, MissingBytes, StepFailed
+from buildsys.errors import InputError, StepFailed
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
 from buildsys.execution.running.admission import Admission, gpu_variables
@@ -130,10 +130,7 @@ class Runner:
             producer = self.state.steps[item.step]
             output = next(o for o in producer.outputs if o.name == item.output)
             target = folder / (item.name + ("" if output.tree else output.suffix))
-            try:
-                self.state.store.fetch(digest, target, output.tree)
-            except FileNotFoundError as error:
-                raise MissingBytes(item.step) from error
+            self.state.fetch(item.step, item.output, target)
             return target
         source = Path(item.source.path)
         if item.source.parts:

@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
-from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
+from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed, Waiting
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
@@ -89,16 +90,35 @@ class StepExecutor:
         """Whether this run has made any of a plan's steps."""
         return any(step.id in self.built for step in plan.steps)
 
+    def read(self, step: Step, output: str) -> bytes:
+        """The bytes of an output that is a file; the step runs first if it has to."""
+        return self.with_bytes(lambda: self.state.read(step.id, output))
+
+    def fetch(self, step: Step, output: str, target: Path) -> None:
+        """Copy an output, a file or a folder, to `target`; the step runs first if it has to."""
+        self.with_bytes(lambda: self.state.fetch(step.id, output, target))
+
     def with_bytes(self, action: Callable[[], T]) -> T:
-        """Do something that reads from the store; what the store has lost is made again first."""
+        """Do something that reads from the store; what the store has lost is made again first.
+
+        Raises BuildsysError, Waiting where a step cannot run here.
+        """
         for _ in range(_MOST_REPAIRS):
             try:
                 return action()
             except MissingBytes as missing:
                 with self._repairing:
-                    self.state.want_bytes(missing.step)
-                    self.run_step(self.state.steps[missing.step])
+                    self._make_again(self.state.steps[missing.step])
         raise StepFailed("the store keeps losing what is put into it; look at its disk")
+
+    def _make_again(self, step: Step) -> None:
+        self.state.want_bytes(step.id)
+        self.run_step(step)
+        decision = self.state.decide(step)
+        if decision.status == Status.WAITING:
+            raise Waiting(f"{self.stages[step.id]} waits for {decision.reasons[0].subject}")
+        if self.state.result(step.id) is None:
+            raise StepFailed(f"{self.stages[step.id]} cannot be made: {decision.status}")
 
     def record_training(self, step: Step) -> None:
         """Into buildsys.lock; nothing where the step trains nothing."""

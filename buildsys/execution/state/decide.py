@@ -8,9 +8,10 @@ bytes leaves the keys after it as they were.
 
 import contextlib
 import threading
+from pathlib import Path
 from typing import Any
 
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.state.action_keys import ActionKey, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
@@ -88,6 +89,27 @@ class State:
                 self._decisions.clear()
                 self._results.pop(step_id, None)
 
+    def read(self, step_id: str, output: str) -> bytes:
+        """The bytes of an output that is a file. Raises MissingBytes where its step has to run."""
+        try:
+            return self.store.read(self._digest(step_id, output))
+        except FileNotFoundError as error:
+            raise MissingBytes(step_id) from error
+
+    def fetch(self, step_id: str, output: str, target: Path) -> None:
+        """Copy an output, a file or a folder, to `target`. Raises MissingBytes, as `read`."""
+        trees = {item.name: item.tree for item in self.steps[step_id].outputs}
+        try:
+            self.store.fetch(self._digest(step_id, output), target, trees[output])
+        except FileNotFoundError as error:
+            raise MissingBytes(step_id) from error
+
+    def _digest(self, step_id: str, output: str) -> str:
+        result = self.result(step_id)
+        if result is None:
+            raise MissingBytes(step_id)
+        return result.output(output)
+
     def settle(self, plans: tuple[Plan, ...]) -> None:
         """Ask for the bytes that steps which are going to run will read."""
         steps = {step.id: step for plan in plans for step in plan.steps}
@@ -124,7 +146,7 @@ class State:
         if item.source is not None:
             return self.sources.digest(item.source)
         result = self.result(item.step)
-        return dict(result.outputs)[item.output] if result else None
+        return result.output(item.output) if result else None
 
     def _decide(self, step: Step) -> Decision:
         blocked = [item for item in step.inputs if item.step and self.result(item.step) is None]
