@@ -1,10 +1,8 @@
-"""doit's entry: `doit`, `doit list`, `doit build:ID`, `doit -n 2`."""
+"""Tasks of your own go here, beside the builds that buildsys' loader adds to doit's tasks.
 
-from buildsys.execution.doit.tasks import DOIT_CONFIG, tasks
+doit.cfg or pyproject.toml names that loader. Without it, `doit` finds the builds by the line below.
+"""
 
-__all__ = ["DOIT_CONFIG", "task_builds"]
+from buildsys.execution.doit.loader import dodo
 
-
-def task_builds():
-    """Every recipe for every target."""
-    yield from tasks()
+DOIT_CONFIG, task_builds = dodo()

@@ -179,10 +179,12 @@ def place_interpreters(script: str) -> None:
 
 def make_workspace(root: Path, steps: int) -> Path:
     """Recipes with about `steps` steps, built once by a stand-in for the tools."""
+    from buildsys.authoring.scaffold.starters import LOADER_CONFIG
+
     folder = root / "data" / "images" / "train"
     folder.mkdir(parents=True)
     (root / "recipes").mkdir()
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     (root / "model.onnx").write_bytes(b"onnx")
     (root / "data" / "data.yaml").write_text("train: images/train\nnames: [tag]\n")
     (folder / "0.jpg").write_bytes(b"picture")

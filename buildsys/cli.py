@@ -12,7 +12,7 @@ from buildsys.errors import BuildsysError, Diagnostic, InputError
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
-    "init": "a workspace in a folder: dodo.py, a first recipe, schemas",
+    "init": "a workspace in a folder: dodo.py, doit.cfg, a first recipe, schemas",
     "new": "a commented recipe, from a model file where there is one",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",

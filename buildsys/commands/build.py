@@ -1,7 +1,6 @@
 """buildsys build: what `doit` builds; where nothing is stale, without loading anything for it."""
 
 import argparse
-import os
 
 _NO_SUCH_TASK = 3
 """doit's own code for a name that nothing has; ours is 2: the input is wrong."""
@@ -44,12 +43,11 @@ def run(options: argparse.Namespace) -> int:
         print(render_table(rows))
         return 0
     gc.enable()
-    from buildsys.execution.doit.current import Wishes
-    from buildsys.execution.doit.tasks import run as run_doit
+    from buildsys.execution.doit.loader import run_builds
+    from buildsys.execution.doit.run import RunOptions
 
-    os.chdir(workspace.root)
     names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]
     github = options.format == "github"
-    wishes = Wishes(strict=options.strict, github=github, settled=settled)
-    code = run_doit(["run", "-n", str(options.n), *names], wishes)
+    meant = RunOptions(strict=options.strict, github=github, settled=settled)
+    code = run_builds(workspace.root, names, options.n, meant)
     return 2 if code == _NO_SUCH_TASK else code

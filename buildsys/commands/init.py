@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """(paths written, (path, what it lacks) kept); a folder with recipes gets no first recipe."""
-    from buildsys.authoring.scaffold.starters import starter_files
+    from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
 
     if root.exists() and not root.is_dir():
         message = "is a file; a workspace is a folder"
@@ -51,6 +51,8 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     kept: list[tuple[str, str]] = []
     for name, text in starter_files().items():
         path = root / name
+        if name == LOADER_FILE and not path.exists() and names_loader(root):
+            continue
         if path.exists() or path.is_symlink():
             kept.append((name, _lacks(path, name)))
         elif name == "README.md" and not empty:
@@ -68,6 +70,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 def _lacks(path: Path, name: str) -> str:
     """What a file that is kept does not say; empty where nothing is missing."""
     import buildsys
+    from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader
 
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -75,13 +78,25 @@ def _lacks(path: Path, name: str) -> str:
         return "; it cannot be read"
     if name == "requirements.txt":
         return "" if "buildsys" in text else f"; add the line buildsys=={buildsys.__version__}"
-    if name == "dodo.py" and "buildsys.execution.doit.tasks" not in text:
-        return "; it does not load buildsys: move it away and run `buildsys init` again"
+    if name == LOADER_FILE:
+        return "" if names_loader(path.parent) else "; add `loader = buildsys` to its [GLOBAL]"
+    if name == "dodo.py" and _imports_other_release(text):
+        return "; it imports another release's buildsys: move it away and run `buildsys init` again"
     if name != ".gitignore":
         return ""
     present = {line.strip().strip("/") for line in text.splitlines()}
     missing = [line for line in _IGNORED if line.strip("/") not in present]
     return f"; add the lines {' and '.join(missing)}" if missing else ""
+
+
+def _imports_other_release(dodo: str) -> bool:
+    """Whether it imports a module for tasks that this release does not have."""
+    lines = [line.split() for line in dodo.splitlines()]
+    modules = {words[1] for words in lines if words[:1] in (["from"], ["import"]) and words[1:]}
+    return any(
+        name.startswith("buildsys.") and name != "buildsys.execution.doit.loader"
+        for name in modules
+    )
 
 
 def _next(root: Path, written: list[str]) -> str:

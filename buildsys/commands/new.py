@@ -184,6 +184,7 @@ def _write(draft: "Draft", boards: "Boards") -> str:
 
 def _tell_rest(root: Path, draft: "Draft") -> int:
     """What `check` says of the new recipe, and the next command."""
+    from buildsys.authoring.scaffold.starters import names_loader
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
 
@@ -192,8 +193,8 @@ def _tell_rest(root: Path, draft: "Draft") -> int:
     mistakes = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
     for diagnostic in mistakes:
         print(f"\n{diagnostic.render()}")
-    if not (root / "dodo.py").exists():
-        print("\nnext:  buildsys init    # there is no dodo.py here yet; it keeps what is there")
+    if not ((root / "dodo.py").exists() or names_loader(root)):
+        print("\nnext:  buildsys init    # doit finds no builds here yet; it keeps what is there")
     elif mistakes:
         print("\nnext:  buildsys check   # when that is settled")
     else:

@@ -1,7 +1,6 @@
 """buildsys update: train anew what was trained with other tools or code, and record it."""
 
 import argparse
-import os
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,8 +12,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Builds as `buildsys build` does, with recorded trainings of other tools or code left out."""
-    from buildsys.execution.doit.current import Wishes
-    from buildsys.execution.doit.tasks import run as run_doit
+    from buildsys.execution.doit.loader import run_builds
+    from buildsys.execution.doit.run import RunOptions
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
     from buildsys.execution.state.recording import training_notes
@@ -32,6 +31,5 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.dry_run:
         return 0
-    os.chdir(session.workspace.root)
     names = [f"build:{plan.build}" for plan in chosen if set(kept) & set(plan.steps)]
-    return run_doit(["run", "-n", str(options.n), *names], Wishes(retrain=True))
+    return run_builds(session.workspace.root, names, options.n, RunOptions(retrain=True))

@@ -1,21 +1,29 @@
 """The files that `buildsys init` writes into an empty folder, by name."""
 
+import re
+from pathlib import Path
+
 import buildsys
 
 RECIPE_NAME = "tag-finder"
 
 DODO = '''\
-"""doit's entry: `doit`, `doit list`, `doit build:ID`, `doit -n 2`."""
+"""Tasks of your own go here, beside the builds that buildsys' loader adds to doit's tasks.
 
-from buildsys.execution.doit.tasks import DOIT_CONFIG, tasks
+doit.cfg or pyproject.toml names that loader. Without it, `doit` finds the builds by the line below.
+"""
 
-__all__ = ["DOIT_CONFIG", "task_builds"]
+from buildsys.execution.doit.loader import dodo
 
-
-def task_builds():
-    """Every recipe for every target."""
-    yield from tasks()
+DOIT_CONFIG, task_builds = dodo()
 '''
+
+LOADER_FILE = "doit.cfg"
+LOADER_CONFIG = """\
+# doit's loader: every build of recipes/ is a task, `build:RECIPE@TARGET`
+[GLOBAL]
+loader = buildsys
+"""
 
 RECIPE = f"""\
 # yaml-language-server: $schema=../.buildsys/recipe.schema.json
@@ -72,10 +80,23 @@ doit              # build all that is stale; what to ship lies in build/<recipe>
 """
 
 
+def names_loader(root: Path) -> bool:
+    """Whether doit finds its loader of the builds: in doit.cfg, or in [tool.doit] of pyproject.toml."""
+    for name in (LOADER_FILE, "pyproject.toml"):
+        try:
+            text = (root / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if re.search(r'^\s*loader\s*=\s*["\']?buildsys["\']?\s*(#.*)?$', text, re.MULTILINE):
+            return True
+    return False
+
+
 def starter_files() -> dict[str, str]:
     """Texts by path from the workspace's root, recipe and README included."""
     return {
         "dodo.py": DODO,
+        LOADER_FILE: LOADER_CONFIG,
         "requirements.txt": f"buildsys=={buildsys.__version__}\n",
         ".gitignore": GITIGNORE,
         f"recipes/{RECIPE_NAME}.yaml": RECIPE,

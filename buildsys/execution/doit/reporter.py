@@ -3,19 +3,34 @@
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Protocol
 
-from doit.exceptions import InvalidTask
+from doit.exceptions import InvalidTask, UnmetDependency
 from doit.task import Task
 
 from buildsys.errors import CannotWrite
 from buildsys.execution import children
-from buildsys.execution.doit.commandline import REPORT, arguments
-from buildsys.execution.doit.current import session, wishes
+from buildsys.execution.doit.names import REPORT
+from buildsys.execution.doit.run import UNKNOWN, Run
+from buildsys.execution.doit.tasks import Reported
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.report import stamp
+
+_NO_SUCH_TASK = 3
+"""doit's own code for a name that nothing has."""
+_NO_LOADER = (
+    "archives of datasets are fetched where doit has buildsys' loader: run `buildsys init`, which"
+    " writes doit.cfg, or `buildsys build`"
+)
+
+
+class Failure(Protocol):
+    """doit's account of a task that failed, or of a teardown."""
+
+    def get_msg(self) -> str:
+        """What to print."""
 
 
 class Reporter:
@@ -23,41 +38,50 @@ class Reporter:
 
     desc = "steps as they run, a summary at the end"
 
-    def __init__(self, outstream: Any, options: Any) -> None:
+    def __init__(self, run: Run, outstream: IO[str]) -> None:
+        self.run = run
         self.out = outstream
         self.builds: list[str] = []
-        self.named = False
+        self.names: tuple[str, ...] = ()
         self.failed = False
         self._lock = contextlib.ExitStack()
-        self._holds_lock = False
+        self._runs = False
+        self._refusal = 1
 
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
-        """Before the first task."""
-        current = session()
+        """Before the first task. `selected`: names of tasks, patterns are expanded."""
+        current = self.run.session
+        if not selected:  # our loader has said so already: doit's default loader does not look
+            self._refusal = _NO_SUCH_TASK
+            raise InvalidTask("the pattern matches no task; see `doit list`.")
         children.end_on_signals(self._interrupted)
         try:
             self._lock.enter_context(exclusive(current.workspace))
         except CannotWrite as error:
             raise InvalidTask(str(error)) from error
-        self._holds_lock = True
-        asked = [name for name in selected if name.startswith("build:")]
+        self._runs = True
+        self.names = self.run.request.names
+        if not self.names and selected != list(task_list):
+            self.names = tuple(selected)
+        asked = [name for name in selected if name.startswith("build:")] if self.names else []
         self.builds = [name.removeprefix("build:") for name in asked]
-        self.named = any(argument not in ("run", "build") for argument in arguments())
-        if not self.named:
+        if not self.names:
             self.builds = [*current.labels]
         plans = [current.plans[build] for build in self.builds if build in current.plans]
-        asked_for = {plan.recipe for plan in plans} if self.named else set()
+        asked_for = {plan.recipe for plan in plans} if self.names else set()
         for diagnostic in current.loaded.diagnostics:
-            if not self.named or Path(diagnostic.path).stem in asked_for:
+            if not self.names or Path(diagnostic.path).stem in asked_for:
                 print(diagnostic.render(), file=sys.stderr)
-                if wishes().github:
+                if self.run.options.github:
                     print(diagnostic.annotate(), file=self.out)
+        if self.run.request is UNKNOWN and any(p.archive and p.waiting_for for p in plans):
+            print(_NO_LOADER, file=sys.stderr)
         current.prepare(self.builds)
 
     def _interrupted(self) -> None:
         """A signal ends the run: the summary says where; it is another run's while that has the lock."""
-        if self._holds_lock:
-            current = session()
+        if self._runs:
+            current = self.run.session
             current.interrupted = True
             write_summary(current.workspace, current.rows(self.builds))
 
@@ -79,13 +103,13 @@ class Reporter:
     def teardown_task(self, task: Task) -> None:
         """We have no teardowns."""
 
-    def add_failure(self, task: Task, fail: Any) -> None:
+    def add_failure(self, task: Task, fail: Failure) -> None:
         """Ours were reported where they happened; anything else is a bug and keeps its traceback."""
         self.failed = True
-        if fail.__class__.__name__ not in ("TaskFailed", "UnmetDependency"):
+        if not isinstance(fail, Reported | UnmetDependency):
             print(fail.get_msg(), file=sys.stderr)
 
-    def cleanup_error(self, exception: Any) -> None:
+    def cleanup_error(self, exception: Failure) -> None:
         """A teardown failed."""
         print(exception.get_msg(), file=sys.stderr)
 
@@ -95,11 +119,14 @@ class Reporter:
 
     def complete_run(self) -> None:
         """The summary, whatever happened; our own exit codes where doit has none."""
-        current = session()
+        current = self.run.session
+        if not self._runs:
+            current.close()
+            raise SystemExit(self._refusal)
         current.remember()
         rows = current.rows(self.builds)
-        rows += [] if self.named else current.broken_rows()
-        code = exit_code(rows, self.named, wishes().strict)
+        rows += [] if self.names else current.broken_rows()
+        code = exit_code(rows, bool(self.names), self.run.options.strict)
         if any(d.severity == "error" for d in current.loaded.common):
             code = code or 1  # the workspace itself has a mistake, whatever was built
         try:
@@ -107,25 +134,36 @@ class Reporter:
         except CannotWrite as error:
             print(error, file=sys.stderr)
             code = 1
-        said, is_whole = _report(current, rows)
-        code = code or (1 if REPORT in arguments() and not is_whole else 0)
+        asked = REPORT in self.names
+        said, is_whole = _report(current, rows, asked)
+        code = code or (1 if asked and not is_whole else 0)
         current.console.close()
         if rows:
             print(render_table(rows), file=self.out, flush=True)
         if said:
             print("\n".join(said), file=self.out, flush=True)
-        if wishes().github:
+        if self.run.options.github:
             print("\n".join(annotate(rows)), file=self.out, flush=True)
+        self._runs = False
         current.close()
         self._lock.close()
         if code or self.failed:
             raise SystemExit(code or 1)
 
 
-def _report(current: Session, rows: list[Row]) -> tuple[list[str], bool]:
+def make_reporter(run: Run) -> type[Reporter]:
+    """A class, as doit wants one, whose reporters belong to one run."""
+
+    class RunReporter(Reporter):
+        def __init__(self, outstream: IO[str], options: dict[str, object]) -> None:
+            super().__init__(run, outstream)
+
+    return RunReporter
+
+
+def _report(current: Session, rows: list[Row], asked: bool) -> tuple[list[str], bool]:
     """build/report, where anything may have changed: what there is to say, whether it is whole."""
     idle = bool(rows) and all(row.status == "up-to-date" for row in rows)
-    asked = REPORT in arguments()
     page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
     if idle and stamp.is_current(current.workspace, current.labels):
         return [page] * asked, True

@@ -1,104 +1,206 @@
 """Plans as doit tasks: one private task a step, one task `build:<id>` a build.
 
 doit orders, parallelizes and selects; it decides nothing. Every task asks the session whether it is
-up to date, and doit's own database stays in memory: it trusts file times and forgets a killed run.
+up to date. Its files are there for doit's own commands (`info`, `list --deps`): doit's database stays
+in memory, for it trusts file times and forgets a killed run.
 """
 
+import os
 import shutil
-import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from doit.exceptions import InvalidTask, TaskFailed
+from doit.dependency import MD5Checker
+from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.doit.commandline import (
-    COMMANDS,
-    REPORT,
-    arguments,
-    check_arguments,
-    is_run,
-    selects,
-)
-from buildsys.execution.doit.current import Wishes, session, wish
-from buildsys.execution.doit.reporter import Reporter
+from buildsys.execution.doit.names import REPORT, matches
+from buildsys.execution.doit.run import Run
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.plans import RecipePlans
 from buildsys.graph import Plan, Step
+from buildsys.report import stamp
+
+IN_PROCESSES = "steps are processes already; `-n N` is enough: leave `-P process` out."
+"""What doit would run in a process of its own has no session."""
 
 
-def run(line: list[str], wishes: Wishes) -> int:
-    """A run of doit in this process over the workspace in the current folder; the exit code."""
-    from doit.cmd_base import ModuleTaskLoader
-    from doit.doit_cmd import DoitMain
+class ShownFile(str):
+    """A file that a build reads or writes, for doit to show: it never decides anything."""
 
-    wish(wishes)
-    sys.argv[1:] = line
-    module = {"DOIT_CONFIG": DOIT_CONFIG, "task_builds": tasks}
-    try:
-        return int(DoitMain(ModuleTaskLoader(module)).run(line) or 0)
-    except SystemExit as end:
-        return int(end.code or 0)
+    __slots__ = ()
 
 
-def tasks() -> Iterator[Task]:
-    """Everything that can be built. Called by doit when it loads dodo.py."""
-    try:
-        current = session()
-    except BuildsysError as error:
-        raise InvalidTask(str(error)) from None
-    check_arguments(current.labels, current.loaded)
-    names = [name for name in arguments() if name not in COMMANDS]
+class Checker(MD5Checker):  # type: ignore[misc]
+    """doit's check of files by content, but for ours: these count as there and as unchanged."""
+
+    def exists(self, file_path: str) -> bool:
+        """Whether a target is there."""
+        return isinstance(file_path, ShownFile) or bool(super().exists(file_path))
+
+    def info(self, file_path: str) -> os.stat_result | None:
+        """A dependency's stat; OSError where it is missing, which is an error of doit's."""
+        return None if isinstance(file_path, ShownFile) else super().info(file_path)
+
+    def check_modified(
+        self, file_path: str, file_stat: os.stat_result | None, state: object
+    ) -> bool:
+        """Whether a dependency is another one than at the last success."""
+        if isinstance(file_path, ShownFile):
+            return False
+        return bool(super().check_modified(file_path, file_stat, state))
+
+    def get_state(self, dep: str, current_state: object) -> object:
+        """What doit records of a dependency."""
+        return "" if isinstance(dep, ShownFile) else super().get_state(dep, current_state)
+
+
+class Reported(TaskFailed):  # type: ignore[misc]
+    """The failure of a step or a build, which was reported where it happened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpToDate:
+    """Whether a task has nothing to do; `doit info` prints it where it is false."""
+
+    ask: Callable[[], bool]
+    where: str
+
+    def __call__(self) -> bool:
+        return self.ask()
+
+    def __repr__(self) -> str:
+        return self.where
+
+
+def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
+    """Everything that can be built.
+
+    `all_settled`: with the builds that need nothing, even in a run that names none of them.
+    """
+    current, names = run.session, run.request.names
     for rows in current.settled.values():
         for build, label in rows:
-            if is_run() and not any(selects(name, [f"build:{build}"]) for name in names):
-                continue  # doit needs not hear of what needs nothing; the summary tells of it
-            yield Task(
-                f"build:{build}",
-                actions=None,
-                uptodate=[True],
-                doc=label,
-                clean=[(current.publisher.clean, [build])],
-            )
+            asked = all_settled or any(matches(name, [f"build:{build}"]) for name in names)
+            if asked or not run.request.runs:
+                yield _settled_task(current, build, label)
     seen: set[str] = set()
+    recipes = {plan.build: recipe for recipe in current.loaded.recipes for plan in recipe.plans}
     for plan in current.loaded.plans:
         for step in plan.steps:
             if step.id not in seen:
                 seen.add(step.id)
                 # one recipe's samples may be another's calibration: a task has one name
-                yield _step_task(current, current.state.steps[step.id])
-        yield _build_task(current, plan)
+                yield _step_task(run, current.state.steps[step.id])
+        yield _build_task(run, recipes[plan.build], plan)
     yield Task(
         REPORT,
         actions=None,
+        uptodate=[
+            UpToDate(
+                ask=lambda: stamp.is_current(current.workspace, current.labels),
+                where="the next run writes the report",
+            )
+        ],
         doc="build/report from what is recorded; builds nothing by itself",
-        clean=[(shutil.rmtree, [current.workspace.build / REPORT], {"ignore_errors": True})],
+        targets=[ShownFile("build/report/report.md")],
+        clean=[(remove_report, [current.workspace.build / REPORT])],
     )
 
 
-def _step_task(current: Session, step: Step) -> Task:
+def remove_package(publisher: PackagePublisher, build: str, dryrun: bool) -> None:
+    """`doit clean`: the build's folder goes; a later run restores it from the store."""
+    recipe, target = build.split("@")
+    if build_folder(publisher.workspace, build).exists():
+        print(f"build:{build} - removing build/{recipe}/{target}")
+        if not dryrun:
+            publisher.clean(build)
+
+
+def remove_report(folder: Path, dryrun: bool) -> None:
+    """`doit clean`: build/report goes; the next run writes it again."""
+    if folder.exists():
+        print(f"{REPORT} - removing build/{REPORT}")
+        if not dryrun:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settled_task(current: Session, build: str, label: str) -> Task:
+    return Task(
+        f"build:{build}",
+        actions=None,
+        uptodate=[True],
+        targets=_package_files(current, build, everything=False),
+        clean=[(remove_package, [current.publisher, build])],
+        doc=label,
+    )
+
+
+def _step_task(run: Run, step: Step) -> Task:
+    current = run.session
     return Task(
         _step_name(step),
-        actions=[(_guard, [current.executor.run_step, step])],
-        uptodate=[lambda: not current.executor.needs_run(step)],
+        actions=[(_report_failure, [run, partial(current.executor.run_step, step)])],
+        uptodate=[
+            UpToDate(
+                ask=lambda: not current.executor.needs_run(step), where="`buildsys plan` says why"
+            )
+        ],
         task_dep=[_step_name(current.state.steps[key]) for key in _producers(step)],
         doc=current.executor.stages[step.id],
     )
 
 
-def _build_task(current: Session, plan: Plan) -> Task:
+def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
+    current = run.session
     members = [current.plans[name] for name in plan.candidates if name in current.plans]
     last = [step for p in (*members, plan) if p.package for step in (p.package, *p.proofs)]
     depends = [_step_name(current.state.steps[step]) for step in dict.fromkeys(last)]
     depends += [f"build:{member.build}" for member in members]
     return Task(
         f"build:{plan.build}",
-        actions=[(_guard, [current.publisher.publish, plan])],
-        uptodate=[lambda: current.publisher.is_published(plan)],
-        clean=[(current.publisher.clean, [plan.build])],
+        actions=[(_report_failure, [run, partial(current.publisher.publish, plan)])],
+        uptodate=[
+            UpToDate(
+                ask=lambda: current.publisher.is_published(plan),
+                where=f"`buildsys plan {plan.build}` says why",
+            )
+        ],
+        file_dep=_files_read(current, recipe, plan),
+        targets=_package_files(current, plan.build, everything=run.request.every_plan),
+        clean=[(remove_package, [current.publisher, plan.build])],
         task_dep=depends,
         doc=plan.label,
     )
+
+
+def _files_read(current: Session, recipe: RecipePlans, plan: Plan) -> list[ShownFile]:
+    """What the recipe was read from, and the files and folders that its steps are given."""
+    found = {path for path, _ in recipe.files}
+    for source in (item.source for step in plan.steps for item in step.inputs):
+        if source is not None:
+            found |= {os.path.join(source.path, part) for part in source.parts or ("",)}
+    root = f"{current.workspace.root}{os.sep}"
+    return [ShownFile(path.removeprefix(root).rstrip(os.sep)) for path in sorted(found)]
+
+
+def _package_files(current: Session, build: str, *, everything: bool) -> list[ShownFile]:
+    """The package's files by path from the root: its manifest, or `everything` that is there."""
+    if build in current.publisher.candidates:
+        return []  # it has no folder of its own
+    recipe, target = build.split("@")
+    folder = build_folder(current.workspace, build)
+    found = {"manifest.json"}
+    if everything:
+        found |= {
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        }
+    return [ShownFile(f"build/{recipe}/{target}/{name}") for name in sorted(found)]
 
 
 def _step_name(step: Step) -> str:
@@ -109,20 +211,12 @@ def _producers(step: Step) -> list[str]:
     return sorted({item.step for item in step.inputs if item.step})
 
 
-def _guard(action: Any, argument: Any) -> Any:
+def _report_failure(run: Run, action: Callable[[], object]) -> TaskFailed | None:
     """Our errors as doit's failures; they have been reported already."""
+    if os.getpid() != run.process:
+        return TaskFailed(IN_PROCESSES)
     try:
-        action(argument)
+        action()
     except BuildsysError as error:
-        return TaskFailed(str(error))
+        return Reported(str(error))
     return None
-
-
-DOIT_CONFIG = {
-    "backend": "sqlite3",
-    "dep_file": ":memory:",
-    "continue": True,
-    "par_type": "thread",
-    "reporter": Reporter,
-    "verbosity": 2,
-}

@@ -15,6 +15,7 @@ from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.summary import GOOD, Row
+from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import unchanged
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
@@ -86,6 +87,13 @@ class Session:
             self.console.say(f"{len(to_run)} of {len(steps)} steps to run{guess}")
         for warning in training_notes(self.state, tuple(steps.values())):
             self.console.say(warning)
+
+    def forget(self, builds: list[str]) -> None:
+        """The next run takes nothing for granted, and fills the folders of some builds again."""
+        with exclusive(self.workspace):
+            for build in builds:
+                self.database.record_published(build, "")
+            unchanged.keep_settled(self.workspace, (), Plans(()), self.state, set())
 
     def forget_trainings(self) -> None:
         """Recorded trainings of other tools or code do not count in this run."""

@@ -1,0 +1,144 @@
+"""doit's task loader: from doit's own parsed arguments to one run's session, tasks and reporter.
+
+`doit` finds it by `loader = buildsys`, in [GLOBAL] of doit.cfg or [tool.doit] of pyproject.toml. Where
+neither says so, doit's default loader reads dodo.py, whose `DOIT_CONFIG` and `task_builds` come from
+`dodo` below.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
+from pathlib import Path
+
+from doit import Globals
+from doit.cmd_base import Command, DodoTaskLoader
+from doit.dependency import Dependency
+from doit.doit_cmd import DoitMain
+from doit.exceptions import InvalidDodoFile, InvalidTask
+from doit.task import Task
+
+from buildsys.execution.doit.names import check_names, check_variables
+from buildsys.execution.doit.reporter import make_reporter
+from buildsys.execution.doit.run import UNKNOWN, Request, Run, RunOptions
+from buildsys.execution.doit.tasks import IN_PROCESSES, Checker, make_tasks
+
+_DEFAULTS: Mapping[str, object] = {
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+    "continue": True,
+    "par_type": "thread",
+    "verbosity": 2,
+}
+
+
+class Loader(DodoTaskLoader):  # type: ignore[misc]
+    """Every build of a workspace, and the tasks that its dodo.py has of its own.
+
+    `root`: the builds of this workspace alone; otherwise doit's options say where.
+    """
+
+    def __init__(self, root: Path | None = None, options: RunOptions | None = None) -> None:
+        super().__init__()
+        self._root = root
+        self._options = options or RunOptions()
+        self.cmd_options = () if root else DodoTaskLoader.cmd_options
+
+    def setup(self, opt_values: Mapping[str, object]) -> None:
+        """`opt_values`: all options of the command; doit adds ours of `load_doit_config` to them."""
+        self._values = opt_values
+        self.namespace: dict[str, object] = {}
+        if self._root is None:
+            self._read_dodo(opt_values)
+        self._run = Run(self._root or Path.cwd(), self._options)
+
+    def load_doit_config(self) -> dict[str, object]:
+        """Ours, then what dodo.py says, then what a run cannot do without."""
+        return {**_DEFAULTS, **super().load_doit_config(), **_required(self._run)}
+
+    def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
+        """Every build, or what a name is given of; raises InvalidTask for one that matches nothing."""
+        if self._values.get("par_type") == "process":
+            raise InvalidTask(IN_PROCESSES)
+        own = list(super().load_tasks(cmd, pos_args))
+        command = cmd.get_name()
+        names = tuple(takewhile(lambda argument: not argument.startswith("-"), pos_args))
+        every_plan = command == "info" or bool(self._values.get("list_deps"))
+        request = Request(names=names, runs=cmd.execute_tasks, every_plan=every_plan)
+        session = self._run.begin(request)
+        tasks = list(make_tasks(self._run, all_settled=bool(own)))
+        check_variables(session.labels)
+        others = [name for task in (*own, *tasks) for name in (task.name, *task.targets)]
+        named = [name for name in others if not name.startswith(("_", "build:"))]
+        check_names(names, session.labels, named, session.loaded)
+        clashing = {task.name for task in own} & {task.name for task in tasks}
+        if clashing:
+            raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
+        _record_files(cmd.dep_manager, tasks)
+        if command == "forget":
+            builds = [f"build:{build}" for build in session.labels]
+            cmd.sel_tasks = cmd.sel_tasks or [task.name for task in own] + builds
+            if not (cmd.sel_default_tasks and self._values.get("forget_disable_default")):
+                everything = bool(self._values.get("forget_all"))
+                chosen = builds if everything else cmd.sel_tasks
+                session.forget([name.removeprefix("build:") for name in chosen])
+        return own + tasks
+
+    def _read_dodo(self, opt_values: Mapping[str, object]) -> None:
+        """The names of dodo.py but for ours; doit goes to its folder. The default one may be missing."""
+        file = str(opt_values["dodoFile"])
+        try:
+            super().setup(opt_values)
+        except InvalidDodoFile:
+            if file != "dodo.py" or opt_values["cwdPath"]:
+                raise
+        except ImportError as error:
+            if not (error.name or "").startswith("buildsys."):
+                raise InvalidDodoFile(f"{file} cannot be imported: {error}") from error
+            raise InvalidDodoFile(
+                f"{file} imports {error.name} of another release of buildsys ({error}): delete"
+                f" {file} and run `buildsys init`, which writes the one of this release."
+            ) from error
+        self.namespace = {
+            name: value
+            for name, value in self.namespace.items()
+            if not (inspect.isfunction(value) and value.__module__ == __name__)
+        }
+
+
+def dodo() -> tuple[dict[str, object], Callable[[], Iterator[Task]]]:
+    """DOIT_CONFIG and `task_builds` of a dodo.py, for doit's default loader and the current folder.
+
+    That loader passes no arguments on: every plan is loaded, archives of datasets are not fetched, and
+    names are checked by doit alone. `Loader` replaces both.
+    """
+    run = Run(Path.cwd(), RunOptions())
+
+    def task_builds() -> Iterator[Task]:
+        """Every recipe for every target."""
+        session = run.begin(UNKNOWN)
+        check_variables(session.labels)
+        tasks = list(make_tasks(run, all_settled=True))
+        _record_files(Globals.dep_manager, tasks)
+        yield from tasks
+
+    return {**_DEFAULTS, **_required(run)}, task_builds
+
+
+def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions) -> int:
+    """A run of doit in this process over a workspace; the exit code, doit's own 3 among them."""
+    main = DoitMain(Loader(root, options), config_filenames=())
+    try:
+        return int(main.run(["run", "-n", str(parallel), *names]) or 0)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def _required(run: Run) -> dict[str, object]:
+    return {"reporter": make_reporter(run), "check_file_uptodate": Checker}
+
+
+def _record_files(dependencies: Dependency, tasks: list[Task]) -> None:
+    """doit takes a file that it has no record of for a change: it gets one of every file of ours."""
+    for task in tasks:
+        if task.file_dep:
+            dependencies.save_success(task)

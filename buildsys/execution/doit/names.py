@@ -1,0 +1,61 @@
+"""The names that a person gives doit: patterns of builds, of which none may match nothing."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from doit import get_var
+from doit.exceptions import InvalidTask
+
+from buildsys.execution.state.plans import Plans
+
+REPORT = "report"
+"""A task without an action: the end of every run brings the report up to date."""
+
+
+def matches(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a name or pattern means any of some tasks."""
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def check_names(
+    given: Sequence[str], builds: Iterable[str], others: Iterable[str], loaded: Plans
+) -> None:
+    """Raise InvalidTask, with a suggestion, for a name that matches no task: never a green run.
+
+    `others`: further names that doit accepts: the report, files of packages, tasks of a dodo.py.
+    """
+    names = [f"build:{build}" for build in builds]
+    accepted = [*names, REPORT, *others]
+    for name in given:
+        if matches(name, accepted):
+            continue
+        from buildsys.execution.state.build_patterns import suggest
+
+        for diagnostic in loaded.errors:
+            print(diagnostic.render(), file=sys.stderr)
+        recipe = name.removeprefix("build:").split("@")[0]
+        if recipe in loaded.broken:
+            raise InvalidTask(f"`{name}` cannot be built: its recipe has a mistake, see above.")
+        hint = suggest(name if name.startswith("build:") else f"build:{name}", names)
+        raise InvalidTask(f"`{name}` matches no build; {hint or 'see `doit list`'}")
+
+
+def check_variables(builds: Iterable[str]) -> None:
+    """Raise InvalidTask where a name of ours is assigned a value: `doit build:ID=x` would build all.
+
+    doit takes `name=value` out of the arguments, whatever the name, and answers for one name at a
+    time. So the names that builds consist of are asked for; any other is a dodo.py's own variable.
+    """
+    for build in builds:
+        recipe, _, target = build.partition("@")
+        for name in (f"build:{build}", build, f"build:{recipe}", recipe, target):
+            _refuse_variable(name)
+    for name in ("build", "builds", "recipe", "target", REPORT):
+        _refuse_variable(name)
+
+
+def _refuse_variable(name: str) -> None:
+    value = get_var(name)
+    if value is not None:
+        raise InvalidTask(f"`{name}={value}` names no build; see `doit list`.")

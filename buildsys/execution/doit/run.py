@@ -1,0 +1,105 @@
+"""One run of doit: how it is meant, what was asked for, and its one session."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from doit.exceptions import InvalidTask
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.doit.names import matches
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.execution.state import unchanged
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is meant; plain `doit` takes the defaults.
+
+    `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations;
+    `retrain`: recorded trainings of other tools or code do not count; `settled`: the recipes that need
+    nothing, where they are known already.
+    """
+
+    strict: bool = False
+    github: bool = False
+    retrain: bool = False
+    settled: unchanged.Settled | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What doit's command line asks for.
+
+    `names`: patterns of tasks; `runs`: tasks are to be executed, not listed or cleaned; `every_plan`:
+    the plans of recipes that need nothing are wanted, too: files are shown.
+    """
+
+    names: tuple[str, ...] = ()
+    runs: bool = False
+    every_plan: bool = False
+
+
+UNKNOWN = Request(every_plan=True)
+"""doit's default loader passes no arguments on: everything is loaded, doit selects."""
+
+
+class Run:
+    """A workspace, how its run is meant, and the session once doit has asked for tasks."""
+
+    def __init__(self, root: Path, options: RunOptions) -> None:
+        self.workspace = Workspace(root.resolve())
+        self.options = options
+        self.request = UNKNOWN
+        self.process = os.getpid()
+        self._session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session of this run, after `begin`."""
+        assert self._session is not None
+        return self._session
+
+    def begin(self, request: Request) -> Session:
+        """Load the plans; the archives of datasets that are asked for come first.
+
+        Raises InvalidTask, doit's own error, where the workspace cannot be read.
+        """
+        self.request = request
+        try:
+            self._session = self._load()
+        except BuildsysError as error:
+            raise InvalidTask(str(error)) from None
+        return self._session
+
+    def _load(self) -> Session:
+        found = Session(self.workspace.root, settled=self._settled())
+        if self.request.runs and any(p.archive and p.waiting_for for p in found.loaded.plans):
+            found.close()
+            self._fetch_archives(found)
+            found = Session(self.workspace.root, settled=found.settled)
+        if self.options.retrain:
+            found.forget_trainings()
+        return found
+
+    def _settled(self) -> unchanged.Settled:
+        if self.options.retrain or self.request.every_plan:
+            return {}
+        known = self.options.settled
+        return unchanged.settled_recipes(self.workspace) if known is None else known
+
+    def _fetch_archives(self, current: Session) -> None:
+        """The archives of the builds that are asked for; what cannot be had is waited for."""
+        from buildsys.execution.session.dataset_archives import fetch_archive, wanted_archives
+
+        names = self.request.names
+        plans = [
+            plan
+            for plan in current.loaded.plans
+            if not names or any(matches(name, [f"build:{plan.build}"]) for name in names)
+        ]
+        for url, sha256 in wanted_archives(plans):
+            with contextlib.suppress(BuildsysError):  # said where it happened
+                fetch_archive(self.workspace.root, url, sha256)
