@@ -10,7 +10,14 @@ from buildsys.registry import shipped_targets
 from tests.authoring.sample_workspace import plan_good
 from tests.conftest import REPOSITORY
 
-_FILES = {"dodo.py", "requirements.txt", ".gitignore", "recipes/tag-finder.yaml", "README.md"}
+_FILES = {
+    "dodo.py",
+    "doit.cfg",
+    "requirements.txt",
+    ".gitignore",
+    "recipes/tag-finder.yaml",
+    "README.md",
+}
 
 
 def _init(folder: Path, *words: str) -> int:
@@ -80,16 +87,34 @@ def test_somebody_s_repository_gets_what_it_lacks(
     (tmp_path / "recipes" / "mine.yaml").write_text("name: mine\n")
     (tmp_path / ".gitignore").write_text("build/\n*.tmp\n")
     (tmp_path / "requirements.txt").write_text("numpy\n")
-    (tmp_path / "dodo.py").write_text("def task_other():\n    return None\n")
+    (tmp_path / "dodo.py").write_text("from buildsys.engine.tasks import DOIT_CONFIG, tasks\n")
+    (tmp_path / "doit.cfg").write_text("[GLOBAL]\nverbosity = 2\n")
     before = _files(tmp_path)
     assert _init(tmp_path) == 0
     printed = capsys.readouterr().out
     assert "kept   recipes/: it has recipes, a first one is not needed\n" in printed
     assert "kept   .gitignore; add the lines /.buildsys/\n" in printed
     assert f"kept   requirements.txt; add the line buildsys=={buildsys.__version__}\n" in printed
-    assert "kept   dodo.py; it does not load buildsys: " in printed
+    assert "kept   dodo.py; it imports another release's buildsys: " in printed
+    assert "kept   doit.cfg; add `loader = buildsys` to its [GLOBAL]\n" in printed
     assert printed.endswith("buildsys check\n")
     assert _files(tmp_path) == before
+
+
+def test_tasks_of_somebody_s_own_stay_and_doit_gets_its_loader(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dodo.py needs no line of buildsys; a pyproject.toml that names the loader is enough."""
+    (tmp_path / "dodo.py").write_text("def task_other():\n    return None\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    assert _init(tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "kept   dodo.py\n" in printed
+    assert "wrote  doit.cfg\n" in printed
+    (tmp_path / "doit.cfg").unlink()
+    (tmp_path / "pyproject.toml").write_text('[tool.doit]\nloader = "buildsys"\n')
+    assert _init(tmp_path) == 0
+    assert not (tmp_path / "doit.cfg").exists()
 
 
 @pytest.mark.parametrize("name", ["dodo.py", "recipes"])

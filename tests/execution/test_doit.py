@@ -8,10 +8,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from doit.doit_cmd import DoitMain
 
+from buildsys import cli
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
+from buildsys.execution.doit.loader import Loader
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -28,7 +33,7 @@ def place(tmp_path: Path) -> Path:
     """A workspace with one recipe."""
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     (root / "model.tflite").write_bytes(b"1234TFL3")
     write_recipe(root, "plain")
     return root
@@ -118,6 +123,7 @@ def test_a_broken_recipe_stops_no_other(place: Path) -> None:
         ("build:plian@host", "did you mean `build:plain@host`?"),
         ("build:nothing*", "matches no build"),
         ("plain=host", "names no build"),
+        ("build:plain@host=1", "names no build"),
     ],
 )
 def test_a_name_that_nothing_has_is_an_error(place: Path, argument: str, message: str) -> None:
@@ -199,7 +205,7 @@ def test_nothing_heavy_is_imported_when_nothing_changed(place: Path) -> None:
 def test_a_step_that_two_recipes_call_differently(workspace: Path) -> None:
     """One recipe's samples are another's calibration: doit is asked for a task that nobody has."""
     text = (workspace / "recipes" / "tags.yaml").read_text()
-    (workspace / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (workspace / "doit.cfg").write_text(LOADER_CONFIG)
     twin = text.replace("name: tags", "name: twin").replace(
         "count: 3, seed: 0", "count: 4, seed: 0"
     )
@@ -207,3 +213,171 @@ def test_a_step_that_two_recipes_call_differently(workspace: Path) -> None:
     done = doit(workspace, "list")
     assert "build:twin@xiao-esp32s3" in done.stdout, done.stderr
     assert "does not exist" not in done.stdout + done.stderr
+
+
+def test_two_workspaces_are_built_in_one_process(place: Path, tmp_path: Path) -> None:
+    """Nothing of a run is the process's: not its session, not its options, not the current folder."""
+    other = tmp_path / "other"
+    (other / "recipes").mkdir(parents=True)
+    (other / "model.tflite").write_bytes(b"other--TFL3")
+    write_recipe(other, "second")
+    write_recipe(other, "later", RECIPE.replace("model.tflite", f"no.tflite, sha256: {'0' * 64}"))
+    here = Path.cwd()
+    assert cli.main(["-C", str(other), "build", "--strict"]) == 10
+    assert cli.main(["-C", str(place), "build", "plain@host"]) == 0
+    assert cli.main(["-C", str(other), "build"]) == 0
+    assert statuses(place) == {"plain@host": "built"}
+    assert statuses(other) == {
+        "later@host": "waiting for no.tflite",
+        "second@host": "up-to-date",
+    }
+    assert Path.cwd() == here
+
+
+@pytest.mark.parametrize("name", ["build:nothing*", "plain@host=1", "pla*=1"])
+def test_buildsys_build_refuses_a_name_that_matches_nothing(place: Path, name: str) -> None:
+    """As doit does, with the exit code of wrong input."""
+    assert cli.main(["-C", str(place), "build", name]) == 2
+    assert not (place / "build").exists()
+
+
+@pytest.fixture
+def ask(place: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """A command of doit's in this process, over the workspace; what it prints."""
+
+    def call(*arguments: str) -> str:
+        capsys.readouterr()
+        DoitMain(Loader(place), config_filenames=()).run(list(arguments))
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return printed.out
+
+    return call
+
+
+def build(root: Path) -> dict[str, str]:
+    """What a run of all builds came to."""
+    cli.main(["-C", str(root), "build"])
+    return statuses(root)
+
+
+def test_doit_shows_what_a_build_reads_and_writes(place: Path, ask: Callable[..., str]) -> None:
+    """`list --status --deps` and `info`: before the first run, when up to date, after an edit."""
+    listing = ("list", "--status", "--deps", "build:plain@host")
+    before = ask(*listing).splitlines()
+    assert before[0].startswith("R build:plain@host")
+    assert {" -  recipes/plain.yaml", " -  model.tflite"} <= set(before)
+    build(place)
+    assert ask(*listing).startswith("U build:plain@host")
+    info = ask("info", "build:plain@host")
+    assert "status     : up-to-date" in info
+    assert " - build/plain/host/plain.tflite\n" in info
+    (place / "model.tflite").write_bytes(b"other--TFL3")
+    assert ask(*listing).startswith("R build:plain@host")
+    assert "`buildsys plan plain@host` says why" in ask("info", "build:plain@host")
+
+
+def test_a_file_s_time_alone_makes_no_build_stale(place: Path, ask: Callable[..., str]) -> None:
+    """doit shows the files; it does not decide by them."""
+    build(place)
+    (place / "model.tflite").touch()
+    assert ask("list", "-s", "build:plain@host").startswith("U ")
+    assert build(place) == {"plain@host": "up-to-date"}
+
+
+def test_files_that_are_not_here_are_no_error_of_doit(place: Path, ask: Callable[..., str]) -> None:
+    """A build that waits is a task to run."""
+    write_recipe(place, "later", RECIPE.replace("model.tflite", f"no.tflite, sha256: {'0' * 64}"))
+    shown = ask("list", "--status", "--deps", "build:later@host")
+    assert shown.startswith("R build:later@host")
+    assert " -  recipes/later.yaml\n" in shown
+
+
+def test_clean_takes_the_package_away_and_a_dry_run_says_so(
+    place: Path, ask: Callable[..., str]
+) -> None:
+    """`doit clean -n build:ID` prints the folder, `doit clean build:ID` removes it."""
+    build(place)
+    sentence = "build:plain@host - removing build/plain/host\n"
+    assert sentence in ask("clean", "-n", "build:plain@host")
+    assert (place / "build" / "plain" / "host").is_dir()
+    assert sentence in ask("clean", "build:plain@host")
+    assert not (place / "build" / "plain" / "host").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("build:plain@host",), ("--all",)])
+def test_after_forget_a_build_is_done_again(
+    place: Path, ask: Callable[..., str], arguments: tuple[str, ...]
+) -> None:
+    """From the store: what is forgotten is that nothing is to do."""
+    build(place)
+    assert "forgetting" in ask("forget", *arguments)
+    assert ask("list", "-s", "build:plain@host").startswith("R ")
+    assert build(place) == {"plain@host": "restored"}
+
+
+OWN_TASKS = """\
+def task_copy():
+    return {
+        "actions": ["cp build/plain/host/plain.tflite copy.tflite"],
+        "file_dep": ["build/plain/host/manifest.json"],
+        "targets": ["copy.tflite"],
+    }
+
+def task_fails():
+    return {"actions": ["false"]}
+"""
+
+
+def test_tasks_of_a_dodo_run_after_the_builds_that_they_read(place: Path) -> None:
+    """The loader adds the builds to what a dodo.py has; settled builds are there for it, too."""
+    (place / "dodo.py").write_text(OWN_TASKS)
+    for model in (b"1234TFL3", b"1234TFL3", b"other--TFL3"):
+        (place / "model.tflite").write_bytes(model)
+        run = doit(place, "copy")
+        assert run.returncode == 0, run.stderr
+        assert (place / "copy.tflite").read_bytes() == model
+    failed = doit(place, "fails")
+    assert failed.returncode == 1
+    assert "'false' returned 1" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("from buildsys.engine.tasks import tasks", "buildsys.engine of another release"),
+        ("import no_such_module", "dodo.py cannot be imported: No module named 'no_such_module'"),
+        ("def task_report(): return {'actions': []}", "`report` is a task of buildsys"),
+    ],
+)
+def test_a_dodo_that_cannot_be_used_is_one_sentence(place: Path, line: str, message: str) -> None:
+    """No traceback, exit code 3."""
+    (place / "dodo.py").write_text(line)
+    run = doit(place)
+    assert run.returncode == 3
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_without_its_loader_doit_finds_the_builds_by_dodo_py(place: Path) -> None:
+    """doit's default loader passes no arguments on: names are checked by doit, the rest is the same."""
+    (place / "doit.cfg").unlink()
+    (place / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    assert doit(place).returncode == 0
+    assert statuses(place) == {"plain@host": "built"}
+    shown = doit(place, "list", "--status", "--deps").stdout
+    assert shown.startswith("U build:plain@host")
+    assert " -  recipes/plain.yaml\n" in shown
+    for name in ("build:plian@host", "build:nothing*", "plain=host"):
+        assert doit(place, name).returncode == 3
+
+
+@pytest.mark.parametrize("config", ["doit.cfg", "dodo.py"])
+def test_steps_run_in_no_process_of_doit(place: Path, config: str) -> None:
+    """`-P process` is refused in one sentence, whoever loads the tasks."""
+    (place / "doit.cfg").unlink()
+    text = LOADER_CONFIG if config == "doit.cfg" else (REPOSITORY / "dodo.py").read_text()
+    (place / config).write_text(text)
+    run = doit(place, "-n", "2", "-P", "process")
+    assert run.returncode in (1, 3)
+    assert "leave `-P process` out" in run.stderr

@@ -6,6 +6,7 @@ neither says so, doit's default loader reads dodo.py, whose `DOIT_CONFIG` and `t
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -126,6 +127,10 @@ def dodo() -> tuple[dict[str, object], Callable[[], Iterator[Task]]]:
 
 def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions) -> int:
     """A run of doit in this process over a workspace; the exit code, doit's own 3 among them."""
+    for name in names:
+        if "=" in name:  # doit would take it for a variable, and build everything
+            print(f"ERROR: `{name}` names no build; see `doit list`.", file=sys.stderr)
+            return 3
     main = DoitMain(Loader(root, options), config_filenames=())
     try:
         return int(main.run(["run", "-n", str(parallel), *names]) or 0)
