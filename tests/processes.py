@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import definitions
 from tests.conftest import REPOSITORY, make_workspace
 
@@ -34,7 +35,7 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
     `seconds` is what a stand-in tool takes. The workspace is `root/place`; see `environment`.
     """
     place = make_workspace(root / "place")
-    (place / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (place / "doit.cfg").write_text(LOADER_CONFIG)
     (place / "model.tflite").write_bytes(b"1234TFL3" + b"x" * 100_000)
     (place / "recipes" / "plain.yaml").write_text(PLAIN)
     make_environments(root)

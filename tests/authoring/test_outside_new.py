@@ -9,6 +9,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.authoring.recipes.families import trained_names
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.authoring.syntax.document import read_document
 from buildsys.digest import digest_file
 from buildsys.registry import shipped_targets
@@ -67,7 +68,7 @@ def _sources(workspace: Path) -> None:
     write_sheet(workspace / "data" / "own" / "annotations.json", ("a.jpg", "b.jpg"))
     for name in ("a.jpg", "b.jpg"):
         (workspace / "data" / "own" / name).write_bytes(b"never opened while planning")
-    (workspace / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (workspace / "doit.cfg").write_text(LOADER_CONFIG)
 
 
 def _new(workspace: Path, name: str, *words: str) -> int:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.running.admission import Admission, visible_gpus
 from buildsys.graph import Step
-from tests.conftest import REPOSITORY
 from tests.processes import environment, make_environments, set_tool
 
 SMALL = """\
@@ -27,7 +27,7 @@ def _workspace(root: Path, recipes: int) -> Path:
     """Recipes for three targets each; finished files go through the real planner and real steps."""
     (root / "recipes").mkdir(parents=True)
     (root / "models").mkdir()
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     for number in range(recipes):
         name = f"r{number:02}"
         (root / "recipes" / f"{name}.yaml").write_text(SMALL.format(name=name))
@@ -89,7 +89,7 @@ def five(tmp_path: Path) -> Path:
     root = tmp_path / "five"
     for folder in ("recipes", "data/images/train", "data/images/val"):
         (root / folder).mkdir(parents=True)
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     (root / "good.tflite").write_bytes(b"1234TFL3" + bytes(100))
     (root / "bad.onnx").write_bytes(b"onnx")
     for split in ("train", "val"):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from tests.conftest import REPOSITORY, Build, StandIn
 from tests.execution.test_doit import doit, statuses
 
@@ -62,7 +63,7 @@ def remote(tmp_path: Path, server: tuple[int, threading.Event]) -> Path:
     """A workspace whose model comes from the slow server."""
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     digest = hashlib.sha256(CONTENT).hexdigest()
     recipe = RECIPE.format(port=server[0], sha256=digest)
     (root / "recipes" / "remote.yaml").write_text(recipe)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.running.process import step_environment
 from tests.conftest import REPOSITORY, Build
 from tests.execution.test_doit import RECIPE, doit, statuses
@@ -56,7 +57,7 @@ def test_a_read_only_store_still_restores(tmp_path: Path) -> None:
     """What others built on a shared disk serves here; nothing has to be written there."""
     root, store = tmp_path / "place", tmp_path / "store"
     (root / "recipes").mkdir(parents=True)
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     (root / "model.tflite").write_bytes(b"1234TFL3")
     (root / "recipes" / "plain.yaml").write_text(RECIPE.replace("NAME", "plain"))
     assert doit(root).returncode == 0

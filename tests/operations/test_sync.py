@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.cli import main
 from buildsys.commands import sync
 from buildsys.execution.tools import definitions
@@ -166,7 +167,7 @@ def make_remote(tmp_path: Path, port: int, *files: str) -> Path:
     """A workspace whose models come from a server."""
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     digest = hashlib.sha256(MODEL).hexdigest()
     for file in files:
         name = file.split(".")[0]

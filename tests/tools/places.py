@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.places import cache_root
 from buildsys.execution.running.process import step_environment
 from buildsys.execution.tools.host_tools import find_qemu
@@ -29,7 +30,7 @@ PICTURES = 20
 def make_workspace(root: Path, **recipes: str) -> Path:
     """dodo.py, the start weights, recipes by name."""
     (root / "recipes").mkdir(parents=True)
-    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
     for name, text in recipes.items():
         (root / "recipes" / f"{name}.yaml").write_text(text)

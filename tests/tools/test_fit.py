@@ -2,14 +2,13 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from buildsys import cli
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.registry import shipped_targets
-from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tools
 
@@ -34,7 +33,7 @@ def small(tmp_path: Path) -> Path:
     root = tmp_path / "small"
     (root / "recipes").mkdir(parents=True)
     (root / "targets" / "firmware").mkdir(parents=True)
-    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     (root / "recipes" / "small.yaml").write_text(RECIPE)
     contract = (shipped_targets() / "firmware" / "sscma-1.0-pose.yaml").read_text()
     contract = contract.replace("name: sscma-1.0-pose", "name: small-arena")

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.offline import without_network
@@ -41,7 +41,7 @@ def test_a_synced_build_needs_no_network(tmp_path: Path) -> None:
     """`buildsys sync`, then doit where not even this machine's own ports can be reached."""
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
-    shutil.copyfile(REPOSITORY / "dodo.py", root / "dodo.py")
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     _, python = environments.ensure("onnx2tf", print)
     subprocess.run([python, "-c", MAKE_MODEL], cwd=root, check=True, capture_output=True)
     digest = hashlib.sha256((root / "tiny.tflite").read_bytes()).hexdigest()

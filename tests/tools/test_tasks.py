@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 
@@ -46,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tasks")
     (root / "recipes").mkdir()
     (root / "recipes" / "shapes.yaml").write_text(RECIPE)
-    (root / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
+    (root / "doit.cfg").write_text(LOADER_CONFIG)
     run = call(root, "doit", "-n", "2")
     assert run.returncode == 0, run.stderr
     return root
