@@ -267,7 +267,7 @@ _WRONG = {
     "no network": (["x", "--from", "weights/other.pt"], "holds no whole model"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/model.tflite"], "is no TFLite file"),
-    "unknown ending": (["x", "--from", "dodo.py"], "is no model file"),
+    "unknown ending": (["x", "--from", "doit.cfg"], "is no model file"),
     "outside": (["x", "--from", "../best.pt"], "copy it in: mkdir -p weights && cp "),
     "data outside": (["x", "--data", "../d/data.yaml"], "copy it in: mkdir -p data && cp -r "),
     "data is a folder": (["x", "--data", "data/tags"], "give the file in it: data/tags/data.yaml"),

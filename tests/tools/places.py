@@ -28,7 +28,7 @@ PICTURES = 20
 
 
 def make_workspace(root: Path, **recipes: str) -> Path:
-    """dodo.py, the start weights, recipes by name."""
+    """doit.cfg, the start weights, recipes by name."""
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
     shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
