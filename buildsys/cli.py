@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildsys import __version__
-from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.errors import BuildsysError, InputError
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not options.folder.is_dir() and _command(words) != "init":
             message = "is no folder: there is no workspace to work in"
-            raise InputError(Diagnostic(path=str(options.folder), message=message))
+            raise InputError.at(str(options.folder), message)
         return int(options.run(options))
     except BuildsysError as error:
         print(error, file=sys.stderr)

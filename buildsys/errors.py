@@ -97,6 +97,24 @@ class InputError(BuildsysError):
         super().__init__("\n".join(diagnostic.render() for diagnostic in diagnostics))
         self.diagnostics = diagnostics
 
+    @classmethod
+    def at(
+        cls,
+        path: str,
+        message: str,
+        hint: str = "",
+        *,
+        line: int = 0,
+        column: int = 0,
+        source: str = "",
+    ) -> "InputError":
+        """One mistake at one place, see Diagnostic."""
+        return cls(
+            Diagnostic(
+                path=path, line=line, column=column, message=message, hint=hint, source=source
+            )
+        )
+
 
 class StepFailed(BuildsysError):
     """A step's process ended with an error or without its outputs.

@@ -23,14 +23,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
-    from buildsys.errors import Diagnostic, InputError
+    from buildsys.errors import InputError
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
 
     if options.builds and not options.data:
         message = "names choose whose data is looked at"
         hint = "`buildsys check` looks at every recipe; add --data"
-        raise InputError(Diagnostic(path=options.builds[0], message=message, hint=hint))
+        raise InputError.at(options.builds[0], message, hint)
     plans = make_plans(Workspace(options.folder.resolve()))
     for diagnostic in plans.diagnostics:
         print(diagnostic.render())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 if TYPE_CHECKING:
     from buildsys.execution.store.garbage_collection import Limits
@@ -60,7 +60,7 @@ def _parse(option: str, text: str, units: dict[str, int], examples: str) -> floa
     match = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(units)}])", text)
     if match is None:
         message = f"`{text}` is no number with one of the units {', '.join(units)}"
-        raise InputError(Diagnostic(path=option, message=message, hint=f"for example {examples}"))
+        raise InputError.at(option, message, f"for example {examples}")
     return float(match[1]) * units[match[2]]
 
 

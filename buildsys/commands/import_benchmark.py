@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _read(paths: list[str], device: str, published: "Published") -> "dict[str, Benchmark]":
     """Every FILE by its path. Raises InputError, for two that measure the same, too."""
-    from buildsys.errors import Diagnostic, InputError
+    from buildsys.errors import InputError
     from buildsys.operations.import_benchmark import read_benchmark
 
     found: dict[str, Benchmark] = {}
@@ -76,7 +76,7 @@ def _read(paths: list[str], device: str, published: "Published") -> "dict[str, B
         other = identities.setdefault(found[path].measurement.identity, path)
         if other != path:
             message = f"measures what {other} measures: the same engine, device and threads"
-            raise InputError(Diagnostic(path=path, message=message, hint="name one of them"))
+            raise InputError.at(path, message, "name one of them")
     return found
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 _IGNORED = ("/build/", "/.buildsys/")
 """What must stay out of version control."""
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         schemas = [f"{state.name}/{path.name}" for path in write_schemas(state)]
     except OSError as error:
         message = f"cannot be written: {error.strerror}"
-        raise InputError(Diagnostic(path=str(error.filename or root), message=message)) from error
+        raise InputError.at(str(error.filename or root), message) from error
     for path in [*written, *(schemas if fresh else ())]:
         print(f"wrote  {path}")
     for path, why in kept:
@@ -45,7 +45,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 
     if root.exists() and not root.is_dir():
         message = "is a file; a workspace is a folder"
-        raise InputError(Diagnostic(path=str(root), message=message))
+        raise InputError.at(str(root), message)
     empty = not root.exists() or not any(p for p in root.iterdir() if not p.name.startswith("."))
     written: list[str] = []
     kept: list[tuple[str, str]] = []

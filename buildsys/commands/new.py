@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 if TYPE_CHECKING:
     from buildsys.authoring.datasets.facts import DatasetFacts
@@ -203,4 +203,4 @@ def _tell_rest(root: Path, draft: "Draft") -> int:
 
 
 def _refuse(place: str, message: str, hint: str = "") -> InputError:
-    return InputError(Diagnostic(path=place, message=message, hint=hint))
+    return InputError.at(place, message, hint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.errors import BuildsysError, InputError
 
 if TYPE_CHECKING:
     from buildsys.authoring.recipes.pinning import Pinnable
@@ -62,7 +62,7 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
     files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
     if not files:
         hint = "`buildsys init` writes a first one"
-        raise InputError(Diagnostic(path="recipes", message="there is no recipe here", hint=hint))
+        raise InputError.at("recipes", "there is no recipe here", hint)
     if not words:
         return [path for name, path in files.items() if not name.startswith("_")]
     chosen: dict[Path, None] = {}
@@ -71,7 +71,7 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
         found = [path for stem, path in files.items() if fnmatchcase(stem, name)]
         if not found:
             hint = did_you_mean(name, files)
-            raise InputError(Diagnostic(path=word, message="matches no recipe", hint=hint))
+            raise InputError.at(word, "matches no recipe", hint)
         chosen |= dict.fromkeys(found)
     return list(chosen)
 

@@ -50,14 +50,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _states(text: str) -> list[str]:
     """The words of --fail-on. Raises InputError."""
-    from buildsys.errors import Diagnostic, InputError
+    from buildsys.errors import InputError
 
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
         if word not in _STATES:
             hint = "there are: " + ", ".join(_STATES)
             message = f"no build is ever in the state `{word}`"
-            raise InputError(Diagnostic(path="--fail-on", message=message, hint=hint))
+            raise InputError.at("--fail-on", message, hint)
     return words
 
 

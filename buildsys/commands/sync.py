@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +35,12 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
 
     root = options.folder.resolve()
     if options.all and options.builds:
-        raise InputError(Diagnostic(path="--all", message="takes no builds: it means everything"))
+        raise InputError.at("--all", "takes no builds: it means everything")
     if not (root / "recipes").is_dir():
         if options.all:
             return _work(all_tool_envs(), (), None, options, make_run)
         hint = "`buildsys sync --all` syncs every tool environment, from any folder"
-        raise InputError(Diagnostic(path=str(root), message="holds no recipes", hint=hint))
+        raise InputError.at(str(root), "holds no recipes", hint)
     session = _with_archives(Session(root), options, root)
     try:
         return _sync_workspace(session, options, make_run)

@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs, 10 with
     one that another machine has to do.
     """
-    from buildsys.errors import Diagnostic, InputError, Waiting
+    from buildsys.errors import InputError, Waiting
     from buildsys.execution import children
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         chosen = session.loaded.select([options.build])
         if len(chosen) > 1:
             message, hint = f"names {len(chosen)} builds", "verify takes the id of one build"
-            raise InputError(Diagnostic(path=options.build, message=message, hint=hint))
+            raise InputError.at(options.build, message, hint)
         plan = shipped_plan(session, session.plans[chosen[0]])
         with exclusive(session.workspace):
             findings = []

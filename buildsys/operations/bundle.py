@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import buildsys
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError, MissingBytes, Rejected, Waiting
+from buildsys.errors import BuildsysError, InputError, MissingBytes, Rejected, Waiting
 from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -147,7 +147,7 @@ def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
     if engine is None:
         hint = "builds for targets with a `tensorrt` block ship one"
         message = "ships no engine: nothing of it is built on another machine"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
     producers = {item.step for item in engine.inputs}
     calibration = (
         step for step in plan.steps if step.module == "calibrate_engine" and step.id in producers
@@ -160,7 +160,7 @@ def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
     if LOCAL in (remote.params.version, remote.params.compute_capability):
         message = "is for the GPU of the machine that it is built on, and nobody says which"
         hint = "a target with `version` and `compute_capability`, as jetson-orin has them"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
     return remote
 
 
@@ -358,7 +358,7 @@ def _refuse_others(target: Path) -> None:
         hint = f"`buildsys import {target}` takes it back; or remove it"
     else:
         return
-    raise InputError(Diagnostic(path=str(target), message=message, hint=hint))
+    raise InputError.at(str(target), message, hint)
 
 
 def _move_into(fresh: Path, target: Path) -> None:

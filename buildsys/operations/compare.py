@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
+from buildsys.errors import BuildsysError, InputError, Rejected, Waiting
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.tools.host_facts import cpu_name
@@ -96,12 +96,12 @@ def _select(session: Session, patterns: Sequence[str]) -> list[Plan]:
         if plan.candidates and plan.build in named:
             message = "is a choice between variants, and has no file of its own"
             hint = f"name a variant, for example {plan.candidates[0]}"
-            raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
+            raise InputError.at(plan.build, message, hint)
     chosen = [plan for plan in chosen if not plan.candidates]
     if len(chosen) < 2:
         count = f"{len(chosen)} build{'' if len(chosen) == 1 else 's'}"
         message = f"names {count}: a comparison takes two or more"
-        raise InputError(Diagnostic(path=" ".join(patterns), message=message))
+        raise InputError.at(" ".join(patterns), message)
     return chosen
 
 
@@ -134,7 +134,7 @@ def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
             files.setdefault((item.name, digest), (item, []))[1].append(plan)
     if len(files) > _MOST:
         message = f"{len(files)} files of {len(plans)} builds; at most {_MOST} are timed together"
-        raise InputError(Diagnostic(path="compare", message=message, hint="name fewer builds"))
+        raise InputError.at("compare", message, "name fewer builds")
     ordered = sorted(files.values(), key=lambda file: ([p.build for p in file[1]], file[0].name))
     params = compare_latency.Params(
         subjects=tuple(_subject(item, owners) for item, owners in ordered),

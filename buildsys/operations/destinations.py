@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from buildsys.errors import CannotWrite, Diagnostic, InputError
+from buildsys.errors import CannotWrite, InputError
 from buildsys.files import writing
 
 OURS = ".buildsys-"
@@ -123,4 +123,4 @@ def _check_permission(named: Path, folder: Path) -> None:
 
 
 def _refusal(named: Path, message: str) -> InputError:
-    return InputError(Diagnostic(path=str(named), message=message, hint="name another place"))
+    return InputError.at(str(named), message, "name another place")

@@ -22,7 +22,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.model import known_model
 from buildsys.authoring.recipes.recipe import LARGEST_SIDE, Calibration, Evaluate, Weights
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected
+from buildsys.errors import BuildsysError, InputError, Rejected
 from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -151,7 +151,7 @@ def find_room(build: Build) -> Room:
         firmware = build.contract.name if build.contract else "unchecked"
         message = f"firmware {firmware} does not say how much arena it has: nothing to fit into"
         hint = "name a firmware whose contract has `arena_kib`, or write a contract of your own"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
     return Room(arena_bytes=arena, slot_bytes=slot_bytes(build))
 
 
@@ -281,11 +281,11 @@ def check_fittable(build: Build) -> None:
     if network(source.family) is None:
         message = f"a source of family {source.family} has its input size in the file"
         hint = "only a network that is exported here can be tried at other sizes"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
     if build.recipe.input is None or known_model(build) is None or not architecture(build):
         message = "nobody said which network this is and what its input and outputs are"
         hint = "write `source.architecture` and `input`, and bring the data or the weights"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
 
 
 def frame_of(build: Build, side: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Waiting
+from buildsys.errors import BuildsysError, InputError, Waiting
 from buildsys.execution import children
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
@@ -71,7 +71,7 @@ def read_flashing(session: Session, plan: Plan) -> Flashing:
     if not path.is_file():
         message = f"no flash plan: its target {plan.target} or its firmware names no place in flash"
         hint = "`flash` belongs into the target, `slot` into the firmware contract"
-        raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
+        raise InputError.at(plan.build, message, hint)
     plan_file = json.loads(path.read_text(encoding="utf-8"))
     region = _region(plan_file["regions"][0])
     if not (folder / region.file).is_file() or digest_file(folder / region.file) != region.sha256:
@@ -98,14 +98,14 @@ def check_together(flashings: Sequence[Flashing]) -> None:
     if other is not None:
         message = f"is for {other.target}, and {first.build} for {first.target}"
         hint = "one board at a time"
-        raise InputError(Diagnostic(path=other.build, message=message, hint=hint))
+        raise InputError.at(other.build, message, hint)
     builds = {id(each.region): each.build for each in flashings}
     pairs = overlaps(tuple(each.region for each in flashings))
     if pairs:
         one, two = ((builds[id(region)], place_text(region)) for region in pairs[0])
         message = f"covers {two[1]} of the flash, and {one[0]} covers {one[1]}"
         hint = "flash one of them, or give one a firmware contract with another `slot`"
-        raise InputError(Diagnostic(path=two[0], message=message, hint=hint))
+        raise InputError.at(two[0], message, hint)
 
 
 def command(flashing: Flashing, python: Path, port: str) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def choose_port(ports: Sequence[Port]) -> str:
         found = f"{len(boards)} serial ports were found" if boards else "no USB port was found"
         message = f"{found}: say which one is the board's"
         hint = "; ".join(f"{port.device} ({port.description})" for port in boards or ports)
-    raise InputError(Diagnostic(path="--port", message=message, hint=hint))
+    raise InputError.at("--port", message, hint)
 
 
 def run_tool(arguments: Sequence[str], folder: Path) -> int:

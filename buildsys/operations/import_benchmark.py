@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.operations.published import Loads, Published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
@@ -277,7 +277,7 @@ def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
 
 
 def _wrong(path: str, message: str, hint: str = "") -> InputError:
-    return InputError(Diagnostic(path=path, message=message, hint=hint))
+    return InputError.at(path, message, hint)
 
 
 def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.packages import measurements
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace, cache_root
@@ -290,7 +290,7 @@ def _keep_timings(remote: RemoteBuild, result: Result) -> None:
 
 def _refusal(path: Path, message: str, hint: str = "") -> InputError:
     text = f"{message}; nothing was imported"
-    return InputError(Diagnostic(path=str(path), message=text, hint=hint))
+    return InputError.at(str(path), text, hint)
 
 
 def read_figures(result: Result, remote: RemoteBuild, device: str) -> tuple[Measurement, ...]:

@@ -108,9 +108,7 @@ def choose(
             folders = dict.fromkeys(build.split("@")[0] for build in builds)
             known = [*builds, *folders, *dict.fromkeys(builds.values())]
             hint = did_you_mean(pattern, known)
-            raise InputError(
-                Diagnostic(path=name, message="matches no build and no recipe", hint=hint)
-            )
+            raise InputError.at(name, "matches no build and no recipe", hint)
         chosen |= found
     with_data = tuple(d for d in datasets if chosen & set(d.builds))
     known_builds = {build for d in datasets for build in d.builds}

@@ -212,9 +212,7 @@ def find_build(workspace: Workspace, name: str) -> Build:
         wrong = make_plans(workspace).errors
         raise InputError(*wrong, *error.diagnostics) from error
     if len(chosen) > 1:
-        raise InputError(
-            Diagnostic(path=name, message=f"names {len(chosen)} builds", hint=", ".join(chosen))
-        )
+        raise InputError.at(name, f"names {len(chosen)} builds", ", ".join(chosen))
     return builds[ids.index(chosen[0])]
 
 
@@ -235,11 +233,11 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
     if definition is None:
         hint = "a build for the target `host` makes a TFLite file of the same recipe"
         message = f"ships a {kind}, and predicting from one is not offered"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
     if not spec.outputs or spec.preprocessing is None:
         hint = "write `input`, `source.decoder` and `source.classes` into the recipe"
         message = "nobody said what this network's input and outputs mean"
-        raise InputError(Diagnostic(path=build.id, message=message, hint=hint))
+        raise InputError.at(build.id, message, hint)
     places, source = _gather(paths)
     params = predictions.Params(
         pictures=tuple(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.execution.packages.model_file import Model, digest_model, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
@@ -73,7 +73,7 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
         plan = next((p for p in make_plans(workspace).plans if p.build == build), None)
         if plan is not None:
             message, hint = _unpublished(plan)
-        raise InputError(Diagnostic(path=build, message=message, hint=hint))
+        raise InputError.at(build, message, hint)
     folder = build_folder(workspace, build)
     model = _shipped(folder, build)
     name, kind = model.name, model.format
@@ -89,7 +89,7 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
         )
     if not _SHA256.fullmatch(sha256):
         message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
-        raise InputError(Diagnostic(path=f"--sha256 {sha256}", message=message, hint=hint))
+        raise InputError.at(f"--sha256 {sha256}", message, hint)
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
 
 
@@ -131,7 +131,7 @@ def _shipped(folder: Path, build: str) -> Model:
     model = find_model(rows)
     if model is None:
         message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
-        raise InputError(Diagnostic(path=build, message=message, hint=hint))
+        raise InputError.at(build, message, hint)
     return model
 
 
@@ -149,9 +149,7 @@ def _check_intact(path: Path, build: str, digest: str) -> None:
         found = digest_model(path)
     except OSError as error:
         message = f"{path.name} cannot be read: {error.strerror}"
-        raise InputError(
-            Diagnostic(path=build, message=message, hint=f"doit build:{build}")
-        ) from error
+        raise InputError.at(build, message, f"doit build:{build}") from error
     if found != digest:
         message = f"{path.name} is not the file that its manifest names: it was changed by hand"
-        raise InputError(Diagnostic(path=build, message=message, hint=f"doit build:{build}"))
+        raise InputError.at(build, message, f"doit build:{build}")

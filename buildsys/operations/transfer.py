@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError
+from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.packages.manifest import EMBEDDED_OUTPUTS
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.entries import (
@@ -434,4 +434,4 @@ def _is_whole(store: Store, known: dict[str, Any] | None, offered: dict[str, Any
 
 def _refusal(path: Path, message: str, hint: str = "") -> InputError:
     text = f"{message}; nothing was imported"
-    return InputError(Diagnostic(path=str(path), message=text, hint=hint))
+    return InputError.at(str(path), text, hint)

@@ -92,7 +92,7 @@ def shipped_plan(session: Session, plan: Plan) -> Plan:
     if chooser:
         message = f"ships nothing itself: {chooser} chooses among it and others"
         hint = f"buildsys verify {chooser}"
-        raise InputError(Diagnostic(path=plan.build, message=message, hint=hint))
+        raise InputError.at(plan.build, message, hint)
     if not plan.candidates:
         return plan
     path = build_folder(session.workspace, plan.build) / "manifest.json"
@@ -102,7 +102,7 @@ def shipped_plan(session: Session, plan: Plan) -> Plan:
     except (OSError, ValueError, KeyError, TypeError) as error:
         label = str(path.relative_to(session.workspace.root))
         message, hint = "there is no manifest to compare with", f"doit build:{plan.build}"
-        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
+        raise InputError.at(label, message, hint) from error
 
 
 def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, Any]]]:
@@ -116,7 +116,7 @@ def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, An
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = f"doit build:{plan.build}"
         message = "there is no manifest to compare with"
-        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
+        raise InputError.at(label, message, hint) from error
     published = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
     ran = {(stage, module) for stage, module, _ in published}
     repeated = tuple(
@@ -130,9 +130,7 @@ def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, An
         if old != new:
             raise InputError(_changed(label, old, new))
     if len(published) != len(now):
-        raise InputError(
-            Diagnostic(path=label, message="the recipe has other steps now", hint=_AGAIN)
-        )
+        raise InputError.at(label, "the recipe has other steps now", _AGAIN)
     return dataclasses.replace(plan, steps=repeated), list(steps)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
@@ -135,4 +135,4 @@ def write(workspace: Workspace, known: Baselines) -> None:
 
 def _wrong(message: str) -> InputError:
     hint = "mend it, or remove it: `buildsys report --accept` writes one of what is built now"
-    return InputError(Diagnostic(path=FILE, message=message, hint=hint))
+    return InputError.at(FILE, message, hint)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from buildsys.authoring.datasets.facts import DatasetFacts
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
 
 _PLACES = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -76,4 +76,4 @@ def _holds_picture(folder: Path) -> bool:
 
 
 def _refuse(path: str, message: str, hint: str) -> InputError:
-    return InputError(Diagnostic(path=path, message=message, hint=hint))
+    return InputError.at(path, message, hint)

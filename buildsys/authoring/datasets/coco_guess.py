@@ -8,7 +8,7 @@ from pathlib import Path
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.coco_sets import find_place, read_sets
 from buildsys.authoring.datasets.facts import DatasetFacts
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.steps import read_coco
 from buildsys.steps.lib.datasets.coco_file import parse
 
@@ -37,7 +37,7 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
     layout_task = task if fixed else _task_of(root / data, data)
     if layout_task not in read_coco.SHAPES:
         message = f"is in COCO format, which has no labels for task {layout_task}"
-        raise InputError(Diagnostic(path=data, message=message))
+        raise InputError.at(data, message)
     own = next((split for split in _WORDS if _mentions(data, split)), "train")
     files = {own: data} | {
         split: other
@@ -70,9 +70,7 @@ def _task_of(path: Path, label: str) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            Diagnostic(path=label, message=f"cannot be read: {error.strerror}")
-        ) from error
+        raise InputError.at(label, f"cannot be read: {error.strerror}") from error
     return "pose" if parse(content, label, "keypoints")[0] is not None else "detect"
 
 
@@ -95,15 +93,7 @@ def _images(root: Path, data: str, split: str) -> str:
     sheet, mistakes = parse((root / data).read_bytes(), data, "box")
     if sheet is None:
         first = mistakes[0]
-        raise InputError(
-            Diagnostic(
-                path=data,
-                line=first.line,
-                column=first.column,
-                message=first.message,
-                hint=first.hint,
-            )
-        )
+        raise InputError.at(data, first.message, first.hint, line=first.line, column=first.column)
     home = Path(data).parent
     names = [*_WORDS[split], re.split("[_-]", Path(data).stem)[-1], split]
     folders = [home, home.parent]
@@ -114,7 +104,7 @@ def _images(root: Path, data: str, split: str) -> str:
             return folder.as_posix()
     message = f"its pictures were not found: {sheet.images[0].name} is in none of the usual folders"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
-    raise InputError(Diagnostic(path=data, message=message, hint=hint))
+    raise InputError.at(data, message, hint)
 
 
 def _quote(path: str) -> str:

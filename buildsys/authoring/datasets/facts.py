@@ -10,7 +10,7 @@ from typing import Any
 from buildsys.authoring.syntax.confinement import check_dataset
 from buildsys.authoring.syntax.document import Document, read_document
 from buildsys.digest import canonical
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
 
 _MOST_KEYPOINTS = 1000
@@ -98,9 +98,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DatasetF
     document = read_document(path, label)
     data = document.data
     if not isinstance(data, dict):
-        raise InputError(
-            Diagnostic(path=label, message="this is no data.yaml: no `key: value` lines")
-        )
+        raise InputError.at(label, "this is no data.yaml: no `key: value` lines")
     if inside is not None:
         check_dataset(inside, path, document)
     names = _read_names(document)

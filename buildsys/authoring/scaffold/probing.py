@@ -8,7 +8,7 @@ from pathlib import Path
 
 from buildsys.authoring.recipes.families import FILES, families_of, network, networks
 from buildsys.digest import digest_file
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
 
 _TFLITE_MARK = b"TFL3"
@@ -37,7 +37,7 @@ def inside(root: Path, given: str, home: str) -> str:
         words = shlex.join([*copy, f"{home}/"])
         message = "lies outside the workspace; a recipe names files inside it"
         hint = f"copy it in: mkdir -p {home} && {words}"
-        raise InputError(Diagnostic(path=given, message=message, hint=hint))
+        raise InputError.at(given, message, hint)
     return path.relative_to(root).as_posix()
 
 
@@ -100,4 +100,4 @@ def _read_checkpoint(
 
 
 def _refuse(given: str, message: str, hint: str = "") -> InputError:
-    return InputError(Diagnostic(path=given, message=message, hint=hint))
+    return InputError.at(given, message, hint)

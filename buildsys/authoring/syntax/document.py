@@ -101,11 +101,11 @@ def _parse(text: str, label: str) -> Document:
             warnings.simplefilter("ignore")  # YAML lets an anchor be used again; ruamel warns
             root = YAML(typ="safe", pure=True).compose(text)
     except RecursionError as error:
-        raise InputError(Diagnostic(path=label, message=_TOO_DEEP)) from error
+        raise InputError.at(label, _TOO_DEEP) from error
     except MarkedYAMLError as error:
         raise InputError(_syntax_error(error, label, lines)) from error
     except YAMLError as error:
-        raise InputError(Diagnostic(path=label, message=str(error).splitlines()[0])) from error
+        raise InputError.at(label, str(error).splitlines()[0]) from error
     reader = _Reader(label, lines)
     data = reader.value(root, ()) if root is not None else None
     if reader.problems:
@@ -118,11 +118,7 @@ def _check_directives(label: str, lines: tuple[str, ...]) -> None:
     for number, line in enumerate(lines, 1):
         if line.startswith("%"):
             message, hint = "a directive: this file has no need of one", "delete this line"
-            raise InputError(
-                Diagnostic(
-                    path=label, line=number, column=1, message=message, hint=hint, source=line
-                )
-            )
+            raise InputError.at(label, message, hint, line=number, column=1, source=line)
         if line.strip(" \t\ufeff") and not line.lstrip(" \t\ufeff").startswith("#"):
             return
 

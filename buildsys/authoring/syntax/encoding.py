@@ -24,15 +24,15 @@ def read_text(path: Path, label: str) -> str:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
-            raise InputError(Diagnostic(path=label, message=f"this is {what}, not a file"))
+            raise InputError.at(label, f"this is {what}, not a file")
         if found.st_size > _MOST_BYTES:
             message = f"it has {found.st_size / 1e6:.1f} MB; what people write has some kilobytes"
             hint = "put data into files of their own, and name them here"
-            raise InputError(Diagnostic(path=label, message=message, hint=hint))
+            raise InputError.at(label, message, hint)
         data = path.read_bytes()
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
-        raise InputError(Diagnostic(path=label, message=message)) from error
+        raise InputError.at(label, message) from error
     return _decode(data, label)
 
 
@@ -45,7 +45,7 @@ def _decode(data: bytes, label: str) -> str:
     for mark, name in _MARKS:
         if data.startswith(mark):
             message, hint = f"this is {name}, not UTF-8", "save it as UTF-8"
-            raise InputError(Diagnostic(path=label, message=message, hint=hint))
+            raise InputError.at(label, message, hint)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

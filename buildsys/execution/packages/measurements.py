@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
 
@@ -100,7 +100,7 @@ def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
         label = str(path.relative_to(workspace.root))
         message = f"these are no measurements: {_reason(error)}"
         hint = "bring back what was committed (an unfinished merge?), or delete the file"
-        raise InputError(Diagnostic(path=label, message=message, hint=hint)) from error
+        raise InputError.at(label, message, hint) from error
 
 
 def record(

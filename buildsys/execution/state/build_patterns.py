@@ -14,7 +14,7 @@ def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
         found = [build for build in builds if fnmatchcase(build, pattern.removeprefix("build:"))]
         if not found and patterns:
             hint = suggest(pattern.removeprefix("build:"), builds)
-            raise InputError(Diagnostic(path=pattern, message="matches no build", hint=hint))
+            raise InputError.at(pattern, "matches no build", hint)
         chosen += [build for build in found if build not in chosen]
     return chosen
 

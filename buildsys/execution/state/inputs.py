@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from buildsys.digest import digest_bytes, digest_file
-from buildsys.errors import CannotWrite, Diagnostic, InputError
+from buildsys.errors import CannotWrite, InputError
 from buildsys.execution.state import fingerprint
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.lockfile import Lock
@@ -76,7 +76,7 @@ class Sources:
             if recorded := self._recorded(source):
                 return recorded
             message = f"{source.label} cannot be read: {error.strerror}"
-            raise InputError(Diagnostic(path=source.label, message=message)) from error
+            raise InputError.at(source.label, message) from error
         stat, known = stat_line(found), self._database.file(str(path))
         if known is not None and known[0] == stat and source.sha256 in ("", known[1]):
             digest = known[1]
@@ -86,12 +86,10 @@ class Sources:
             if not racy:
                 self._database.record_files([(str(path), stat, digest)])
         if source.sha256 and digest != source.sha256:
-            raise InputError(
-                Diagnostic(
-                    path=source.label,
-                    message=f"its sha256 is {digest}, the recipe says {source.sha256}",
-                    hint="if the new file is the right one, write its digest into the recipe",
-                )
+            raise InputError.at(
+                source.label,
+                f"its sha256 is {digest}, the recipe says {source.sha256}",
+                "if the new file is the right one, write its digest into the recipe",
             )
         return digest
 
@@ -101,7 +99,7 @@ class Sources:
             if recorded := self._recorded(source):
                 return recorded
             message = f"{source.label}: no file found"
-            raise InputError(Diagnostic(path=source.label, message=message))
+            raise InputError.at(source.label, message)
         signature = fingerprint.signature(entries)
         name = tree_name(source)
         known = self._database.tree(name)

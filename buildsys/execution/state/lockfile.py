@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 from buildsys.files import write_atomic
 
 _HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
@@ -48,7 +48,7 @@ def read_lock(path: Path) -> Lock:
         return Lock()
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot be read: {error}"
-        raise InputError(Diagnostic(path=path.name, message=message)) from error
+        raise InputError.at(path.name, message) from error
     lines = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith("#"):
@@ -65,10 +65,8 @@ def _parse(line: str, name: str, number: int) -> tuple[str, str]:
         conflict = line[:7] in ("<<<<<<<", "=======", ">>>>>>>")
         hint = "keep the lines of both sides" if conflict else "delete the line; it is found again"
         message = "a merge was left unfinished here" if conflict else "this is no fact"
-        raise InputError(
-            Diagnostic(
-                path=name, line=number, column=1, message=message, hint=hint, source=line[:100]
-            )
+        raise InputError.at(
+            name, message, hint, line=number, column=1, source=line[:100]
         ) from error
     return key, brace.strip() + rest
 

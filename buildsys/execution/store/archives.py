@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
-from buildsys.errors import Diagnostic, InputError, shorten
+from buildsys.errors import InputError, shorten
 
 _FREE = 1_000_000_000
 _RATIO = 200
@@ -99,7 +99,7 @@ def unpack(archive: Path, target: Path, label: str = "") -> None:
 
 
 def _input_error(label: str, message: str, hint: str) -> InputError:
-    return InputError(Diagnostic(path=label, message=message, hint=hint))
+    return InputError.at(label, message, hint)
 
 
 def _damage(error: BaseException) -> str:
