@@ -29,7 +29,7 @@ def write_schemas(folder: Path) -> list[Path]:
     return written
 
 
-def recipe_schema() -> dict[str, Any]:
+def recipe_schema() -> dict[str, object]:
     """A recipe as it is written: settings of step modules in their blocks, targets as a list."""
     schema = Recipe.model_json_schema()
     properties = schema["properties"]
@@ -61,7 +61,7 @@ def recipe_schema() -> dict[str, Any]:
     return _with_extends(schema)
 
 
-def target_schema() -> dict[str, Any]:
+def target_schema() -> dict[str, object]:
     """A target as it is written; what one with `extends` leaves out, its base says."""
     schema = _with_own(Target.model_json_schema())
     whole = {"required": schema["required"]}

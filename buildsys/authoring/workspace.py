@@ -1,7 +1,7 @@
 """buildsys.yaml: what a workspace says of itself: datasets by name, and where its store is."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StrictStr
 
@@ -16,7 +16,7 @@ FILE = "buildsys.yaml"
 class WorkspaceFile(Block):
     """The whole file. A dataset here may lie anywhere on this machine."""
 
-    datasets: dict[Annotated[StrictStr, Field(pattern=f"^{NAME}$")], dict[str, Any]] = {}
+    datasets: dict[Annotated[StrictStr, Field(pattern=f"^{NAME}$")], dict[str, object]] = {}
     store: Annotated[StrictStr, Field(min_length=1)] | None = None
 
 
@@ -30,5 +30,4 @@ def read_workspace_file(workspace: Path) -> tuple[WorkspaceFile, Document | None
     found = validate(WorkspaceFile, document.data, (), document.diagnose)
     if isinstance(found, list):
         raise InputError(*found)
-    assert isinstance(found, WorkspaceFile)
     return found, document

@@ -103,7 +103,7 @@ def test_every_combination_is_right_as_it_stands(
         assert plan.package
         assert capsys.readouterr().out.endswith(f"\nnext:  doit build:mine@{target}\n")
         if source:
-            digest = read_document(recipe, "mine").data["source"]["weights"]["sha256"]
+            digest = read_document(recipe, "mine").get("source", "weights", "sha256")
             assert digest == digest_file(workspace / source)
 
 
@@ -178,8 +178,9 @@ def test_what_was_trained_here_is_known_again(
     assert _new(workspace, "mine", "--from", "weights/cells.pt") == 0
     told = "found  weights/cells.pt: a detect network (yolox-tiny), 2 classes: bar, egg\n"
     assert told in capsys.readouterr().out
-    source = read_document(workspace / "recipes" / "mine.yaml", "mine").data["source"]
-    assert (source["family"], source["architecture"]) == ("yolox", "yolox-tiny")
+    recipe = read_document(workspace / "recipes" / "mine.yaml", "mine")
+    assert recipe.get("source", "family") == "yolox"
+    assert recipe.get("source", "architecture") == "yolox-tiny"
     plan_good(workspace)
 
 
@@ -213,9 +214,9 @@ def test_odd_names_stay_text(workspace: Path, capsys: pytest.CaptureFixture[str]
     write_checkpoint(odd, Head(kind="Detect", classes=("a\nevil: true", "b\x1b[2J")))
     assert _new(workspace, "mine", "--from", f"weights/{odd.name}") == 0
     assert "\x1b" not in capsys.readouterr().out
-    data = read_document(workspace / "recipes" / "mine.yaml", "mine").data
-    assert data["source"]["weights"]["path"] == f"weights/{odd.name}"
-    assert "evil" not in data
+    recipe = read_document(workspace / "recipes" / "mine.yaml", "mine")
+    assert recipe.get("source", "weights", "path") == f"weights/{odd.name}"
+    assert recipe.get("evil") is None
     write_data(workspace / "data" / "odd, #2", Data(classes=("x",)))
     assert _new(workspace, "two", "--data", "data/odd, #2/data.yaml") == 0
     plan_good(workspace)

@@ -177,7 +177,7 @@ def test_shipped_target_loads(path: Path) -> None:
     assert {step for steps in board.pipelines.values() for step in steps} <= set(step_names())
     assert set(board.firmware.values()) <= {contract.stem for contract in _CONTRACTS}
     config = (board.vela or {}).get("config")
-    assert config is None or (path.parent / config).is_file()
+    assert config is None or (path.parent / str(config)).is_file()
 
 
 @pytest.mark.parametrize("path", _CONTRACTS, ids=lambda path: path.stem)

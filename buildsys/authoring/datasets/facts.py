@@ -116,7 +116,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DatasetF
 
 
 def _read_names(document: Document) -> tuple[str, ...]:
-    names = document.data.get("names")
+    names = document.get("names")
     if not isinstance(names, dict | list) or not names:
         message, hint = "`names` lists no classes", "write `names: {0: tag}`"
         raise InputError(document.diagnose(("names",), message, hint))
@@ -134,7 +134,7 @@ def _read_names(document: Document) -> tuple[str, ...]:
 
 def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
     """`kpt_shape` and, where they are given, the sigmas of its keypoints."""
-    shape = document.data.get("kpt_shape") or [0, 0]
+    shape = document.get("kpt_shape") or [0, 0]
     if not (
         isinstance(shape, list)
         and len(shape) == 2
@@ -143,9 +143,8 @@ def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
     ):
         message = "`kpt_shape` is [number of keypoints, 2 or 3]"
         raise InputError(document.diagnose(("kpt_shape",), message))
-    sigmas = document.data.get("kpt_oks_sigmas") or []
-    numbers = isinstance(sigmas, list) and all(type(sigma) in (int, float) for sigma in sigmas)
-    if not numbers or any(not 0 < sigma < float("inf") for sigma in sigmas):
+    sigmas = document.get("kpt_oks_sigmas") or []
+    if not isinstance(sigmas, list) or not all(map(_is_sigma, sigmas)):
         message = "`kpt_oks_sigmas` is a list of numbers above 0, one a keypoint"
         raise InputError(document.diagnose(("kpt_oks_sigmas",), message))
     if sigmas and len(sigmas) != shape[0]:
@@ -154,10 +153,16 @@ def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
     return shape[0], shape[1], tuple(float(sigma) for sigma in sigmas)
 
 
+def _is_sigma(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < float("inf")
+
+
 def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     splits = []
     for name in ("train", "val", "test"):
-        entry = document.data.get(name)
+        entry = document.get(name)
         if entry is None:
             continue
         if isinstance(entry, dict) or not all(isinstance(e, str | int) for e in _list(entry)):
@@ -173,7 +178,7 @@ def _read_splits(document: Document, base: Path) -> tuple[tuple[str, tuple[str, 
     return tuple(splits)
 
 
-def _list(entry: Any) -> list[Any]:
+def _list(entry: object) -> list[object]:
     return entry if isinstance(entry, list) else [entry]
 
 

@@ -45,7 +45,7 @@ class Assembler:
         self.scope, self.root, self.read = scope, root, read
         """`root`: the recipe without variant and entry."""
 
-    def build(self, raw: dict[str, Any], entry: TargetEntry, index: int, name: str) -> Build:
+    def build(self, raw: dict[str, object], entry: TargetEntry, index: int, name: str) -> Build:
         """A build with everything settled that planning needs."""
         written = {name: raw.pop(name, None) for name in OWN_BLOCKS}
         # the recipe language says where they belong
@@ -53,7 +53,6 @@ class Assembler:
         recipe = validate(Recipe, raw, (), self.scope.locate)
         if isinstance(recipe, list):
             raise InputError(*recipe)
-        assert isinstance(recipe, Recipe)
         outside = check_paths(self.workspace, recipe, self.scope.locate)
         if outside:
             raise InputError(*outside)

@@ -4,7 +4,6 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.datasets.coco_sets import Known
 from buildsys.authoring.datasets.facts import Recorded
@@ -142,7 +141,7 @@ class _Reading:
             layers.insert(0, Layer(document=self._base(document, base), leave_out=("name",)))
         return Scope(layers=tuple(layers))
 
-    def _base(self, document: Document, name: Any) -> Document:
+    def _base(self, document: Document, name: object) -> Document:
         folder = self.path.parent
         known = {path.stem for path in folder.glob("*.yaml")} - {self.path.stem}
         if name == self.path.stem:
@@ -255,7 +254,6 @@ class _Reading:
         found = validate(Select, data, ("select",), own.locate)
         if isinstance(found, list):
             raise InputError(*found)
-        assert isinstance(found, Select)
         if (found.maximize is None) == (found.minimize is None):
             message = "`select` has one of `maximize` and `minimize`"
             hint = "for example select: {maximize: box.mAP50-95}"
@@ -271,8 +269,9 @@ class _Reading:
         )
         scope = root.over(*variant.layers, *entry.layers)
         raw = scope.merged()
-        if isinstance(raw.get("dataset"), str):
-            scope = scope.over(self.loader.named_dataset(raw["dataset"], scope))
+        dataset = raw.get("dataset")
+        if isinstance(dataset, str):
+            scope = scope.over(self.loader.named_dataset(dataset, scope))
             raw = scope.merged()
         assembler = Assembler(self.loader, scope, root, self.files)
         found = assembler.build(raw, entry.entry, entry.index, build)

@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from buildsys.authoring.syntax.document import KeyPath, parse_document
+from buildsys.authoring.syntax.document import KeyPath, Node, parse_document, value_at
 from buildsys.authoring.syntax.scope import merge
 from buildsys.errors import InputError
 
@@ -29,7 +28,7 @@ class Pinnable:
     at: KeyPath
     path: str | None
     url: str | None
-    sha256: Any
+    sha256: object
 
     @property
     def named(self) -> str:
@@ -46,12 +45,12 @@ class UnwritableError(Exception):
     """A spelling into which no digest can be put without touching anything else."""
 
 
-def pinnables(data: Any) -> tuple[Pinnable, ...]:
+def pinnables(data: object) -> tuple[Pinnable, ...]:
     """Every `weights` block with a file, and every `dataset` with a `url`, wherever they stand."""
     return tuple(_walk(data, ()))
 
 
-def _walk(data: Any, at: KeyPath) -> Iterator[Pinnable]:
+def _walk(data: object, at: KeyPath) -> Iterator[Pinnable]:
     if isinstance(data, list):
         for index, item in enumerate(data):
             yield from _walk(item, (*at, index))
@@ -66,7 +65,7 @@ def _walk(data: Any, at: KeyPath) -> Iterator[Pinnable]:
         yield from _walk(value, (*at, key))
 
 
-def merged_pinnables(own: Any, base: Any) -> tuple[tuple[Pinnable, bool], ...]:
+def merged_pinnables(own: dict[str, object], base: object) -> tuple[tuple[Pinnable, bool], ...]:
     """(block, whether the digest's place is in `own`) of a recipe merged with the base it extends.
 
     The place is where the file is named. A digest that the base gives to another file is none.
@@ -74,21 +73,12 @@ def merged_pinnables(own: Any, base: Any) -> tuple[tuple[Pinnable, bool], ...]:
     both = merge(base, {k: v for k, v in own.items() if k != "extends"}) if base else own
     found = []
     for item in pinnables(both):
-        block = _at(own, item.at)
+        block = value_at(own, item.at)
         written = block if isinstance(block, dict) else {}
         mine = item.key in written and "sha256" not in written
         settled = dataclasses.replace(item, sha256=None) if mine else item
         found.append((settled, mine or "sha256" in written))
     return tuple(found)
-
-
-def _at(data: Any, path: KeyPath) -> Any:
-    for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
 
 
 def write_digest(text: str, at: KeyPath, digest: str) -> str:
@@ -109,7 +99,9 @@ def write_digest(text: str, at: KeyPath, digest: str) -> str:
     result = text[:start] + new + text[end:]
     wanted = copy.deepcopy(before)
     for place in _places(root, mapping, ()):
-        _at(wanted, place)["sha256"] = digest
+        block = value_at(wanted, place)
+        assert isinstance(block, dict)
+        block["sha256"] = digest
     try:
         after = parse_document(result, "recipe").data
     except InputError as error:
@@ -119,24 +111,26 @@ def write_digest(text: str, at: KeyPath, digest: str) -> str:
     return result
 
 
-def _compose(text: str) -> Any:
+def _compose(text: str) -> Node:
     from ruamel.yaml import YAML
 
-    return YAML(typ="safe", pure=True).compose(text)
+    root: Node = YAML(typ="safe", pure=True).compose(text)
+    return root
 
 
-def _find(node: Any, at: KeyPath) -> Any:
+def _find(node: Node, at: KeyPath) -> Node:
     """The node at a path that is known to exist."""
     for part in at:
         node = node.value[part] if isinstance(part, int) else _child(node, part)
     return node
 
 
-def _child(node: Any, name: str) -> Any:
-    return next(value for key, value in node.value if str(key.value) == name)
+def _child(node: Node, name: str) -> Node:
+    pairs: list[tuple[Node, Node]] = node.value
+    return next(value for key, value in pairs if str(key.value) == name)
 
 
-def _places(node: Any, wanted: Any, at: KeyPath) -> Iterator[KeyPath]:
+def _places(node: Node, wanted: Node, at: KeyPath) -> Iterator[KeyPath]:
     """Every path to one node: an anchored block stands wherever an alias names it."""
     if node is wanted:
         yield at
@@ -148,7 +142,7 @@ def _places(node: Any, wanted: Any, at: KeyPath) -> Iterator[KeyPath]:
             yield from _places(value, wanted, (*at, index))
 
 
-def _replacement(text: str, key: Any, value: Any, digest: str) -> tuple[int, int, str]:
+def _replacement(text: str, key: Node, value: Node, digest: str) -> tuple[int, int, str]:
     """(start, end, new text) for a value that stands there, or for none behind its key."""
     start, end = value.start_mark.index, value.end_mark.index
     if start < key.end_mark.index:
@@ -165,7 +159,9 @@ def _replacement(text: str, key: Any, value: Any, digest: str) -> tuple[int, int
     return start, end, f"{quote}{digest}{quote}"
 
 
-def _insertion(text: str, mapping: Any, key: Any, value: Any, digest: str) -> tuple[int, int, str]:
+def _insertion(
+    text: str, mapping: Node, key: Node, value: Node, digest: str
+) -> tuple[int, int, str]:
     """(start, end, new text) for a new key: behind `value`, else in front of `key`."""
     new = f'"sha256": "{digest}"' if key.style == '"' else f"sha256: {digest}"
     behind = value.start_mark.index >= key.end_mark.index and value.style not in ("|", ">")

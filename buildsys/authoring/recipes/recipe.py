@@ -1,6 +1,6 @@
 """The recipe language: what a person writes, as frozen values."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictStr
 
@@ -23,7 +23,7 @@ CALIBRATED = ("int8", "int16x8")
 """Schemes that need a representative dataset."""
 
 
-def _weights(value: Any) -> Any:
+def _weights(value: object) -> object:
     if isinstance(value, str):
         if value != "random":
             raise ValueError(
@@ -66,7 +66,7 @@ LARGEST_SIDE = 8192
 """Of a network's input, in pixels."""
 
 
-def _size(value: Any) -> Any:
+def _size(value: object) -> object:
     sides = [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
     if not (
         isinstance(sides, list | tuple)
@@ -122,7 +122,7 @@ class Gate(Block):
     max_drop: Share | None = None
 
 
-def _evaluate(value: Any) -> Any:
+def _evaluate(value: object) -> object:
     return {"measure": False} if value == "none" else value
 
 
@@ -179,8 +179,8 @@ class Recipe(Block):
     source: SourceModel
     dataset: Dataset | None = None
     input: InputBlock | None = None
-    train: dict[str, Any] | None = None
-    export: dict[str, Any] | None = None
+    train: dict[str, object] | None = None
+    export: dict[str, object] | None = None
     convert: Convert = Convert()
     quantization: QuantizationBlock = QuantizationBlock()
     evaluate: Annotated[Evaluate, BeforeValidator(_evaluate)] = Evaluate()
@@ -193,12 +193,12 @@ class TargetEntry(Block):
 
     target: StrictStr
     as_: Annotated[StrictStr, Field(pattern=f"^{NAME}$")] | None = Field(default=None, alias="as")
-    firmware: Any = None
-    input: Any = None
-    export: Any = None
-    convert: Any = None
-    quantization: Any = None
-    evaluate: Any = None
-    benchmark: Any = None
-    vela: Any = None
-    tensorrt: Any = None
+    firmware: object = None
+    input: object = None
+    export: object = None
+    convert: object = None
+    quantization: object = None
+    evaluate: object = None
+    benchmark: object = None
+    vela: object = None
+    tensorrt: object = None

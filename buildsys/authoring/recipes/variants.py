@@ -3,7 +3,6 @@
 import itertools
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from buildsys.authoring.recipes.recipe import OWN_BLOCKS, Recipe
 from buildsys.authoring.syntax.document import Document, KeyPath
@@ -57,7 +56,7 @@ def variants(own: Scope) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def _matrix(own: Scope) -> dict[str, Any] | None:
+def _matrix(own: Scope) -> dict[str, object] | None:
     matrix = own.merged().get("matrix")
     if matrix is None:
         return None
@@ -68,7 +67,7 @@ def _matrix(own: Scope) -> dict[str, Any] | None:
     return matrix
 
 
-def _axis(own: Scope, name: str, values: Any) -> tuple[_Value, ...]:
+def _axis(own: Scope, name: str, values: object) -> tuple[_Value, ...]:
     at: KeyPath = ("matrix", name)
     if isinstance(values, dict) and values:
         return tuple(_patch(own, name, word) for word in values)
@@ -106,7 +105,7 @@ def _patch(own: Scope, axis: str, word: str) -> _Value:
     for layer in own.layers:
         if layer.place(at)[1] < len(at):
             continue
-        patch = layer.document.data["matrix"][axis][word]
+        patch = layer.document.get("matrix", axis, word)
         if patch is not None and not isinstance(patch, dict):
             message = f"`{word}` is a block of what this variant changes"
             raise InputError(layer.document.diagnose(at, message, "{input: {size: 160}}"))
@@ -122,7 +121,7 @@ def _part(document: Document, base: KeyPath, prefix: KeyPath) -> Layer:
     return Layer(document=document, base=base, prefix=prefix)
 
 
-def _word(value: Any) -> str | None:
+def _word(value: object) -> str | None:
     """How a value is called in an id: 160, 160x192, per-tensor; None where it cannot be."""
     if isinstance(value, bool):
         return str(value).lower()

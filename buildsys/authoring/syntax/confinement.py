@@ -71,12 +71,12 @@ def check_url(url: str) -> tuple[str, str] | None:
 def check_dataset(folder: Path, path: Path, document: Document) -> None:
     """What a data.yaml names lies inside `folder`, as `path` itself does. Raises InputError."""
     start = os.path.relpath(path.parent, folder)
-    root = document.data.get("path")
+    root = document.get("path")
     if root is not None and root != "":
         _demand(folder, str(root), start, ("path",), document)
         start = os.path.join(start, str(root))
     for split in ("train", "val", "test"):
-        entry = document.data.get(split)
+        entry = document.get(split)
         for index, place in enumerate(entry if isinstance(entry, list) else [entry]):
             if place is not None:
                 at = (split, index) if isinstance(entry, list) else (split,)

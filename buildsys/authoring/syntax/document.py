@@ -8,7 +8,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from buildsys.authoring.syntax.encoding import read_text, split_lines
 from buildsys.errors import Diagnostic, InputError, shorten
@@ -29,6 +29,30 @@ _PLAIN_TAGS = tuple(
 _TOO_DEEP = f"nested more than {_MOST_LEVELS} levels deep"
 
 
+class TextMark(Protocol):
+    """A place in the text, counted from 0, as ruamel.yaml has it."""
+
+    index: int
+    line: int
+    column: int
+
+
+class Node(Protocol):
+    """A value in the text, as ruamel.yaml's parser composes it.
+
+    `value`: the text of a scalar, the nodes of a sequence, the pairs of nodes of a mapping; `style`:
+    the quotes of a scalar, or the mark of a block of lines.
+    """
+
+    id: str
+    tag: str
+    value: Any
+    style: str | None
+    flow_style: bool | None
+    start_mark: TextMark
+    end_mark: TextMark
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mark:
     """A place in the text, counted from 1, and how many columns it covers."""
@@ -44,9 +68,13 @@ class Document:
 
     path: str
     lines: tuple[str, ...]
-    data: Any
+    data: object
     keys: dict[KeyPath, Mark]
     values: dict[KeyPath, Mark]
+
+    def get(self, *path: str | int) -> object:
+        """The value at a path; None where there is none."""
+        return value_at(self.data, path)
 
     def diagnose(
         self,
@@ -72,6 +100,16 @@ class Document:
             severity=severity,
             source=self.lines[mark.line - 1] if mark.line <= len(self.lines) else "",
         )
+
+
+def value_at(data: object, path: KeyPath) -> object:
+    """The value at a path inside plain values; None where there is none."""
+    for part in path:
+        try:
+            data = data[part]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
 
 
 def read_document(path: Path, label: str) -> Document:
@@ -162,7 +200,7 @@ class _Reader:
         self.problems: list[Diagnostic] = []
         self.nodes = 0
 
-    def value(self, node: Any, path: KeyPath) -> Any:
+    def value(self, node: Node, path: KeyPath) -> object:
         self.nodes += 1
         if not node.tag.startswith(_PLAIN_TAGS):
             tag = shorten(node.tag.replace("tag:yaml.org,2002:", "!!"))
@@ -187,7 +225,7 @@ class _Reader:
             self.problems.append(self._diagnose(node, message))
             return None
 
-    def _diagnose(self, node: Any, message: str, hint: str = "") -> Diagnostic:
+    def _diagnose(self, node: Node, message: str, hint: str = "") -> Diagnostic:
         mark = _mark(node)
         return Diagnostic(
             path=self.label,
@@ -199,8 +237,8 @@ class _Reader:
             source=self.lines[mark.line - 1] if mark.line <= len(self.lines) else "",
         )
 
-    def _mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
-        result: dict[str, Any] = {}
+    def _mapping(self, node: Node, path: KeyPath) -> dict[str, object]:
+        result: dict[str, object] = {}
         for key_node, value_node in node.value:
             if key_node.id != "scalar":
                 self.problems.append(
@@ -223,15 +261,15 @@ class _Reader:
         return result
 
 
-def _mark(node: Any) -> Mark:
+def _mark(node: Node) -> Mark:
     start, end = node.start_mark, node.end_mark
     length = end.column - start.column if end.line == start.line else 1
     return Mark(line=start.line + 1, column=start.column + 1, length=max(1, length))
 
 
-def _scalar(node: Any) -> Any:
+def _scalar(node: Node) -> bool | int | float | str | None:
     """The value of a scalar by its YAML 1.2 tag; anything else stays text. Raises ValueError."""
-    text, tag = node.value, node.tag.rsplit(":", 1)[-1]
+    text, tag = str(node.value), node.tag.rsplit(":", 1)[-1]
     if _has_control(text):
         raise ValueError("has a control character in it")
     if re.fullmatch(r"[0-9a-f]{64}", text):

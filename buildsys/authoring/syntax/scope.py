@@ -6,7 +6,6 @@ workspace's named datasets; a target by the one that it extends and its own file
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from buildsys.authoring.syntax.document import Document, KeyPath
 from buildsys.errors import Diagnostic
@@ -27,11 +26,9 @@ class Layer:
     leave_out: tuple[str, ...] = ()
 
     @property
-    def value(self) -> Any:
+    def value(self) -> object:
         """What it says, nested under its prefix."""
-        value = self.document.data
-        for part in self.base:
-            value = value[part]
+        value = self.document.get(*self.base)
         if isinstance(value, dict):
             value = {key: item for key, item in value.items() if key not in self.leave_out}
         for part in reversed(self.prefix):
@@ -59,7 +56,7 @@ class Scope:
 
     layers: tuple[Layer, ...]
 
-    def merged(self) -> dict[str, Any]:
+    def merged(self) -> dict[str, object]:
         """The values of all layers as one."""
         values = [layer.value for layer in self.layers]
         merged = values[0]
@@ -67,7 +64,14 @@ class Scope:
             merged = merge(merged, value)
         return dict(merged) if isinstance(merged, dict) else {}
 
-    def locate(self, path: KeyPath, *args: Any, **options: Any) -> Diagnostic:
+    def locate(
+        self,
+        path: KeyPath,
+        message: str,
+        hint: str = "",
+        key: bool = False,
+        severity: str = "error",
+    ) -> Diagnostic:
         """At the place that decides: the deepest that was written, the later's before the earlier's."""
         best, most = self.layers[-1], -1.0
         place: KeyPath = ()
@@ -78,7 +82,7 @@ class Scope:
         if most < 0:  # written nowhere: it belongs into the file itself, not into what it extends
             whole = [layer for layer in self.layers if not layer.base and not layer.prefix]
             best, place = whole[-1], path
-        return best.document.diagnose(place, *args, **options)
+        return best.document.diagnose(place, message, hint, key, severity)
 
     def holds(self, path: KeyPath) -> bool:
         """Whether any layer says exactly this."""
@@ -111,7 +115,7 @@ def _lines(layer: Layer) -> Iterable[tuple[KeyPath, int]]:
             yield (*layer.prefix, *path[size:]), mark.line
 
 
-def merge(base: Any, override: Any) -> Any:
+def merge(base: object, override: object) -> object:
     """Key by key; lists replace; null removes."""
     if not isinstance(base, dict) or not isinstance(override, dict):
         return override

@@ -3,9 +3,9 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -15,8 +15,21 @@ from buildsys.authoring.syntax.document import KeyPath
 from buildsys.errors import Diagnostic, shorten
 from buildsys.text import did_you_mean
 
-Locate = Callable[..., Diagnostic]
-"""(path, message, hint, key=, severity=) -> Diagnostic at the place where `path` was written."""
+T = TypeVar("T")
+
+
+class Locate(Protocol):
+    """Makes a diagnostic at the place where `path` was written, at its key or at its value."""
+
+    def __call__(
+        self,
+        path: KeyPath,
+        message: str,
+        hint: str = "",
+        key: bool = False,
+        severity: str = "error",
+    ) -> Diagnostic: ...
+
 
 _KINDS = {
     "int_type": "a whole number",
@@ -51,7 +64,7 @@ class Block(BaseModel):
     """Keys that are written in another block, and what to say of them."""
 
 
-def validate(kind: Any, data: Any, path: KeyPath, locate: Locate) -> Any:
+def validate(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T | list[Diagnostic]:
     """A `Block` or a step's settings dataclass; a list of Diagnostics when something is wrong."""
     try:
         if issubclass(kind, BaseModel):
@@ -59,8 +72,8 @@ def validate(kind: Any, data: Any, path: KeyPath, locate: Locate) -> Any:
         if not isinstance(data, dict):
             message = f"{_name(path)} is a block of `key: value` lines, not {_show(data)}"
             return [locate(path, message)]
-        checked = _checked(kind)(**data)
-        return kind(**{name: getattr(checked, name) for name in kind.__dataclass_fields__})
+        checked = _checked(typing.cast(type, kind))(**data)
+        return kind(**{name: vars(checked)[name] for name in _keys(kind)})
     except pydantic.ValidationError as error:
         errors = _join_choices(error.errors())
         told = [_diagnose(kind, item, path, locate) for item in errors]
@@ -74,7 +87,7 @@ def validate(kind: Any, data: Any, path: KeyPath, locate: Locate) -> Any:
         ]
 
 
-def settings_schema(kind: type) -> dict[str, Any]:
+def settings_schema(kind: type) -> dict[str, object]:
     """JSON Schema of a settings dataclass."""
     return pydantic.TypeAdapter(_checked(kind)).json_schema()
 

@@ -1,6 +1,6 @@
 """Where a firmware keeps its model, and by which tool it comes there, as people write it."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, StrictStr
 
@@ -12,6 +12,7 @@ from buildsys.steps.lib.packages.flash import slot_faults
 
 if TYPE_CHECKING:
     from buildsys.authoring.syntax.validation import Locate
+    from buildsys.authoring.targets.target import Flash
 
 Address = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 BAUD = {"xmodem": 921600, "esptool": 115200}
@@ -38,7 +39,7 @@ def slot_spec(block: SlotBlock) -> Slot:
     )
 
 
-def flash_spec(flash: Any, block: SlotBlock) -> FlashSpec | None:
+def flash_spec(flash: "Flash | None", block: SlotBlock) -> FlashSpec | None:
     """A target's `flash` with a contract's `slot`; None where no tool brings a file there."""
     if flash is None or flash.method == "none":
         return None

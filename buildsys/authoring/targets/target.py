@@ -1,7 +1,7 @@
 """Target files, and reading them and firmware contracts: boards as data."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StrictStr
 
@@ -11,8 +11,9 @@ from buildsys.authoring.syntax.validation import Block, validate
 from buildsys.authoring.syntax.values import NAME, Count, Scheme, Task
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.slots import check_slot
-from buildsys.errors import InputError
+from buildsys.errors import Diagnostic, InputError
 
+Named = TypeVar("Named", "Target", Contract)
 Name = Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
 
 
@@ -33,8 +34,8 @@ class Target(Block):
     pipelines: Annotated[
         dict[Scheme, Annotated[tuple[StrictStr, ...], Field(min_length=1)]], Field(min_length=1)
     ]
-    vela: dict[str, Any] | None = None
-    tensorrt: dict[str, Any] | None = None
+    vela: dict[str, object] | None = None
+    tensorrt: dict[str, object] | None = None
     firmware: dict[Task, StrictStr] = {}
     flash: Flash | None = None
 
@@ -48,7 +49,6 @@ def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, 
     scope = Scope(layers=tuple(layers))
     data = scope.merged() if isinstance(document.data, dict) else document.data
     target = _check(validate(Target, data, (), scope.locate), document, path)
-    assert isinstance(target, Target)
     return target, scope
 
 
@@ -57,7 +57,6 @@ def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     document = read_document(path, label)
     found = validate(Contract, document.data, (), document.diagnose)
     contract = _check(found, document, path)
-    assert isinstance(contract, Contract)
     misplaced = check_slot(contract.slot, contract.name, document.diagnose)
     if misplaced:
         raise InputError(*misplaced)
@@ -69,7 +68,7 @@ def yaml_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _check(result: Any, document: Document, path: Path) -> Any:
+def _check(result: Named | list[Diagnostic], document: Document, path: Path) -> Named:
     """What was validated, if its name is its file's. Raises InputError."""
     if isinstance(result, list):
         raise InputError(*result)
