@@ -324,6 +324,7 @@ def _change(build: Build, side: int) -> Build:
     """The same network of the same classes and keypoints, untrained, at another size."""
     recipe, known = build.recipe, known_model(build)
     assert recipe.input is not None
+    assert known is not None
     facts = DatasetFacts(
         root="",
         names=known.names,

@@ -76,6 +76,7 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
 def _library(builder: PlanBuilder) -> GpuLibrary:
     """What has to be on the machine that runs the engine."""
     settings = builder.build.tensorrt
+    assert settings is not None, "an engine is built by the target's `tensorrt` block"
     return GpuLibrary(
         name=settings.library,
         version=settings.version,

@@ -20,9 +20,8 @@ def arena_bytes(build: Build) -> int | None:
 
 def slot_bytes(build: Build) -> int | None:
     """What the flash has for the model, bytes; None where the contract names no slot."""
-    slot = getattr(build.contract, "slot", None)
-    size = getattr(slot, "size", None)
-    return size if isinstance(size, int) else None
+    slot = build.contract.slot if build.contract is not None else None
+    return slot.size if slot is not None else None
 
 
 def vela_config(build: Build) -> Path | None:

@@ -9,9 +9,7 @@ from buildsys.graph import HostFacts
 
 def needs_gpu_facts(build: Build) -> bool:
     """Whether a plan takes the host's GPU and TensorRT into account; no other may ask for them."""
-    if build.tensorrt is None:
-        return False
-    return is_local(build) or build.recipe.benchmark is not None
+    return is_local(build) or (build.tensorrt is not None and build.recipe.benchmark is not None)
 
 
 def is_local(build: Build) -> bool:
@@ -25,9 +23,9 @@ def settle_local(build: Build, host: HostFacts) -> Build:
 
     Without a GPU it stays `local`: the engine waits for a machine with one.
     """
-    if not is_local(build) or not host.gpu or not host.tensorrt:
-        return build
     settings = build.tensorrt
+    if settings is None or not is_local(build) or not host.gpu or not host.tensorrt:
+        return build
     here = ".".join(host.tensorrt.split(".")[:2])
     capability = settings.compute_capability
     found = dataclasses.replace(

@@ -30,7 +30,8 @@ class PlanBuilder:
         outputs: dict[Any, bool],
     ) -> Step:
         """One step more; `outputs`: name -> whether it is a tree."""
-        device = str(self.build.train.device) if definition.spec.trains else "auto"
+        train = self.build.train
+        device = train.device if definition.spec.trains and train is not None else "auto"
         step = make_step(stage, definition, params, inputs, outputs, self.build.origins, device)
         self.steps.append(step)
         return step

@@ -46,6 +46,7 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
         or not recipe.evaluate.measure
         or not places
         or not builder.model.outputs
+        or facts is None
         or not model_fits(builder.model, facts)
     ):
         return

@@ -1,9 +1,9 @@
 """The `dataset` block of format coco: where its files are, and what its annotation files say."""
 
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.facts import DatasetFacts
@@ -14,7 +14,7 @@ from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.coco_splits import read_splits, shorten
 from buildsys.text import did_you_mean
 
-Known = dict[Any, "DatasetFacts | tuple[Diagnostic, ...]"]
+Known = dict[Hashable, "DatasetFacts | tuple[Diagnostic, ...]"]
 """What was read during one run: the builds of a recipe share their data."""
 
 _EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/images}}"

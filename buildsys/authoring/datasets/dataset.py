@@ -4,7 +4,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from buildsys.authoring.datasets.blocks import Archive, Dataset
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
@@ -19,12 +19,14 @@ from buildsys.authoring.datasets.coco_sets import (
 from buildsys.authoring.datasets.facts import (
     DatasetFacts,
     Recorded,
+    RecordedDataset,
     dataset_parts,
     describe_dataset,
     read_dataset,
     recall_dataset,
     watched_places,
 )
+from buildsys.authoring.step_settings import StepSettings
 from buildsys.authoring.syntax.confinement import NAMES
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
@@ -55,7 +57,7 @@ class Assembling(Protocol):
     def around(self) -> DatasetContext:
         """What the loader knows."""
 
-    def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
+    def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
         """Settings of the step `<verb>_<kind>`."""
 
 
@@ -67,10 +69,10 @@ class Data:
     buildsys.lock; `waiting_for`: what is not on this machine.
     """
 
-    generator: Any = None
+    generator: StepSettings | None = None
     dataset: DatasetFacts | None = None
     parts: tuple[str, ...] = ()
-    split: Any = None
+    split: tuple[str, split_dataset.Params] | None = None
     archive: Archive | None = None
     waiting_for: str = ""
     facts: tuple[tuple[str, str], ...] = ()
@@ -108,7 +110,7 @@ def _fields() -> tuple[str, ...]:
     return tuple(name for name in Dataset.model_fields if name != "generator")
 
 
-def _generated(build: Assembling, block: Dataset, task: str, extra: dict[str, Any]) -> Data:
+def _generated(build: Assembling, block: Dataset, task: str, extra: dict[str, object]) -> Data:
     name = block.generator or ""
     for key in _fields():
         if key != "format" and getattr(block, key) is not None:
@@ -144,8 +146,8 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
     folder = build.around.datasets / block.sha256
     build.read.add(folder)
     if not folder.is_dir():
-        known = build.around.recorded.find("dataset", block.label)
-        if known is None or known.get("archive") != block.sha256:
+        known = build.around.recorded.dataset(block.label)
+        if known is None or known.archive != block.sha256:
             return Data(archive=archive, waiting_for=url)
         return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
     if task == "classify":
@@ -176,7 +178,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
     # os.path throughout: Path raises where a name is too long
     build.read.add(path)
     if not os.path.isfile(path):
-        known = build.around.recorded.find("dataset", label)
+        known = build.around.recorded.dataset(label)
         if known is not None and not os.path.isdir(path.parent):
             return _recalled(build, block, known, path.parent)
         if os.path.isdir(path):
@@ -200,7 +202,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg in it"
         raise InputError(build.scope.locate(at, message, hint))
     if not os.path.isdir(path):
-        known = build.around.recorded.find("dataset", label)
+        known = build.around.recorded.dataset(label)
         if known is not None:
             return _recalled(build, block, known, path)
         message = f"{block.path} does not exist"
@@ -215,7 +217,7 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     place = find_place(block, base)
     parts = coco_parts(place)
     build.read |= {place.root, *(place.root / part for part in parts)}
-    known = build.around.recorded.find("dataset", block.label)
+    known = build.around.recorded.dataset(block.label)
     if known is not None and not os.path.isdir(place.root):
         return _recalled(build, block, known, place.root)
     check_files(build.scope, place, "archive" if block.url else "workspace")
@@ -231,9 +233,9 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
     return None if named else build.workspace
 
 
-def _recalled(build: Assembling, block: Dataset, known: dict[str, Any], folder: Path) -> Data:
-    facts, parts = recall_dataset(known, folder)
-    return _split(build, block, facts, parts, block.label, folder)
+def _recalled(build: Assembling, block: Dataset, known: RecordedDataset, folder: Path) -> Data:
+    facts = recall_dataset(known, folder)
+    return _split(build, block, facts, known.parts, block.label, folder)
 
 
 def _split(

@@ -5,7 +5,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from buildsys.authoring.syntax.confinement import check_dataset
 from buildsys.authoring.syntax.document import Document, read_document
@@ -14,6 +16,7 @@ from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
 
 _MOST_KEYPOINTS = 1000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,25 @@ class DatasetFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordedDataset:
+    """A dataset's line of buildsys.lock: `facts` have their `root` from the folder of its data.yaml;
+    `archive` is the digest of the archive that it came in, or empty.
+    """
+
+    facts: DatasetFacts
+    parts: tuple[str, ...]
+    archive: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedModel:
+    """A model's line of buildsys.lock; `facts` of a checkpoint, None for other files."""
+
+    digest: str
+    facts: CheckpointFacts | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recorded:
     """What buildsys.lock knows of datasets and models, which need not be on this machine.
 
@@ -49,10 +71,41 @@ class Recorded:
 
     lines: tuple[tuple[str, str], ...] = ()
 
-    def find(self, kind: str, label: str) -> dict[str, Any] | None:
-        """The facts of a dataset, a model or a set of pictures; None where it is not known."""
-        text = dict(self.lines).get(f"{kind} {label}")
-        return json.loads(text) if text is not None else None
+    def dataset(self, label: str) -> RecordedDataset | None:
+        """What is recorded of a dataset; None where it is not known. Raises InputError."""
+        data = self._read(f"dataset {label}")
+        if data is None:
+            return None
+        facts = _checked(DatasetFacts, data, f"dataset {label}")
+        return _checked(RecordedDataset, data | {"facts": facts}, f"dataset {label}")
+
+    def model(self, label: str) -> RecordedModel | None:
+        """The same of a model file."""
+        data = self._read(f"model {label}")
+        if data is None:
+            return None
+        facts = _checked(CheckpointFacts, data, f"model {label}") if "task" in data else None
+        return _checked(RecordedModel, {"digest": ""} | data | {"facts": facts}, f"model {label}")
+
+    def has_pictures(self, pattern: str) -> bool:
+        """Whether a set of pictures is known."""
+        return self._read(f"pictures {pattern}") is not None
+
+    def _read(self, key: str) -> dict[str, object] | None:
+        text = dict(self.lines).get(key)
+        return dict(json.loads(text)) if text is not None else None
+
+
+def _checked(kind: type[T], data: dict[str, object], key: str) -> T:
+    """A line of buildsys.lock as a value. Raises InputError where it is none."""
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = f"malformed lock entry `{key}`: {where}: {first['msg'].lower()}"
+        hint = "delete the line; it is found again"
+        raise InputError(Diagnostic(path="buildsys.lock", message=message, hint=hint)) from error
 
 
 def describe_dataset(
@@ -67,27 +120,10 @@ def describe_dataset(
     return canonical(data | {"parts": parts} | ({"archive": archive} if archive else {}))
 
 
-def recall_dataset(data: dict[str, Any], folder: Path) -> tuple[DatasetFacts, tuple[str, ...]]:
-    """The inverse of `describe_dataset`."""
-    facts = DatasetFacts(
-        root=os.path.normpath(folder / data["root"]),
-        names=tuple(data["names"]),
-        keypoints=data["keypoints"],
-        keypoint_dims=data["keypoint_dims"],
-        sigmas=tuple(data["sigmas"]),
-        splits=tuple((name, tuple(places)) for name, places in data["splits"]),
-        file=data["file"],
-        coco=tuple((name, sheet, images) for name, sheet, images in data.get("coco", ())),
-        crowds=tuple((name, count) for name, count in data.get("crowds", ())),
-    )
-    return facts, tuple(data["parts"])
-
-
-def recall_checkpoint(data: dict[str, Any]) -> CheckpointFacts:
-    """Facts of a checkpoint from their JSON."""
-    names = {field.name for field in dataclasses.fields(CheckpointFacts)}
-    known = {key: value for key, value in data.items() if key in names}
-    return CheckpointFacts(**(known | {"names": tuple(known["names"])}))
+def recall_dataset(known: RecordedDataset, folder: Path) -> DatasetFacts:
+    """The facts of a dataset whose data.yaml would lie in `folder`."""
+    root = os.path.normpath(folder / known.facts.root)
+    return dataclasses.replace(known.facts, root=root)
 
 
 def read_dataset(path: Path, label: str, inside: Path | None = None) -> DatasetFacts:

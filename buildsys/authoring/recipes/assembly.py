@@ -3,17 +3,22 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from buildsys.authoring.datasets.calibration_images import matches_anything, split_glob
 from buildsys.authoring.datasets.dataset import DatasetContext, find_data
-from buildsys.authoring.datasets.facts import recall_checkpoint
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
 from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.path_checks import check_paths
 from buildsys.authoring.recipes.pipelines import UnfitError, follow, is_finished
 from buildsys.authoring.recipes.recipe import OWN_BLOCKS, InputBlock, Recipe, TargetEntry
+from buildsys.authoring.step_settings import (
+    ExportSettings,
+    StepSettings,
+    TakesBatch,
+    TrainSettings,
+)
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope, merge
 from buildsys.authoring.syntax.validation import validate
@@ -26,8 +31,11 @@ from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts
+from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.text import did_you_mean
+
+T = TypeVar("T")
 
 
 class LoaderContext(DatasetContext, Protocol):
@@ -89,28 +97,35 @@ class Assembler:
             origins=tuple(sorted((k, *place) for k, place in origins.items())),
         )
 
-    def settings(self, verb: str, kind: str, data: Any, at: KeyPath) -> Any:
+    def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
         step = find_step(verb, kind)
         if data is None or step is None:
             return None
-        settings = validate(step.settings, data, at, self.scope.locate)
-        if isinstance(settings, list):
-            raise InputError(*settings)
-        return settings
+        wanted: type[StepSettings] = step.settings
+        return self._validated(wanted, data, at)
 
-    def _export(self, recipe: Recipe) -> Any:
+    def _validated(self, kind: type[T], data: object, at: KeyPath) -> T:
+        found = validate(kind, data, at, self.scope.locate)
+        if isinstance(found, list):
+            raise InputError(*found)
+        return found
+
+    def _export(self, recipe: Recipe) -> ExportSettings | None:
         """Settings of the family's export, or its defaults; None for a finished file."""
         at: KeyPath = ("export",)
         settings = self.settings("export", recipe.source.family, recipe.export or {}, at)
-        problems = check_batch(settings, self.scope.locate)
-        if problems:
-            raise InputError(*problems)
+        if isinstance(settings, TakesBatch):
+            problems = check_batch(settings.batch, self.scope.locate)
+            if problems:
+                raise InputError(*problems)
+        assert settings is None or isinstance(settings, ExportSettings)
         return settings
 
-    def _train(self, recipe: Recipe) -> Any:
+    def _train(self, recipe: Recipe) -> TrainSettings | None:
         """Settings of the training, which happens at the recipe's own size for all its builds."""
         train = self.settings("train", recipe.source.family, recipe.train, ("train",))
+        assert train is None or isinstance(train, TrainSettings)
         if train is None or train.size is not None:
             return train
         base = self.root.merged().get("input")
@@ -134,8 +149,8 @@ class Assembler:
         if calibration is None or calibration.images is None:
             return True
         self.read.add(self.workspace / split_glob(calibration.images)[0])
-        known = self.around.recorded.find("pictures", calibration.images)
-        return known is not None or matches_anything(self.workspace, calibration.images)
+        known = self.around.recorded.has_pictures(calibration.images)
+        return known or matches_anything(self.workspace, calibration.images)
 
     def _board(self, entry: TargetEntry, index: int) -> Board:
         if entry.target not in self.boards.targets:
@@ -186,33 +201,47 @@ class Assembler:
         self.read.add(path)
         return self.boards.contract(path)
 
-    def _vela(self, written: Any, entry: TargetEntry, board: Board) -> Any:
+    def _vela(
+        self, written: object, entry: TargetEntry, board: Board
+    ) -> compile_vela.Settings | None:
         """The target's `vela` block with the variant's and entry's settings; checked as a whole."""
         own = board.target.vela
         merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
-        settings = self.settings("compile", "vela", merged, ("vela",))
+        if merged is None:
+            return None
+        settings = self._validated(compile_vela.Settings, merged, ("vela",))
         problems = check_vela(settings, board.folder, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)
         return settings
 
-    def _tensorrt(self, written: Any, entry: TargetEntry, board: Board) -> Any:
+    def _tensorrt(
+        self, written: object, entry: TargetEntry, board: Board
+    ) -> build_engine.Settings | None:
         """The same of the target's `tensorrt` block."""
         own = board.target.tensorrt
         merged = self._own_block(
             "tensorrt", own, written, entry, "builds engines", "builds no engines"
         )
-        settings = self.settings("build", "engine", merged, ("tensorrt",))
+        if merged is None:
+            return None
+        settings = self._validated(build_engine.Settings, merged, ("tensorrt",))
         problems = check_tensorrt(settings, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)
         return settings
 
     def _own_block(
-        self, name: str, own: Any, written: Any, entry: TargetEntry, does: str, does_not: str
-    ) -> Any:
+        self,
+        name: str,
+        own: dict[str, object] | None,
+        written: object,
+        entry: TargetEntry,
+        does: str,
+        does_not: str,
+    ) -> object:
         """A block of the target's, merged with what was written over it; None where it has none."""
-        removed = name in entry.model_fields_set and getattr(entry, name) is None
+        removed = name in entry.model_fields_set and vars(entry)[name] is None
         if own is None:
             if written is not None or removed:
                 message = f"`{name}` has no effect: {entry.target} {does_not}"
@@ -258,10 +287,10 @@ class Assembler:
             what = f"{label} is a folder" if label else "`path` is empty"
             raise InputError(self.scope.locate((*at, "path"), f"{what}; `weights` is one file"))
         if not os.path.isfile(path):
-            known = self.around.recorded.find("model", label)
-            if known is None or sha256 not in (None, known.get("digest")):
+            known = self.around.recorded.model(label)
+            if known is None or sha256 not in (None, known.digest):
                 return None, label
-            return (recall_checkpoint(known) if "task" in known else None), ""
+            return known.facts, ""
         if sha256 is not None and (digest := digest_file(path)) != sha256:
             message = f"{label} has another sha256: {digest}"
             hint = "if that file is the right one, write its digest here"

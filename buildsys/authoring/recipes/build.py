@@ -2,14 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.datasets.blocks import Archive
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.recipe import Recipe
+from buildsys.authoring.step_settings import (
+    ChoosesHead,
+    ExportSettings,
+    StepSettings,
+    TakesBatch,
+    TrainSettings,
+)
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
 from buildsys.spec import CheckpointFacts
+from buildsys.steps import build_engine, compile_vela, split_dataset
+from buildsys.steps.lib.heads.batch import Batch, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +26,8 @@ class Build:
 
     `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
-    calibration pictures matches nothing. `split` says how data that is not split is split; `facts` are
+    calibration pictures matches nothing. `split`: where data that is not split lies, and how it is
+    split; `facts` are
     lines for buildsys.lock.
     """
 
@@ -27,20 +36,30 @@ class Build:
     target: Target
     target_folder: Path
     contract: Contract | None
-    train: Any
-    export: Any
-    vela: Any
-    tensorrt: Any
-    generator: Any
+    train: TrainSettings | None
+    export: ExportSettings | None
+    vela: compile_vela.Settings | None
+    tensorrt: build_engine.Settings | None
+    generator: StepSettings | None
     dataset: DatasetFacts | None
     dataset_parts: tuple[str, ...]
-    split: Any
+    split: tuple[str, split_dataset.Params] | None
     checkpoint: CheckpointFacts | None
     archive: Archive | None
     waiting_for: str
     pictures_found: bool
     facts: tuple[tuple[str, str], ...]
     origins: tuple[tuple[str, str, int], ...]
+
+    @property
+    def batch(self) -> Batch:
+        """Images that the exported file takes at once."""
+        return settle(self.export.batch if isinstance(self.export, TakesBatch) else 1)
+
+    @property
+    def asked_head(self) -> str:
+        """The word of `export.head`; empty where it is left to the contract or the family."""
+        return (self.export.head or "") if isinstance(self.export, ChoosesHead) else ""
 
 
 @dataclass(frozen=True, kw_only=True)

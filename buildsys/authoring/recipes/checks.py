@@ -8,21 +8,13 @@ from buildsys.authoring.recipes.gates import check_gates
 from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.recipes.sources import check_converter, check_source
+from buildsys.authoring.step_settings import QuantizationAware, TrainSettings
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.errors import Diagnostic
 from buildsys.text import did_you_mean
 
-_TRAIN_RANGES = (
-    ("epochs", 1, 10**6),
-    ("batch", 1, 2**16),
-    ("seed", 0, 2**32 - 1),
-    ("threads", 1, 2**12),
-    ("mosaic", 0, 1),
-    ("flip", 0, 1),
-    ("scale", 0, 1),
-)
 _OPSETS = (11, 20)
 """What torch's exporter writes and the converters read."""
 
@@ -65,16 +57,34 @@ def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     """Numbers of `train` and `export` that no tool takes, and settings of another task."""
     problems = _check_task(build, locate)
-    for name, low, high in _TRAIN_RANGES if build.train is not None else ():
-        value = getattr(build.train, name, low)
+    problems += _check_training(build, build.train, locate) if build.train is not None else []
+    opset = build.export.opset if build.export is not None else _OPSETS[0]
+    if not _OPSETS[0] <= opset <= _OPSETS[1]:
+        message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
+        problems.append(locate(("export", "opset"), message))
+    return problems
+
+
+def _check_training(build: Build, train: TrainSettings, locate: Locate) -> list[Diagnostic]:
+    problems = []
+    ranges = (
+        ("epochs", train.epochs, 1, 10**6),
+        ("batch", train.batch, 1, 2**16),
+        ("seed", train.seed, 0, 2**32 - 1),
+        ("threads", train.threads, 1, 2**12),
+        ("mosaic", train.mosaic, 0, 1),
+        ("flip", train.flip, 0, 1),
+        ("scale", train.scale, 0, 1),
+    )
+    for name, value, low, high in ranges:
         if not low <= value <= high:
             problems.append(
                 locate(("train", name), f"`{name}` is from {low} to {high}, not {value}")
             )
-    if build.train is not None and not 0 < build.train.learning_rate < 1:
-        message = f"`learning_rate` is between 0 and 1, not {build.train.learning_rate:g}"
+    if not 0 < train.learning_rate < 1:
+        message = f"`learning_rate` is between 0 and 1, not {train.learning_rate:g}"
         problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
-    size = build.train.size if build.train is not None else None
+    size = train.size
     if size is not None and "size" in (build.recipe.train or {}) and (size < 32 or size % 32):
         near = max(32, round(size / 32) * 32)
         message = f"`size` {size} is not a multiple of 32"
@@ -82,10 +92,6 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     elif size is not None and size > LARGEST_SIDE:
         message = f"`size` {size} is more than {LARGEST_SIDE} pixels"
         problems.append(locate(("train", "size"), message))
-    opset = getattr(build.export, "opset", _OPSETS[0])
-    if not _OPSETS[0] <= opset <= _OPSETS[1]:
-        message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
-        problems.append(locate(("export", "opset"), message))
     return problems
 
 
@@ -93,8 +99,8 @@ def _check_task(build: Build, locate: Locate) -> list[Diagnostic]:
     """Settings that make sense for other tasks alone."""
     recipe, task = build.recipe, build.recipe.source.task
     problems = []
-    aware = getattr(build.train, "quantization_aware", "no")
-    if aware != "no" and task not in ("detect", "pose"):
+    aware = isinstance(build.train, QuantizationAware) and build.train.quantization_aware != "no"
+    if aware and task not in ("detect", "pose"):
         message = f"`quantization_aware` is for detect and pose, not for {task}"
         problems.append(locate(("train", "quantization_aware"), message, "leave it out"))
     if recipe.input is not None and recipe.input.resize == "center-crop" and task != "classify":

@@ -1,30 +1,27 @@
 """What is wrong with `export.batch`: by itself, and on the way to a target."""
 
 import itertools
-from typing import Any
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.spec import Format
-from buildsys.steps.lib.heads.batch import LARGEST, WORDS, settle
+from buildsys.steps.lib.heads.batch import LARGEST, WORDS
 from buildsys.text import did_you_mean
 
 _AT = ("export", "batch")
 _EXAMPLE = "batch: {min: 1, opt: 8, max: 16}, or a number that it always is"
 
 
-def check_batch(settings: Any, locate: Locate) -> list[Diagnostic]:
-    """A block with other keys, numbers that nobody takes, or in the wrong order: the first of them.
-
-    `settings`: of an export, or None; not every export has a choice.
-    """
-    written = getattr(settings, "batch", 1)
-    named: list[tuple[tuple[str, ...], int]] = [(_AT, written)]
-    if not isinstance(written, int):
-        if problem := _keys(written, locate):
-            return [problem]
+def check_batch(written: int | dict[str, int], locate: Locate) -> list[Diagnostic]:
+    """A block with other keys, numbers that nobody takes, or in the wrong order: the first of them."""
+    named: list[tuple[tuple[str, ...], int]]
+    if isinstance(written, int):
+        named = [(_AT, written)]
+    elif problem := _keys(written, locate):
+        return [problem]
+    else:
         named = [((*_AT, word), written[word]) for word in WORDS]
     for at, value in named:
         if not 1 <= value <= LARGEST:
@@ -52,8 +49,7 @@ def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
 def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
     """More than one picture at once on a way through TensorFlow, whose files take one."""
     board, recipe = build.target, build.recipe
-    batch = settle(getattr(build.export, "batch", 1))
-    if batch == (1, 1, 1) or recipe.quantization.scheme not in board.pipelines:
+    if build.batch == (1, 1, 1) or recipe.quantization.scheme not in board.pipelines:
         return []
     legs = follow(board, recipe)
     made = {step.spec.produces for leg in legs for step in (*leg.between, leg.step)}

@@ -83,7 +83,7 @@ def _check_head(build: Build, contract: Contract, label: str, locate: Locate) ->
     """A head that is asked for, or that a file is said to have, and that the firmware cannot read."""
     family, decoder = network(build.recipe.source.family), build.recipe.source.decoder
     heads = dict(family.heads) if family else {}
-    asked = heads.get(getattr(build.export, "head", None) or "")
+    asked = heads.get(build.asked_head)
     at: KeyPath = ("export", "head")
     hint = "leave `head` out; the contract chooses it"
     if family is None and decoder != "none":
@@ -149,10 +149,10 @@ def _check_compiler(
     build: Build, contract: Contract, locate: Locate, index: int
 ) -> list[Diagnostic]:
     """A generation of the compiler whose models nobody has seen run there."""
-    version, known = getattr(build.vela, "version", None), contract.compilers.get("vela", ())
-    if version is None or not known or version in known:
+    known = contract.compilers.get("vela", ())
+    if build.vela is None or not known or build.vela.version in known:
         return []
-    message = f"models of Vela {version} are not known to run on {contract.label}"
+    message = f"models of Vela {build.vela.version} are not known to run on {contract.label}"
     at: KeyPath = ("targets", index)
     hint = "known are: " + ", ".join(known)
     return [locate(at, message, hint, severity="warning")]

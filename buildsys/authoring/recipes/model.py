@@ -1,23 +1,33 @@
 """The network and the board of one build, as the steps will know them."""
 
-from typing import Any
+from typing import Protocol
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders, network
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.slots import flash_spec, slot_spec
 from buildsys.registry import find_step
-from buildsys.spec import BoardSpec, ModelSpec, Preprocessing, Quantization
-from buildsys.steps.lib.heads.batch import settle
+from buildsys.spec import BoardSpec, ModelSpec, Preprocessing, Quantization, TensorSpec
 from buildsys.steps.lib.heads.outputs import head_outputs
 
 
-def known_model(build: Build) -> Any:
+class KnownModel(Protocol):
+    """What is known of a network or of the data that it learns from: classes and keypoints."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def keypoints(self) -> int: ...
+    @property
+    def keypoint_dims(self) -> int: ...
+
+
+def known_model(build: Build) -> KnownModel | None:
     """What tells classes and keypoints: the data, the checkpoint, or None where neither is here."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
     found = found if found is not None and found.names else None  # others name nothing
-    known: Any = (
+    known: KnownModel | None = (
         facts if facts is not None and (recipe.train is not None or found is None) else found
     )
     beginning = find_step("initialize", source.family)
@@ -42,7 +52,7 @@ def model_spec(build: Build) -> ModelSpec:
             height=height, width=width, color=recipe.input.color, resize=_resize(build)
         )
     head = _head(build)
-    outputs: tuple[Any, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
     if frame is not None and head != "none" and classes:
         outputs = head_outputs(
             head, frame.height, frame.width, len(classes), keypoints, dims, source.task or ""
@@ -61,7 +71,7 @@ def model_spec(build: Build) -> ModelSpec:
         quantization=_quantization(build),
         trained=recipe.train is not None or not source.weights.random,
         converter=recipe.convert.tool,
-        batch=settle(getattr(build.export, "batch", 1)),
+        batch=build.batch,
     )
 
 
@@ -86,7 +96,7 @@ def _head(build: Build) -> str:
     if family is None:
         return said
     heads = dict(family.heads)
-    return heads.get(getattr(build.export, "head", None) or "", next(iter(heads.values()), "none"))
+    return heads.get(build.asked_head, next(iter(heads.values()), "none"))
 
 
 def _quantization(build: Build) -> Quantization:
@@ -111,7 +121,7 @@ def board_spec(build: Build) -> BoardSpec:
         output_order=contract.output_order if contract else (),
         operators=contract.operators if contract else (),
         contract=contract_spec(contract) if contract else None,
-        accelerator=getattr(build.vela, "accelerator", ""),
+        accelerator=build.vela.accelerator if build.vela else "",
         slot=slot_spec(slot) if slot else None,
         flash=flash_spec(build.target.flash, slot) if slot else None,
         algorithm=slot.algorithm if slot else "",
@@ -127,7 +137,7 @@ def _notes(contract: Contract) -> tuple[str, ...]:
     return (*contract.notes, *((f"its {lines} (read, never run).",) if lines else ()))
 
 
-def model_fits(model: ModelSpec, facts: Any) -> bool:
+def model_fits(model: ModelSpec, facts: KnownModel) -> bool:
     """Whether the dataset's labels speak of the model's classes and keypoints.
 
     Folders are found by their classes' names, so that some of the model's classes are enough.

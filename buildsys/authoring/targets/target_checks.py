@@ -1,8 +1,8 @@
 """Whether a target's pipelines and blocks can be true: its steps exist, its tools know their settings."""
 
+import configparser
 import os
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.syntax.confinement import check_config
 from buildsys.authoring.syntax.document import KeyPath
@@ -13,7 +13,7 @@ from buildsys.authoring.targets.tensorrt import check_precision, check_tensorrt
 from buildsys.errors import Diagnostic, InputError
 from buildsys.registry import get_step, shipped_targets, step_names, versions
 from buildsys.spec import MODELS, Format
-from buildsys.steps import build_engine
+from buildsys.steps import build_engine, compile_vela
 from buildsys.text import did_you_mean
 
 _EXAMPLES = {
@@ -69,7 +69,7 @@ def _check_step(
     return []
 
 
-def check_vela(settings: Any, folder: Path, locate: Locate) -> list[Diagnostic]:
+def check_vela(settings: compile_vela.Settings, folder: Path, locate: Locate) -> list[Diagnostic]:
     """What only this installation and the target's folder can say of a `vela` block."""
     problems = []
     if settings.version not in versions("vela"):
@@ -102,10 +102,8 @@ def check_target_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
     return problems or check_precision(settings, target.pipelines, locate)
 
 
-def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]:
+def _missing_sections(settings: compile_vela.Settings, config: Path) -> list[tuple[str, str, str]]:
     """(key, message, hint) for each section that the ini does not have."""
-    import configparser
-
     label = f"targets/{settings.config}"
     parser = configparser.ConfigParser()
     try:
@@ -113,24 +111,31 @@ def _missing_sections(settings: Any, config: Path) -> list[tuple[str, str, str]]
     except configparser.Error as error:
         raise InputError(_ini_error(error, label)) from error
     missing = []
-    for key, kind in (("system_config", "System_Config"), ("memory_mode", "Memory_Mode")):
+    sections = (
+        ("system_config", "System_Config", settings.system_config),
+        ("memory_mode", "Memory_Mode", settings.memory_mode),
+    )
+    for key, kind, value in sections:
         known = [s.split(".", 1)[1] for s in parser.sections() if s.startswith(f"{kind}.")]
-        value = getattr(settings, key)
         if value not in known:
             message = f"{settings.config} has no section {kind}.{value}"
             missing.append((key, message, did_you_mean(value, known)))
     return missing
 
 
-def _ini_error(error: Any, label: str) -> Diagnostic:
+def _ini_error(error: configparser.Error, label: str) -> Diagnostic:
     """A mistake in an ini at its line; configparser has as many ways to tell it as kinds."""
-    line = getattr(error, "lineno", None) or (getattr(error, "errors", None) or [(0,)])[0][0]
+    line = 0
+    if isinstance(error, configparser.ParsingError) and error.errors:
+        line = error.errors[0][0]
+    elif isinstance(error, (configparser.DuplicateSectionError, configparser.DuplicateOptionError)):
+        line = error.lineno or 0
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        line = error.lineno
     said = {
         "MissingSectionHeaderError": "no [section] begins above this line",
         "ParsingError": "this line is no `key=value`",
     }
     words = said.get(type(error).__name__, str(error.message).split("]: ", 1)[-1])
     message, hint = f"no Vela configuration: {words}", "see the shipped ones, or Vela's OPTIONS.md"
-    return Diagnostic(
-        path=label, line=line or 0, column=1 if line else 0, message=message, hint=hint
-    )
+    return Diagnostic(path=label, line=line, column=1 if line else 0, message=message, hint=hint)

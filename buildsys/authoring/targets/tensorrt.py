@@ -1,9 +1,10 @@
 """What a target's `tensorrt` block says that its values alone cannot show to be wrong."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
 
 from buildsys.authoring.syntax.validation import Locate
+from buildsys.authoring.syntax.values import Scheme
 from buildsys.errors import Diagnostic
 from buildsys.registry import versions
 from buildsys.steps import build_engine
@@ -48,7 +49,7 @@ _OLD_CAPABILITIES = (
 _RTX_HAS_NOT = ("optimization_level", "version_compatible", "hardware_compatibility", "int8")
 
 
-def check_tensorrt(settings: Any, locate: Locate) -> list[Diagnostic]:
+def check_tensorrt(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
     """Versions, GPUs, workspace, and settings that do not go together."""
     rtx = settings.library == "tensorrt-rtx"
     problems = (_check_rtx if rtx else _check_host)(settings, locate)
@@ -62,7 +63,7 @@ def check_tensorrt(settings: Any, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def _check_rtx(settings: Any, locate: Locate) -> list[Diagnostic]:
+def _check_rtx(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
     problems = []
     known = versions(settings.library)
     if settings.version not in known:
@@ -74,15 +75,15 @@ def _check_rtx(settings: Any, locate: Locate) -> list[Diagnostic]:
         message = f"{settings.library} builds for no GPU of compute capability {capability}"
         hint = "there are: " + ", ".join(capabilities)
         problems.append(locate(("tensorrt", "compute_capability"), message, hint))
-    defaults = type(settings)(version=settings.version)
+    defaults = build_engine.Settings(version=settings.version)
     for name in _RTX_HAS_NOT:
-        if getattr(settings, name) != getattr(defaults, name):
+        if vars(settings)[name] != vars(defaults)[name]:
             message = f"`{name}` is a setting of TensorRT, and TensorRT-RTX has none such"
             problems.append(locate(("tensorrt", name), message, "leave it out"))
     return problems
 
 
-def _check_host(settings: Any, locate: Locate) -> list[Diagnostic]:
+def _check_host(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
     problems = []
     if not _is_version(settings.version):
         message = f"`version` {settings.version} is none of TensorRT's"
@@ -100,11 +101,11 @@ def _check_host(settings: Any, locate: Locate) -> list[Diagnostic]:
     return problems or _check_together(settings, locate)
 
 
-def _check_together(settings: Any, locate: Locate) -> list[Diagnostic]:
+def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
     """What is right by itself, and not beside the rest."""
     version, capability, problems = settings.version, settings.compute_capability, []
     level = settings.hardware_compatibility
-    last = dict(_OLD_CAPABILITIES).get(capability)
+    last = dict(_OLD_CAPABILITIES).get(capability or "")
     if last is not None and version != LOCAL and _parts(version) > last:
         message = (
             f"TensorRT {version} builds for no GPU of compute capability {capability} any more"
@@ -118,7 +119,8 @@ def _check_together(settings: Any, locate: Locate) -> list[Diagnostic]:
     if level != "none" and capability == _JETPACK:
         message = "engines of JetPack are not hardware-compatible"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, "leave it out"))
-    if level == "ampere-plus" and capability not in (LOCAL, _JETPACK) and float(capability) < 8:
+    named = capability is not None and capability not in (LOCAL, _JETPACK)
+    if level == "ampere-plus" and named and float(capability or 0) < 8:
         message = f"`ampere-plus` begins with compute capability 8.0, and this is {capability}"
         hint = "`same-compute-capability`, or leave it out"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, hint))
@@ -128,7 +130,9 @@ def _check_together(settings: Any, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def check_precision(settings: Any, pipelines: Any, locate: Locate) -> list[Diagnostic]:
+def check_precision(
+    settings: build_engine.Settings, pipelines: Mapping[Scheme, tuple[str, ...]], locate: Locate
+) -> list[Diagnostic]:
     """Pipelines that leave the precision to flags which the version has not."""
     problems: list[Diagnostic] = []
     flags = settings.library == "tensorrt" and settings.version != LOCAL
