@@ -34,7 +34,7 @@ class CocoSplits(Block):
     @property
     def given(self) -> tuple[tuple[str, CocoSheet], ...]:
         """Those that are there, by name."""
-        sheets = ((name, getattr(self, name)) for name in ("train", "val", "test"))
+        sheets = (("train", self.train), ("val", self.val), ("test", self.test))
         return tuple((name, sheet) for name, sheet in sheets if sheet is not None)
 
 

@@ -37,9 +37,9 @@ def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnos
         locate(at, *wrong)
         for at, url in (
             (("source", "weights", "url"), weights.url),
-            (("dataset", "url"), getattr(recipe.dataset, "url", None)),
+            (("dataset", "url"), recipe.dataset.url if recipe.dataset else None),
         )
-        if isinstance(url, str) and (wrong := check_url(url)) is not None
+        if url is not None and (wrong := check_url(url)) is not None
     ]
     for at, path, hint in wanted:
         is_pinned = pinned and at[0] == "source"
@@ -55,7 +55,7 @@ def _sheets(recipe: Recipe) -> list[tuple[KeyPath, str | None, str]]:
     """The annotation files and folders of a dataset in COCO format."""
     splits = recipe.dataset.splits if recipe.dataset else None
     return [
-        (("dataset", "splits", name, key), getattr(sheet, key), BY_NAME)
+        (("dataset", "splits", name, key), place, BY_NAME)
         for name, sheet in (splits.given if splits else ())
-        for key in ("annotations", "images")
+        for key, place in (("annotations", sheet.annotations), ("images", sheet.images))
     ]

@@ -85,8 +85,8 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, family = build.recipe, build.recipe.source.family
     problems = [
         locate((key,), f"`{key}` has no effect on a source of family {family}", "", key=True)
-        for key in ("train", "export")
-        if getattr(recipe, key) is not None
+        for key, block in (("train", recipe.train), ("export", recipe.export))
+        if block is not None
     ]
     problems += _check_pixels(build, locate)
     if recipe.source.weights.random:
