@@ -185,6 +185,6 @@ def test_damaged_checkpoint_says_nothing(
 def test_a_malformed_line_of_the_lock_is_a_message(line: str, wrong: str) -> None:
     """Somebody edited buildsys.lock, and planning names the line instead of a traceback."""
     recorded = Recorded(lines=(("dataset data/tags/data.yaml", line),))
-    with pytest.raises(InputError, match="malformed lock entry `dataset data/tags/data.yaml`") as e:
+    with pytest.raises(InputError, match="malformed lock entry") as e:
         recorded.dataset("data/tags/data.yaml")
     assert wrong in str(e.value)
