@@ -11,6 +11,8 @@ from buildsys.steps import prepare_pictures, read_coco, split_dataset, write_coc
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 
+_DATASET: dict[str, bool] = {Format.DATASET: True}
+"""What a step makes that yields a dataset."""
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
 
@@ -35,18 +37,18 @@ def add_dataset(builder: PlanBuilder) -> None:
     if facts.coco:
         _read_coco(builder, facts.coco)
     if params is not None:
-        inputs, outputs = {"dataset": builder.made["dataset"]}, {Format.DATASET: True}
+        inputs = {"dataset": builder.made["dataset"]}
         builder.made["dataset"] = output(
-            builder.add("split", read_step(split_dataset), params, inputs, outputs), "dataset"
+            builder.add("split", read_step(split_dataset), params, inputs, _DATASET), "dataset"
         )
 
 
 def _read_coco(builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...]) -> None:
     """From here on the dataset is in Ultralytics' layout, which every step reads."""
     params = read_coco.make_params(splits, builder.model.task or "detect")
-    inputs, outputs = {"dataset": builder.made["dataset"]}, {Format.DATASET: True}
+    inputs = {"dataset": builder.made["dataset"]}
     builder.made["dataset"] = output(
-        builder.add("read-coco", read_step(read_coco), params, inputs, outputs), "dataset"
+        builder.add("read-coco", read_step(read_coco), params, inputs, _DATASET), "dataset"
     )
 
 
@@ -63,8 +65,8 @@ def add_coco(builder: PlanBuilder, stage: str) -> Input:
         shape=shape_of(builder.model.task),
         file=facts.file,
     )
-    inputs, outputs = {"dataset": builder.made["dataset"]}, {Format.DATASET: True}
-    return output(builder.add(stage, read_step(write_coco), params, inputs, outputs), "dataset")
+    inputs = {"dataset": builder.made["dataset"]}
+    return output(builder.add(stage, read_step(write_coco), params, inputs, _DATASET), "dataset")
 
 
 def add_pictures(builder: PlanBuilder) -> None:

@@ -3,8 +3,6 @@
 The gate judges the ONNX file that the engine is built from, which every machine measures alike.
 """
 
-from typing import Any
-
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, shipped_files
 from buildsys.planning.proofs import make_reading
@@ -69,7 +67,8 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
         warmup=block.warmup,
         machine=builder.host.cpu_and_gpu,
     )
-    inputs, outputs = _of_engine(builder, definition), {Format.LATENCY: False}
+    inputs = _of_engine(builder, definition)
+    outputs: dict[str, bool] = {Format.LATENCY: False}
     return (builder.add("benchmark-engine", definition, params, inputs, outputs).id,)
 
 
@@ -84,8 +83,8 @@ def _library(builder: PlanBuilder) -> GpuLibrary:
     )
 
 
-def _of_engine(builder: PlanBuilder, definition: StepDefinition) -> dict[Any, Input]:
+def _of_engine(builder: PlanBuilder, definition: StepDefinition) -> dict[str, Input]:
     """The engine, its facts, and the program of every package that runs it."""
     names = (Format.ENGINE, *definition.spec.needs)
-    files: dict[Any, Input] = {name: builder.made[name] for name in names}
+    files: dict[str, Input] = {name: builder.made[name] for name in names}
     return files | shipped_files(definition.spec.templates)

@@ -4,7 +4,6 @@ checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro �
 """
 
 import dataclasses
-from typing import Any
 
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.recipe import CALIBRATED
@@ -39,7 +38,7 @@ def judge_parity(builder: PlanBuilder) -> None:
         _record_tflm(builder, recordings, pictures)
     if len(recordings) < 2 and not _decoder(builder):
         return
-    params = compare_recordings.Params(decoder=_decoder(builder), **reading(builder))
+    params = reading(builder)
     builder.judge("parity", read_step(compare_recordings), params, recordings)
 
 
@@ -51,18 +50,20 @@ def runs_on_micro(builder: PlanBuilder) -> bool:
     )
 
 
-def reading(builder: PlanBuilder) -> dict[str, Any]:
-    """How two forms of the network are read to be compared."""
+def reading(builder: PlanBuilder) -> compare_recordings.Params:
+    """How forms of the network are read to be compared, where there is an image to read."""
     model = builder.model
-    return {
-        "head": model.head if model.outputs and model.task in _BOXES else "none",
-        "classes": len(model.classes),
-        "keypoints": model.keypoints,
-        "keypoint_dims": model.keypoint_dims,
-        "preprocessing": model.preprocessing,
-        "scheme": model.quantization.scheme,
-        "trained": model.trained,
-    }
+    assert model.preprocessing is not None
+    return compare_recordings.Params(
+        head=model.head if model.outputs and model.task in _BOXES else "none",
+        classes=len(model.classes),
+        keypoints=model.keypoints,
+        keypoint_dims=model.keypoint_dims,
+        preprocessing=model.preprocessing,
+        scheme=model.quantization.scheme,
+        trained=model.trained,
+        decoder=_decoder(builder),
+    )
 
 
 def _decoder(builder: PlanBuilder) -> str:
@@ -122,7 +123,7 @@ def _record(
     if definition is None:
         return
     integers = form == "tflite" and builder.model.quantization.scheme in CALIBRATED
-    own: dict[str, Any] = {"tflite": {"reference_kernels": integers}}.get(kind, {})
+    own = {"reference_kernels": integers} if kind == "tflite" else {}
     names = _names(builder, form)
     if form == Format.CHECKPOINT:
         settings = definition.settings(names=names, count=PICTURES)

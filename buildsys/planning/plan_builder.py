@@ -1,7 +1,7 @@
 """The steps of one build while they are put together: what was made so far, and how a step is known."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import board_spec, model_spec
@@ -10,6 +10,8 @@ from buildsys.graph import HostFacts, Input, Output, Source, Step
 from buildsys.planning.origins import find_origins
 from buildsys.registry import PACKAGE, StepDefinition
 from buildsys.spec import SUFFIXES, Format, Templates
+
+_SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
 
 
 class PlanBuilder:
@@ -25,9 +27,9 @@ class PlanBuilder:
         self,
         stage: str,
         definition: StepDefinition,
-        params: Any,
-        inputs: dict[Any, Input],
-        outputs: dict[Any, bool],
+        params: object,
+        inputs: Mapping[str, Input],
+        outputs: Mapping[str, bool],
     ) -> Step:
         """One step more; `outputs`: name -> whether it is a tree."""
         train = self.build.train
@@ -37,7 +39,7 @@ class PlanBuilder:
         return step
 
     def judge(
-        self, stage: str, definition: StepDefinition, params: Any, inputs: dict[Any, Input]
+        self, stage: str, definition: StepDefinition, params: object, inputs: Mapping[str, Input]
     ) -> Step:
         """A step that yields a verdict, found again as `verdict-<stage>`."""
         step = self.add(stage, definition, params, inputs, {Format.VERDICT: False})
@@ -53,9 +55,9 @@ class PlanBuilder:
 def make_step(
     stage: str,
     definition: StepDefinition,
-    params: Any,
-    inputs: dict[Any, Input],
-    outputs: dict[Any, bool],
+    params: object,
+    inputs: Mapping[str, Input],
+    outputs: Mapping[str, bool],
     places: tuple[tuple[str, str, int], ...] = (),
     device: str = "auto",
 ) -> Step:
@@ -73,7 +75,7 @@ def make_step(
         params=text,
         inputs=named,
         outputs=tuple(
-            Output(name=str(key), tree=tree, suffix=SUFFIXES.get(key, ".json"))
+            Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json"))
             for key, tree in outputs.items()
         ),
         code="",

@@ -6,11 +6,10 @@ pipeline's step wants a format that is not there yet, the step that makes it is 
 proofs); the package is last.
 """
 
-from typing import Any
-
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, source_format
 from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.step_settings import StepSettings
 from buildsys.digest import canonical
 from buildsys.graph import HostFacts, Input, Plan, Source, Step
 from buildsys.planning import proofs, signal_check
@@ -19,7 +18,7 @@ from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import PlanBuilder, needed, output, shipped_files
 from buildsys.registry import StepDefinition, find_step, get_step, read_step
-from buildsys.spec import MODELS, TREES, Format
+from buildsys.spec import MODELS, TREES, CheckpointFacts, Format
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
@@ -114,8 +113,8 @@ def _add_training(builder: PlanBuilder) -> None:
     builder.made[Format.CHECKPOINT] = output(step, Format.CHECKPOINT)
 
 
-def _same_head(builder: PlanBuilder, found: Any) -> bool:
-    return bool(found.task == builder.model.task and found.keypoints == builder.model.keypoints)
+def _same_head(builder: PlanBuilder, found: CheckpointFacts) -> bool:
+    return found.task == builder.model.task and found.keypoints == builder.model.keypoints
 
 
 def _follow_pipeline(builder: PlanBuilder) -> Step:
@@ -150,7 +149,8 @@ def _calibrated_on_device(
     builder: PlanBuilder, definition: StepDefinition
 ) -> StepDefinition | None:
     """What takes the place of quantizing the file, where TensorRT calibrates by itself."""
-    by_device = getattr(builder.build.tensorrt, "int8", "") == "calibrator"
+    settings = builder.build.tensorrt
+    by_device = settings is not None and settings.int8 == "calibrator"
     int8 = builder.model.quantization.scheme == "int8"
     if by_device and int8 and definition == read_step(quantize_onnx):
         return read_step(calibrate_engine)
@@ -162,8 +162,7 @@ def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) 
     spec, produced = definition.spec, _product(definition)
     if produced != Format.PACKAGE:
         proofs.evaluate(builder, current, builder.made[current])
-    settings = _settings(builder, definition)
-    params = definition.plan(settings, builder.model, builder.board)
+    params = definition.plan(_settings(builder, definition), builder.model, builder.board)
     inputs: dict[str, Input] = {current: builder.made[current]}
     for name in spec.needs:
         inputs |= {
@@ -173,7 +172,8 @@ def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) 
             or (name == "metrics" and key.startswith("metrics-"))
             or (name == "verdict" and key.startswith("verdict-"))
         }
-    config = getattr(settings, "config", None)
+    vela = builder.build.vela if spec.block == "vela" else None
+    config = vela.config if vela is not None else None
     if config is not None:
         path = builder.build.target_folder / config
         inputs["config"] = Input(name="config", source=Source(path=str(path), label=config))
@@ -186,11 +186,15 @@ def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) 
     return step
 
 
-def _settings(builder: PlanBuilder, definition: StepDefinition) -> Any:
+def _settings(builder: PlanBuilder, definition: StepDefinition) -> StepSettings:
     build = builder.build
-    blocks = {"export": build.export, "vela": build.vela, "tensorrt": build.tensorrt}
-    chosen = blocks.get(definition.spec.block)
-    return chosen if chosen is not None else definition.settings()
+    blocks: dict[str, StepSettings | None] = {
+        "export": build.export,
+        "vela": build.vela,
+        "tensorrt": build.tensorrt,
+    }
+    default: type[StepSettings] = definition.settings
+    return blocks.get(definition.spec.block) or default()
 
 
 def _bind(builder: PlanBuilder) -> None:

@@ -214,7 +214,7 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
         params = definition.params(
             threads=block.threads, runs=block.runs, warmup=block.warmup, machine=builder.host.cpu
         )
-        outputs = {Format.LATENCY: False}
+        outputs: dict[str, bool] = {Format.LATENCY: False}
         inputs: dict[str, Input] = {kind: builder.made[kind]}
         step = builder.add(f"benchmark-{kind}", definition, params, inputs, outputs)
         found.append(step.id)

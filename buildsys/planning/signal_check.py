@@ -12,11 +12,22 @@ def judge_precision(builder: PlanBuilder) -> None:
     """An ONNX file of lower precision, held against the float file on the same pictures."""
     pictures = ladder.probe(builder)
     names = tuple(tensor.name for tensor in builder.model.outputs)
-    params = examine_onnx.Params(names=names, count=ladder.PICTURES, **ladder.reading(builder))
+    reading = ladder.reading(builder)
+    params = examine_onnx.Params(
+        names=names,
+        head=reading.head,
+        classes=reading.classes,
+        keypoints=reading.keypoints,
+        keypoint_dims=reading.keypoint_dims,
+        preprocessing=reading.preprocessing,
+        scheme=reading.scheme,
+        trained=reading.trained,
+        count=ladder.PICTURES,
+    )
     inputs: dict[str, Input] = {
         name: builder.made[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
     }
     inputs |= {Format.PICTURES: pictures} if pictures else {}
-    outputs = {Format.VERDICT: False, Format.EVIDENCE: False}
+    outputs: dict[str, bool] = {Format.VERDICT: False, Format.EVIDENCE: False}
     step = builder.add("signal", read_step(examine_onnx), params, inputs, outputs)
     builder.made["verdict-signal"] = output(step, Format.VERDICT)
