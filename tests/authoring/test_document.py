@@ -11,7 +11,9 @@ TEXT = "name: tags\nmatrix: {size: [64, 96]}\n"
 def test_the_values_of_a_document_are_its_readers_own() -> None:
     """Whoever changes them changes nothing for the next reader of the same text."""
     first = parse_document(TEXT, "a.yaml")
-    first.data["matrix"]["size"].append(128)
+    size = first.get("matrix", "size")
+    assert isinstance(size, list)
+    size.append(128)
     second = parse_document(TEXT, "a.yaml")
     assert second.data == {"name": "tags", "matrix": {"size": [64, 96]}}
     assert second.values == first.values
