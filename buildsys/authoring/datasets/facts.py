@@ -105,7 +105,7 @@ def _checked(kind: type[T], data: dict[str, object], key: str) -> T:
         where = ".".join(map(str, first["loc"]))
         message = f"malformed lock entry `{key}`: {where}: {first['msg'].lower()}"
         hint = "delete the line; it is found again"
-        raise InputError(Diagnostic(path="buildsys.lock", message=message, hint=hint)) from error
+        raise InputError.at("buildsys.lock", message, hint) from error
 
 
 def describe_dataset(
