@@ -39,6 +39,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return plan(sys.executable, tmp_path_factory.mktemp("own"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", OTHERS)
 def test_every_python_plans_the_same_actions(version: str, own: Any, tmp_path: Path) -> None:
     """Colleagues with other Pythons share one store: no step runs again for theirs."""

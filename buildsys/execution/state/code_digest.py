@@ -1,10 +1,11 @@
 """Digest of the code that decides a step's result: the same under every Python that runs the core.
 
-Every top-level statement of the step's module counts, whatever its form, and all of what it imports
-from buildsys, and the launcher; comments, docstrings and layout do not. Of the step's own module the
-planning side is left out: `STEP`, `Settings`, `plan`, and whatever only these refer to; what they
-decide shows in the parameters. Of the vocabulary (`buildsys.spec`) only the names that are used count,
-with the names that their definitions use.
+Of the step's module it takes `run` and `Params`, every import, assignment, function and class that
+these reach, whatever its form, and every statement of another kind; so the planning side, which is
+`STEP`, `Settings`, `plan` and what only they refer to, is no part of it, and shows in the parameters.
+Of modules of steps/lib that are imported on the way, and of the launcher, it takes everything, and of
+the vocabulary (`buildsys.spec`) and other steps' modules the names that are used, with what they reach.
+Comments, docstrings and layout do not count.
 """
 
 import ast
@@ -20,11 +21,8 @@ from buildsys.digest import digest_bytes
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _LAUNCHER = "buildsys.steps.lib.runtime.launcher"
-_BY_NAME = frozenset({"buildsys", "buildsys.spec"})
-"""Modules that the core shares with the steps: a new name there changes no step."""
 _EVERY_NAME = "*"
-_PLANNING = frozenset({"STEP", "Settings", "plan", "__all__"})
-_TOOL = frozenset({"run", "Params"})
+_TOOL_SIDE = frozenset({"run", "Params"})
 _IDENTIFIER = re.compile(r"\w+")
 _NO_MEANING = frozenset({"ctx", "kind", "type_comment"})
 
@@ -45,34 +43,37 @@ class _Statement:
 
     text: str
     """Its syntax tree, in a notation of our own."""
+    only_binds: bool
+    """It has no effect but the names that it binds: without them, it counts for nothing."""
     binds: frozenset[str]
-    changes: frozenset[str]
-    """Names that were bound before: `X` of `X["key"] = 1` and of `X.update(...)`."""
     uses: frozenset[str]
     imports: tuple[_Import, ...]
     attributes: frozenset[tuple[str, str]]
-    """(name, attribute), of the names that are not only passed on."""
+    """(name, attribute); `_EVERY_NAME` where the name itself is passed on."""
 
 
 @cache
 def code_digest(module: str, package: Path) -> str:
     """sha256 over the tool side of a step; `package`: the folder of the package `buildsys`."""
-    wanted: dict[str, set[str]] = {_LAUNCHER: set(), f"buildsys.steps.{module}": set()}
-    texts: dict[str, tuple[frozenset[str], str]] = {}
+    step = f"buildsys.steps.{module}"
+    used: dict[str, frozenset[str]] = {}
+    texts: dict[str, str] = {}
+    wanted: dict[str, set[str]] = {_LAUNCHER: {_EVERY_NAME}, step: set(_TOOL_SIDE)}
     while wanted:
         name, names = wanted.popitem()
-        known = texts.get(name)
-        if known is not None and (names <= known[0] or _side(name) == "whole"):
-            continue
         path = _source(name, package)
         if path is None:
             continue
-        used = frozenset(names) | (known[0] if known is not None else frozenset())
-        counted = _counted(_text(path), _side(name), used)
-        texts[name] = used, "\n".join(statement.text for statement in counted)
+        if name.startswith("buildsys.steps.lib"):
+            names = {_EVERY_NAME}
+        if name in used and names <= used[name]:
+            continue
+        used[name] = used.get(name, frozenset()) | names
+        counted = _counted(_text(path), used[name])
+        texts[name] = "\n".join(statement.text for statement in counted)
         for other, part in _imported(counted, name, path, package):
             wanted.setdefault(other, set()).add(part)
-    lines = (f"{name} {texts[name][1]}" for name in sorted(texts) if texts[name][1])
+    lines = (f"{name} {texts[name]}" for name in sorted(texts) if texts[name])
     return digest_bytes("\n".join(lines).encode())
 
 
@@ -86,13 +87,6 @@ def _source(name: str, package: Path) -> str | None:
 def _text(path: str) -> str:
     with open(path, encoding="utf-8") as stream:
         return stream.read()
-
-
-def _side(name: str) -> str:
-    if name in _BY_NAME:
-        return "by name"
-    is_step = name.startswith("buildsys.steps.") and name.count(".") == 2
-    return "step" if is_step and name != "buildsys.steps.lib" else "whole"
 
 
 def _imported(
@@ -129,39 +123,24 @@ def _parents(name: str) -> list[str]:
 
 
 @cache
-def _counted(text: str, side: str, names: frozenset[str]) -> tuple[_Statement, ...]:
+def _counted(text: str, names: frozenset[str]) -> tuple[_Statement, ...]:
     """The statements of a file that count where `names` of it are used, in their order."""
     statements = _statements(text)
-    if side == "whole" or (side == "by name" and _EVERY_NAME in names):
+    if _EVERY_NAME in names:
         return statements
-    if side == "by name":
-        roots = [s for s in statements if s.binds & names or not s.binds | s.changes]
-    else:
-        planning = _reached(statements, [s for s in statements if s.binds & _PLANNING])
-        roots = [
-            s for s in statements if not s.binds or s not in planning or s.binds & (_TOOL | names)
-        ]
-    counted = _reached(statements, roots)
-    return tuple(s for s in statements if s in counted)
-
-
-def _reached(
-    statements: Iterable[_Statement], roots: Iterable[_Statement]
-) -> frozenset[_Statement]:
-    """The roots, what they use, and what changes that."""
     by_name: dict[str, list[_Statement]] = {}
     for statement in statements:
-        for name in statement.binds | statement.changes:
+        for name in statement.binds:
             by_name.setdefault(name, []).append(statement)
     found: set[_Statement] = set()
-    left = list(roots)
+    left = [s for s in statements if s.binds & names or not s.only_binds]
     while left:
         statement = left.pop()
         if statement not in found:
             found.add(statement)
             for name in statement.uses | statement.binds:
                 left += by_name.get(name, ())
-    return frozenset(found)
+    return tuple(s for s in statements if s in found)
 
 
 @cache
@@ -192,8 +171,8 @@ def _read(node: ast.stmt) -> _Statement:
     reader.read(node)
     return _Statement(
         text="".join(reader.text),
+        only_binds=isinstance(node, _BINDING) and not reader.changes,
         binds=frozenset(reader.binds),
-        changes=frozenset(reader.changes - reader.binds),
         uses=frozenset(reader.uses),
         imports=tuple(reader.imports),
         attributes=frozenset(reader.attributes),
@@ -201,7 +180,7 @@ def _read(node: ast.stmt) -> _Statement:
 
 
 class _Reader:
-    """One pass over a statement: what it says, and which names it binds, changes and uses.
+    """One pass over a statement: what it says, and which names it binds and uses.
 
     The notation is our own, because `ast.dump` and the trees of f-strings differ between versions of
     Python: empty fields are left out, the texts of an f-string are joined, and text is written by
@@ -211,7 +190,8 @@ class _Reader:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.binds: set[str] = set()
-        self.changes: set[str] = set()
+        self.changes = False
+        """Whether it changes what was bound before: `X[1] = 2`, `X.y = 2`."""
         self.uses: set[str] = set()
         self.imports: list[_Import] = []
         self.attributes: set[tuple[str, str]] = set()
@@ -298,15 +278,10 @@ class _Reader:
         if not isinstance(node.ctx, ast.Load):
             self._bind(node.id)
 
-    def note_attribute(self, node: ast.Attribute) -> None:
-        """`x.attribute`."""
-        if not isinstance(node.ctx, ast.Load):
-            self._change(node)
-
-    def note_item(self, node: ast.Subscript) -> None:
-        """`x[key]`."""
-        if not isinstance(node.ctx, ast.Load):
-            self._change(node)
+    def note_place(self, node: ast.Attribute | ast.Subscript) -> None:
+        """`x.attribute` or `x[key]`, as a target."""
+        if not isinstance(node.ctx, ast.Load) and not self._depth:
+            self.changes = True
 
     def write_attribute(self, node: ast.Attribute) -> None:
         """`x.attribute`, where nothing else of `x` is read."""
@@ -317,11 +292,6 @@ class _Reader:
         else:
             self.read(node.value)
         self.text.append(f".{node.attr}")
-
-    def note_call(self, node: ast.Expr) -> None:
-        """`x.method(...)` alone may change x."""
-        if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-            self._change(node.value.func)
 
     def note_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
         """A function or a class."""
@@ -365,13 +335,17 @@ class _Reader:
         if not self._depth:
             self.binds.add(name)
 
-    def _change(self, node: ast.expr) -> None:
-        while isinstance(node, ast.Attribute | ast.Subscript):
-            node = node.value
-        if isinstance(node, ast.Name) and not self._depth:
-            self.changes.add(node.id)
 
-
+_BINDING = (
+    ast.Import,
+    ast.ImportFrom,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Assign,
+    ast.AnnAssign,
+    ast.AugAssign,
+)
 _SCOPES = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef})
 _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Name: _Reader.write_name,
@@ -383,9 +357,8 @@ _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
 }
 _NOTES: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Name: _Reader.note_name,
-    ast.Attribute: _Reader.note_attribute,
-    ast.Subscript: _Reader.note_item,
-    ast.Expr: _Reader.note_call,
+    ast.Attribute: _Reader.note_place,
+    ast.Subscript: _Reader.note_place,
     ast.FunctionDef: _Reader.note_definition,
     ast.AsyncFunctionDef: _Reader.note_definition,
     ast.ClassDef: _Reader.note_definition,

@@ -1,6 +1,7 @@
 """The digest of a step's code: every statement of the tool side, none of the planning side."""
 
 import ast
+import dataclasses
 import json
 import os
 import shutil
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from buildsys.execution.state.code_digest import PACKAGE, code_digest
-from buildsys.registry import step_names
+from buildsys.registry import get_step, step_names
+from buildsys.spec import StepSpec
 from tests.conftest import REPOSITORY
 from tests.pythons import OTHERS, find_python
 
 SPEC = (PACKAGE / "spec.py").read_text(encoding="utf-8")
+
+LAUNCHER = "steps/lib/runtime/launcher.py"
 
 
 def defined(text: str) -> dict[str, ast.stmt]:
@@ -81,7 +85,7 @@ class Package:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.write("steps/lib/runtime/launcher.py", "START = 1\n")
+        self.write(LAUNCHER, "START = 1\n")
 
     def write(self, name: str, text: str) -> None:
         """A file of it."""
@@ -172,9 +176,62 @@ def test_another_meaning_of_a_word_counts_for_the_steps_that_use_it(
     assert changed == resting_on(name)
 
 
+def with_field(text: str, field: str) -> str:
+    """A step module whose STEP has another value in one field, or has it now."""
+    call = next(
+        node.value
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "STEP"
+    )
+    assert isinstance(call, ast.Call)
+    lines = text.splitlines(keepends=True)
+
+    def offset(line: int | None, column: int | None) -> int:
+        assert line is not None
+        assert column is not None
+        before = lines[line - 1].encode()[:column].decode()
+        return sum(len(line) for line in lines[: line - 1]) + len(before)
+
+    value = next((item.value for item in call.keywords if item.arg == field), None)
+    if value is None:
+        start = end = offset(call.func.end_lineno, call.func.end_col_offset) + len("(")
+        new = f"{field}='edited', "
+    else:
+        start = offset(value.lineno, value.col_offset)
+        end = offset(value.end_lineno, value.end_col_offset)
+        new = "'edited'"
+    edited = text[:start] + new + text[end:]
+    assert ast.dump(ast.parse(edited)) != ast.dump(ast.parse(text))
+    return edited
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(StepSpec)])
+def test_no_field_of_a_step_spec_counts(field: str, shipped: tuple[Path, dict[str, str]]) -> None:
+    """The table of StepSpec: the field is edited in every shipped step module, and no digest changes."""
+    root, before = shipped
+    (root / "spec.py").write_text(SPEC, encoding="utf-8")
+    set_in = 0
+    for name in step_names():
+        text = (PACKAGE / "steps" / f"{name}.py").read_text(encoding="utf-8")
+        (root / "steps" / f"{name}.py").write_text(with_field(text, field), encoding="utf-8")
+        set_in += field in {item.name for item in set_fields(name)}
+    changed = differing(before, shipped_digests(root))
+    print(f"\n{field:<16} set in {set_in:>2}; edited in {len(before)}: {' '.join(changed) or '-'}")
+    for name in step_names():
+        shutil.copyfile(PACKAGE / "steps" / f"{name}.py", root / "steps" / f"{name}.py")
+    assert changed == []
+
+
+def set_fields(name: str) -> list[dataclasses.Field[object]]:
+    """The fields of a step's STEP that are not as StepSpec has them."""
+    spec = get_step(name).spec
+    return [item for item in dataclasses.fields(spec) if getattr(spec, item.name) != item.default]
+
+
 PLANNING = {
     "STEP": "STEP = StepSpec(stage='one')",
     "a callable that only STEP refers to": "def asks(params): return 1\nSTEP = StepSpec(needs=asks)",
+    "what nobody refers to": "MOST = 1",
     "what such a callable calls": (
         "def deep(): return 1\ndef asks(params): return deep()\nSTEP = StepSpec(needs=asks)"
     ),
@@ -253,10 +310,27 @@ FORMS = {
     "a global": "def X():\n    global Y\n    Y = 1",
     "an assertion": "assert 1",
     "a deletion": "X = {}\ndel X[1]",
-    "an import": "import tool1",
-    "a name of an import": "from tool import part1",
+    "an import": "import tool1 as X",
+    "a name of an import": "from tool import part1 as X",
     "an import in a function": "def X():\n    from tool import part1",
 }
+EFFECTS = {
+    "an item",
+    "an attribute",
+    "a call for its effect",
+    "a call of nobody's",
+    "a walrus",
+    "a condition",
+    "a conditional definition",
+    "its other branch",
+    "a try",
+    "a with",
+    "a loop",
+    "a match",
+    "an assertion",
+    "a deletion",
+}
+"""Whether somebody uses their names or not: they may do more than to bind them."""
 
 
 @pytest.mark.parametrize("place", ["the step", "a helper", "a package of helpers", "the launcher"])
@@ -267,41 +341,47 @@ def test_every_form_of_statement_counts(form: str, place: str, package: Package)
         "the step": "steps/own.py",
         "a helper": "steps/lib/some/helper.py",
         "a package of helpers": "steps/lib/some/__init__.py",
-        "the launcher": "steps/lib/runtime/launcher.py",
+        "the launcher": LAUNCHER,
     }[place]
-    package.write("steps/own.py", "from buildsys.steps.lib.some import helper\ndef run(): ...\n")
+    own = "from buildsys.steps.lib.some import helper\ndef run(): return helper, X\n"
+    package.write("steps/own.py", own)
     package.write("steps/lib/some/helper.py", "")
-    own = "from buildsys.steps.lib.some import helper\n" if place == "the step" else ""
-    text = own + FORMS[form]
+    text = FORMS[form] + (f"\n{own}" if place == "the step" else "")
     assert package.differs(text, text.replace("1", "2"), name)
 
 
-@pytest.mark.parametrize("form", [form for form, text in FORMS.items() if "X" in text])
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_word_counts_where_it_is_used(form: str, package: Package) -> None:
     """A vocabulary that defines X in this way, and a step that uses X."""
     text = FORMS[form]
     package.write("steps/own.py", "from buildsys.spec import X\ndef run(): return X\n")
     assert package.differs(text, text.replace("1", "2"), "spec.py")
     package.write("steps/own.py", "from buildsys.spec import Z\ndef run(): return Z\n")
-    assert not package.differs(f"{text}\nZ = 0", text.replace("1", "2") + "\nZ = 0", "spec.py")
+    always = form in EFFECTS
+    other = text.replace("1", "2") + "\nZ = 0"
+    assert package.differs(f"{text}\nZ = 0", other, "spec.py") == always
 
 
 IMPORTS = {
-    "a module": "import buildsys.steps.lib.some.helper",
-    "a module by another name": "import buildsys.steps.lib.some.helper as h",
-    "a module of a package": "from buildsys.steps.lib.some import helper",
-    "a name of a module": "from buildsys.steps.lib.some.helper import X",
-    "relative": "from .lib.some import helper",
-    "in a function": "def f():\n    from buildsys.steps.lib.some import helper",
+    "a module": "import buildsys.steps.lib.some.helper\ndef run(): buildsys",
+    "a module by another name": "import buildsys.steps.lib.some.helper as h\ndef run(): h",
+    "a module of a package": "from buildsys.steps.lib.some import helper\ndef run(): helper",
+    "a name of a module": "from buildsys.steps.lib.some.helper import X\ndef run(): X",
+    "relative": "from .lib.some import helper\ndef run(): helper",
+    "for a parameter": "from buildsys.steps.lib.some.helper import X\nclass Params:\n    x: X",
+    "for a parameter, as text": (
+        "from buildsys.steps.lib.some.helper import X\nclass Params:\n    x: 'tuple[X]'"
+    ),
+    "in a function": "def run():\n    from buildsys.steps.lib.some import helper",
     "under a condition": "if True:\n    from buildsys.steps.lib.some import helper",
-    "by a helper": "from buildsys.steps.lib.some import between",
+    "by a helper": "from buildsys.steps.lib.some import between\ndef run(): between",
 }
 
 
 @pytest.mark.parametrize("form", IMPORTS)
 def test_what_a_step_imports_counts_however_it_is_imported(form: str, package: Package) -> None:
     """A helper's code decides as much as the step's own."""
-    package.write("steps/own.py", f"{IMPORTS[form]}\ndef run(): ...\n")
+    package.write("steps/own.py", f"{IMPORTS[form]}\n")
     package.write("steps/lib/some/between.py", "from buildsys.steps.lib.some import helper\n")
     assert package.differs("X = 1", "X = 2", "steps/lib/some/helper.py")
 
@@ -311,8 +391,8 @@ def test_words_count_however_the_vocabulary_is_imported(package: Package) -> Non
     package.write("steps/own.py", "from buildsys import spec\ndef run(): return spec.X\n")
     assert package.differs("X = 1\nY = 1", "X = 2\nY = 1", "spec.py")
     assert not package.differs("X = 1\nY = 1", "X = 1\nY = 2", "spec.py")
-    for text in ("from buildsys import spec\nS = spec", "import buildsys.spec"):
-        package.write("steps/own.py", text)
+    for text in ("from buildsys import spec\nS = spec", "import buildsys.spec as S"):
+        package.write("steps/own.py", f"{text}\ndef run(): S")
         assert package.differs("X = 1\nY = 1", "X = 1\nY = 2", "spec.py")
 
 
@@ -363,7 +443,7 @@ SAME = {
 @pytest.mark.parametrize("form", SAME)
 def test_layout_counts_for_nothing(form: str, package: Package) -> None:
     """A release of buildsys retrains nobody's network because of a comment."""
-    assert not package.differs(*SAME[form])
+    assert not package.differs(*SAME[form], LAUNCHER)
 
 
 DIFFERENT = {
@@ -390,7 +470,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("form", DIFFERENT)
 def test_meaning_counts(form: str, package: Package) -> None:
     """Two texts that a careless notation would take for one."""
-    assert package.differs(*DIFFERENT[form])
+    assert package.differs(*DIFFERENT[form], LAUNCHER)
 
 
 def test_a_formatter_changes_no_digest(tmp_path: Path) -> None:
