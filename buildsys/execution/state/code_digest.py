@@ -197,6 +197,8 @@ class _Reader:
         self.attributes: set[tuple[str, str]] = set()
         self._depth = 0
         """Of functions and classes: what is bound in one is not bound in the module."""
+        self._comprehensions = 0
+        """In which only `:=` binds a name of the module."""
 
     def read(self, node: ast.AST) -> None:
         """Take up a syntax tree."""
@@ -208,8 +210,9 @@ class _Reader:
         if write is not None:
             write(self, node)
             return
-        deeper = kind in _SCOPES
+        deeper, comprehension = kind in _SCOPES, kind in _COMPREHENSIONS
         self._depth += deeper
+        self._comprehensions += comprehension
         self.text.append(f"{kind.__name__}(")
         for name in _meant(kind._fields):
             value = getattr(node, name, None)
@@ -217,6 +220,7 @@ class _Reader:
                 self._write_field(name, value)
         self.text.append(")")
         self._depth -= deeper
+        self._comprehensions -= comprehension
 
     def _write_field(self, name: str, value: object) -> None:
         if not isinstance(value, list):
@@ -273,10 +277,15 @@ class _Reader:
 
     def note_name(self, node: ast.Name) -> None:
         """A name alone is passed on: any attribute of it may be read."""
-        self.uses.add(node.id)
-        self.attributes.add((node.id, _EVERY_NAME))
-        if not isinstance(node.ctx, ast.Load):
+        if not isinstance(node.ctx, ast.Store):
+            self.uses.add(node.id)
+            self.attributes.add((node.id, _EVERY_NAME))
+        if not isinstance(node.ctx, ast.Load) and not self._comprehensions:
             self._bind(node.id)
+
+    def note_walrus(self, node: ast.NamedExpr) -> None:
+        """`(x := 1)`."""
+        self._bind(node.target.id)
 
     def note_place(self, node: ast.Attribute | ast.Subscript) -> None:
         """`x.attribute` or `x[key]`, as a target."""
@@ -347,6 +356,7 @@ _BINDING = (
     ast.AugAssign,
 )
 _SCOPES = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef})
+_COMPREHENSIONS = frozenset({ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp})
 _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Name: _Reader.write_name,
     ast.Attribute: _Reader.write_attribute,
@@ -357,6 +367,7 @@ _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
 }
 _NOTES: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Name: _Reader.note_name,
+    ast.NamedExpr: _Reader.note_walrus,
     ast.Attribute: _Reader.note_place,
     ast.Subscript: _Reader.note_place,
     ast.FunctionDef: _Reader.note_definition,
