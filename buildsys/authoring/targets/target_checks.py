@@ -126,12 +126,12 @@ def _missing_sections(settings: compile_vela.Settings, config: Path) -> list[tup
 def _ini_error(error: configparser.Error, label: str) -> Diagnostic:
     """A mistake in an ini at its line; configparser has as many ways to tell it as kinds."""
     line = 0
-    if isinstance(error, configparser.ParsingError) and error.errors:
-        line = error.errors[0][0]
-    elif isinstance(error, (configparser.DuplicateSectionError, configparser.DuplicateOptionError)):
-        line = error.lineno or 0
-    if isinstance(error, configparser.MissingSectionHeaderError):
+    if isinstance(error, configparser.MissingSectionHeaderError):  # a ParsingError without `errors`
         line = error.lineno
+    elif isinstance(error, configparser.ParsingError):
+        line = error.errors[0][0]
+    elif isinstance(error, configparser.DuplicateSectionError | configparser.DuplicateOptionError):
+        line = error.lineno or 0
     said = {
         "MissingSectionHeaderError": "no [section] begins above this line",
         "ParsingError": "this line is no `key=value`",
