@@ -1,4 +1,4 @@
-"""Has a lower precision made an ONNX file blind? Told before minutes go into an engine of it.
+"""Signal check of an ONNX file of lower precision, before minutes go into an engine of it.
 
 The float file and the one in front of the engine answer the same few pictures: outputs that stand
 still in the second alone, or that keep too little of the first, reject it. Takes a second.

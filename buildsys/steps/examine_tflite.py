@@ -1,4 +1,4 @@
-"""Has quantization made a TFLite file blind? Told from the file and two pictures, before any mAP.
+"""Signal check of a quantized TFLite file: from the file and two images, before any accuracy.
 
 Scores that share a scale with pixels, outputs that stand still or stand at their limits: each is
 named with its cure. Runs on LiteRT's optimized kernels, well under a second for small networks.

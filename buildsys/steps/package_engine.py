@@ -118,18 +118,7 @@ def _place(engine: Path, folder: Path, facts: dict[str, Any], params: Params) ->
     if params.library != "tensorrt":
         shutil.copyfile(engine, folder / f"{net.name}.engine")
         return folder / f"{net.name}.engine", 0
-    served = triton.Served(
-        name=net.name,
-        file=triton.PLAN,
-        task=net.task,
-        classes=net.classes,
-        batch=net.batch,
-        inputs=triton.read_tensors(facts["inputs"]),
-        outputs=triton.read_tensors(facts["outputs"]),
-    )
-    triton.write_repository(folder, engine, served)
-    place = folder / triton.model_place(net.name, triton.PLAN)
-    return place, triton.largest_batch(served)
+    return triton.serve(folder, engine, triton.PLAN, net, facts)
 
 
 def _gpus(facts: dict[str, Any], params: Params) -> str:

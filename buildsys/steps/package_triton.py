@@ -55,17 +55,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     model = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
     pictures = write_surroundings(folder, net, inputs, _PROGRAMS)
     edges = triton.describe_onnx(model)
-    served = triton.Served(
-        name=net.name,
-        file=triton.ONNX,
-        task=net.task,
-        classes=net.classes,
-        batch=net.batch,
-        inputs=triton.read_tensors(edges["inputs"]),
-        outputs=triton.read_tensors(edges["outputs"]),
-    )
-    triton.write_repository(folder, model, served)
-    place = folder / triton.model_place(net.name, triton.ONNX)
+    place, largest_batch = triton.serve(folder, model, triton.ONNX, net, edges)
     names = (tensor["name"] for tensor in edges["outputs"])
     facts = describe_network(net, place, folder, names)
     write_json(folder / "model.json", {**edges, **facts, "served_as": net.name})
@@ -77,8 +67,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         bytes=place.stat().st_size,
         sha256=facts["sha256"],
         pictures=pictures,
-        largest_batch=triton.largest_batch(served),
-        tensors=tuple((tensor.name, tensor.shape) for tensor in served.outputs),
+        largest_batch=largest_batch,
+        tensors=tuple((row["name"], tuple(row["shape"])) for row in edges["outputs"]),
         measured=(folder / "metrics.json").is_file(),
     )
     (folder / "README.md").write_text(describe(described), encoding="utf-8")

@@ -1,9 +1,7 @@
 """What an Ultralytics checkpoint answers to prepared pictures, with the head that is exported."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
@@ -49,24 +47,10 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in canonical order, float32."""
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
 
     ultralytics_setup.prepare(Path.cwd())
-    import torch
-
     model = ultralytics_setup.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
     ultralytics_head.set_head(model, params.head)
-
-    def answer(picture: Any) -> Iterable[recording_files.Output]:
-        with torch.no_grad():
-            values = model(torch.from_numpy(prepared_images.to_nchw(picture[None])))
-        values = values if isinstance(values, tuple | list) else (values,)
-        # the decoded head may return its features behind the output
-        return (
-            recording_files.Output(name=name, values=value.numpy())
-            for name, value in zip(params.names, values, strict=False)
-        )
-
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    recording_files.record(answer, pictures, outputs["recording"])
+    recording_files.record_torch(model, params.names, pictures, outputs["recording"])

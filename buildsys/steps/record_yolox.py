@@ -1,9 +1,7 @@
 """What a YOLOX checkpoint answers to prepared pictures, with the head that is exported."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.parity import recording_files
@@ -51,22 +49,10 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in canonical order, float32."""
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import yolox_head, yolox_network
 
     yolox_network.prepare()
-    import torch
-
     model = yolox_network.load_model(inputs["checkpoint"], params.architecture, len(params.classes))
     model = yolox_head.to_export(model, params.head)
-
-    def answer(picture: Any) -> Iterable[recording_files.Output]:
-        with torch.no_grad():
-            values = model(torch.from_numpy(prepared_images.to_nchw(picture[None])))
-        return (
-            recording_files.Output(name=name, values=value.numpy())
-            for name, value in zip(params.names, values, strict=True)
-        )
-
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    recording_files.record(answer, pictures, outputs["recording"])
+    recording_files.record_torch(model, params.names, pictures, outputs["recording"])

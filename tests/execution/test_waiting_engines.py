@@ -125,7 +125,9 @@ def test_a_red_gate_is_told_before_what_is_waited_for(
 
 
 @pytest.mark.parametrize("build", [RTX, A100])
-def test_no_engine_is_built_of_a_blind_file(workspace: Path, tools: StandIn, build: str) -> None:
+def test_no_engine_is_built_of_a_file_that_fails_the_signal_check(
+    workspace: Path, tools: StandIn, build: str
+) -> None:
     """Minutes of a GPU, or a trip to the device, for a network that sees nothing."""
     tools.red.add("examine_onnx")
     statuses = run(workspace, tools, build)

@@ -358,7 +358,7 @@ def test_a_cache_that_was_lost_is_told(
     golden.check("import-engine-no-cache", capsys.readouterr().err, folder)
 
 
-def test_a_blind_network_is_not_carried_anywhere(
+def test_a_network_that_fails_the_signal_check_is_not_bundled(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
     """A trip to the device for an engine that the build refuses when it comes back."""

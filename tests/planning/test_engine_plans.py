@@ -71,7 +71,9 @@ def test_the_file_before_the_engine_is_what_the_gate_judges(workspace: Path) -> 
 
 
 @pytest.mark.parametrize("build", ["half", "whole"])
-def test_a_blind_file_stops_before_the_engine(workspace: Path, build: str) -> None:
+def test_a_file_that_fails_the_signal_check_stops_before_the_engine(
+    workspace: Path, build: str
+) -> None:
     """Minutes on a Jetson for a network that sees nothing, or its accuracy measured first."""
     plan = _plans(workspace)[build]
     stages = by_stage(plan)

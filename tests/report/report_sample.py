@@ -139,7 +139,7 @@ def latencies(file: str) -> tuple[Latency, ...]:
 FORMS = ("checkpoint", "onnx", "tflite")
 
 
-def sight(number: int) -> ImageComparison:
+def image_comparison(number: int) -> ImageComparison:
     """A picture as three forms of a network see it; the last has lost a class."""
     scores = {"checkpoint": (0.9312, 0.4121), "onnx": (0.9311, 0.412), "tflite": (0.902, None)}
     views = tuple(
@@ -203,7 +203,7 @@ def grove() -> Artifact:
             ),
         ),
         drawings=DRAWINGS,
-        sights=tuple(sight(k) for k in (1, 2)),
+        sights=tuple(image_comparison(k) for k in (1, 2)),
         sight_files=tuple((form, sha(form)) for form in FORMS),
         baseline=True,
     )

@@ -51,7 +51,7 @@ LIVELY = (
     .replace("(0, -20)", "(3, -16)")
     .replace("(64, 0, bins)", "(64, 3, bins / 2)")
 )
-"""Every output changes with the picture, or an integer file would be refused as blind."""
+"""Every output changes with the picture, or an integer file would fail the signal check."""
 BUILDS = ("bright@linux-arm64-tflite", "bright@integer", "bright@raspberry-pi-5")
 TURN = """
 import sys

@@ -147,7 +147,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_the_stock_export_is_blind_in_int8(stock: Path, trained: bool) -> None:
+def test_int8_destroys_the_outputs_of_a_stock_export(stock: Path, trained: bool) -> None:
     """Pain 6: it converts without a word, and detects nothing."""
     verdict = examine(stock, {"classes": _COCO, "trained": trained})
     (told,) = verdict["failures"]

@@ -1,4 +1,4 @@
-"""A network that loses its sight with its precision: told by name, and no engine is built of it."""
+"""A network whose outputs a lower precision destroys: named, and no engine is built from it."""
 
 import shutil
 import struct
@@ -74,7 +74,9 @@ def _bitmap(ground: int, spot: int, column: int) -> bytes:
     return head + form + pixels
 
 
-def test_a_blind_file_is_rejected_before_an_engine_is_built(judged: Path) -> None:
+def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_built(
+    judged: Path,
+) -> None:
     """Minutes go into an engine that finds nothing, or it ships."""
     told = statuses(judged)
     assert told["spots-light@nvidia-rtx-aot"] == "built"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.packages.network_description import Network
+
 PLAN, ONNX = "model.plan", "model.onnx"
 """Files as Triton's TensorRT and ONNX Runtime backends look for them."""
 REPOSITORY = "triton"
@@ -51,6 +53,26 @@ class Served:
 def model_place(name: str, file: str) -> str:
     """Where a package has the model."""
     return f"{REPOSITORY}/{name}/1/{file}"
+
+
+def serve(
+    package: Path, model: Path, file: str, net: Network, tensors: dict[str, list[dict[str, Any]]]
+) -> tuple[Path, int]:
+    """A package's repository with the model in it: where the model is, and the largest batch that
+    the server makes itself. `tensors`: inputs and outputs as engine-facts or `describe_onnx` have
+    them.
+    """
+    served = Served(
+        name=net.name,
+        file=file,
+        task=net.task,
+        classes=net.classes,
+        batch=net.batch,
+        inputs=read_tensors(tensors["inputs"]),
+        outputs=read_tensors(tensors["outputs"]),
+    )
+    write_repository(package, model, served)
+    return package / model_place(net.name, file), largest_batch(served)
 
 
 def read_tensors(rows: list[dict[str, Any]]) -> tuple[Tensor, ...]:
