@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin
 import buildsys.steps
 from buildsys.errors import InternalError
 from buildsys.spec import (
+    TREES,
     BoardSpec,
     Format,
     ModelSpec,
@@ -66,6 +67,13 @@ class StepDefinition:
     def stage(self) -> str:
         """What messages call it where its place in the plan has no name of its own."""
         return self.spec.stage or self.name.split("_")[0]
+
+    @property
+    def outputs(self) -> dict[str, bool]:
+        """What it makes: name -> whether it is a tree."""
+        first = self.spec.produces
+        made: dict[str, bool] = {} if first is None else {first: first in TREES}
+        return made | dict.fromkeys(self.spec.also_produces, False)
 
     def tool_env(self, params: Any) -> str:
         """The tool environment for these parameters; empty: the Python that runs buildsys."""

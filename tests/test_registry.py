@@ -133,6 +133,13 @@ def test_defaults_are_those_of_a_step_that_asks_for_nothing() -> None:
     assert step.settings is Params
 
 
+def test_a_step_declares_its_outputs() -> None:
+    """A format is a folder or a file; whatever else it makes is a file."""
+    assert get_step("convert_onnx2tf").outputs == {"saved-model": True}
+    assert get_step("compile_vela").outputs == {"vela-tflite": False, "summary": False}
+    assert get_step("render_report").outputs == {}
+
+
 def test_only_trainings_train_and_only_fetches_reach_the_network() -> None:
     """What a kill leaves, and what sees the proxy, hangs on these two fields."""
     specs = {name: get_step(name).spec for name in step_names()}

@@ -11,8 +11,6 @@ from buildsys.steps import prepare_pictures, read_coco, split_dataset, write_coc
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 
-_DATASET: dict[str, bool] = {Format.DATASET: True}
-"""What a step makes that yields a dataset."""
 _SAMPLES = 4
 """Pictures on which every conversion is compared with its input."""
 
@@ -24,7 +22,7 @@ def add_dataset(builder: PlanBuilder) -> None:
     if block.generator is not None:
         definition = get_step(f"generate_{block.generator}")
         chosen = definition.plan(builder.build.generator, builder.model, builder.board)
-        step = builder.add("dataset", definition, chosen, {}, {Format.DATASET: True})
+        step = builder.add("dataset", definition, chosen, {})
         builder.made["dataset"] = output(step, "dataset")
         if block.format == "coco":
             builder.made["dataset"] = add_coco(builder, "write-coco")
@@ -39,7 +37,7 @@ def add_dataset(builder: PlanBuilder) -> None:
     if params is not None:
         inputs = {"dataset": builder.made["dataset"]}
         builder.made["dataset"] = output(
-            builder.add("split", read_step(split_dataset), params, inputs, _DATASET), "dataset"
+            builder.add("split", read_step(split_dataset), params, inputs), "dataset"
         )
 
 
@@ -48,7 +46,7 @@ def _read_coco(builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...]) -
     params = read_coco.make_params(splits, builder.model.task or "detect")
     inputs = {"dataset": builder.made["dataset"]}
     builder.made["dataset"] = output(
-        builder.add("read-coco", read_step(read_coco), params, inputs, _DATASET), "dataset"
+        builder.add("read-coco", read_step(read_coco), params, inputs), "dataset"
     )
 
 
@@ -66,7 +64,7 @@ def add_coco(builder: PlanBuilder, stage: str) -> Input:
         file=facts.file,
     )
     inputs = {"dataset": builder.made["dataset"]}
-    return output(builder.add(stage, read_step(write_coco), params, inputs, _DATASET), "dataset")
+    return output(builder.add(stage, read_step(write_coco), params, inputs), "dataset")
 
 
 def add_pictures(builder: PlanBuilder) -> None:
@@ -118,7 +116,7 @@ def _prepare(
         preprocessing=frame,
     )
     definition = read_step(prepare_pictures)
-    step = builder.add(stage, definition, params, {"dataset": dataset}, {Format.PICTURES: True})
+    step = builder.add(stage, definition, params, {"dataset": dataset})
     builder.made[stage] = output(step, Format.PICTURES)
 
 

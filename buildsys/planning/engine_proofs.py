@@ -48,7 +48,7 @@ def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
         least=builder.model.batch[0],
     )
     inputs = _of_engine(builder, definition) | {"dataset": builder.made["dataset"]}
-    step = builder.add("evaluate-engine", definition, params, inputs, {Format.EVIDENCE: False})
+    step = builder.add("evaluate-engine", definition, params, inputs)
     return (step.id,)
 
 
@@ -68,8 +68,7 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
         machine=builder.host.cpu_and_gpu,
     )
     inputs = _of_engine(builder, definition)
-    outputs: dict[str, bool] = {Format.LATENCY: False}
-    return (builder.add("benchmark-engine", definition, params, inputs, outputs).id,)
+    return (builder.add("benchmark-engine", definition, params, inputs).id,)
 
 
 def _library(builder: PlanBuilder) -> GpuLibrary:

@@ -87,9 +87,7 @@ def probe(builder: PlanBuilder) -> Input | None:
         preprocessing=frame,
     )
     inputs = {"dataset": builder.made["dataset"]}
-    step = builder.add(
-        "probe", read_step(prepare_pictures), params, inputs, {Format.PICTURES: True}
-    )
+    step = builder.add("probe", read_step(prepare_pictures), params, inputs)
     builder.made["probe"] = output(step, Format.PICTURES)
     return builder.made["probe"]
 
@@ -107,7 +105,7 @@ def _float_file(builder: PlanBuilder) -> Input | None:
     )
     inputs: dict[str, Input] = {Format.SAVED_MODEL: saved}
     inputs |= {"samples": builder.made["samples"]} if "samples" in builder.made else {}
-    step = builder.add("float", read_step(convert_tflite), params, inputs, {Format.TFLITE: False})
+    step = builder.add("float", read_step(convert_tflite), params, inputs)
     return output(step, Format.TFLITE)
 
 
@@ -133,7 +131,7 @@ def _record(
             names=names, count=PICTURES, preprocessing=builder.model.preprocessing, **own
         )
     inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
-    step = builder.add(f"record-{form}", definition, params, inputs, {Format.RECORDING: False})
+    step = builder.add(f"record-{form}", definition, params, inputs)
     recordings[form] = builder.made[f"recording-{form}"] = output(step, Format.RECORDING)
 
 
@@ -145,8 +143,7 @@ def _record_tflm(
     params = record_tflm.Params(names=_names(builder, "tflm"), count=PICTURES, preprocessing=frame)
     inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
     inputs |= {"pictures": pictures} if pictures else {}
-    outputs = {Format.RECORDING: False, "arena": False}
-    step = builder.add("tflm", read_step(record_tflm), params, inputs, outputs)
+    step = builder.add("tflm", read_step(record_tflm), params, inputs)
     recordings["tflm"] = output(step, Format.RECORDING)
     builder.made["arena"] = output(step, "arena")
 

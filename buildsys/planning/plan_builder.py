@@ -29,9 +29,9 @@ class PlanBuilder:
         definition: StepDefinition,
         params: object,
         inputs: Mapping[str, Input],
-        outputs: Mapping[str, bool],
+        outputs: Mapping[str, bool] | None = None,
     ) -> Step:
-        """One step more; `outputs`: name -> whether it is a tree."""
+        """One step more; its outputs as of `make_step`."""
         train = self.build.train
         device = train.device if definition.spec.trains and train is not None else "auto"
         step = make_step(stage, definition, params, inputs, outputs, self.build.origins, device)
@@ -42,7 +42,7 @@ class PlanBuilder:
         self, stage: str, definition: StepDefinition, params: object, inputs: Mapping[str, Input]
     ) -> Step:
         """A step that yields a verdict, found again as `verdict-<stage>`."""
-        step = self.add(stage, definition, params, inputs, {Format.VERDICT: False})
+        step = self.add(stage, definition, params, inputs)
         self.made[f"verdict-{stage}"] = output(step, Format.VERDICT)
         return step
 
@@ -57,13 +57,14 @@ def make_step(
     definition: StepDefinition,
     params: object,
     inputs: Mapping[str, Input],
-    outputs: Mapping[str, bool],
+    outputs: Mapping[str, bool] | None = None,
     places: tuple[tuple[str, str, int], ...] = (),
     device: str = "auto",
 ) -> Step:
-    """One step, known by what decides its result. `outputs`: name -> whether it is a tree;
-    `places`: where each key of the recipe was written.
+    """One step, known by what decides its result. `outputs`: name -> whether it is a tree, where they
+    are others than the step declares; `places`: where each key of the recipe was written.
     """
+    outputs = definition.outputs if outputs is None else outputs
     named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
     spec, needs = definition.spec, definition.resources(params)
     text = canonical(params)

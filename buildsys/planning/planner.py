@@ -18,7 +18,7 @@ from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import PlanBuilder, needed, output, shipped_files
 from buildsys.registry import StepDefinition, find_step, get_step, read_step
-from buildsys.spec import MODELS, TREES, CheckpointFacts, Format
+from buildsys.spec import MODELS, CheckpointFacts, Format
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
@@ -70,7 +70,7 @@ def _add_source(builder: PlanBuilder) -> None:
     elif weights.random and builder.build.recipe.train is None:
         definition = get_step(f"initialize_{builder.model.family}")
         chosen = definition.plan(definition.settings(), builder.model, builder.board)
-        step = builder.add("initialize", definition, chosen, {}, {kind: False})
+        step = builder.add("initialize", definition, chosen, {})
         builder.made[kind] = output(step, kind)
     elif weights.path is not None:
         path = f"{builder.workspace}/{weights.path}"
@@ -109,7 +109,7 @@ def _add_training(builder: PlanBuilder) -> None:
         ):
             proofs.evaluate(builder, "start", start)
     params = definition.plan(builder.build.train, builder.model, builder.board)
-    step = builder.add("train", definition, params, inputs, {Format.CHECKPOINT: False})
+    step = builder.add("train", definition, params, inputs)
     builder.made[Format.CHECKPOINT] = output(step, Format.CHECKPOINT)
 
 
@@ -178,10 +178,8 @@ def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) 
         path = builder.build.target_folder / config
         inputs["config"] = Input(name="config", source=Source(path=str(path), label=config))
     inputs |= shipped_files(spec.templates)
-    outputs: dict[str, bool] = {produced: produced in TREES}
-    outputs |= dict.fromkeys(spec.also_produces, False)
-    step = builder.add(definition.stage, definition, params, inputs, outputs)
-    for name in outputs:
+    step = builder.add(definition.stage, definition, params, inputs)
+    for name in definition.outputs:
         builder.made[name] = output(step, name)
     return step
 
@@ -218,5 +216,5 @@ def _bind_outputs(builder: PlanBuilder) -> None:
     inputs: dict[str, Input] = {
         name: builder.made[name] for name in (Format.TFLITE, "verdict-contract")
     }
-    step = builder.add("bind", read_step(bind_outputs), params, inputs, {Format.TFLITE: False})
+    step = builder.add("bind", read_step(bind_outputs), params, inputs)
     builder.made[Format.TFLITE] = output(step, Format.TFLITE)

@@ -54,7 +54,7 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     inputs = {kind: model, "dataset": builder.made["dataset"]}
     if name in _EXAMINED and "verdict-signal" in builder.made:
         inputs["verdict"] = builder.made["verdict-signal"]  # a blind file is not measured
-    step = builder.add(f"evaluate-{name}", definition, params, inputs, {Format.METRICS: False})
+    step = builder.add(f"evaluate-{name}", definition, params, inputs)
     builder.made[key] = output(step, Format.METRICS)
 
 
@@ -173,7 +173,7 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
     if builder.made.keys() >= set(recorded.values()):
         inputs |= {name: builder.made[made] for name, made in recorded.items()}
     definition = read_step(draw_models)
-    return (builder.add("drawings", definition, params, inputs, {Format.DRAWINGS: True}).id,)
+    return (builder.add("drawings", definition, params, inputs).id,)
 
 
 def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
         "dataset": builder.made["dataset"],
     }
     definition = read_step(check_overlap)
-    step = builder.add("overlap", definition, params, inputs, {Format.EVIDENCE: False})
+    step = builder.add("overlap", definition, params, inputs)
     return (step.id,)
 
 
@@ -214,9 +214,8 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
         params = definition.params(
             threads=block.threads, runs=block.runs, warmup=block.warmup, machine=builder.host.cpu
         )
-        outputs: dict[str, bool] = {Format.LATENCY: False}
         inputs: dict[str, Input] = {kind: builder.made[kind]}
-        step = builder.add(f"benchmark-{kind}", definition, params, inputs, outputs)
+        step = builder.add(f"benchmark-{kind}", definition, params, inputs)
         found.append(step.id)
     return tuple(found)
 

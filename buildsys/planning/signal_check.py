@@ -28,6 +28,5 @@ def judge_precision(builder: PlanBuilder) -> None:
         name: builder.made[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
     }
     inputs |= {Format.PICTURES: pictures} if pictures else {}
-    outputs: dict[str, bool] = {Format.VERDICT: False, Format.EVIDENCE: False}
-    step = builder.add("signal", read_step(examine_onnx), params, inputs, outputs)
+    step = builder.add("signal", read_step(examine_onnx), params, inputs)
     builder.made["verdict-signal"] = output(step, Format.VERDICT)

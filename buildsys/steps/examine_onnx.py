@@ -19,6 +19,7 @@ STEP = StepSpec(
     tool_env="evaluate",
     consumes=(Format.QUANTIZED_ONNX,),
     produces=Format.VERDICT,
+    also_produces=(Format.EVIDENCE,),
     resources=Resources(memory_mib=1000),
 )
 _FORMS = (Format.ONNX, Format.QUANTIZED_ONNX)
