@@ -48,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise _refuse(f"recipes/{path.name}", f"cannot be written: {error.strerror}") from error
+        raise InputError.at(
+            f"recipes/{path.name}", f"cannot be written: {error.strerror}"
+        ) from error
     if draft.probe and draft.probe.checkpoint:
         print(f"found  {draft.probe.path}: {describe(draft.probe.checkpoint)}")
     print(f"wrote  recipes/{path.name}")
@@ -66,13 +68,13 @@ def _place(root: Path, name: str) -> Path:
         better = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".yaml")).strip("-")
         hint = f"for example {better}" if re.fullmatch(NAME, better) else ""
         message = "is no recipe name: small letters, digits, hyphens; a letter or digit first"
-        raise _refuse(name or '""', message, hint)
+        raise InputError.at(name or '""', message, hint)
     problem = name_problem(name)
     if problem is not None:
-        raise _refuse(name, problem[0], f"for example {name[:20]}-model")
+        raise InputError.at(name, problem[0], f"for example {name[:20]}-model")
     path = root / "recipes" / f"{name}.yaml"
     if path.exists() or path.is_symlink():
-        raise _refuse(f"recipes/{name}.yaml", "exists", "choose another name, or edit it")
+        raise InputError.at(f"recipes/{name}.yaml", "exists", "choose another name, or edit it")
     return path
 
 
@@ -84,7 +86,7 @@ def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> 
 
     if options.target not in boards.targets:
         hint = did_you_mean(options.target, boards.targets)
-        raise _refuse(options.target, "is no target", hint)
+        raise InputError.at(options.target, "is no target", hint)
     board = boards.board(options.target)
     found = probe(root, options.file) if options.file is not None else None
     _check_family(options.family, found)
@@ -103,7 +105,7 @@ def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> 
     draft = dataclasses.replace(draft, data=data, facts=facts, block=block)
     if draft.network is not None and draft.task not in draft.network.tasks:
         message = f"is data to {draft.task}; family {draft.family} has no networks for that"
-        raise _refuse(options.data, message, "there are: " + ", ".join(draft.network.tasks))
+        raise InputError.at(options.data, message, "there are: " + ", ".join(draft.network.tasks))
     return draft
 
 
@@ -116,10 +118,10 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
         return
     if given not in trained_names():
         hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is no slip for yolox
-        raise _refuse(given, "is no family that is trained here", hint)
+        raise InputError.at(given, "is no family that is trained here", hint)
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"
-        raise _refuse(found.path, message, "leave --family out")
+        raise InputError.at(found.path, message, "leave --family out")
 
 
 def _read_data(
@@ -137,7 +139,7 @@ def _read_data(
             return read_class_folders(folder, data), ""
         one = f"give the file in it: {given.rstrip('/')}/{names[0]}" if names else ""
         hint = one or "give the data.yaml in it, or the annotation file in COCO format"
-        raise _refuse(given, "is a folder", hint)
+        raise InputError.at(given, "is a folder", hint)
     if data.endswith(".json"):
         guess = guess_sets(root, data, draft.task if draft.probe or draft.boxes_alone else "")
         return guess.facts, guess.block
@@ -176,9 +178,9 @@ def _write(draft: "Draft", boards: "Boards") -> str:
         text.encode()
     except UnfitError as error:
         message = f"cannot be built from a source of family {draft.family}: {error}"
-        raise _refuse(target.name, message) from error
+        raise InputError.at(target.name, message) from error
     except UnicodeEncodeError as error:
-        raise _refuse(draft.name, "a file's name is not UTF-8; rename it") from error
+        raise InputError.at(draft.name, "a file's name is not UTF-8; rename it") from error
     return text
 
 
@@ -200,7 +202,3 @@ def _tell_rest(root: Path, draft: "Draft") -> int:
     else:
         print(f"\nnext:  doit build:{draft.name}@{draft.board.target.name}")
     return 0
-
-
-def _refuse(place: str, message: str, hint: str = "") -> InputError:
-    return InputError.at(place, message, hint)

@@ -85,23 +85,23 @@ def _measurement(path: str, data: Any, device: str, published: Published) -> Mea
         return _packaged(path, data, device, published)
     message = "is no result of a benchmark that is known"
     hint = "litert-benchmark --result_json FILE, trtexec --exportTimes=FILE, or benchmark.py --json FILE of a package"
-    raise _wrong(path, message, hint)
+    raise InputError.at(path, message, hint)
 
 
 def _load(path: str) -> Any:
     try:
         if Path(path).stat().st_size > _MOST_BYTES:
-            raise _wrong(path, "is larger than any result of a benchmark (64 MiB)")
+            raise InputError.at(path, "is larger than any result of a benchmark (64 MiB)")
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _wrong(path, "there is no such file") from error
+        raise InputError.at(path, "there is no such file") from error
     except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror}") from error
+        raise InputError.at(path, f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
         message = f"is no JSON (line {error.lineno}): was the benchmark's text saved in its place?"
-        raise _wrong(path, message) from error
+        raise InputError.at(path, message) from error
     except (ValueError, RecursionError) as error:
-        raise _wrong(path, "is no JSON") from error
+        raise InputError.at(path, "is no JSON") from error
 
 
 def _is_iteration(item: Any) -> bool:
@@ -115,7 +115,7 @@ def _litert(path: str, data: dict[str, Any], device: str, published: Published) 
     _check_model(path, data, published)
     accelerators = data.get("accelerators")
     if not isinstance(accelerators, list) or not all(isinstance(a, str) for a in accelerators):
-        raise _wrong(path, "does not say which accelerators ran (`accelerators`)")
+        raise InputError.at(path, "does not say which accelerators ran (`accelerators`)")
     others = "" if accelerators == ["CPU"] else f" ({', '.join(accelerators)})"
     return Measurement(
         label=ON_A_DEVICE,
@@ -148,7 +148,7 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
             f"measured {name or 'a model without a name'}; {published.build} ships {published.name}"
         )
         hint = "copy the published file to the device under its own name, and measure that"
-        raise _wrong(path, message, hint)
+        raise InputError.at(path, message, hint)
     size = data.get("model_size_mb")
     if published.bytes is None or not isinstance(size, int | float):
         return
@@ -158,7 +158,7 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
             f" {published.build} ships one of {published.bytes / _MIB:.2f} MiB"
         )
         hint = "measure the published file, or name the file that ran with --sha256"
-        raise _wrong(path, message, hint)
+        raise InputError.at(path, message, hint)
 
 
 def _packaged(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
@@ -170,12 +170,12 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
             f" ({published.sha256[:12]})"
         )
         hint = "copy the package to the device again, or name the file that ran with --sha256"
-        raise _wrong(path, message, hint)
+        raise InputError.at(path, message, hint)
     if (data.get("format") == "engine") != (published.format == "engine"):
         message = (
             f"was written by the benchmark.py of another kind of package than {published.build}"
         )
-        raise _wrong(path, message, "run the one that lies beside the file")
+        raise InputError.at(path, message, "run the one that lies beside the file")
     engine, threads, batch = "litert", None, None
     if published.format == "engine":
         engine, batch = _check_engine_report(path, data, published)
@@ -203,7 +203,7 @@ def _check_engine_report(path: str, data: dict[str, Any], published: Published) 
     """(library, batch) of an engine that was timed alone, by CUDA's events."""
     library = data.get("engine")
     if library not in TITLES:
-        raise _wrong(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
+        raise InputError.at(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
     batch = _count(path, data, "batch", 1)
     if published.loads is not None:
         _check_engine(path, data, published.build, published.loads)
@@ -223,7 +223,7 @@ def _check_order(path: str, least: float, mean: float, most: float) -> None:
         message = (
             f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: no such runs"
         )
-        raise _wrong(path, message, "was it changed by hand? take what the tool wrote")
+        raise InputError.at(path, message, "was it changed by hand? take what the tool wrote")
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
@@ -259,9 +259,9 @@ def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
     def number(name: str) -> float:
         value = fields.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _wrong(path, f"has no number in `{name}`")
+            raise InputError.at(path, f"has no number in `{name}`")
         if not math.isfinite(value) or value < 0:
-            raise _wrong(path, f"`{name}` is {value}: no time")
+            raise InputError.at(path, f"`{name}` is {value}: no time")
         return float(value)
 
     return number
@@ -270,14 +270,10 @@ def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
 def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
     value = fields.get(name)
     if type(value) is not int or value < least:
-        raise _wrong(
+        raise InputError.at(
             path, f"`{name}` is {value!r}; a whole number of at least {least} stands there"
         )
     return value
-
-
-def _wrong(path: str, message: str, hint: str = "") -> InputError:
-    return InputError.at(path, message, hint)
 
 
 def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) -> None:
@@ -287,13 +283,13 @@ def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) 
     ours, (least, most) = TITLES.get(loads.library, loads.library), loads.batch
     if library != loads.library:
         found = TITLES.get(library, library)
-        raise _wrong(
+        raise InputError.at(
             path, f"was measured with {found}; the engine of {build} is one of {ours}", _RUN
         )
     newer = loads.newer and _numbers(version) >= _numbers(loads.version)
     if version != loads.version and not newer:
         message = f"was measured with {ours} {version}; the engine of {build} is of {loads.version}"
-        raise _wrong(path, message, _RUN)
+        raise InputError.at(path, message, _RUN)
     fits = capability == loads.capability if loads.capability else _numbers(capability) >= _AMPERE
     if not fits:
         wanted = loads.capability or "8.0 or later"
@@ -301,10 +297,10 @@ def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) 
             f"was measured on a GPU of compute capability {capability}; the engine of {build} is"
             f" for {wanted}"
         )
-        raise _wrong(path, message, _RUN)
+        raise InputError.at(path, message, _RUN)
     if not least <= batch <= most:
         takes = f"{least}" if least == most else f"{least} to {most}"
-        raise _wrong(path, f"`batch` is {batch}; the engine of {build} takes {takes}", _RUN)
+        raise InputError.at(path, f"`batch` is {batch}; the engine of {build} takes {takes}", _RUN)
 
 
 def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | None) -> None:
@@ -319,7 +315,7 @@ def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | N
         hint = "benchmark.py of the package times it"
     else:
         return
-    raise _wrong(path, f"trtexec times engines of TensorRT; {message}", hint)
+    raise InputError.at(path, f"trtexec times engines of TensorRT; {message}", hint)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

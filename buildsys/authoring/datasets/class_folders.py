@@ -20,21 +20,21 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
         if any((root / name).is_dir() for name in names)
     ]
     if "train" not in dict(splits):
-        raise _refuse(label, "holds no folder train", _LAYOUT)
+        raise InputError.at(label, "holds no folder train", _LAYOUT)
     classes = list_folders(root / "train")
     if not classes:
-        raise _refuse(f"{label}/train", "holds no folder of a class", _LAYOUT)
+        raise InputError.at(f"{label}/train", "holds no folder of a class", _LAYOUT)
     for split, place in splits:
         for name in list_folders(root / place):
             if name not in classes:
                 message = f"is a class of the {split} split that train does not have"
-                raise _refuse(
+                raise InputError.at(
                     f"{label}/{place}/{name}", message, "classes are the folders of train"
                 )
     for name in classes:
         if not _holds_picture(root / "train" / name):
             message = "is the folder of a class, and no picture is in it"
-            raise _refuse(f"{label}/train/{name}", message, "fill it, or remove it")
+            raise InputError.at(f"{label}/train/{name}", message, "fill it, or remove it")
     return DatasetFacts(
         root=str(root),
         names=tuple(classes),
@@ -73,7 +73,3 @@ def find_root(folder: Path) -> Path | None:
 
 def _holds_picture(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
-
-
-def _refuse(path: str, message: str, hint: str) -> InputError:
-    return InputError.at(path, message, hint)

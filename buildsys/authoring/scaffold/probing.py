@@ -49,17 +49,17 @@ def probe(root: Path, given: str) -> Probe:
     name = inside(root, given, "weights")
     path = root / name
     if path.is_dir():
-        raise _refuse(given, "is a folder; give the model file in it")
+        raise InputError.at(given, "is a folder; give the model file in it")
     if not path.is_file():
-        raise _refuse(given, "is not here", "paths start at the workspace's root")
+        raise InputError.at(given, "is not here", "paths start at the workspace's root")
     families = families_of(path.suffix.lower())
     if not families:
-        raise _refuse(given, "is no model file that buildsys knows by its ending", _endings())
+        raise InputError.at(given, "is no model file that buildsys knows by its ending", _endings())
     try:
         family, checkpoint = _read(given, path, families)
         digest = digest_file(path)
     except OSError as error:
-        raise _refuse(given, f"cannot be read: {error.strerror}") from error
+        raise InputError.at(given, f"cannot be read: {error.strerror}") from error
     return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
 
 
@@ -73,9 +73,11 @@ def _read(given: str, path: Path, families: tuple[str, ...]) -> tuple[str, Check
     with path.open("rb") as stream:
         start = stream.read(8)
     if not start:
-        raise _refuse(given, "is empty")
+        raise InputError.at(given, "is empty")
     if families == ("tflite",) and start[4:] != _TFLITE_MARK:
-        raise _refuse(given, "is no TFLite file: its first bytes say otherwise", "fetch it again")
+        raise InputError.at(
+            given, "is no TFLite file: its first bytes say otherwise", "fetch it again"
+        )
     if network(families[0]) is None:
         return families[0], None
     return _read_checkpoint(given, path, families)
@@ -88,7 +90,7 @@ def _read_checkpoint(
         hint = (
             "copy or download it again; torch before 1.6 wrote another kind, which torch converts"
         )
-        raise _refuse(given, "is no PyTorch archive, or the end of it is missing", hint)
+        raise InputError.at(given, "is no PyTorch archive, or the end of it is missing", hint)
     for name in families:
         found = networks()[name].read_checkpoint(path)
         if found is not None:
@@ -96,8 +98,6 @@ def _read_checkpoint(
     message = (
         f"is damaged, or holds no whole model of a family that is known: {', '.join(families)}"
     )
-    raise _refuse(given, message, "give the file that the training wrote last, or an ONNX file")
-
-
-def _refuse(given: str, message: str, hint: str = "") -> InputError:
-    return InputError.at(given, message, hint)
+    raise InputError.at(
+        given, message, "give the file that the training wrote last, or an ONNX file"
+    )

@@ -89,17 +89,13 @@ def unpack(archive: Path, target: Path, label: str = "") -> None:
         finally:
             shutil.rmtree(holder, ignore_errors=True)
     except Refused as error:
-        raise _input_error(label or str(archive), str(error), error.hint) from error
+        raise InputError.at(label or str(archive), str(error), error.hint) from error
     except (*DAMAGED, MemoryError) as error:
-        raise _input_error(
+        raise InputError.at(
             label or str(archive), _damage(error), "fetch or pack it again"
         ) from error
     except OSError as error:
-        raise _input_error(label or str(archive), *_trouble(error)) from error
-
-
-def _input_error(label: str, message: str, hint: str) -> InputError:
-    return InputError.at(label, message, hint)
+        raise InputError.at(label or str(archive), *_trouble(error)) from error
 
 
 def _damage(error: BaseException) -> str:
