@@ -68,6 +68,24 @@ MADE_FROM: dict[str, tuple[Format, ...]] = {
 """Files that only a device runs, and what they were compiled from, which runs here."""
 SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
 STRIDES = (8, 16, 32)
+GRID = max(STRIDES)
+"""Pixels; the sides of an input are multiples of it."""
+METRICS = {
+    "detect": ("box.mAP50", "box.mAP50-95"),
+    "pose": ("box.mAP50", "box.mAP50-95", "keypoints.mAP50", "keypoints.mAP50-95"),
+    "segment": ("box.mAP50", "box.mAP50-95", "masks.mAP50", "masks.mAP50-95"),
+    "obb": ("obb.mAP50", "obb.mAP50-95"),
+    "classify": ("top1", "top5"),
+}
+"""What is measured by task, of all classes together; headlines of each class, too."""
+HEADLINES = {
+    "box.mAP50-95": "box mAP50-95",
+    "keypoints.mAP50-95": "kpt mAP50-95",
+    "masks.mAP50-95": "mask mAP50-95",
+    "obb.mAP50-95": "obb mAP50-95",
+    "top1": "top-1",
+}
+"""The metrics that stand for the rest, and what a column of a table calls them."""
 PAD_GREY = 114
 """Ultralytics' letterbox colour: what the network saw around its pictures in training."""
 REG_MAX = 16

@@ -11,6 +11,7 @@ from buildsys.authoring.targets.target import Target
 from buildsys.authoring.workspace import WorkspaceFile
 from buildsys.files import write_atomic
 from buildsys.registry import get_step, kinds
+from buildsys.spec import GRID
 
 
 def write_schemas(folder: Path) -> list[Path]:
@@ -41,7 +42,7 @@ def recipe_schema() -> dict[str, object]:
     schema["$defs"]["SourceModel"]["properties"]["weights"] = {
         "anyOf": [{"const": "random"}, weights]
     }
-    size = {"type": "integer", "multipleOf": 32}
+    size = {"type": "integer", "multipleOf": GRID}
     schema["$defs"]["InputBlock"]["properties"]["size"] = {
         "anyOf": [size, {"type": "array", "items": size, "minItems": 2, "maxItems": 2}]
     }

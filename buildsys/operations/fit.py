@@ -34,8 +34,9 @@ from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import Plan, Step
 from buildsys.planning import planner
 from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
+from buildsys.spec import GRID
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
-from buildsys.steps.lib.firmware.memory_estimate import GRID, estimate_size, interpolate_size
+from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 
 MOST_COMPILES = 3
 _NOISE = ".buildsys/fit/noise.bmp"

@@ -13,6 +13,7 @@ from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.errors import Diagnostic
+from buildsys.spec import GRID
 from buildsys.text import did_you_mean
 
 _OPSETS = (11, 20)
@@ -85,9 +86,9 @@ def _check_training(build: Build, train: TrainSettings, locate: Locate) -> list[
         message = f"`learning_rate` is between 0 and 1, not {train.learning_rate:g}"
         problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
     size = train.size
-    if size is not None and "size" in (build.recipe.train or {}) and (size < 32 or size % 32):
-        near = max(32, round(size / 32) * 32)
-        message = f"`size` {size} is not a multiple of 32"
+    if size is not None and "size" in (build.recipe.train or {}) and (size < GRID or size % GRID):
+        near = max(GRID, round(size / GRID) * GRID)
+        message = f"`size` {size} is not a multiple of {GRID}"
         problems.append(locate(("train", "size"), message, f"the nearest is {near}"))
     elif size is not None and size > LARGEST_SIDE:
         message = f"`size` {size} is more than {LARGEST_SIDE} pixels"

@@ -7,6 +7,7 @@ from buildsys.authoring.recipes.model import model_fits, model_spec
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
+from buildsys.spec import HEADLINES, METRICS
 from buildsys.text import did_you_mean
 
 SIZES = ("bytes", "sram_bytes")
@@ -48,21 +49,11 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-_FIGURES = {
-    "detect": ("box.mAP50", "box.mAP50-95"),
-    "pose": ("box.mAP50", "box.mAP50-95", "keypoints.mAP50", "keypoints.mAP50-95"),
-    "segment": ("box.mAP50", "box.mAP50-95", "masks.mAP50", "masks.mAP50-95"),
-    "obb": ("obb.mAP50", "obb.mAP50-95"),
-    "classify": ("top1", "top5"),
-}
-"""What is measured of all classes together; mAP50-95 and top1 of each class, too."""
-
-
 def _metrics(build: Build) -> tuple[list[str], list[str]]:
     """The figures that are measured: of all classes together, and these with those a class."""
     names = build.dataset.names if build.dataset else ()
-    known = list(_FIGURES[build.recipe.source.task or "detect"])
-    single = [figure for figure in known if figure.endswith(("mAP50-95", "top1"))]
+    known = list(METRICS[build.recipe.source.task or "detect"])
+    single = [figure for figure in known if figure in HEADLINES]
     return known, [*known, *(f"{figure}.{name}" for figure in single for name in names)]
 
 

@@ -9,6 +9,7 @@ from buildsys.authoring.recipes.families import decoders, source_names
 from buildsys.authoring.syntax.validation import Block
 from buildsys.authoring.syntax.values import NAME, Count, Scheme, Seed, Sha256, Share, Task
 from buildsys.registry import converters
+from buildsys.spec import GRID
 
 if TYPE_CHECKING:
     Family = str
@@ -73,11 +74,11 @@ def _size(value: object) -> object:
         and len(sides) == 2
         and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     ):
-        raise ValueError("`size` is a number or [height, width]; each a multiple of 32")
+        raise ValueError(f"`size` is a number or [height, width]; each a multiple of {GRID}")
     for side in sides:
-        if side < 32 or side % 32:
-            near = max(32, round(side / 32) * 32)
-            raise ValueError(f"`size` {side} is not a multiple of 32; the nearest is {near}")
+        if side < GRID or side % GRID:
+            near = max(GRID, round(side / GRID) * GRID)
+            raise ValueError(f"`size` {side} is not a multiple of {GRID}; the nearest is {near}")
         if side > LARGEST_SIDE:
             raise ValueError(f"`size` {side} is more than {LARGEST_SIDE} pixels")
     return tuple(sides)

@@ -15,15 +15,16 @@ from buildsys.authoring.scaffold.probing import Probe
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board
 from buildsys.registry import find_step
-from buildsys.spec import CheckpointFacts, Family, Format
+from buildsys.spec import GRID, CheckpointFacts, Family, Format
 
 _FIRST = source_names()[0]
 """The family to begin with, where nobody has a model."""
 _SMALL = 192
 """Side of the input in pixels that a microcontroller's memory holds."""
-_SMALLEST, _LARGEST = 32, 2048
+_SMALLEST, _LARGEST = GRID, 2048
 """Sides that are believed when a checkpoint names them."""
-_FIGURES = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
+_GATED = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
+"""The metric to gate on first, by task."""
 _COMMENT_COLUMN = 36
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -207,11 +208,11 @@ def _input(draft: Draft) -> list[str]:
         return [noted("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
     board, found = draft.board.target, draft.probe.checkpoint if draft.probe else None
     known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
-    known = 0 if known % 32 else known
+    known = 0 if known % GRID else known
     small = board.vela is not None or board.flash is not None or not (draft.probe or draft.facts)
     usual = draft.network.side if draft.network else 0
     size = _SMALL if small else known or usual
-    note = "pixels, a multiple of 32: smaller is faster and sees less"
+    note = f"pixels, a multiple of {GRID}: smaller is faster and sees less"
     if known and known != size:
         note = f"trained at {known}; smaller is faster and sees less"
     return [noted(f"input: {{size: {size}}}", note)]
@@ -282,7 +283,7 @@ def _evaluate(draft: Draft) -> list[str]:
         "evaluate:",
         f"  split: {split}",
         "  # A gate keeps a build from shipping: set it once you know what to expect.",
-        f"  # gates: {{{_FIGURES.get(draft.task, 'box.mAP50-95')}: {{max_drop: 0.02, min: 0.4}}}}",
+        f"  # gates: {{{_GATED.get(draft.task, 'box.mAP50-95')}: {{max_drop: 0.02, min: 0.4}}}}",
     ]
 
 

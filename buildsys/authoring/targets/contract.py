@@ -10,7 +10,7 @@ from buildsys.authoring.syntax.values import Count, Task
 from buildsys.authoring.targets.operator_names import BUILTIN
 from buildsys.authoring.targets.slots import SlotBlock
 from buildsys.errors import Diagnostic
-from buildsys.spec import ContractSpec, OutputFormula
+from buildsys.spec import GRID, ContractSpec, OutputFormula
 from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.heads.formulas import dimensions, evaluate, shapes
 from buildsys.steps.lib.heads.outputs import HEADS, head_formulas
@@ -31,7 +31,7 @@ class InputContract(Block):
     scale: Annotated[float, Field(gt=0)] | None = None
     zero_point: StrictInt | None = None
     square: StrictBool = True
-    multiple: Count = 32
+    multiple: Count = GRID
 
 
 class OutputTensor(Block):

@@ -103,22 +103,27 @@ class StepExecutor:
 
         Raises BuildsysError, Waiting where a step cannot run here.
         """
+        hopeless: set[str] = set()
         for _ in range(_MOST_REPAIRS):
             try:
                 return action()
             except MissingBytes as missing:
+                step = self.state.steps[missing.step]
+                if step.id in hopeless:  # the action cannot do without it
+                    raise self._refusal(step) from missing
                 with self._repairing:
-                    self._make_again(self.state.steps[missing.step])
+                    self.state.want_bytes(step.id)
+                    self.run_step(step)
+                if self.state.result(step.id) is None:
+                    hopeless.add(step.id)
         raise StepFailed("the store keeps losing what is put into it; look at its disk")
 
-    def _make_again(self, step: Step) -> None:
-        self.state.want_bytes(step.id)
-        self.run_step(step)
+    def _refusal(self, step: Step) -> BuildsysError:
+        """Why a step was not made, although nothing failed."""
         decision = self.state.decide(step)
         if decision.status == Status.WAITING:
-            raise Waiting(f"{self.stages[step.id]} waits for {decision.reasons[0].subject}")
-        if self.state.result(step.id) is None:
-            raise StepFailed(f"{self.stages[step.id]} cannot be made: {decision.status}")
+            return Waiting(f"{self.stages[step.id]} waits for {decision.reasons[0].subject}")
+        return StepFailed(f"{self.stages[step.id]} cannot be made: {decision.status}")
 
     def record_training(self, step: Step) -> None:
         """Into buildsys.lock; nothing where the step trains nothing."""

@@ -8,16 +8,10 @@ from pathlib import Path
 from buildsys.errors import Rejected, Waiting
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
+from buildsys.spec import HEADLINES
 from buildsys.text import duration
 
 GOOD = ("built", "restored", "up-to-date")
-_FIGURES = {
-    "box.mAP50-95": "box mAP50-95",
-    "keypoints.mAP50-95": "kpt mAP50-95",
-    "masks.mAP50-95": "mask mAP50-95",
-    "obb.mAP50-95": "obb mAP50-95",
-    "top1": "top-1",
-}
 EARLIER = "an earlier package stays in build/ until the new one is built"
 _AWAY = "waiting for TensorRT "
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
@@ -104,7 +98,7 @@ def render_table(rows: list[Row]) -> str:
 
 
 def _render(rows: list[Row]) -> str:
-    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *_FIGURES.values())
+    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *HEADLINES.values())
     lines = [header, *map(_cells, rows)]
     used = [i for i in range(len(header)) if i < 3 or any(line[i] for line in lines[1:])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
@@ -115,7 +109,7 @@ def _render(rows: list[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     metrics = dict(row.metrics)
-    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in _FIGURES)
+    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in HEADLINES)
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (
         row.id,
@@ -132,7 +126,7 @@ _BLIND = "it finds nothing, every figure is 0: train longer, and look at the dat
 
 def _is_blind(row: Row) -> bool:
     """Whether accuracy was measured and there is none: no gate need have said so."""
-    found = [value for name, value in row.metrics if name in _FIGURES]
+    found = [value for name, value in row.metrics if name in HEADLINES]
     return bool(found) and not any(found)
 
 

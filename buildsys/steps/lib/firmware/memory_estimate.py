@@ -2,8 +2,7 @@
 
 import math
 
-GRID = 32
-"""Sides are multiples of the largest stride."""
+from buildsys.spec import GRID
 
 
 def estimate_size(size: int, need_bytes: float, has_bytes: float) -> int:

@@ -7,7 +7,7 @@ apart first, or its pixels would drown its scores.
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import STRIDES
+from buildsys.spec import GRID, STRIDES
 from buildsys.steps.lib.parity import tolerances
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ _SHARES = 2.0
 """Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
 _EXACT = 120.0
 """Decibels of an output without any noise: the floor of the noise below a variance of one."""
-_CELLS = sum((32 // stride) ** 2 for stride in STRIDES)
-"""Of 32 x 32 pixels: every number of cells is a multiple."""
+_CELLS = sum((GRID // stride) ** 2 for stride in STRIDES)
+"""Of GRID x GRID pixels: every number of cells is a multiple."""
 
 
 def head_cure(head: str) -> str:

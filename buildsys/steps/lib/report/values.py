@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from buildsys.spec import HEADLINES
+
 LABELS = ("estimated", "measured here", "measured on a device")
 """Of latency, from the weakest to the strongest; never in one column."""
 Metrics = tuple[tuple[str, float], ...]
@@ -385,7 +387,7 @@ def short(digest: str) -> str:
 def headline(metrics: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
     """The metrics that stand for the rest: not those of a class, not those at one threshold."""
     names = [name for name, _ in metrics]
-    chosen = [name for name in names if name.endswith(".mAP50-95") or name == "top1"]
+    chosen = [name for name in names if name in HEADLINES]
     return tuple(chosen or names[:1])
 
 
