@@ -23,20 +23,20 @@ def add_dataset(builder: PlanBuilder) -> None:
         definition = get_step(f"generate_{block.generator}")
         chosen = definition.plan(builder.build.generator, builder.model, builder.board)
         step = builder.add("dataset", definition, chosen, {})
-        builder.made["dataset"] = output(step, "dataset")
+        builder.artifacts["dataset"] = output(step, "dataset")
         if block.format == "coco":
-            builder.made["dataset"] = add_coco(builder, "write-coco")
+            builder.artifacts["dataset"] = add_coco(builder, "write-coco")
             _read_coco(builder, write_coco.places(tuple(dict(facts.splits))))
         return
     root, params = builder.build.split or (facts.root, None)
     parts = builder.build.dataset_parts
     source = Source(path=root, label=block.label, parts=parts, kind="dataset")
-    builder.made["dataset"] = Input(name="dataset", source=source)
+    builder.artifacts["dataset"] = Input(name="dataset", source=source)
     if facts.coco:
         _read_coco(builder, facts.coco)
     if params is not None:
-        inputs = {"dataset": builder.made["dataset"]}
-        builder.made["dataset"] = output(
+        inputs = {"dataset": builder.artifacts["dataset"]}
+        builder.artifacts["dataset"] = output(
             builder.add("split", read_step(split_dataset), params, inputs), "dataset"
         )
 
@@ -44,8 +44,8 @@ def add_dataset(builder: PlanBuilder) -> None:
 def _read_coco(builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...]) -> None:
     """From here on the dataset is in Ultralytics' layout, which every step reads."""
     params = read_coco.make_params(splits, builder.model.task or "detect")
-    inputs = {"dataset": builder.made["dataset"]}
-    builder.made["dataset"] = output(
+    inputs = {"dataset": builder.artifacts["dataset"]}
+    builder.artifacts["dataset"] = output(
         builder.add("read-coco", read_step(read_coco), params, inputs), "dataset"
     )
 
@@ -63,7 +63,7 @@ def add_coco(builder: PlanBuilder, stage: str) -> Input:
         shape=shape_of(builder.model.task),
         file=facts.file,
     )
-    inputs = {"dataset": builder.made["dataset"]}
+    inputs = {"dataset": builder.artifacts["dataset"]}
     return output(builder.add(stage, read_step(write_coco), params, inputs), "dataset")
 
 
@@ -72,7 +72,7 @@ def add_pictures(builder: PlanBuilder) -> None:
     calibration = builder.build.recipe.quantization.calibration
     if builder.model.preprocessing is None:
         return
-    dataset, split, facts = builder.made.get("dataset"), "train", builder.build.dataset
+    dataset, split, facts = builder.artifacts.get("dataset"), "train", builder.build.dataset
     if calibration is not None and calibration.images is not None:
         root, pattern = split_glob(calibration.images)
         source = Source(
@@ -92,7 +92,7 @@ def add_pictures(builder: PlanBuilder) -> None:
         return
     _prepare(builder, "samples", dataset, split, places, _SAMPLES, 0)
     if calibration is not None and builder.model.quantization.scheme in CALIBRATED:
-        builder.made["calibrated-from"] = dataset
+        builder.artifacts["calibrated-from"] = dataset
         _prepare(
             builder, "calibration", dataset, split, places, calibration.count, calibration.seed
         )
@@ -117,11 +117,11 @@ def _prepare(
     )
     definition = read_step(prepare_pictures)
     step = builder.add(stage, definition, params, {"dataset": dataset})
-    builder.made[stage] = output(step, Format.PICTURES)
+    builder.artifacts[stage] = output(step, Format.PICTURES)
 
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
     """The steps that make a build's dataset, and the dataset; None where the recipe has none."""
     builder = PlanBuilder(build, workspace, HostFacts(cpu=""))
     add_dataset(builder)
-    return tuple(builder.steps), builder.made.get("dataset")
+    return tuple(builder.steps), builder.artifacts.get("dataset")

@@ -19,15 +19,15 @@ _LOWERED_NOTE = (
 
 def add_engine_proofs(builder: PlanBuilder) -> tuple[str, ...]:
     """Ids of the steps, as of `proofs.add_proofs`; none where the build makes no engine."""
-    return (*_evaluate(builder), *_time(builder)) if Format.ENGINE in builder.made else ()
+    return (*_evaluate(builder), *_time(builder)) if Format.ENGINE in builder.artifacts else ()
 
 
 def engine_notes(builder: PlanBuilder) -> tuple[str, ...]:
     """What stays unverified of an engine whose file is of another precision: TensorRT lowers it."""
     scheme = builder.model.quantization.scheme
     if (
-        Format.ENGINE not in builder.made
-        or Format.QUANTIZED_ONNX in builder.made
+        Format.ENGINE not in builder.artifacts
+        or Format.QUANTIZED_ONNX in builder.artifacts
         or scheme == "float32"
     ):
         return ()
@@ -38,7 +38,7 @@ def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
     """What the engine itself is worth, where the file that it is built from was measured."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    measured = {"metrics-onnx", "metrics-quantized-onnx"} & builder.made.keys()
+    measured = {"metrics-onnx", "metrics-quantized-onnx"} & builder.artifacts.keys()
     if not places or not measured:
         return ()
     definition = read_step(evaluate_engine)
@@ -47,7 +47,7 @@ def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
         library=_library(builder),
         least=builder.model.batch[0],
     )
-    inputs = _of_engine(builder, definition) | {"dataset": builder.made["dataset"]}
+    inputs = _of_engine(builder, definition) | {"dataset": builder.artifacts["dataset"]}
     step = builder.add("evaluate-engine", definition, params, inputs)
     return (step.id,)
 
@@ -85,5 +85,5 @@ def _library(builder: PlanBuilder) -> GpuLibrary:
 def _of_engine(builder: PlanBuilder, definition: StepDefinition) -> dict[str, Input]:
     """The engine, its facts, and the program of every package that runs it."""
     names = (Format.ENGINE, *definition.spec.needs)
-    files: dict[str, Input] = {name: builder.made[name] for name in names}
+    files: dict[str, Input] = {name: builder.artifacts[name] for name in names}
     return files | shipped_files(definition.spec.templates)

@@ -22,18 +22,18 @@ PICTURES = 20
 
 def judge_parity(builder: PlanBuilder) -> None:
     """Recordings of every form that the build makes, and the verdict over them."""
-    if Format.TFLITE not in builder.made or builder.model.preprocessing is None:
+    if Format.TFLITE not in builder.artifacts or builder.model.preprocessing is None:
         return
     pictures = probe(builder)
     recordings: dict[str, Input] = {}
-    if Format.CHECKPOINT in builder.made:
-        _record(builder, recordings, "checkpoint", builder.made[Format.CHECKPOINT], pictures)
-    if Format.ONNX in builder.made:
-        _record(builder, recordings, "onnx", builder.made[Format.ONNX], pictures)
+    if Format.CHECKPOINT in builder.artifacts:
+        _record(builder, recordings, "checkpoint", builder.artifacts[Format.CHECKPOINT], pictures)
+    if Format.ONNX in builder.artifacts:
+        _record(builder, recordings, "onnx", builder.artifacts[Format.ONNX], pictures)
     float_file = _float_file(builder)
     if float_file is not None:
         _record(builder, recordings, "float-tflite", float_file, pictures)
-    _record(builder, recordings, "tflite", builder.made[Format.TFLITE], pictures)
+    _record(builder, recordings, "tflite", builder.artifacts[Format.TFLITE], pictures)
     if runs_on_micro(builder):
         _record_tflm(builder, recordings, pictures)
     if len(recordings) < 2 and not _decoder(builder):
@@ -78,23 +78,23 @@ def probe(builder: PlanBuilder) -> Input | None:
     split = recipe.evaluate.split
     places = facts.split(split) if facts is not None and recipe.evaluate.measure else None
     frame = builder.model.preprocessing
-    if not places or "dataset" not in builder.made or frame is None:
-        return builder.made.get("calibration") or builder.made.get("samples")
+    if not places or "dataset" not in builder.artifacts or frame is None:
+        return builder.artifacts.get("calibration") or builder.artifacts.get("samples")
     params = prepare_pictures.Params(
         split=Split(name=split, paths=places),
         count=PICTURES,
         seed=0,
         preprocessing=frame,
     )
-    inputs = {"dataset": builder.made["dataset"]}
+    inputs = {"dataset": builder.artifacts["dataset"]}
     step = builder.add("probe", read_step(prepare_pictures), params, inputs)
-    builder.made["probe"] = output(step, Format.PICTURES)
-    return builder.made["probe"]
+    builder.artifacts["probe"] = output(step, Format.PICTURES)
+    return builder.artifacts["probe"]
 
 
 def _float_file(builder: PlanBuilder) -> Input | None:
     """The same network as float TFLite, where the file that ships is quantized from it."""
-    saved = builder.made.get(Format.SAVED_MODEL)
+    saved = builder.artifacts.get(Format.SAVED_MODEL)
     if saved is None or builder.model.quantization.scheme == "float32":
         return None
     exact = Quantization(scheme="float32", granularity="per-channel", io="float32")
@@ -104,7 +104,7 @@ def _float_file(builder: PlanBuilder) -> Input | None:
         builder.board,
     )
     inputs: dict[str, Input] = {Format.SAVED_MODEL: saved}
-    inputs |= {"samples": builder.made["samples"]} if "samples" in builder.made else {}
+    inputs |= {"samples": builder.artifacts["samples"]} if "samples" in builder.artifacts else {}
     step = builder.add("float", read_step(convert_tflite), params, inputs)
     return output(step, Format.TFLITE)
 
@@ -132,7 +132,7 @@ def _record(
         )
     inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
     step = builder.add(f"record-{form}", definition, params, inputs)
-    recordings[form] = builder.made[f"recording-{form}"] = output(step, Format.RECORDING)
+    recordings[form] = builder.artifacts[f"recording-{form}"] = output(step, Format.RECORDING)
 
 
 def _record_tflm(
@@ -141,11 +141,11 @@ def _record_tflm(
     frame = builder.model.preprocessing
     assert frame is not None
     params = record_tflm.Params(names=_names(builder, "tflm"), count=PICTURES, preprocessing=frame)
-    inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
+    inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
     inputs |= {"pictures": pictures} if pictures else {}
     step = builder.add("tflm", read_step(record_tflm), params, inputs)
     recordings["tflm"] = output(step, Format.RECORDING)
-    builder.made["arena"] = output(step, "arena")
+    builder.artifacts["arena"] = output(step, "arena")
 
 
 def _names(builder: PlanBuilder, form: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class PlanBuilder:
         self.build, self.workspace, self.host = build, workspace, host
         self.model, self.board = model_spec(build), board_spec(build)
         self.steps: list[Step] = []
-        self.made: dict[str, Input] = {}
+        self.artifacts: dict[str, Input] = {}
 
     def add(
         self,
@@ -43,12 +43,12 @@ class PlanBuilder:
     ) -> Step:
         """A step that yields a verdict, found again as `verdict-<stage>`."""
         step = self.add(stage, definition, params, inputs)
-        self.made[f"verdict-{stage}"] = output(step, Format.VERDICT)
+        self.artifacts[f"verdict-{stage}"] = output(step, Format.VERDICT)
         return step
 
     def verdicts(self) -> tuple[str, ...]:
         """Ids of the steps that may reject the build, in the order in which they were added."""
-        ids = {item.step for name, item in self.made.items() if name.startswith("verdict-")}
+        ids = {item.step for name, item in self.artifacts.items() if name.startswith("verdict-")}
         return tuple(dict.fromkeys(step.id for step in self.steps if step.id in ids))
 
 

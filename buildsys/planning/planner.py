@@ -66,39 +66,39 @@ def _add_source(builder: PlanBuilder) -> None:
     if weights.url is not None:
         params = fetch_file.Params(url=weights.url, sha256=weights.sha256 or "")
         step = builder.add("fetch", read_step(fetch_file), params, {}, {kind: False})
-        builder.made[kind] = output(step, kind)
+        builder.artifacts[kind] = output(step, kind)
     elif weights.random and builder.build.recipe.train is None:
         definition = get_step(f"initialize_{builder.model.family}")
         chosen = definition.plan(definition.settings(), builder.model, builder.board)
         step = builder.add("initialize", definition, chosen, {})
-        builder.made[kind] = output(step, kind)
+        builder.artifacts[kind] = output(step, kind)
     elif weights.path is not None:
         path = f"{builder.workspace}/{weights.path}"
         pinned = weights.sha256 or ""
         source = Source(path=path, label=weights.path, sha256=pinned, kind="model")
-        builder.made[kind] = Input(name=kind, source=source)
+        builder.artifacts[kind] = Input(name=kind, source=source)
     _adapt(builder, kind)
 
 
 def _adapt(builder: PlanBuilder, kind: Format) -> None:
     """A file that takes other pixels than every step gives gets operators in front."""
     pixels = builder.build.recipe.source.pixels
-    if pixels is None or kind not in builder.made:
+    if pixels is None or kind not in builder.artifacts:
         return
     params = adapt_onnx.Params(color=pixels.color, values=pixels.values)
-    inputs: dict[str, Input] = {kind: builder.made[kind]}
+    inputs: dict[str, Input] = {kind: builder.artifacts[kind]}
     step = builder.add("adapt", read_step(adapt_onnx), params, inputs, {kind: False})
-    builder.made[kind] = output(step, kind)
+    builder.artifacts[kind] = output(step, kind)
 
 
 def _add_training(builder: PlanBuilder) -> None:
     definition = find_step("train", builder.model.family)
     if definition is None:
         return
-    inputs = {"dataset": builder.made["dataset"]}
+    inputs = {"dataset": builder.artifacts["dataset"]}
     if definition.spec.dataset_format == "coco":
         inputs = {"dataset": add_coco(builder, "dataset-coco")}
-    start = builder.made.pop(Format.CHECKPOINT, None)
+    start = builder.artifacts.pop(Format.CHECKPOINT, None)
     if start is not None:
         inputs["weights"] = start
         found = builder.build.checkpoint
@@ -110,7 +110,7 @@ def _add_training(builder: PlanBuilder) -> None:
             proofs.evaluate(builder, "start", start)
     params = definition.plan(builder.build.train, builder.model, builder.board)
     step = builder.add("train", definition, params, inputs)
-    builder.made[Format.CHECKPOINT] = output(step, Format.CHECKPOINT)
+    builder.artifacts[Format.CHECKPOINT] = output(step, Format.CHECKPOINT)
 
 
 def _same_head(builder: PlanBuilder, found: CheckpointFacts) -> bool:
@@ -127,7 +127,7 @@ def _follow_pipeline(builder: PlanBuilder) -> Step:
             _convert(builder, between, current)
             current = _product(between)
         if leg.step.spec.produces == Format.PACKAGE:
-            proofs.evaluate(builder, current, builder.made[current])
+            proofs.evaluate(builder, current, builder.artifacts[current])
             proofs.judge_file(builder, current)
         step = _calibrated_on_device(builder, leg.step)
         steps.append(_convert(builder, step or leg.step, current))
@@ -161,13 +161,13 @@ def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) 
     """Add a step of the chain, and the measurement of what it consumes."""
     spec, produced = definition.spec, _product(definition)
     if produced != Format.PACKAGE:
-        proofs.evaluate(builder, current, builder.made[current])
+        proofs.evaluate(builder, current, builder.artifacts[current])
     params = definition.plan(_settings(builder, definition), builder.model, builder.board)
-    inputs: dict[str, Input] = {current: builder.made[current]}
+    inputs: dict[str, Input] = {current: builder.artifacts[current]}
     for name in spec.needs:
         inputs |= {
             key: item
-            for key, item in builder.made.items()
+            for key, item in builder.artifacts.items()
             if key == name
             or (name == "metrics" and key.startswith("metrics-"))
             or (name == "verdict" and key.startswith("verdict-"))
@@ -180,7 +180,7 @@ def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) 
     inputs |= shipped_files(spec.templates)
     step = builder.add(definition.stage, definition, params, inputs)
     for name in definition.outputs:
-        builder.made[name] = output(step, name)
+        builder.artifacts[name] = output(step, name)
     return step
 
 
@@ -196,25 +196,25 @@ def _settings(builder: PlanBuilder, definition: StepDefinition) -> StepSettings:
 
 
 def _bind(builder: PlanBuilder) -> None:
-    """Before a compiler sees the file: the contract, its sight, the firmware's order, its accuracy.
+    """Before the file is compiled: contract, signal check, the firmware's order of outputs, accuracy.
 
     The contract first: of a file that the firmware cannot decode, the cure is the contract's.
     """
     if builder.board.contract is not None:
         proofs.judge_contract(builder)
-    said = builder.model.outputs or builder.board.contract is not None
-    if said or source_format(builder.model.family) != Format.TFLITE:
+    described = builder.model.outputs or builder.board.contract is not None
+    if described or source_format(builder.model.family) != Format.TFLITE:
         proofs.judge_signal(builder)  # a file of which nobody says anything is shipped as it is
     if builder.board.contract is not None:
         _bind_outputs(builder)
-    proofs.evaluate(builder, Format.TFLITE, builder.made[Format.TFLITE])
+    proofs.evaluate(builder, Format.TFLITE, builder.artifacts[Format.TFLITE])
 
 
 def _bind_outputs(builder: PlanBuilder) -> None:
     """The chain's next file; accuracy is measured on it, as it is what ships or is compiled."""
     params = bind_outputs.plan(bind_outputs.Settings(), builder.model, builder.board)
     inputs: dict[str, Input] = {
-        name: builder.made[name] for name in (Format.TFLITE, "verdict-contract")
+        name: builder.artifacts[name] for name in (Format.TFLITE, "verdict-contract")
     }
     step = builder.add("bind", read_step(bind_outputs), params, inputs)
-    builder.made[Format.TFLITE] = output(step, Format.TFLITE)
+    builder.artifacts[Format.TFLITE] = output(step, Format.TFLITE)

@@ -1,4 +1,4 @@
-"""What hangs beside the chain: measurements, and the verdicts that may reject the build. Pure."""
+"""Measurements and verdicts beside the chain of conversions. Pure."""
 
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.model import model_fits
@@ -29,7 +29,7 @@ _NPU_NOTE = (
 )
 _FLASHED = (Format.VELA, Format.TFLITE)
 _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
-"""Files that may have lost their sight with their precision."""
+"""Files whose outputs a lower precision may have destroyed."""
 
 
 def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
@@ -42,7 +42,7 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     if (
         definition is None
         or kind == Format.ENGINE
-        or key in builder.made
+        or key in builder.artifacts
         or not recipe.evaluate.measure
         or not places
         or not builder.model.outputs
@@ -51,11 +51,13 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     ):
         return
     params = make_reading(builder, kind, places)
-    inputs = {kind: model, "dataset": builder.made["dataset"]}
-    if name in _EXAMINED and "verdict-signal" in builder.made:
-        inputs["verdict"] = builder.made["verdict-signal"]  # a blind file is not measured
+    inputs = {kind: model, "dataset": builder.artifacts["dataset"]}
+    if name in _EXAMINED and "verdict-signal" in builder.artifacts:
+        inputs["verdict"] = builder.artifacts[
+            "verdict-signal"
+        ]  # measured only if the signal check passed
     step = builder.add(f"evaluate-{name}", definition, params, inputs)
-    builder.made[key] = output(step, Format.METRICS)
+    builder.artifacts[key] = output(step, Format.METRICS)
 
 
 def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> accuracy.Params:
@@ -77,19 +79,19 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
 
 
 def judge_signal(builder: PlanBuilder) -> None:
-    """Whether quantization left the file its sight: told within a second, before any accuracy."""
+    """The signal check of a quantized file: a second's work, before any accuracy."""
     params = examine_tflite.Params(
         classes=len(builder.model.classes), trained=builder.model.trained, head=builder.model.head
     )
-    inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
-    inputs |= {"pictures": builder.made["samples"]} if "samples" in builder.made else {}
+    inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
+    inputs |= {"pictures": builder.artifacts["samples"]} if "samples" in builder.artifacts else {}
     builder.judge("signal", read_step(examine_tflite), params, inputs)
 
 
 def judge_contract(builder: PlanBuilder) -> None:
     """Whether the firmware decodes what the file yields; before the compiler, if there is one."""
     params = contract_params(builder.model, builder.board)
-    inputs: dict[str, Input] = {Format.TFLITE: builder.made[Format.TFLITE]}
+    inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
     builder.judge("contract", read_step(check_contract), params, inputs)
 
 
@@ -110,7 +112,7 @@ def _judge_operators(builder: PlanBuilder, current: Format) -> None:
         operators=builder.board.operators,
         accelerator=builder.board.accelerator,
     )
-    inputs: dict[str, Input] = {current: builder.made[current]}
+    inputs: dict[str, Input] = {current: builder.artifacts[current]}
     builder.judge("operators", read_step(check_operators), params, inputs)
 
 
@@ -125,9 +127,9 @@ def _judge_fit(builder: PlanBuilder, current: Format) -> None:
         slot=builder.board.slot,
         side=max(frame.height, frame.width) if frame else 0,
     )
-    inputs: dict[str, Input] = {current: builder.made[current]}
-    told = next((name for name in ("summary", "arena") if name in builder.made), None)
-    inputs |= {told: builder.made[told]} if told else {}
+    inputs: dict[str, Input] = {current: builder.artifacts[current]}
+    figures = next((name for name in ("summary", "arena") if name in builder.artifacts), None)
+    inputs |= {figures: builder.artifacts[figures]} if figures else {}
     builder.judge("fit", read_step(fit_memory), params, inputs)
 
 
@@ -135,7 +137,7 @@ def _judge_accuracy(builder: PlanBuilder) -> None:
     """The gate, over the figures of the file that ships and of what it came from."""
     gates = builder.build.recipe.evaluate.gates
     order = ("metrics-checkpoint", "metrics-onnx", "metrics-quantized-onnx", "metrics-tflite")
-    measured = [builder.made[key] for key in order if key in builder.made]
+    measured = [builder.artifacts[key] for key in order if key in builder.artifacts]
     if not gates or not measured:
         return
     thresholds = tuple(
@@ -160,18 +162,18 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
     """The same pictures as the checkpoint, the float model and the shipped file see them."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    if not places or not {"metrics-tflite", Format.ONNX} <= builder.made.keys():
+    if not places or not {"metrics-tflite", Format.ONNX} <= builder.artifacts.keys():
         return ()
     reading = make_reading(builder, Format.TFLITE, places)
     params = draw_models.Params(split=reading.split, reading=reading)
-    inputs = {name: builder.made[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
+    inputs = {name: builder.artifacts[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
     recorded = {
         Format.CHECKPOINT: Format.CHECKPOINT,
         "recording": "recording-checkpoint",
         "pictures": "probe",
     }
-    if builder.made.keys() >= set(recorded.values()):
-        inputs |= {name: builder.made[made] for name, made in recorded.items()}
+    if builder.artifacts.keys() >= set(recorded.values()):
+        inputs |= {name: builder.artifacts[artifacts] for name, artifacts in recorded.items()}
     definition = read_step(draw_models)
     return (builder.add("drawings", definition, params, inputs).id,)
 
@@ -180,14 +182,14 @@ def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
     """Whether accuracy was measured on pictures that had calibrated."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    measured = any(name.startswith("metrics-") for name in builder.made)
-    if not measured or not places or "calibration" not in builder.made:
+    measured = any(name.startswith("metrics-") for name in builder.artifacts)
+    if not measured or not places or "calibration" not in builder.artifacts:
         return ()
     params = check_overlap.Params(split=Split(name=split, paths=places))
     inputs = {
-        "calibration": builder.made["calibration"],
-        "pictures": builder.made["calibrated-from"],
-        "dataset": builder.made["dataset"],
+        "calibration": builder.artifacts["calibration"],
+        "pictures": builder.artifacts["calibrated-from"],
+        "dataset": builder.artifacts["dataset"],
     }
     definition = read_step(check_overlap)
     step = builder.add("overlap", definition, params, inputs)
@@ -196,10 +198,10 @@ def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
 
 def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
     """Arm's own TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
-    if Format.VELA not in builder.made or load_firmware.why_not(builder.board.accelerator):
+    if Format.VELA not in builder.artifacts or load_firmware.why_not(builder.board.accelerator):
         return ()
     params = load_firmware.Params(accelerator=builder.board.accelerator)
-    inputs = {name: builder.made[name] for name in (Format.VELA, "summary")}
+    inputs = {name: builder.artifacts[name] for name in (Format.VELA, "summary")}
     return (builder.judge("load", read_step(load_firmware), params, inputs).id,)
 
 
@@ -209,12 +211,12 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
     found = []
     for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
         definition = find_step("benchmark", kind)
-        if definition is None or kind not in builder.made or block is None:
+        if definition is None or kind not in builder.artifacts or block is None:
             continue
         params = definition.params(
             threads=block.threads, runs=block.runs, warmup=block.warmup, machine=builder.host.cpu
         )
-        inputs: dict[str, Input] = {kind: builder.made[kind]}
+        inputs: dict[str, Input] = {kind: builder.artifacts[kind]}
         step = builder.add(f"benchmark-{kind}", definition, params, inputs)
         found.append(step.id)
     return tuple(found)
@@ -235,9 +237,9 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
             f"Not done: no decoder of firmware {contract.name} was emulated; its contract names none."
         )
     unloaded = load_firmware.why_not(builder.board.accelerator)
-    if Format.VELA in builder.made and unloaded:
+    if Format.VELA in builder.artifacts and unloaded:
         found.append(f"Not done: the load test; {unloaded}")
-    if not any(key.startswith("metrics-") for key in builder.made):
+    if not any(key.startswith("metrics-") for key in builder.artifacts):
         found.append("Accuracy: not measured.")
     if builder.build.target.flash is not None or builder.build.target.vela is not None:
         found.append("Not verified: the model on the device itself; none was attached.")

@@ -1,4 +1,4 @@
-"""Before minutes go into an engine: whether the file that it is built from still sees. Pure."""
+"""The signal check of the file that an engine is built from: are its outputs intact? Pure."""
 
 from buildsys.graph import Input
 from buildsys.planning import ladder
@@ -25,8 +25,8 @@ def judge_precision(builder: PlanBuilder) -> None:
         count=ladder.PICTURES,
     )
     inputs: dict[str, Input] = {
-        name: builder.made[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
+        name: builder.artifacts[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
     }
     inputs |= {Format.PICTURES: pictures} if pictures else {}
     step = builder.add("signal", read_step(examine_onnx), params, inputs)
-    builder.made["verdict-signal"] = output(step, Format.VERDICT)
+    builder.artifacts["verdict-signal"] = output(step, Format.VERDICT)

@@ -88,13 +88,13 @@ def _head(build: Build) -> str:
     the family's first head, which survives int8.
     """
     family = network(build.recipe.source.family)
-    said = decoders()[build.recipe.source.decoder]
-    if family is None and said != "none":
-        return said
+    declared = decoders()[build.recipe.source.decoder]
+    if family is None and declared != "none":
+        return declared
     if build.contract is not None and build.contract.head is not None:
         return build.contract.head
     if family is None:
-        return said
+        return declared
     heads = dict(family.heads)
     return heads.get(build.asked_head, next(iter(heads.values()), "none"))
 

@@ -76,13 +76,15 @@ def validate(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T | 
         return kind(**{name: vars(checked)[name] for name in _keys(kind)})
     except pydantic.ValidationError as error:
         errors = _join_choices(error.errors())
-        told = [_diagnose(kind, item, path, locate) for item in errors]
+        diagnostics = [_diagnose(kind, item, path, locate) for item in errors]
         meant = {
-            hint.split("`")[1] for hint in (d.hint for d in told) if hint.startswith("did you")
+            hint.split("`")[1]
+            for hint in (d.hint for d in diagnostics)
+            if hint.startswith("did you")
         }
         return [
             diagnostic
-            for item, diagnostic in zip(errors, told, strict=True)
+            for item, diagnostic in zip(errors, diagnostics, strict=True)
             if item["type"] not in _MISSING or str(item["loc"][-1]) not in meant
         ]
 

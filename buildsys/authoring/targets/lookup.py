@@ -45,17 +45,17 @@ class Boards:
 
     def taken_names(self) -> list[Diagnostic]:
         """Files of the workspace that would hide a shipped one: a name means one thing."""
-        told: list[Diagnostic] = []
+        mistakes: list[Diagnostic] = []
         for path in self._taken:
             message = f"`{path.stem}` is the name of a shipped file"
             hint = "give it a name of its own, in the file and as the file's name"
             try:
                 document = read_document(path, self._label(path))
             except InputError as error:
-                told += error.diagnostics
+                mistakes += error.diagnostics
             else:
-                told.append(document.diagnose(("name",), message, hint))
-        return told
+                mistakes.append(document.diagnose(("name",), message, hint))
+        return mistakes
 
     def board(self, name: str) -> Board:
         """A target by name; raises InputError when something is wrong in its file."""

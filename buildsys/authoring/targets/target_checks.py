@@ -29,8 +29,8 @@ def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
     for scheme, names in target.pipelines.items():
         found: list[Diagnostic] = []
         for position, name in enumerate(names):
-            told = _blocks(names[:position])
-            found += _check_step(target, name, ("pipelines", scheme, position), locate, told)
+            reported = _blocks(names[:position])
+            found += _check_step(target, name, ("pipelines", scheme, position), locate, reported)
         last: KeyPath = ("pipelines", scheme, len(names) - 1)
         makes = None if found else get_step(names[-1]).spec.produces
         if not found and makes != Format.PACKAGE:
@@ -52,9 +52,9 @@ def _blocks(names: tuple[str, ...]) -> set[str]:
 
 
 def _check_step(
-    target: Target, name: str, at: KeyPath, locate: Locate, told: set[str]
+    target: Target, name: str, at: KeyPath, locate: Locate, reported: set[str]
 ) -> list[Diagnostic]:
-    """`told`: blocks of which an earlier step has said that they are missing."""
+    """`reported`: blocks whose absence an earlier step has reported."""
     if name not in step_names():
         hint = did_you_mean(name, step_names())
         return [locate(at, f"there is no step `{name}`", hint)]
@@ -63,7 +63,7 @@ def _check_step(
         message = f"{name} turns no model file into another; it has no place in a pipeline"
         return [locate(at, message, "training and measuring are the recipe's")]
     block = spec.block
-    if block in _EXAMPLES and block not in told and getattr(target, block) is None:
+    if block in _EXAMPLES and block not in reported and getattr(target, block) is None:
         message = f"{name} needs the `{block}` block of this target"
         return [locate(at, message, _EXAMPLES[block])]
     return []
@@ -132,10 +132,10 @@ def _ini_error(error: configparser.Error, label: str) -> Diagnostic:
         line = error.errors[0][0]
     elif isinstance(error, configparser.DuplicateSectionError | configparser.DuplicateOptionError):
         line = error.lineno or 0
-    said = {
+    texts = {
         "MissingSectionHeaderError": "no [section] begins above this line",
         "ParsingError": "this line is no `key=value`",
     }
-    words = said.get(type(error).__name__, str(error.message).split("]: ", 1)[-1])
+    words = texts.get(type(error).__name__, str(error.message).split("]: ", 1)[-1])
     message, hint = f"no Vela configuration: {words}", "see the shipped ones, or Vela's OPTIONS.md"
     return Diagnostic(path=label, line=line, column=1 if line else 0, message=message, hint=hint)
