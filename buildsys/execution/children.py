@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 _WATCH = 'read -r _; kill -s KILL -- "-$0"'
@@ -88,7 +89,7 @@ def end_on_signals(finish: Callable[[], None]) -> None:
     `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
     """
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         end_all()

@@ -204,7 +204,7 @@ def _join(numbers: re.Match[str]) -> str:
 
 def find_build(workspace: Workspace, name: str) -> Build:
     """One build by its id, or, of a selection, the variant that ships. Raises InputError."""
-    builds: tuple[Build, ...] = read_builds(workspace)
+    builds = read_builds(workspace)
     ids = [build.id for build in builds]
     try:
         chosen = select([_chosen(workspace, name) or name], ids)

@@ -39,7 +39,7 @@ def advise(workspace: Workspace, plan: Plan, side: int, need: float, has: float)
     return f"{estimate} px may fit, by an estimate; `buildsys fit {plan.build}` finds out"
 
 
-def remember_fit(workspace: Workspace, key: str, build: str, record: dict[str, Any]) -> None:
+def remember_fit(workspace: Workspace, key: str, build: str, record: dict[str, object]) -> None:
     """Keep what `buildsys fit` found: `side` (or None), `proven`, `tried`. A full disk loses it."""
     known = _read(workspace) | {key: {"build": build, **record}}
     path = workspace.state / "fit.json"

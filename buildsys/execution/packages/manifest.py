@@ -17,7 +17,7 @@ EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
 """Outputs that a manifest embeds."""
 
 
-def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, Any]:
+def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, object]:
     """The proof: every step with its key, parameters, tools and digests."""
     files = {
         path.relative_to(package).as_posix(): {
@@ -54,7 +54,7 @@ def _portable_steps(plan: Plan, state: State) -> list[Step]:
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
+def find_evidence(plan: Plan, state: State) -> dict[str, object]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
     for step in plan.steps:
@@ -67,12 +67,12 @@ def find_evidence(plan: Plan, state: State) -> dict[str, Any]:
     return found
 
 
-def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, Any]]:
+def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, object]]:
     """Every figure with its label: the compiler's estimate, and what this machine measured.
 
     Beside the manifest, not in it: another machine measures something else. Raises MissingBytes.
     """
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, object]] = []
     place = folder / "vela.json"
     if place.is_file():
         vela = json.loads(place.read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ def _untested(evidence: dict[str, Any]) -> list[str]:
     ]
 
 
-def _describe_step(step: Step, state: State) -> dict[str, Any]:
+def _describe_step(step: Step, state: State) -> dict[str, object]:
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None

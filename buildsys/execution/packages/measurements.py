@@ -55,7 +55,7 @@ class Measurement:
         of = self.device, self.engine, self.threads or 0, self.sha256
         return *of, self.batch or 0, self.what
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """As it is written; without a batch where there is none."""
         known = asdict(self)
         return known if self.batch is not None else {k: v for k, v in known.items() if k != _BATCH}
@@ -68,7 +68,7 @@ class Measurements:
     current: tuple[Measurement, ...]
     earlier: tuple[Measurement, ...]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """As latency.json has them; `of` says which count."""
         named = (("the shipped file", self.current), ("an earlier file", self.earlier))
         return [{**item.row(), "of": of} for of, items in named for item in items]

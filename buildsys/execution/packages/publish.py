@@ -159,7 +159,7 @@ def _with_advice(failure: str, verdict: dict[str, Any], workspace: Workspace, pl
     return f"{failure}; {advice}" if advice else failure
 
 
-def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> dict[str, Any]:
+def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> dict[str, object]:
     steps = []
     for step in plan.steps:
         result = state.result(step.id)
@@ -230,5 +230,5 @@ def _rejected_folder(workspace: Workspace, plan: Plan) -> Path:
     return workspace.build / ".rejected" / plan.build
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def _write(path: Path, value: dict[str, object]) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace, datasets_root
@@ -11,6 +11,10 @@ from buildsys.execution.state.lockfile import read_lock
 from buildsys.execution.state.plans import Plans, RecipePlans
 from buildsys.files import stat_text
 from buildsys.graph import Plan
+
+if TYPE_CHECKING:  # they read YAML
+    from buildsys.authoring.recipes.build import Build, Selection
+    from buildsys.authoring.recipes.builds import Loader
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
@@ -31,7 +35,7 @@ def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> P
     return _joined([found[path] for path in paths], common)
 
 
-def read_builds(workspace: Workspace) -> tuple[Any, ...]:
+def read_builds(workspace: Workspace) -> tuple["Build", ...]:
     """Every Build of the workspace that is whole."""
     from buildsys.authoring.datasets.facts import Recorded
     from buildsys.authoring.recipes.builds import Loader
@@ -87,7 +91,7 @@ def _make(
     return made, loader.diagnostics
 
 
-def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> RecipePlans:
+def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
     from buildsys.authoring.recipes.families import network
     from buildsys.execution.session.build_plans import fit_key_of, plan_build
     from buildsys.execution.tools import host_facts
@@ -121,7 +125,7 @@ def _plan_recipe(workspace: Workspace, loader: Any, path: Path, since: int) -> R
     )
 
 
-def _waiting(build: Any) -> Plan:
+def _waiting(build: "Build") -> Plan:
     return Plan(
         build=build.id,
         recipe=build.recipe.name,
@@ -139,7 +143,7 @@ def _waiting(build: Any) -> Plan:
     )
 
 
-def _selection(selection: Any, plans: list[Plan]) -> Plan:
+def _selection(selection: "Selection", plans: list[Plan]) -> Plan:
     """A plan that has no steps of its own: it ships what one of its candidates made."""
     label = next((p.label for p in plans if p.build in selection.candidates), selection.target)
     return Plan(

@@ -5,12 +5,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import buildsys
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.state.build_patterns import matching, of_recipes, select
 from buildsys.graph import Plan, Step
+
+if TYPE_CHECKING:
+    from buildsys.execution.tools.definitions import ToolEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,6 @@ def complete_step(step: Step) -> Step:
     )
 
 
-def _version(env: Any, step: Step) -> str:
+def _version(env: "ToolEnv", step: Step) -> str:
     """Of an external tool: the one that the target declares."""
     return str(json.loads(step.params)["version"] if env.external else env.version)
