@@ -29,7 +29,7 @@ _CURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the firmware decodes, and what is known of the network: 0 where nobody said.
+    """What the firmware decodes, and what is known of the network: 0 where unknown.
 
     `height`, `width`: the recipe's input, or 0; then the file's own is taken.
     """

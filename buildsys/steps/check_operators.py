@@ -73,11 +73,11 @@ def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
         rows.append(f"{name} ({len(found)}: {', '.join(found[:_MOST_LAYERS])}{more})")
     where = "left on the CPU by Vela" if params.accelerator else "in the file"
     cures = "Another head, another architecture" + (", a newer Vela" if params.accelerator else "")
-    told = ["every builtin operator" if name == EVERY else name for name in params.operators]
+    registered = ["every builtin operator" if name == EVERY else name for name in params.operators]
     return [
         f"firmware {params.firmware} does not register {'; '.join(rows)}, {where}: the model would"
         f" fail on the device when its tensors are allocated. It registers"
-        f" {', '.join(told)}. {cures} or another firmware may help"
+        f" {', '.join(registered)}. {cures} or another firmware may help"
     ]
 
 

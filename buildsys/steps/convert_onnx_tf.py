@@ -133,7 +133,7 @@ def _by_attribute(handle: Any) -> Any:
 
 
 def _try(graph: Any, call: Any, argument: Any) -> Any:
-    """Call onnx-tf; what it cannot convert is told by operator and opset."""
+    """Call onnx-tf; the error names the operator and opset that it cannot convert."""
     from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
     from onnx.checker import ValidationError
 
@@ -142,10 +142,10 @@ def _try(graph: Any, call: Any, argument: Any) -> Any:
         return call(argument)
     except (*refusals, ValidationError) as error:
         opset = max(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        said = said.rpartition("ImplementIt: ")[2].strip()
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = reason.rpartition("ImplementIt: ")[2].strip()
         cure = "export: {opset: 13}; or " if opset > _NEWEST_OPSET else ""
         fail(
-            f"onnx-tf cannot convert this network of opset {opset}: {said} Cure: {cure}convert:"
+            f"onnx-tf cannot convert this network of opset {opset}: {reason} Cure: {cure}convert:"
             " {tool: onnx2tf}."
         )

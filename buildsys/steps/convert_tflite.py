@@ -111,7 +111,7 @@ def _representative(folder: Path, params: Params) -> Any:
 
 
 def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: Params) -> None:
-    """float32 has to be equal; what quantization costs is told here, and judged by the verdicts."""
+    """float32 has to be equal; what quantization costs is printed here, and judged by the verdicts."""
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 

@@ -31,7 +31,7 @@ _FLOAT = ("onnx", "float-tflite")
 _SHIPPED = ("tflite", "shipped-onnx")
 """Inputs that may be what ships."""
 _LEAST = 0.05
-"""Scores below say nothing; those between it and the confidence are told, not drawn."""
+"""Scores below mean nothing; those between it and the confidence are listed, not drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,10 +54,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         if edge in joint and edge.scale:
             row["score_steps"] = round(1 / edge.scale, 1)
         if answers:
-            told, figures = _examine(edge, answers[place], edge in joint, cells, params)
+            failures, figures = _examine(edge, answers[place], edge in joint, cells, params)
             row |= figures
             # one cause, one sentence: with a scale like that the scores stand still, too
-            problems += [] if problems and edge in joint else told
+            problems += [] if problems and edge in joint else failures
         rows.append(row)
     verdict = {
         "passed": not problems,

@@ -155,7 +155,7 @@ def _look(
 
 
 def _sort(findings: list["Finding"]) -> list["Finding"]:
-    """Errors first, then kind by kind; a file that two splits share is told of once."""
+    """Errors first, then kind by kind; a file that two splits share appears once."""
     unique = dict.fromkeys(findings)
     return sorted(unique, key=lambda f: (f.severity, f.kind, f.path, f.line, f.message))
 

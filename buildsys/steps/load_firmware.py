@@ -76,9 +76,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         verdict = _untested(planned, runner)
     else:
         verdict = judge(_load(model, runner, params), planned)
-    told = {**verdict, "runner": _name(runner), "covers": _COVERS}
+    found = {**verdict, "runner": _name(runner), "covers": _COVERS}
     remember(qemu=emulator.version())
-    outputs["verdict"].write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    outputs["verdict"].write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
@@ -92,10 +92,10 @@ def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
     return int(max(summary["sram_bytes"], dram))
 
 
-def judge(told: RunnerReport, planned: int) -> dict[str, Any]:
-    """The verdict on what the firmware said; `planned`: Vela's figure in bytes."""
-    failures = _failures(told, planned)
-    used = told.arena_bytes
+def judge(found: RunnerReport, planned: int) -> dict[str, Any]:
+    """The verdict on what the firmware printed; `planned`: Vela's figure in bytes."""
+    failures = _failures(found, planned)
+    used = found.arena_bytes
     return {
         "passed": not failures,
         "failures": failures,
@@ -103,27 +103,27 @@ def judge(told: RunnerReport, planned: int) -> dict[str, Any]:
         "arena_bytes": used,
         "planned_bytes": planned,
         "difference_bytes": None if used is None else used - planned,
-        "operators": told.operators,
-        "inputs": [asdict(tensor) for tensor in told.inputs],
-        "outputs": [asdict(tensor) for tensor in told.outputs],
+        "operators": found.operators,
+        "inputs": [asdict(tensor) for tensor in found.inputs],
+        "outputs": [asdict(tensor) for tensor in found.outputs],
     }
 
 
-def _failures(told: RunnerReport, planned: int) -> list[str]:
-    words = "; ".join(told.errors)
-    if told.fault:
+def _failures(found: RunnerReport, planned: int) -> list[str]:
+    words = "; ".join(found.errors)
+    if found.fault:
         return [
-            f"the firmware crashed ({told.fault}) while it loaded the model"
+            f"the firmware crashed ({found.fault}) while it loaded the model"
             + (f', after "{words}"' if words else "")
             + "; the file is damaged, or made by a compiler that this TFLite Micro does not know"
         ]
-    if told.arena_bytes is None:
+    if found.arena_bytes is None:
         return [f'the firmware refuses the model: "{words}"']
-    difference = told.arena_bytes - planned
+    difference = found.arena_bytes - planned
     if abs(difference) <= MOST_DIFFERENCE_BYTES:
         return []
     return [
-        f"TFLite Micro takes {told.arena_bytes} bytes of tensor arena, {abs(difference)}"
+        f"TFLite Micro takes {found.arena_bytes} bytes of tensor arena, {abs(difference)}"
         f" {'more' if difference > 0 else 'less'} than Vela's {planned}; they may differ by"
         f" {MOST_DIFFERENCE_BYTES}, so Vela's figure cannot be used for a budget"
     ]
@@ -142,9 +142,9 @@ def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
     finally:
         kernel.unlink()
     print("\n".join(session.lines))
-    told = inference_runner.read_output(session.lines)
-    _check_end(model, session, told, params.seconds)
-    return told
+    found = inference_runner.read_output(session.lines)
+    _check_end(model, session, found, params.seconds)
+    return found
 
 
 def _tell_progress(line: str) -> None:
@@ -162,12 +162,12 @@ def _check_host(model: Path) -> None:
         fail(f"{model.resolve().name} is larger than the emulated machine's memory, {most} MiB.")
 
 
-def _check_end(model: Path, session: "Session", told: RunnerReport, seconds: float) -> None:
+def _check_end(model: Path, session: "Session", found: RunnerReport, seconds: float) -> None:
     """What says nothing about the model is no verdict: it fails, and is tried again next time."""
     from buildsys.steps.lib.firmware import emulator
 
-    name, said = model.resolve().name, [line for line in session.lines if line.strip()]
-    last = "\n".join(f"    {line}" for line in said[-5:]) or "    nothing"
+    name, printed = model.resolve().name, [line for line in session.lines if line.strip()]
+    last = "\n".join(f"    {line}" for line in printed[-5:]) or "    nothing"
     if session.end == "died":
         fail(f"{emulator.QEMU} ended with exit code {session.code} while it loaded {name}:\n{last}")
     if session.end == "late":
@@ -175,7 +175,7 @@ def _check_end(model: Path, session: "Session", told: RunnerReport, seconds: flo
             f"the firmware had not loaded {name} after {seconds:g} s. Run again when this machine is"
             f" less busy. It said last:\n{last}"
         )
-    if told.arena_bytes is None and not told.errors and not told.fault:
+    if found.arena_bytes is None and not found.errors and not found.fault:
         fail(f"the firmware ended without a word about {name}. It said last:\n{last}")
 
 

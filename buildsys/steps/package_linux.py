@@ -50,7 +50,7 @@ class Params:
     """The file's name, and all that the programs have to know of it.
 
     `head`: as ModelSpec's; `outputs`: names of the head's outputs in their canonical order;
-    `confidence`, `iou`: what detect.py leaves out unless it is told otherwise.
+    `confidence`, `iou`: detect.py's defaults for what it leaves out.
     """
 
     stem: str

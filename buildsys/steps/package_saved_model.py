@@ -77,7 +77,7 @@ pictures. In Python, with TensorFlow:
 
 
 def _describe_outputs(params: Params) -> str:
-    """A table, where somebody said what the outputs are."""
+    """A table, where the outputs' meaning is known."""
     labels = "`labels.txt` names the classes in order. " if params.classes else ""
     if not params.outputs:
         return labels

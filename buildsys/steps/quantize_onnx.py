@@ -71,7 +71,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert; what it costs is told by `examine_onnx`, and judged there."""
+    """Convert; `examine_onnx` measures and judges what it costs."""
     import onnx
 
     from buildsys.steps.lib.files import model_files

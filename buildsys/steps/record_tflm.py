@@ -51,7 +51,7 @@ class Params:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """`recording`: outputs in file order, integers as they are. `arena`: figures in bytes.
 
-    Every picture runs in an arena of just the size that is told: so it suffices.
+    Every image runs in an arena of exactly the size that is recorded: so it suffices.
     """
     from buildsys.steps.lib.files import tflite
 
