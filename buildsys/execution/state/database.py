@@ -10,6 +10,7 @@ import json
 import sqlite3
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,9 +51,12 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         with writing("the workspace's state", self._path.parent):
-            return sqlite3.connect(
+            found = sqlite3.connect(
                 self._path, check_same_thread=False, timeout=30, isolation_level=None
             )
+        # a session that an error ends is not closed; Python 3.13 warns of a connection left open
+        weakref.finalize(self, found.close)
+        return found
 
     def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
         """Call an action; once more on a new file where the old one is damaged or gone.
