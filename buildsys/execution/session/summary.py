@@ -8,7 +8,6 @@ from pathlib import Path
 from buildsys.errors import Rejected, Waiting
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
-from buildsys.spec import HEADLINES
 from buildsys.text import duration
 
 GOOD = ("built", "restored", "up-to-date")
@@ -98,8 +97,9 @@ def render_table(rows: list[Row]) -> str:
 
 
 def _render(rows: list[Row]) -> str:
-    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *HEADLINES.values())
-    lines = [header, *map(_cells, rows)]
+    headlines = _headlines(rows)
+    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *headlines.values())
+    lines = [header, *(_cells(row, headlines) for row in rows)]
     used = [i for i in range(len(header)) if i < 3 or any(line[i] for line in lines[1:])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(line[i].ljust(widths[i]) for i in used).rstrip() for line in lines]
@@ -107,9 +107,18 @@ def _render(rows: list[Row]) -> str:
     return "\n".join(text)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _headlines(rows: list[Row]) -> dict[str, str]:
+    """Columns by metric; none without figures: a run without work loads no vocabulary for them."""
+    if not any(row.metrics for row in rows):
+        return {}
+    from buildsys.spec import HEADLINES
+
+    return HEADLINES
+
+
+def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     metrics = dict(row.metrics)
-    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in HEADLINES)
+    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in headlines)
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (
         row.id,
@@ -126,7 +135,7 @@ _BLIND = "it finds nothing, every figure is 0: train longer, and look at the dat
 
 def _is_blind(row: Row) -> bool:
     """Whether accuracy was measured and there is none: no gate need have said so."""
-    found = [value for name, value in row.metrics if name in HEADLINES]
+    found = [value for name, value in row.metrics if name in _headlines([row])]
     return bool(found) and not any(found)
 
 
