@@ -3,6 +3,6 @@
 doit.cfg or pyproject.toml names that loader. Without it, `doit` finds the builds by the line below.
 """
 
-from buildsys.execution.doit.loader import dodo
+from buildsys.doit.loader import dodo
 
 DOIT_CONFIG, task_builds = dodo()

@@ -43,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
         print(render_table(rows))
         return 0
     gc.enable()
-    from buildsys.execution.doit.loader import run_builds
-    from buildsys.execution.doit.run import RunOptions
+    from buildsys.doit.loader import run_builds
+    from buildsys.doit.run import RunOptions
 
     names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]
     github = options.format == "github"

@@ -93,10 +93,7 @@ def _imports_other_release(dodo: str) -> bool:
     """Whether it imports a module for tasks that this release does not have."""
     lines = [line.split() for line in dodo.splitlines()]
     modules = {words[1] for words in lines if words[:1] in (["from"], ["import"]) and words[1:]}
-    return any(
-        name.startswith("buildsys.") and name != "buildsys.execution.doit.loader"
-        for name in modules
-    )
+    return any(name.startswith("buildsys.") and name != "buildsys.doit.loader" for name in modules)
 
 
 def _next(root: Path, written: list[str]) -> str:

@@ -12,8 +12,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Builds as `buildsys build` does, with recorded trainings of other tools or code left out."""
-    from buildsys.execution.doit.loader import run_builds
-    from buildsys.execution.doit.run import RunOptions
+    from buildsys.doit.loader import run_builds
+    from buildsys.doit.run import RunOptions
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
     from buildsys.execution.state.recording import training_notes

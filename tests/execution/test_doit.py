@@ -16,7 +16,7 @@ from doit.doit_cmd import DoitMain
 
 from buildsys import cli
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
-from buildsys.execution.doit.loader import Loader
+from buildsys.doit.loader import Loader
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ DODO = '''\
 doit.cfg or pyproject.toml names that loader. Without it, `doit` finds the builds by the line below.
 """
 
-from buildsys.execution.doit.loader import dodo
+from buildsys.doit.loader import dodo
 
 DOIT_CONFIG, task_builds = dodo()
 '''

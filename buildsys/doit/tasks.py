@@ -16,9 +16,9 @@ from doit.dependency import MD5Checker
 from doit.exceptions import TaskFailed
 from doit.task import Task
 
+from buildsys.doit.names import REPORT, matches
+from buildsys.doit.run import Run
 from buildsys.errors import BuildsysError
-from buildsys.execution.doit.names import REPORT, matches
-from buildsys.execution.doit.run import Run
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.session import Session

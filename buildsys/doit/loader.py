@@ -18,10 +18,10 @@ from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidDodoFile, InvalidTask
 from doit.task import Task
 
-from buildsys.execution.doit.names import check_names, check_variables
-from buildsys.execution.doit.reporter import make_reporter
-from buildsys.execution.doit.run import UNKNOWN, Request, Run, RunOptions
-from buildsys.execution.doit.tasks import IN_PROCESSES, Checker, make_tasks
+from buildsys.doit.names import check_names, check_variables
+from buildsys.doit.reporter import make_reporter
+from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
+from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
 
 _DEFAULTS: Mapping[str, object] = {
     "backend": "sqlite3",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from doit.exceptions import InvalidTask
 
+from buildsys.doit.names import matches
 from buildsys.errors import BuildsysError
-from buildsys.execution.doit.names import matches
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import unchanged

@@ -8,11 +8,11 @@ from typing import IO, Protocol
 from doit.exceptions import InvalidTask, UnmetDependency
 from doit.task import Task
 
+from buildsys.doit.names import REPORT
+from buildsys.doit.run import UNKNOWN, Run
+from buildsys.doit.tasks import Reported
 from buildsys.errors import CannotWrite
 from buildsys.execution import children
-from buildsys.execution.doit.names import REPORT
-from buildsys.execution.doit.run import UNKNOWN, Run
-from buildsys.execution.doit.tasks import Reported
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive

@@ -1,0 +1,1 @@
+"""doit's side: the task loader, tasks, the reporter."""

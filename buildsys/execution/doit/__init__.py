@@ -1,1 +1,0 @@
-"""The doit side: task loader, tasks, reporter."""
