@@ -1,5 +1,6 @@
 """Workspaces in temporary folders, and a stand-in for the tools that counts what runs."""
 
+import compileall
 import hashlib
 import json
 import os
@@ -62,6 +63,12 @@ def _closed_terminals() -> None:
     """
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_package() -> None:
+    """Processes that tests start find bytecode: they start in half the time."""
+    compileall.compile_dir(REPOSITORY / "buildsys", quiet=2)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 
 from buildsys.execution.tools import environments
 from tests.tools.bright import BRIGHT, NETWORK, ONNX_FILE
-from tests.tools.places import PICTURES, doit, draw, make_workspace
+from tests.tools.places import PICTURES, doit, draw, make_workspace, tool_environment
 
 PERSON = """\
 name: person
@@ -45,7 +45,8 @@ def bright_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "targets").mkdir()
     (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
     _, python = environments.ensure("onnx2tf", print)
-    subprocess.run([str(python), "-c", NETWORK, str(root / "bright.onnx")], check=True)
+    command = [str(python), "-c", NETWORK, str(root / "bright.onnx")]
+    subprocess.run(command, check=True, env=tool_environment(python))
     run = doit(root)
     assert run.returncode == 0, run.stderr
     yield root

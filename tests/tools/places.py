@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -54,9 +55,10 @@ def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def tool_environment(python: Path, scratch: Path) -> dict[str, str]:
-    """The engine's own for a step: with its compiled modules a tool starts in half the time."""
-    return step_environment(python, scratch, 1, "cpu", cache_root() / "pycache", network=False)
+def tool_environment(python: Path, scratch: Path | None = None) -> dict[str, str]:
+    """The runner's own for a step: with its compiled modules a tool starts in half the time."""
+    folder = scratch or Path(gettempdir())
+    return step_environment(python, folder, 1, "cpu", cache_root() / "pycache", network=False)
 
 
 def read(path: Path) -> dict[str, Any]:

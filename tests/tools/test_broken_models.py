@@ -9,6 +9,7 @@ import pytest
 
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -102,7 +103,14 @@ def _run(folder: Path, env: str, module: str, request: dict[str, Any]) -> tuple[
     error.unlink(missing_ok=True)
     (folder / "request.json").write_text(json.dumps({**request, "error": str(error)}))
     command = [str(python), "-s", str(LAUNCHER), module, str(folder / "request.json")]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, folder),
+    )
     return run.returncode, error.read_text() if error.exists() else run.stderr
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -70,7 +71,9 @@ def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Pat
     """The step compares with the ONNX itself: what it lets through computes the same."""
     _, python = environments.ensure("onnx2tf", print)
     source, target = tmp_path / "network.onnx", tmp_path / "saved"
-    subprocess.run([str(python), "-c", _SETTING + network, str(source)], check=True)
+    environment = tool_environment(python, tmp_path)
+    command = [str(python), "-c", _SETTING + network, str(source)]
+    subprocess.run(command, check=True, env=environment)
     frame = {"height": size, "width": size, "color": "rgb", "resize": "letterbox"}
     request = {
         "inputs": {"onnx": str(source)},
@@ -80,7 +83,9 @@ def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Pat
     }
     (tmp_path / "request.json").write_text(json.dumps(request))
     command = [str(python), "-s", str(LAUNCHER), "convert_onnx2tf", str(tmp_path / "request.json")]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     assert (target / "saved_model.pb").is_file()
     assert "largest difference" in run.stdout

@@ -46,7 +46,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = make_workspace(tmp_path_factory.mktemp("converters") / "place", both=_BOTH)
     draw(root / "pictures", 96, 4)
     _, python = environments.ensure("onnx2tf", print)
-    subprocess.run([str(python), "-c", _LIVELY, str(root / "bright.onnx")], check=True)
+    command = [str(python), "-c", _LIVELY, str(root / "bright.onnx")]
+    subprocess.run(command, check=True, env=tool_environment(python))
     run = doit(root)
     assert run.returncode == 0, run.stderr
     yield root
@@ -183,7 +184,7 @@ def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
     folder.mkdir()
     _, newest = environments.ensure("evaluate", print)
     words = [str(folder / "small.onnx"), str(opset), str(ir), last]
-    subprocess.run([str(newest), "-c", _SMALL, *words], check=True)
+    subprocess.run([str(newest), "-c", _SMALL, *words], check=True, env=tool_environment(newest))
     request = {
         "inputs": {"onnx": str(folder / "small.onnx")},
         "outputs": {"saved-model": str(folder / "saved")},

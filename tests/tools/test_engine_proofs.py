@@ -6,7 +6,6 @@ those of evaluate_onnx. Nothing is said of an engine.
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from tests.conftest import REPOSITORY
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -108,7 +108,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network, a split of three pictures, the facts of an engine, the stand-in."""
     root = tmp_path_factory.mktemp("proofs")
     _, python = environments.ensure("evaluate", print)
-    subprocess.run([str(python), "-c", _DRAW, str(REPOSITORY), str(root)], check=True)
+    command = [str(python), "-c", _DRAW, str(REPOSITORY), str(root)]
+    subprocess.run(command, check=True, env=tool_environment(python, root))
     for name, version, least in (
         ("1", "10.3.0.30", 1),
         ("4", "10.3.0.30", 4),
@@ -142,7 +143,7 @@ def run(
         "error": str(work / "error.txt"),
     }
     (work / "request.json").write_text(json.dumps(request))
-    environment = {"PATH": os.environ["PATH"], "HOME": str(work), VARIABLE: str(python)}
+    environment = tool_environment(python, work) | {VARIABLE: str(python)}
     command = [str(python), "-s", str(LAUNCHER), module, str(work / "request.json")]
     return subprocess.run(
         command, cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=60

@@ -18,7 +18,7 @@ from buildsys.execution.tools import environments
 from buildsys.registry import PACKAGE
 from buildsys.steps import package_engine
 from tests.conftest import REPOSITORY
-from tests.tools.places import doit, draw, make_workspace, read, statuses
+from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -179,7 +179,9 @@ def _look(root: Path, build: str) -> dict[str, Any]:
     """What the file that the engine was built from consists of."""
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _LOOK, str(_blob(root, build, "quantized-onnx"))]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=tool_environment(python)
+    )
     found: dict[str, Any] = json.loads(run.stdout)
     return found
 
@@ -193,7 +195,12 @@ def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, bui
     scheme = {"half": "float16", "whole": "int8"}[build]
     words = [str(REPOSITORY), str(_blob(built, build, "quantized-onnx")), scheme]
     run = subprocess.run(
-        [str(python), "-c", _AGAIN, *words], cwd=place, capture_output=True, text=True, check=False
+        [str(python), "-c", _AGAIN, *words],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, place),
     )
     assert run.returncode == 0, run.stderr
     shipped = built / "build" / "tiny" / build / "tiny.engine"
@@ -262,6 +269,7 @@ def faults() -> dict[str, str]:
     run = subprocess.run(
         [str(python), "-W", "error", "-m", "tests.tools.engine_cases"],
         cwd=REPOSITORY,
+        env=tool_environment(python),
         capture_output=True,
         text=True,
         check=False,
@@ -297,7 +305,7 @@ def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path:
         str(tmp_path / "photo.png"),
     )
     _, python = environments.ensure("ultralytics", print)  # numpy and Pillow
-    subprocess.run([str(python), "-c", _ANSWER, *words], check=True)
+    subprocess.run([str(python), "-c", _ANSWER, *words], check=True, env=tool_environment(python))
     done = subprocess.run(
         [
             str(python),
@@ -335,7 +343,8 @@ def test_a_file_that_the_parser_refuses(tmp_path: Path) -> None:
     assert statuses(root) == {"broken@nvidia-rtx-aot": "failed at engine"}
     assert "the ONNX parser refuses the network: " in run.stderr + run.stdout
     _, python = environments.ensure("evaluate", print)
-    subprocess.run([str(python), "-c", _UNKNOWN, str(root / "broken.onnx")], check=True)
+    command = [str(python), "-c", _UNKNOWN, str(root / "broken.onnx")]
+    subprocess.run(command, check=True, env=tool_environment(python))
     run = doit(root)
     assert statuses(root) == {"broken@nvidia-rtx-aot": "failed at engine"}
     assert "the_fancy_one" in run.stderr + run.stdout

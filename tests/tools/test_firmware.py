@@ -15,7 +15,7 @@ from buildsys.execution.tools import environments
 from buildsys.steps.lib.files.model_files import FlatBuffer
 from tests.conftest import REPOSITORY
 from tests.tiny_elf import LOADED_AT, make_elf
-from tests.tools.places import PICTURES, needs_qemu, read
+from tests.tools.places import PICTURES, needs_qemu, read, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -72,7 +72,14 @@ def try_run(
     request = {"inputs": given, "outputs": made, "params": params, "error": str(error)}
     (folder / "request.json").write_text(json.dumps(request))
     command = [str(python), "-s", str(LAUNCHER), module, str(folder / "request.json")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, folder),
+    )
     return done.returncode, error.read_text() if error.exists() else done.stderr
 
 

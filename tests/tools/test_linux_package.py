@@ -18,7 +18,7 @@ from buildsys.execution.tools import environments
 from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 from tests.tools.bright import NETWORK
-from tests.tools.places import doit, make_workspace, read
+from tests.tools.places import doit, make_workspace, read, tool_environment
 from tests.tools.test_look import png
 
 pytestmark = pytest.mark.tools
@@ -70,6 +70,7 @@ def faults() -> dict[str, str]:
     run = subprocess.run(
         [str(python), "-W", "error", "-m", "tests.tools.linux_cases"],
         cwd=REPOSITORY,
+        env=tool_environment(python),
         capture_output=True,
         text=True,
         check=False,
@@ -105,7 +106,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of bright spots, built for boards in three ways."""
     root = make_workspace(tmp_path_factory.mktemp("linux") / "place", bright=RECIPE)
     _, tool = environments.ensure("onnx2tf", print)
-    subprocess.run([str(tool), "-c", LIVELY, str(root / "bright.onnx")], check=True)
+    command = [str(tool), "-c", LIVELY, str(root / "bright.onnx")]
+    subprocess.run(command, check=True, env=tool_environment(tool))
     (root / "camera").mkdir()
 
     def draw(name: str, width: int, height: int, left: int, top: int, side: int) -> None:

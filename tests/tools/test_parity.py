@@ -13,6 +13,7 @@ from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
 from buildsys.steps.lib.heads.outputs import head_outputs
 from tests.conftest import REPOSITORY
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -39,6 +40,7 @@ def faults() -> dict[str, str]:
     run = subprocess.run(
         [str(_python("evaluate")), "-W", "error", "-m", "tests.tools.parity_cases"],
         cwd=REPOSITORY,
+        env=tool_environment(_python("evaluate")),
         capture_output=True,
         text=True,
         check=False,
@@ -54,20 +56,28 @@ def test_with_numpy(check: str, faults: dict[str, str]) -> None:
     assert not faults[check], faults[check]
 
 
-def test_the_verdict_of_a_ladder_that_breaks(tmp_path: Path) -> None:
-    """The whole file, reviewed like code: rungs, figures, limits, sentences."""
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the forms of a network answered, one of them otherwise. Only read."""
+    folder = tmp_path_factory.mktemp("recordings")
     subprocess.run(
-        [str(_python("evaluate")), "-m", "tests.tools.parity_cases", str(tmp_path)],
+        [str(_python("evaluate")), "-m", "tests.tools.parity_cases", str(folder)],
         cwd=REPOSITORY,
+        env=tool_environment(_python("evaluate")),
         check=True,
     )
+    return folder
+
+
+def test_the_verdict_of_a_ladder_that_breaks(recordings: Path, tmp_path: Path) -> None:
+    """The whole file, reviewed like code: rungs, figures, limits, sentences."""
     forms = ("checkpoint", "onnx", "float-tflite", "tflite", "tflm")
     verdict = tmp_path / "verdict.json"
     step(
         tmp_path,
         "evaluate",
         "compare_recordings",
-        {form: tmp_path / f"{form}.npz" for form in forms},
+        {form: recordings / f"{form}.npz" for form in forms},
         {"verdict": verdict},
         {
             "head": "raw",
@@ -83,13 +93,8 @@ def test_the_verdict_of_a_ladder_that_breaks(tmp_path: Path) -> None:
     assert verdict.read_text() == (_GOLDEN / "ladder-boxes-lost.json").read_text()
 
 
-def test_recordings_of_other_pictures_are_refused(tmp_path: Path) -> None:
+def test_recordings_of_other_pictures_are_refused(recordings: Path, tmp_path: Path) -> None:
     """And a decoder that nobody knows."""
-    subprocess.run(
-        [str(_python("evaluate")), "-m", "tests.tools.parity_cases", str(tmp_path)],
-        cwd=REPOSITORY,
-        check=True,
-    )
     params = {
         "head": "raw",
         "classes": 1,
@@ -104,7 +109,7 @@ def test_recordings_of_other_pictures_are_refused(tmp_path: Path) -> None:
         tmp_path,
         "evaluate",
         "compare_recordings",
-        {"onnx": tmp_path / "onnx.npz"},
+        {"onnx": recordings / "onnx.npz"},
         {"verdict": tmp_path / "v.json"},
         params,
         code=3,
@@ -218,7 +223,7 @@ def step(
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": f"{python.parent}:/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
+        env=tool_environment(python, folder),
     )
     told = error.read_text() if error.exists() else run.stderr
     assert run.returncode == code, told
@@ -235,7 +240,7 @@ def make_pictures(folder: Path) -> None:
         "prepared_images.save(Path(sys.argv[1]), p, ['noise'] * 4)"
     )
     command = [str(_python("evaluate")), "-c", code, str(folder)]
-    subprocess.run(command, cwd=REPOSITORY, check=True)
+    subprocess.run(command, cwd=REPOSITORY, check=True, env=tool_environment(_python("evaluate")))
 
 
 def convert(folder: Path, task: str, head: str, names: list[str], classes: int) -> None:

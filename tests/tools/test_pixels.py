@@ -9,6 +9,7 @@ import pytest
 from buildsys.execution.tools import environments
 from buildsys.steps.adapt_onnx import Params
 from tests.conftest import REPOSITORY
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -46,6 +47,7 @@ def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -
     done = subprocess.run(
         [str(python), "-c", _CASE, str(REPOSITORY), words],
         cwd=tmp_path,
+        env=tool_environment(python, tmp_path),
         capture_output=True,
         text=True,
         check=False,

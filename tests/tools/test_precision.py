@@ -11,7 +11,7 @@ import pytest
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from tests.tools.bright import NETWORK
-from tests.tools.places import doit, make_workspace, read, statuses
+from tests.tools.places import doit, make_workspace, read, statuses, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -51,7 +51,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         label = f"0 {(column + 4) / _SIDE} {36 / _SIDE} {16 / _SIDE} {16 / _SIDE}\n"
         (root / "data/labels/val" / f"{index}.txt").write_text(label)
     _, python = environments.ensure("evaluate", print)
-    subprocess.run([str(python), "-c", NETWORK, str(root / "bright.onnx")], check=True)
+    command = [str(python), "-c", NETWORK, str(root / "bright.onnx")]
+    subprocess.run(command, check=True, env=tool_environment(python))
     run = doit(root)
     assert run.returncode == 11, run.stderr
     yield root

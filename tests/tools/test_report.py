@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from buildsys.steps.lib.report.values import Report
 from tests.conftest import REPOSITORY
 from tests.report.engine_sample import WAITING, engines_report
 from tests.report.report_sample import DRAWINGS, FORMS, sample
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 NASTY = '<img src=x onerror="document.title=1"> & "quotes"'
@@ -52,7 +52,7 @@ def run_step(module: str, environment: str, request: dict[str, Any], work: Path)
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": os.environ["PATH"], "HOME": str(work), "MPLCONFIGDIR": str(work)},
+        env=tool_environment(python, work),
     )
     assert done.returncode == 0, done.stderr
 
@@ -288,7 +288,8 @@ def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn")
     _, python = environments.ensure("evaluate", print)
     for program in (DRAW, RECORD):
-        subprocess.run([str(python), "-c", program, str(REPOSITORY), str(root)], check=True)
+        command = [str(python), "-c", program, str(REPOSITORY), str(root)]
+        subprocess.run(command, check=True, env=tool_environment(python, root))
     return root
 
 

@@ -14,6 +14,7 @@ import pytest
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -223,6 +224,7 @@ def in_evaluate(script: str, *words: str) -> str:
     _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
         [str(python), "-c", script, *words, str(REPOSITORY)],
+        env=tool_environment(python),
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,6 @@ import random
 import struct
 import subprocess
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from buildsys.execution.running.runner import LAUNCHER
@@ -152,7 +151,7 @@ def ask(script: str, *words: str) -> Any:
         capture_output=True,
         text=True,
         check=False,
-        env=tool_environment(python, Path(gettempdir())),
+        env=tool_environment(python),
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
