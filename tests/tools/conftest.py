@@ -51,3 +51,14 @@ def bright_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert run.returncode == 0, run.stderr
     yield root
     shutil.rmtree(root)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shared out over processes (pytest-xdist), tests of tools stay in one of them.
+
+    A conversion takes gigabytes, and what tests have in common is built once a process.
+    """
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("tools") is not None:
+                item.add_marker(pytest.mark.xdist_group("tools"))
