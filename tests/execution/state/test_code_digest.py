@@ -71,7 +71,12 @@ def edited(name: str) -> str:
 def resting_on(name: str) -> set[str]:
     """The public names whose statements use a name, or use one that does."""
     uses = {
-        other: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} | {other}
+        other: {
+            part.id
+            for part in ast.walk(node)
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
+        }
+        | {other}
         for other, node in VOCABULARY.items()
     }
     found = {name}
