@@ -68,17 +68,19 @@ def edited(name: str) -> str:
     return "\n".join(lines)
 
 
+def names_in(node: ast.stmt) -> set[str]:
+    """The names that a statement binds or reads; members of a class are its own."""
+    own = isinstance(node, ast.ClassDef)
+    return {
+        part.id
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name) and (isinstance(part.ctx, ast.Load) or not own)
+    }
+
+
 def resting_on(name: str) -> set[str]:
     """The public names whose statements use a name, or use one that does."""
-    uses = {
-        other: {
-            part.id
-            for part in ast.walk(node)
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
-        }
-        | {other}
-        for other, node in VOCABULARY.items()
-    }
+    uses = {other: names_in(node) | {other} for other, node in VOCABULARY.items()}
     found = {name}
     while more := {other for other, used in uses.items() if used & found} - found:
         found |= more
