@@ -81,7 +81,7 @@ class Step:
     """One piece of work, shared by every build that needs the same.
 
     `id` digests module, parameters and the ids of the inputs: what is shared. The action key (see
-    engine.state) adds the content: code, tools, inputs' digests.
+    execution.state.action_keys) adds the content: code, tools, inputs' digests.
     """
 
     id: str
@@ -107,7 +107,7 @@ class Step:
     local: bool = False
     """Its result tells of the machine that it ran on: no part of the manifest."""
     requires: str = ""
-    """What of the host it cannot do without, see hosttools.lacking; where that is missing, it waits,
+    """What of the host it cannot do without, see host_tools.missing_requirement; where that is missing, it waits,
     and a proof is not done."""
     alone: bool = False
     """It measures time: no other step of this run runs beside it."""

@@ -22,6 +22,7 @@ from buildsys.doit.names import check_names, check_variables
 from buildsys.doit.reporter import make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
+from buildsys.execution.session.session import Session
 
 _DEFAULTS: Mapping[str, object] = {
     "backend": "sqlite3",
@@ -76,13 +77,17 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
             raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
         _record_files(cmd.dep_manager, tasks)
         if command == "forget":
-            builds = [f"build:{build}" for build in session.labels]
-            cmd.sel_tasks = cmd.sel_tasks or [task.name for task in own] + builds
-            if not (cmd.sel_default_tasks and self._values.get("forget_disable_default")):
-                everything = bool(self._values.get("forget_all"))
-                chosen = builds if everything else cmd.sel_tasks
-                session.forget([name.removeprefix("build:") for name in chosen])
+            self._forget(cmd, session, own)
         return own + tasks
+
+    def _forget(self, cmd: Command, session: Session, own: list[Task]) -> None:
+        """`doit forget`: doit forgets in its own database, which ours is not."""
+        builds = [f"build:{build}" for build in session.labels]
+        cmd.sel_tasks = cmd.sel_tasks or [task.name for task in own] + builds
+        if not (cmd.sel_default_tasks and self._values.get("forget_disable_default")):
+            everything = bool(self._values.get("forget_all"))
+            chosen = builds if everything else cmd.sel_tasks
+            session.forget([name.removeprefix("build:") for name in chosen])
 
     def _read_dodo(self, opt_values: Mapping[str, object]) -> None:
         """The names of dodo.py but for ours; doit goes to its folder. The default one may be missing."""

@@ -210,7 +210,7 @@ def measure_need(plan: Plan, session: Session) -> Need:
     for step in plan.steps:
         session.executor.run_step(step)
         _refuse_red(plan, step, session)
-    return session.executor.with_bytes(lambda: _read_need(plan, session))
+    return session.executor.retry_with_bytes(lambda: _read_need(plan, session))
 
 
 def _refuse_red(plan: Plan, step: Step, session: Session) -> None:

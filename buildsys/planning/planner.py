@@ -121,19 +121,19 @@ def _follow_pipeline(builder: PlanBuilder) -> Step:
     current = source_format(builder.model.family)
     steps: list[Step] = []
     if current == Format.TFLITE:
-        _bind(builder)
+        _judge_and_bind_tflite(builder)
     for leg in follow(builder.build.target, builder.build.recipe):
         for between in leg.between:
-            _convert(builder, between, current)
+            _add_chain_step(builder, between, current)
             current = _product(between)
         if leg.step.spec.produces == Format.PACKAGE:
             proofs.evaluate(builder, current, builder.artifacts[current])
             proofs.judge_file(builder, current)
         step = _calibrated_on_device(builder, leg.step)
-        steps.append(_convert(builder, step or leg.step, current))
+        steps.append(_add_chain_step(builder, step or leg.step, current))
         current = current if step else _product(leg.step)
         if current == Format.TFLITE:
-            _bind(builder)
+            _judge_and_bind_tflite(builder)
         if current == Format.QUANTIZED_ONNX:
             signal_check.judge_precision(builder)
     return steps[-1]
@@ -157,7 +157,7 @@ def _calibrated_on_device(
     return None
 
 
-def _convert(builder: PlanBuilder, definition: StepDefinition, current: Format) -> Step:
+def _add_chain_step(builder: PlanBuilder, definition: StepDefinition, current: Format) -> Step:
     """Add a step of the chain, and the measurement of what it consumes."""
     spec, produced = definition.spec, _product(definition)
     if produced != Format.PACKAGE:
@@ -195,7 +195,7 @@ def _settings(builder: PlanBuilder, definition: StepDefinition) -> StepSettings:
     return blocks.get(definition.spec.block) or default()
 
 
-def _bind(builder: PlanBuilder) -> None:
+def _judge_and_bind_tflite(builder: PlanBuilder) -> None:
     """Before the file is compiled: contract, signal check, the firmware's order of outputs, accuracy.
 
     The contract first: of a file that the firmware cannot decode, the cure is the contract's.

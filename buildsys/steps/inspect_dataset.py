@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.ultralytics_layout import Object, Split
+from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
-    from buildsys.steps.lib.datasets.label_files import Finding, Layout
+    from buildsys.steps.lib.datasets.labels import Finding, Layout
     from buildsys.steps.lib.datasets.overlays import Mark
 
 STEP = StepSpec(
@@ -130,7 +131,7 @@ def _look(
 ) -> tuple[Object, ...] | None:
     """One picture and its labels; None where the picture cannot be read."""
     from buildsys.steps.lib.datasets import dataset_survey, photographs
-    from buildsys.steps.lib.datasets.label_files import Finding
+    from buildsys.steps.lib.datasets.labels import Finding
 
     photo = photographs.read(root / picture)
     tally.pictures += 1
@@ -161,7 +162,7 @@ def _sort(findings: list["Finding"]) -> list["Finding"]:
 
 
 def _layout(params: Params) -> "Layout":
-    from buildsys.steps.lib.datasets.label_files import Layout
+    from buildsys.steps.lib.datasets.labels import Layout
 
     return Layout(
         classes=params.classes,

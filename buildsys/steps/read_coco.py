@@ -14,7 +14,7 @@ from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.datasets import coco_splits
 from buildsys.steps.lib.datasets.coco_file import ImageEntry, Layout, Mistake
 from buildsys.steps.lib.datasets.coco_splits import CocoSplit
-from buildsys.steps.lib.datasets.ultralytics_layout import Object, label_file
+from buildsys.steps.lib.datasets.labels import Object, label_file
 from buildsys.steps.lib.runtime.progress import report
 
 STEP = StepSpec(

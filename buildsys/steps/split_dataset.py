@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, label_file, list_images
+from buildsys.steps.lib.datasets.labels import label_file
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
 STEP = StepSpec(

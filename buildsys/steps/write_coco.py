@@ -12,13 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.ultralytics_layout import (
-    Object,
-    Split,
-    label_file,
-    list_images,
-    read_labels,
-)
+from buildsys.steps.lib.datasets.labels import Object, label_file, read_labels
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
 STEP = StepSpec(

@@ -1,6 +1,6 @@
 """A look at the data: what can be told without the tools."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -8,8 +8,7 @@ from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.operations.inspect_data import choose, find_datasets, name_datasets
-from buildsys.steps.lib.datasets.label_files import Layout, check_object, label_file, parse
-from buildsys.steps.lib.datasets.ultralytics_layout import Object
+from buildsys.steps.lib.datasets.labels import Layout, Object, check_object, label_file, parse
 
 POSE = Layout(classes=("tag",), keypoints=2, dims=3)
 
@@ -121,9 +120,13 @@ def test_a_broken_line_hides_no_other() -> None:
 
 def test_labels_stand_beside_images() -> None:
     """The last folder of that name counts, as in evaluation."""
-    assert label_file("images/train/a.b.jpg") == "labels/train/a.b.txt"
-    assert label_file("images/x/images/a.png") == "images/x/labels/a.txt"
-    assert label_file("a.png") == "a.txt"
+    assert label_file(PurePosixPath("images/train/a.b.jpg")) == PurePosixPath(
+        "labels/train/a.b.txt"
+    )
+    assert label_file(PurePosixPath("images/x/images/a.png")) == PurePosixPath(
+        "images/x/labels/a.txt"
+    )
+    assert label_file(PurePosixPath("a.png")) == PurePosixPath("a.txt")
 
 
 def test_datasets_are_called_by_their_folders() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from buildsys.steps import read_coco, write_coco
 from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, parse
-from buildsys.steps.lib.datasets.ultralytics_layout import Object, make_object
+from buildsys.steps.lib.datasets.labels import Object, make_object
 
 SIDES = {"width": 640, "height": 427}
 PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}

@@ -86,7 +86,7 @@ def choose(
     state: State,
     plan: Plan,
     candidates: list[Plan],
-    with_bytes: Callable[[Callable[[], Figures]], Figures],
+    retry_with_bytes: Callable[[Callable[[], Figures]], Figures],
 ) -> Plan | None:
     """The best candidate as the plan of the selection itself; None where none may ship.
 
@@ -96,7 +96,7 @@ def choose(
     for candidate in candidates:
         made = state.result(candidate.package) is not None
         passed = made and not red_verdicts(state, candidate)
-        known = with_bytes(lambda c=candidate: _whole(state, c)) if passed else Figures()  # type: ignore[misc]
+        known = retry_with_bytes(lambda c=candidate: _whole(state, c)) if passed else Figures()  # type: ignore[misc]
         value = known.value(plan.metric)
         rows.append({"build": candidate.build, "passed": passed, "value": value})
         if value is None:

@@ -16,7 +16,7 @@ UNDONE = "not done"
 def explain(session: Session, builds: list[str]) -> list[dict[str, Any]]:
     """One row a build: its state, and every step with status and reasons."""
     plans = [session.plans[build] for build in builds]
-    session.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
+    session.state.request_inputs(tuple(plan for plan in plans if not plan.waiting_for))
     return [_explain_build(session, plan) for plan in plans]
 
 

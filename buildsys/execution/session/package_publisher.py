@@ -34,7 +34,7 @@ class PackagePublisher:
         """What became of builds, as a row's status says it."""
 
     def is_published(self, plan: Plan) -> bool:
-        """Whether a build needs nothing at all."""
+        """Whether a build needs nothing at all; if so, its outcome is noted."""
         if plan.waiting_for or self._waits(plan) or self._is_red(plan):
             return False
         try:
@@ -46,7 +46,7 @@ class PackagePublisher:
                     return False
                 plan = chosen
             elif plan.build in self.candidates:
-                return self._is_made(plan)
+                return self._note_candidate(plan)
             done = publish.is_published(self.workspace, self.state, plan)
         except BuildsysError:
             return False
@@ -95,14 +95,14 @@ class PackagePublisher:
         if plan.candidates:
             self._publish_selection(plan)
         elif self._is_red(plan):
-            failures = self.executor.with_bytes(
+            failures = self.executor.retry_with_bytes(
                 lambda: publish.reject(self.workspace, self.state, plan)
             )
             judge = publish.red_verdicts(self.state, plan)[0].stage
             self.outcomes[plan.build] = f"rejected by {judge}: {'; '.join(failures)}"
             self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
         elif plan.build in self.candidates:
-            self._is_made(plan)
+            self._note_candidate(plan)
         else:
             self._ship(plan)
 
@@ -111,7 +111,7 @@ class PackagePublisher:
             if step.trains and self.state.recorded(step) is None:
                 self.executor.record_training(step)  # it was made elsewhere, and found in the store
         built = frozenset(self.executor.built)
-        self.executor.with_bytes(
+        self.executor.retry_with_bytes(
             lambda: publish.publish(self.workspace, self.state, plan, self.executor.runner, built)
         )
         made = self.executor.has_made(plan)
@@ -119,7 +119,7 @@ class PackagePublisher:
 
     def _publish_selection(self, plan: Plan) -> None:
         """Ship the best of the variants that fit and pass; the others are rows."""
-        chosen = self._choose(plan, self.executor.with_bytes)
+        chosen = self._choose(plan, self.executor.retry_with_bytes)
         if chosen is None:
             publish.withdraw(self.workspace, self.state, plan.build)
             self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
@@ -144,7 +144,7 @@ class PackagePublisher:
             for name in plan.candidates
         )
 
-    def _is_made(self, plan: Plan) -> bool:
+    def _note_candidate(self, plan: Plan) -> bool:
         """A candidate has no folder of its own: its package in the store is all there is."""
         if self.state.result(plan.package) is None:
             return False

@@ -32,7 +32,7 @@ from buildsys.text import duration
 class Session:
     """All that a run works with, from its plans to its rows.
 
-    Its steps are `making`'s, its builds' folders `shipping`'s, buildsys.lock is `record`'s.
+    `executor` runs its steps, `publisher` fills the packages' folders, `record` writes buildsys.lock.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Session:
         self.asked: list[str] = []
 
     def prepare(self, builds: list[str]) -> None:
-        """Before the first step of a run: which bytes will be read, what there is to do."""
+        """Before the first step of a run: request the bytes that it reads, and say what there is to do."""
         self.asked = builds
         self.record.read()
         plans = tuple(self.plans[build] for build in builds if build in self.plans)
         plans += tuple(self.plans[c] for p in plans for c in p.candidates if c in self.plans)
-        self.state.settle(tuple(plan for plan in plans if not plan.waiting_for))
+        self.state.request_inputs(tuple(plan for plan in plans if not plan.waiting_for))
         steps = {step.id: step for plan in plans for step in plan.steps}
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]
         if to_run:
@@ -93,14 +93,14 @@ class Session:
         with exclusive(self.workspace):
             for build in builds:
                 self.database.record_published(build, "")
-            unchanged.keep_settled(self.workspace, (), Plans(()), self.state, set())
+            unchanged.forget_settled(self.workspace)
 
     def forget_trainings(self) -> None:
         """Recorded trainings of other tools or code do not count in this run."""
         self.state.retrain = True
 
     def build(self, builds: list[str]) -> list[Row]:
-        """Everything that some builds need, one step after the other; a failure stops no other."""
+        """Everything that some builds need, without doit: one step after the other; a failure stops no other."""
         self.prepare(builds)
         for build in builds:
             plan = self.plans[build]

@@ -62,7 +62,7 @@ class StepExecutor:
                 return
             reason = shorten(decision.reasons)
             self.running.add(step.id)
-            result = self.with_bytes(
+            result = self.retry_with_bytes(
                 lambda: self.runner.execute(
                     step,
                     lambda: self.console.start(name, step.module, reason),
@@ -92,13 +92,13 @@ class StepExecutor:
 
     def read(self, step: Step, output: str) -> bytes:
         """The bytes of an output that is a file; the step runs first if it has to."""
-        return self.with_bytes(lambda: self.state.read(step.id, output))
+        return self.retry_with_bytes(lambda: self.state.read(step.id, output))
 
     def fetch(self, step: Step, output: str, target: Path) -> None:
         """Copy an output, a file or a folder, to `target`; the step runs first if it has to."""
-        self.with_bytes(lambda: self.state.fetch(step.id, output, target))
+        self.retry_with_bytes(lambda: self.state.fetch(step.id, output, target))
 
-    def with_bytes(self, action: Callable[[], T]) -> T:
+    def retry_with_bytes(self, action: Callable[[], T]) -> T:
         """Do something that reads from the store; what the store has lost is made again first.
 
         Raises BuildsysError, Waiting where a step cannot run here.

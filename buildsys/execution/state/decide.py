@@ -110,8 +110,10 @@ class State:
             raise MissingBytes(step_id)
         return result.output(output)
 
-    def settle(self, plans: tuple[Plan, ...]) -> None:
-        """Ask for the bytes that steps which are going to run will read."""
+    def request_inputs(self, plans: tuple[Plan, ...]) -> None:
+        """Request the bytes that the steps which have to run will read: a result known by digest alone is
+        made again.
+        """
         steps = {step.id: step for plan in plans for step in plan.steps}
         for step in reversed(steps.values()):
             with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
@@ -149,6 +151,7 @@ class State:
         return result.output(item.output) if result else None
 
     def _decide(self, step: Step) -> Decision:
+        """The decision; results and roles that are found on the way are recorded."""
         blocked = [item for item in step.inputs if item.step and self.result(item.step) is None]
         red = [
             item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED

@@ -127,6 +127,11 @@ def is_whole(workspace: Workspace, settled: Settled) -> bool:
     return bool(names) and names == settled.keys()
 
 
+def forget_settled(workspace: Workspace) -> None:
+    """The next run looks at every recipe."""
+    write(_settled(workspace), {})
+
+
 def keep_settled(
     workspace: Workspace, settled: Iterable[str], loaded: "Plans", state: "State", done: set[str]
 ) -> None:

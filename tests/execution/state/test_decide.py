@@ -244,7 +244,7 @@ def test_settling_asks_for_the_bytes_of_whatever_will_be_read(
     other = make_plan(*chain[:2], changed(chain[2], code="code-2"))
     state = again(state, other)
     assert statuses(state, other) == [Status.UP_TO_DATE, Status.UP_TO_DATE, Status.STALE]
-    state.settle((other,))
+    state.request_inputs((other,))
     assert statuses(state, other) == [Status.MISSING, Status.PENDING, Status.PENDING]
 
 
@@ -254,7 +254,7 @@ def test_settling_asks_for_nothing_where_nothing_runs(tmp_path: Path, plan: Plan
     make_all(state, plan)
     shutil.rmtree(state.store.root / "blobs")
     state = again(state, plan)
-    state.settle((plan,))
+    state.request_inputs((plan,))
     assert statuses(state, plan) == [Status.UP_TO_DATE] * 3
 
 

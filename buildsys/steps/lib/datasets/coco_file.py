@@ -2,7 +2,7 @@
 
 Only the standard library: `buildsys check` and the steps read it alike. The format is that of
 https://cocodataset.org/#format-data; what is optional there and not needed here may be missing.
-Coordinates come out as shares of the image's width and height (`ultralytics_layout.Object`).
+Coordinates come out as shares of the image's width and height (`labels.Object`).
 """
 
 import json
@@ -12,7 +12,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Object
+from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
 
 TOLERANCE = 1.0
 """Pixels beyond an edge that are cut off without a word: tools round a box to whole pixels."""

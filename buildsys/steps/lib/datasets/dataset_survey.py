@@ -5,18 +5,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildsys.steps.lib.datasets.label_files import (
+from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
+    Object,
     check_object,
     label_file,
     label_path,
     parse,
 )
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Object, Split
+from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Split
 
 SMALL = 8
 """Pixels at the network's input below which a box's shorter side is less than one cell of the
@@ -126,7 +127,7 @@ def read_objects(
     """
     if tally.layout.shape == "folder":
         return _read_folder(picture, tally)
-    name = label_file(picture)
+    name = str(label_file(PurePosixPath(picture)))
     path = root / name
     if not path.is_file():
         tally.without_file += 1
@@ -178,8 +179,10 @@ def find_stray_labels(
     root: Path, splits: tuple[Split, ...], pictures: set[str]
 ) -> Iterator[Finding]:
     """Label files beside the splits' folders whose picture is not there."""
-    wanted = {label_file(picture) for picture in pictures}
-    folders = sorted({label_path(entry) for split in splits for entry in split.paths})
+    wanted = {str(label_file(PurePosixPath(picture))) for picture in pictures}
+    folders = sorted(
+        {str(label_path(PurePosixPath(entry))) for split in splits for entry in split.paths}
+    )
     for folder in folders:
         if not (root / folder).is_dir():
             continue
@@ -193,7 +196,7 @@ def find_shared_labels(pictures: list[str]) -> Iterator[Finding]:
     """Pictures that differ in their suffix alone have one label file between them."""
     groups: dict[str, list[str]] = defaultdict(list)
     for picture in pictures:
-        groups[label_file(picture)].append(picture)
+        groups[str(label_file(PurePosixPath(picture)))].append(picture)
     for name, group in groups.items():
         for other in group[1:]:
             yield _warning("shared-label", other, f"has its labels ({name}) from {group[0]}, too")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Preprocessing
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images, read_labels
+from buildsys.steps.lib.datasets.labels import read_labels
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.runtime.progress import fail, report
 

@@ -6,7 +6,7 @@ else COCO's for 17 keypoints. Masks are compared at the photograph's own size, a
 
 from typing import TYPE_CHECKING, Any
 
-from buildsys.steps.lib.datasets.ultralytics_layout import Object
+from buildsys.steps.lib.datasets.labels import Object
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,14 +1,18 @@
-"""Label files in Ultralytics' layout, read to the end: every broken line is a finding.
+"""Labels in Ultralytics' layout: which file belongs to an image, and what its lines say.
 
-The meaning of a line is that of `ultralytics_layout.read_labels`, which stops at the first broken one.
+`parse` reads a file to the end, every broken line a finding; `read_labels` ends the step at the first.
 """
 
 import math
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePath
+from typing import TypeVar
 
-from buildsys.steps.lib.datasets.ultralytics_layout import Object, count_problem, make_object
+from buildsys.steps.lib.datasets.ultralytics_layout import read_lines
+from buildsys.steps.lib.runtime.progress import fail
+
+P = TypeVar("P", bound=PurePath)
 
 _SHOWN = 60
 
@@ -39,17 +43,49 @@ class Layout:
     shape: str = "box"
 
 
-def label_path(picture: str) -> str:
-    """labels/**.txt beside images/**: paths relative to the dataset, also of folders."""
-    parts = list(PurePosixPath(picture).parts)
+@dataclass(frozen=True, kw_only=True)
+class Object:
+    """One labelled object; every figure is a share of the picture's width or height, 0..1."""
+
+    category: int
+    box: tuple[float, float, float, float]
+    """Centre x, centre y, width, height."""
+    keypoints: tuple[tuple[float, float, float], ...]
+    """x, y, visibility (0 not labelled, 1 hidden, 2 seen)."""
+    outline: tuple[tuple[float, float], ...] = ()
+    """x, y of the points around it, where that is how it is labelled; the box is then around them."""
+
+
+def label_path(image: P) -> P:
+    """labels/** beside images/**, of a file or folder: the last part named `images` decides."""
+    parts = list(image.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return str(PurePosixPath(*parts)) if parts else "."
+    return type(image)(*parts)
 
 
-def label_file(picture: str) -> str:
-    """Where the label file of a picture would be."""
-    return str(PurePosixPath(label_path(picture)).with_suffix(".txt"))
+def label_file(image: P) -> P:
+    """Where the label file of an image is: labels/**.txt beside images/**."""
+    return label_path(image).with_suffix(".txt")
+
+
+def read_labels(
+    image: Path, keypoints: int, dims: int, classes: int, shape: str = "box"
+) -> list[Object]:
+    """The objects of one image; no label file means no objects. Ends the step at a broken line.
+
+    `shape`: box | outline | corners, see `tasks.shape_of`.
+    """
+    path = label_file(image)
+    if not path.is_file():
+        return []
+    layout = Layout(classes=("",) * classes, keypoints=keypoints, dims=dims, shape=shape)
+    objects, findings = parse("\n".join(read_lines(path)), path.name, layout)
+    for found in findings:
+        if found.severity == "error":
+            hint = f"; {found.hint}" if found.hint else ""
+            fail(f"{found.path}:{found.line}: {found.message}{hint}.")
+    return [item for _, item in objects]
 
 
 def parse(
@@ -124,6 +160,35 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
         )
         return _err("class-out-of-range", path, number, words[0].start() + 1, message)
     return make_object(values, layout.shape, layout.keypoints, layout.dims)
+
+
+def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:
+    """What is wrong with a line of so many numbers; empty where nothing is."""
+    if shape == "corners":
+        wanted = "class and four corners are 9"
+        return "" if count == 9 else f"{count} numbers; {wanted}"
+    if shape == "outline":
+        wanted = "class and outline are 1 and two for each of 3 points or more"
+        return "" if count >= 7 and count % 2 else f"{count} numbers; {wanted}"
+    what = "class, box and keypoints" if keypoints else "class and box"
+    wanted = f"{what} are {5 + keypoints * dims}"
+    return "" if count == 5 + keypoints * dims else f"{count} numbers; {wanted}"
+
+
+def make_object(values: list[float], shape: str, keypoints: int, dims: int) -> Object:
+    """An object from a line's numbers, whose count is right."""
+    if shape in ("outline", "corners"):
+        outline = tuple(zip(values[1::2], values[2::2], strict=True))
+        low = [min(point[axis] for point in outline) for axis in (0, 1)]
+        high = [max(point[axis] for point in outline) for axis in (0, 1)]
+        box = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[0] - low[0], high[1] - low[1])
+        return Object(category=int(values[0]), box=box, keypoints=(), outline=outline)
+    points = [values[5 + i * dims : 5 + (i + 1) * dims] for i in range(keypoints)]
+    return Object(
+        category=int(values[0]),
+        box=(values[1], values[2], values[3], values[4]),
+        keypoints=tuple((p[0], p[1], p[2] if dims == 3 else 2.0) for p in points),
+    )
 
 
 def _number(word: str) -> float | None:
