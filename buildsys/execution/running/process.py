@@ -82,7 +82,7 @@ def step_environment(
 
 
 def run_command(command: Command, on_progress: OnProgress) -> int:
-    """The default CommandRunner. The child and all that it starts end with us (see guard)."""
+    """The default CommandRunner. The child and all that it starts end with us (see `execution.children`)."""
     progress_read, progress_write = os.pipe()
     reader = threading.Thread(target=_read_progress, args=(progress_read, on_progress), daemon=True)
     reader.start()

@@ -27,7 +27,7 @@ missing.
 
 TensorRT-RTX 1.7 orders the outputs in a float16 engine's tables by addresses: the same network, built
 twice in one process, gives two files. In a process of its own, whose addresses the kernel does not
-shuffle (see _separate_process) and whose arguments and environment are always the same, so are the bytes:
+shuffle (see separate_process.py) and whose arguments and environment are always the same, so are the bytes:
 of one installation, from whatever folder. So all that it runs for TensorRT-RTX is in this file.
 """
 
