@@ -6,6 +6,7 @@ BuildsysError (1)
 ├── MissingBytes (1)    the store lost something; the session makes it again
 ├── CannotWrite (1)     a full disk, a read-only folder: which, and what to do
 ├── ToolUnavailable (1) a tool environment cannot be had
+├── MalformedStep (1)   a step module does not keep its contract: which field
 ├── Waiting (10)        something this machine lacks; asked for by name
 └── Rejected (11)       a contract or gate failed
 
@@ -153,6 +154,10 @@ class Rejected(BuildsysError):
     """The file was made and is not good enough."""
 
     exit_code = 11
+
+
+class MalformedStep(BuildsysError):
+    """A step module does not keep its contract; names the module and the field."""
 
 
 class InternalError(Exception):

@@ -34,10 +34,12 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that replaces it when the block ends without an error."""
+    """A temporary file beside `path` that replaces it, with its mode, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent) as temporary:
         yield temporary
+        with contextlib.suppress(OSError):  # a new file, or one of another owner
+            temporary.chmod(path.stat().st_mode & 0o7777)
         temporary.replace(path)
 
 

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin
 
 import buildsys.steps
-from buildsys.errors import InternalError
+from buildsys.errors import MalformedStep
 from buildsys.spec import (
     TREES,
     BoardSpec,
@@ -127,7 +127,7 @@ def kinds(verb: str) -> tuple[str, ...]:
 
 
 def read_step(module: StepModule) -> StepDefinition:
-    """The module's contract, checked; raises InternalError naming the module and what is malformed."""
+    """The module's contract, checked; raises MalformedStep naming the module and what is malformed."""
     return _read_once(cast(Hashable, module))
 
 
@@ -160,8 +160,8 @@ def _as_given(settings: Any, model: ModelSpec, board: BoardSpec) -> Any:
     return settings
 
 
-def _malformed(name: str, field: str, why: str) -> InternalError:
-    return InternalError(f"buildsys/steps/{name}.py: {field} {why}")
+def _malformed(name: str, field: str, why: str) -> MalformedStep:
+    return MalformedStep(f"buildsys/steps/{name}.py: {field} {why}")
 
 
 def _fits(value: object, kind: Any) -> bool:

@@ -44,6 +44,16 @@ def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    """What its owner closed to others stays closed."""
+    path = tmp_path / "buildsys.lock"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_atomic(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_folder_replaces_another(tmp_path: Path) -> None:
     """Nothing of the old one stays."""
     for name in ("old", "new"):

@@ -2,14 +2,15 @@
 
 import dataclasses
 import re
+import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from buildsys.errors import InternalError
+from buildsys.errors import MalformedStep
 from buildsys.registry import StepModule, find_step, get_step, read_step, step_names
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps import build_engine, gate, train_yolox
@@ -88,7 +89,7 @@ def test_a_module_is_read_once() -> None:
 def test_a_malformed_module_is_named_with_what_is_wrong(names: Any, message: str) -> None:
     """It is our mistake, and the message leads to its line."""
     with pytest.raises(
-        InternalError, match="^" + re.escape("buildsys/steps/mend_model.py: " + message)
+        MalformedStep, match="^" + re.escape("buildsys/steps/mend_model.py: " + message)
     ):
         read_step(module(**names))
 
@@ -98,7 +99,7 @@ def test_a_field_of_another_type_is_named(field: str) -> None:
     """A tuple that was written as a string would be read letter by letter."""
     wrong: dict[str, Any] = {field: 3.5}
     spec = StepSpec(**wrong)
-    with pytest.raises(InternalError, match=rf"mend_model.py: STEP\.{field} is not of type \S+"):
+    with pytest.raises(MalformedStep, match=rf"mend_model.py: STEP\.{field} is not of type \S+"):
         read_step(module(STEP=spec, Params=Params, run=run))
 
 
@@ -107,7 +108,7 @@ def test_formats_are_a_tuple(formats: Any) -> None:
     """One form, so that nobody has to ask which."""
     spec = dataclasses.replace(StepSpec(), consumes=formats)
     with pytest.raises(
-        InternalError, match=r"STEP\.consumes is not of type tuple\[Format, \.\.\.\]"
+        MalformedStep, match=r"STEP\.consumes is not of type tuple\[Format, \.\.\.\]"
     ):
         read_step(module(STEP=spec, Params=Params, run=run))
 
@@ -161,6 +162,25 @@ def test_the_readme_has_every_field() -> None:
     table = text[text.index("| Field | Meaning |") :].split("\n\n", 1)[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert tuple(re.findall(r"`(\w+)`", " ".join(cells))) == FIELDS
+
+
+def test_the_readme_s_example_is_a_step(tmp_path: Path) -> None:
+    """It keeps the contract, and makes the package that it says."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    code = text[text.index("**Add a step**") :].split("```python\n", 1)[1].split("```", 1)[0]
+    module = types.ModuleType("buildsys.steps.package_note")
+    sys.modules[module.__name__] = module  # where dataclasses look for annotations
+    try:
+        exec(code, vars(module))
+        step = read_step(cast(StepModule, module))
+        (tmp_path / "model.onnx").write_bytes(b"onnx")
+        folder = tmp_path / "package"
+        run = vars(module)["run"]
+        run({"onnx": tmp_path / "model.onnx"}, {"package": folder}, step.params(stem="tags"))
+    finally:
+        del sys.modules[module.__name__]
+    assert step.spec.produces == Format.PACKAGE
+    assert sorted(path.name for path in folder.iterdir()) == ["note.txt", "tags.onnx"]
 
 
 def test_nobody_else_asks_a_step_module_for_an_attribute() -> None:

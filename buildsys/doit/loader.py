@@ -19,7 +19,7 @@ from doit.exceptions import InvalidDodoFile, InvalidTask
 from doit.task import Task
 
 from buildsys.doit.names import check_names, check_variables
-from buildsys.doit.reporter import make_reporter
+from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
 from buildsys.execution.session.session import Session
@@ -61,6 +61,14 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         """Every build, or what a name is given of; raises InvalidTask for one that matches nothing."""
         if self._values.get("par_type") == "process":
             raise InvalidTask(IN_PROCESSES)
+        reporter = self._values.get("reporter")
+        if cmd.execute_tasks and not (
+            isinstance(reporter, type) and issubclass(reporter, Reporter)
+        ):
+            raise InvalidTask(
+                "a run has a reporter of its own, which holds the lock of the workspace: leave"
+                f" `--reporter {reporter}` out."
+            )
         own = list(super().load_tasks(cmd, pos_args))
         command = cmd.get_name()
         names = tuple(takewhile(lambda argument: not argument.startswith("-"), pos_args))
@@ -69,13 +77,20 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         session = self._run.begin(request)
         tasks = list(make_tasks(self._run, all_settled=bool(own)))
         check_variables(session.labels)
-        others = [name for task in (*own, *tasks) for name in (task.name, *task.targets)]
+        others = [
+            name
+            for task in (*own, *tasks)
+            for name in (task.name, *(task.targets if cmd.execute_tasks else ()))
+        ]
         named = [name for name in others if not name.startswith(("_", "build:"))]
         check_names(names, session.labels, named, session.loaded)
         clashing = {task.name for task in own} & {task.name for task in tasks}
         if clashing:
             raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
         _record_files(cmd.dep_manager, tasks)
+        if command == "list":  # of a recipe with a mistake there is no task to list
+            for diagnostic in session.loaded.errors:
+                print(diagnostic.render(), file=sys.stderr)
         if command == "forget":
             self._forget(cmd, session, own)
         return own + tasks

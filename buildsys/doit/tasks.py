@@ -86,9 +86,13 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
     current, names = run.session, run.request.names
     for rows in current.settled.values():
         for build, label in rows:
-            asked = all_settled or any(matches(name, [f"build:{build}"]) for name in names)
-            if asked or not run.request.runs:
-                yield _settled_task(current, build, label)
+            task = _settled_task(current, build, label)
+            if (
+                all_settled
+                or not run.request.runs
+                or any(matches(name, [task.name, *task.targets]) for name in names)
+            ):
+                yield task
     seen: set[str] = set()
     recipes = {plan.build: recipe for recipe in current.loaded.recipes for plan in recipe.plans}
     for plan in current.loaded.plans:

@@ -22,6 +22,9 @@ from buildsys.spec import MODELS, CheckpointFacts, Format
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
+_OF_EVERY_PACKAGE = ("verdict", "metrics")
+"""Whatever ships rests on its proofs, also where its step does not ask for them."""
+
 
 def plan(build: Build, workspace: str, host: HostFacts) -> Plan:
     """The steps of one build, whose pipeline is known to fit together.
@@ -164,7 +167,8 @@ def _add_chain_step(builder: PlanBuilder, definition: StepDefinition, current: F
         proofs.evaluate(builder, current, builder.artifacts[current])
     params = definition.plan(_settings(builder, definition), builder.model, builder.board)
     inputs: dict[str, Input] = {current: builder.artifacts[current]}
-    for name in spec.needs:
+    proofs_of = _OF_EVERY_PACKAGE if produced == Format.PACKAGE else ()
+    for name in (*spec.needs, *(name for name in proofs_of if name not in spec.needs)):
         inputs |= {
             key: item
             for key, item in builder.artifacts.items()

@@ -133,6 +133,28 @@ def test_a_name_that_nothing_has_is_an_error(place: Path, argument: str, message
     assert message in run.stderr
 
 
+def test_a_list_tells_of_a_recipe_that_has_a_mistake(place: Path) -> None:
+    """It has no build to list, and is not left out in silence."""
+    write_recipe(place, "broken", "name: broken\nsurce: 1\n")
+    done = doit(place, "list")
+    assert "build:plain@host" in done.stdout
+    assert "recipes/broken.yaml:1:1: error: " in done.stderr
+
+
+def test_a_run_keeps_its_reporter(place: Path) -> None:
+    """Another one would hold no lock and know none of our exit codes."""
+    done = doit(place, "run", "--reporter", "console")
+    assert done.returncode == 3
+    assert "leave `--reporter console` out" in done.stderr
+
+
+def test_a_package_s_file_is_a_name_whether_or_not_anything_is_stale(place: Path) -> None:
+    """doit takes a target for its task: before the first run and after it."""
+    for _ in range(2):
+        assert doit(place, "build/plain/host/manifest.json").returncode == 0
+    assert doit(place, "info", "build/plain/host/manifest.json").returncode == 3
+
+
 def test_a_missing_file_with_a_digest_is_waited_for(place: Path) -> None:
     """Asked for by name: exit code 10. Otherwise the rest builds and the run is green."""
     digest = "0" * 64

@@ -1,15 +1,19 @@
 """The planner by itself: a build and what the host is, to steps in order."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.recipes import pipelines
 from buildsys.authoring.recipes.build import Build
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.graph import HostFacts, Plan
 from buildsys.planning import planner
 from buildsys.planning.local_gpu import needs_gpu_facts
+from buildsys.registry import get_step, read_step
+from buildsys.steps import package_flash
 from tests.authoring.sample_workspace import TRAINED, by_stage, write_recipe
 
 HOST = HostFacts(cpu="a CPU")
@@ -53,6 +57,24 @@ def test_the_package_and_the_verdicts_are_steps_of_the_plan(workspace: Path) -> 
     assert {"signal", "contract", "fit", "gate"} <= {stages[i] for i in found.verdicts}
     assert found.shipped is not None
     assert found.shipped.name == "vela-tflite"
+
+
+def test_a_package_rests_on_every_verdict_and_figure(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its step does not ask for them: nothing ships without its proofs."""
+    build = read(workspace, TRAINED)["grove-vision-ai-v2"]
+    asked = plan(build)
+    step = read_step(package_flash)
+    bare = dataclasses.replace(step, spec=dataclasses.replace(step.spec, needs=("summary",)))
+    monkeypatch.setattr(
+        pipelines, "get_step", lambda name: bare if name == step.name else get_step(name)
+    )
+    found = plan(build)
+    assert found.verdicts == asked.verdicts
+    (package,) = (item for item in found.steps if item.id == found.package)
+    names = {item.name for item in package.inputs}
+    assert {"verdict-contract", "verdict-gate", "metrics-checkpoint", "summary"} <= names
 
 
 def test_two_targets_share_the_steps_before_they_part(workspace: Path) -> None:

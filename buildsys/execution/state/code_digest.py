@@ -80,7 +80,7 @@ def code_digest(module: str, package: Path) -> str:
 def _source(name: str, package: Path) -> str | None:
     """The file of a module; None for what is no module of ours."""
     place = os.path.join(package, *name.split(".")[1:])
-    found = (f"{place}.py", f"{place}/__init__.py")
+    found = (f"{place}/__init__.py", f"{place}.py")  # as Python looks for them
     return next((path for path in found if os.path.isfile(path)), None)
 
 
@@ -197,6 +197,8 @@ class _Reader:
         self.attributes: set[tuple[str, str]] = set()
         self._depth = 0
         """Of functions and classes: what is bound in one is not bound in the module."""
+        self._functions = 0
+        """Whose bodies do not run when the module is imported."""
         self._comprehensions = 0
         """In which only `:=` binds a name of the module."""
 
@@ -212,6 +214,7 @@ class _Reader:
             return
         deeper, comprehension = kind in _SCOPES, kind in _COMPREHENSIONS
         self._depth += deeper
+        self._functions += kind in _FUNCTIONS
         self._comprehensions += comprehension
         self.text.append(f"{kind.__name__}(")
         for name in _meant(kind._fields):
@@ -220,6 +223,7 @@ class _Reader:
                 self._write_field(name, value)
         self.text.append(")")
         self._depth -= deeper
+        self._functions -= kind in _FUNCTIONS
         self._comprehensions -= comprehension
 
     def _write_field(self, name: str, value: object) -> None:
@@ -282,6 +286,8 @@ class _Reader:
             self.attributes.add((node.id, _EVERY_NAME))
         if not isinstance(node.ctx, ast.Load) and not self._comprehensions:
             self._bind(node.id)
+            if node.id == "_" and not self._functions:  # its value is wanted for its effect alone
+                self.changes = True
 
     def note_walrus(self, node: ast.NamedExpr) -> None:
         """`(x := 1)`."""
@@ -289,7 +295,12 @@ class _Reader:
 
     def note_place(self, node: ast.Attribute | ast.Subscript) -> None:
         """`x.attribute` or `x[key]`, as a target."""
-        if not isinstance(node.ctx, ast.Load) and not self._depth:
+        if not isinstance(node.ctx, ast.Load) and not self._functions:
+            self.changes = True
+
+    def note_statement(self, node: ast.Expr) -> None:
+        """A call that stands alone in the body of a class, which runs when it is defined."""
+        if not self._functions and not isinstance(node.value, ast.Constant):
             self.changes = True
 
     def write_attribute(self, node: ast.Attribute) -> None:
@@ -303,8 +314,11 @@ class _Reader:
         self.text.append(f".{node.attr}")
 
     def note_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        """A function or a class."""
+        """A function or a class; one that a decorator may register somewhere, or `__getattr__`."""
         self._bind(node.name)
+        known = all(_decorator(item) in _PLAIN_DECORATORS for item in node.decorator_list)
+        if not self._functions and (not known or node.name == "__getattr__"):
+            self.changes = True
         if not isinstance(node, ast.ClassDef) and node.returns is not None:
             self.uses |= _quoted(node.returns)
 
@@ -318,6 +332,8 @@ class _Reader:
         """`from a import b as c`."""
         for alias in node.names:
             own = alias.asname or alias.name
+            if own == _EVERY_NAME:
+                self.changes = True
             self.imports.append(_Import(node.module or "", node.level, alias.name, own))
             self._bind(own)
 
@@ -355,7 +371,23 @@ _BINDING = (
     ast.AnnAssign,
     ast.AugAssign,
 )
-_SCOPES = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef})
+_FUNCTIONS = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda})
+_SCOPES = _FUNCTIONS | {ast.ClassDef}
+_PLAIN_DECORATORS = frozenset(
+    {
+        "cache",
+        "cached_property",
+        "classmethod",
+        "contextmanager",
+        "dataclass",
+        "lru_cache",
+        "overload",
+        "property",
+        "staticmethod",
+        "wraps",
+    }
+)
+"""Those that do nothing but wrap what they are given."""
 _COMPREHENSIONS = frozenset({ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp})
 _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Name: _Reader.write_name,
@@ -366,6 +398,7 @@ _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Delete: _Reader.write_delete,
 }
 _NOTES: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
+    ast.Expr: _Reader.note_statement,
     ast.Name: _Reader.note_name,
     ast.NamedExpr: _Reader.note_walrus,
     ast.Attribute: _Reader.note_place,
@@ -389,6 +422,18 @@ _NOTES: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
 @cache
 def _meant(fields: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(fields) - _NO_MEANING))
+
+
+def _decorator(node: ast.expr) -> str:
+    """The last name of a decorator: `lru_cache` of `@functools.lru_cache(maxsize=1)`."""
+    node = node.func if isinstance(node, ast.Call) else node
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else ""
+    )
 
 
 def _quoted(annotation: ast.expr) -> set[str]:

@@ -325,6 +325,11 @@ FORMS = {
     "an import": "import tool1 as X",
     "a name of an import": "from tool import part1 as X",
     "an import in a function": "def X():\n    from tool import part1",
+    "a function that a decorator registers": "@register(1)\ndef X(): ...",
+    "an item that a class body sets": "class X:\n    Y['key'] = 1",
+    "a call in a class body": "class X:\n    y.append(1)",
+    "a value for its effect": "X = _ = y(1)",
+    "a __getattr__ of the module": "X = 0\ndef __getattr__(name): return 1",
 }
 EFFECTS = {
     "an item",
@@ -341,6 +346,11 @@ EFFECTS = {
     "a match",
     "an assertion",
     "a deletion",
+    "a function that a decorator registers",
+    "an item that a class body sets",
+    "a call in a class body",
+    "a value for its effect",
+    "a __getattr__ of the module",
 }
 """Whether somebody uses their names or not: they may do more than to bind them."""
 
@@ -406,6 +416,20 @@ def test_words_count_however_the_vocabulary_is_imported(package: Package) -> Non
     for text in ("from buildsys import spec\nS = spec", "import buildsys.spec as S"):
         package.write("steps/own.py", f"{text}\ndef run(): S")
         assert package.differs("X = 1\nY = 1", "X = 1\nY = 2", "spec.py")
+
+
+def test_a_star_import_uses_every_word(package: Package) -> None:
+    """What `from buildsys.spec import *` brings cannot be told from the step alone."""
+    package.write("steps/own.py", "from buildsys.spec import *\ndef run(): return X\n")
+    assert package.differs("X = 1", "X = 2", "spec.py")
+
+
+def test_a_package_hides_a_module_of_its_name(package: Package) -> None:
+    """Python imports `helper/__init__.py` where `helper.py` lies beside it, and so does the digest."""
+    package.write("steps/own.py", "from buildsys.steps.lib.some import helper\ndef run(): helper\n")
+    package.write("steps/lib/some/helper.py", "X = 0\n")
+    (package.root / "steps" / "lib" / "some" / "helper").mkdir()
+    assert package.differs("X = 1", "X = 2", "steps/lib/some/helper/__init__.py")
 
 
 def test_a_release_changes_no_step(package: Package) -> None:
