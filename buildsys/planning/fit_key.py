@@ -39,7 +39,7 @@ def architecture(build: Build) -> str:
 def fit_key(build: Build, config_digest: str | None) -> str:
     """Digest of everything that need and room depend on, except the size.
 
-    `config_digest`: of `vela_config`; None where there is no such file.
+    `config_digest`: of `vela_config`; None where the file does not exist.
     """
     model, vela = model_spec(build), build.vela
     frame = model.preprocessing

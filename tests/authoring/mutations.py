@@ -8,7 +8,7 @@ from typing import Any
 
 from buildsys.authoring.syntax.document import parse_document
 
-_PIECES = (
+PIECES = (
     "a",
     "name",
     "1",
@@ -216,13 +216,13 @@ class Mutator:
             if action == 0:
                 tokens[at] = ""
             elif action == 1:
-                tokens.insert(at, rng.choice(_PIECES))
+                tokens.insert(at, rng.choice(PIECES))
             elif action == 2:
                 tokens[at], tokens[other] = tokens[other], tokens[at]
             elif action == 3:
                 tokens[at:at] = tokens[other : other + rng.randint(1, 12)]
             else:
-                tokens[at] = rng.choice((*_PIECES, *self.words))
+                tokens[at] = rng.choice((*PIECES, *self.words))
         return "".join(tokens).encode("utf-8", "surrogatepass")
 
 

@@ -9,65 +9,12 @@ from hypothesis import strategies as st
 
 from buildsys.authoring.syntax.document import parse_document
 from buildsys.errors import Diagnostic, InputError
+from tests.authoring.mutations import PIECES
 from tests.authoring.sample_workspace import TAGS_SHA256, expecting, make_workspace, plan_all
 from tests.authoring.spellings import STEADY, KeyPath, Value, replaced
 from tests.repetitions import repetitions
 
-_PIECES = (
-    "a",
-    "name",
-    "1",
-    "0x",
-    "0o_",
-    "1e",
-    ".inf",
-    "-.nan",
-    "null",
-    "yes",
-    "~",
-    "<<",
-    "=",
-    "2001-01-01",
-    ": ",
-    ":",
-    "- ",
-    "-",
-    ", ",
-    "{",
-    "}",
-    "[",
-    "]",
-    "? ",
-    "|\n",
-    ">-\n",
-    "\n",
-    "\n  ",
-    "\t",
-    " ",
-    "&x ",
-    "*x",
-    "!!int ",
-    "!!float ",
-    "!!bool ",
-    "!!set ",
-    "!own ",
-    "!!",
-    "'",
-    '"',
-    "# ",
-    "---\n",
-    "...\n",
-    "%YAML 1.1\n---\n",
-    "%TAG ! !\n",
-    "\ufeff",
-    "\u2028",
-    "\x85",
-    "\x00",
-    "\x0c",
-    "é",
-    "𝒳",
-)
-_SOUP = st.lists(st.sampled_from(_PIECES), max_size=25).map("".join)
+_SOUP = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 """Text that is nearly YAML: it gets further into the parser than arbitrary text."""
 
 

@@ -1,8 +1,8 @@
 """Digest of the code that decides a step's result: the same under every Python that runs the core.
 
 Of the step's module it takes `run` and `Params`, every import, assignment, function and class that
-these reach, whatever its form, and every statement of another kind; so the planning side, which is
-`STEP`, `Settings`, `plan` and what only they refer to, is no part of it, and shows in the parameters.
+these reach, whatever its form, and every statement of another kind. The planning side (`STEP`,
+`Settings`, `plan` and what only they refer to) does not count: what it decides is in the parameters.
 Of modules of steps/lib that are imported on the way, and of the launcher, it takes everything, and of
 the vocabulary (`buildsys.spec`) and other steps' modules the names that are used, with what they reach.
 Comments, docstrings and layout do not count.
@@ -78,7 +78,7 @@ def code_digest(module: str, package: Path) -> str:
 
 
 def _source(name: str, package: Path) -> str | None:
-    """The file of a module; None for what is no module of ours."""
+    """The file of a module of ours, or None."""
     place = os.path.join(package, *name.split(".")[1:])
     found = (f"{place}/__init__.py", f"{place}.py")  # as Python looks for them
     return next((path for path in found if os.path.isfile(path)), None)

@@ -59,7 +59,7 @@ def _key(step: Step) -> str:
 
 
 def _decode(entry: unchanged.Entry) -> RecipePlans:
-    """Raises ValueError, KeyError, TypeError for what is no recipe's plans."""
+    """Raises ValueError, KeyError, TypeError where the content is not plans of a recipe."""
     kept = decode(_Kept, entry.value)
     plans = []
     for row in kept.plans:

@@ -69,7 +69,7 @@ class Plans:
         )
 
     def select(self, patterns: Sequence[str]) -> list[str]:
-        """The builds that match, as `build_patterns.select`; of a recipe with mistakes these are told.
+        """The builds that match, as `build_patterns.select`; for a recipe with mistakes the error lists them.
 
         Raises InputError.
         """

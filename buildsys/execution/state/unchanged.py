@@ -76,7 +76,7 @@ class Look:
 
 
 def tree_signature(tree: Tree) -> str:
-    """Changes whenever a file of the tree may have changed, comes or goes; "" for what is no tree."""
+    """Changes whenever a file of the tree may have changed, comes or goes; "" where there is no tree."""
     try:
         return fingerprint.signature(fingerprint.walk(*tree))
     except (OSError, ValueError, NotImplementedError):  # the last: an absolute pattern

@@ -221,7 +221,7 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
 def members(archive: Path, bound: int) -> Iterator[Member]:
     """Every member in the archive's order; at most some `bound` bytes come out of a tar stream.
 
-    Raises Refused for what is no plain file or folder, one of DAMAGED for broken bytes, OSError.
+    Raises Refused for anything but plain files and folders, one of DAMAGED for broken bytes, OSError.
     """
     with archive.open("rb") as file:
         start = file.read(265)

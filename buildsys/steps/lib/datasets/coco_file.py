@@ -91,7 +91,7 @@ class Notes:
     def rows(
         self, data: dict[str, Any], key: str, empty: str = ""
     ) -> list[tuple[int, dict[str, Any]]]:
-        """The objects of a list with their places; what is no object is a mistake and left out.
+        """The objects of a list with their places; anything else is a mistake and left out.
 
         `empty`: what is wrong with a list that holds nothing, where something is.
         """
