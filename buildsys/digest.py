@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def digest_bytes(data: bytes) -> str:
@@ -35,6 +36,8 @@ def digest_value(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Dataclasses and tuples as what JSON knows."""
+    if value.__class__ in _SCALARS:  # most of what a plan consists of
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)

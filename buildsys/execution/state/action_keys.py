@@ -5,9 +5,10 @@ A key's parts stay beside it, by name, so that two keys can be told apart in wor
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from buildsys.digest import digest_value, flatten
+from buildsys.digest import canonical, digest_bytes, digest_value, flatten
 from buildsys.graph import Step
 
 
@@ -23,18 +24,25 @@ class ActionKey:
 
 def make_key(step: Step, digests: list[tuple[str, str]]) -> ActionKey:
     """The key of a step whose inputs are all known; `digests`: (input name, digest)."""
-    params = json.loads(step.params)
-    identity = [step.module, step.code, params, step.tool_identity, sorted(digests)]
+    before, after = (
+        canonical([step.module, step.code]),
+        canonical([step.tool_identity, sorted(digests)]),
+    )
+    identity = f"{before[:-1]},{step.params},{after[1:]}"  # one list: the parameters are canonical
     return ActionKey(
-        key=digest_value(identity), parts=parts_of(step, digests), inputs=tuple(digests)
+        key=digest_bytes(identity.encode()), parts=parts_of(step, digests), inputs=tuple(digests)
     )
 
 
 def parts_of(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
     """What a key is made from, by name; of the inputs, those that are given."""
-    parts = {f"params.{name}": value for name, value in flatten(json.loads(step.params)).items()}
-    parts |= {f"input.{name}": digest for name, digest in digests}
+    parts = _parameters(step.params) | {f"input.{name}": digest for name, digest in digests}
     return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
+
+
+@cache
+def _parameters(params: str) -> dict[str, Any]:
+    return {f"params.{name}": value for name, value in flatten(json.loads(params)).items()}
 
 
 def slice_digest(step: Step, action_key: ActionKey) -> str:

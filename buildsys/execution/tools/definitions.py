@@ -3,7 +3,7 @@
 import shutil
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from buildsys.digest import digest_bytes, digest_value
@@ -38,7 +38,7 @@ class ToolEnv:
         """The lock file of a variant."""
         return ENVS / self.name / f"{variant}.txt"
 
-    @property
+    @cached_property
     def pins(self) -> tuple[str, ...]:
         """`name==version` of the first variant, local parts of versions left out: the identity."""
         if self.external:
@@ -47,14 +47,14 @@ class ToolEnv:
         pins = [line.split(" ")[0].split("+")[0] for line in lines if "==" in line[:80]]
         return tuple(sorted(pin for pin in pins if not pin.startswith(" ")))
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The version of the package that the environment is about; empty for an external one."""
         prefix = f"{self.package}=="
         found = (pin.removeprefix(prefix) for pin in self.pins if pin.startswith(prefix))
         return next(found, "")
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What action keys hold: one for all variants."""
         return digest_value([self.name, self.python, list(self.pins)])
