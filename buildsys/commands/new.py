@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from buildsys.authoring.datasets.facts import DatasetFacts
     from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.probing import Probe
+    from buildsys.authoring.targets.contract import Contract
     from buildsys.authoring.targets.lookup import Boards
+    from buildsys.authoring.targets.target import Target
 
 _DEFAULT_TARGET = "host"
 
@@ -25,7 +27,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--family", help="what trains the network, such as yolox; without it, what FILE is"
     )
-    parser.add_argument("--target", default=_DEFAULT_TARGET, help="a board; `host` without")
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="NAME",
+        help="a board, see `buildsys targets`; several times for several; `host` without",
+    )
     parser.add_argument(
         "--data",
         metavar="FILE",
@@ -84,15 +91,15 @@ def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> 
     from buildsys.authoring.scaffold.probing import inside, probe
     from buildsys.text import did_you_mean
 
-    if options.target not in boards.targets:
-        hint = did_you_mean(options.target, boards.targets)
-        raise InputError.at(options.target, "is no target", hint)
-    board = boards.board(options.target)
+    names = tuple(dict.fromkeys(options.target or (_DEFAULT_TARGET,)))
+    for name in names:
+        if name not in boards.targets:
+            raise InputError.at(name, "is no target", did_you_mean(name, boards.targets))
     found = probe(root, options.file) if options.file is not None else None
     _check_family(options.family, found)
     draft = Draft(
         name=options.name,
-        board=board,
+        boards=tuple(boards.board(name) for name in names),
         probe=found,
         data="",
         facts=None,
@@ -163,25 +170,31 @@ def _data_files(folder: Path) -> list[str]:
 
 def _write(draft: "Draft", boards: "Boards") -> str:
     from buildsys.authoring.recipes.pipelines import UnfitError
-    from buildsys.authoring.scaffold.draft import write_recipe
+    from buildsys.authoring.scaffold.draft import check_pipeline, write_recipe
 
-    target = draft.board.target
-    firmware = {str(task): name for task, name in target.firmware.items()}.get(draft.task)
-    contract = (
-        boards.contract(boards.contracts[firmware])
-        if firmware and firmware != "unchecked"
-        else None
-    )
-    others = tuple(name for name in sorted(boards.targets) if name != target.name)
+    for board, scheme in zip(draft.boards, draft.schemes, strict=True):
+        try:
+            check_pipeline(draft, board, scheme)
+        except UnfitError as error:
+            message = f"cannot be built from a source of family {draft.family}: {error}"
+            raise InputError.at(board.target.name, message) from error
+    chosen = {board.target.name for board in draft.boards}
+    others = tuple(name for name in sorted(boards.targets) if name not in chosen)
+    contracts = tuple(_contract(draft, board.target, boards) for board in draft.boards)
+    text = write_recipe(draft, contracts, others)
     try:
-        text = write_recipe(draft, contract, others)
         text.encode()
-    except UnfitError as error:
-        message = f"cannot be built from a source of family {draft.family}: {error}"
-        raise InputError.at(target.name, message) from error
     except UnicodeEncodeError as error:
         raise InputError.at(draft.name, "a file's name is not UTF-8; rename it") from error
     return text
+
+
+def _contract(draft: "Draft", target: "Target", boards: "Boards") -> "Contract | None":
+    """What the target's firmware decodes for the draft's task, where anybody has written it down."""
+    firmware = {str(task): name for task, name in target.firmware.items()}.get(draft.task)
+    if not firmware or firmware == "unchecked":
+        return None
+    return boards.contract(boards.contracts[firmware])
 
 
 def _tell_rest(root: Path, draft: "Draft") -> int:
@@ -200,5 +213,7 @@ def _tell_rest(root: Path, draft: "Draft") -> int:
     elif mistakes:
         print("\nnext:  buildsys check   # when that is settled")
     else:
-        print(f"\nnext:  doit build:{draft.name}@{draft.board.target.name}")
+        name = draft.boards[0].target.name if len(draft.boards) == 1 else "*"
+        words = f"build:{draft.name}@{name}"
+        print(f"\nnext:  doit {words if name != '*' else repr(words)}")
     return 0

@@ -12,6 +12,8 @@ from buildsys.authoring.recipes.families import trained_names
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.authoring.syntax.document import read_document
 from buildsys.digest import digest_file
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.loading import read_builds
 from buildsys.registry import shipped_targets
 from tests.authoring.golden import HERE
 from tests.authoring.sample_workspace import (
@@ -127,6 +129,14 @@ _SHOWN = {
         "--family",
         "yolox",
     ],
+    "several-boards": [
+        *_words("weights/tags.pt", "hands", "grove-vision-ai-v2"),
+        *["--target", "xiao-esp32s3", "--target", "linux-arm64-tflite", "--target", "host"],
+    ],
+    "boards-without-a-common-scheme": [
+        *_words("weights/boxes.pt", "tags", "checkpoint"),
+        *["--target", "xiao-esp32s3"],
+    ],
     "onnx": _words("weights/model.onnx", "boxes", "ethos-u55-128-high-end"),
     "tflite": _words("weights/real.tflite", "", "grove-vision-ai-v2"),
 }
@@ -144,6 +154,28 @@ def test_what_it_writes_reads_well(workspace: Path, name: str) -> None:
     assert text == golden.read_text()
     assert max(map(len, text.splitlines())) <= 125
     assert {path.stem for path in golden.parent.iterdir()} == set(_SHOWN)
+
+
+def test_several_targets_are_one_recipe(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target named twice counts once; targets without a common scheme have each their own."""
+    words = ["--data", "data/hands/data.yaml", "--target", "host", "--target", "xiao-esp32s3"]
+    assert _new(workspace, "mine", *words, "--target", "host") == 0
+    assert capsys.readouterr().out.endswith("\nnext:  doit 'build:mine@*'\n")
+    words = ["--target", "checkpoint", "--target", "xiao-esp32s3", "--target", "nvidia-a100"]
+    assert _new(workspace, "apart", *words) == 0
+    schemes = {
+        build.id: build.recipe.quantization.scheme for build in read_builds(Workspace(workspace))
+    }
+    assert schemes == {
+        "mine@host": "int8",
+        "mine@xiao-esp32s3": "int8",
+        "apart@checkpoint": "float32",
+        "apart@xiao-esp32s3": "int8",
+        "apart@nvidia-a100": "float32",
+    }
+    assert set(plan_good(workspace)) == set(schemes)
 
 
 def test_weights_are_used_or_trained_as_the_data_asks(workspace: Path) -> None:

@@ -12,6 +12,7 @@ from buildsys.authoring.recipes.families import decoded_by, network, source_form
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.recipes.recipe import CALIBRATED, Recipe
 from buildsys.authoring.scaffold.probing import Probe
+from buildsys.authoring.syntax.values import Scheme
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board
 from buildsys.registry import find_step
@@ -32,13 +33,13 @@ _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What a recipe is written from. `data` is the path of a data.yaml, `facts` what it says;
-    `block`: the whole `dataset` block, where it takes more than a path; `chosen`: the family, where
-    no file says it.
+    """What a recipe is written from. `boards`: the targets to build for, at least one; `data` is the
+    path of a data.yaml, `facts` what it says; `block`: the whole `dataset` block, where it takes more
+    than a path; `chosen`: the family, where no file says it.
     """
 
     name: str
-    board: Board
+    boards: tuple[Board, ...]
     probe: Probe | None
     data: str
     facts: DatasetFacts | None
@@ -91,9 +92,17 @@ class Draft:
         return (found.keypoints, len(found.names)) != (points, len(self.facts.names))
 
     @property
-    def scheme(self) -> str:
-        """The first that the target lists."""
-        return next(iter(self.board.target.pipelines))
+    def schemes(self) -> tuple[Scheme, ...]:
+        """Of each board: the first scheme that all of them have; else the first that it lists."""
+        listed = [tuple(board.target.pipelines) for board in self.boards]
+        common = [name for name in listed[0] if all(name in other for other in listed)]
+        return tuple((common or names)[0] for names in listed)
+
+    @property
+    def scheme(self) -> Scheme:
+        """What the recipe's own block says: a scheme that is calibrated, where a board has one."""
+        calibrated = [name for name in self.schemes if name in CALIBRATED]
+        return (calibrated or self.schemes)[0]
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -103,14 +112,17 @@ class Draft:
         return () if self.probe else ("train", "val")
 
 
-def write_recipe(draft: Draft, contract: Contract | None, others: tuple[str, ...]) -> str:
-    """The text; `contract` is the target's own for the task, `others` further targets to name.
-
-    Raises UnfitError where the target's pipeline cannot take such a source.
-    """
+def check_pipeline(draft: Draft, board: Board, scheme: Scheme) -> None:
+    """Raises UnfitError where the board's pipeline cannot take such a source."""
     source = {"family": draft.family, "weights": {"path": "x"}}
-    blank = {"name": draft.name, "source": source, "quantization": {"scheme": draft.scheme}}
-    follow(draft.board.target, Recipe.model_validate(blank))
+    blank = {"name": draft.name, "source": source, "quantization": {"scheme": scheme}}
+    follow(board.target, Recipe.model_validate(blank))
+
+
+def write_recipe(
+    draft: Draft, contracts: tuple[Contract | None, ...], others: tuple[str, ...]
+) -> str:
+    """The text; `contracts` are the boards' own for the task, `others` further targets to name."""
     blocks = [
         _head(draft),
         _source(draft),
@@ -120,8 +132,8 @@ def write_recipe(draft: Draft, contract: Contract | None, others: tuple[str, ...
         _conversion(draft),
         _quantization(draft),
         _evaluate(draft),
-        _firmware(draft, contract),
-        _targets(draft, others),
+        _firmware(draft, contracts),
+        _targets(draft, contracts, others),
     ]
     return "\n".join(line for block in blocks for line in block) + "\n"
 
@@ -206,10 +218,12 @@ def _input(draft: Draft) -> list[str]:
         return [noted("# input: {size: 192}", "the file's own; needed to measure accuracy")]
     if draft.format == Format.ONNX:
         return [noted("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
-    board, found = draft.board.target, draft.probe.checkpoint if draft.probe else None
+    found = draft.probe.checkpoint if draft.probe else None
     known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
     known = 0 if known % GRID else known
-    small = board.vela is not None or board.flash is not None or not (draft.probe or draft.facts)
+    targets = [board.target for board in draft.boards]
+    small = any(target.vela is not None or target.flash is not None for target in targets)
+    small = small or not (draft.probe or draft.facts)
     usual = draft.network.side if draft.network else 0
     size = _SMALL if small else known or usual
     note = f"pixels, a multiple of {GRID}: smaller is faster and sees less"
@@ -250,11 +264,11 @@ def _conversion(draft: Draft) -> list[str]:
 def _quantization(draft: Draft) -> list[str]:
     if draft.format == Format.TFLITE:
         return ["# quantization: the file is as it is"]
-    schemes = " | ".join(draft.board.target.pipelines)
-    lines = [
-        "quantization:",
-        noted(f"  scheme: {draft.scheme}", f"{draft.board.target.name}: {schemes}"),
-    ]
+    listed = [tuple(board.target.pipelines) for board in draft.boards]
+    common = " | ".join(name for name in listed[0] if all(name in other for other in listed))
+    whose = draft.boards[0].target.name if len(draft.boards) == 1 else "all targets"
+    note = f"{whose}: {common}" if common else "a target without it has its own"
+    lines = ["quantization:", noted(f"  scheme: {draft.scheme}", note)]
     if draft.scheme not in CALIBRATED:
         return [*lines, "  # int8 and int16x8 also want `calibration: {split: train, count: 100}`"]
     lines.append(
@@ -287,8 +301,10 @@ def _evaluate(draft: Draft) -> list[str]:
     ]
 
 
-def _firmware(draft: Draft, contract: Contract | None) -> list[str]:
-    if contract is None:
+def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]:
+    """The one board's; where there are several, each entry of `targets` says its own."""
+    contract = contracts[0]
+    if contract is None or len(contracts) > 1:
         return []
     why = misfit(draft, contract)
     if why:
@@ -320,9 +336,20 @@ def misfit(draft: Draft, contract: Contract) -> str:
     return ""
 
 
-def _targets(draft: Draft, others: tuple[str, ...]) -> list[str]:
-    target = draft.board.target
-    lines = ["targets:", noted(f"  - {target.name}", printable(target.label))]
+def _targets(
+    draft: Draft, contracts: tuple[Contract | None, ...], others: tuple[str, ...]
+) -> list[str]:
+    lines = ["targets:"]
+    for board, scheme, contract in zip(draft.boards, draft.schemes, contracts, strict=True):
+        own = []
+        if scheme != draft.scheme and draft.format != Format.TFLITE:
+            own.append(f"quantization: {{scheme: {scheme}}}")
+        if len(draft.boards) > 1 and contract is not None and (why := misfit(draft, contract)):
+            own.append("firmware: unchecked")
+            lines.append(f"  # {contract.name} {why}: the decoder is yours")
+        name = board.target.name
+        entry = f"{{{', '.join([f'target: {name}', *own])}}}" if own else name
+        lines.append(noted(f"  - {entry}", printable(board.target.label)))
     text = f"there are also: {', '.join(others)}" if others else ""
     return lines + wrap(
         text, 100, initial_indent="  # ", subsequent_indent="  # ", break_on_hyphens=False
