@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
 from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
 
-TOLERANCE = 1.0
-"""Pixels beyond an edge that are cut off without a word: tools round a box to whole pixels."""
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
-_LONGEST = 80
 _LARGEST = 2**53
 """Beyond it a float64 no longer holds every whole number."""
 
@@ -46,6 +44,11 @@ class ImageEntry:
     name: str
     width: int
     height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,24 +283,16 @@ def _read_box(
         return None
     if image is None:
         return None
-    far = _beyond((x, y), (x + w, y + h), image)
+    far = beyond((x, y), (x + w, y + h), image.size, image.name)
     if far:
         corners = w > x >= 0 and h > y >= 0 and w <= image.width and h <= image.height
         hint = "a `bbox` is x, y, width, height; these look like two corners" if corners else ""
         notes.add(f"{where}: its box reaches {far}", hint)
         return None
-    left, right = _inside(x, image.width), _inside(x + w, image.width)
-    upper, lower = _inside(y, image.height), _inside(y + h, image.height)
-    if left >= right or upper >= lower:
+    found = share_box((x, y, x + w, y + h), image.size)
+    if found is None:
         notes.add(f"{where}: nothing of its box is inside {show(image.name)}")
-        return None
-    wide, high = image.width, image.height
-    return (
-        (left + right) / 2 / wide,
-        (upper + lower) / 2 / high,
-        (right - left) / wide,
-        (lower - upper) / high,
-    )
+    return found
 
 
 def _of_four(value: Any) -> str:
@@ -331,12 +326,12 @@ def _read_outline(
         return None
     points = [point for polygon in polygons for point in polygon]
     low, high = ((f(p[0] for p in points), f(p[1] for p in points)) for f in (min, max))
-    far = _beyond(low, high, image)
+    far = beyond(low, high, image.size, image.name)
     if far:
         notes.add(f"{where}: its outline reaches {far}")
         return None
     wide, tall = image.width, image.height
-    return tuple((_inside(x, wide) / wide, _inside(y, tall) / tall) for x, y in _join(polygons))
+    return tuple((inside(x, wide) / wide, inside(y, tall) / tall) for x, y in _join(polygons))
 
 
 def _join(polygons: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -365,45 +360,15 @@ def _read_keypoints(
         notes.add(f"{where}: a keypoint's visibility is 0, 1 or 2")
         return None
     for index, (x, y, v) in enumerate(points):
-        far = _beyond((x, y), (x, y), image) if v else ""
+        far = beyond((x, y), (x, y), image.size, image.name) if v else ""
         if far:
             notes.add(f"{where}: keypoint {index} lies {far}")
             return None
     wide, high = image.width, image.height
     return tuple(
-        (_inside(x, wide) / wide, _inside(y, high) / high, v) if v else (0.0, 0.0, 0.0)
+        (inside(x, wide) / wide, inside(y, high) / high, v) if v else (0.0, 0.0, 0.0)
         for x, y, v in points
     )
-
-
-def _beyond(low: tuple[float, float], high: tuple[float, float], image: ImageEntry) -> str:
-    """How far something reaches out of the image, in words; "" within the tolerance."""
-    sides = (
-        ("left", -low[0]),
-        ("right", high[0] - image.width),
-        ("upper", -low[1]),
-        ("lower", high[1] - image.height),
-    )
-    name, far = max(sides, key=lambda side: side[1])
-    size = f"{image.width}x{image.height}"
-    edge = f"{far:.1f} px beyond the {name} edge of {show(image.name)}, which is {size}"
-    return edge if far > TOLERANCE else ""
-
-
-def _inside(value: float, side: int) -> float:
-    return min(max(value, 0.0), float(side))
-
-
-def show(value: Any) -> str:
-    """A value as messages show it."""
-    if isinstance(value, str):
-        cut = value if len(value) <= _LONGEST else f"{value[:50]}…{value[-25:]}"
-        return f'"{cut}"'
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    if value is None:
-        return "nothing"
-    return str(value).lower() if isinstance(value, bool) else str(value)[:_LONGEST]
 
 
 def name_problem(name: str) -> tuple[str, str] | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, Mistake, parse, show
+from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, Mistake, parse
+from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.runtime.progress import fail
 
 SHOWN = 20

@@ -1,0 +1,265 @@
+"""An annotation file in Pascal VOC's format: one image's objects in XML, every mistake with its place.
+
+Only the standard library: `buildsys check` and the steps read it alike. The format is that of the VOC
+development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/), as labelImg, CVAT,
+Label Studio and Roboflow write it, too. A document type declaration is refused, and with it every
+entity: nothing in a file expands or leads to another file.
+"""
+
+import math
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+from buildsys.steps.lib.datasets.coco_file import Mistake
+from buildsys.steps.lib.datasets.pixel_boxes import show
+
+LARGEST = 4 * 2**20
+"""Bytes of a file beyond which it is no annotation of one image."""
+_DEEPEST, _LONGEST = 32, 200
+"""Elements inside each other, and letters of an element's text or name that are read."""
+_EXPAT = {3: "the file ends before `</annotation>`"}
+"""What expat's codes mean, where its own words lead astray (3: no element found)."""
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_OFFICIAL = "the voc20"
+"""How `source/database` of the challenge's own files begins, in small letters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocObject:
+    """One object; `corners`: left, upper, right, lower edge in pixels from the image's corner.
+
+    `line` and `column` count from 1.
+    """
+
+    name: str
+    corners: tuple[float, float, float, float]
+    difficult: bool
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocFile:
+    """What a file says; `size` is width and height in pixels, None where it is missing or 0.
+
+    `filename` is a name without folders, or empty.
+    """
+
+    filename: str
+    size: tuple[int, int] | None
+    objects: tuple[VocObject, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Value:
+    """The text of an element, and where it begins."""
+
+    text: str
+    line: int
+    column: int
+
+
+@dataclass(kw_only=True)
+class _Element:
+    """An element that is being read: values of those inside it, by their path from it."""
+
+    line: int
+    column: int
+    values: dict[str, _Value] = field(default_factory=dict)
+
+
+class _RefusedError(Exception):
+    """The file is not read any further; `place`: line and column."""
+
+    def __init__(self, place: tuple[int, int], message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.place = place
+        self.hint = hint
+
+
+def parse(data: bytes, label: str) -> tuple[VocFile | None, list[Mistake]]:
+    """A file's content; None where anything is wrong with it."""
+    if len(data) > LARGEST:
+        return None, [Mistake(path=label, message=f"has {len(data)} bytes: no image's annotation")]
+    reader = _Reader()
+    try:
+        reader.parser.Parse(data, True)
+    except expat.ExpatError as error:
+        message = f"not valid XML: {_EXPAT.get(error.code, expat.errors.messages[error.code])}"
+        line, column = error.lineno, error.offset + 1
+        return None, [Mistake(path=label, message=message, line=line, column=column)]
+    except _RefusedError as error:
+        line, column = error.place
+        found = Mistake(path=label, message=str(error), hint=error.hint, line=line, column=column)
+        return None, [found]
+    except (LookupError, ValueError):  # an encoding that Python does not know, or of several bytes
+        hint = "save it as UTF-8"
+        return None, [Mistake(path=label, message="is in an encoding that is not read", hint=hint)]
+    return _interpret(reader, label)
+
+
+class _Reader:
+    """Gathers the values of the whole file and of each object from expat's events."""
+
+    def __init__(self) -> None:
+        self.top = _Element(line=1, column=1)
+        self.objects: list[_Element] = []
+        self.path: list[str] = []
+        self.starts: list[tuple[int, int]] = []
+        self.text = ""
+        self.begin = (1, 1)
+        self.parser = expat.ParserCreate()
+        self.parser.StartDoctypeDeclHandler = self._refuse_doctype
+        self.parser.StartElementHandler = self._start
+        self.parser.CharacterDataHandler = self._add_text
+        self.parser.EndElementHandler = self._end
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Line and column of the event, counted from 1."""
+        return self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
+
+    def _refuse_doctype(self, *_: object) -> None:
+        message = "has a document type declaration; annotations have none"
+        raise _RefusedError(self.place, message, "remove it")
+
+    def _start(self, name: str, _: dict[str, str]) -> None:
+        if not self.path and name != "annotation":
+            hint = "give CVAT's export `PASCAL VOC 1.1`" if name == "annotations" else ""
+            what = f"its outermost element is <{name[:_LONGEST]}>, not <annotation>"
+            message = f"this is no annotation in Pascal VOC's format: {what}"
+            raise _RefusedError(self.place, message, hint)
+        if len(self.path) == _DEEPEST:
+            raise _RefusedError(self.place, "nested too deep")
+        self.path.append(name)
+        self.starts.append(self.place)
+        self.text = ""
+        if self.path[1:] == ["object"]:
+            line, column = self.place
+            self.objects.append(_Element(line=line, column=column))
+
+    def _add_text(self, text: str) -> None:
+        if not self.text:
+            text = text.lstrip()
+            self.begin = self.place
+        if len(self.text) < _LONGEST:  # every line is an event of its own
+            self.text += text
+
+    def _end(self, _: str) -> None:
+        inside = self.path[1:2] == ["object"]
+        element = self.objects[-1] if inside else self.top
+        name = "/".join(self.path[2 if inside else 1 :])
+        start = self.starts.pop()
+        line, column = self.begin if self.text else start
+        value = _Value(text=self.text.strip(), line=line, column=column)
+        element.values.setdefault(name, value)
+        self.text = ""
+        self.path.pop()
+
+
+def _interpret(reader: _Reader, label: str) -> tuple[VocFile | None, list[Mistake]]:
+    """What the values mean."""
+    mistakes: list[Mistake] = []
+    top = reader.top.values
+    size = _read_size(top, label, mistakes)
+    database = top["source/database"].text.lower() if "source/database" in top else ""
+    # The challenge counts pixels from 1 and a box holds those at its corners; every tool that writes
+    # the format today gives edges: labelImg, CVAT, Label Studio, FiftyOne.
+    before = 1.0 if database.startswith(_OFFICIAL) else 0.0
+    objects = [_read_object(item, label, before, mistakes) for item in reader.objects]
+    if mistakes:
+        return None, mistakes
+    name = top["filename"].text if "filename" in top else ""
+    return VocFile(
+        filename=name.replace("\\", "/").rsplit("/", 1)[-1],
+        size=size,
+        objects=tuple(item for item in objects if item is not None),
+    ), []
+
+
+def _read_size(
+    values: dict[str, _Value], label: str, mistakes: list[Mistake]
+) -> tuple[int, int] | None:
+    """Width and height; tools that do not know them leave them out, or write 0."""
+    sides = []
+    for key in ("size/width", "size/height"):
+        value = values.get(key)
+        if value is None or not value.text:
+            return None
+        number = _number(value.text)
+        if number is None or number != int(number) or number < 0:
+            message = f"`{key}` is a number of pixels, not {show(value.text)}"
+            mistakes.append(_mistake(label, value, message))
+            return None
+        sides.append(int(number))
+    return (sides[0], sides[1]) if all(sides) else None
+
+
+def _read_object(
+    item: _Element, label: str, before: float, mistakes: list[Mistake]
+) -> VocObject | None:
+    """One object; `before`: pixels that the left and upper corner lie right of and below its edges."""
+    name = item.values.get("name")
+    if name is None or not name.text or not name.text.isprintable():
+        what = "is missing" if name is None or not name.text else f"is a word, not {name.text!a}"
+        mistakes.append(_mistake(label, name or item, f"an object's `name` {what}"))
+        return None
+    corners = _read_corners(item, name.text, label, mistakes)
+    if corners is None:
+        return None
+    left, upper, right, lower = corners
+    left, upper = left - before, upper - before
+    if left >= right or upper >= lower:
+        message = (
+            f"the box of this {name.text} has no extent: {right - left:g} x {lower - upper:g} px"
+        )
+        mistakes.append(_mistake(label, item.values["bndbox/xmin"], message))
+        return None
+    flag = item.values.get("difficult")
+    if flag is not None and flag.text not in ("", "0", "1"):
+        message = f"`difficult` is 0 or 1, not {show(flag.text)}"
+        mistakes.append(_mistake(label, flag, message))
+        return None
+    return VocObject(
+        name=name.text,
+        corners=(left, upper, right, lower),
+        difficult=flag is not None and flag.text == "1",
+        line=item.line,
+        column=item.column,
+    )
+
+
+def _read_corners(
+    item: _Element, name: str, label: str, mistakes: list[Mistake]
+) -> list[float] | None:
+    if "bndbox" not in item.values:
+        hint = "box it upright: turned boxes are Ultralytics' labels of task obb"
+        turned = "robndbox" in item.values
+        what = "has a turned box alone (`robndbox`)" if turned else "has no `bndbox`"
+        mistakes.append(_mistake(label, item, f"this {name} {what}", hint if turned else ""))
+        return None
+    corners = []
+    for key in _CORNERS:
+        value = item.values.get(f"bndbox/{key}")
+        number = _number(value.text) if value is not None else None
+        if value is None or number is None:
+            what = (
+                "is missing" if value is None else f"is a number of pixels, not {show(value.text)}"
+            )
+            place = value or item.values["bndbox"]
+            mistakes.append(_mistake(label, place, f"`{key}` of this {name} {what}"))
+            return None
+        corners.append(number)
+    return corners
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _mistake(label: str, place: _Value | _Element, message: str, hint: str = "") -> Mistake:
+    return Mistake(path=label, message=message, hint=hint, line=place.line, column=place.column)
