@@ -49,6 +49,24 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_new(path: Path, content: str) -> None:
+    """Write a file that is not there yet, whole or not at all; its folder is made where it is missing.
+
+    Raises FileExistsError where something has the name, a link to nowhere included; OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_file(path.parent) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if path.exists() or path.is_symlink():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            temporary.rename(path)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder, if it is there: first its name, then its content."""
     if folder.exists() or folder.is_symlink():

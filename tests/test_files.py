@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.files import locked, replace_folder, replacing, write_atomic
+from buildsys.files import locked, replace_folder, replacing, write_atomic, write_new
 
 
 def test_a_file_is_replaced_as_a_whole_and_its_folder_is_made(tmp_path: Path) -> None:
@@ -52,6 +52,26 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
     write_atomic(path, "new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_is_written_over_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Nor over a link to nowhere; also where the file system has no hard links."""
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refuse)
+    write_new(tmp_path / "new" / "a.txt", "one")
+    (tmp_path / "new" / "b.txt").symlink_to("nowhere")
+    for name in ("a.txt", "b.txt"):
+        with pytest.raises(FileExistsError):
+            write_new(tmp_path / "new" / name, "two")
+    assert (tmp_path / "new" / "a.txt").read_text() == "one"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.txt", "b.txt"]
 
 
 def test_a_folder_replaces_another(tmp_path: Path) -> None:

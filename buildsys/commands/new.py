@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.errors import InputError
+from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
     from buildsys.authoring.datasets.facts import DatasetFacts
@@ -41,27 +41,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write recipes/NAME.yaml, never over another one; say what is known and what is missing."""
+    """Write recipes/NAME.yaml, never over another one; 2 where `check` has an error in it.
+
+    The draft is checked before it is written, so that its mistakes are told with it.
+    """
     from buildsys.authoring.scaffold.draft import describe
     from buildsys.authoring.targets.lookup import Boards
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.session.loading import make_plans
+    from buildsys.files import write_new
 
     root = options.folder.resolve()
     path = _place(root, options.name)
     boards = Boards(root)
     draft = _read_options(root, options, boards)
     text = _write(draft, boards)
+    label = f"recipes/{path.name}"
+    plans = make_plans(Workspace(root), {path: text})
+    found = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
+        write_new(path, text)
     except OSError as error:
-        raise InputError.at(
-            f"recipes/{path.name}", f"cannot be written: {error.strerror}"
-        ) from error
+        raise InputError.at(label, f"cannot be written: {error.strerror}") from error
     if draft.probe and draft.probe.checkpoint:
         print(f"found  {draft.probe.path}: {describe(draft.probe.checkpoint)}")
-    print(f"wrote  recipes/{path.name}")
-    return _tell_rest(root, draft)
+    print(f"wrote  {label}")
+    return _tell_rest(root, draft, found)
 
 
 def _place(root: Path, name: str) -> Path:
@@ -197,23 +202,19 @@ def _contract(draft: "Draft", target: "Target", boards: "Boards") -> "Contract |
     return boards.contract(boards.contracts[firmware])
 
 
-def _tell_rest(root: Path, draft: "Draft") -> int:
+def _tell_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
     """What `check` says of the new recipe, and the next command."""
     from buildsys.authoring.scaffold.starters import names_loader
-    from buildsys.execution.places import Workspace
-    from buildsys.execution.session.loading import make_plans
 
-    plans = make_plans(Workspace(root))
-    label = f"recipes/{draft.name}.yaml"
-    mistakes = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
-    for diagnostic in mistakes:
+    for diagnostic in found:
         print(f"\n{diagnostic.render()}")
+    mistaken = any(diagnostic.severity == "error" for diagnostic in found)
     if not ((root / "dodo.py").exists() or names_loader(root)):
         print("\nnext:  buildsys init    # doit finds no builds here yet; it keeps what is there")
-    elif mistakes:
+    elif mistaken:
         print("\nnext:  buildsys check   # when that is settled")
     else:
         name = draft.boards[0].target.name if len(draft.boards) == 1 else "*"
         words = f"build:{draft.name}@{name}"
         print(f"\nnext:  doit {words if name != '*' else repr(words)}")
-    return 0
+    return 2 if mistaken else 0

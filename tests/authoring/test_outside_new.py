@@ -234,10 +234,12 @@ def test_what_is_missing_is_told_at_once(
 ) -> None:
     """The recipe wants pictures that nobody spoke of."""
     (workspace / "data" / "mine" / "a.jpg").unlink()
-    assert _new(workspace, "mine", *_words("weights/tags.pt", "", "xiao-esp32s3")) == 0
+    assert _new(workspace, "mine", *_words("weights/tags.pt", "", "xiao-esp32s3")) == 2
     printed = capsys.readouterr().out
     assert "found  weights/tags.pt: a pose network, 1 class: tag; 4 keypoints\n" in printed
     assert "error: no file matches data/mine/**/*.jpg" in printed
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert "error: no file matches data/mine/**/*.jpg" in capsys.readouterr().out
     assert printed.endswith("next:  buildsys check   # when that is settled\n")
 
 

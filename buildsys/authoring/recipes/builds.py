@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from buildsys.authoring.recipes.recipe import Select, TargetEntry
 from buildsys.authoring.recipes.reserved_names import name_problem
 from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
 from buildsys.authoring.recipes.warnings import check_measured, remarks
-from buildsys.authoring.syntax.document import Document, read_document
+from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
 from buildsys.authoring.syntax.validation import validate
 from buildsys.authoring.syntax.values import NAME
@@ -59,9 +60,17 @@ class _Entry:
 class Loader:
     """Reads recipes one by one; mistakes are collected, one message each."""
 
-    def __init__(self, workspace: Path, recorded: Recorded, datasets: Path) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        recorded: Recorded,
+        datasets: Path,
+        drafts: Mapping[Path, str] | None = None,
+    ) -> None:
         self.workspace, self.datasets = workspace, datasets
         """`datasets`: where archives are unpacked, by digest."""
+        self._drafts = drafts or {}
+        """Texts of recipes that are not written yet, by the path that they will have."""
         self.boards = Boards(workspace)
         self.diagnostics = tuple(self.boards.taken_names())
         """What is wrong with the workspace itself."""
@@ -91,9 +100,13 @@ class Loader:
         )
 
     def document(self, path: Path) -> Document:
-        """A recipe's or base's file, parsed once. Raises InputError."""
+        """A recipe's or base's file, parsed once; of a draft its text. Raises InputError."""
         if path not in self._documents:
-            self._documents[path] = read_document(path, f"recipes/{path.name}")
+            label = f"recipes/{path.name}"
+            draft = self._drafts.get(path)
+            self._documents[path] = (
+                read_document(path, label) if draft is None else parse_document(draft, label)
+            )
         return self._documents[path]
 
     def named_dataset(self, name: str, scope: Scope) -> Layer:

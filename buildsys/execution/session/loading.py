@@ -1,6 +1,7 @@
 """The workspace's plans: from the cache what did not change, else read and planned now."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,10 @@ def read_builds(workspace: Workspace) -> tuple["Build", ...]:
     return tuple(build for path in paths for build in loader.recipe(path).builds)
 
 
-def make_plans(workspace: Workspace) -> Plans:
-    """Read and plan everything now."""
-    made, common = _make(workspace, fingerprint.recipe_files(workspace))
+def make_plans(workspace: Workspace, drafts: Mapping[Path, str] | None = None) -> Plans:
+    """Read and plan everything now; `drafts`: texts of recipes that are not written yet, by path."""
+    paths = sorted({*fingerprint.recipe_files(workspace), *(drafts or ())})
+    made, common = _make(workspace, paths, drafts)
     return _joined(list(made.values()), common)
 
 
@@ -74,19 +76,19 @@ def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans
 
 
 def _make(
-    workspace: Workspace, paths: list[Path]
+    workspace: Workspace, paths: list[Path], drafts: Mapping[Path, str] | None = None
 ) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
     """Plans by recipe, and what is wrong with the workspace itself."""
     from buildsys.authoring.datasets.facts import Recorded
     from buildsys.authoring.recipes.builds import Loader
 
-    if not fingerprint.recipe_files(workspace):
+    if not (drafts or fingerprint.recipe_files(workspace)):
         message = "there is no recipe here"
         hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
     recorded = Recorded(lines=read_lock(workspace.lock).lines)
     since = fingerprint.begin_reading()
-    loader = Loader(workspace.root, recorded, datasets_root())
+    loader = Loader(workspace.root, recorded, datasets_root(), drafts)
     made = {path: _plan_recipe(workspace, loader, path, since) for path in paths}
     return made, loader.diagnostics
 
