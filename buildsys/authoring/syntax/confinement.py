@@ -20,6 +20,9 @@ BY_NAME = "bring it here, or give the dataset a name in buildsys.yaml"
 LINKED = "bring it here, or put a link to it here: its digest is checked"
 PINNED = "bring it here, or pin its sha256"
 _WITHIN = "it starts at the folder of the file that it is written in"
+_SHORTER = "write a shorter path"
+_LONGEST = 4096
+"""Characters of a path: no system opens a longer one, and to follow its links takes long."""
 
 
 def check_inside(
@@ -39,6 +42,8 @@ def check_inside(
     shown = f"the path `{shorten(path)}`"
     if not path.strip():
         return "the path is empty", "name a file, or leave the key out"
+    if len(path) > _LONGEST:
+        return f"{shown} is longer than {_LONGEST} characters: no system has such a file", _SHORTER
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
         return f"{shown} has a control character in it", "was a backslash meant? Folders take `/`"
     if "\\" in path:

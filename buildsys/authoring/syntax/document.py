@@ -130,16 +130,23 @@ def parse_document(text: str, label: str) -> Document:
 @functools.lru_cache(maxsize=64)
 def _parse(text: str, label: str) -> Document:
     from ruamel.yaml import YAML
+    from ruamel.yaml.composer import MaxDepthExceededError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     lines = split_lines(text)
     _check_directives(label, lines)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = _MOST_LEVELS + 1  # the root's own level; aliases lead deeper: see _Reader
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # YAML lets an anchor be used again; ruamel warns
-            root = YAML(typ="safe", pure=True).compose(text)
-    except RecursionError as error:
-        raise InputError.at(label, _TOO_DEEP) from error
+            root = yaml.compose(text)
+    except MaxDepthExceededError as error:
+        mark = error.problem_mark
+        line, column = mark.line + 1, mark.column + 1
+        raise InputError.at(
+            label, _TOO_DEEP, line=line, column=column, source=lines[mark.line]
+        ) from error
     except MarkedYAMLError as error:
         raise InputError(_syntax_error(error, label, lines)) from error
     except YAMLError as error:

@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.dont_write_bytecode = True  # a folder that is carried around
+if __name__ == "__main__":
+    sys.dont_write_bytecode = True  # a folder that is carried around
 
 FORMAT = 1
 """Of bundle.json and result.json."""
