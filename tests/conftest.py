@@ -8,12 +8,15 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
+from buildsys.execution.store import workspaces
+from buildsys.execution.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -78,13 +81,15 @@ def _own_store(
     """No test reads or fills the user's store; only tests of real tools use synced environments."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
     if request.node.get_closest_marker("tools") is None:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        # what the stand-in runs needs no program of this machine's
-        monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: name)
-        monkeypatch.setattr(
-            "buildsys.execution.tools.host_facts.MARKS", ()
-        )  # nor a GPU that may be here
-        monkeypatch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
+        _without_tools(monkeypatch, tmp_path)
+
+
+def _without_tools(patch: pytest.MonkeyPatch, root: Path) -> None:
+    """What the stand-in runs needs no program of this machine's, nor a GPU that may be here."""
+    patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+    patch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: name)
+    patch.setattr("buildsys.execution.tools.host_facts.MARKS", ())
+    patch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
 
 
 @pytest.fixture
@@ -223,6 +228,45 @@ def build(workspace: Path, tools: StandIn) -> Build:
         return list(tools.ran)
 
     return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A workspace of `make_workspace` in which everything was built, its store beside it."""
+
+    root: Path
+    ran: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """Built once a process; `built` copies it."""
+    root = tmp_path_factory.mktemp("sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUILDSYS_STORE", str(root / "store"))
+        _without_tools(patch, root)
+        tools = StandIn()
+        session = Session(make_workspace(root / "workspace"), tools, no_environment)
+        session.build(list(session.plans))
+        session.close()
+    return Sample(root=root, ran=tuple(tools.ran))
+
+
+@pytest.fixture
+def built(sample: Sample, workspace: Path, tools: StandIn, tmp_path: Path) -> None:
+    """Everything in the workspace is built, as after `build()` and a move: a tenth of its work.
+
+    What is known of files by their places (plans, what needs nothing) has to be found anew.
+    """
+    shutil.copytree(sample.root / "store", tmp_path / "store")
+    workspaces.forget(Store(tmp_path / "store"), sample.root / "workspace")
+    workspaces.register(Store(tmp_path / "store"), workspace)
+    made = sample.root / "workspace"
+    by_place = shutil.ignore_patterns("plans", "settled.json")
+    shutil.copytree(made / ".buildsys", workspace / ".buildsys", ignore=by_place)
+    shutil.copytree(made / "build", workspace / "build", symlinks=True)
+    shutil.copyfile(made / "buildsys.lock", workspace / "buildsys.lock")
+    tools.ran[:] = sample.ran
 
 
 def copy_package(target: Path) -> Path:

@@ -80,9 +80,9 @@ def test_a_file_that_many_builds_share_is_read_once(
     assert read.count(workspace / "model.tflite") == 1
 
 
+@pytest.mark.usefixtures("built")
 def test_a_folder_is_one_artifact(build: Build, workspace: Path) -> None:
     """A dataset that lost, got or renamed a file is another one."""
-    build()
     pictures = workspace / "tags/images/train"
     (pictures / "0.jpg").rename(pictures / "00.jpg")
     (workspace / "tags/labels/train/0.txt").rename(workspace / "tags/labels/train/00.txt")
@@ -92,9 +92,9 @@ def test_a_folder_is_one_artifact(build: Build, workspace: Path) -> None:
     assert build() == []
 
 
+@pytest.mark.usefixtures("built")
 def test_a_renamed_recipe_trains_nothing(build: Build, workspace: Path) -> None:
     """Steps are known by what they do; only what bears the name is made again."""
-    build()
     old = workspace / "recipes/tags.yaml"
     old.rename(workspace / "recipes/markers.yaml")
     new = workspace / "recipes/markers.yaml"
@@ -103,9 +103,9 @@ def test_a_renamed_recipe_trains_nothing(build: Build, workspace: Path) -> None:
     assert (workspace / "build/markers/xiao-esp32s3/manifest.json").is_file()
 
 
+@pytest.mark.usefixtures("built")
 def test_an_unchanged_output_ends_the_chain(build: Build, workspace: Path) -> None:
     """A step that runs again and makes the same bytes makes nothing after it run."""
-    build()
     recipe = workspace / "recipes/tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.2"))
     assert build() == ["gate", "gate"]

@@ -172,9 +172,9 @@ def test_a_wrong_digest_from_the_network_keeps_nothing(
     assert f"has sha256 {hashlib.sha256(CONTENT).hexdigest()}, the recipe says abab" in run.stderr
 
 
+@pytest.mark.usefixtures("built")
 def test_a_damaged_blob_is_made_again(build: Build, workspace: Path, tmp_path: Path) -> None:
     """The store never hands out bytes that do not match their name."""
-    build()
     for path in (tmp_path / "store" / "blobs").rglob("*"):
         if path.is_file():
             path.chmod(0o644)
@@ -186,16 +186,16 @@ def test_a_damaged_blob_is_made_again(build: Build, workspace: Path, tmp_path: P
     assert build() == []
 
 
+@pytest.mark.usefixtures("built")
 def test_a_cleared_store_loses_no_published_file(build: Build, tmp_path: Path) -> None:
     """What stands in build/ stays up to date; only a change makes earlier steps run again."""
-    build()
     shutil.rmtree(tmp_path / "store")
     assert build() == []
 
 
+@pytest.mark.usefixtures("built")
 def test_a_red_gate_withdraws_the_package(build: Build, workspace: Path, tools: StandIn) -> None:
     """The file and the reason stay under .rejected; nothing is measured again for a new threshold."""
-    build()
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     assert build() == ["gate", "gate"]

@@ -62,11 +62,11 @@ def gc(root: Path, *options: str) -> int:
     return main(["-C", str(root), "gc", *options])
 
 
+@pytest.mark.usefixtures("built")
 def test_an_old_result_goes_and_what_is_in_use_stays(
     build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
     """However long ago a build was made: while it is the current one, it restores."""
-    build()
     edit(workspace, "epochs: 2", "epochs: 3")
     build()
     age(store, 40)
@@ -84,11 +84,11 @@ def test_an_old_result_goes_and_what_is_in_use_stays(
     assert "train_ultralytics" in build()
 
 
+@pytest.mark.usefixtures("built")
 def test_nothing_goes_without_a_limit(
     build: Build, workspace: Path, store: Store, capsys: Capture
 ) -> None:
     """Results of earlier recipes are what the store is for."""
-    build()
     edit(workspace, "epochs: 2", "epochs: 3")
     build()
     age(store, 400)
@@ -127,11 +127,11 @@ def restore(root: Path, tools: StandIn) -> None:
     session.close()
 
 
+@pytest.mark.usefixtures("built")
 def test_a_limit_that_cannot_be_met_is_said(
-    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+    workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
     """What workspaces count on is worth more than a number."""
-    build()
     age(store, 40)
     before = names(store)
     capsys.readouterr()
@@ -140,9 +140,9 @@ def test_a_limit_that_cannot_be_met_is_said(
     assert names(store) == before
 
 
-def test_what_was_just_used_stays(build: Build, workspace: Path, store: Store) -> None:
+@pytest.mark.usefixtures("built")
+def test_what_was_just_used_stays(workspace: Path, store: Store) -> None:
     """A run in a workspace that the store does not know may be about to read it."""
-    build()
     shutil.rmtree(workspace)
     before = names(store)
     assert gc(store.root.parent, "--max-size", "0K", "--max-age", "0h") == 0
@@ -152,11 +152,11 @@ def test_what_was_just_used_stays(build: Build, workspace: Path, store: Store) -
     assert names(store) == set()
 
 
+@pytest.mark.usefixtures("built")
 def test_a_workspace_that_is_gone_holds_nothing(
-    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+    workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
     """And is forgotten."""
-    build()
     age(store, 40)
     shutil.rmtree(workspace)
     capsys.readouterr()
@@ -165,9 +165,9 @@ def test_a_workspace_that_is_gone_holds_nothing(
     assert not list((store.root / "workspaces").iterdir())
 
 
-def test_what_a_lock_names_stays(build: Build, workspace: Path, store: Store) -> None:
+@pytest.mark.usefixtures("built")
+def test_what_a_lock_names_stays(workspace: Path, store: Store) -> None:
     """A checkpoint that buildsys.lock records, whatever the lock's format and the recipes say."""
-    build()
     manifest = json.loads(next(workspace.glob("build/*/*/manifest.json")).read_text())
     (train,) = [step for step in manifest["steps"] if step["stage"] == "train"]
     digest = train["outputs"]["checkpoint"]
@@ -179,11 +179,11 @@ def test_what_a_lock_names_stays(build: Build, workspace: Path, store: Store) ->
     assert names(store) == {digest, f"{train['action_key']}.json"}
 
 
+@pytest.mark.usefixtures("built")
 def test_what_build_shows_stays_whatever_the_recipe_says_now(
     build: Build, workspace: Path, store: Store, tmp_path: Path
 ) -> None:
     """An edit that is not built yet, and .buildsys deleted: the published file is still restorable."""
-    build()
     edit(workspace, "epochs: 2", "epochs: 3")
     shutil.rmtree(workspace / ".buildsys")
     age(store, 40)
@@ -192,11 +192,11 @@ def test_what_build_shows_stays_whatever_the_recipe_says_now(
     assert build() == []
 
 
+@pytest.mark.usefixtures("built")
 def test_a_broken_recipe_holds_what_it_last_made(
     build: Build, workspace: Path, store: Store
 ) -> None:
     """A typo on the day of the collection costs no training."""
-    build()
     shutil.rmtree(workspace / "build")
     edit(workspace, "source:", "sorce:")
     age(store, 40)
@@ -205,11 +205,9 @@ def test_a_broken_recipe_holds_what_it_last_made(
     assert build() == []
 
 
-def test_rubbish_goes(
-    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_rubbish_goes(workspace: Path, store: Store, capsys: Capture, tmp_path: Path) -> None:
     """Temporary files, results whose files are lost, files that no result names; not what is new."""
-    build()
     shutil.rmtree(workspace)
     actions = {json.loads(p.read_text())["module"]: p for p in store.root.glob("actions/*/*.json")}
     actions["export_ultralytics"].write_text("{")
@@ -267,11 +265,11 @@ def test_one_collection_at_a_time(
     golden.check("gc-busy", capsys.readouterr().err, tmp_path)
 
 
+@pytest.mark.usefixtures("built")
 def test_a_workspace_that_may_not_be_read_stops_it(
-    build: Build, workspace: Path, store: Store, tmp_path: Path
+    workspace: Path, store: Store, tmp_path: Path
 ) -> None:
     """What somebody else counts on is not known, so it is not taken."""
-    build()
     age(store, 40)
     before = names(store)
     workspace.chmod(0)
@@ -285,11 +283,11 @@ def test_a_workspace_that_may_not_be_read_stops_it(
     assert names(store) == before
 
 
+@pytest.mark.usefixtures("built")
 def test_working_folders_of_finished_steps_go(
-    build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+    workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
     """Those of interrupted ones stay: a training goes on there. None goes while a run is under way."""
-    build()
     scratch = workspace / ".buildsys" / "scratch"
     finished = scratch / next(store.root.glob("actions/*/*.json")).stem
     interrupted = scratch / ("0" * 64)

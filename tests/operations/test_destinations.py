@@ -9,7 +9,6 @@ import pytest
 from buildsys.cli import main
 from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.operations.destinations import find_file, find_folder, is_empty, placing
-from tests.conftest import Build
 from tests.operations import golden
 
 LONG = "n" * 300
@@ -62,11 +61,11 @@ def test_whatever_the_system_refuses_is_a_sentence() -> None:
         raise InputError
 
 
+@pytest.mark.usefixtures("built")
 def test_commands_look_at_the_place_first(
-    workspace: Path, build: Build, odd: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Path, odd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before hours of work; an archive goes to where a link leads, and the link stays."""
-    build()
     export = ["-C", str(workspace), "store", "export", "*", "-o"]
     predict = ["-C", str(workspace), "predict", "tags@xiao-esp32s3"]
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")

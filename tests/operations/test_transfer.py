@@ -19,9 +19,8 @@ Member = tuple[tarfile.TarInfo, bytes]
 
 
 @pytest.fixture
-def exported(build: Build, workspace: Path, tmp_path: Path, capsys: Capture) -> Path:
+def exported(built: None, workspace: Path, tmp_path: Path, capsys: Capture) -> Path:
     """Everything that the workspace built, in one file."""
-    build()
     archive = tmp_path / "results.tar"
     capsys.readouterr()
     assert main(["-C", str(workspace), "store", "export", "*", "-o", str(archive)]) == 0
@@ -72,11 +71,11 @@ def test_another_machine_restores_everything_and_runs_nothing(
     assert len(manifests(other)) >= 4
 
 
+@pytest.mark.usefixtures("built")
 def test_a_part_of_the_builds_can_go(
-    build: Build, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
+    workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
     """What the other build needs besides is made there."""
-    build()
     archive = tmp_path / "one.tar"
     assert main(["-C", str(workspace), "store", "export", "*@xiao*", "-o", str(archive)]) == 0
     other = elsewhere()
@@ -154,11 +153,9 @@ def test_what_was_not_made_is_said(
     assert archive.exists()
 
 
-def test_what_the_store_lost_is_said(
-    build: Build, workspace: Path, tmp_path: Path, capsys: Capture
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_what_the_store_lost_is_said(workspace: Path, tmp_path: Path, capsys: Capture) -> None:
     """A published build stays up to date without its store; there is nothing to export."""
-    build()
     shutil.rmtree(tmp_path / "store")
     capsys.readouterr()
     assert main(["-C", str(workspace), "store", "export", "*", "-o", str(tmp_path / "x.tar")]) == 1

@@ -27,9 +27,9 @@ def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[Findi
     return found
 
 
+@pytest.mark.usefixtures("built")
 def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn) -> None:
     """Nobody can say whether the file in the field can be made again."""
-    build()
     manifest = (workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_bytes()
     tools.ran.clear()
     found = verdicts(workspace, tools)
@@ -66,19 +66,17 @@ class OtherCompiler(StandIn):
         return code
 
 
-def test_the_first_step_that_differs_is_named(build: Build, workspace: Path) -> None:
+@pytest.mark.usefixtures("built")
+def test_the_first_step_that_differs_is_named(workspace: Path) -> None:
     """ "It differs", says the tool, and a day of searching begins."""
-    build()
     last = verdicts(workspace, OtherCompiler())[-1]
     assert (last.stage, last.verdict) == ("compile", "differs")
 
 
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(("metric", "verdict"), [(0.5009, "metrics equal"), (0.51, "differs")])
-def test_figures_may_differ_a_little(
-    build: Build, workspace: Path, metric: float, verdict: str
-) -> None:
+def test_figures_may_differ_a_little(workspace: Path, metric: float, verdict: str) -> None:
     """Another CPU's rounding is called a different file."""
-    build()
     other = StandIn()
     other.metric = metric
     found = verdicts(workspace, other)
@@ -87,11 +85,9 @@ def test_figures_may_differ_a_little(
     assert found[-1].good == (verdict == "metrics equal")
 
 
-def test_a_recipe_that_says_something_else_now(
-    build: Build, workspace: Path, tools: StandIn
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_a_recipe_that_says_something_else_now(workspace: Path, tools: StandIn) -> None:
     """The wrong recipe is verified, and is right."""
-    build()
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
     with pytest.raises(InputError, match="the recipe has other parameters now, from quantize on"):

@@ -44,9 +44,9 @@ def lack_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: "")
 
 
-def test_a_manifest_embeds_what_every_judge_found(workspace: Path, build: Build) -> None:
+@pytest.mark.usefixtures("built")
+def test_a_manifest_embeds_what_every_judge_found(workspace: Path) -> None:
     """A proof that lies in somebody's store proves nothing to who has the file."""
-    build()
     evidence = published(workspace)["evidence"]
     assert evidence.keys() == JUDGES | {"load", "overlap", "tflm"}
     assert all(evidence[stage]["passed"] for stage in JUDGES | {"load"})
@@ -161,9 +161,9 @@ def test_a_red_contract_never_comes_to_the_compiler(
         assert {kept.read_bytes()} == quantized, "the file before its outputs were bound"
 
 
+@pytest.mark.usefixtures("built")
 def test_latency_lies_beside_the_manifest(workspace: Path, build: Build, tools: StandIn) -> None:
     """A figure of one machine makes the proof another one on every machine."""
-    build()
     before = published(workspace)
     assert not (workspace / "build/tags/xiao-esp32s3/latency.json").exists()
     recipe = workspace / "recipes/tags.yaml"

@@ -9,7 +9,7 @@ from buildsys.cli import main
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
-from tests.conftest import Build, StandIn, no_environment
+from tests.conftest import StandIn, no_environment
 
 PLAN = """\
 tags@grove-vision-ai-v2: stale
@@ -27,11 +27,9 @@ tags@grove-vision-ai-v2: stale
 """
 
 
-def test_plan_says_what_and_why(
-    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_plan_says_what_and_why(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Old and new value and the line that says it; a file by its name."""
-    build()
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     capsys.readouterr()
@@ -42,6 +40,7 @@ def test_plan_says_what_and_why(
     assert "4 other steps need nothing" in output
 
 
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     ("path", "content", "expected"),
     [
@@ -55,22 +54,18 @@ def test_plan_names_the_file_that_changed(
     content: str,
     expected: str,
     workspace: Path,
-    build: Build,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Not "the dataset changed"."""
-    build()
     (workspace / path).write_text(content)
     capsys.readouterr()
     main(["-C", str(workspace), "plan"])
     assert expected in capsys.readouterr().out
 
 
-def test_plan_names_the_tool_version(
-    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_plan_names_the_tool_version(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ "vela 4.5.0 → 5.2.0", with the line that chose it."""
-    build()
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text().replace(
         "- grove-vision-ai-v2", '- {target: grove-vision-ai-v2, vela: {version: "5.2"}}'

@@ -38,9 +38,9 @@ def elsewhere(workspace: Path, tmp_path: Path) -> Path:
     return clone
 
 
+@pytest.mark.usefixtures("built")
 def test_a_build_records_facts_and_training(build: Build, workspace: Path) -> None:
     """Nobody can say later what a network was trained from."""
-    build()
     lines = lock_lines(workspace)
     kinds = sorted(key.split(" ")[0] for key in lines)
     assert kinds == ["dataset", "model", "training"]
@@ -52,11 +52,11 @@ def test_a_build_records_facts_and_training(build: Build, workspace: Path) -> No
     assert (workspace / "buildsys.lock").read_text() == text
 
 
+@pytest.mark.usefixtures("built")
 def test_a_machine_without_the_data_restores_everything(
-    build: Build, workspace: Path, tmp_path: Path, tools: StandIn
+    workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
     """A colleague has to copy the dataset to get a file that was built long ago."""
-    build()
     clone = elsewhere(workspace, tmp_path)
     assert set(statuses(clone, tools).values()) == {"restored"}
     assert tools.ran == []
@@ -65,15 +65,14 @@ def test_a_machine_without_the_data_restores_everything(
         assert other.read_bytes() == manifest.read_bytes()
 
 
+@pytest.mark.usefixtures("built")
 def test_what_needs_the_data_waits_for_it(
-    build: Build,
     workspace: Path,
     tmp_path: Path,
     tools: StandIn,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A step reads what is not there, and fails in its own words."""
-    build()
     clone = elsewhere(workspace, tmp_path)
     recipe = clone / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("count: 3", "count: 5"))
@@ -170,11 +169,11 @@ def _of_another_recipe(text: str) -> str:
     return line.replace("tags", "zebra", 1) + "\n"
 
 
+@pytest.mark.usefixtures("built")
 def test_the_same_training_again_changes_nothing(
     build: Build, workspace: Path, tmp_path: Path
 ) -> None:
     """A fresh clone with an empty store trains, and has a diff that says only how long it took."""
-    build()
     lock = workspace / "buildsys.lock"
     slow = lock.read_text().replace('"seconds":', '"seconds":1234')
     lock.write_text(slow)
@@ -184,9 +183,9 @@ def test_the_same_training_again_changes_nothing(
     assert lock.read_text() == slow
 
 
+@pytest.mark.usefixtures("built")
 def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> None:
     """The lock grows with every experiment."""
-    build()
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     build()
@@ -210,11 +209,11 @@ def test_a_broken_lock_is_told_at_its_line(
     assert f"buildsys.lock:2:1: error: {words}" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("built")
 def test_another_machines_training_counts(
     build: Build, workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
     """Two machines ship two networks under one name."""
-    build()
     session = Session(workspace, tools, no_environment)
     other = session.state.store.put_bytes(b"trained on a GPU")
     session.close()
