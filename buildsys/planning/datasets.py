@@ -33,7 +33,7 @@ def add_dataset(builder: PlanBuilder) -> None:
     source = Source(path=root, label=block.label, parts=parts, kind="dataset")
     builder.artifacts["dataset"] = Input(name="dataset", source=source)
     if facts.coco:
-        _read_coco(builder, facts.coco)
+        _read_coco(builder, facts.coco, block.match is not None)
     if params is not None:
         inputs = {"dataset": builder.artifacts["dataset"]}
         builder.artifacts["dataset"] = output(
@@ -41,9 +41,11 @@ def add_dataset(builder: PlanBuilder) -> None:
         )
 
 
-def _read_coco(builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...]) -> None:
+def _read_coco(
+    builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...], base_names: bool = False
+) -> None:
     """From here on the dataset is in Ultralytics' layout, which every step reads."""
-    params = read_coco.make_params(splits, builder.model.task or "detect")
+    params = read_coco.make_params(splits, builder.model.task or "detect", base_names)
     inputs = {"dataset": builder.artifacts["dataset"]}
     builder.artifacts["dataset"] = output(
         builder.add("read-coco", read_step(read_coco), params, inputs), "dataset"

@@ -37,9 +37,13 @@ class Params:
     shape: str
 
 
-def make_params(splits: tuple[tuple[str, str, str], ...], task: str) -> Params:
+def make_params(
+    splits: tuple[tuple[str, str, str], ...], task: str, base_names: bool = False
+) -> Params:
     """`splits`: name, annotation file, folder of pictures, from the dataset's root."""
-    found = tuple(CocoSplit(name=n, annotations=a, images=i) for n, a, i in splits)
+    found = tuple(
+        CocoSplit(name=n, annotations=a, images=i, base_names=base_names) for n, a, i in splits
+    )
     return Params(splits=found, shape=SHAPES[task])
 
 

@@ -162,9 +162,9 @@ def test_annotations_are_parsed_when_they_changed(
 
     parsed: list[str] = []
 
-    def parse(data: bytes, label: str, shape: str) -> object:
+    def parse(data: bytes, label: str, shape: str, base_names: bool = False) -> object:
         parsed.append(label)
-        return coco_file.parse(data, label, shape)
+        return coco_file.parse(data, label, shape, base_names)
 
     monkeypatch.setattr(coco_splits, "parse", parse)
     write_recipe(workspace, "cells", RECIPE.replace("[{", "[checkpoint, {"))
@@ -221,6 +221,70 @@ def test_new_says_what_it_cannot_find(workspace: Path, capsys: pytest.CaptureFix
     assert "not valid JSON" in capsys.readouterr().err
     assert cli.main([*words, "data/cells/annotations/none.json"]) == 2
     assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+LABEL_STUDIO = [
+    "images/1/ab12-a.jpg",  # label-studio-converter to 0.0.44, issue 188: the project's id
+    "images\\\\1/ab12-a.jpg",  # the same on Windows, issue 139
+    "images\\\\ab12-a.jpg",  # Label Studio to 1.15 on Windows, issue 7294
+    "..\\\\..\\\\label-studio\\\\media\\\\upload\\\\4\\\\ab12-a.jpg",  # 1.16 on Windows, issue 7294
+    "/data/local-files/?d=day/ab12-a.jpg",  # local storage, issue 4903 of Label Studio
+    "https://example.org/data/upload/1/ab12-a.jpg?token=b",  # exported without the images
+]
+"""What Label Studio writes as `file_name` of an image that lies in images/ab12-a.jpg."""
+
+
+def bring_label_studio(workspace: Path, name: str) -> Path:
+    """data/cells as Label Studio exports it: result.json beside a folder of images."""
+    cells = workspace / "data" / "cells"
+    shutil.rmtree(cells)
+    (cells / "images").mkdir(parents=True)
+    (cells / "images" / "ab12-a.jpg").write_bytes(b"pixels")
+    (cells / "images" / "cd34-b.jpg").write_bytes(b"pixels too")
+    write_sheet(cells / "result.json", (name, name.replace("ab12-a", "cd34-b")))
+    return cells / "result.json"
+
+
+@pytest.mark.parametrize("name", [name.replace("\\\\", "\\") for name in LABEL_STUDIO])
+def test_new_finds_images_by_their_base_names(workspace: Path, name: str) -> None:
+    """The recipe says so in a line of its own, and passes `check`."""
+    path = bring_label_studio(workspace, name)
+    words = ["-C", str(workspace), "new", "mine", "--data", "data/cells/result.json"]
+    assert cli.main(words) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    assert "  match: base-name " in text
+    stages = by_stage(plan_good(workspace)["mine@host"])
+    assert '"base_names":true' in stages["read-coco"].params
+    recipe = workspace / "recipes" / "mine.yaml"
+    recipe.write_text(text.replace("  match: base-name ", "  # "))
+    (error,) = plan_all(workspace).errors
+    assert error.path == "data/cells/result.json"
+    assert "2 of its 2 `file_name`s are not paths in data/cells/images" in error.message
+    assert error.hint == "write `match: base-name` beside `format: coco`"
+    (path.parent / "images" / "ab12-a.jpg").unlink()
+    recipe.write_text(text)
+    (error,) = plan_all(workspace).errors
+    assert 'image 0: "ab12-a.jpg" is not in data/cells/images' in error.message
+
+
+def test_a_base_name_of_two_images(workspace: Path) -> None:
+    """Which of them is labelled nobody knows: the labels of one would train the other."""
+    bring_label_studio(workspace, "images\\\\ab12-a.jpg".replace("\\\\", "\\"))
+    cells = workspace / "data" / "cells"
+    splits = "splits: {train: {annotations: data/cells/result.json, images: data/cells/images}}"
+    start, end = ALONE.index("  splits:"), ALONE.index("input:")
+    block = f"  {splits}\n  match: base-name\n"
+    write_recipe(workspace, "mine", ALONE[:start] + block + ALONE[end:])
+    assert not plan_all(workspace).errors
+    (cells / "images" / "day").mkdir()
+    shutil.copy(cells / "images" / "ab12-a.jpg", cells / "images" / "day")
+    (error,) = plan_all(workspace).errors
+    assert error.message == (
+        'image 0: 2 files are called "ab12-a.jpg": "ab12-a.jpg" and "day/ab12-a.jpg"'
+    )
+    write_recipe(workspace, "mine", ALONE[:start] + f"  {splits}\n" + ALONE[end:])
+    errors = plan_all(workspace).errors  # no offer that would not help
+    assert "has a backslash in it" in errors[0].message
 
 
 def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ class Dataset(Block):
     """The `dataset` block; a generator's own settings stand beside `generator`.
 
     With `url` the dataset comes in an archive, and `path` is its data.yaml inside, or `splits` are
-    paths inside.
+    paths inside. With `match: base-name` an image of format coco is the file of its name anywhere in
+    its folder, whatever path or URL `file_name` has.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -50,6 +51,7 @@ class Dataset(Block):
     format: Literal["ultralytics", "coco"] | None = None
     path: StrictStr | None = None
     splits: CocoSplits | None = None
+    match: Literal["base-name"] | None = None
     url: StrictStr | None = None
     sha256: Sha256 | None = None
     split: Split | None = None

@@ -1,6 +1,8 @@
 """One annotation file in COCO format -> a whole `dataset` block: its pictures and the other splits."""
 
 import dataclasses
+import os
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,9 @@ from buildsys.authoring.datasets.coco_sets import find_place, read_sets
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.errors import InputError
 from buildsys.steps import read_coco
-from buildsys.steps.lib.datasets.coco_file import parse
+from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
+from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
+from buildsys.steps.lib.datasets.coco_splits import list_files
 
 _WORDS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 """How files and folders call a split; the longer word first."""
@@ -44,12 +48,14 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
         for split in _WORDS
         if split != own and (other := _other(root, data, own, split))
     }
-    sheets = {split: (file, _images(root, file, split)) for split, file in files.items()}
-    ordered = {split: sheets[split] for split in _WORDS if split in sheets}
+    places = {split: _images(root, file, split) for split, file in files.items()}
+    ordered = {split: (files[split], places[split][0]) for split in _WORDS if split in files}
+    match = any(base_names for _, base_names in places.values())
     block = Dataset.model_validate(
         {
             "format": "coco",
             "splits": {s: {"annotations": a, "images": i} for s, (a, i) in ordered.items()},
+            "match": "base-name" if match else None,
         }
     )
     facts = read_sets(find_place(block, root), layout_task, {})
@@ -61,8 +67,10 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
     if tuple(ordered) == ("train",):
         shared = f"split: {_SHARE}"
         facts = dataclasses.replace(facts, splits=read_coco.places(("train", "val")))
-    lines = ["dataset:", "  format: coco", f"  splits: {{{text}}}", *filter(None, [f"  {shared}"])]
-    return Guess(block="\n".join(line for line in lines if line.strip()), facts=facts)
+    lines = ["dataset:", "  format: coco", f"  splits: {{{text}}}"]
+    lines += [f"  {LINE}   # `file_name` is no path from there; its last part is"] if match else []
+    lines += [f"  {shared}"] if shared else []
+    return Guess(block="\n".join(lines), facts=facts)
 
 
 def _task_of(path: Path, label: str) -> str:
@@ -71,7 +79,7 @@ def _task_of(path: Path, label: str) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise InputError.at(label, f"cannot be read: {error.strerror}") from error
-    return "pose" if parse(content, label, "keypoints")[0] is not None else "detect"
+    return "pose" if has_keypoints(content) else "detect"
 
 
 def _mentions(path: str, split: str) -> bool:
@@ -88,10 +96,15 @@ def _other(root: Path, data: str, own: str, split: str) -> str:
     return ""
 
 
-def _images(root: Path, data: str, split: str) -> str:
-    """The folder that holds the first picture of an annotation file. Raises InputError."""
-    sheet, mistakes = parse((root / data).read_bytes(), data, "box")
-    if sheet is None:
+def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
+    """The folder that holds the images of an annotation file, and whether base names lead to them.
+
+    Raises InputError.
+    """
+    content = (root / data).read_bytes()
+    written = file_names(content)
+    if not written:
+        _, mistakes = parse(content, data, "box")
         first = mistakes[0]
         raise InputError.at(data, first.message, first.hint, line=first.line, column=first.column)
     home = Path(data).parent
@@ -100,9 +113,18 @@ def _images(root: Path, data: str, split: str) -> str:
     folders += [base / "images" for base in (home, home.parent)]
     folders += [base / name for base in tuple(folders) for name in names]
     for folder in folders:
-        if (root / folder / sheet.images[0].name).is_file():
-            return folder.as_posix()
-    message = f"its pictures were not found: {sheet.images[0].name} is in none of the usual folders"
+        if all((root / folder / posixpath.normpath(name)).is_file() for name in written):
+            return folder.as_posix(), False
+    for folder in folders:
+        files = index(list_files(root / folder))
+        found = [files.get(base_name(name), []) for name in written]
+        if all(len(paths) == 1 for paths in found):
+            below = os.path.commonpath([os.path.dirname(path) for (path,) in found])
+            return (folder / below).as_posix(), True
+    for folder in folders:
+        if (root / folder / written[0]).is_file():
+            return folder.as_posix(), False
+    message = f"its pictures were not found: {written[0]} is in none of the usual folders"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
     raise InputError.at(data, message, hint)
 

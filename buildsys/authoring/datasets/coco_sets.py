@@ -23,20 +23,24 @@ _EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/im
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a dataset's files are: their common folder, and (split, annotation file, folder of
-    pictures) from it; `labels`: how the author calls them.
+    pictures) from it; `labels`: how the author calls them. `base_names`: see `match` of the block.
     """
 
     root: Path
     splits: tuple[tuple[str, str, str], ...]
     labels: tuple[tuple[str, str], ...]
+    base_names: bool
 
 
 def check_format(scope: Scope, block: Dataset, task: str) -> None:
     """Whether the block's keys belong together. Raises InputError."""
     if block.format != "coco":
+        key = "splits" if block.splits is not None else "match"
         hint = "write `format: coco`, or `path: …/data.yaml` in its place"
-        message = "`splits` belongs to `format: coco`"
-        raise InputError(scope.locate(("dataset", "splits"), message, hint, key=True))
+        if key == "match":
+            hint = "leave it out: only `file_name`s of COCO lead elsewhere"
+        message = f"`{key}` belongs to `format: coco`"
+        raise InputError(scope.locate(("dataset", key), message, hint, key=True))
     if task not in read_coco.SHAPES:
         message = f"format coco has no labels for task {task}"
         hint = did_you_mean("", read_coco.SHAPES)
@@ -67,7 +71,12 @@ def find_place(block: Dataset, base: Path) -> Place:
     labels: dict[str, str] = {}
     for (_, sheet), (_, file, images) in zip(block.splits.given, splits, strict=True):
         labels |= {file: sheet.annotations, images: sheet.images}
-    return Place(root=Path(root), splits=splits, labels=tuple(labels.items()))
+    return Place(
+        root=Path(root),
+        splits=splits,
+        labels=tuple(labels.items()),
+        base_names=block.match is not None,
+    )
 
 
 def _whole(base: Path, path: str) -> str:
@@ -121,7 +130,7 @@ def read_sets(place: Place, task: str, known: Known) -> DatasetFacts:
 
 
 def _read(place: Place, task: str, shape: str) -> DatasetFacts | tuple[Diagnostic, ...]:
-    params = read_coco.make_params(place.splits, task)
+    params = read_coco.make_params(place.splits, task, place.base_names)
     sheets, mistakes = read_splits(place.root, params.splits, shape, dict(place.labels))
     if mistakes:
         return tuple(_diagnose(mistake) for mistake in shorten(mistakes))

@@ -82,7 +82,7 @@ def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Dat
     """Look up what the block names; `task`: of the source model. Raises InputError."""
     if block is None:
         return Data()
-    if block.format == "coco" or block.splits is not None:
+    if block.format == "coco" or block.splits is not None or block.match is not None:
         check_format(build.scope, block, task or "detect")
     extra = dict(block.model_extra or {})
     if block.generator is not None:

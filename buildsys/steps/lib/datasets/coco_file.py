@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
+from buildsys.steps.lib.datasets.base_names import base_name
 from buildsys.steps.lib.datasets.labels import Object
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
 from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
@@ -133,14 +134,19 @@ class Notes:
         return None
 
 
-def parse(data: bytes, label: str, shape: str) -> tuple[AnnotationFile | None, list[Mistake]]:
-    """A file's content; None where anything is wrong with it."""
+def parse(
+    data: bytes, label: str, shape: str, base_names: bool = False
+) -> tuple[AnnotationFile | None, list[Mistake]]:
+    """A file's content; None where anything is wrong with it.
+
+    `base_names`: of each `file_name` only the name without folders counts.
+    """
     found = _load(data, label)
     if isinstance(found, Mistake):
         return None, [found]
     notes = Notes()
     layout = read_layout(found, shape, notes)
-    images, declared = _read_images(found, notes)
+    images, declared = _read_images(found, notes, base_names)
     objects, crowds = _read_objects(found, layout, images, declared, notes)
     if crowds and not objects and not notes.mistakes:
         notes.add("every annotation is of a crowd (`iscrowd: 1`): nothing is left to learn")
@@ -153,6 +159,20 @@ def parse(data: bytes, label: str, shape: str) -> tuple[AnnotationFile | None, l
         crowds=crowds,
         objects=tuple(tuple(objects.get(image.id, ())) for image in order),
     ), []
+
+
+def file_names(data: bytes) -> tuple[str, ...]:
+    """Every `file_name` that is text, as it is written; () where the file is broken."""
+    found = _load(data, "")
+    rows = found.get("images") if isinstance(found, dict) else None
+    entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return tuple(name for row in entries if isinstance(name := row.get("file_name"), str))
+
+
+def has_keypoints(data: bytes) -> bool:
+    """Whether the categories have keypoints; False where the file is broken."""
+    found = _load(data, "")
+    return isinstance(found, dict) and read_layout(found, "keypoints", Notes()) is not None
 
 
 def _load(data: bytes, label: str) -> dict[str, Any] | Mistake:
@@ -176,7 +196,9 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Mistake:
     return found
 
 
-def _read_images(data: dict[str, Any], notes: Notes) -> tuple[dict[int, ImageEntry], set[int]]:
+def _read_images(
+    data: dict[str, Any], notes: Notes, base_names: bool
+) -> tuple[dict[int, ImageEntry], set[int]]:
     """Whole entries by id, and every id that is declared."""
     images: dict[int, ImageEntry] = {}
     declared: set[int] = set()
@@ -185,7 +207,7 @@ def _read_images(data: dict[str, Any], notes: Notes) -> tuple[dict[int, ImageEnt
         number = notes.own_id(row, "images", index, declared)
         where = f"image {number}" if number is not None else f"images[{index}]"
         sides = [notes.whole(row, key, where, least=1) for key in ("width", "height")]
-        name = _image_name(row, where, notes)
+        name = _image_name(row, where, notes, base_names)
         if name is not None and name in names:
             notes.add(f"{where}: {show(name)} is image {names[name]} already")
         elif name is not None and number is not None:
@@ -195,13 +217,14 @@ def _read_images(data: dict[str, Any], notes: Notes) -> tuple[dict[int, ImageEnt
     return images, declared
 
 
-def _image_name(row: dict[str, Any], where: str, notes: Notes) -> str | None:
-    """`file_name` without detours, or None with a mistake added."""
+def _image_name(row: dict[str, Any], where: str, notes: Notes, base_names: bool) -> str | None:
+    """`file_name` without detours, or without folders, or None with a mistake added."""
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
         wrong = "is missing" if name is None else f"is a file's name, not {show(name)}"
         notes.add(f"{where}: `file_name` {wrong}")
         return None
+    name = base_name(name) if base_names else name
     problem = name_problem(name)
     if problem:
         notes.add(f"{where}: `file_name` {show(name)} {problem[0]}", problem[1])

@@ -3,12 +3,21 @@
 Only the standard library, like the parsing: `buildsys check` reports these mistakes before any work.
 """
 
+import dataclasses
 import os
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, Mistake, parse
+from buildsys.steps.lib.datasets import base_names
+from buildsys.steps.lib.datasets.coco_file import (
+    AnnotationFile,
+    ImageEntry,
+    Mistake,
+    file_names,
+    parse,
+)
 from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -25,6 +34,8 @@ class CocoSplit:
     name: str
     annotations: str
     images: str
+    base_names: bool = False
+    """Whether an image is the file of its name anywhere in the folder."""
 
 
 def read_splits(
@@ -41,10 +52,8 @@ def read_splits(
     chosen = tuple(splits)
     for split in chosen:
         label = called.get(split.annotations, split.annotations)
-        sheet, found = _read_file(root / split.annotations, label, shape)
-        if sheet is not None:
-            folder = called.get(split.images, split.images)
-            found += _find_missing(root / split.images, sheet, label, folder)
+        folder = called.get(split.images, split.images)
+        sheet, found = _read_split(root, split, shape, label, folder)
         if sheet is not None and not found:
             sheets[split.name] = sheet
         mistakes += found
@@ -69,22 +78,76 @@ def refuse(mistakes: list[Mistake]) -> None:
         fail("\n".join([f"the dataset has {number}:", *map(str, shorten(mistakes))]))
 
 
-def _read_file(path: Path, label: str, shape: str) -> tuple[AnnotationFile | None, list[Mistake]]:
+def _read_split(
+    root: Path, split: CocoSplit, shape: str, label: str, called: str
+) -> tuple[AnnotationFile | None, list[Mistake]]:
+    """One split's sheet, whose images are there; `called`: their folder in messages."""
     try:
-        data = path.read_bytes()
+        data = (root / split.annotations).read_bytes()
     except OSError as error:
         return None, [Mistake(path=label, message=f"cannot be read: {error.strerror}")]
-    return parse(data, label, shape)
+    files = list_files(root / split.images)
+    if split.base_names:
+        return _match_names(data, shape, label, called, files)
+    sheet, mistakes = parse(data, label, shape)
+    missing = [image for image in sheet.images if image.name not in files] if sheet else []
+    if sheet is not None and not missing:
+        return sheet, mistakes
+    offer = _offer_base_names(data, files, label, called)
+    if offer is not None:  # the other mistakes, as they are with it
+        return None, [offer, *parse(data, label, shape, base_names=True)[1]]
+    number = len(sheet.images) if sheet is not None else 0
+    return sheet, mistakes + _describe_missing(missing, number, label, called)
 
 
-def _find_missing(folder: Path, sheet: AnnotationFile, label: str, called: str) -> list[Mistake]:
-    """Pictures that are not in their folder; one sentence where that holds for all."""
-    files = list_files(folder)
-    missing = [picture for picture in sheet.images if picture.name not in files]
+def _match_names(
+    data: bytes, shape: str, label: str, called: str, files: set[str]
+) -> tuple[AnnotationFile | None, list[Mistake]]:
+    """A sheet whose images are the files of their names, in whatever folder they are."""
+    sheet, mistakes = parse(data, label, shape, base_names=True)
+    if sheet is None:
+        return None, mistakes
+    places = base_names.index(files)
+    images = []
+    for image in sheet.images:
+        found = places.get(image.name, [])
+        if len(found) > 1:
+            few = " and ".join(show(path) for path in found[:2])
+            message = f"image {image.id}: {len(found)} files are called {show(image.name)}: {few}"
+            hint = f"rename one, or write paths as `file_name` and leave `{base_names.LINE}` out"
+            mistakes.append(Mistake(path=label, message=message, hint=hint))
+        images.append(dataclasses.replace(image, name=found[0] if found else image.name))
+    missing = [image for image in images if image.name not in files]
+    mistakes += _describe_missing(missing, len(images), label, called)
+    return dataclasses.replace(sheet, images=tuple(images)), mistakes
+
+
+def _offer_base_names(data: bytes, files: set[str], label: str, called: str) -> Mistake | None:
+    """How to write that images are found by their base names, where that finds every one."""
+    names = file_names(data)
+    places = base_names.index(files)
+    wanted = [base_names.base_name(name) for name in names]
+    wrong = [name for name in names if posixpath.normpath(name) not in files]
+    if not wrong or len(set(wanted)) < len(wanted):
+        return None
+    if any(len(places.get(name, [])) != 1 for name in wanted):
+        return None
+    message = (
+        f"{len(wrong)} of its {len(names)} `file_name`s are not paths in {called}, the first is"
+        f" {show(wrong[0])}; every image is there by its base name"
+    )
+    hint = f"write `{base_names.LINE}` beside `format: coco`"
+    return Mistake(path=label, message=message, hint=hint)
+
+
+def _describe_missing(
+    missing: list[ImageEntry], number: int, label: str, called: str
+) -> list[Mistake]:
+    """Images that are not in their folder; one sentence where that holds for all."""
     hint = "`file_name` starts at the folder that `images` names"
-    if missing and len(missing) == len(sheet.images):
+    if missing and len(missing) == number:
         first = show(missing[0].name)
-        message = f"none of its {len(missing)} pictures is in {called}, the first is {first}"
+        message = f"none of its {number} pictures is in {called}, the first is {first}"
         return [Mistake(path=label, message=message, hint=hint)]
     return [
         Mistake(path=label, message=f"image {p.id}: {show(p.name)} is not in {called}", hint=hint)

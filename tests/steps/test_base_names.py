@@ -1,0 +1,32 @@
+"""The file that is meant by a path of another machine, or by a URL."""
+
+import pytest
+
+from buildsys.steps.lib.datasets.base_names import base_name, index
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("images\\1/ab-a.jpg", "ab-a.jpg"),
+        ("C:\\my data\\a.jpg", "a.jpg"),
+        ("/data/local-files/?d=day%201/a%20b.jpg", "a b.jpg"),
+        ("/data/upload/1/ab-a.jpg", "ab-a.jpg"),
+        ("https://example.org/x/a%20b.jpg?sig=c/d.png", "a b.jpg"),
+        ("s3://bucket/day/a.jpg", "a.jpg"),
+        ("50%20off.jpg", "50%20off.jpg"),
+        ("https://example.org/", ""),
+    ],
+)
+def test_base_name(written: str, name: str) -> None:
+    """Only addresses are decoded: a file may be called `50%20off.jpg`."""
+    assert base_name(written) == name
+
+
+def test_files_by_name() -> None:
+    """Several files of one name are all there, in order."""
+    assert index({"b/a.jpg", "a.jpg", "c.jpg"}) == {
+        "a.jpg": ["a.jpg", "b/a.jpg"],
+        "c.jpg": ["c.jpg"],
+    }
