@@ -232,40 +232,47 @@ def build(workspace: Path, tools: StandIn) -> Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A workspace of `make_workspace` in which everything was built, its store beside it."""
+    """A workspace in which everything was built, with its store beside it, to be copied by tests."""
 
     root: Path
     ran: tuple[str, ...]
 
+    def copy(self, workspace: Path, store: Path) -> None:
+        """Into an equal workspace and to a store of its own: as after a build and a move.
 
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """Built once a process; `built` copies it."""
-    root = tmp_path_factory.mktemp("sample")
+        What is known of files by their places (plans, what needs nothing) has to be found anew.
+        """
+        shutil.copytree(self.root / "store", store)
+        workspaces.forget(Store(store), self.root / "workspace")
+        workspaces.register(Store(store), workspace)
+        made = self.root / "workspace"
+        by_place = shutil.ignore_patterns("plans", "settled.json")
+        shutil.copytree(made / ".buildsys", workspace / ".buildsys", ignore=by_place)
+        shutil.copytree(made / "build", workspace / "build", symlinks=True)
+        shutil.copyfile(made / "buildsys.lock", workspace / "buildsys.lock")
+
+
+def build_sample(root: Path, make: Callable[[Path], Path], tools: StandIn) -> Sample:
+    """Build everything in the workspace that `make` makes; for fixtures of a session or module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BUILDSYS_STORE", str(root / "store"))
         _without_tools(patch, root)
-        tools = StandIn()
-        session = Session(make_workspace(root / "workspace"), tools, no_environment)
+        session = Session(make(root / "workspace"), tools, no_environment)
         session.build(list(session.plans))
         session.close()
     return Sample(root=root, ran=tuple(tools.ran))
 
 
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """The sample workspace, built once a process."""
+    return build_sample(tmp_path_factory.mktemp("sample"), make_workspace, StandIn())
+
+
 @pytest.fixture
 def built(sample: Sample, workspace: Path, tools: StandIn, tmp_path: Path) -> None:
-    """Everything in the workspace is built, as after `build()` and a move: a tenth of its work.
-
-    What is known of files by their places (plans, what needs nothing) has to be found anew.
-    """
-    shutil.copytree(sample.root / "store", tmp_path / "store")
-    workspaces.forget(Store(tmp_path / "store"), sample.root / "workspace")
-    workspaces.register(Store(tmp_path / "store"), workspace)
-    made = sample.root / "workspace"
-    by_place = shutil.ignore_patterns("plans", "settled.json")
-    shutil.copytree(made / ".buildsys", workspace / ".buildsys", ignore=by_place)
-    shutil.copytree(made / "build", workspace / "build", symlinks=True)
-    shutil.copyfile(made / "buildsys.lock", workspace / "buildsys.lock")
+    """Everything in the workspace is built, as after `build()`, for a tenth of its work."""
+    sample.copy(workspace, tmp_path / "store")
     tools.ran[:] = sample.ran
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Build, make_workspace
+from tests.conftest import Build, Sample, StandIn, build_sample, make_workspace
 from tests.execution.test_changes import edit
 
 RECIPE = """\
@@ -76,10 +76,9 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 }
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def make_cells(root: Path) -> Path:
     """Six and three "pictures", an egg in each."""
-    root = make_workspace(tmp_path / "workspace")
+    make_workspace(root)
     (root / "recipes" / "tags.yaml").unlink()
     (root / RECIPE_FILE).write_text(RECIPE)
     (root / "cells" / "images").mkdir(parents=True)
@@ -102,12 +101,26 @@ def workspace(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """The recipe `cells` and its data."""
+    return make_cells(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """`cells`, built once."""
+    return build_sample(tmp_path_factory.mktemp("cells"), make_cells, StandIn())
+
+
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_runs_exactly_what_depends_on_it(
-    change: str, workspace: Path, build: Build
+    change: str, workspace: Path, build: Build, tools: StandIn
 ) -> None:
     """Two converters train twice, or an annotation that was moved is not trained on."""
-    assert sorted(build()) == sorted(("read_coco", *AFTER_DATA))
+    assert sorted(tools.ran) == sorted(("read_coco", *AFTER_DATA))
+    assert build() == [], "what is known of files by their places is known again"
     apply, expected = CHANGES[change]
     apply(workspace)
     assert sorted(build()) == sorted(expected)

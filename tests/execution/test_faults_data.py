@@ -155,6 +155,7 @@ def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     assert database.stat().st_ino == inode
 
 
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -172,7 +173,6 @@ def test_a_damaged_cache_of_plans_is_made_anew(
     build: Build, workspace: Path, damage: Callable[[str], str]
 ) -> None:
     """Recipes are read again; nothing runs."""
-    build()
     time.sleep(0.06)  # what was written this very moment is not kept
     build()
     path = workspace / ".buildsys/plans/tags.json"
@@ -182,6 +182,7 @@ def test_a_damaged_cache_of_plans_is_made_anew(
     assert json.loads(path.read_text()) == json.loads(before)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_edited_while_it_is_planned(workspace: Path) -> None:
     """The next run sees the edit, whenever in the planning it came."""
     recipe, cache = workspace / "recipes/tags.yaml", workspace / ".buildsys/plans/tags.json"

@@ -1,6 +1,7 @@
 """`buildsys flash` up to the vendor's tool: what is sent, and what is not."""
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from buildsys.commands import flash as command
 from buildsys.execution.tools import environments
 from buildsys.operations import flash as flashing
 from buildsys.operations.flash import Port
-from tests.conftest import Build, StandIn, no_environment
+from tests.conftest import (
+    Build,
+    Sample,
+    StandIn,
+    build_sample,
+    make_workspace,
+    no_environment,
+)
 from tests.operations import golden
 from tests.operations.flash_stand_in import FlashStandIn
 
@@ -50,6 +58,12 @@ def tools() -> StandIn:
     return FlashStandIn()
 
 
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """Built once, with flash plans in its packages."""
+    return build_sample(tmp_path_factory.mktemp("flash"), make_workspace, FlashStandIn())
+
+
 @pytest.fixture(autouse=True)
 def _no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is synced, and this machine has one serial port."""
@@ -83,11 +97,9 @@ def _targets(workspace: Path, text: str) -> None:
     recipe.write_text(recipe.read_text().split("targets:")[0] + text)
 
 
-def test_a_dry_run_shows_regions_and_the_exact_command(
-    workspace: Path, build: Build, capsys: Capture
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_a_dry_run_shows_regions_and_the_exact_command(workspace: Path, capsys: Capture) -> None:
     """Nothing is synced or sent for it; a copy of the line does the same by hand."""
-    build()
     capsys.readouterr()
     assert main(["-C", str(workspace), "flash", GROVE, "--dry-run"]) == 0
     package = Path(flashing.__file__).parent.parent
@@ -98,11 +110,9 @@ def test_a_dry_run_shows_regions_and_the_exact_command(
     golden.check("flash-dry-run-esptool", capsys.readouterr().out, *places)
 
 
-def test_a_model_is_sent_from_its_folder_to_the_only_port(
-    workspace: Path, build: Build, capsys: Capture
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_a_model_is_sent_from_its_folder_to_the_only_port(workspace: Path, capsys: Capture) -> None:
     """And nothing else: one file, one address."""
-    build()
     sent = Sent()
     assert run_flash(workspace, sent, GROVE) == 0
     assert sent.folders == [workspace / "build/tags/grove-vision-ai-v2"]
@@ -127,9 +137,9 @@ def test_a_model_is_sent_from_its_folder_to_the_only_port(
     )
 
 
-def test_a_failed_tool_is_a_failure(workspace: Path, build: Build, capsys: Capture) -> None:
+@pytest.mark.usefixtures("built")
+def test_a_failed_tool_is_a_failure(workspace: Path, capsys: Capture) -> None:
     """Exit code 1, whatever the tool's; the builds after it are not sent."""
-    build()
     sent = Sent(code=2)
     assert run_flash(workspace, sent, GROVE) == 1
     assert len(sent.commands) == 1
@@ -156,13 +166,9 @@ def test_only_what_the_recipe_says_now_is_sent(
     assert main(sent) == 1
 
 
-def test_a_file_that_the_plan_does_not_mean_is_not_sent(
-    workspace: Path, build: Build, capsys: Capture
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_a_file_that_the_plan_does_not_mean_is_not_sent(workspace: Path, capsys: Capture) -> None:
     """The folder counts as untouched once the store is cleared: the digest still tells."""
-    import shutil
-
-    build()
     (workspace / "build/tags/xiao-esp32s3/tags.tflite").write_bytes(b"another TFL3 file")
     shutil.rmtree(workspace.parent / "store")
     capsys.readouterr()
@@ -172,11 +178,9 @@ def test_a_file_that_the_plan_does_not_mean_is_not_sent(
     assert sent.commands == []
 
 
-def test_notes_of_an_unverified_firmware_come_first(
-    workspace: Path, build: Build, capsys: Capture
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_notes_of_an_unverified_firmware_come_first(workspace: Path, capsys: Capture) -> None:
     """Before anything is said of sending."""
-    build()
     capsys.readouterr()
     assert run_flash(workspace, Sent(), XIAO) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -185,6 +189,7 @@ def test_notes_of_an_unverified_firmware_come_first(
     assert "not verified" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("built")
 def test_models_share_a_board_side_by_side_only(
     workspace: Path, build: Build, capsys: Capture
 ) -> None:
@@ -203,6 +208,7 @@ def test_models_share_a_board_side_by_side_only(
     assert [command[6] for command in sent.commands] == ["0x00400000", "0x00700000"]
 
 
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     ("name", "arguments", "devices"),
     [
@@ -218,18 +224,17 @@ def test_wrong_arguments_send_nothing(
     arguments: tuple[str, ...],
     devices: tuple[str, ...],
     workspace: Path,
-    build: Build,
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Exit code 2, one message."""
     _ports(monkeypatch, *devices)
-    build()
     capsys.readouterr()
     assert main(["-C", str(workspace), "flash", *arguments]) == 2
     golden.check(f"flash-{name}", capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("built")
 def test_a_target_without_a_place_says_what_is_missing(
     workspace: Path, build: Build, capsys: Capture
 ) -> None:

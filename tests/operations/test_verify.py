@@ -43,6 +43,7 @@ def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn)
     assert build() == [], "verifying leaves everything as it was"
 
 
+@pytest.mark.usefixtures("built")
 def test_what_one_machine_measured_is_no_part_of_it(
     build: Build, workspace: Path, tools: StandIn
 ) -> None:

@@ -41,11 +41,13 @@ def is_published(workspace: Workspace, state: State, plan: Plan) -> bool:
     folder = build_folder(workspace, plan.build)
     if not (folder / "manifest.json").is_file():
         return False
+    known = state.database.files_below(str(folder))
+    if str(folder / "manifest.json") not in known:  # the workspace was moved or copied
+        known = _record_files(state, folder)
     try:
         entries = state.store.index(digest)
     except (OSError, ValueError):
         return True  # the store was cleared; the folder was complete when it was filled
-    known = state.database.files_below(str(folder))
     return all(_is_intact(folder / name, size, blob, known) for name, size, blob in entries)
 
 
@@ -70,13 +72,19 @@ def publish(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(_rejected_folder(workspace, plan), ignore_errors=True)
+    _record_files(state, folder)
+    state.database.record_published(plan.build, _publication(plan, state))
+
+
+def _record_files(state: State, folder: Path) -> dict[str, tuple[str, str]]:
+    """(stat, digest) of the files of a package by path, now in the database, too."""
     rows = [
         (str(path), _stat(path), digest_file(path))
         for path in folder.rglob("*")
         if path.is_file() and not path.is_symlink()
     ]
     state.database.record_files(rows)
-    state.database.record_published(plan.build, _publication(plan, state))
+    return {path: (stat, digest) for path, stat, digest in rows}
 
 
 def withdraw(workspace: Workspace, state: State, build: str) -> None:

@@ -165,7 +165,10 @@ def _settle(
                 else:
                     files[source.path] = known
     for plan in recipe.plans:
-        files |= _outputs(workspace, plan.build, state)
+        outputs = _outputs(workspace, plan.build, state)
+        if not outputs and state.database.published(plan.build):
+            return None
+        files |= outputs
     builds = [[plan.build, plan.label] for plan in recipe.plans]
     return Entry(value=builds, text=installation, files=files, trees=tuple(trees.items()))
 

@@ -58,6 +58,7 @@ def _run(workspace: Path) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.slow
 def test_second_run_parses_nothing(workspace: Path) -> None:
     """A run in which nothing changed pays for the libraries that read recipes."""
     write_recipe(workspace, "tags", TRAINED)

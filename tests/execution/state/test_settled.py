@@ -22,8 +22,8 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def settled(workspace: Path, tools: StandIn) -> Path:
-    """A workspace in which everything was built a moment ago."""
+def settled(workspace: Path, built: None, tools: StandIn) -> Path:
+    """A workspace in which everything is up to date, although it was built at another place."""
     time.sleep(0.06)  # what was written this very moment is looked at again
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -33,6 +33,7 @@ def settled(workspace: Path, tools: StandIn) -> Path:
     return workspace
 
 
+@pytest.mark.slow
 def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> None:
     """Every `buildsys build` waits for doit, for the validation library and for a database."""
     code = (
@@ -119,6 +120,7 @@ def _baselines(root: Path) -> None:
     (root / "baselines.json").write_text("{}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [_no_report, _baselines])
 def test_a_report_that_is_gone_is_written_in_a_run_without_work(
     settled: Path, change: Callable[[Path], None]
