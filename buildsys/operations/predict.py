@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.recipes.build import Build
-from buildsys.authoring.recipes.model import model_spec
-from buildsys.authoring.recipes.recipe import CALIBRATED
+from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.execution.packages.publish import build_folder, red_verdicts
@@ -253,7 +252,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
             sigmas=(),
             head=spec.head,
             preprocessing=spec.preprocessing,
-            reference_kernels=kind == Format.TFLITE and spec.quantization.scheme in CALIBRATED,
+            reference_kernels=kind == Format.TFLITE and on_reference_kernels(build),
             task=spec.task,
         ),
     )

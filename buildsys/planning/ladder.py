@@ -6,7 +6,7 @@ checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro �
 import dataclasses
 
 from buildsys.authoring.recipes.families import step_for
-from buildsys.authoring.recipes.recipe import CALIBRATED
+from buildsys.authoring.recipes.model import on_reference_kernels
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import read_step
@@ -120,8 +120,8 @@ def _record(
     definition = step_for("record", kind, builder.model.family)
     if definition is None:
         return
-    integers = form == "tflite" and builder.model.quantization.scheme in CALIBRATED
-    own = {"reference_kernels": integers} if kind == "tflite" else {}
+    reference = form == "tflite" and on_reference_kernels(builder.build)
+    own = {"reference_kernels": reference} if kind == "tflite" else {}
     names = _names(builder, form)
     if form == Format.CHECKPOINT:
         settings = definition.settings(names=names, count=PICTURES)

@@ -1,8 +1,7 @@
 """Measurements and verdicts beside the chain of conversions. Pure."""
 
 from buildsys.authoring.recipes.families import step_for
-from buildsys.authoring.recipes.model import model_fits
-from buildsys.authoring.recipes.recipe import CALIBRATED
+from buildsys.authoring.recipes.model import model_fits, on_reference_kernels
 from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
 from buildsys.planning import ladder
@@ -73,7 +72,7 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
         sigmas=facts.sigmas if facts and model.keypoints else (),
         head=model.head,
         preprocessing=model.preprocessing,
-        reference_kernels=kind == Format.TFLITE and model.quantization.scheme in CALIBRATED,
+        reference_kernels=kind == Format.TFLITE and on_reference_kernels(builder.build),
         task=model.task,
     )
 

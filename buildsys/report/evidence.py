@@ -200,6 +200,7 @@ def _measured(name: str, row: dict[str, Any]) -> Measured:
         objects=int(row.get("objects") or 0),
         metrics=tuple(sorted((str(key), float(value)) for key, value in row["metrics"].items())),
         device=str(row.get("device") or ""),
+        kernels=str(row.get("kernels") or ""),
     )
 
 

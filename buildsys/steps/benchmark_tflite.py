@@ -1,7 +1,7 @@
 """How long a TFLite file takes on this machine, by LiteRT; a proof beside a build, no input of it.
 
 LiteRT's default kernels run, as an application on this machine would have them: optimized, with
-XNNPACK for the operators that it takes. Accuracy is measured on others, the reference kernels.
+XNNPACK for the operators that it takes. Accuracy is measured on them, too, but for microcontrollers.
 """
 
 from pathlib import Path

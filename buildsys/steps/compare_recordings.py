@@ -1,7 +1,7 @@
 """Recordings of one network's forms -> the parity ladder: a verdict, and the first rung that fails.
 
-Checkpoint → ONNX → float TFLite → quantized TFLite (LiteRT's reference kernels) → TFLite Micro →
-the firmware's decoder. Limits and their reasons: `tolerances`.
+Checkpoint → ONNX → float TFLite → quantized TFLite (on the kernels that accuracy is measured
+on) → TFLite Micro → the firmware's decoder. Limits and their reasons: `tolerances`.
 """
 
 import json

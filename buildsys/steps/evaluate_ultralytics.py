@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Resources, StepSpec
-from buildsys.steps.lib.metrics.accuracy import Params, measure
+from buildsys.steps.lib.metrics.accuracy import Params, Predict, measure
 
 __all__ = ["STEP", "Params", "run"]
 
@@ -20,15 +20,27 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """The decode here is Ultralytics', so that our own decode of the exported files is checked."""
     from dataclasses import replace
 
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import ultralytics_setup
 
     ultralytics_setup.prepare(Path.cwd())
+    source = inputs["checkpoint"]
+    task = "pose" if params.keypoints else params.task or "detect"
+    network = open_network(source, task)
+    decoded = replace(params, head="decoded")
+    measure(source, inputs["dataset"], network, decoded, outputs["metrics"], "checkpoint")
+
+
+def open_network(checkpoint: Path, task: str) -> Predict:
+    """A checkpoint as a function: picture uint8 [h, w, 3] -> the outputs of the decoded head.
+
+    Ultralytics has been set up before.
+    """
     import torch
 
-    task = "pose" if params.keypoints else params.task or "detect"
-    model = ultralytics_setup.load_model(inputs["checkpoint"], task).fuse(verbose=False)
-    decoded = replace(params, head="decoded")
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.families import ultralytics_setup
+
+    model = ultralytics_setup.load_model(checkpoint, task).fuse(verbose=False)
 
     def predict(picture: Any) -> dict[str, Any]:
         with torch.no_grad():
@@ -39,6 +51,4 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
             return {"detections": detections, "prototypes": prototypes.transpose(0, 2, 3, 1)}
         return {"probabilities" if task == "classify" else "detections": values.numpy()}
 
-    measure(
-        inputs["checkpoint"], inputs["dataset"], predict, decoded, outputs["metrics"], "checkpoint"
-    )
+    return predict

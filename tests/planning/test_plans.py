@@ -1,5 +1,6 @@
 """Recipes become steps: what is shared, where a source enters, what a plan survives."""
 
+import json
 from pathlib import Path
 
 from buildsys.graph import Plan
@@ -94,6 +95,24 @@ def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) ->
     drawn = {item.name for item in by_stage(plain)["drawings"].inputs}
     assert drawn == {"checkpoint", "recording", "pictures", "onnx", "tflite", "dataset"}
     assert "Not verified: the package on the board itself; none was attached." in plain.notes
+
+
+def test_an_integer_file_is_measured_on_the_kernels_that_run_it(workspace: Path) -> None:
+    """TFLite Micro's on a microcontroller, whatever its firmware; LiteRT's own on Linux."""
+    write_target(workspace, "mine", "extends: host\nlabel: A board of my own\n")
+    boards = "[grove-vision-ai-v2, raspberry-pi-5, host, {target: mine, firmware: tflite-micro}]"
+    write_recipe(workspace, "tags", TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", boards))
+    plans = plan_good(workspace)
+    found = {
+        board: json.loads(by_stage(plans[f"tags@{board}"])["evaluate-tflite"].params)
+        for board in ("grove-vision-ai-v2", "raspberry-pi-5", "host", "mine")
+    }
+    assert {board: params["reference_kernels"] for board, params in found.items()} == {
+        "grove-vision-ai-v2": True,
+        "raspberry-pi-5": False,
+        "host": False,
+        "mine": True,
+    }
 
 
 def test_measurement_stays_away_when_it_is_not_wanted(workspace: Path) -> None:

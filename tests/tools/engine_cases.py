@@ -147,10 +147,7 @@ def check_masks_are_the_builds_own() -> None:
         rows, classes = vision.select(scores, CONFIDENCE)
         kept = vision.suppress(boxes[rows], classes, yolov8_decoding.IOU)
         coefficients = instance_masks.decode_coefficients(outputs, params.head, len(params.classes))
-        _, scale, pad = prepared_images.letterbox(photo[..., ::-1], frame())
-        place = instance_masks.Frame(
-            height=photo.shape[0], width=photo.shape[1], scale=scale, pad=pad
-        )
+        _, place = prepared_images.letterbox(photo[..., ::-1], frame())
         around = np.array([item.box for item in theirs])
         wanted = instance_masks.draw_masks(
             coefficients[rows[kept]], outputs["prototypes"][0], around, place

@@ -17,6 +17,7 @@ from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads import yolov8_decoding
 from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.heads.placement import Placement, to_photo
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime import litert
 
@@ -60,7 +61,9 @@ def facts(params: accuracy.Params) -> dict[str, Any]:
 
 
 def check_pictures_are_placed_as_in_training() -> None:
-    """Up, down, narrow, tall, by a factor of two, not at all: one step of 255 apart at the most."""
+    """Up, down, narrow, tall, by a factor of two, not at all: letterboxed one step of 255 apart at
+    the most, cut the same.
+    """
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -74,16 +77,19 @@ def check_pictures_are_placed_as_in_training() -> None:
         (2, 300),
         (33, 47),
         (1080, 1920),
+        (3, 900),
     ]
-    for resize in ("letterbox", "center-crop"):
+    for resize, most in (("letterbox", 1), ("center-crop", 0)):
         for height, width in sizes:
             photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
             for side in (frame(resize=resize), frame(416, 416, resize), frame(192, 160, resize)):
-                wanted, scale, pad = prepared_images.letterbox(photo[..., ::-1], side)
+                wanted, at = prepared_images.letterbox(photo[..., ::-1], side)
                 placed = vision.place(photo, side.height, side.width, resize)
                 difference = np.abs(placed.pixels.astype(int) - wanted).max()
-                assert difference <= 1, (resize, height, width, side, difference)
-                assert (placed.scale, (placed.left, placed.top)) == (scale, pad)
+                assert difference <= most, (resize, height, width, side, difference)
+                assert placed.photo == (at.width, at.height)
+                assert placed.gains == (at.gain_x, at.gain_y)
+                assert (placed.left, placed.top) == (at.left, at.top)
 
 
 def check_every_head_of_yolov8_is_decoded_alike() -> None:
@@ -134,21 +140,21 @@ def _compare(params: accuracy.Params, outputs: dict[str, Any]) -> None:
 
 
 def _compare_choice(ours: Any, theirs: Any) -> None:
-    """Suppression and the way back into the photograph."""
+    """Suppression and the way back into the photograph, whose border cuts some of the boxes."""
     import numpy as np
 
-    placed = vision.Placed(np.zeros(1), 0.37, 5, -3)
-    kept = yolov8_decoding.suppress(*ours)
-    sure = kept.scores >= 0.25
+    placed = vision.Placed(np.zeros(1), (120, 90), (0.37, 0.36), 5, -3)
+    place = Placement(width=120, height=90, gain_x=0.37, gain_y=0.36, left=5, top=-3)
+    kept = yolov8_decoding.suppress(*ours, choice=yolov8_decoding.prediction(0.25))
     found = vision.choose(theirs, placed, 0.25, yolov8_decoding.IOU)
-    assert len(found) == sure.sum() > 3
-    boxes = accuracy.to_photo(kept.boxes[sure], 0.37, (5, -3))
+    assert len(found) == len(kept.scores) > 3
+    boxes = to_photo(kept.boxes, place)
     assert np.allclose([item.box for item in found], boxes)
-    assert np.allclose([item.score for item in found], kept.scores[sure])
-    assert [item.category for item in found] == kept.classes[sure].tolist()
+    assert np.allclose([item.score for item in found], kept.scores)
+    assert [item.category for item in found] == kept.classes.tolist()
     if kept.keypoints.shape[1]:
-        points = kept.keypoints[sure]
-        points[..., :2] = accuracy.to_photo(points[..., :2], 0.37, (5, -3))
+        points = kept.keypoints
+        points[..., :2] = to_photo(points[..., :2], place)
         assert np.allclose([item.keypoints for item in found], points)
 
 

@@ -181,7 +181,9 @@ print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).to
 
 
 def test_pictures_to_classify_are_cut_in_their_middle() -> None:
-    """As Ultralytics prepares them; a wide photograph loses its sides, not its height."""
+    """As Ultralytics prepares them; a wide photograph loses its sides, not its height. A pixel of the
+    network's picture is the mean of all that it covers.
+    """
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
@@ -189,14 +191,17 @@ from buildsys.spec import Preprocessing
 from buildsys.steps.lib.datasets import prepared_images
 photo = np.zeros((60, 120, 3), np.uint8); photo[:, 30:90] = 200; photo[:, 59:61, 0] = 50
 rule = Preprocessing(height=60, width=60, color="rgb", resize="center-crop")
-picture, scale, pad = prepared_images.letterbox(photo, rule)
-small, half, _ = prepared_images.letterbox(photo, Preprocessing(height=30, width=30, color="rgb", resize="center-crop"))
-print(json.dumps([picture.shape, int(picture[..., 1].min()), picture[0, 29:31].tolist(), scale, pad, small.shape, half]))
+picture, place = prepared_images.letterbox(photo, rule)
+photo[::6] = 0
+small, half = prepared_images.letterbox(photo, Preprocessing(height=10, width=10, color="rgb", resize="center-crop"))
+print(json.dumps([picture.shape, int(picture[..., 1].min()), picture[0, 29:31].tolist(), place.gain_x,
+                  [place.left, place.top], small.shape, half.gain_y, small[3:7, 2, 1].tolist()]))
 """
-    shape, least, middle, scale, pad, small, half = json.loads(in_evaluate(script))
-    assert (shape, least, scale, pad) == ([60, 60, 3], 200, 1, [-30, 0])
+    shape, least, middle, gain, corner, small, sixth, mean = json.loads(in_evaluate(script))
+    assert (shape, least, gain, corner) == ([60, 60, 3], 200, 1, [-30, 0])
     assert middle == [[200, 200, 50], [200, 200, 50]]
-    assert (small, half) == ([30, 30, 3], 0.5)
+    assert (small, sixth) == ([10, 10, 3], pytest.approx(1 / 6))
+    assert all(160 < value < 175 for value in mean)  # 5 of 6 lines are light
 
 
 def test_masks_come_back_to_the_photograph() -> None:
@@ -205,9 +210,10 @@ def test_masks_come_back_to_the_photograph() -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.steps.lib.heads import instance_masks
+from buildsys.steps.lib.heads.placement import Placement
 prototypes = np.zeros((16, 16, 32), np.float32)
 prototypes[..., 0] = -1; prototypes[4:12, 8:, 0] = 1       # the right half of what is no padding
-frame = instance_masks.Frame(height=64, width=128, scale=0.5, pad=(0, 16))
+frame = Placement(height=64, width=128, gain_x=0.5, gain_y=0.5, left=0, top=16)
 coefficients = np.zeros((2, 32)); coefficients[:, 0] = 1
 boxes = np.array([[0, 0, 128, 64], [100, 10, 120, 20]], float)
 masks = list(instance_masks.draw_masks(coefficients, prototypes, boxes, frame))

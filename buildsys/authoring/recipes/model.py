@@ -4,10 +4,12 @@ from typing import Protocol
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders, network
+from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.slots import flash_spec, slot_spec
 from buildsys.registry import find_step
 from buildsys.spec import BoardSpec, ModelSpec, Preprocessing, Quantization, TensorSpec
+from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.heads.outputs import head_outputs
 
 
@@ -108,6 +110,21 @@ def _quantization(build: Build) -> Quantization:
         granularity=block.granularity or "per-channel",
         io=wanted if block.scheme == "int8" else "float32",
     )
+
+
+def on_reference_kernels(build: Build) -> bool:
+    """Whether TFLite's reference kernels stand for those that run the integer file in the end.
+
+    TFLite Micro computes as they do, bit for bit. LiteRT, on a Linux board as here, has kernels of
+    its own (XNNPACK), and rounds otherwise.
+    """
+    contract = build.contract
+    on_litert = (
+        build.target.vela is None
+        and build.target.flash is None
+        and (contract is None or EVERY in contract.operators)
+    )
+    return build.recipe.quantization.scheme in CALIBRATED and not on_litert
 
 
 def board_spec(build: Build) -> BoardSpec:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TASKS = ("detect", "pose", "segment", "classify", "obb")
 COEFFICIENTS, CELL = 32, 4
 """Mask coefficients an object; pixels of the input a cell of the prototypes is wide and high."""
+BLOCK = 256
+"""Boxes whose overlaps with all better ones are looked at in one go."""
 EPSILON = 1e-7
 """As in the build's overlap of turned boxes, which is Ultralytics'."""
 
@@ -75,8 +77,8 @@ def spread(logits: np.ndarray, photo: np.ndarray, placed: Placed) -> np.ndarray:
     high, wide = photo.shape[:2]
     tall, broad = logits.shape
     whole = vision.stretch(logits[..., None], tall * CELL, broad * CELL)
-    right = placed.left + max(1, round(wide * placed.scale))
-    bottom = placed.top + max(1, round(high * placed.scale))
+    right = placed.left + round(wide * placed.gains[0])
+    bottom = placed.top + round(high * placed.gains[1])
     inside = whole[placed.top : bottom, placed.left : right]
     if inside.shape[:2] != (high, wide):
         inside = vision.stretch(inside, high, wide)
@@ -99,16 +101,34 @@ def find_turned(
     """
     boxes, scores = decode_turned(outputs, facts, *placed.pixels.shape[:2])
     rows, classes = vision.select(scores, confidence)
-    overlaps = overlap(boxes[rows]) > iou
-    better = np.triu(overlaps & (classes[:, None] == classes[None, :]), 1)
+    alive = np.ones(len(rows), bool)
+    for category in np.unique(classes):
+        own = np.flatnonzero(classes == category)
+        alive[own] = unsuppressed(boxes[rows[own]], iou)
     found = []
-    for index in np.flatnonzero(~better.any(0))[: vision.MOST_DETECTIONS]:
-        points = vision.to_photo(corners_of(boxes[rows[index]]), placed)
+    for index in np.flatnonzero(alive)[: vision.MOST_DETECTIONS]:
+        points = corners_of(turned_to_photo(boxes[rows[index]], placed))
         box = (*points.min(0).tolist(), *points.max(0).tolist())
         category, score = int(classes[index]), float(scores[rows[index], classes[index]])
         corners = tuple(map(tuple, points.tolist()))
         found.append(vision.Found(category, score, box, corners=corners))
     return found
+
+
+def unsuppressed(boxes: np.ndarray, iou: float) -> np.ndarray:
+    """Which of one class's boxes [n, 5], best first, no better one overlaps by more; bool [n]."""
+    alive = np.ones(len(boxes), bool)
+    for start in range(0, len(boxes), BLOCK):
+        block = boxes[start : start + BLOCK]
+        overlaps = overlap(boxes[: start + len(block)], block) > iou
+        alive[start : start + BLOCK] = ~np.triu(overlaps, 1 - start).any(0)
+    return alive
+
+
+def turned_to_photo(box: np.ndarray, placed: Placed) -> np.ndarray:
+    """A box [5] of the frame in the photograph's pixels; it may stand over the border."""
+    centre = (box[:2] - (placed.left, placed.top)) / placed.gains
+    return np.concatenate([centre, box[2:4] / placed.gains, box[4:]])
 
 
 def decode_turned(
@@ -133,25 +153,30 @@ def decode_turned(
     return np.concatenate([np.stack([x, y], 1), size, turned], 1), scores
 
 
-def overlap(boxes: np.ndarray) -> np.ndarray:
-    """Of boxes [n, 5] with each other: [n, n], 0..1, as of normal distributions with the boxes'
+def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Of boxes [n, 5] with boxes [m, 5]: [n, m], 0..1, as of normal distributions with the boxes'
     variances (probabilistic IoU, arXiv 2106.06072).
     """
+    one, two = covariance(first), covariance(second)
+    a, b, c = (one[part][:, None] + two[part][None, :] for part in range(3))
+    dx, dy = (first[:, None, axis] - second[None, :, axis] for axis in (0, 1))
+    spread_of = a * b - c**2
+    apart = (a * dy**2 + b * dx**2 - 2 * c * dx * dy) / (spread_of + EPSILON) / 4
+    single = [np.clip(p * q - r**2, 0, None) for p, q, r in (one, two)]
+    size = 4 * np.sqrt(single[0][:, None] * single[1][None, :])
+    distance = apart + np.log(spread_of / (size + EPSILON) + EPSILON) / 2
+    return 1 - np.sqrt(1 - np.exp(-np.clip(distance, EPSILON, 100.0)) + EPSILON)
+
+
+def covariance(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance along x, along y, and covariance; of a side s of a uniform box s^2 / 12."""
     long, short = boxes[:, 2] ** 2 / 12, boxes[:, 3] ** 2 / 12
     cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
-    own = (
+    return (
         long * cos**2 + short * sin**2,
         long * sin**2 + short * cos**2,
         (long - short) * cos * sin,
     )
-    a, b, c = (part[:, None] + part[None, :] for part in own)
-    dx, dy = (boxes[:, None, axis] - boxes[None, :, axis] for axis in (0, 1))
-    spread_of = a * b - c**2
-    apart = (a * dy**2 + b * dx**2 - 2 * c * dx * dy) / (spread_of + EPSILON) / 4
-    single = np.clip(own[0] * own[1] - own[2] ** 2, 0, None)
-    size = 4 * np.sqrt(single[:, None] * single[None, :])
-    distance = apart + np.log(spread_of / (size + EPSILON) + EPSILON) / 2
-    return 1 - np.sqrt(1 - np.exp(-np.clip(distance, EPSILON, 100.0)) + EPSILON)
 
 
 def corners_of(box: np.ndarray) -> np.ndarray:

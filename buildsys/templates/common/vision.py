@@ -1,7 +1,7 @@
 """The arithmetic around a network: a picture into its frame, its outputs into detections.
 
-numpy alone. It computes what the build measured accuracy with: OpenCV's bilinear scaling, the same
-padding, the same decoders, the same suppression. Runs on Python 3.8 and later.
+numpy; Pillow scales pictures to classify. It computes what the build measured accuracy with: the
+scaling, padding, suppression and way back of Ultralytics' `predict`. Runs on Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ STRIDES = (8, 16, 32)
 BINS = 16
 """Of a box side's distribution in YOLOv8's head."""
 GREY = 114
-MOST_CANDIDATES, MOST_DETECTIONS = 3000, 300
+MOST_CANDIDATES, MOST_DETECTIONS = 30_000, 300
 TOP = 5
 """Classes of a whole picture that are told."""
 
 
 class Placed(NamedTuple):
-    """A picture in the network's frame, uint8 [height, width, 3] RGB, and how it came there:
-    scaled by a factor, its corner at (left, top) in pixels, below zero where it was cut.
+    """A picture in the network's frame, uint8 [height, width, 3] RGB, and how it came there: a
+    photograph of `photo` = (width, height) pixels, scaled by `gains` along x and y, its corner at
+    (left, top) in pixels, below zero where it was cut.
     """
 
     pixels: np.ndarray
-    scale: float
+    photo: tuple[int, int]
+    gains: tuple[float, float]
     left: int
     top: int
 
@@ -54,22 +56,35 @@ def place(photo: np.ndarray, height: int, width: int, resize: str) -> Placed:
     """A photograph, uint8 [h, w, 3] RGB, letterboxed or, for `center-crop`, cut."""
     h, w = photo.shape[:2]
     if resize == "center-crop":
-        scale = max(height / h, width / w)
-        photo = scale_to(photo, max(height, int(h * scale)), max(width, int(w * scale)))
+        # one factor until the frame is full; the longer side rounds down
+        fills = height * w >= width * h
+        size = (height, height * w // h) if fills else (width * h // w, width)
+        photo = shrink(photo, *size)
         top, left = round((photo.shape[0] - height) / 2), round((photo.shape[1] - width) / 2)
-        return Placed(photo[top : top + height, left : left + width], scale, -left, -top)
-    scale = min(height / h, width / w)
-    photo = scale_to(photo, round(h * scale), round(w * scale))
-    left = round((width - photo.shape[1]) / 2 - 0.1)
-    top = round((height - photo.shape[0]) / 2 - 0.1)
-    frame = np.full((height, width, 3), GREY, np.uint8)
-    frame[top : top + photo.shape[0], left : left + photo.shape[1]] = photo
-    return Placed(frame, scale, left, top)
+        frame, left, top = photo[top : top + height, left : left + width], -left, -top
+    else:
+        scale = min(height / h, width / w)
+        photo = scale_to(photo, max(round(h * scale), 1), max(round(w * scale), 1))
+        left = round((width - photo.shape[1]) / 2 - 0.1)
+        top = round((height - photo.shape[0]) / 2 - 0.1)
+        frame = np.full((height, width, 3), GREY, np.uint8)
+        frame[top : top + photo.shape[0], left : left + photo.shape[1]] = photo
+    return Placed(frame, (w, h), (photo.shape[1] / w, photo.shape[0] / h), left, top)
+
+
+def shrink(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pillow's bilinear scaling, which averages over all that a new pixel covers."""
+    from PIL import Image
+
+    if photo.shape[:2] == (height, width):
+        return photo
+    picture = Image.fromarray(np.ascontiguousarray(photo))
+    return np.asarray(picture.resize((width, height), Image.BILINEAR))
 
 
 def scale_to(photo: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear between the centres of pixels, without a filter: cv2.INTER_LINEAR, to the last bit
-    or one beside it. Pillow's own bilinear scaling filters, and gives other pictures.
+    or one beside it. `shrink` gives other pictures.
     """
     if photo.shape[:2] == (height, width):
         return photo
@@ -166,7 +181,7 @@ def cells(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose(decoded: Decoded, placed: Placed, confidence: float, iou: float) -> list[Found]:
-    """What is at least that sure, best first, each box once a class, in the photograph's pixels."""
+    """What is surer than that, best first, in the photograph's pixels."""
     boxes, scores, keypoints = decoded
     rows, classes = select(scores, confidence)
     found = []
@@ -180,10 +195,12 @@ def choose(decoded: Decoded, placed: Placed, confidence: float, iou: float) -> l
 
 
 def select(scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cells and classes that are at least that sure, best first, before any suppression."""
-    rows, classes = np.nonzero(scores >= confidence)
-    order = np.argsort(-scores[rows, classes], kind="stable")[:MOST_CANDIDATES]
-    return rows[order], classes[order]
+    """Cells that are surer than that, and the best class of each, best first; not yet suppressed."""
+    best = scores.argmax(1)
+    values = scores[np.arange(len(scores)), best]
+    rows = np.flatnonzero(values > confidence)
+    rows = rows[np.argsort(-values[rows], kind="stable")[:MOST_CANDIDATES]]
+    return rows, best[rows]
 
 
 def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:
@@ -202,8 +219,8 @@ def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:
 
 
 def to_photo(places: np.ndarray, placed: Placed) -> np.ndarray:
-    """Places [n, 2] of the frame in the photograph's pixels."""
-    return (places - (placed.left, placed.top)) / placed.scale
+    """Places [n, 2] of the frame in the photograph's pixels, those beyond its border on it."""
+    return np.clip((places - (placed.left, placed.top)) / placed.gains, 0, placed.photo)
 
 
 def classify(outputs: Outputs, head: str, confidence: float) -> list[Found]:

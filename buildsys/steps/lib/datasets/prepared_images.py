@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import PAD_GREY, Preprocessing
+from buildsys.steps.lib.heads.placement import Placement
 from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
@@ -40,15 +41,12 @@ def is_cut_off(data: bytes) -> bool:
     return False
 
 
-def letterbox(
-    image: "np.ndarray", contract: Preprocessing
-) -> "tuple[np.ndarray, float, tuple[int, int]]":
+def letterbox(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Placement]":
     """Fit BGR uint8 [h, w, 3] into the contract's frame, by padding it or, where the contract says
     center-crop, by cutting it.
 
-    Returns the picture uint8 [height, width, 3], the factor that the photograph was scaled by,
-    and the (left, top) padding in pixels, below zero where it was cut. Rounding follows
-    Ultralytics' LetterBox, and torchvision's Resize and CenterCrop.
+    Returns the picture uint8 [height, width, 3], and where the photograph lies in it. Rounding and
+    scaling follow Ultralytics: its LetterBox, and torchvision's Resize and CenterCrop.
     """
     import cv2
     import numpy as np
@@ -57,33 +55,40 @@ def letterbox(
     if contract.resize == "center-crop":
         return _crop(image, contract)
     scale = min(contract.height / h, contract.width / w)
-    new_w, new_h = round(w * scale), round(h * scale)
+    new_w, new_h = max(round(w * scale), 1), max(round(h * scale), 1)
     if (new_w, new_h) != (w, h):
         image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
     left = round((contract.width - new_w) / 2 - 0.1)
     top = round((contract.height - new_h) / 2 - 0.1)
     frame = np.full((contract.height, contract.width, 3), PAD_GREY, np.uint8)
     frame[top : top + new_h, left : left + new_w] = image
-    return frame[..., ::-1] if contract.color == "rgb" else frame, scale, (left, top)
+    place = Placement(height=h, width=w, gain_x=new_w / w, gain_y=new_h / h, left=left, top=top)
+    return frame[..., ::-1] if contract.color == "rgb" else frame, place
 
 
-def _crop(
-    image: "np.ndarray", contract: Preprocessing
-) -> "tuple[np.ndarray, float, tuple[int, int]]":
-    """Scaled by one factor until the frame is full, what stands over cut off on both sides alike."""
-    import cv2
+def _crop(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Placement]":
+    """Scaled by one factor until the frame is full, what stands over cut off on both sides alike.
+
+    Pillow's bilinear scaling averages over all that a new pixel covers, as in training; OpenCV's
+    would take two neighbours a side and leave out the rest.
+    """
     import numpy as np
+    from PIL import Image
 
     h, w = image.shape[:2]
-    scale = max(contract.height / h, contract.width / w)
     # the longer side rounds down, as torchvision's Resize does it
-    new_w, new_h = max(contract.width, int(w * scale)), max(contract.height, int(h * scale))
+    if contract.height * w >= contract.width * h:
+        new_w, new_h = contract.height * w // h, contract.height
+    else:
+        new_w, new_h = contract.width, contract.width * h // w
     if (new_w, new_h) != (w, h):
-        image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+        scaled = Image.fromarray(np.ascontiguousarray(image))
+        image = np.asarray(scaled.resize((new_w, new_h), Image.Resampling.BILINEAR))
     left, top = round((new_w - contract.width) / 2), round((new_h - contract.height) / 2)
     frame = image[top : top + contract.height, left : left + contract.width]
     frame = frame[..., ::-1] if contract.color == "rgb" else frame
-    return np.ascontiguousarray(frame), scale, (-left, -top)
+    place = Placement(height=h, width=w, gain_x=new_w / w, gain_y=new_h / h, left=-left, top=-top)
+    return np.ascontiguousarray(frame), place
 
 
 def load(folder: Path | None, contract: Preprocessing) -> "np.ndarray":

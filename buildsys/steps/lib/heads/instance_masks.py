@@ -6,26 +6,13 @@ to the box. Source: Ultralytics `process_mask_native` and `scale_masks` (utils/o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import MASK_CHANNELS, MASK_STRIDE
+from buildsys.steps.lib.heads.placement import Placement
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """Where a photograph of `height` x `width` lies in the network's picture.
-
-    `scale`: factor from photograph to picture; `pad`: (left, top) in the picture's pixels.
-    """
-
-    height: int
-    width: int
-    scale: float
-    pad: tuple[int, int]
 
 
 def decode_coefficients(outputs: "dict[str, np.ndarray]", head: str, classes: int) -> "np.ndarray":
@@ -39,7 +26,7 @@ def decode_coefficients(outputs: "dict[str, np.ndarray]", head: str, classes: in
 
 
 def draw_masks(
-    coefficients: "np.ndarray", prototypes: "np.ndarray", boxes: "np.ndarray", frame: Frame
+    coefficients: "np.ndarray", prototypes: "np.ndarray", boxes: "np.ndarray", place: Placement
 ) -> "Iterator[np.ndarray]":
     """One mask an object, bool [height, width] of the photograph, one after another.
 
@@ -50,16 +37,16 @@ def draw_masks(
 
     high, wide, channels = prototypes.shape
     plane = np.ascontiguousarray(prototypes.reshape(-1, channels).T, np.float32)
-    left, top = frame.pad
-    right = left + max(1, round(frame.width * frame.scale))
-    bottom = top + max(1, round(frame.height * frame.scale))
+    left, top = place.left, place.top
+    right = left + round(place.width * place.gain_x)
+    bottom = top + round(place.height * place.gain_y)
     for row, box in zip(coefficients.astype(np.float32), boxes, strict=True):
         logits = (row @ plane).reshape(high, wide)
         # half-pixel centres and no smoothing: what torch calls bilinear without aligned corners
         size = (wide * MASK_STRIDE, high * MASK_STRIDE)
         logits = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)[top:bottom, left:right]
-        if logits.shape != (frame.height, frame.width):
-            size = (frame.width, frame.height)
+        if logits.shape != (place.height, place.width):
+            size = (place.width, place.height)
             logits = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
         yield _crop(logits > 0, box)
 

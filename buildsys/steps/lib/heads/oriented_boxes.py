@@ -15,9 +15,11 @@ from buildsys.steps.lib.heads import yolov8_decoding
 if TYPE_CHECKING:
     import numpy as np
 
-CONFIDENCE = 0.01
-"""Least score that counts; Ultralytics' validation of turned boxes starts there, not at 0.001."""
-_MOST_CANDIDATES = 3000
+MEASURED = yolov8_decoding.Choice(confidence=0.01, every_class=True)
+"""Where accuracy is measured: Ultralytics' validation of turned boxes starts there, not at 0.001."""
+_BLOCK = 256
+"""Boxes whose overlaps with all better ones are looked at in one go: of thousands, all at once would
+be gigabytes."""
 _EPSILON = 1e-7
 _THRESHOLDS = 10
 """Overlaps from 0.50 to 0.95 in steps of 0.05."""
@@ -63,22 +65,36 @@ def decode_detections(output: "np.ndarray", classes: int) -> "tuple[np.ndarray, 
     return np.concatenate([rows[:, :4], angles], 1), rows[:, 4 : 4 + classes]
 
 
-def suppress(boxes: "np.ndarray", scores: "np.ndarray") -> Turned:
-    """Every (cell, class) above 0.01 that no better one of its class overlaps by more than 0.7.
+def suppress(
+    boxes: "np.ndarray", scores: "np.ndarray", *, choice: yolov8_decoding.Choice = MEASURED
+) -> Turned:
+    """The candidates that no better one of their class overlaps by more than 0.7.
 
     Unlike the greedy way of upright boxes, one that is itself suppressed still suppresses others:
-    Ultralytics `TorchNMS.fast_nms`. Best 300.
+    Ultralytics `TorchNMS.fast_nms`.
     """
     import numpy as np
 
-    cells, classes = np.nonzero(scores > CONFIDENCE)
-    values = scores[cells, classes]
-    order = np.argsort(-values, kind="stable")[:_MOST_CANDIDATES]
-    cells, classes, values = cells[order], classes[order], values[order]
-    overlaps = overlap(boxes[cells], boxes[cells]) > yolov8_decoding.IOU
-    better = np.triu(overlaps & (classes[:, None] == classes[None, :]), 1)
-    kept = np.flatnonzero(~better.any(0))[: yolov8_decoding.MOST_DETECTIONS]
+    cells, classes, values = yolov8_decoding.candidates(scores, choice)
+    alive = np.ones(len(cells), bool)
+    for category in np.unique(classes):
+        own = np.flatnonzero(classes == category)
+        alive[own] = _unsuppressed(boxes[cells[own]])
+    kept = np.flatnonzero(alive)[: choice.most]
     return Turned(boxes=boxes[cells[kept]], scores=values[kept], classes=classes[kept])
+
+
+def _unsuppressed(boxes: "np.ndarray") -> "np.ndarray":
+    """Which of one class's boxes [n, 5], best first, no better one overlaps by more; bool [n]."""
+    import numpy as np
+
+    alive = np.ones(len(boxes), bool)
+    for start in range(0, len(boxes), _BLOCK):
+        block = boxes[start : start + _BLOCK]
+        overlaps = overlap(boxes[: start + len(block)], block) > yolov8_decoding.IOU
+        # row i is better than column j where i < start + j
+        alive[start : start + _BLOCK] = ~np.triu(overlaps, 1 - start).any(0)
+    return alive
 
 
 def overlap(first: "np.ndarray", second: "np.ndarray") -> "np.ndarray":

@@ -12,9 +12,9 @@ from buildsys.spec import REG_MAX, STRIDES
 if TYPE_CHECKING:
     import numpy as np
 
-CONFIDENCE = 0.001
 IOU = 0.7
-MOST_DETECTIONS = 300
+MOST_CANDIDATES, MOST_DETECTIONS = 30_000, 300
+"""Before and after suppression (Ultralytics `max_nms`, `max_det`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,32 +101,71 @@ def to_pixels(output: "np.ndarray", height: int, width: int) -> "np.ndarray":
     return np.asarray(output * factors)
 
 
-def suppress(boxes: "np.ndarray", scores: "np.ndarray", keypoints: "np.ndarray") -> Detections:
-    """Every (cell, class) above 0.001, overlaps above IoU 0.7 within a class removed, best 300."""
-    cells, classes, values = select(boxes, scores)
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What counts as an object: scores above `confidence`, of each picture the `most` best.
+
+    `every_class`: a cell is an object of each class that it is that sure of; else of its best one.
+    """
+
+    confidence: float
+    every_class: bool
+    most: int = MOST_DETECTIONS
+
+
+MEASURED = Choice(confidence=0.001, every_class=True)
+"""Where accuracy is measured (Ultralytics `val`)."""
+
+
+def prediction(confidence: float) -> Choice:
+    """Where objects are told to people and programs (Ultralytics `predict`)."""
+    return Choice(confidence=confidence, every_class=False)
+
+
+def suppress(
+    boxes: "np.ndarray",
+    scores: "np.ndarray",
+    keypoints: "np.ndarray",
+    *,
+    choice: Choice = MEASURED,
+) -> Detections:
+    """The candidates that no better one of their class overlaps by an IoU above 0.7."""
+    cells, classes, values = select(boxes, scores, choice)
     return Detections(
         boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
     )
 
 
 def select(
-    boxes: "np.ndarray", scores: "np.ndarray"
+    boxes: "np.ndarray", scores: "np.ndarray", choice: Choice = MEASURED
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
     """What `suppress` keeps, best first: the cells [n], their classes [n] and scores [n]."""
-    import numpy as np
-
-    cells, classes = np.nonzero(scores > CONFIDENCE)
-    values = scores[cells, classes]
-    order = np.argsort(-values, kind="stable")[:3000]
-    cells, classes, values = cells[order], classes[order], values[order]
-    kept = greedy(boxes[cells], classes)
+    cells, classes, values = candidates(scores, choice)
+    kept = greedy(boxes[cells], classes, most=choice.most)
     return cells[kept], classes[kept], values[kept]
 
 
-def greedy(boxes: "np.ndarray", classes: "np.ndarray", most: float = IOU) -> list[int]:
+def candidates(scores: "np.ndarray", choice: Choice) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Before any suppression, best first: cells [n], classes [n] and scores [n]."""
+    import numpy as np
+
+    if choice.every_class:
+        cells, classes = np.nonzero(scores > choice.confidence)
+    else:
+        best = scores.argmax(1)
+        cells = np.flatnonzero(scores[np.arange(len(scores)), best] > choice.confidence)
+        classes = best[cells]
+    values = scores[cells, classes]
+    order = np.argsort(-values, kind="stable")[:MOST_CANDIDATES]
+    return cells[order], classes[order], values[order]
+
+
+def greedy(
+    boxes: "np.ndarray", classes: "np.ndarray", overlap: float = IOU, most: int = MOST_DETECTIONS
+) -> list[int]:
     """Indices of the boxes (sorted best first) that survive suppression within their class.
 
-    A box goes when it overlaps a better one by an IoU above `most`.
+    A box goes when a better one overlaps it by an IoU above `overlap`; the `most` best stay.
     """
     import numpy as np
 
@@ -136,13 +175,13 @@ def greedy(boxes: "np.ndarray", classes: "np.ndarray", most: float = IOU) -> lis
         if not alive[best]:
             continue
         kept.append(best)
-        if len(kept) == MOST_DETECTIONS:
+        if len(kept) == most:
             break
         low = np.maximum(boxes[best, :2], boxes[best + 1 :, :2])
         high = np.minimum(boxes[best, 2:], boxes[best + 1 :, 2:])
-        overlap = np.clip(high - low, 0, None).prod(1)
-        union = areas[best] + areas[best + 1 :] - overlap
-        alive[best + 1 :] &= ~((overlap > most * union) & (classes[best + 1 :] == classes[best]))
+        common = np.clip(high - low, 0, None).prod(1)
+        union = areas[best] + areas[best + 1 :] - common
+        alive[best + 1 :] &= ~((common > overlap * union) & (classes[best + 1 :] == classes[best]))
     return kept
 
 

@@ -1,8 +1,8 @@
 """Accuracy over a split: one way for every format of the model, one figure set for every task.
 
 Pictures go through the preprocessing contract one by one; what the network says of them comes back
-to the photograph's own pixels. Boxes, keypoints and masks are counted by pycocotools, turned boxes
-and whole pictures by Ultralytics' definitions.
+to the photograph's own pixels, as Ultralytics brings it back. Boxes, keypoints and masks are counted
+by pycocotools, turned boxes and whole pictures by Ultralytics' definitions.
 """
 
 import hashlib
@@ -36,7 +36,9 @@ class Params:
     head: str
     preprocessing: Preprocessing
     reference_kernels: bool = False
-    """For integer TFLite files: the kernels that are bit-exact with TFLite Micro."""
+    """For integer TFLite files: TFLite's plain ones, which are bit-exact with TFLite Micro; without,
+    those that LiteRT has by default.
+    """
     task: str = ""
 
 
@@ -45,9 +47,18 @@ Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
 
 
 def measure(
-    model: Path, dataset: Path, predict: Predict, params: Params, target: Path, kind: str
+    model: Path,
+    dataset: Path,
+    predict: Predict,
+    params: Params,
+    target: Path,
+    kind: str,
+    kernels: str = "",
 ) -> None:
-    """Run the model over the split and write metrics.json beside the model's digest."""
+    """Run the model over the split and write metrics.json beside the model's digest.
+
+    `kernels`: what computed, where a file of this kind can be computed in several ways.
+    """
     ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
     way = ways.get(params.task, _measure_boxes)
     pictures = list_images(dataset, params.split)
@@ -60,6 +71,7 @@ def measure(
         "pictures": len(pictures),
         "objects": objects,
         "metrics": metrics,
+        **({"kernels": kernels} if kernels else {}),
     }
     target.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -100,22 +112,34 @@ def _labels(picture: Path, params: Params) -> list[Any]:
     return read_labels(picture, params.keypoints, params.keypoint_dims, count, shape)
 
 
+def _most_detections(labels: list[list[Any]]) -> int:
+    """Of a picture: 300, or as many as the fullest one has objects, as Ultralytics' `val` has it."""
+    from buildsys.steps.lib.heads import yolov8_decoding
+
+    return max(yolov8_decoding.MOST_DETECTIONS, *map(len, labels))
+
+
 def _measure_boxes(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
 ) -> tuple[int, dict[str, float]]:
+    from dataclasses import replace
+
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.heads import yolov8_decoding
+    from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
-    tally = coco_metrics.Tally(params.classes, params.keypoints)
-    for done, path in enumerate(pictures, 1):
+    labels = [_labels(path, params) for path in pictures]
+    choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
+    tally = coco_metrics.Tally(params.classes, params.keypoints, choice.most)
+    for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
         photo = prepared_images.read_image(path)
-        picture, scale, pad = prepared_images.letterbox(photo, params.preprocessing)
-        found = yolov8_decoding.suppress(*decode(predict(picture), params))
-        number = tally.add_picture(photo.shape[1], photo.shape[0], _labels(path, params))
-        boxes = to_photo(found.boxes, scale, pad)
+        picture, place = prepared_images.letterbox(photo, params.preprocessing)
+        found = yolov8_decoding.suppress(*decode(predict(picture), params), choice=choice)
+        number = tally.add_picture(place.width, place.height, objects)
+        boxes = to_photo(found.boxes, place)
         points = found.keypoints.copy()
-        points[..., :2] = to_photo(points[..., :2], scale, pad)
+        points[..., :2] = to_photo(points[..., :2], place)
         for index, row in enumerate(_rows(number, boxes, found.classes, found.scores)):
             tally.rows.append(row | {"keypoints": points[index].ravel().tolist()})
         report(done, len(pictures), "pictures")
@@ -128,23 +152,26 @@ def _measure_boxes(
 def _measure_masks(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
 ) -> tuple[int, dict[str, float]]:
+    from dataclasses import replace
+
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+    from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
-    tally = coco_metrics.Tally(params.classes, 0)
-    for done, path in enumerate(pictures, 1):
+    labels = [_labels(path, params) for path in pictures]
+    choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
+    tally = coco_metrics.Tally(params.classes, 0, choice.most)
+    for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
         photo = prepared_images.read_image(path)
-        height, width = photo.shape[:2]
-        picture, scale, pad = prepared_images.letterbox(photo, params.preprocessing)
+        picture, place = prepared_images.letterbox(photo, params.preprocessing)
         outputs = predict(picture)
         boxes, scores, _ = decode(outputs, params)
-        cells, classes, values = yolov8_decoding.select(boxes, scores)
+        cells, classes, values = yolov8_decoding.select(boxes, scores, choice)
         rows = instance_masks.decode_coefficients(outputs, params.head, len(params.classes))[cells]
-        frame = instance_masks.Frame(height=height, width=width, scale=scale, pad=pad)
-        boxes = to_photo(boxes[cells], scale, pad)
-        number = tally.add_picture(width, height, _labels(path, params))
-        masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, frame)
+        boxes = to_photo(boxes[cells], place)
+        number = tally.add_picture(place.width, place.height, objects)
+        masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, place)
         for row, mask in zip(_rows(number, boxes, classes, values), masks, strict=True):
             tally.rows.append(row | {"segmentation": instance_masks.encode(mask)})
         report(done, len(pictures), "pictures")
@@ -155,20 +182,23 @@ def _measure_masks(
 def _measure_turned(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
 ) -> tuple[int, dict[str, float]]:
+    from dataclasses import replace
+
     import numpy as np
 
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.heads import oriented_boxes
+    from buildsys.steps.lib.heads.placement import turned_to_photo
 
+    every = [_labels(path, params) for path in pictures]
+    choice = replace(oriented_boxes.MEASURED, most=_most_detections(every))
     tally = oriented_boxes.Tally(params.classes)
-    for done, path in enumerate(pictures, 1):
+    for done, (path, labels) in enumerate(zip(pictures, every, strict=True), 1):
         photo = prepared_images.read_image(path)
         size = np.array([photo.shape[1], photo.shape[0]])
-        picture, scale, pad = prepared_images.letterbox(photo, params.preprocessing)
-        found = oriented_boxes.suppress(*decode_turned(predict(picture), params))
-        found.boxes[:, :2] = to_photo(found.boxes[:, :2], scale, pad)
-        found.boxes[:, 2:4] /= scale
-        labels = _labels(path, params)
+        picture, place = prepared_images.letterbox(photo, params.preprocessing)
+        found = oriented_boxes.suppress(*decode_turned(predict(picture), params), choice=choice)
+        found = replace(found, boxes=turned_to_photo(found.boxes, place))
         corners = [oriented_boxes.fit_corners(np.array(item.outline) * size) for item in labels]
         tally.add_picture(found, corners, [item.category for item in labels])
         report(done, len(pictures), "pictures")
@@ -205,14 +235,6 @@ def _measure_classes(
 
 def _share(hits: "np.ndarray") -> float:
     return round(float(hits.mean()), 6) if hits.size else 0.0
-
-
-def to_photo(places: "np.ndarray", scale: float, pad: tuple[int, int]) -> "np.ndarray":
-    """Places x, y, x, y, … (last axis) of the network's picture in the photograph's pixels."""
-    import numpy as np
-
-    shift = np.tile(np.array(pad, np.float64), places.shape[-1] // 2)
-    return np.asarray((places - shift) / scale)
 
 
 def _rows(

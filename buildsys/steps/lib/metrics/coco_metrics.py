@@ -17,9 +17,14 @@ _ANSWERS = {"bbox": "bbox", "keypoints": "keypoints", "segm": "segmentation"}
 
 
 class Tally:
-    """Truth and detections of one split so far, in pycocotools' form."""
+    """Truth and detections of one split so far, in pycocotools' form.
 
-    def __init__(self, classes: tuple[str, ...], keypoints: int) -> None:
+    `most`: detections of a picture that count; COCO's own 100, and 20 with keypoints, are fewer than
+    Ultralytics'.
+    """
+
+    def __init__(self, classes: tuple[str, ...], keypoints: int, most: int) -> None:
+        self._most = most
         points = [f"k{number}" for number in range(keypoints)]
         self.classes = classes
         self.truth: dict[str, Any] = {
@@ -80,9 +85,10 @@ class Tally:
             evaluation = COCOeval(reference, reference.loadRes(rows), kind)
             if kind == "keypoints" and sigmas:
                 evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+            evaluation.params.maxDets = [self._most]
             evaluation.evaluate()
             evaluation.accumulate()
-        # [thresholds, recalls, classes, area ranges, detections per picture]: all areas, most
+        # [thresholds, recalls, classes, area ranges, detections per picture]: all areas
         return np.asarray(evaluation.eval["precision"][:, :, :, 0, -1])
 
 

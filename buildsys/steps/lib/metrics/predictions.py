@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from buildsys.steps.lib.heads.placement import Placement, to_photo, turned_to_photo
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime.progress import report
 
@@ -32,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Which pictures; detections below `confidence` are left out.
+    """Which pictures; what is not above `confidence` is left out.
 
     `reading`: how evaluation reads this network; its split is of no use here.
     """
@@ -99,26 +100,22 @@ def detect(
     from buildsys.steps.lib.datasets import prepared_images
 
     params = Params(pictures=(), confidence=confidence, reading=reading)
-    picture, scale, pad = prepared_images.letterbox(photo, reading.preprocessing)
-    outputs = run(picture)
+    picture, place = prepared_images.letterbox(photo, reading.preprocessing)
     ways = {"segment": _detect_masks, "obb": _detect_turned, "classify": _detect_classes}
-    found = ways.get(params.reading.task, _detect_boxes)(photo, outputs, scale, pad, params)
-    return tuple(item for item in found if item.score >= params.confidence)
+    return ways.get(params.reading.task, _detect_boxes)(run(picture), place, params)
 
 
 Outputs = dict[str, "np.ndarray"]
-Pad = tuple[int, int]
 
 
-def _detect_boxes(
-    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
-) -> tuple[Seen, ...]:
+def _detect_boxes(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
     from buildsys.steps.lib.heads import yolov8_decoding
 
-    found = yolov8_decoding.suppress(*accuracy.decode(outputs, params.reading))
-    boxes = accuracy.to_photo(found.boxes, scale, pad)
+    choice = yolov8_decoding.prediction(params.confidence)
+    found = yolov8_decoding.suppress(*accuracy.decode(outputs, params.reading), choice=choice)
+    boxes = to_photo(found.boxes, place)
     points = found.keypoints.copy()
-    points[..., :2] = accuracy.to_photo(points[..., :2], scale, pad)
+    points[..., :2] = to_photo(points[..., :2], place)
     return tuple(
         Seen(
             **_named(found.classes[i], found.scores[i], params),
@@ -129,20 +126,16 @@ def _detect_boxes(
     )
 
 
-def _detect_masks(
-    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
-) -> tuple[Seen, ...]:
+def _detect_masks(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
     from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
 
-    reading, (height, width) = params.reading, photo.shape[:2]
+    reading = params.reading
     boxes, scores, _ = accuracy.decode(outputs, reading)
-    cells, classes, values = yolov8_decoding.select(boxes, scores)
-    sure = values >= params.confidence
-    cells, classes, values = cells[sure], classes[sure], values[sure]
+    choice = yolov8_decoding.prediction(params.confidence)
+    cells, classes, values = yolov8_decoding.select(boxes, scores, choice)
     rows = instance_masks.decode_coefficients(outputs, reading.head, len(reading.classes))[cells]
-    frame = instance_masks.Frame(height=height, width=width, scale=scale, pad=pad)
-    boxes = accuracy.to_photo(boxes[cells], scale, pad)
-    masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, frame)
+    boxes = to_photo(boxes[cells], place)
+    masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, place)
     return tuple(
         Seen(
             **_named(category, score, params),
@@ -153,13 +146,12 @@ def _detect_masks(
     )
 
 
-def _detect_turned(
-    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
-) -> tuple[Seen, ...]:
-    from buildsys.steps.lib.heads import oriented_boxes
+def _detect_turned(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
+    from buildsys.steps.lib.heads import oriented_boxes, yolov8_decoding
 
-    found = oriented_boxes.suppress(*accuracy.decode_turned(outputs, params.reading))
-    corners = accuracy.to_photo(oriented_boxes.corners_of(found.boxes), scale, pad)
+    choice = yolov8_decoding.prediction(params.confidence)
+    found = oriented_boxes.suppress(*accuracy.decode_turned(outputs, params.reading), choice=choice)
+    corners = oriented_boxes.corners_of(turned_to_photo(found.boxes, place))
     return tuple(
         Seen(
             **_named(found.classes[i], found.scores[i], params),
@@ -170,16 +162,15 @@ def _detect_turned(
     )
 
 
-def _detect_classes(
-    photo: "np.ndarray", outputs: Outputs, scale: float, pad: Pad, params: Params
-) -> tuple[Seen, ...]:
+def _detect_classes(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
     import numpy as np
 
     shares = accuracy.decode_classes(outputs, params.reading)
-    box = (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
+    box = (0.0, 0.0, float(place.width), float(place.height))
     return tuple(
         Seen(**_named(index, shares[index], params), box=box, whole=True)
         for index in np.argsort(-shares, kind="stable")[:_CLASSES]
+        if shares[index] >= params.confidence
     )
 
 

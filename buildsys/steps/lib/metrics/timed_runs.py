@@ -7,8 +7,6 @@ from typing import Any
 
 from buildsys.steps.lib.runtime.progress import fail
 
-_LITERT_KERNELS = "default (optimized, XNNPACK)"
-"""As an application on this machine would have them; accuracy is measured on the reference kernels."""
 _ONNX_KERNELS = "CPUExecutionProvider, graph optimizations on"
 _TYPES = {
     "tensor(float)": "float32",
@@ -33,13 +31,15 @@ def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine
     from importlib.metadata import version
 
     from buildsys.steps.lib.files.model_files import demand_tflite
+    from buildsys.steps.lib.runtime import litert
 
     demand_tflite(model)
     interpreter = _interpreter(model, threads)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], fill(detail["shape"], detail["dtype"]))
     found = version("ai-edge-litert")
-    engine = Engine(name="litert", version=found, kernels=_LITERT_KERNELS, format="tflite")
+    kernels = litert.kernels(reference=False)  # as an application on this machine has them
+    engine = Engine(name="litert", version=found, kernels=kernels, format="tflite")
     return interpreter.invoke, engine
 
 

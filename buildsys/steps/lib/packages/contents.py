@@ -31,7 +31,7 @@ def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | N
         "width": contract.width,
         "color": contract.color,
         "resize": contract.resize,
-        "interpolation": "bilinear",
+        "interpolation": "bilinear" if padded else "bilinear, antialiased (as Pillow's)",
         **({"padding": [PAD_GREY] * 3, "padding_placement": "centred"} if padded else {}),
         "values": "0..255 divided by 255; an int8 input of scale 1/255 and zero point -128 is u8 - 128",
         "layout": "NHWC",

@@ -9,6 +9,7 @@ from buildsys.steps.lib.report.values import (
     Artifact,
     Comparison,
     ImageComparison,
+    Measured,
     Metrics,
     Published,
     PublishedDevice,
@@ -181,7 +182,7 @@ def _section(item: Artifact) -> str:
         lines.append(f"- manifest: sha256 `{item.manifest_sha256}`")
     lines += [
         f"- {measured.name}: {_metrics(measured.metrics)}; {measured.pictures} pictures of"
-        f" {escape(measured.split)}; sha256 `{measured.sha256}`"
+        f" {escape(measured.split)}; sha256 `{measured.sha256}`{_kernels(measured)}"
         for measured in item.measured
     ]
     if item.calibration_sha256:
@@ -194,6 +195,10 @@ def _section(item: Artifact) -> str:
     lines += [f"  - {escape(name)}: {escape(text)}" for name, text in item.load]
     lines += [f"- {escape(note)}" for note in item.unverified]
     return "\n".join(lines)
+
+
+def _kernels(measured: Measured) -> str:
+    return f"; kernels: {escape(measured.kernels)}" if measured.kernels else ""
 
 
 def _confidences(image: ImageComparison) -> list[str]:

@@ -22,7 +22,8 @@ SHORT = 8
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Accuracy of one file. `name`: checkpoint, onnx, quantized-onnx, tflite, engine or start;
-    `sha256`: the file's; `device`: what ran it, where that is not any machine's CPU.
+    `sha256`: the file's; `device`: what ran it, where that is not any machine's CPU; `kernels`: which
+    of LiteRT's computed, of a TFLite file.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Measured:
     objects: int
     metrics: tuple[tuple[str, float], ...]
     device: str = ""
+    kernels: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

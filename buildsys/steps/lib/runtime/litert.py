@@ -34,6 +34,11 @@ class Runner:
         return (value.astype(np.float32) - zero) * np.float32(scale)
 
 
+def kernels(reference: bool) -> str:
+    """What computes, in the words of metrics.json and of latencies."""
+    return "reference, as TFLite Micro's" if reference else "default (optimized, XNNPACK)"
+
+
 def quantize(values: Any, detail: dict[str, Any]) -> Any:
     """Real numbers to the tensor's integers, rounded half to even; float tensors are converted."""
     import numpy as np
