@@ -179,7 +179,7 @@ class OutputFormula:
 class ContractSpec:
     """A firmware contract, as far as a model file can be held against it.
 
-    `outputs` empty: any. `in_order`: the firmware reads them by position, else by shape. `classes`,
+    `outputs` empty: any, of any type. `in_order`: the firmware reads them by position, else by shape. `classes`,
     `keypoint_values`, `keypoint_dims`: 0 where any number will do. `input_scale` 0: any.
     """
 

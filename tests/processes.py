@@ -13,6 +13,7 @@ from pathlib import Path
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import definitions
 from tests.conftest import REPOSITORY, make_workspace
+from tests.given_models import tflite_bytes
 
 TOOL = Path(__file__).with_name("stand_in_tool.py")
 
@@ -36,7 +37,7 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
     """
     place = make_workspace(root / "place")
     (place / "doit.cfg").write_text(LOADER_CONFIG)
-    (place / "model.tflite").write_bytes(b"1234TFL3" + b"x" * 100_000)
+    (place / "model.tflite").write_bytes(tflite_bytes(metadata="x" * 100_000))
     (place / "recipes" / "plain.yaml").write_text(PLAIN)
     make_environments(root)
     set_tool(root, seconds=seconds, **settings)

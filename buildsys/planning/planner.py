@@ -209,7 +209,7 @@ def _judge_and_bind_tflite(builder: PlanBuilder) -> None:
     described = builder.model.outputs or builder.board.contract is not None
     if described or source_format(builder.model.family) != Format.TFLITE:
         proofs.judge_signal(builder)  # a file of which nobody says anything is shipped as it is
-    if builder.board.contract is not None:
+    if builder.board.contract is not None and builder.board.contract.outputs:
         _bind_outputs(builder)
     proofs.evaluate(builder, Format.TFLITE, builder.artifacts[Format.TFLITE])
 

@@ -59,10 +59,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
     """A sentence where operators (with the layers that they came from) are not registered."""
-    from buildsys.steps.lib.files import tflite
+    from buildsys.steps.lib.files.tflite_schema import KERNELS
 
     known = {*params.operators, _NPU}
-    known |= set(tflite.builtin_names()) if EVERY in params.operators else set()
+    known |= set(KERNELS) if EVERY in params.operators else set()
     missing = [name for name in layers if name not in known]
     if not params.operators or not missing:
         return []

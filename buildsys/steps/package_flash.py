@@ -50,7 +50,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def _bound_names(model: ModelSpec, board: BoardSpec) -> tuple[str, ...]:
     """What bind_outputs has put in which order; nothing where no contract had an order bound."""
-    if board.contract is None:
+    if board.contract is None or not board.contract.outputs:
         return ()
     return board.output_order or tuple(tensor.name for tensor in model.outputs)
 

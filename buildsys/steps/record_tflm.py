@@ -54,11 +54,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     Every image runs in an arena of exactly the size that is recorded: so it suffices.
     """
     from buildsys.steps.lib.files import tflite
+    from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS
 
     path = inputs["tflite"]
     file = tflite.read(path)
-    builtin = vars(tflite.schema().BuiltinOperator)
-    custom = tuple(name for name, _ in file.operators if name not in builtin)
+    custom = tuple(name for name, _ in file.operators if name not in BUILTIN_OPERATORS)
     if _NPU_OPERATOR in custom:
         fail(
             f"{path.resolve().name} is compiled for an NPU, which alone can run its operator"

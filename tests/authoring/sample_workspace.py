@@ -14,6 +14,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.plans import Plans
 from buildsys.graph import Plan, Step
+from tests import given_models
 
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
@@ -119,8 +120,9 @@ def make_workspace(root: Path) -> Path:
     (root / "weights").mkdir(parents=True)
     for name, head in _CHECKPOINTS.items():
         write_checkpoint(root / "weights" / f"{name}.pt", head)
-    for suffix in ("onnx", "tflite"):
-        (root / "weights" / f"model.{suffix}").write_bytes(b"never opened while planning")
+    open_size = given_models.Edge(name="images", shape=(1, 3, "height", "width"))
+    (root / "weights" / "model.onnx").write_bytes(given_models.onnx_bytes((open_size,)))
+    (root / "weights" / "model.tflite").write_bytes(given_models.tflite_bytes())
     (root / "data" / "cam").mkdir()
     (root / "data" / "cam" / "first.jpg").write_bytes(b"never opened while planning")
     (root / "recipes").mkdir()

@@ -38,7 +38,7 @@ _SOURCES = {
     "64 classes": "weights/letters.pt",
     "yolox": "weights/cells.pt",
     "onnx": "weights/model.onnx",
-    "tflite": "weights/real.tflite",
+    "tflite": "weights/model.tflite",
 }
 _UNFIT = {
     ("tflite", target)
@@ -64,7 +64,6 @@ def _sources(workspace: Path) -> None:
     names = tuple(f"letter-{number}" for number in range(64))
     write_checkpoint(weights / "letters.pt", Head(kind="Detect", classes=names))
     write_yolox(weights / "cells.pt", "yolox-tiny", ("bar", "egg"))
-    (weights / "real.tflite").write_bytes(b"\x1c\0\0\0TFL3 and more")
     (workspace / "data" / "mine").mkdir()
     (workspace / "data" / "mine" / "a.jpg").write_bytes(b"never opened while planning")
     write_sheet(workspace / "data" / "own" / "annotations.json", ("a.jpg", "b.jpg"))
@@ -138,7 +137,7 @@ _SHOWN = {
         *["--target", "xiao-esp32s3"],
     ],
     "onnx": _words("weights/model.onnx", "boxes", "ethos-u55-128-high-end"),
-    "tflite": _words("weights/real.tflite", "", "grove-vision-ai-v2"),
+    "tflite": _words("weights/model.tflite", "", "grove-vision-ai-v2"),
 }
 
 
@@ -302,7 +301,7 @@ _WRONG = {
     "no checkpoint": (["x", "--from", "weights/text.pt"], "is no PyTorch archive"),
     "no network": (["x", "--from", "weights/other.pt"], "holds no whole model"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
-    "no tflite": (["x", "--from", "weights/model.tflite"], "is no TFLite file"),
+    "no tflite": (["x", "--from", "weights/page.tflite"], "this is a page of a web site"),
     "unknown ending": (["x", "--from", "doit.cfg"], "is no model file"),
     "outside": (["x", "--from", "../best.pt"], "copy it in: mkdir -p weights && cp "),
     "data outside": (["x", "--data", "../d/data.yaml"], "copy it in: mkdir -p data && cp -r "),
@@ -328,6 +327,7 @@ def test_wrong_words_are_told_and_leave_nothing(
     (weights / "text.pt").write_text("hello")
     write_checkpoint(weights / "other.pt", Head(kind="Unheard", classes=()))
     (weights / "empty.onnx").touch()
+    (weights / "page.tflite").write_text("<!DOCTYPE html><html>404")
     (workspace.parent / "best.pt").write_bytes((weights / "tags.pt").read_bytes())
     (workspace / "recipes" / "taken.yaml").write_text("mine\n")
     assert _new(workspace, *words) == 2

@@ -20,6 +20,7 @@ from buildsys.report.comparisons import comparison_file, read_comparisons
 from buildsys.steps import compare_latency
 from buildsys.steps.lib.report.values import Artifact, Measured
 from tests.conftest import StandIn, no_environment
+from tests.given_models import onnx_bytes, picture, tflite_bytes
 from tests.report.test_report import read, text
 
 ONE, TWO = "one@host", "two@host"
@@ -96,7 +97,7 @@ def pair(tmp_path: Path, timer: Timer) -> Path:
 def write(root: Path, name: str, more: str = "") -> None:
     """A recipe that converts an ONNX file of its own."""
     (root / "recipes").mkdir(parents=True, exist_ok=True)
-    (root / f"{name}.onnx").write_text(name)
+    (root / f"{name}.onnx").write_bytes(onnx_bytes((picture(64, 64),), metadata={"name": name}))
     (root / "recipes" / f"{name}.yaml").write_text(RECIPE.format(name=name) + more)
 
 
@@ -272,7 +273,7 @@ def test_at_most_64_files_are_timed_together(
     for index in range(65):
         name = f"given-{index}"
         (tmp_path / "recipes").mkdir(exist_ok=True)
-        (tmp_path / f"{name}.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes([index]))
+        (tmp_path / f"{name}.tflite").write_bytes(tflite_bytes(metadata=str(index)))
         recipe = f"source: {{family: tflite, weights: {{path: {name}.tflite}}}}\ntargets: [host]\n"
         (tmp_path / "recipes" / f"{name}.yaml").write_text(f"name: {name}\n{recipe}")
     assert command(tmp_path, "given-*") == 2

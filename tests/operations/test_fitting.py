@@ -21,6 +21,7 @@ from buildsys.operations.fit import plan_candidate
 from buildsys.operations.predict import find_build
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 from tests.conftest import StandIn, no_environment
+from tests.given_models import tflite_bytes
 from tests.operations import golden
 
 BUILD = "tags@grove-vision-ai-v2"
@@ -222,7 +223,7 @@ def test_what_cannot_be_fitted_says_why(
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text().replace("  - xiao-esp32s3\n", "  - host\n")
     recipe.write_text(text)
-    (workspace / "given.tflite").write_bytes(b"TFL3")
+    (workspace / "given.tflite").write_bytes(tflite_bytes())
     (workspace / "recipes" / "given.yaml").write_text(
         "name: given\nsource: {family: tflite, weights: {path: given.tflite}}\n"
         "evaluate: none\nfirmware: unchecked\ntargets: [xiao-esp32s3]\n"

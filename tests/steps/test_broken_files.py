@@ -9,7 +9,7 @@ import pytest
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.prepared_images import is_cut_off
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
-from buildsys.steps.lib.files.model_files import demand_tflite
+from buildsys.steps.lib.files.tflite import demand_tflite
 from buildsys.steps.lib.runtime.progress import StepError
 
 _SPLIT = Split(name="train", paths=("train.txt",))
@@ -85,5 +85,8 @@ def test_any_bytes_are_a_model_or_a_sentence(tmp_path: Path) -> None:
     for size in (0, 3, 7, 8, 9, 40, 400, 4000):
         for head in (b"", struct.pack("<I", 28) + b"TFL3", struct.pack("<i", -5) + b"TFL3"):
             path.write_bytes((head + rng.randbytes(size))[: size + 8])
-            with pytest.raises(StepError, match=r"model\.tflite is (not a TFLite file|damaged)"):
+            with pytest.raises(
+                StepError,
+                match=r"model\.tflite: (this is not a TFLite|the file is (damaged|empty))",
+            ):
                 demand_tflite(path)

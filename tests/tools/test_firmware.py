@@ -12,7 +12,7 @@ import pytest
 
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
-from buildsys.steps.lib.files.model_files import FlatBuffer
+from buildsys.steps.lib.files.flatbuffer import FlatBuffer
 from tests.conftest import REPOSITORY
 from tests.tiny_elf import LOADED_AT, make_elf
 from tests.tools.places import PICTURES, needs_qemu, read, tool_environment

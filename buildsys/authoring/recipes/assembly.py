@@ -9,7 +9,8 @@ from buildsys.authoring.datasets.calibration_images import matches_anything, spl
 from buildsys.authoring.datasets.dataset import DatasetContext, find_data
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
-from buildsys.authoring.recipes.families import network
+from buildsys.authoring.recipes.families import network, source_format
+from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.recipes.path_checks import check_paths
 from buildsys.authoring.recipes.pipelines import UnfitError, follow, is_finished
 from buildsys.authoring.recipes.recipe import OWN_BLOCKS, InputBlock, Recipe, TargetEntry
@@ -30,7 +31,7 @@ from buildsys.authoring.targets.tensorrt import check_tensorrt
 from buildsys.digest import canonical, digest_file
 from buildsys.errors import InputError
 from buildsys.registry import find_step
-from buildsys.spec import CheckpointFacts
+from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.text import did_you_mean
@@ -70,6 +71,8 @@ class Assembler:
         export = self._export(recipe)
         data = find_data(self, recipe.dataset, recipe.source.task)
         checkpoint, waiting = self._weights(recipe)
+        given = self._given(recipe)
+        checkpoint = given.says if given is not None else checkpoint
         facts = list(data.facts)
         if checkpoint is not None:
             label = recipe.source.weights.path or ""
@@ -91,6 +94,7 @@ class Assembler:
             split=data.split,
             archive=data.archive,
             checkpoint=checkpoint,
+            given=given,
             waiting_for=waiting or data.waiting_for,
             pictures_found=self._pictures_found(recipe),
             facts=tuple(facts),
@@ -277,6 +281,22 @@ class Assembler:
         if weights.path is None:
             return None, ""
         return self._given_weights(weights.path, weights.sha256, recipe.source.family)
+
+    def _given(self, recipe: Recipe) -> GivenFile | None:
+        """A finished file, opened; None where it is not here, or the source is a network."""
+        form, label = source_format(recipe.source.family), recipe.source.weights.path
+        path = self.workspace / (label or "")
+        if form == Format.CHECKPOINT or not label or not path.is_file():
+            return None
+        at: KeyPath = ("source", "weights", "path")
+        try:
+            return read_given(path, form)
+        except UnreadableModel as error:
+            message = f"{label}: {error.what}"
+            raise InputError(self.scope.locate(at, message, error.hint)) from error
+        except OSError as error:
+            message = f"{label} cannot be read: {error.strerror}"
+            raise InputError(self.scope.locate(at, message)) from error
 
     def _given_weights(
         self, label: str, sha256: str | None, family: str

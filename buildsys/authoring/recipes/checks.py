@@ -5,6 +5,7 @@ from buildsys.authoring.recipes.export_batch import check_takes_batch
 from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.firmware_checks import check_decoder, check_firmware
 from buildsys.authoring.recipes.gates import check_gates
+from buildsys.authoring.recipes.given_checks import check_given
 from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.recipes.sources import check_converter, check_source
@@ -26,6 +27,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     A check that rests on something already reported stays silent: one mistake, one message.
     """
     problems = check_source(build, locate)
+    problems += check_given(build, locate, index) if not problems else []
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
     problems += check_takes_batch(build, locate)

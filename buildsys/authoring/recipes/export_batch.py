@@ -3,7 +3,7 @@
 import itertools
 
 from buildsys.authoring.recipes.build import Build
-from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.spec import Format
@@ -48,12 +48,10 @@ def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
 
 def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
     """More than one picture at once on a way through TensorFlow, whose files take one."""
-    board, recipe = build.target, build.recipe
-    if build.batch == (1, 1, 1) or recipe.quantization.scheme not in board.pipelines:
+    board = build.target
+    if build.batch == (1, 1, 1):
         return []
-    legs = follow(board, recipe)
-    made = {step.spec.produces for leg in legs for step in (*leg.between, leg.step)}
-    if Format.SAVED_MODEL not in made:
+    if Format.SAVED_MODEL not in made_on_the_way(board, build.recipe):
         return []
     message = f"files for {board.name} go through TensorFlow and take one picture at once"
     hint = "leave `batch` out here, and write it in the entries of the targets that take more"

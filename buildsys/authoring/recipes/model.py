@@ -8,7 +8,14 @@ from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.slots import flash_spec, slot_spec
 from buildsys.registry import find_step
-from buildsys.spec import BoardSpec, ModelSpec, Preprocessing, Quantization, TensorSpec
+from buildsys.spec import (
+    BoardSpec,
+    CheckpointFacts,
+    ModelSpec,
+    Preprocessing,
+    Quantization,
+    TensorSpec,
+)
 from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.heads.outputs import head_outputs
 
@@ -28,6 +35,8 @@ def known_model(build: Build) -> KnownModel | None:
     """What tells classes and keypoints: the data, the checkpoint, or None where neither is here."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
+    if network(source.family) is None:
+        return _of_file(build)
     found = found if found is not None and found.names else None  # others name nothing
     known: KnownModel | None = (
         facts if facts is not None and (recipe.train is not None or found is None) else found
@@ -37,6 +46,21 @@ def known_model(build: Build) -> KnownModel | None:
     if known is None and source.weights.random and expect is not None:
         known = expect(source.task or "")
     return known
+
+
+def _of_file(build: Build) -> KnownModel | None:
+    """Of a finished file: what the recipe says, else the file itself, else the labels."""
+    source, says, facts = build.recipe.source, build.checkpoint, build.dataset
+    points = says or facts
+    names = source.classes or (points.names if points is not None else ())
+    if not names:
+        return None
+    return CheckpointFacts(
+        task=source.task or "",
+        names=names,
+        keypoints=points.keypoints if points is not None else 0,
+        keypoint_dims=points.keypoint_dims if points is not None else 0,
+    )
 
 
 def model_spec(build: Build) -> ModelSpec:

@@ -61,6 +61,15 @@ def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
     return tuple(legs)
 
 
+def made_on_the_way(board: Target, recipe: Recipe) -> frozenset[Format]:
+    """Formats that the steps make; empty where the target has no pipeline for the scheme."""
+    if recipe.quantization.scheme not in board.pipelines:
+        return frozenset()
+    legs = follow(board, recipe)
+    steps = (step for leg in legs for step in (*leg.between, leg.step))
+    return frozenset(step.spec.produces for step in steps if step.spec.produces is not None)
+
+
 def _is_behind(step: StepDefinition, current: Format) -> bool:
     """Whether the step's work was done before `current` was made."""
     latest = max(_ORDER.index(wanted) for wanted in step.spec.consumes)

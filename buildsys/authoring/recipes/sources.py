@@ -5,7 +5,7 @@ import re
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, networks, source_format
 from buildsys.authoring.recipes.model import known_model
-from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
@@ -92,7 +92,8 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
     if recipe.source.weights.random:
         message = f"random weights are no {family} file"
         problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
-    if source_format(family) == Format.ONNX and recipe.input is None and _is_converted(build):
+    made = made_on_the_way(build.target, recipe) - {Format.PACKAGE}
+    if source_format(family) == Format.ONNX and recipe.input is None and made:
         message = "`input` is missing: the size of the pictures, which converting takes"
         problems.append(locate(("source",), message, "input: {size: 192}", key=True))
     return problems
@@ -115,23 +116,12 @@ def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
     return []
 
 
-def _is_converted(build: Build) -> bool:
-    if build.recipe.quantization.scheme not in build.target.pipelines:
-        return False
-    legs = follow(build.target, build.recipe)
-    return len(legs) > 1 or bool(legs[0].between)
-
-
 def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
     """A converter that was chosen where nothing is converted."""
     recipe, board = build.recipe, build.target
-    if (
-        "convert" not in recipe.model_fields_set
-        or recipe.quantization.scheme not in board.pipelines
-    ):
+    made = made_on_the_way(board, recipe)
+    if "convert" not in recipe.model_fields_set or not made:
         return []
-    legs = follow(board, recipe)
-    made = {step.spec.produces for leg in legs for step in (*leg.between, leg.step)}
     if Format.SAVED_MODEL in made:
         return []
     message = f"`convert` has no effect: on the way to {board.name} no ONNX is converted"

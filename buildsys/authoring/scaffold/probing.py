@@ -6,12 +6,17 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.authoring.recipes.families import FILES, families_of, network, networks
+from buildsys.authoring.recipes.families import (
+    FILES,
+    families_of,
+    network,
+    networks,
+    source_format,
+)
+from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
-
-_TFLITE_MARK = b"TFL3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,8 @@ class Probe:
     family: str
     sha256: str
     checkpoint: CheckpointFacts | None
+    given: GivenFile | None = None
+    """A finished file, opened."""
 
 
 def inside(root: Path, given: str, home: str) -> str:
@@ -56,11 +63,9 @@ def probe(root: Path, given: str) -> Probe:
     if not families:
         raise InputError.at(given, "is no model file that buildsys knows by its ending", _endings())
     try:
-        family, checkpoint = _read(given, path, families)
-        digest = digest_file(path)
+        return _read(given, name, path, families)
     except OSError as error:
         raise InputError.at(given, f"cannot be read: {error.strerror}") from error
-    return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
 
 
 def _endings() -> str:
@@ -68,19 +73,21 @@ def _endings() -> str:
     return ", ".join([*sorted(of_networks), *(f".{name}" for name in FILES)])
 
 
-def _read(given: str, path: Path, families: tuple[str, ...]) -> tuple[str, CheckpointFacts | None]:
+def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe:
     """Which of the families it is, and what it says."""
-    with path.open("rb") as stream:
-        start = stream.read(8)
-    if not start:
-        raise InputError.at(given, "is empty")
-    if families == ("tflite",) and start[4:] != _TFLITE_MARK:
-        raise InputError.at(
-            given, "is no TFLite file: its first bytes say otherwise", "fetch it again"
-        )
+    digest = digest_file(path)
     if network(families[0]) is None:
-        return families[0], None
-    return _read_checkpoint(given, path, families)
+        try:
+            found = read_given(path, source_format(families[0]))
+        except UnreadableModel as error:
+            raise InputError.at(given, error.what, error.hint) from error
+        return Probe(
+            path=name, family=families[0], sha256=digest, checkpoint=found.says, given=found
+        )
+    if not path.stat().st_size:
+        raise InputError.at(given, "is empty")
+    family, checkpoint = _read_checkpoint(given, path, families)
+    return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
 
 
 def _read_checkpoint(

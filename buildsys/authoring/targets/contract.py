@@ -7,11 +7,11 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from buildsys.authoring.syntax.validation import Block, Locate
 from buildsys.authoring.syntax.values import Count, Task
-from buildsys.authoring.targets.operator_names import BUILTIN
 from buildsys.authoring.targets.slots import SlotBlock
 from buildsys.errors import Diagnostic
 from buildsys.spec import GRID, ContractSpec, OutputFormula
 from buildsys.steps.check_operators import EVERY
+from buildsys.steps.lib.files.tflite_schema import KERNELS
 from buildsys.steps.lib.heads.formulas import dimensions, evaluate, shapes
 from buildsys.steps.lib.heads.outputs import HEADS, head_formulas
 from buildsys.text import did_you_mean
@@ -154,7 +154,7 @@ def formulas(contract: Contract) -> tuple[OutputFormula, ...]:
 def contract_spec(contract: Contract) -> ContractSpec | None:
     """What steps hold a file against; None where the contract says nothing of tensors."""
     outputs = formulas(contract)
-    if not outputs:
+    if not outputs and contract.input is None:
         return None
     edge = contract.input or InputContract()
     return ContractSpec(
@@ -193,10 +193,10 @@ def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
             message = f"the contract has no line `{name}` that could have a source"
             problems.append(locate(("lines", name), message, did_you_mean(name, STATED), key=True))
     for index, name in enumerate(contract.operators):
-        if name not in (*BUILTIN, EVERY) and get_close_matches(name.upper(), BUILTIN, 1, 0.8):
+        if name not in (*KERNELS, EVERY) and get_close_matches(name.upper(), KERNELS, 1, 0.8):
             # what resembles none of them may be an operator of the firmware's own
             message = f"TensorFlow Lite has no operator `{name}`"
-            hint = did_you_mean(name.upper(), BUILTIN)
+            hint = did_you_mean(name.upper(), KERNELS)
             problems.append(locate(("operators", index), message, hint))
     if contract.head is not None and contract.task not in ("detect", "pose"):
         message = f"`head` is of detect and pose networks, `task` is {contract.task or 'missing'}"

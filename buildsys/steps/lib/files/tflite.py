@@ -1,14 +1,29 @@
-"""Reading a TFLite flatbuffer: tensors at its edges and its operators.
+"""Reading a TFLite file: tensors at its edges, operators, what stands in it; by the standard library.
 
-The schema's classes come with LiteRT, or with TFLite Micro: with what the environment has.
+`check` reads files that people give with it, where no LiteRT is, and every step after that: one
+reader, whose every step is checked. The file is one flatbuffer; numbers of its fields are those of
+the schema's tables (see `tflite_schema`).
 """
 
+import contextlib
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from buildsys.steps.lib.files.model_files import demand_tflite
+from buildsys.steps.lib.files.flatbuffer import OUTSIDE, FlatBuffer
+from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel, recognize, sentence
+from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS, TENSOR_TYPES
+from buildsys.steps.lib.runtime.progress import fail
+
+_CODES, _SUBGRAPHS, _BUFFERS, _SIGNATURES = 1, 2, 4, 7
+"""Fields of Model."""
+_TENSORS, _INPUTS, _OUTPUTS, _OPERATORS = 0, 1, 2, 3
+"""Fields of SubGraph."""
+_SHAPE, _TYPE, _BUFFER, _NAME, _QUANTIZATION, _SHAPE_SIGNATURE = 0, 1, 2, 3, 4, 7
+"""Fields of Tensor."""
+_SCALES, _ZERO_POINTS = 2, 3
+"""Fields of QuantizationParameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,77 +39,71 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What a TFLite file says of itself; `operators` counts by name, custom ones by their code."""
+    """What a TFLite file says of itself; `operators` counts by name, custom ones by their code.
+
+    `signatures`: the shapes of its inputs with -1 for an axis that is left open.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     operators: tuple[tuple[str, int], ...]
+    signatures: tuple[tuple[int, ...], ...] = ()
 
 
-def schema() -> Any:
-    """The classes that flatc generated from TFLite's schema."""
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ModuleNotFoundError:
-        from tflite_micro.tensorflow.lite.micro.python import schema_py_generated
-    return schema_py_generated
+def parse(data: bytes) -> File:
+    """Inputs, outputs in file order, operators. Raises UnreadableModel."""
+    flat, model = _open(data)
+    with _inside(data):
+        return _describe(flat, model)
 
 
-def open_model(path: Path, data: bytearray) -> Any:
-    """The root of a file's flatbuffer `data`; ends the step when the file is no TFLite file."""
-    demand_tflite(path)
-    return schema().Model.GetRootAs(data, 0)
+def _describe(flat: FlatBuffer, model: int) -> File:
+    graph = flat.tables(flat.field(model, _SUBGRAPHS))[0]
+    tensors, names = flat.tables(flat.field(graph, _TENSORS)), _signature_names(flat, model)
+    counts: dict[str, int] = {}
+    for operator in flat.tables(flat.field(graph, _OPERATORS)):
+        name = _operator_name(flat, model, operator)
+        counts[name] = counts.get(name, 0) + 1
+    given = flat.integers(flat.field(graph, _INPUTS))
+    return File(
+        inputs=tuple(_tensor(flat, tensors, index, names) for index in given),
+        outputs=tuple(
+            _tensor(flat, tensors, index, names)
+            for index in flat.integers(flat.field(graph, _OUTPUTS))
+        ),
+        operators=tuple(sorted(counts.items())),
+        signatures=tuple(_signature_shape(flat, tensors[index]) for index in given),
+    )
 
 
 def read(path: Path) -> File:
-    """Inputs, outputs in file order, operators."""
-    model = open_model(path, bytearray(path.read_bytes()))
-    graph = model.Subgraphs(0)
-    names = signature_names(model)
-    return File(
-        inputs=tuple(_tensor(graph, index, names) for index in graph.InputsAsNumpy()),
-        outputs=tuple(_tensor(graph, index, names) for index in graph.OutputsAsNumpy()),
-        operators=_count_operators(model, graph),
-    )
+    """The same of a file; ends the step where it is none."""
+    try:
+        return parse(path.read_bytes())
+    except UnreadableModel as error:
+        fail(sentence(path, error))
+        raise  # `fail` has raised already
 
 
-def signature_names(model: Any) -> dict[int, str]:
-    """{tensor index: the name that the signature gives it}."""
-    names = {}
-    for i in range(model.SignatureDefsLength()):
-        signature = model.SignatureDefs(i)
-        for j in range(signature.InputsLength()):
-            names[signature.Inputs(j).TensorIndex()] = signature.Inputs(j).Name().decode()
-        for j in range(signature.OutputsLength()):
-            names[signature.Outputs(j).TensorIndex()] = signature.Outputs(j).Name().decode()
-    return names
-
-
-def _tensor(graph: Any, index: int, names: dict[int, str]) -> Tensor:
-    tensor = graph.Tensors(index)
-    dtypes = {v: k.lower() for k, v in vars(schema().TensorType).items() if isinstance(v, int)}
-    quantization = tensor.Quantization()
-    scaled = quantization is not None and quantization.ScaleLength()
-    return Tensor(
-        name=names.get(index, tensor.Name().decode()),
-        shape=tuple(tensor.ShapeAsNumpy().tolist()),
-        dtype=dtypes[tensor.Type()],
-        scales=tuple(quantization.ScaleAsNumpy().tolist()) if scaled else (),
-        zero_points=tuple(quantization.ZeroPointAsNumpy().tolist()) if scaled else (),
-    )
+def demand_tflite(path: Path) -> None:
+    """End the step when a file is no TFLite file, or not all of one."""
+    read(path)
 
 
 def read_operators(path: Path) -> dict[str, tuple[str, ...]]:
     """{operator: the layers that it came from}, layers named by their first output's tensor."""
-    model = open_model(path, bytearray(path.read_bytes()))
+    with _demanded(path) as (flat, model):
+        return _layers(flat, model)
+
+
+def _layers(flat: FlatBuffer, model: int) -> dict[str, tuple[str, ...]]:
     layers: dict[str, tuple[str, ...]] = {}
-    for number in range(model.SubgraphsLength()):
-        graph = model.Subgraphs(number)
-        for i in range(graph.OperatorsLength()):
-            operator = graph.Operators(i)
-            name = _operator_name(model, operator)
-            outputs = operator.OutputsLength()
-            name_of = graph.Tensors(operator.Outputs(0)).Name().decode() if outputs else f"#{i}"
+    for graph in flat.tables(flat.field(model, _SUBGRAPHS)):
+        tensors = flat.tables(flat.field(graph, _TENSORS))
+        for place, operator in enumerate(flat.tables(flat.field(graph, _OPERATORS))):
+            name = _operator_name(flat, model, operator)
+            outputs = flat.integers(flat.field(operator, 2))
+            name_of = flat.text(flat.field(tensors[outputs[0]], _NAME)) if outputs else f"#{place}"
             layer = name_of.partition(";")[0]  # fused layers are joined by semicolons
             layers[name] = (*layers.get(name, ()), layer)
     return dict(sorted(layers.items()))
@@ -102,37 +111,151 @@ def read_operators(path: Path) -> dict[str, tuple[str, ...]]:
 
 def read_payloads(path: Path, custom: str) -> tuple[bytes, ...]:
     """The first input's content of every custom operator of that code."""
-    model = open_model(path, bytearray(path.read_bytes()))
-    graph = model.Subgraphs(0)
+    with _demanded(path) as (flat, model):
+        return _payloads(flat, model, custom)
+
+
+def _payloads(flat: FlatBuffer, model: int, custom: str) -> tuple[bytes, ...]:
+    graph = flat.tables(flat.field(model, _SUBGRAPHS))[0]
+    tensors = flat.tables(flat.field(graph, _TENSORS))
+    buffers = flat.tables(flat.field(model, _BUFFERS))
     found = []
-    for i in range(graph.OperatorsLength()):
-        operator = graph.Operators(i)
-        if _operator_name(model, operator) == custom and operator.InputsLength():
-            buffer = model.Buffers(graph.Tensors(operator.Inputs(0)).Buffer())
-            found.append(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+    for operator in flat.tables(flat.field(graph, _OPERATORS)):
+        inputs = flat.integers(flat.field(operator, 1))
+        if _operator_name(flat, model, operator) == custom and inputs:
+            buffer = buffers[flat.scalar(tensors[inputs[0]], _BUFFER, "I")]
+            found.append(flat.content(flat.field(buffer, 0)))
     return tuple(found)
 
 
-def _count_operators(model: Any, graph: Any) -> tuple[tuple[str, int], ...]:
-    counts: dict[str, int] = {}
-    for i in range(graph.OperatorsLength()):
-        name = _operator_name(model, graph.Operators(i))
-        counts[name] = counts.get(name, 0) + 1
-    return tuple(sorted(counts.items()))
+def reorder_outputs(data: bytes, order: tuple[int, ...]) -> bytes:
+    """The file with its outputs in another order: `order` has places of today's outputs.
+
+    Only the list of indices is rewritten; every other byte stays.
+    """
+    flat, model = _open(data)
+    graph = flat.tables(flat.field(model, _SUBGRAPHS))[0]
+    start, count = flat.vector(flat.field(graph, _OUTPUTS), 4)
+    indices = flat.integers(flat.field(graph, _OUTPUTS))
+    changed = bytearray(data)
+    struct.pack_into(f"<{count}i", changed, start, *(indices[place] for place in order))
+    return bytes(changed)
 
 
-def _operator_name(model: Any, operator: Any) -> str:
+@contextlib.contextmanager
+def _demanded(path: Path) -> Iterator[tuple[FlatBuffer, int]]:
+    """The file and its Model; ends the step where it is none."""
+    data = path.read_bytes()
+    try:
+        with _inside(data):
+            yield _open(data)
+    except UnreadableModel as error:
+        fail(sentence(path, error))
+
+
+def _open(data: bytes) -> tuple[FlatBuffer, int]:
+    """The file and its Model, walked once: whatever is read later lies inside."""
+    if len(data) < 8 or data[4:8] != b"TFL3":
+        known = recognize(data[:512])
+        what = f"this is not a TFLite file ({len(data)} bytes, no TFL3 at byte 4)"
+        raise UnreadableModel(*(known or (what, "was another file meant?")))
+    flat = FlatBuffer(data)
+    with _inside(data):
+        return flat, _walk(flat)
+
+
+@contextlib.contextmanager
+def _inside(data: bytes) -> Iterator[None]:
+    """A read that leads out of the file is damage."""
+    try:
+        yield
+    except (*OUTSIDE, IndexError) as error:
+        what = f"the file is damaged or cut off ({len(data)} bytes)"
+        raise UnreadableModel(what, AGAIN) from error
+
+
+def _walk(file: FlatBuffer) -> int:
+    """Offset of the Model; raises what a read outside raises."""
+    model = file.number(0, "I")
+    codes = file.tables(file.field(model, _CODES))
+    for code in codes:
+        file.vector(file.field(code, 1), 1)
+    buffers = file.tables(file.field(model, _BUFFERS))
+    subgraphs = file.tables(file.field(model, _SUBGRAPHS))
+    if not subgraphs:
+        raise ValueError("no graph")
+    for buffer in buffers:
+        file.vector(file.field(buffer, 0), 1)
+        size = file.scalar(buffer, 2, "Q")  # of weights that stand behind the flatbuffer
+        if size and file.scalar(buffer, 1, "Q") + size > len(file.data):
+            raise ValueError("behind the file's end")
+    for graph in subgraphs:
+        _walk_graph(file, graph, len(codes), len(buffers))
+    for _, index in _signature_entries(file, model):
+        if index < 0:
+            raise ValueError("no such tensor")
+    return model
+
+
+def _walk_graph(file: FlatBuffer, graph: int, codes: int, buffers: int) -> None:
+    tensors = file.tables(file.field(graph, _TENSORS))
+    for tensor in tensors:
+        for field, width in ((_SHAPE, 4), (_NAME, 1), (_SHAPE_SIGNATURE, 4)):
+            file.vector(file.field(tensor, field), width)
+        quantization = file.table(file.field(tensor, _QUANTIZATION))
+        if quantization:
+            file.vector(file.field(quantization, _SCALES), 4)
+            file.vector(file.field(quantization, _ZERO_POINTS), 8)
+        if file.scalar(tensor, _BUFFER, "I") >= max(buffers, 1):
+            raise ValueError("no such buffer")
+    used = file.integers(file.field(graph, _INPUTS)) + file.integers(file.field(graph, _OUTPUTS))
+    if any(index < 0 for index in used):
+        raise ValueError("no such tensor")
+    for operator in file.tables(file.field(graph, _OPERATORS)):
+        used += file.integers(file.field(operator, 1)) + file.integers(file.field(operator, 2))
+        if file.scalar(operator, 0, "I") >= codes:
+            raise ValueError("no such operator")
+    if any(index >= len(tensors) or index < -1 for index in used):
+        raise ValueError("no such tensor")
+
+
+def _tensor(flat: FlatBuffer, tensors: list[int], index: int, names: dict[int, str]) -> Tensor:
+    tensor = tensors[index]
+    quantization = flat.table(flat.field(tensor, _QUANTIZATION))
+    scales = flat.floats(flat.field(quantization, _SCALES)) if quantization else []
+    zeros = flat.longs(flat.field(quantization, _ZERO_POINTS)) if scales else []
+    number = flat.scalar(tensor, _TYPE, "b")
+    return Tensor(
+        name=names.get(index) or flat.text(flat.field(tensor, _NAME)),
+        shape=tuple(flat.integers(flat.field(tensor, _SHAPE))),
+        dtype=TENSOR_TYPES[number] if number < len(TENSOR_TYPES) else f"type {number}",
+        scales=tuple(scales),
+        zero_points=tuple(zeros),
+    )
+
+
+def _signature_shape(flat: FlatBuffer, tensor: int) -> tuple[int, ...]:
+    """The shape with -1 for an open axis; what has no signature is as it is."""
+    signature = flat.integers(flat.field(tensor, _SHAPE_SIGNATURE))
+    return tuple(signature or flat.integers(flat.field(tensor, _SHAPE)))
+
+
+def _signature_names(flat: FlatBuffer, model: int) -> dict[int, str]:
+    """{tensor index: the name that the signature gives it}."""
+    return {index: name for name, index in _signature_entries(flat, model)}
+
+
+def _signature_entries(flat: FlatBuffer, model: int) -> Iterator[tuple[str, int]]:
+    for signature in flat.tables(flat.field(model, _SIGNATURES)):
+        for side in (0, 1):
+            for entry in flat.tables(flat.field(signature, side)):
+                yield flat.text(flat.field(entry, 0)), flat.scalar(entry, 1, "I")
+
+
+def _operator_name(flat: FlatBuffer, model: int, operator: int) -> str:
     """The schema's name, or a custom operator's own code."""
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    name = _builtin_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-    return code.CustomCode().decode() if name == "CUSTOM" else name
-
-
-def builtin_names() -> tuple[str, ...]:
-    """Every operator of TensorFlow Lite's own."""
-    return tuple(name for name in _builtin_names().values() if name != "CUSTOM")
-
-
-@cache
-def _builtin_names() -> dict[int, str]:
-    return {v: k for k, v in vars(schema().BuiltinOperator).items() if isinstance(v, int)}
+    code = flat.tables(flat.field(model, _CODES))[flat.scalar(operator, 0, "I")]
+    number = max(flat.scalar(code, 3, "i"), flat.scalar(code, 0, "b"))
+    known = number < len(BUILTIN_OPERATORS)
+    name = BUILTIN_OPERATORS[number] if known else f"operator {number}"
+    return flat.text(flat.field(code, 1)) if name == "CUSTOM" else name

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from buildsys.steps.lib.files.model_files import FlatBuffer
+from buildsys.steps.lib.files.flatbuffer import FlatBuffer
 
 OPERATOR = "ethos-u"
 _CUSTOM_CODE = 1

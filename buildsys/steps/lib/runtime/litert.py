@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.files.model_files import demand_tflite
+from buildsys.steps.lib.files.tflite import demand_tflite
 
 
 class Runner:

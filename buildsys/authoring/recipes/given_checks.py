@@ -1,0 +1,317 @@
+"""A finished file against recipe and target, before anything is converted: what it takes and gives."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import decoders
+from buildsys.authoring.recipes.given_file import Edge, GivenFile
+from buildsys.authoring.recipes.model import board_spec, model_spec
+from buildsys.authoring.recipes.pipelines import made_on_the_way
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.errors import Diagnostic
+from buildsys.spec import Format
+from buildsys.steps import check_contract, check_operators
+from buildsys.steps.bind_outputs import contract_params
+from buildsys.steps.lib.heads.outputs import head_outputs
+
+_AT: KeyPath = ("source", "weights")
+_MOST_CLASSES = 1200
+"""Beyond every dataset that is in use: how far a file's own number of classes is looked for."""
+_SHOWN = 5
+_ANEW = "export it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What every check asks for: the file, what the recipe calls it, where messages go."""
+
+    build: Build
+    file: GivenFile
+    locate: Locate
+    index: int
+
+    @property
+    def name(self) -> str:
+        """As the recipe writes it."""
+        return self.build.recipe.source.weights.path or ""
+
+    def at_file(self, message: str, hint: str, severity: str = "error") -> Diagnostic:
+        """At the line that names the file."""
+        at = (*_AT, "path")
+        return self.locate(at, f"{self.name} {message}", hint, severity=severity)
+
+
+def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
+    """Everything that file, recipe and target do not agree in; nothing where the file is not here."""
+    if build.given is None:
+        return []
+    given = _Given(build=build, file=build.given, locate=locate, index=index)
+    problems = [*_check_whole(given), *_check_input(given), *_check_words(given)]
+    problems = problems or _check_outputs(given)
+    return problems or _check_firmware(given)
+
+
+def _check_whole(given: _Given) -> list[Diagnostic]:
+    """Whether the one file that a recipe names is all of the network."""
+    if not given.file.external:
+        return []
+    beside, one = given.file.external[0], given.name.removesuffix(".onnx")
+    message = f"keeps its weights in another file, {beside}; a recipe names one file"
+    hint = (
+        f"put both into one: python -c \"import onnx; onnx.save(onnx.load('{given.name}'),"
+        f" '{one}-whole.onnx')\""
+    )
+    return [given.at_file(message, hint)]
+
+
+def _check_input(given: _Given) -> list[Diagnostic]:
+    """The one picture that every step gives; where nobody names a size, no step gives any."""
+    block, file = given.build.recipe.input, given.file
+    if block is None:
+        return []
+    if len(file.inputs) != 1:
+        names = ", ".join(map(str, file.inputs)) or "none"
+        message = f"has {len(file.inputs)} inputs ({names}); with `input` it is given one picture"
+        hint = "leave `input` out where other programs feed it" if file.inputs else _ANEW
+        return [given.at_file(message, hint)]
+    (image,) = file.inputs
+    if not image.shape:
+        return []  # the file leaves all of it open
+    problem = _check_layout(given, image) or _check_type(given, image)
+    if problem:
+        return [problem]
+    return [*_check_batch(given, image), *_check_size(given, image)]
+
+
+def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
+    """NCHW in ONNX, NHWC in TFLite: whatever else is told apart by its three channels."""
+    first = given.file.format == Format.ONNX
+    wanted = "[1, 3, height, width]" if first else "[1, height, width, 3]"
+    shape = image.shape
+    if len(shape) != 4:
+        message = f"takes {image}, which is no picture {wanted}"
+        return given.at_file(message, "leave `input` out where other programs feed it")
+    channels, other = (shape[1], shape[3]) if first else (shape[3], shape[1])
+    if channels in (3, -1):
+        return None
+    if other == 3:
+        order = "channels first (NCHW)" if first else "channels last (NHWC)"
+        return given.at_file(f"takes {image}; pictures are given as {wanted}", f"{_ANEW}, {order}")
+    message = f"takes pictures of {channels} channel{'s' if channels != 1 else ''} ({image});"
+    hint = f"{_ANEW} for three channels, or leave `input` out where other programs feed it"
+    return given.at_file(f"{message} here they have three: RGB", hint)
+
+
+def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
+    """ONNX takes real numbers here; of TFLite any type that has a scale is filled."""
+    if given.file.format == Format.TFLITE or image.dtype == "float32":
+        return None
+    hint = f"{_ANEW} with float32 at its edges"
+    if image.dtype == "float16":
+        hint = f"{_ANEW} with half=False; `quantization: {{scheme: float16}}` makes it smaller here"
+    message = f"takes {image.dtype} pictures ({image}); pictures are given as float32 in 0..1"
+    return given.at_file(message, hint)
+
+
+def _check_batch(given: _Given, image: Edge) -> list[Diagnostic]:
+    """More pictures at once than a step gives: an open axis is settled to one in an ONNX file."""
+    count = image.shape[0]
+    onnx = given.file.format == Format.ONNX
+    converted = Format.SAVED_MODEL in made_on_the_way(given.build.target, given.build.recipe)
+    if count == 1 or (onnx and (count < 0 or not converted)):
+        return []
+    if count < 0:
+        message = f"leaves open how many pictures it takes ({image})"
+        hint = "convert it again with a fixed shape [1, height, width, 3]"
+        return [given.at_file(message, hint)]
+    message = (
+        f"takes {count} pictures at once ({image}); files for {given.build.target.name} take one"
+    )
+    return [given.at_file(message, f"{_ANEW} with batch=1")]
+
+
+def _check_size(given: _Given, image: Edge) -> list[Diagnostic]:
+    block = given.build.recipe.input
+    assert block is not None
+    if given.file.size == block.size:
+        return []
+    sides = image.shape[2:] if given.file.format == Format.ONNX else image.shape[1:3]
+    if min(sides) < 0 and given.file.format == Format.ONNX:
+        return []  # settled to the recipe's size
+    if min(sides) < 0:
+        message = f"leaves the size of its pictures open ({image})"
+        return [given.at_file(message, "convert it again with a fixed shape [1, height, width, 3]")]
+    height, width = sides
+    size = f"{height}" if height == width else f"[{height}, {width}]"
+    message = (
+        f"{given.name} takes pictures of {height} x {width} pixels, the recipe gives"
+        f" {block.size[0]} x {block.size[1]}"
+    )
+    return [given.locate(("input", "size"), message, f"size: {size}")]
+
+
+def _check_words(given: _Given) -> list[Diagnostic]:
+    """Task and classes of the recipe against what the exporter wrote into the file."""
+    source, says = given.build.recipe.source, given.file.says
+    if says is None:
+        return []
+    if source.task is not None and source.task != says.task:
+        message = f"`task` is {source.task}, {given.name} is a {says.task} network"
+        return [given.locate(("source", "task"), message, f"write `task: {says.task}`")]
+    if not source.classes or source.classes == says.names:
+        return []
+    at: KeyPath = ("source", "classes")
+    if len(source.classes) != len(says.names):
+        message = (
+            f"`classes` names {len(source.classes)}, {given.name} tells {len(says.names)} apart:"
+            f" {_listed(says.names)}"
+        )
+        return [given.locate(at, message, "leave `classes` out: the file has its own")]
+    if sorted(source.classes) == sorted(says.names):
+        message = f"`classes` has another order than {given.name}: {_listed(says.names)}"
+        return [given.locate(at, message, "leave `classes` out: the file has its own")]
+    return []
+
+
+def _check_outputs(given: _Given) -> list[Diagnostic]:
+    """The outputs against those of the decoder that the recipe names."""
+    build, file = given.build, given.file
+    source, model = build.recipe.source, model_spec(build)
+    frame, at = model.preprocessing, ("source", "decoder")
+    if source.decoder == "none" or frame is None:
+        return []
+    if file.suppresses:
+        message = (
+            f"{given.name} suppresses overlapping boxes itself (NMS): decoder {source.decoder}"
+            " reads what comes before that"
+        )
+        hint = f"{_ANEW} with nms=False, or write `decoder: none`"
+        return [given.locate(at, message, hint)]
+    shapes = [edge.shape for edge in file.outputs]
+    if not model.outputs or fits([tensor.shape for tensor in model.outputs], shapes):
+        return []
+    own = _own_classes(given, model.keypoints, model.keypoint_dims)
+    found = ", ".join(map(str, file.outputs))
+    if own and own != len(model.classes):
+        listed = bool(source.classes)
+        what = f"`classes` names {len(model.classes)}" if listed else ""
+        what = what or f"the dataset has {_counted(len(model.classes))}"
+        message = f"{what}; {given.name} has the outputs of {own}: {found}"
+        hint = f"list all {own}, in the file's order: classes: […]"
+        place: KeyPath = ("source", "classes") if listed else at
+        return [given.locate(place, message, hint)]
+    expected = ", ".join(f"{each.name} {list(each.shape)}" for each in model.outputs)
+    message = (
+        f"decoder {source.decoder} reads {expected} for {_counted(len(model.classes))};"
+        f" {given.name} has {found}"
+    )
+    hint = _decoder_hint(given)
+    return [given.locate(at, message, hint)]
+
+
+def _own_classes(given: _Given, keypoints: int, dims: int) -> int:
+    """How many classes the outputs are of, under the recipe's decoder; 0 where none fit."""
+    build, head = given.build, decoders()[given.build.recipe.source.decoder]
+    block = build.recipe.input
+    assert block is not None
+    task = build.recipe.source.task or ""
+    return count_classes(given.file, head, task, block.size, keypoints, dims)
+
+
+def count_classes(
+    file: GivenFile,
+    head: str,
+    task: str,
+    size: tuple[int, int],
+    keypoints: int,
+    dims: int,
+) -> int:
+    """The number of classes with which a head has the file's outputs; 0 where there is none."""
+    shapes = [edge.shape for edge in file.outputs]
+    for classes in range(1, _MOST_CLASSES):
+        wanted = head_outputs(head, *size, classes, keypoints, dims, task)
+        if fits([tensor.shape for tensor in wanted], shapes):
+            return classes
+    return 0
+
+
+def _decoder_hint(given: _Given) -> str:
+    """Another decoder under which the outputs make sense, or none."""
+    source = given.build.recipe.source
+    model = model_spec(given.build)
+    frame = model.preprocessing
+    assert frame is not None
+    shapes = [edge.shape for edge in given.file.outputs]
+    for word, head in decoders().items():
+        if head == "none" or not model.classes:
+            continue
+        wanted = head_outputs(
+            head,
+            frame.height,
+            frame.width,
+            len(model.classes),
+            model.keypoints,
+            model.keypoint_dims,
+            source.task or "",
+        )
+        if fits([tensor.shape for tensor in wanted], shapes):
+            return f"decoder: {word}"
+    return "`decoder: none` where the decoder is yours"
+
+
+def fits(wanted: list[tuple[int, ...]], found: list[tuple[int, ...]]) -> bool:
+    """Whether outputs have these shapes, in any order; an open axis is any, four axes may be NCHW."""
+    if len(wanted) != len(found):
+        return False
+    left = list(found)
+    for shape in wanted:
+        match = next((other for other in left if _alike(shape, other)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _alike(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
+    if not found:
+        return True
+    shapes = [wanted]
+    if len(wanted) == 4:
+        shapes.append((wanted[0], wanted[3], wanted[1], wanted[2]))
+    return any(
+        len(shape) == len(found)
+        and all(here in (-1, side) for side, here in zip(shape, found, strict=True))
+        for shape in shapes
+    )
+
+
+def _check_firmware(given: _Given) -> list[Diagnostic]:
+    """What steps judge of a TFLite file once it is made can be told of a given one at once."""
+    build, file = given.build, given.file.tflite_file
+    if file is None or build.contract is None:
+        return []
+    board = board_spec(build)
+    failures: Iterable[object] = ()
+    if board.contract is not None:
+        verdict = check_contract.judge(file, contract_params(model_spec(build), board))
+        failures = verdict["failures"] if isinstance(verdict["failures"], list) else ()
+    problems = [f"{given.name}: {failure}" for failure in failures]
+    if not problems and build.vela is None:
+        params = check_operators.Params(
+            firmware=board.firmware, operators=board.operators, accelerator=""
+        )
+        found = check_operators.judge_list(dict(given.file.layers), params)
+        problems = [f"{given.name}: {text}" for text in found]
+    at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", given.index)
+    return [given.locate(at, text, "another file, or another `firmware`") for text in problems]
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _counted(classes: int) -> str:
+    return f"{classes} class{'es' if classes != 1 else ''}"

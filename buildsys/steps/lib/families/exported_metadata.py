@@ -1,0 +1,88 @@
+"""What Ultralytics writes into the files that it exports: task, classes, keypoints, size.
+
+In an ONNX file as `metadata_props`, in a TFLite file as a text in an archive behind the flatbuffer
+(ultralytics/engine/exporter.py). Anybody's text: what has another form than expected says nothing.
+Standard library alone: `buildsys check` reads it.
+"""
+
+import ast
+import json
+import zipfile
+from pathlib import Path
+
+from buildsys.spec import METRICS, CheckpointFacts
+
+_LARGEST = 1 << 20
+"""Bytes of such a text."""
+_MOST_CLASSES = 10_000
+
+
+def describe_export(metadata: dict[str, str]) -> CheckpointFacts | None:
+    """Facts of a file's metadata; None where it names no task and no classes."""
+    task, names = metadata.get("task", ""), _names(metadata.get("names", ""))
+    if task not in METRICS or not names:
+        return None
+    shape = _numbers(metadata.get("kpt_shape", ""))
+    points, dims = (shape[0], shape[1]) if task == "pose" and len(shape) == 2 else (0, 0)
+    size = _numbers(metadata.get("imgsz", ""))
+    return CheckpointFacts(
+        task=task,
+        names=names,
+        keypoints=points,
+        keypoint_dims=dims,
+        size=size[0] if size else 0,
+    )
+
+
+def has_suppression(metadata: dict[str, str]) -> bool:
+    """Whether it was exported with `nms=True`."""
+    arguments = _value(metadata.get("args", ""))
+    return isinstance(arguments, dict) and arguments.get("nms") is True
+
+
+def tflite_metadata(path: Path) -> dict[str, str]:
+    """The text behind a TFLite file, value by value as text; {} where there is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if info.file_size <= _LARGEST]
+            text = archive.read(infos[0]).decode() if infos else ""
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return {}
+    value = _value(text)
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = _value(text)
+    if isinstance(names, dict):
+        numbered = {int(key): name for key, name in names.items() if str(key).isdecimal()}
+        names = [numbered[key] for key in sorted(numbered)] if len(numbered) == len(names) else None
+    if not isinstance(names, list) or not 0 < len(names) <= _MOST_CLASSES:
+        return ()
+    return tuple(names) if all(isinstance(name, str) and name for name in names) else ()
+
+
+def _is_number(key: object) -> bool:
+    return type(key) is int
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found = _value(text)
+    found = [found] if isinstance(found, int) else found
+    if not isinstance(found, list | tuple) or not all(map(_is_number, found)):
+        return ()
+    return tuple(found)
+
+
+def _value(text: str) -> object:
+    """A value in Python's or JSON's notation; None for any other text. Nothing is executed."""
+    if not 0 < len(text) <= _LARGEST:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None

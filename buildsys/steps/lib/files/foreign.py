@@ -1,0 +1,43 @@
+"""What stands in a file that should be a model and is none: a pointer, a page, an archive.
+
+Standard library alone: `check`, `new` and every step ask alike.
+"""
+
+from pathlib import Path
+
+AGAIN = "fetch or copy it again; then its sha256 changes, too"
+_LFS = b"version https://git-lfs.github.com/spec/"
+_PAGE = (b"<!doctype html", b"<html", b"<?xml")
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
+
+
+class UnreadableModel(Exception):
+    """A file that is no model: what it is, and what to do."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.hint = what, hint
+
+
+def sentence(path: Path, error: UnreadableModel) -> str:
+    """What a step says of it; what the user calls the file is where the step's link to it leads."""
+    hint = f" ({error.hint})" if error.hint else ""
+    return f"{path.resolve().name}: {error.what}{hint}."
+
+
+def recognize(start: bytes) -> tuple[str, str] | None:
+    """What a file is by its first bytes, and what to do; None where nothing is recognized.
+
+    `start`: 64 bytes or more, or the whole of a shorter file.
+    """
+    if not start:
+        return "the file is empty", AGAIN
+    if start.startswith(_LFS):
+        return "this is a Git LFS pointer, not the file itself", "`git lfs pull` brings the file"
+    if start.lstrip()[:20].lower().startswith(_PAGE):
+        return "this is a page of a web site, not the file itself", "download the file itself"
+    if start.startswith(_ARCHIVES):
+        return "this is an archive, not a model file", "unpack it, and name the model in it"
+    if start.lstrip()[:1] == b"{" or start[:1] == b"[":
+        return "this is a JSON text, not a model file", "was another file meant?"
+    return None

@@ -1,0 +1,126 @@
+"""Files that people bring, against recipe and target: what `check` says before anything is made."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from tests.authoring.golden import HERE, compare
+from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
+
+_WORDS = {"task": "detect", "names": "{0: 'person', 1: 'bicycle', 2: 'car'}", "imgsz": "[64, 64]"}
+
+
+def _decoded(channels: int) -> Edge:
+    """Ultralytics' own output for pictures of 64 x 64: 84 cells."""
+    return Edge(name="output0", shape=(1, channels, 84))
+
+
+IMAGE = picture(64, 64)
+TRUE = onnx_bytes((IMAGE,), (_decoded(7),), metadata=_WORDS)
+INT8 = Edge(name="images", shape=(1, 64, 64, 3), dtype="int8", scale=1 / 255, zero_point=-128)
+_DETECT = "task: detect, decoder: yolov8-decoded"
+CASES: dict[str, tuple[bytes, str, str]] = {
+    # name: (file, words of `source`, further lines)
+    "pointer-onnx": (b"version https://git-lfs.github.com/spec/v1\noid\n", "", "input: {size: 64}"),
+    "page-tflite": (b"<!DOCTYPE html><html>Not found", "", ""),
+    "empty-onnx": (b"", "", "input: {size: 64}"),
+    "cut-onnx": (TRUE[:-9], "", "input: {size: 64}"),
+    "cut-tflite": (tflite_bytes()[:-9], "", ""),
+    "external-onnx": (onnx_bytes((IMAGE,), external="x.onnx.data"), "", "input: {size: 64}"),
+    "half-onnx": (
+        onnx_bytes((Edge(name="images", shape=(1, 3, 64, 64), dtype="float16"),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "channels-last-onnx": (
+        onnx_bytes((Edge(name="images", shape=(1, 64, 64, 3)),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "grey-onnx": (
+        onnx_bytes((Edge(name="images", shape=(1, 1, 64, 64)),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "two-inputs-onnx": (onnx_bytes((IMAGE, IMAGE)), "", "input: {size: 64}"),
+    "batch-onnx": (
+        onnx_bytes((Edge(name="images", shape=(4, 3, 64, 64)),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "size-onnx": (TRUE, _DETECT, "input: {size: 96}"),
+    "task-onnx": (TRUE, "task: pose", "input: {size: 64}"),
+    "classes-onnx": (TRUE, f"{_DETECT}, classes: [mouse]", "input: {size: 64}"),
+    "order-onnx": (TRUE, f"{_DETECT}, classes: [car, person, bicycle]", "input: {size: 64}"),
+    "no-words-onnx": (
+        onnx_bytes((IMAGE,), (_decoded(84),)),
+        f"{_DETECT}, classes: [mouse]",
+        "input: {size: 64}",
+    ),
+    "other-head-onnx": (
+        onnx_bytes((IMAGE,), (Edge(name="output0", shape=(1, 84, 8)),)),
+        "task: detect, decoder: yolov8-decoded, classes: [a, b, c]",
+        "input: {size: 64}",
+    ),
+    "suppresses-onnx": (
+        onnx_bytes(
+            (IMAGE,),
+            (Edge(name="output0", shape=(1, 300, 6)),),
+            metadata=_WORDS | {"args": "{'nms': True}"},
+        ),
+        _DETECT,
+        "input: {size: 64}",
+    ),
+    "open-batch-tflite": (
+        tflite_bytes((Edge(name="images", shape=(-1, 64, 64, 3)),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "open-size-tflite": (
+        tflite_bytes((Edge(name="images", shape=(1, -1, -1, 3)),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "size-tflite": (tflite_bytes(), "", "input: {size: 64}"),
+    "float-tflite": (
+        tflite_bytes(),
+        "",
+        "targets: [{target: xiao-esp32s3, firmware: tflite-micro}]",
+    ),
+    "operators-tflite": (
+        tflite_bytes((INT8,), (Edge(name="o", shape=(1, 4), dtype="int8", scale=0.1),), ("GELU",)),
+        "",
+        "targets: [{target: xiao-esp32s3, firmware: targets/firmware/mine.yaml}]",
+    ),
+}
+
+
+def _place(root: Path, name: str) -> str:
+    """The recipe's source, and the file beside it."""
+    data, words, lines = CASES[name]
+    suffix = name.rsplit("-", maxsplit=1)[-1]
+    (root / "weights" / f"{name}.{suffix}").write_bytes(data)
+    source = f"family: {suffix}, weights: {{path: weights/{name}.{suffix}}}"
+    text = f"name: {name}\nsource: {{{source}{', ' if words else ''}{words}}}\n"
+    text += "evaluate: none\n" + (f"{lines}\n" if lines else "")
+    return text if "targets:" in lines else text + "targets: [host]\n"
+
+
+def test_every_mistake_is_told_at_check(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file a case, all at once: the sentences are in the golden file."""
+    (workspace / "targets" / "firmware").mkdir(parents=True)
+    (workspace / "targets" / "firmware" / "mine.yaml").write_text(
+        "name: mine\nlabel: Mine\nsource: my own\nverified: true\n"
+        "input: {dtype: int8, scale: 0.00392156862745098, zero_point: -128, square: false}\n"
+        "operators: [CONV_2D]\n"
+    )
+    for name in CASES:
+        (workspace / "recipes" / f"{name}.yaml").write_text(_place(workspace, name))
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    told = capsys.readouterr().out
+    compare(told, HERE / "given.yaml", ())
+    silent = [name for name in CASES if f"recipes/{name}.yaml" not in told]
+    assert not silent

@@ -1,0 +1,24 @@
+"""An engine that comes back against the network that went out."""
+
+from buildsys.operations.engine_shapes import differ
+from buildsys.steps.lib.files.onnx_header import Edge, Header
+
+
+def test_another_network_is_told() -> None:
+    """By names first, then by shapes; an axis that the file leaves open is any."""
+    wanted = Header(
+        inputs=(Edge(name="images", shape=(None, 3, 8, 8), dtype="float32"),),
+        outputs=(Edge(name="boxes", shape=(1, 4), dtype="float32"),),
+        operators=frozenset(),
+        external=(),
+        metadata={},
+    )
+    facts = {
+        "inputs": [{"name": "images", "shape": [-1, 3, 8, 8]}],
+        "outputs": [{"name": "boxes", "shape": [1, 4]}],
+    }
+    assert differ(facts, wanted) == ""
+    facts["outputs"] = [{"name": "boxes", "shape": [1, 5]}]
+    assert differ(facts, wanted) == "has the output boxes of 1 x 5, and the network of 1 x 4"
+    facts["inputs"] = [{"name": "x", "shape": [-1, 3, 8, 8]}]
+    assert differ(facts, wanted) == "has the inputs x, and the network images"

@@ -1,0 +1,120 @@
+"""ONNX and TFLite files read by the standard library: what they say, and what is none of them."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps.lib.families.exported_metadata import describe_export, tflite_metadata
+from buildsys.steps.lib.files import tflite
+from buildsys.steps.lib.files.foreign import UnreadableModel
+from buildsys.steps.lib.files.onnx_header import Edge as OnnxEdge
+from buildsys.steps.lib.files.onnx_header import read_header
+from tests.given_models import Edge, onnx_bytes, tflite_bytes
+
+ONNX = onnx_bytes(
+    inputs=(Edge(name="images", shape=("batch", 3, 640, 640), dtype="float16"),),
+    outputs=(Edge(name="boxes", shape=("batch", 8400, 64)),),
+    operators=("Conv", "Relu", "Conv"),
+    metadata={"task": "detect"},
+    external="x.onnx.data",
+)
+NOT_MODELS = {
+    "empty": (b"", "the file is empty"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "this is a Git LFS pointer",
+    ),
+    "page": (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "this is a page of a web site"),
+    "archive": (b"PK\x03\x04 and so on", "this is an archive"),
+    "text": (b'{"error": "not found"}', "this is a JSON text"),
+}
+
+
+def test_an_onnx_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
+    """Weights that old files list among the inputs are none."""
+    (tmp_path / "x.onnx").write_bytes(ONNX)
+    header = read_header(tmp_path / "x.onnx")
+    assert header.inputs == (OnnxEdge(name="images", shape=(None, 3, 640, 640), dtype="float16"),)
+    assert header.outputs == (OnnxEdge(name="boxes", shape=(None, 8400, 64), dtype="float32"),)
+    assert header.operators == {"Conv", "Relu"}
+    assert header.external == ("x.onnx.data",)
+    assert header.metadata == {"task": "detect"}
+
+
+def test_a_tflite_file_says_what_it_takes_and_gives() -> None:
+    """An axis that is left open stands in the signature alone; operators of others by their code."""
+    image = Edge(name="x", shape=(-1, 96, 96, 3), dtype="int8", scale=0.5, zero_point=-128)
+    file = tflite.parse(tflite_bytes((image,), operators=("CONV_2D", "ethos-u", "CONV_2D")))
+    (given,) = file.inputs
+    assert (given.name, given.shape, given.dtype) == ("x", (1, 96, 96, 3), "int8")
+    assert (given.scales, given.zero_points) == ((0.5,), (-128,))
+    assert file.signatures == ((-1, 96, 96, 3),)
+    assert file.operators == (("CONV_2D", 2), ("ethos-u", 1))
+
+
+def test_outputs_are_reordered_in_place() -> None:
+    """Every other byte stays."""
+    outputs = (Edge(name="a", shape=(1, 2)), Edge(name="b", shape=(1, 3)))
+    before = tflite_bytes(outputs=outputs)
+    after = tflite.reorder_outputs(before, (1, 0))
+    assert [tensor.name for tensor in tflite.parse(after).outputs] == ["b", "a"]
+    assert sum(x != y for x, y in zip(before, after, strict=True)) == 2
+
+
+@pytest.mark.parametrize("kind", NOT_MODELS)
+def test_what_is_no_model_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
+    """The same words for both formats."""
+    data, told = NOT_MODELS[kind]
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(UnreadableModel, match=told):
+        read_header(tmp_path / "x")
+    with pytest.raises(UnreadableModel, match=told):
+        tflite.parse(data)
+
+
+@pytest.mark.parametrize("whole", [ONNX, tflite_bytes()], ids=["onnx", "tflite"])
+def test_damage_is_told_or_read(tmp_path: Path, whole: bytes) -> None:
+    """Cut anywhere, or with any byte changed: UnreadableModel, or a value."""
+    rng, told = random.Random(0), 0
+    changed = [whole[:length] for length in range(1, len(whole), 7)]
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] = rng.randrange(256)
+        changed.append(bytes(damaged))
+    for data in changed:
+        (tmp_path / "x").write_bytes(data)
+        try:
+            tflite.parse(data) if whole[4:8] == b"TFL3" else read_header(tmp_path / "x")
+        except UnreadableModel:
+            told += 1
+    assert told > len(whole) // 20
+
+
+def test_ultralytics_metadata(tmp_path: Path) -> None:
+    """Python's notation in ONNX, JSON behind a TFLite file."""
+    words = {"task": "pose", "names": "{0: 'tag', 1: 'no'}", "kpt_shape": "[4, 3]"}
+    found = describe_export(words | {"imgsz": "[96, 160]"})
+    assert found is not None
+    assert (found.task, found.names, found.keypoints, found.size) == ("pose", ("tag", "no"), 4, 96)
+    text = '{"task": "detect", "names": {"0": "a", "10": "c", "2": "b"}}'
+    (tmp_path / "x.tflite").write_bytes(tflite_bytes(metadata=text))
+    found = describe_export(tflite_metadata(tmp_path / "x.tflite"))
+    assert found is not None
+    assert found.names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"task": "detect"},
+        {"task": "fly", "names": "{0: 'a'}"},
+        {"task": "detect", "names": "__import__('os')"},
+        {"task": "detect", "names": "{0: 1}"},
+        {"task": "detect", "names": "[" * 5000},
+    ],
+)
+def test_other_metadata_says_nothing(words: dict[str, str]) -> None:
+    """Anybody's text."""
+    assert describe_export(words) is None
