@@ -71,9 +71,8 @@ class StepDefinition:
     @property
     def outputs(self) -> dict[str, bool]:
         """What it makes: name -> whether it is a tree."""
-        first = self.spec.produces
-        made: dict[str, bool] = {} if first is None else {first: first in TREES}
-        return made | dict.fromkeys(self.spec.also_produces, False)
+        first = () if self.spec.produces is None else (self.spec.produces,)
+        return {name: name in TREES for name in (*first, *self.spec.also_produces)}
 
     def tool_env(self, params: Any) -> str:
         """The tool environment for these parameters; empty: the Python that runs buildsys."""

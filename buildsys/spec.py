@@ -15,6 +15,7 @@ class Format(StrEnum):
 
     DATASET = "dataset"
     CHECKPOINT = "checkpoint"
+    TRAINING = "training"
     ONNX = "onnx"
     SAVED_MODEL = "saved-model"
     TFLITE = "tflite"
@@ -24,6 +25,7 @@ class Format(StrEnum):
     ENGINE = "engine"
     PICTURES = "pictures"
     METRICS = "metrics"
+    CURVES = "curves"
     VERDICT = "verdict"
     PACKAGE = "package"
     EVIDENCE = "evidence"
@@ -33,7 +35,14 @@ class Format(StrEnum):
 
 
 TREES = frozenset(
-    {Format.DATASET, Format.SAVED_MODEL, Format.PICTURES, Format.PACKAGE, Format.DRAWINGS}
+    {
+        Format.DATASET,
+        Format.TRAINING,
+        Format.SAVED_MODEL,
+        Format.PICTURES,
+        Format.PACKAGE,
+        Format.DRAWINGS,
+    }
 )
 SUFFIXES = {
     Format.CHECKPOINT: ".pt",
@@ -44,6 +53,7 @@ SUFFIXES = {
     Format.ENGINE: ".engine",
     Format.CALIBRATION_CACHE: ".cache",
     Format.METRICS: ".json",
+    Format.CURVES: ".json",
     Format.VERDICT: ".json",
     Format.EVIDENCE: ".json",
     Format.RECORDING: ".npz",
@@ -346,7 +356,7 @@ class StepSpec:
     produces: Format | None = None
     """The format that it makes; None where whoever plans the step names its outputs."""
     also_produces: tuple[str, ...] = ()
-    """Further files that it makes, by the names of its outputs."""
+    """Further outputs, by name; a tree where the name is a format of `TREES`, else a file."""
     needs: tuple[str, ...] = ()
     """Further inputs, where the build has them; `verdict` and `metrics` stand for all of a kind."""
     stage: str = ""

@@ -25,6 +25,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Plan, Step, StepResult
+from buildsys.spec import Format
 
 METRIC_TOLERANCE = 0.002
 """Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
@@ -192,12 +193,13 @@ def _take(
     session: Session, state: State, step: Step, action_key: ActionKey, entry: dict[str, Any]
 ) -> Finding:
     """The recorded checkpoint, out of the user's store into the empty one."""
-    ((name, digest),) = entry["outputs"].items()
+    outputs = tuple(entry["outputs"].items())
+    digest = entry["outputs"][Format.CHECKPOINT]
     if not session.state.store.has(digest, tree=False):
         detail = "the store does not have the recorded checkpoint; --train trains anew"
         return Finding(stage=step.stage, verdict="differs", detail=detail)
     state.store.put_file(session.state.store.blob(digest))
-    state.finish(step, action_key, StepResult(outputs=((name, digest),), seconds=0.0))
+    state.finish(step, action_key, StepResult(outputs=outputs, seconds=0.0))
     return Finding(stage=step.stage, verdict="taken from the record")
 
 
@@ -206,7 +208,7 @@ def _compare_metrics(
 ) -> Finding:
     """Other bytes: figures within the tolerance are the same measurement."""
     differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
-    if list(found) != ["metrics"]:
+    if Format.METRICS not in found:
         return differ
     try:
         old = _figures(before.blob(entry["outputs"]["metrics"]).read_bytes)

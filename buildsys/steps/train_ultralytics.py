@@ -1,11 +1,13 @@
-"""Dataset and start weights -> Ultralytics checkpoint.
+"""Dataset and start weights -> Ultralytics checkpoint, and the curves of its training.
 
-The result is the averaged model of the last epoch, written without dates or paths, so that equal
-weights are equal bytes. A killed training goes on from its last finished epoch.
+The result is the averaged model of the last epoch, or of the best where epochs are validated, written
+without dates or paths, so that equal weights are equal bytes. A killed training goes on from its last
+finished epoch, and ends in the same bytes.
 """
 
-import zipfile
-from dataclasses import dataclass
+import contextlib
+import shutil
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,7 @@ STEP = StepSpec(
     tool_env="ultralytics",
     consumes=(Format.DATASET,),
     produces=Format.CHECKPOINT,
+    also_produces=(Format.TRAINING,),
     block="train",
     # Memory grows with batch and picture; 3 GiB covers batch 16 at 320 px on a nano network.
     resources=lambda params: Resources(
@@ -41,6 +44,14 @@ class Settings:
     scale: float = 0.3
     threads: int = 1
     quantization_aware: Literal["no", "per-tensor", "per-channel"] = "no"
+    validate: bool | int = False
+    """Accuracy on the val split after every epoch, or every n, and the best epoch kept."""
+    patience: int | None = None
+    """Epochs without a better one after which the training ends."""
+    smooth_visibility: bool | None = None
+    """Of keypoints, label smoothing; not said: where `quantization_aware` is on."""
+    options: dict[str, object] = field(default_factory=dict)
+    """Settings of Ultralytics' trainer by their own names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,12 @@ class Params:
     flip: float
     scale: float
     quantization_aware: str
+    validate: int
+    """Epochs from one validation to the next; 0: none."""
+    patience: int
+    """0: none."""
+    smooth_visibility: bool
+    options: dict[str, Any]
     threads: int
     """Declared by the recipe and the same on every machine: it decides the rounding."""
 
@@ -67,12 +84,16 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     frame = model.preprocessing
     size = settings.size or (max(frame.height, frame.width) if frame else 0)
     values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
+    values["validate"], values["patience"] = int(settings.validate), settings.patience or 0
+    asked, aware = settings.smooth_visibility, settings.quantization_aware != "no"
+    values["smooth_visibility"] = model.task == "pose" and (aware if asked is None else asked)
     return Params(task=model.task, architecture=model.architecture, size=size, **values)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train; `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps.lib.families import ultralytics_setup
+    from buildsys.steps.lib.families import ultralytics_epochs, ultralytics_setup
+    from buildsys.steps.lib.metrics import training_files
     from buildsys.steps.lib.runtime import torch_setup
 
     scratch = Path.cwd()
@@ -82,11 +103,23 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
     _refuse_damaged()
     trainer = _make_trainer(inputs, params, data, scratch)
+    epochs = ultralytics_epochs.Epochs(scratch, params.validate)
+    epochs.follow(trainer)
+    trainer.add_callback("on_train_start", partial(_prepare_model, params))
+    trainer.add_callback("on_train_start", epochs.restore)
+    trainer.add_callback("on_train_start", partial(_announce, params, epochs))
+    trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs, epochs))
+    examples = scratch / training_files.EXAMPLES
+    _draw_first_batch(trainer, examples)
     torch_setup.limit_threads()  # Ultralytics has just set its own count
-    trainer.train()
+    with contextlib.suppress(ultralytics_epochs.FinishedBefore):
+        trainer.train()
     torch_setup.remember_machine(torch_setup.choose_device())
+    summary = epochs.finish(trainer)
     model = trainer.ema.ema
     ultralytics_setup.save_model(model, outputs["checkpoint"], params.task, params.size)
+    training_files.write(outputs["training"], epochs.rows, summary)
+    shutil.copytree(examples, outputs["training"] / training_files.EXAMPLES)
 
 
 def _refuse_damaged() -> None:
@@ -129,8 +162,11 @@ def _refuse_damaged() -> None:
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
     from buildsys.steps.lib.runtime import torch_setup
 
-    last = scratch / "run" / "weights" / "last.pt"
     overrides: dict[str, Any] = {
+        "optimizer": "AdamW",
+        "cos_lr": True,
+        "warmup_epochs": min(1.0, params.epochs / 4),
+        **params.options,
         "model": f"{params.architecture}.yaml",
         "pretrained": str(inputs["weights"]) if "weights" in inputs else False,
         "data": str(data),
@@ -142,29 +178,19 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
         "deterministic": True,
         "workers": 0,
         "device": "0" if torch_setup.choose_device() == "cuda" else "cpu",
-        "optimizer": "AdamW",
         "lr0": params.learning_rate,
-        "cos_lr": True,
-        "warmup_epochs": min(1.0, params.epochs / 4),
         "mosaic": params.mosaic,
         "fliplr": params.flip,
         "scale": params.scale,
         "amp": False,
-        "val": False,
+        "val": bool(params.validate),
+        "patience": params.patience,
         "plots": False,
         "project": str(scratch),
         "name": "run",
         "exist_ok": True,
     }
-    if zipfile.is_zipfile(last):  # killed while it was written: no archive, begin again
-        overrides["resume"] = str(last)
-    trainer = _trainer_of(params.task)(overrides=overrides)
-    # The figures come from the evaluation steps; Ultralytics' own validation would only cost time.
-    trainer.validate = lambda: ({}, 0.0)
-    trainer.final_eval = lambda: None
-    trainer.add_callback("on_train_start", partial(_prepare_model, params))
-    trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs))
-    return trainer
+    return _trainer_of(params.task)(overrides=overrides)
 
 
 def _trainer_of(task: str) -> Any:
@@ -185,6 +211,7 @@ def _prepare_model(params: Params, trainer: Any) -> None:
 
     if params.task == "pose":
         trainer.model.criterion = trainer.model.init_criterion()
+    if params.smooth_visibility:
         fake_quantization.smooth_visibility(trainer.model.criterion)
     if params.quantization_aware != "no":
         if params.task == "pose":
@@ -194,24 +221,47 @@ def _prepare_model(params: Params, trainer: Any) -> None:
         fake_quantization.enable_fake_quantization(trainer.model, per_channel)
 
 
+def _announce(params: Params, epochs: Any, trainer: Any) -> None:
+    """The first line of the log."""
+    images = len(trainer.train_loader.dataset)
+    words = (
+        f"{params.architecture}: {images} images, {params.epochs} epochs of batch {params.batch}"
+    )
+    note = f"; resumed after epoch {epochs.resumed}" if epochs.resumed else ""
+    print(f"{words} at {params.size} px on {trainer.device}{note}", flush=True)
+
+
+def _draw_first_batch(trainer: Any, folder: Path) -> None:
+    """Keep the first images with their labels; a training that is resumed has them."""
+    from buildsys.steps.lib.families import ultralytics_batch
+
+    prepare = trainer.preprocess_batch
+
+    def draw(batch: Any) -> Any:
+        batch = prepare(batch)
+        if not folder.is_dir():
+            ultralytics_batch.draw(batch, trainer.data["names"], folder)
+        return batch
+
+    trainer.preprocess_batch = draw
+
+
 class _BatchProgress:
     """Reports fractions of epochs, and stops a training whose loss is no number."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, run: Any) -> None:
+        self.epochs, self.run = epochs, run
         self.epoch, self.batch = -1, 0
-        self.start = 0
 
     def __call__(self, trainer: Any) -> None:
-        if self.epoch < 0:
-            self.start = trainer.epoch
         if trainer.epoch != self.epoch:
             self.epoch, self.batch = trainer.epoch, 0
         self.batch += 1
         done = trainer.epoch + self.batch / len(trainer.train_loader)
         if not bool(trainer.loss.isfinite().all()):
             fail("the training loss is no number any more; try a smaller train.learning_rate.")
-        resumed = f", resumed from epoch {self.start + 1}" if self.start else ""
+        start = self.run.resumed
+        resumed = f", resumed from epoch {start + 1}" if start else ""
         report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}{resumed}")
 
 

@@ -1,4 +1,4 @@
-"""Dataset and start weights -> YOLOX checkpoint.
+"""Dataset and start weights -> YOLOX checkpoint, and the curves of its training.
 
 Network, loss, assignment, mosaics, average and learning rates are upstream's; the loop is ours, for
 upstream's trainer runs on CUDA alone. Each epoch draws its random numbers from seed and epoch: a
@@ -7,17 +7,20 @@ killed training goes on from its last finished epoch to the same weights.
 
 import os
 import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
+from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.runtime.progress import fail, report
 
 STEP = StepSpec(
     tool_env="yolox",
     consumes=(Format.DATASET,),
     produces=Format.CHECKPOINT,
+    also_produces=(Format.TRAINING,),
     block="train",
     # Memory grows with batch and picture; 3 GiB covers batch 16 at 416 px on either network.
     resources=lambda params: Resources(
@@ -32,6 +35,10 @@ _MOMENTUM = 0.1
 """Of the running averages of batch normalization; upstream's 0.03 takes a hundred steps to leave the
 start behind, as many as a small set sees."""
 _WEIGHT_DECAY = 5e-4
+_LOSSES = ("total_loss", "iou_loss", "l1_loss", "conf_loss", "cls_loss")
+"""Upstream's names."""
+_EXAMPLES = 8
+"""Images of the first batch that are kept with their labels drawn."""
 _STEEPEST = 10.0
 """Largest norm of a gradient: single steps of a fresh head on a small batch are far larger."""
 
@@ -51,6 +58,11 @@ class Settings:
     scale: float = 0.3
     threads: int = 1
     mixed_precision: bool = False
+
+    ELSEWHERE: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("validate", "patience", "options"), "family ultralytics has it; YOLOX keeps its last epoch"
+    )
+    """What to say of keys that other families have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +121,47 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     yolox_network.save_model(
         training.average.ema, outputs["checkpoint"], params.architecture, classes
     )
+    ran = len(training.rows)
+    summary = training_files.Summary(epochs=params.epochs, ran=ran, kept=ran, images=len(samples))
+    training_files.write(outputs["training"], training.rows, summary)
+    _draw(samples, classes, outputs["training"] / training_files.EXAMPLES, params)
+
+
+def _draw(samples: Any, classes: tuple[str, ...], folder: Path, params: Params) -> None:
+    """The first batch of the first epoch as the network saw it, its labels drawn."""
+    from buildsys.steps.lib.datasets import overlays
+
+    folder.mkdir()
+    samples.mosaic = 0.0 if _is_ending(0, params) else params.mosaic
+    _seed(params.seed, 1)
+    pictures, rows = next(iter(_loader(samples, params)))
+    for number, (picture, labels) in enumerate(zip(pictures[:_EXAMPLES], rows, strict=False), 1):
+        canvas = picture.byte().numpy().transpose(1, 2, 0).copy()
+        marks = [
+            overlays.Mark(
+                text=classes[int(category)],
+                category=int(category),
+                box=(x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+            )
+            for category, x, y, w, h in labels.tolist()
+            if w > 0
+        ]
+        overlays.save(folder / f"{number:02}.jpg", overlays.draw(canvas, tuple(marks)))
+
+
+def _loader(samples: Any, params: Params) -> Any:
+    import torch
+
+    return torch.utils.data.DataLoader(samples, params.batch, shuffle=True)
+
+
+def _is_ending(epoch: int, params: Params) -> bool:
+    """Whether an epoch is one of the last, without mosaics."""
+    return epoch >= params.epochs * (1 - _LAST_SHARE)
 
 
 class _Training:
-    """A network on its way: weights, their average, the optimizer's moments."""
+    """A network on its way: weights, their average, the optimizer's moments, its curves."""
 
     def __init__(self, model: Any, samples: Any, device: str, params: Params) -> None:
         import torch
@@ -138,42 +187,47 @@ class _Training:
             no_aug_epochs=0,
             min_lr_ratio=0.05,
         )
+        self.rows: list[training_files.Row] = []
 
     def run(self, last: Path) -> None:
         """All epochs that are not finished yet; `last` is where finished ones are kept."""
         start = self._resume(last)
         for epoch in range(start, self.params.epochs):
-            ending = epoch >= self.params.epochs * (1 - _LAST_SHARE)
-            self.samples.mosaic = 0.0 if ending else self.params.mosaic
+            self.samples.mosaic = 0.0 if _is_ending(epoch, self.params) else self.params.mosaic
             self._run_epoch(epoch, f", resumed from epoch {start + 1}" if start else "")
             self._keep(last, epoch + 1)
 
     def _run_epoch(self, epoch: int, note: str) -> None:
-        import torch
-
+        started, sums = time.monotonic(), dict.fromkeys(_LOSSES, 0.0)
         _seed(self.params.seed, epoch + 1)
-        loader = torch.utils.data.DataLoader(self.samples, self.params.batch, shuffle=True)
-        for number, (pictures, rows) in enumerate(loader):
+        for number, (pictures, rows) in enumerate(_loader(self.samples, self.params)):
             rate = self.rates.update_lr(epoch * self.batches + number + 1)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss = self._learn(pictures.to(self.device), rows.to(self.device))
+            losses = self._learn(pictures.to(self.device), rows.to(self.device))
+            sums = {name: sums[name] + losses[name] for name in sums}
             done = epoch + (number + 1) / self.batches
-            report(done, self.params.epochs, "epochs", f"loss {loss:.2f}{note}")
-        print(f"epoch {epoch + 1} of {self.params.epochs}: loss {loss:.3f}")
+            report(done, self.params.epochs, "epochs", f"loss {losses['total_loss']:.2f}{note}")
+        row = {f"train/{name}": round(value / self.batches, 6) for name, value in sums.items()}
+        self.rows.append(row | {"lr/pg0": rate})
+        seconds = time.monotonic() - started
+        words = training_files.describe(self.rows[-1])
+        print(f"epoch {epoch + 1} of {self.params.epochs}: {words}; {seconds:.1f} s", flush=True)
 
-    def _learn(self, pictures: Any, rows: Any) -> float:
-        """One step; returns the loss."""
+    def _learn(self, pictures: Any, rows: Any) -> dict[str, float]:
+        """One step; returns its losses by name."""
         import torch
 
         try:
             with torch.autocast(self.device, enabled=self.half):
-                loss = self.model(pictures, rows)["total_loss"]
+                losses = self.model(pictures, rows)
+            loss = losses["total_loss"]
         except RuntimeError:
             # upstream's assignment trips over values that are no numbers before the loss does
             if all(bool(value.isfinite().all()) for value in self.model.parameters()):
                 raise
-            loss = torch.tensor(float("nan"))
+            losses = {"total_loss": torch.tensor(float("nan"))}
+            loss = losses["total_loss"]
         if not bool(loss.isfinite()):
             fail("the training loss is no number any more; try a smaller train.learning_rate.")
         self.optimizer.zero_grad()
@@ -183,7 +237,7 @@ class _Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.model)
-        return float(loss.detach())
+        return {name: float(torch.as_tensor(losses[name]).detach()) for name in _LOSSES}
 
     def _keep(self, last: Path, epochs: int) -> None:
         """What the next epoch needs, written beside and put in place whole."""
@@ -196,6 +250,7 @@ class _Training:
             "updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "rows": self.rows,
         }
         torch.save(state, last.with_suffix(".tmp"))
         os.replace(last.with_suffix(".tmp"), last)
@@ -212,6 +267,7 @@ class _Training:
         self.average.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.rows = state["rows"]
         return int(state["epochs"])
 
 

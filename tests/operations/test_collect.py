@@ -176,7 +176,7 @@ def test_what_a_lock_names_stays(workspace: Path, store: Store) -> None:
         shutil.rmtree(workspace / name)
     age(store, 40)
     assert gc(workspace, "--max-age", "30d") == 0
-    assert names(store) == {digest, f"{train['action_key']}.json"}
+    assert names(store) == {*train["outputs"].values(), f"{train['action_key']}.json"}
 
 
 @pytest.mark.usefixtures("built")

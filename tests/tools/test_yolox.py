@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from buildsys.steps.lib.metrics import training_files
 from tests.tools import yolox_place as place
 from tests.tools.yolox_place import CLASSES, FRAME, HEADS, TRAIN, ask, draw_dataset, refusal, run
 
@@ -68,6 +69,13 @@ def test_a_killed_training_ends_in_the_same_bytes(
     assert "epoch 2 of 2" in said
     assert "epoch 1 of 2" not in said
     assert target[1].read_bytes() == trained.read_bytes()
+    curves, whole = (place.curves_of(path) for path in (target[1], trained))
+    rows, summary = training_files.read(whole)
+    assert (len(rows), summary.kept, summary.images) == (2, 2, 8)
+    assert {"train/total_loss", "train/iou_loss", "lr/pg0"} <= rows[0].keys()
+    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    assert len(files) == 6
+    assert all((curves / name).read_bytes() == (whole / name).read_bytes() for name in files)
 
 
 def test_a_checkpoint_tells_what_it_is(trained: Path) -> None:

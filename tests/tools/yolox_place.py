@@ -87,6 +87,11 @@ def bitmap(category: int, box: tuple[int, int, int, int]) -> bytes:
     return head + more + pixels
 
 
+def curves_of(checkpoint: Path) -> Path:
+    """Where the second output of a training goes."""
+    return checkpoint.with_suffix(".training")
+
+
 def start(
     module: str,
     scratch: Path,
@@ -99,7 +104,8 @@ def start(
     scratch.mkdir(exist_ok=True)
     request = {
         "inputs": {key: str(path) for key, path in inputs.items()},
-        "outputs": {output[0]: str(output[1])},
+        "outputs": {output[0]: str(output[1])}
+        | ({"training": str(curves_of(output[1]))} if module == "train_yolox" else {}),
         "params": params,
         "error": str(scratch / "error.txt"),
     }

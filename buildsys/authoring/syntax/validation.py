@@ -4,6 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -215,7 +216,7 @@ def _keys(kind: Any) -> list[str]:
     """The keys that a block accepts."""
     if hasattr(kind, "model_fields"):
         return [field.alias or name for name, field in kind.model_fields.items()]
-    return list(getattr(kind, "__dataclass_fields__", ()))
+    return [field.name for field in dataclasses.fields(kind)] if is_dataclass(kind) else []
 
 
 def _unwrap(kind: Any) -> Any:

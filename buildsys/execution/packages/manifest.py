@@ -10,6 +10,7 @@ from typing import Any
 from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.lockfile import training_outputs
 from buildsys.execution.tools.host_tools import named
 from buildsys.graph import Plan, Step
 
@@ -140,7 +141,7 @@ def _describe_step(step: Step, state: State) -> dict[str, object]:
             "code": recorded["code"],
             "params": json.loads(step.params),
             "inputs": dict(action_key.inputs),
-            "outputs": dict(result.outputs),
+            "outputs": training_outputs(recorded),
             "trained": {"device": recorded["device"], "torch": recorded["torch"]},
         }
     return {

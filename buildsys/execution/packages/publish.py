@@ -66,6 +66,7 @@ def publish(
         latency = find_latency(plan, state, fresh)
         if latency:
             _write(fresh / "latency.json", {"entries": latency})
+        _copy_training(fresh, plan, state)
         _link_logs(fresh, folder, plan, state, runner)
         withdraw(workspace, state, plan.build)
         fresh.rename(folder)
@@ -189,6 +190,15 @@ def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> d
         },
         "steps": steps,
     }
+
+
+def _copy_training(fresh: Path, plan: Plan, state: State) -> None:
+    """The training's curves, where the store has them: of a recorded one it may not."""
+    for step in (step for step in plan.steps if step.trains):
+        result = state.result(step.id)
+        digest = dict(result.outputs).get(Format.TRAINING) if result else None
+        if digest is not None and state.store.has(digest, tree=True):
+            state.store.fetch(digest, fresh / Format.TRAINING, tree=True)
 
 
 def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runner) -> None:

@@ -15,11 +15,12 @@ from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.state.action_keys import ActionKey, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
-from buildsys.execution.state.lockfile import Lock
+from buildsys.execution.state.lockfile import Lock, training_outputs
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
+from buildsys.spec import Format
 
 
 class State:
@@ -236,7 +237,14 @@ class State:
     def _keep_training(
         self, step: Step, action_key: ActionKey, recorded: dict[str, Any]
     ) -> Decision:
-        outputs = tuple((output.name, recorded["checkpoint"]) for output in step.outputs)
+        """The recorded network is the result; its curves, too, where they are in the store."""
+        trees = {output.name: output.tree for output in step.outputs}
+        outputs = tuple(
+            (name, digest)
+            for name, digest in training_outputs(recorded).items()
+            if name == Format.CHECKPOINT
+            or (name in trees and self.store.has(digest, tree=trees[name]))
+        )
         self._results[step.id] = StepResult(outputs=outputs, seconds=recorded["seconds"])
         key = recorded["action_key"]
         if key != action_key.key:

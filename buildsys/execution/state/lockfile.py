@@ -15,6 +15,7 @@ from typing import Any
 
 from buildsys.errors import InputError
 from buildsys.files import write_atomic
+from buildsys.spec import Format
 
 _HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
 
@@ -38,6 +39,12 @@ class Lock:
             if words[0] == "training" and len(words) == 3:
                 found[words[2]] = json.loads(text)
         return found
+
+
+def training_outputs(recorded: dict[str, Any]) -> dict[str, str]:
+    """Digests of a recorded training by output: the checkpoint, and its curves where they are known."""
+    known = (Format.CHECKPOINT, Format.TRAINING)
+    return {str(name): str(recorded[name]) for name in known if name in recorded}
 
 
 def read_lock(path: Path) -> Lock:

@@ -12,6 +12,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.lockfile import Lock, read_lock, write_lock
 from buildsys.files import writing
 from buildsys.graph import Plan, Source, Status, Step
+from buildsys.spec import Format
 from buildsys.text import duration
 
 
@@ -41,11 +42,10 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
-    (checkpoint,) = dict(result.outputs).values()
     diary = (state.store.recall(action_key.key) or {}).get("diary", {})
     facts: dict[str, Any] = {
         "action_key": action_key.key,
-        "checkpoint": checkpoint,
+        **dict(result.outputs),
         "code": step.code,
         "device": diary.get("device", ""),
         "lock": step.tool_identity,
@@ -78,7 +78,7 @@ def compare_training(lock: Lock, state: State, step: Step) -> str:
     recorded = lock.trainings().get(slice_digest(step, action_key)) if action_key else None
     if recorded is None or result is None:
         return ""
-    if recorded["checkpoint"] in dict(result.outputs).values():
+    if recorded["checkpoint"] == dict(result.outputs).get(Format.CHECKPOINT):
         return "the same network as buildsys.lock records, byte for byte"
     return (
         f"another network than buildsys.lock recorded (on {recorded['device'] or 'some device'},"

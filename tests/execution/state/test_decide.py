@@ -345,7 +345,11 @@ def test_a_step_that_two_builds_share_is_decided_once(tmp_path: Path, source: Pa
 @pytest.fixture
 def training(source: Path) -> Step:
     """A step that trains."""
-    return make_step("train_ultralytics", given(source), stage="train", trains=True)
+    made = (
+        Output(name="checkpoint", tree=False, suffix=".pt"),
+        Output(name="training", tree=True),
+    )
+    return make_step("train_ultralytics", given(source), stage="train", trains=True, outputs=made)
 
 
 def record_training(state: State, step: Step) -> Lock:
@@ -382,6 +386,29 @@ def test_a_recorded_training_is_kept_when_only_tools_or_code_changed(
     assert state.decide(newer).key == kept_key
     assert newer.id in state.kept
     assert state.recorded(newer) is not None
+
+
+def test_curves_of_a_recorded_training_are_there_where_the_store_has_them(
+    tmp_path: Path, training: Step
+) -> None:
+    """A lock from before there were curves, or a store without them, costs no training."""
+    pack = make_step("pack", output_of(training))
+    state = make_state(tmp_path, make_plan(training, pack))
+    make(state, training)
+    (key, text), *_ = record_training(state, training).lines
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves" / "history.csv").write_text("epoch\n")
+    known = state.store.put_tree(tmp_path / "curves")
+    newer = changed(training, code="code-2")
+    for digest, names in (("0" * 64, ["checkpoint"]), (known, ["checkpoint", "training"])):
+        lock = Lock(lines=((key, json.dumps(json.loads(text) | {"training": digest})),))
+        following = again(state, make_plan(newer, pack), lock=lock)
+        assert following.decide(newer).status == Status.UP_TO_DATE
+        result = following.result(newer.id)
+        assert result is not None
+        assert [name for name, _ in result.outputs] == names
+        following.want_bytes(newer.id)
+        assert following.decide(newer).status == Status.UP_TO_DATE
 
 
 def test_a_recorded_training_is_made_again_on_request(tmp_path: Path, training: Step) -> None:

@@ -226,7 +226,7 @@ def test_another_machines_training_counts(
     assert "export_ultralytics" in ran
     manifest = json.loads(next(workspace.glob("build/*/*/manifest.json")).read_text())
     (train,) = [step for step in manifest["steps"] if step["stage"] == "train"]
-    assert train["outputs"] == {"checkpoint": other}
+    assert train["outputs"] == {"checkpoint": other, "training": record["training"]}
     assert train["action_key"] == "0" * 64
 
 

@@ -15,6 +15,7 @@ the optimum is log(0.95 / 0.05) = 2.9."""
 _KEYPOINT_RANGE = 3.5
 _RANGE_WEIGHT = 0.5
 _FORGET = 0.99
+_RANGE, _PLACE = "_range_", ":"
 
 
 def smooth_visibility(criterion: Any) -> None:
@@ -64,6 +65,24 @@ def enable_fake_quantization(model: Any, per_channel: bool) -> None:
             module.forward = partial(_plain_forward, module, per_channel)
 
 
+def ranges_of(model: Any) -> dict[str, Any]:
+    """What `enable_fake_quantization` has seen so far, by place: part of a training's state."""
+    return {
+        f"{name}{_PLACE}{key}": value
+        for name, module in model.named_modules()
+        for key, value in module.__dict__.items()
+        if key.startswith(_RANGE)
+    }
+
+
+def restore_ranges(model: Any, ranges: dict[str, Any]) -> None:
+    """Put them back."""
+    modules = dict(model.named_modules())
+    for place, value in ranges.items():
+        name, _, key = place.rpartition(_PLACE)
+        modules[name].__dict__[key] = value
+
+
 def _conv_forward(module: Any, per_channel: bool, x: Any) -> Any:
     from torch import nn
 
@@ -111,7 +130,7 @@ def _round_activation(module: Any, place: str, y: Any) -> Any:
     """
     import torch
 
-    name = f"_range_{place}"
+    name = f"{_RANGE}{place}"
     low, high = y.detach().min().clamp(max=0), y.detach().max().clamp(min=0)
     if name in module.__dict__:
         known_low, known_high = module.__dict__[name]

@@ -7,19 +7,37 @@ from typing import Any
 from buildsys.steps.lib.runtime import torch_setup
 from buildsys.steps.lib.runtime.progress import fail
 
-_QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "true"}
+_QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
 
 
 def prepare(scratch: Path) -> None:
     """Set up this process before anything imports ultralytics.
 
-    Nothing is installed or fetched; settings go to ``scratch``; torch uses the declared threads.
+    Nothing is installed or fetched; settings go to ``scratch``; torch uses the declared threads. Of what
+    Ultralytics prints warnings are left: no progress bars, no colours.
     """
     os.environ.update(_QUIET, YOLO_CONFIG_DIR=str(scratch))
     torch_setup.prepare()
     from ultralytics.utils import SETTINGS
 
     SETTINGS.update({"sync": False})
+    _let_warnings_pass()
+
+
+def _let_warnings_pass() -> None:
+    import logging
+    import re
+
+    from ultralytics.utils import LOGGER
+
+    def plain(record: logging.LogRecord) -> bool:
+        record.msg = re.sub(r"\x1b\[[0-9;]*m", "", str(record.msg))
+        return True
+
+    LOGGER.setLevel(logging.WARNING)
+    for handler in LOGGER.handlers:
+        handler.setLevel(logging.WARNING)
+        handler.addFilter(plain)
 
 
 def load_model(path: Path, task: str) -> Any:

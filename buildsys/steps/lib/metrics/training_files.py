@@ -1,0 +1,92 @@
+"""The files of a training's artifact `training`: what its curves are drawn from.
+
+    history.csv    a row an epoch. `epoch`; `train/…` and `val/…` are losses, `metrics/…` accuracy on the
+                   val split, `lr/…` learning rates: Ultralytics' names. A cell is empty where an epoch
+                   was not validated.
+    training.json  `Summary`
+    examples/      01.jpg, …: images of the first batch as the network saw them, their labels drawn
+
+No times: the same training is the same bytes. How long it took is the step's record and its log.
+"""
+
+import csv
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+HISTORY, SUMMARY, EXAMPLES = "history.csv", "training.json", "examples"
+ACCURACY = {
+    "metrics/mAP50-95(B)": "box mAP50-95",
+    "metrics/mAP50-95(P)": "kpt mAP50-95",
+    "metrics/mAP50-95(M)": "mask mAP50-95",
+    "metrics/accuracy_top1": "top-1",
+}
+"""The columns of accuracy that stand for the rest, and what people call them; an obb network's
+`metrics/mAP50-95(B)` is of turned boxes."""
+
+Row = dict[str, float]
+"""Values of one epoch by column, without `epoch`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A training in a few numbers; epochs count from 1.
+
+    `epochs`: asked for; `ran`: done; `kept`: whose weights are the checkpoint; `best`: of the highest
+    `fitness` (Ultralytics': a weighted sum of the accuracies), 0 where nothing was validated.
+    `validated_every`: epochs, 0: never; `patience`: epochs without a better one that end it, 0: none.
+    """
+
+    epochs: int
+    ran: int
+    kept: int
+    best: int = 0
+    fitness: float = 0.0
+    validated_every: int = 0
+    patience: int = 0
+    images: int = 0
+    validation_images: int = 0
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience ended it."""
+        return self.ran < self.epochs
+
+
+def write(folder: Path, rows: list[Row], summary: Summary) -> None:
+    """Write history.csv and training.json; six digits, as Ultralytics writes its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with (folder / HISTORY).open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["epoch", *columns])
+        for number, row in enumerate(rows, 1):
+            cells = [f"{row[name]:.6g}" if name in row else "" for name in columns]
+            writer.writerow([number, *cells])
+    text = json.dumps(asdict(summary), indent=1) + "\n"
+    (folder / SUMMARY).write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[list[Row], Summary]:
+    """Rows in the order of epochs, and the summary. Raises OSError, ValueError, TypeError for a folder
+    that is none of ours.
+    """
+    with (folder / HISTORY).open(encoding="utf-8", newline="") as stream:
+        rows = [
+            {name: float(cell) for name, cell in row.items() if name != "epoch" and cell}
+            for row in csv.DictReader(stream)
+        ]
+    found = json.loads((folder / SUMMARY).read_bytes())
+    known = {field.name for field in fields(Summary)}
+    return rows, Summary(**{name: value for name, value in found.items() if name in known})
+
+
+def describe(row: Row) -> str:
+    """One epoch in words: its losses, and its accuracy where it was measured."""
+    losses = [
+        f"{name.removeprefix('train/').removesuffix('_loss')} {value:.4g}"
+        for name, value in row.items()
+        if name.startswith("train/")
+    ]
+    measured = [f"{words} {row[name]:.4f}" for name, words in ACCURACY.items() if name in row]
+    return "; ".join(", ".join(part) for part in (losses, measured) if part)

@@ -1,0 +1,108 @@
+"""Trainings by Ultralytics on pictures of 64 px: validated, killed, gone on with."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.tools import environments
+from buildsys.steps.lib.metrics import training_files
+from tests.tools.places import tool_environment
+from tests.tools.yolox_place import CLASSES, draw_dataset
+
+pytestmark = pytest.mark.tools
+
+PARAMS: dict[str, Any] = {
+    "task": "detect",
+    "architecture": "yolov8n",
+    "size": 64,
+    "epochs": 5,
+    "batch": 4,
+    "seed": 0,
+    "learning_rate": 0.002,
+    "mosaic": 0.5,
+    "flip": 0.5,
+    "scale": 0.3,
+    "quantization_aware": "per-tensor",
+    "validate": 1,
+    "patience": 3,
+    "smooth_visibility": False,
+    "options": {"close_mosaic": 3, "degrees": 10.0},
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight pictures, the same to train on and to validate. Only read."""
+    root = draw_dataset(tmp_path_factory.mktemp("data") / "set")
+    names = json.dumps(dict(enumerate(CLASSES)))
+    (root / "data.yaml").write_text(f"train: images\nval: images\nnames: {names}\n")
+    return root
+
+
+def start(scratch: Path, data: Path) -> subprocess.Popen[str]:
+    """The training in its scratch folder, begun or gone on with."""
+    _, python = environments.ensure("ultralytics", print)
+    scratch.mkdir(exist_ok=True)
+    for name in ("checkpoint", "training"):
+        assert not (scratch / name).exists()
+    request = {
+        "inputs": {"dataset": str(data)},
+        "outputs": {name: str(scratch / name) for name in ("checkpoint", "training")},
+        "params": PARAMS,
+        "error": str(scratch / "error.txt"),
+    }
+    (scratch / "request.json").write_text(json.dumps(request))
+    return subprocess.Popen(
+        [str(python), "-s", str(LAUNCHER), "train_ultralytics", str(scratch / "request.json")],
+        cwd=scratch,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=tool_environment(python, scratch),
+    )
+
+
+def kill_after(epoch: int, scratch: Path, data: Path) -> None:
+    """End a training without warning once an epoch is finished."""
+    step = start(scratch, data)
+    assert step.stdout is not None
+    while not any(line.startswith(f"epoch {epoch} ") for line in iter(step.stdout.readline, "")):
+        assert step.poll() is None, step.communicate()[1][-2000:]
+        time.sleep(0.005)
+    step.kill()
+    step.communicate()
+
+
+def finish(scratch: Path, data: Path) -> str:
+    """The rest of a training; what it said."""
+    step = start(scratch, data)
+    said, errors = step.communicate()
+    assert step.returncode == 0, errors[-2000:]
+    return said
+
+
+def test_a_killed_training_ends_in_the_same_bytes(tmp_path: Path, data: Path) -> None:
+    """Rounding, mosaics until they end, validation, the best epoch, patience, order of images."""
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    said = finish(whole, data)
+    for epoch in (1, 3, 4):
+        kill_after(epoch, pieces, data)
+    again = finish(pieces, data)
+    for path in sorted(path for path in whole.rglob("*") if path.is_file()):
+        if path.relative_to(whole).parts[0] in ("checkpoint", "training"):
+            assert (pieces / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
+    assert "resumed after epoch 4" in again
+    rows, summary = training_files.read(whole / "training")
+    assert (len(rows), summary.ran, summary.validated_every) == (5, 5, 1)
+    assert summary.kept == summary.best
+    assert len(list((whole / "training" / "examples").glob("*.jpg"))) == 4
+    lines = said.splitlines()
+    assert lines[0] == "yolov8n: 8 images, 5 epochs of batch 4 at 64 px on cpu"
+    assert all(line.startswith(("epoch ", "stopped: ")) for line in lines[1:])
+    assert not any("\x1b" in line for line in lines)
