@@ -14,6 +14,7 @@ COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
     "init": "a workspace in a folder: dodo.py, doit.cfg, a first recipe, schemas",
     "new": "a commented recipe, from a model file where there is one",
+    "targets": "the boards and devices that recipes can name",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
     "update": "train anew what other tools or code have trained",

@@ -276,9 +276,15 @@ class CheckpointFacts:
     """As recipes write it, "yolov8n-pose"; empty where unknown."""
     size: int = 0
     """Side of the pictures that it was trained on, in pixels; 0 where unknown."""
+    problem: tuple[str, str] | None = None
+    """Why no step takes this network, and what to do; None where they do."""
 
 
 def _says_nothing(path: Path) -> CheckpointFacts | None:
+    return None
+
+
+def _refuses_nothing(architecture: str) -> tuple[str, str] | None:
     return None
 
 
@@ -299,7 +305,9 @@ class Family:
     suffixes: tuple[str, ...]
     """Of its checkpoints."""
     listed: tuple[str, ...] = ()
-    """Every architecture; empty where they are too many to list."""
+    """Every architecture, or the usual ones where there are too many: what a typo is held against."""
+    architecture_problem: Callable[[str], tuple[str, str] | None] = _refuses_nothing
+    """Of a network that the family has and no step takes: why, and what to do."""
     sizes: str = ""
     """How its architectures differ, in a few words, where `listed` does not say it."""
     side: int = 640

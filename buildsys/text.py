@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 
 _LONGEST_WORD = 100
+_SHORTEST_PART = 4
+"""Letters that say something: fewer are in half of all names."""
 
 
 def duration(seconds: float) -> str:
@@ -47,12 +49,22 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     )
     if close:
         return f"did you mean `{close[0]}`?"
+    holding = _holding(word, names)
+    if len(holding) == 1:
+        return f"did you mean `{holding[0]}`?"
+    names = holding or names
     return "there are: " + ", ".join(names) if 0 < len(names) <= 12 else ""
 
 
 def _plain(word: str) -> str:
     """The word without what people mix up: onnx_tf, ONNX-TF."""
     return re.sub("[-_]", "", word).lower()
+
+
+def _holding(word: str, names: list[str]) -> list[str]:
+    """The names of which the letters of `word` are a part: esp32, of xiao-esp32s3."""
+    short = _plain(word)
+    return [name for name in names if short in _plain(name)] if len(short) >= _SHORTEST_PART else []
 
 
 def _with_part(word: str, names: list[str]) -> list[str]:

@@ -94,12 +94,11 @@ def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> 
     """Everything that was asked for, read and checked. Raises InputError."""
     from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.probing import inside, probe
-    from buildsys.text import did_you_mean
 
     names = tuple(dict.fromkeys(options.target or (_DEFAULT_TARGET,)))
     for name in names:
         if name not in boards.targets:
-            raise InputError.at(name, "is no target", did_you_mean(name, boards.targets))
+            raise InputError.at(name, "is no target", boards.suggest(name))
     found = probe(root, options.file) if options.file is not None else None
     _check_family(options.family, found)
     draft = Draft(

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Family, Format, ModelSpec, Preprocessing, Resources, StepSpec
+from buildsys.steps.lib.families.ultralytics_architectures import (
+    ARCHITECTURES,
+    USUAL,
+    architecture_problem,
+)
 from buildsys.steps.lib.families.ultralytics_file import (
     SUFFIXES,
     architecture_task,
@@ -41,7 +46,9 @@ STEP = StepSpec(
             ("yolov8-normalized", "normalized"),
             ("yolov8-split", "split"),
         ),
-        architectures=r"yolo(v3|v5|v6|v8|v9|v10|11|12)[a-z](-[a-z0-9]+)*",
+        architectures=ARCHITECTURES,
+        listed=USUAL,
+        architecture_problem=architecture_problem,
         examples=tuple((task, example_of(task)) for task in SUFFIXES),
         task_of=architecture_task,
         suffixes=(".pt", ".pth"),

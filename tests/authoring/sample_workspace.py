@@ -70,6 +70,7 @@ class Head:
     kind: str
     classes: tuple[str, ...]
     keypoints: int = 0
+    levels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +181,8 @@ def write_checkpoint(path: Path, head: Head) -> None:
     facts: dict[str, object] = {"names": dict(enumerate(head.classes))}
     if head.keypoints:
         facts = {"kpt_shape": [head.keypoints, 3], **facts}
+    if head.levels:
+        facts = {"nl": head.levels, **facts}
     protocol, body = b"\x80\x02", pickle.dumps(facts, protocol=2)[2:-1]
     name = f"cultralytics.nn.modules.head\n{head.kind}\n".encode()
     member = zipfile.ZipInfo("archive/data.pkl", date_time=(2020, 1, 1, 0, 0, 0))

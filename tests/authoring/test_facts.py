@@ -146,6 +146,27 @@ def test_head_names_the_task(tmp_path: Path, kind: str, task: str) -> None:
     assert (facts.task, facts.keypoints) == (task, 0)
 
 
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (Head(kind="WorldDetect", classes=("tag",)), "it gets its classes as words"),
+        (Head(kind="RTDETRDecoder", classes=("tag",)), "RT-DETR's decoder has no step here"),
+        (Head(kind="Pose26", classes=("tag",), keypoints=4), "YOLO26's head has no step here"),
+        (Head(kind="Detect", classes=("tag",), levels=4), "its head has 4 grids of cells"),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_networks_that_no_step_takes_are_known_by_their_checkpoint(
+    tmp_path: Path, head: Head, why: str
+) -> None:
+    """A name that somebody gave the architecture says nothing; the head does."""
+    write_checkpoint(tmp_path / "model.pt", head)
+    facts = read_checkpoint(tmp_path / "model.pt")
+    assert facts is not None
+    assert facts.problem is not None
+    assert why in facts.problem[0]
+
+
 def test_checkpoint_that_runs_code_is_only_read(tmp_path: Path) -> None:
     """Looking at a recipe executes what a downloaded file says."""
     victim = tmp_path / "victim"

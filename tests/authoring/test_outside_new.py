@@ -300,6 +300,7 @@ _WRONG = {
     "truncated": (["x", "--from", "weights/cut.pt"], "the end of it is missing"),
     "no checkpoint": (["x", "--from", "weights/text.pt"], "is no PyTorch archive"),
     "no network": (["x", "--from", "weights/other.pt"], "holds no whole model"),
+    "no step": (["x", "--from", "weights/world.pt"], "is a network that no step takes: it gets"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/page.tflite"], "this is a page of a web site"),
     "unknown ending": (["x", "--from", "doit.cfg"], "is no model file"),
@@ -326,6 +327,7 @@ def test_wrong_words_are_told_and_leave_nothing(
     (weights / "cut.pt").write_bytes((weights / "tags.pt").read_bytes()[:-30])
     (weights / "text.pt").write_text("hello")
     write_checkpoint(weights / "other.pt", Head(kind="Unheard", classes=()))
+    write_checkpoint(weights / "world.pt", Head(kind="WorldDetect", classes=("a",)))
     (weights / "empty.onnx").touch()
     (weights / "page.tflite").write_text("<!DOCTYPE html><html>404")
     (workspace.parent / "best.pt").write_bytes((weights / "tags.pt").read_bytes())

@@ -76,7 +76,9 @@ class Assembler:
         facts = list(data.facts)
         if checkpoint is not None:
             label = recipe.source.weights.path or ""
-            facts.append((f"model {label}", canonical(dataclasses.asdict(checkpoint))))
+            known = dataclasses.asdict(checkpoint)
+            del known["problem"]  # such a build has an error, and is not recorded
+            facts.append((f"model {label}", canonical(known)))
         origins = board.scope.origins() | self.scope.origins()
         return Build(
             id=name,
@@ -160,7 +162,7 @@ class Assembler:
         if entry.target not in self.boards.targets:
             message = f"there is no target `{entry.target}`"
             at: KeyPath = ("targets", index)
-            hint = did_you_mean(entry.target, self.boards.targets)
+            hint = self.boards.suggest(entry.target)
             named = self.scope.holds((*at, "target"))
             raise InputError(self.scope.locate((*at, "target") if named else at, message, hint))
         self.read.add(self.boards.targets[entry.target])

@@ -180,7 +180,7 @@ class _Reading:
         items = own.merged().get("targets")
         if not isinstance(items, list) or not items:
             message = "`targets` lists what to build for"
-            hint = did_you_mean("", self.loader.boards.targets)
+            hint = self.loader.boards.suggest("")
             raise InputError(own.locate(("targets",), message, hint))
         if len(items) > _MOST_TARGETS:
             message = f"`targets` lists {len(items)} builds"

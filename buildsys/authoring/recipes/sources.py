@@ -32,14 +32,20 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
     recipe, at = build.recipe, ("source",)
     source = recipe.source
     example = f"for example {dict(family.examples)[source.task or '']}"
-    if family.listed:  # yolox-s is none of them: a letter or two may differ, not more
-        example = did_you_mean(source.architecture or "", family.listed, cutoff=0.85)
+    fit = [name for name in family.listed if family.task_of(name) == source.task]
+    # yolox-s is none of yolox's: a letter or two may differ, not more
+    near = did_you_mean(source.architecture or "", fit, cutoff=0.85) or example
+    problem = family.architecture_problem(source.architecture or "")
+    if problem is not None:
+        message = f"no step takes the architecture {source.architecture}: {problem[0]}"
+        return [locate((*at, "architecture"), message, problem[1])]
     made = recipe.train is not None or source.weights.random or family.nameless
     if source.architecture is None and made:
-        return [locate(at, "`architecture` is missing here", example, key=True)]
+        hint = example if family.sizes else near
+        return [locate(at, "`architecture` is missing here", hint, key=True)]
     if made and not re.fullmatch(family.architectures, source.architecture or ""):
         message = f"there is no architecture `{source.architecture}`"
-        return [locate((*at, "architecture"), message, example)]
+        return [locate((*at, "architecture"), message, near)]
     if made and family.task_of(source.architecture or "") != source.task:
         message = f"`architecture` {source.architecture} is no {source.task} network"
         return [locate((*at, "architecture"), message, example)]
@@ -63,6 +69,10 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
         return [locate(at, message, "classes: [person, …], or a `dataset` that says it", key=True)]
     if found is None:
         return []
+    if found.problem is not None:
+        network = f" ({found.architecture})" if found.architecture else ""
+        message = f"no step takes the network in {source.weights.path}{network}: {found.problem[0]}"
+        return [locate((*at, "weights"), message, found.problem[1])]
     size, wanted = found.architecture, source.architecture or ""
     if family.branched:  # one size for several tasks
         size, wanted = size.split("-")[0], wanted.split("-")[0]

@@ -100,6 +100,10 @@ def _read_checkpoint(
         raise InputError.at(given, "is no PyTorch archive, or the end of it is missing", hint)
     for name in families:
         found = networks()[name].read_checkpoint(path)
+        if found is not None and found.problem is not None:
+            network = f"a network ({found.architecture})" if found.architecture else "a network"
+            message = f"is {network} that no step takes: {found.problem[0]}"
+            raise InputError.at(given, message, found.problem[1])
         if found is not None:
             return name, found
     message = (

@@ -50,7 +50,7 @@ class Boards:
             message = f"`{path.stem}` is the name of a shipped file"
             hint = "give it a name of its own, in the file and as the file's name"
             try:
-                document = read_document(path, self._label(path))
+                document = read_document(path, self.label(path))
             except InputError as error:
                 mistakes += error.diagnostics
             else:
@@ -66,7 +66,7 @@ class Boards:
     def contract(self, path: Path) -> Contract:
         """A contract by its file; raises InputError when something is wrong in it."""
         if path not in self._contracts:
-            contract, document = read_contract(path, self._label(path))
+            contract, document = read_contract(path, self.label(path))
             problems = check_contract(contract, document.diagnose)
             if problems:
                 raise InputError(*problems)
@@ -75,8 +75,8 @@ class Boards:
 
     def _read_board(self, path: Path) -> Board:
         base = self._base(path)
-        document = read_document(base, self._label(base)) if base else None
-        target, scope = read_target(path, self._label(path), document)
+        document = read_document(base, self.label(base)) if base else None
+        target, scope = read_target(path, self.label(path), document)
         layer = scope.home(("vela", "config"))
         inherited = base is not None and layer is not None and layer.document is document
         folder = base.parent if base is not None and inherited else path.parent
@@ -91,16 +91,17 @@ class Boards:
 
     def _base(self, path: Path) -> Path | None:
         """The file that a target extends: shipped or the workspace's; one level."""
-        document = read_document(path, self._label(path))
+        document = read_document(path, self.label(path))
         name = document.data.get("extends") if isinstance(document.data, dict) else None
         if name is None:
             return None
         known = {**self.targets, **yaml_files(shipped_targets())}
         if not isinstance(name, str) or name not in known or known[name] == path:
             message = f"there is no target `{str(name)[:60]}` to extend"
-            hint = did_you_mean(str(name), known.keys() - {path.stem})
+            hint = did_you_mean(str(name)[:60], known.keys() - {path.stem})
+            hint = hint or "`buildsys targets` lists them"
             raise InputError(document.diagnose(("extends",), message, hint))
-        below = read_document(known[name], self._label(known[name])).data
+        below = read_document(known[name], self.label(known[name])).data
         if isinstance(below, dict) and below.get("extends") is not None:
             message = f"`{name}` extends `{below['extends']}`: one level only"
             hint = f"extend {below['extends']} and write here what differs"
@@ -144,7 +145,12 @@ class Boards:
         taken = [own[name] for name in hiding if name not in extending]
         return own | shipped | extending, taken
 
-    def _label(self, path: Path) -> str:
+    def suggest(self, name: str) -> str:
+        """What was probably meant by a target's name that there is not."""
+        return did_you_mean(name, self.targets) or "`buildsys targets` lists them"
+
+    def label(self, path: Path) -> str:
+        """A file's name in messages: from the workspace, or from the package's targets."""
         for root, name in ((self.workspace, ""), (shipped_targets(), "targets/")):
             if path.is_relative_to(root):
                 return f"{name}{path.relative_to(root)}"

@@ -31,9 +31,21 @@ def of_recipes(diagnostics: Sequence[Diagnostic], recipes: Sequence[str]) -> lis
 
 
 def suggest(name: str, builds: Sequence[str]) -> str:
-    """What was probably meant: of a recipe's name all its builds, else the nearest id."""
+    """What was probably meant: of a recipe's name all its builds; of a build of a recipe that there is,
+    the nearest of its targets; else the nearest id.
+    """
     from buildsys.text import did_you_mean
 
+    recipe, at, target = name.rpartition("@")
+    targets = [
+        build.removeprefix(f"{recipe}@") for build in builds if build.startswith(f"{recipe}@")
+    ]
+    if at and targets:
+        near = did_you_mean(target, targets)
+        if near.startswith("did you mean `"):
+            return near.replace("`", f"`{recipe}@", 1)
+        what = recipe.removeprefix("build:")
+        return f"the targets of {what} are: {', '.join(targets)}; add others to `targets` in its recipe"
     own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
     if own and "@" not in name:
         return f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.torch_file import read_operations
+from buildsys.steps.lib.families.ultralytics_architectures import OTHER_HEADS, head_problem
 
 SUFFIXES = {"detect": "", "segment": "seg", "classify": "cls", "pose": "pose", "obb": "obb"}
 """What Ultralytics writes behind the size in an architecture's name: yolov8n-seg."""
@@ -15,6 +16,7 @@ _HEADS = {
     "Pose": "pose",
     "OBB": "obb",
 }
+_TASKS = _HEADS | {name: _HEADS.get(name.rstrip("0123456789"), "detect") for name in OTHER_HEADS}
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
@@ -26,7 +28,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
     operations = read_operations(path)
     if operations is None:
         return None
-    head = None
+    kind = ""
     strings: list[str] = []
     for op, arg in operations:
         if "UNICODE" in op:
@@ -35,17 +37,20 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
             str(arg).split(" ") if op == "GLOBAL" else strings[-2:] if op == "STACK_GLOBAL" else []
         )
         if len(pair) == 2 and pair[0] == "ultralytics.nn.modules.head":
-            head = _HEADS.get(pair[1], head)
-    if head is None:
+            kind = pair[1] if pair[1] in _TASKS else kind
+    if not kind:
         return None
+    architecture = _architecture(operations)
+    levels, bins = ((_ints_after(operations, key, 1) or [0])[0] for key in ("nl", "reg_max"))
     keypoints, dims = (_ints_after(operations, "kpt_shape", 2) or [0, 0])[:2]
     return CheckpointFacts(
-        task=head,
+        task=_TASKS[kind],
         names=_names(operations),
         keypoints=keypoints,
         keypoint_dims=dims,
-        architecture=_architecture(operations),
+        architecture=architecture,
         size=(_ints_after(operations, "imgsz", 1) or [0])[0],
+        problem=head_problem(kind, levels, bins, architecture),
     )
 
 

@@ -1,0 +1,77 @@
+"""The targets that there are, in a line each: for `buildsys targets`."""
+
+from dataclasses import dataclass
+
+from buildsys.authoring.syntax.values import Task
+from buildsys.authoring.targets.lookup import Board, Boards
+from buildsys.errors import Diagnostic, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirmwareRow:
+    """What decodes a task's outputs on a target; `unverified`: lines of its contract that nobody
+    verified against the firmware's source.
+    """
+
+    task: str
+    contract: str
+    verified: bool
+    unverified: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRow:
+    """A target: what it builds, and what decodes that. `tasks`: those that its firmware decodes; all of
+    them where none is named. `file`: where it is written, from the workspace or the package.
+    """
+
+    name: str
+    board: str
+    schemes: tuple[str, ...]
+    tasks: tuple[str, ...]
+    firmware: tuple[FirmwareRow, ...]
+    file: str
+
+    @property
+    def verified(self) -> str:
+        """yes, partly or no, of the least verified of its contracts; `-` where none is asked for."""
+        if not self.firmware:
+            return "-"
+        if not all(row.verified for row in self.firmware):
+            return "no"
+        return "partly" if any(row.unverified for row in self.firmware) else "yes"
+
+
+def describe_targets(boards: Boards) -> tuple[tuple[TargetRow, ...], tuple[Diagnostic, ...]]:
+    """Every target that is right, by name, and what is wrong with the others."""
+    rows: list[TargetRow] = []
+    problems = list(boards.taken_names())
+    for name in sorted(boards.targets):
+        try:
+            rows.append(_row(boards, boards.board(name)))
+        except InputError as error:
+            problems += error.diagnostics
+    return tuple(rows), tuple(problems)
+
+
+def _row(boards: Boards, board: Board) -> TargetRow:
+    target = board.target
+    return TargetRow(
+        name=target.name,
+        board=target.label,
+        schemes=tuple(target.pipelines),
+        tasks=tuple(target.firmware) or Task.__args__,  # type: ignore[attr-defined]
+        firmware=tuple(
+            _firmware(boards, task, name)
+            for task, name in target.firmware.items()
+            if name != "unchecked"
+        ),
+        file=boards.label(boards.targets[target.name]),
+    )
+
+
+def _firmware(boards: Boards, task: str, name: str) -> FirmwareRow:
+    contract = boards.contract(boards.contracts[name])
+    return FirmwareRow(
+        task=task, contract=name, verified=contract.verified, unverified=contract.unverified()
+    )

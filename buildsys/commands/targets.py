@@ -1,0 +1,42 @@
+"""buildsys targets: the boards and devices that recipes can name."""
+
+import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The form."""
+    parser.description = (
+        "The targets that recipes can name: shipped ones and the workspace's own. TASKS: what the"
+        " target's firmware decodes. VERIFIED: whether the firmware's contract was verified line by"
+        " line against its source (partly: some lines were not; -: no firmware is involved)."
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """One line a target, columns by spaces, no cell but the last with a space; 2 where one has an error."""
+    import dataclasses
+    import json
+    import sys
+
+    from buildsys.authoring.targets.lookup import Boards
+    from buildsys.authoring.targets.overview import describe_targets
+    from buildsys.errors import shorten
+
+    rows, problems = describe_targets(Boards(options.folder.resolve()))
+    if options.json:
+        found = [dataclasses.asdict(row) | {"verified": row.verified} for row in rows]
+        print(json.dumps({"targets": found}, indent=1))
+    else:
+        lines = [("NAME", "SCHEMES", "TASKS", "VERIFIED", "BOARD")]
+        lines += [
+            (row.name, ",".join(row.schemes), ",".join(row.tasks), row.verified, shorten(row.board))
+            for row in rows
+        ]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            print("  ".join(cells).rstrip())
+    for problem in problems:
+        print(problem.render(), file=sys.stderr)
+    return 2 if problems else 0

@@ -1,0 +1,125 @@
+"""Which of Ultralytics' networks the steps here train and export: by name, and by a checkpoint's head.
+
+The heads that are exported here (`heads.outputs`) have cells of stride 8, 16 and 32, and 16 bins a
+side of a box. Source: Ultralytics 8.4, cfg/models; each name was built and exported (tests/tools).
+"""
+
+import re
+
+_KNOWN = (
+    r"yolov3[nsmlx]?(-spp)?",
+    r"yolo(v5|v6)[nsmlx]",
+    r"yolov8[nsmlx](-(ghost|seg|pose|obb|cls|cls-resnet50|cls-resnet101))?",
+    r"yolov9[tsmce]|yolov9[ce]-seg",
+    r"yolov10[nsmblx]",
+    r"yolo(11|12)[nsmlx](-(seg|pose|obb|cls))?",
+)
+ARCHITECTURES = "|".join(_KNOWN)
+"""Regular expression of the names that the steps take."""
+
+USUAL = tuple(
+    f"{version}{size}{ending}"
+    for version in ("yolov8", "yolo11")
+    for size in "nsmlx"
+    for ending in ("", "-seg", "-pose", "-obb", "-cls")
+)
+"""The names that are offered where a word is nearly one of them."""
+
+_GRIDS = "it has cells of stride {}; what is exported and decoded here has 8, 16 and 32"
+_REFUSED = (
+    (
+        r".*-p2(-.*)?",
+        _GRIDS.format("4, 8, 16 and 32"),
+        "`architecture: {plain}` at twice the `input.size` finds as small objects",
+    ),
+    (
+        r".*-p6(-.*)?",
+        _GRIDS.format("8, 16, 32 and 64"),
+        "`architecture: {plain}` takes any `input.size` that is a multiple of 32",
+    ),
+    (
+        r"yolov3-tiny",
+        _GRIDS.format("16 and 32"),
+        "`architecture: yolov5n` is a small one that has them",
+    ),
+    (
+        r".*-world(v2)?|yoloe-.*",
+        "it gets its classes as words while it runs; no step here exports that",
+        "train the classes with `architecture: {plain}`, or export it with them to ONNX elsewhere"
+        " and give that file: `family: onnx`",
+    ),
+    (
+        r"rtdetr-.*|.*-rtdetr",
+        "RT-DETR's decoder has no step here",
+        "`architecture: {plain}`; or export it to ONNX elsewhere and give that file: `family: onnx`",
+    ),
+    (
+        r"yolo26.*",
+        "YOLO26's head has no step here: its box sides have no bins",
+        "`architecture: {plain}`; or export it to ONNX elsewhere and give that file: `family: onnx`",
+    ),
+    (
+        r".*-cls-resnet18",
+        "Ultralytics fetches its weights while it builds the network, and steps have no network access",
+        "`architecture: yolo11n-cls`",
+    ),
+)
+"""(names of Ultralytics', why no step takes them, what does instead); `plain`: a name that is taken."""
+_HEADS = {
+    "WorldDetect": "yolov8n-world",
+    "YOLOEDetect": "yoloe-11",
+    "YOLOESegment": "yoloe-11-seg",
+    "YOLOESegment26": "yoloe-11-seg",
+    "RTDETRDecoder": "rtdetr-l",
+    "OBB26": "yolo26n-obb",
+    "Pose26": "yolo26n-pose",
+    "Segment26": "yolo26n-seg",
+}
+"""Class of a checkpoint's last module -> an architecture that has it."""
+OTHER_HEADS = tuple(_HEADS)
+"""Classes of heads that no step takes."""
+
+
+def architecture_problem(name: str) -> tuple[str, str] | None:
+    """Why no step takes a network that Ultralytics has, and what to take; None for any other name."""
+    if re.fullmatch(ARCHITECTURES, name):
+        return None
+    for pattern, why, instead in _REFUSED:
+        if re.fullmatch(pattern, name):
+            return why, instead.format(plain=_plain(name))
+    return None
+
+
+def head_problem(head: str, levels: int, bins: int, architecture: str) -> tuple[str, str] | None:
+    """The same of a checkpoint: the class of its head, its number of grids, bins a side of a box.
+
+    0 where the file does not say a number.
+    """
+    known = architecture_problem(architecture)
+    if known is not None:
+        return known
+    if head in _HEADS:
+        return architecture_problem(_HEADS[head])
+    if levels not in (0, 3):
+        return (
+            f"its head has {levels} grids of cells; what is exported and decoded here has 3",
+            "train a network with strides 8, 16 and 32, for example `architecture: yolov8n`",
+        )
+    if bins not in (0, 16):
+        return (
+            f"its box sides have {bins} bins; what is exported and decoded here has 16",
+            "train another network, for example `architecture: yolo11n`",
+        )
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name that is taken, of the same version, size and task as far as there is one."""
+    found = re.match(r"yoloe?-?(v?\d+)([nsmlx]?)", name)
+    version, size = (found[1], found[2] or "n") if found else ("v8", "n")
+    task = next((word for word in ("seg", "pose", "obb", "cls") if f"-{word}" in name), "")
+    for stem in (f"yolo{version}{size}", f"yolo11{size}"):
+        full = f"{stem}-{task}" if task else stem
+        if re.fullmatch(ARCHITECTURES, full):
+            return full
+    return "yolo11n"

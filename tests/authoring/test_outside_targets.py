@@ -1,0 +1,86 @@
+"""`buildsys targets`: what recipes can name, and a suggestion wherever a target's name is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.execution.state.build_patterns import suggest
+from buildsys.registry import shipped_targets
+from tests.authoring.sample_workspace import write_target
+
+_NAMES = {path.stem for path in shipped_targets().glob("*.yaml")}
+
+
+def test_every_target_has_a_line_that_a_shell_can_read(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Name, schemes, tasks and verified are words without spaces; the board is the rest."""
+    write_target(
+        workspace, "mine", "label: My board\npipelines: {int8: [convert_tflite, package_files]}\n"
+    )
+    assert cli.main(["-C", str(workspace), "targets"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["NAME", "SCHEMES", "TASKS", "VERIFIED", "BOARD"]
+    rows = {line.split()[0]: line.split(maxsplit=4)[1:] for line in lines}
+    assert rows.keys() == _NAMES | {"mine"}
+    assert rows["mine"] == ["int8", "detect,segment,classify,pose,obb", "-", "My board"]
+    assert rows["xiao-esp32s3"][:3] == ["int8", "detect,pose", "no"]
+    assert rows["grove-vision-ai-v2"][2] == "partly"
+    assert rows["linux-arm64-tflite"][2] == "yes"
+
+
+def test_programs_get_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the contract of every task, and the lines of it that nobody verified."""
+    assert cli.main(["-C", str(workspace), "targets", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["targets"]}
+    grove = rows["grove-vision-ai-v2"]
+    assert grove["schemes"] == ["int8"]
+    assert grove["firmware"][1] == {
+        "task": "pose",
+        "contract": "sscma-1.0-pose",
+        "verified": True,
+        "unverified": ["compilers"],
+    }
+
+
+def test_a_target_with_an_error_does_not_hide_the_others(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mistake is told at its place, beside the table."""
+    write_target(workspace, "mine", "label: Mine\npipelines: {int8: [convert_tflit]}\n")
+    assert cli.main(["-C", str(workspace), "targets"]) == 2
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1 + len(_NAMES)
+    assert "targets/mine.yaml:3:20: error: " in told.err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("esp32", "did you mean `xiao-esp32s3`?"),
+        ("raspbery-pi", "did you mean `raspberry-pi-5`?"),
+        ("toaster", "`buildsys targets` lists them"),
+    ],
+)
+def test_an_unknown_target_is_answered_alike_in_recipe_and_new(
+    workspace: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str
+) -> None:
+    """The list of targets is long: where nothing is near, the command that prints it is named."""
+    assert cli.main(["-C", str(workspace), "new", "x", "--target", name]) == 2
+    assert hint in capsys.readouterr().err
+    recipe = "name: x\nsource: {family: tflite, weights: {path: weights/model.tflite}}\n"
+    (workspace / "recipes" / "x.yaml").write_text(f"{recipe}targets: [{name}]\n")
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert hint in capsys.readouterr().out
+
+
+def test_a_build_of_a_known_recipe_is_suggested_by_its_targets() -> None:
+    """Another recipe's build is no answer, however near its letters are."""
+    builds = ["build:tags@host", "build:tags@xiao-esp32s3", "build:tag@grove-vision-ai-v2"]
+    assert suggest("build:tags@esp32", builds) == "did you mean `build:tags@xiao-esp32s3`?"
+    assert suggest("tags@grove-vision-ai-v2", [b.removeprefix("build:") for b in builds]) == (
+        "the targets of tags are: host, xiao-esp32s3; add others to `targets` in its recipe"
+    )
+    assert suggest("build:tag@grove", builds) == "did you mean `build:tag@grove-vision-ai-v2`?"
