@@ -109,6 +109,7 @@ def _add_one(path: Path, ready: Connection) -> None:
             path.write_text(str(int(path.read_text()) + 1))
 
 
+@pytest.mark.slow
 def test_processes_take_turns(tmp_path: Path) -> None:
     """The lock file comes and goes; no two processes hold it at once."""
     path = tmp_path / "count"

@@ -25,10 +25,10 @@ def _check(workspace: Path, recipe: Path) -> int:
 
 @pytest.mark.parametrize("recipe", expecting(inputs("broken"), {}))
 def test_mistake_is_told_once(
-    recipe: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A mistake is told not at all, twice, at the wrong place or in words that do not help."""
-    code = _check(workspace, recipe)
+    code = _check(lent_workspace, recipe)
     printed = capsys.readouterr()
     assert printed.out.endswith("\n1 mistake\n")
     assert (code, printed.err) == (2, "")
@@ -37,10 +37,10 @@ def test_mistake_is_told_once(
 
 @pytest.mark.parametrize("recipe", expecting(inputs("fine"), {}))
 def test_odd_recipe_is_accepted(
-    recipe: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A recipe that is right is refused for the way in which it was typed."""
-    code = _check(workspace, recipe)
+    code = _check(lent_workspace, recipe)
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, "")
     compare(printed.out, recipe, ())

@@ -31,20 +31,20 @@ def _compare(printed: str, given: Path, folder: str) -> None:
 
 @pytest.mark.parametrize("given", expecting(inputs("broken_targets"), {}))
 def test_mistake_in_a_target(
-    given: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+    given: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A board's file is wrong, and a recipe that is right is blamed, or a traceback is shown."""
-    _tell(workspace, given, "targets", f"[host, {given.stem}]")
+    _tell(lent_workspace, given, "targets", f"[host, {given.stem}]")
     _compare(capsys.readouterr().out, given, "targets")
 
 
 @pytest.mark.parametrize("given", expecting(inputs("broken_contracts"), {}))
 def test_mistake_in_a_contract(
-    given: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
+    given: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A firmware's file is wrong, and the step that follows it dies."""
     entry = f"[host, {{target: xiao-esp32s3, firmware: {given.stem}}}]"
-    _tell(workspace, given, "targets/firmware", entry)
+    _tell(lent_workspace, given, "targets/firmware", entry)
     _compare(capsys.readouterr().out, given, "targets/firmware")
 
 

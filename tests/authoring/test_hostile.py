@@ -7,14 +7,20 @@ tests/authoring/test_hostile.py` writes the messages anew; read the diff.
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from buildsys import cli
 from tests.authoring.golden import HERE, compare
-from tests.authoring.sample_workspace import TAGS_SHA256, expecting, write_recipe, write_target
+from tests.authoring.sample_workspace import (
+    TAGS_SHA256,
+    expecting,
+    make_workspace,
+    write_recipe,
+    write_target,
+)
 from tests.execution.test_shared import without_privileges
 
 _BASE = """\
@@ -148,8 +154,7 @@ _FILES: dict[str, bytes] = {
 }
 
 
-@pytest.fixture
-def place(workspace: Path) -> Path:
+def _with_links(workspace: Path) -> Path:
     """The sample workspace, with links that lead out of it and one that leads nowhere."""
     outside = workspace.parent / "outside"
     outside.mkdir()
@@ -160,6 +165,27 @@ def place(workspace: Path) -> Path:
     (workspace / "data" / "linked.yaml").symlink_to(outside / "data.yaml")
     (workspace / "loop").symlink_to(workspace / "loop")
     return workspace
+
+
+@pytest.fixture
+def place(workspace: Path) -> Path:
+    """A workspace with links that a test may change."""
+    return _with_links(workspace)
+
+
+@pytest.fixture(scope="module")
+def _lent_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _with_links(make_workspace(tmp_path_factory.mktemp("hostile") / "workspace"))
+
+
+@pytest.fixture
+def lent_place(_lent_place: Path) -> Iterator[Path]:
+    """The same for all tests that write one recipe; it goes after them."""
+    before = sorted(os.listdir(_lent_place))
+    yield _lent_place
+    (_lent_place / "recipes" / "hostile.yaml").unlink()
+    assert sorted(os.listdir(_lent_place)) == before
+    assert os.listdir(_lent_place / "recipes") == []
 
 
 def _told(workspace: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
@@ -174,10 +200,10 @@ def _told(workspace: Path, capsys: pytest.CaptureFixture[str], name: str) -> Non
 
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _FILES}, {}))
-def test_file_nobody_meant(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_nobody_meant(name: str, lent_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A traceback, a hang, a screen full of one value, or a recipe that reads /etc."""
-    (place / "recipes" / "hostile.yaml").write_bytes(_FILES[name])
-    _told(place, capsys, name)
+    (lent_place / "recipes" / "hostile.yaml").write_bytes(_FILES[name])
+    _told(lent_place, capsys, name)
 
 
 def test_no_message_without_a_case() -> None:
@@ -186,10 +212,10 @@ def test_no_message_without_a_case() -> None:
     assert {path.stem for path in (HERE / "hostile").glob("*.txt")} == known
 
 
-def test_the_base_of_all_is_fine(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_base_of_all_is_fine(lent_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All of the above is told for another reason than the one that is tested."""
-    (place / "recipes" / "hostile.yaml").write_bytes(_recipe())
-    assert cli.main(["-C", str(place), "check"]) == 0
+    (lent_place / "recipes" / "hostile.yaml").write_bytes(_recipe())
+    assert cli.main(["-C", str(lent_place), "check"]) == 0
     assert capsys.readouterr().out == "2 builds, no mistake\n"
 
 
@@ -225,6 +251,7 @@ def test_no_file_at_all(name: str, workspace: Path, capsys: pytest.CaptureFixtur
     _told(workspace, capsys, name)
 
 
+@pytest.mark.slow
 def test_unreadable(workspace: Path) -> None:
     """A file of another user; root reads everything, and so lays that right aside."""
     path = write_recipe(workspace, "hostile", "")

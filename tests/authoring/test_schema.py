@@ -188,6 +188,7 @@ def test_shipped_contract_loads(path: Path) -> None:
     assert contract.verified or contract.notes
 
 
+@pytest.mark.xdist_group("shipped recipes")
 def test_shipped_recipes_have_no_mistake() -> None:
     """A fresh clone fails its own check."""
     assert not plan_all(_REPOSITORY).errors

@@ -90,6 +90,7 @@ def test_an_archive_of_another_digest_is_refused(tmp_path: Path, server: str) ->
     assert not (tmp_path / "cache" / "buildsys" / "datasets").exists()
 
 
+@pytest.mark.slow
 def test_sync_says_what_it_would_fetch(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ def test_a_variable_that_names_no_python(
     assert f"points to {tmp_path / 'pyhton'}, which is no file" in finding.text
 
 
+@pytest.mark.slow
 def test_a_python_of_the_tools_that_is_missing_is_named(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

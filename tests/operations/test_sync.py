@@ -234,6 +234,7 @@ def test_a_file_that_is_not_there_stops_no_other(
     assert "fetched         fetch (model@host)" in run.stdout
 
 
+@pytest.mark.slow
 def test_without_network_and_environment_the_error_says_what_to_do(tmp_path: Path) -> None:
     """Not a traceback of a tool, and not a hang."""
     root = make_remote(tmp_path, 9)

@@ -82,6 +82,7 @@ def _refuse(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
+@pytest.mark.xdist_group("shipped recipes")
 def test_planning_the_shipped_recipes_reads_nothing(
     builds: tuple[Build, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ TASKS = ("detect", "segment", "classify", "pose", "obb")
 SCHEMES = ("float32", "float16", "int8")
 TARGETS = ("nvidia-rtx-aot", "nvidia-a100", "nvidia-rtx-3060", "jetson-orin", "nvidia-local")
 
+pytestmark = pytest.mark.xdist_group("shipped recipes")  # read once for all of them
+
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:

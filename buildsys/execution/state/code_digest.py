@@ -11,7 +11,7 @@ Comments, docstrings and layout do not count.
 import ast
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from buildsys.digest import digest_bytes
 PACKAGE = Path(__file__).resolve().parents[2]
 _LAUNCHER = "buildsys.steps.lib.runtime.launcher"
 _EVERY_NAME = "*"
+_NOTHING: frozenset[str] = frozenset()
 _TOOL_SIDE = frozenset({"run", "Params"})
 _IDENTIFIER = re.compile(r"\w+")
 _NO_MEANING = frozenset({"ctx", "kind", "type_comment"})
@@ -59,9 +60,10 @@ def code_digest(module: str, package: Path) -> str:
     used: dict[str, frozenset[str]] = {}
     texts: dict[str, str] = {}
     wanted: dict[str, set[str]] = {_LAUNCHER: {_EVERY_NAME}, step: set(_TOOL_SIDE)}
+    source = cache(lambda name: _source(name, package))
     while wanted:
         name, names = wanted.popitem()
-        path = _source(name, package)
+        path = source(name)
         if path is None:
             continue
         if name.startswith("buildsys.steps.lib"):
@@ -69,10 +71,13 @@ def code_digest(module: str, package: Path) -> str:
         if name in used and names <= used[name]:
             continue
         used[name] = used.get(name, frozenset()) | names
-        counted = _counted(_text(path), used[name])
-        texts[name] = "\n".join(statement.text for statement in counted)
-        for other, part in _imported(counted, name, path, package):
+        text = _text(path)
+        texts[name] = _notation(text, used[name])
+        is_package = path.endswith("/__init__.py")
+        for other, part, attributes in _imported(text, used[name], name, is_package):
             wanted.setdefault(other, set()).add(part)
+            if attributes and source(f"{other}.{part}") is not None:
+                wanted.setdefault(f"{other}.{part}", set()).update(attributes)
     lines = (f"{name} {texts[name]}" for name in sorted(texts) if texts[name])
     return digest_bytes("\n".join(lines).encode())
 
@@ -89,13 +94,22 @@ def _text(path: str) -> str:
         return stream.read()
 
 
+@cache
+def _notation(text: str, names: frozenset[str]) -> str:
+    """What counts of a file where `names` of it are used."""
+    return "\n".join(statement.text for statement in _counted(text, names))
+
+
+@cache
 def _imported(
-    statements: Iterable[_Statement], importer: str, path: str, package: Path
-) -> Iterator[tuple[str, str]]:
-    """(module, name used of it), with the packages that an import runs on its way."""
-    for parent in _parents(importer):
-        yield parent, ""
-    own = importer if path.endswith("/__init__.py") else importer.rpartition(".")[0]
+    text: str, names: frozenset[str], importer: str, is_package: bool
+) -> frozenset[tuple[str, str, frozenset[str]]]:
+    """(module, name used of it, what is used of that name if it is a module itself) of what counts
+    of a file, with the packages that an import runs on its way.
+    """
+    found = {(parent, "", _NOTHING) for parent in _parents(importer)}
+    statements = _counted(text, names)
+    own = importer if is_package else importer.rpartition(".")[0]
     attributes: dict[str, set[str]] = {}
     for statement in statements:
         for name, attribute in statement.attributes:
@@ -109,12 +123,11 @@ def _imported(
             if module.split(".")[0] != "buildsys":
                 continue
             if not item.name:
-                yield module, _EVERY_NAME
+                found.add((module, _EVERY_NAME, _NOTHING))
                 continue
-            yield module, item.name
-            if _source(f"{module}.{item.name}", package) is not None:
-                for attribute in attributes.get(item.alias, {_EVERY_NAME}):
-                    yield f"{module}.{item.name}", attribute
+            used = frozenset(attributes.get(item.alias, {_EVERY_NAME}))
+            found.add((module, item.name, used))
+    return frozenset(found)
 
 
 def _parents(name: str) -> list[str]:
