@@ -1,5 +1,6 @@
 """What lies on the disk is not what was put there: store, state, plans, clocks, inputs."""
 
+import itertools
 import json
 import os
 import re
@@ -34,15 +35,14 @@ ACTIONS = {
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize("damage", ACTIONS)
-def test_a_damaged_action_is_an_unknown_one(
-    build: Build, tools: StandIn, tmp_path: Path, damage: str
-) -> None:
-    """The step runs again and the record is whole again."""
+def test_a_damaged_action_is_an_unknown_one(build: Build, tools: StandIn, tmp_path: Path) -> None:
+    """The steps run again and the records are whole again; every kind of damage hits some of them."""
     ran = list(tools.ran)
     shutil.rmtree(tmp_path / "workspace/.buildsys")
-    for path in (tmp_path / "store/actions").glob("*/*.json"):
-        path.write_bytes(ACTIONS[damage])
+    paths = sorted((tmp_path / "store/actions").glob("*/*.json"))
+    assert len(paths) == len(ran) > 5 * len(ACTIONS)
+    for path, damage in zip(paths, itertools.cycle(ACTIONS.values()), strict=False):
+        path.write_bytes(damage)
     ran.remove("train_ultralytics")  # its checkpoint stands in buildsys.lock, and in the store
     assert sorted(build()) == sorted(ran)
     shutil.rmtree(tmp_path / "workspace/.buildsys")
@@ -155,31 +155,31 @@ def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     assert database.stat().st_ino == inode
 
 
+CACHES: dict[str, Callable[[str], str]] = {
+    "empty": lambda text: "",
+    "cut off": lambda text: text[: len(text) // 2],
+    "a list": lambda text: "[]",
+    "a number": lambda text: "7",
+    "no JSON": lambda text: "\x00\x01",
+    "no steps": lambda text: json.dumps({**json.loads(text), "steps": []}),
+    "plans of no shape": lambda text: json.dumps({**json.loads(text), "plans": {"a": 1}}),
+    "a step that is not there": lambda text: json.dumps(
+        {**json.loads(text), "plans": [{"steps": ["absent"]}]}
+    ),
+}
+
+
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: "",
-        lambda text: text[: len(text) // 2],
-        lambda text: "[]",
-        lambda text: "7",
-        lambda text: "\x00\x01",
-        lambda text: json.dumps({**json.loads(text), "steps": []}),
-        lambda text: json.dumps({**json.loads(text), "plans": {"a": 1}}),
-        lambda text: json.dumps({**json.loads(text), "plans": [{"steps": ["absent"]}]}),
-    ],
-)
-def test_a_damaged_cache_of_plans_is_made_anew(
-    build: Build, workspace: Path, damage: Callable[[str], str]
-) -> None:
+def test_a_damaged_cache_of_plans_is_made_anew(build: Build, workspace: Path) -> None:
     """Recipes are read again; nothing runs."""
     time.sleep(0.06)  # what was written this very moment is not kept
     build()
     path = workspace / ".buildsys/plans/tags.json"
     before = path.read_text()
-    path.write_text(damage(before))
-    assert build() == []
-    assert json.loads(path.read_text()) == json.loads(before)
+    for name, damage in CACHES.items():
+        path.write_text(damage(before))
+        assert build() == [], name
+        assert json.loads(path.read_text()) == json.loads(before), name
 
 
 @pytest.mark.slow

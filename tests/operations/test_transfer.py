@@ -11,7 +11,7 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
-from tests.conftest import Build, StandIn, make_workspace, no_environment
+from tests.conftest import Build, Sample, StandIn, make_workspace, no_environment
 from tests.operations import golden
 
 Capture = pytest.CaptureFixture[str]
@@ -24,6 +24,26 @@ def exported(built: None, workspace: Path, tmp_path: Path, capsys: Capture) -> P
     archive = tmp_path / "results.tar"
     capsys.readouterr()
     assert main(["-C", str(workspace), "store", "export", "*", "-o", str(archive)]) == 0
+    return archive
+
+
+@pytest.fixture(scope="module")
+def _archive(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    root = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUILDSYS_STORE", str(root / "store"))
+        workspace = make_workspace(root / "workspace")
+        sample.copy(workspace, root / "store")
+        archive = root / "results.tar"
+        assert main(["-C", str(workspace), "store", "export", "*", "-o", str(archive)]) == 0
+    return archive.read_bytes()
+
+
+@pytest.fixture
+def carried(_archive: bytes, tmp_path: Path) -> Path:
+    """Everything that a workspace on another machine built, in one file."""
+    archive = tmp_path / "results.tar"
+    archive.write_bytes(_archive)
     return archive
 
 
@@ -293,14 +313,14 @@ STRANGE: dict[str, Callable[[list[Member]], list[Member]]] = {
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_strange_archive_is_refused_whole(
-    name: str, exported: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
+    name: str, carried: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
 ) -> None:
     """Nothing of it is left behind, in the store or anywhere."""
-    write(exported, STRANGE[name](read(exported)))
+    write(carried, STRANGE[name](read(carried)))
     elsewhere()
     before = sorted(tmp_path.rglob("*"))
     capsys.readouterr()
-    assert main(["store", "import", str(exported)]) == 2
+    assert main(["store", "import", str(carried)]) == 2
     golden.check(f"import-{name}", capsys.readouterr().err, tmp_path)
     left = set(tmp_path.rglob("*")) - set(before)
     assert left <= {tmp_path / "other" / "store"}
@@ -308,14 +328,14 @@ def test_a_strange_archive_is_refused_whole(
 
 @pytest.mark.parametrize("keep", [0, 100, 5000, 0.5, 0.85])
 def test_a_part_of_an_archive_is_refused(
-    keep: float, exported: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
+    keep: float, carried: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
 ) -> None:
     """A copy that broke off, at any place."""
-    data = exported.read_bytes()
+    data = carried.read_bytes()
     written = len(data.rstrip(b"\0"))  # the rest is padding, whose loss is none
-    exported.write_bytes(data[: int(keep if keep >= 1 else written * keep)])
+    carried.write_bytes(data[: int(keep if keep >= 1 else written * keep)])
     elsewhere()
-    assert main(["store", "import", str(exported)]) == 2
+    assert main(["store", "import", str(carried)]) == 2
     assert "nothing was imported" in capsys.readouterr().err
     assert not list((tmp_path / "other" / "store").rglob("*"))
 
@@ -329,15 +349,15 @@ def test_other_files_are_refused(tmp_path: Path, capsys: Capture) -> None:
     golden.check("import-absent", capsys.readouterr().err, tmp_path)
 
 
-def test_what_is_here_stays(exported: Path, elsewhere: Callable[[], Path], tmp_path: Path) -> None:
+def test_what_is_here_stays(carried: Path, elsewhere: Callable[[], Path], tmp_path: Path) -> None:
     """A blob of the store is never written again."""
     elsewhere()
-    main(["store", "import", str(exported)])
+    main(["store", "import", str(carried)])
     store = tmp_path / "other" / "store"
     inodes = dict(_inodes(store))
     (lost, _) = next(iter(_inodes(store / "blobs")))
     lost.unlink()
-    main(["store", "import", str(exported)])
+    main(["store", "import", str(carried)])
     now = dict(_inodes(store))
     assert now.keys() == inodes.keys()
     assert {path for path in now if now[path] != inodes[path]} <= {lost} | set(

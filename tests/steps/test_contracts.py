@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildsys.authoring.targets.contract import contract_spec
@@ -17,6 +17,7 @@ from buildsys.steps.lib.firmware import ethos_u_driver
 from buildsys.steps.lib.firmware.contract_layout import Found, match
 from buildsys.steps.lib.heads.formulas import NAMES, dimensions, evaluate
 from buildsys.steps.lib.heads.outputs import head_outputs
+from tests.repetitions import repetitions
 
 SHIPPED = yaml_files(shipped_targets() / "firmware")
 DECODING = sorted(name for name in SHIPPED if read_contract(SHIPPED[name], name)[0].head)
@@ -78,6 +79,7 @@ def test_the_head_that_a_contract_names_fits_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECODING)
 @given(data=st.data())
+@settings(max_examples=repetitions(30))
 def test_order_is_no_fault(name: str, data: st.DataObject) -> None:
     """Converters shuffle outputs: which is which must not depend on their order or names."""
     points = 17 if "pose" in name else 0

@@ -9,7 +9,7 @@ import pytest
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, exit_code
-from tests.conftest import StandIn, no_environment
+from tests.conftest import Sample, StandIn, build_sample, make_workspace, no_environment
 
 SWEEP = """\
 matrix: {input.size: [64, 96, 128], quantization.granularity: [per-tensor, per-channel]}
@@ -37,11 +37,25 @@ class Sized(StandIn):
     size, channel = 64, False
 
 
-def sweep(workspace: Path, tools: StandIn, change: str = "") -> list[Row]:
-    """A run of the sweep; its rows."""
+def write_sweep(workspace: Path) -> Path:
+    """A workspace's recipe becomes the sweep; returns the workspace."""
     path = workspace / "recipes" / "tags.yaml"
     text = path.read_text().split("matrix:", maxsplit=1)[0].split("targets:", maxsplit=1)[0] + SWEEP
-    path.write_text(text.replace("min: 0.1", change or "min: 0.1"))
+    path.write_text(text)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """The sweep, run once."""
+    root = tmp_path_factory.mktemp("sweep")
+    return build_sample(root, lambda place: write_sweep(make_workspace(place)), Sized())
+
+
+def sweep(workspace: Path, tools: StandIn, change: str = "") -> list[Row]:
+    """A run of the sweep; its rows."""
+    path = write_sweep(workspace) / "recipes" / "tags.yaml"
+    path.write_text(path.read_text().replace("min: 0.1", change or "min: 0.1"))
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -97,12 +111,12 @@ def test_a_failure_is_no_verdict(workspace: Path) -> None:
     assert exit_code(rows, named=False) == 1
 
 
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(("key", "winner"), [("bytes", "tags-"), ("sram_bytes", "64-per")])
 def test_minimize_takes_the_smallest(workspace: Path, key: str, winner: str) -> None:
     """Size cannot decide."""
-    path = workspace / "recipes" / "tags.yaml"
-    text = path.read_text().split("targets:", maxsplit=1)[0] + SWEEP
-    path.write_text(text.replace("maximize: box.mAP50-95", f"minimize: {key}"))
+    path = write_sweep(workspace) / "recipes" / "tags.yaml"
+    path.write_text(path.read_text().replace("maximize: box.mAP50-95", f"minimize: {key}"))
     session = Session(workspace, Sized(), no_environment)
     session.build(list(session.plans))
     session.close()
@@ -111,6 +125,7 @@ def test_minimize_takes_the_smallest(workspace: Path, key: str, winner: str) -> 
     assert winner in manifest["selection"]["chosen"]
 
 
+@pytest.mark.usefixtures("built")
 def test_looking_at_a_selection_runs_nothing(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -125,6 +140,7 @@ def test_looking_at_a_selection_runs_nothing(
     assert main(["-C", str(workspace), "plan"]) == 0
 
 
+@pytest.mark.usefixtures("built")
 def test_a_selection_is_verified_and_exported(workspace: Path, tmp_path: Path) -> None:
     """The build that ships is the one that cannot be carried or made again."""
     from buildsys.cli import main

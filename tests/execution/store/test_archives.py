@@ -193,8 +193,8 @@ def test_encrypted_member(tmp_path: Path) -> None:
 
 def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kilobytes fill the disk."""
-    monkeypatch.setattr(archives, "_FREE", 1_000_000)
-    entries = [(f"{number}.jpg", bytes(900_000)) for number in range(40)]
+    monkeypatch.setattr(archives, "_FREE", 100_000)
+    entries = [(f"{number}.jpg", bytes(90_000)) for number in range(40)]
     for kind in ("zip", "tar.gz", "tar.xz"):
         told = _refuse(tmp_path, _PACKED[kind](entries))
         assert told.endswith("MB of archive unpack to more than anyone wants")
