@@ -141,7 +141,7 @@ def _read_data(
     """What is said of the data, and its block where that takes more than a path. Raises InputError."""
     from buildsys.authoring.datasets.class_folders import read_class_folders
     from buildsys.authoring.datasets.coco_guess import guess_sets
-    from buildsys.authoring.datasets.facts import read_dataset
+    from buildsys.authoring.datasets.data_yaml import read_dataset
 
     folder = root / data
     if folder.is_dir():
@@ -154,7 +154,7 @@ def _read_data(
     if data.endswith(".json"):
         guess = guess_sets(root, data, draft.task if draft.probe or draft.boxes_alone else "")
         return guess.facts, guess.block
-    return read_dataset(folder, data), ""
+    return read_dataset(folder, data, root).facts, ""
 
 
 def _data_files(folder: Path) -> list[str]:

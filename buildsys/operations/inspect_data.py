@@ -18,7 +18,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import plan_beside
 from buildsys.files import replace_folder
 from buildsys.graph import Input, Plan, Step
-from buildsys.planning.datasets import plan_dataset
+from buildsys.planning.datasets import given_splits, plan_inspection
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import inspect_dataset
@@ -53,7 +53,7 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, 
     users: dict[str, list[Build]] = {}
     planned: dict[str, tuple[tuple[Step, ...], Input]] = {}
     for build in builds:
-        steps, data = plan_dataset(build, str(workspace.root))
+        steps, data = plan_inspection(build, str(workspace.root))
         if data is not None and build.dataset is not None:
             key = repr((data, build.dataset, shape_of(build.recipe.source.task or "")))
             planned[key] = (steps, data)
@@ -182,9 +182,12 @@ def _dataset(
     frames = {build.recipe.input.size for build in group if build.recipe.input is not None}
     if shape == "folder":
         frames = set()  # there is no object whose size could be too small
+    splits = tuple(Split(name=split, paths=paths) for split, paths in facts.splits)
+    own = "folders" if shape == "folder" else "ultralytics"
     params = inspect_dataset.Params(
         title=name,
-        splits=tuple(Split(name=split, paths=paths) for split, paths in facts.splits),
+        format=facts.format or own,
+        splits=given_splits(facts) or splits,
         classes=facts.names,
         keypoints=facts.keypoints,
         keypoint_dims=facts.keypoint_dims,
@@ -198,9 +201,7 @@ def _dataset(
         name=name,
         label=label,
         builds=tuple(build.id for build in group),
-        place=os.path.relpath(facts.root, workspace.root)
-        if facts.root and not facts.coco
-        else name,
+        place=os.path.relpath(data.source.path, workspace.root) if data.source else name,
         plan=plan,
     )
 

@@ -27,7 +27,8 @@ from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Split
+from buildsys.steps.lib.datasets.images import SUFFIXES
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.metrics import accuracy, predictions
 
 

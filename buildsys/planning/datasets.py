@@ -1,13 +1,20 @@
 """The dataset of one build in the layout that each step wants, and the pictures taken from it. Pure."""
 
 from buildsys.authoring.datasets.calibration_images import split_glob
+from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import HostFacts, Input, Source, Step
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import get_step, read_step
 from buildsys.spec import Format
-from buildsys.steps import prepare_pictures, read_coco, split_dataset, write_coco
+from buildsys.steps import (
+    prepare_dataset,
+    prepare_pictures,
+    read_coco,
+    split_dataset,
+    write_coco,
+)
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 
@@ -28,17 +35,51 @@ def add_dataset(builder: PlanBuilder) -> None:
             builder.artifacts["dataset"] = add_coco(builder, "write-coco")
             _read_coco(builder, write_coco.places(tuple(dict(facts.splits))))
         return
-    root, params = builder.build.split or (facts.root, None)
+    _add_given(builder)
+    if facts.coco:
+        _read_coco(builder, facts.coco, block.match is not None)
+    if facts.format:
+        _prepare_dataset(builder)
+    if builder.build.split is not None:
+        inputs = {"dataset": builder.artifacts["dataset"]}
+        step = builder.add("split", read_step(split_dataset), builder.build.split[1], inputs)
+        builder.artifacts["dataset"] = output(step, "dataset")
+
+
+def _add_given(builder: PlanBuilder) -> None:
+    """The dataset as a person brought it."""
+    block, facts = builder.build.recipe.dataset, builder.build.dataset
+    assert block is not None
+    assert facts is not None
+    root = builder.build.split[0] if builder.build.split is not None else facts.root
     parts = builder.build.dataset_parts
     source = Source(path=root, label=block.label, parts=parts, kind="dataset")
     builder.artifacts["dataset"] = Input(name="dataset", source=source)
-    if facts.coco:
-        _read_coco(builder, facts.coco, block.match is not None)
-    if params is not None:
-        inputs = {"dataset": builder.artifacts["dataset"]}
-        builder.artifacts["dataset"] = output(
-            builder.add("split", read_step(split_dataset), params, inputs), "dataset"
-        )
+
+
+def _prepare_dataset(builder: PlanBuilder) -> None:
+    """From here on the dataset is in our own layout, which every step reads."""
+    facts = builder.build.dataset
+    assert facts is not None
+    params = prepare_dataset.Params(
+        format=facts.format,
+        splits=given_splits(facts),
+        classes=facts.names,
+        shape=shape_of(builder.model.task),
+        keypoints=facts.keypoints,
+        keypoint_dims=facts.keypoint_dims,
+        sigmas=facts.sigmas,
+        flip=facts.flip,
+        with_keypoints=builder.model.task == "pose",
+    )
+    inputs = {"dataset": builder.artifacts["dataset"]}
+    step = builder.add("prepare", read_step(prepare_dataset), params, inputs)
+    builder.artifacts["dataset"] = output(step, "dataset")
+
+
+def given_splits(facts: DatasetFacts) -> tuple[Split, ...]:
+    """The splits as the dataset's own format names them."""
+    return tuple(Split(name=name, paths=paths) for name, paths in facts.given)
 
 
 def _read_coco(
@@ -127,3 +168,12 @@ def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input 
     builder = PlanBuilder(build, workspace, HostFacts(cpu=""))
     add_dataset(builder)
     return tuple(builder.steps), builder.artifacts.get("dataset")
+
+
+def plan_inspection(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
+    """The same for a look at it: data that `prepare_dataset` would read, as a person brought it."""
+    if build.dataset is None or not build.dataset.format:
+        return plan_dataset(build, workspace)
+    builder = PlanBuilder(build, workspace, HostFacts(cpu=""))
+    _add_given(builder)
+    return (), builder.artifacts["dataset"]

@@ -114,13 +114,13 @@ def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, s
     """(number in the order, name, uint8 [h, w, 3] BGR); what cannot be read is passed over:
     evaluation tells of it.
     """
-    from buildsys.steps.lib.datasets import photographs
+    from buildsys.steps.lib.datasets import images
 
     found = 0
     for number, name in enumerate(_names(inputs, params)):
         if found == params.count:
             return
-        photo = photographs.read(inputs["dataset"] / name)
+        photo = images.read(inputs["dataset"] / name)
         if photo.image is not None:
             found += 1
             yield number, name, photo.image

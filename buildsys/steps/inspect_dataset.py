@@ -18,6 +18,7 @@ from buildsys.steps.lib.runtime.progress import report
 if TYPE_CHECKING:
     from buildsys.steps.lib.datasets.labels import Finding, Layout
     from buildsys.steps.lib.datasets.overlays import Mark
+    from buildsys.steps.lib.datasets.samples import Sample
 
 STEP = StepSpec(
     tool_env="evaluate",
@@ -43,15 +44,16 @@ class Params:
     frames: tuple[tuple[int, int], ...]
     shape: str = "box"
     """How its objects are labelled: see `tasks.shape_of`."""
+    format: str = "ultralytics"
+    """How it is written: a key of `formats`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A readable picture and its objects' number, for the choice of the sheet."""
+    """A readable image with its objects, for the choice of the sheet."""
 
     split: str
-    picture: str
-    objects: int
+    sample: "Sample"
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -67,7 +69,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     chosen = choose(pictures)
     if chosen:
         _draw_sheet(inputs["dataset"], chosen, params, folder / "sheet.jpg")
-    found["sheet"] = [f"{item.picture} ({item.split})" for item in chosen]
+    found["sheet"] = [f"{item.sample.image} ({item.split})" for item in chosen]
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8")
     (folder / "report.md").write_text(survey_text.render_page(found), encoding="utf-8")
@@ -76,8 +78,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 def choose(pictures: list[Labelled]) -> list[Labelled]:
     """16 by a seeded draw, those with objects first; in the order of splits and names."""
     draw = random.Random(0)
-    labelled = [item for item in pictures if item.objects]
-    empty = [item for item in pictures if not item.objects]
+    labelled = [item for item in pictures if item.sample.objects]
+    empty = [item for item in pictures if not item.sample.objects]
     for group in (labelled, empty):
         draw.shuffle(group)
     kept = {id(item) for item in (labelled + empty)[: _ROWS * _ROWS]}
@@ -86,31 +88,32 @@ def choose(pictures: list[Labelled]) -> list[Labelled]:
 
 def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]:
     from buildsys.steps.lib.datasets import dataset_survey as survey
+    from buildsys.steps.lib.datasets import formats
+    from buildsys.steps.lib.datasets.samples import judge
 
     layout = _layout(params)
-    findings: list[Finding] = []
+    reading = formats.read(root, params.format, params.splits, layout)
+    findings = list(reading.findings)
     tallies, readable = [], []
     digests: dict[str, list[tuple[str, str]]] = {}
-    lists: dict[str, list[str]] = {}
-    for split in params.splits:
-        lists[split.name], missing = survey.list_pictures(root, split)
-        findings += missing
-    total, done = sum(map(len, lists.values())), 0
-    for name, names in lists.items():
+    total, done = len(reading.samples), 0
+    for name, samples in reading.splits:
         tally = survey.Tally(name=name, layout=layout, frames=params.frames)
         tallies.append(tally)
-        for picture in names:
-            objects = _look(root, picture, tally, findings, digests)
-            if objects is not None:
-                readable.append(Labelled(split=name, picture=picture, objects=len(objects)))
+        for sample in samples:
+            photo, wrong = judge(root, sample, layout)
+            findings += wrong
+            if photo.digest:
+                digests.setdefault(photo.digest, []).append((name, sample.image))
+            size = None
+            if photo.image is not None:
+                size = (photo.image.shape[1], photo.image.shape[0])
+                readable.append(Labelled(split=name, sample=sample))
+            tally.add_sample(sample, size, not sample.objects and _is_empty(root, sample))
             done += 1
-            report(done, total, "pictures")
-    everything = {picture for names in lists.values() for picture in names}
+            report(done, total, "images")
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
-    if params.shape != "folder":
-        findings += survey.find_shared_labels(sorted(everything))
-        findings += survey.find_stray_labels(root, params.splits, everything)
     return {
         "title": params.title,
         "classes": list(params.classes),
@@ -122,37 +125,9 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
     }, readable
 
 
-def _look(
-    root: Path,
-    picture: str,
-    tally: Any,
-    findings: list["Finding"],
-    digests: dict[str, list[tuple[str, str]]],
-) -> tuple[Object, ...] | None:
-    """One picture and its labels; None where the picture cannot be read."""
-    from buildsys.steps.lib.datasets import dataset_survey, photographs
-    from buildsys.steps.lib.datasets.labels import Finding
-
-    photo = photographs.read(root / picture)
-    tally.pictures += 1
-    if photo.digest:
-        digests.setdefault(photo.digest, []).append((tally.name, picture))
-    size = None
-    if photo.image is not None:
-        size = (photo.image.shape[1], photo.image.shape[0])
-        tally.sizes.append(size)
-    objects, wrong = dataset_survey.read_objects(root, picture, size, tally)
-    findings += wrong
-    if photo.image is None:
-        tally.unreadable += 1
-        findings.append(
-            Finding(kind="unreadable", severity="error", path=picture, message=photo.problem)
-        )
-        return None
-    if photo.damaged:
-        message = f"decodes, with a complaint: {photo.damaged}"
-        findings.append(Finding(kind="damaged", severity="warning", path=picture, message=message))
-    return objects
+def _is_empty(root: Path, sample: "Sample") -> bool:
+    """Whether an image's label file holds nothing."""
+    return bool(sample.labels) and not (root / sample.labels).read_bytes().strip()
 
 
 def _sort(findings: list["Finding"]) -> list["Finding"]:
@@ -185,7 +160,7 @@ def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path
         top = sum(tall[:row]) + row * _CAPTION
         y, x = top + _CAPTION, left + (_CELL - cell.shape[1]) // 2
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
-        name = f"{index + 1}  {item.split}  {Path(item.picture).name}"
+        name = f"{index + 1}  {item.split}  {Path(item.sample.image).name}"
         while len(name) > _SHORTEST and overlays.text_width(name, 18) > _CELL - 8:
             name = name[:-2] + "…"
         overlays.write_text(sheet, name, (left + 4, top + 2), 18)
@@ -196,17 +171,15 @@ def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
     """One labelled picture, fitted into the cell; names and lines keep their size."""
     import cv2
 
-    from buildsys.steps.lib.datasets import dataset_survey, overlays, photographs
+    from buildsys.steps.lib.datasets import images, overlays
 
-    image = photographs.read(root / item.picture).image
+    image = images.read(root / item.sample.image).image
     assert image is not None
     high, wide = image.shape[:2]
     scale = (_CELL - 6) / max(high, wide)
     size = (max(1, round(wide * scale)), max(1, round(high * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    tally = dataset_survey.Tally(name=item.split, layout=_layout(params), frames=())
-    objects, _ = dataset_survey.read_objects(root, item.picture, (wide, high), tally)
-    marks = tuple(_mark(o, size, params.classes) for o in objects)
+    marks = tuple(_mark(found, size, params.classes) for _, found in item.sample.objects)
     return overlays.draw(cv2.resize(image, size, interpolation=way), marks)
 
 

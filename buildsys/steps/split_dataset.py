@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.labels import label_file
+from buildsys.steps.lib.datasets.labels import find_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -44,11 +44,10 @@ def splits(params: Params) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Copy pictures and labels into images/<split> and labels/<split>, and describe them; pictures
-    in folders of their classes into <split>/<class>.
+    """Images and labels into images/<split> and labels/<split>, and what describes them; images in
+    folders of their classes into <split>/<class>. They are links: the store makes the one copy.
     """
     import random
-    import shutil
 
     root, target = inputs["dataset"], outputs["dataset"]
     images = list_images(root, params.split)
@@ -65,7 +64,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
                 if source.is_file():
                     place = target / folder / (stem + source.suffix)
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, place)
+                    place.symlink_to(source.resolve())
         report(done, len(images), "pictures")
     if params.file:
         _describe(root / params.file, target / "data.yaml", params)
@@ -74,7 +73,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 def _destinations(image: Path, root: Path, side: str, params: Params) -> list[tuple[str, Path]]:
     """(folder, file) of a picture and of what belongs to it."""
     if params.file:
-        return [(f"images/{side}", image), (f"labels/{side}", label_file(image))]
+        return [(f"images/{side}", image), (f"labels/{side}", find_labels(root, image))]
     entry = next(e for e in params.split.paths if image.is_relative_to(root / e))
     inside = image.relative_to(root / entry).parts
     return [(f"{side}/{inside[0]}" if len(inside) > 1 else side, image)]

@@ -6,13 +6,12 @@ the pictures anew or leave out those without an object.
 
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.labels import Object, label_file, read_labels
+from buildsys.steps.lib.datasets.labels import Object, find_labels, read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -82,7 +81,7 @@ class _Sheet:
     """One annotation file while it is filled."""
 
     def __init__(self, params: Params, root: Path) -> None:
-        self.params = params
+        self.params, self.root = params, root
         self.data: dict[str, list[dict[str, Any]]] = {
             "images": [],
             "annotations": [],
@@ -101,15 +100,22 @@ class _Sheet:
         row = {"id": number, "file_name": name, "width": width, "height": height}
         self.data["images"].append(row)
         for item in read_labels(
-            image, params.keypoints, params.keypoint_dims, len(params.classes), params.shape
+            self.root,
+            image,
+            params.keypoints,
+            params.keypoint_dims,
+            len(params.classes),
+            params.shape,
         ):
             found = annotation(item, width, height)
             if min(found["bbox"][2:]) <= 0:
-                fail(f"{label_file(image).name}: a box has no extent in its picture; remove it.")
+                fail(
+                    f"{find_labels(self.root, image).name}: a box has no extent in its picture; remove it."
+                )
             own = {"id": len(self.data["annotations"]) + 1, "image_id": number}
             self.data["annotations"].append(own | found)
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(image, place)
+        place.symlink_to(image.resolve())
 
 
 def annotation(item: Object, width: int, height: int) -> dict[str, Any]:

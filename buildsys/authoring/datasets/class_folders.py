@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.errors import InputError
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
+from buildsys.steps.lib.datasets.images import is_image
 
 _PLACES = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 """What the folder of a split is called; the first that there is."""
@@ -35,15 +35,17 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
         if not _holds_picture(root / "train" / name):
             message = "is the folder of a class, and no picture is in it"
             raise InputError.at(f"{label}/train/{name}", message, "fill it, or remove it")
-    return DatasetFacts(
+    facts = DatasetFacts(
         root=str(root),
         names=tuple(classes),
         keypoints=0,
         keypoint_dims=0,
         sigmas=(),
-        splits=tuple((split, (place,)) for split, place in splits),
-        file="",
+        splits=(),
+        format="folders",
+        given=tuple((split, (place,)) for split, place in splits),
     )
+    return prepare_splits(facts)
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -72,4 +74,4 @@ def find_root(folder: Path) -> Path | None:
 
 
 def _holds_picture(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+    return any(is_image(path) for path in folder.rglob("*"))

@@ -12,6 +12,7 @@ from buildsys.authoring.datasets.coco_sets import find_place, read_sets
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.errors import InputError
 from buildsys.steps import read_coco
+from buildsys.steps.lib.datasets import prepared
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
 from buildsys.steps.lib.datasets.coco_splits import list_files
@@ -66,7 +67,7 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
     shared = ""
     if tuple(ordered) == ("train",):
         shared = f"split: {_SHARE}"
-        facts = dataclasses.replace(facts, splits=read_coco.places(("train", "val")))
+        facts = dataclasses.replace(facts, splits=prepared.places(("train", "val")))
     lines = ["dataset:", "  format: coco", f"  splits: {{{text}}}"]
     lines += [f"  {LINE}   # `file_name` is no path from there; its last part is"] if match else []
     lines += [f"  {shared}"] if shared else []

@@ -10,6 +10,7 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps import read_coco
+from buildsys.steps.lib.datasets import prepared
 from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.coco_splits import read_splits, shorten
 from buildsys.text import did_you_mean
@@ -141,7 +142,7 @@ def _read(place: Place, task: str, shape: str) -> DatasetFacts | tuple[Diagnosti
         keypoints=len(layout.keypoints),
         keypoint_dims=3 if layout.keypoints else 0,
         sigmas=layout.sigmas,
-        splits=read_coco.places(tuple(sheets)),
+        splits=prepared.places(tuple(sheets)),
         coco=place.splits,
         crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
     )

@@ -16,15 +16,22 @@ from buildsys.authoring.datasets.coco_sets import (
     find_place,
     read_sets,
 )
+from buildsys.authoring.datasets.data_yaml import (
+    NAMES as DATA_YAML,
+)
+from buildsys.authoring.datasets.data_yaml import (
+    SUFFIXES,
+    Lack,
+    dataset_parts,
+    read_dataset,
+    watched_places,
+)
 from buildsys.authoring.datasets.facts import (
     DatasetFacts,
     Recorded,
     RecordedDataset,
-    dataset_parts,
     describe_dataset,
-    read_dataset,
     recall_dataset,
-    watched_places,
 )
 from buildsys.authoring.step_settings import StepSettings
 from buildsys.authoring.syntax.confinement import NAMES
@@ -66,7 +73,7 @@ class Data:
     """What a build knows of its data; every field is empty for a build without.
 
     `generator`: its settings; `split`: how data that is not split is split; `facts`: lines for
-    buildsys.lock; `waiting_for`: what is not on this machine.
+    buildsys.lock; `waiting_for`: what is not on this machine; `lacks`: what it does not have.
     """
 
     generator: StepSettings | None = None
@@ -76,6 +83,7 @@ class Data:
     archive: Archive | None = None
     waiting_for: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+    lacks: tuple[Lack, ...] = ()
 
 
 def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Data:
@@ -163,7 +171,8 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
 
 def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
     """The one data.yaml of an archive."""
-    found = sorted(folder.glob("**/data.yaml")) or sorted(folder.glob("*.yaml"))
+    found = sorted(path for name in DATA_YAML for path in folder.glob(f"**/{name}"))
+    found = found or sorted(path for end in SUFFIXES for path in folder.glob(f"*{end}"))
     if len(found) != 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found[:5])
         message = f"the archive has {len(found) or 'no'} data.yaml" + (
@@ -183,14 +192,16 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
             return _recalled(build, block, known, path.parent)
         if os.path.isdir(path):
             message = f"{block.path} is a folder; `path` is its data.yaml"
-            hint = f"{block.path.rstrip('/')}/data.yaml" if block.path else ""
+            name = next((name for name in DATA_YAML if (path / name).is_file()), DATA_YAML[0])
+            hint = f"{block.path.rstrip('/')}/{name}" if block.path else ""
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
         hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
-    facts = read_dataset(path, label if label == block.path else path.name, _home(build, block))
-    build.read |= watched_places(facts)
-    return _split(build, block, facts, dataset_parts(facts), label, path.parent)
+    found = read_dataset(path, label if label == block.path else path.name, _home(build, block))
+    build.read |= watched_places(found.facts)
+    data = _split(build, block, found.facts, found.parts, label, path.parent)
+    return dataclasses.replace(data, lacks=found.lacks)
 
 
 def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
@@ -209,7 +220,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(at, message, hint))
     facts = read_class_folders(path, label)
-    return _split(build, block, facts, dataset_parts(facts), label, path)
+    return _split(build, block, facts, dataset_parts(path, facts.given), label, path)
 
 
 def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) -> Data:
@@ -249,7 +260,7 @@ def _split(
     line = (f"dataset {label}", describe_dataset(facts, parts, folder, block.sha256 or ""))
     if block.split is None:
         return Data(dataset=facts, parts=parts, facts=(line,))
-    given = dict(facts.splits)
+    given = dict(facts.given or facts.splits)
     taken = [
         name for name in ("val", "test") if name in given and given[name] != given.get("train")
     ]
@@ -262,9 +273,13 @@ def _split(
     if block.split.val + block.split.test >= 1:
         message = "`val` and `test` leave nothing to train on"
         raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
-    params = split_dataset.make_params(block.split, given["train"], facts.file)
-    file = "data.yaml" if facts.file else ""
-    made = dataclasses.replace(facts, root="", splits=split_dataset.splits(params), file=file)
+    params = split_dataset.make_params(block.split, dict(facts.splits)["train"], facts.file)
+    made = dataclasses.replace(
+        facts,
+        root="",
+        splits=split_dataset.splits(params),
+        given=tuple(pair for pair in facts.given if pair[0] == "train"),
+    )
     return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
 
 

@@ -94,6 +94,7 @@ class Assembler:
             dataset=data.dataset,
             dataset_parts=data.parts,
             split=data.split,
+            lacks=data.lacks,
             archive=data.archive,
             checkpoint=checkpoint,
             given=given,

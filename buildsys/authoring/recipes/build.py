@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Archive
+from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.recipe import Recipe
@@ -28,8 +29,9 @@ class Build:
     `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
     calibration pictures matches nothing. `split`: where data that is not split lies, and how it is
-    split; `facts` are lines for buildsys.lock. `given`: a finished file that is here, opened;
-    `checkpoint`: what a checkpoint, or such a file, says of its network.
+    split; `lacks`: what the dataset does not have; `facts` are lines for buildsys.lock. `given`: a
+    finished file that is here, opened; `checkpoint`: what a checkpoint, or such a file, says of its
+    network.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Build:
     dataset: DatasetFacts | None
     dataset_parts: tuple[str, ...]
     split: tuple[str, split_dataset.Params] | None
+    lacks: tuple[Lack, ...]
     checkpoint: CheckpointFacts | None
     given: GivenFile | None
     archive: Archive | None

@@ -140,8 +140,9 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     trains = recipe.train is not None and network(recipe.source.family) is not None
     if trains and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
-    problems = []
+    problems: list[Diagnostic] = []
     wanted: list[tuple[KeyPath, str]] = []
+    labelled = {"train"} if trains else set()
     if trains:
         wanted.append((("train",), "train"))
     calibration = recipe.quantization.calibration
@@ -157,6 +158,16 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
             wanted.append(((*at, "split"), calibration.split))
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
+        labelled.add(recipe.evaluate.split)
+    for lack in build.lacks:
+        split_wanted = lack.split in {split for _, split in wanted}
+        if lack.what == "images" and split_wanted:
+            problems.append(lack.diagnostic)
+            wanted = [(place, split) for place, split in wanted if split != lack.split]
+        if lack.what == "labels" and lack.split in labelled and build.split is None:
+            problems.append(lack.diagnostic)
+        if lack.what == "flip" and trains and recipe.source.task == "pose":
+            problems.append(lack.diagnostic)
     for place, split in wanted:
         if facts is None:
             message = "`split` needs a `dataset`"
@@ -164,7 +175,10 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
         elif facts.split(split) is None:
             known = [name for name, _ in facts.splits]
             message = f"the dataset has no split `{split}`"
-            problems.append(locate(place, message, did_you_mean(split, known)))
+            hint = did_you_mean(split, known)
+            if split == "val" and known == ["train"]:
+                hint = "take some images aside: `dataset: {…, split: {val: 0.2, seed: 0}}`"
+            problems.append(locate(place, message, hint))
     if recipe.source.task == "pose" and facts is not None and not facts.keypoints:
         message = "`task: pose` needs keypoints; the dataset has none (no `kpt_shape`)"
         problems.append(locate(("dataset",), message, "", key=True))

@@ -8,8 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from buildsys.authoring.syntax.document import Document, KeyPath
-from buildsys.errors import InputError, shorten
+from buildsys.errors import shorten
 
 NAMES = "buildsys.yaml"
 """The file whose paths may lead anywhere."""
@@ -73,33 +72,11 @@ def check_url(url: str) -> tuple[str, str] | None:
     return None
 
 
-def check_dataset(folder: Path, path: Path, document: Document) -> None:
-    """What a data.yaml names lies inside `folder`, as `path` itself does. Raises InputError."""
-    start = os.path.relpath(path.parent, folder)
-    root = document.get("path")
-    if root is not None and root != "":
-        _demand(folder, str(root), start, ("path",), document)
-        start = os.path.join(start, str(root))
-    for split in ("train", "val", "test"):
-        entry = document.get(split)
-        for index, place in enumerate(entry if isinstance(entry, list) else [entry]):
-            if place is not None:
-                at = (split, index) if isinstance(entry, list) else (split,)
-                _demand(folder, str(place), start, at, document)
-
-
 def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | None:
     """What is wrong with the path of a Vela configuration, which starts at a target's folder."""
     if folder == shipped:
         return check_inside(folder, config, hint=_WITHIN, name="the shipped targets")
     return check_inside(folder.parent, config, start=folder.name, hint=_WITHIN)
-
-
-def _demand(folder: Path, path: str, start: str, at: KeyPath, document: Document) -> None:
-    hint = "leave it out: paths start at this file's folder" if at == ("path",) else _WITHIN
-    wrong = check_inside(folder, path, start=start, hint=hint)
-    if wrong is not None:
-        raise InputError(document.diagnose(at, *wrong))
 
 
 def _stays(folder: Path, path: str) -> bool:

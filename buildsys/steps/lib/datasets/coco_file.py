@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildsys.steps.lib.datasets.base_names import base_name
+from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.labels import Object
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES
 
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _LARGEST = 2**53

@@ -1,29 +1,16 @@
 """What a dataset holds, counted picture by picture: nothing of a picture is kept but its figures."""
 
-import os
 import statistics
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from buildsys.steps.lib.datasets.labels import (
-    Finding,
-    Layout,
-    Object,
-    check_object,
-    label_file,
-    label_path,
-    parse,
-)
-from buildsys.steps.lib.datasets.ultralytics_layout import SUFFIXES, Split
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
+from buildsys.steps.lib.datasets.samples import Sample
 
 SMALL = 8
 """Pixels at the network's input below which a box's shorter side is less than one cell of the
 finest grid."""
-_NOT_LABELS = frozenset({"classes.txt"})
-"""What labelling tools leave beside the labels."""
 
 
 @dataclass(kw_only=True)
@@ -48,6 +35,20 @@ class Tally:
         """One count a class, one list a frame."""
         self.classes = [0] * len(self.layout.classes)
         self.sides = [[] for _ in self.frames]
+
+    def add_sample(self, sample: Sample, size: tuple[int, int] | None, empty: bool) -> None:
+        """Count an image of `size` (width, height), None where it cannot be read; `empty`: its label
+        file holds nothing.
+        """
+        self.pictures += 1
+        if size is None:
+            self.unreadable += 1
+        else:
+            self.sizes.append(size)
+        self.without_file += not sample.labels
+        self.empty_file += bool(sample.labels) and empty
+        for _, item in sample.objects:
+            self.add_object(item, size)
 
     def add_object(self, item: Object, size: tuple[int, int] | None) -> None:
         """Count an object of a picture of `size` (width, height)."""
@@ -91,74 +92,6 @@ class Tally:
         return facts
 
 
-def list_pictures(root: Path, split: Split) -> tuple[list[str], tuple[Finding, ...]]:
-    """A split's pictures relative to the dataset, sorted; entries that lead to nothing."""
-    found: set[str] = set()
-    findings = []
-    for entry in split.paths:
-        place = root / entry
-        if place.is_dir():
-            found |= {
-                _name(root, path) for path in _below(place) if path.suffix.lower() in SUFFIXES
-            }
-        elif place.is_file() and place.suffix == ".txt":
-            for number, line in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
-                path = place.parent / line.strip()
-                if line.strip() and path.is_file():
-                    found.add(_name(root, path))
-                elif line.strip():
-                    message = f"lists {line.strip()}, which does not exist"
-                    findings.append(_error("missing-picture", entry, message, number))
-        else:
-            message = f"the {split.name} split names this, and it does not exist"
-            findings.append(_error("missing-picture", entry, message))
-    if not found and not findings:
-        entry = ", ".join(split.paths)
-        findings.append(_error("no-pictures", entry, f"the {split.name} split has no pictures"))
-    return sorted(found), tuple(findings)
-
-
-def read_objects(
-    root: Path, picture: str, size: tuple[int, int] | None, tally: Tally
-) -> tuple[tuple[Object, ...], tuple[Finding, ...]]:
-    """The objects of one picture, counted, and what is wrong with its label file.
-
-    Where classes are folders the whole picture is one object of its folder's class.
-    """
-    if tally.layout.shape == "folder":
-        return _read_folder(picture, tally)
-    name = str(label_file(PurePosixPath(picture)))
-    path = root / name
-    if not path.is_file():
-        tally.without_file += 1
-        return (), ()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return (), (_error("broken-line", name, "is no text file"),)
-    if not text.strip():
-        tally.empty_file += 1
-        return (), ()
-    rows, findings = parse(text, name, tally.layout)
-    for line, item in rows:
-        tally.add_object(item, size)
-        findings += check_object(item, size, name, line, tally.layout)
-    return tuple(item for _, item in rows), findings
-
-
-def _read_folder(picture: str, tally: Tally) -> tuple[tuple[Object, ...], tuple[Finding, ...]]:
-    """`picture`: <split>/<class>/…, relative to the dataset."""
-    parts = picture.split("/")
-    if len(parts) < 3:
-        return (), (_error("no-class", picture, "lies in no class's folder: <split>/<class>/…"),)
-    if parts[1] not in tally.layout.classes:
-        message = f"{parts[1]} is no class: train has no such folder"
-        return (), (_error("class-out-of-range", picture, message),)
-    category = tally.layout.classes.index(parts[1])
-    tally.classes[category] += 1
-    return (Object(category=category, box=(0.5, 0.5, 1.0, 1.0), keypoints=()),), ()
-
-
 def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
     """Pictures with the same bytes. `digests`: digest -> (split, picture), in order."""
     for group in digests.values():
@@ -175,57 +108,18 @@ def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
                 yield _warning("leak", name, message, hint)
 
 
-def find_stray_labels(
-    root: Path, splits: tuple[Split, ...], pictures: set[str]
-) -> Iterator[Finding]:
-    """Label files beside the splits' folders whose picture is not there."""
-    wanted = {str(label_file(PurePosixPath(picture))) for picture in pictures}
-    folders = sorted(
-        {str(label_path(PurePosixPath(entry))) for split in splits for entry in split.paths}
-    )
-    for folder in folders:
-        if not (root / folder).is_dir():
-            continue
-        for path in sorted(_below(root / folder)):
-            name = _name(root, path)
-            if path.suffix == ".txt" and name not in wanted and path.name not in _NOT_LABELS:
-                yield _warning("stray-label", name, "a label file without its picture")
-
-
-def find_shared_labels(pictures: list[str]) -> Iterator[Finding]:
-    """Pictures that differ in their suffix alone have one label file between them."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for picture in pictures:
-        groups[str(label_file(PurePosixPath(picture)))].append(picture)
-    for name, group in groups.items():
-        for other in group[1:]:
-            yield _warning("shared-label", other, f"has its labels ({name}) from {group[0]}, too")
-
-
 def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
     """Splits without any label, classes that a labelled split never shows."""
     for tally in tallies:
+        if tally.layout.shape == "folder":
+            continue
         if tally.pictures and tally.without_file == tally.pictures:
-            message = f"no picture of the {tally.name} split has a label file"
+            message = f"no image of the {tally.name} split has a label file"
             yield _warning("no-labels", "", message, "labels/… stands beside images/…")
         elif sum(tally.classes):
             for name, count in zip(tally.layout.classes, tally.classes, strict=True):
                 if not count:
                     yield _warning("class-missing", "", f"no {name} in the {tally.name} split")
-
-
-def _below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def _name(root: Path, path: Path) -> str:
-    return Path(os.path.relpath(path, root)).as_posix()
-
-
-def _error(kind: str, path: str, message: str, line: int = 0) -> Finding:
-    return Finding(
-        kind=kind, severity="error", path=path, line=line, column=min(line, 1), message=message
-    )
 
 
 def _warning(kind: str, path: str, message: str, hint: str = "") -> Finding:

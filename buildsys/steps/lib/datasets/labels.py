@@ -3,18 +3,20 @@
 `parse` reads a file to the end, every broken line a finding; `read_labels` ends the step at the first.
 """
 
+import codecs
+import dataclasses
 import math
 import re
+import struct
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import TypeVar
+from pathlib import Path, PurePosixPath
 
-from buildsys.steps.lib.datasets.ultralytics_layout import read_lines
 from buildsys.steps.lib.runtime.progress import fail
 
-P = TypeVar("P", bound=PurePath)
-
 _SHOWN = 60
+_SLACK = 0.01
+"""Of the image's side: what Ultralytics lets a label lie outside of it."""
+_PIXELS = "these look like pixels; a label holds shares of the image's width and height"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,12 @@ class Finding:
     column: int = 0
     message: str
     hint: str = ""
+
+    def __str__(self) -> str:
+        """As a step's error has it: file:line: message; hint."""
+        line = f":{self.line}" if self.line else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.path}{line}: {self.message}{hint}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,45 +64,68 @@ class Object:
     """x, y of the points around it, where that is how it is labelled; the box is then around them."""
 
 
-def label_path(image: P) -> P:
-    """labels/** beside images/**, of a file or folder: the last part named `images` decides."""
+def label_path(image: PurePosixPath) -> PurePosixPath:
+    """labels/** beside images/**, of a file or folder: the last part named `images` decides.
+
+    `image` is relative to the dataset's root: where the dataset lies decides nothing.
+    """
     parts = list(image.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return type(image)(*parts)
+    return PurePosixPath(*parts)
 
 
-def label_file(image: P) -> P:
-    """Where the label file of an image is: labels/**.txt beside images/**."""
+def label_file(image: PurePosixPath) -> PurePosixPath:
+    """Where the label file of an image is: labels/**.txt beside images/**, relative as `image` is."""
     return label_path(image).with_suffix(".txt")
 
 
+def find_labels(root: Path, image: Path) -> Path:
+    """The label file, whether it exists or not, of an image of the dataset at `root`."""
+    return root / label_file(PurePosixPath(image.relative_to(root).as_posix()))
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    """A text file's content, and what is wrong with it: UTF-8, or UTF-16 with its mark."""
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if marked else "utf-8-sig"), ""
+    except UnicodeDecodeError as error:
+        return "", f"is not a text in UTF-8 (byte {error.start}); save it as UTF-8, or remove it"
+
+
 def read_labels(
-    image: Path, keypoints: int, dims: int, classes: int, shape: str = "box"
+    root: Path, image: Path, keypoints: int, dims: int, classes: int, shape: str = "box"
 ) -> list[Object]:
-    """The objects of one image; no label file means no objects. Ends the step at a broken line.
+    """The objects of one image of the dataset at `root`; no label file means no objects. Ends the
+    step at a broken line.
 
     `shape`: box | outline | corners, see `tasks.shape_of`.
     """
-    path = label_file(image)
+    path = find_labels(root, image)
     if not path.is_file():
         return []
+    text, problem = decode_text(path.read_bytes())
+    if problem:
+        fail(f"{path.name} {problem}.")
     layout = Layout(classes=("",) * classes, keypoints=keypoints, dims=dims, shape=shape)
-    objects, findings = parse("\n".join(read_lines(path)), path.name, layout)
+    objects, findings = parse(text, path.name, layout)
     for found in findings:
         if found.severity == "error":
-            hint = f"; {found.hint}" if found.hint else ""
-            fail(f"{found.path}:{found.line}: {found.message}{hint}.")
+            fail(f"{found}.")
     return [item for _, item in objects]
 
 
 def parse(
     text: str, path: str, layout: Layout
 ) -> tuple[list[tuple[int, Object]], tuple[Finding, ...]]:
-    """The objects of a label file with their line numbers, and what is wrong with other lines."""
+    """The objects of a label file with their line numbers, and what is wrong with other lines.
+
+    An object that is there twice, to the precision of a trainer's float32, counts once.
+    """
     objects: list[tuple[int, Object]] = []
     findings: list[Finding] = []
-    seen: dict[str, int] = {}
+    seen: dict[bytes, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -102,10 +133,11 @@ def parse(
         if isinstance(found, Finding):
             findings.append(found)
             continue
-        first = seen.setdefault(line.strip(), number)
+        first = seen.setdefault(_as_float32(line), number)
         if first != number:
-            message = f"the same line as line {first}: one object is labelled twice"
+            message = f"the same as line {first}: one object is labelled twice, and counts once"
             findings.append(_warn("repeated-line", path, number, message))
+            continue
         objects.append((number, found))
     return objects, tuple(findings)
 
@@ -113,9 +145,20 @@ def parse(
 def check_object(
     item: Object, size: tuple[int, int] | None, path: str, line: int, layout: Layout
 ) -> tuple[Finding, ...]:
-    """What is odd about an object, in a picture of `size` (width, height) where that is known."""
+    """What is wrong or odd about an object, in an image of `size` (width, height) where that is known.
+
+    An error is what makes Ultralytics leave out the whole image, with everything that is labelled.
+    """
     name = layout.classes[item.category]
+    if layout.shape == "folder":
+        return ()
     what = {"outline": "outline", "corners": "turned box"}.get(layout.shape, "box")
+    refused = _refused(item, what, name)
+    if refused:
+        hint = "cut it at the image's edge, or remove it: a trainer leaves the whole image out"
+        if max(map(abs, (*item.box, *(v for p in item.keypoints for v in p[:2])))) > 2:
+            hint = _PIXELS
+        return (_err("outside", path, line, 1, refused, hint),)
     nothing = _nothing(item, size)
     if nothing:
         return (_warn("tiny-box", path, line, f"the {what} of this {name} {nothing}"),)
@@ -124,7 +167,7 @@ def check_object(
     if beyond:
         hint = ""
         if max(map(abs, (*item.box, *(v for point in item.outline for v in point)))) > 2:
-            hint = "these look like pixels; a label holds shares of the picture's width and height"
+            hint = _PIXELS
         message = f"the {what} of this {name} reaches {beyond}"
         findings.append(_warn("box-outside", path, line, message, hint))
     far = [i for i, p in enumerate(item.keypoints) if p[2] > 0 and _is_outside(p, size)]
@@ -147,7 +190,11 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
             message = f"{word.group()[:_SHOWN]!r} is no number"
             return _err("broken-line", path, number, word.start() + 1, message)
         values.append(value)
-    message = count_problem(len(values), layout.shape, layout.keypoints, layout.dims)
+    if layout.shape == "box" and not layout.keypoints and len(values) > 6 and len(values) % 2:
+        shape = "outline"  # of which detection takes the box around it, as Ultralytics does
+    else:
+        shape = layout.shape
+    message = count_problem(len(values), shape, layout.keypoints, layout.dims)
     if message:
         hint = _guess(values, layout)
         return _err("broken-line", path, number, words[0].start() + 1, message, hint)
@@ -159,7 +206,8 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
             else (f"class {values[0]:g}; `names` has 0 alone")
         )
         return _err("class-out-of-range", path, number, words[0].start() + 1, message)
-    return make_object(values, layout.shape, layout.keypoints, layout.dims)
+    found = make_object(values, shape, layout.keypoints, layout.dims)
+    return found if shape == layout.shape else dataclasses.replace(found, outline=())
 
 
 def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:
@@ -211,11 +259,41 @@ def _guess(values: list[float], layout: Layout) -> str:
         return "an outline, it seems; obb wants the four corners of a turned box"
     if layout.keypoints and count == 5:
         return "this line has a box alone; data.yaml's `kpt_shape` promises keypoints"
-    if layout.shape == "box" and not layout.keypoints and count > 6 and count % 2:
-        return "an outline, it seems; this task wants class, centre x, centre y, width, height"
     if count == 4 and values[0] != int(values[0]):
         return "the class is missing, it seems"
     return ""
+
+
+def _refused(item: Object, what: str, name: str) -> str:
+    """What lies so far outside the image that trainers refuse it; empty where nothing does.
+
+    The rule of Ultralytics 8.4 (`data/utils.py`, `verify_image_label`): every figure of a line lies
+    in 0..1, with a hundredth of slack, and no size is negative.
+    """
+    x, y, w, h = item.box
+    if w < 0 or h < 0:
+        return f"the {what} of this {name} has a negative size: {w:g} x {h:g}"
+    far = [f"{axis} {value:g}" for axis, value in (("x", x), ("y", y)) if _is_far(value)]
+    if far:
+        return f"the centre of this {name}'s {what} is outside the image: {', '.join(far)}"
+    if max(w, h) > 1 + _SLACK:
+        return f"the {what} of this {name} is larger than the image: {w:g} x {h:g}"
+    for index, (px, py, visibility) in enumerate(item.keypoints):
+        if visibility < 0:
+            return f"keypoint {index} of this {name} has visibility {visibility:g}; it is 0, 1 or 2"
+        if visibility > 0 and (_is_far(px) or _is_far(py)):
+            return f"keypoint {index} of this {name} is outside the image: {px:g}, {py:g}"
+    return ""
+
+
+def _is_far(share: float) -> bool:
+    return not -_SLACK <= share <= 1 + _SLACK
+
+
+def _as_float32(line: str) -> bytes:
+    """The figures of a line that has been read, as a trainer keeps them."""
+    values = [max(-3e38, min(3e38, float(word))) for word in line.split()]
+    return struct.pack(f"<{len(values)}f", *values)
 
 
 def _nothing(item: Object, size: tuple[int, int] | None) -> str:

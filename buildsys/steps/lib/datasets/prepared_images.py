@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import PAD_GREY, Preprocessing
+from buildsys.steps.lib.datasets import images
 from buildsys.steps.lib.heads.placement import Placement
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -17,28 +18,11 @@ if TYPE_CHECKING:
 
 
 def read_image(path: Path) -> "np.ndarray":
-    """A photograph, uint8 [h, w, 3] BGR; ends the step when the file is damaged or empty."""
-    import cv2
-    import numpy as np
-
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        fail(f"{path.name} is not a readable image ({data.size} bytes); mend or remove it.")
-    if is_cut_off(data.tobytes()):
-        fail(f"{path.name} is cut off after {data.size} bytes; fetch it again, or remove it.")
-    return np.asarray(image)
-
-
-def is_cut_off(data: bytes) -> bool:
-    """Whether a picture's end is missing; decoders fill up with grey and say nothing."""
-    if data.startswith(b"\xff\xd8"):  # JPEG: after the last scan's start comes an end of image
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return False
+    """An image, uint8 [h, w, 3] BGR, decoded as `images` says; ends the step where it is damaged."""
+    photo = images.read(path)
+    if photo.image is None:
+        fail(f"{path.name} {photo.problem}.")
+    return photo.image
 
 
 def letterbox(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Placement]":

@@ -2,65 +2,99 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
+from buildsys.steps.lib.datasets.labels import Finding, decode_text
 from buildsys.steps.lib.runtime.progress import StepError, fail
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Where a split's pictures are, relative to the dataset's root: folders or lists of files."""
+    """Where a split's images are, relative to the dataset's root: folders or lists of files."""
 
     name: str
     paths: tuple[str, ...]
 
 
-def list_images(root: Path, split: Split) -> list[Path]:
-    """The split's pictures in a settled order; ends the step when there are none."""
-    found: set[Path] = set()
+def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """The split's images relative to the dataset, sorted; what leads to none, or is left out.
+
+    A list names an image a line, from the list's own folder or, where none is there, from the
+    dataset's root; with or without `./`.
+    """
+    found: set[str] = set()
+    findings: list[Finding] = []
     for entry in split.paths:
         place = root / entry
         if place.is_dir():
-            found |= {path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES}
+            for path in place.rglob("*"):
+                if is_image(path) and path.is_file():
+                    found.add(_name(root, path))
+                elif path.suffix.lower() in UNREAD_SUFFIXES:
+                    message = f"images of the kind {path.suffix} are not read: it is left out"
+                    hint = "save it as JPEG or PNG"
+                    findings.append(_finding("unread-kind", _name(root, path), message, hint))
         elif place.is_file() and place.suffix == ".txt":
-            found |= _listed(root, place)
+            names, wrong = _read_list(root, entry)
+            found |= names
+            findings += wrong
         else:
-            fail(f"the dataset's {split.name} split names {entry}, which does not exist.")
-    if not found:
-        fail(f"the dataset's {split.name} split has no pictures ({', '.join(split.paths)}).")
-    return sorted(found)
+            message = f"the {split.name} split names this, and it does not exist"
+            if place.is_file():
+                message = (
+                    f"the {split.name} split names this, and it is not a folder or a .txt list"
+                )
+            findings.append(_finding("missing-image", entry, message, severity="error"))
+    if not found and not any(finding.severity == "error" for finding in findings):
+        message = f"the {split.name} split has no images"
+        path = ", ".join(split.paths)
+        findings.append(_finding("no-images", path, message, severity="error"))
+    return tuple(sorted(found)), tuple(findings)
 
 
-def _listed(root: Path, place: Path) -> set[Path]:
-    """The pictures that a list file names, from its own folder; none may lie outside the dataset."""
-    found = set()
-    for number, line in enumerate(read_lines(place), 1):
-        if not line.strip():
+def list_images(root: Path, split: Split) -> list[Path]:
+    """The split's images in a settled order; ends the step where one is missing, or there is none."""
+    names, findings = find_images(root, split)
+    for finding in findings:
+        if finding.severity == "error":
+            fail(f"{finding}.")
+    return [root / name for name in names]
+
+
+def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
+    """The images that a list file names, and lines that name none."""
+    found: set[str] = set()
+    findings = []
+    text, problem = decode_text((root / entry).read_bytes())
+    if problem:
+        return found, [_finding("missing-image", entry, problem, severity="error")]
+    folder = os.path.dirname(entry)
+    for number, line in enumerate(text.splitlines(), 1):
+        written = line.strip()
+        if not written:
             continue
-        path = Path(os.path.normpath(place.parent / line.strip()))
-        if line.strip().startswith("/") or not path.is_relative_to(root):
-            fail(
-                f"{place.name}:{number}: {line.strip()[:200]} lies outside the dataset; lists name"
-                " pictures of the dataset, from the list's own folder."
+        starts = [os.path.normpath(os.path.join(start, written)) for start in (folder, "")]
+        message, severity = "", "error"
+        if written.startswith("/") or all(path.split("/")[0] == ".." for path in starts):
+            message = (
+                f"{written[:200]} lies outside the dataset; lists name images of the dataset, from"
+                " the list's own folder"
             )
-        found.add(path)
-    return found
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8; ends the step where it is none."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        message = f"{path.name} is no text in UTF-8 (byte {error.start}); mend or remove it."
-        raise StepError(message) from error
+        elif not is_image(PurePosixPath(written)):
+            message, severity = f"{written[:200]} is not an image by its name: left out", "warning"
+        else:
+            inside = [path for path in starts if (root / path).is_file()]
+            found |= set(inside[:1])
+            message = "" if inside else f"lists {written[:200]}, which does not exist"
+        if message:
+            kind = "missing-image" if severity == "error" else "unread-kind"
+            findings.append(_finding(kind, entry, message, line=number, severity=severity))
+    return found, findings
 
 
 def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) -> int:
-    """The class of a picture that lies in a folder of its class, below one of the split's places."""
+    """The class of an image that lies in a folder of its class, below one of the split's places."""
     for entry in split.paths:
         if image.is_relative_to(root / entry):
             name = image.relative_to(root / entry).parts[0]
@@ -72,3 +106,21 @@ def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) ->
                 f" are those of train: {known}."
             )
     raise StepError(f"{image.name} is not below {', '.join(split.paths)}.")
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _finding(
+    kind: str, path: str, message: str, hint: str = "", line: int = 0, severity: str = "warning"
+) -> Finding:
+    return Finding(
+        kind=kind,
+        severity=severity,
+        path=path,
+        line=line,
+        column=min(line, 1),
+        message=message,
+        hint=hint,
+    )

@@ -107,9 +107,9 @@ def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndar
     return np.asarray(powers / powers.sum())
 
 
-def _labels(picture: Path, params: Params) -> list[Any]:
+def _labels(dataset: Path, picture: Path, params: Params) -> list[Any]:
     shape, count = shape_of(params.task), len(params.classes)
-    return read_labels(picture, params.keypoints, params.keypoint_dims, count, shape)
+    return read_labels(dataset, picture, params.keypoints, params.keypoint_dims, count, shape)
 
 
 def _most_detections(labels: list[list[Any]]) -> int:
@@ -129,7 +129,7 @@ def _measure_boxes(
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
-    labels = [_labels(path, params) for path in pictures]
+    labels = [_labels(dataset, path, params) for path in pictures]
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, params.keypoints, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
@@ -159,7 +159,7 @@ def _measure_masks(
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
-    labels = [_labels(path, params) for path in pictures]
+    labels = [_labels(dataset, path, params) for path in pictures]
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, 0, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
@@ -190,7 +190,7 @@ def _measure_turned(
     from buildsys.steps.lib.heads import oriented_boxes
     from buildsys.steps.lib.heads.placement import turned_to_photo
 
-    every = [_labels(path, params) for path in pictures]
+    every = [_labels(dataset, path, params) for path in pictures]
     choice = replace(oriented_boxes.MEASURED, most=_most_detections(every))
     tally = oriented_boxes.Tally(params.classes)
     for done, (path, labels) in enumerate(zip(pictures, every, strict=True), 1):

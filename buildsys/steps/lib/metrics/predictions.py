@@ -51,13 +51,13 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
     """Write <drawing>.jpg per readable picture, and predictions.json; what cannot be read is told
     there and stops nothing.
     """
-    from buildsys.steps.lib.datasets import overlays, photographs
+    from buildsys.steps.lib.datasets import images, overlays
 
     target.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
     for done, picture in enumerate(params.pictures, 1):
-        photo = photographs.read(pictures / picture.path)
+        photo = images.read(pictures / picture.path)
         if photo.image is None:
             unreadable.append({"picture": picture.path, "problem": photo.problem})
         else:

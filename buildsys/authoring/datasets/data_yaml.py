@@ -1,0 +1,398 @@
+"""An Ultralytics data.yaml as people have them: what it declares, where its images and labels are.
+
+Paths are found as Ultralytics 8.4 finds them (`data/utils.py`, `check_det_dataset`): a split starts at
+`path`, and is tried without a leading `../` (Roboflow writes one). A `path` of another machine, or one
+from Ultralytics' folder of datasets, is passed over where the splits lie beside the file itself.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
+from buildsys.authoring.syntax.confinement import check_inside
+from buildsys.authoring.syntax.document import Document, KeyPath, read_document
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps.lib.datasets.labels import decode_text, label_path
+
+NAMES = ("data.yaml", "data.yml")
+"""What the file is usually called."""
+SUFFIXES = (".yaml", ".yml")
+_SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+"""The keys of each split; the first that is there counts."""
+_MOST_KEYPOINTS = 1000
+_WITHIN = "a split starts at this file's folder, or at `path` where there is one"
+_BOOLEANS = re.compile("(?i:true|false|yes|no|on|off|y|n)")
+"""Words that YAML 1.1, which other tools read, or YAML 1.2 take for booleans."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """What a dataset does not have, and where: told where a recipe needs it.
+
+    `what`: the images of a split, the labels of a split, or (`split` empty) the mirror's keypoints.
+    """
+
+    split: str
+    what: Literal["images", "labels", "flip"]
+    diagnostic: Diagnostic
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataYaml:
+    """What was read: the facts, the files and folders that are the dataset, what is missing."""
+
+    facts: DatasetFacts
+    parts: tuple[str, ...]
+    lacks: tuple[Lack, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A folder or list of a split: absolute, and where it is written."""
+
+    path: str
+    written: str
+    at: KeyPath
+
+
+def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml:
+    """An Ultralytics data.yaml, which leads to nothing outside the folder `inside`.
+
+    Raises InputError at the line that is wrong.
+    """
+    document = read_document(path, label)
+    if not isinstance(document.data, dict):
+        raise InputError.at(label, "this is no data.yaml: no `key: value` lines")
+    names = _read_names(document)
+    keypoints, dims, sigmas = _read_keypoints(document)
+    flip = _read_flip(document, keypoints)
+    base, places, lacks = _find_places(document, path.parent, inside)
+    root = _choose_root(path.parent, base, places)
+    given = tuple(
+        (split, tuple(os.path.relpath(place.path, root) for place in found))
+        for split, found in places.items()
+    )
+    facts = DatasetFacts(
+        root=str(root),
+        names=names,
+        keypoints=keypoints,
+        keypoint_dims=dims,
+        sigmas=sigmas,
+        splits=(),
+        format="ultralytics",
+        given=given,
+        flip=flip,
+    )
+    lacks += [
+        Lack(split=split, what="labels", diagnostic=_unlabelled(document, split, places[split]))
+        for split, found in given
+        if not any(_has_labels(root, place) for place in found)
+    ]
+    if keypoints and not flip:
+        message = "`flip_idx` is missing: images are not mirrored in training"
+        hint = "write which keypoint takes whose place in a mirror, for example `flip_idx: [1, 0]`"
+        at = document.diagnose(("kpt_shape",), message, hint, key=True, severity="warning")
+        lacks.append(Lack(split="", what="flip", diagnostic=at))
+    file = os.path.relpath(path, root)
+    parts = (file, *dataset_parts(root, given))
+    return DataYaml(facts=prepare_splits(facts), parts=parts, lacks=tuple(lacks))
+
+
+def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
+    """The files and folders, relative to the root, that are the splits: images, labels beside them."""
+    parts: list[str] = []
+    for _, places in given:
+        for place in places:
+            parts.append(place)
+            for folder in (place, *_listed_folders(root, place)):
+                parts += [folder] if folder != place else []
+                labels = str(label_path(PurePosixPath(folder)))
+                if labels != folder and (root / labels).exists():
+                    parts.append(labels)
+    return tuple(dict.fromkeys(parts))
+
+
+def watched_places(facts: DatasetFacts) -> set[Path]:
+    """Folders whose coming or going changes what the dataset is."""
+    root = Path(facts.root)
+    places = [place for _, names in facts.given for place in names]
+    labels = [str(label_path(PurePosixPath(place))) for place in places]
+    return {root / place for place in (*places, *labels)}
+
+
+def _read_names(document: Document) -> tuple[str, ...]:
+    names = document.get("names")
+    if not isinstance(names, dict | list) or not names:
+        message, hint = "`names` lists no classes", "write `names: {0: tag}`"
+        raise InputError(document.diagnose(("names",), message, hint))
+    keys: list[str | int] = list(range(len(names)))
+    if isinstance(names, dict):
+        keys = [str(number) for number in range(len(names))]
+        if names.keys() != set(keys):
+            message = "`names` numbers the classes from 0 and leaves none out"
+            raise InputError(document.diagnose(("names",), message, "write `names: {0: tag}`"))
+    words = [_written(document, key) for key in keys]
+    problems = []
+    for key, word in zip(keys, words, strict=True):
+        value = document.get("names", key)
+        if not isinstance(value, str) or _is_plain_boolean(document, key):
+            what = "nothing" if value is None else f"`{word}`"
+            message = f"class names must be strings; {what} is not one"
+            problems.append(document.diagnose(("names", key), message, _line_to_write(words)))
+    if problems:
+        raise InputError(*problems)
+    first: dict[str, str | int] = {}
+    for key, word in zip(keys, words, strict=True):
+        if first.setdefault(word, key) != key:
+            message = f"the class `{word}` is there twice: as {first[word]} and as {key}"
+            problems.append(
+                document.diagnose(("names", key), message, "every class has a name of its own")
+            )
+    if problems:
+        raise InputError(*problems)
+    _check_count(document, len(words))
+    return tuple(words)
+
+
+def _written(document: Document, key: str | int) -> str:
+    """A class name as it stands in the file."""
+    value = document.get("names", key)
+    if isinstance(value, str):
+        return value
+    mark = document.values.get(("names", key))
+    if mark is None or value is None or isinstance(value, dict | list):
+        return ""
+    return document.lines[mark.line - 1][mark.column - 1 : mark.column - 1 + mark.length]
+
+
+def _is_plain_boolean(document: Document, key: str | int) -> bool:
+    """Whether a name without quotes is a boolean to other tools."""
+    word, mark = str(document.get("names", key)), document.values.get(("names", key))
+    if mark is None or not _BOOLEANS.fullmatch(word) or len(word) == 1:
+        return False
+    return document.lines[mark.line - 1][mark.column - 1 : mark.column] not in ("'", '"')
+
+
+def _line_to_write(words: list[str]) -> str:
+    shown = ", ".join(f'"{word}"' for word in words[:8])
+    return f"write `names: [{shown}{', …' if len(words) > 8 else ''}]`"
+
+
+def _check_count(document: Document, count: int) -> None:
+    number = document.get("nc")
+    if number is not None and number != count:
+        message = f"`nc` is {number}, and `names` has {count}"
+        hint = f"write `nc: {count}`, or leave it out; or name the other classes"
+        raise InputError(document.diagnose(("nc",), message, hint))
+
+
+def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
+    """`kpt_shape` and, where they are given, the sigmas of its keypoints."""
+    shape = document.get("kpt_shape") or [0, 0]
+    if not (
+        isinstance(shape, list)
+        and len(shape) == 2
+        and all(type(number) is int for number in shape)
+        and (shape == [0, 0] or (0 < shape[0] <= _MOST_KEYPOINTS and shape[1] in (2, 3)))
+    ):
+        message = "`kpt_shape` is [number of keypoints, 2 or 3]"
+        raise InputError(document.diagnose(("kpt_shape",), message))
+    sigmas = document.get("kpt_oks_sigmas") or []
+    if not isinstance(sigmas, list) or not all(map(_is_sigma, sigmas)):
+        message = "`kpt_oks_sigmas` is a list of numbers above 0, one a keypoint"
+        raise InputError(document.diagnose(("kpt_oks_sigmas",), message))
+    if sigmas and len(sigmas) != shape[0]:
+        message = f"`kpt_oks_sigmas` has {len(sigmas)} numbers for {shape[0]} keypoints"
+        raise InputError(document.diagnose(("kpt_oks_sigmas",), message))
+    return shape[0], shape[1], tuple(float(sigma) for sigma in sigmas)
+
+
+def _is_sigma(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < float("inf")
+
+
+def _read_flip(document: Document, keypoints: int) -> tuple[int, ...]:
+    """`flip_idx`: for each keypoint the one that takes its place in a mirror."""
+    flip = document.get("flip_idx")
+    if not flip or not keypoints:
+        return ()
+    numbers = flip if isinstance(flip, list) else []
+    if not all(type(number) is int for number in numbers) or sorted(numbers) != list(
+        range(keypoints)
+    ):
+        message = f"`flip_idx` lists each keypoint from 0 to {keypoints - 1} once"
+        raise InputError(document.diagnose(("flip_idx",), message))
+    return tuple(numbers)
+
+
+def _find_places(
+    document: Document, folder: Path, inside: Path | None
+) -> tuple[str, dict[str, list[_Place]], list[Lack]]:
+    """Where the splits start, the places of those that are there, and what is missing.
+
+    Raises InputError for what leads out of `inside`, and where no split is there at all.
+    """
+    written = document.get("path")
+    bases = [str(folder)]
+    if written is not None and written != "":
+        bases = [os.path.normpath(folder / str(written)), str(folder)]
+    entries = _entries(document)
+    found = [_resolve(base, entries) for base in bases]
+    (places, missing), base = next(
+        ((pair, base) for pair, base in zip(found, bases, strict=True) if pair[0]),
+        (found[0], bases[0]),
+    )
+    for split_places in places.values():
+        for place in split_places:
+            _demand_inside(document, place, base, folder, inside)
+    if not places and missing:
+        _demand_base(document, bases[0], folder, inside)
+    lacks = []
+    for split, place in missing.items():
+        message = f"the {split} split names {place.written}, which does not exist"
+        looked = " and ".join(dict.fromkeys(os.path.basename(base) or "." for base in bases))
+        at = document.diagnose(place.at, message, f"looked in {looked}/")
+        lacks.append(Lack(split=split, what="images", diagnostic=at))
+    return base, places, lacks
+
+
+def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
+    """What each split names, and where. Raises InputError for what is not a path."""
+    entries: dict[str, list[tuple[KeyPath, str]]] = {}
+    for split, keys in _SPLITS.items():
+        key = next((key for key in keys if document.get(key) not in (None, "")), "")
+        if not key:
+            continue
+        entry = document.get(key)
+        items = entry if isinstance(entry, list) else [entry]
+        if isinstance(entry, dict) or not all(type(item) in (str, int) for item in items):
+            message = f"`{key}` is a folder, or a list of folders"
+            raise InputError(document.diagnose((key,), message, "for example images/train"))
+        at: list[KeyPath] = [(key,)]
+        if isinstance(entry, list):
+            at = [(key, index) for index in range(len(entry))]
+        entries[split] = list(zip(at, map(str, items), strict=True))
+    return entries
+
+
+def _resolve(
+    base: str, entries: dict[str, list[tuple[KeyPath, str]]]
+) -> tuple[dict[str, list[_Place]], dict[str, _Place]]:
+    """The splits whose places all exist, from `base`; of the others the first that does not."""
+    places: dict[str, list[_Place]] = {}
+    missing: dict[str, _Place] = {}
+    for split, items in entries.items():
+        found = []
+        for at, written in items:
+            path = os.path.normpath(os.path.join(base, written))
+            short = written.removeprefix("../")
+            if short != written and not os.path.exists(path):
+                path = os.path.normpath(os.path.join(base, short))
+            place = _Place(path=path, written=written, at=at)
+            if not os.path.exists(path):
+                missing.setdefault(split, place)
+            found.append(place)
+        if split not in missing:
+            places[split] = found
+    return places, missing
+
+
+def _demand_inside(
+    document: Document, place: _Place, base: str, folder: Path, inside: Path | None
+) -> None:
+    """Raises InputError where a split leads out, at `path` where that is why."""
+    if inside is None:
+        return
+    relative = os.path.relpath(place.path, inside)
+    if check_inside(inside, relative) is None:
+        return
+    _demand_base(document, base, folder, inside)
+    wrong = check_inside(inside, place.written, start=os.path.relpath(base, inside), hint=_WITHIN)
+    if wrong is None:  # what is written stays inside, and a link of what it leads to does not
+        wrong = check_inside(inside, relative, hint=_WITHIN)
+    assert wrong is not None
+    raise InputError(document.diagnose(place.at, *wrong))
+
+
+def _demand_base(document: Document, base: str, folder: Path, inside: Path | None) -> None:
+    """Raises InputError where `path` leads out of `inside`."""
+    written = document.get("path")
+    if inside is None or written in (None, ""):
+        return
+    relative = os.path.relpath(base, inside)
+    if check_inside(inside, relative) is None:
+        return
+    hint = "leave it out: paths start at this file's folder"
+    start = os.path.relpath(folder, inside)
+    wrong = check_inside(inside, str(written), start=start, hint=hint)
+    if wrong is None:
+        wrong = check_inside(inside, relative, hint=hint)
+    assert wrong is not None
+    raise InputError(document.diagnose(("path",), *wrong))
+
+
+def _choose_root(folder: Path, base: str, places: dict[str, list[_Place]]) -> Path:
+    """The folder that all of the dataset lies in; labels are found relative to it.
+
+    Where that is a folder `images` with its labels beside it, the one above.
+    """
+    start = str(folder) if _is_below(base, str(folder)) else base
+    paths = [place.path for found in places.values() for place in found]
+    root = Path(os.path.commonpath([start, *paths]))
+    if root.name == "images" and (root.parent / "labels").is_dir():
+        return root.parent
+    return root
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == os.path.normpath(folder)
+
+
+def _listed_folders(root: Path, place: str) -> list[str]:
+    """The folders whose images a list file names, from the dataset's root."""
+    if not place.endswith(".txt") or not os.path.isfile(root / place):
+        return []
+    try:
+        text, _ = decode_text((root / place).read_bytes())
+    except OSError:
+        return []  # the step that reads it says so
+    found = set()
+    for line in text.splitlines():
+        written = line.strip()
+        if written and not os.path.isabs(written):
+            for start in (os.path.dirname(place), ""):
+                path = os.path.normpath(os.path.join(start, os.path.dirname(written)))
+                if not path.startswith("..") and os.path.isdir(root / path):
+                    found.add(path)
+                    break
+    return sorted(found)
+
+
+def _has_labels(root: Path, place: str) -> bool:
+    """Whether a label file with a line in it belongs to a folder or list; the first ends the search."""
+    for folder in (place, *_listed_folders(root, place)):
+        for labels in dict.fromkeys((str(label_path(PurePosixPath(folder))), folder)):
+            for base, _, names in os.walk(root / labels):
+                for name in names:
+                    path = os.path.join(base, name)
+                    if name.endswith(".txt") and _is_filled(path):
+                        return True
+    return False
+
+
+def _is_filled(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _unlabelled(document: Document, split: str, places: list[_Place]) -> Diagnostic:
+    message = f"no image of the {split} split has a label: {places[0].written}"
+    hint = "labels/….txt stands beside images/…, or each .txt beside its image"
+    return document.diagnose(places[0].at, message, hint)

@@ -1,0 +1,51 @@
+"""Folders of classes: <place of a split>/<class>/**, the folders' names are the classes."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+
+_WHOLE = (0.5, 0.5, 1.0, 1.0)
+
+
+def read_split(
+    root: Path, split: Split, layout: Layout
+) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
+    """The whole image is one object of its folder's class; see `formats`."""
+    names, findings = find_images(root, split)
+    samples, wrong = [], []
+    for name in names:
+        found = _class_of(name, split, layout)
+        if isinstance(found, Finding):
+            wrong.append(found)
+            samples.append(Sample(image=name))
+            continue
+        item = Object(category=found, box=_WHOLE, keypoints=())
+        samples.append(Sample(image=name, objects=((0, item),)))
+    return tuple(samples), (*findings, *wrong)
+
+
+def find_strays(
+    root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
+) -> Iterator[Finding]:
+    """There are no label files."""
+    del root, splits, samples
+    return iter(())
+
+
+def _class_of(image: str, split: Split, layout: Layout) -> int | Finding:
+    """`image`: <place>/<class>/…, relative to the dataset."""
+    for place in split.paths:
+        inside = image.removeprefix(f"{place}/")
+        if inside == image:
+            continue
+        folder, _, rest = inside.partition("/")
+        if rest and folder in layout.classes:
+            return layout.classes.index(folder)
+        if rest:
+            message = f"{folder} is not a class: train has no such folder"
+            return Finding(kind="class-out-of-range", severity="error", path=image, message=message)
+    message = "lies in no class's folder: <split>/<class>/…"
+    return Finding(kind="no-class", severity="error", path=image, message=message)

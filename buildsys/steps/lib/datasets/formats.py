@@ -1,0 +1,80 @@
+"""Dataset formats: one reading for all of them, and the place where another format plugs in.
+
+Whatever a person brings becomes the same two things: the samples of each split, and findings. The
+check (`inspect_dataset`) reports the findings and the preparation (`prepare_dataset`) writes the
+samples in our own layout (`prepared`); no other step reads what a person brought.
+
+To add a format:
+
+1. A module `<name>_format.py` here with `read_split` and `find_strays` as `DatasetFormat` describes
+   them, and its line in `FORMATS`. Standard library only; it never raises for what files hold: a
+   wrong line is a `Finding` with its file and line, and the other lines are read all the same.
+2. In `authoring/datasets`, a reader that makes `DatasetFacts` of what the recipe's `dataset` block
+   names: class names, `given` (each split and its places: what `Split.paths` will be, relative to
+   `root`), and `format`, the key in `FORMATS`; `facts.prepare_splits` fills in the rest. It opens no
+   image and reads no label beyond the first that it needs. Its `parts` are the files and folders that
+   `read_split` opens: they are the step's input and its digest.
+
+Nothing else changes: the planner puts `prepare_dataset` in front of every step that wants a dataset.
+Object figures are shares of the image's width and height. A format whose labels are in pixels takes
+the size from its own labels, and states it as `Sample.size`; an image of another size is a finding.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from buildsys.steps.lib.datasets import class_folder_format, ultralytics_format
+from buildsys.steps.lib.datasets.labels import Finding, Layout
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+
+
+class DatasetFormat(Protocol):
+    """What a format's module provides."""
+
+    def read_split(
+        self, root: Path, split: Split, layout: Layout
+    ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
+        """The images of a split, sorted by path, each once; what is wrong with lists and labels.
+
+        An image without labels is a sample without objects. `layout` has the class names and, for
+        pose, the keypoints that `DatasetFacts` declared.
+        """
+
+    def find_strays(
+        self, root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
+    ) -> Iterator[Finding]:
+        """Label files that belong to none of the samples: warnings."""
+
+
+FORMATS: Mapping[str, DatasetFormat] = {
+    "ultralytics": ultralytics_format,
+    "folders": class_folder_format,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a dataset holds: samples by split, in the order of the splits, and what is wrong."""
+
+    splits: tuple[tuple[str, tuple[Sample, ...]], ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Those of all splits."""
+        return [sample for _, found in self.splits for sample in found]
+
+
+def read(root: Path, name: str, splits: tuple[Split, ...], layout: Layout) -> Reading:
+    """All splits of a dataset of the format `name`; images are not opened."""
+    reader, chosen, findings = FORMATS[name], [], []
+    for split in splits:
+        samples, wrong = reader.read_split(root, split, layout)
+        chosen.append((split.name, samples))
+        findings += wrong
+    every = [sample for _, samples in chosen for sample in samples]
+    findings += reader.find_strays(root, splits, every)
+    return Reading(splits=tuple(chosen), findings=tuple(findings))

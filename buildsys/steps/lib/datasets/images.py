@@ -1,0 +1,191 @@
+"""Images as every step reads them: which files are images, and their pixels as 8-bit BGR.
+
+The one place that decides how an image is decoded: the check, calibration, evaluation, `predict` and
+the preparation for training all ask here. The rules: EXIF orientation is applied; of 16 bits the high
+byte counts; grey becomes three equal channels; alpha is dropped; CMYK is converted by OpenCV; of
+several pages or frames the first counts. What is damaged is a finding, not the end of the step.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
+"""Endings of files that are images, in small letters."""
+UNREAD_SUFFIXES = frozenset({".avif", ".dng", ".gif", ".heic", ".heif", ".jp2"})
+"""Endings of images of kinds that are not read here: they are reported, and left out."""
+SMALLEST = 10
+"""Pixels of an image's shorter side from which on it is of use; Ultralytics leaves smaller ones out."""
+
+_ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
+"""How a file of this kind begins, and what its last bytes hold."""
+_OTHER_KINDS = (b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
+_TAIL = 4096
+_UPRIGHT = 1
+_ORIENTATION = 0x0112
+_SHORT = 3
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """What was read: `image` uint8 [h, w, 3] BGR, or None and the `problem` in words.
+
+    `damaged`: the decoder's complaint about an image that it could decode all the same; `plain`: any
+    decoder makes the same pixels of its bytes, so they can be handed on as they are.
+    """
+
+    digest: str
+    image: "np.ndarray | None"
+    problem: str = ""
+    damaged: str = ""
+    plain: bool = False
+
+
+def is_image(path: PurePath) -> bool:
+    """Whether a file is an image, by its name; hidden files are not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def read(path: Path) -> Photo:
+    """An image as every step reads it; never raises for what the file holds."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Photo(digest="", image=None, problem=f"cannot be read: {error.strerror}")
+    return decode(data, path.suffix)
+
+
+def decode(data: bytes, suffix: str) -> Photo:
+    """The same of a file's bytes; `suffix` is the ending of its name."""
+    import cv2
+    import numpy as np
+
+    digest = hashlib.sha256(data).hexdigest()
+    if not data:
+        return Photo(digest=digest, image=None, problem="is an empty file")
+    with captured_stderr() as log:
+        try:
+            image = cv2.imdecode(
+                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+            )
+        except cv2.error:  # a size beyond its limits
+            image = None
+        text = _last_line(read_text(log))
+    if image is None:
+        return Photo(digest=digest, image=None, problem=explain(data))
+    if is_cut_off(data):
+        problem = f"is cut off after {len(data)} bytes; fetch it again, or remove it"
+        return Photo(digest=digest, image=None, problem=problem)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        problem = f"has pixels of type {image.dtype}; save it with 8 bits a channel"
+        return Photo(digest=digest, image=None, problem=problem)
+    plain = is_plain(data, suffix)
+    return Photo(digest=digest, image=np.asarray(image), damaged=text, plain=plain)
+
+
+def explain(data: bytes) -> str:
+    """Why bytes that no decoder accepts are not an image."""
+    for start, end in _ENDS.items():
+        if data.startswith(start):
+            cut = end not in data[-_TAIL:]
+            return "is truncated: its end is missing" if cut else "is damaged: it does not decode"
+    if data.startswith(_OTHER_KINDS):
+        return "is truncated or damaged: it does not decode"
+    return "is not an image, whatever its name says"
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether an image's end is missing; decoders fill up with grey and say nothing."""
+    if data.startswith(b"\xff\xd8"):  # JPEG: after the last scan's start comes an end of image
+        return data.rfind(_END_OF_IMAGE) < data.rfind(b"\xff\xda")
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return False
+
+
+def is_plain(data: bytes, suffix: str) -> bool:
+    """Whether every decoder makes the same pixels of a whole image: 8 bits, grey or RGB, upright, one
+    frame, named as what it is. Formats: ITU-T T.81 annex B, PNG 1.2, Windows' BITMAPINFOHEADER, RFC 9649.
+    """
+    kind = suffix.lower()
+    if data.startswith(b"\xff\xd8"):
+        return kind in (".jpg", ".jpeg") and _is_plain_jpeg(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return kind == ".png" and _is_plain_png(data)
+    if data.startswith(b"BM"):
+        bits, compression = data[28:30], data[30:34]
+        return kind == ".bmp" and bits == b"\x18\x00" and compression == bytes(4)
+    if data.startswith(b"RIFF"):
+        return kind == ".webp" and data[8:16] == b"WEBPVP8 "
+    return False
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Baseline or progressive of 1 or 3 components, without a second image behind or inside."""
+    if not data.endswith(_END_OF_IMAGE):
+        return False  # Ultralytics writes a JPEG anew that something follows
+    place, plain = 2, False
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        body = data[place + 4 : place + 2 + size]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
+            plain = body[:1] == b"\x08" and body[5:6] in (b"\x01", b"\x03")
+        if marker == 0xDA:
+            return plain
+        if marker == 0xE1 and body.startswith(b"Exif\0\0") and not _is_upright(body[6:]):
+            return False
+        if marker == 0xE2 and body.startswith(b"MPF\0"):
+            return False
+        place += 2 + size
+    return False
+
+
+def _is_plain_png(data: bytes) -> bool:
+    """Grey or RGB of 8 bits without transparency, orientation or animation."""
+    if data[24:26] not in (b"\x08\x00", b"\x08\x02"):
+        return False
+    place = 8
+    while place + 8 <= len(data):
+        size, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        if name in (b"tRNS", b"eXIf", b"acTL"):
+            return False
+        if name == b"IEND":
+            return True
+        place += 12 + size
+    return False
+
+
+def _is_upright(exif: bytes) -> bool:
+    """Whether EXIF data (TIFF 6.0) says that the image is not turned, or says nothing of it."""
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    if order is None:
+        return False
+    start = int.from_bytes(exif[4:8], order)  # type: ignore[arg-type]
+    count = int.from_bytes(exif[start : start + 2], order)  # type: ignore[arg-type]
+    for index in range(count):
+        row = exif[start + 2 + 12 * index : start + 14 + 12 * index]
+        if int.from_bytes(row[:2], order) == _ORIENTATION:  # type: ignore[arg-type]
+            kind = int.from_bytes(row[2:4], order)  # type: ignore[arg-type]
+            value = int.from_bytes(row[8:10], order)  # type: ignore[arg-type]
+            return kind == _SHORT and value in (0, _UPRIGHT)
+    return True
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,79 @@
+"""A sample: one image and what is labelled on it, whatever format it was written in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.steps.lib.datasets import images
+from buildsys.steps.lib.datasets.images import SMALLEST, Photo
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, check_object
+
+SHOWN = 20
+"""Findings that end a step are listed up to this many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Paths are relative to the dataset's root, with slashes.
+
+    `objects`: each with its line in the file `labels`, 0 where lines mean nothing; `labels` is empty
+    where no file belongs to the image. `size`: (width, height) that the labels state, None where they
+    state none.
+    """
+
+    image: str
+    objects: tuple[tuple[int, Object], ...] = ()
+    labels: str = ""
+    size: tuple[int, int] | None = None
+
+
+def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, tuple[Finding, ...]]:
+    """The decoded image, and all that is wrong with it and with what is labelled on it."""
+    photo = images.read(root / sample.image)
+    if photo.image is None:
+        problem = _error("unreadable", sample.image, photo.problem)
+        return photo, (problem, *_check_objects(sample, None, layout))
+    height, width = photo.image.shape[:2]
+    found: list[Finding] = []
+    if photo.damaged:
+        message = f"decodes, with a complaint: {photo.damaged}"
+        found.append(
+            Finding(kind="damaged", severity="warning", path=sample.image, message=message)
+        )
+    if min(height, width) < SMALLEST:
+        message = f"is {width}x{height} px; an image has at least {SMALLEST} px a side"
+        hint = "remove it: Ultralytics leaves it out"
+        found.append(_error("tiny-image", sample.image, message, hint))
+    if sample.size is not None and sample.size != (width, height):
+        said = f"{sample.size[0]}x{sample.size[1]}"
+        message = f"is {width}x{height} px; {sample.labels} says {said}"
+        turned = sample.size == (height, width)
+        hint = "it is shown turned (EXIF): label it as it is shown" if turned else ""
+        found.append(_error("other-size", sample.image, message, hint))
+    return photo, (*found, *_check_objects(sample, (width, height), layout))
+
+
+def _check_objects(
+    sample: Sample, size: tuple[int, int] | None, layout: Layout
+) -> tuple[Finding, ...]:
+    return tuple(
+        finding
+        for line, item in sample.objects
+        for finding in check_object(item, size, sample.labels, line, layout)
+    )
+
+
+def list_errors(findings: tuple[Finding, ...]) -> str:
+    """Every error as a line of a message, the first ones in full; empty where there is none."""
+    wrong = [finding for finding in findings if finding.severity == "error"]
+    if not wrong:
+        return ""
+    lines = [str(finding) for finding in wrong[:SHOWN]]
+    more = len(wrong) - SHOWN
+    if more > 0:
+        lines.append(f"… and {more} more; `buildsys check --data` lists them all")
+    number = "one mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
+    return "\n".join([f"the dataset has {number}:", *lines])
+
+
+def _error(kind: str, path: str, message: str, hint: str = "") -> Finding:
+    return Finding(kind=kind, severity="error", path=path, message=message, hint=hint)
