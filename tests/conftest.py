@@ -41,7 +41,13 @@ targets:
   - xiao-esp32s3
 """
 
-DATA_YAML = "train: images/train\nval: images/val\nnames: {0: tag}\nkpt_shape: [4, 3]\n"
+DATA_YAML = """\
+train: images/train
+val: images/val
+names: {0: tag}
+kpt_shape: [4, 3]
+flip_idx: [1, 0, 3, 2]
+"""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -100,8 +100,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     ultralytics_setup.prepare(scratch)
     data = inputs["dataset"].resolve()
     if params.task != "classify":  # its data is the folder itself
-        data = _absolute_data_yaml(inputs["dataset"], scratch / "data.yaml")
-    _refuse_damaged()
+        data = data / "data.yaml"
     trainer = _make_trainer(inputs, params, data, scratch)
     epochs = ultralytics_epochs.Epochs(scratch, params.validate)
     epochs.follow(trainer)
@@ -120,43 +119,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     ultralytics_setup.save_model(model, outputs["checkpoint"], params.task, params.size)
     training_files.write(outputs["training"], epochs.rows, summary)
     shutil.copytree(examples, outputs["training"] / training_files.EXAMPLES)
-
-
-def _refuse_damaged() -> None:
-    """Ultralytics leaves out what it cannot read, and says so among a thousand lines: end instead."""
-    from ultralytics.data import dataset
-
-    from buildsys.steps.lib.datasets import prepared_images
-
-    verify, verify_alone = dataset.verify_image_label, dataset.verify_image
-
-    def demand_whole(picture: Path) -> None:
-        if prepared_images.is_cut_off(picture.read_bytes()):
-            fail(f"{picture.name} is cut off; fetch it again, or remove it.")
-
-    def demand_alone(arguments: Any) -> Any:
-        """For classify: ((picture, class), prefix)."""
-        picture = Path(arguments[0][0])
-        demand_whole(picture)
-        result = verify_alone(arguments)
-        if not result[1]:
-            prepared_images.read_image(picture)  # says so if it is the picture
-            fail(f"{picture.name} cannot be trained on: {result[-1]}. Mend or remove it.")
-        return result
-
-    def demand(arguments: Any) -> Any:
-        picture = Path(arguments[0])
-        demand_whole(picture)
-        result = verify(arguments)
-        if result[0] is None:
-            prepared_images.read_image(picture)  # says so if it is the picture
-            reason = str(result[-1]).split("ignoring corrupt image/label: ")[-1]
-            fail(
-                f"{picture.name} and its labels cannot be trained on: {reason}. Mend or remove them."
-            )
-        return result
-
-    dataset.verify_image_label, dataset.verify_image = demand, demand_alone
 
 
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
@@ -263,17 +225,3 @@ class _BatchProgress:
         start = self.run.resumed
         resumed = f", resumed from epoch {start + 1}" if start else ""
         report(done, self.epochs, "epochs", f"loss {trainer.loss.item():.2f}{resumed}")
-
-
-def _absolute_data_yaml(dataset: Path, target: Path) -> Path:
-    """Ultralytics resolves a relative `path` against its settings folder: give it an absolute one."""
-    import yaml
-
-    # only the dataset's own files are here; its description may stand beside the folder it names
-    found = sorted([*dataset.glob("*.yaml"), *dataset.parent.glob("*.yaml")])
-    if not found:
-        fail("the dataset's description (data.yaml) did not come along.")
-    data = yaml.safe_load(found[0].read_text(encoding="utf-8"))
-    data["path"] = str(dataset.resolve())
-    target.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-    return target

@@ -113,6 +113,8 @@ def make_workspace(root: Path) -> Path:
         write_data(root / "data" / name, data)
     (root / "data" / "flat" / "images").mkdir(parents=True)
     (root / "data" / "flat" / "data.yaml").write_text("train: images\nnames: [box]\n")
+    (root / "data" / "flat" / "labels").mkdir()
+    (root / "data" / "flat" / "labels" / "0.txt").write_text("0 .5 .5 .2 .2\n")
     for place in _FOLDERS:
         (root / "data" / place).parent.mkdir(parents=True, exist_ok=True)
         (root / "data" / place).write_bytes(b"never opened while planning")
@@ -131,13 +133,16 @@ def make_workspace(root: Path) -> Path:
 
 
 def write_data(folder: Path, data: Data) -> None:
-    """A data set in Ultralytics' layout without a single picture."""
+    """A data set in Ultralytics' layout without a single image, and one label a split."""
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        (folder / "labels" / split / "0.txt").write_text("0 .5 .5 .2 .2\n")
     lines = ["train: images/train", "val: images/val", "names:"]
     lines += [f"  {number}: {name}" for number, name in enumerate(data.classes)]
     if data.keypoints:
         lines.append(f"kpt_shape: [{data.keypoints}, {data.dims}]")
+        lines.append(f"flip_idx: {list(range(data.keypoints))}")
     (folder / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

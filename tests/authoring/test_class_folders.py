@@ -33,7 +33,7 @@ def test_valid_is_a_name_of_val(tmp_path: Path) -> None:
     for place in ("train", "valid"):
         (tmp_path / place / "apple").mkdir(parents=True)
         (tmp_path / place / "apple" / "1.jpg").touch()
-    assert read_class_folders(tmp_path, "fruit").split("val") == ("valid",)
+    assert dict(read_class_folders(tmp_path, "fruit").given)["val"] == ("valid",)
 
 
 def test_a_network_of_classes_is_planned_like_any_other(workspace: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from buildsys.authoring.datasets.facts import Recorded, dataset_parts, read_dataset
+from buildsys.authoring.datasets.data_yaml import read_dataset
+from buildsys.authoring.datasets.facts import Recorded
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
@@ -36,16 +37,6 @@ _WRONG = {
     ),
     "names-by-word": Wrong(text="names: {tag: 0}\n", message="`names`", place=(1, 8)),
     "names-with-a-gap": Wrong(text="names: {0: qr, 2: aruco}\n", message="`names`", place=(1, 8)),
-    "split-missing": Wrong(
-        text="names: [tag]\nval: images/vall\n",
-        message="the val split names images/vall, which does not exist",
-        place=(2, 6),
-    ),
-    "split-missing-in-list": Wrong(
-        text="names: [tag]\nval:\n  - images/val\n  - images/night\n",
-        message="the val split names images/night, which does not exist",
-        place=(4, 5),
-    ),
     "shape-is-number": Wrong(
         text="names: [tag]\nkpt_shape: 4\n",
         message="`kpt_shape` is [number of keypoints, 2 or 3]",
@@ -93,7 +84,7 @@ def test_wrong_data_yaml_is_told_at_its_line(folder: Path, wrong: Wrong) -> None
 
 def test_data_yaml_is_understood(folder: Path) -> None:
     """Classes, keypoints and splits are others than the trainer's."""
-    facts = read_dataset(folder / "data.yaml", "data/tags/data.yaml")
+    facts = read_dataset(folder / "data.yaml", "data/tags/data.yaml").facts
     assert (facts.names, facts.keypoints, facts.keypoint_dims) == (("tag",), 4, 3)
     assert facts.split("val") == ("images/val",)
     assert facts.split("test") is None
@@ -103,16 +94,14 @@ def test_names_follow_their_numbers(folder: Path) -> None:
     """Classes are shuffled when the file lists them in another order, or past nine."""
     rows = [f"  {number}: class-{number}" for number in reversed(range(12))]
     (folder / "data.yaml").write_text("\n".join(["names:", *rows]), encoding="utf-8")
-    facts = read_dataset(folder / "data.yaml", "data.yaml")
+    facts = read_dataset(folder / "data.yaml", "data.yaml").facts
     assert facts.names == tuple(f"class-{number}" for number in range(12))
 
 
 def test_labels_belong_to_the_data(folder: Path) -> None:
     """Mending a label does not train again."""
-    (folder / "labels" / "train").mkdir(parents=True)
-    facts = read_dataset(folder / "data.yaml", "data.yaml")
-    parts = dataset_parts(facts)
-    assert parts == ("data.yaml", "images/train", "labels/train", "images/val")
+    parts = read_dataset(folder / "data.yaml", "data.yaml").parts
+    assert parts == ("data.yaml", "images/train", "labels/train", "images/val", "labels/val")
 
 
 @pytest.mark.parametrize("name", ["tags.yaml", "../tags.yaml"])
@@ -120,8 +109,8 @@ def test_file_of_another_name_belongs_to_the_data(folder: Path, name: str) -> No
     """Changing the classes in tags.yaml does not train again, and the trainer finds no data.yaml."""
     path = folder / name
     path.write_text(f"path: {folder}\ntrain: images/train\nnames: [tag]\n", encoding="utf-8")
-    facts = read_dataset(path, name)
-    parts = [Path(facts.root) / part for part in dataset_parts(facts)]
+    found = read_dataset(path, name)
+    parts = [Path(found.facts.root) / part for part in found.parts]
     assert path.resolve() in [part.resolve() for part in parts]
 
 

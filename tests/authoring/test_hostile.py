@@ -284,7 +284,7 @@ def test_name_of_a_file(name: str, workspace: Path, capsys: pytest.CaptureFixtur
 
 
 _DATASETS: dict[str, bytes] = {
-    "data-absolute": b"path: /data/tags\ntrain: images/train\nval: images/val\nnames: [tag]\n",
+    "data-absolute": b"path: /data/tags\ntrain: photos/train\nval: photos/val\nnames: [tag]\n",
     "data-above": b"path: ../../..\nnames: [tag]\n",
     "data-split-absolute": b"train: /pictures\nnames: [tag]\n",
     "data-split-above": b"train: [images/train, ../../../pictures]\nnames: [tag]\n",

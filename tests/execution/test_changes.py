@@ -46,7 +46,7 @@ AFTER_TRAINING = (
 )
 AFTER_CONVERTING = ("convert_tflite", "record_tflite", *AFTER_PICTURES)
 PICTURES = ("prepare_pictures", "prepare_pictures", "prepare_pictures", "check_overlap")
-ALL = ("train_ultralytics", *PICTURES, *AFTER_TRAINING)
+ALL = ("prepare_dataset", "train_ultralytics", *PICTURES, *AFTER_TRAINING)
 
 
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -125,11 +125,11 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     ),
     "one byte of one image": (
         edit("tags/images/train/0.jpg", "train 0", "train O"),
-        ("train_ultralytics", *PICTURES, *AFTER_TRAINING),
+        ("prepare_dataset", "train_ultralytics", *PICTURES, *AFTER_TRAINING),
     ),
     "one label": (
         edit("tags/labels/train/0.txt", ".5 .5 .2", ".5 .5 .3"),
-        ("train_ultralytics", *PICTURES, *AFTER_TRAINING),
+        ("prepare_dataset", "train_ultralytics", *PICTURES, *AFTER_TRAINING),
     ),
     "the weights": (change_weights, ("train_ultralytics", *AFTER_TRAINING)),
 }

@@ -32,7 +32,11 @@ def messages(line: str, layout: Layout) -> list[str]:
         ("-1 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class -1; `names` has 0 alone"]),
         ("0.5 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class 0.5; `names` has 0 alone"]),
         ("0 inf .5 .2 .2 .5 .5 2 .4 .4 1", ["'inf' is no number"]),
-        ("0 .5 .5 .2 .2 1.2 .5 2 .4 -.4 1", ["keypoint 0, 1 of this tag is outside the picture"]),
+        ("0 .5 .5 .2 .2 1.008 .5 2 .4 .4 1", ["keypoint 0 of this tag is outside the picture"]),
+        (
+            "0 .5 .5 .2 .2 1.2 .5 2 .4 .4 1",
+            ["keypoint 0 of this tag is outside the image: 1.2, 0.5"],
+        ),
         ("0 .5 .5 .2 .2 .5 .5 2 9 9 0", []),
         ("0 .5 .5 .2 .2 .5 .5 3 .4 .4 1", ["visibility 3; 0, 1 and 2 have a meaning"]),
         (

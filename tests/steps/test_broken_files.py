@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.steps.lib.datasets.labels import read_labels
-from buildsys.steps.lib.datasets.prepared_images import is_cut_off
+from buildsys.steps.lib.datasets.images import is_cut_off
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.files.tflite import demand_tflite
 from buildsys.steps.lib.runtime.progress import StepError
@@ -22,6 +22,8 @@ def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
     """A list file reads pictures that no digest covers."""
     root = tmp_path / "data"
     root.mkdir()
+    (root / "images").mkdir()
+    (root / "images" / "a.jpg").touch()
     (root / "train.txt").write_text(f"images/a.jpg\n\n{line}\n")
     with pytest.raises(StepError, match=r"train\.txt:3: .* lies outside the dataset"):
         list_images(root, _SPLIT)
@@ -30,6 +32,9 @@ def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
 def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
     """A list that an editor on Windows saved names no picture at all."""
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfimages/a.jpg\r\n./images/b.jpg\r\n")
+    (tmp_path / "images").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "images" / name).touch()
     found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, _SPLIT)]
     assert found == ["images/a.jpg", "images/b.jpg"]
 
@@ -37,14 +42,14 @@ def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
 def test_list_that_is_a_picture(tmp_path: Path) -> None:
     """A traceback of a decoder."""
     (tmp_path / "train.txt").write_bytes(b"images/\xff\xd8.jpg")
-    with pytest.raises(StepError, match=r"train\.txt is no text in UTF-8 \(byte 7\)"):
+    with pytest.raises(StepError, match=r"train\.txt: is not a text in UTF-8 \(byte 7\)"):
         list_images(tmp_path, _SPLIT)
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\xff\xd8\xff\xe0", r"a\.txt is no text in UTF-8"),
+        (b"\xff\xd8\xff\xe0", r"a\.txt is not a text in UTF-8"),
         (b"0 0.5 0.5 0.1", r"a\.txt:1: 4 numbers; class and box are 5"),
         (b"0 0.5 0.5 0.1 0.1\n0 0.5 0.", r"a\.txt:2: 3 numbers"),
         (b"0 0.5 nan 0.1 0.1", r"a\.txt:1: 'nan' is no number"),
@@ -59,7 +64,7 @@ def test_broken_labels(tmp_path: Path, content: bytes, told: str) -> None:
     """A broken label ends the step, in the words of `buildsys check --data`."""
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(StepError, match=told):
-        read_labels(tmp_path / "a.jpg", 0, 0, 2)
+        read_labels(tmp_path, tmp_path / "a.jpg", 0, 0, 2)
 
 
 _JPEG = b"\xff\xd8\xff\xe1thumbnail\xff\xda..\xff\xd9\xff\xdaentropy\xff\x00coded\xff\xd9"

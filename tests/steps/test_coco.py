@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from buildsys.steps import read_coco, write_coco
 from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, parse
 from buildsys.steps.lib.datasets.labels import Object, make_object
+from buildsys.steps.lib.datasets.prepared import label_line
 
 SIDES = {"width": 640, "height": 427}
 PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}
@@ -176,15 +177,15 @@ def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
     """Labels are found without the ending: one of two pictures shows the other's objects."""
     names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
     pictures = tuple(ImageEntry(id=i, name=n, **SIDES) for i, n in enumerate(names))
-    found = read_coco.choose_names(pictures, "train")
-    assert list(found.values()) == ["a.jpg", "a-png-png.png", "a-png.png", "b/a.jpg", "b/c.d.jpg"]
+    found = read_coco.choose_stems(pictures, "train")
+    assert found == ("a", "a-png-png", "a-png", "b/a", "b/c.d")
 
 
 def test_a_folder_of_the_split_is_not_doubled() -> None:
     """images/train/train/… after a detour through the other format."""
     pictures = tuple(ImageEntry(id=i, name=f"val/{i}.jpg", **SIDES) for i in range(2))
-    assert read_coco.choose_names(pictures, "val") == {0: "0.jpg", 1: "1.jpg"}
-    assert read_coco.choose_names(pictures, "train") == {0: "val/0.jpg", 1: "val/1.jpg"}
+    assert read_coco.choose_stems(pictures, "val") == ("0", "1")
+    assert read_coco.choose_stems(pictures, "train") == ("val/0", "val/1")
 
 
 Side = st.integers(1, 5000)
@@ -205,7 +206,7 @@ def test_boxes_come_back(width: int, height: int, ends: tuple[float, ...]) -> No
     }
     found, mistakes = parse(json.dumps(data).encode(), "a.json", "box")
     assert found is not None, mistakes
-    line = read_coco.label_line(only(found))
+    line = label_line(only(found))
     item = make_object([float(word) for word in line.split()], "box", 0, 0)
     row = write_coco.annotation(item, width, height)
     assert row["bbox"] == pytest.approx([x, y, w, h], abs=1e-6)
@@ -225,7 +226,7 @@ def test_keypoints_come_back() -> None:
     """With their visibility, and those without a label at 0, 0."""
     numbers = [64.25, 42.7, 2, 0, 0, 0, 320, 213.5, 1]
     item = only(sheet("keypoints", PERSON, keypoints=numbers))
-    line = read_coco.label_line(item)
+    line = label_line(item)
     back = make_object([float(word) for word in line.split()], "box", 3, 3)
     row = write_coco.annotation(back, **SIDES)
     assert row["keypoints"] == pytest.approx(numbers, abs=1e-6)
@@ -281,4 +282,4 @@ def test_anything_in_the_place_of_anything_is_a_mistake_or_fine(
     assert all(mistake.message.strip() for mistake in mistakes)
     if found is not None:
         read_coco.describe(found.layout, ("train",))
-        [read_coco.label_line(item) for objects in found.objects for item in objects]
+        [label_line(item) for objects in found.objects for item in objects]

@@ -232,7 +232,8 @@ def cut(source: Path, target: Path, split: str, keypoints: int, dims: int) -> No
     ):
         image = prepared_images.read_image(path)
         h, w = image.shape[:2]
-        text = labels.label_file(path).read_text() if labels.label_file(path).is_file() else ""
+        label = labels.find_labels(source, path)
+        text = label.read_text() if label.is_file() else ""
         objects = [item for _, item in labels.parse(text, path.name, layout)[0]]
         window = (0, 0, w - number % 7, h - number % 5)
         if objects:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
-from buildsys.authoring.syntax.confinement import check_inside
+from buildsys.authoring.syntax.confinement import WITHIN, check_inside
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.labels import decode_text, label_path
@@ -23,7 +23,6 @@ SUFFIXES = (".yaml", ".yml")
 _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 """The keys of each split; the first that is there counts."""
 _MOST_KEYPOINTS = 1000
-_WITHIN = "a split starts at this file's folder, or at `path` where there is one"
 _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off|y|n)")
 """Words that YAML 1.1, which other tools read, or YAML 1.2 take for booleans."""
 
@@ -139,8 +138,7 @@ def _read_names(document: Document) -> tuple[str, ...]:
     for key, word in zip(keys, words, strict=True):
         value = document.get("names", key)
         if not isinstance(value, str) or _is_plain_boolean(document, key):
-            what = "nothing" if value is None else f"`{word}`"
-            message = f"class names must be strings; {what} is not one"
+            message = f"class names must be strings; {f'`{word}`' if word else 'this'} is not one"
             problems.append(document.diagnose(("names", key), message, _line_to_write(words)))
     if problems:
         raise InputError(*problems)
@@ -177,7 +175,7 @@ def _is_plain_boolean(document: Document, key: str | int) -> bool:
 
 
 def _line_to_write(words: list[str]) -> str:
-    shown = ", ".join(f'"{word}"' for word in words[:8])
+    shown = ", ".join(f'"{word or f"class {number}"}"' for number, word in enumerate(words[:8]))
     return f"write `names: [{shown}{', …' if len(words) > 8 else ''}]`"
 
 
@@ -250,13 +248,18 @@ def _find_places(
     for split_places in places.values():
         for place in split_places:
             _demand_inside(document, place, base, folder, inside)
-    if not places and missing:
+    if not places:
         _demand_base(document, bases[0], folder, inside)
+    looked = " and ".join(dict.fromkeys(os.path.basename(base) or "." for base in bases))
     lacks = []
     for split, place in missing.items():
         message = f"the {split} split names {place.written}, which does not exist"
-        looked = " and ".join(dict.fromkeys(os.path.basename(base) or "." for base in bases))
-        at = document.diagnose(place.at, message, f"looked in {looked}/")
+        hint = f"looked in {looked}/"
+        if inside is not None:
+            start = os.path.relpath(base, inside)
+            outside = check_inside(inside, place.written, start=start, hint=WITHIN)
+            message, hint = outside or (message, hint)
+        at = document.diagnose(place.at, message, hint)
         lacks.append(Lack(split=split, what="images", diagnostic=at))
     return base, places, lacks
 
@@ -265,7 +268,7 @@ def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
     """What each split names, and where. Raises InputError for what is not a path."""
     entries: dict[str, list[tuple[KeyPath, str]]] = {}
     for split, keys in _SPLITS.items():
-        key = next((key for key in keys if document.get(key) not in (None, "")), "")
+        key = next((key for key in keys if document.get(key) is not None), "")
         if not key:
             continue
         entry = document.get(key)
@@ -294,7 +297,7 @@ def _resolve(
             if short != written and not os.path.exists(path):
                 path = os.path.normpath(os.path.join(base, short))
             place = _Place(path=path, written=written, at=at)
-            if not os.path.exists(path):
+            if not written.strip() or not os.path.exists(path):
                 missing.setdefault(split, place)
             found.append(place)
         if split not in missing:
@@ -312,9 +315,9 @@ def _demand_inside(
     if check_inside(inside, relative) is None:
         return
     _demand_base(document, base, folder, inside)
-    wrong = check_inside(inside, place.written, start=os.path.relpath(base, inside), hint=_WITHIN)
+    wrong = check_inside(inside, place.written, start=os.path.relpath(base, inside), hint=WITHIN)
     if wrong is None:  # what is written stays inside, and a link of what it leads to does not
-        wrong = check_inside(inside, relative, hint=_WITHIN)
+        wrong = check_inside(inside, relative, hint=WITHIN)
     assert wrong is not None
     raise InputError(document.diagnose(place.at, *wrong))
 

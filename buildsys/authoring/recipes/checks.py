@@ -159,14 +159,13 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
         labelled.add(recipe.evaluate.split)
+    lacks = [lack for lack in build.lacks if lack.split in {split for _, split in wanted}]
+    missing = [lack.diagnostic for lack in lacks if lack.what == "images"]
+    if missing:
+        return problems + missing
     for lack in build.lacks:
-        split_wanted = lack.split in {split for _, split in wanted}
-        if lack.what == "images" and split_wanted:
-            problems.append(lack.diagnostic)
-            wanted = [(place, split) for place, split in wanted if split != lack.split]
-        if lack.what == "labels" and lack.split in labelled and build.split is None:
-            problems.append(lack.diagnostic)
-        if lack.what == "flip" and trains and recipe.source.task == "pose":
+        unlabelled = lack.what == "labels" and lack.split in labelled and build.split is None
+        if unlabelled or (lack.what == "flip" and trains and recipe.source.task == "pose"):
             problems.append(lack.diagnostic)
     for place, split in wanted:
         if facts is None:

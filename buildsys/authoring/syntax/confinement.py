@@ -18,7 +18,7 @@ _COPIED = "copy it here; only a dataset that buildsys.yaml names may lie elsewhe
 BY_NAME = "bring it here, or give the dataset a name in buildsys.yaml"
 LINKED = "bring it here, or put a link to it here: its digest is checked"
 PINNED = "bring it here, or pin its sha256"
-_WITHIN = "it starts at the folder of the file that it is written in"
+WITHIN = "it starts at the folder of the file that it is written in"
 _SHORTER = "write a shorter path"
 _LONGEST = 4096
 """Characters of a path: no system opens a longer one, and to follow its links takes long."""
@@ -55,7 +55,7 @@ def check_inside(
     if whole.split("/")[0] == "..":
         return f"{shown} leads out of {name}", hint
     if not pinned and not _stays(folder, whole):
-        copied = _COPIED if hint in (RELATIVE, _WITHIN) else hint
+        copied = _COPIED if hint in (RELATIVE, WITHIN) else hint
         return f"{shown} leads out of {name} by a symbolic link", copied
     return None
 
@@ -75,8 +75,8 @@ def check_url(url: str) -> tuple[str, str] | None:
 def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | None:
     """What is wrong with the path of a Vela configuration, which starts at a target's folder."""
     if folder == shipped:
-        return check_inside(folder, config, hint=_WITHIN, name="the shipped targets")
-    return check_inside(folder.parent, config, start=folder.name, hint=_WITHIN)
+        return check_inside(folder, config, hint=WITHIN, name="the shipped targets")
+    return check_inside(folder.parent, config, start=folder.name, hint=WITHIN)
 
 
 def _stays(folder: Path, path: str) -> bool:

@@ -37,7 +37,7 @@ def test_plan_says_what_and_why(workspace: Path, capsys: pytest.CaptureFixture[s
     output = capsys.readouterr().out
     assert output.startswith(PLAN)
     assert "    pending   fit                  after compile\n" in output
-    assert "4 other steps need nothing" in output
+    assert "5 other steps need nothing" in output
 
 
 @pytest.mark.usefixtures("built")

@@ -70,7 +70,8 @@ class Reading:
 
 def read(root: Path, name: str, splits: tuple[Split, ...], layout: Layout) -> Reading:
     """All splits of a dataset of the format `name`; images are not opened."""
-    reader, chosen, findings = FORMATS[name], [], []
+    reader, chosen = FORMATS[name], []
+    findings: list[Finding] = []
     for split in splits:
         samples, wrong = reader.read_split(root, split, layout)
         chosen.append((split.name, samples))

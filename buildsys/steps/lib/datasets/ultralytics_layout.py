@@ -48,8 +48,8 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
             findings.append(_finding("missing-image", entry, message, severity="error"))
     if not found and not any(finding.severity == "error" for finding in findings):
         message = f"the {split.name} split has no images"
-        path = ", ".join(split.paths)
-        findings.append(_finding("no-images", path, message, severity="error"))
+        entries = ", ".join(split.paths)
+        findings.append(_finding("no-images", entries, message, severity="error"))
     return tuple(sorted(found)), tuple(findings)
 
 
