@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, StrictStr
 
-from buildsys.authoring.syntax.document import Document, read_document
+from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.validation import Block, validate
 from buildsys.authoring.syntax.values import NAME
 from buildsys.errors import InputError
@@ -20,11 +20,16 @@ class WorkspaceFile(Block):
     store: Annotated[StrictStr, Field(min_length=1)] | None = None
 
 
-def read_workspace_file(workspace: Path) -> tuple[WorkspaceFile, Document | None]:
-    """What the file says; empty where there is none. Raises InputError."""
-    if not (workspace / FILE).exists():
+def read_workspace_file(
+    workspace: Path, text: str | None = None
+) -> tuple[WorkspaceFile, Document | None]:
+    """What the file says, or would say with `text` in it; empty where there is none. Raises InputError."""
+    if text is not None:
+        document = parse_document(text, FILE)
+    elif (workspace / FILE).exists():
+        document = read_document(workspace / FILE, FILE)
+    else:
         return WorkspaceFile(), None
-    document = read_document(workspace / FILE, FILE)
     if document.data is None:
         return WorkspaceFile(), document
     found = validate(WorkspaceFile, document.data, (), document.diagnose)

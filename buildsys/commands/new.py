@@ -1,7 +1,9 @@
 """buildsys new: a commented recipe, from a model file where there is one."""
 
 import argparse
+import contextlib
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a data.yaml of Ultralytics' kind, an annotation file in COCO format, or a folder of classes",
     )
+    bring = parser.add_mutually_exclusive_group()
+    bring.add_argument(
+        "--copy",
+        action="store_true",
+        help="copy FILEs that lie outside the workspace to weights/ and data/, over nothing",
+    )
+    bring.add_argument(
+        "--link",
+        action="store_true",
+        help="leave them there: a symbolic link in weights/, a name for the data in buildsys.yaml",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,8 +58,10 @@ def run(options: argparse.Namespace) -> int:
 
     The draft is checked before it is written, so that its mistakes are told with it.
     """
+    from buildsys.authoring.recipes.builds import Unwritten
     from buildsys.authoring.scaffold.draft import describe
     from buildsys.authoring.targets.lookup import Boards
+    from buildsys.authoring.workspace import FILE
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
     from buildsys.files import write_new
@@ -54,25 +69,43 @@ def run(options: argparse.Namespace) -> int:
     root = options.folder.resolve()
     path = _place(root, options.name)
     boards = Boards(root)
-    draft = _read_options(root, options, boards)
-    text = _write(draft, boards)
     label = f"recipes/{path.name}"
-    plans = make_plans(Workspace(root), {path: text})
-    found = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
-    try:
-        write_new(path, text)
-    except OSError as error:
-        raise InputError.at(label, f"cannot be written: {error.strerror}") from error
+    with contextlib.ExitStack() as undo:
+        draft, file = _read_options(root, options, boards, undo)
+        text = _write(draft, boards)
+        plans = make_plans(
+            Workspace(root), Unwritten(recipes={path: text}, workspace_file=file or None)
+        )
+        found = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
+        try:
+            if file:
+                _write_workspace_file(root / FILE, file, undo)
+            write_new(path, text)
+        except OSError as error:
+            raise InputError.at(label, f"cannot be written: {error.strerror}") from error
+        undo.pop_all()
     if draft.probe and draft.probe.checkpoint:
         print(f"found  {draft.probe.path}: {describe(draft.probe.checkpoint)}")
+    for line in draft.brought:
+        print(line)
     print(f"wrote  {label}")
     return _tell_rest(root, draft, found)
 
 
+def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> None:
+    """Put buildsys.yaml in place; `undo` puts back what was there."""
+    from buildsys.files import write_atomic
+
+    old = path.read_bytes() if path.exists() else None
+    write_atomic(path, text)
+    if old is None:
+        undo.callback(path.unlink)
+    else:
+        undo.callback(write_atomic, path, old)
+
+
 def _place(root: Path, name: str) -> Path:
     """Where the recipe will stand. Raises InputError for a name that cannot be, or is taken."""
-    import re
-
     from buildsys.authoring.recipes.reserved_names import name_problem
     from buildsys.authoring.syntax.values import NAME
 
@@ -90,16 +123,21 @@ def _place(root: Path, name: str) -> Path:
     return path
 
 
-def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> "Draft":
-    """Everything that was asked for, read and checked. Raises InputError."""
+def _read_options(
+    root: Path, options: argparse.Namespace, boards: "Boards", undo: contextlib.ExitStack
+) -> tuple["Draft", str]:
+    """Everything that was asked for, read and checked; buildsys.yaml's new text, or empty.
+
+    `undo` takes away what was copied here. Raises InputError.
+    """
     from buildsys.authoring.scaffold.draft import Draft
-    from buildsys.authoring.scaffold.probing import inside, probe
+    from buildsys.authoring.scaffold.probing import inside
 
     names = tuple(dict.fromkeys(options.target or (_DEFAULT_TARGET,)))
     for name in names:
         if name not in boards.targets:
             raise InputError.at(name, "is no target", boards.suggest(name))
-    found = probe(root, options.file) if options.file is not None else None
+    found, brought = _probe(root, options, undo)
     _check_family(options.family, found)
     draft = Draft(
         name=options.name,
@@ -108,16 +146,101 @@ def _read_options(root: Path, options: argparse.Namespace, boards: "Boards") -> 
         data="",
         facts=None,
         chosen=options.family or "",
+        brought=brought,
     )
     if options.data is None:
-        return draft
-    data = inside(root, options.data, "data")
-    facts, block = _read_data(root, data, options.data, draft)
+        return draft, ""
+    if (options.copy or options.link) and _is_outside(root, options.data):
+        return _read_outside(root, options, boards, draft, undo)
+    return _with_data(root, inside(root, options.data, "data"), options.data, draft), ""
+
+
+def _is_outside(root: Path, given: str) -> bool:
+    from buildsys.authoring.scaffold.bringing import whole
+
+    return not whole(root, given).is_relative_to(root)
+
+
+def _probe(
+    root: Path, options: argparse.Namespace, undo: contextlib.ExitStack
+) -> tuple["Probe | None", tuple[str, ...]]:
+    """The model file, brought here where that was asked for; and what was done, to print."""
+    from buildsys.authoring.scaffold.bringing import bring_weights, whole
+    from buildsys.authoring.scaffold.probing import probe
+
+    if options.file is None:
+        return None, ()
+    if not ((options.copy or options.link) and _is_outside(root, options.file)):
+        return probe(root, options.file), ()
+    source = whole(root, options.file)
+    probe(Path("/"), str(source))  # what is no model is not brought here
+    name = bring_weights(root, options.file, options.link, undo)
+    done = f"{'linked' if options.link else 'copied'} {name}, from {source}"
+    return probe(root, name), (done,)
+
+
+def _with_data(root: Path, data: str, given: str, draft: "Draft") -> "Draft":
+    """The draft with what its data says. Raises InputError where the family has no use for it."""
+    facts, block = _read_data(root, data, given, draft)
     draft = dataclasses.replace(draft, data=data, facts=facts, block=block)
     if draft.network is not None and draft.task not in draft.network.tasks:
         message = f"is data to {draft.task}; family {draft.family} has no networks for that"
-        raise InputError.at(options.data, message, "there are: " + ", ".join(draft.network.tasks))
+        raise InputError.at(given, message, "there are: " + ", ".join(draft.network.tasks))
     return draft
+
+
+def _read_outside(
+    root: Path,
+    options: argparse.Namespace,
+    boards: "Boards",
+    draft: "Draft",
+    undo: contextlib.ExitStack,
+) -> tuple["Draft", str]:
+    """The draft with data from elsewhere: named in buildsys.yaml, whose new text comes second, or
+    copied, for which it is named only until it is known what belongs to it.
+    """
+    from buildsys.authoring.recipes.builds import Unwritten
+    from buildsys.authoring.scaffold.bringing import copy_data, find_outside, name_data, whole
+    from buildsys.authoring.scaffold.draft import dataset_block
+    from buildsys.authoring.syntax.document import parse_document
+    from buildsys.execution.places import datasets_root
+
+    source, name = whole(root, options.data), options.name
+    try:
+        there = _with_data(Path("/"), source.relative_to("/").as_posix(), options.data, draft)
+    except InputError as error:
+        raise _as_absolute(error, source) from None
+    block = parse_document("\n".join(dataset_block(there)), options.data).get("dataset")
+    file = name_data(root, name, block)
+    named = dataclasses.replace(there, block=f"dataset: {name}   # buildsys.yaml says where it is")
+    if options.link:
+        done = f"named  {source} as `{name}` in buildsys.yaml"
+        return dataclasses.replace(named, brought=(*draft.brought, done)), file
+    unwritten = Unwritten(
+        recipes={root / "recipes" / f"{name}.yaml": _write(named, boards)}, workspace_file=file
+    )
+    outside = find_outside(root, datasets_root(), source, unwritten)
+    data = copy_data(root, outside, undo)
+    done = f"copied data/{outside.folder.name}, from {outside.folder}"
+    here = _with_data(root, data, options.data, draft)
+    return dataclasses.replace(here, brought=(*draft.brought, done)), ""
+
+
+def _as_absolute(error: InputError, source: Path) -> InputError:
+    """The same mistakes, of files that were read from the root of the file system."""
+    above = source.parent.parent.relative_to("/").as_posix()
+
+    def mend(text: str) -> str:
+        return re.sub(rf"(?<![\w/.-]){re.escape(above)}(?=/)", f"/{above}", text)
+
+    return InputError(
+        *(
+            dataclasses.replace(
+                found, path=mend(found.path), message=mend(found.message), hint=mend(found.hint)
+            )
+            for found in error.diagnostics
+        )
+    )
 
 
 def _check_family(given: str | None, found: "Probe | None") -> None:

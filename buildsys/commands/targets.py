@@ -7,8 +7,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The form."""
     parser.description = (
         "The targets that recipes can name: shipped ones and the workspace's own. TASKS: what the"
-        " target's firmware decodes. VERIFIED: whether the firmware's contract was verified line by"
-        " line against its source (partly: some lines were not; -: no firmware is involved)."
+        " target's firmware decodes. CONTRACT: whether every line of the firmware's contract was"
+        " verified against its source (partly: some lines were not; none: no firmware is involved)."
+        " It says nothing of the board itself: README, Targets."
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -25,12 +26,12 @@ def run(options: argparse.Namespace) -> int:
 
     rows, problems = describe_targets(Boards(options.folder.resolve()))
     if options.json:
-        found = [dataclasses.asdict(row) | {"verified": row.verified} for row in rows]
+        found = [dataclasses.asdict(row) | {"contract": row.contract} for row in rows]
         print(json.dumps({"targets": found}, indent=1))
     else:
-        lines = [("NAME", "SCHEMES", "TASKS", "VERIFIED", "BOARD")]
+        lines = [("NAME", "SCHEMES", "TASKS", "CONTRACT", "BOARD")]
         lines += [
-            (row.name, ",".join(row.schemes), ",".join(row.tasks), row.verified, shorten(row.board))
+            (row.name, ",".join(row.schemes), ",".join(row.tasks), row.contract, shorten(row.board))
             for row in rows
         ]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

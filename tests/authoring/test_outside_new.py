@@ -304,8 +304,11 @@ _WRONG = {
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/page.tflite"], "this is a page of a web site"),
     "unknown ending": (["x", "--from", "doit.cfg"], "is no model file"),
-    "outside": (["x", "--from", "../best.pt"], "copy it in: mkdir -p weights && cp "),
-    "data outside": (["x", "--data", "../d/data.yaml"], "copy it in: mkdir -p data && cp -r "),
+    "outside": (["x", "--from", "../best.pt"], "--copy copies it to weights/, --link leaves"),
+    "data outside": (
+        ["x", "--data", "../d/data.yaml"],
+        "--copy copies it to data/, --link leaves it there",
+    ),
     "data is a folder": (["x", "--data", "data/tags"], "give the file in it: data/tags/data.yaml"),
     "folder of annotations": (
         ["x", "--data", "data/cells/"],

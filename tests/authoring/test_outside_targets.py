@@ -16,19 +16,19 @@ _NAMES = {path.stem for path in shipped_targets().glob("*.yaml")}
 def test_every_target_has_a_line_that_a_shell_can_read(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Name, schemes, tasks and verified are words without spaces; the board is the rest."""
+    """Name, schemes, tasks and contract are words without spaces; the board is the rest."""
     write_target(
         workspace, "mine", "label: My board\npipelines: {int8: [convert_tflite, package_files]}\n"
     )
     assert cli.main(["-C", str(workspace), "targets"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["NAME", "SCHEMES", "TASKS", "VERIFIED", "BOARD"]
+    assert header.split() == ["NAME", "SCHEMES", "TASKS", "CONTRACT", "BOARD"]
     rows = {line.split()[0]: line.split(maxsplit=4)[1:] for line in lines}
     assert rows.keys() == _NAMES | {"mine"}
-    assert rows["mine"] == ["int8", "detect,segment,classify,pose,obb", "-", "My board"]
-    assert rows["xiao-esp32s3"][:3] == ["int8", "detect,pose", "no"]
+    assert rows["mine"] == ["int8", "detect,segment,classify,pose,obb", "none", "My board"]
+    assert rows["xiao-esp32s3"][:3] == ["int8", "detect,pose", "unverified"]
     assert rows["grove-vision-ai-v2"][2] == "partly"
-    assert rows["linux-arm64-tflite"][2] == "yes"
+    assert rows["linux-arm64-tflite"][2] == "verified"
 
 
 def test_programs_get_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_programs_get_json(workspace: Path, capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["-C", str(workspace), "targets", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["targets"]}
     grove = rows["grove-vision-ai-v2"]
-    assert grove["schemes"] == ["int8"]
+    assert (grove["schemes"], grove["contract"]) == (["int8"], "partly")
     assert grove["firmware"][1] == {
         "task": "pose",
         "contract": "sscma-1.0-pose",

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildsys.authoring.datasets.coco_sets import Known
@@ -27,6 +27,16 @@ from buildsys.text import did_you_mean
 
 _MOST_TARGETS = 300
 _MOST_BUILDS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwritten:
+    """Texts that are checked before they are written: of recipes by the path that they will have, and of
+    buildsys.yaml.
+    """
+
+    recipes: Mapping[Path, str] = field(default_factory=dict)
+    workspace_file: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +75,17 @@ class Loader:
         workspace: Path,
         recorded: Recorded,
         datasets: Path,
-        drafts: Mapping[Path, str] | None = None,
+        unwritten: Unwritten | None = None,
     ) -> None:
         self.workspace, self.datasets = workspace, datasets
         """`datasets`: where archives are unpacked, by digest."""
-        self._drafts = drafts or {}
-        """Texts of recipes that are not written yet, by the path that they will have."""
+        self._unwritten = unwritten or Unwritten()
         self.boards = Boards(workspace)
         self.diagnostics = tuple(self.boards.taken_names())
         """What is wrong with the workspace itself."""
         try:
-            self.file, self._document = read_workspace_file(workspace)
+            text = self._unwritten.workspace_file
+            self.file, self._document = read_workspace_file(workspace, text)
         except InputError as error:
             self.diagnostics += error.diagnostics
             self.file, self._document = WorkspaceFile(), None
@@ -103,7 +113,7 @@ class Loader:
         """A recipe's or base's file, parsed once; of a draft its text. Raises InputError."""
         if path not in self._documents:
             label = f"recipes/{path.name}"
-            draft = self._drafts.get(path)
+            draft = self._unwritten.recipes.get(path)
             self._documents[path] = (
                 read_document(path, label) if draft is None else parse_document(draft, label)
             )

@@ -35,7 +35,8 @@ _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 class Draft:
     """What a recipe is written from. `boards`: the targets to build for, at least one; `data` is the
     path of a data.yaml, `facts` what it says; `block`: the whole `dataset` block, where it takes more
-    than a path; `chosen`: the family, where no file says it.
+    than a path; `chosen`: the family, where no file says it; `brought`: what was copied or linked for
+    it, in lines to print.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Draft:
     facts: DatasetFacts | None
     block: str = ""
     chosen: str = ""
+    brought: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -126,7 +128,7 @@ def write_recipe(
     blocks = [
         _head(draft),
         _source(draft),
-        _dataset(draft),
+        dataset_block(draft),
         _input(draft),
         _train(draft),
         _conversion(draft),
@@ -200,7 +202,8 @@ def _architecture_line(draft: Draft, family: Family) -> list[str]:
     return [noted(f"  {'' if draft.trains else '# '}architecture: {guess}", note)]
 
 
-def _dataset(draft: Draft) -> list[str]:
+def dataset_block(draft: Draft) -> list[str]:
+    """The lines that say which data it is."""
     if draft.block:
         return draft.block.splitlines()
     if draft.data:

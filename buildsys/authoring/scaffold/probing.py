@@ -1,7 +1,6 @@
 """Which family a given model file is of, and what it says of itself; no framework opens it."""
 
 import os
-import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +33,14 @@ class Probe:
 def inside(root: Path, given: str, home: str) -> str:
     """`given` as recipes write it: from the workspace's root. Raises InputError where it lies outside.
 
-    A relative path starts at the root, as in recipes; `home` is the folder to copy a stray file to.
+    A relative path starts at the root, as in recipes; `home` is the folder to bring a stray file to.
     """
     path = Path(os.path.abspath(root / given))
     if not path.is_relative_to(root):
         path = path.parent.resolve() / path.name
     if not path.is_relative_to(root):
-        copy = ["cp", str(path)] if home == "weights" else ["cp", "-r", str(path.parent)]
-        words = shlex.join([*copy, f"{home}/"])
         message = "lies outside the workspace; a recipe names files inside it"
-        hint = f"copy it in: mkdir -p {home} && {words}"
-        raise InputError.at(given, message, hint)
+        raise InputError.at(given, message, f"--copy copies it to {home}/, --link leaves it there")
     return path.relative_to(root).as_posix()
 
 

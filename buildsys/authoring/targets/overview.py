@@ -33,13 +33,13 @@ class TargetRow:
     file: str
 
     @property
-    def verified(self) -> str:
-        """yes, partly or no, of the least verified of its contracts; `-` where none is asked for."""
+    def contract(self) -> str:
+        """verified, partly or unverified, of the least of its contracts; none where there is none."""
         if not self.firmware:
-            return "-"
+            return "none"
         if not all(row.verified for row in self.firmware):
-            return "no"
-        return "partly" if any(row.unverified for row in self.firmware) else "yes"
+            return "unverified"
+        return "partly" if any(row.unverified for row in self.firmware) else "verified"
 
 
 def describe_targets(boards: Boards) -> tuple[tuple[TargetRow, ...], tuple[Diagnostic, ...]]:

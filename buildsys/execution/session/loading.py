@@ -1,7 +1,6 @@
 """The workspace's plans: from the cache what did not change, else read and planned now."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from buildsys.graph import Plan
 
 if TYPE_CHECKING:  # they read YAML
     from buildsys.authoring.recipes.build import Build, Selection
-    from buildsys.authoring.recipes.builds import Loader
+    from buildsys.authoring.recipes.builds import Loader, Unwritten
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
@@ -47,10 +46,11 @@ def read_builds(workspace: Workspace) -> tuple["Build", ...]:
     return tuple(build for path in paths for build in loader.recipe(path).builds)
 
 
-def make_plans(workspace: Workspace, drafts: Mapping[Path, str] | None = None) -> Plans:
-    """Read and plan everything now; `drafts`: texts of recipes that are not written yet, by path."""
-    paths = sorted({*fingerprint.recipe_files(workspace), *(drafts or ())})
-    made, common = _make(workspace, paths, drafts)
+def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Plans:
+    """Read and plan everything now, what is not written yet with it."""
+    drafts = unwritten.recipes if unwritten else ()
+    paths = sorted({*fingerprint.recipe_files(workspace), *drafts})
+    made, common = _make(workspace, paths, unwritten)
     return _joined(list(made.values()), common)
 
 
@@ -76,19 +76,19 @@ def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans
 
 
 def _make(
-    workspace: Workspace, paths: list[Path], drafts: Mapping[Path, str] | None = None
+    workspace: Workspace, paths: list[Path], unwritten: "Unwritten | None" = None
 ) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
     """Plans by recipe, and what is wrong with the workspace itself."""
     from buildsys.authoring.datasets.facts import Recorded
     from buildsys.authoring.recipes.builds import Loader
 
-    if not (drafts or fingerprint.recipe_files(workspace)):
+    if not (paths or fingerprint.recipe_files(workspace)):
         message = "there is no recipe here"
         hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
     recorded = Recorded(lines=read_lock(workspace.lock).lines)
     since = fingerprint.begin_reading()
-    loader = Loader(workspace.root, recorded, datasets_root(), drafts)
+    loader = Loader(workspace.root, recorded, datasets_root(), unwritten)
     made = {path: _plan_recipe(workspace, loader, path, since) for path in paths}
     return made, loader.diagnostics
 

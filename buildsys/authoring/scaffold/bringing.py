@@ -1,0 +1,204 @@
+"""Weights and data that lie outside the workspace, for `new --copy` and `new --link`.
+
+A recipe names files inside the workspace, so that it means the same on every machine. `--copy` copies
+them in. `--link` leaves them where they are: weights get a symbolic link in weights/, for the recipe pins
+their digest; data gets a name in buildsys.yaml, the one file whose paths may lead anywhere, for no digest
+is written down that a changed folder could be held against.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.authoring.datasets.facts import Recorded
+from buildsys.authoring.recipes.builds import Loader, Unwritten
+from buildsys.authoring.syntax.document import parse_document
+from buildsys.authoring.workspace import FILE, read_workspace_file
+from buildsys.digest import digest_file
+from buildsys.errors import InputError
+from buildsys.files import remove_folder, temporary_file
+
+_WEIGHTS, _DATA = "weights", "data"
+_PATHS = ("path", "annotations", "images")
+"""Keys of a `dataset` block whose values are paths."""
+
+
+def whole(root: Path, given: str) -> Path:
+    """Where a path of the command line leads, links of its folders followed where it leaves `root`."""
+    path = Path(os.path.abspath(root / given))
+    return path if path.is_relative_to(root) else path.parent.resolve() / path.name
+
+
+def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
+    """A file from outside in weights/, copied or linked; its path from the workspace.
+
+    Nothing is overwritten: the same content under the same name is used as it is. Raises InputError.
+    `undo` takes away again what was written here.
+    """
+    source = whole(root, given)
+    place = root / _WEIGHTS / source.name
+    name = f"{_WEIGHTS}/{source.name}"
+    if place.exists() and digest_file(place) == digest_file(source):
+        return name
+    if place.exists() or place.is_symlink():
+        message = f"{name} exists and is another file: nothing is overwritten"
+        raise InputError.at(given, message, "rename one of the two")
+    with _writing(given, name):
+        _make_folder(place.parent, undo)
+        if link:
+            place.symlink_to(source)
+        else:
+            with temporary_file(place.parent) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.rename(place)
+        undo.callback(place.unlink)
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutsideData:
+    """The files and folders of a dataset, absolute paths, and what of them was given."""
+
+    given: Path
+    parts: tuple[Path, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The smallest folder that holds all of it."""
+        own = self.given if self.given.is_dir() else self.given.parent
+        return Path(os.path.commonpath([own, *self.parts]))
+
+
+def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) -> OutsideData:
+    """What a dataset that a recipe not yet written names consists of, as every build is told it.
+
+    `datasets`: where archives are unpacked. Raises InputError with what is wrong with the recipe.
+    """
+    loader = Loader(root, Recorded(), datasets, unwritten)
+    (path,) = unwritten.recipes
+    loaded = loader.recipe(path)
+    if not loaded.builds or loaded.builds[0].dataset is None:
+        raise InputError(*(found for found in loaded.diagnostics if found.severity == "error"))
+    build = loaded.builds[0]
+    assert build.dataset is not None
+    home = build.split[0] if build.split is not None else build.dataset.root
+    parts = tuple(Path(os.path.normpath(os.path.join(home, part))) for part in build.dataset_parts)
+    return OutsideData(given=given, parts=parts)
+
+
+def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
+    """The dataset's parts below data/FOLDER; the path of what was given, from the workspace.
+
+    Links in it are followed, so that the copy is whole. Raises InputError where data/FOLDER is there.
+    """
+    place = root / _DATA / data.folder.name
+    name = f"{_DATA}/{data.folder.name}"
+    inside = data.given.relative_to(data.folder).as_posix()
+    if place.exists() or place.is_symlink():
+        message = f"{name} exists: nothing is overwritten"
+        hint = f"if it is the same data, give --data {os.path.normpath(f'{name}/{inside}')}"
+        raise InputError.at(str(data.given), message, hint)
+    with _writing(str(data.given), name):
+        _make_folder(place.parent, undo)
+        unfinished = place.with_name(f".tmp-{os.urandom(8).hex()}")
+        undo.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        for part in _outermost(data.parts):
+            target = unfinished / part.relative_to(data.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if part.is_dir():
+                shutil.copytree(part, target, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+            else:
+                shutil.copyfile(part, target)
+        unfinished.rename(place)
+        undo.callback(remove_folder, place)
+    return os.path.normpath(f"{name}/{inside}")
+
+
+def name_data(root: Path, name: str, block: object) -> str:
+    """The text of buildsys.yaml with a dataset more; `block` is what a recipe's `dataset` would say, its
+    paths from the root of the file system. Raises InputError where the text cannot take a line more.
+    """
+    file, document = read_workspace_file(root)
+    entry = f"{name}: {_flow(_absolute(block))}"
+    if name in file.datasets:
+        message = f"buildsys.yaml names another dataset `{name}`"
+        raise InputError.at(FILE, message, "choose another name for the recipe")
+    if document is None or document.data is None:
+        old = (root / FILE).read_text(encoding="utf-8") if document is not None else ""
+        return f"{old}datasets:\n  {entry}\n"
+    lines = list(document.lines)
+    first = next(iter(file.datasets), None)
+    if first is None and ("datasets",) not in document.keys:
+        text = "\n".join([*lines, "datasets:", f"  {entry}"])
+    elif first is None:
+        raise _refuse_line(document.keys[("datasets",)].line, entry)
+    else:
+        mark, key = document.keys[("datasets", first)], document.keys[("datasets",)]
+        if mark.line == key.line:
+            raise _refuse_line(key.line, entry)
+        text = "\n".join(
+            [*lines[: mark.line - 1], " " * (mark.column - 1) + entry, *lines[mark.line - 1 :]]
+        )
+    text = text.rstrip("\n") + "\n"
+    try:
+        parse_document(text, FILE)
+    except InputError:
+        raise _refuse_line(1, entry) from None
+    return text
+
+
+def _refuse_line(line: int, entry: str) -> InputError:
+    message = "the dataset cannot be added to this file"
+    return InputError.at(FILE, message, f"write below `datasets:` {entry}", line=line, column=1)
+
+
+def _absolute(block: object) -> object:
+    if not isinstance(block, dict):
+        return block
+    return {
+        key: os.path.normpath(f"/{value}")
+        if key in _PATHS and isinstance(value, str)
+        else _absolute(value)
+        for key, value in block.items()
+    }
+
+
+def _flow(value: object) -> str:
+    """A value of a block on one line."""
+    from buildsys.authoring.scaffold.draft import scalar
+
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return scalar(value) if isinstance(value, str) else str(value).lower()
+
+
+def _outermost(parts: tuple[Path, ...]) -> list[Path]:
+    """Without those that lie in another of them."""
+    return [part for part in dict.fromkeys(parts) if not set(part.parents) & set(parts)]
+
+
+def _make_folder(folder: Path, undo: ExitStack) -> None:
+    if not folder.is_dir():
+        folder.mkdir()
+        undo.callback(_remove_empty, folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def _writing(given: str, name: str) -> Iterator[None]:
+    """What the disk refuses, as a mistake of what was asked for."""
+    try:
+        yield
+    except (OSError, shutil.Error) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError.at(given, f"cannot be brought to {name}: {why}") from error

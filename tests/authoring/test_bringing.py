@@ -1,0 +1,167 @@
+"""`new --copy` and `new --link`: weights and data from outside, over nothing, and nothing half there."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.authoring.scaffold.bringing import name_data
+from buildsys.authoring.workspace import read_workspace_file
+from buildsys.errors import InputError
+from tests.authoring.sample_workspace import (
+    Data,
+    Head,
+    plan_good,
+    write_cells,
+    write_checkpoint,
+    write_data,
+)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """Weights and data sets beside the workspace."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    write_checkpoint(place / "mice.pt", Head(kind="Pose", classes=("mouse",), keypoints=4))
+    write_data(place / "mice", Data(classes=("mouse",), keypoints=4))
+    (place / "mice" / "images" / "train" / "a.jpg").write_bytes(b"an image")
+    (place / "mice" / "notes.txt").write_text("not of the data set")
+    write_cells(place / "eggs")
+    for name in ("test", "late"):
+        (place / "eggs" / "annotations" / f"{name}.json").unlink()
+    return place
+
+
+def _new(workspace: Path, *words: str) -> int:
+    return cli.main(["-C", str(workspace), "new", "mine", *words])
+
+
+def _files(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() or path.is_symlink()
+    }
+
+
+def test_a_copy_is_what_the_data_set_consists_of(
+    workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe names the copies; files that belong to no data set stay where they are."""
+    words = ["--from", str(outside / "mice.pt"), "--data", str(outside / "mice" / "data.yaml")]
+    assert _new(workspace, "--copy", *words) == 0
+    printed = capsys.readouterr().out
+    assert f"copied weights/mice.pt, from {outside / 'mice.pt'}\n" in printed
+    assert f"copied data/mice, from {outside / 'mice'}\n" in printed
+    assert _files(workspace / "data" / "mice") == {"data.yaml", "images/train/a.jpg"}
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    assert "path: weights/mice.pt, " in text
+    assert "path: data/mice/data.yaml}" in text
+    assert not (workspace / "buildsys.yaml").exists()
+    plan_good(workspace)
+
+
+def test_a_link_leaves_everything_where_it_is(
+    workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights are pinned behind a symbolic link; data has a name in buildsys.yaml."""
+    words = ["--from", str(outside / "mice.pt"), "--data", str(outside / "mice" / "data.yaml")]
+    before = _files(workspace)
+    assert _new(workspace, "--link", *words) == 0
+    printed = capsys.readouterr().out
+    assert f"linked weights/mice.pt, from {outside / 'mice.pt'}\n" in printed
+    assert f"named  {outside / 'mice' / 'data.yaml'} as `mine` in buildsys.yaml\n" in printed
+    added = {"weights/mice.pt", "buildsys.yaml", "recipes/mine.yaml"}
+    assert _files(workspace) == before | added
+    assert (workspace / "weights" / "mice.pt").readlink() == outside / "mice.pt"
+    assert "dataset: mine " in (workspace / "recipes" / "mine.yaml").read_text()
+    plan_good(workspace)
+
+
+@pytest.mark.parametrize("mode", ["--copy", "--link"])
+def test_annotations_bring_the_images_of_every_split(
+    workspace: Path, outside: Path, mode: str
+) -> None:
+    """A file in COCO format lies beside its images, not above them."""
+    sheet = outside / "eggs" / "annotations" / "train.json"
+    assert _new(workspace, mode, "--data", str(sheet)) == 0
+    plan_good(workspace)
+    if mode == "--copy":
+        copied = _files(workspace / "data" / "eggs")
+        wanted = {"annotations/train.json", "annotations/val.json", "images/val/d.jpg"}
+        assert wanted < copied
+        assert "images/train/b/c.png" in copied
+
+
+_REFUSED = {
+    "weights of that name": ("mice.pt", "weights/mice.pt exists and is another file"),
+    "data of that name": ("mice/data.yaml", "if it is the same data, give --data data/mice/data"),
+    "no model": ("mice/notes.txt", "is no model file"),
+    "no data": ("mice/notes.txt", "data.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", _REFUSED)
+def test_nothing_is_overwritten_or_left_half(
+    workspace: Path, outside: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever was copied before the mistake was found is taken away again."""
+    given, message = _REFUSED[case]
+    write_checkpoint(workspace / "weights" / "mice.pt", Head(kind="Detect", classes=("x",)))
+    (workspace / "data" / "mice").mkdir()
+    words = ["--from", str(outside / given)]
+    if "data" in case:
+        write_checkpoint(outside / "best.pt", Head(kind="Pose", classes=("mouse",), keypoints=4))
+        words = ["--from", str(outside / "best.pt"), "--data", str(outside / given)]
+    before = _files(workspace)
+    assert _new(workspace, "--copy", *words) == 2
+    assert message in capsys.readouterr().err
+    assert _files(workspace) == before
+
+
+def test_a_mistake_in_data_elsewhere_is_told_where_it_is(
+    workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path that can be opened, and nothing of it here."""
+    path = outside / "mice" / "data.yaml"
+    path.write_text(path.read_text().replace("names:", "naems:"))
+    before = _files(workspace)
+    assert _new(workspace, "--copy", "--data", str(path)) == 2
+    assert f"{path}:" in capsys.readouterr().err
+    assert _files(workspace) == before
+
+
+def test_the_same_weights_are_not_copied_twice(workspace: Path, outside: Path) -> None:
+    """A second recipe takes the first one's copy."""
+    words = ["--from", str(outside / "mice.pt"), "--data", "data/tags/data.yaml"]
+    assert _new(workspace, "--copy", *words) == 0
+    assert cli.main(["-C", str(workspace), "new", "other", "--copy", *words]) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing yet\n",
+        "store: ../shared\n",
+        "datasets:\n    old: {path: /data/old/data.yaml}   # ours\nstore: ../shared\n",
+        "datasets: {}\n",
+        "datasets: {old: {path: /data/old/data.yaml}}\n",
+    ],
+)
+def test_a_name_is_added_to_a_file_that_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    """Comments and other lines stay; where a line more does not fit, the file says which to write."""
+    (tmp_path / "buildsys.yaml").write_text(text)
+    block = {"format": "coco", "splits": {"train": {"annotations": "d/t.json", "images": "d/i"}}}
+    if "{}" in text or "{old" in text:
+        with pytest.raises(InputError, match=r"write below `datasets:` mine: \{format: coco, "):
+            name_data(tmp_path, "mine", block)
+        return
+    new = name_data(tmp_path, "mine", block)
+    assert [line for line in new.splitlines() if line in text.splitlines()] == text.splitlines()
+    file, _ = read_workspace_file(tmp_path, new)
+    assert file.datasets["mine"] == {
+        "format": "coco",
+        "splits": {"train": {"annotations": "/d/t.json", "images": "/d/i"}},
+    }
