@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -54,14 +55,21 @@ for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob(
 """
 
 
-def test_every_architecture_is_exported_as_described_or_refused_with_a_reason() -> None:
+def test_every_architecture_is_exported_as_described_or_refused_with_a_reason(
+    tmp_path: Path,
+) -> None:
     """A name of Ultralytics' is neither trained for nothing nor unknown here."""
     family = networks()["ultralytics"]
     heads = ",".join(name for name, _ in family.heads)
     _, python = environments.ensure("ultralytics", print)
     command = [str(python), "-c", _BUILD, str(REPOSITORY), family.architectures, heads, str(_SIDE)]
     run = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=tool_environment(python)
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, tmp_path),
     )
     assert run.returncode == 0, run.stderr
     lines = [line.partition(" ")[2] for line in run.stdout.splitlines() if line[:6] == "BUILT "]
