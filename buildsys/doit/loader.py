@@ -6,6 +6,7 @@ neither says so, doit's default loader reads dodo.py, whose `DOIT_CONFIG` and `t
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
@@ -110,7 +111,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         try:
             super().setup(opt_values)
         except InvalidDodoFile:
-            if file != "dodo.py" or opt_values["cwdPath"]:
+            if file != "dodo.py" or opt_values["cwdPath"] or os.path.lexists(file):
                 raise
         except ImportError as error:
             if not (error.name or "").startswith("buildsys."):

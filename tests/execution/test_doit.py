@@ -381,6 +381,17 @@ def test_a_dodo_that_cannot_be_used_is_one_sentence(place: Path, line: str, mess
     assert "Traceback" not in run.stderr
 
 
+def test_a_dodo_of_another_release_is_one_sentence_without_the_loader_too(place: Path) -> None:
+    """A workspace of an early release has no doit.cfg: doit's own loader imports its dodo.py."""
+    (place / "doit.cfg").unlink()
+    (place / "dodo.py").write_text("from buildsys.engine.tasks import DOIT_CONFIG, tasks\n")
+    run = doit(place)
+    assert run.returncode == 3
+    assert run.stderr.startswith("ERROR: dodo.py imports buildsys.engine of another release")
+    assert "run `buildsys init`" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_without_its_loader_doit_finds_the_builds_by_dodo_py(place: Path) -> None:
     """doit's default loader passes no arguments on: names are checked by doit, the rest is the same."""
     (place / "doit.cfg").unlink()
