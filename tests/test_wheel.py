@@ -3,6 +3,7 @@
 pip's own settings (index, find-links) are the user's; nothing here names an index.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -101,6 +102,9 @@ def test_a_workspace_without_a_clone(scripts: Path, tmp_path: Path) -> None:
     assert "build:tag-finder@grove-vision-ai-v2" in _done(scripts / "doit", "list", cwd=workspace)
     _done(scripts / "buildsys", "new", "mine", "--target", "xiao-esp32s3", cwd=workspace)
     assert _done(scripts / "buildsys", "check", cwd=workspace) == "2 builds, no mistake\n"
+    again = ("install", "-q", "--dry-run", "--no-deps", "--force-reinstall", "--report", "-")
+    report = _done(scripts / "pip", *again, "-r", "requirements.txt", cwd=workspace)
+    assert json.loads(report)["install"][0]["metadata"]["name"] == "buildsys"
     where = _done(
         scripts / "python", "-c", "import buildsys; print(buildsys.__file__)", cwd=workspace
     )

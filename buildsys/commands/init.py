@@ -69,7 +69,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 def _lacks(path: Path, name: str) -> str:
     """What a file that is kept does not say; empty where nothing is missing."""
-    import buildsys
+    from buildsys.authoring.scaffold.requirement import own_requirement
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader
 
     try:
@@ -77,7 +77,7 @@ def _lacks(path: Path, name: str) -> str:
     except OSError:
         return "; it cannot be read"
     if name == "requirements.txt":
-        return "" if "buildsys" in text else f"; add the line buildsys=={buildsys.__version__}"
+        return "" if "buildsys" in text else f"; add the line {own_requirement()}"
     if name == LOADER_FILE:
         return "" if names_loader(path.parent) else "; add `loader = buildsys` to its [GLOBAL]"
     if name == "dodo.py" and _imports_other_release(text):

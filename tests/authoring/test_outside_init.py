@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import buildsys
 from buildsys import cli
+from buildsys.authoring.scaffold.requirement import own_requirement, requirement
+from buildsys.authoring.scaffold.starters import requirements
 from buildsys.registry import shipped_targets
 from tests.authoring.sample_workspace import plan_good
 from tests.conftest import REPOSITORY
@@ -47,7 +48,7 @@ def test_empty_folder_becomes_a_workspace(
     texts = _files(root)
     assert texts.keys() == _FILES
     assert texts["dodo.py"] == (REPOSITORY / "dodo.py").read_text()
-    assert texts["requirements.txt"] == f"buildsys=={buildsys.__version__}\n"
+    assert texts["requirements.txt"].splitlines()[-1] == own_requirement()
     assert {"/build/", "/.buildsys/"} <= set(texts[".gitignore"].splitlines())
     (plan,) = plan_good(root).values()
     stages = {step.stage for step in plan.steps}
@@ -57,6 +58,45 @@ def test_empty_folder_becomes_a_workspace(
         "nothing of the user's"
     )
     assert cli.main(["-C", str(root), "check"]) == 0
+
+
+_COMMIT = "0f62de6c7aed069bb4b1bce691b1633f2a1ad512"
+_ORIGINS = {
+    "an index": (None, "buildsys==1.2"),
+    "a folder": (
+        '{"url": "file:///src/buildsys", "dir_info": {}}',
+        "buildsys @ file:///src/buildsys",
+    ),
+    "an editable folder": (
+        '{"url": "file:///my%20src", "dir_info": {"editable": true}}',
+        "-e file:///my%20src",
+    ),
+    "a repository": (
+        '{"url": "https://example.org/b.git", "vcs_info": {"vcs": "git", "requested_revision": "main",'
+        f' "commit_id": "{_COMMIT}"}}}}',
+        f"buildsys @ git+https://example.org/b.git@{_COMMIT}",
+    ),
+    "a folder of a repository": (
+        '{"url": "ssh://git@example.org/b", "subdirectory": "py", "vcs_info": {"vcs": "git",'
+        f' "commit_id": "{_COMMIT}"}}}}',
+        f"buildsys @ git+ssh://git@example.org/b@{_COMMIT}#subdirectory=py",
+    ),
+    "a wheel": (
+        '{"url": "file:///d/buildsys-1.2-py3-none-any.whl", "archive_info": {"hashes": {"sha256": "ab"}}}',
+        "buildsys @ file:///d/buildsys-1.2-py3-none-any.whl#sha256=ab",
+    ),
+    "a note that is damaged": ('{"url": 3, "vcs_info": []}', "buildsys==1.2"),
+}
+
+
+@pytest.mark.parametrize("origin", _ORIGINS)
+def test_requirements_install_from_where_this_copy_came_from(origin: str) -> None:
+    """The installer's note of the origin (PEP 610) becomes the line that installs it again."""
+    note, line = _ORIGINS[origin]
+    assert requirement(note, "1.2") == line
+    assert (line.count("file:") > 0) == requirements(line).startswith(
+        "# buildsys from where it lies"
+    )
 
 
 def test_second_time_keeps_everything_and_says_so(
@@ -94,7 +134,7 @@ def test_somebody_s_repository_gets_what_it_lacks(
     printed = capsys.readouterr().out
     assert "kept   recipes/: it has recipes, a first one is not needed\n" in printed
     assert "kept   .gitignore; add the lines /.buildsys/\n" in printed
-    assert f"kept   requirements.txt; add the line buildsys=={buildsys.__version__}\n" in printed
+    assert f"kept   requirements.txt; add the line {own_requirement()}\n" in printed
     assert "kept   dodo.py; it imports another release's buildsys: " in printed
     assert "kept   doit.cfg; add `loader = buildsys` to its [GLOBAL]\n" in printed
     assert printed.endswith("buildsys check\n")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import buildsys
+from buildsys.authoring.scaffold.requirement import is_of_this_machine, own_requirement
 
 RECIPE_NAME = "tag-finder"
 
@@ -92,12 +92,18 @@ def names_loader(root: Path) -> bool:
     return False
 
 
+def requirements(line: str) -> str:
+    """requirements.txt; `line` is what installs buildsys."""
+    note = "# buildsys from where it lies on this machine: elsewhere, name the place it comes from there\n"
+    return f"{note if is_of_this_machine(line) else ''}{line}\n"
+
+
 def starter_files() -> dict[str, str]:
     """Texts by path from the workspace's root, recipe and README included."""
     return {
         "dodo.py": DODO,
         LOADER_FILE: LOADER_CONFIG,
-        "requirements.txt": f"buildsys=={buildsys.__version__}\n",
+        "requirements.txt": requirements(own_requirement()),
         ".gitignore": GITIGNORE,
         f"recipes/{RECIPE_NAME}.yaml": RECIPE,
         "README.md": README,

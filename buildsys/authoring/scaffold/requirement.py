@@ -1,0 +1,62 @@
+"""The line of requirements.txt that installs this copy of buildsys again, from where it came from.
+
+An installer notes where a distribution came from in `direct_url.json` (PEP 610); one from an index has none.
+"""
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import buildsys
+
+_NAME = "buildsys"
+
+
+def own_requirement() -> str:
+    """Of the copy that runs: from its installer's note, or the folder where it lies uninstalled."""
+    try:
+        installed = metadata.distribution(_NAME)
+    except metadata.PackageNotFoundError:
+        return _of_folder(Path(buildsys.__file__).resolve().parent.parent)
+    return requirement(installed.read_text("direct_url.json"), installed.version)
+
+
+def requirement(direct_url: str | None, version: str) -> str:
+    """`direct_url`: the note's JSON, None where there is none. What is not understood counts as none."""
+    try:
+        found = json.loads(direct_url or "{}")
+        url, folder = str(found.get("url") or ""), found.get("subdirectory")
+        part = f"#subdirectory={folder}" if folder else ""
+        if "vcs_info" in found:
+            origin = found["vcs_info"]
+            return f"{_NAME} @ {origin['vcs']}+{url}@{origin['commit_id']}{part}"
+        if "archive_info" in found:
+            return f"{_NAME} @ {url}{_digest(found['archive_info'], part)}"
+        if "dir_info" in found:
+            return (
+                f"-e {url}{part}" if found["dir_info"].get("editable") else f"{_NAME} @ {url}{part}"
+            )
+    except (ValueError, AttributeError, KeyError, TypeError):
+        pass
+    return f"{_NAME}=={version}"
+
+
+def is_of_this_machine(line: str) -> bool:
+    """Whether a requirement names a folder or file here, which another machine does not have."""
+    return "file://" in line
+
+
+def _digest(archive: dict[str, object], part: str) -> str:
+    """The fragment with the archive's digest, where the installer noted one."""
+    hashes = archive.get("hashes")
+    digest = hashes.get("sha256") if isinstance(hashes, dict) else None
+    if digest is None:
+        return part
+    return f"{part}&sha256={digest}" if part else f"#sha256={digest}"
+
+
+def _of_folder(folder: Path) -> str:
+    """Of a source tree that is on the path and not installed; its version where it is no source tree."""
+    if (folder / "pyproject.toml").is_file():
+        return f"-e {folder.as_uri()}"
+    return f"{_NAME}=={buildsys.__version__}"
