@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from buildsys.authoring.datasets.facts import DatasetFacts
     from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.probing import Probe
     from buildsys.authoring.targets.contract import Contract
@@ -37,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data",
-        metavar="FILE",
-        help="a data.yaml of Ultralytics' kind, an annotation file in COCO format, or a folder of classes",
+        metavar="PATH",
+        help="a data.yaml, COCO's JSON, or a folder: Pascal VOC, darknet, labelImg, classes, images alone",
     )
     bring = parser.add_mutually_exclusive_group()
     bring.add_argument(
@@ -143,7 +142,6 @@ def _read_options(
         name=options.name,
         boards=tuple(boards.board(name) for name in names),
         probe=found,
-        data="",
         facts=None,
         chosen=options.family or "",
         brought=brought,
@@ -181,8 +179,14 @@ def _probe(
 
 def _with_data(root: Path, data: str, given: str, draft: "Draft") -> "Draft":
     """The draft with what its data says. Raises InputError where the family has no use for it."""
-    facts, block = _read_data(root, data, given, draft)
-    draft = dataclasses.replace(draft, data=data, facts=facts, block=block)
+    from buildsys.authoring.datasets.data_guess import guess_data
+
+    guess = guess_data(root, data, draft.task if draft.probe or draft.boxes_alone else "")
+    if guess.images and draft.probe is None:
+        message = "holds images without labels: they can calibrate a network, and teach it nothing"
+        hint = "give trained weights, too: --from weights/best.pt"
+        raise InputError.at(given, message, hint)
+    draft = dataclasses.replace(draft, facts=guess.facts, block=guess.block, images=guess.images)
     if draft.network is not None and draft.task not in draft.network.tasks:
         message = f"is data to {draft.task}; family {draft.family} has no networks for that"
         raise InputError.at(given, message, "there are: " + ", ".join(draft.network.tasks))
@@ -210,6 +214,8 @@ def _read_outside(
         there = _with_data(Path("/"), source.relative_to("/").as_posix(), options.data, draft)
     except InputError as error:
         raise _as_absolute(error, source) from None
+    if there.images:
+        return _copy_images(root, options, draft, undo), ""
     block = parse_document("\n".join(dataset_block(there)), options.data).get("dataset")
     file = name_data(root, name, block)
     named = dataclasses.replace(there, block=f"dataset: {name}   # buildsys.yaml says where it is")
@@ -224,6 +230,21 @@ def _read_outside(
     done = f"copied data/{outside.folder.name}, from {outside.folder}"
     here = _with_data(root, data, options.data, draft)
     return dataclasses.replace(here, brought=(*draft.brought, done)), ""
+
+
+def _copy_images(
+    root: Path, options: argparse.Namespace, draft: "Draft", undo: contextlib.ExitStack
+) -> "Draft":
+    """The draft with a folder of images from elsewhere, which no name in buildsys.yaml leads to."""
+    from buildsys.authoring.scaffold.bringing import OutsideData, copy_data, whole
+    from buildsys.authoring.scaffold.probing import inside
+
+    if options.link:
+        inside(root, options.data, "data")
+    source = whole(root, options.data)
+    data = copy_data(root, OutsideData(given=source, parts=(source,)), undo)
+    here = _with_data(root, data, options.data, draft)
+    return dataclasses.replace(here, brought=(*draft.brought, f"copied {data}, from {source}"))
 
 
 def _as_absolute(error: InputError, source: Path) -> InputError:
@@ -256,43 +277,6 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"
         raise InputError.at(found.path, message, "leave --family out")
-
-
-def _read_data(
-    root: Path, data: str, given: str, draft: "Draft"
-) -> "tuple[DatasetFacts | None, str]":
-    """What is said of the data, and its block where that takes more than a path. Raises InputError."""
-    from buildsys.authoring.datasets.class_folders import read_class_folders
-    from buildsys.authoring.datasets.coco_guess import guess_sets
-    from buildsys.authoring.datasets.data_yaml import read_dataset
-
-    folder = root / data
-    if folder.is_dir():
-        names = _data_files(folder)
-        if (folder / "train").is_dir() and not names:
-            return read_class_folders(folder, data), ""
-        one = f"give the file in it: {given.rstrip('/')}/{names[0]}" if names else ""
-        hint = one or "give the data.yaml in it, or the annotation file in COCO format"
-        raise InputError.at(given, "is a folder", hint)
-    if data.endswith(".json"):
-        guess = guess_sets(root, data, draft.task if draft.probe or draft.boxes_alone else "")
-        return guess.facts, guess.block
-    return read_dataset(folder, data, root).facts, ""
-
-
-def _data_files(folder: Path) -> list[str]:
-    """What describes the pictures in a folder, the likeliest first, from there; a split of another
-    name is found from that of train.
-    """
-    if (folder / "data.yaml").is_file():
-        return ["data.yaml"]
-    if any(path.is_dir() for path in folder.glob("train/*")):
-        return []  # a folder a class
-    found = [
-        path for place in ("", "annotations/", "train/") for path in folder.glob(f"{place}*.json")
-    ]
-    names = [path.relative_to(folder).as_posix() for path in sorted(found)]
-    return sorted(names, key=lambda name: "train" not in name)
 
 
 def _write(draft: "Draft", boards: "Boards") -> str:

@@ -90,8 +90,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 def choose_stems(
     root: Path, split: Split, samples: tuple[Sample, ...], params: Params
 ) -> tuple[str, ...]:
-    """Where each image goes below its split: its path below the folder that the split names; of
-    several folders (or lists of files) the path from the root, so that no two are one.
+    """Where each image goes below its split: its path below the folder that the split names first,
+    where that holds all of them; else the path from the root, so that no two are one.
     """
     from buildsys.steps.lib.datasets import prepared
 
@@ -99,9 +99,9 @@ def choose_stems(
     if params.shape == "folder":
         below = [name.removeprefix(f"{split.paths[0]}/") for name in names]
         return prepared.choose_stems(below, left_out="")
-    first, *others = split.paths
-    if not others and (root / first).is_dir():
-        names = [name.removeprefix(f"{first}/") for name in names]
+    first = f"{split.paths[0]}/"
+    if all(name.startswith(first) for name in names):
+        names = [name.removeprefix(first) for name in names]
     return prepared.choose_stems(names)
 
 

@@ -309,13 +309,8 @@ _WRONG = {
         ["x", "--data", "../d/data.yaml"],
         "--copy copies it to data/, --link leaves it there",
     ),
-    "data is a folder": (["x", "--data", "data/tags"], "give the file in it: data/tags/data.yaml"),
-    "folder of annotations": (
-        ["x", "--data", "data/cells/"],
-        ": data/cells/annotations/train.json",
-    ),
-    "annotations beside pictures": (["x", "--data", "data/own"], ": data/own/annotations.json"),
-    "folder of nothing": (["x", "--data", "data/cam"], "or the annotation file in COCO format"),
+    "images alone": (["x", "--data", "data/cam"], "--from weights/best.pt"),
+    "one image": (["x", "--data", "data/mine/a.jpg"], "give the folder that it is in"),
     "data not here": (["x", "--data", "data/tag/data.yaml"], "cannot be read: No such file"),
 }
 

@@ -48,13 +48,14 @@ class Dataset(Block):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    format: Literal["ultralytics", "coco"] | None = None
+    format: Literal["ultralytics", "coco", "voc", "darknet"] | None = None
     path: StrictStr | None = None
     splits: CocoSplits | None = None
     match: Literal["base-name"] | None = None
     url: StrictStr | None = None
     sha256: Sha256 | None = None
     split: Split | None = None
+    classes: Annotated[tuple[StrictStr, ...], Field(min_length=1)] | None = None
     generator: StrictStr | None = None
 
     @property

@@ -1,5 +1,6 @@
 """One annotation file in COCO format -> a whole `dataset` block: its pictures and the other splits."""
 
+import contextlib
 import dataclasses
 import os
 import posixpath
@@ -10,16 +11,18 @@ from pathlib import Path
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.coco_sets import find_place, read_sets
 from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import InputError
 from buildsys.steps import read_coco
 from buildsys.steps.lib.datasets import prepared
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
-from buildsys.steps.lib.datasets.coco_splits import list_files
+from buildsys.steps.lib.datasets.file_lists import list_files
 
 _WORDS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 """How files and folders call a split; the longer word first."""
-_SHARE = "{val: 0.2, seed: 0}"
+SHARE = "{val: 0.2, seed: 0}"
+"""The `split` of what is not split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,11 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
         for split in _WORDS
         if split != own and (other := _other(root, data, own, split))
     }
-    places = {split: _images(root, file, split) for split, file in files.items()}
-    ordered = {split: (files[split], places[split][0]) for split in _WORDS if split in files}
+    places = {own: _images(root, data, own)}
+    for split, file in files.items():
+        with contextlib.suppress(InputError):  # a split that was exported without its images
+            places[split] = _images(root, file, split)
+    ordered = {split: (files[split], places[split][0]) for split in _WORDS if split in places}
     match = any(base_names for _, base_names in places.values())
     block = Dataset.model_validate(
         {
@@ -61,12 +67,12 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
     )
     facts = read_sets(find_place(block, root), layout_task, {})
     text = ", ".join(
-        f"{split}: {{annotations: {_quote(a)}, images: {_quote(i)}}}"
+        f"{split}: {{annotations: {scalar(a)}, images: {scalar(i)}}}"
         for split, (a, i) in ordered.items()
     )
     shared = ""
     if tuple(ordered) == ("train",):
-        shared = f"split: {_SHARE}"
+        shared = f"split: {SHARE}"
         facts = dataclasses.replace(facts, splits=prepared.places(("train", "val")))
     lines = ["dataset:", "  format: coco", f"  splits: {{{text}}}"]
     lines += [f"  {LINE}   # `file_name` is no path from there; its last part is"] if match else []
@@ -128,10 +134,3 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
     message = f"its pictures were not found: {written[0]} is in none of the usual folders"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
     raise InputError.at(data, message, hint)
-
-
-def _quote(path: str) -> str:
-    import json
-
-    plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/-]*", path)
-    return path if plain else json.dumps(path, ensure_ascii=False)

@@ -40,6 +40,8 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
         hint = "write `format: coco`, or `path: …/data.yaml` in its place"
         if key == "match":
             hint = "leave it out: only `file_name`s of COCO lead elsewhere"
+        elif block.format in ("voc", "darknet"):
+            hint = "leave it out, or write `format: coco`"
         message = f"`{key}` belongs to `format: coco`"
         raise InputError(scope.locate(("dataset", key), message, hint, key=True))
     if task not in read_coco.SHAPES:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from buildsys.authoring.datasets import folder_sets
 from buildsys.authoring.datasets.blocks import Archive, Dataset
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.datasets.coco_sets import (
@@ -51,6 +52,7 @@ class DatasetContext(Protocol):
     recorded: Recorded
     datasets: Path
     sheets: Known
+    folders: folder_sets.Known
 
 
 class Assembling(Protocol):
@@ -92,6 +94,7 @@ def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Dat
         return Data()
     if block.format == "coco" or block.splits is not None or block.match is not None:
         check_format(build.scope, block, task or "detect")
+    folder_sets.check_format(build.scope, block, task or "detect")
     extra = dict(block.model_extra or {})
     if block.generator is not None:
         return _generated(build, block, task or "detect", extra)
@@ -109,6 +112,8 @@ def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Dat
         message = "`dataset` has a `path`, a `url` or a `generator`"
         raise InputError(build.scope.locate(("dataset",), message, key=True))
     path = Path(os.path.normpath(build.workspace / os.path.expanduser(block.path)))
+    if block.format in folder_sets.FORMATS:
+        return _read_folder(build, block, path, block.path)
     if task == "classify":
         return _read_classes(build, block, path, block.path)
     return _read(build, block, path, block.path)
@@ -163,6 +168,8 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
         data = _read_classes(build, block, path, url)
     elif block.splits is not None:
         data = _read_sets(build, block, folder, task)
+    elif block.format in folder_sets.FORMATS:
+        data = _read_folder(build, block, folder / (block.path or ""), "")
     else:
         path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
         data = _read(build, block, path, url)
@@ -234,6 +241,28 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     check_files(build.scope, place, "archive" if block.url else "workspace")
     facts = read_sets(place, task or "detect", build.around.sheets)
     return _split(build, block, facts, parts, block.label, place.root)
+
+
+def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
+    """Data in a folder of format voc or darknet; `label`: how messages call it."""
+    build.read.add(path)
+    root, name = folder_sets.root_of(path), label or block.label
+    if not os.path.exists(path):
+        known = build.around.recorded.dataset(name)
+        if known is not None and not os.path.isdir(root):
+            return _recalled(build, block, known, root)
+        message = f"{block.path} does not exist"
+        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+    if not os.path.isdir(path) and root == path:
+        message = f"{block.path} is a file; `path` is the folder of the dataset"
+        hint = os.path.dirname(block.path or "") or "."
+        raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+    called = os.path.dirname(label) if root != path else label
+    found = folder_sets.read_folder(path, called, block, build.around.folders)
+    build.read |= found.read
+    data = _split(build, block, found.facts, found.parts, name, root)
+    return dataclasses.replace(data, lacks=found.lacks)
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes.builds import Loader, Unwritten
 from buildsys.authoring.syntax.document import parse_document
+from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.workspace import FILE, read_workspace_file
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
@@ -169,8 +170,6 @@ def _absolute(block: object) -> object:
 
 def _flow(value: object) -> str:
     """A value of a block on one line."""
-    from buildsys.authoring.scaffold.draft import scalar
-
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

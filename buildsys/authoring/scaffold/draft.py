@@ -2,7 +2,6 @@
 comments say what is left to decide.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from textwrap import wrap
@@ -12,6 +11,7 @@ from buildsys.authoring.recipes.families import decoded_by, network, source_form
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.recipes.recipe import CALIBRATED, Recipe
 from buildsys.authoring.scaffold.probing import Probe
+from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.syntax.values import Scheme
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board
@@ -27,24 +27,23 @@ _SMALLEST, _LARGEST = GRID, 2048
 _GATED = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
 """The metric to gate on first, by task."""
 _COMMENT_COLUMN = 36
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What a recipe is written from. `boards`: the targets to build for, at least one; `data` is the
-    path of a data.yaml, `facts` what it says; `block`: the whole `dataset` block, where it takes more
-    than a path; `chosen`: the family, where no file says it; `brought`: what was copied or linked for
-    it, in lines to print.
+    """What a recipe is written from. `boards`: the targets to build for, at least one; `facts`: what
+    the data says, `block`: the whole `dataset` block; `images`: the pattern of images without labels,
+    for calibration; `chosen`: the family, where no file says it; `brought`: what was copied or linked
+    for it, in lines to print.
     """
 
     name: str
     boards: tuple[Board, ...]
     probe: Probe | None
-    data: str
     facts: DatasetFacts | None
     block: str = ""
+    images: str = ""
     chosen: str = ""
     brought: tuple[str, ...] = ()
 
@@ -206,8 +205,6 @@ def dataset_block(draft: Draft) -> list[str]:
     """The lines that say which data it is."""
     if draft.block:
         return draft.block.splitlines()
-    if draft.data:
-        return [f"dataset: {{format: ultralytics, path: {scalar(draft.data)}}}"]
     if draft.probe is None:
         note = "or {path: data/my/data.yaml}"
         return [noted("dataset: {generator: fiducials, train: 300, val: 60}", note)]
@@ -281,10 +278,11 @@ def _quantization(draft: Draft) -> list[str]:
     if draft.splits:
         split = draft.splits[0]
         return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
-    pattern = f"data/{draft.name}/**/*.jpg"
+    pattern = draft.images or f"data/{draft.name}/**/*.jpg"
+    more = "" if draft.images else "; put about a hundred there, no labels needed"
     return [
         *lines,
-        f"  # {note}; put about a hundred there, no labels needed",
+        f"  # {note}{more}",
         f'  calibration: {{images: "{pattern}", count: 100, seed: 0}}',
     ]
 
@@ -385,18 +383,3 @@ def noted(text: str, comment: str = "") -> str:
 def printable(text: str) -> str:
     """For comments, which end with the line."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
-
-
-def scalar(text: str) -> str:
-    """A YAML scalar that means `text`."""
-    if _PLAIN.fullmatch(text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "yes",
-        "no",
-        "on",
-        "off",
-    ):
-        return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -18,6 +18,7 @@ from buildsys.steps.lib.datasets.coco_file import (
     file_names,
     parse,
 )
+from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -86,7 +87,7 @@ def _read_split(
         data = (root / split.annotations).read_bytes()
     except OSError as error:
         return None, [Mistake(path=label, message=f"cannot be read: {error.strerror}")]
-    files = list_files(root / split.images)
+    files = set(list_files(root / split.images))
     if split.base_names:
         return _match_names(data, shape, label, called, files)
     sheet, mistakes = parse(data, label, shape)
@@ -153,15 +154,6 @@ def _describe_missing(
         Mistake(path=label, message=f"image {p.id}: {show(p.name)} is not in {called}", hint=hint)
         for p in missing
     ]
-
-
-def list_files(folder: Path) -> set[str]:
-    """Every file below a folder, from it, with slashes."""
-    found = set()
-    for place, _, names in os.walk(folder, followlinks=True):
-        start = os.path.relpath(place, folder)
-        found |= {name if start == "." else f"{start}/{name}" for name in names}
-    return found
 
 
 def _compare_categories(

@@ -25,7 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from buildsys.steps.lib.datasets import class_folder_format, ultralytics_format
+from buildsys.steps.lib.datasets import (
+    class_folder_format,
+    darknet_format,
+    ultralytics_format,
+    voc_format,
+)
 from buildsys.steps.lib.datasets.labels import Finding, Layout
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
@@ -52,6 +57,8 @@ class DatasetFormat(Protocol):
 FORMATS: Mapping[str, DatasetFormat] = {
     "ultralytics": ultralytics_format,
     "folders": class_folder_format,
+    "voc": voc_format,
+    "darknet": darknet_format,
 }
 
 

@@ -26,24 +26,25 @@ def read_split(
     names, findings = find_images(root, split)
     samples = []
     for name in names:
-        sample, wrong = read_sample(root, name, layout)
+        sample, wrong = read_sample(root, name, layout, str(label_file(PurePosixPath(name))))
         samples.append(sample)
         findings += wrong
     return tuple(samples), findings
 
 
-def read_sample(root: Path, image: str, layout: Layout) -> tuple[Sample, tuple[Finding, ...]]:
-    """One image's labels, and what is wrong with their file."""
-    name = str(label_file(PurePosixPath(image)))
-    path = root / name
-    if not path.is_file():
+def read_sample(
+    root: Path, image: str, layout: Layout, labels: str
+) -> tuple[Sample, tuple[Finding, ...]]:
+    """One image and what its label file says, which need not be there; what is wrong with it."""
+    path = root / labels
+    if not labels or not path.is_file():
         return Sample(image=image), ()
     text, problem = decode_text(path.read_bytes())
     if problem:
-        finding = Finding(kind="broken-line", severity="error", path=name, message=problem)
-        return Sample(image=image, labels=name), (finding,)
-    rows, findings = parse(text, name, layout)
-    return Sample(image=image, labels=name, objects=tuple(rows)), findings
+        finding = Finding(kind="broken-line", severity="error", path=labels, message=problem)
+        return Sample(image=image, labels=labels), (finding,)
+    rows, findings = parse(text, labels, layout)
+    return Sample(image=image, labels=labels, objects=tuple(rows)), findings
 
 
 def find_strays(

@@ -1,0 +1,183 @@
+"""The `dataset` block of formats voc and darknet: what lies in the folder that `path` names."""
+
+import dataclasses
+import os
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from buildsys.authoring.datasets import data_yaml
+from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.data_yaml import Lack
+from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
+from buildsys.authoring.syntax.scope import Scope
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps.lib.datasets import darknet_format, voc_format
+from buildsys.steps.lib.datasets.labels import Finding, label_path
+
+FORMATS = ("voc", "darknet")
+SHOWN = 20
+"""Mistakes that are listed one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSet:
+    """What was read: the facts, the files and folders that are the dataset from `facts.root`, those
+    whose change changes the facts, and what the dataset does not have.
+    """
+
+    facts: DatasetFacts
+    parts: tuple[str, ...]
+    read: frozenset[Path]
+    lacks: tuple[Lack, ...]
+
+
+Known = dict[Hashable, "FolderSet | tuple[Diagnostic, ...]"]
+"""What was read during one run: the builds of a recipe share their data."""
+
+
+def check_format(scope: Scope, block: Dataset, task: str) -> None:
+    """Whether the block's keys belong together. Raises InputError."""
+    if block.classes is not None and block.format != "voc":
+        message = "`classes` belongs to `format: voc`, whose files have no order of classes"
+        hint = "leave it out: the dataset itself lists its classes"
+        raise InputError(scope.locate(("dataset", "classes"), message, hint, key=True))
+    if block.format not in FORMATS:
+        return
+    if task != "detect":
+        message = f"format {block.format} has no labels for task {task}"
+        raise InputError(scope.locate(("dataset", "format"), message, "it has boxes: task detect"))
+    if block.path is None and block.url is None and block.generator is None:
+        message = f"`format: {block.format}` needs `path`: the folder of the dataset"
+        raise InputError(scope.locate(("dataset", "format"), message, "path: data/my"))
+
+
+def root_of(path: Path) -> Path:
+    """The folder of a dataset: `path` itself, or that of the obj.data that it is."""
+    return path.parent if path.suffix == ".data" else path
+
+
+def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderSet:
+    """What a folder holds in the block's format. Raises InputError with every mistake, the first ones
+    in full.
+
+    `label`: how messages call the folder; empty where it is that of an archive.
+    """
+    classes = tuple(block.classes) if block.classes is not None else None
+    key = (block.format, path, label, classes)
+    if key not in known:
+        found = _read_voc(path, classes) if block.format == "voc" else _read_darknet(path)
+        if isinstance(found, FolderSet):
+            known[key] = found
+        else:
+            known[key] = tuple(_diagnose(finding, label) for finding in _shorten(found))
+    chosen = known[key]
+    if isinstance(chosen, FolderSet):
+        return chosen
+    raise InputError(*chosen)
+
+
+def _read_voc(root: Path, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
+    splits = voc_format.find_splits(root)
+    if not splits:
+        hint = "it holds Annotations/*.xml and JPEGImages/, or images with an .xml beside each"
+        hint = _suggest_yaml(root) or hint
+        return [_error("holds no annotation file in Pascal VOC's format", hint)]
+    entries, wrong = [], []
+    for split in splits:
+        found, findings = voc_format.read_entries(root, split)
+        entries.append((split, found))
+        wrong += [finding for finding in findings if finding.severity == "error"]
+    if wrong:
+        return wrong
+    names = classes or voc_format.class_names(entry for _, found in entries for entry in found)
+    if not names:
+        return [_error("no object is labelled in any annotation file", "")]
+    parts = tuple(dict.fromkeys(place for split in splits for place in split.places))
+    files = {entry.file for _, found in entries for entry in found if classes is None}
+    lists = root / "ImageSets" / "Main"
+    lacks = tuple(
+        _lack(split.name, split.annotations)
+        for split, found in entries
+        if not any(entry.content.objects for entry in found if entry.content is not None)
+    )
+    return FolderSet(
+        facts=_facts(root, "voc", names, [(split.name, split.places) for split in splits]),
+        parts=parts,
+        read=frozenset({root, lists, *(root / place for place in (*parts, *filter(None, files)))}),
+        lacks=lacks,
+    )
+
+
+def _read_darknet(path: Path) -> FolderSet | list[Finding]:
+    root = root_of(path)
+    files = darknet_format.find_set(root, path.name if root != path else "")
+    if isinstance(files, Finding):
+        return [dataclasses.replace(files, hint=_suggest_yaml(root) or files.hint)]
+    declared, wrong = darknet_format.read_declared(root, files)
+    if declared is None:
+        return wrong
+    places = [place for _, paths in declared.splits for place in paths]
+    beside = [str(label_path(PurePosixPath(place))) for place in places]
+    found = [place for place in beside if (root / place).is_dir()]
+    parts = tuple(dict.fromkeys((*files.files, *places, *found)))
+    lacks = tuple(
+        _lack(name, paths[-1])
+        for name, paths in declared.splits
+        if not darknet_format.has_labels(root, paths)
+    )
+    return FolderSet(
+        facts=_facts(root, "darknet", declared.classes, list(declared.splits)),
+        parts=parts,
+        read=frozenset({root, *(root / part for part in parts)}),
+        lacks=lacks,
+    )
+
+
+def _facts(
+    root: Path, name: str, classes: tuple[str, ...], splits: list[tuple[str, tuple[str, ...]]]
+) -> DatasetFacts:
+    facts = DatasetFacts(
+        root=str(root),
+        names=classes,
+        keypoints=0,
+        keypoint_dims=0,
+        sigmas=(),
+        splits=(),
+        format=name,
+        given=tuple(splits),
+    )
+    return prepare_splits(facts)
+
+
+def _lack(split: str, place: str) -> Lack:
+    finding = _error(f"no image of the {split} split has a label", "", place)
+    return Lack(split=split, what="labels", diagnostic=_diagnose(finding, ""))
+
+
+def _suggest_yaml(root: Path) -> str:
+    """What to write where the folder is of Ultralytics' format; else empty."""
+    name = next((name for name in data_yaml.NAMES if (root / name).is_file()), "")
+    return f"it holds {name}: write `path: …/{name}`, and leave `format` out" if name else ""
+
+
+def _error(message: str, hint: str, path: str = "") -> Finding:
+    return Finding(kind="broken-list", severity="error", path=path, message=message, hint=hint)
+
+
+def _shorten(findings: list[Finding]) -> list[Finding]:
+    more = len(findings) - SHOWN
+    if more <= 0:
+        return findings
+    return [*findings[:SHOWN], _error(f"… and {more} more mistakes", "", findings[SHOWN].path)]
+
+
+def _diagnose(finding: Finding, label: str) -> Diagnostic:
+    path = os.path.normpath(f"{label}/{finding.path}") if label else finding.path or "the archive"
+    return Diagnostic(
+        path=path,
+        line=finding.line,
+        column=finding.column,
+        message=finding.message,
+        hint=finding.hint,
+    )

@@ -1,0 +1,275 @@
+"""A dataset of darknet: images with a .txt beside each, class names a line each, lists of the splits.
+
+Read are `obj.data` with what it names (https://github.com/AlexeyAB/darknet, as CVAT exports it, too),
+folders `train`, `valid` and `test` as Roboflow exports them, and one folder of images with `classes.txt`
+as labelImg and Label Studio write it. A list names images from the folder that darknet was started in,
+which nobody knows: the longest end of a path that is an image of the dataset counts.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.labels import Finding, Layout, decode_text, label_file
+from buildsys.steps.lib.datasets.pixel_boxes import show
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_format import read_sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+
+SPLITS = (("train", ("train",)), ("val", ("valid", "val")), ("test", ("test",)))
+"""What keys of obj.data, lists and folders of a split are called."""
+NAMES = ("obj.names", "classes.txt", "_darknet.labels", "classes.names")
+"""Files of class names, where no obj.data names one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DarknetSet:
+    """A dataset's files, from its root: obj.data where there is one, the class names, and each split's
+    folder or list of images.
+    """
+
+    data: str
+    names: str
+    splits: tuple[tuple[str, str], ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that say what the dataset is."""
+        lists = (path for _, path in self.splits if path.endswith(".txt"))
+        return tuple(filter(None, (self.data, self.names, *lists)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What the files of a set say: the class names, and each split's places as `Split.paths`."""
+
+    classes: tuple[str, ...]
+    splits: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
+    """The files of a dataset, or what is missing; `data`: its obj.data, from the root."""
+    files = [data] if data else sorted(path.name for path in root.glob("*.data"))
+    if len(files) > 1:
+        message = f"holds {len(files)} .data files: {', '.join(files[:5])}"
+        return _error("", message, hint=f"say which: `path: …/{files[0]}`")
+    if files:
+        return _read_data(root, files[0])
+    folders = [
+        (split, next((word for word in words if (root / word).is_dir()), ""))
+        for split, words in SPLITS
+    ]
+    names = next((name for name in NAMES if (root / name).is_file()), "")
+    lists = [
+        (split, next((f"{word}.txt" for word in words if (root / f"{word}.txt").is_file()), ""))
+        for split, words in SPLITS
+    ]
+    found = [pair for pair in lists if pair[1]] or [pair for pair in folders if pair[1]]
+    if not names and found:
+        paths = (f"{folder}/{name}" for _, folder in found for name in NAMES)
+        names = next((path for path in paths if (root / path).is_file()), "")
+    if not names:
+        message = f"holds no obj.data and no file of class names ({', '.join(NAMES[:3])})"
+        return _error("", message, hint="write classes.txt: a name a line")
+    images = "images" if (root / "images").is_dir() else "."
+    return DarknetSet(data="", names=names, splits=tuple(found) or (("train", images),))
+
+
+def read_declared(root: Path, files: DarknetSet) -> tuple[Declared | None, list[Finding]]:
+    """The class names and the places of the splits; None where something is wrong with them."""
+    findings: list[Finding] = []
+    classes = _read_names(root, files, findings)
+    known = _list_images(root)
+    splits: list[tuple[str, tuple[str, ...]]] = []
+    for name, place in files.splits:
+        if not place.endswith(".txt"):
+            splits.append((name, (place,)))
+            continue
+        wanted, wrong = _read_list(root, place, known)
+        findings += wrong[:1] if not wanted else []
+        common = os.path.commonpath([os.path.dirname(path) for path in wanted]) if wanted else ""
+        splits.append((name, (common or ".", place)))
+    if findings:
+        return None, findings
+    return Declared(classes=classes, splits=tuple(splits)), []
+
+
+def read_split(
+    root: Path, split: Split, layout: Layout
+) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
+    """See `formats.DatasetFormat`."""
+    lists = [path for path in split.paths if path.endswith(".txt")]
+    findings: list[Finding]
+    if lists:
+        names, findings = _read_list(root, lists[0], _list_images(root))
+    else:
+        found, wrong = find_images(root, split)
+        names, findings = list(found), list(wrong)
+    samples = []
+    for name in names:
+        sample, broken = read_sample(root, name, layout, find_label(root, name))
+        samples.append(sample)
+        findings += broken
+    return tuple(samples), tuple(findings)
+
+
+def find_strays(
+    root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
+) -> Iterator[Finding]:
+    """Label files in the folders of the labelled images whose own image is not there."""
+    every = list(samples)
+    used = {sample.labels for sample in every}
+    lists = {path for split in splits for path in split.paths}
+    for folder in sorted({os.path.dirname(name) for name in used if name}):
+        for path in sorted((root / folder).glob("*.txt")):
+            name = f"{folder}/{path.name}" if folder else path.name
+            own = path.name in NAMES or path.name in ("notes.txt",)
+            if name not in used and name not in lists and not own and not _has_image(path):
+                message = "a label file without its image"
+                yield Finding(kind="stray-label", severity="warning", path=name, message=message)
+
+
+def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
+    """Whether a label file of a split has a line in it; the first ends the search."""
+    lists = [path for path in paths if path.endswith(".txt")]
+    known = _list_images(root)
+    names = _read_list(root, lists[0], known)[0] if lists else sorted(known)
+    below = (name for name in names if lists or _is_below(name, paths[0]))
+    labels = (find_label(root, name) for name in below)
+    return any(label and (root / label).stat().st_size > 0 for label in labels)
+
+
+def find_label(root: Path, image: str) -> str:
+    """Where the labels of an image are: beside it, or in labels/ beside images/; "" where nowhere."""
+    path = PurePosixPath(image)
+    places = (str(path.with_suffix(".txt")), str(label_file(path)))
+    return next((place for place in places if (root / place).is_file()), "")
+
+
+def _read_data(root: Path, file: str) -> DarknetSet | Finding:
+    """obj.data: `key = value` a line."""
+    text, problem = _read_text(root / file)
+    if problem:
+        return _error(file, problem)
+    values: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        key, sign, value = line.partition("=")
+        if sign and not line.lstrip().startswith(("#", ";")):
+            values[key.strip()] = (value.strip(), number)
+    present = set(list_files(root))
+    places: dict[str, str] = {}
+    for split, keys in (("names", ("names",)), *SPLITS):
+        key = next((key for key in keys if values.get(key, ("", 0))[0]), "")
+        if not key:
+            continue
+        value, number = values[key]
+        place = _find_end(value, os.path.dirname(file), present)
+        if place:
+            places[split] = place
+        elif split in ("names", "train"):
+            message = f"`{key}` names {show(value)}, which is not here"
+            return _error(file, message, number)
+    names = places.pop("names", "") or next((name for name in NAMES if name in present), "")
+    if not names or "train" not in places:
+        key = "train" if names else "names"
+        return _error(file, f"has no line `{key} = …`")
+    return DarknetSet(data=file, names=names, splits=tuple(places.items()))
+
+
+def _read_names(root: Path, files: DarknetSet, findings: list[Finding]) -> tuple[str, ...]:
+    """A class a line; empty lines at the end are none."""
+    text, problem = _read_text(root / files.names)
+    if problem:
+        findings.append(_error(files.names, problem))
+        return ()
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name or not name.isprintable():
+            message = f"class {number - 1} has no name"
+            findings.append(_error(files.names, message, number))
+        elif first.setdefault(name, number) != number:
+            message = f"the class {show(name)} is there twice: line {first[name]}"
+            findings.append(_error(files.names, message, number))
+    if not names:
+        findings.append(_error(files.names, "names no class"))
+    if not findings:
+        _check_count(root, files, len(names), findings)
+    return tuple(names)
+
+
+def _check_count(root: Path, files: DarknetSet, count: int, findings: list[Finding]) -> None:
+    text = _read_text(root / files.data)[0] if files.data else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        key, _, value = (word.strip() for word in line.partition("="))
+        if key == "classes" and value != str(count):
+            message = f"`classes` is {value}, and {files.names} has {count}"
+            findings.append(_error(files.data, message, number))
+
+
+def _read_list(root: Path, place: str, known: set[str]) -> tuple[list[str], list[Finding]]:
+    """The images that a list names, sorted, and lines that name none."""
+    text, problem = _read_text(root / place)
+    if problem:
+        return [], [_error(place, problem)]
+    found: set[str] = set()
+    findings = []
+    lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    for number, line in lines:
+        path = _find_end(line, os.path.dirname(place), known)
+        if path:
+            found.add(path)
+        else:
+            findings.append(_error(place, f"lists {show(line)}, which is not here", number))
+    if lines and not found:
+        message = f"none of its {len(lines)} images is here, the first is {show(lines[0][1])}"
+        findings = [_error(place, message, lines[0][0])]
+    if not lines:
+        findings = [_error(place, "names no image")]
+    return sorted(found), findings
+
+
+def _find_end(written: str, folder: str, known: set[str]) -> str:
+    """The longest end of a path that is a file of the dataset, from the root or from `folder`."""
+    text = written.replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".", "..")]
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        for path in (end, f"{folder}/{end}" if folder else end):
+            if path in known:
+                return path
+    return ""
+
+
+def _list_images(root: Path) -> set[str]:
+    return {path for path in list_files(root) if is_image(PurePosixPath(path))}
+
+
+def _is_below(path: str, place: str) -> bool:
+    return place == "." or path.startswith(f"{place}/")
+
+
+def _has_image(labels: Path) -> bool:
+    return any(is_image(path) for path in labels.parent.glob(f"{labels.stem}.*"))
+
+
+def _read_text(path: Path) -> tuple[str, str]:
+    try:
+        return decode_text(path.read_bytes())
+    except OSError as error:
+        return "", f"cannot be read: {error.strerror}"
+
+
+def _error(path: str, message: str, line: int = 0, hint: str = "") -> Finding:
+    return Finding(
+        kind="broken-list",
+        severity="error",
+        path=path,
+        line=line,
+        column=min(line, 1),
+        message=message,
+        hint=hint,
+    )

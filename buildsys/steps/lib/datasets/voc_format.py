@@ -1,0 +1,340 @@
+"""A dataset in Pascal VOC's format: an XML file for each image, lists of the splits where there are any.
+
+Read are the folders of the VOC development kit (`Annotations`, `JPEGImages`, `ImageSets/Main`), also as
+CVAT and Label Studio export them, folders `train`, `valid` and `test` as Roboflow exports them, and one
+folder of images with their XML files beside them as labelImg writes it. An image belongs to the
+annotation file of its name; `filename` inside it counts where no image has that name.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from buildsys.steps.lib.datasets.coco_file import Mistake
+from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
+from buildsys.steps.lib.datasets.pixel_boxes import beyond, share_box, show
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.datasets.voc_file import VocFile, VocObject, parse
+
+SPLITS = (("train", ("train",)), ("val", ("val", "valid", "validation")), ("test", ("test",)))
+"""What lists and folders of a split are called."""
+_ANNOTATIONS = ("Annotations", "annotations")
+_IMAGES = ("JPEGImages", "images", "Images", "PNGImages")
+_LISTS = "ImageSets/Main"
+_WHOLE = ("trainval", "default")
+"""Lists of everything, which train where no list is called train or val; CVAT's is `default`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocSplit:
+    """Where a split's files are, from the dataset's root: its folder of annotation files, its folder
+    of images, and the list of their names; without a list it is all of them.
+    """
+
+    name: str
+    annotations: str
+    images: str
+    names: str = ""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What it is made of, its images first."""
+        return tuple(dict.fromkeys(filter(None, (self.images, self.annotations, self.names))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An image and its annotation file, from the dataset's root; `file` is empty without one."""
+
+    image: str
+    file: str
+    content: VocFile | None
+
+
+def find_splits(root: Path) -> tuple[VocSplit, ...]:
+    """The splits of a folder; () where it holds no annotation file."""
+    annotations, images = _folders(root, "")
+    if annotations:
+        lists = _find_lists(root)
+        if lists:
+            return tuple(
+                VocSplit(name=name, annotations=annotations, images=images, names=path)
+                for name, path in lists
+            )
+        return (VocSplit(name="train", annotations=annotations, images=images),)
+    found = []
+    for split, words in SPLITS:
+        word = next((word for word in words if (root / word).is_dir()), "")
+        if word and _holds_annotations(root, word):
+            inner, pictures = _folders(root, word)
+            found.append(VocSplit(name=split, annotations=inner or word, images=pictures))
+    if found:
+        return tuple(found)
+    if _holds_annotations(root, "."):
+        return (VocSplit(name="train", annotations=".", images="."),)
+    return ()
+
+
+def find_root(folder: Path) -> Path | None:
+    """The folder itself, or the one below it, as archives have it, that is a dataset; else None."""
+    if find_splits(folder):
+        deeper = sorted({path.parent for path in folder.glob("*/Annotations")})
+        deeper += sorted({path.parent for path in folder.glob("*/*/Annotations")})
+        return deeper[0] if len(deeper) == 1 else folder if not deeper else None
+    return None
+
+
+def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding]]:
+    """The images of a split with what their annotation files say, sorted by path."""
+    pictures = [p for p in list_files(root, split.images) if is_image(PurePosixPath(p))]
+    by_stem: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
+    for path in pictures:
+        stem = str(PurePosixPath(_below(path, split.images)).with_suffix(""))
+        by_stem.setdefault(stem, []).append(path)
+        by_name.setdefault(PurePosixPath(path).name, []).append(path)
+    findings: list[Finding] = []
+    wanted, listed = _names(root, split, by_stem, findings)
+    entries: dict[str, Entry] = {}
+    lost = []
+    for name, line in wanted:
+        file = os.path.normpath(f"{split.annotations}/{name}.xml")
+        content = _read(root, file, findings) if (root / file).is_file() else None
+        image = _choose(by_stem.get(name, []), content, by_name)
+        if not image:
+            lost.append((name, line, file if (root / file).is_file() else ""))
+        elif content is not None or not (root / file).is_file():
+            known = file if content is not None else ""
+            entries.setdefault(image, Entry(image=image, file=known, content=content))
+    findings += _describe_lost(lost, len(wanted), split)
+    if not listed:
+        for image in pictures:
+            entries.setdefault(image, Entry(image=image, file="", content=None))
+    return [entries[image] for image in sorted(entries)], findings
+
+
+def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The names of all objects, sorted: the format has no order of its own."""
+    files = (entry.content for entry in entries if entry.content is not None)
+    return tuple(sorted({item.name for file in files for item in file.objects}))
+
+
+def read_split(
+    root: Path, split: Split, layout: Layout
+) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
+    """See `formats.DatasetFormat`."""
+    own = next((found for found in find_splits(root) if found.name == split.name), None)
+    if own is None:
+        place = ", ".join(split.paths)
+        return (), (_error("missing-image", place, "holds no annotation file in VOC's format"),)
+    entries, findings = read_entries(root, own)
+    samples = []
+    for entry in entries:
+        objects: list[tuple[int, Object]] = []
+        if entry.content is not None:
+            objects = _place_objects(entry, entry.content, layout, findings)
+        size = entry.content.size if entry.content is not None else None
+        samples.append(
+            Sample(image=entry.image, objects=tuple(objects), labels=entry.file, size=size)
+        )
+    return tuple(samples), tuple(findings)
+
+
+def find_strays(
+    root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
+) -> Iterator[Finding]:
+    """Annotation files that no list names."""
+    used = {sample.labels for sample in samples}
+    for folder in sorted({split.annotations for split in find_splits(root) if split.names}):
+        for path in list_files(root, folder):
+            if path.endswith(".xml") and path not in used:
+                yield _warning("stray-label", path, "an annotation file that no list names")
+
+
+def _folders(root: Path, place: str) -> tuple[str, str]:
+    """The folder of annotation files in a place, or "", and that of images, or the place itself."""
+    found = []
+    for names in (_ANNOTATIONS, _IMAGES):
+        paths = (f"{place}/{name}" if place else name for name in names)
+        found.append(next((path for path in paths if (root / path).is_dir()), ""))
+    annotations, images = found
+    holds = bool(annotations) and _holds_annotations(root, annotations)
+    return annotations if holds else "", images or place or "."
+
+
+def _find_lists(root: Path) -> list[tuple[str, str]]:
+    """The list of each split; those of single classes (`cat_train.txt`) are none."""
+    found = []
+    for split, words in SPLITS:
+        paths = (f"{_LISTS}/{word}.txt" for word in words)
+        path = next((path for path in paths if (root / path).is_file()), "")
+        found += [(split, path)] if path else []
+    names = [name for name, _ in found]
+    if "train" not in names and "val" not in names:
+        paths = (f"{_LISTS}/{word}.txt" for word in _WHOLE)
+        path = next((path for path in paths if (root / path).is_file()), "")
+        found = [("train", path), *found] if path else found
+    return found
+
+
+def _names(
+    root: Path, split: VocSplit, by_stem: dict[str, list[str]], findings: list[Finding]
+) -> tuple[list[tuple[str, int]], bool]:
+    """The names of a split's images with their lines in its list, and whether there is one."""
+    if not split.names:
+        files = [path for path in list_files(root, split.annotations) if path.endswith(".xml")]
+        names = [_below(path, split.annotations).removesuffix(".xml") for path in files]
+        return [(name, 0) for name in names], False
+    try:
+        text = (root / split.names).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        findings.append(_error("broken-list", split.names, "is not text in UTF-8"))
+        return [], True
+    wanted: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        name = line.strip().strip('"').replace("\\", "/")
+        if name and name not in by_stem and is_image(PurePosixPath(name)):
+            name = name.rpartition(".")[0]
+        if os.path.normpath(name).startswith("..") or name.startswith("/"):
+            message = f"{show(name)} leads out of the dataset"
+            findings.append(_error("broken-list", split.names, message, number))
+        elif name:
+            wanted.setdefault(name, number)
+    return list(wanted.items()), True
+
+
+def _read(root: Path, file: str, findings: list[Finding]) -> VocFile | None:
+    try:
+        data = (root / file).read_bytes()
+    except OSError as error:
+        findings.append(_error("broken-annotation", file, f"cannot be read: {error.strerror}"))
+        return None
+    content, mistakes = parse(data, file)
+    findings += [_finding(mistake) for mistake in mistakes]
+    return content
+
+
+def _choose(paths: list[str], content: VocFile | None, by_name: dict[str, list[str]]) -> str:
+    """The image of an annotation file: that of its name, else the one that `filename` says."""
+    named = by_name.get(content.filename, []) if content is not None else []
+    if len(paths) == 1:
+        return paths[0]
+    both = [path for path in paths if path in named] if paths else named
+    return both[0] if len(both) == 1 else ""
+
+
+def _describe_lost(
+    lost: list[tuple[str, int, str]], wanted: int, split: VocSplit
+) -> Iterator[Finding]:
+    """Annotation files and lines of lists without an image; one sentence where that holds for all."""
+    where = split.images if split.images != "." else "the folder"
+    if lost and len(lost) == wanted:
+        message = f"none of its {wanted} images is in {where}, the first is {show(lost[0][0])}"
+        yield _error("missing-image", split.names or split.annotations, message)
+        return
+    for name, line, file in lost:
+        message = f"its image is not in {where}: no image, or several, are called {show(name)}"
+        yield _error("missing-image", file or split.names, message, 0 if file else line)
+
+
+def _place_objects(
+    entry: Entry, content: VocFile, layout: Layout, findings: list[Finding]
+) -> list[tuple[int, Object]]:
+    """The objects as shares of the image, with their lines; what is wrong becomes a finding."""
+    if not content.objects:
+        return []
+    if content.size is None:
+        message = "has no `size`, and boxes are in pixels"
+        hint = "write <size><width>…</width><height>…</height></size>"
+        findings.append(_error("broken-annotation", entry.file, message, hint=hint))
+        return []
+    found, left_out = [], 0
+    for item in content.objects:
+        if item.name not in layout.classes:
+            few = ", ".join(layout.classes[:12])
+            message = f"{show(item.name)} is not one of the classes"
+            finding = _at(item, "class-out-of-range", entry.file, message, f"there are: {few}")
+            findings.append(finding)
+            continue
+        if item.difficult:
+            left_out += 1
+            continue
+        box = _place_box(item, content.size, entry, findings)
+        if box is not None:
+            category = layout.classes.index(item.name)
+            found.append((item.line, Object(category=category, box=box, keypoints=())))
+    if left_out:
+        message = f"objects that are marked as difficult are left out: {left_out}"
+        hint = "as Ultralytics' and darknet's converters do"
+        findings.append(_warning("difficult", entry.file, message, hint))
+    return found
+
+
+def _place_box(
+    item: VocObject, size: tuple[int, int], entry: Entry, findings: list[Finding]
+) -> tuple[float, float, float, float] | None:
+    left, upper, right, lower = item.corners
+    far = beyond((left, upper), (right, lower), size, PurePosixPath(entry.image).name)
+    box = share_box(item.corners, size)
+    if far or box is None:
+        message = f"the box of this {item.name} reaches {far}"
+        if not far:
+            message = f"nothing of the box of this {item.name} is on the image"
+        findings.append(_at(item, "box-outside", entry.file, message, severity="error"))
+        return None
+    return box
+
+
+def _holds_annotations(root: Path, place: str) -> bool:
+    return any(path.endswith(".xml") for path in list_files(root, place))
+
+
+def _below(path: str, place: str) -> str:
+    return path if place == "." else path.removeprefix(f"{place}/")
+
+
+def _finding(mistake: Mistake) -> Finding:
+    return Finding(
+        kind="broken-annotation",
+        severity="error",
+        path=mistake.path,
+        line=mistake.line,
+        column=mistake.column,
+        message=mistake.message,
+        hint=mistake.hint,
+    )
+
+
+def _at(
+    item: VocObject, kind: str, path: str, message: str, hint: str = "", severity: str = "error"
+) -> Finding:
+    return Finding(
+        kind=kind,
+        severity=severity,
+        path=path,
+        line=item.line,
+        column=item.column,
+        message=message,
+        hint=hint,
+    )
+
+
+def _error(kind: str, path: str, message: str, line: int = 0, hint: str = "") -> Finding:
+    column = min(line, 1)
+    return Finding(
+        kind=kind,
+        severity="error",
+        path=path,
+        line=line,
+        column=column,
+        message=message,
+        hint=hint,
+    )
+
+
+def _warning(kind: str, path: str, message: str, hint: str = "") -> Finding:
+    return Finding(kind=kind, severity="warning", path=path, message=message, hint=hint)

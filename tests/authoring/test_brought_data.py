@@ -1,0 +1,186 @@
+"""Data as people bring it: `new` finds what it is, its recipe passes `check`, mistakes have a place."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from tests.authoring.golden import HERE, compare
+from tests.authoring.sample_workspace import by_stage, plan_all, plan_good, write_recipe
+from tests.brought_sets import FORMS, Box, bring, share_line, voc_text
+
+RECIPE = """\
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+dataset: {format: voc, path: data/brought}
+input: {size: 64}
+train: {epochs: 1}
+targets: [host]
+"""
+
+
+def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
+    """Planning opens no image."""
+    return f"{name} {len(boxes)}".encode()
+
+
+@pytest.fixture
+def brought(workspace: Path) -> Path:
+    """The folder that the data is brought into."""
+    folder = workspace / "data" / "brought"
+    folder.mkdir()
+    return folder
+
+
+def new(workspace: Path, *words: str) -> int:
+    """`buildsys new mine --data …`."""
+    return cli.main(["-C", str(workspace), "new", "mine", "--data", *words])
+
+
+def block(workspace: Path) -> str:
+    """The `dataset` block of the recipe that `new` wrote."""
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    return text[text.index("dataset:") : text.index("input:")]
+
+
+BLOCKS = {
+    "roboflow": "dataset: {format: ultralytics, path: data/brought/data.yaml}\n",
+    "voc": """\
+dataset:
+  format: voc
+  path: data/brought
+  classes: [cell, egg]   # in this order; the format has none of its own
+""",
+    "label-studio": """\
+dataset:
+  format: coco
+  splits: {train: {annotations: data/brought/train/result.json, images: data/brought/train/images}, \
+val: {annotations: data/brought/val/result.json, images: data/brought/val/images}}
+  match: base-name   # `file_name` is no path from there; its last part is
+""",
+    "darknet": "dataset: {format: darknet, path: data/brought}\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_new_finds_what_it_is(workspace: Path, brought: Path, form: str) -> None:
+    """The folder is enough; so is the file that describes it."""
+    given = bring(form, brought, draw)
+    for data in ("data/brought", f"data/brought/{given}"):
+        (workspace / "recipes" / "mine.yaml").unlink(missing_ok=True)
+        assert new(workspace, data) == 0
+        assert block(workspace) == BLOCKS[form]
+        stages = by_stage(plan_good(workspace)["mine@host"])
+        assert '"classes":["cell","egg"]' in stages["evaluate-onnx"].params
+        assert '"paths":["images/val"]' in stages["evaluate-onnx"].params
+
+
+def test_one_folder_is_shared_out(workspace: Path, brought: Path) -> None:
+    """labelImg's folder has no splits: a share of it becomes val."""
+    (brought / "a.jpg").touch()
+    (brought / "classes.txt").write_text("egg\ncell\n")
+    (brought / "a.txt").write_text(share_line(("cell", 0, 0, 32, 32)))
+    for data in ("data/brought", "data/brought/classes.txt"):
+        (workspace / "recipes" / "mine.yaml").unlink(missing_ok=True)
+        assert new(workspace, data) == 0
+        assert block(workspace) == (
+            "dataset:\n  format: darknet\n  path: data/brought\n  split: {val: 0.2, seed: 0}\n"
+        )
+    assert (
+        '"classes":["egg","cell"]'
+        in by_stage(plan_good(workspace)["mine@host"])["evaluate-onnx"].params
+    )
+    shutil.rmtree(brought)
+    (brought / "mine").mkdir(parents=True)
+    (brought / "mine" / "a.jpg").touch()
+    (brought / "mine" / "a.xml").write_text(voc_text("a.jpg", (("no", 0, 0, 32, 32),)))
+    (workspace / "recipes" / "mine.yaml").unlink()
+    assert new(workspace, "data/brought/mine/a.xml") == 0
+    assert '  classes: ["no"] ' in block(workspace)
+    assert "  path: data/brought/mine\n" in block(workspace)
+    plan_good(workspace)
+
+
+def test_images_alone_calibrate(
+    workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without labels nothing is learned: with weights they set the ranges of int8."""
+    for name in ("a.jpg", "day/b.jpg"):
+        (brought / name).parent.mkdir(exist_ok=True)
+        (brought / name).write_bytes(b"pixels")
+    assert new(workspace, "data/brought") == 2
+    assert "give trained weights, too: --from weights/best.pt" in capsys.readouterr().err
+    words = ("--from", "weights/boxes.pt", "--target", "grove-vision-ai-v2")
+    assert new(workspace, "data/brought", *words) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    assert '\n  calibration: {images: "data/brought/**/*.jpg", count: 100, seed: 0}\n' in text
+    source = by_stage(plan_good(workspace)["mine@grove-vision-ai-v2"])["calibration"].inputs[0]
+    assert source.source is not None
+    assert source.source.parts == ("**/*.jpg",)
+
+
+def test_a_folder_of_nothing_says_what_there_could_be(
+    workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every form is named; two datasets in one folder are none."""
+    assert new(workspace, "data/brought") == 2
+    told = capsys.readouterr().err
+    assert "in which nothing is found that is known as data" in told
+    assert "Pascal VOC's folders (Annotations, JPEGImages), darknet's obj.data" in told
+    for year in ("VOC2007", "VOC2012"):
+        bring("voc", brought / "VOCdevkit" / year, draw)
+    assert new(workspace, "data/brought") == 2
+    assert "holds several datasets in Pascal VOC's format" in capsys.readouterr().err
+    assert new(workspace, "data/brought/VOCdevkit/VOC2007") == 0
+
+
+def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) -> None:
+    """And are read again when an annotation file changes, where the recipe has none."""
+    bring("voc", brought, draw)
+    write_recipe(workspace, "mine", RECIPE)
+    assert (
+        '"classes":["cell","egg"]' in by_stage(plan_good(workspace)["mine@host"])["prepare"].params
+    )
+    path = brought / "Annotations" / "ab12-a.xml"
+    path.write_text(path.read_text().replace("<name>egg", "<name>a new one"))
+    stages = by_stage(plan_good(workspace)["mine@host"])
+    assert '"classes":["a new one","cell","egg"]' in stages["prepare"].params
+    write_recipe(workspace, "mine", RECIPE.replace("brought}", "brought, classes: [egg, cell]}"))
+    assert (
+        '"classes":["egg","cell"]' in by_stage(plan_good(workspace)["mine@host"])["prepare"].params
+    )
+
+
+def test_mistakes_are_told_at_once(
+    workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With file, line and column, before any work; many end in how many more there are."""
+    bring("voc", brought, draw)
+    write_recipe(workspace, "mine", RECIPE)
+    path = brought / "Annotations" / "ab12-a.xml"
+    path.write_text(path.read_text().replace("<xmin>16<", "<xmin>left<"))
+    (brought / "Annotations" / "cd34-e.xml").write_text("<annotation>")
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    compare(capsys.readouterr().out, HERE / "brought" / "voc.yaml", ())
+    for number in range(30):
+        (brought / "Annotations" / f"x{number}.xml").write_text("<annotation>")
+    (brought / "ImageSets" / "Main" / "train.txt").unlink()
+    (brought / "ImageSets" / "Main" / "val.txt").unlink()
+    errors = plan_all(workspace).errors
+    assert len(errors) == 21
+    assert errors[-1].message.startswith("… and ")
+
+
+def test_facts_are_kept_for_machines_without_the_data(workspace: Path, brought: Path) -> None:
+    """buildsys.lock has what planning needs, whatever the format."""
+    from buildsys.execution.state.lockfile import Lock, write_lock
+
+    bring("darknet", brought, draw)
+    write_recipe(workspace, "mine", RECIPE.replace("voc", "darknet"))
+    plan = plan_good(workspace)["mine@host"]
+    (line,) = plan.facts
+    assert line[0] == "dataset data/brought"
+    assert '"format":"darknet"' in line[1]
+    write_lock(workspace / "buildsys.lock", Lock(lines=plan.facts))
+    shutil.rmtree(brought)
+    assert plan_good(workspace)["mine@host"] == plan

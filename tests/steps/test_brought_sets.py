@@ -1,0 +1,78 @@
+"""One labelled set in four forms: read in any of them it is the same prepared dataset."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.data_yaml import read_dataset
+from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.datasets.folder_sets import read_folder
+from buildsys.planning.datasets import given_splits
+from buildsys.steps import prepare_dataset, read_coco
+from buildsys.steps.lib.datasets import coco_splits, formats, prepared
+from buildsys.steps.lib.datasets.labels import Layout
+from tests.brought_sets import FORMS, SPLITS, Box, bring
+
+
+def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
+    """No pixels: what labels say is read without them."""
+    return f"{name} {len(boxes)}".encode()
+
+
+def prepare_text(root: Path, facts: DatasetFacts) -> dict[str, str]:
+    """Files of the prepared dataset: labels as they are written, images by their names."""
+    params = prepare_dataset.Params(
+        format=facts.format, splits=given_splits(facts), classes=facts.names, shape="box"
+    )
+    layout = Layout(classes=facts.names, keypoints=0, dims=0)
+    reading = formats.read(root, params.format, params.splits, layout)
+    assert [f for f in reading.findings if f.severity == "error"] == []
+    found = {"data.yaml": prepared.describe(prepared.Description(classes=facts.names), SPLITS)}
+    for split, (name, samples) in zip(params.splits, reading.splits, strict=True):
+        stems = prepare_dataset.choose_stems(root, split, samples, params)
+        for sample, stem in zip(samples, stems, strict=True):
+            lines = (prepared.label_line(item, 0) for _, item in sample.objects)
+            found[f"images/{name}/{stem}"] = (root / sample.image).read_text()
+            found[f"labels/{name}/{stem}"] = "".join(lines)
+    return found
+
+
+def prepare_coco(root: Path) -> dict[str, str]:
+    """The same of Label Studio's files, which `read_coco` reads."""
+    splits = tuple((name, f"{name}/result.json", f"{name}/images") for name in SPLITS)
+    params = read_coco.make_params(splits, "detect", base_names=True)
+    sheets, mistakes = coco_splits.read_splits(root, params.splits, params.shape)
+    assert mistakes == []
+    found = {}
+    for split in params.splits:
+        sheet = sheets[split.name]
+        found["data.yaml"] = read_coco.describe(sheet.layout, tuple(sheets))
+        stems = read_coco.choose_stems(sheet.images, split.name)
+        for image, stem, objects in zip(sheet.images, stems, sheet.objects, strict=True):
+            text = (root / split.images / image.name).read_text()
+            found[f"images/{split.name}/{stem}"] = text
+            lines = (prepared.label_line(item, 0) for item in objects)
+            found[f"labels/{split.name}/{stem}"] = "".join(lines)
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_prepared_dataset(form: str, tmp_path: Path) -> None:
+    """So one training and its conversions serve whatever a person brings."""
+    (tmp_path / "roboflow").mkdir()
+    yaml = tmp_path / "roboflow" / bring("roboflow", tmp_path / "roboflow", draw)
+    usual = read_dataset(yaml, "data.yaml")
+    wanted = prepare_text(Path(usual.facts.root), usual.facts)
+    assert len(wanted) == 1 + 2 * sum(map(len, SPLITS.values()))
+    assert wanted["labels/train/ab12-b"] == "0 0.75 0.75 0.5 0.5\n"
+    root = tmp_path / form
+    root.mkdir(exist_ok=True)
+    bring(form, root, draw)
+    if form == "label-studio":
+        assert prepare_coco(root) == wanted
+    elif form != "roboflow":
+        block = Dataset.model_validate({"format": form, "path": form})
+        found = read_folder(root, form, block, {})
+        assert found.lacks == ()
+        assert prepare_text(root, found.facts) == wanted

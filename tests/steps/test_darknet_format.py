@@ -1,0 +1,138 @@
+"""Datasets of darknet: class names, lists whose paths start anywhere, a .txt beside each image."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps.lib.datasets.darknet_format import (
+    Declared,
+    find_set,
+    find_strays,
+    read_declared,
+    read_split,
+)
+from buildsys.steps.lib.datasets.labels import Finding, Layout
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+
+LAYOUT = Layout(classes=("cell", "egg"), keypoints=0, dims=0)
+
+
+def write(root: Path, **files: str) -> Path:
+    """Files by path, `__` for a folder and `_` before the ending."""
+    for written, text in files.items():
+        folder, _, name = written.rpartition("__")
+        path = root / folder.replace("__", "/") / ".".join(name.rsplit("_", 1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def declare(root: Path, data: str = "") -> tuple[Declared | None, list[str]]:
+    """What a folder's files say, and what is wrong with them."""
+    files = find_set(root, data)
+    if isinstance(files, Finding):
+        return None, [str(files)]
+    declared, findings = read_declared(root, files)
+    return declared, [str(finding) for finding in findings]
+
+
+def samples(root: Path, *paths: str) -> tuple[dict[str, str], list[str]]:
+    """Images and their label files, and findings."""
+    found, findings = read_split(root, Split(name="train", paths=paths), LAYOUT)
+    return {sample.image: sample.labels for sample in found}, [str(f) for f in findings]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "obj/a.jpg",
+        "./obj/a.jpg",
+        "data/obj/a.jpg",
+        "../data/obj/a.jpg",
+        "/home/me/darknet/data/obj/a.jpg",
+        "D:\\my\\data\\obj\\a.jpg",
+    ],
+)
+def test_paths_start_where_darknet_was_started(tmp_path: Path, line: str) -> None:
+    """Which folder that was nobody knows: the end of the path leads to the image."""
+    root = write(tmp_path, obj__a_jpg="", obj__a_txt="0 .5 .5 .5 .5", obj_names="cell\negg\n")
+    write(root, obj_data="classes=2\ntrain  = data/train.txt\nnames = data/obj.names\n")
+    write(root, train_txt=line + "\n", a_jpg="")
+    declared, findings = declare(root)
+    assert findings == []
+    assert declared == Declared(classes=("cell", "egg"), splits=(("train", ("obj", "train.txt")),))
+    assert samples(root, "obj", "train.txt") == ({"obj/a.jpg": "obj/a.txt"}, [])
+
+
+def test_a_folder_of_labelimg(tmp_path: Path) -> None:
+    """`classes.txt` is the names, and no image's labels; what is not labelled has no object."""
+    root = write(tmp_path, a_jpg="", a_txt="1 .5 .5 .5 .5", b_jpg="", classes_txt="cell\negg\n\n")
+    write(root, c_txt="0 .5 .5 .5 .5", notes_txt="mine")
+    declared, findings = declare(root)
+    assert (declared, findings) == (
+        Declared(classes=("cell", "egg"), splits=(("train", (".",)),)),
+        [],
+    )
+    assert samples(root, ".") == ({"a.jpg": "a.txt", "b.jpg": ""}, [])
+    used = [Sample(image="a.jpg", labels="a.txt"), Sample(image="b.jpg")]
+    assert [f.path for f in find_strays(root, (), used)] == ["c.txt"]
+
+
+def test_labels_beside_or_in_their_own_folder(tmp_path: Path) -> None:
+    """Label Studio's export "YOLO" is classes.txt, images/ and labels/; Roboflow's has folders."""
+    root = write(tmp_path / "a", images__a_jpg="", labels__a_txt="0 .5 .5 .5 .5")
+    write(root, classes_txt="cell\negg", notes_json="{}")
+    declared, _ = declare(root)
+    assert declared is not None
+    assert declared.splits == (("train", ("images",)),)
+    assert samples(root, "images")[0] == {"images/a.jpg": "labels/a.txt"}
+    root = tmp_path / "b"
+    for folder in ("train", "valid"):
+        write(root / folder, a_jpg="", a_txt="0 .5 .5 .5 .5", _darknet_labels="cell\negg")
+    declared, _ = declare(root)
+    assert declared is not None
+    assert declared.splits == (("train", ("train",)), ("val", ("valid",)))
+
+
+@pytest.mark.parametrize(
+    ("files", "finding"),
+    [
+        ({"obj_names": "cell\n\negg"}, "obj.names:2: class 1 has no name"),
+        ({"obj_names": "cell\ncell\n"}, 'obj.names:2: the class "cell" is there twice: line 1'),
+        ({"obj_names": "cell\n"}, "obj.data:1: `classes` is 2, and obj.names has 1"),
+        ({"train_txt": "obj/b.jpg\n"}, 'none of its 1 images is here, the first is "obj/b.jpg"'),
+        ({"train_txt": ""}, "train.txt: names no image"),
+        ({"obj_data": "classes = 2\nnames = obj.names"}, "obj.data: has no line `train = …`"),
+        ({"obj_data": "train = x.txt"}, 'obj.data:1: `train` names "x.txt", which is not here'),
+        ({"other_data": "classes = 2"}, "holds 2 .data files: obj.data, other.data; say which"),
+    ],
+)
+def test_mistakes_have_their_place(tmp_path: Path, files: dict[str, str], finding: str) -> None:
+    """Of what says what the dataset is, before any image is opened."""
+    root = write(tmp_path, obj__a_jpg="", obj_names="cell\negg", train_txt="obj/a.jpg")
+    write(root, obj_data="classes = 2\ntrain = train.txt\nnames = obj.names\n")
+    write(root, **files)
+    declared, findings = declare(root)
+    assert declared is None
+    assert len(findings) == 1
+    assert finding in findings[0]
+
+
+def test_a_line_of_a_list_that_leads_nowhere(tmp_path: Path) -> None:
+    """The others are read all the same; so are the others of a label file."""
+    root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5\n7 .5 .5 .5 .5", train_txt="a.jpg\nb.jpg")
+    found, findings = samples(root, ".", "train.txt")
+    assert found == {"a.jpg": "a.txt"}
+    assert findings == [
+        'train.txt:2: lists "b.jpg", which is not here',
+        "a.txt:2: class 7; `names` has 0 to 1",
+    ]
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    """What would make it one is said."""
+    assert declare(tmp_path)[1] == [
+        ": holds no obj.data and no file of class names (obj.names, classes.txt, _darknet.labels);"
+        " write classes.txt: a name a line"
+    ]

@@ -1,0 +1,163 @@
+"""Datasets in Pascal VOC's format: which image, which annotation file, which split, what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps.lib.datasets.labels import Layout
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.datasets.voc_format import (
+    class_names,
+    find_root,
+    find_splits,
+    find_strays,
+    read_entries,
+    read_split,
+)
+from tests.brought_sets import voc_text
+
+CELL = (("cell", 16, 8, 48, 40),)
+LAYOUT = Layout(classes=("cell", "egg"), keypoints=0, dims=0)
+
+
+def write(root: Path, *paths: str) -> Path:
+    """Files by path: an annotation file with a cell, a list (`list: a, b`), an empty image."""
+    for written in paths:
+        name, _, lines = written.partition(": ")
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = voc_text(f"{path.stem}.jpg", CELL) if path.suffix == ".xml" else ""
+        path.write_text("\n".join(lines.split(", ")) if lines else text)
+    return root
+
+
+def read(root: Path, name: str = "train") -> tuple[tuple[Sample, ...], list[str]]:
+    """A split's samples and findings."""
+    samples, findings = read_split(root, Split(name=name, paths=()), LAYOUT)
+    return samples, [str(finding) for finding in findings]
+
+
+def test_the_development_kit(tmp_path: Path) -> None:
+    """Lists of classes (`cell_train.txt`) are none of a split; `trainval` counts without train."""
+    main = "ImageSets/Main"
+    root = write(tmp_path, *(f"Annotations/{n}.xml" for n in "abc"))
+    write(root, *(f"JPEGImages/{n}.jpg" for n in "abcd"))
+    write(root, f"{main}/train.txt: a, d", f"{main}/val.txt: b", f"{main}/trainval.txt: a, b")
+    write(root, f"{main}/cell_train.txt: c  1")
+    assert [(split.name, split.names) for split in find_splits(root)] == [
+        ("train", f"{main}/train.txt"),
+        ("val", f"{main}/val.txt"),
+    ]
+    samples, findings = read(root)
+    assert findings == []
+    assert [(s.image, s.labels, len(s.objects), s.size) for s in samples] == [
+        ("JPEGImages/a.jpg", "Annotations/a.xml", 1, (64, 64)),
+        ("JPEGImages/d.jpg", "", 0, None),
+    ]
+    assert samples[0].objects[0][1].box == (0.5, 0.375, 0.5, 0.5)
+    splits = tuple(Split(name=split.name, paths=()) for split in find_splits(root))
+    stray = [
+        finding.path for finding in find_strays(root, splits, [*samples, *read(root, "val")[0]])
+    ]
+    assert stray == ["Annotations/c.xml"]
+    (root / main / "train.txt").unlink()
+    (root / main / "val.txt").unlink()
+    assert [split.names for split in find_splits(root)] == [f"{main}/trainval.txt"]
+
+
+def test_folders_of_splits_and_a_folder_of_labelimg(tmp_path: Path) -> None:
+    """Roboflow puts the files of a split side by side, labelImg those of all images."""
+    root = write(tmp_path / "a", "train/a.jpg", "train/a.xml", "valid/b.jpg", "valid/b.xml")
+    assert [(s.name, s.annotations, s.images) for s in find_splits(root)] == [
+        ("train", "train", "train"),
+        ("val", "valid", "valid"),
+    ]
+    assert [sample.image for sample in read(root, "val")[0]] == ["valid/b.jpg"]
+    root = write(tmp_path / "b", "a.JPG", "a.xml", "b.jpg", "day/c.png", "day/c.xml")
+    samples, findings = read(root)
+    assert [(s.image, s.labels) for s in samples] == [
+        ("a.JPG", "a.xml"),
+        ("b.jpg", ""),
+        ("day/c.png", "day/c.xml"),
+    ]
+    assert findings == []
+    assert find_splits(write(tmp_path / "c", "a.jpg")) == ()
+
+
+def test_an_archive_has_the_dataset_in_a_folder(tmp_path: Path) -> None:
+    """VOCdevkit/VOC2012 is what VOC's own archive unpacks to."""
+    write(tmp_path, "VOCdevkit/VOC2012/Annotations/a.xml", "VOCdevkit/VOC2012/JPEGImages/a.jpg")
+    assert find_root(tmp_path) == tmp_path / "VOCdevkit" / "VOC2012"
+    write(tmp_path, "VOCdevkit/VOC2007/Annotations/a.xml")
+    assert find_root(tmp_path) is None
+    assert find_root(tmp_path / "VOCdevkit" / "VOC2007") == tmp_path / "VOCdevkit" / "VOC2007"
+
+
+def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
+    """Images are renamed after they were labelled: the file's own name counts before `filename`."""
+    root = write(tmp_path, "a.jpg", "b.jpg", "c.jpg", "c.png", "d.jpg")
+    (root / "a.xml").write_text(voc_text("b.jpg", CELL))
+    (root / "c.xml").write_text(voc_text("c.png", CELL))
+    (root / "x1.xml").write_text(voc_text("d.jpg", CELL))
+    samples, findings = read(root)
+    assert findings == []
+    assert {s.image: s.labels for s in samples} == {
+        "a.jpg": "a.xml",
+        "b.jpg": "",
+        "c.jpg": "",
+        "c.png": "c.xml",
+        "d.jpg": "x1.xml",
+    }
+
+
+def test_what_has_no_image(tmp_path: Path) -> None:
+    """One sentence where none is there, a finding for each where some are."""
+    root = write(tmp_path, "Annotations/a.xml", "Annotations/b.xml", "JPEGImages/a.jpg")
+    _, findings = read(root)
+    assert findings == [
+        'Annotations/b.xml: its image is not in JPEGImages: no image, or several, are called "b"'
+    ]
+    (root / "JPEGImages" / "a.jpg").unlink()
+    _, findings = read(root)
+    assert findings == ['Annotations: none of its 2 images is in JPEGImages, the first is "a"']
+    write(root, "JPEGImages/a.jpg", "ImageSets/Main/train.txt: a.jpg, nothing, ../../etc/passwd")
+    samples, findings = read(root)
+    assert [sample.image for sample in samples] == ["JPEGImages/a.jpg"]
+    assert [text.split(": ")[0] for text in findings] == [
+        "ImageSets/Main/train.txt:3",
+        "ImageSets/Main/train.txt:2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "finding"),
+    [
+        (
+            "<name>cell",
+            "<name>cel",
+            'a.xml:14: "cel" is not one of the classes; there are: cell, egg',
+        ),
+        (">48<", ">90<", 'the box of this cell reaches 26.0 px beyond the right edge of "a.jpg"'),
+        ("cult>0", "cult>1", "a.xml: objects that are marked as difficult are left out: 1"),
+        ("width>64", "width>0", "a.xml: has no `size`, and boxes are in pixels"),
+        ("<annotation>", "", "a.xml:2: this is no annotation in Pascal VOC's format"),
+    ],
+)
+def test_findings_have_their_place(tmp_path: Path, old: str, new: str, finding: str) -> None:
+    """What training would refuse, at its line; what is left out is said."""
+    write(tmp_path, "a.jpg")
+    (tmp_path / "a.xml").write_text(voc_text("a.jpg", CELL).replace(old, new, 1))
+    samples, findings = read(tmp_path)
+    assert len(findings) == 1
+    assert finding in findings[0]
+    assert [sample.objects for sample in samples] in ([()], [])
+
+
+def test_classes_are_sorted_names(tmp_path: Path) -> None:
+    """The format has no order of its own; every machine finds the same one."""
+    root = write(tmp_path, "a.jpg", "b.jpg")
+    (root / "a.xml").write_text(voc_text("a.jpg", (("egg", 0, 0, 8, 8), ("Cell", 0, 0, 8, 8))))
+    (root / "b.xml").write_text(voc_text("b.jpg", (("bar", 0, 0, 8, 8),)))
+    (split,) = find_splits(root)
+    assert class_names(read_entries(root, split)[0]) == ("Cell", "bar", "egg")
