@@ -3,7 +3,7 @@
 Standard library only: step modules import it inside their tool environments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -350,6 +350,20 @@ class Templates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettingProblem:
+    """What is wrong with a step's settings. `key`: below their block; `known`: words of which one may
+    be meant by `word`; `at_key`: the key is wrong, not its value.
+    """
+
+    key: tuple[str, ...]
+    message: str
+    hint: str = ""
+    known: tuple[str, ...] = ()
+    word: str = ""
+    at_key: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepSpec:
     """What the planner, the checks and the runner know of a step without running it.
 
@@ -383,6 +397,8 @@ class StepSpec:
     """It reaches the network; `buildsys sync` runs it ahead of time."""
     templates: Templates | None = None
     """Files of `buildsys/templates` that it gets as the input `templates`."""
+    check_settings: Callable[[Any, str], Sequence[SettingProblem]] | None = None
+    """(settings, task of the network) -> what is wrong with them beside the types of single values."""
     dataset_format: Literal["ultralytics", "coco"] = "ultralytics"
     """The layout of the dataset that a training reads."""
     tasks: tuple[str, ...] = ()

@@ -49,6 +49,14 @@ class QuantizationAware(Protocol):
 
 
 @runtime_checkable
+class Validates(Protocol):
+    """A training that can measure its epochs on the val split."""
+
+    @property
+    def validate(self) -> bool | int: ...
+
+
+@runtime_checkable
 class ExportSettings(StepSettings, Protocol):
     """The `export` block of every family."""
 

@@ -11,6 +11,7 @@ STEP = StepSpec(
     tool_env="evaluate",
     consumes=(Format.ONNX,),
     produces=Format.METRICS,
+    also_produces=(Format.CURVES,),
     resources=Resources(memory_mib=1000),
 )
 
@@ -21,4 +22,5 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     model = inputs["onnx"]
     predict = onnx_session.network(model)
-    measure(model, inputs["dataset"], predict, params, outputs["metrics"], "onnx")
+    target, curves = outputs["metrics"], outputs.get("curves")
+    measure(model, inputs["dataset"], predict, params, target, "onnx", curves_target=curves)

@@ -17,6 +17,7 @@ STEP = StepSpec(
     tool_env="evaluate",
     consumes=(Format.TFLITE,),
     produces=Format.METRICS,
+    also_produces=(Format.CURVES,),
     resources=Resources(memory_mib=1000),
 )
 
@@ -31,4 +32,5 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         return runner(picture)
 
     target, kernels = outputs["metrics"], litert.kernels(params.reference_kernels)
-    measure(inputs["tflite"], inputs["dataset"], predict, params, target, "tflite", kernels)
+    model, data, curves = inputs["tflite"], inputs["dataset"], outputs.get("curves")
+    measure(model, data, predict, params, target, "tflite", kernels, curves)

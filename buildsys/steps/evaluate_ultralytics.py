@@ -12,6 +12,7 @@ STEP = StepSpec(
     tool_env="ultralytics",
     consumes=(Format.CHECKPOINT,),
     produces=Format.METRICS,
+    also_produces=(Format.CURVES,),
     resources=Resources(memory_mib=1500, framework=True),
 )
 
@@ -27,7 +28,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     task = "pose" if params.keypoints else params.task or "detect"
     network = open_network(source, task)
     decoded = replace(params, head="decoded")
-    measure(source, inputs["dataset"], network, decoded, outputs["metrics"], "checkpoint")
+    data, target, curves = inputs["dataset"], outputs["metrics"], outputs.get("curves")
+    measure(source, data, network, decoded, target, "checkpoint", curves_target=curves)
 
 
 def open_network(checkpoint: Path, task: str) -> Predict:

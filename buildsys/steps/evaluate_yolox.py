@@ -12,6 +12,7 @@ STEP = StepSpec(
     tool_env="yolox",
     consumes=(Format.CHECKPOINT,),
     produces=Format.METRICS,
+    also_produces=(Format.CURVES,),
     resources=Resources(memory_mib=1500, framework=True),
 )
 
@@ -41,4 +42,5 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         return {"detections": np.concatenate([rows[..., :4], scores], 2).transpose(0, 2, 1)}
 
     decoded = replace(params, head="decoded")
-    measure(source, inputs["dataset"], predict, decoded, outputs["metrics"], "checkpoint")
+    data, target, curves = inputs["dataset"], outputs["metrics"], outputs.get("curves")
+    measure(source, data, predict, decoded, target, "checkpoint", curves_target=curves)

@@ -12,8 +12,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
+from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, SettingProblem, StepSpec
+from buildsys.steps.lib.families import ultralytics_options
 from buildsys.steps.lib.runtime.progress import fail, report
+
+
+def _check_settings(settings: "Settings", task: str) -> list[SettingProblem]:
+    """Validation and its patience, what is of other tasks, and Ultralytics' own settings."""
+    problems = []
+    if settings.validate is not True and settings.validate is not False and settings.validate < 1:
+        message = f"`validate` is true, false, or every how many epochs, not {settings.validate}"
+        problems.append(SettingProblem(key=("validate",), message=message))
+    if settings.patience is not None and settings.patience < 1:
+        message = f"`patience` is at least 1, not {settings.patience}"
+        problems.append(SettingProblem(key=("patience",), message=message))
+    elif settings.patience is not None and not settings.validate:
+        message = "`patience` waits for a better epoch, and no epoch is validated"
+        hint = "write `validate: true`"
+        problems.append(SettingProblem(key=("patience",), message=message, hint=hint, at_key=True))
+    if settings.smooth_visibility and task != "pose":
+        message = f"`smooth_visibility` is for pose, not for {task}"
+        hint = "leave it out"
+        problems.append(SettingProblem(key=("smooth_visibility",), message=message, hint=hint))
+    return problems + ultralytics_options.check(settings.options, task)
+
 
 STEP = StepSpec(
     tool_env="ultralytics",
@@ -26,6 +48,7 @@ STEP = StepSpec(
         memory_mib=3000, threads=params.threads, framework=True, gpu=True
     ),
     trains=True,
+    check_settings=_check_settings,
 )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
+from buildsys.steps.lib.metrics import curves
 from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
 
@@ -81,6 +82,19 @@ def test_every_format_has_the_accuracy_of_the_checkpoint(built: Path, task: str)
     """
     found = figures(built, task, "half")
     assert set(found) == {"checkpoint", "onnx", "tflite"}
+    traced = [
+        curves.read(built / "build" / f"shapes-{task}" / "half" / "curves" / f"{name}.json")
+        for name in found
+    ]
+    kinds = {"segment": ["box", "masks"], "obb": ["obb"], "classify": []}[task]
+    for measured in traced:
+        assert [item.kind for item in measured.curves] == kinds
+        assert all(item.best.f1 > 0.1 for item in measured.curves)
+        counts = measured.confusion.counts
+        assert sum(counts[i][i] for i in range(len(counts) - 1)) > 0
+        objects = {item.name: item.objects for each in measured.curves for item in each.classes}
+        for number, name in enumerate(measured.confusion.classes if objects else ()):
+            assert sum(row[number] for row in counts) == objects[name]
     assert found["checkpoint"][MAIN[task]] > 0.1
     for name, value in found["checkpoint"].items():
         assert found["onnx"][name] == pytest.approx(value, abs=1e-3), name

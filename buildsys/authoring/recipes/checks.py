@@ -9,11 +9,12 @@ from buildsys.authoring.recipes.given_checks import check_given
 from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.recipes.sources import check_converter, check_source
-from buildsys.authoring.step_settings import QuantizationAware, TrainSettings
+from buildsys.authoring.step_settings import QuantizationAware, TrainSettings, Validates
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.errors import Diagnostic
+from buildsys.registry import find_step
 from buildsys.spec import GRID
 from buildsys.text import did_you_mean
 
@@ -61,11 +62,28 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     """Numbers of `train` and `export` that no tool takes, and settings of another task."""
     problems = _check_task(build, locate)
     problems += _check_training(build, build.train, locate) if build.train is not None else []
+    problems += _ask_step(build, locate)
     opset = build.export.opset if build.export is not None else _OPSETS[0]
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
         message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
         problems.append(locate(("export", "opset"), message))
     return problems
+
+
+def _ask_step(build: Build, locate: Locate) -> list[Diagnostic]:
+    """What the training step itself finds wrong with its settings."""
+    step = find_step("train", build.recipe.source.family) if build.train is not None else None
+    if step is None or step.spec.check_settings is None:
+        return []
+    return [
+        locate(
+            ("train", *problem.key),
+            problem.message,
+            problem.hint or did_you_mean(problem.word, problem.known),
+            key=problem.at_key,
+        )
+        for problem in step.spec.check_settings(build.train, build.recipe.source.task or "")
+    ]
 
 
 def _check_training(build: Build, train: TrainSettings, locate: Locate) -> list[Diagnostic]:
@@ -145,6 +163,8 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     labelled = {"train"} if trains else set()
     if trains:
         wanted.append((("train",), "train"))
+    if trains and isinstance(build.train, Validates) and build.train.validate:
+        wanted.append((("train", "validate"), "val"))
     calibration = recipe.quantization.calibration
     if calibration is not None:
         at = ("quantization", "calibration")

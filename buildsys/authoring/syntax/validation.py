@@ -182,7 +182,9 @@ def _name(path: KeyPath) -> str:
 
 def _is_noise(part: object) -> bool:
     """Pydantic puts the names of union members and validators into the location."""
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "none"))
+    return isinstance(part, str) and (
+        "[" in part or part in ("str", "int", "float", "bool", "none")
+    )
 
 
 def _show(value: Any) -> str:

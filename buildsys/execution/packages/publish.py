@@ -66,7 +66,7 @@ def publish(
         latency = find_latency(plan, state, fresh)
         if latency:
             _write(fresh / "latency.json", {"entries": latency})
-        _copy_training(fresh, plan, state)
+        _copy_curves(fresh, plan, state)
         _link_logs(fresh, folder, plan, state, runner)
         withdraw(workspace, state, plan.build)
         fresh.rename(folder)
@@ -192,13 +192,18 @@ def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> d
     }
 
 
-def _copy_training(fresh: Path, plan: Plan, state: State) -> None:
-    """The training's curves, where the store has them: of a recorded one it may not."""
-    for step in (step for step in plan.steps if step.trains):
+def _copy_curves(fresh: Path, plan: Plan, state: State) -> None:
+    """Of the training and of every measured file, where the store has them: of a recorded training,
+    or of results known by digest alone, it may not.
+    """
+    for step in plan.steps:
         result = state.result(step.id)
-        digest = dict(result.outputs).get(Format.TRAINING) if result else None
-        if digest is not None and state.store.has(digest, tree=True):
-            state.store.fetch(digest, fresh / Format.TRAINING, tree=True)
+        for name, digest in result.outputs if result else ():
+            tree = name == Format.TRAINING
+            if name not in (Format.TRAINING, Format.CURVES) or not state.store.has(digest, tree):
+                continue
+            measured = f"{Format.CURVES}/{step.stage.removeprefix('evaluate-')}.json"
+            state.store.fetch(digest, fresh / (name if tree else measured), tree)
 
 
 def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runner) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildsys.steps.lib.heads import yolov8_decoding
+from buildsys.steps.lib.metrics import curves
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,6 +162,8 @@ class Tally:
         self.objects = 0
         self._counts = [0] * len(classes)
         self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.curves: list[curves.Curves] = []
+        self._matrix = curves.Matrix(classes)
 
     def add_picture(self, found: Turned, boxes: "list[np.ndarray]", categories: list[int]) -> None:
         """Detections of a photograph, and its labels: boxes [5], all in the same pixels."""
@@ -169,8 +172,20 @@ class Tally:
         self.objects += len(boxes)
         for category in categories:
             self._counts[category] += 1
-        right = match(found, np.array(boxes).reshape(-1, 5), np.array(categories, int))
+        truth = np.array(boxes).reshape(-1, 5)
+        right = match(found, truth, np.array(categories, int))
         self._found.append((right, found.scores, found.classes))
+        sure = found.scores >= curves.CONFIDENCE
+        answers = zip(found.classes[sure].tolist(), found.scores[sure].tolist(), strict=True)
+        self._matrix.add(
+            categories,
+            [curves.Found(category=category, score=score) for category, score in answers],
+            overlap(truth, found.boxes[sure]).tolist(),
+        )
+
+    def confuse(self) -> curves.Confusion:
+        """What was found as what."""
+        return self._matrix.result()
 
     def measure(self, prefix: str) -> dict[str, float]:
         """`<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
@@ -181,7 +196,12 @@ class Tally:
 
         right, scores, classes = (np.concatenate(part) for part in zip(*self._found, strict=True))
         order = np.argsort(-scores, kind="stable")
-        right, classes = right[order], classes[order]
+        right, classes, scores = right[order], classes[order], scores[order]
+        traced = [
+            curves.trace(name, count, right[classes == number, 0], scores[classes == number])
+            for number, (name, count) in enumerate(zip(self.classes, self._counts, strict=True))
+        ]
+        self.curves.append(curves.join(prefix, traced))
         each = [
             average_precision(right[classes == number], count)
             for number, count in enumerate(self._counts)

@@ -16,6 +16,7 @@ from buildsys.spec import Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.tasks import shape_of
+from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.runtime.progress import fail, report
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Params:
     task: str = ""
 
 
+_Result = tuple[int, dict[str, float], list[curves.Curves], curves.Confusion]
+"""Number of objects, metrics by name, curves of each kind, what was found as what."""
 Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
 """Picture uint8 [h, w, 3] -> outputs by name, as `outputs` lists them for the head."""
 
@@ -54,19 +57,22 @@ def measure(
     target: Path,
     kind: str,
     kernels: str = "",
+    curves_target: Path | None = None,
 ) -> None:
     """Run the model over the split and write metrics.json beside the model's digest.
 
     `kernels`: what computed, where a file of this kind can be computed in several ways.
+    `curves_target`: where precision over recall and the confusion matrix go.
     """
     ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
     way = ways.get(params.task, _measure_boxes)
     pictures = list_images(dataset, params.split)
-    objects, metrics = way(dataset, pictures, predict, params)
+    objects, metrics, traced, confusion = way(dataset, pictures, predict, params)
     if not objects:
         fail(f"the {params.split.name} split has no labels: there is nothing to measure against.")
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     figures = {
-        "model": {"format": kind, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()},
+        "model": {"format": kind, "sha256": sha256},
         "split": params.split.name,
         "pictures": len(pictures),
         "objects": objects,
@@ -74,6 +80,15 @@ def measure(
         **({"kernels": kernels} if kernels else {}),
     }
     target.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if curves_target is not None:
+        found = curves.Measured(
+            sha256=sha256,
+            split=params.split.name,
+            pictures=len(pictures),
+            curves=tuple(traced),
+            confusion=confusion,
+        )
+        curves.write(curves_target, found)
 
 
 def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
@@ -121,7 +136,7 @@ def _most_detections(labels: list[list[Any]]) -> int:
 
 def _measure_boxes(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
-) -> tuple[int, dict[str, float]]:
+) -> _Result:
     from dataclasses import replace
 
     from buildsys.steps.lib.datasets import prepared_images
@@ -146,12 +161,12 @@ def _measure_boxes(
     metrics = tally.measure("bbox", "box")
     if params.keypoints:
         metrics |= tally.measure("keypoints", "keypoints", params.sigmas)
-    return len(tally.truth["annotations"]), metrics
+    return len(tally.truth["annotations"]), metrics, tally.curves, tally.confuse()
 
 
 def _measure_masks(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
-) -> tuple[int, dict[str, float]]:
+) -> _Result:
     from dataclasses import replace
 
     from buildsys.steps.lib.datasets import prepared_images
@@ -176,12 +191,12 @@ def _measure_masks(
             tally.rows.append(row | {"segmentation": instance_masks.encode(mask)})
         report(done, len(pictures), "pictures")
     metrics = tally.measure("bbox", "box") | tally.measure("segm", "masks")
-    return len(tally.truth["annotations"]), metrics
+    return len(tally.truth["annotations"]), metrics, tally.curves, tally.confuse()
 
 
 def _measure_turned(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
-) -> tuple[int, dict[str, float]]:
+) -> _Result:
     from dataclasses import replace
 
     import numpy as np
@@ -202,12 +217,13 @@ def _measure_turned(
         corners = [oriented_boxes.fit_corners(np.array(item.outline) * size) for item in labels]
         tally.add_picture(found, corners, [item.category for item in labels])
         report(done, len(pictures), "pictures")
-    return tally.objects, tally.measure("obb")
+    metrics = tally.measure("obb")
+    return tally.objects, metrics, tally.curves, tally.confuse()
 
 
 def _measure_classes(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
-) -> tuple[int, dict[str, float]]:
+) -> _Result:
     """`top1` and `top5`: shares of the pictures whose class is the first, or among the first five;
     `top1.<class>` of the pictures of a class.
     """
@@ -217,6 +233,7 @@ def _measure_classes(
 
     places = np.zeros(len(pictures), int)
     truth = np.zeros(len(pictures), int)
+    matrix = curves.Matrix(params.classes, whole=True)
     for index, path in enumerate(pictures):
         truth[index] = class_of(path, dataset, params.split, params.classes)
         picture, *_ = prepared_images.letterbox(
@@ -225,12 +242,13 @@ def _measure_classes(
         shares = decode_classes(predict(picture), params)
         order = np.argsort(-shares, kind="stable")
         places[index] = np.flatnonzero(order == truth[index])[0]
+        matrix.add_whole(int(truth[index]), int(order[0]))
         report(index + 1, len(pictures), "pictures")
     metrics = {"top1": _share(places < 1), "top5": _share(places < _TOP)}
     if len(params.classes) > 1:
         for number, name in enumerate(params.classes):
             metrics[f"top1.{name}"] = _share(places[truth == number] < 1)
-    return len(pictures), metrics
+    return len(pictures), metrics, [], matrix.result()
 
 
 def _share(hits: "np.ndarray") -> float:

@@ -7,6 +7,7 @@ else COCO's for 17 keypoints. Masks are compared at the photograph's own size, a
 from typing import TYPE_CHECKING, Any
 
 from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.metrics import curves
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,8 @@ class Tally:
             ],
         }
         self.rows: list[dict[str, Any]] = []
+        self.curves: list[curves.Curves] = []
+        """Of each kind that was measured."""
 
     def add_picture(self, width: int, height: int, objects: list[Object]) -> int:
         """A photograph and its labels; returns its number, for the rows of its detections."""
@@ -53,11 +56,13 @@ class Tally:
         `kind`: bbox | keypoints | segm.
         """
         if self.rows:
-            precision = self._evaluate(kind, sigmas)
+            precision, scores = self._evaluate(kind, sigmas)
         else:
             import numpy as np
 
-            precision = np.zeros((10, 101, len(self.classes)))
+            precision = np.zeros((10, curves.STEPS, len(self.classes)))
+            scores = precision
+        self.curves.append(self._trace(prefix, precision[0], scores[0]))
         result = {
             f"{prefix}.mAP50": _mean(precision[0]),
             f"{prefix}.mAP50-95": _mean(precision),
@@ -67,8 +72,36 @@ class Tally:
                 result[f"{prefix}.mAP50-95.{name}"] = _mean(precision[:, :, index])
         return result
 
-    def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> "np.ndarray":
-        """Precision [IoU thresholds, recalls, classes]; -1 where a class has no object."""
+    def confuse(self) -> curves.Confusion:
+        """What was found as what, by boxes."""
+        matrix = curves.Matrix(self.classes)
+        truth: dict[int, list[dict[str, Any]]] = {}
+        found: dict[int, list[dict[str, Any]]] = {}
+        for rows, kept in ((self.truth["annotations"], truth), (self.rows, found)):
+            for row in rows:
+                if row.get("score", 1.0) >= curves.CONFIDENCE:
+                    kept.setdefault(row["image_id"], []).append(row)
+        for image in truth.keys() | found.keys():
+            objects, answers = truth.get(image, []), found.get(image, [])
+            matrix.add(
+                [row["category_id"] for row in objects],
+                [curves.Found(category=row["category_id"], score=row["score"]) for row in answers],
+                [[curves.overlap(a["bbox"], b["bbox"]) for b in answers] for a in objects],
+            )
+        return matrix.result()
+
+    def _trace(self, prefix: str, precision: "np.ndarray", scores: "np.ndarray") -> curves.Curves:
+        counts = [0] * len(self.classes)
+        for row in self.truth["annotations"]:
+            counts[row["category_id"]] += 1
+        each = [
+            curves.curve(name, counts[index], precision[:, index], scores[:, index])
+            for index, name in enumerate(self.classes)
+        ]
+        return curves.join(prefix, each)
+
+    def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> tuple["np.ndarray", "np.ndarray"]:
+        """Precision and scores [IoU thresholds, recalls, classes]; -1 where a class has no object."""
         import contextlib
         import io
 
@@ -89,7 +122,9 @@ class Tally:
             evaluation.evaluate()
             evaluation.accumulate()
         # [thresholds, recalls, classes, area ranges, detections per picture]: all areas
-        return np.asarray(evaluation.eval["precision"][:, :, :, 0, -1])
+        found = evaluation.eval
+        precision, scores = (found[name][:, :, :, 0, -1] for name in ("precision", "scores"))
+        return np.asarray(precision), np.asarray(scores)
 
 
 def _annotation(item: Object, width: int, height: int) -> dict[str, Any]:

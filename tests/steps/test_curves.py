@@ -1,0 +1,73 @@
+"""Precision over recall, and what was found as what, from detections told by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps.lib.metrics import curves
+from buildsys.steps.lib.metrics.curves import Found
+
+
+def test_a_curve_has_the_best_precision_that_still_has_a_recall() -> None:
+    """Right, wrong, right of three objects: the third is never found."""
+    found = curves.trace("tag", 3, [True, False, True], [0.9, 0.6, 0.3])
+    assert (found.precision[0], found.confidence[0]) == (1.0, 0.9)
+    assert (found.precision[33], found.confidence[33]) == (1.0, 0.9)
+    assert (found.precision[34], found.confidence[34]) == (0.6667, 0.3)
+    assert (found.precision[67], found.confidence[67]) == (0.0, 0.0)
+    assert len(found.precision) == len(found.confidence) == curves.STEPS
+
+
+def test_the_best_confidence_is_that_of_the_highest_f1() -> None:
+    """Everything is found from 0.6 on; lower, a false one comes with it. A class without objects does
+    not count.
+    """
+    good = curves.trace("tag", 2, [True, True, False], [0.9, 0.6, 0.3])
+    absent = curves.trace("cup", 0, [False], [0.5])
+    found = curves.join("box", [good, absent])
+    assert [item.name for item in found.classes] == ["tag"]
+    assert (found.best.f1, found.best.precision, found.best.recall) == (1.0, 1.0, 1.0)
+    assert found.best.confidence <= 0.6
+    assert curves.join("box", [absent]).best.f1 == 0.0
+
+
+def test_a_matrix_counts_what_was_found_as_what() -> None:
+    """The pair that overlaps most is one; what is left over is missed, or found where nothing is."""
+    matrix = curves.Matrix(("cat", "dog"))
+    seen = [
+        Found(category=1, score=0.9),  # a cat taken for a dog
+        Found(category=0, score=0.8),  # the same cat, overlapping less: where nothing is
+        Found(category=1, score=0.2),  # too unsure to count
+    ]
+    matrix.add([0, 1], seen, [[0.9, 0.6, 0.0], [0.0, 0.0, 0.9]])
+    matrix.add([], [Found(category=0, score=0.5)], [])
+    assert matrix.result().counts == ((0, 0, 2), (1, 0, 0), (0, 1, 0))
+
+
+def test_whole_images_have_no_background() -> None:
+    """A classifier says one class of each."""
+    matrix = curves.Matrix(("bar", "egg"), whole=True)
+    matrix.add_whole(0, 1)
+    matrix.add_whole(1, 1)
+    found = matrix.result()
+    assert found.counts == ((0, 0, 0), (1, 1, 0), (0, 0, 0))
+    assert (found.confidence, found.overlap) == (0.0, 0.0)
+
+
+def test_boxes_that_only_touch_do_not_overlap() -> None:
+    """Half of each in common is a third of both."""
+    assert curves.overlap((0, 0, 2, 2), (2, 0, 2, 2)) == 0.0
+    assert curves.overlap((0, 0, 2, 2), (1, 0, 2, 2)) == pytest.approx(1 / 3)
+
+
+def test_the_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Typed on both sides."""
+    measured = curves.Measured(
+        sha256="0" * 64,
+        split="val",
+        pictures=2,
+        curves=(curves.join("box", [curves.trace("tag", 1, [True], [0.9])]),),
+        confusion=curves.Matrix(("tag",)).result(),
+    )
+    curves.write(tmp_path / "curves.json", measured)
+    assert curves.read(tmp_path / "curves.json") == measured
