@@ -31,7 +31,9 @@ class ClassCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The confidence with the highest F1, the mean over the classes, and what it gives."""
+    """The confidence with the highest F1, the mean over the classes, and what it gives; of several the
+    highest: below the last object that is found come false ones alone.
+    """
 
     confidence: float
     precision: float
@@ -130,9 +132,8 @@ def join(kind: str, classes: Sequence[ClassCurve]) -> Curves:
     shown = tuple(item for item in classes if item.objects)
     choices = [_at(shown, step / (STEPS - 1)) for step in range(STEPS)] if shown else []
     nothing = Threshold(confidence=0.0, precision=0.0, recall=0.0, f1=0.0)
-    return Curves(
-        kind=kind, classes=shown, best=max(choices, key=lambda item: item.f1, default=nothing)
-    )
+    best = max(choices, key=lambda item: (item.f1, item.confidence), default=nothing)
+    return Curves(kind=kind, classes=shown, best=best)
 
 
 def _at(classes: tuple[ClassCurve, ...], confidence: float) -> Threshold:
