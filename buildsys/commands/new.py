@@ -217,10 +217,11 @@ def _read_outside(
     if there.images:
         return _copy_images(root, options, draft, undo), ""
     block = parse_document("\n".join(dataset_block(there)), options.data).get("dataset")
-    file = name_data(root, name, block)
-    named = dataclasses.replace(there, block=f"dataset: {name}   # buildsys.yaml says where it is")
+    called, file = name_data(root, name, block)
+    line = f"dataset: {called}   # buildsys.yaml says where it is"
+    named = dataclasses.replace(there, block=line)
     if options.link:
-        done = f"named  {source} as `{name}` in buildsys.yaml"
+        done = f"named  {source} as `{called}` in buildsys.yaml"
         return dataclasses.replace(named, brought=(*draft.brought, done)), file
     unwritten = Unwritten(
         recipes={root / "recipes" / f"{name}.yaml": _write(named, boards)}, workspace_file=file
@@ -237,10 +238,12 @@ def _copy_images(
 ) -> "Draft":
     """The draft with a folder of images from elsewhere, which no name in buildsys.yaml leads to."""
     from buildsys.authoring.scaffold.bringing import OutsideData, copy_data, whole
-    from buildsys.authoring.scaffold.probing import inside
 
     if options.link:
-        inside(root, options.data, "data")
+        message = (
+            "holds images for a calibration, which a recipe names by a pattern in the workspace"
+        )
+        raise InputError.at(options.data, message, "--copy copies them to data/")
     source = whole(root, options.data)
     data = copy_data(root, OutsideData(given=source, parts=(source,)), undo)
     here = _with_data(root, data, options.data, draft)

@@ -54,7 +54,9 @@ def test_a_copy_is_what_the_data_set_consists_of(
     printed = capsys.readouterr().out
     assert f"copied weights/mice.pt, from {outside / 'mice.pt'}\n" in printed
     assert f"copied data/mice, from {outside / 'mice'}\n" in printed
-    assert _files(workspace / "data" / "mice") == {"data.yaml", "images/train/a.jpg"}
+    copied = _files(workspace / "data" / "mice")
+    assert copied == _files(outside / "mice") - {"notes.txt"}
+    assert {"data.yaml", "images/train/a.jpg"} < copied
     text = (workspace / "recipes" / "mine.yaml").read_text()
     assert "path: weights/mice.pt, " in text
     assert "path: data/mice/data.yaml}" in text
@@ -139,6 +141,30 @@ def test_the_same_weights_are_not_copied_twice(workspace: Path, outside: Path) -
     assert cli.main(["-C", str(workspace), "new", "other", "--copy", *words]) == 0
 
 
+def test_data_that_has_a_name_keeps_it(workspace: Path, outside: Path) -> None:
+    """A second recipe adds no second name for the same data."""
+    words = ["--link", "--data", str(outside / "mice" / "data.yaml")]
+    assert _new(workspace, *words) == 0
+    before = (workspace / "buildsys.yaml").read_text()
+    assert cli.main(["-C", str(workspace), "new", "other", *words]) == 0
+    assert (workspace / "buildsys.yaml").read_text() == before
+    assert "dataset: mine " in (workspace / "recipes" / "other.yaml").read_text()
+
+
+def test_images_alone_are_copied_and_not_linked(
+    workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A calibration finds its images by a pattern in the workspace."""
+    (outside / "photos").mkdir()
+    (outside / "photos" / "a.jpg").write_bytes(b"an image")
+    words = ["--from", "weights/tags.pt", "--data", str(outside / "photos")]
+    assert _new(workspace, "--link", *words, "--target", "xiao-esp32s3") == 2
+    assert "--copy copies them to data/" in capsys.readouterr().err
+    assert _new(workspace, "--copy", *words, "--target", "xiao-esp32s3") == 0
+    assert _files(workspace / "data" / "photos") == {"a.jpg"}
+    plan_good(workspace)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -158,7 +184,8 @@ def test_a_name_is_added_to_a_file_that_stays_as_it_is(tmp_path: Path, text: str
         with pytest.raises(InputError, match=r"write below `datasets:` mine: \{format: coco, "):
             name_data(tmp_path, "mine", block)
         return
-    new = name_data(tmp_path, "mine", block)
+    name, new = name_data(tmp_path, "mine", block)
+    assert name == "mine"
     assert [line for line in new.splitlines() if line in text.splitlines()] == text.splitlines()
     file, _ = read_workspace_file(tmp_path, new)
     assert file.datasets["mine"] == {

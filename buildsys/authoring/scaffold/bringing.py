@@ -16,9 +16,9 @@ from pathlib import Path
 
 from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes.builds import Loader, Unwritten
-from buildsys.authoring.syntax.document import parse_document
+from buildsys.authoring.syntax.document import Document, parse_document
 from buildsys.authoring.syntax.scalars import scalar
-from buildsys.authoring.workspace import FILE, read_workspace_file
+from buildsys.authoring.workspace import FILE, WorkspaceFile, read_workspace_file
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.files import remove_folder, temporary_file
@@ -119,12 +119,23 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
     return os.path.normpath(f"{name}/{inside}")
 
 
-def name_data(root: Path, name: str, block: object) -> str:
-    """The text of buildsys.yaml with a dataset more; `block` is what a recipe's `dataset` would say, its
-    paths from the root of the file system. Raises InputError where the text cannot take a line more.
+def name_data(root: Path, name: str, block: object) -> tuple[str, str]:
+    """A dataset's name in buildsys.yaml, and the text of that file with a line more for it.
+
+    `block` is what a recipe's `dataset` would say, its paths from the root of the file system. Data that
+    has a name keeps it. Raises InputError where the text cannot take a line more.
     """
     file, document = read_workspace_file(root)
-    entry = f"{name}: {_flow(_absolute(block))}"
+    wanted = _absolute(block)
+    for known, said in file.datasets.items():
+        if said == wanted:
+            return known, (root / FILE).read_text(encoding="utf-8")
+    return name, _add_line(root, name, f"{name}: {_flow(wanted)}", file, document)
+
+
+def _add_line(
+    root: Path, name: str, entry: str, file: WorkspaceFile, document: Document | None
+) -> str:
     if name in file.datasets:
         message = f"buildsys.yaml names another dataset `{name}`"
         raise InputError.at(FILE, message, "choose another name for the recipe")
