@@ -102,10 +102,11 @@ class Runner:
     def _prepare(self, step: Step, action_key: ActionKey) -> Path:
         """A working folder with the inputs in place and no old output."""
         scratch = self.workspace.scratch / action_key.key
-        for name in ("inputs", "outputs"):
-            shutil.rmtree(scratch / name, ignore_errors=True)
-        if not step.trains:  # only a training goes on where it was
-            shutil.rmtree(scratch / "work", ignore_errors=True)
+        if scratch.exists():  # of a run that was killed
+            for name in ("inputs", "outputs"):
+                shutil.rmtree(scratch / name, ignore_errors=True)
+            if not step.trains:  # only a training goes on where it was
+                shutil.rmtree(scratch / "work", ignore_errors=True)
         for name in ("inputs", "outputs", "work"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
         paths = {
@@ -145,10 +146,14 @@ class Runner:
     def _link_tree(self, item: Input, target: Path) -> Path:
         """A folder of links: tools that write beside their input write here, not into the dataset."""
         assert item.source is not None
+        made: set[str] = set()
         for name in self.state.sources.files(item.source):
-            place = target / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(Path(item.source.path) / name)
+            place = os.path.join(target, name)
+            folder = os.path.dirname(place)
+            if folder not in made:  # a dataset has many files in few folders
+                os.makedirs(folder, exist_ok=True)
+                made.add(folder)
+            os.symlink(os.path.join(item.source.path, name), place)
         return target
 
     def _output_paths(self, step: Step, scratch: Path) -> dict[str, Path]:
