@@ -152,8 +152,12 @@ def test_a_change_runs_exactly_what_depends_on_it(
 READ_A_TFLITE_FILE = (
     "examine_tflite",
     "record_tflite",
+    "compile_vela",
+    "load_firmware",
     *2
     * (
+        "evaluate_tflite",
+        "draw_models",
         "check_contract",
         "bind_outputs",
         "record_tflite",

@@ -19,6 +19,7 @@ from buildsys.graph import Step
 from tests import processes
 from tests.conftest import Build, StandIn, no_environment
 from tests.execution.test_doit import RECIPE
+from tests.given_models import tflite_bytes
 from tests.processes import make_place, run_doit
 
 ROWS = {
@@ -62,7 +63,7 @@ def test_a_file_that_many_builds_share_is_read_once(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large it is, and however many recipes name it."""
-    (workspace / "model.tflite").write_bytes(b"1234TFL3")
+    (workspace / "model.tflite").write_bytes(tflite_bytes())
     for index in range(20):
         path = workspace / "recipes" / f"r{index}.yaml"
         path.write_text(RECIPE.replace("NAME", f"r{index}"))
