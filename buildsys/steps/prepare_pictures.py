@@ -30,15 +30,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     import numpy as np
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.datasets import images, prepared_images
 
     root = inputs["dataset"]
-    images = list_images(root, params.split)
-    if params.count > len(images):
+    found = list_images(root, params.split)
+    if params.count > len(found):
         print(
-            f"{params.count} pictures wanted, the {params.split.name} split has {len(images)}: all taken"
+            f"{params.count} pictures wanted, the {params.split.name} split has {len(found)}: all taken"
         )
-    order = sorted(images)
+    order = sorted(found)
     random.Random(params.seed).shuffle(order)
     chosen = order[: params.count]
     prepared = []
@@ -46,9 +46,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         if not image.is_file():
             fail(f"{image.name} is listed in the {params.split.name} split and does not exist.")
         prepared.append(
-            prepared_images.letterbox(prepared_images.read_image(image), params.preprocessing)[0]
+            prepared_images.letterbox(images.read_image(image), params.preprocessing)[0]
         )
-        short = f"all there are, {params.count} were wanted" if params.count > len(images) else ""
+        short = f"all there are, {params.count} were wanted" if params.count > len(found) else ""
         report(len(prepared), len(chosen), "pictures", short)
     names = [str(image.relative_to(root)) for image in chosen]
     prepared_images.save(outputs["pictures"], np.stack(prepared), names)

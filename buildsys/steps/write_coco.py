@@ -90,12 +90,12 @@ class _Sheet:
 
     def add(self, image: Path, name: str, target: Path) -> None:
         """A picture and what it shows; its copy."""
-        from buildsys.steps.lib.datasets import prepared_images
+        from buildsys.steps.lib.datasets import images
 
         params, place = self.params, target / "images" / name
         if not image.is_file():
             fail(f"{image.name} is listed and does not exist.")
-        height, width = prepared_images.read_image(image).shape[:2]
+        height, width = images.read_image(image).shape[:2]
         number = len(self.data["images"]) + 1
         row = {"id": number, "file_name": name, "width": width, "height": height}
         self.data["images"].append(row)

@@ -18,7 +18,7 @@ from typing import Any
 
 from buildsys.spec import Preprocessing
 from buildsys.steps import evaluate_ultralytics
-from buildsys.steps.lib.datasets import labels, prepared_images
+from buildsys.steps.lib.datasets import images, labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.families import ultralytics_setup
 from buildsys.steps.lib.heads import oriented_boxes
@@ -155,7 +155,7 @@ def compare_detections(
     counts = {"images": 0, "ours": 0, "theirs": 0, "unmatched": 0}
     apart = {"box": 0.0, "score": 0.0, "keypoints": 0.0, "corners": 0.0}
     for path in list_images(root, params.split):
-        image = prepared_images.read_image(path)
+        image = images.read_image(path)
         ours = predictions.detect(image, network, params, CONFIDENCE)
         (result,) = theirs.predict(
             str(path), imgsz=request["size"], rect=False, conf=CONFIDENCE, verbose=False
@@ -230,7 +230,7 @@ def cut(source: Path, target: Path, split: str, keypoints: int, dims: int) -> No
     for number, path in enumerate(
         list_images(source, Split(name=split, paths=(f"images/{split}",)))
     ):
-        image = prepared_images.read_image(path)
+        image = images.read_image(path)
         h, w = image.shape[:2]
         label = labels.find_labels(source, path)
         text = label.read_text() if label.is_file() else ""

@@ -172,6 +172,24 @@ def test_shipped_steps_that_use_a_word(name: str, shipped: tuple[Path, dict[str,
     assert USERS.get(name, set()) <= set(changed) < set(before)
 
 
+@pytest.mark.parametrize(
+    "module", ["datasets/prepared_images", "heads/placement", "metrics/accuracy"]
+)
+def test_no_training_rests_on_how_accuracy_is_measured(
+    module: str, shipped: tuple[Path, dict[str, str]]
+) -> None:
+    """Another way to scale images or to bring boxes back measures again, and trains nothing anew."""
+    root, _ = shipped
+    shutil.copyfile(PACKAGE / "spec.py", root / "spec.py")
+    before, path = shipped_digests(root), root / "steps" / "lib" / f"{module}.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}\nEDITED = 1\n", encoding="utf-8")
+    changed = differing(before, shipped_digests(root))
+    path.write_text(text, encoding="utf-8")
+    assert {"evaluate_ultralytics", "evaluate_tflite", "predict_onnx"} <= set(changed)
+    assert not [name for name in changed if name.startswith("train_")]
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_another_meaning_of_a_word_counts_for_the_steps_that_use_it(
     name: str, users: Package

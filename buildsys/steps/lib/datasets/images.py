@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
+from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +62,14 @@ def read(path: Path) -> Photo:
     except OSError as error:
         return Photo(digest="", image=None, problem=f"cannot be read: {error.strerror}")
     return decode(data, path.suffix)
+
+
+def read_image(path: Path) -> "np.ndarray":
+    """Its pixels, uint8 [h, w, 3] BGR; ends the step where it is damaged."""
+    photo = read(path)
+    if photo.image is None:
+        fail(f"{path.name} {photo.problem}.")
+    return photo.image
 
 
 def decode(data: bytes, suffix: str) -> Photo:

@@ -9,20 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import PAD_GREY, Preprocessing
-from buildsys.steps.lib.datasets import images
 from buildsys.steps.lib.heads.placement import Placement
-from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def read_image(path: Path) -> "np.ndarray":
-    """An image, uint8 [h, w, 3] BGR, decoded as `images` says; ends the step where it is damaged."""
-    photo = images.read(path)
-    if photo.image is None:
-        fail(f"{path.name} {photo.problem}.")
-    return photo.image
 
 
 def letterbox(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Placement]":

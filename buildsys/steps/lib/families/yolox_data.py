@@ -45,7 +45,7 @@ def open_split(root: Path, size: int, changes: Changes) -> "Samples":
 
     from yolox.data import COCODataset
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.datasets import images
 
     class Pictures(COCODataset):  # type: ignore[misc]
         """Upstream's, but for a message where a picture cannot be read."""
@@ -54,7 +54,7 @@ def open_split(root: Path, size: int, changes: Changes) -> "Samples":
             name = self.annotations[index][3]
             if not (root / "images" / name).is_file():
                 fail(f"the annotations name {name}, which is not in the dataset's images.")
-            return prepared_images.read_image(root / "images" / name)
+            return images.read_image(root / "images" / name)
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools says how long it took
         pictures = Pictures(str(root), "train.json", name="images", img_size=(size, size))

@@ -139,7 +139,7 @@ def _measure_boxes(
 ) -> _Result:
     from dataclasses import replace
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import yolov8_decoding
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
@@ -148,7 +148,7 @@ def _measure_boxes(
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, params.keypoints, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
-        photo = prepared_images.read_image(path)
+        photo = images.read_image(path)
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         found = yolov8_decoding.suppress(*decode(predict(picture), params), choice=choice)
         number = tally.add_picture(place.width, place.height, objects)
@@ -169,7 +169,7 @@ def _measure_masks(
 ) -> _Result:
     from dataclasses import replace
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
@@ -178,7 +178,7 @@ def _measure_masks(
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, 0, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
-        photo = prepared_images.read_image(path)
+        photo = images.read_image(path)
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         outputs = predict(picture)
         boxes, scores, _ = decode(outputs, params)
@@ -201,7 +201,7 @@ def _measure_turned(
 
     import numpy as np
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import oriented_boxes
     from buildsys.steps.lib.heads.placement import turned_to_photo
 
@@ -209,7 +209,7 @@ def _measure_turned(
     choice = replace(oriented_boxes.MEASURED, most=_most_detections(every))
     tally = oriented_boxes.Tally(params.classes)
     for done, (path, labels) in enumerate(zip(pictures, every, strict=True), 1):
-        photo = prepared_images.read_image(path)
+        photo = images.read_image(path)
         size = np.array([photo.shape[1], photo.shape[0]])
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         found = oriented_boxes.suppress(*decode_turned(predict(picture), params), choice=choice)
@@ -229,16 +229,14 @@ def _measure_classes(
     """
     import numpy as np
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.datasets import images, prepared_images
 
     places = np.zeros(len(pictures), int)
     truth = np.zeros(len(pictures), int)
     matrix = curves.Matrix(params.classes, whole=True)
     for index, path in enumerate(pictures):
         truth[index] = class_of(path, dataset, params.split, params.classes)
-        picture, *_ = prepared_images.letterbox(
-            prepared_images.read_image(path), params.preprocessing
-        )
+        picture, *_ = prepared_images.letterbox(images.read_image(path), params.preprocessing)
         shares = decode_classes(predict(picture), params)
         order = np.argsort(-shares, kind="stable")
         places[index] = np.flatnonzero(order == truth[index])[0]
