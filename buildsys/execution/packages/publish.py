@@ -193,17 +193,21 @@ def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> d
 
 
 def _copy_curves(fresh: Path, plan: Plan, state: State) -> None:
-    """Of the training and of every measured file, where the store has them: of a recorded training,
-    or of results known by digest alone, it may not.
+    """Of the training and of every measured file, where the store has them whole: of a recorded
+    training, or of results known by digest alone, it may not, and no step runs again for them.
     """
     for step in plan.steps:
         result = state.result(step.id)
         for name, digest in result.outputs if result else ():
-            tree = name == Format.TRAINING
-            if name not in (Format.TRAINING, Format.CURVES) or not state.store.has(digest, tree):
+            if name not in (Format.TRAINING, Format.CURVES):
                 continue
+            tree = name == Format.TRAINING
             measured = f"{Format.CURVES}/{step.stage.removeprefix('evaluate-')}.json"
-            state.store.fetch(digest, fresh / (name if tree else measured), tree)
+            target = fresh / (name if tree else measured)
+            try:
+                state.store.fetch(digest, target, tree)
+            except FileNotFoundError:
+                shutil.rmtree(target, ignore_errors=True)
 
 
 def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runner) -> None:
