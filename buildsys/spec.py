@@ -78,6 +78,10 @@ MADE_FROM: dict[str, tuple[Format, ...]] = {
 """Files that only a device runs, and what they were compiled from, which runs here."""
 SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
 STRIDES = (8, 16, 32)
+STRIDE_SETS = (STRIDES, (4, *STRIDES), (*STRIDES, 64))
+"""Strides of the cells of a network: nearly all have the first set, for small objects or large images
+there is a grid more.
+"""
 GRID = max(STRIDES)
 """Pixels; the sides of an input are multiples of it."""
 METRICS = {
@@ -284,6 +288,10 @@ def _says_nothing(path: Path) -> CheckpointFacts | None:
     return None
 
 
+def _usual_strides(architecture: str) -> tuple[int, ...]:
+    return STRIDES
+
+
 def _refuses_nothing(architecture: str) -> tuple[str, str] | None:
     return None
 
@@ -306,6 +314,8 @@ class Family:
     """Of its checkpoints."""
     listed: tuple[str, ...] = ()
     """Every architecture, or the usual ones where there are too many: what a typo is held against."""
+    strides: Callable[[str], tuple[int, ...]] = _usual_strides
+    """Of an architecture's cells."""
     architecture_problem: Callable[[str], tuple[str, str] | None] = _refuses_nothing
     """Of a network that the family has and no step takes: why, and what to do."""
     sizes: str = ""

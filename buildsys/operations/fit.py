@@ -20,7 +20,7 @@ from typing import Any
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network
-from buildsys.authoring.recipes.model import known_model
+from buildsys.authoring.recipes.model import known_model, strides
 from buildsys.authoring.recipes.recipe import LARGEST_SIDE, Calibration, Evaluate, Weights
 from buildsys.errors import BuildsysError, InputError, Rejected
 from buildsys.execution.packages import fits
@@ -287,6 +287,11 @@ def check_fittable(build: Build) -> None:
         message = "nobody said which network this is and what its input and outputs are"
         hint = "write `source.architecture` and `input`, and bring the data or the weights"
         raise InputError.at(build.id, message, hint)
+    if max(strides(build)) != GRID:
+        message = (
+            f"its sizes are multiples of {max(strides(build))}; sizes are tried in steps of {GRID}"
+        )
+        raise InputError.at(build.id, message, "an architecture without p6")
 
 
 def frame_of(build: Build, side: int) -> tuple[int, int]:

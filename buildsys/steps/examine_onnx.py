@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.spec import STRIDES, Format, Preprocessing, Resources, StepSpec
+from buildsys.spec import STRIDE_SETS, Format, Preprocessing, Resources, StepSpec
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.parity.parity_ladder import Ladder
@@ -114,15 +114,16 @@ def _ladder(params: Params) -> "Ladder":
 
 def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
     """Parts of outputs that are the same in every cell, and are not in the float file."""
+    from buildsys.steps.lib.heads.formulas import count_cells
     from buildsys.steps.lib.parity import output_figures, signal
 
     frame, problems = params.preprocessing, []
-    cells = sum((frame.height // stride) * (frame.width // stride) for stride in STRIDES)
+    cells = [count_cells(frame.height, frame.width, strides) for strides in STRIDE_SETS]
     whole, reduced = ({o.name: o for o in forms[name]} for name in _FORMS)
     for name, output in reduced.items():
         if output.values.ndim != 3 or name not in whole:
             continue
-        axis = 2 if output.values.shape[2] == cells else 1
+        axis = 2 if output.values.shape[2] in cells else 1
         sides = (
             output_figures.split(name, o.values, params.classes) for o in (whole[name], output)
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import STRIDES, Format, Resources, StepSpec
+from buildsys.spec import Format, Resources, StepSpec
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.files.tflite import Tensor
@@ -44,7 +44,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     file = tflite.read(inputs["tflite"])
     edges = tuple(_edge(tensor) for tensor in file.outputs)
-    cells = _cells(file.inputs[0].shape)
+    cells = _cells(file.inputs[0].shape, [side for edge in edges for side in edge.shape])
     answers = _answer(inputs)
     problems = signal.shared_scale(edges, cells, output_figures.head_cure(params.head))
     joint = signal.joint(edges, cells)
@@ -75,11 +75,17 @@ def _edge(tensor: "Tensor") -> "Edge":
     return signal.Edge(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=scale)
 
 
-def _cells(image: tuple[int, ...]) -> int:
-    """Cells of all strides for an input [1, height, width, channels]; 0 for any other input."""
+def _cells(image: tuple[int, ...], sides: list[int]) -> int:
+    """Cells of all strides for an input [1, height, width, channels]; 0 for any other input.
+
+    `sides`: of the outputs' shapes, which tell networks with a grid more.
+    """
+    from buildsys.steps.lib.heads.formulas import count_cells, find_strides
+
     if len(image) != 4:
         return 0
-    return sum((image[1] // stride) * (image[2] // stride) for stride in STRIDES)
+    _, height, width, _ = image
+    return count_cells(height, width, find_strides(sides, (), height, width))
 
 
 def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":

@@ -14,6 +14,7 @@ from buildsys.steps.lib.families.ultralytics_architectures import (
     ARCHITECTURES,
     USUAL,
     architecture_problem,
+    architecture_strides,
 )
 from buildsys.steps.lib.families.ultralytics_file import (
     SUFFIXES,
@@ -49,6 +50,7 @@ STEP = StepSpec(
         architectures=ARCHITECTURES,
         listed=USUAL,
         architecture_problem=architecture_problem,
+        strides=architecture_strides,
         examples=tuple((task, example_of(task)) for task in SUFFIXES),
         task_of=architecture_task,
         suffixes=(".pt", ".pth"),

@@ -116,8 +116,18 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         head=params.head if frame and params.outputs else "none",
         measured=(folder / "metrics.json").is_file(),
         outputs=tuple(map(_row, facts["outputs"])),
+        strides=_strides(facts["outputs"], params),
     )
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
+
+
+def _strides(outputs: list[dict[str, Any]], params: Params) -> tuple[int, ...]:
+    from buildsys.steps.lib.heads.formulas import find_strides
+
+    frame = params.preprocessing
+    sides = [side for tensor in outputs for side in tensor["shape"]]
+    height, width = (frame.height, frame.width) if frame else (0, 0)
+    return find_strides(sides, params.outputs, height, width)
 
 
 def _facts(params: Params, name: str, sha256: str) -> dict[str, Any]:

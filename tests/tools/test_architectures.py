@@ -20,8 +20,12 @@ _BUILD = """
 import copy, json, re, sys
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/buildsys/templates/common"]
+import vision
 from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
+from buildsys.steps.lib.families.ultralytics_architectures import architecture_strides
+from buildsys.steps.lib.heads import yolov8_decoding
+from buildsys.steps.lib.heads.outputs import head_outputs
 
 ultralytics_setup.prepare(Path.cwd())
 import torch, ultralytics, yaml
@@ -40,15 +44,27 @@ for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob(
         last = fused.model[-1]
         shape = getattr(last, "kpt_shape", (0, 0))
         classes = getattr(last, "nc", 0) or last.linear.out_features
+        picture, values = torch.rand(1, 3, side, side), {}
         for head in heads:
             if head in ("raw", "decoded") or network.task == "detect":
                 model = copy.deepcopy(fused)
                 ultralytics_head.set_head(model, head)
                 with torch.no_grad():
-                    found = model(torch.zeros(1, 3, side, side))
+                    found = model(picture)
                 found = found if isinstance(found, (tuple, list)) else (found,)
+                values[head] = found
                 outputs[head] = [list(v.shape) if hasattr(v, "shape") else [] for v in found]
-        facts = {"task": network.task, "classes": classes, "keypoints": list(shape)}
+        apart = 0.0
+        if network.task == "detect":
+            strides = architecture_strides(name)
+            names = [t.name for t in head_outputs("raw", side, side, classes, 0, 0, "", strides)]
+            raw = {n: v.numpy() for n, v in zip(names, values["raw"])}
+            ours = yolov8_decoding.decode_raw(raw, side, side, 0)
+            theirs = yolov8_decoding.decode_detections(values["decoded"][0].numpy(), classes, 0)
+            shipped = vision.decode(raw, {"head": "raw", "keypoint_dims": 0}, side, side)
+            pairs = [*zip(ours[:2], theirs[:2]), *zip(shipped[:2], theirs[:2])]
+            apart = max(float(abs(a - b).max()) for a, b in pairs)
+        facts = {"apart": apart, "task": network.task, "classes": classes, "keypoints": list(shape)}
         print("BUILT", json.dumps({"name": name, "outputs": outputs, **facts}), flush=True)
     else:
         print("BUILT", json.dumps({"name": name}), flush=True)
@@ -82,8 +98,13 @@ def test_every_architecture_is_exported_as_described_or_refused_with_a_reason(
         name, task, classes = network["name"], network["task"], network["classes"]
         points, values = network["keypoints"]
         assert family.task_of(name) == task
+        assert network["apart"] < 0.01, (
+            f"{name}: boxes in pixels and scores, decoded by us and by it"
+        )
         for head, shapes in network["outputs"].items():
-            wanted = head_outputs(head, _SIDE, _SIDE, classes, points, values, task)
+            wanted = head_outputs(
+                head, _SIDE, _SIDE, classes, points, values, task, family.strides(name)
+            )
             given = [tuple(shape) for shape in shapes[: len(wanted)]]
             assert given == [tensor.shape for tensor in wanted], f"{name}, {head}"
 

@@ -2,13 +2,13 @@
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoded_by, decoders, network
-from buildsys.authoring.recipes.model import known_model, model_spec
+from buildsys.authoring.recipes.model import known_model, model_spec, strides
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.errors import Diagnostic
-from buildsys.spec import Family, ModelSpec
+from buildsys.spec import STRIDES, Family, ModelSpec
 from buildsys.steps.lib.firmware.contract_layout import Found, actual, expected
 from buildsys.steps.lib.heads.outputs import head_outputs
 
@@ -23,7 +23,9 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
     if contract.task is not None and recipe.source.task not in (None, contract.task):
         message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
         return [locate(at, message, "another `firmware`, or `firmware: unchecked`")]
-    problems = _check_head(build, contract, label, locate)
+    problems = _check_head(build, contract, label, locate) or _check_strides(
+        build, contract, label, locate, at
+    )
     if problems:
         return problems
     height, width = recipe.input.size
@@ -94,6 +96,21 @@ def _check_head(build: Build, contract: Contract, label: str, locate: Locate) ->
     message = f"{label} decodes the {contract.head} head, not the {asked} one"
     layouts = _layouts(build, contract, asked)
     return [locate(at, f"{message}; {layouts}" if layouts else message, hint)]
+
+
+def _check_strides(
+    build: Build, contract: Contract, label: str, locate: Locate, at: KeyPath
+) -> list[Diagnostic]:
+    """A network with a grid of cells more than firmwares decode."""
+    found = strides(build)
+    if contract.head is None or found == STRIDES:
+        return []
+    message = (
+        f"{label} decodes cells of stride {', '.join(map(str, STRIDES))}; the network has"
+        f" {', '.join(map(str, found))}"
+    )
+    hint = "an architecture without p2 and p6, or `firmware: unchecked` where the decoder is yours"
+    return [locate(at, message, hint)]
 
 
 def _layouts(build: Build, contract: Contract, asked: str) -> str:

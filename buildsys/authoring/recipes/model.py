@@ -9,6 +9,7 @@ from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.slots import flash_spec, slot_spec
 from buildsys.registry import find_step
 from buildsys.spec import (
+    STRIDES,
     BoardSpec,
     CheckpointFacts,
     ModelSpec,
@@ -80,9 +81,8 @@ def model_spec(build: Build) -> ModelSpec:
     head = _head(build)
     outputs: tuple[TensorSpec, ...] = ()
     if frame is not None and head != "none" and classes:
-        outputs = head_outputs(
-            head, frame.height, frame.width, len(classes), keypoints, dims, source.task or ""
-        )
+        size, count, task = (frame.height, frame.width), len(classes), source.task or ""
+        outputs = head_outputs(head, *size, count, keypoints, dims, task, strides(build))
     return ModelSpec(
         name=build.id.split("@")[0],
         family=source.family,
@@ -99,6 +99,15 @@ def model_spec(build: Build) -> ModelSpec:
         converter=recipe.convert.tool,
         batch=build.batch,
     )
+
+
+def strides(build: Build) -> tuple[int, ...]:
+    """Of the network's cells, by the architecture that the recipe names, or else its checkpoint."""
+    family, checkpoint = network(build.recipe.source.family), build.checkpoint
+    if family is None:
+        return STRIDES
+    named = build.recipe.source.architecture or (checkpoint.architecture if checkpoint else "")
+    return family.strides(named)
 
 
 def _resize(build: Build) -> str:

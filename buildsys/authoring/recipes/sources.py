@@ -4,7 +4,7 @@ import re
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, networks, source_format
-from buildsys.authoring.recipes.model import known_model
+from buildsys.authoring.recipes.model import known_model, strides
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
@@ -24,7 +24,8 @@ def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     if source.task not in family.tasks:
         message = f"family {source.family} has no networks for {source.task}"
         return [locate((*at, "task"), message, "there are: " + ", ".join(family.tasks))]
-    return _check_network(build, family, locate) or _check_weights(build, family, locate)
+    problems = _check_network(build, family, locate) or _check_weights(build, family, locate)
+    return problems or _check_grid(build, locate)
 
 
 def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
@@ -60,6 +61,22 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
     return []
 
 
+def _check_grid(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Sides that the network's largest cells do not divide; what is true of all is said by the block."""
+    coarsest, block = max(strides(build)), build.recipe.input
+    train = build.train.size if build.train is not None else None
+    sizes = [(("input", "size"), side) for side in (block.size if block else ())]
+    sizes += [(("train", "size"), train)] if train is not None else []
+    for at, side in sizes:
+        if side % coarsest:
+            near = max(coarsest, round(side / coarsest) * coarsest)
+            message = (
+                f"`size` {side} is not a multiple of {coarsest}, the stride of its largest cells"
+            )
+            return [locate(at, message, f"the nearest is {near}")]
+    return []
+
+
 def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
     """Whether the weights are of the network that the recipe names."""
     recipe, found, at = build.recipe, build.checkpoint, ("source",)
@@ -74,7 +91,8 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
         message = f"no step takes the network in {source.weights.path}{network}: {found.problem[0]}"
         return [locate((*at, "weights"), message, found.problem[1])]
     size, wanted = found.architecture, source.architecture or ""
-    if family.branched:  # one size for several tasks
+    same_grids = family.strides(size) == family.strides(wanted)
+    if family.branched and (same_grids or recipe.train is not None):  # one size for several tasks
         size, wanted = size.split("-")[0], wanted.split("-")[0]
     if size and wanted and size != wanted:
         message = (

@@ -142,7 +142,7 @@ def decode_turned(
         return np.concatenate([rows[:, :4], turned], 1), rows[:, 4 : 4 + classes]
     # the upright decoder's box is centre and sides; here its sides lie along the turned axes
     upright, scores, _ = vision.decode(outputs, facts, height, width)
-    corners, strides = vision.cells(height, width)
+    corners, strides = vision.cells(height, width, vision.grids_of(outputs))
     centres = (corners + 0.5) * strides
     turned = (vision.sigmoid(outputs["angles"][0].astype(np.float64)) - 0.25) * np.pi
     along = (upright[:, :2] + upright[:, 2:]) / 2 - centres

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:  # Python 3.8 has no such words at run time
+    from collections.abc import Sequence
+
     Outputs = dict[str, np.ndarray]
     """Real values by the output's name, with the batch axis."""
     Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]
     """In the frame's pixels: boxes [N, 4] x1 y1 x2 y2; scores [N, classes]; keypoints [N, k, 3]."""
 
 STRIDES = (8, 16, 32)
+"""Of YOLOX's cells; YOLOv8's raw head has them in the names of its outputs."""
 BINS = 16
 """Of a box side's distribution in YOLOv8's head."""
 GREY = 114
@@ -133,14 +136,15 @@ def _decode_raw(values: Outputs, dims: int, height: int, width: int) -> Decoded:
     """YOLOv8 before its decoder: each side of a box is a distribution over lengths, in strides, from
     the cell's centre; scores are logits.
     """
-    corners, strides = cells(height, width)
+    grids = grids_of(values)
+    corners, strides = cells(height, width, grids)
     centres = corners + 0.5
-    bins = np.concatenate([values[f"box_s{stride}"][0] for stride in STRIDES])
+    bins = np.concatenate([values[f"box_s{stride}"][0] for stride in grids])
     bins = bins.reshape(-1, 4, BINS)
     bins = np.exp(bins - bins.max(-1, keepdims=True))
     sides = (bins / bins.sum(-1, keepdims=True)) @ np.arange(BINS)
     boxes = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], 1) * strides
-    scores = sigmoid(np.concatenate([values[f"cls_s{stride}"][0] for stride in STRIDES]))
+    scores = sigmoid(np.concatenate([values[f"cls_s{stride}"][0] for stride in grids]))
     keypoints = np.zeros((len(boxes), 0, 3))
     if "keypoints" in values:
         raw = values["keypoints"][0].reshape(len(boxes), -1, dims)
@@ -148,6 +152,11 @@ def _decode_raw(values: Outputs, dims: int, height: int, width: int) -> Decoded:
         seen = sigmoid(raw[..., 2:]) if dims == 3 else np.ones_like(raw[..., :1])
         keypoints = np.concatenate([places, seen], -1)
     return boxes, scores, keypoints
+
+
+def grids_of(values: Outputs) -> list[int]:
+    """The strides of a raw head's cells, by the names of its outputs: box_s8, box_s16, and so on."""
+    return sorted(int(name[len("box_s") :]) for name in values if name.startswith("box_s"))
 
 
 def _decode_yolox(values: Outputs, head: str, height: int, width: int) -> Decoded:
@@ -161,7 +170,7 @@ def _decode_yolox(values: Outputs, head: str, height: int, width: int) -> Decode
         boxes, objectness, classes = rows[:, :4], rows[:, 4:5], rows[:, 5:]
     centre, size = boxes[:, :2], boxes[:, 2:]
     if head != "yolox-decoded":
-        corners, strides = cells(height, width)
+        corners, strides = cells(height, width, STRIDES)
         centre, size = (centre + corners) * strides, np.exp(size) * strides
     return _corners(centre, size), objectness * classes, np.zeros((len(boxes), 0, 3))
 
@@ -170,10 +179,10 @@ def _corners(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - size / 2, centre + size / 2], 1)
 
 
-def cells(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def cells(height: int, width: int, grids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """The upper left corner [N, 2] x, y of every cell in units of its stride, and strides [N, 1]."""
     corners, strides = [], []
-    for stride in STRIDES:
+    for stride in grids:
         y, x = np.mgrid[: height // stride, : width // stride]
         corners.append(np.stack([x.ravel(), y.ravel()], 1))
         strides.append(np.full((x.size, 1), float(stride)))

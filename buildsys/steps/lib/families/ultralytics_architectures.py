@@ -1,15 +1,19 @@
 """Which of Ultralytics' networks the steps here train and export: by name, and by a checkpoint's head.
 
-The heads that are exported here (`heads.outputs`) have cells of stride 8, 16 and 32, and 16 bins a
-side of a box. Source: Ultralytics 8.4, cfg/models; each name was built and exported (tests/tools).
+The heads that are exported here (`heads.outputs`) have three grids of cells or four, and 16 bins a side
+of a box. Source: Ultralytics 8.4, cfg/models; each name was built and exported (tests/tools).
 """
 
 import re
 
+from buildsys.spec import STRIDE_SETS, STRIDES
+
 _KNOWN = (
     r"yolov3[nsmlx]?(-spp)?",
-    r"yolo(v5|v6)[nsmlx]",
+    r"yolov5[nsmlx](-p6)?",
+    r"yolov6[nsmlx]",
     r"yolov8[nsmlx](-(ghost|seg|pose|obb|cls|cls-resnet50|cls-resnet101))?",
+    r"yolov8[nsmlx](-(p2|p6|ghost-p2|ghost-p6|seg-p6|pose-p6))",
     r"yolov9[tsmce]|yolov9[ce]-seg",
     r"yolov10[nsmblx]",
     r"yolo(11|12)[nsmlx](-(seg|pose|obb|cls))?",
@@ -25,21 +29,10 @@ USUAL = tuple(
 )
 """The names that are offered where a word is nearly one of them."""
 
-_GRIDS = "it has cells of stride {}; what is exported and decoded here has 8, 16 and 32"
 _REFUSED = (
     (
-        r".*-p2(-.*)?",
-        _GRIDS.format("4, 8, 16 and 32"),
-        "`architecture: {plain}` at twice the `input.size` finds as small objects",
-    ),
-    (
-        r".*-p6(-.*)?",
-        _GRIDS.format("8, 16, 32 and 64"),
-        "`architecture: {plain}` takes any `input.size` that is a multiple of 32",
-    ),
-    (
         r"yolov3-tiny",
-        _GRIDS.format("16 and 32"),
+        "it has cells of stride 16 and 32; what is exported and decoded here has those of 8, too",
         "`architecture: yolov5n` is a small one that has them",
     ),
     (
@@ -65,6 +58,7 @@ _REFUSED = (
     ),
 )
 """(names of Ultralytics', why no step takes them, what does instead); `plain`: a name that is taken."""
+_SMALL, _LARGE = STRIDE_SETS[1:]
 _HEADS = {
     "WorldDetect": "yolov8n-world",
     "YOLOEDetect": "yoloe-11",
@@ -90,6 +84,12 @@ def architecture_problem(name: str) -> tuple[str, str] | None:
     return None
 
 
+def architecture_strides(name: str) -> tuple[int, ...]:
+    """The strides of an architecture's cells: p2 has a grid for small objects, p6 one for large images."""
+    words = name.split("-")[1:]
+    return _SMALL if "p2" in words else _LARGE if "p6" in words else STRIDES
+
+
 def head_problem(head: str, levels: int, bins: int, architecture: str) -> tuple[str, str] | None:
     """The same of a checkpoint: the class of its head, its number of grids, bins a side of a box.
 
@@ -100,10 +100,11 @@ def head_problem(head: str, levels: int, bins: int, architecture: str) -> tuple[
         return known
     if head in _HEADS:
         return architecture_problem(_HEADS[head])
-    if levels not in (0, 3):
+    wanted = len(architecture_strides(architecture))
+    if levels not in (0, wanted):
         return (
-            f"its head has {levels} grids of cells; what is exported and decoded here has 3",
-            "train a network with strides 8, 16 and 32, for example `architecture: yolov8n`",
+            f"its head has {levels} grids of cells, and nothing says of which strides",
+            "train one of Ultralytics' own architectures, for example yolov8n or yolov8n-p2",
         )
     if bins not in (0, 16):
         return (

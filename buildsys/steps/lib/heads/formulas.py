@@ -1,13 +1,13 @@
 """Axes of tensors as formulas: what a contract and a head state without knowing the sizes.
 
-H, W: the input's height and width; hw8, hw16, hw32: cells of a stride; N: their sum; nc: classes;
+H, W: the input's height and width; hw8, hw16, hw32: cells of a stride; N: all cells; nc: classes;
 K: keypoints; D: values a keypoint. Standard library alone: planning and steps ask alike.
 """
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
 
-from buildsys.spec import STRIDES, OutputFormula
+from buildsys.spec import STRIDE_SETS, STRIDES, OutputFormula
 
 NAMES = ("H", "W", "N", *(f"hw{stride}" for stride in STRIDES), "nc", "K", "D")
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -43,14 +43,42 @@ def _value(node: ast.expr, values: Mapping[str, int], formula: str) -> int:
     raise ValueError(f"`{formula[:60]}` is no formula of +, -, *, // and {', '.join(NAMES)}")
 
 
-def dimensions(height: int, width: int, classes: int, keypoints: int, dims: int) -> dict[str, int]:
-    """What each name of a formula stands for."""
-    cells = {f"hw{stride}": (height // stride) * (width // stride) for stride in STRIDES}
+def count_cells(height: int, width: int, strides: tuple[int, ...] = STRIDES) -> int:
+    """Cells of all strides together."""
+    return sum((height // stride) * (width // stride) for stride in strides)
+
+
+def find_strides(
+    sides: Iterable[int], names: Iterable[str], height: int, width: int
+) -> tuple[int, ...]:
+    """Strides of the cells that outputs are of, the usual ones where nothing says otherwise.
+
+    `names`: of the outputs, of which a raw head's hold them (box_s8); `sides`: of their shapes, one of
+    which counts all cells in other heads.
+    """
+    named = sorted(int(name[len("box_s") :]) for name in names if name.startswith("box_s"))
+    if named:
+        return tuple(named)
+    found = set(sides)
+    known = (s for s in STRIDE_SETS if count_cells(height, width, s) in found)
+    return next(known, STRIDES)
+
+
+def dimensions(
+    height: int,
+    width: int,
+    classes: int,
+    keypoints: int,
+    dims: int,
+    strides: tuple[int, ...] = STRIDES,
+) -> dict[str, int]:
+    """What each name of a formula stands for, with the cells of `strides`."""
+    cells = {f"hw{stride}": (height // stride) * (width // stride) for stride in strides}
     return {
         "H": height,
         "W": width,
         **cells,
-        "N": sum(cells.values()),
+        "N": count_cells(height, width, strides),
         "nc": classes,
         "K": keypoints,
         "D": dims,

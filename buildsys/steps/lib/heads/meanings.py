@@ -3,7 +3,7 @@
 The numbers are those of `yolov8_decoding`, `yolox_decoding`, `oriented_boxes` and `instance_masks`. Standard library alone.
 """
 
-from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDES
+from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDE_SETS
 
 _SHARES = "as shares of the input's width and height"
 _LOGITS = "logit of each class, before the sigmoid"
@@ -17,13 +17,14 @@ _OFFSETS = (
     "offset x, y of the box's centre from the upper left corner of the cell, in cells, and natural"
     " logarithm of its width and height in cells"
 )
+_STRIDES = sorted({stride for strides in STRIDE_SETS for stride in strides})
 _RAW = {
     **{
         f"box_s{stride}": f"a row a cell of stride {stride}: logits of the distances left, top, right,"
         f" bottom from the cell's centre, {REG_MAX} bins each, bin i being i cells"
-        for stride in STRIDES
+        for stride in _STRIDES
     },
-    **{f"cls_s{stride}": f"a row a cell of stride {stride}: {_LOGITS}" for stride in STRIDES},
+    **{f"cls_s{stride}": f"a row a cell of stride {stride}: {_LOGITS}" for stride in _STRIDES},
     "keypoints": "a row a cell: x and y of each keypoint, and logit of its visibility where it has"
     " three values; not yet in pixels",
     "mask_coefficients": f"a row a cell: {_COEFFICIENTS}",
@@ -65,8 +66,7 @@ _MEANINGS: dict[str, dict[str, str]] = {
     },
 }
 _ORDER = (
-    f"Cells: those of stride {STRIDES[0]} first, then {STRIDES[1]}, then {STRIDES[2]}; within a stride"
-    " line by line from the top, each line from the left. A cell is as many pixels wide and high as its"
+    "Cells: those of stride {} first, then {}; within a stride line by line from the top, each line from the left. A cell is as many pixels wide and high as its"
     " stride; column and row are counted from 0."
 )
 _BINS = f"""\
@@ -93,9 +93,10 @@ def tell_output(head: str, task: str, name: str) -> str:
     return meaning + behind
 
 
-def tell_order(task: str) -> str:
-    """In which order cells come; nothing where the whole picture is one."""
-    return "" if task == "classify" else _ORDER
+def tell_order(task: str, strides: tuple[int, ...]) -> str:
+    """In which order cells come; nothing where the whole picture is one. `strides`: of the cells."""
+    first, *others = strides
+    return "" if task == "classify" else _ORDER.format(first, ", then ".join(map(str, others)))
 
 
 def tell_formula(head: str, task: str) -> str:

@@ -45,7 +45,8 @@ def decode_raw(
     """
     import numpy as np
 
-    anchors, strides = yolov8_decoding.make_anchors(height, width)
+    grids = yolov8_decoding.strides_of(outputs)
+    anchors, strides = yolov8_decoding.make_anchors(height, width, grids)
     sides = yolov8_decoding.decode_sides(outputs)
     angles = (yolov8_decoding.sigmoid(outputs["angles"][0, :, 0].astype(np.float64)) - 0.25) * np.pi
     along = (sides[:, 2:] - sides[:, :2]) / 2

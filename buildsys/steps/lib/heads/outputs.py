@@ -14,10 +14,16 @@ def _output(name: str, *axes: str) -> OutputFormula:
 
 _SIDE = f"//{MASK_STRIDE}"
 _PROTOTYPES = _output("prototypes", f"H{_SIDE}", f"W{_SIDE}", str(MASK_CHANNELS))
-_RAW = (
-    *(_output(f"box_s{stride}", f"hw{stride}", str(4 * REG_MAX)) for stride in STRIDES),
-    *(_output(f"cls_s{stride}", f"hw{stride}", "nc") for stride in STRIDES),
-)
+
+
+def _raw(strides: tuple[int, ...]) -> tuple[OutputFormula, ...]:
+    return (
+        *(_output(f"box_s{stride}", f"hw{stride}", str(4 * REG_MAX)) for stride in strides),
+        *(_output(f"cls_s{stride}", f"hw{stride}", "nc") for stride in strides),
+    )
+
+
+_RAW = _raw(STRIDES)
 _DECODED = {
     "detect": (_output("detections", "4+nc", "N"),),
     "pose": (_output("detections", "4+nc+K*D", "N"),),
@@ -59,10 +65,15 @@ and logarithm of the size in cells; yolox-split: the same three things apart.
 """
 
 
-def head_formulas(head: str, task: str) -> tuple[OutputFormula, ...]:
+def head_formulas(
+    head: str, task: str, strides: tuple[int, ...] = STRIDES
+) -> tuple[OutputFormula, ...]:
     """The outputs of a head; a task that it does not serve has those of detect."""
     tasks = HEADS[head]
-    return tasks.get(task, tasks["detect"])
+    found = tasks.get(task, tasks["detect"])
+    if strides == STRIDES or found[: len(_RAW)] != _RAW:
+        return found
+    return (*_raw(strides), *found[len(_RAW) :])
 
 
 def head_outputs(
@@ -73,11 +84,12 @@ def head_outputs(
     keypoints: int,
     keypoint_dims: int,
     task: str = "",
+    strides: tuple[int, ...] = STRIDES,
 ) -> tuple[TensorSpec, ...]:
     """The outputs of a head for an input of `height` x `width` pixels; of pose where there are
-    keypoints and no task is named.
+    keypoints and no task is named; `strides`: of the network's cells.
     """
-    formulas = head_formulas(head, task or ("pose" if keypoints else "detect"))
-    values = dimensions(height, width, classes, keypoints, keypoint_dims)
+    formulas = head_formulas(head, task or ("pose" if keypoints else "detect"), strides)
+    values = dimensions(height, width, classes, keypoints, keypoint_dims, strides)
     found = shapes(formulas, values)
     return tuple(TensorSpec(name=name, shape=shape) for name, shape in found.items())

@@ -4,10 +4,12 @@ Box sides are a distribution over 16 bins; a side's length is its expectation, i
 from the anchor (the cell's centre). Source: Ultralytics' DFL, dist2bbox and kpts_decode.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildsys.spec import REG_MAX, STRIDES
+from buildsys.steps.lib.heads.formulas import find_strides
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +37,7 @@ def decode_raw(
     """Raw head -> (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
     import numpy as np
 
-    anchors, strides = make_anchors(height, width)
+    anchors, strides = make_anchors(height, width, strides_of(outputs))
     sides = decode_sides(outputs)
     boxes = np.concatenate([anchors - sides[:, :2], anchors + sides[:, 2:]], 1) * strides[:, None]
     points = np.zeros((len(boxes), 0, 3))
@@ -51,7 +53,7 @@ def decode_sides(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
     """Distances [N, 4] left, top, right, bottom of the anchor, in units of the cell's stride."""
     import numpy as np
 
-    logits = np.concatenate([outputs[f"box_s{stride}"][0] for stride in STRIDES])
+    logits = np.concatenate([outputs[f"box_s{stride}"][0] for stride in strides_of(outputs)])
     bins = logits.reshape(-1, 4, REG_MAX).astype(np.float64)
     bins = np.exp(bins - bins.max(-1, keepdims=True))
     return np.asarray((bins / bins.sum(-1, keepdims=True)) @ np.arange(REG_MAX))
@@ -61,7 +63,7 @@ def decode_scores(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
     """Class probabilities [N, classes] of every cell."""
     import numpy as np
 
-    logits = np.concatenate([outputs[f"cls_s{stride}"][0] for stride in STRIDES])
+    logits = np.concatenate([outputs[f"cls_s{stride}"][0] for stride in strides_of(outputs)])
     return sigmoid(logits.astype(np.float64))
 
 
@@ -185,17 +187,24 @@ def greedy(
     return kept
 
 
-def make_anchors(height: int, width: int) -> "tuple[np.ndarray, np.ndarray]":
+def strides_of(outputs: Iterable[str]) -> tuple[int, ...]:
+    """The strides of a raw head's cells, by the names of its outputs: box_s8, box_s16, …"""
+    return find_strides((), outputs, 0, 0)
+
+
+def make_anchors(
+    height: int, width: int, strides: tuple[int, ...] = STRIDES
+) -> "tuple[np.ndarray, np.ndarray]":
     """Cell centres [N, 2] in units of their stride, and strides [N]."""
     import numpy as np
 
-    anchors, strides = [], []
-    for stride in STRIDES:
+    anchors, sizes = [], []
+    for stride in strides:
         rows, columns = height // stride, width // stride
         y, x = np.mgrid[:rows, :columns] + 0.5
         anchors.append(np.stack([x.ravel(), y.ravel()], 1))
-        strides.append(np.full(rows * columns, stride, np.float64))
-    return np.concatenate(anchors), np.concatenate(strides)
+        sizes.append(np.full(rows * columns, stride, np.float64))
+    return np.concatenate(anchors), np.concatenate(sizes)
 
 
 def sigmoid(x: "np.ndarray") -> "np.ndarray":

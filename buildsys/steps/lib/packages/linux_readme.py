@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the text is about. `head` none: the outputs' meaning is unknown."""
+    """What the text is about. `head` none: the outputs' meaning is unknown; `strides`: of its cells."""
 
     name: str
     label: str
@@ -37,6 +37,7 @@ class Described:
     head: str
     measured: bool
     outputs: tuple[Row, ...]
+    strides: tuple[int, ...]
 
     @property
     def decoded(self) -> bool:
@@ -124,7 +125,7 @@ def _decoding(package: Described) -> str:
         for row in package.outputs
     )
     formula = meanings.tell_formula(package.head, package.task)
-    order = meanings.tell_order(package.task) if formula else ""
+    order = meanings.tell_order(package.task, package.strides) if formula else ""
     reference = (
         "\n\n`vision.py` is the reference: padding, decoding, suppression of overlaps, and the way back"
         " into the\nphotograph, in numpy."
