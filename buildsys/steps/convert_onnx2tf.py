@@ -46,6 +46,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
+    _describe_no_layers()
     network = _convert(Path("model.onnx"))
     report(1, 2, "stages", "comparing with the ONNX")
     names = _compare(network, inputs["onnx"], inputs.get("samples"), params)
@@ -100,6 +101,17 @@ def _tell_layout_of_sums() -> None:
         tf_layers_dict[graph_node.outputs[0].name]["nhwc"] = all(known)
 
     Sum.make_node = make
+
+
+def _describe_no_layers() -> None:
+    """Nothing of Keras' description of its layers is saved, and making it took two thirds of the time.
+
+    `tf.saved_model.save` reads every attribute of every layer, in search of functions; this one is a
+    property that writes the layer as JSON, weights included.
+    """
+    import tf_keras
+
+    tf_keras.layers.Layer._tracking_metadata = ""
 
 
 def _convert(path: Path) -> Any:
