@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -48,6 +49,18 @@ names: {0: tag}
 kpt_shape: [4, 3]
 flip_idx: [1, 0, 3, 2]
 """
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before pytest-xdist starts its processes: a store for all of them (tools/places.py), and their
+    groups in the order in which they are collected (tools/conftest.py).
+    """
+    if not hasattr(config, "workerinput"):
+        folder = TemporaryDirectory(prefix="buildsys-tests-")
+        os.environ["BUILDSYS_TEST_STORE"] = folder.name
+        config.add_cleanup(folder.cleanup)
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""What several files of these tests build alike, built once a run."""
+"""What several files of these tests build alike: made once a run, in the shared store."""
 
 import shutil
 import subprocess
@@ -53,12 +53,31 @@ def bright_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shared out over processes (pytest-xdist), tests of tools stay in one of them.
+LONGEST_FIRST = (
+    "test_tasks",
+    "test_pipeline",
+    "test_contracts",
+    "test_yolox_pipeline",
+    "test_outside",
+    "test_parity",
+)
 
-    A conversion takes gigabytes, and what tests have in common is built once a process.
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shared out over processes (pytest-xdist), the tests of a file of tools stay in one of them,
+    which builds what they have in common. They begin before all others, the longest first: so that
+    short tests fill the end.
     """
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.get_closest_marker("tools") is not None:
-                item.add_marker(pytest.mark.xdist_group("tools"))
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if item.get_closest_marker("tools") is not None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("tools") is None:
+        return len(LONGEST_FIRST) + 1
+    file = item.path.stem
+    return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)

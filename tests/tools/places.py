@@ -1,4 +1,4 @@
-"""Workspaces in which the real tools run, each with a store of its own."""
+"""Workspaces in which the real tools run."""
 
 import json
 import os
@@ -38,12 +38,22 @@ def make_workspace(root: Path, **recipes: str) -> Path:
     return root
 
 
-def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """doit with a store of the workspace's own."""
+def shared_store() -> Path:
+    """One for all tests of a run: what two of them want alike is made once (tests/conftest.py).
+
+    Tests of what ran, or of what a store holds, have one of their own.
+    """
+    return Path(os.environ["BUILDSYS_TEST_STORE"])
+
+
+def doit(
+    root: Path, *arguments: str, store: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """doit with the shared store, or with one that is given."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
-        "BUILDSYS_STORE": str(root / "store"),
+        "BUILDSYS_STORE": str(store or shared_store()),
     }
     return subprocess.run(
         [sys.executable, "-m", "doit", *arguments],

@@ -12,7 +12,15 @@ import pytest
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
+from tests.tools.places import (
+    doit,
+    draw,
+    make_workspace,
+    read,
+    shared_store,
+    statuses,
+    tool_environment,
+)
 
 pytestmark = pytest.mark.tools
 
@@ -136,7 +144,7 @@ def _blobs(root: Path, build: str) -> dict[str, str]:
     """The exported and the quantized file, in the store."""
     steps = read(root / "build" / "tiny" / build / "manifest.json")["steps"]
     digests = {name: d for s in steps for name, d in s["outputs"].items()}
-    store = Store(root / "store")
+    store = Store(shared_store())
     return {name: str(store.blob(digests[name])) for name in ("onnx", "quantized-onnx")}
 
 

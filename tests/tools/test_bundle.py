@@ -117,7 +117,7 @@ def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
     run = buildsys(bundled, "import", str(away))
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"{_BUILD}: engine built by TensorRT-RTX 1.7.1.116 on linux-")
-    assert doit(bundled, f"build:{_BUILD}").returncode == 0
+    assert doit(bundled, f"build:{_BUILD}", store=bundled / "store").returncode == 0
     package = bundled / "build" / "tiny" / "nvidia-rtx-aot"
     shipped = digest_file(package / "tiny.engine")
     assert shipped == digest_file(away / "result" / "model.engine")
@@ -125,7 +125,7 @@ def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
     assert read(package / "engine.json")["outputs"][0]["name"] == "box_s8"
     shutil.rmtree(bundled / "store")
     shutil.rmtree(bundled / ".buildsys")
-    assert doit(bundled, f"build:{_BUILD}").returncode == 0
+    assert doit(bundled, f"build:{_BUILD}", store=bundled / "store").returncode == 0
     assert statuses(bundled) == {_BUILD: "built"}
     assert (package / "logs" / "engine.log").exists()
     assert digest_file(package / "tiny.engine") == shipped  # int8: the same bytes on one machine

@@ -14,7 +14,7 @@ from buildsys.digest import digest_file
 from buildsys.execution.tools.host_facts import cpu_name
 from tests.conftest import REPOSITORY
 from tests.tools.bright import ONNX_FILE
-from tests.tools.places import doit, make_workspace, read
+from tests.tools.places import doit, make_workspace, read, shared_store
 
 pytestmark = pytest.mark.tools
 
@@ -56,11 +56,11 @@ def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compare(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`buildsys compare` with the store of the workspace."""
+    """`buildsys compare` with the shared store."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
-        "BUILDSYS_STORE": str(root / "store"),
+        "BUILDSYS_STORE": str(shared_store()),
     }
     command = ("compare", "--runs", "10", "--warmup", "2", *arguments, "two@host", "one@*")
     return subprocess.run(

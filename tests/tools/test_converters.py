@@ -17,7 +17,15 @@ from buildsys.execution.tools import environments
 from buildsys.operations.published import find_published
 from tests.conftest import REPOSITORY
 from tests.tools.bright import BRIGHT, NETWORK
-from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
+from tests.tools.places import (
+    doit,
+    draw,
+    make_workspace,
+    read,
+    shared_store,
+    statuses,
+    tool_environment,
+)
 
 pytestmark = pytest.mark.tools
 
@@ -63,11 +71,11 @@ def _predict(root: Path, build: str) -> list[list[dict[str, Any]]]:
 
 
 def _buildsys(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The real command, with the workspace's own store."""
+    """The real command, with the shared store."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
-        "BUILDSYS_STORE": str(root / "store"),
+        "BUILDSYS_STORE": str(shared_store()),
     }
     return subprocess.run(
         [sys.executable, "-m", "buildsys", *arguments],

@@ -18,7 +18,15 @@ from buildsys.execution.tools import environments
 from buildsys.registry import PACKAGE
 from buildsys.steps import package_engine
 from tests.conftest import REPOSITORY
-from tests.tools.places import doit, draw, make_workspace, read, statuses, tool_environment
+from tests.tools.places import (
+    doit,
+    draw,
+    make_workspace,
+    read,
+    shared_store,
+    statuses,
+    tool_environment,
+)
 
 pytestmark = pytest.mark.tools
 
@@ -172,7 +180,7 @@ def _blob(root: Path, build: str, output: str) -> Path:
     """An output of one of a build's steps, in the store."""
     steps = read(root / "build" / "tiny" / build / "manifest.json")["steps"]
     (digest,) = (s["outputs"][output] for s in steps if output in s["outputs"])
-    return Store(root / "store").blob(digest)
+    return Store(shared_store()).blob(digest)
 
 
 def _look(root: Path, build: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from buildsys.execution.tools import environments
 from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 from tests.tools.bright import NETWORK
-from tests.tools.places import doit, make_workspace, read, tool_environment
+from tests.tools.places import doit, make_workspace, read, shared_store, tool_environment
 from tests.tools.test_look import png
 
 pytestmark = pytest.mark.tools
@@ -172,7 +172,7 @@ def test_the_package_alone_sees_what_the_build_predicts(
     build: str, place: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Boxes to half a pixel of the frame, scores to a hundredth; an integer file's, too."""
-    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     folder = tmp_path / "board"
     shutil.copytree(place / "build" / "bright" / build.split("@")[1], folder)
     pictures = shutil.copytree(place / "camera", tmp_path / "camera")
@@ -352,7 +352,7 @@ def test_its_figures_come_back_into_the_workspace(
         r"^engine only: mean \d+\.\d\d, min .*, p90 .*, max ", done.stdout, re.MULTILINE
     )
     assert "picture file to detections: mean" in done.stdout
-    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     monkeypatch.chdir(place)
     figures, written = str(board / "board.json"), read(board / "board.json")
     given = ("import-benchmark", BUILDS[0], figures, "--device", "a test's machine")

@@ -12,6 +12,7 @@ import pytest
 
 from buildsys.cli import main
 from tests.authoring.golden import compare
+from tests.tools.places import shared_store
 
 pytestmark = pytest.mark.tools
 
@@ -175,7 +176,7 @@ def test_predict_draws_what_the_file_sees(
     bright: Path, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Boxes in the photograph's own pixels, through the letterbox and back."""
-    monkeypatch.setenv("BUILDSYS_STORE", str(bright / "store"))
+    monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     monkeypatch.chdir(bright)
     assert main(["predict", f"bright@{target}", "camera"]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -201,7 +202,7 @@ def test_predict_tells_of_pictures_that_cannot_be_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The others are drawn all the same, beside what is already there; exit code 2."""
-    monkeypatch.setenv("BUILDSYS_STORE", str(bright / "store"))
+    monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     whole = (bright / "camera" / "dark.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[:-30])
     (tmp_path / "whole.png").write_bytes(whole)

@@ -59,7 +59,7 @@ FIRST = "first-run.json"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace in which the tiny recipe was built for all its targets."""
     root = make_workspace(tmp_path_factory.mktemp("tools") / "one", tiny=TINY)
-    run = doit(root, "-n", "2")
+    run = doit(root, "-n", "2", store=root / "store")
     assert run.returncode == 0, run.stderr
     (root / FIRST).write_text(json.dumps(statuses(root)))
     yield root
@@ -214,7 +214,7 @@ def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> No
 
 def test_a_second_run_does_nothing(built: Path) -> None:
     """And says so."""
-    run = doit(built)
+    run = doit(built, store=built / "store")
     assert run.returncode == 0
     assert set(statuses(built).values()) == {"up-to-date"}
     assert run.stderr == ""
@@ -229,13 +229,13 @@ def test_another_memory_mode_compiles_once_more(built: Path) -> None:
             "export: {opset: 13}}", "vela: {memory_mode: Sram_Only}}"
         )
     )
-    assert doit(built).returncode == 0
+    assert doit(built, store=built / "store").returncode == 0
     assert stages_run(built) >= {"ethos-u55-128-high-end/compile", "ethos-u55-128-high-end/package"}
     now = statuses(built)
     assert now.pop("tiny@ethos-u55-128-high-end") == "built"
     assert set(now.values()) == {"up-to-date"}
     path.write_text(before)
-    assert doit(built).returncode == 0
+    assert doit(built, store=built / "store").returncode == 0
     assert statuses(built)["tiny@ethos-u55-128-high-end"] == "restored"
 
 
@@ -245,7 +245,8 @@ def test_two_clean_builds_make_the_same_bytes(built: Path, tmp_path: Path) -> No
     Of an int8 file with its compiler's, and of a float16 one; the other two are made alike.
     """
     other = make_workspace(tmp_path / "elsewhere" / "two", tiny=TINY)
-    assert doit(other, "-n", "2", *(f"build:tiny@{name}" for name in TWICE)).returncode == 0
+    builds = [f"build:tiny@{name}" for name in TWICE]
+    assert doit(other, "-n", "2", *builds, store=other / "store").returncode == 0
     for path in (path for name in TWICE for path in sorted(built.glob(f"build/tiny/{name}/*"))):
         if path.is_file() and path.name != "build.json":
             twin = other / path.relative_to(built)

@@ -53,7 +53,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", NETWORK, str(root / "bright.onnx")]
     subprocess.run(command, check=True, env=tool_environment(python))
-    run = doit(root)
+    run = doit(root, store=root / "store")
     assert run.returncode == 11, run.stderr
     yield root
     shutil.rmtree(root)
