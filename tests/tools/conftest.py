@@ -63,6 +63,7 @@ LONGEST_FIRST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Shared out over processes (pytest-xdist), the tests of a file of tools stay in one of them,
     which builds what they have in common. They begin before all others, the longest first: so that

@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.execution.tools import environments
 from buildsys.registry import shipped_targets
-from tests.tools.places import START, doit, draw, make_workspace, read, statuses
+from tests.tools.bright import LIVELY
+from tests.tools.places import (
+    START,
+    doit,
+    draw,
+    make_workspace,
+    read,
+    statuses,
+    tool_environment,
+)
 
 pytestmark = pytest.mark.tools
 
@@ -58,10 +68,15 @@ targets:
   - {target: grove-vision-ai-v2, as: sscma, firmware: sscma-1.0-yolov8}
 """
 
-ELEVEN = """\
-name: eleven
-source: {family: ultralytics, task: detect, architecture: yolo11n, weights: random}
-input: {size: 64}
+MIXED = """\
+name: mixed
+source:
+  family: onnx
+  task: detect
+  weights: {path: mixed.onnx}
+  decoder: yolov8-raw
+  classes: [spot]
+input: {size: 96}
 evaluate: none
 quantization:
   scheme: int8
@@ -69,6 +84,18 @@ quantization:
   calibration: {images: "pictures/*.bmp", count: 2}
 targets: [xiao-esp32s3]
 """
+ATTENTION = """\
+head = next(node for node in nodes if node.output[0] == "box_s32")
+head.output[0] = "plain"
+values.append(n.from_array(np.array(2.6e-3, np.float32), "share"))
+nodes += [
+    h.make_node("MatMul", ["plain", "box_s32.2"], ["alike"], name="/attention/MatMul"),
+    h.make_node("Mul", ["alike", "share"], ["weights"]),
+    h.make_node("MatMul", ["weights", "plain"], ["mixed"], name="/attention/MatMul_1"),
+    h.make_node("Mul", ["mixed", "share"], ["box_s32"]),
+]
+"""
+"""Two products of what the network computes, as YOLO11 has them."""
 
 ARENA_KIB = 100
 
@@ -172,9 +199,13 @@ def test_one_scale_for_boxes_and_scores_is_refused(stock: Path) -> None:
 
 def test_an_operator_that_the_firmware_lacks_is_named(tmp_path: Path) -> None:
     """With the layer that it came from: on the device, AllocateTensors fails without a word."""
-    root = make_workspace(tmp_path / "eleven", eleven=ELEVEN)
-    draw(root / "pictures", 64, 2)
-    _, told = reject(root, "eleven@xiao-esp32s3")
+    root = make_workspace(tmp_path / "mixed", mixed=MIXED)
+    draw(root / "pictures", 96, 2)
+    _, python = environments.ensure("onnx2tf", print)
+    network = LIVELY.replace("outputs.sort(", f"{ATTENTION}outputs.sort(")
+    command = [str(python), "-c", network, str(root / "mixed.onnx")]
+    subprocess.run(command, check=True, env=tool_environment(python))
+    _, told = reject(root, "mixed@xiao-esp32s3")
     assert told.startswith(
         "rejected by operators: firmware sscma-1.0-esp32s3-world does not register BATCH_MATMUL ("
     )

@@ -16,7 +16,7 @@ from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
 from buildsys.operations.published import find_published
 from tests.conftest import REPOSITORY
-from tests.tools.bright import BRIGHT, NETWORK
+from tests.tools.bright import BRIGHT, LIVELY
 from tests.tools.places import (
     doit,
     draw,
@@ -40,12 +40,6 @@ targets:
   - {target: host, as: whole, quantization: {scheme: int8}}
 """
 )
-_LIVELY = (
-    NETWORK.replace("(64, 0, bins)", "(64, 1, bins)")
-    .replace("(0, -20)", "(20, -40)")
-    .replace("np.full(64, -20, np.float32)", "np.linspace(-20, -10, 64).astype(np.float32)")
-)
-"""No output of it stands still or at a limit, which in int8 would be a fault."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = make_workspace(tmp_path_factory.mktemp("converters") / "place", both=_BOTH)
     draw(root / "pictures", 96, 4)
     _, python = environments.ensure("onnx2tf", print)
-    command = [str(python), "-c", _LIVELY, str(root / "bright.onnx")]
+    command = [str(python), "-c", LIVELY, str(root / "bright.onnx")]
     subprocess.run(command, check=True, env=tool_environment(python))
     run = doit(root)
     assert run.returncode == 0, run.stderr
