@@ -51,9 +51,22 @@ flip_idx: [1, 0, 3, 2]
 """
 
 
+LONGEST_FIRST = (
+    "test_contracts",
+    "test_tasks",
+    "test_pipeline",
+    "test_yolox_pipeline",
+    "test_outside",
+    "test_parity",
+    "test_converters",
+    "test_batches",
+)
+"""Files of tests/tools by the minutes that they take."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Before pytest-xdist starts its processes: a store for all of them (tools/places.py), and their
-    groups in the order in which they are collected (tools/conftest.py).
+    """Before pytest-xdist starts its processes: a store for all of them (tools/places.py), and files
+    are shared out in the order in which they are collected.
     """
     if not hasattr(config, "workerinput"):
         folder = TemporaryDirectory(prefix="buildsys-tests-")
@@ -61,6 +74,25 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(folder.cleanup)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shared out over processes, files with tests of tools begin, the longest first, then those with
+    slow tests: so that short ones fill the end. A file stays whole: its tests share what they build.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    turns: dict[Path, int] = {}
+    for item in items:
+        turns[item.path] = min(_turn(item), turns.get(item.path, sys.maxsize))
+    items.sort(key=lambda item: turns[item.path])
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("tools") is not None:
+        file = item.path.stem
+        return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
+    return len(LONGEST_FIRST) + (1 if item.get_closest_marker("slow") is not None else 2)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,13 +40,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     tf = tensorflow_setup.prepare()
     # onnx2tf rewrites its input file in place, and downloads this array when it is not here.
-    _write_copy(inputs["onnx"], Path("model.onnx"))
+    grouped = _write_copy(inputs["onnx"], Path("model.onnx"))
     tensorflow_setup.write_placeholder_pictures()
     report(0, 2, "stages", "onnx2tf")
     # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
-    _describe_no_layers()
+    if not grouped:
+        _describe_no_layers()
     network = _convert(Path("model.onnx"))
     report(1, 2, "stages", "comparing with the ONNX")
     names = _compare(network, inputs["onnx"], inputs.get("samples"), params)
@@ -59,8 +60,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     report(2, 2, "stages")
 
 
-def _write_copy(source: Path, target: Path) -> None:
+def _write_copy(source: Path, target: Path) -> bool:
     """A copy whose residual additions are `Sum` nodes, and whose names TensorFlow can save.
+
+    Returns whether a convolution works in groups.
 
     onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, takes the
     difference for a broadcasting fault and transposes both operands; compilers for NPUs then put
@@ -75,12 +78,15 @@ def _write_copy(source: Path, target: Path) -> None:
     constants = {tensor.name for tensor in graph.graph.initializer}
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     constants |= {name for name, kind in makers.items() if kind in _UNLIKE_PICTURES}
+    grouped = False
     for node in graph.graph.node:
         if node.op_type == "Add" and not constants.intersection(node.input):
             node.op_type = "Sum"
         if any(item.name == "group" and item.i > 1 for item in node.attribute):
             node.name = node.name.lstrip("/")  # it may become a layer, and no layer begins with /
+            grouped = True
     onnx.save(graph, str(target))
+    return grouped
 
 
 _UNLIKE_PICTURES = ("Constant", "Reshape", "MatMul", "Transpose")
@@ -107,7 +113,8 @@ def _describe_no_layers() -> None:
     """Nothing of Keras' description of its layers is saved, and making it took two thirds of the time.
 
     `tf.saved_model.save` reads every attribute of every layer, in search of functions; this one is a
-    property that writes the layer as JSON, weights included.
+    property that writes the layer as JSON, weights included. Networks with a grouped convolution gain
+    nothing by it (YOLO11n, YOLOX-Nano), and a number in the saved file would be another.
     """
     import tf_keras
 

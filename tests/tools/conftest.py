@@ -51,34 +51,3 @@ def bright_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert run.returncode == 0, run.stderr
     yield root
     shutil.rmtree(root)
-
-
-LONGEST_FIRST = (
-    "test_tasks",
-    "test_pipeline",
-    "test_contracts",
-    "test_yolox_pipeline",
-    "test_outside",
-    "test_parity",
-)
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shared out over processes (pytest-xdist), the tests of a file of tools stay in one of them,
-    which builds what they have in common. They begin before all others, the longest first: so that
-    short tests fill the end.
-    """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        if item.get_closest_marker("tools") is not None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=_turn)
-
-
-def _turn(item: pytest.Item) -> int:
-    if item.get_closest_marker("tools") is None:
-        return len(LONGEST_FIRST) + 1
-    file = item.path.stem
-    return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
