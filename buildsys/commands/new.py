@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
         plans = make_plans(
             Workspace(root), Unwritten(recipes={path: text}, workspace_file=file or None)
         )
-        found = [diagnostic for diagnostic in plans.diagnostics if diagnostic.path == label]
+        (own,) = (recipe for recipe in plans.recipes if recipe.name == options.name)
+        found = list(own.diagnostics)
         try:
             if file:
                 _write_workspace_file(root / FILE, file, undo)
@@ -205,7 +206,7 @@ def _read_outside(
     """
     from buildsys.authoring.recipes.builds import Unwritten
     from buildsys.authoring.scaffold.bringing import copy_data, find_outside, name_data, whole
-    from buildsys.authoring.scaffold.draft import dataset_block
+    from buildsys.authoring.scaffold.draft import dataset_block, noted
     from buildsys.authoring.syntax.document import parse_document
     from buildsys.execution.places import datasets_root
 
@@ -218,7 +219,7 @@ def _read_outside(
         return _copy_images(root, options, draft, undo), ""
     block = parse_document("\n".join(dataset_block(there)), options.data).get("dataset")
     called, file = name_data(root, name, block)
-    line = f"dataset: {called}   # buildsys.yaml says where it is"
+    line = noted(f"dataset: {called}", "buildsys.yaml says where it is")
     named = dataclasses.replace(there, block=line)
     if options.link:
         done = f"named  {source} as `{called}` in buildsys.yaml"

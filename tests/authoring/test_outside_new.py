@@ -242,6 +242,21 @@ def test_what_is_missing_is_told_at_once(
     assert printed.endswith("next:  buildsys check   # when that is settled\n")
 
 
+def test_what_check_says_of_the_data_is_told_too(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its file is another than the recipe."""
+    data = workspace / "data" / "hands" / "data.yaml"
+    lines = data.read_text().splitlines(keepends=True)
+    data.write_text("".join(line for line in lines if "flip_idx" not in line))
+    assert _new(workspace, "mine", "--data", "data/hands/data.yaml") == 0
+    told = capsys.readouterr().out
+    assert cli.main(["-C", str(workspace), "check"]) == 0
+    warned = capsys.readouterr().out.removesuffix("1 build, no mistake\n")
+    assert warned.startswith("data/hands/data.yaml:")
+    assert warned in told
+
+
 def test_odd_names_stay_text(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file's name, or a class in somebody's checkpoint, breaks out of its quotes or its comment."""
     odd = workspace / "weights" / "my: {best}, #1 – ü.pt"
