@@ -153,6 +153,16 @@ class Plan:
     fit: str = ""
     """What `buildsys fit` keeps its answer by; empty where the input's size is no choice."""
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether anything is measured or judged before its package ships."""
+        made = {output.name for step in self.steps for output in step.outputs}
+        return bool(made.intersection(_PROOFS))
+
+
+_PROOFS = ("verdict", "metrics", "evidence")
+"""Outputs of steps that measure and judge."""
+
 
 class Status(StrEnum):
     """What a step's decision can be."""

@@ -11,7 +11,13 @@ from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import read_step
 from buildsys.spec import Format, Quantization
-from buildsys.steps import compare_recordings, convert_tflite, prepare_pictures, record_tflm
+from buildsys.steps import (
+    allocate_tflm,
+    compare_recordings,
+    convert_tflite,
+    prepare_pictures,
+    record_tflm,
+)
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 _BOXES = ("detect", "pose")
@@ -34,7 +40,7 @@ def judge_parity(builder: PlanBuilder) -> None:
     if float_file is not None:
         _record(builder, recordings, "float-tflite", float_file, pictures)
     _record(builder, recordings, "tflite", builder.artifacts[Format.TFLITE], pictures)
-    if runs_on_micro(builder):
+    if _is_recorded_on_micro(builder):
         _record_tflm(builder, recordings, pictures)
     if len(recordings) < 2 and not _decoder(builder):
         return
@@ -42,12 +48,26 @@ def judge_parity(builder: PlanBuilder) -> None:
     builder.judge("parity", read_step(compare_recordings), params, recordings)
 
 
-def runs_on_micro(builder: PlanBuilder) -> bool:
+def is_micro(builder: PlanBuilder) -> bool:
     """Whether TFLite Micro runs the file in the end, on the CPU or around an NPU's operator."""
     target = builder.build.target
-    return builder.model.quantization.scheme == "int8" and (
-        target.vela is not None or target.flash is not None
-    )
+    return target.vela is not None or target.flash is not None
+
+
+def _is_recorded_on_micro(builder: PlanBuilder) -> bool:
+    """Whether what TFLite Micro answers is a rung: integers are equal there, bit for bit."""
+    return is_micro(builder) and builder.model.quantization.scheme == "int8"
+
+
+def judge_allocation(builder: PlanBuilder) -> None:
+    """TFLite Micro's own verdict on a file of which no recording is made there."""
+    if not is_micro(builder) or Format.TFLITE not in builder.artifacts:
+        return
+    if _is_recorded_on_micro(builder) and builder.model.preprocessing is not None:
+        return
+    inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
+    step = builder.judge("tflm", read_step(allocate_tflm), allocate_tflm.Params(), inputs)
+    builder.artifacts["arena"] = output(step, Format.VERDICT)
 
 
 def reading(builder: PlanBuilder) -> compare_recordings.Params:

@@ -12,7 +12,7 @@ from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.step_settings import StepSettings
 from buildsys.digest import canonical
 from buildsys.graph import HostFacts, Input, Plan, Source, Step
-from buildsys.planning import proofs, signal_check
+from buildsys.planning import ladder, proofs, signal_check
 from buildsys.planning.datasets import add_coco, add_dataset, add_pictures
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
@@ -207,10 +207,12 @@ def _judge_and_bind_tflite(builder: PlanBuilder) -> None:
     if builder.board.contract is not None:
         proofs.judge_contract(builder)
     described = builder.model.outputs or builder.board.contract is not None
-    if described or source_format(builder.model.family) != Format.TFLITE:
-        proofs.judge_signal(builder)  # a file of which nobody says anything is shipped as it is
+    made_here = source_format(builder.model.family) != Format.TFLITE
+    if described or made_here or not ladder.is_micro(builder):  # there TFLite Micro is asked
+        proofs.judge_signal(builder)  # LiteRT loads it, at the least
     if builder.board.contract is not None and builder.board.contract.outputs:
         _bind_outputs(builder)
+    ladder.judge_allocation(builder)
     proofs.evaluate(builder, Format.TFLITE, builder.artifacts[Format.TFLITE])
 
 

@@ -1,6 +1,6 @@
 """Measurements and verdicts beside the chain of conversions. Pure."""
 
-from buildsys.authoring.recipes.families import step_for
+from buildsys.authoring.recipes.families import source_format, step_for
 from buildsys.authoring.recipes.model import model_fits, on_reference_kernels
 from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
@@ -79,8 +79,13 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
 
 def judge_signal(builder: PlanBuilder) -> None:
     """The signal check of a quantized file: a second's work, before any accuracy."""
+    model = builder.model
+    made_here = source_format(model.family) != Format.TFLITE
     params = examine_tflite.Params(
-        classes=len(builder.model.classes), trained=builder.model.trained, head=builder.model.head
+        classes=len(model.classes),
+        trained=model.trained,
+        head=model.head,
+        described=bool(model.outputs) or builder.board.contract is not None or made_here,
     )
     inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
     inputs |= {"pictures": builder.artifacts["samples"]} if "samples" in builder.artifacts else {}

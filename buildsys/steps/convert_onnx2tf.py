@@ -7,17 +7,21 @@ infers shapes from an NHWC array on an NCHW graph and can return a wrong model w
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.files import saved_model
 from buildsys.steps.lib.files.saved_model import Params
 from buildsys.steps.lib.runtime.progress import fail, report
 
+if TYPE_CHECKING:
+    from buildsys.steps.lib.parity.conversion import Match
+
 STEP = StepSpec(
     tool_env="onnx2tf",
     consumes=(Format.ONNX,),
     produces=Format.SAVED_MODEL,
+    also_produces=("layouts",),
     needs=("samples",),
     block="convert",
     resources=Resources(memory_mib=3000, framework=True),
@@ -50,13 +54,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         _describe_no_layers()
     network = _convert(Path("model.onnx"))
     report(1, 2, "stages", "comparing with the ONNX")
-    names = _compare(network, inputs["onnx"], inputs.get("samples"), params)
+    matches = _compare(network, inputs["onnx"], inputs.get("samples"), params)
 
     def answer(images: Any) -> dict[str, Any]:
         values = _listed(network(images))
-        return {name: values[index] for name, index in names.items()}
+        return {name: values[int(match.key)] for name, match in matches.items()}
 
     saved_model.save(tf, answer, params.preprocessing, network, outputs["saved-model"])
+    turned = {name for name, match in matches.items() if match.turned}
+    saved_model.write_layouts(outputs["layouts"], turned)
     report(2, 2, "stages")
 
 
@@ -135,19 +141,24 @@ def _convert(path: Path) -> Any:
         fail(f"onnx2tf gave up on this network (exit {error.code}); its last lines say where.")
 
 
-def _compare(network: Any, onnx_path: Path, samples: Path | None, params: Params) -> dict[str, int]:
+def _compare(
+    network: Any, onnx_path: Path, samples: Path | None, params: Params
+) -> "dict[str, Match]":
     """Which of the network's outputs is which ONNX output; every one equal within the tolerance."""
     from buildsys.steps.lib.parity import conversion
 
-    pairs: dict[str, str] = {}
+    pairs: dict[str, Match] = {}
     for picture, wanted in saved_model.expect(onnx_path, samples, params):
         values = _listed(network(picture))
         found = {str(place): value.numpy() for place, value in enumerate(values)}
         pairs = pairs or conversion.match_outputs(wanted, found)
-        renamed = {name: found[key] for name, key in pairs.items()}
+        renamed = {
+            name: conversion.channels_first(found[match.key]) if match.turned else found[match.key]
+            for name, match in pairs.items()
+        }
         worst = conversion.require_close("onnx2tf", wanted, renamed)
     print("largest difference, ONNX against SavedModel:", worst)
-    return {name: int(key) for name, key in pairs.items()}
+    return pairs
 
 
 def _listed(values: Any) -> Any:

@@ -19,6 +19,7 @@ STEP = StepSpec(
     tool_env="onnx-tf",
     consumes=(Format.ONNX,),
     produces=Format.SAVED_MODEL,
+    also_produces=("layouts",),
     needs=("samples",),
     block="convert",
     resources=Resources(memory_mib=2000, framework=True),
@@ -65,6 +66,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         worst = conversion.require_close("onnx-tf", wanted, values)
     print("largest difference, ONNX against SavedModel:", worst)
     saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
+    saved_model.write_layouts(outputs["layouts"], set())  # it keeps the order of axes
     report(2, 2, "stages")
 
 

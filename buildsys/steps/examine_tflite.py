@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
+from buildsys.steps.lib.runtime.progress import StepError
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.files.tflite import Tensor
@@ -29,12 +30,14 @@ _PICTURES = 2
 class Params:
     """`classes`: takes a joint output apart, 0 where not known; `trained`: False for random weights,
     whose scores are nearly constant by nature: only scales and numbers are judged. `head`: as in
-    `ModelSpec.head`, for the cure.
+    `ModelSpec.head`, for the cure. `described`: False for a given file of which nobody says what its
+    outputs mean: LiteRT has to run it, no more.
     """
 
     classes: int
     trained: bool
     head: str = ""
+    described: bool = True
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -44,10 +47,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     file = tflite.read(inputs["tflite"])
     edges = tuple(_edge(tensor) for tensor in file.outputs)
-    cells = _cells(file.inputs[0].shape, [side for edge in edges for side in edge.shape])
-    answers = _answer(inputs)
-    problems = signal.shared_scale(edges, cells, output_figures.head_cure(params.head))
-    joint = signal.joint(edges, cells)
+    sides = [side for edge in edges for side in edge.shape]
+    cells = _cells(file.inputs[0].shape, sides) if file.inputs else 0
+    try:
+        answers, failed = _answer(inputs), []
+    except StepError as error:
+        answers, failed = (), [str(error)]
+    joint = signal.joint(edges, cells) if params.described else ()
+    cure = output_figures.head_cure(params.head)
+    problems = failed + (signal.shared_scale(edges, cells, cure) if params.described else [])
     rows = []
     for place, edge in enumerate(edges):
         row: dict[str, Any] = {"name": edge.name, "dtype": edge.dtype, "scale": edge.scale}
@@ -57,7 +65,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
             failures, figures = _examine(edge, answers[place], edge in joint, cells, params)
             row |= figures
             # one cause, one sentence: with a scale like that the scores stand still, too
-            problems += [] if problems and edge in joint else failures
+            known = (problems and edge in joint) or not params.described
+            problems += [] if known else failures
         rows.append(row)
     verdict = {
         "passed": not problems,
@@ -89,15 +98,18 @@ def _cells(image: tuple[int, ...], sides: list[int]) -> int:
 
 
 def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
-    """What the file answers to the first pictures; nothing where there are none."""
+    """What the file answers to the first pictures; where there are none, whether LiteRT loads it.
+
+    Raises StepError where it does not.
+    """
     import numpy as np
 
     from buildsys.steps.lib.parity import recording_files
     from buildsys.steps.lib.runtime import litert_raw
 
+    model = litert_raw.Raw(inputs["tflite"])
     if "pictures" not in inputs:
         return ()
-    model = litert_raw.Raw(inputs["tflite"])
     pictures = np.load(inputs["pictures"] / "pictures.npy", mmap_mode="r")[:_PICTURES]
     return recording_files.gather(
         [tuple(model.answer(np.asarray(p), model.names)) for p in pictures]

@@ -53,7 +53,8 @@ def _read_need(inputs: dict[str, Path]) -> tuple[int, str] | None:
         return round(summary["sram_bytes"]) + ALLOCATOR_BYTES, "Vela's plan and 1.5 KiB"
     if "arena" in inputs:
         evidence = json.loads(inputs["arena"].read_text(encoding="utf-8"))
-        return round(evidence["arena_bytes"]), "TFLite Micro on this 64-bit host"
+        if "arena_bytes" in evidence:
+            return round(evidence["arena_bytes"]), "TFLite Micro on this 64-bit host"
     return None
 
 

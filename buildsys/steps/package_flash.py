@@ -2,21 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec
-from buildsys.steps.lib.packages.contents import (
-    describe_preprocessing,
-    write_companions,
-    write_json,
-)
+from buildsys.steps.lib.packages.contents import write_companions, write_json
+from buildsys.steps.lib.packages.edges import describe_file
 from buildsys.steps.lib.packages.flash import FlashParams, plan_flash, write_plan
 
 STEP = StepSpec(
     tool_env="evaluate",
     consumes=(Format.VELA, Format.TFLITE),
     produces=Format.PACKAGE,
-    needs=("verdict", "metrics", "summary", "calibration"),
+    needs=("verdict", "metrics", "summary", "calibration", "layouts"),
 )
 
 
@@ -67,24 +63,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     folder = outputs["package"]
     write_companions(folder, params.classes, inputs)
     shutil.copyfile(source, folder / f"{params.stem}{suffix}")
-    write_json(folder / "model.json", _describe(file, params))
+    described = describe_file(file, params.outputs, params.preprocessing, inputs.get("layouts"))
+    write_json(folder / "model.json", described)
     if params.flash is not None:
         write_plan(folder, f"{params.stem}{suffix}", params.flash)
     if "summary" in inputs:
         shutil.copyfile(inputs["summary"], folder / "vela.json")
     if "calibration" in inputs:
         shutil.copyfile(inputs["calibration"] / "sources.json", folder / "calibration.json")
-
-
-def _describe(file: Any, params: Params) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    names, outputs = params.outputs, [asdict(tensor) for tensor in file.outputs]
-    if len(names) == len(outputs):
-        outputs = [{**tensor, "name": name} for tensor, name in zip(outputs, names, strict=True)]
-    return {
-        "inputs": [asdict(tensor) for tensor in file.inputs],
-        "outputs": outputs,
-        "operators": dict(file.operators),
-        "preprocessing": describe_preprocessing(params.preprocessing),
-    }

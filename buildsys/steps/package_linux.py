@@ -14,6 +14,7 @@ from buildsys.steps.lib.packages.contents import (
     write_companions,
     write_json,
 )
+from buildsys.steps.lib.packages.edges import name_layouts
 from buildsys.steps.lib.packages.linux_readme import Described, Row, describe
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ STEP = StepSpec(
     tool_env="evaluate",
     consumes=(Format.TFLITE,),
     produces=Format.PACKAGE,
-    needs=("verdict", "metrics", "calibration"),
+    needs=("verdict", "metrics", "calibration", "layouts"),
     templates=Templates(files=_PROGRAMS),
     unverified="Not verified: the package on the board itself; none was attached.",
 )
@@ -98,7 +99,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     for program in _PROGRAMS:
         shutil.copyfile(inputs["templates"] / program, folder / Path(program).name)
     sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    facts = _facts(params, name, sha256) | _edges(tflite.read(inputs["tflite"]), params)
+    file = tflite.read(inputs["tflite"])
+    facts = _facts(params, name, sha256) | _edges(file, params)
+    for row, layout in zip(
+        facts["outputs"], name_layouts(file, inputs.get("layouts")), strict=True
+    ):
+        if layout:
+            row["layout"] = layout
     write_json(folder / "model.json", facts)
     frame = describe_preprocessing(params.preprocessing)
     if frame is not None:

@@ -5,6 +5,7 @@ by operator what a device without NPU computes.
 """
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Preprocessing, Resources, StepSpec
+from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS
 from buildsys.steps.lib.parity import recording_files
+from buildsys.steps.lib.runtime import litert
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     import numpy as np
+
+    from buildsys.steps.lib.files.tflite import File
 
 STEP = StepSpec(
     tool_env="tflite-micro",
@@ -29,7 +34,7 @@ STEP = StepSpec(
     resources=Resources(memory_mib=500),
 )
 
-_NPU_OPERATOR = "ethos-u"
+NPU_OPERATOR = "ethos-u"
 _MOST_ARENA_BYTES = 1 << 30
 """Address space only, until the arena's real size is known: what is not used is never touched."""
 _NOTE = (
@@ -54,19 +59,20 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     Every image runs in an arena of exactly the size that is recorded: so it suffices.
     """
     from buildsys.steps.lib.files import tflite
-    from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS
 
     path = inputs["tflite"]
     file = tflite.read(path)
-    custom = tuple(name for name, _ in file.operators if name not in BUILTIN_OPERATORS)
-    if _NPU_OPERATOR in custom:
+    custom = own_operators(file)
+    if NPU_OPERATOR in custom:
         fail(
             f"{path.resolve().name} is compiled for an NPU, which alone can run its operator"
-            f" {_NPU_OPERATOR}; TFLite Micro on this machine runs the file from before the compiler."
+            f" {NPU_OPERATOR}; TFLite Micro on this machine runs the file from before the compiler."
         )
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    arena = _measure_arena(path, custom, pictures[0])
-    _write_arena(outputs["arena"], arena)
+    litert.demand_picture(path, file.inputs[0].shape, pictures[0])
+    arena = measure_arena(path, custom, lambda each: list(_answer(each, pictures[0], [])))
+    text = json.dumps(describe_arena(arena), indent=1, sort_keys=True) + "\n"
+    outputs["arena"].write_text(text, encoding="utf-8")
     interpreter = _open(path, custom, arena["arena_bytes"])
     names = recording_files.name_outputs([each.name for each in file.outputs], params.names, path)
     recording_files.record(
@@ -97,20 +103,27 @@ def explain(text: str, custom: tuple[str, ...]) -> str:
     return " ".join(lines[:3]) or "it says no more than that"
 
 
-def _measure_arena(path: Path, custom: tuple[str, ...], picture: "np.ndarray") -> dict[str, int]:
-    """In an arena that is too large by far: what of it was used, after one inference."""
-    if _aborts(lambda: list(_answer(_open(path, custom, _MOST_ARENA_BYTES), picture, []))):
+def own_operators(file: "File") -> tuple[str, ...]:
+    """Operators of a file that TFLite itself does not have."""
+    return tuple(name for name, _ in file.operators if name not in BUILTIN_OPERATORS)
+
+
+def measure_arena(
+    path: Path, custom: tuple[str, ...], infer: Callable[[Any], object]
+) -> dict[str, int]:
+    """In an arena that is too large by far: what of it was used, after one inference.
+
+    `infer` runs an interpreter once. Ends the step where TFLite Micro cannot run the file.
+    """
+    if _aborts(lambda: infer(_open(path, custom, _MOST_ARENA_BYTES))):
         fail(
             f"TFLite Micro aborts on {path.resolve().name}, and a device would, too: a kernel finds"
             " scales that it cannot compute with, as those of a tensor that hardly moves. A network"
             " that was never trained does that; so does calibration on pictures that show nothing."
         )
     interpreter = _open(path, custom, _MOST_ARENA_BYTES)
-    wanted = tuple(interpreter.get_input_details(0)["shape"].tolist())
-    if wanted != (1, *picture.shape):
-        fail(f"{path.resolve().name} takes {wanted}; the recipe's pictures are {picture.shape}.")
     with captured_stderr() as errors:
-        failed = _fails(lambda: list(_answer(interpreter, picture, [])))
+        failed = _fails(lambda: infer(interpreter))
         interpreter.print_allocations()
     text = _logged(errors)
     arena = read_allocations(text)
@@ -143,13 +156,12 @@ def _fails(act: Callable[[], object]) -> bool:
     return False
 
 
-def _write_arena(place: Path, arena: dict[str, int]) -> None:
+def describe_arena(arena: dict[str, int]) -> dict[str, Any]:
+    """What `measure_arena` found, with whose figures they are."""
     import importlib.metadata
-    import json
 
     runtime = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
-    text = json.dumps({**arena, "runtime": runtime, "note": _NOTE}, indent=1, sort_keys=True)
-    place.write_text(text + "\n", encoding="utf-8")
+    return {**arena, "runtime": runtime, "note": _NOTE}
 
 
 def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
@@ -172,8 +184,6 @@ def _answer(
 ) -> Iterator[recording_files.Output]:
     """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
     import numpy as np
-
-    from buildsys.steps.lib.runtime import litert
 
     image = _detail(interpreter.get_input_details(0))
     values = litert.quantize(picture[None].astype(np.float32) / 255, image)

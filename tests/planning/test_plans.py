@@ -128,9 +128,9 @@ def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
     write_recipe(workspace, "given", TFLITE)
     plans = plan_good(workspace)
     grove = plans["given@grove-vision-ai-v2"]
-    assert _stages(grove) == ["compile", "operators", "package", "load"]
+    assert _stages(grove) == ["tflm", "compile", "operators", "package", "load"]
     assert by_stage(grove)["compile"].tool_env == "vela-3.9"
-    assert _stages(plans["given@host"]) == ["package"]
+    assert _stages(plans["given@host"]) == ["signal", "package"]
 
 
 def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
@@ -166,7 +166,7 @@ def test_remote_source_is_fetched_first(workspace: Path) -> None:
     weights = f'{{url: "https://example.org/m.tflite", sha256: {TAGS_SHA256}}}'
     write_recipe(workspace, "far", TFLITE.replace("{path: weights/model.tflite}", weights))
     plan = plan_good(workspace)["far@host"]
-    assert _stages(plan) == ["fetch", "package"]
+    assert _stages(plan) == ["fetch", "signal", "package"]
     assert TAGS_SHA256 in by_stage(plan)["fetch"].params
 
 

@@ -159,7 +159,8 @@ def check_wrong_export_is_the_first_to_fail() -> None:
     box = dict(answers(network()))["box_s16"].copy()
     box[2, 0, 5] += 0.1
     recordings["onnx"] = replace(recordings["onnx"], "box_s16", box)
-    assert failing(recordings)[0] == ("checkpoint → onnx: box_s16 differs by 0.1 (at most 0.001).")
+    (told,) = [text for text in failing(recordings) if text.startswith("checkpoint")]
+    assert told.startswith("checkpoint → onnx: box_s16 differs by 0.1 (at most 0.00")
 
 
 def check_wrong_conversion_is_told_with_its_rung() -> None:
@@ -386,6 +387,72 @@ def check_a_decoded_head_is_compared_in_pixels() -> None:
     assert failing({"onnx": floats(values), "float-tflite": floats(moved)}, **net) == [
         "onnx → float-tflite: detections (scores) differs by 0.01 (at most 0.001)."
     ]
+
+
+def check_unnamed_rows_have_limits_of_their_own() -> None:
+    """A stock file of which nobody says what it puts out: pixels and scores in one output."""
+    import numpy as np
+
+    values = np.full((1, 84, 8400), 0.5, np.float32)
+    values[:, :4] = np.linspace(0, 640, 8400)
+    moved = values.copy()
+    moved[:, :4] += 0.05
+    net: dict[str, Any] = {"head": "none", "network": network(0, 0), "decoder": ""}
+    recordings = {"onnx": floats({"output0": values}), "float-tflite": floats({"output0": moved})}
+    assert failing(recordings, **net) == []
+    worst = conversion.require_close("", {"a": values}, {"a": moved})
+    assert abs(worst["a"] - 0.05) < 1e-4
+    moved[:, 7] += 0.01
+    recordings["float-tflite"] = floats({"output0": moved})
+    assert failing(recordings, **net) == [
+        "onnx → float-tflite: output0 differs by 0.01 (at most 0.001)."
+    ]
+
+
+def check_maps_may_have_their_channels_last() -> None:
+    """A converter's order of axes is told by shape, and by value where all sides are equal."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for shape in ((1, 16, 24, 24), (1, 8, 8, 8)):
+        values = random.normal(0, 1, shape).astype(np.float32)
+        last = values.transpose(0, 2, 3, 1)
+        match = conversion.match_outputs({"map": values}, {"0": last})["map"]
+        assert match == conversion.Match(key="0", turned=True)
+        kept = conversion.match_outputs({"map": values}, {"0": values})["map"]
+        assert kept == conversion.Match(key="0", turned=False)
+        net: dict[str, Any] = {"head": "none", "network": network(0, 0), "decoder": ""}
+        recordings = {"onnx": floats({"map": values}), "float-tflite": floats({"map": last})}
+        assert failing(recordings, **net) == []
+        recordings["float-tflite"] = floats({"map": last + np.float32(0.1)})
+        assert "map differs by 0.1" in failing(recordings, **net)[0]
+
+
+def check_a_stock_files_outputs_are_named_by_their_place() -> None:
+    """Ultralytics calls them output0 and output1, and has masks' prototypes channels first."""
+    import numpy as np
+
+    from buildsys.spec import Preprocessing
+    from buildsys.steps.lib.datasets.ultralytics_layout import Split
+    from buildsys.steps.lib.metrics import accuracy
+
+    frame = Preprocessing(height=SIDE, width=SIDE, color="rgb", resize="letterbox")
+    reading = accuracy.Params(
+        split=Split(name="val", paths=()),
+        classes=("a",),
+        keypoints=0,
+        keypoint_dims=0,
+        sigmas=(),
+        head="decoded",
+        preprocessing=frame,
+        task="segment",
+    )
+    found = {"output0": np.zeros((1, 37, 84)), "output1": np.zeros((1, 32, 16, 16))}
+    named = accuracy.name_outputs(found, reading)
+    assert {name: value.shape for name, value in named.items()} == {
+        "detections": (1, 37, 84),
+        "prototypes": (1, 16, 16, 32),
+    }
 
 
 def _yolox(values: Any, head: str) -> dict[str, Any]:

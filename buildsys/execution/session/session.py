@@ -157,6 +157,7 @@ class Session:
         if not row.good and not (row.candidate and row.status.startswith("rejected")):
             earlier = build_folder(self.workspace, plan.build).is_dir()
             return dataclasses.replace(row, earlier=earlier and row.status.startswith("waiting"))
+        row = dataclasses.replace(row, proved=bool(plan.candidates) or plan.is_proved)
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
     def _unfinished(self, plan: Plan) -> str:

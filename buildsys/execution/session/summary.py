@@ -26,7 +26,8 @@ class Row:
     run spent on its steps, and the figures of its package.
 
     `candidate`: a variant that `select` chooses among; being rejected is its right. `earlier`: it
-    waits, and build/ holds what its recipe said before.
+    waits, and build/ holds what its recipe said before. `proved`: False where nothing measured or
+    judged what its package holds.
     """
 
     id: str
@@ -34,10 +35,16 @@ class Row:
     seconds: float
     candidate: bool = False
     earlier: bool = False
+    proved: bool = True
     file: str = ""
     bytes: int = 0
     sram_bytes: int = 0
     metrics: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def told(self) -> str:
+        """The status as the table has it."""
+        return self.status if self.proved or not self.good else f"{self.status}, not verified"
 
     @property
     def good(self) -> bool:
@@ -122,7 +129,7 @@ def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (
         row.id,
-        _short(row.status),
+        _short(row.told),
         duration(row.seconds) if row.seconds else "",
         Path(row.file).name,
         *sizes,

@@ -4,6 +4,7 @@ Signature `serving_default`: input `images` float32 [1, height, width, 3] in 0..
 under their canonical names. What reads it need not know which tool made it.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from buildsys.spec import ModelSpec, Preprocessing
 if TYPE_CHECKING:
     import numpy as np
 
+CHANNELS_LAST = "NHWC"
 Answer = Callable[[Any], dict[str, Any]]
 """Pictures float32 [1, h, w, 3] in 0..1 as a tensor -> tensors by canonical name."""
 
@@ -39,13 +41,20 @@ def expect(
     """Sample pictures float32 [1, h, w, 3] in 0..1, each with what onnxruntime answers to it."""
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.runtime import onnx_session
 
     session = model_files.open_session(onnx_path)
     names = params.output_names or tuple(output.name for output in session.get_outputs())
     feed = session.get_inputs()[0].name
     for picture in prepared_images.load(samples, params.preprocessing):
-        values = session.run(None, {feed: prepared_images.to_nchw(picture[None])})
+        values = onnx_session.ask(session, onnx_path, feed, prepared_images.to_nchw(picture[None]))
         yield prepared_images.to_nhwc(picture[None]), dict(zip(names, values, strict=True))
+
+
+def write_layouts(target: Path, turned: set[str]) -> None:
+    """JSON {output: "NHWC"} of those of four axes whose channels the converter put last."""
+    layouts = dict.fromkeys(sorted(turned), CHANNELS_LAST)
+    target.write_text(json.dumps(layouts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def save(tf: Any, answer: Answer, frame: Preprocessing, network: Any, folder: Path) -> None:

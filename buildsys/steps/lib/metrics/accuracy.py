@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import Preprocessing
+from buildsys.spec import MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
+from buildsys.steps.lib.heads.outputs import head_formulas
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -67,7 +68,11 @@ def measure(
     ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
     way = ways.get(params.task, _measure_boxes)
     pictures = list_images(dataset, params.split)
-    objects, metrics, traced, confusion = way(dataset, pictures, predict, params)
+
+    def named(picture: "np.ndarray") -> "dict[str, np.ndarray]":
+        return name_outputs(predict(picture), params)
+
+    objects, metrics, traced, confusion = way(dataset, pictures, named, params)
     if not objects:
         fail(f"the {params.split.name} split has no labels: there is nothing to measure against.")
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -89,6 +94,26 @@ def measure(
             confusion=confusion,
         )
         curves.write(curves_target, found)
+
+
+def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":
+    """A file's outputs by the head's names: its own where it has them, else by their order.
+
+    Prototypes of masks come as [1, h, w, channels], as TFLite files have them.
+    """
+    task = params.task or ("pose" if params.keypoints else "detect")
+    names = [output.name for output in head_formulas(params.head, task)]
+    if set(names) != set(found) and len(names) == len(found):
+        found = dict(zip(names, found.values(), strict=True))
+    return {
+        name: value.transpose(0, 2, 3, 1) if _is_planar(name, value) else value
+        for name, value in found.items()
+    }
+
+
+def _is_planar(name: str, value: "np.ndarray") -> bool:
+    shape = value.shape
+    return name == "prototypes" and shape[1] == MASK_CHANNELS and shape[3] != MASK_CHANNELS
 
 
 def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:

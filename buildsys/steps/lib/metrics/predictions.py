@@ -102,7 +102,9 @@ def detect(
     params = Params(pictures=(), confidence=confidence, reading=reading)
     picture, place = prepared_images.letterbox(photo, reading.preprocessing)
     ways = {"segment": _detect_masks, "obb": _detect_turned, "classify": _detect_classes}
-    return ways.get(params.reading.task, _detect_boxes)(run(picture), place, params)
+    return ways.get(params.reading.task, _detect_boxes)(
+        accuracy.name_outputs(run(picture), reading), place, params
+    )
 
 
 Outputs = dict[str, "np.ndarray"]

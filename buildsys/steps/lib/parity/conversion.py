@@ -1,36 +1,68 @@
 """Comparison of a conversion with its input, output by output, on the same pictures."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from buildsys.steps.lib.parity import output_figures, tolerances
+from buildsys.steps.lib.parity import output_figures
 from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Which found output is a wanted one; `turned`: a found [n, h, w, c] is a wanted [n, c, h, w]."""
+
+    key: str
+    turned: bool = False
+
+
 def match_outputs(
     wanted: "dict[str, np.ndarray]", found: "dict[str, np.ndarray]"
-) -> dict[str, str]:
+) -> dict[str, Match]:
     """Which found output is which wanted one, by shape and then by value.
 
-    Converters rename and reorder outputs; values on a real picture tell them apart for certain.
-    Returns {wanted name: found name}; ends the step when a shape has no counterpart.
+    Converters rename and reorder outputs, and give those of four axes channels last; values on a real
+    picture tell them apart for certain, also where height, width and channels are equal. Returns
+    {wanted name: match}; ends the step when a shape has no counterpart.
     """
     import numpy as np
 
     left, pairs = dict(found), {}
     for name, reference in wanted.items():
-        candidates = [key for key, value in left.items() if value.shape == reference.shape]
-        if not candidates:
+        errors = {
+            Match(key=key, turned=turned): float(np.abs(form - reference).max())
+            for key, value in left.items()
+            for turned, form in ((False, value), (True, channels_first(value)))
+            if form.shape == reference.shape and (not turned or value.ndim == 4)
+        }
+        if not errors:
             shapes = {key: value.shape for key, value in left.items()}
             fail(f"the converted model has no output like {name} {reference.shape}; left: {shapes}")
-        errors = {key: float(np.abs(left[key] - reference).max()) for key in candidates}
-        pairs[name] = min(errors, key=lambda key: errors[key])
-        del left[pairs[name]]
+        pairs[name] = min(errors, key=lambda match: errors[match])
+        del left[pairs[name].key]
     if left:
         fail(f"the converted model has outputs that its input lacks: {sorted(left)}")
     return pairs
+
+
+def channels_first(values: "np.ndarray") -> "np.ndarray":
+    """[n, h, w, c] as [n, c, h, w]; any other number of axes as it is."""
+    return values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
+
+
+def align(reference: "np.ndarray", found: "np.ndarray") -> "np.ndarray":
+    """`found` with the reference's order of axes, where it can only be the same channels last."""
+    import numpy as np
+
+    turned = channels_first(found)
+    if found.ndim != 4 or turned.shape != reference.shape:
+        return found
+    if found.shape != reference.shape:
+        return turned
+    errors = [float(np.abs(form - reference).max()) for form in (found, turned)]
+    return found if errors[0] <= errors[1] else turned
 
 
 def require_close(
@@ -38,17 +70,16 @@ def require_close(
 ) -> dict[str, float]:
     """Fail when an output, by its canonical name, differs by more than two float forms may.
 
-    The decoded head is judged as pixels as a whole: its rows are told apart in the parity ladder.
     Returns the largest difference per output.
     """
     import numpy as np
 
-    worst = {name: float(np.abs(found[name] - value).max()) for name, value in reference.items()}
-    bad = []
-    for name, value in sorted(worst.items()):
-        limit = tolerances.CLOSE_PIXELS if name == output_figures.DECODED else tolerances.CLOSE
-        if not value <= limit:
-            bad.append(f"{name} by {value:.4g} (at most {limit:g})")
+    worst, bad = {}, []
+    for name, value in sorted(reference.items()):
+        worst[name] = float(np.abs(found[name] - value).max())
+        difference, limit = output_figures.closest(value, found[name])
+        if not difference <= limit:
+            bad.append(f"{name} by {difference:.4g} (at most {limit:.4g})")
     if bad:
         fail(f"{stage} changed what the model computes: {', '.join(bad)}.")
     return worst

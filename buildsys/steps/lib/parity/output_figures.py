@@ -53,20 +53,17 @@ class Figure:
 class Part:
     """Values of one kind: box | score | keypoint | other; [n, ...] real numbers.
 
-    `logits`: scores before the sigmoid; `pixels`: boxes and keypoints of a decoded head.
+    `logits`: scores before the sigmoid.
     """
 
     name: str
     kind: str
     values: "np.ndarray"
     logits: bool = False
-    pixels: bool = False
 
 
 PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
 """Outputs that stand behind their sigmoid or softmax already."""
-_SHARES = 2.0
-"""Boxes as shares of the picture stay below; a frame has at least 32 pixels."""
 _EXACT = 120.0
 """Decibels of an output without any noise: the floor of the noise below a variance of one."""
 _CELLS = sum((GRID // stride) ** 2 for stride in STRIDES)
@@ -93,9 +90,8 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
     """
     if name in _JOINT and has_objectness(values.shape, classes):
         boxes, scores = values[..., :4], values[..., 4:5] * values[..., 5:]
-        pixels = name == DECODED
         return (
-            Part(name=f"{name} (boxes)", kind="box", values=boxes, pixels=pixels),
+            Part(name=f"{name} (boxes)", kind="box", values=boxes),
             Part(name=f"{name} (scores)", kind="score", values=scores),
         )
     if name == DECODED:
@@ -105,12 +101,7 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
             ("keypoint", "keypoints", 4 + classes, None),
         )
         parts = [
-            Part(
-                name=f"{name} ({plural})",
-                kind=kind,
-                values=values[:, start:end],
-                pixels=kind != "score" and float(values.max()) > _SHARES,
-            )
+            Part(name=f"{name} ({plural})", kind=kind, values=values[:, start:end])
             for kind, plural, start, end in spans
         ]
         return tuple(part for part in parts if part.values.shape[1])
@@ -122,12 +113,27 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
 
 
 def closeness(reference: Part, found: Part) -> Figure:
-    """Largest difference, in the output's unit."""
+    """Largest difference, in the output's unit, of the row that comes closest to its limit."""
+    value, limit = closest(reference.values, found.values)
+    return _at_most(reference.kind, "largest difference", value, float(f"{limit:.4g}"))
+
+
+def closest(reference: "np.ndarray", found: "np.ndarray") -> tuple[float, float]:
+    """Difference and limit of the row that comes closest to its limit (see `tolerances.CLOSE`).
+
+    Of [n, a, b] a row is what has one place on the shorter axis: all cells' x, or one class' scores;
+    any other array is one row. A difference that is no number comes closer than any.
+    """
     import numpy as np
 
-    value = float(np.abs(found.values - reference.values).max())
-    limit = tolerances.CLOSE_PIXELS if reference.pixels else tolerances.CLOSE
-    return _at_most(reference.kind, "largest difference", value, limit)
+    axes = tuple(range(reference.ndim))
+    if reference.ndim == 3:
+        row = 1 if reference.shape[1] <= reference.shape[2] else 2
+        axes = tuple(axis for axis in axes if axis != row)
+    differences = np.abs(found.astype(np.float64) - reference).max(axes)
+    limits = np.maximum(np.abs(reference).max(axes) * tolerances.CLOSE_SHARE, tolerances.CLOSE)
+    worst = int(np.argmax(differences / limits))
+    return float(differences.flat[worst]), float(limits.flat[worst])
 
 
 def signal(reference: Part, found: Part, decibels: float | None) -> Figure:

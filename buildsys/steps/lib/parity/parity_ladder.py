@@ -1,12 +1,19 @@
 """The parity ladder: rung by rung, what each form of a network changes against the one before."""
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads import decoders
-from buildsys.steps.lib.parity import firmware_rung, matched_detections, output_figures, tolerances
+from buildsys.steps.lib.parity import (
+    conversion,
+    firmware_rung,
+    matched_detections,
+    output_figures,
+    tolerances,
+)
 from buildsys.steps.lib.parity.recording_files import Output, Recording
 
 ORDER = ("checkpoint", "onnx", "quantized-onnx", "float-tflite", "tflite", "tflm")
@@ -82,6 +89,7 @@ class Ladder:
 
     def _compare(self, start: str, end: str, before: Recording, after: Recording) -> Rung:
         wanted, found = ({o.name: o for o in recording} for recording in (before, after))
+        found = {name: _aligned(wanted.get(name), output) for name, output in found.items()}
         problem = _unlike(wanted, found)
         if problem:
             return Rung(start=start, end=end, outputs={}, detections={}, failures=(problem,))
@@ -167,6 +175,16 @@ def _rung(
         text += f" {cure}."
     failures = (text,) if bad else ()
     return Rung(start=start, end=end, outputs=figures, detections={}, failures=failures)
+
+
+def _aligned(wanted: Output | None, found: Output) -> Output:
+    """An output of four axes in the other form's order of them: converters give channels last."""
+    if wanted is None or found.values.ndim != 4:
+        return found
+    real = conversion.align(wanted.real(), found.real())
+    if real.shape == found.values.shape and (real == found.real()).all():
+        return found
+    return dataclasses.replace(found, values=conversion.channels_first(found.values))
 
 
 def _unlike(wanted: dict[str, Output], found: dict[str, Output]) -> str:

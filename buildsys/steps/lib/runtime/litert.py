@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.files import tflite
 from buildsys.steps.lib.files.tflite import demand_tflite
+from buildsys.steps.lib.runtime.progress import fail
 
 
 class Runner:
@@ -12,26 +14,42 @@ class Runner:
 
     def __init__(self, path: Path, reference_kernels: bool = False) -> None:
         """`reference_kernels`: TFLite's plain loops, bit-exact with TFLite Micro, and far slower."""
-        self._run = open_interpreter(path, reference_kernels).get_signature_runner()
-        ((self._input, self._detail),) = self._run.get_input_details().items()
-        self._outputs = self._run.get_output_details()
+        self._path, self._names = path, [tensor.name for tensor in tflite.read(path).outputs]
+        self._interpreter = open_interpreter(path, reference_kernels)
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
 
     def __call__(self, picture: Any) -> dict[str, Any]:
-        """Picture uint8 [h, w, 3] -> {name: float32 array}."""
+        """Picture uint8 [h, w, 3] -> {name: float32 array}; a signature's names where there is one."""
         import numpy as np
 
-        values = self._run(
-            **{self._input: quantize(picture[None].astype(np.float32) / 255, self._detail)}
+        demand_picture(self._path, self._input["shape"], picture)
+        values = quantize(picture[None].astype(np.float32) / 255, self._input)
+        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.invoke()
+        return {
+            name: _real(self._interpreter.get_tensor(detail["index"]), detail)
+            for name, detail in zip(self._names, self._outputs, strict=True)
+        }
+
+
+def _real(value: Any, detail: dict[str, Any]) -> Any:
+    import numpy as np
+
+    scale, zero = detail["quantization"]
+    if value.dtype.kind == "f":
+        return value.astype(np.float32)
+    return (value.astype(np.float32) - zero) * np.float32(scale)
+
+
+def demand_picture(path: Path, wanted: Any, picture: Any) -> None:
+    """End the step where a file takes other pictures than [h, w, 3] of the recipe's size."""
+    shape = [int(side) for side in wanted]
+    if shape != [1, *picture.shape]:
+        fail(
+            f"{path.resolve().name} takes {shape}; the recipe's pictures are [1,"
+            f" {', '.join(map(str, picture.shape))}]: `input` gives their size."
         )
-        return {name: self._dequantize(name, value) for name, value in values.items()}
-
-    def _dequantize(self, name: str, value: Any) -> Any:
-        import numpy as np
-
-        scale, zero = self._outputs[name]["quantization"]
-        if value.dtype.kind == "f":
-            return value.astype(np.float32)
-        return (value.astype(np.float32) - zero) * np.float32(scale)
 
 
 def kernels(reference: bool) -> str:
@@ -52,12 +70,18 @@ def quantize(values: Any, detail: dict[str, Any]) -> Any:
 
 
 def open_interpreter(path: Path, reference_kernels: bool) -> Any:
-    """An interpreter of the file; ends the step when it is no TFLite file."""
+    """An interpreter of the file, its tensors allocated; ends the step where LiteRT cannot run it."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     demand_tflite(path)
     kind = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    return Interpreter(
-        model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
-    )
+    try:
+        interpreter = Interpreter(
+            model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        fail(f"LiteRT cannot run {path.resolve().name}: {reason}")
+    return interpreter

@@ -7,7 +7,6 @@ from typing import Any
 from buildsys.steps.lib.files import tflite
 from buildsys.steps.lib.parity.recording_files import Output
 from buildsys.steps.lib.runtime import litert
-from buildsys.steps.lib.runtime.progress import fail
 
 
 class Raw:
@@ -17,13 +16,9 @@ class Raw:
     """
 
     def __init__(self, path: Path, reference_kernels: bool = False) -> None:
+        self._path = path
         self.names = [tensor.name for tensor in tflite.read(path).outputs]
         self._interpreter = litert.open_interpreter(path, reference_kernels)
-        try:
-            self._interpreter.allocate_tensors()
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            fail(f"LiteRT cannot run {path.resolve().name}: {reason}")
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = self._interpreter.get_output_details()
 
@@ -31,6 +26,7 @@ class Raw:
         """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
         import numpy as np
 
+        litert.demand_picture(self._path, self._input["shape"], picture)
         values = litert.quantize(picture[None].astype(np.float32) / 255, self._input)
         self._interpreter.set_tensor(self._input["index"], values)
         self._interpreter.invoke()

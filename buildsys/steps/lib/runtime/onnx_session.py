@@ -29,13 +29,25 @@ def network(path: Path) -> Callable[[Any], dict[str, Any]]:
 
     def run(picture: Any) -> dict[str, Any]:
         given = np.repeat(prepared_images.to_nchw(picture[None]), count, axis=0)
-        values = session.run(None, {feed: given})
+        values = ask(session, path, feed, given)
         return {
             name: value if count == 1 else _first(name, value, count)
             for name, value in zip(names, values, strict=True)
         }
 
     return run
+
+
+def ask(session: Any, path: Path, feed: str, given: Any) -> Any:
+    """What the file answers; ends the step where it takes other pictures than the recipe's."""
+    try:
+        return session.run(None, {feed: given})
+    except Exception as error:  # onnxruntime's own classes are private
+        (image,) = session.get_inputs()[:1]
+        fail(
+            f"onnxruntime cannot run {path.resolve().name}, which takes {image.shape}"
+            f" {image.type}, on pictures of {list(given.shape)}: {str(error).splitlines()[0][:200]}"
+        )
 
 
 def batch_of(session: Any) -> int:
