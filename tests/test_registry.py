@@ -136,7 +136,7 @@ def test_defaults_are_those_of_a_step_that_asks_for_nothing() -> None:
 
 def test_a_step_declares_its_outputs() -> None:
     """A format is a folder or a file; whatever else it makes is a file."""
-    assert get_step("convert_onnx2tf").outputs == {"saved-model": True}
+    assert get_step("convert_onnx2tf").outputs == {"saved-model": True, "layouts": False}
     assert get_step("compile_vela").outputs == {"vela-tflite": False, "summary": False}
     assert get_step("render_report").outputs == {}
 

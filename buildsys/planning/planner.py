@@ -8,7 +8,8 @@ proofs); the package is last.
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, source_format
-from buildsys.authoring.recipes.pipelines import follow
+from buildsys.authoring.recipes.pipelines import follow, made_on_the_way
+from buildsys.authoring.recipes.recipe import Pixels
 from buildsys.authoring.step_settings import StepSettings
 from buildsys.digest import canonical
 from buildsys.graph import HostFacts, Input, Plan, Source, Step
@@ -84,14 +85,27 @@ def _add_source(builder: PlanBuilder) -> None:
 
 
 def _adapt(builder: PlanBuilder, kind: Format) -> None:
-    """A file that takes other pixels than every step gives gets operators in front."""
-    pixels = builder.build.recipe.source.pixels
-    if pixels is None or kind not in builder.artifacts:
+    """A file that takes other pictures than every step gives: its pixels, a shape that is open."""
+    pixels, shape = builder.build.recipe.source.pixels, _settled_shape(builder)
+    if (pixels is None and not shape) or kind not in builder.artifacts:
         return
-    params = adapt_onnx.Params(color=pixels.color, values=pixels.values)
+    taken = pixels or Pixels()
+    params = adapt_onnx.Params(color=taken.color, values=taken.values, shape=shape)
     inputs: dict[str, Input] = {kind: builder.artifacts[kind]}
     step = builder.add("adapt", read_step(adapt_onnx), params, inputs, {kind: False})
     builder.artifacts[kind] = output(step, kind)
+
+
+def _settled_shape(builder: PlanBuilder) -> tuple[int, ...]:
+    """Of a given ONNX file that leaves its shape open and is converted: what it is converted for."""
+    build, frame = builder.build, builder.model.preprocessing
+    given = build.given
+    if given is None or given.format != Format.ONNX or frame is None:
+        return ()
+    is_open = any(side < 0 for edge in given.inputs for side in edge.shape)
+    if not is_open or Format.SAVED_MODEL not in made_on_the_way(build.target, build.recipe):
+        return ()
+    return (1, 3, frame.height, frame.width)
 
 
 def _add_training(builder: PlanBuilder) -> None:

@@ -1,7 +1,8 @@
-"""ONNX that takes other pixels -> ONNX that takes RGB in 0..1, as every step here gives them.
+"""ONNX that takes other pictures -> ONNX that takes RGB in 0..1, of one size, as every step gives them.
 
 Networks that were exported elsewhere take what they were trained on: stock YOLOX files BGR in
-0..255. Two operators are put in front, so that one preprocessing contract holds for all.
+0..255. Two operators are put in front, so that one preprocessing contract holds for all. A shape
+that was left open is settled, and what computed with it is folded: converters want fixed shapes.
 """
 
 from dataclasses import dataclass
@@ -25,10 +26,14 @@ LARGEST = 255.0
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the file takes: `color` rgb | bgr; `values` 0..1 | 0..255."""
+    """What the file takes: `color` rgb | bgr; `values` 0..1 | 0..255.
+
+    `shape`: what its input is settled to, (1, 3, height, width); empty: as it is.
+    """
 
     color: str
     values: str
+    shape: tuple[int, ...] = ()
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -38,22 +43,53 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from buildsys.steps.lib.files import model_files
 
     model = model_files.load_onnx(inputs["onnx"])
-    _prepend(model, params)
+    (feed,) = _feeds(model)
+    if params.shape:
+        model = _settle(model, feed, params.shape)
+    _prepend(model, feed, params)
     del model.metadata_props[:]
     onnx.save(model, str(outputs["onnx"]))
 
 
-def _prepend(model: "onnx.ModelProto", params: Params) -> None:
+def _feeds(model: "onnx.ModelProto") -> tuple[str, ...]:
+    """Names of the inputs that are no weights; ends the step where there is not one."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names = tuple(value.name for value in model.graph.input if value.name not in constants)
+    if len(names) != 1:
+        fail(f"the file has {len(names)} inputs; a picture is one.")
+    return names
+
+
+def _settle(model: "onnx.ModelProto", feed: str, shape: tuple[int, ...]) -> "onnx.ModelProto":
+    """The network for one shape: onnxruntime folds what was computed with the open one."""
+    import onnx
+
+    from buildsys.steps.lib.files import model_files
+
+    image = next(value for value in model.graph.input if value.name == feed)
+    del image.type.tensor_type.shape.dim[:]
+    for side in shape:
+        image.type.tensor_type.shape.dim.add().dim_value = side
+    for result in model.graph.output:
+        result.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    onnx.save(model, "settled.onnx")
+    model_files.fold(Path("settled.onnx"), Path("folded.onnx"))
+    folded = onnx.load("folded.onnx")
+    used = {node.domain for node in folded.graph.node}
+    kept = [item for item in folded.opset_import if item.domain in {"", *used}]
+    del folded.opset_import[:]
+    folded.opset_import.extend(kept)
+    return folded
+
+
+def _prepend(model: "onnx.ModelProto", name: str, params: Params) -> None:
     """Everything that read the input reads the last of the new operators' results."""
     import numpy as np
     from onnx import helper, numpy_helper
 
     graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    feeds = [value for value in graph.input if value.name not in constants]
-    if len(feeds) != 1:
-        fail(f"the file has {len(feeds)} inputs; a picture is one.")
-    name, nodes = feeds[0].name, []
+    nodes: list[onnx.NodeProto] = []
     current = name
     if params.values == "0..255":
         graph.initializer.append(numpy_helper.from_array(np.float32(LARGEST), "buildsys_largest"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
-from buildsys.steps.lib.files.tflite import demand_tflite
+from buildsys.steps.lib.files.tflite_bounds import demand_tflite
 from buildsys.steps.lib.runtime.progress import fail
 
 STEP = StepSpec(

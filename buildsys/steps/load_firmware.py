@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
-from buildsys.steps.lib.files.tflite import demand_tflite
+from buildsys.steps.lib.files.tflite_bounds import demand_tflite
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport
 from buildsys.steps.lib.runtime.progress import fail, remember, report
 

@@ -163,6 +163,8 @@ READ_A_TFLITE_FILE = (
         "record_tflite",
         "record_tflm",
         "check_operators",
+        "draw_models",
+        "evaluate_tflite",
         "package_flash",
     ),
 )

@@ -9,7 +9,7 @@ import pytest
 from buildsys.steps.lib.datasets.images import is_cut_off
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
-from buildsys.steps.lib.files.tflite import demand_tflite
+from buildsys.steps.lib.files.tflite_bounds import demand_tflite
 from buildsys.steps.lib.runtime.progress import StepError
 
 _SPLIT = Split(name="train", paths=("train.txt",))

@@ -4,6 +4,7 @@ Both formats in one value; no framework opens the file, and nothing in it is exe
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from buildsys.spec import CheckpointFacts, Format
@@ -67,6 +68,13 @@ class GivenFile:
 
 def read_given(path: Path, form: Format) -> GivenFile:
     """Of an ONNX or TFLite file. Raises OSError, UnreadableModel."""
+    stat = path.stat()
+    return _read_once(path, form, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino))
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, form: Format, stat: tuple[int, ...]) -> GivenFile:
+    """However many builds name it; `stat` changes when the file does."""
     return _read_tflite(path) if form == Format.TFLITE else _read_onnx(path)
 
 

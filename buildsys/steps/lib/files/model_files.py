@@ -31,6 +31,16 @@ def open_session(path: Path, options: Any = None) -> Any:
         fail(f"onnxruntime cannot run {_name(path)}: {_first_line(error)}")
 
 
+def fold(path: Path, target: Path) -> None:
+    """The file with everything computed that hangs on constants alone, in ONNX's own operators."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    open_session(path, options)
+
+
 def _name(path: Path) -> str:
     """What the user calls the file: an input is a link to it."""
     return path.resolve().name

@@ -30,7 +30,7 @@ def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine
     """One inference of a TFLite file, and what runs it; ends the step where LiteRT cannot."""
     from importlib.metadata import version
 
-    from buildsys.steps.lib.files.tflite import demand_tflite
+    from buildsys.steps.lib.files.tflite_bounds import demand_tflite
     from buildsys.steps.lib.runtime import litert
 
     demand_tflite(model)

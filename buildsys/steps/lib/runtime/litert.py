@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.steps.lib.files import tflite
-from buildsys.steps.lib.files.tflite import demand_tflite
+from buildsys.steps.lib.files.tflite_bounds import demand_tflite
 from buildsys.steps.lib.runtime.progress import fail
 
 
