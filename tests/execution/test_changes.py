@@ -152,8 +152,6 @@ def test_a_change_runs_exactly_what_depends_on_it(
 READ_A_TFLITE_FILE = (
     "examine_tflite",
     "record_tflite",
-    "compile_vela",
-    "load_firmware",
     *2
     * (
         "evaluate_tflite",
@@ -163,8 +161,6 @@ READ_A_TFLITE_FILE = (
         "record_tflite",
         "record_tflm",
         "check_operators",
-        "draw_models",
-        "evaluate_tflite",
         "package_flash",
     ),
 )

@@ -64,10 +64,22 @@ save(16, "answer", [1, 5, 64])
 """As the attention of YOLO11: an addition behind reshapes, a grouped convolution inside."""
 
 
+_MAP = """
+conv("stem", "images", 3, 16, size=3, stride=2)
+conv("answer", "stem", 16, 8)
+save(16, "answer", [1, 8, 8, 8])
+"""
+"""An output of four axes, whose sides are all equal."""
+
+
 @pytest.mark.parametrize(
-    ("network", "size"), [(_RESIDUAL, 32), (_ATTENTION, 16)], ids=["residual", "attention"]
+    ("network", "size", "layouts"),
+    [(_RESIDUAL, 32, {}), (_ATTENTION, 16, {}), (_MAP, 16, {"answer": "NHWC"})],
+    ids=["residual", "attention", "map"],
 )
-def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Path) -> None:
+def test_a_layout_that_shapes_do_not_tell(
+    network: str, size: int, layouts: dict[str, str], tmp_path: Path
+) -> None:
     """The step compares with the ONNX itself: what it lets through computes the same."""
     _, python = environments.ensure("onnx2tf", print)
     source, target = tmp_path / "network.onnx", tmp_path / "saved"
@@ -77,7 +89,7 @@ def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Pat
     frame = {"height": size, "width": size, "color": "rgb", "resize": "letterbox"}
     request = {
         "inputs": {"onnx": str(source)},
-        "outputs": {"saved-model": str(target)},
+        "outputs": {"saved-model": str(target), "layouts": str(tmp_path / "layouts.json")},
         "params": {"output_names": ["answer"], "preprocessing": frame},
         "error": str(tmp_path / "error.txt"),
     }
@@ -89,3 +101,4 @@ def test_a_layout_that_shapes_do_not_tell(network: str, size: int, tmp_path: Pat
     assert run.returncode == 0, run.stderr[-2000:]
     assert (target / "saved_model.pb").is_file()
     assert "largest difference" in run.stdout
+    assert json.loads((tmp_path / "layouts.json").read_text()) == layouts

@@ -189,7 +189,10 @@ def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
     subprocess.run([str(newest), "-c", _SMALL, *words], check=True, env=tool_environment(newest))
     request = {
         "inputs": {"onnx": str(folder / "small.onnx")},
-        "outputs": {"saved-model": str(folder / "saved")},
+        "outputs": {
+            "saved-model": str(folder / "saved"),
+            "layouts": str(folder / "layouts.json"),
+        },
         "params": {
             "output_names": ["answer"],
             "preprocessing": {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"},

@@ -266,7 +266,7 @@ def convert(folder: Path, task: str, head: str, names: list[str], classes: int) 
         "onnx2tf",
         "convert_onnx2tf",
         {"onnx": folder / "m.onnx", **samples},
-        {"saved-model": folder / "saved"},
+        {"saved-model": folder / "saved", "layouts": folder / "layouts.json"},
         {"output_names": names, "preprocessing": _FRAME},
     )
     for scheme, io, name in (("float32", "float32", "f.tflite"), ("int8", "int8", "q.tflite")):
