@@ -129,7 +129,7 @@ def _tensor(edge: Edge) -> "_Table":
 def _archive(text: str) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr("metadata.json", text)
+        archive.writestr(zipfile.ZipInfo("metadata.json"), text)  # without the hour
     return target.getvalue()
 
 

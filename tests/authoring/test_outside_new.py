@@ -1,5 +1,6 @@
 """`buildsys new`: the recipe that it writes is right as it stands, for every board and source."""
 
+import json
 import os
 import shutil
 from itertools import product
@@ -28,6 +29,7 @@ from tests.authoring.sample_workspace import (
     write_yolox,
 )
 from tests.conftest import REPOSITORY
+from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 
 _TARGETS = sorted(path.stem for path in shipped_targets().glob("*.yaml"))
 _SOURCES = {
@@ -64,6 +66,11 @@ def _sources(workspace: Path) -> None:
     names = tuple(f"letter-{number}" for number in range(64))
     write_checkpoint(weights / "letters.pt", Head(kind="Detect", classes=names))
     write_yolox(weights / "cells.pt", "yolox-tiny", ("bar", "egg"))
+    words = {"task": "detect", "names": "{0: 'box', 1: 'lid'}", "imgsz": "[96, 160]"}
+    rows = (Edge(name="output0", shape=(1, 6, 315)),)
+    (weights / "stock.onnx").write_bytes(onnx_bytes((picture(),), rows, metadata=words))
+    told = json.dumps({"task": "detect", "names": ["box", "lid"]})
+    (weights / "stock.tflite").write_bytes(tflite_bytes(outputs=rows, metadata=told))
     (workspace / "data" / "mine").mkdir()
     (workspace / "data" / "mine" / "a.jpg").write_bytes(b"never opened while planning")
     write_sheet(workspace / "data" / "own" / "annotations.json", ("a.jpg", "b.jpg"))
@@ -138,6 +145,8 @@ _SHOWN = {
     ],
     "onnx": _words("weights/model.onnx", "boxes", "ethos-u55-128-high-end"),
     "tflite": _words("weights/model.tflite", "", "grove-vision-ai-v2"),
+    "onnx-that-says-what-it-is": _words("weights/stock.onnx", "boxes", "raspberry-pi-5"),
+    "tflite-that-says-what-it-is": _words("weights/stock.tflite", "tags", "host"),
 }
 
 

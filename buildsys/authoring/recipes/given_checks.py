@@ -315,3 +315,34 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _counted(classes: int) -> str:
     return f"{classes} class{'es' if classes != 1 else ''}"
+
+
+def guess_decoder(file: GivenFile) -> str:
+    """The word of `source.decoder` whose outputs a file has that says what it is; empty: none.
+
+    Of decoders that differ in the boxes' unit alone: Ultralytics' TFLite files have shares of the
+    picture, its ONNX files pixels (ultralytics/nn/modules/head.py).
+    """
+    says, size = file.says, file.size
+    if says is None or file.suppresses:
+        return ""
+    size = size or ((says.size, says.size) if says.size else None)
+    if size is None:
+        return ""
+    shapes = [edge.shape for edge in file.outputs]
+    found = [
+        word
+        for word, head in decoders().items()
+        if head != "none"
+        and fits(
+            [
+                tensor.shape
+                for tensor in head_outputs(
+                    head, *size, len(says.names), says.keypoints, says.keypoint_dims, says.task
+                )
+            ],
+            shapes,
+        )
+    ]
+    usual = "yolov8-normalized" if file.format == Format.TFLITE else "yolov8-decoded"
+    return usual if usual in found else next(iter(found), "")

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from buildsys.authoring.datasets.facts import DatasetFacts
-from buildsys.authoring.recipes.families import decoded_by, network, source_format, source_names
+from buildsys.authoring.recipes.families import (
+    decoded_by,
+    decoders,
+    network,
+    source_format,
+    source_names,
+)
+from buildsys.authoring.recipes.given_checks import guess_decoder
+from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.recipes.recipe import CALIBRATED, Recipe
 from buildsys.authoring.scaffold.probing import Probe
@@ -63,10 +71,20 @@ class Draft:
         return network(self.family)
 
     @property
+    def given(self) -> GivenFile | None:
+        """A finished file, opened."""
+        return self.probe.given if self.probe else None
+
+    @property
+    def decoder(self) -> str:
+        """Of a finished file that says what it is; empty: nobody knows."""
+        return guess_decoder(self.given) if self.given is not None else ""
+
+    @property
     def task(self) -> str:
         """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
         if self.network is None:
-            return ""
+            return self.probe.checkpoint.task if self.probe and self.probe.checkpoint else ""
         given = "detect" if self.boxes_alone else "pose"
         if self.probe and self.probe.checkpoint:
             given = self.probe.checkpoint.task
@@ -142,6 +160,10 @@ def write_recipe(
 def _head(draft: Draft) -> list[str]:
     lines = ["# yaml-language-server: $schema=../.buildsys/recipe.schema.json"]
     found = draft.probe.checkpoint if draft.probe else None
+    if draft.given is not None:
+        sides = (draft.given.inputs, draft.given.outputs)
+        takes, gives = (printable(", ".join(map(str, edges)), 100) for edges in sides)
+        lines += [f"# The file takes {takes},", f"# and gives {gives}."]
     if found is not None:
         lines.append(f"# The weights are {describe(found)}.")
     if found is not None and draft.trains:
@@ -158,10 +180,14 @@ def _source(draft: Draft) -> list[str]:
         lines += _licence(draft.network)
         lines.append(noted(f"  task: {draft.task}", " | ".join(draft.network.tasks)))
         lines += _architecture_line(draft, draft.network)
+    elif draft.task:
+        lines.append(noted(f"  task: {draft.task}", "the file says so, and names its classes"))
     else:
         lines.append(
             "  # task: detect                    # with `firmware`: what its decoder is for"
         )
+    if draft.decoder:
+        lines.append(noted(f"  decoder: {draft.decoder}", "what reads outputs of these shapes"))
     if draft.probe is None:
         note = "no training went before; {path: weights/best.pt} where there are weights"
         lines.append(noted("  weights: random", note))
@@ -171,7 +197,7 @@ def _source(draft: Draft) -> list[str]:
     found = draft.probe.checkpoint if draft.probe else None
     if found is not None and not found.names and not draft.trains:
         lines.append(noted("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
-    if not draft.task:
+    if draft.network is None and not draft.decoder:
         names = [scalar(name) for name in draft.facts.names] if draft.facts else ["tag"]
         lines += [
             "  # What the file cannot say of itself, needed to measure accuracy (fill in, then `evaluate`):",
@@ -214,10 +240,8 @@ def dataset_block(draft: Draft) -> list[str]:
 
 
 def _input(draft: Draft) -> list[str]:
-    if draft.format == Format.TFLITE:
-        return [noted("# input: {size: 192}", "the file's own; needed to measure accuracy")]
-    if draft.format == Format.ONNX:
-        return [noted("input: {size: 192}", "FILL IN the file's own: a number or [height, width]")]
+    if draft.network is None:
+        return _given_input(draft)
     found = draft.probe.checkpoint if draft.probe else None
     known = found.size if found and _SMALLEST <= found.size <= _LARGEST else 0
     known = 0 if known % GRID else known
@@ -230,6 +254,26 @@ def _input(draft: Draft) -> list[str]:
     if known and known != size:
         note = f"trained at {known}; smaller is faster and sees less"
     return [noted(f"input: {{size: {size}}}", note)]
+
+
+def _given_input(draft: Draft) -> list[str]:
+    """The size that a finished file takes, or was exported for."""
+    size = draft.given.size if draft.given is not None else None
+    side = draft.probe.checkpoint.size if draft.probe and draft.probe.checkpoint else 0
+    note = "the file's own"
+    if size is None and side and not side % GRID:
+        size, note = (side, side), "the file takes any; it was exported for this one"
+    known = size is not None and not (size[0] % GRID or size[1] % GRID)
+    text = "192"
+    if size is not None and known:
+        text = f"{size[0]}" if size[0] == size[1] else f"[{size[0]}, {size[1]}]"
+    elif size is not None:
+        note = f"the file takes {size[0]} x {size[1]}; sizes here are multiples of {GRID}"
+    if draft.format == Format.TFLITE and not (known and draft.decoder):
+        return [noted(f"# input: {{size: {text}}}", f"{note}; needed to measure accuracy")]
+    if not known:
+        note = note if size is not None else "FILL IN the file's own: a number or [height, width]"
+    return [noted(f"input: {{size: {text}}}", note)]
 
 
 def _train(draft: Draft) -> list[str]:
@@ -289,10 +333,15 @@ def _quantization(draft: Draft) -> list[str]:
 
 def _evaluate(draft: Draft) -> list[str]:
     split = next((name for name in ("val", "test") if name in draft.splits), "")
-    if draft.network is None or not split:
+    found = draft.probe.checkpoint if draft.probe else None
+    other = bool(found and draft.facts and len(found.names) != len(draft.facts.names))
+    measured = draft.network is not None or (bool(draft.decoder) and not other)
+    if not measured or not split:
         why = "no labelled pictures: accuracy is not measured"
         if split and draft.network is None:
             why = f"write {{split: {split}}}, once `input`, `decoder` and `classes` are true"
+        if split and other and draft.decoder:
+            why = "the data is of other classes than the file"
         return [noted("evaluate: none", why)]
     return [
         "evaluate:",
@@ -317,8 +366,10 @@ def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]
 def misfit(draft: Draft, contract: Contract) -> str:
     """Why the contract cannot decode this network; empty where it can, or where nobody knows yet."""
     heads = [head for _, head in draft.network.heads] if draft.network else []
+    heads = heads or ([decoders()[draft.decoder]] if draft.decoder else [])
     if contract.head is not None and heads and contract.head not in heads:
-        return f"decodes {decoded_by(contract.head)} networks"
+        ours = f", not {draft.decoder}" if draft.decoder else ""
+        return f"decodes {decoded_by(contract.head)} networks{ours}"
     found = draft.facts if draft.trains or draft.probe is None else None
     known = found or (draft.probe.checkpoint if draft.probe else None)
     if known is None:
@@ -380,6 +431,6 @@ def noted(text: str, comment: str = "") -> str:
     return f"{text:<{_COMMENT_COLUMN - 2}}  # {comment}" if comment else text
 
 
-def printable(text: str) -> str:
+def printable(text: str, most: int = 60) -> str:
     """For comments, which end with the line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:most]
