@@ -125,7 +125,13 @@ def test_checkpoint_is_understood(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "task"),
-    [("Detect", "detect"), ("Segment", "segment"), ("Classify", "classify"), ("OBB", "obb")],
+    [
+        ("Detect", "detect"),
+        ("v10Detect", "detect"),
+        ("Segment", "segment"),
+        ("Classify", "classify"),
+        ("OBB", "obb"),
+    ],
 )
 def test_head_names_the_task(tmp_path: Path, kind: str, task: str) -> None:
     """A checkpoint of another task is found out by the exporter, minutes later."""

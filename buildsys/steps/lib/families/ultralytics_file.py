@@ -9,14 +9,16 @@ from buildsys.steps.lib.families.ultralytics_architectures import OTHER_HEADS, h
 
 SUFFIXES = {"detect": "", "segment": "seg", "classify": "cls", "pose": "pose", "obb": "obb"}
 """What Ultralytics writes behind the size in an architecture's name: yolov8n-seg."""
-_HEADS = {
+HEADS = {
     "Detect": "detect",
+    "v10Detect": "detect",
     "Segment": "segment",
     "Classify": "classify",
     "Pose": "pose",
     "OBB": "obb",
 }
-_TASKS = _HEADS | {name: _HEADS.get(name.rstrip("0123456789"), "detect") for name in OTHER_HEADS}
+"""Class of the last module of a network that the steps take -> its task."""
+_TASKS = HEADS | {name: HEADS.get(name.rstrip("0123456789"), "detect") for name in OTHER_HEADS}
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts | None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.families.ultralytics_file import HEADS
 from buildsys.steps.lib.runtime import torch_setup
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -86,11 +87,4 @@ def save_model(model: Any, path: Path, task: str, size: int) -> None:
 
 
 def _task_of(model: Any) -> str:
-    heads = {
-        "Detect": "detect",
-        "Segment": "segment",
-        "Classify": "classify",
-        "Pose": "pose",
-        "OBB": "obb",
-    }
-    return heads.get(type(model.model[-1]).__name__, "unknown")
+    return HEADS.get(type(model.model[-1]).__name__, "unknown")
