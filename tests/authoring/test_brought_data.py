@@ -1,5 +1,6 @@
 """Data as people bring it: `new` finds what it is, its recipe passes `check`, mistakes have a place."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,75 @@ def test_a_folder_of_nothing_says_what_there_could_be(
     assert new(workspace, "data/brought") == 2
     assert "holds several datasets in Pascal VOC's format" in capsys.readouterr().err
     assert new(workspace, "data/brought/VOCdevkit/VOC2007") == 0
+
+
+PLAIN = "dataset: {path: GIVEN}\n"
+LINES = {
+    "voc": "write `dataset: {format: voc, path: data/brought, classes: [cell, egg]}`",
+    "darknet": "write `dataset: {format: darknet, path: data/brought}`",
+    "roboflow": "write `dataset: {format: ultralytics, path: data/brought/data.yaml}`",
+    "label-studio": "train/images}, val: {annotations: data/brought/val/result.json, images:"
+    " data/brought/val/images}}, match: base-name}`",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_a_data_yaml_is_refused_with_the_line(
+    workspace: Path, brought: Path, form: str
+) -> None:
+    """A folder, or the file of another format, as `path` of Ultralytics' format."""
+    bring(form, brought, draw)
+    before, after = RECIPE.index("dataset:"), RECIPE.index("input:")
+    recipe = RECIPE[:before] + PLAIN + RECIPE[after:]
+    write_recipe(workspace, "mine", recipe.replace("GIVEN", "data/brought"))
+    (error,) = plan_all(workspace).errors
+    assert error.message == "data/brought is a folder; `path` is its data.yaml"
+    assert LINES[form] in error.hint
+    assert (error.line, error.column) == (3, 17)
+
+
+def test_a_file_that_is_not_a_data_yaml(workspace: Path, brought: Path) -> None:
+    """Neither JSON nor names a line are read as YAML; a folder of images says what it is for."""
+    bring("label-studio", brought / "studio", draw)
+    bring("darknet", brought / "darknet", draw)
+    bring("voc", brought / "old" / "VOC2007", draw)
+    (brought / "cam").mkdir()
+    (brought / "cam" / "a.png").touch()
+    before, after = RECIPE.index("dataset:"), RECIPE.index("input:")
+    for given, message, hint in (
+        ("studio/train/result.json", "is not a data.yaml", "write `dataset: {format: coco, "),
+        ("darknet/obj.names", "is not a data.yaml", "write `dataset: {format: darknet, "),
+        (
+            "cam",
+            "is a folder",
+            'calibrate: `quantization: {calibration: {images: "data/brought/cam/**',
+        ),
+        ("old, format: voc", "is not the dataset", "write `path: …/VOC2007`"),
+    ):
+        block = PLAIN.replace("GIVEN", f"data/brought/{given}")
+        write_recipe(workspace, "mine", RECIPE[:before] + block + RECIPE[after:])
+        (error,) = plan_all(workspace).errors
+        assert message in error.message
+        assert hint in error.hint
+
+
+@pytest.mark.parametrize("form", ["voc", "darknet", "label-studio"])
+def test_a_val_split_without_labels_is_told_before_training(
+    workspace: Path, brought: Path, form: str
+) -> None:
+    """Accuracy would be measured on nothing, hours later."""
+    bring(form, brought, draw)
+    assert new(workspace, "data/brought") == 0
+    for path in brought.rglob("cd34-*.xml"):
+        path.unlink()
+    for path in brought.rglob("cd34-*.txt"):
+        path.write_text("")
+    if form == "label-studio":
+        data = json.loads((brought / "val" / "result.json").read_text())
+        (brought / "val" / "result.json").write_text(json.dumps({**data, "annotations": []}))
+    (error,) = plan_all(workspace).errors
+    assert error.message.startswith("no image of the val split has a label")
+    assert error.path.startswith("data/brought/")
 
 
 def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) -> None:

@@ -26,14 +26,14 @@ SHARE = "{val: 0.2, seed: 0}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guess:
-    """What was found: the block as it stands in a recipe, and what the data says."""
+class SetsGuess:
+    """What was found: the keys of the block as they stand in a recipe, and what the data says."""
 
-    block: str
+    keys: tuple[str, ...]
     facts: DatasetFacts
 
 
-def guess_sets(root: Path, data: str, task: str) -> Guess:
+def guess_sets(root: Path, data: str, task: str) -> SetsGuess:
     """`data`: an annotation file, from the workspace's root; `task` empty: what the labels are for.
 
     Raises InputError where the file is none, or its pictures are not found.
@@ -65,7 +65,7 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
             "match": "base-name" if match else None,
         }
     )
-    facts = read_sets(find_place(block, root), layout_task, {})
+    facts = read_sets(find_place(block, root), layout_task, {}).facts
     text = ", ".join(
         f"{split}: {{annotations: {scalar(a)}, images: {scalar(i)}}}"
         for split, (a, i) in ordered.items()
@@ -74,10 +74,10 @@ def guess_sets(root: Path, data: str, task: str) -> Guess:
     if tuple(ordered) == ("train",):
         shared = f"split: {SHARE}"
         facts = dataclasses.replace(facts, splits=prepared.places(("train", "val")))
-    lines = ["dataset:", "  format: coco", f"  splits: {{{text}}}"]
-    lines += [f"  {LINE}   # `file_name` is no path from there; its last part is"] if match else []
-    lines += [f"  {shared}"] if shared else []
-    return Guess(block="\n".join(lines), facts=facts)
+    keys = ["format: coco", f"splits: {{{text}}}"]
+    keys += [f"{LINE}   # `file_name` is no path from there; its last part is"] if match else []
+    keys += [shared] if shared else []
+    return SetsGuess(keys=tuple(keys), facts=facts)
 
 
 def _task_of(path: Path, label: str) -> str:

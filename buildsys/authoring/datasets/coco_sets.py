@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
@@ -15,7 +16,7 @@ from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.coco_splits import read_splits, shorten
 from buildsys.text import did_you_mean
 
-Known = dict[Hashable, "DatasetFacts | tuple[Diagnostic, ...]"]
+Known = dict[Hashable, "CocoSet | tuple[Diagnostic, ...]"]
 """What was read during one run: the builds of a recipe share their data."""
 
 _EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/images}}"
@@ -31,6 +32,14 @@ class Place:
     splits: tuple[tuple[str, str, str], ...]
     labels: tuple[tuple[str, str], ...]
     base_names: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoSet:
+    """What annotation files say: the facts, and the splits without a labelled object."""
+
+    facts: DatasetFacts
+    lacks: tuple[Lack, ...]
 
 
 def check_format(scope: Scope, block: Dataset, task: str) -> None:
@@ -118,7 +127,7 @@ def _missing(key: str, path: str, start: str) -> tuple[str, str]:
     return "does not exist", f"it is looked for from the {start}'s root; {near}".rstrip("; ")
 
 
-def read_sets(place: Place, task: str, known: Known) -> DatasetFacts:
+def read_sets(place: Place, task: str, known: Known) -> CocoSet:
     """What the annotation files say of the data that is read from them. Raises InputError with every
     mistake in them, the first ones in full.
     """
@@ -132,13 +141,13 @@ def read_sets(place: Place, task: str, known: Known) -> DatasetFacts:
     return found
 
 
-def _read(place: Place, task: str, shape: str) -> DatasetFacts | tuple[Diagnostic, ...]:
+def _read(place: Place, task: str, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
     params = read_coco.make_params(place.splits, task, place.base_names)
     sheets, mistakes = read_splits(place.root, params.splits, shape, dict(place.labels))
     if mistakes:
         return tuple(_diagnose(mistake) for mistake in shorten(mistakes))
     layout = next(iter(sheets.values())).layout
-    return DatasetFacts(
+    facts = DatasetFacts(
         root=str(place.root),
         names=layout.names,
         keypoints=len(layout.keypoints),
@@ -148,6 +157,18 @@ def _read(place: Place, task: str, shape: str) -> DatasetFacts | tuple[Diagnosti
         coco=place.splits,
         crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
     )
+    labels = dict(place.labels)
+    lacks = tuple(
+        Lack(split=split, what="labels", diagnostic=_unlabelled(split, labels[file]))
+        for split, file, _ in place.splits
+        if not any(sheets[split].objects)
+    )
+    return CocoSet(facts=facts, lacks=lacks)
+
+
+def _unlabelled(split: str, path: str) -> Diagnostic:
+    message = f"no image of the {split} split has a label: `annotations` is empty"
+    return Diagnostic(path=path, line=0, column=0, message=message)
 
 
 def _diagnose(mistake: Mistake) -> Diagnostic:

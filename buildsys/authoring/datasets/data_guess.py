@@ -25,14 +25,25 @@ _KINDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """What was found: the block as it stands in a recipe, and what the data says of itself.
-
-    Images alone have neither; `images` is then the pattern that finds them.
+    """What was found: the keys of the `dataset` block, some with a comment, and what the data says of
+    itself. Images alone have neither; `images` is then the pattern that finds them.
     """
 
-    block: str = ""
+    keys: tuple[str, ...] = ()
     facts: DatasetFacts | None = None
     images: str = ""
+
+    @property
+    def block(self) -> str:
+        """The block as it stands in a recipe: a key a line where there are more than two."""
+        if len(self.keys) > 2 or self.keys[:1] == ("format: coco",):
+            return "\n".join(["dataset:", *(f"  {key}" for key in self.keys)])
+        return self.line if self.keys else ""
+
+    @property
+    def line(self) -> str:
+        """The same in one line, without comments."""
+        return f"dataset: {{{', '.join(key.partition('   # ')[0] for key in self.keys)}}}"
 
 
 def guess_data(root: Path, data: str, task: str) -> Guess:
@@ -46,7 +57,7 @@ def guess_data(root: Path, data: str, task: str) -> Guess:
     name = path.name.lower()
     if name.endswith(".json"):
         found = guess_sets(root, data, task)
-        return Guess(block=found.block, facts=found.facts)
+        return Guess(keys=found.keys, facts=found.facts)
     if name.endswith(".data"):
         return _read_folder(root, data, "darknet")
     if path.name in darknet_format.NAMES or name.endswith(".xml"):
@@ -60,6 +71,18 @@ def guess_data(root: Path, data: str, task: str) -> Guess:
         message, hint = "is one image", "give the folder that it is in"
         raise InputError.at(data, message, hint)
     return _read_yaml(root, data)
+
+
+def suggest_line(root: Path, data: str) -> str:
+    """What to write in a recipe to use what lies at `data`; empty where nothing is known of it."""
+    try:
+        guess = guess_data(root, data, "")
+    except (InputError, OSError):
+        return ""
+    if guess.images:
+        images = f"quantization: {{calibration: {{images: {scalar(guess.images)}}}}}"
+        return f"images without labels calibrate: `{images}`"
+    return f"write `{guess.line}`"
 
 
 def _guess_folder(root: Path, data: str, task: str) -> Guess:
@@ -78,40 +101,36 @@ def _guess_folder(root: Path, data: str, task: str) -> Guess:
     sheets = _annotation_files(folder)
     if sheets:
         found = guess_sets(root, _join(data, sheets[0]), task)
-        return Guess(block=found.block, facts=found.facts)
+        return Guess(keys=found.keys, facts=found.facts)
     if any(path.is_dir() for path in folder.glob("train/*")):
         facts = read_class_folders(folder, data)
-        return _share(Guess(facts=facts), ["format: ultralytics", f"path: {scalar(data)}"])
+        return _share(facts, "format: ultralytics", f"path: {scalar(data)}")
     return _find_images(folder, data)
 
 
 def _read_yaml(root: Path, data: str) -> Guess:
     facts = data_yaml.read_dataset(root / data, data, root).facts
-    return _share(Guess(facts=facts), ["format: ultralytics", f"path: {scalar(data)}"])
+    return _share(facts, "format: ultralytics", f"path: {scalar(data)}")
 
 
 def _read_folder(root: Path, data: str, known: str) -> Guess:
     block = Dataset.model_validate({"format": known, "path": data})
     found = folder_sets.read_folder(root / data, data, block, {})
-    lines = [f"format: {known}", f"path: {scalar(data)}"]
+    keys = [f"format: {known}", f"path: {scalar(data)}"]
     if known == "voc":
         names = ", ".join(map(scalar, found.facts.names))
-        lines.append(f"classes: [{names}]   # in this order; the format has none of its own")
-    return _share(Guess(facts=found.facts), lines)
+        keys.append(f"classes: [{names}]   # in this order; the format has none of its own")
+    return _share(found.facts, *keys)
 
 
-def _share(guess: Guess, lines: list[str]) -> Guess:
+def _share(facts: DatasetFacts, *keys: str) -> Guess:
     """The block; where there is nothing but train, a share of it becomes val."""
-    facts = guess.facts
-    assert facts is not None
     names = [name for name, _ in facts.given]
     if names == ["train"]:
-        lines = [*lines, f"split: {SHARE}"]
+        keys = (*keys, f"split: {SHARE}")
         splits = prepared.places(("train", "val"), facts.format == "folders")
         facts = dataclasses.replace(facts, splits=splits)
-    if len(lines) == 2:
-        return Guess(block=f"dataset: {{{', '.join(lines)}}}", facts=facts)
-    return Guess(block="\n".join(["dataset:", *(f"  {line}" for line in lines)]), facts=facts)
+    return Guess(keys=keys, facts=facts)
 
 
 def _annotation_files(folder: Path) -> list[str]:

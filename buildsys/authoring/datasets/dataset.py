@@ -17,6 +17,7 @@ from buildsys.authoring.datasets.coco_sets import (
     find_place,
     read_sets,
 )
+from buildsys.authoring.datasets.data_guess import suggest_line
 from buildsys.authoring.datasets.data_yaml import (
     NAMES as DATA_YAML,
 )
@@ -169,7 +170,8 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
     elif block.splits is not None:
         data = _read_sets(build, block, folder, task)
     elif block.format in folder_sets.FORMATS:
-        data = _read_folder(build, block, folder / (block.path or ""), "")
+        home = folder_sets.find_root(folder, block.format or "") if not block.path else folder
+        data = _read_folder(build, block, home / (block.path or ""), "")
     else:
         path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
         data = _read(build, block, path, url)
@@ -199,12 +201,16 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
             return _recalled(build, block, known, path.parent)
         if os.path.isdir(path):
             message = f"{block.path} is a folder; `path` is its data.yaml"
-            name = next((name for name in DATA_YAML if (path / name).is_file()), DATA_YAML[0])
-            hint = f"{block.path.rstrip('/')}/{name}" if block.path else ""
+            hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
         hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+    if path.suffix not in SUFFIXES:
+        hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
+        if hint:
+            message = f"{block.path} is not a data.yaml"
+            raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     found = read_dataset(path, label if label == block.path else path.name, _home(build, block))
     build.read |= watched_places(found.facts)
     data = _split(build, block, found.facts, found.parts, label, path.parent)
@@ -239,8 +245,9 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     if known is not None and not os.path.isdir(place.root):
         return _recalled(build, block, known, place.root)
     check_files(build.scope, place, "archive" if block.url else "workspace")
-    facts = read_sets(place, task or "detect", build.around.sheets)
-    return _split(build, block, facts, parts, block.label, place.root)
+    found = read_sets(place, task or "detect", build.around.sheets)
+    data = _split(build, block, found.facts, parts, block.label, place.root)
+    return dataclasses.replace(data, lacks=found.lacks)
 
 
 def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> Data:

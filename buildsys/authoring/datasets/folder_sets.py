@@ -57,6 +57,19 @@ def root_of(path: Path) -> Path:
     return path.parent if path.suffix == ".data" else path
 
 
+def find_root(folder: Path, known: str) -> Path:
+    """The dataset of an unpacked archive: the folder, or the one below it that is one."""
+    if known == "voc":
+        return voc_format.find_root(folder) or folder
+    below = [*sorted(folder.glob("*")), *sorted(folder.glob("*/*"))]
+    found = [
+        path
+        for path in (folder, *below)
+        if path.is_dir() and isinstance(darknet_format.find_set(path), darknet_format.DarknetSet)
+    ]
+    return found[0] if found else folder
+
+
 def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderSet:
     """What a folder holds in the block's format. Raises InputError with every mistake, the first ones
     in full.
@@ -66,7 +79,9 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
     classes = tuple(block.classes) if block.classes is not None else None
     key = (block.format, path, label, classes)
     if key not in known:
-        found = _read_voc(path, classes) if block.format == "voc" else _read_darknet(path)
+        found = (
+            _read_voc(path, label, classes) if block.format == "voc" else _read_darknet(path, label)
+        )
         if isinstance(found, FolderSet):
             known[key] = found
         else:
@@ -77,8 +92,14 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
     raise InputError(*chosen)
 
 
-def _read_voc(root: Path, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
+def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
     splits = voc_format.find_splits(root)
+    home = voc_format.find_root(root)
+    if splits and home is None:
+        return [_error("holds several datasets in Pascal VOC's format", "write `path` of one")]
+    if home is not None and home != root:
+        hint = f"write `path: …/{os.path.relpath(home, root)}`"
+        return [_error("is not the dataset; a folder in it is", hint)]
     if not splits:
         hint = "it holds Annotations/*.xml and JPEGImages/, or images with an .xml beside each"
         hint = _suggest_yaml(root) or hint
@@ -97,7 +118,7 @@ def _read_voc(root: Path, classes: tuple[str, ...] | None) -> FolderSet | list[F
     files = {entry.file for _, found in entries for entry in found if classes is None}
     lists = root / "ImageSets" / "Main"
     lacks = tuple(
-        _lack(split.name, split.annotations)
+        _lack(split.name, split.names or split.annotations, label)
         for split, found in entries
         if not any(entry.content.objects for entry in found if entry.content is not None)
     )
@@ -109,7 +130,7 @@ def _read_voc(root: Path, classes: tuple[str, ...] | None) -> FolderSet | list[F
     )
 
 
-def _read_darknet(path: Path) -> FolderSet | list[Finding]:
+def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
     root = root_of(path)
     files = darknet_format.find_set(root, path.name if root != path else "")
     if isinstance(files, Finding):
@@ -122,7 +143,7 @@ def _read_darknet(path: Path) -> FolderSet | list[Finding]:
     found = [place for place in beside if (root / place).is_dir()]
     parts = tuple(dict.fromkeys((*files.files, *places, *found)))
     lacks = tuple(
-        _lack(name, paths[-1])
+        _lack(name, paths[-1], label)
         for name, paths in declared.splits
         if not darknet_format.has_labels(root, paths)
     )
@@ -150,9 +171,9 @@ def _facts(
     return prepare_splits(facts)
 
 
-def _lack(split: str, place: str) -> Lack:
+def _lack(split: str, place: str, label: str) -> Lack:
     finding = _error(f"no image of the {split} split has a label", "", place)
-    return Lack(split=split, what="labels", diagnostic=_diagnose(finding, ""))
+    return Lack(split=split, what="labels", diagnostic=_diagnose(finding, label))
 
 
 def _suggest_yaml(root: Path) -> str:
