@@ -68,6 +68,11 @@ def _holding(word: str, names: list[str]) -> list[str]:
 
 
 def _with_part(word: str, names: list[str]) -> list[str]:
-    """The one name of which `word` is a part: grove, of grove-vision-ai-v2."""
-    found = [name for name in names if word.lower() in re.split("[-_]", name.lower())[:-1]]
+    """The one name of which `word`, or a word that is nearly it, is a part: grove, of grove-vision-ai-v2."""
+    parts = {name: re.split("[-_]", name.lower())[:-1] for name in names}
+    words = {part for of_one in parts.values() for part in of_one if len(part) >= _SHORTEST_PART}
+    meant = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.8)
+    found = [name for name in names if word.lower() in parts[name]] or [
+        name for name in names if meant and meant[0] in parts[name]
+    ]
     return found if len(found) == 1 else []

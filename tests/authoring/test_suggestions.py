@@ -54,6 +54,7 @@ def test_one_slip_is_understood(known: tuple[str, ...], data: st.DataObject) -> 
         ("onnx_tf", ("onnx2tf", "onnx-tf"), "onnx-tf"),
         ("yolox_nano", ("yolox-nano", "yolox-tiny"), "yolox-nano"),
         ("FLOAT16", ("float32", "float16"), "float16"),
+        ("gruve", ("grove-vision-ai-v2", "host", "xiao-esp32s3"), "grove-vision-ai-v2"),
         ("grove", ("grove-vision-ai-v2", "host", "xiao-esp32s3"), "grove-vision-ai-v2"),
     ],
 )

@@ -9,7 +9,7 @@ from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
-from buildsys.spec import Family, Format
+from buildsys.spec import GRID, Family, Format
 from buildsys.text import did_you_mean
 
 
@@ -62,8 +62,10 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
 
 
 def _check_grid(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Sides that the network's largest cells do not divide; what is true of all is said by the block."""
+    """Sides that the network's largest cells do not divide, where these are larger than usual."""
     coarsest, block = max(strides(build)), build.recipe.input
+    if coarsest == GRID:
+        return []  # every network's sizes are held against that
     train = build.train.size if build.train is not None else None
     sizes = [(("input", "size"), side) for side in (block.size if block else ())]
     sizes += [(("train", "size"), train)] if train is not None else []
