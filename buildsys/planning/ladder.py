@@ -6,7 +6,7 @@ checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro �
 import dataclasses
 
 from buildsys.authoring.recipes.families import step_for
-from buildsys.authoring.recipes.model import on_reference_kernels
+from buildsys.authoring.recipes.model import on_reference_kernels, runs_on_micro
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import read_step
@@ -48,20 +48,14 @@ def judge_parity(builder: PlanBuilder) -> None:
     builder.judge("parity", read_step(compare_recordings), params, recordings)
 
 
-def is_micro(builder: PlanBuilder) -> bool:
-    """Whether TFLite Micro runs the file in the end, on the CPU or around an NPU's operator."""
-    target = builder.build.target
-    return target.vela is not None or target.flash is not None
-
-
 def _is_recorded_on_micro(builder: PlanBuilder) -> bool:
     """Whether what TFLite Micro answers is a rung: integers are equal there, bit for bit."""
-    return is_micro(builder) and builder.model.quantization.scheme == "int8"
+    return runs_on_micro(builder.build) and builder.model.quantization.scheme == "int8"
 
 
 def judge_allocation(builder: PlanBuilder) -> None:
     """TFLite Micro's own verdict on a file of which no recording is made there."""
-    if not is_micro(builder) or Format.TFLITE not in builder.artifacts:
+    if not runs_on_micro(builder.build) or Format.TFLITE not in builder.artifacts:
         return
     if _is_recorded_on_micro(builder) and builder.model.preprocessing is not None:
         return

@@ -8,6 +8,7 @@ proofs); the package is last.
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, source_format
+from buildsys.authoring.recipes.model import runs_on_micro
 from buildsys.authoring.recipes.pipelines import follow, made_on_the_way
 from buildsys.authoring.recipes.recipe import Pixels
 from buildsys.authoring.step_settings import StepSettings
@@ -222,7 +223,7 @@ def _judge_and_bind_tflite(builder: PlanBuilder) -> None:
         proofs.judge_contract(builder)
     described = builder.model.outputs or builder.board.contract is not None
     made_here = source_format(builder.model.family) != Format.TFLITE
-    if described or made_here or not ladder.is_micro(builder):  # there TFLite Micro is asked
+    if described or made_here or not runs_on_micro(builder.build):  # there TFLite Micro is asked
         proofs.judge_signal(builder)  # LiteRT loads it, at the least
     if builder.board.contract is not None and builder.board.contract.outputs:
         _bind_outputs(builder)

@@ -133,6 +133,23 @@ def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
     assert _stages(plans["given@host"]) == ["signal", "package"]
 
 
+def test_a_given_file_is_tried_by_the_runtime_that_runs_it(workspace: Path) -> None:
+    """TFLite Micro for a microcontroller, LiteRT for a Linux board; whatever ships has a proof."""
+    targets = "targets: [xiao-esp32s3, raspberry-pi-5]\nfirmware: unchecked\n"
+    write_recipe(workspace, "given", TFLITE.split("targets:")[0] + targets)
+    plans = plan_good(workspace)
+    assert _stages(plans["given@xiao-esp32s3"]) == ["tflm", "package"]
+    assert _stages(plans["given@raspberry-pi-5"]) == ["signal", "package"]
+    assert all(plan.is_proved for plan in plans.values())
+
+
+def test_what_nothing_judges_is_known_as_such(workspace: Path) -> None:
+    """A checkpoint that is packed as it is."""
+    given = GIVEN.split("quantization:")[0] + "evaluate: none\ntargets: [checkpoint]\n"
+    write_recipe(workspace, "person", given)
+    assert not plan_good(workspace)["person@checkpoint"].is_proved
+
+
 def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
     """A network from elsewhere wants a checkpoint, or its calibration pictures are forgotten."""
     write_recipe(workspace, "given", ONNX)

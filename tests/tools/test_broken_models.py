@@ -88,6 +88,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("vela-4.5", "compile_vela", "tflite", {"version": "4.5", **_VELA}),
     ("vela-5.2", "compile_vela", "tflite", {"version": "5.2", **_VELA}),
     ("tflite-micro", "record_tflm", "tflite", _RECORD),
+    ("tflite-micro", "allocate_tflm", "tflite", {}),
     ("load-test", "load_firmware", "vela-tflite", {"accelerator": "ethos-u55-64"}),
     ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
     ("evaluate", "benchmark_onnx", "onnx", _BENCHMARK),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders
 from buildsys.authoring.recipes.given_file import Edge, GivenFile
-from buildsys.authoring.recipes.model import board_spec, model_spec
+from buildsys.authoring.recipes.model import board_spec, model_spec, strides
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
@@ -14,6 +14,7 @@ from buildsys.errors import Diagnostic
 from buildsys.spec import Format
 from buildsys.steps import check_contract, check_operators
 from buildsys.steps.bind_outputs import contract_params
+from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 
 _AT: KeyPath = ("source", "weights")
@@ -230,8 +231,9 @@ def count_classes(
 ) -> int:
     """The number of classes with which a head has the file's outputs; 0 where there is none."""
     shapes = [edge.shape for edge in file.outputs]
+    cells = find_strides([side for shape in shapes for side in shape], (), *size)
     for classes in range(1, _MOST_CLASSES):
-        wanted = head_outputs(head, *size, classes, keypoints, dims, task)
+        wanted = head_outputs(head, *size, classes, keypoints, dims, task, cells)
         if fits([tensor.shape for tensor in wanted], shapes):
             return classes
     return 0
@@ -255,6 +257,7 @@ def _decoder_hint(given: _Given) -> str:
             model.keypoints,
             model.keypoint_dims,
             source.task or "",
+            strides(given.build),
         )
         if fits([tensor.shape for tensor in wanted], shapes):
             return f"decoder: {word}"
@@ -330,6 +333,7 @@ def guess_decoder(file: GivenFile) -> str:
     if size is None:
         return ""
     shapes = [edge.shape for edge in file.outputs]
+    cells = find_strides([side for shape in shapes for side in shape], (), *size)
     found = [
         word
         for word, head in decoders().items()
@@ -338,7 +342,13 @@ def guess_decoder(file: GivenFile) -> str:
             [
                 tensor.shape
                 for tensor in head_outputs(
-                    head, *size, len(says.names), says.keypoints, says.keypoint_dims, says.task
+                    head,
+                    *size,
+                    len(says.names),
+                    says.keypoints,
+                    says.keypoint_dims,
+                    says.task,
+                    cells,
                 )
             ],
             shapes,

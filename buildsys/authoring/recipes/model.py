@@ -18,6 +18,7 @@ from buildsys.spec import (
     TensorSpec,
 )
 from buildsys.steps.check_operators import EVERY
+from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 
 
@@ -105,9 +106,18 @@ def strides(build: Build) -> tuple[int, ...]:
     """Of the network's cells, by the architecture that the recipe names, or else its checkpoint."""
     family, checkpoint = network(build.recipe.source.family), build.checkpoint
     if family is None:
-        return STRIDES
+        return _strides_of_file(build)
     named = build.recipe.source.architecture or (checkpoint.architecture if checkpoint else "")
     return family.strides(named)
+
+
+def _strides_of_file(build: Build) -> tuple[int, ...]:
+    """By the number of cells in the outputs of a finished file that is here."""
+    given, block = build.given, build.recipe.input
+    if given is None or block is None:
+        return STRIDES
+    sides = [side for edge in given.outputs for side in edge.shape]
+    return find_strides(sides, (), *block.size)
 
 
 def _resize(build: Build) -> str:
@@ -151,13 +161,17 @@ def on_reference_kernels(build: Build) -> bool:
     TFLite Micro computes as they do, bit for bit. LiteRT, on a Linux board as here, has kernels of
     its own (XNNPACK), and rounds otherwise.
     """
-    contract = build.contract
-    on_litert = (
-        build.target.vela is None
-        and build.target.flash is None
-        and (contract is None or EVERY in contract.operators)
-    )
-    return build.recipe.quantization.scheme in CALIBRATED and not on_litert
+    return build.recipe.quantization.scheme in CALIBRATED and runs_on_micro(build)
+
+
+def runs_on_micro(build: Build) -> bool:
+    """Whether TFLite Micro runs the file in the end, on the CPU or around an NPU's operator.
+
+    A contract of LiteRT's registers every builtin operator; any other is a microcontroller's.
+    """
+    target, contract = build.target, build.contract
+    own = contract is not None and EVERY not in contract.operators
+    return target.vela is not None or target.flash is not None or own
 
 
 def board_spec(build: Build) -> BoardSpec:

@@ -116,6 +116,14 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
     assert "measure: 1137 of 12000 pictures," in told
 
 
+def test_a_package_without_any_evidence_says_so() -> None:
+    """Nothing measured it, nothing judged it: `built` alone sounds like more."""
+    row = Row(id="a@host", status="built", seconds=1.0, file="a.onnx", proved=False)
+    assert "a@host  built, not verified" in render_table([row])
+    assert "not verified" not in render_table([replace(row, proved=True)])
+    assert "not verified" not in render_table([replace(row, status="failed at package")])
+
+
 def test_a_network_that_finds_nothing_is_told() -> None:
     """Without a gate it ships as built, and the zeros stand in a column of many."""
     row = Row(id="a@host", status="built", seconds=1.0, metrics=(("box.mAP50-95", 0.0),))

@@ -1,0 +1,91 @@
+"""Files that people bring, in the runtimes themselves: what loads, what is settled."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.tools import environments
+from tests.conftest import REPOSITORY
+from tests.given_models import tflite_bytes
+from tests.tools.places import doit, make_workspace, read, statuses, tool_environment
+
+pytestmark = pytest.mark.tools
+
+_RECIPE = """\
+name: odd
+source: {family: tflite, weights: {path: odd.tflite}}
+evaluate: none
+firmware: unchecked
+targets: [host, xiao-esp32s3]
+"""
+
+
+def test_a_file_that_no_runtime_loads_is_rejected_by_the_runtime(tmp_path: Path) -> None:
+    """An operator that nobody has: LiteRT says so for a Linux board, TFLite Micro for a chip."""
+    root = make_workspace(tmp_path / "place", odd=_RECIPE)
+    (root / "odd.tflite").write_bytes(tflite_bytes(operators=("Mine",)))
+    assert doit(root, "--continue").returncode == 11
+    told = statuses(root)
+    assert told["odd@host"].startswith("rejected by signal: LiteRT cannot run odd.tflite: ")
+    assert told["odd@xiao-esp32s3"].startswith("rejected by tflm: TFLite Micro does not load ")
+    assert "it has no operator Mine" in told["odd@xiao-esp32s3"]
+    verdict = read(root / "build" / ".rejected" / "odd@xiao-esp32s3" / "verdict.json")
+    assert verdict["evidence"]["tflm"]["passed"] is False
+
+
+_SETTLED = """
+import json, sys
+from pathlib import Path
+import numpy as np, onnx, onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+sys.path.insert(0, sys.argv[1])
+from buildsys.steps import adapt_onnx
+from buildsys.steps.lib.files.onnx_header import read_header
+image = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, "h", "w"])
+result = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 3, "cells"])
+first = numpy_helper.from_array(np.array([0, 1]), "first")
+rest = numpy_helper.from_array(np.array([-1]), "rest")
+nodes = [
+    helper.make_node("Shape", ["images"], ["shape"]),
+    helper.make_node("Gather", ["shape", "first"], ["kept"]),
+    helper.make_node("Concat", ["kept", "rest"], ["flat"], axis=0),
+    helper.make_node("Reshape", ["images", "flat"], ["rows"]),
+]
+graph = helper.make_graph(nodes, "g", [image], [result], [first, rest])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+onnx.save(model, "in.onnx")
+params = adapt_onnx.Params(color="rgb", values="0..1", shape=(1, 3, 4, 8))
+for name in ("one.onnx", "two.onnx"):
+    adapt_onnx.run({"onnx": Path("in.onnx")}, {"onnx": Path(name)}, params)
+assert Path("one.onnx").read_bytes() == Path("two.onnx").read_bytes()
+picture = np.random.default_rng(0).random((1, 3, 4, 8), dtype=np.float32)
+runs = [onnxruntime.InferenceSession(name).run(None, {"images": picture})[0]
+        for name in ("in.onnx", "one.onnx")]
+header = read_header(Path("one.onnx"))
+print(json.dumps({
+    "same": bool((runs[0] == runs[1]).all()),
+    "shapes": [header.inputs[0].shape, header.outputs[0].shape],
+    "operators": sorted(header.operators),
+}))
+"""
+
+
+def test_an_open_shape_is_settled(tmp_path: Path) -> None:
+    """What computed with it is folded: converters get one fixed graph, the same every time."""
+    python = environments.ensure("evaluate", print)[1]
+    done = subprocess.run(
+        [str(python), "-c", _SETTLED, str(REPOSITORY)],
+        cwd=tmp_path,
+        env=tool_environment(python, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "same": True,
+        "shapes": [[1, 3, 4, 8], [1, 3, 32]],
+        "operators": ["Reshape"],
+    }
