@@ -130,7 +130,8 @@ def _read_options(
 
     `undo` takes away what was copied here. Raises InputError.
     """
-    from buildsys.authoring.scaffold.draft import Draft
+    from buildsys.authoring.scaffold.bringing import find_named
+    from buildsys.authoring.scaffold.draft import Draft, noted
     from buildsys.authoring.scaffold.probing import inside
 
     names = tuple(dict.fromkeys(options.target or (_DEFAULT_TARGET,)))
@@ -151,6 +152,10 @@ def _read_options(
         return draft, ""
     if (options.copy or options.link) and _is_outside(root, options.data):
         return _read_outside(root, options, boards, draft, undo)
+    if (known := find_named(root, options.data)) is not None:
+        there = _with_data_elsewhere(known, options.data, draft)
+        line = noted(f"dataset: {options.data}", "buildsys.yaml says where it is")
+        return dataclasses.replace(there, block=line), ""
     return _with_data(root, inside(root, options.data, "data"), options.data, draft), ""
 
 
@@ -194,6 +199,14 @@ def _with_data(root: Path, data: str, given: str, draft: "Draft") -> "Draft":
     return draft
 
 
+def _with_data_elsewhere(source: Path, given: str, draft: "Draft") -> "Draft":
+    """The same of data outside the workspace: paths start at the root of the file system."""
+    try:
+        return _with_data(Path("/"), source.relative_to("/").as_posix(), given, draft)
+    except InputError as error:
+        raise _as_absolute(error, source) from None
+
+
 def _read_outside(
     root: Path,
     options: argparse.Namespace,
@@ -211,10 +224,7 @@ def _read_outside(
     from buildsys.execution.places import datasets_root
 
     source, name = whole(root, options.data), options.name
-    try:
-        there = _with_data(Path("/"), source.relative_to("/").as_posix(), options.data, draft)
-    except InputError as error:
-        raise _as_absolute(error, source) from None
+    there = _with_data_elsewhere(source, options.data, draft)
     if there.images:
         return _copy_images(root, options, draft, undo), ""
     block = parse_document("\n".join(dataset_block(there)), options.data).get("dataset")

@@ -151,6 +151,15 @@ def test_data_that_has_a_name_keeps_it(workspace: Path, outside: Path) -> None:
     assert "dataset: mine " in (workspace / "recipes" / "other.yaml").read_text()
 
 
+@pytest.mark.parametrize("data", ["mice/data.yaml", "eggs/annotations/train.json"])
+def test_data_is_given_by_its_name(workspace: Path, outside: Path, data: str) -> None:
+    """What buildsys.yaml names needs no path."""
+    assert _new(workspace, "--link", "--data", str(outside / data)) == 0
+    assert cli.main(["-C", str(workspace), "new", "other", "--data", "mine"]) == 0
+    assert "dataset: mine " in (workspace / "recipes" / "other.yaml").read_text()
+    plan_good(workspace)
+
+
 def test_images_alone_are_copied_and_not_linked(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,22 @@ def name_data(root: Path, name: str, block: object) -> tuple[str, str]:
     return name, _add_line(root, name, f"{name}: {_flow(wanted)}", file, document)
 
 
+def find_named(root: Path, given: str) -> Path | None:
+    """The file or folder of a dataset that buildsys.yaml has under the name `given`, absolute; None
+    where it has none, or one that a path of the workspace or a server holds. Raises InputError.
+    """
+    file, _ = read_workspace_file(root)
+    block = file.datasets.get(given)
+    if block is None or (root / given).exists():
+        return None
+    splits = block.get("splits")
+    first = next(iter(splits.values()), None) if isinstance(splits, dict) else None
+    found = first.get("annotations") if isinstance(first, dict) else block.get("path")
+    if not isinstance(found, str) or "url" in block:
+        return None
+    return Path(os.path.normpath(root / os.path.expanduser(found)))
+
+
 def _add_line(
     root: Path, name: str, entry: str, file: WorkspaceFile, document: Document | None
 ) -> str:
