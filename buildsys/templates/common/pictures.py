@@ -33,7 +33,11 @@ def read_picture(path: str) -> np.ndarray:
 
     try:
         with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I"):  # grey of 16 bits, of which the high byte counts
+                grey = np.asarray(upright).astype(np.uint16) >> 8
+                return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(upright.convert("RGB"))
     except FileNotFoundError:
         raise Failure(f"{path}: there is no such file", 2) from None
     except IsADirectoryError:

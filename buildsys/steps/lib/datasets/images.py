@@ -2,8 +2,8 @@
 
 The one place that decides how an image is decoded: the check, calibration, evaluation, `predict` and
 the preparation for training all ask here. The rules: EXIF orientation is applied; of 16 bits the high
-byte counts; grey becomes three equal channels; alpha is dropped; CMYK is converted by OpenCV; of
-several pages or frames the first counts. What is damaged is a finding, not the end of the step.
+byte counts; grey becomes three equal channels; alpha is dropped (a TIFF is
+multiplied by it); CMYK is converted by OpenCV; of several pages or frames the first counts. What is damaged is a finding, not the end of the step.
 """
 
 import hashlib
