@@ -92,8 +92,14 @@ def label_line(item: Object, dims: int = 3) -> str:
 
 
 def describe(description: Description, splits: Iterable[str]) -> str:
-    """data.yaml; names are quoted, so that every YAML reader takes `no` for a word."""
-    lines = [f"{name}: {where[0]}" for name, where in places(splits)]
+    """data.yaml; names are quoted, so that every YAML reader takes `no` for a word.
+
+    Ultralytics starts no training without `val`: without that split, `val` repeats `train`.
+    """
+    found = dict(places(splits))
+    if "train" in found:
+        found.setdefault("val", found["train"])
+    lines = [f"{name}: {where[0]}" for name, where in found.items()]
     lines.append("names:")
     lines += [
         f"  {index}: {json.dumps(name, ensure_ascii=False)}"

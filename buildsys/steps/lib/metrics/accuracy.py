@@ -17,7 +17,7 @@ from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.outputs import head_formulas
 from buildsys.steps.lib.heads.tasks import shape_of
-from buildsys.steps.lib.metrics import curves
+from buildsys.steps.lib.metrics import curves, keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import fail, report
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def measure(
         "objects": objects,
         "metrics": metrics,
         **({"kernels": kernels} if kernels else {}),
+        **_describe_sigmas(params),
     }
     target.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if curves_target is not None:
@@ -114,6 +115,14 @@ def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, n
 def _is_planar(name: str, value: "np.ndarray") -> bool:
     shape = value.shape
     return name == "prototypes" and shape[1] == MASK_CHANNELS and shape[3] != MASK_CHANNELS
+
+
+def _describe_sigmas(params: Params) -> dict[str, Any]:
+    """What keypoints were judged by."""
+    if not params.keypoints:
+        return {}
+    sigmas = keypoint_sigmas.choose(params.sigmas, params.keypoints)
+    return {"keypoint_sigmas": {"values": list(sigmas.values), "source": sigmas.source}}
 
 
 def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
@@ -185,7 +194,11 @@ def _measure_boxes(
         report(done, len(pictures), "pictures")
     metrics = tally.measure("bbox", "box")
     if params.keypoints:
-        metrics |= tally.measure("keypoints", "keypoints", params.sigmas)
+        metrics |= tally.measure(
+            "keypoints",
+            "keypoints",
+            keypoint_sigmas.choose(params.sigmas, params.keypoints).values,
+        )
     return len(tally.truth["annotations"]), metrics, tally.curves, tally.confuse()
 
 

@@ -1,0 +1,184 @@
+"""A data.yaml as Roboflow, Ultralytics and people write it: taken, or refused with the line to write."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.authoring.datasets.data_yaml import DataYaml, read_dataset
+from buildsys.errors import InputError
+
+PLAIN = "train: images/train\nval: images/val\nnames: [box, lid]\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder data/set with two splits of one labelled image each; tests write its data.yaml."""
+    return fill(tmp_path / "data" / "set")
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Images and labels: images/train and images/val, or other folders of images."""
+    for name in names or ("images/train", "images/val"):
+        labels = folder / name.replace("images", "labels")
+        for place in (folder / name, labels):
+            place.mkdir(parents=True, exist_ok=True)
+        (folder / name / "a.jpg").touch()
+        (labels / "a.txt").write_text("0 .5 .5 .1 .1\n")
+    return folder
+
+
+def read(folder: Path, text: str, name: str = "data.yaml", inside: int = 2) -> DataYaml:
+    """What a data.yaml in a folder says; the workspace is two folders further up."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return read_dataset(path, f"data/set/{name}", path.parents[inside])
+
+
+def told(folder: Path, text: str) -> list[str]:
+    """What `check` prints about it: line, column, message, hint."""
+    with pytest.raises(InputError) as caught:
+        read(folder, text)
+    return [f"{d.line}:{d.column}: {d.message}; {d.hint}" for d in caught.value.diagnostics]
+
+
+def test_roboflow_s_paths_are_tried_without_their_dots(tmp_path: Path) -> None:
+    """`train: ../train/images` beside data.yaml; the test split that nobody exported is passed over."""
+    folder = fill(tmp_path / "data" / "set", "train/images", "valid/images")
+    text = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\n"
+    found = read(folder, f"{text}names: ['box', 'lid']\n")
+    assert found.facts.root == str(folder)
+    assert found.facts.given == (("train", ("train/images",)), ("val", ("valid/images",)))
+    assert found.facts.splits == (("train", ("images/train",)), ("val", ("images/val",)))
+    assert [(lack.split, lack.what) for lack in found.lacks] == [("test", "images")]
+    assert found.lacks[0].diagnostic.line == 3
+
+
+def test_splits_that_are_beside_the_folder_are_taken_from_there(tmp_path: Path) -> None:
+    """The folder of data.yaml is one of several: the dataset begins where they meet."""
+    fill(tmp_path / "data" / "set", "train/images", "valid/images")
+    (tmp_path / "data" / "set" / "about").mkdir()
+    text = "train: ../train/images\nval: ../valid/images\nnames: [box, lid]\n"
+    found = read(tmp_path / "data" / "set" / "about", text, inside=3)
+    assert found.facts.root == str(tmp_path / "data" / "set")
+    assert found.parts == (
+        "about/data.yaml",
+        "train/images",
+        "train/labels",
+        "valid/images",
+        "valid/labels",
+    )
+
+
+@pytest.mark.parametrize("path", ["../datasets/set", "/content/drive/set", "."])
+def test_a_path_of_another_machine_is_passed_over(data: Path, path: str) -> None:
+    """Ultralytics' own files name its folder of datasets, a notebook's its drive."""
+    found = read(data, f"path: {path}\n{PLAIN}")
+    assert (found.facts.root, found.lacks) == (str(data), ())
+
+
+def test_an_absolute_path_into_the_workspace_is_taken(data: Path) -> None:
+    """The dataset is the same one wherever the workspace lies."""
+    (data.parent / "lists").mkdir()
+    found = read(data.parent / "lists", f"path: {data}\n{PLAIN}")
+    assert found.facts.given == (("train", ("images/train",)), ("val", ("images/val",)))
+    assert found.facts.root == str(data)
+
+
+def test_a_path_that_leads_out_is_refused_at_its_line(data: Path) -> None:
+    """It means nothing on another machine, and the splits are not here."""
+    (line,) = told(data, "path: /elsewhere/set\ntrain: photos\nnames: [box]\n")
+    assert line.startswith("1:7: the path `/elsewhere/set` is absolute")
+    assert line.endswith("leave it out: paths start at this file's folder")
+
+
+def test_data_yml_and_validation_are_understood(data: Path) -> None:
+    """Ultralytics reads both."""
+    found = read(data, PLAIN.replace("val:", "validation:"), "data.yml")
+    assert found.facts.split("val") == ("images/val",)
+    assert found.parts[0] == "data.yml"
+
+
+def test_a_dataset_in_a_folder_called_images(tmp_path: Path) -> None:
+    """Labels stand beside it; no folder above the dataset decides where they are."""
+    folder = tmp_path / "data" / "set"
+    fill(folder)
+    text = "train: train\nval: val\nnames: [box, lid]\n"
+    found = read(folder / "images", text, inside=3)
+    assert found.facts.root == str(folder)
+    assert found.parts == (
+        "images/data.yaml",
+        "images/train",
+        "labels/train",
+        "images/val",
+        "labels/val",
+    )
+    moved = fill(tmp_path / "images" / "data" / "set")
+    assert read(moved, PLAIN).facts.given == (
+        ("train", ("images/train",)),
+        ("val", ("images/val",)),
+    )
+
+
+def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
+    """An empty file is no label; it is told where the recipe trains or measures."""
+    (data / "labels" / "val" / "a.txt").write_text("")
+    (lack,) = read(data, PLAIN).lacks
+    assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
+    assert lack.diagnostic.message == "no image of the val split has a label: images/val"
+
+
+def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
+    """Ultralytics turns flips off, and says so among a thousand lines."""
+    (lack,) = read(data, f"{PLAIN}kpt_shape: [4, 3]\n").lacks
+    assert (lack.what, lack.diagnostic.severity, lack.diagnostic.line) == ("flip", "warning", 4)
+    found = read(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0, 3, 2]\n")
+    assert (found.facts.flip, found.lacks) == ((1, 0, 3, 2), ())
+    (line,) = told(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0]\n")
+    assert line == "5:11: `flip_idx` lists each keypoint from 0 to 3 once; "
+
+
+@pytest.mark.parametrize(
+    ("names", "lines"),
+    [
+        (
+            "names: [no, yes]",
+            [
+                '1:9: class names must be strings; `no` is not one; write `names: ["no", "yes"]`',
+                '1:13: class names must be strings; `yes` is not one; write `names: ["no", "yes"]`',
+            ],
+        ),
+        (
+            "names: {0: 7, 1: ok}",
+            ['1:12: class names must be strings; `7` is not one; write `names: ["7", "ok"]`'],
+        ),
+        (
+            "names: [true, box]",
+            ['1:9: class names must be strings; `true` is not one; write `names: ["true", "box"]`'],
+        ),
+        (
+            "names: [box, lid, box]",
+            [
+                "1:19: the class `box` is there twice: as 0 and as 2; every class has a name of its"
+                " own"
+            ],
+        ),
+        (
+            "nc: 3\nnames: [box, lid]",
+            [
+                "1:5: `nc` is 3, and `names` has 2; write `nc: 2`, or leave it out; or name the"
+                " other classes"
+            ],
+        ),
+    ],
+)
+def test_class_names_are_strings_each_once_and_counted(
+    data: Path, names: str, lines: list[str]
+) -> None:
+    """Two tools read `no` as two things; a doubled name hides one class's figures."""
+    assert told(data, f"{names}\ntrain: images/train\n") == lines
+
+
+def test_quoted_words_and_letters_are_names(data: Path) -> None:
+    """Sign language has a class N."""
+    found = read(data, "train: images/train\nnames: [\"no\", 'on', N, y]\n")
+    assert found.facts.names == ("no", "on", "N", "y")

@@ -1,0 +1,233 @@
+"""What a person brought, as every step reads it: lists, labels, names, and which bytes are kept."""
+
+import struct
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from buildsys.steps.lib.datasets import formats, prepared
+from buildsys.steps.lib.datasets.images import is_plain
+from buildsys.steps.lib.datasets.labels import (
+    Finding,
+    Layout,
+    check_object,
+    decode_text,
+    find_labels,
+    label_file,
+    parse,
+)
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+from buildsys.steps.lib.metrics import keypoint_sigmas
+
+BOXES = Layout(classes=("box", "lid"), keypoints=0, dims=0)
+
+
+def told(findings: tuple[Finding, ...]) -> list[str]:
+    """As text, with what kind of finding it is."""
+    return [f"{finding.severity}: {finding}" for finding in findings]
+
+
+def errors(line: str, layout: Layout = BOXES) -> list[str]:
+    """What makes a trainer leave out the image of a label line."""
+    rows, findings = parse(line, "a.txt", layout)
+    found = [*findings]
+    for number, item in rows:
+        found += check_object(item, (100, 100), "a.txt", number, layout)
+    return [finding.message for finding in found if finding.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 1.05 .5 .3 .3", "the centre of this box's box is outside the image: x 1.05"),
+        ("0 -.04 .5 .3 .3", "the centre of this box's box is outside the image: x -0.04"),
+        ("0 .5 .5 1.2 .3", "the box of this box is larger than the image: 1.2 x 0.3"),
+        ("0 .5 .5 -.2 .3", "the box of this box has a negative size: -0.2 x 0.3"),
+    ],
+)
+def test_what_ultralytics_leaves_out_is_an_error(line: str, message: str) -> None:
+    """The whole image is lost, with every other object on it."""
+    assert errors(line) == [message]
+
+
+@pytest.mark.parametrize("line", ["0 1.005 .5 .2 .2", "0 .02 .5 .3 .3", "0 .5 .5 1 1"])
+def test_what_ultralytics_takes_is_none(line: str) -> None:
+    """Boxes that reach over the edge are fine, centres within a hundredth, too."""
+    assert errors(line) == []
+
+
+def test_an_outline_is_a_box_where_boxes_are_wanted() -> None:
+    """Labels of a segmentation train a detector, as with Ultralytics."""
+    ((_, item),), findings = parse("1 .1 .2 .5 .2 .5 .6 .1 .6", "a.txt", BOXES)
+    assert findings == ()
+    assert item.box == pytest.approx((0.3, 0.4, 0.4, 0.4))
+    assert item.outline == ()
+
+
+def test_an_object_that_is_there_twice_counts_once() -> None:
+    """Written otherwise, the same to a trainer's float32."""
+    rows, findings = parse("0 .5 .5 .25 .25\n0 0.50 0.5 0.250000000001 .25\n", "a.txt", BOXES)
+    assert len(rows) == 1
+    assert told(findings) == [
+        "warning: a.txt:2: the same as line 1: one object is labelled twice, and counts once"
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_of_windows_editors_are_read(encoding: str) -> None:
+    """A mark in front of the first class, lines that end in two characters."""
+    text, problem = decode_text("0 .5 .5 .1 .1\r\n".encode(encoding))
+    assert (text.splitlines(), problem) == (["0 .5 .5 .1 .1"], "")
+
+
+def test_labels_are_found_from_the_dataset_s_root(tmp_path: Path) -> None:
+    """No folder above it decides, whatever it is called."""
+    root = tmp_path / "images" / "set"
+    assert find_labels(root, root / "photos" / "a.b.jpg") == root / "photos" / "a.b.txt"
+    assert label_file(PurePosixPath("x/images/images/a.jpg")) == PurePosixPath(
+        "x/images/labels/a.txt"
+    )
+
+
+def test_lists_name_images_from_their_folder_or_from_the_root(tmp_path: Path) -> None:
+    """With `./` and without, as Ultralytics and darknet write them."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "images").mkdir()
+    for name in ("lists/a.jpg", "images/b.jpg"):
+        (tmp_path / name).touch()
+    lines = "./a.jpg\n../images/b.jpg\nimages/b.jpg\n./nix.jpg\n/c.jpg\nnotes.md\n"
+    (tmp_path / "lists" / "train.txt").write_text(lines)
+    found, findings = find_images(tmp_path, Split(name="train", paths=("lists/train.txt",)))
+    assert found == ("images/b.jpg", "lists/a.jpg")
+    assert told(findings) == [
+        "error: lists/train.txt:4: lists ./nix.jpg, which does not exist",
+        "error: lists/train.txt:5: /c.jpg lies outside the dataset; lists name images of the"
+        " dataset, from the list's own folder",
+        "warning: lists/train.txt:6: notes.md is not an image by its name: left out",
+    ]
+
+
+def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
+    """Half of somebody's photographs are HEIC, and nobody noticed."""
+    for name in ("a.HEIC", "b.JPG", "c.mpo", ".hidden.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    found, findings = find_images(tmp_path, Split(name="train", paths=(".",)))
+    assert found == ("b.JPG", "c.mpo")
+    assert told(findings) == [
+        "warning: a.HEIC: images of the kind .HEIC are not read: it is left out; save it as JPEG or"
+        " PNG"
+    ]
+
+
+def test_all_findings_of_a_dataset_come_at_once(tmp_path: Path) -> None:
+    """Two broken files and a missing split are one run's message."""
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in "abc":
+        (tmp_path / "images" / "train" / f"{name}.jpg").touch()
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 .5 .5\n")
+    (tmp_path / "labels" / "train" / "b.txt").write_bytes(b"\xff\xfa\x00")
+    splits = (
+        Split(name="train", paths=("images/train",)),
+        Split(name="val", paths=("images/val",)),
+    )
+    reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    assert [sample.image for sample in reading.samples] == [
+        f"images/train/{name}.jpg" for name in "abc"
+    ]
+    assert told(reading.findings) == [
+        "error: labels/train/a.txt:1: 3 numbers; class and box are 5",
+        "error: labels/train/b.txt: is not a text in UTF-8 (byte 0); save it as UTF-8, or remove it",
+        "error: images/val: the val split names this, and it does not exist",
+    ]
+    assert (reading.samples[2].labels, reading.samples[2].objects) == ("", ())
+
+
+def test_prepared_labels_are_what_was_labelled() -> None:
+    """Twelve digits; a point without a label has no place; two numbers a point where there are two."""
+    pose = Layout(classes=("tag",), keypoints=2, dims=3)
+    ((_, item),), _ = parse("0 .5 .5 .2 .123456789012 .5 .4 2 7 7 0", "a.txt", pose)
+    line = prepared.label_line(item)
+    assert line == "0 0.5 0.5 0.2 0.123456789012 0.5 0.4 2 0 0 0\n"
+    flat = Layout(classes=("tag",), keypoints=1, dims=2)
+    ((_, item),), _ = parse("0 .5 .5 .2 .2 .5 .4", "a.txt", flat)
+    assert prepared.label_line(item, 2) == "0 0.5 0.5 0.2 0.2 0.5 0.4\n"
+
+
+def test_no_prepared_path_has_a_second_folder_images() -> None:
+    """The last one decides where a trainer looks for labels."""
+    names = prepared.choose_stems(["images/a.jpg", "b/images/a.jpg", "a.png", "b/a.jpg"])
+    assert names == ("a", "b/a", "a-png", "b/a-jpg")
+
+
+def test_a_prepared_dataset_without_val_can_be_trained_on() -> None:
+    """Ultralytics refuses a data.yaml without one."""
+    text = prepared.describe(prepared.Description(classes=("no",)), ("train",))
+    assert text == 'train: images/train\nval: images/train\nnames:\n  0: "no"\n'
+
+
+def _jpeg(*segments: tuple[int, bytes], precision: int = 8, components: int = 3) -> bytes:
+    frame = bytes([precision, 0, 16, 0, 16, components]) + b"\x01\x11\x00" * components
+    found = b"\xff\xd8"
+    for marker, body in (*segments, (0xC0, frame), (0xDA, b"\x01")):
+        found += bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+    return found + b"data\xff\xd9"
+
+
+def _exif(orientation: int, order: str = "<") -> bytes:
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    row = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"Exif\0\0" + mark + struct.pack(f"{order}IH", 8, 1) + row
+
+
+def _png(depth: int, colour: int, *chunks: bytes) -> bytes:
+    found = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", 16, 16, depth, colour, 0, 0, 0)
+    for name, body in ((b"IHDR", header), *((c, b"12") for c in chunks), (b"IEND", b"")):
+        found += struct.pack(">I", len(body)) + name + body + b"crc!"
+    return found
+
+
+_BMP = b"BM" + bytes(26) + b"\x18\x00" + bytes(4)
+KINDS: dict[str, tuple[bytes, str, bool]] = {
+    "jpeg": (_jpeg(), ".jpg", True),
+    "jpeg, capital": (_jpeg(), ".JPEG", True),
+    "grey jpeg": (_jpeg(components=1), ".jpg", True),
+    "cmyk jpeg": (_jpeg(components=4), ".jpg", False),
+    "jpeg of 12 bits": (_jpeg(precision=12), ".jpg", False),
+    "upright": (_jpeg((0xE1, _exif(1))), ".jpg", True),
+    "turned": (_jpeg((0xE1, _exif(6))), ".jpg", False),
+    "turned, other order": (_jpeg((0xE1, _exif(8, ">"))), ".jpg", False),
+    "two images": (_jpeg((0xE2, b"MPF\0")), ".jpg", False),
+    "something behind": (_jpeg() + b"more", ".jpg", False),
+    "png": (_png(8, 2), ".png", True),
+    "grey png": (_png(8, 0), ".png", True),
+    "png of 16 bits": (_png(16, 2), ".png", False),
+    "palette": (_png(8, 3), ".png", False),
+    "alpha": (_png(8, 6), ".png", False),
+    "transparent": (_png(8, 2, b"tRNS"), ".png", False),
+    "turned png": (_png(8, 2, b"eXIf"), ".png", False),
+    "png named jpg": (_png(8, 2), ".jpg", False),
+    "bmp": (_BMP, ".bmp", True),
+    "bmp of 32 bits": (_BMP.replace(b"\x18", b"\x20"), ".bmp", False),
+    "webp": (b"RIFF....WEBPVP8 ", ".webp", True),
+    "webp with more": (b"RIFF....WEBPVP8X", ".webp", False),
+    "tiff": (b"II*\0", ".tif", False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_that_every_decoder_reads_alike_are_kept(kind: str) -> None:
+    """The others are written anew as PNG; when in doubt, too."""
+    data, suffix, kept = KINDS[kind]
+    assert is_plain(data, suffix) is kept
+    for end in range(len(data)):
+        is_plain(data[:end], suffix)  # whatever is cut off, it ends
+
+
+def test_sigmas_are_ultralytics_defaults_where_the_dataset_has_none() -> None:
+    """A pose set of 4 keypoints trained for minutes, and no file came of it."""
+    assert keypoint_sigmas.choose((0.1, 0.2), 2).values == (0.1, 0.2)
+    four = keypoint_sigmas.choose((), 4)
+    assert (four.values, four.source) == ((0.25,) * 4, "Ultralytics' default, 1/4")
+    assert len(keypoint_sigmas.choose((), 17).values) == 17
