@@ -178,7 +178,7 @@ def test_images_alone_are_copied_and_not_linked(
     "text",
     [
         "",
-        "# nothing yet\n",
+        "# nothing yet",
         "store: ../shared\n",
         "datasets:\n    old: {path: /data/old/data.yaml}   # ours\nstore: ../shared\n",
         "datasets: {}\n",

@@ -157,7 +157,8 @@ def _add_line(
         raise InputError.at(FILE, message, "choose another name for the recipe")
     if document is None or document.data is None:
         old = (root / FILE).read_text(encoding="utf-8") if document is not None else ""
-        return f"{old}datasets:\n  {entry}\n"
+        gap = "\n" if old and not old.endswith("\n") else ""
+        return f"{old}{gap}datasets:\n  {entry}\n"
     lines = list(document.lines)
     first = next(iter(file.datasets), None)
     if first is None and ("datasets",) not in document.keys:
