@@ -254,3 +254,28 @@ def test_facts_are_kept_for_machines_without_the_data(workspace: Path, brought: 
     write_lock(workspace / "buildsys.lock", Lock(lines=plan.facts))
     shutil.rmtree(brought)
     assert plan_good(workspace)["mine@host"] == plan
+
+
+def test_an_archive_of_another_format(workspace: Path, tmp_path: Path) -> None:
+    """The dataset lies in a folder of the archive, whose name nobody writes; mistakes are from there."""
+    digest = "5" * 64
+    url = f"url: https://example.org/a.tar, sha256: {digest}"
+    write_recipe(workspace, "mine", RECIPE.replace("path: data/brought", url))
+    (waiting,) = plan_all(workspace).plans
+    assert waiting.waiting_for == "https://example.org/a.tar"
+    unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
+    bring("voc", unpacked / "VOCdevkit" / "VOC2007", draw)
+    stages = by_stage(plan_good(workspace)["mine@host"])
+    assert '"classes":["cell","egg"]' in stages["prepare"].params
+    source = stages["prepare"].inputs[0].source
+    assert source is not None
+    assert source.path == str(unpacked / "VOCdevkit" / "VOC2007")
+    (unpacked / "VOCdevkit" / "VOC2007" / "Annotations" / "ab12-a.xml").write_text("<annotation>")
+    (error,) = plan_all(workspace).errors
+    assert (error.path, error.line) == ("Annotations/ab12-a.xml", 1)
+    shutil.rmtree(unpacked)
+    bring("darknet", unpacked / "export", draw)
+    write_recipe(workspace, "mine", RECIPE.replace("voc, path: data/brought", f"darknet, {url}"))
+    assert (
+        '"classes":["cell","egg"]' in by_stage(plan_good(workspace)["mine@host"])["prepare"].params
+    )

@@ -93,6 +93,12 @@ def test_labels_beside_or_in_their_own_folder(tmp_path: Path) -> None:
     declared, _ = declare(root)
     assert declared is not None
     assert declared.splits == (("train", ("train",)), ("val", ("valid",)))
+    root = write(tmp_path / "c", images__train__a_jpg="", labels__train__a_txt="0 .5 .5 .5 .5")
+    write(root, images__val__b_jpg="", classes_txt="cell\negg")
+    declared, _ = declare(root)
+    assert declared is not None
+    assert declared.splits == (("train", ("images/train",)), ("val", ("images/val",)))
+    assert samples(root, "images/train")[0] == {"images/train/a.jpg": "labels/train/a.txt"}
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,17 @@ def test_corners_are_edges_as_labelimg_writes_them() -> None:
     assert (item.line, item.column) == (14, 2)
 
 
+def test_corners_are_edges_as_cvat_and_label_studio_write_them() -> None:
+    """Left and upper edge plus size: CVAT's as fractions (datumaro, voc_format/converter.py), Label
+    Studio's of `MyDatabase`, with a 0 where a box begins at the edge (label-studio-converter 0.0.59).
+    """
+    text = LABELIMG.replace(">16<", ">0.0<").replace(">64</xmax>", ">63.5</xmax>")
+    (item,) = read(text).objects
+    assert item.corners == (0, 8, 63.5, 48)
+    (item,) = read(LABELIMG.replace("Unknown<", "MyDatabase<").replace(">16<", ">0<")).objects
+    assert item.corners == (0, 8, 64, 48)
+
+
 def test_the_challenges_own_files_count_pixels_from_one() -> None:
     """Their box holds the pixels at both corners: (1, 1) to (64, 48) is the whole image."""
     text = LABELIMG.replace("Unknown<", "The VOC2007 Database<")

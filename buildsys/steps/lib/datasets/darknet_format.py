@@ -59,8 +59,9 @@ def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
     if files:
         return _read_data(root, files[0])
     folders = [
-        (split, next((word for word in words if (root / word).is_dir()), ""))
+        (split, next((place for place in places if (root / place).is_dir()), ""))
         for split, words in SPLITS
+        for places in [(*words, *(f"images/{word}" for word in words))]
     ]
     names = next((name for name in NAMES if (root / name).is_file()), "")
     lists = [
