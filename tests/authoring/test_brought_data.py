@@ -215,7 +215,16 @@ def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) 
     path.write_text(path.read_text().replace("<name>egg", "<name>a new one"))
     stages = by_stage(plan_good(workspace)["mine@host"])
     assert '"classes":["a new one","cell","egg"]' in stages["prepare"].params
-    write_recipe(workspace, "mine", RECIPE.replace("brought}", "brought, classes: [egg, cell]}"))
+    listed = RECIPE.replace("brought}", "brought, classes: [egg, cell]}")
+    write_recipe(workspace, "mine", listed)
+    (error,) = plan_all(workspace).errors
+    assert (error.path, error.line, error.column) == (
+        "data/brought/Annotations/ab12-a.xml",
+        14,
+        2,
+    )
+    assert error.message == '"a new one" is not one of the classes'
+    path.write_text(path.read_text().replace("<name>a new one", "<name>egg"))
     assert (
         '"classes":["egg","cell"]' in by_stage(plan_good(workspace)["mine@host"])["prepare"].params
     )

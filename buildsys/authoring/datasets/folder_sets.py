@@ -13,7 +13,7 @@ from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
-from buildsys.steps.lib.datasets.labels import Finding, label_path
+from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path
 
 FORMATS = ("voc", "darknet")
 SHOWN = 20
@@ -114,8 +114,15 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
     names = classes or voc_format.class_names(entry for _, found in entries for entry in found)
     if not names:
         return [_error("no object is labelled in any annotation file", "")]
+    layout = Layout(classes=names, keypoints=0, dims=0)
+    for _, found in entries:
+        for entry in found:
+            findings = voc_format.place_objects(entry, layout)[1]
+            wrong += [finding for finding in findings if finding.severity == "error"]
+    if wrong:
+        return wrong
     parts = tuple(dict.fromkeys(place for split in splits for place in split.places))
-    files = {entry.file for _, found in entries for entry in found if classes is None}
+    files = {entry.file for _, found in entries for entry in found}
     lists = root / "ImageSets" / "Main"
     lacks = tuple(
         _lack(split.name, split.names or split.annotations, label)

@@ -134,14 +134,46 @@ def read_split(
     entries, findings = read_entries(root, own)
     samples = []
     for entry in entries:
-        objects: list[tuple[int, Object]] = []
-        if entry.content is not None:
-            objects = _place_objects(entry, entry.content, layout, findings)
+        objects, wrong = place_objects(entry, layout)
+        findings += wrong
         size = entry.content.size if entry.content is not None else None
         samples.append(
             Sample(image=entry.image, objects=tuple(objects), labels=entry.file, size=size)
         )
     return tuple(samples), tuple(findings)
+
+
+def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]], list[Finding]]:
+    """An image's objects as shares of it, with their lines, and what is wrong with them."""
+    content = entry.content
+    findings: list[Finding] = []
+    if content is None or not content.objects:
+        return [], []
+    if content.size is None:
+        message = "has no `size`, and boxes are in pixels"
+        hint = "write <size><width>…</width><height>…</height></size>"
+        return [], [_error("broken-annotation", entry.file, message, hint=hint)]
+    found: list[tuple[int, Object]] = []
+    left_out = 0
+    for item in content.objects:
+        if item.name not in layout.classes:
+            few = ", ".join(layout.classes[:12])
+            message = f"{show(item.name)} is not one of the classes"
+            finding = _at(item, "class-out-of-range", entry.file, message, f"there are: {few}")
+            findings.append(finding)
+            continue
+        if item.difficult:
+            left_out += 1
+            continue
+        box = _place_box(item, content.size, entry, findings)
+        if box is not None:
+            category = layout.classes.index(item.name)
+            found.append((item.line, Object(category=category, box=box, keypoints=())))
+    if left_out:
+        message = f"objects that are marked as difficult are left out: {left_out}"
+        hint = "as Ultralytics' and darknet's converters do"
+        findings.append(_warning("difficult", entry.file, message, hint))
+    return found, findings
 
 
 def find_strays(
@@ -239,39 +271,6 @@ def _describe_lost(
     for name, line, file in lost:
         message = f"its image is not in {where}: no image, or several, are called {show(name)}"
         yield _error("missing-image", file or split.names, message, 0 if file else line)
-
-
-def _place_objects(
-    entry: Entry, content: VocFile, layout: Layout, findings: list[Finding]
-) -> list[tuple[int, Object]]:
-    """The objects as shares of the image, with their lines; what is wrong becomes a finding."""
-    if not content.objects:
-        return []
-    if content.size is None:
-        message = "has no `size`, and boxes are in pixels"
-        hint = "write <size><width>…</width><height>…</height></size>"
-        findings.append(_error("broken-annotation", entry.file, message, hint=hint))
-        return []
-    found, left_out = [], 0
-    for item in content.objects:
-        if item.name not in layout.classes:
-            few = ", ".join(layout.classes[:12])
-            message = f"{show(item.name)} is not one of the classes"
-            finding = _at(item, "class-out-of-range", entry.file, message, f"there are: {few}")
-            findings.append(finding)
-            continue
-        if item.difficult:
-            left_out += 1
-            continue
-        box = _place_box(item, content.size, entry, findings)
-        if box is not None:
-            category = layout.classes.index(item.name)
-            found.append((item.line, Object(category=category, box=box, keypoints=())))
-    if left_out:
-        message = f"objects that are marked as difficult are left out: {left_out}"
-        hint = "as Ultralytics' and darknet's converters do"
-        findings.append(_warning("difficult", entry.file, message, hint))
-    return found
 
 
 def _place_box(
