@@ -22,6 +22,8 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.tools import environments
 from buildsys.files import explain_log, writing
 from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.spec import Format
+from buildsys.steps.lib.datasets.images import SUFFIXES as IMAGES
 from buildsys.steps.lib.runtime import launcher
 
 LAUNCHER = Path(launcher.__file__)
@@ -125,13 +127,16 @@ class Runner:
         return scratch
 
     def _place(self, item: Input, action_key: ActionKey, folder: Path) -> Path:
-        """An input where the step can read it: a copy from the store, or a link to the user's file."""
+        """An input where the step can read it: a copy from the store (links to a dataset's images), or
+        a link to the user's file.
+        """
         digest = dict(action_key.inputs)[item.name]
         if item.source is None:
             producer = self.state.steps[item.step]
             output = next(o for o in producer.outputs if o.name == item.output)
             target = folder / (item.name + ("" if output.tree else output.suffix))
-            self.state.fetch(item.step, item.output, target)
+            linked = IMAGES if item.output == Format.DATASET else frozenset[str]()
+            self.state.fetch(item.step, item.output, target, linked)
             return target
         source = Path(item.source.path)
         if item.source.parts:

@@ -97,11 +97,15 @@ class State:
         except FileNotFoundError as error:
             raise MissingBytes(step_id) from error
 
-    def fetch(self, step_id: str, output: str, target: Path) -> None:
-        """Copy an output, a file or a folder, to `target`. Raises MissingBytes, as `read`."""
+    def fetch(
+        self, step_id: str, output: str, target: Path, linked: frozenset[str] = frozenset()
+    ) -> None:
+        """Copy an output, a file or a folder, to `target`; `linked` as `Store.fetch` has it. Raises
+        MissingBytes, as `read`.
+        """
         trees = {item.name: item.tree for item in self.steps[step_id].outputs}
         try:
-            self.store.fetch(self._digest(step_id, output), target, trees[output])
+            self.store.fetch(self._digest(step_id, output), target, trees[output], linked)
         except FileNotFoundError as error:
             raise MissingBytes(step_id) from error
 

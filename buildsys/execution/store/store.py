@@ -3,7 +3,7 @@
 Everything is written under a temporary name, in a folder for that alone, and moved into place: what
 has its right name is whole. A blob is never overwritten. A store that cannot be written can still be
 restored from. Files leave the store as copies (or reflinks), never as hard links: a tool that scribbles on its
-input scribbles on its own copy.
+input scribbles on its own copy. A dataset's images alone are links, as they are where a person brought them.
 """
 
 import contextlib
@@ -84,15 +84,21 @@ class Store:
             raise self._damaged(digest)
         return data
 
-    def fetch(self, digest: str, target: Path, tree: bool) -> None:
+    def fetch(
+        self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
+    ) -> None:
         """Copy an artifact out and check its bytes; raises FileNotFoundError when it is not whole.
 
-        A blob whose bytes do not match its name is removed, so that its step runs again.
+        A blob whose bytes do not match its name is removed, so that its step runs again. Of a tree
+        the files with an ending in `linked` are symbolic links to their blobs.
         """
         if tree:
             target.mkdir(parents=True, exist_ok=True)
             for name, _, blob in self.index(digest):
-                self.fetch(blob, target / name, tree=False)
+                if Path(name).suffix.lower() in linked:
+                    self._link(blob, target / name)
+                else:
+                    self.fetch(blob, target / name, tree=False)
             return
         stored = self.blob(digest)
         size = stored.stat().st_size
@@ -104,6 +110,15 @@ class Store:
                     raise self._damaged(digest)
                 temporary.chmod(0o644)
                 temporary.replace(target)
+
+    def _link(self, digest: str, target: Path) -> None:
+        """A symbolic link to a blob whose bytes are checked: images are read, and many."""
+        stored = self.blob(digest)
+        if digest_file(stored) != digest:
+            raise self._damaged(digest)
+        with writing(f"{target.name} from the store", target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(stored.absolute())
 
     def record(self, key: str, entry: dict[str, Any]) -> None:
         """Remember what an action made. The newest record counts: an older one may name lost bytes."""

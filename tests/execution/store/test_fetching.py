@@ -1,0 +1,37 @@
+"""How files leave the store: as copies, a dataset's images as links to whole blobs."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.store.store import Store
+
+
+def test_images_are_links_and_the_rest_are_copies(tmp_path: Path) -> None:
+    """Ten steps read ten gigabytes of images, and copy none of them."""
+    store = Store(tmp_path / "store")
+    (tmp_path / "made" / "images").mkdir(parents=True)
+    (tmp_path / "made" / "images" / "a.JPG").write_bytes(b"an image")
+    (tmp_path / "made" / "data.yaml").write_bytes(b"names: [box]")
+    digest = store.put_tree(tmp_path / "made")
+    target = tmp_path / "input"
+    store.fetch(digest, target, tree=True, linked=frozenset({".jpg"}))
+    image = target / "images" / "a.JPG"
+    assert image.is_symlink()
+    assert image.read_bytes() == b"an image"
+    assert not (target / "data.yaml").is_symlink()
+    assert store.put_tree(target) == digest
+
+
+def test_a_damaged_image_is_not_linked(tmp_path: Path) -> None:
+    """Its step runs again, as for a copy."""
+    store = Store(tmp_path / "store")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "a.jpg").write_bytes(b"an image")
+    digest = store.put_tree(tmp_path / "made")
+    ((_, _, blob),) = store.index(digest)
+    store.blob(blob).chmod(0o644)
+    store.blob(blob).write_bytes(b"another!")
+    with pytest.raises(FileNotFoundError, match="was damaged"):
+        store.fetch(digest, tmp_path / "input", tree=True, linked=frozenset({".jpg"}))
+    assert not store.has(digest, tree=True)
