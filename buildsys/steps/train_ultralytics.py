@@ -130,6 +130,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     trainer.add_callback("on_train_start", partial(_prepare_model, params))
     trainer.add_callback("on_train_start", epochs.restore)
     trainer.add_callback("on_train_start", partial(_announce, params, epochs))
+    trainer.add_callback("on_train_start", partial(_keep_batch, params))
     trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs, epochs))
     examples = scratch / training_files.EXAMPLES
     _draw_first_batch(trainer, examples)
@@ -204,6 +205,16 @@ def _prepare_model(params: Params, trainer: Any) -> None:
             trainer.model.criterion = bounded
         per_channel = params.quantization_aware == "per-channel"
         fake_quantization.enable_fake_quantization(trainer.model, per_channel)
+
+
+def _keep_batch(params: Params, trainer: Any) -> None:
+    """Out of memory in its first epoch, Ultralytics halves the batch: another network, silently."""
+
+    def refuse() -> None:
+        words = f"a batch of {params.batch} at {params.size} px"
+        fail(f"the GPU's memory does not hold {words}; write a smaller train.batch.")
+
+    trainer._build_train_pipeline = refuse
 
 
 def _announce(params: Params, epochs: Any, trainer: Any) -> None:

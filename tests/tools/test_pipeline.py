@@ -16,6 +16,7 @@ import pytest
 from buildsys.digest import digest_file
 from buildsys.execution.tools import environments
 from buildsys.registry import shipped_targets
+from buildsys.steps.lib.metrics import training_files
 from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses
 
 pytestmark = pytest.mark.tools
@@ -29,7 +30,7 @@ source:
   weights: {{path: start.pt, sha256: {START}}}
 dataset: {{generator: fiducials, train: 24, val: 12, seed: 5, size: 128}}
 input: {{size: 96}}
-train: {{epochs: 1, batch: 8, learning_rate: 0.0002}}
+train: {{epochs: 1, batch: 8, learning_rate: 0.0002, validate: true}}
 quantization:
   scheme: int8
   granularity: per-tensor
@@ -105,6 +106,14 @@ def test_every_target_gets_its_package(built: Path) -> None:
     assert any("AGPL" in line for line in manifest["licences"])
     assert any("NPU" in line for line in manifest["unverified"])
     assert len(read(folder / "calibration.json")) == 8
+
+
+def test_the_training_leaves_its_curves(built: Path) -> None:
+    """Losses and accuracy of the epoch, images with their labels; without times, as in every build."""
+    rows, summary = training_files.read(built / "build/tiny/grove-vision-ai-v2/training")
+    (row,) = rows
+    assert {"train/kobj_loss", "metrics/mAP50-95(P)", "val/pose_loss"} <= row.keys()
+    assert (summary.best, summary.kept, summary.images, summary.validation_images) == (1, 1, 24, 12)
 
 
 def test_the_grove_file_is_what_its_firmware_decodes(built: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
-from buildsys.steps.lib.metrics import curves
+from buildsys.steps.lib.metrics import curves, training_files
 from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
 
@@ -26,7 +26,7 @@ name: shapes
 source: {family: ultralytics, task: segment, architecture: yolov8n-seg, weights: random}
 dataset: {generator: shapes, train: 40, val: 80, size: 96}
 input: {size: 96}
-train: {epochs: 20, batch: 4, learning_rate: 0.002}
+train: {epochs: 20, batch: 4, learning_rate: 0.002, validate: 10}
 matrix:
   task:
     segment: {}
@@ -36,6 +36,11 @@ targets:
   - {target: host, as: half, quantization: {scheme: float16}}
   - {target: host, as: whole, quantization: {scheme: int8, calibration: {split: train, count: 40}}}
 """
+HISTORY = {
+    "segment": "metrics/mAP50-95(M)",
+    "obb": "metrics/mAP50-95(B)",
+    "classify": "metrics/accuracy_top1",
+}
 MAIN = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
 OUTPUTS = {
     "segment": {"box_s8", "cls_s8", "mask_coefficients", "prototypes"},
@@ -73,6 +78,19 @@ def figures(root: Path, task: str, target: str) -> dict[str, dict[str, float]]:
     """File -> its figures."""
     text = (root / "build" / f"shapes-{task}" / target / "metrics.json").read_text()
     return {name: found["metrics"] for name, found in json.loads(text).items()}
+
+
+@pytest.mark.parametrize("task", MAIN)
+def test_the_epoch_that_is_kept_is_the_best_of_those_validated(built: Path, task: str) -> None:
+    """Every tenth of twenty; what is kept has the accuracy that is measured afterwards."""
+    folder = built / "build" / f"shapes-{task}" / "half"
+    rows, summary = training_files.read(folder / "training")
+    validated = [n for n, row in enumerate(rows, 1) if HISTORY[task] in row]
+    assert (len(rows), validated, summary.kept) == (20, [10, 20], summary.best)
+    assert (summary.images, summary.validation_images) == (40, 80)
+    assert len(list((folder / "training" / "examples").iterdir())) == 4
+    own = figures(built, task, "half")["checkpoint"][MAIN[task]]
+    assert rows[summary.kept - 1][HISTORY[task]] == pytest.approx(own, abs=0.05)
 
 
 @pytest.mark.parametrize("task", MAIN)

@@ -1,0 +1,86 @@
+"""What a training's settings become, and which options Ultralytics' trainer is given."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from buildsys.spec import BoardSpec, ModelSpec, Quantization
+from buildsys.steps import train_ultralytics
+from buildsys.steps.lib.families import ultralytics_options
+from buildsys.steps.train_ultralytics import Settings
+
+MODEL = ModelSpec(
+    name="tags",
+    family="ultralytics",
+    task="pose",
+    architecture="yolov8n-pose",
+    classes=("tag",),
+    keypoints=4,
+    keypoint_dims=3,
+    preprocessing=None,
+    head="raw",
+    outputs=(),
+    quantization=Quantization(scheme="float32", granularity="per-channel", io="float32"),
+)
+BOARD = BoardSpec(name="host", label="", firmware="", output_order=(), operators=())
+
+
+def plan(task: str = "pose", **settings: Any) -> train_ultralytics.Params:
+    """The parameters of three epochs."""
+    model = dataclasses.replace(MODEL, task=task)
+    return train_ultralytics.plan(Settings(epochs=3, **settings), model, BOARD)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "smooth"),
+    [
+        ("pose", {}, False),
+        ("pose", {"smooth_visibility": True}, True),
+        ("pose", {"quantization_aware": "per-tensor"}, True),
+        ("pose", {"quantization_aware": "per-tensor", "smooth_visibility": False}, False),
+        ("detect", {"quantization_aware": "per-tensor"}, False),
+    ],
+)
+def test_visibility_is_smoothed_where_it_is_asked_for(
+    task: str, settings: dict[str, Any], smooth: bool
+) -> None:
+    """By name, or because the network learns to be rounded."""
+    assert plan(task, **settings).smooth_visibility is smooth
+
+
+@pytest.mark.parametrize(("validate", "every"), [(False, 0), (True, 1), (5, 5)])
+def test_epochs_are_validated_every_so_often(validate: bool | int, every: int) -> None:
+    """Never by default: nothing is spent that nobody asked for."""
+    assert (plan(validate=validate).validate, plan(validate=validate).patience) == (every, 0)
+
+
+def test_every_setting_is_allowed_or_refused_with_what_to_do() -> None:
+    """Of all that Ultralytics has; what is allowed is of a training, and nothing that a key decides."""
+    assert {"degrees", "hsv_h", "optimizer", "freeze", "box", "cos_lr"} <= set(
+        ultralytics_options.allowed()
+    )
+    for name in set(ultralytics_options.known()) - set(ultralytics_options.allowed()):
+        (problem,) = ultralytics_options.check({name: 1}, "detect")
+        assert problem.message.startswith(f"`{name}` ")
+        assert problem.hint, name
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("degrees", 10, float("nan")),
+        ("hsv_h", 1.0, True),
+        ("freeze", [0, "23.cv2"], {"a": 1}),
+        ("fraction", [100, 0.5], "half"),
+        ("close_mosaic", 5, 5.5),
+        ("cache", "ram", 1),
+        ("cos_lr", False, 0),
+        ("optimizer", "adamw", "Lion"),
+        ("warmup_epochs", 2.5, None),
+    ],
+)
+def test_values_have_the_types_that_the_trainer_takes(name: str, good: object, bad: object) -> None:
+    """Whole numbers are numbers; truths are neither."""
+    assert ultralytics_options.check({name: good}, "detect") == []
+    assert len(ultralytics_options.check({name: bad}, "detect")) == 1
