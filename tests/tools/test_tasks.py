@@ -81,7 +81,7 @@ def figures(root: Path, task: str, target: str) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize("task", MAIN)
-def test_the_epoch_that_is_kept_is_the_best_of_those_validated(built: Path, task: str) -> None:
+def test_the_kept_epoch_has_the_accuracy_of_the_checkpoint(built: Path, task: str) -> None:
     """Every tenth of twenty; what is kept has the accuracy that is measured afterwards."""
     folder = built / "build" / f"shapes-{task}" / "half"
     rows, summary = training_files.read(folder / "training")
