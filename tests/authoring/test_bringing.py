@@ -16,6 +16,7 @@ from tests.authoring.sample_workspace import (
     write_checkpoint,
     write_data,
 )
+from tests.brought_sets import FORMS, bring
 
 
 @pytest.fixture
@@ -149,6 +150,24 @@ def test_data_that_has_a_name_keeps_it(workspace: Path, outside: Path) -> None:
     assert cli.main(["-C", str(workspace), "new", "other", *words]) == 0
     assert (workspace / "buildsys.yaml").read_text() == before
     assert "dataset: mine " in (workspace / "recipes" / "other.yaml").read_text()
+
+
+_BOARDS = ("grove-vision-ai-v2", "xiao-esp32s3", "raspberry-pi-5")
+
+
+@pytest.mark.parametrize("mode", ["--copy", "--link"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_is_brought_to_three_boards_with_nothing_edited(
+    workspace: Path, tmp_path: Path, form: str, mode: str
+) -> None:
+    """The folder as it was exported, for a detect network from random weights."""
+    folder = tmp_path / "exported" / form
+    folder.mkdir(parents=True)
+    bring(form, folder, lambda name, boxes: f"{name} {len(boxes)}".encode())
+    targets = [word for board in _BOARDS for word in ("--target", board)]
+    assert _new(workspace, mode, "--data", str(folder), *targets) == 0
+    assert cli.main(["-C", str(workspace), "check"]) == 0
+    assert set(plan_good(workspace)) == {f"mine@{board}" for board in _BOARDS}
 
 
 @pytest.mark.parametrize("data", ["mice/data.yaml", "eggs/annotations/train.json"])
