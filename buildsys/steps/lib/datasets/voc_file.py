@@ -141,6 +141,8 @@ class _Reader:
     def _add_text(self, text: str) -> None:
         if not self.text:
             text = text.lstrip()
+            if not text:
+                return
             self.begin = self.place
         if len(self.text) < _LONGEST:  # every line is an event of its own
             self.text += text
