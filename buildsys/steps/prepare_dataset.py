@@ -6,6 +6,7 @@ images and labels at once, as `buildsys check --data` lists them.
 """
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,11 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Write images and labels by split, and data.yaml where classes are not folders."""
+    """Write images and labels by split, and data.yaml where classes are not folders.
+
+    A split without images is left out: another step says so if it needs it. Ultralytics starts no
+    training without `val`: where that is missing, it repeats `train`.
+    """
     import cv2
 
     from buildsys.steps.lib.datasets import formats, prepared
@@ -82,9 +87,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         fail(problem)
     for finding in findings:
         print(f"warning: {finding}")
+    filled = [name for name, samples in reading.splits if samples]
     if params.shape != "folder":
-        text = prepared.describe(_description(params), [split.name for split in params.splits])
+        text = prepared.describe(_description(params), filled)
         (target / "data.yaml").write_text(text, encoding="utf-8")
+    elif "train" in filled and "val" not in filled:
+        shutil.copytree(target / "train", target / "val", symlinks=True)
 
 
 def choose_stems(

@@ -16,8 +16,9 @@ from buildsys.steps.lib.datasets.labels import (
     label_file,
     parse,
 )
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, list_images
 from buildsys.steps.lib.metrics import keypoint_sigmas
+from buildsys.steps.lib.runtime.progress import StepError
 
 BOXES = Layout(classes=("box", "lid"), keypoints=0, dims=0)
 
@@ -117,6 +118,16 @@ def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
         "warning: a.HEIC: images of the kind .HEIC are not read: it is left out; save it as JPEG or"
         " PNG"
     ]
+
+
+def test_a_split_without_images_stops_what_reads_it_alone(tmp_path: Path) -> None:
+    """Roboflow exports an empty test folder; nobody needs it."""
+    (tmp_path / "test" / "images").mkdir(parents=True)
+    split = Split(name="test", paths=("test/images",))
+    found, findings = find_images(tmp_path, split)
+    assert (found, told(findings)) == ((), ["warning: test/images: the test split has no images"])
+    with pytest.raises(StepError, match="the test split has no images"):
+        list_images(tmp_path, split)
 
 
 def test_all_findings_of_a_dataset_come_at_once(tmp_path: Path) -> None:

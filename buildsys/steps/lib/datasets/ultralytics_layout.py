@@ -48,8 +48,7 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
             findings.append(_finding("missing-image", entry, message, severity="error"))
     if not found and not any(finding.severity == "error" for finding in findings):
         message = f"the {split.name} split has no images"
-        entries = ", ".join(split.paths)
-        findings.append(_finding("no-images", entries, message, severity="error"))
+        findings.append(_finding("no-images", ", ".join(split.paths), message))
     return tuple(sorted(found)), tuple(findings)
 
 
@@ -57,7 +56,7 @@ def list_images(root: Path, split: Split) -> list[Path]:
     """The split's images in a settled order; ends the step where one is missing, or there is none."""
     names, findings = find_images(root, split)
     for finding in findings:
-        if finding.severity == "error":
+        if finding.severity == "error" or finding.kind == "no-images":
             fail(f"{finding}.")
     return [root / name for name in names]
 
