@@ -41,11 +41,14 @@ class Lack:
 
 @dataclass(frozen=True, kw_only=True)
 class DataYaml:
-    """What was read: the facts, the files and folders that are the dataset, what is missing."""
+    """What was read: the facts, the files and folders that are the dataset, what is missing, and
+    where it would be.
+    """
 
     facts: DatasetFacts
     parts: tuple[str, ...]
     lacks: tuple[Lack, ...]
+    absent: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,8 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     names = _read_names(document)
     keypoints, dims, sigmas = _read_keypoints(document)
     flip = _read_flip(document, keypoints)
-    base, places, lacks = _find_places(document, path.parent, inside)
+    base, places, missing = _find_places(document, path.parent, inside)
+    lacks = [_lack_images(document, split, place, base, inside) for split, place in missing.items()]
     root = _choose_root(path.parent, base, places)
     given = tuple(
         (split, tuple(os.path.relpath(place.path, root) for place in found))
@@ -97,7 +101,8 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         lacks.append(Lack(split="", what="flip", diagnostic=at))
     file = os.path.relpath(path, root)
     parts = (file, *dataset_parts(root, given))
-    return DataYaml(facts=prepare_splits(facts), parts=parts, lacks=tuple(lacks))
+    absent = tuple(Path(place.path) for place in missing.values())
+    return DataYaml(facts=prepare_splits(facts), parts=parts, lacks=tuple(lacks), absent=absent)
 
 
 def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
@@ -230,8 +235,8 @@ def _read_flip(document: Document, keypoints: int) -> tuple[int, ...]:
 
 def _find_places(
     document: Document, folder: Path, inside: Path | None
-) -> tuple[str, dict[str, list[_Place]], list[Lack]]:
-    """Where the splits start, the places of those that are there, and what is missing.
+) -> tuple[str, dict[str, list[_Place]], dict[str, _Place]]:
+    """Where the splits start, the places of those that are there, and of others the first missing one.
 
     Raises InputError for what leads out of `inside`, and where no split is there at all.
     """
@@ -250,18 +255,20 @@ def _find_places(
             _demand_inside(document, place, base, folder, inside)
     if not places:
         _demand_base(document, bases[0], folder, inside)
-    looked = " and ".join(dict.fromkeys(os.path.basename(base) or "." for base in bases))
-    lacks = []
-    for split, place in missing.items():
-        message = f"the {split} split names {place.written}, which does not exist"
-        hint = f"looked in {looked}/"
-        if inside is not None:
-            start = os.path.relpath(base, inside)
-            outside = check_inside(inside, place.written, start=start, hint=WITHIN)
-            message, hint = outside or (message, hint)
-        at = document.diagnose(place.at, message, hint)
-        lacks.append(Lack(split=split, what="images", diagnostic=at))
-    return base, places, lacks
+    return base, places, missing
+
+
+def _lack_images(
+    document: Document, split: str, place: _Place, base: str, inside: Path | None
+) -> Lack:
+    message = f"the {split} split names {place.written}, which does not exist"
+    hint = f"looked in {os.path.basename(base) or '.'}/"
+    if inside is not None:
+        start = os.path.relpath(base, inside)
+        outside = check_inside(inside, place.written, start=start, hint=WITHIN)
+        message, hint = outside or (message, hint)
+    diagnostic = document.diagnose(place.at, message, hint)
+    return Lack(split=split, what="images", diagnostic=diagnostic)
 
 
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:

@@ -212,7 +212,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
             message = f"{block.path} is not a data.yaml"
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     found = read_dataset(path, label if label == block.path else path.name, _home(build, block))
-    build.read |= watched_places(found.facts)
+    build.read |= {*watched_places(found.facts), *found.absent}
     data = _split(build, block, found.facts, found.parts, label, path.parent)
     return dataclasses.replace(data, lacks=found.lacks)
 
