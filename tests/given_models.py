@@ -186,3 +186,7 @@ class _Writer:
 
     def _align(self) -> None:
         self.data += bytes(-len(self.data) % 4)
+
+
+MODEL, OTHER = tflite_bytes(), tflite_bytes(metadata="another one")
+"""Two files whose digests differ."""

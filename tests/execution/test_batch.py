@@ -13,6 +13,8 @@ import pytest
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.running.admission import Admission, visible_gpus
 from buildsys.graph import Step
+from buildsys.steps.lib.heads.outputs import head_outputs
+from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 from tests.processes import environment, make_environments, set_tool
 
 SMALL = """\
@@ -31,7 +33,7 @@ def _workspace(root: Path, recipes: int) -> Path:
     for number in range(recipes):
         name = f"r{number:02}"
         (root / "recipes" / f"{name}.yaml").write_text(SMALL.format(name=name))
-        (root / "models" / f"{name}.tflite").write_bytes(b"%04dTFL3" % number + bytes(100))
+        (root / "models" / f"{name}.tflite").write_bytes(tflite_bytes(metadata=f"{number:04}"))
     return root
 
 
@@ -62,6 +64,8 @@ def test_parallel_builds_ship_the_bytes_of_serial_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`-n 2` mixes up two builds, once in a hundred runs."""
+    make_environments(tmp_path)
+    set_tool(tmp_path, seconds=0.01)
     for name, arguments in (("serial", ()), ("parallel", ("-n", "2"))):
         monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / f"store-{name}"))
         done = _run(_workspace(tmp_path / name, 8), *arguments)
@@ -70,6 +74,14 @@ def test_parallel_builds_ship_the_bytes_of_serial_ones(
     assert len(_statuses(tmp_path / "parallel")) == 24
 
 
+GOOD = tflite_bytes(
+    (Edge(name="images", shape=(1, 32, 32, 3)),),
+    tuple(
+        Edge(name=tensor.name, shape=tensor.shape)
+        for tensor in head_outputs("raw", 32, 32, 1, 0, 0, "detect")
+    ),
+)
+"""A detect network of one class, raw, for pictures of 32 pixels."""
 FIVE = {
     "good": "source: {family: tflite, weights: {path: good.tflite}}\ntargets: [host]\n",
     "broken": "source: {family: tflite, weigths: {path: good.tflite}}\ntargets: [host]\n",
@@ -90,10 +102,12 @@ def five(tmp_path: Path) -> Path:
     for folder in ("recipes", "data/images/train", "data/images/val"):
         (root / folder).mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
-    (root / "good.tflite").write_bytes(b"1234TFL3" + bytes(100))
-    (root / "bad.onnx").write_bytes(b"onnx")
+    (root / "good.tflite").write_bytes(GOOD)
+    (root / "bad.onnx").write_bytes(onnx_bytes((picture(32, 32),)))
     for split in ("train", "val"):
         (root / "data" / "images" / split / "a.jpg").write_bytes(b"picture")
+        (root / "data" / "labels" / split).mkdir(parents=True)
+        (root / "data" / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     (root / "data" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [tag]\n")
     for name, text in FIVE.items():
         (root / "recipes" / f"{name}.yaml").write_text(f"name: {name}\n{text}")

@@ -18,6 +18,8 @@ from buildsys import cli
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.doit.loader import Loader
 from tests.conftest import REPOSITORY
+from tests.given_models import MODEL, OTHER
+from tests.processes import make_environments, set_tool
 
 pytestmark = pytest.mark.slow
 
@@ -30,11 +32,13 @@ targets: [host]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A workspace with one recipe."""
+    """A workspace with one recipe; what would run LiteRT only pretends."""
+    make_environments(tmp_path)
+    set_tool(tmp_path, seconds=0)
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
-    (root / "model.tflite").write_bytes(b"1234TFL3")
+    (root / "model.tflite").write_bytes(MODEL)
     write_recipe(root, "plain")
     return root
 
@@ -68,9 +72,9 @@ def test_a_first_run_builds_and_a_second_does_nothing(place: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert statuses(place) == {"plain@host": "built"}
     folder = place / "build" / "plain" / "host"
-    assert (folder / "plain.tflite").read_bytes() == b"1234TFL3"
+    assert (folder / "plain.tflite").read_bytes() == MODEL
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["files"]["plain.tflite"]["sha256"] == hashlib.sha256(b"1234TFL3").hexdigest()
+    assert manifest["files"]["plain.tflite"]["sha256"] == hashlib.sha256(MODEL).hexdigest()
     second = doit(place)
     assert statuses(place) == {"plain@host": "up-to-date"}
     assert "up-to-date" in second.stdout
@@ -83,10 +87,10 @@ def test_deleting_build_or_going_back_restores(place: Path) -> None:
     (place / "build" / "plain" / "host" / "plain.tflite").write_bytes(b"scribbled")
     doit(place)
     assert statuses(place) == {"plain@host": "restored"}
-    (place / "model.tflite").write_bytes(b"other--TFL3")
+    (place / "model.tflite").write_bytes(OTHER)
     doit(place)
     assert statuses(place) == {"plain@host": "built"}
-    (place / "model.tflite").write_bytes(b"1234TFL3")
+    (place / "model.tflite").write_bytes(MODEL)
     doit(place)
     assert statuses(place) == {"plain@host": "restored"}
 
@@ -176,10 +180,10 @@ def test_a_file_with_another_digest_is_refused(place: Path) -> None:
 
 def test_a_file_that_changes_after_planning_is_refused(place: Path) -> None:
     """Plans are kept between runs; content is looked at in every one."""
-    digest = hashlib.sha256(b"1234TFL3").hexdigest()
+    digest = hashlib.sha256(MODEL).hexdigest()
     write_recipe(place, "plain", RECIPE.replace("model.tflite", f"model.tflite, sha256: {digest}"))
     assert doit(place).returncode == 0
-    (place / "model.tflite").write_bytes(b"other--TFL3")
+    (place / "model.tflite").write_bytes(OTHER)
     run = doit(place)
     assert run.returncode in (1, 2)
     assert f"the recipe says {digest}" in run.stderr or "has another sha256" in run.stderr
@@ -241,7 +245,7 @@ def test_two_workspaces_are_built_in_one_process(place: Path, tmp_path: Path) ->
     """Nothing of a run is the process's: not its session, not its options, not the current folder."""
     other = tmp_path / "other"
     (other / "recipes").mkdir(parents=True)
-    (other / "model.tflite").write_bytes(b"other--TFL3")
+    (other / "model.tflite").write_bytes(OTHER)
     write_recipe(other, "second")
     write_recipe(other, "later", RECIPE.replace("model.tflite", f"no.tflite, sha256: {'0' * 64}"))
     here = Path.cwd()
@@ -294,7 +298,7 @@ def test_doit_shows_what_a_build_reads_and_writes(place: Path, ask: Callable[...
     info = ask("info", "build:plain@host")
     assert "status     : up-to-date" in info
     assert " - build/plain/host/plain.tflite\n" in info
-    (place / "model.tflite").write_bytes(b"other--TFL3")
+    (place / "model.tflite").write_bytes(OTHER)
     assert ask(*listing).startswith("R build:plain@host")
     assert "`buildsys plan plain@host` says why" in ask("info", "build:plain@host")
 
@@ -354,7 +358,7 @@ def task_fails():
 def test_tasks_of_a_dodo_run_after_the_builds_that_they_read(place: Path) -> None:
     """The loader adds the builds to what a dodo.py has; settled builds are there for it, too."""
     (place / "dodo.py").write_text(OWN_TASKS)
-    for model in (b"1234TFL3", b"1234TFL3", b"other--TFL3"):
+    for model in (MODEL, MODEL, OTHER):
         (place / "model.tflite").write_bytes(model)
         run = doit(place, "copy")
         assert run.returncode == 0, run.stderr

@@ -17,8 +17,9 @@ import pytest
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from tests.conftest import REPOSITORY, Build, StandIn
 from tests.execution.test_doit import doit, statuses
+from tests.given_models import tflite_bytes
 
-CONTENT = b"1234TFL3" + b"x" * 1000
+CONTENT = tflite_bytes(metadata="x" * 1000)
 RECIPE = """\
 name: remote
 source: {{family: tflite, weights: {{url: "http://127.0.0.1:{port}/model", sha256: {sha256}}}}}

@@ -21,6 +21,7 @@ from buildsys.graph import Source
 from tests import processes
 from tests.conftest import Build, StandIn
 from tests.execution.state.test_sources import sources
+from tests.given_models import OTHER
 from tests.processes import make_place, run_doit, start_doit, tools_in
 
 ACTIONS = {
@@ -224,7 +225,7 @@ def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
     extra = {"PYTHONPATH": f"{shifted}:{processes.environment(tmp_path)['PYTHONPATH']}"}
     for expected in ("up-to-date", "built", "up-to-date"):
         if expected == "built":
-            (place / "model.tflite").write_bytes(b"4321TFL3")
+            (place / "model.tflite").write_bytes(OTHER)
         output, _ = start_doit(place, extra=extra).communicate(timeout=60)
         assert processes.statuses(place)["plain@host"] == expected, output
         assert processes.statuses(place)["tags@xiao-esp32s3"] == "up-to-date"

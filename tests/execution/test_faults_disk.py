@@ -18,6 +18,7 @@ import pytest
 from buildsys.errors import CannotWrite
 from buildsys.files import writing
 from tests import processes
+from tests.given_models import OTHER
 
 
 class Cell:
@@ -194,7 +195,7 @@ def test_a_read_only_store_restores(cell: Callable[[str], Cell], tmp_path: Path)
     assert done.returncode == 0, done.stdout
     assert set(processes.statuses(place).values()) == {"restored"}
     assert processes.shipped(place) == expected
-    (place / "model.tflite").write_bytes(b"4321TFL3")
+    (place / "model.tflite").write_bytes(OTHER)
     done = here.doit(place)
     assert done.returncode in (1, 2)
     assert done.stdout.count(f"{store} is on a read-only file system.") == 1

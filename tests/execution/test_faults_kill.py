@@ -13,6 +13,7 @@ import pytest
 
 from tests import processes
 from tests.conftest import REPOSITORY
+from tests.given_models import OTHER
 from tests.processes import make_place, processes_in, run_doit, set_tool, start_doit, tools_in
 from tests.repetitions import repetitions
 
@@ -113,7 +114,7 @@ def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
     run_doit(place)
     summary = (place / "build/summary.json").read_bytes()
     (place / "start.bin").write_bytes(b"weights")
-    (place / "model.tflite").write_bytes(b"4321TFL3")
+    (place / "model.tflite").write_bytes(OTHER)
     recipe = place / "recipes/tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     set_tool(tmp_path, seconds=30)

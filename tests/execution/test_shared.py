@@ -13,6 +13,8 @@ from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.running.process import step_environment
 from tests.conftest import REPOSITORY, Build
 from tests.execution.test_doit import RECIPE, doit, statuses
+from tests.given_models import MODEL
+from tests.processes import make_environments, set_tool
 
 
 @pytest.mark.parametrize(("mask", "shared"), [(0o002, True), (0o077, False)])
@@ -58,7 +60,9 @@ def test_a_read_only_store_still_restores(tmp_path: Path) -> None:
     root, store = tmp_path / "place", tmp_path / "store"
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
-    (root / "model.tflite").write_bytes(b"1234TFL3")
+    make_environments(tmp_path)
+    set_tool(tmp_path, seconds=0)
+    (root / "model.tflite").write_bytes(MODEL)
     (root / "recipes" / "plain.yaml").write_text(RECIPE.replace("NAME", "plain"))
     assert doit(root).returncode == 0
     for name in ("build", ".buildsys"):

@@ -23,11 +23,12 @@ from buildsys.execution.tools.watching import OnTick, watched
 from tests.conftest import REPOSITORY
 from tests.execution.test_doit import doit, statuses
 from tests.execution.tools.test_toolenvs import Uv
+from tests.given_models import tflite_bytes
 from tests.offline import without_network
 from tests.operations import golden
 
 Capture = pytest.CaptureFixture[str]
-MODEL = b"1234TFL3" + b"x" * 1000
+MODEL = tflite_bytes(metadata="x" * 1000)
 REMOTE = """\
 name: remote
 source: {{family: tflite, weights: {{url: "http://127.0.0.1:{port}/{file}", sha256: {sha256}}}}}

@@ -222,7 +222,7 @@ def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None
     ):
         assert code == 3
         assert (
-            told.count("half.tflite is damaged")
+            told.count("half.tflite: the file is damaged")
             + told.count("Corstone-320")
             + told.count("had not loaded person_vela.tflite after 0.001 s")
             == 1

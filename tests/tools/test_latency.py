@@ -100,7 +100,7 @@ def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> N
     """What Vela compiled, say, or what is damaged."""
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"\0\0\0\0TFL3 and nothing else")
-    with pytest.raises(StepFailed, match=r"bad\.tflite is damaged or cut off"):
+    with pytest.raises(StepFailed, match=r"bad\.tflite: the file is damaged or cut off"):
         benchmark(bright, "tflite", bad)
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"no network")

@@ -74,7 +74,7 @@ class Assembler:
         given = self._given(recipe)
         checkpoint = given.says if given is not None else checkpoint
         facts = list(data.facts)
-        if checkpoint is not None:
+        if checkpoint is not None and given is None:  # a finished file is waited for, not recalled
             label = recipe.source.weights.path or ""
             known = dataclasses.asdict(checkpoint)
             del known["problem"]  # such a build has an error, and is not recorded
