@@ -26,6 +26,7 @@ from tests.execution.tools.test_toolenvs import Uv
 from tests.given_models import tflite_bytes
 from tests.offline import without_network
 from tests.operations import golden
+from tests.processes import make_environments, set_tool
 
 Capture = pytest.CaptureFixture[str]
 MODEL = tflite_bytes(metadata="x" * 1000)
@@ -165,8 +166,11 @@ def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
 
 
 def make_remote(tmp_path: Path, port: int, *files: str) -> Path:
-    """A workspace whose models come from a server."""
+    """A workspace whose models come from a server; what would run LiteRT only pretends."""
     root = tmp_path / "place"
+    if files:
+        make_environments(tmp_path)
+        set_tool(tmp_path, seconds=0)
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
     digest = hashlib.sha256(MODEL).hexdigest()
@@ -243,9 +247,9 @@ def test_without_network_and_environment_the_error_says_what_to_do(tmp_path: Pat
     (root / "model.tflite").write_bytes(MODEL)
     run = without_network(root, "doit", UV_HTTP_RETRIES="0")
     assert run.returncode in (1, 2)
-    assert statuses(root) == {"straight@grove-vision-ai-v2": "failed at compile"}
+    assert statuses(root) == {"straight@grove-vision-ai-v2": "failed at tflm"}
     assert (
-        "the tool environment vela-4.5 could not be made: the package index could not be reached;"
+        "the tool environment tflite-micro could not be made: the package index could not be reached;"
         " once synced (`buildsys sync`), no network is needed." in run.stderr
     )
 
