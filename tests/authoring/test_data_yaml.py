@@ -6,6 +6,7 @@ import pytest
 
 from buildsys.authoring.datasets.data_yaml import DataYaml, read_dataset
 from buildsys.errors import InputError
+from tests.authoring.sample_workspace import TRAINED, plan_all, write_recipe
 
 PLAIN = "train: images/train\nval: images/val\nnames: [box, lid]\n"
 
@@ -125,6 +126,22 @@ def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
     (lack,) = read(data, PLAIN).lacks
     assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
     assert lack.diagnostic.message == "no image of the val split has a label: images/val"
+
+
+def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:
+    """Without labels in val nothing is measured there; without images in test nothing is missing."""
+    write_recipe(workspace, "tags", TRAINED)
+    data = workspace / "data" / "tags" / "data.yaml"
+    data.write_text(data.read_text() + "test: images/nix\n")
+    assert plan_all(workspace).diagnostics == ()
+    (workspace / "data" / "tags" / "labels" / "val" / "0.txt").write_text("")
+    (told_,) = plan_all(workspace).diagnostics
+    assert told_.render().startswith(
+        "data/tags/data.yaml:2:6: error: no image of the val split has a label: images/val"
+    )
+    text = TRAINED.replace("evaluate: {gates: {box.mAP50-95: {max_drop: 0.01}}}", "evaluate: none")
+    write_recipe(workspace, "tags", text)
+    assert plan_all(workspace).diagnostics == ()
 
 
 def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:

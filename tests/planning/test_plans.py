@@ -54,6 +54,24 @@ def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
     assert set(_stages(xiao)) - _shared(grove, xiao) == own
 
 
+def test_what_a_person_brings_is_prepared_once_for_every_step(workspace: Path) -> None:
+    """One step reads it as it is; a generator draws what is prepared already."""
+    write_recipe(workspace, "tags", TRAINED)
+    drawn = TRAINED.replace("{path: data/tags/data.yaml}", "{generator: fiducials}")
+    write_recipe(workspace, "drawn", drawn.replace("evaluate:", "#"))
+    plans = plan_good(workspace)
+    stages = by_stage(plans["tags@xiao-esp32s3"])
+    given = [s for s in stages.values() if any(i.source and i.name == "dataset" for i in s.inputs)]
+    assert given == [stages["prepare"]]
+    readers = {
+        item.step for step in stages.values() for item in step.inputs if item.output == "dataset"
+    }
+    assert readers == {stages["prepare"].id}
+    assert '"format":"ultralytics"' in stages["prepare"].params
+    assert '"with_keypoints":true' in stages["prepare"].params
+    assert "prepare" not in by_stage(plans["drawn@xiao-esp32s3"])
+
+
 def test_two_recipes_share_what_is_the_same(workspace: Path) -> None:
     """A copy of a recipe with another precision trains again."""
     write_recipe(workspace, "tags", TRAINED)

@@ -96,7 +96,11 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     ]
     if keypoints and not flip:
         message = "`flip_idx` is missing: images are not mirrored in training"
-        hint = "write which keypoint takes whose place in a mirror, for example `flip_idx: [1, 0]`"
+        example = f"`flip_idx: {list(range(keypoints))}`" if keypoints <= 12 else "`flip_idx: […]`"
+        hint = (
+            "write which keypoint takes whose place in a mirror; where each stays what it is, write"
+            f" {example}"
+        )
         at = document.diagnose(("kpt_shape",), message, hint, key=True, severity="warning")
         lacks.append(Lack(split="", what="flip", diagnostic=at))
     file = os.path.relpath(path, root)

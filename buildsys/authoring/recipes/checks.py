@@ -179,12 +179,14 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
         labelled.add(recipe.evaluate.split)
+    if labelled and build.split is not None:
+        labelled = {"train"}  # what the other splits are taken from
     lacks = [lack for lack in build.lacks if lack.split in {split for _, split in wanted}]
     missing = [lack.diagnostic for lack in lacks if lack.what == "images"]
     if missing:
         return problems + missing
     for lack in build.lacks:
-        unlabelled = lack.what == "labels" and lack.split in labelled and build.split is None
+        unlabelled = lack.what == "labels" and lack.split in labelled
         if unlabelled or (lack.what == "flip" and trains and recipe.source.task == "pose"):
             problems.append(lack.diagnostic)
     for place, split in wanted:
