@@ -119,6 +119,7 @@ class Store:
         with writing(f"{target.name} from the store", target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(stored.absolute())
+        use(stored)
 
     def record(self, key: str, entry: dict[str, Any]) -> None:
         """Remember what an action made. The newest record counts: an older one may name lost bytes."""

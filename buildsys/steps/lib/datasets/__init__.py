@@ -1,1 +1,1 @@
-"""Datasets and images: layouts, labels, annotations, photographs, prepared images."""
+"""Datasets and images: formats that people bring, labels, decoding, our own prepared layout."""
