@@ -208,7 +208,8 @@ def test_what_is_remote_is_fetched_and_then_no_network_is_needed(
     first = run_real(root)
     assert first.returncode == 0, first.stderr
     golden.check("sync-fetch", first.stdout)
-    assert run_real(root).stdout == "already here    fetch (model@host)\n"
+    again = "already synced  evaluate\nalready here    fetch (model@host)\n"
+    assert run_real(root).stdout == again
     built = without_network(root, "doit")
     assert built.returncode == 0, built.stderr
     assert (root / "build" / "model" / "host" / "model.tflite").read_bytes() == MODEL
