@@ -18,6 +18,7 @@ from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from tests.conftest import REPOSITORY, Build, StandIn
 from tests.execution.test_doit import doit, statuses
 from tests.given_models import tflite_bytes
+from tests.processes import make_environments, set_tool
 
 CONTENT = tflite_bytes(metadata="x" * 1000)
 RECIPE = """\
@@ -62,6 +63,8 @@ def server() -> Iterator[tuple[int, threading.Event]]:
 @pytest.fixture
 def remote(tmp_path: Path, server: tuple[int, threading.Event]) -> Path:
     """A workspace whose model comes from the slow server."""
+    make_environments(tmp_path)
+    set_tool(tmp_path, seconds=0)
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)

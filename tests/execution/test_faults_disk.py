@@ -199,7 +199,7 @@ def test_a_read_only_store_restores(cell: Callable[[str], Cell], tmp_path: Path)
     done = here.doit(place)
     assert done.returncode in (1, 2)
     assert done.stdout.count(f"{store} is on a read-only file system.") == 1
-    assert processes.statuses(place)["plain@host"] == "failed at package"
+    assert processes.statuses(place)["plain@host"] == "failed at signal"
     assert logs(place) == {}, "nothing ran whose result could not be kept"
     assert here.run("true", place).returncode == 0
 
