@@ -151,7 +151,11 @@ def keep_settled(
 def _settle(
     workspace: Workspace, recipe: "RecipePlans", state: "State", installation: str
 ) -> Entry | None:
-    """What a recipe rests on, as it was when it was read; None where that is not certain."""
+    """What a recipe rests on, as it was when it was read; None where that is not certain, and where
+    a package has no evidence: its row says so in every run.
+    """
+    if any(plan.steps and not plan.is_proved for plan in recipe.plans):
+        return None
     files = dict(recipe.files)
     trees: dict[Tree, str] = {}
     for plan in recipe.plans:
