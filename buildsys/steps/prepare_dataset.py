@@ -82,10 +82,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
                 _write(root, target, params, sample, f"{name}/{stem}", photo)
             done += 1
             report(done, total, "images")
-    problem = list_errors(tuple(findings))
+    problem = list_errors(tuple(dict.fromkeys(findings)))
     if problem:
         fail(problem)
-    for finding in findings:
+    for finding in dict.fromkeys(findings):
         print(f"warning: {finding}")
     filled = [name for name, samples in reading.splits if samples]
     if params.shape != "folder":
