@@ -12,7 +12,7 @@ from typing import Any
 
 from buildsys.spec import BoardSpec, ModelSpec, Quantization
 from buildsys.steps.lib.datasets import prepared_images
-from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+from buildsys.steps.lib.heads import instance_masks, oriented_boxes, yolov8_decoding
 from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.steps.lib.metrics import predictions
 from buildsys.steps.lib.metrics.accuracy import Params as Reading
@@ -133,6 +133,24 @@ def check_every_task_and_head_is_decoded_alike() -> None:
         if params.task == "obb":
             corners = [i.corners for i in theirs], [i.outline for i in ours]
             assert np.allclose(*corners, atol=1e-4), place
+
+
+def check_many_turned_boxes_are_suppressed_block_by_block() -> None:
+    """As all at once: one that goes still takes others with it."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    boxes = np.column_stack([rng.random((900, 2)) * 90, 5 + rng.random((900, 3)) * 20])
+    scores = rng.random((900, 1))
+    order = np.argsort(-scores[:, 0])
+    overlaps = oriented_boxes.overlap(boxes[order], boxes[order]) > yolov8_decoding.IOU
+    wanted = np.flatnonzero(~np.triu(overlaps, 1).any(0))
+    assert 100 < len(wanted) < 800
+    choice = yolov8_decoding.Choice(confidence=0.0, every_class=True, most=900)
+    found = oriented_boxes.suppress(boxes, scores, choice=choice)
+    assert np.array_equal(found.boxes, boxes[order[wanted]])
+    alive = shapes.unsuppressed(boxes[order], yolov8_decoding.IOU)
+    assert np.array_equal(np.flatnonzero(alive), wanted)
 
 
 def check_masks_are_the_builds_own() -> None:

@@ -158,6 +158,20 @@ def _compare_choice(ours: Any, theirs: Any) -> None:
         assert np.allclose([item.keypoints for item in found], points)
 
 
+def check_a_box_is_reported_as_one_class_and_measured_as_all() -> None:
+    """As Ultralytics' `predict` and `val`: of two likely classes the best is told, both are counted."""
+    import numpy as np
+
+    boxes, points = np.array([[5.0, 5, 40, 40]]), np.zeros((1, 0, 3))
+    scores = np.array([[0.3, 0.6, 0.25]])
+    placed = vision.Placed(np.zeros(1), (90, 90), (1.0, 1.0), 0, 0)
+    (told,) = vision.choose((boxes, scores, points), placed, 0.25, yolov8_decoding.IOU)
+    assert (told.category, told.score) == (1, 0.6)
+    choice = yolov8_decoding.prediction(0.25)
+    assert yolov8_decoding.suppress(boxes, scores, points, choice=choice).classes.tolist() == [1]
+    assert yolov8_decoding.suppress(boxes, scores, points).classes.tolist() == [1, 0, 2]
+
+
 def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
     """Cell by cell; and against the build's own decoder."""
     import numpy as np

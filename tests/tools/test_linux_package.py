@@ -123,6 +123,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw("wide.png", 384, 192, 96, 32, 32)
     draw("tall.png", 100, 300, 40, 200, 30)
     draw("dark.png", 96, 96, 0, 0, 0)
+    draw("corner.png", 131, 97, 0, 0, 11)
     run = doit(root)
     assert run.returncode == 0, run.stdout + run.stderr
     return root
@@ -171,7 +172,9 @@ def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
 def test_the_package_alone_sees_what_the_build_predicts(
     build: str, place: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Boxes to half a pixel of the frame, scores to a hundredth; an integer file's, too."""
+    """Boxes to half a pixel, scores to a two-hundredth; an integer file's, too: both run it on LiteRT's
+    default kernels. Boxes end at the border.
+    """
     monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     folder = tmp_path / "board"
     shutil.copytree(place / "build" / "bright" / build.split("@")[1], folder)
@@ -192,8 +195,9 @@ def test_the_package_alone_sees_what_the_build_predicts(
     for name, rows in wanted.items():
         for ours, theirs in zip(rows, found[name], strict=True):
             assert ours["class"] == theirs["class"]
-            assert ours["score"] == pytest.approx(theirs["score"], abs=0.01)
-            assert ours["box"] == pytest.approx(theirs["box"], abs=1.6)
+            assert ours["score"] == pytest.approx(theirs["score"], abs=0.005)
+            assert ours["box"] == pytest.approx(theirs["box"], abs=0.5)
+            assert min(theirs["box"]) >= 0
 
 
 def test_people_read_lines_and_look_at_a_drawing(board: Path, python: Path) -> None:
