@@ -21,7 +21,7 @@ from buildsys.steps import evaluate_ultralytics
 from buildsys.steps.lib.datasets import images, labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.families import ultralytics_setup
-from buildsys.steps.lib.heads import oriented_boxes
+from buildsys.steps.lib.heads import oriented_boxes, yolov8_decoding
 from buildsys.steps.lib.metrics import accuracy, predictions
 
 CONFIDENCE = 0.25
@@ -76,7 +76,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         accuracy.measure(checkpoint, root, network, params, scratch / "metrics.json", "checkpoint")
     ours = json.loads((scratch / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     found = {"ours": ours, "ours, its interpolation": dict(map(_interpolated, evaluations))}
-    for name, words in request.get("ways", {"val": {"rect": False}}).items():
+    counted = request["task"] in ("detect", "pose", "segment")
+    for name, words in request.get("ways", {"val": {"rect": False, "save_json": counted}}).items():
         validated = theirs.val(
             data=str(data if data.is_dir() else _absolute(data, scratch)),
             split=request["split"],
@@ -95,7 +96,34 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
             for figure, word in METRICS.items()
             if figure in ours and word in stats
         }
+        written = Path(validated.save_dir) / "predictions.json"
+        if words.get("save_json") and written.is_file():
+            rows = json.loads(written.read_text(encoding="utf-8"))
+            found[f"{name}, counted by COCO"] = count(root, params, rows)
     found["detections"] = compare_detections(request, params, root, network, theirs)
+    return found
+
+
+def count(root: Path, params: accuracy.Params, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """COCO's figures of what `val` has written as predictions.json: boxes in the images' pixels, which
+    end at the border, where `val` itself counts boxes in the network's picture, which do not.
+    """
+    from buildsys.steps.lib.metrics import coco_metrics
+
+    tally = coco_metrics.Tally(params.classes, params.keypoints, yolov8_decoding.MOST_DETECTIONS)
+    numbers: dict[int | str, int] = {}
+    for path in list_images(root, params.split):
+        height, width = images.read_image(path).shape[:2]
+        objects = accuracy.labels_of(root, path, params)
+        name = int(path.stem) if path.stem.isnumeric() else path.stem
+        numbers[name] = tally.add_picture(width, height, objects)
+    for row in rows:
+        kept = {key: row[key] for key in ("bbox", "score", "keypoints") if key in row}
+        place = {"image_id": numbers[row["image_id"]], "category_id": row["category_id"] - 1}
+        tally.rows.append(kept | place)
+    found = tally.measure("bbox", "box")
+    if params.keypoints:
+        found |= tally.measure("keypoints", "keypoints", params.sigmas)
     return found
 
 
@@ -164,21 +192,47 @@ def compare_detections(
         counts["images"] += 1
         counts["ours"] += len(ours)
         counts["theirs"] += len(wanted)
-        if len(ours) != len(wanted):
-            counts["unmatched"] += abs(len(ours) - len(wanted))
-            continue
-        for one, other in zip(ours, wanted, strict=True):
-            counts["unmatched"] += one.category != other["category"]
-            apart["score"] = max(apart["score"], abs(one.score - other["score"]))
-            for name, values in (
-                ("box", one.box),
-                ("keypoints", [point[:2] for point in one.keypoints]),
-                ("corners", one.outline if request["task"] == "obb" else ()),
-            ):
-                if name in other:
-                    gap = np.abs(_ordered(name, values) - _ordered(name, other[name]))
+        for one in ours:
+            twin = _twin(one, wanted)
+            if twin is None:
+                counts["unmatched"] += 1
+                continue
+            wanted.remove(twin)
+            apart["score"] = max(apart["score"], abs(one.score - twin["score"]))
+            for name in ("box", "keypoints", "corners"):
+                if name in twin:
+                    gap = np.abs(_places(one, name) - _ordered(name, twin[name]))
                     apart[name] = max(apart[name], float(gap.max(initial=0)))
+        counts["unmatched"] += len(wanted)
     return {**counts, **{name: round(value, 5) for name, value in apart.items()}}
+
+
+def _twin(one: predictions.Seen, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The nearest of the same class and score: of two equal scores either may come first."""
+    import numpy as np
+
+    name = "corners" if rows and "corners" in rows[0] else "box"
+    alike = [
+        row
+        for row in rows
+        if row["category"] == one.category and abs(row["score"] - one.score) < 0.01
+    ]
+    return min(
+        alike,
+        key=lambda row: (
+            np.abs(_places(one, name) - _ordered(name, row[name])).max() if name in row else 0.0
+        ),
+        default=None,
+    )
+
+
+def _places(one: predictions.Seen, name: str) -> Any:
+    values = {
+        "box": one.box,
+        "keypoints": [point[:2] for point in one.keypoints],
+        "corners": one.outline,
+    }
+    return _ordered(name, values[name])
 
 
 def _ordered(name: str, values: Any) -> Any:

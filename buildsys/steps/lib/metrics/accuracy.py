@@ -156,7 +156,8 @@ def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndar
     return np.asarray(powers / powers.sum())
 
 
-def _labels(dataset: Path, picture: Path, params: Params) -> list[Any]:
+def labels_of(dataset: Path, picture: Path, params: Params) -> list[Any]:
+    """The objects that are labelled in an image; ends the step at a broken line."""
     shape, count = shape_of(params.task), len(params.classes)
     return read_labels(dataset, picture, params.keypoints, params.keypoint_dims, count, shape)
 
@@ -178,7 +179,7 @@ def _measure_boxes(
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
-    labels = [_labels(dataset, path, params) for path in pictures]
+    labels = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, params.keypoints, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
@@ -212,7 +213,7 @@ def _measure_masks(
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
-    labels = [_labels(dataset, path, params) for path in pictures]
+    labels = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, 0, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
@@ -243,7 +244,7 @@ def _measure_turned(
     from buildsys.steps.lib.heads import oriented_boxes
     from buildsys.steps.lib.heads.placement import turned_to_photo
 
-    every = [_labels(dataset, path, params) for path in pictures]
+    every = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(oriented_boxes.MEASURED, most=_most_detections(every))
     tally = oriented_boxes.Tally(params.classes)
     for done, (path, labels) in enumerate(zip(pictures, every, strict=True), 1):
