@@ -12,7 +12,6 @@ import io
 import json
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from buildsys.steps import evaluate_ultralytics
 from buildsys.steps.lib.datasets import images, labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.families import ultralytics_setup
-from buildsys.steps.lib.heads import oriented_boxes, yolov8_decoding
+from buildsys.steps.lib.heads import yolov8_decoding
 from buildsys.steps.lib.metrics import accuracy, predictions
 
 CONFIDENCE = 0.25
@@ -59,8 +58,8 @@ def reading(request: dict[str, Any], names: dict[int, str]) -> accuracy.Params:
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """Both accuracies by figure, ours once more by Ultralytics' interpolation, and the detections of
-    both compared.
+    """Both accuracies by figure, what COCO makes of Ultralytics' detections, and those of both
+    compared.
     """
     scratch = Path(request["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
@@ -72,10 +71,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     theirs = YOLO(str(checkpoint))
     params = reading(request, theirs.names)
     network = evaluate_ultralytics.open_network(checkpoint, request["task"])
-    with _evaluations() as evaluations:
-        accuracy.measure(checkpoint, root, network, params, scratch / "metrics.json", "checkpoint")
+    accuracy.measure(checkpoint, root, network, params, scratch / "metrics.json", "checkpoint")
     ours = json.loads((scratch / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    found = {"ours": ours, "ours, its interpolation": dict(map(_interpolated, evaluations))}
+    found = {"ours": ours}
     counted = request["task"] in ("detect", "pose", "segment")
     for name, words in request.get("ways", {"val": {"rect": False, "save_json": counted}}).items():
         validated = theirs.val(
@@ -133,45 +131,6 @@ def _absolute(data: Path, scratch: Path) -> Path:
     lines = [line for line in data.read_text().splitlines() if not line.startswith("path:")]
     target.write_text("\n".join([f"path: {data.parent}", *lines]) + "\n")
     return target
-
-
-@contextlib.contextmanager
-def _evaluations() -> Iterator[list[Any]]:
-    """What pycocotools evaluated meanwhile."""
-    from pycocotools.cocoeval import COCOeval
-
-    found: list[Any] = []
-    plain = COCOeval.accumulate
-
-    def accumulate(self: Any, p: Any = None) -> None:
-        found.append(self)
-        plain(self, p)
-
-    COCOeval.accumulate = accumulate
-    try:
-        yield found
-    finally:
-        COCOeval.accumulate = plain
-
-
-def _interpolated(evaluation: Any) -> tuple[str, float]:
-    """mAP50-95 of the matches that pycocotools made, under the curve that Ultralytics draws."""
-    import numpy as np
-
-    images, areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
-    values = []
-    for category in range(len(evaluation.params.catIds)):
-        start = category * areas * images
-        rows = [row for row in evaluation.evalImgs[start : start + images] if row is not None]
-        count = sum(int((~np.asarray(row["gtIgnore"], bool)).sum()) for row in rows)
-        if not count:
-            continue
-        scores = np.concatenate([row["dtScores"] for row in rows])
-        right = np.concatenate([row["dtMatches"] > 0 for row in rows], 1).T
-        order = np.argsort(-scores, kind="stable")
-        values.append(oriented_boxes.average_precision(right[order], count).mean())
-    name = {"bbox": "box", "segm": "masks"}.get(evaluation.params.iouType, "keypoints")
-    return f"{name}.mAP50-95", round(float(np.mean(values)), 6)
 
 
 def compare_detections(
