@@ -96,9 +96,9 @@ CASES: dict[str, tuple[bytes, str, str]] = {
 }
 
 
-def _place(root: Path, name: str) -> str:
+def _place(root: Path, name: str, case: tuple[bytes, str, str]) -> str:
     """The recipe's source, and the file beside it."""
-    data, words, lines = CASES[name]
+    data, words, lines = case
     suffix = name.rsplit("-", maxsplit=1)[-1]
     (root / "weights" / f"{name}.{suffix}").write_bytes(data)
     source = f"family: {suffix}, weights: {{path: weights/{name}.{suffix}}}"
@@ -117,10 +117,49 @@ def test_every_mistake_is_told_at_check(
         "input: {dtype: int8, scale: 0.00392156862745098, zero_point: -128, square: false}\n"
         "operators: [CONV_2D]\n"
     )
-    for name in CASES:
-        (workspace / "recipes" / f"{name}.yaml").write_text(_place(workspace, name))
+    for name, case in CASES.items():
+        (workspace / "recipes" / f"{name}.yaml").write_text(_place(workspace, name, case))
     assert cli.main(["-C", str(workspace), "check"]) == 2
     told = capsys.readouterr().out
     compare(told, HERE / "given.yaml", ())
     silent = [name for name in CASES if f"recipes/{name}.yaml" not in told]
     assert not silent
+
+
+FINE: dict[str, tuple[bytes, str, str]] = {
+    "says-it-onnx": (TRUE, _DETECT, "input: {size: 64}"),
+    "own-words-onnx": (TRUE, f"{_DETECT}, classes: [Mensch, Rad, Auto]", "input: {size: 64}"),
+    "open-onnx": (
+        onnx_bytes(
+            (Edge(name="images", shape=("n", 3, "h", "w")),),
+            (Edge(name="output0", shape=("n", "rows", "cells")),),
+            metadata=_WORDS,
+        ),
+        _DETECT,
+        "input: {size: 96}",
+    ),
+    "four-grids-onnx": (
+        onnx_bytes((IMAGE,), (Edge(name="output0", shape=(1, 7, 340)),), metadata=_WORDS),
+        _DETECT,
+        "input: {size: 64}",
+    ),
+    "masks-onnx": (
+        onnx_bytes((IMAGE,), (_decoded(37), Edge(name="output1", shape=(1, 32, 16, 16)))),
+        "task: segment, decoder: yolov8-decoded, classes: [a]",
+        "input: {size: 64}",
+    ),
+    "sound-onnx": (
+        onnx_bytes((Edge(name="sound", shape=(1, 1960)), Edge(name="gain", shape=(1,)))),
+        "",
+        "targets: [triton-onnx]",
+    ),
+}
+
+
+def test_a_file_that_agrees_is_accepted(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own classes, a translation of them, an open shape, other grids, masks channels first."""
+    for name, case in FINE.items():
+        (workspace / "recipes" / f"{name}.yaml").write_text(_place(workspace, name, case))
+    assert cli.main(["-C", str(workspace), "check"]) == 0, capsys.readouterr().out
