@@ -123,7 +123,7 @@ class Preprocessing:
 
     `height`, `width` in pixels; `color` rgb; values divided by 255. `resize` letterbox: scaled by
     one factor, centred, padded with grey 114; center-crop: scaled by one factor to fill the frame,
-    what stands over at two sides cut off.
+    with antialiasing, what stands over at two sides cut off.
     """
 
     height: int
