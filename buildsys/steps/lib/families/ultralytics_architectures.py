@@ -1,7 +1,7 @@
 """Which of Ultralytics' networks the steps here train and export: by name, and by a checkpoint's head.
 
 The heads that are exported here (`heads.outputs`) have three grids of cells or four, and 16 bins a side
-of a box. Source: Ultralytics 8.4, cfg/models; each name was built and exported (tests/tools).
+of a box. Source: Ultralytics 8.4, cfg/models; tests/tools build each name and run its heads.
 """
 
 import re
