@@ -72,6 +72,14 @@ CASES: dict[str, tuple[bytes, str, str]] = {
         _DETECT,
         "input: {size: 64}",
     ),
+    "suppresses-on-a-chip-onnx": (
+        onnx_bytes(
+            (IMAGE,), (Edge(name="output0", shape=(1, 300, 6)),), ("Conv", "NonMaxSuppression")
+        ),
+        "",
+        "input: {size: 64}\nquantization: {scheme: int8, calibration: {images: 'data/cam/*.jpg',"
+        " count: 1}}\ntargets: [{target: xiao-esp32s3, firmware: unchecked}]",
+    ),
     "open-batch-tflite": (
         tflite_bytes((Edge(name="images", shape=(-1, 64, 64, 3)),)),
         "",

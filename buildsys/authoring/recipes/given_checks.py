@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders
 from buildsys.authoring.recipes.given_file import Edge, GivenFile
-from buildsys.authoring.recipes.model import board_spec, model_spec, strides
+from buildsys.authoring.recipes.model import (
+    board_spec,
+    model_spec,
+    runs_on_micro,
+    strides,
+)
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
@@ -55,8 +60,15 @@ def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
 
 
 def _check_whole(given: _Given) -> list[Diagnostic]:
-    """Whether the one file that a recipe names is all of the network."""
-    if not given.file.external:
+    """Whether the one file that a recipe names is all of the network, and no more than that."""
+    file, build = given.file, given.build
+    if file.format == Format.ONNX and file.suppresses and runs_on_micro(build):
+        message = (
+            "suppresses overlapping boxes itself (NMS); TFLite Micro, which runs on"
+            f" {build.target.name}, has no operator for that"
+        )
+        return [given.at_file(message, f"{_ANEW} with nms=False")]
+    if not file.external:
         return []
     beside, one = given.file.external[0], given.name.removesuffix(".onnx")
     message = f"keeps its weights in another file, {beside}; a recipe names one file"
