@@ -157,10 +157,10 @@ class Plan:
     def is_proved(self) -> bool:
         """Whether anything is measured or judged before its package ships."""
         made = {output.name for step in self.steps for output in step.outputs}
-        return bool(made.intersection(_PROOFS))
+        return bool(made.intersection(PROOFS))
 
 
-_PROOFS = ("verdict", "metrics", "evidence")
+PROOFS = frozenset({"verdict", "metrics", "evidence"})
 """Outputs of steps that measure and judge."""
 
 

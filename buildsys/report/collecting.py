@@ -3,6 +3,7 @@
 Nothing is run and nothing is measured. A build outside this run appears as it stands.
 """
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from buildsys.graph import Plan
 from buildsys.report import evidence
 from buildsys.report.comparisons import read_comparisons
 from buildsys.report.engines import read_engine
+from buildsys.report.failure_logs import last_lines, printable
 from buildsys.report.packages import (
     find_package,
     model_fields,
@@ -25,22 +27,35 @@ from buildsys.report.packages import (
     with_package,
     with_proofs,
 )
+from buildsys.report.trainings import add_trainings, join_trainings
 from buildsys.report.vendor_figures import read_published
 from buildsys.spec import Format
-from buildsys.steps.lib.report.values import SHIPPED, Artifact, Report, StepLine
+from buildsys.steps.lib.report.values import (
+    SHIPPED,
+    Artifact,
+    Failure,
+    Report,
+    StepLine,
+    Training,
+)
 
 _GOOD = ("built", "restored", "up-to-date")
 _KINDS = ("failed", "blocked", "waiting", "rejected", "interrupted")
 """First words of a row's status."""
 _REMEMBERED = ("failed", "blocked", "interrupted", "rejected")
 """What an earlier run found out, and no look at the folders tells."""
+_ENDED = ("failed", "blocked")
+"""Fates that have a failed step."""
 
 
 def collect(session: Session, rows: list[Row], previous: Report | None) -> Report:
     """Every build of the workspace, by id; `rows`: what this run found out."""
     known = {row.id: row for row in rows}
     before = {item.id: item for item in previous.artifacts} if previous else {}
-    found = [_artifact(session, build, known.get(build), before) for build in session.labels]
+    pairs = [_artifact(session, build, known.get(build), before) for build in session.labels]
+    found = [artifact for artifact, _ in pairs]
+    trainings = [training for _, training in pairs if training is not None]
+    trainings += _kept_trainings(found, trainings, previous)
     found += [_broken(session, name) for name in session.loaded.broken]
     mistakes = tuple(diagnostic.render() for diagnostic in session.loaded.errors)
     return Report(
@@ -49,15 +64,25 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
         mistakes=mistakes,
         comparisons=read_comparisons(session.workspace, found),
         published=read_published() if any(item.engine for item in found) else None,
+        trainings=join_trainings(trainings),
     )
+
+
+def _kept_trainings(
+    artifacts: list[Artifact], known: list[Training], previous: Report | None
+) -> list[Training]:
+    """Of builds that are taken over from the report before."""
+    missing = {item.training for item in artifacts} - {item.files for item in known}
+    return [item for item in previous.trainings if item.files in missing] if previous else []
 
 
 def _artifact(
     session: Session, build: str, row: Row | None, before: dict[str, Artifact]
-) -> Artifact:
+) -> tuple[Artifact, Training | None]:
+    """A build, and the training that it rests on."""
     plan = session.plans.get(build)
     if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
-        return before[build]  # settled, and only a candidate: nothing has changed
+        return before[build], None  # settled, and only a candidate: nothing has changed
     text = row.status if row else _standing(session, plan, before.get(build))
     status = _kind(text)
     artifact = Artifact(
@@ -71,18 +96,51 @@ def _artifact(
     )
     if plan is not None:
         artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
+    artifact = replace(artifact, failure=_failure(session, plan, status, before.get(build)))
     held, manifest = find_package(session, build, plan) if status != "rejected" else (None, {})
     engine = read_engine(session, plan, manifest)
     artifact = replace(artifact, engine=engine)
     if status == "rejected":
-        return _rejected(session, plan, artifact)
-    if engine is not None and plan is not None and not (held and held.files):
-        return _unbuilt(session, plan, artifact)
-    return with_package(session, artifact, held, manifest) if held else artifact
+        artifact = _rejected(session, plan, artifact)
+    elif plan is not None and not (held and held.files) and (engine or artifact.failure):
+        artifact = _unbuilt(session, plan, artifact)
+    elif held:
+        artifact = with_package(session, artifact, held, manifest)
+    return add_trainings(session, plan, manifest, artifact)
+
+
+def _failure(
+    session: Session, plan: Plan | None, status: str, before: Artifact | None
+) -> Failure | None:
+    """The step that ended this build, or one whose result it needed; of an earlier run what that run
+    found out.
+    """
+    if status not in _ENDED:
+        return None
+    failures = session.executor.failures
+    step = next((step for step in plan.steps if step.id in failures), None) if plan else None
+    if step is None:
+        return before.failure if before is not None and before.status == status else None
+    log: Path | None = None
+    lines: tuple[str, ...] = ()
+    with contextlib.suppress(BuildsysError):
+        action_key = session.state.key(step)
+        log = session.executor.runner.log(action_key.key) if action_key else None
+    if log is not None:
+        with contextlib.suppress(OSError):
+            lines = last_lines(log.read_text(encoding="utf-8", errors="replace"))
+    return Failure(
+        stage=step.stage,
+        message=printable(failures[step.id]),
+        log=lines,
+        log_file=str(log) if lines else "",
+    )
 
 
 def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:
-    """A build whose engine is not here: what its ONNX files are, and what other machines measured."""
+    """A build that failed, or whose engine is not here: what its steps found out so far, and what other
+    machines measured.
+    """
     latency = on_devices(session, artifact.id, "", frozenset())
     return replace(artifact, latency=latency, **_known_of_steps(session, plan))
 

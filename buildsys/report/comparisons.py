@@ -72,6 +72,7 @@ def _timed(row: dict[str, Any], known: Mapping[str, Artifact]) -> Timed:
     return Timed(
         builds=builds,
         metrics=tuple((n, metrics[n]) for n in headline(tuple(metrics.items()))),
+        images=measured[0].pictures if measured else 0,
         **words,
         **counts,
         **figures,

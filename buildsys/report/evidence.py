@@ -201,7 +201,15 @@ def _measured(name: str, row: dict[str, Any]) -> Measured:
         metrics=tuple(sorted((str(key), float(value)) for key, value in row["metrics"].items())),
         device=str(row.get("device") or ""),
         kernels=str(row.get("kernels") or ""),
+        **_sigmas(row.get("keypoint_sigmas")),
     )
+
+
+def _sigmas(data: Any) -> dict[str, Any]:
+    """By what keypoints were judged; nothing of other tasks."""
+    if not isinstance(data, dict):
+        return {}
+    return {"sigmas": tuple(map(float, data["values"])), "sigmas_source": str(data["source"])}
 
 
 def read_image_comparisons(data: Any) -> ImageComparisons:

@@ -11,7 +11,7 @@ from buildsys.execution.packages import measurements
 from buildsys.execution.packages.model_file import Model, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
-from buildsys.graph import Plan
+from buildsys.graph import PROOFS, Plan
 from buildsys.report import evidence
 from buildsys.report.engines import STAGE
 from buildsys.steps.lib.report.values import Artifact, Budget, Latency, Measured, StepLine
@@ -85,8 +85,14 @@ def with_package(
         steps=tuple(_step_line(step) for step in manifest.get("steps", ())),
         chosen=str((manifest.get("selection") or {}).get("chosen", "")),
     )
-    artifact = replace(artifact, **_seen(session, manifest))
+    artifact = replace(artifact, **_seen(session, manifest), proved=_is_proved(manifest))
     return with_proofs(artifact, proofs or {}, _planned(vela, manifest))
+
+
+def _is_proved(manifest: dict[str, Any]) -> bool:
+    """Whether anything measured or judged what is packed; without a manifest nobody says otherwise."""
+    steps = manifest.get("steps")
+    return not steps or any(PROOFS & step.get("outputs", {}).keys() for step in steps)
 
 
 def _measured(metrics: Any, proofs: Any) -> tuple[Measured, ...]:

@@ -7,6 +7,7 @@ Whatever goes wrong here changes nothing about the run that is reported on.
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from buildsys.steps.lib.report import formatting, markdown, values
 from buildsys.steps.lib.report.values import Report
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "report"
+FILES = "files"
 _OUTPUT = "report"
 
 
@@ -100,16 +102,17 @@ def _previous(workspace: Workspace) -> Report | None:
 
 
 def _fill(session: Session, report: Report) -> Report:
-    """The step's input: report.json, and the drawings of every build by their tree's digest."""
+    """The step's input: report.json, and what its pages show of the store, by digest: drawings,
+    trainings, curves.
+    """
     data = _place(session.workspace) / "data"
-    pictures = data / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    artifacts = tuple(_with_drawings(session, pictures, item) for item in report.artifacts)
-    report = replace(report, artifacts=artifacts)
-    used = {item.drawings for item in artifacts}
-    for folder in pictures.iterdir():
-        if folder.name not in used:
-            shutil.rmtree(folder, ignore_errors=True)
+    files = data / FILES
+    files.mkdir(parents=True, exist_ok=True)
+    report = _shown(report, lambda digest, tree: _bring(session, files, digest, tree))
+    used = {name for name, _ in _files_of(report)}
+    for path in files.iterdir():
+        if path.name not in used:
+            _remove(path)
     with temporary_file(data) as fresh:
         values.save(fresh, report)
         target = data / "report.json"
@@ -118,22 +121,62 @@ def _fill(session: Session, report: Report) -> Report:
     return report
 
 
-def _with_drawings(session: Session, pictures: Path, item: values.Artifact) -> values.Artifact:
-    """Without its image comparisons where the store has lost the drawings."""
-    if not item.drawings:
-        return item
-    target = pictures / item.drawings
-    if target.is_dir():
-        return item
-    fresh = pictures / f".{item.drawings[:16]}.{os.getpid()}"
+def _files_of(report: Report) -> set[tuple[str, bool]]:
+    """(digest, whether it is a tree) of all that the pages show beside report.json."""
+    found = {(item.drawings, True) for item in report.artifacts if item.drawings}
+    found |= {(digest, False) for item in report.artifacts for _, digest in item.curves}
+    for training in report.trainings:
+        found |= {(training.files, True)}
+        found |= {(training.curves, False)} if training.curves else set()
+    return found
+
+
+def _shown(report: Report, bring: Callable[[str, bool], bool]) -> Report:
+    """The report without what the store has lost."""
+    lost = {digest for digest, tree in sorted(_files_of(report)) if not bring(digest, tree)}
+    if not lost:
+        return report
+    return replace(
+        report,
+        artifacts=tuple(_without(item, lost) for item in report.artifacts),
+        trainings=tuple(
+            replace(item, curves="" if item.curves in lost else item.curves)
+            for item in report.trainings
+            if item.files not in lost
+        ),
+    )
+
+
+def _without(item: values.Artifact, lost: set[str]) -> values.Artifact:
+    item = replace(item, curves=tuple(row for row in item.curves if row[1] not in lost))
+    if item.training in lost:
+        item = replace(item, training="")
+    if item.drawings in lost:
+        item = replace(item, drawings="", sights=(), sight_files=())
+    return item
+
+
+def _bring(session: Session, files: Path, digest: str, tree: bool) -> bool:
+    """Copy a file or a tree from the store; False where it is not there."""
+    target = files / digest
+    if target.exists():
+        return True
+    fresh = files / f".{digest[:16]}.{os.getpid()}"
     try:
-        session.state.store.fetch(item.drawings, fresh, tree=True)
+        session.state.store.fetch(digest, fresh, tree=tree)
         fresh.rename(target)
     except FileNotFoundError:
-        return replace(item, drawings="", sights=(), sight_files=())
+        return False
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return item
+        _remove(fresh)
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_pages(session: Session) -> bool:
@@ -184,7 +227,7 @@ def _plan(workspace: Workspace) -> Plan:
     data = Source(
         path=str(_place(workspace) / "data"),
         label="the report's data",
-        parts=("report.json", "pictures"),
+        parts=("report.json", FILES),
     )
     parts = tuple(sorted(path.name for path in TEMPLATES.iterdir() if path.is_file()))
     templates = Source(path=str(TEMPLATES), label="the report's templates", parts=parts)

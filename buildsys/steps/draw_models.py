@@ -1,4 +1,4 @@
-"""The same pictures as the checkpoint, the model in floating point and what ships see them.
+"""Labelled images, and the same images as the checkpoint, the float model and what ships see them.
 
 Drawings are as large as a page shows them, whatever the photograph's size: names stay readable.
 """
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
+from buildsys.steps.lib.datasets.labels import Object, read_labels
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
+from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -48,6 +50,8 @@ class Params:
     reading: accuracy.Params
 
 
+LABELS = "labels"
+"""The form of an image that shows what is labelled on it."""
 Form = Callable[[int], "Run"]
 """A network as it is for the picture of a number: a recording knows its answers by that alone."""
 
@@ -56,8 +60,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """`onnx` or `float-tflite`; `tflite` (what ships, before the NPU's compiler) or `shipped-onnx`;
     `dataset`. With `checkpoint`, its `recording` and the `pictures` that were recorded, that, too.
 
-    `drawings`: <k>-<form>.jpg, and drawings.json with names, counts, digests, and the highest score
-    of every class.
+    `drawings`: <k>-labels.jpg and <k>-<form>.jpg, and drawings.json with names, counts, digests, and
+    the highest score of every class.
     """
     before, shipped = _first(_FLOAT, inputs), _first(_SHIPPED, inputs)
     plain = replace(params.reading, reference_kernels=False)
@@ -71,7 +75,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     rows: list[dict[str, Any]] = []
     for number, name, image in _pictures(inputs, params):
         networks = {form: network(number) for form, network in forms.items()}
-        rows.append(_draw(len(rows) + 1, name, image, networks, params, folder))
+        labels = _read_labels(inputs["dataset"], name, params.reading)
+        rows.append(_draw(len(rows) + 1, name, image, labels, networks, params, folder))
         report(len(rows), params.count, "pictures")
     models = [{"form": form, "sha256": _digest(inputs[form])} for form in forms]
     found = {"models": models, "confidence": params.confidence, "pictures": rows}
@@ -142,15 +147,22 @@ def _draw(
     number: int,
     name: str,
     image: "np.ndarray",
+    labels: list[Object],
     networks: "dict[str, Run]",
     params: Params,
     folder: Path,
 ) -> dict[str, Any]:
-    from buildsys.steps.lib.datasets import overlays
+    from buildsys.steps.lib.datasets import label_marks, overlays
     from buildsys.steps.lib.metrics import predictions
 
     shown, scale = _fit(image)
-    views: list[dict[str, Any]] = []
+    size = (shown.shape[1], shown.shape[0])
+    truth = tuple(label_marks.mark(item, size, params.reading.classes) for item in labels)
+    file = f"{number}-{LABELS}.jpg"
+    overlays.save(folder / file, overlays.draw(shown, truth))
+    views: list[dict[str, Any]] = [
+        {"form": LABELS, "drawing": file, "objects": len(truth), "best": {}}
+    ]
     for form, network in networks.items():
         found = predictions.detect(image, network, params.reading, _LEAST)
         objects = [item for item in found if item.score >= params.confidence]
@@ -162,6 +174,15 @@ def _draw(
             best[item.name] = max(round(item.score, 4), best.get(item.name, 0.0))
         views.append({"form": form, "drawing": file, "objects": len(objects), "best": best})
     return {"picture": name, "views": views}
+
+
+def _read_labels(dataset: Path, name: str, reading: accuracy.Params) -> list[Object]:
+    """What is labelled on an image; of a whole image one object as large as it."""
+    if reading.task == "classify":
+        category = class_of(dataset / name, dataset, reading.split, reading.classes)
+        return [Object(category=category, box=(0.5, 0.5, 1.0, 1.0), keypoints=())]
+    points, dims, count = reading.keypoints, reading.keypoint_dims, len(reading.classes)
+    return read_labels(dataset, dataset / name, points, dims, count, shape_of(reading.task))
 
 
 def _fit(image: "np.ndarray") -> "tuple[np.ndarray, float]":

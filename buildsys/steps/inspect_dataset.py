@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.labels import Object
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
     from buildsys.steps.lib.datasets.labels import Finding, Layout
-    from buildsys.steps.lib.datasets.overlays import Mark
     from buildsys.steps.lib.datasets.samples import Sample
 
 STEP = StepSpec(
@@ -171,7 +169,7 @@ def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
     """One labelled picture, fitted into the cell; names and lines keep their size."""
     import cv2
 
-    from buildsys.steps.lib.datasets import images, overlays
+    from buildsys.steps.lib.datasets import images, label_marks, overlays
 
     image = images.read(root / item.sample.image).image
     assert image is not None
@@ -179,23 +177,5 @@ def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
     scale = (_CELL - 6) / max(high, wide)
     size = (max(1, round(wide * scale)), max(1, round(high * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    marks = tuple(_mark(found, size, params.classes) for _, found in item.sample.objects)
+    marks = tuple(label_marks.mark(found, size, params.classes) for _, found in item.sample.objects)
     return overlays.draw(cv2.resize(image, size, interpolation=way), marks)
-
-
-def _mark(item: Object, size: tuple[int, int], classes: tuple[str, ...]) -> "Mark":
-    from buildsys.steps.lib.datasets import overlays
-
-    x, y, w, h = item.box
-    wide, high = size
-    return overlays.Mark(
-        text=classes[item.category],
-        category=item.category,
-        box=((x - w / 2) * wide, (y - h / 2) * high, (x + w / 2) * wide, (y + h / 2) * high),
-        keypoints=tuple(
-            (number, px * wide, py * high, v > 1)
-            for number, (px, py, v) in enumerate(item.keypoints)
-            if v > 0
-        ),
-        outline=tuple((px * wide, py * high) for px, py in item.outline),
-    )

@@ -17,10 +17,10 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`data`: report.json and pictures/<digest>/; `templates`: the pages and style.css.
+    """`data`: report.json and files/<digest>; `templates`: the pages and style.css.
 
-    `report`: index.html, a page per build at <recipe>/<target>.html with its pictures beside it,
-    plots as SVG, report.md.
+    `report`: index.html, a page per build at <recipe>/<target>.html and one per training, with their
+    images beside them, plots as SVG, report.md.
     """
     from buildsys.steps.lib.report import charts, markdown, pages, values
 
@@ -29,4 +29,4 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     target.mkdir(parents=True, exist_ok=True)
     (target / "report.md").write_text(markdown.render(report), encoding="utf-8")
     plots = charts.draw(report, target / "plots")
-    pages.write(report, plots, inputs["data"] / "pictures", inputs["templates"], target)
+    pages.write(report, plots, inputs["data"] / "files", inputs["templates"], target)

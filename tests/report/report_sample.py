@@ -6,6 +6,7 @@ from buildsys.steps.lib.report.values import (
     Artifact,
     Budget,
     Comparison,
+    Failure,
     ImageComparison,
     Ladder,
     Latency,
@@ -18,6 +19,7 @@ from buildsys.steps.lib.report.values import (
     Timed,
     View,
 )
+from tests.report.training_sample import CURVES, TRAINING, training
 
 DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
 
@@ -44,6 +46,8 @@ def measured(name: str, box: float, keypoints: float, kinds: tuple[str, ...] = (
         objects=541,
         metrics=tuple(rows),
         kernels="reference, as TFLite Micro's" if name == "tflite" else "",
+        sigmas=(0.25,) * 4,
+        sigmas_source="Ultralytics' default, 1/4",
     )
 
 
@@ -143,11 +147,17 @@ def latencies(file: str) -> tuple[Latency, ...]:
 
 
 FORMS = ("checkpoint", "onnx", "tflite")
+VIEWS = ("labels", *FORMS)
 
 
 def image_comparison(number: int) -> ImageComparison:
-    """A picture as three forms of a network see it; the last has lost a class."""
-    scores = {"checkpoint": (0.9312, 0.4121), "onnx": (0.9311, 0.412), "tflite": (0.902, None)}
+    """An image with its labels, and as three forms of a network see it; the last has lost a class."""
+    scores = {
+        "labels": (None, None),
+        "checkpoint": (0.9312, 0.4121),
+        "onnx": (0.9311, 0.412),
+        "tflite": (0.902, None),
+    }
     views = tuple(
         View(
             form=form,
@@ -155,7 +165,7 @@ def image_comparison(number: int) -> ImageComparison:
             objects=number,
             best=tuple((n, s) for n, s in zip(("tag", "plate"), scores[form], strict=True) if s),
         )
-        for form in FORMS
+        for form in VIEWS
     )
     return ImageComparison(name=f"images/val/{number:05}.jpg", views=views)
 
@@ -209,6 +219,8 @@ def grove() -> Artifact:
             ),
         ),
         drawings=DRAWINGS,
+        training=TRAINING,
+        curves=tuple(CURVES.items()),
         sights=tuple(image_comparison(k) for k in (1, 2)),
         sight_files=tuple((form, sha(form)) for form in FORMS),
         baseline=True,
@@ -233,6 +245,7 @@ def comparison() -> Comparison:
             p50_ms=9.3,
             ratio=1.0,
             metrics=(("box.mAP50-95", 0.9312), ("keypoints.mAP50-95", 0.8122)),
+            images=300,
         ),
         Timed(
             builds=("tags@grove-vision-ai-v2", "tags@xiao-esp32s3"),
@@ -269,6 +282,15 @@ def comparison() -> Comparison:
     return Comparison(
         label="measured here", device="Example CPU 3.0 GHz", threads=1, runs=10, warmup=3, rows=rows
     )
+
+
+FAILURE = Failure(
+    stage="convert",
+    message="convert (convert_onnx2tf) failed: exit code 1\n    no TFLite operator does Einsum",
+    log=("Model optimizing started", "ERROR: no TFLite operator does Einsum"),
+    log_file="/workspace/.buildsys/logs/0a1b.log",
+)
+"""Which two builds share."""
 
 
 def sample() -> Report:
@@ -321,11 +343,16 @@ def sample() -> Report:
             label="",
             status=status,
             detail=detail,
+            failure=FAILURE if status in ("failed", "blocked") else None,
         )
         for name, status, detail in rest
     ]
     artifacts = tuple(sorted((grove(), xiao, red, *rows), key=lambda item: item.id))
     mistake = "recipes/typo.yaml:2:1: error: unknown key `sorce`\n    sorce: {}\n    ^^^^^"
     return Report(
-        version="0.1.0", artifacts=artifacts, mistakes=(mistake,), comparisons=(comparison(),)
+        version="0.1.0",
+        artifacts=artifacts,
+        mistakes=(mistake,),
+        comparisons=(comparison(),),
+        trainings=(training(grove().measured[0], ("tags@grove-vision-ai-v2",)),),
     )

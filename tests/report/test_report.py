@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -12,13 +13,16 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.errors import ToolUnavailable
+from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
-from buildsys.report import evidence, writing
-from buildsys.steps.lib.report import markdown, values
-from buildsys.steps.lib.report.values import Artifact, Report
+from buildsys.execution.store.store import Store
+from buildsys.report import evidence, failure_logs, writing
+from buildsys.steps.lib.report import formatting, markdown, values
+from buildsys.steps.lib.report.values import Artifact, Failure, Report
 from tests.authoring import golden
 from tests.conftest import StandIn, no_environment
 from tests.execution.test_doit import doit, place, statuses
+from tests.report import training_sample
 from tests.report.report_sample import sample
 
 __all__ = ["place"]
@@ -89,10 +93,116 @@ def test_every_fate_is_a_row(workspace: Path, tools: StandIn) -> None:
         "box.mAP50-95 is 0.5000, below 0.9",
         "failed at convert",
         "waiting for absent.bin",
-        "blocked by worn@grove-vision-ai-v2",
+        "**worn@grove-vision-ai-v2** and 1 more: failed at convert",
         "unknown key \\`sorce\\`",
     ):
         assert words in text(workspace)
+
+
+def test_a_failed_build_keeps_its_error_and_the_end_of_its_log(
+    workspace: Path, tools: StandIn
+) -> None:
+    """Of both builds that the step failed for; a report that is made later still has them."""
+    tools.fail = {"convert_onnx2tf"}
+    report, _ = run(workspace, tools)
+    failures = [find(report, build).failure for build in (GROVE, XIAO)]
+    assert failures[0] is not None
+    assert failures[0] == failures[1]
+    assert failures[0].stage == "convert"
+    assert "convert (convert_onnx2tf) failed" in failures[0].message
+    assert failures[0].log == ("convert_onnx2tf ran",)
+    session = Session(workspace, tools, no_environment)
+    writing.finish_run(session, [])
+    session.close()
+    assert find(read(workspace), GROVE).failure == failures[0]
+
+
+class Trained(StandIn):
+    """Whose trainings leave their curves, and whose evaluations leave theirs."""
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        code = super().__call__(command, on_progress)
+        outputs = json.loads(Path(command.arguments[-1]).read_text())["outputs"]
+        if "training" in outputs:
+            shutil.rmtree(outputs["training"])
+            made = training_sample.make_training(Path(outputs["training"]))
+            assert made.kept == 8
+        if "curves" in outputs:
+            training_sample.write_curves(Path(outputs["curves"]), "tflite")
+        return code
+
+
+def test_a_training_that_two_builds_share_is_one(workspace: Path) -> None:
+    """With its settings and its time; the pages get its files, and the curves of what was measured."""
+    report, _ = run(workspace, Trained())
+    (training,) = report.trainings
+    assert training.builds == (GROVE, XIAO)
+    assert find(report, GROVE).training == find(report, XIAO).training == training.files
+    assert dict(training.settings)["epochs"] == "2"
+    assert training.measured is not None
+    files = workspace / ".buildsys" / "report" / "data" / "files"
+    assert (files / training.files / "history.csv").is_file()
+    assert (files / training.curves).is_file()
+    assert {name for name, _ in find(report, XIAO).curves} == {"checkpoint", "tflite"}
+    assert all((files / digest).is_file() for _, digest in find(report, XIAO).curves)
+
+
+def test_a_training_that_the_store_has_lost_is_left_out(workspace: Path) -> None:
+    """Its builds stay as they are, and nothing is trained again."""
+    tools = Trained()
+    report, _ = run(workspace, tools)
+    (training,) = report.trainings
+    Store(Path(os.environ["BUILDSYS_STORE"])).blob(training.files).unlink()
+    shutil.rmtree(workspace / ".buildsys" / "report")
+    tools.ran.clear()
+    report, _ = run(workspace, tools)
+    assert report.trainings == ()
+    assert (find(report, GROVE).status, find(report, GROVE).training) == ("ready", "")
+    assert not [module for module in tools.ran if module.startswith("train")]
+
+
+def test_one_cause_of_many_builds_is_one_line() -> None:
+    """Twenty builds of a dataset that cannot be prepared."""
+    failure = Failure(stage="prepare", message="prepare failed: no images")
+    builds = [
+        Artifact(
+            id=f"r{i:02}@host",
+            recipe=f"r{i:02}",
+            target="host",
+            label="",
+            status="blocked" if i != 7 else "failed",
+            detail="failed at prepare" if i == 7 else "blocked by r07@host",
+            failure=failure,
+        )
+        for i in range(20)
+    ]
+    (cause,) = formatting.causes(builds)
+    assert (cause.builds[0].id, len(cause.builds)) == ("r07@host", 20)
+    told = markdown.render(Report(version="0", artifacts=tuple(builds)))
+    assert told.count("no images") == 1
+    assert "**r07@host** and 19 more: failed at prepare" in told
+
+
+def test_logs_are_shown_as_a_terminal_left_them() -> None:
+    """Without colours, without the progress bars that were written over, and not all of it."""
+    text = "\x1b[31mred\x1b[0m\r\n1%\r50%\r100%\n" + "x" * 900 + "\n\x07bell\n"
+    lines = failure_logs.last_lines(text)
+    assert lines[:2] == ("red", "100%")
+    assert len(lines[2]) < 500
+    assert lines[3] == "bell"
+    assert len(failure_logs.last_lines("line\n" * 100)) == 40
+    assert failure_logs.last_lines("") == ()
+
+
+def test_a_package_without_any_proof_says_so() -> None:
+    """Ready, and not verified: in the table and in the count."""
+    bare = dataclasses.replace(
+        find(sample(), XIAO), measured=(), latency=(), proved=False, regressions=()
+    )
+    told = markdown.render(Report(version="0", artifacts=(bare,)))
+    assert "1 build: 1 ready, not verified" in told
+    assert "| tags@xiao-esp32s3 | ready, not verified |" in told
+    assert formatting.tone(bare) == "quiet"
 
 
 def test_figures_carry_the_digest_of_their_file(workspace: Path, tools: StandIn) -> None:
@@ -258,7 +368,7 @@ def test_doit_report_builds_nothing(place: Path) -> None:
     """From what is recorded alone; a name like it is an error."""
     first = doit(place, "report")
     assert first.returncode == 0, first.stderr
-    assert "plain@host | not built" in text(place)
+    assert "plain: not built: host" in text(place)
     assert not (place / "build" / "plain").exists()
     doit(place)
     assert statuses(place) == {"plain@host": "built"}

@@ -18,7 +18,8 @@ from buildsys.steps.lib.report import values
 from buildsys.steps.lib.report.values import Report
 from tests.conftest import REPOSITORY
 from tests.report.engine_sample import WAITING, engines_report
-from tests.report.report_sample import DRAWINGS, FORMS, sample
+from tests.report.report_sample import DRAWINGS, VIEWS, sample
+from tests.report.training_sample import TRAINING, write_files
 from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
@@ -31,13 +32,18 @@ FRAME = """\
 <p id="result"></p><script>
 document.getElementById("page").onload = (event) => {{
   const page = event.target.contentDocument, root = page.documentElement;
+  const tall = root.scrollHeight;
+  page.querySelectorAll("details").forEach((e) => {{ e.open = true; }});
   const seen = [...page.querySelectorAll("tbody tr, li, h1")].filter((e) => e.offsetHeight > 0);
   document.getElementById("result").textContent =
-    JSON.stringify([root.scrollWidth, root.clientWidth, seen.length]);
+    JSON.stringify([root.scrollWidth, root.clientWidth, seen.length, tall]);
 }};
 </script></body>
 """
-"""A window of any width in which no script runs: a browser without a person asks with scripts."""
+"""A window of any width in which no script runs: a browser without a person asks with scripts. How
+tall it is as it opens, how wide with everything unfolded.
+"""
+TRAINING_PAGE = f"trainings/tags-{TRAINING[:8]}.html"
 
 
 def run_step(module: str, environment: str, request: dict[str, Any], work: Path) -> None:
@@ -57,11 +63,12 @@ def run_step(module: str, environment: str, request: dict[str, Any], work: Path)
     assert done.returncode == 0, done.stderr
 
 
-def render(report: Report, work: Path) -> Path:
-    """The report's folder."""
-    pictures = work / "data" / "pictures" / DRAWINGS
+def render(report: Report, work: Path, epochs: int = 12) -> Path:
+    """The report's folder; `epochs` of its training."""
+    pictures = work / "data" / "files" / DRAWINGS
     pictures.mkdir(parents=True)
-    for name in (f"{number}-{form}.jpg" for number in (1, 2) for form in FORMS):
+    write_files(work / "data" / "files", epochs)
+    for name in (f"{number}-{form}.jpg" for number in (1, 2) for form in VIEWS):
         (pictures / name).write_bytes(b"\xff\xd8\xff\xd9")
     values.save(work / "data" / "report.json", report)
     request = {
@@ -121,10 +128,10 @@ def test_every_build_is_a_row_and_has_a_page(chromium: str, pages: Path, tmp_pat
     """A recipe with a mistake has a row and no page; what people wrote stays text."""
     found = browse(chromium, tmp_path, "--dump-dom", f"file://{pages}/index.html")
     for item in sample().artifacts:
-        assert f'<tr id="{item.id}">' in found
+        assert f'id="{item.id}"' in found
         assert (pages / item.page).is_file() == item.has_page
         assert (f'href="{item.page}"' in found) == item.has_page
-    assert found.count('class="status bad"') == 3
+    assert found.count('<li class="bad">') == 4  # three causes, one regression
     page = f"file://{pages}/tags/grove-vision-ai-v2.html"
     grove = browse(chromium, tmp_path, "--dump-dom", page)
     assert "<script" not in found + grove
@@ -147,6 +154,14 @@ def test_labels_of_latency_have_columns_of_their_own(pages: Path) -> None:
     assert "an earlier file" in page
 
 
+def look(chromium: str, page: Path, width: int, folder: Path) -> list[int]:
+    """Of a page: its width unfolded, the window's, how many rows are seen, its height folded."""
+    place = frame(page, width, folder)
+    found = browse(chromium, folder / "profile", "--dump-dom", f"file://{place}")
+    numbers: list[int] = json.loads(found.partition('id="result">')[2].partition("<")[0])
+    return numbers
+
+
 def frame(page: Path, width: int, folder: Path) -> Path:
     """A page that shows another one, and what can be measured of it."""
     path = folder / "frame.html"
@@ -165,9 +180,7 @@ def test_the_table_of_engines_fits(
     chromium: str, engines: Path, tmp_path: Path, width: int
 ) -> None:
     """Eight columns are read on a desk, and as cards in a hand; nothing is cut off at either."""
-    place = frame(engines / "engines.html", width, tmp_path)
-    found = browse(chromium, tmp_path / "profile", "--dump-dom", f"file://{place}")
-    across, inner, seen = json.loads(found.partition('id="result">')[2].partition("<")[0])
+    across, inner, seen, _ = look(chromium, engines / "engines.html", width, tmp_path)
     assert across <= inner <= width
     assert seen > 30
 
@@ -185,20 +198,96 @@ def test_the_table_of_engines_is_found_and_tells_what_waits(engines: Path, pages
 
 
 @pytest.mark.parametrize(
-    "page", ["index.html", "tags/grove-vision-ai-v2.html", "tags/host.html", "cells/host.html"]
+    "page",
+    [
+        "index.html",
+        "tags/grove-vision-ai-v2.html",
+        "tags/host.html",
+        "cells/host.html",
+        TRAINING_PAGE,
+    ],
 )
 def test_nothing_is_cut_off_on_a_phone(
     chromium: str, pages: Path, tmp_path: Path, page: str
 ) -> None:
     """A table that is wider than the screen is not read; and no script is needed to see the rows."""
-    place = frame(pages / page, PHONE, tmp_path)
-    found = browse(chromium, tmp_path / "profile", "--dump-dom", f"file://{place}")
-    numbers = json.loads(found.partition('id="result">')[2].partition("<")[0])
-    width, inner, seen = numbers
+    width, inner, seen, _ = look(chromium, pages / page, PHONE, tmp_path)
     assert width <= inner <= PHONE
     source = (pages / page).read_text()
     tables = source.count("<thead")  # whose first row a phone does not show
     assert seen == len(re.findall(r"<(?:tr|li)[ >]", source)) - tables + 1
+
+
+def test_many_builds_that_are_not_built_are_no_ladder(chromium: str, tmp_path: Path) -> None:
+    """Ninety of twelve recipes are a line on a phone, until somebody unfolds it."""
+    report = sample()
+    idle = [
+        dataclasses.replace(
+            next(item for item in report.artifacts if item.id == "old@host"),
+            id=f"sweep{n % 12}@board-{n}",
+            recipe=f"sweep{n % 12}",
+            target=f"board-{n}",
+            status="not built",
+            detail="not built",
+        )
+        for n in range(90)
+    ]
+    many = dataclasses.replace(
+        report, artifacts=(*report.artifacts, *idle), comparisons=(), mistakes=()
+    )
+    folder = render(many, tmp_path / "many")
+    text = (folder / "index.html").read_text()
+    assert "16 recipes without figures, 95 builds</summary>" in text
+    assert 'href="sweep3/board-3.html"' in text
+    tall = look(chromium, folder / "index.html", PHONE, tmp_path)[3]
+    assert tall < 4000
+
+
+def test_a_failed_build_shows_its_error_and_its_log(pages: Path) -> None:
+    """On its own page; on the index once for both builds that the step failed for."""
+    page = (pages / "cells" / "host.html").read_text()
+    assert "<h2>Failed at convert</h2>" in page
+    assert "no TFLite operator does Einsum" in page
+    assert "ERROR: no TFLite operator does Einsum" in page
+    assert "/workspace/.buildsys/logs/0a1b.log" in page
+    assert (pages / "index.html").read_text().count("no TFLite operator does Einsum") == 1
+
+
+def test_accuracy_tells_on_how_many_images(pages: Path) -> None:
+    """Beside every figure; and what computed it, and by which sigmas keypoints were judged."""
+    index = (pages / "index.html").read_text()
+    assert index.count('<div class="metrics">') == index.count("300 images of val, 541 objects")
+    assert "box.mAP50-95 against size, on 300 images" in index
+    page = (pages / "tags" / "grove-vision-ai-v2.html").read_text()
+    assert "300 images of val, 541 objects." in page
+    assert "kernels: reference, as TFLite Micro" in page
+    assert "keypoint sigmas 0.25 each (Ultralytics" in page
+
+
+def test_a_training_has_a_page(pages: Path) -> None:
+    """Its curves with a legend, the best epoch, the time; what its checkpoint finds; its images."""
+    page = (pages / TRAINING_PAGE).read_text()
+    for words in ("12<", "of 20", "ended by patience: none better for 4", "1 min 34 s"):
+        assert words in page
+    for name in ("loss-pose", "accuracy-boxes", "accuracy-keypoints", "recall-keypoints"):
+        source = (pages / TRAINING_PAGE.removesuffix(".html") / f"{name}.svg").read_text()
+        assert f"/{name}.svg" in page
+        assert 'id="legend_1"' in source
+    losses = (pages / TRAINING_PAGE.removesuffix(".html") / "loss-pose.svg").read_text()
+    assert all(f">{words}<" in losses for words in ("training", "validation", "kept: epoch 8"))
+    assert '<td style="--share:0.96">288</td>' in page
+    assert page.count('alt="Training image') == 8
+    assert f'href="../{TRAINING_PAGE}"' in (pages / "tags/grove-vision-ai-v2.html").read_text()
+    assert f'href="{TRAINING_PAGE}"' in (pages / "index.html").read_text()
+
+
+def test_a_training_of_one_epoch_has_no_curve(tmp_path: Path) -> None:
+    """One point on two axes shows nothing: its figures are written down."""
+    folder = render(sample(), tmp_path, epochs=1)
+    page = (folder / TRAINING_PAGE).read_text()
+    assert "loss-" not in page
+    assert "<h2>The only epoch</h2>" in page
+    assert "train/box_loss" in page
 
 
 @pytest.mark.parametrize("width", [1280, PHONE])
@@ -219,7 +308,7 @@ def test_a_browser_paints_it(chromium: str, pages: Path, tmp_path: Path, width: 
 
 
 def test_the_same_data_give_the_same_bytes(pages: Path, tmp_path: Path) -> None:
-    """Plots hold no date and no random name; they show what has both figures."""
+    """Plots hold no date and no random name; there is one where two builds differ on its axis."""
     first, second = (render(sample(), tmp_path / name) for name in ("one", "two"))
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert [(first / name).read_bytes() for name in names] == [
@@ -227,9 +316,7 @@ def test_the_same_data_give_the_same_bytes(pages: Path, tmp_path: Path) -> None:
     ]
     plots = {path.name for path in (first / "plots").iterdir()}
     assert plots == {
-        f"{axis}-{metric}.mAP50-95.svg"
-        for axis in ("estimated", "measured-here", "size")
-        for metric in ("box", "keypoints")
+        f"{axis}-{metric}.mAP50-95.svg" for axis in ("size",) for metric in ("box", "keypoints")
     }
     assert ">xiao-esp32s3<" in (first / "plots" / "size-box.mAP50-95.svg").read_text()
 
@@ -248,8 +335,10 @@ from onnx import TensorProto, helper, numpy_helper
 from pathlib import Path
 root = Path(sys.argv[2])
 (root / "data" / "images").mkdir(parents=True)
+(root / "data" / "labels").mkdir()
 for index in range(3):
     cv2.imwrite(str(root / "data" / "images" / f"{index}.png"), np.full((40, 80, 3), 60 * index, np.uint8))
+    (root / "data" / "labels" / f"{index}.txt").write_text("0 0.5 0.5 0.5 0.5\\n")
 (root / "data" / "images" / "broken.png").write_bytes(b"no picture")
 # two boxes of a decoded head [1, 4 + 1, 2]: one sure, one not
 head = np.array([[[16, 8], [16, 8], [20, 4], [12, 4], [0.9, 0.1]]], np.float32)
@@ -318,14 +407,20 @@ def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
 
 
 def test_pictures_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> None:
-    """Of two files; the picture that cannot be read is passed over, the order is settled."""
+    """Of two files, beside the labels; an image that cannot be read is passed over, the order is
+    settled.
+    """
     found = draw(drawn_from, tmp_path)
     assert len(found["pictures"]) == 3
-    views = [view for row in found["pictures"] for view in row["views"]]
+    rows = [row["views"] for row in found["pictures"]]
+    assert {(row[0]["form"], row[0]["objects"]) for row in rows} == {("labels", 1)}
+    views = [view for row in rows for view in row[1:]]
     assert {(view["objects"], view["best"]["tag"]) for view in views} == {(1, 0.9)}
     names = {path.name for path in (tmp_path / "drawings").iterdir()}
     assert names == {"drawings.json"} | {
-        f"{number}-{form}.jpg" for number in (1, 2, 3) for form in ("onnx", "shipped-onnx")
+        f"{number}-{form}.jpg"
+        for number in (1, 2, 3)
+        for form in ("labels", "onnx", "shipped-onnx")
     }
 
 
@@ -335,6 +430,6 @@ def test_a_checkpoint_is_drawn_from_what_it_answered(drawn_from: Path, tmp_path:
     found = draw(drawn_from, tmp_path, **recorded)
     assert [row["form"] for row in found["models"]] == ["checkpoint", "onnx", "shipped-onnx"]
     assert found["models"][0]["sha256"] == hashlib.sha256(b"weights").hexdigest()
-    told = [(row["picture"], row["views"][0]) for row in found["pictures"]]
+    told = [(row["picture"], row["views"][1]) for row in found["pictures"]]
     assert [name for name, _ in told] == ["images/2.png", "images/0.png"]
     assert [(view["objects"], view["best"]["tag"]) for _, view in told] == [(1, 0.8), (0, 0.2)]

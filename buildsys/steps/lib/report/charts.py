@@ -1,32 +1,15 @@
-"""Accuracy against size and against latency, as SVG with the same bytes on every machine.
+"""Accuracy against size and against latency, a point a build."""
 
-Colours are CSS variables that the file itself sets for light and dark; text stays text.
-"""
-
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildsys.steps.lib.report import formatting as words
+from buildsys.steps.lib.report import svg
 from buildsys.steps.lib.report.values import Artifact, Report
 
-_INK, _FAINT, _BAD = "#1c1b19", "#8a867f", "#b3342b"
-_HUES = ("#2f6f9f", "#b0662a", "#4c8055", "#7d5a94", "#6f6a2c")
-"""One a recipe, over again when there are more."""
-_DARK = {
-    _INK: "#e8e5df",
-    _FAINT: "#8d8980",
-    _BAD: "#e5786d",
-    _HUES[0]: "#79b4dd",
-    _HUES[1]: "#e0a06c",
-    _HUES[2]: "#86c191",
-    _HUES[3]: "#bd9bd3",
-    _HUES[4]: "#bdb765",
-}
-_WIDTH, _HEIGHT, _DPI = 3.8, 2.8, 100
-_LETTERS = 8.0
+_WIDTH, _HEIGHT = 3.8, 2.7
 _MARK = 3.5
 """Half a point's width in pixels."""
 _LEAST_SPAN = 0.02
@@ -34,15 +17,20 @@ _LEAST_SPAN = 0.02
 _MOST_METRICS = 4
 _MOST_LABELS = 14
 """With more points than this only those are named that no other beats in both."""
+_DASHES = (0, (3, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One drawing: its file below the report, what it shows, and the same in a sentence."""
+    """One drawing: its file below the report, what it shows, and the same in a sentence; its width and
+    height in pixels.
+    """
 
     file: str
     title: str
     alt: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +42,11 @@ class Point:
     text: str
     recipe: str
     good: bool
+    images: int = 0
 
 
 def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
-    """Every plot for which at least one build has both figures."""
+    """Every plot for which two builds have both figures: one place on an axis shows nothing."""
     metrics = dict.fromkeys(
         name for item in report.artifacts for name, _, _ in words.accuracy_rows(item)
     )
@@ -66,7 +55,7 @@ def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
     for axis in axes:
         for metric in tuple(metrics)[:_MOST_METRICS]:
             points = _points(report.artifacts, metric, axis)
-            if points:
+            if len({point.x for point in points}) > 1:
                 plots.append(_draw(points, metric, axis, folder))
     return tuple(plots)
 
@@ -84,7 +73,10 @@ def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Poin
             x = min((e.mean_ms for e in words.of_label(item, axis)), default=None)
         if x is not None and y is not None:
             text = item.target_folder if single else item.id
-            found.append(Point(x=x, y=y, text=text, recipe=item.recipe, good=item.good))
+            images = item.shipped.pictures if item.shipped else 0
+            found.append(
+                Point(x=x, y=y, text=text, recipe=item.recipe, good=item.good, images=images)
+            )
     return tuple(sorted(found, key=lambda point: (point.x, -point.y, point.text)))
 
 
@@ -93,60 +85,76 @@ def _draw(points: tuple[Point, ...], metric: str, axis: str, folder: Path) -> Pl
     what = "size" if axis == "size" else f"latency, {axis}"
     name = f"{axis.replace(' ', '-')}-{_safe(metric)}.svg"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(_svg(points, metric, unit), encoding="utf-8")
+    drawn = _draw_points(points, unit)
+    (folder / name).write_text(drawn.text, encoding="utf-8")
     best = max(points, key=lambda point: point.y)
     alt = (
         f"{metric} against {what} of {len(points)} builds;"
         f" the highest is {best.text} with {words.score(best.y)} at {words.number(best.x)} {unit}"
     )
-    return Plot(file=f"plots/{name}", title=f"{metric} against {what}", alt=alt)
+    title = f"{metric} against {what}{_measured_on(points)}"
+    size = {"width": drawn.width, "height": drawn.height}
+    return Plot(file=f"plots/{name}", title=title, alt=alt, **size)
+
+
+def _measured_on(points: tuple[Point, ...]) -> str:
+    """ ", on 300 images", or the least and the most."""
+    counts = sorted({point.images for point in points if point.images})
+    if not counts:
+        return ""
+    few = f"{counts[0]:,} to " if len(counts) > 1 else ""
+    return f", on {few}{counts[-1]:,} images"
 
 
 def _safe(metric: str) -> str:
     return "".join(c if c.isalnum() or c in ".-" else "-" for c in metric)
 
 
-def _svg(points: tuple[Point, ...], metric: str, unit: str) -> str:
-    import matplotlib as mpl
+def _draw_points(points: tuple[Point, ...], unit: str) -> svg.Drawing:
+    groups = _groups(points)
 
-    mpl.use("svg")
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "buildsys",
-        "font.size": _LETTERS,
-        "axes.edgecolor": _FAINT,
-        "axes.labelcolor": _INK,
-        "xtick.color": _FAINT,
-        "ytick.color": _FAINT,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "text.color": _INK,
-        "text.parse_math": False,
-        "axes.linewidth": 0.6,
-    }
-    with mpl.rc_context(settings):
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI)
-        axes = figure.subplots()
-        figure.subplots_adjust(left=0.13, right=0.97, top=0.91, bottom=0.18)
-        _mark(axes, points)
-        axes.set_xlabel(unit, loc="right")
-        axes.set_title(metric, loc="left", fontsize=_LETTERS, color=_INK)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.tick_params(length=3, width=0.6)
-        axes.ticklabel_format(useOffset=False, style="plain")
-        axes.locator_params(nbins=5)
+    def paint(axes: Any) -> None:
+        _mark(axes, points, groups)
         axes.margins(x=0.15, y=0.2)
         axes.autoscale_view()
         _widen(axes)
         _name(axes, points)
-        stream = io.StringIO()
-        figure.savefig(
-            stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True
+
+    return svg.draw(_WIDTH, _HEIGHT, paint, _legend(points, groups), unit)
+
+
+Style = tuple[str, str, str]
+"""Colour, marker, and the name in the legend."""
+
+
+def _groups(points: tuple[Point, ...]) -> dict[Style, tuple[Point, ...]]:
+    """The points that look alike: of a recipe, or of what was rejected."""
+    recipes = {name: i for i, name in enumerate(sorted({p.recipe for p in points if p.good}))}
+    groups: dict[Style, tuple[Point, ...]] = {}
+    for point in points:
+        style = (svg.BAD, "o", "rejected")
+        if point.good:
+            index = recipes[point.recipe]
+            marker = svg.MARKERS[index // len(svg.HUES) % len(svg.MARKERS)]
+            style = (svg.HUES[index % len(svg.HUES)], marker, point.recipe)
+        groups[style] = (*groups.get(style, ()), point)
+    return dict(sorted(groups.items(), key=lambda item: (item[0][0] == svg.BAD, item[0][2])))
+
+
+def _legend(points: tuple[Point, ...], groups: dict[Style, tuple[Point, ...]]) -> list[Any]:
+    handles = [
+        svg.line(name, colour, linewidth=0, marker=marker, markersize=5, **_face(colour))
+        for colour, marker, name in groups
+    ]
+    if len(_front(points)) > 1:
+        handles.append(
+            svg.line("the best for its cost", svg.FAINT, linewidth=0.8, linestyle=_DASHES)
         )
-    return _adapt(stream.getvalue())
+    return handles
+
+
+def _face(colour: str) -> dict[str, str]:
+    return {"markerfacecolor": "none" if colour == svg.BAD else colour}
 
 
 def _widen(axes: Any) -> None:
@@ -156,34 +164,23 @@ def _widen(axes: Any) -> None:
     axes.set_ylim(low - short, min(high + short, 1.0))
 
 
-def _mark(axes: Any, points: tuple[Point, ...]) -> None:
+def _mark(axes: Any, points: tuple[Point, ...], groups: dict[Style, tuple[Point, ...]]) -> None:
     """The points, and a line through those that no other beats in both."""
-    recipes = {name: i for i, name in enumerate(sorted({p.recipe for p in points}))}
     front = _front(points)
     if len(front) > 1:
-        axes.step(
-            [p.x for p in front],
-            [p.y for p in front],
-            where="post",
-            color=_FAINT,
-            linewidth=0.6,
-            dashes=(3, 2),
-            zorder=1,
-        )
-    groups: dict[tuple[str, bool], list[Point]] = {}
-    for point in points:
-        colour = _HUES[recipes[point.recipe] % len(_HUES)] if point.good else _BAD
-        groups.setdefault((colour, point.good), []).append(point)
-    for (colour, good), members in groups.items():
+        xs, ys = [p.x for p in front], [p.y for p in front]
+        look: dict[str, Any] = {"color": svg.FAINT, "linewidth": 0.8, "linestyle": _DASHES}
+        axes.step(xs, ys, where="post", zorder=1, **look)
+    for (colour, marker, _), members in groups.items():
         axes.plot(
             [p.x for p in members],
             [p.y for p in members],
-            "o",
+            marker,
             color=colour,
             markersize=5.5,
-            markerfacecolor=colour if good else "none",
             clip_on=False,
             zorder=2,
+            **_face(colour),
         )
 
 
@@ -200,7 +197,7 @@ def _name(axes: Any, points: tuple[Point, ...]) -> None:
     """Names beside their points, where neither another name stands nor another point."""
     shown = points if len(points) <= _MOST_LABELS else tuple(_front(points))[-_MOST_LABELS:]
     edge = axes.get_window_extent()
-    unit = _LETTERS / 72 * _DPI
+    unit = svg.LETTERS / 72 * svg.DPI
     places = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in places]
     for point in shown:
@@ -221,35 +218,18 @@ def _name(axes: Any, points: tuple[Point, ...]) -> None:
             inside = box[0] >= edge.x0 and box[2] <= axes.figure.bbox.x1 and box[3] <= edge.y1 + 4
             if inside and not any(_touch(box, other) for other in taken):
                 taken.append(box)
-                pixels = 72 / _DPI
+                pixels = 72 / svg.DPI
                 axes.annotate(
                     point.text,
                     (point.x, point.y),
                     xytext=(dx * pixels, dy * pixels),
                     textcoords="offset points",
                     ha=align,
-                    fontsize=_LETTERS - 0.5,
-                    color=_INK if point.good else _BAD,
+                    fontsize=svg.LETTERS - 0.5,
+                    color=svg.INK if point.good else svg.BAD,
                 )
                 break
 
 
 def _touch(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _adapt(svg: str) -> str:
-    """Colours as variables with a light and a dark value, fonts as the reader's own."""
-    names = {colour: f"--c{index}" for index, colour in enumerate(_DARK)}
-    for colour, name in names.items():
-        svg = svg.replace(colour, f"var({name})")
-    svg = svg.replace("'DejaVu Sans', ", "").replace("DejaVu Sans,", "")
-    light = ";".join(f"{name}:{colour}" for colour, name in names.items())
-    dark = ";".join(f"{name}:{_DARK[colour]}" for colour, name in names.items())
-    style = (
-        f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
-        "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif!important}"
-        "</style>"
-    )
-    head, mark, rest = svg.partition("<defs>")
-    return head + style + mark + rest

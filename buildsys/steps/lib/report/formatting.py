@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from buildsys.steps.lib.metrics.latency import END_TO_END
 from buildsys.steps.lib.report.values import (
@@ -12,6 +13,7 @@ from buildsys.steps.lib.report.values import (
     Comparison,
     ImageComparison,
     Latency,
+    Measured,
     Regression,
     Timed,
     headline,
@@ -21,6 +23,7 @@ NONE = "–"
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 _ORDER = (
     SHIPPED,
+    f"{SHIPPED}, not verified",
     "stale",
     "rejected",
     "failed",
@@ -31,6 +34,7 @@ _ORDER = (
     "broken",
 )
 _FORMS = {
+    "labels": "labels",
     "checkpoint": "PyTorch",
     "onnx": "ONNX",
     "float-tflite": "float TFLite",
@@ -52,6 +56,12 @@ def kib(count: int) -> str:
     """Bytes as KiB, one digit below ten."""
     value = count / 1024
     return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def first_lines(message: str, most: int = 6) -> str:
+    """The beginning of an error: the rest is on the page of its build."""
+    lines = message.strip().splitlines()
+    return "\n".join(lines[:most] + (["…"] if len(lines) > most else []))
 
 
 def number(value: float | None) -> str:
@@ -102,7 +112,7 @@ def counts(artifacts: Iterable[Artifact]) -> str:
     """3 builds: 2 ready, 1 rejected."""
     found: dict[str, int] = {}
     for artifact in artifacts:
-        found[artifact.status] = found.get(artifact.status, 0) + 1
+        found[artifact.told] = found.get(artifact.told, 0) + 1
     total = sum(found.values())
     known = [*(n for n in _ORDER if n in found), *(n for n in sorted(found) if n not in _ORDER)]
     parts = ", ".join(f"{found[name]} {name}" for name in known)
@@ -114,16 +124,109 @@ def ordered(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
     return tuple(sorted(artifacts, key=lambda item: (not item.file, item.id)))
 
 
-def troubled(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
-    """What is not ready for a reason that its status does not tell."""
-    return tuple(item for item in artifacts if not item.good and item.detail != item.status)
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why builds are not ready: `text` in a sentence, `message` the error of the step that failed."""
+
+    text: str
+    tone: str
+    builds: tuple[Artifact, ...]
+    message: str = ""
+
+
+def causes(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
+    """What is not ready for a reason that its status does not tell; one cause of many builds once,
+    what is red before what waits.
+    """
+    found: dict[tuple[str, str, str], list[Artifact]] = {}
+    for item in artifacts:
+        if item.good or item.detail == item.status:
+            continue
+        failure = item.failure
+        text = f"failed at {failure.stage}" if failure else item.detail or item.status
+        key = ("bad" if failure else tone(item), text, failure.message if failure else "")
+        found.setdefault(key, []).append(item)
+    known = [
+        Cause(text=text, tone=colour, message=message, builds=_failed_first(builds))
+        for (colour, text, message), builds in found.items()
+    ]
+    return tuple(sorted(known, key=lambda cause: (cause.tone != "bad", cause.builds[0].id)))
+
+
+def _failed_first(builds: list[Artifact]) -> tuple[Artifact, ...]:
+    """A build whose step failed before those that needed the same step."""
+    return tuple(sorted(builds, key=lambda item: (item.status != "failed", item.id)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The builds of a recipe: those that have figures, then those that have none."""
+
+    recipe: str
+    built: tuple[Artifact, ...]
+    rest: tuple[Artifact, ...]
+
+
+def by_recipe(artifacts: Iterable[Artifact]) -> tuple[Group, ...]:
+    """Every recipe with its builds, by name."""
+    found: dict[str, list[Artifact]] = {}
+    for item in sorted(artifacts, key=lambda item: (item.recipe, item.id)):
+        found.setdefault(item.recipe, []).append(item)
+    return tuple(
+        Group(
+            recipe=recipe,
+            built=tuple(item for item in items if item.has_figures),
+            rest=tuple(item for item in items if not item.has_figures),
+        )
+        for recipe, items in found.items()
+    )
+
+
+def by_status(artifacts: Iterable[Artifact]) -> tuple[tuple[str, tuple[Artifact, ...]], ...]:
+    """(status, its builds), in the order of a report."""
+    found: dict[str, list[Artifact]] = {}
+    for item in artifacts:
+        found.setdefault(item.status, []).append(item)
+    order = [*_ORDER, *sorted(found)]
+    return tuple((name, tuple(found.pop(name))) for name in order if name in found)
+
+
+def short_name(artifact: Artifact) -> str:
+    """A build below the heading of its recipe: its target; of a variant what sets it apart, too."""
+    if artifact.recipe_folder == artifact.recipe:
+        return artifact.target_folder
+    variant = artifact.recipe_folder.removeprefix(f"{artifact.recipe}-")
+    return f"{variant}@{artifact.target_folder}"
 
 
 def tone(artifact: Artifact) -> str:
     """good | bad | quiet: the colour of a status."""
     if artifact.status in _RED and not (artifact.candidate and artifact.status == "rejected"):
         return "bad"
-    return "good" if artifact.status == SHIPPED else "quiet"
+    return "good" if artifact.status == SHIPPED and artifact.proved else "quiet"
+
+
+def measured_on(measured: Measured) -> str:
+    """300 images of val, 541 objects."""
+    parts = [f"{measured.pictures:,} image{'' if measured.pictures == 1 else 's'}"]
+    parts[0] += f" of {measured.split}" if measured.split else ""
+    parts += [f"{measured.objects:,} objects"] if measured.objects else []
+    return ", ".join(parts)
+
+
+def sigmas(measured: Measured) -> str:
+    """By what keypoints were judged: one value where all are alike."""
+    values = measured.sigmas
+    if not values:
+        return ""
+    alike = len(set(values)) == 1
+    shown = f"{values[0]:.4g} each" if alike else ", ".join(f"{value:.4g}" for value in values)
+    return f"keypoint sigmas {shown} ({measured.sigmas_source})"
+
+
+def kernels(measured: Measured) -> str:
+    """Which of LiteRT's kernels computed a TFLite file."""
+    return f"kernels: {measured.kernels}" if measured.kernels else ""
 
 
 def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], ...]:
@@ -147,6 +250,8 @@ def unmeasured(artifact: Artifact) -> str:
 def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
     """The figures of the file that ships that carry a label: the engine only, of the least batch."""
     own = [e for e in artifact.latency if e.label == label and not e.earlier]
+    shipped = {artifact.sha256, artifact.shipped.sha256 if artifact.shipped else ""}
+    own = [e for e in own if e.sha256 in shipped] or own
     alone = [e for e in own if e.what != END_TO_END] or own
     least = min((e.batch for e in alone), default=0)
     return tuple(e for e in alone if e.batch == least)
@@ -168,9 +273,10 @@ def rounds(comparison: Comparison) -> str:
 
 
 def accuracy(row: Timed) -> str:
-    """Of one compared file, or that it was not measured."""
+    """Of one compared file and how many images, or that it was not measured."""
     text = "; ".join(f"{name} {score(value)}" for name, value in row.metrics)
-    return text or "not measured"
+    images = f"; {row.images:,} images" if row.images else ""
+    return f"{text}{images}" if text else "not measured"
 
 
 def worse(regression: Regression) -> str:
@@ -195,6 +301,24 @@ def machine(entry: Latency, known: str = "") -> str:
     return ", ".join(part for part in parts if part)
 
 
+def percentiles(entry: Latency) -> tuple[tuple[str, float], ...]:
+    """(name, milliseconds) of what is known of its runs beside the mean."""
+    names = ("min", "p50", "p90", "p99", "max")
+    values = (entry.min_ms, entry.p50_ms, entry.p90_ms, entry.p99_ms, entry.max_ms)
+    return tuple(
+        (name, value) for name, value in zip(names, values, strict=True) if value is not None
+    )
+
+
+def conditions(entry: Latency) -> str:
+    """On what, and how often."""
+    warm = f" after {entry.warmup}" if entry.warmup and entry.runs else ""
+    parts = [entry.device]
+    parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
+    parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}{warm}"] if entry.runs else []
+    return ", ".join(part for part in parts if part)
+
+
 def spread(entry: Latency) -> str:
     """Least and most of its runs, where both are known."""
     if entry.min_ms is None or entry.max_ms is None:
@@ -216,7 +340,7 @@ def confidences(
     image: ImageComparison, confidence: float = 0.25
 ) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
     """(class, its highest score in each view) of the classes that any view is sure of."""
-    tables = [dict(view.best) for view in image.views]
+    tables = [dict(view.best) for view in image.networks]
     sure = [n for table in tables for n, score in table.items() if score >= confidence]
     names = tuple(dict.fromkeys(sure))[:_MOST_CLASSES]
     return tuple((name, tuple(table.get(name) for table in tables)) for name in names)

@@ -55,11 +55,15 @@ def render(report: Report) -> str:
 
 
 def _not_ready(report: Report) -> list[str]:
-    rows = words.troubled(report.artifacts)
-    if not rows:
-        return []
-    lines = [f"- **{escape(item.id)}**: {escape(item.detail or item.status)}" for item in rows]
-    return ["## Not ready", "\n".join(lines)]
+    """One line a cause, however many builds it has."""
+    lines = []
+    for cause in words.causes(report.artifacts):
+        more = len(cause.builds) - 1
+        who = f"**{escape(cause.builds[0].id)}**" + (f" and {more} more" if more else "")
+        lines.append(f"- {who}: {escape(cause.text)}")
+        lines += [f"  - {escape(line)}" for line in words.first_lines(cause.message).splitlines()]
+        lines += [f"  - all: {escape(', '.join(item.id for item in cause.builds))}"] if more else []
+    return ["## Not ready", "\n".join(lines)] if lines else []
 
 
 def _regressions(report: Report) -> list[str]:
@@ -84,9 +88,22 @@ def _overview(report: Report) -> list[str]:
         "arena KiB",
         "flash KiB",
     )
-    rows = [_row(item, labels) for item in words.ordered(report.artifacts)]
+    groups = words.by_recipe(report.artifacts)
+    rows = [_row(item, labels) for group in groups for item in group.built]
     used = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
-    return ["## Builds", _table(header, rows, used)] if rows else []
+    rest = [
+        f"- {escape(group.recipe)}: "
+        + "; ".join(
+            f"{status}: {escape(', '.join(map(words.short_name, items)))}"
+            if items[0].has_page
+            else status
+            for status, items in words.by_status(group.rest)
+        )
+        for group in groups
+        if group.rest
+    ]
+    parts = ["## Builds", _table(header, rows, used)] if rows else []
+    return parts + (["## Without figures", "\n".join(rest)] if rest else [])
 
 
 def _comparison(found: Comparison) -> list[str]:
@@ -133,6 +150,8 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
         + (f" ({words.drop(before, after)})" if before else "")
         for name, after, before in words.accuracy_rows(item)
     ]
+    if accuracy and item.shipped:
+        accuracy.append(words.measured_on(item.shipped))
     if accuracy and item.shipped and item.shipped.sha256 != item.sha256:
         of = f"of `{short(item.shipped.sha256)}`"
         of += ", the float32 ONNX file" if item.unmeasured else ""
@@ -146,7 +165,7 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
     ]
     return (
         escape(item.id),
-        escape(item.status),
+        escape(item.told),
         escape(item.file),
         words.kib(item.bytes) if item.bytes else "",
         f"`{short(item.sha256)}`" if item.sha256 else "",
@@ -181,13 +200,13 @@ def _section(item: Artifact) -> str:
     if item.manifest_sha256:
         lines.append(f"- manifest: sha256 `{item.manifest_sha256}`")
     lines += [
-        f"- {measured.name}: {_metrics(measured.metrics)}; {measured.pictures} pictures of"
-        f" {escape(measured.split)}; sha256 `{measured.sha256}`{_kernels(measured)}"
+        f"- {measured.name}: {_metrics(measured.metrics)}; {escape(words.measured_on(measured))};"
+        f" sha256 `{measured.sha256}`{_how(measured)}"
         for measured in item.measured
     ]
     if item.calibration_sha256:
         lines.append(
-            f"- calibration: {len(item.calibration)} pictures, list sha256 `{item.calibration_sha256}`"
+            f"- calibration: {len(item.calibration)} images, list sha256 `{item.calibration_sha256}`"
         )
     lines += _ladder(item)
     lines += [line for image in item.sights for line in _confidences(image)]
@@ -197,13 +216,15 @@ def _section(item: Artifact) -> str:
     return "\n".join(lines)
 
 
-def _kernels(measured: Measured) -> str:
-    return f"; kernels: {escape(measured.kernels)}" if measured.kernels else ""
+def _how(measured: Measured) -> str:
+    """Which kernels computed, and by which sigmas keypoints were judged."""
+    parts = (words.kernels(measured), words.sigmas(measured))
+    return "".join(f"; {escape(part)}" for part in parts if part)
 
 
 def _confidences(image: ImageComparison) -> list[str]:
-    """The best score of each class on a picture, by every form of the network."""
-    forms = [words.form(view.form) for view in image.views]
+    """The best score of each class on an image, by every form of the network."""
+    forms = [words.form(view.form) for view in image.networks]
     return [
         f"- confidence on {escape(image.name)}, {escape(name)}: "
         + ", ".join(f"{f} {words.score(s)}" for f, s in zip(forms, scores, strict=True))
@@ -219,7 +240,7 @@ def _ladder(item: Artifact) -> list[str]:
     if item.ladder is None:
         return []
     verdicts = {True: "holds", False: "FAILS", None: "not judged"}
-    lines = [f"- parity ladder on {item.ladder.pictures} pictures: {verdicts[item.ladder.passed]}"]
+    lines = [f"- parity ladder on {item.ladder.pictures} images: {verdicts[item.ladder.passed]}"]
     lines += [
         f"  - {escape(rung.start)} → {escape(rung.end)}: {verdicts[rung.passed]}"
         + (f"; {escape(rung.note)}" if rung.note else "")
@@ -248,7 +269,8 @@ def _engines(report: Report) -> list[str]:
 def _engine_row(row: engines.Row, group: engines.Group) -> tuple[str, ...]:
     accuracy = ""
     if row.measured is not None:
-        of = f"of the {engines.source(row)} `{short(row.measured.sha256)}`{words.unmeasured(row.item)}"
+        of = f"of the {engines.source(row)} `{short(row.measured.sha256)}`"
+        of += f", {words.measured_on(row.measured)}{words.unmeasured(row.item)}"
         accuracy = f"{_rounded(row.metrics, 4)}, {of}"
     return (
         escape(row.item.id),

@@ -1,22 +1,35 @@
-"""index.html and a page a build, from Jinja2 templates; whatever people wrote is escaped."""
+"""index.html, a page a build and a page a training, from Jinja2 templates; whatever people wrote is escaped."""
 
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.metrics import curves, training_files
+from buildsys.steps.lib.metrics.curves import Confusion, Measured
 from buildsys.steps.lib.report import engine_table as engines
 from buildsys.steps.lib.report import formatting as words
+from buildsys.steps.lib.report import training_charts
 from buildsys.steps.lib.report.charts import Plot
-from buildsys.steps.lib.report.values import LABELS, Artifact, Report, per_class, short
+from buildsys.steps.lib.report.formatting import Group
+from buildsys.steps.lib.report.values import (
+    LABELS,
+    Artifact,
+    Report,
+    Training,
+    headline,
+    per_class,
+    short,
+)
+from buildsys.text import duration
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
 
 
 def write(
-    report: Report, plots: tuple[Plot, ...], pictures: Path, templates: Path, target: Path
+    report: Report, plots: tuple[Plot, ...], files: Path, templates: Path, target: Path
 ) -> None:
-    """`pictures`: drawings by their tree's digest; `target`: where index.html goes."""
+    """`files`: drawings, trainings and curves by their digests; `target`: where index.html goes."""
     environment = _environment(templates)
     page, index = environment.get_template("artifact.html"), environment.get_template("index.html")
     shutil.copyfile(templates / "style.css", target / "style.css")
@@ -24,8 +37,12 @@ def write(
         if item.has_page:
             place = target / item.page
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(page.render(report=report, item=item, root="../"), encoding="utf-8")
-            _copy_drawings(item, pictures / item.drawings, place.with_suffix(""))
+            shown = _findings(item, files, place.with_suffix(""))
+            text = page.render(report=report, item=item, root="../", **shown)
+            place.write_text(text, encoding="utf-8")
+            _copy_drawings(item, files / item.drawings, place.with_suffix(""))
+    for training in report.trainings:
+        _write_training(environment, report, training, files, target)
     text = index.render(report=report, plots=plots, root="")
     (target / "index.html").write_text(text, encoding="utf-8")
     if any(item.engine for item in report.artifacts):
@@ -37,6 +54,123 @@ def _copy_drawings(item: Artifact, source: Path, target: Path) -> None:
     for name in (view.drawing for image in item.sights for view in image.views):
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / os.path.basename(name), target / os.path.basename(name))
+
+
+def _findings(item: Artifact, files: Path, folder: Path) -> dict[str, Any]:
+    """What the file that ships finds, beside what the original did: `found`, `found_name`, `recalls`."""
+    shown, before = item.judged, item.original
+    found = _read_curves(dict(item.curves).get(shown.name, ""), files) if shown else None
+    if shown is None or found is None:
+        return {"found": None, "found_name": "", "recalls": ()}
+    first = before.name if before is not None and before.name != shown.name else ""
+    earlier = _read_curves(dict(item.curves).get(first, ""), files)
+    place = f"{item.recipe_folder}/{item.target_folder}"
+    plots = training_charts.draw_recall(found, earlier, (shown.name, first), folder, place)
+    return {"found": found, "found_name": f"the {shown.name} file", "recalls": plots}
+
+
+def _read_curves(digest: str, files: Path) -> Measured | None:
+    try:
+        return curves.read(files / digest) if digest else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write_training(
+    environment: Any, report: Report, training: Training, files: Path, target: Path
+) -> None:
+    """The page of a training with its drawings; nothing where its files are none of ours."""
+    source, place = files / training.files, training.page.removesuffix(".html")
+    try:
+        rows, summary = training_files.read(source)
+    except (OSError, ValueError, TypeError):
+        return
+    folder = target / place
+    settings = dict(training.settings)
+    task = "obb" if settings.get("architecture", "").endswith("-obb") else ""
+    losses, accuracies = training_charts.draw_training(rows, summary, task, folder, place)
+    found = _read_curves(training.curves, files)
+    names = ("checkpoint", "")
+    recalls = training_charts.draw_recall(found, None, names, folder, place) if found else ()
+    text = environment.get_template("training.html").render(
+        report=report,
+        root="../",
+        training=training,
+        summary=summary,
+        losses=losses,
+        accuracies=accuracies,
+        values=_single_values(rows) if not losses and not accuracies else (),
+        headlines=_headlines(training),
+        found=found,
+        recalls=recalls,
+        examples=_copy_examples(source, folder, place),
+        builds=[item for item in report.artifacts if item.id in training.builds],
+    )
+    (target / training.page).parent.mkdir(parents=True, exist_ok=True)
+    (target / training.page).write_text(text, encoding="utf-8")
+
+
+def _headlines(training: Training) -> tuple[tuple[str, float], ...]:
+    """The checkpoint's accuracy, in the metrics that stand for the rest."""
+    measured = training.measured
+    if measured is None:
+        return ()
+    figures = dict(measured.metrics)
+    return tuple((name, figures[name]) for name in headline(measured.metrics))
+
+
+def _single_values(rows: list[training_files.Row]) -> tuple[tuple[str, str], ...]:
+    """What a training wrote down of an epoch, where there are no two to draw a line between."""
+    return tuple((name, words.number(value)) for row in rows[-1:] for name, value in row.items())
+
+
+def _copy_examples(source: Path, folder: Path, place: str) -> tuple[str, ...]:
+    names = sorted(path.name for path in (source / training_files.EXAMPLES).glob("*.jpg"))
+    for name in names:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / training_files.EXAMPLES / name, folder / name)
+    return tuple(f"{place}/{name}" for name in names)
+
+
+_MOST_CLASSES = 16
+"""Classes and background of a confusion matrix that is shown whole."""
+_MOST_MISTAKES = 20
+_BACKGROUND = "background"
+
+
+def _confusion_names(found: Confusion) -> tuple[str, ...]:
+    """Of the rows and columns; whole images have no background."""
+    return (*found.classes, _BACKGROUND) if found.confidence else found.classes
+
+
+def _confusion_rows(
+    found: Confusion,
+) -> tuple[tuple[str, tuple[tuple[int, float], ...]], ...]:
+    """(found as, (count, share of the column) for each that is labelled)."""
+    names = _confusion_names(found)
+    sums = [sum(row[column] for row in found.counts) or 1 for column in range(len(names))]
+    return tuple(
+        (name, tuple((row[i], row[i] / sums[i]) for i in range(len(names))))
+        for name, row in zip(names, found.counts, strict=False)
+    )
+
+
+def _confusions(found: Confusion) -> tuple[tuple[str, str, int], ...]:
+    """(labelled, found as, how often) of the most frequent mistakes."""
+    names = _confusion_names(found)
+    rows = [
+        (names[j], names[i], found.counts[i][j])
+        for i in range(len(names))
+        for j in range(len(names))
+        if i != j and found.counts[i][j]
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row[2], row[0], row[1]))[:_MOST_MISTAKES])
+
+
+def _trainings_of(report: Report, group: Group) -> tuple[Training, ...]:
+    """The trainings of a recipe's builds, each once."""
+    used = {item.training for item in group.built}
+    return tuple(found for found in report.trainings if found.files in used)
 
 
 def _environment(templates: Path) -> Any:
@@ -51,6 +185,14 @@ def _environment(templates: Path) -> Any:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "conditions": words.conditions,
+        "duration": duration,
+        "first_lines": words.first_lines,
+        "kernels": words.kernels,
+        "measured_on": words.measured_on,
+        "percentiles": words.percentiles,
+        "short_name": words.short_name,
+        "sigmas": words.sigmas,
         "drop": lambda pair: words.drop(*pair),
         "kib": words.kib,
         "machine": words.machine,
@@ -83,8 +225,14 @@ def _environment(templates: Path) -> Any:
         "counts": words.counts,
         "labels": words.labels,
         "of_label": words.of_label,
-        "ordered": words.ordered,
-        "troubled": words.troubled,
+        "by_recipe": words.by_recipe,
+        "by_status": words.by_status,
+        "causes": words.causes,
+        "confusion_names": _confusion_names,
+        "confusion_rows": _confusion_rows,
+        "confusions": _confusions,
+        "most_classes": _MOST_CLASSES,
+        "trainings_of": _trainings_of,
         "per_class": per_class,
         "verdict": _VERDICTS.get,
         "LABELS": LABELS,

@@ -14,6 +14,8 @@ LABELS = ("estimated", "measured here", "measured on a device")
 """Of latency, from the weakest to the strongest; never in one column."""
 Metrics = tuple[tuple[str, float], ...]
 SHIPPED = "ready"
+LABELLED = "labels"
+"""The form of a view that shows what is labelled."""
 _OWN_PRECISION = ("engine", "quantized-onnx")
 SHORT = 8
 """Digits of a digest where there is no room for all."""
@@ -23,7 +25,7 @@ SHORT = 8
 class Measured:
     """Accuracy of one file. `name`: checkpoint, onnx, quantized-onnx, tflite, engine or start;
     `sha256`: the file's; `device`: what ran it, where that is not any machine's CPU; `kernels`: which
-    of LiteRT's computed, of a TFLite file.
+    of LiteRT's computed, of a TFLite file; `sigmas`: by which keypoints were judged, and whose they are.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Measured:
     metrics: tuple[tuple[str, float], ...]
     device: str = ""
     kernels: str = ""
+    sigmas: tuple[float, ...] = ()
+    sigmas_source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +114,9 @@ class Ladder:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What one form of the network sees on a photograph.
+    """What is labelled on an image, or what one form of the network finds on it.
 
-    `form`: checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name; `best`:
+    `form`: labels, checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name; `best`:
     (class, highest score) of every class that scores at all.
     """
 
@@ -124,10 +128,25 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageComparison:
-    """One image with the detections of each form of a network, from the first to the one that ships."""
+    """One image: its labels, and the detections of each form of a network, the one that ships last."""
 
     name: str
     views: tuple[View, ...]
+
+    @property
+    def networks(self) -> tuple[View, ...]:
+        """The views that a network has."""
+        return tuple(view for view in self.views if view.form != LABELLED)
+
+    @property
+    def large(self) -> tuple[View, ...]:
+        """What is compared at a glance: the labels, where they are drawn, and what ships."""
+        return tuple(view for view in self.views if view.form == LABELLED) + self.networks[-1:]
+
+    @property
+    def small(self) -> tuple[View, ...]:
+        """The forms before what ships."""
+        return self.networks[:-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +245,41 @@ class Regression:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A step that ended badly. `message`: its error, as the run printed it; `log`: the end of its log,
+    which lies at `log_file`.
+    """
+
+    stage: str
+    message: str
+    log: tuple[str, ...] = ()
+    log_file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training, which several builds may share. `files`: digest of the tree that it left, see
+    `training_files`; `settings`: (name, value) as its step got them; `builds`: that rest on it.
+    """
+
+    files: str
+    recipe: str
+    checkpoint: str
+    tool: str = ""
+    seconds: float = 0.0
+    settings: tuple[tuple[str, str], ...] = ()
+    builds: tuple[str, ...] = ()
+    curves: str = ""
+    """Digest of the file with the checkpoint's precision over recall; empty where there is none."""
+    measured: Measured | None = None
+
+    @property
+    def page(self) -> str:
+        """Where its page is, below the report."""
+        return f"trainings/{self.recipe}-{short(self.files)}.html"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """One build. `status`: ready, rejected, failed, blocked, waiting, stale, interrupted,
     not built, broken; `detail`: the same in a sentence.
@@ -266,11 +320,28 @@ class Artifact:
     baseline: bool = False
     regressions: tuple[Regression, ...] = ()
     engine: EngineFacts | None = None
+    proved: bool = True
+    """False: nothing measured or judged what its package holds."""
+    failure: Failure | None = None
+    training: str = ""
+    """Digest of what its training left; empty where it trained nothing, or the store has lost it."""
+    curves: tuple[tuple[str, str], ...] = ()
+    """(name of a measured file, digest of its precision over recall and confusion matrix)."""
 
     @property
     def good(self) -> bool:
         """Whether there is something to ship."""
         return self.status == SHIPPED
+
+    @property
+    def told(self) -> str:
+        """The status as people read it."""
+        return self.status if self.proved or not self.good else f"{self.status}, not verified"
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether there is a file, or of an engine that waits what its ONNX file can do."""
+        return bool(self.file) or (self.engine is not None and bool(self.measured))
 
     @property
     def shipped(self) -> Measured | None:
@@ -340,6 +411,8 @@ class Timed:
     p50_ms: float
     ratio: float
     metrics: tuple[tuple[str, float], ...] = ()
+    images: int = 0
+    """That accuracy was measured on; 0 where it was not."""
     earlier: bool = False
 
 
@@ -365,6 +438,11 @@ class Report:
     comparisons: tuple[Comparison, ...] = ()
     published: Published | None = None
     """Of other people's engines; only where a build makes one."""
+    trainings: tuple[Training, ...] = ()
+
+    def training_of(self, item: Artifact) -> Training | None:
+        """The training that a build rests on, where its curves are known."""
+        return next((found for found in self.trainings if found.files == item.training), None)
 
 
 def save(path: Path, report: Report) -> None:

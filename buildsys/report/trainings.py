@@ -1,0 +1,146 @@
+"""What builds rest on, as values of the report: their trainings, and the curves of what was measured.
+
+Both are files in the store, by the digests of a manifest, or of the steps that have run. What the
+store has lost is left out.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.session.session import Session
+from buildsys.graph import Plan
+from buildsys.spec import Format
+from buildsys.steps.lib.metrics.training_files import HISTORY, SUMMARY
+from buildsys.steps.lib.report.values import Artifact, Training
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_NO_SETTINGS = ("task", "options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A step that has run. `outputs`: name -> digest; `seconds`: 0 where nobody wrote them down."""
+
+    stage: str
+    tool: str
+    params: dict[str, Any]
+    outputs: dict[str, str]
+    seconds: float = 0.0
+
+
+def add_trainings(
+    session: Session, plan: Plan | None, manifest: dict[str, Any], artifact: Artifact
+) -> tuple[Artifact, Training | None]:
+    """The build with the digests of its curves, and its training."""
+    steps = _of_manifest(session, manifest, artifact.id) or _of_plan(session, plan)
+    curves = tuple(
+        (step.stage.removeprefix("evaluate-"), step.outputs[Format.CURVES])
+        for step in steps
+        if Format.CURVES in step.outputs and _is_kept(session, step.outputs[Format.CURVES], False)
+    )
+    shown = {item.name for item in (artifact.judged, artifact.original) if item is not None}
+    found = next((step for step in steps if Format.TRAINING in step.outputs), None)
+    artifact = replace(artifact, curves=tuple(row for row in curves if row[0] in shown))
+    if found is None or not _is_kept(session, found.outputs[Format.TRAINING], True):
+        return artifact, None
+    measured = next((item for item in artifact.measured if item.name == "checkpoint"), None)
+    training = Training(
+        files=found.outputs[Format.TRAINING],
+        recipe=artifact.recipe,
+        checkpoint=found.outputs.get(Format.CHECKPOINT, ""),
+        tool=found.tool,
+        seconds=found.seconds,
+        settings=_settings(found.params),
+        builds=(artifact.id,),
+        curves=dict(curves).get("checkpoint", ""),
+        measured=measured,
+    )
+    return replace(artifact, training=training.files), training
+
+
+def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
+    """Each training once, with all the builds that rest on it."""
+    known: dict[str, Training] = {}
+    for training in found:
+        other = known.get(training.files, training)
+        fuller = other if other.curves or not training.curves else training
+        builds = tuple(sorted({*other.builds, *training.builds}))
+        seconds = other.seconds or training.seconds
+        known[training.files] = replace(fuller, builds=builds, seconds=seconds)
+    return tuple(sorted(known.values(), key=lambda item: (item.recipe, item.builds)))
+
+
+def _of_manifest(session: Session, manifest: dict[str, Any], build: str) -> tuple[Done, ...]:
+    """The steps of a package; their times are in its diary."""
+    times: dict[str, float] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        diary = json.loads((build_folder(session.workspace, build) / "build.json").read_bytes())
+        times = {str(row["stage"]): float(row["seconds"] or 0) for row in diary["steps"]}
+    rows = manifest.get("steps")
+    return tuple(
+        Done(
+            stage=str(row.get("stage", "")),
+            tool=str(row.get("tool", "")),
+            params=dict(row.get("params") or {}),
+            outputs={
+                str(name): str(digest)
+                for name, digest in row.get("outputs", {}).items()
+                if _DIGEST.fullmatch(str(digest))
+            },
+            seconds=times.get(str(row.get("stage", "")), 0.0),
+        )
+        for row in (rows if isinstance(rows, list) else ())
+    )
+
+
+def _of_plan(session: Session, plan: Plan | None) -> tuple[Done, ...]:
+    """The steps that have run of a build that has no package."""
+    found = []
+    for step in plan.steps if plan else ():
+        with contextlib.suppress(BuildsysError):  # of a source that cannot be read
+            result = session.state.result(step.id)
+            if result is not None:
+                done = Done(
+                    stage=step.stage,
+                    tool=step.tool,
+                    params=json.loads(step.params),
+                    outputs=dict(result.outputs),
+                    seconds=result.seconds,
+                )
+                found.append(done)
+    return tuple(found)
+
+
+def _is_kept(session: Session, digest: str, tree: bool) -> bool:
+    """Whether the store still has it; of a training the two files that its page is drawn from."""
+    store = session.state.store
+    try:
+        if not tree:
+            return store.has(digest, tree=False)
+        return {HISTORY, SUMMARY} <= {name for name, _, _ in store.index(digest)}
+    except (BuildsysError, OSError, ValueError):
+        return False
+
+
+def _settings(params: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """As a recipe writes them: what is off, or not set, is left out."""
+    options = params.get("options")
+    rows = {name: value for name, value in params.items() if name not in _NO_SETTINGS}
+    rows |= options if isinstance(options, dict) else {}
+    return tuple(
+        (str(name), _plain(value))
+        for name, value in rows.items()
+        if value not in (None, False, "", "no", [], {}) and not isinstance(value, dict)
+    )
+
+
+def _plain(value: Any) -> str:
+    if value is True:
+        return "yes"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,103 @@
+"""A training and the curves of what came of it: invented figures, in the files that steps write."""
+
+import hashlib
+import math
+from pathlib import Path
+
+from buildsys.steps.lib.metrics import curves, training_files
+from buildsys.steps.lib.report.values import Measured, Training
+
+TRAINING = hashlib.sha256(b"training").hexdigest()
+CURVES = {
+    name: hashlib.sha256(f"curves {name}".encode()).hexdigest() for name in ("checkpoint", "tflite")
+}
+_KINDS = ("tag", "plate")
+
+
+def training(measured: Measured, builds: tuple[str, ...]) -> Training:
+    """Of a pose network, twelve epochs."""
+    return Training(
+        files=TRAINING,
+        recipe="tags",
+        checkpoint=measured.sha256,
+        tool="ultralytics 8.4.190",
+        seconds=94.2,
+        settings=(("architecture", "yolov8n-pose"), ("epochs", "20"), ("patience", "4")),
+        builds=builds,
+        curves=CURVES["checkpoint"],
+        measured=measured,
+    )
+
+
+def write_files(folder: Path, epochs: int = 12) -> None:
+    """All of it by digest, as the report's data has it."""
+    make_training(folder / TRAINING, epochs)
+    for name, digest in CURVES.items():
+        write_curves(folder / digest, name)
+
+
+def write_curves(path: Path, name: str) -> None:
+    """Of one measured file."""
+    curves.write(path, _measured(name))
+
+
+def make_training(folder: Path, epochs: int = 12) -> training_files.Summary:
+    """What a training leaves; eight images that are no images."""
+    rows = []
+    for epoch in range(1, epochs + 1):
+        loss, fit = math.exp(-epoch / 4), 0.86 * (1 - math.exp(-epoch / 3)) - 0.002 * epoch
+        row = {f"train/{name}_loss": size * (0.3 + loss) for name, size in _LOSSES.items()}
+        row |= {f"val/{name}_loss": size * (0.4 + loss) for name, size in _LOSSES.items()}
+        row |= {"metrics/mAP50-95(B)": fit, "metrics/mAP50(B)": min(0.99, fit * 1.25)}
+        row |= {"metrics/mAP50-95(P)": fit * 0.9, "metrics/mAP50(P)": fit * 1.1}
+        rows.append(row)
+    best = min(8, epochs)
+    summary = training_files.Summary(
+        epochs=20,
+        ran=epochs,
+        kept=best,
+        best=best,
+        fitness=0.81,
+        validated_every=1,
+        patience=4,
+        images=400,
+        validation_images=300,
+    )
+    training_files.write(folder, rows, summary)
+    examples = folder / training_files.EXAMPLES
+    examples.mkdir()
+    for number in range(1, 9):
+        (examples / f"{number:02}.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    return summary
+
+
+_LOSSES = {"box": 1.4, "cls": 3.1, "dfl": 1.2, "pose": 9.0, "kobj": 0.7}
+
+
+def _measured(name: str) -> curves.Measured:
+    worse = 0.06 if name == "tflite" else 0.0
+    found = []
+    for kind in ("box", "keypoints"):
+        classes = [
+            _curve(word, worse + 0.1 * (i + (kind != "box"))) for i, word in enumerate(_KINDS)
+        ]
+        found.append(curves.join(kind, classes))
+    counts = ((288, 6, 11), (2, 214, 7), (10, 21, 0))
+    confusion = curves.Confusion(
+        classes=_KINDS, confidence=curves.CONFIDENCE, overlap=curves.OVERLAP, counts=counts
+    )
+    return curves.Measured(
+        sha256=hashlib.sha256(name.encode()).hexdigest(),
+        split="val",
+        pictures=300,
+        curves=tuple(found),
+        confusion=confusion,
+    )
+
+
+def _curve(name: str, worse: float) -> curves.ClassCurve:
+    steps = [step / (curves.STEPS - 1) for step in range(curves.STEPS)]
+    last = 0.98 - worse
+    precision = [max(0.0, 1 - worse - 0.4 * x**5) if x <= last else 0.0 for x in steps]
+    scores = [max(0.0, 0.97 - 0.9 * x**3) if x <= last else 0.0 for x in steps]
+    return curves.curve(name, 270, precision, scores)
