@@ -18,6 +18,7 @@ from buildsys.graph import Plan
 from buildsys.spec import Format
 from buildsys.steps.lib.metrics.training_files import HISTORY, SUMMARY
 from buildsys.steps.lib.report.values import Artifact, Training
+from buildsys.text import duration
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NO_SETTINGS = ("task", "options")
@@ -55,7 +56,7 @@ def add_trainings(
         recipe=artifact.recipe,
         checkpoint=found.outputs.get(Format.CHECKPOINT, ""),
         tool=found.tool,
-        seconds=found.seconds,
+        took=duration(found.seconds) if found.seconds else "",
         settings=_settings(found.params),
         builds=(artifact.id,),
         curves=dict(curves).get("checkpoint", ""),
@@ -71,8 +72,7 @@ def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
         other = known.get(training.files, training)
         fuller = other if other.curves or not training.curves else training
         builds = tuple(sorted({*other.builds, *training.builds}))
-        seconds = other.seconds or training.seconds
-        known[training.files] = replace(fuller, builds=builds, seconds=seconds)
+        known[training.files] = replace(fuller, builds=builds, took=other.took or training.took)
     return tuple(sorted(known.values(), key=lambda item: (item.recipe, item.builds)))
 
 

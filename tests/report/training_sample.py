@@ -21,7 +21,7 @@ def training(measured: Measured, builds: tuple[str, ...]) -> Training:
         recipe="tags",
         checkpoint=measured.sha256,
         tool="ultralytics 8.4.190",
-        seconds=94.2,
+        took="1 min 34 s",
         settings=(("architecture", "yolov8n-pose"), ("epochs", "20"), ("patience", "4")),
         builds=builds,
         curves=CURVES["checkpoint"],

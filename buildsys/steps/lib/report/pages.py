@@ -21,7 +21,6 @@ from buildsys.steps.lib.report.values import (
     per_class,
     short,
 )
-from buildsys.text import duration
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
 
@@ -186,7 +185,6 @@ def _environment(templates: Path) -> Any:
     )
     environment.filters |= {
         "conditions": words.conditions,
-        "duration": duration,
         "first_lines": words.first_lines,
         "kernels": words.kernels,
         "measured_on": words.measured_on,

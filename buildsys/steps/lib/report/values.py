@@ -259,14 +259,14 @@ class Failure:
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """A training, which several builds may share. `files`: digest of the tree that it left, see
-    `training_files`; `settings`: (name, value) as its step got them; `builds`: that rest on it.
+    `training_files`; `took`: how long, in words; `settings`: (name, value) as its step got them; `builds`: that rest on it.
     """
 
     files: str
     recipe: str
     checkpoint: str
     tool: str = ""
-    seconds: float = 0.0
+    took: str = ""
     settings: tuple[tuple[str, str], ...] = ()
     builds: tuple[str, ...] = ()
     curves: str = ""
