@@ -180,6 +180,13 @@ def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
             ],
         ),
         (
+            "nc: 2",
+            [
+                "1:1: `names` lists no classes; write `names: [class_0, class_1]`, as Ultralytics"
+                " calls them without, or their own names"
+            ],
+        ),
+        (
             "nc: 3\nnames: [box, lid]",
             [
                 "1:5: `nc` is 3, and `names` has 2; write `nc: 2`, or leave it out; or name the"

@@ -23,6 +23,8 @@ SUFFIXES = (".yaml", ".yml")
 _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 """The keys of each split; the first that is there counts."""
 _MOST_KEYPOINTS = 1000
+_MOST_NAMED = 20
+"""Classes that a hint lists."""
 _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off|y|n)")
 """Words that YAML 1.1, which other tools read, or YAML 1.2 take for booleans."""
 
@@ -135,6 +137,12 @@ def _read_names(document: Document) -> tuple[str, ...]:
     names = document.get("names")
     if not isinstance(names, dict | list) or not names:
         message, hint = "`names` lists no classes", "write `names: {0: tag}`"
+        number = document.get("nc")
+        if type(number) is int and 0 < number <= _MOST_NAMED:
+            names = ", ".join(f"class_{index}" for index in range(number))
+            hint = (
+                f"write `names: [{names}]`, as Ultralytics calls them without, or their own names"
+            )
         raise InputError(document.diagnose(("names",), message, hint))
     keys: list[str | int] = list(range(len(names)))
     if isinstance(names, dict):
