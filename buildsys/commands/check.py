@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError.at(options.builds[0], message, hint)
     plans = make_plans(Workspace(options.folder.resolve()))
     for diagnostic in plans.diagnostics:
-        print(diagnostic.render())
+        print(plans.render(diagnostic))
         if options.format == "github":
             print(diagnostic.annotate())
     if plans.errors:

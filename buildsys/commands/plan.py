@@ -25,7 +25,6 @@ def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
     from buildsys.execution.session.explain import explain, render
     from buildsys.execution.session.session import Session
-    from buildsys.execution.state.build_patterns import of_recipes
 
     states = _states(options.fail_on)
     session = Session(options.folder.resolve())
@@ -35,11 +34,12 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"builds": rows}, indent=1))
     else:
         print(render(rows))
-    diagnostics = list(session.loaded.diagnostics)
+    diagnostics = session.loaded.diagnostics
     if options.builds:
-        diagnostics = of_recipes(diagnostics, [session.plans[build].recipe for build in chosen])
+        recipes = [session.plans[build].recipe for build in chosen]
+        diagnostics = session.loaded.diagnostics_of(recipes)
     for diagnostic in diagnostics:
-        print(diagnostic.render(), file=sys.stderr)
+        print(session.loaded.render(diagnostic), file=sys.stderr)
     if options.format == "github":
         _annotate(diagnostics, rows)
     session.close()

@@ -76,7 +76,7 @@ def _sync_workspace(
     from buildsys.operations.sync import environments, remote_steps
 
     for diagnostic in session.loaded.diagnostics:
-        print(diagnostic.render(), file=sys.stderr)
+        print(session.loaded.render(diagnostic), file=sys.stderr)
     plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
     envs = all_tool_envs() if options.all else environments(plans)
     code = _work(envs, remote_steps(plans), session, options, make_run)

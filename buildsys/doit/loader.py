@@ -91,7 +91,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         _record_files(cmd.dep_manager, tasks)
         if command == "list":  # of a recipe with a mistake there is no task to list
             for diagnostic in session.loaded.errors:
-                print(diagnostic.render(), file=sys.stderr)
+                print(session.loaded.render(diagnostic), file=sys.stderr)
         if command == "forget":
             self._forget(cmd, session, own)
         return own + tasks

@@ -33,7 +33,7 @@ def check_names(
         from buildsys.execution.state.build_patterns import suggest
 
         for diagnostic in loaded.errors:
-            print(diagnostic.render(), file=sys.stderr)
+            print(loaded.render(diagnostic), file=sys.stderr)
         recipe = name.removeprefix("build:").split("@")[0]
         if recipe in loaded.broken:
             raise InvalidTask(f"`{name}` cannot be built: its recipe has a mistake, see above.")

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import IO, Protocol
 
 from doit.exceptions import InvalidTask, UnmetDependency
@@ -69,11 +68,12 @@ class Reporter:
             self.builds = [*current.labels]
         plans = [current.plans[build] for build in self.builds if build in current.plans]
         asked_for = {plan.recipe for plan in plans} if self.names else set()
-        for diagnostic in current.loaded.diagnostics:
-            if not self.names or Path(diagnostic.path).stem in asked_for:
-                print(diagnostic.render(), file=sys.stderr)
-                if self.run.options.github:
-                    print(diagnostic.annotate(), file=self.out)
+        loaded = current.loaded
+        asked_of = loaded.diagnostics_of(asked_for) if self.names else loaded.diagnostics
+        for diagnostic in asked_of:
+            print(loaded.render(diagnostic), file=sys.stderr)
+            if self.run.options.github:
+                print(diagnostic.annotate(), file=self.out)
         if self.run.request is UNKNOWN and any(p.archive and p.waiting_for for p in plans):
             print(_NO_LOADER, file=sys.stderr)
         current.prepare(self.builds)

@@ -57,7 +57,7 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
     trainings = [training for _, training in pairs if training is not None]
     trainings += _kept_trainings(found, trainings, previous)
     found += [_broken(session, name) for name in session.loaded.broken]
-    mistakes = tuple(diagnostic.render() for diagnostic in session.loaded.errors)
+    mistakes = tuple(map(session.loaded.render, session.loaded.errors))
     return Report(
         version=__version__,
         artifacts=tuple(sorted(found, key=lambda artifact: artifact.id)),
@@ -208,6 +208,7 @@ def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
 
 def _broken(session: Session, name: str) -> Artifact:
     """A recipe with a mistake: a row of its own."""
-    mistakes = [d for d in session.loaded.errors if Path(d.path).stem == name]
+    known = session.loaded.diagnostics_of([name])
+    mistakes = [found for found in known if found.severity == "error"]
     detail = mistakes[0].render().splitlines()[0] if mistakes else "its recipe has a mistake"
     return Artifact(id=name, recipe=name, target="", label="", status="broken", detail=detail)

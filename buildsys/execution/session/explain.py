@@ -1,5 +1,6 @@
 """`buildsys plan`: the same decisions that doit asks for, in words or as JSON."""
 
+import itertools
 from typing import Any
 
 from buildsys.errors import BuildsysError
@@ -9,6 +10,8 @@ from buildsys.execution.session.summary import EARLIER
 from buildsys.execution.state.recording import training_notes
 from buildsys.graph import Plan, Status
 
+_SEVERAL = 3
+"""More builds than that share a block."""
 UNDONE = "not done"
 """A proof that cannot be given here: no build waits for it."""
 
@@ -21,22 +24,50 @@ def explain(session: Session, builds: list[str]) -> list[dict[str, Any]]:
 
 
 def render(rows: list[dict[str, Any]]) -> str:
-    """The rows for a terminal; steps that need nothing are only counted."""
+    """The rows for a terminal; what rests on other steps is one line, what needs nothing is counted.
+
+    Builds one after the other of which the same is to be said share a block.
+    """
     lines = []
-    for row in rows:
-        lines.append(f"{row['id']}: {row['state']}")
-        idle = 0
-        lines += [f"    {note}" for note in row["notes"]]
-        for step in row["steps"]:
-            if step["status"] in (Status.UP_TO_DATE, Status.RESTORABLE):
-                idle += 1
-                continue
+    for text, group in itertools.groupby(rows, key=_text):
+        names = [str(row["id"]) for row in group]
+        shared = [names] if len(names) > _SEVERAL else [[name] for name in names]
+        for first, *others in shared:
+            more = f" and {len(others)} more" if others else ""
+            lines.append(f"{first}{more}: {text}")
+            lines += [f"    also {', '.join(others)}"] if others else []
+    return "\n".join(lines)
+
+
+def _text(row: dict[str, Any]) -> str:
+    """All that is said of a build."""
+    notes = [f"    {note}" for note in row["notes"]]
+    return "\n".join([row["state"], *notes, *_steps(row["steps"])])
+
+
+def _steps(steps: list[dict[str, Any]]) -> list[str]:
+    lines, pending, idle = [], [], 0
+    for step in steps:
+        if step["status"] == Status.PENDING:
+            pending.append(step)
+        elif step["status"] in (Status.UP_TO_DATE, Status.RESTORABLE):
+            idle += 1
+        else:
             reasons = "; ".join(reason["text"] for reason in step["reasons"])
             lines.append(f"    {step['status']:<9} {step['stage']:<20} {reasons}")
-        if idle and idle < len(row["steps"]):
-            many = idle > 1
-            lines.append(f"    {idle} other step{'s' * many} need{'s' * (not many)} nothing")
-    return "\n".join(lines)
+    if len(pending) == 1:
+        reasons = "; ".join(reason["text"] for reason in pending[0]["reasons"])
+        lines.append(f"    {Status.PENDING:<9} {pending[0]['stage']:<20} {reasons}")
+    elif pending:
+        own = {f"after {step['stage']}" for step in pending}
+        texts = (reason["text"] for step in pending for reason in step["reasons"])
+        reasons = "; ".join(dict.fromkeys(text for text in texts if text not in own))
+        count = f"{len(pending)} steps"
+        lines.append(f"    {Status.PENDING:<9} {count:<20} {reasons}")
+    if idle and idle < len(steps):
+        many = idle > 1
+        lines.append(f"    {idle} other step{'s' * many} need{'s' * (not many)} nothing")
+    return lines
 
 
 def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:

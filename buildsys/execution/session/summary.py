@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
@@ -15,6 +15,10 @@ EARLIER = "an earlier package stays in build/ until the new one is built"
 _AWAY = "waiting for TensorRT "
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
 _WIDEST = 40
+_SHARED = ("blocked by", "waiting for", "failed at check")
+"""Statuses whose cause is told elsewhere."""
+_MOST_ALIKE = 3
+"""More rows than that of one cause are one."""
 _MOST_ROWS = 40
 """A longer table leaves out what is up to date."""
 
@@ -94,13 +98,32 @@ def render_table(rows: list[Row]) -> str:
     many = len(rows) > _MOST_ROWS
     shown = [row for row in rows if row.status != "up-to-date"] if many else rows
     idle = len(rows) - len(shown)
+    away = [row.id for row in shown if row.status.startswith(_AWAY)]
+    shown = fold(shown)
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
     why += [f"{row.id}: {_BLIND}" for row in shown if row.good and _is_blind(row)]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
-    why += [_CARRY.format(row.id) for row in shown if row.status.startswith(_AWAY)][:1]
+    why += [_CARRY.format(name) for name in away[:1]]
     rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
     return "\n".join(filter(None, (text, *why, rest)))
+
+
+def fold(rows: list[Row]) -> list[Row]:
+    """Builds that one cause keeps from being built share a row, in the place of the first of them."""
+    causes: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status.startswith(_SHARED) and not row.earlier:
+            causes.setdefault(row.status, []).append(row)
+    shared = {status: same for status, same in causes.items() if len(same) > _MOST_ALIKE}
+    found = []
+    for row in rows:
+        same = shared.get(row.status, [])
+        if row in same[1:]:
+            continue
+        name = f"{row.id} and {len(same) - 1} more" if same and not row.earlier else row.id
+        found.append(replace(row, id=name))
+    return found
 
 
 def _render(rows: list[Row]) -> str:
@@ -156,7 +179,7 @@ def annotate(rows: Iterable[Row]) -> list[str]:
     kinds = {True: "warning", False: "error"}
     return [
         f"::{kinds[row.status.startswith('waiting')]} title={row.id}::{_escape(row.status)}"
-        for row in rows
+        for row in fold(list(rows))
         if not row.good and not _is_loser(row)
     ]
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
 
 def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
@@ -23,11 +22,6 @@ def matching(pattern: str, recipes: Sequence[str]) -> list[str]:
     """The recipes that a pattern of builds speaks of."""
     wanted = pattern.removeprefix("build:").split("@")[0]
     return [recipe for recipe in recipes if fnmatchcase(recipe, wanted)]
-
-
-def of_recipes(diagnostics: Sequence[Diagnostic], recipes: Sequence[str]) -> list[Diagnostic]:
-    """What was said of some recipes' own files."""
-    return [found for found in diagnostics if Path(found.path).stem in recipes]
 
 
 def suggest(name: str, builds: Sequence[str]) -> str:

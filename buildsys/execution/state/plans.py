@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import buildsys
 from buildsys.errors import Diagnostic, InputError
-from buildsys.execution.state.build_patterns import matching, of_recipes, select
+from buildsys.execution.state.build_patterns import matching, select
 from buildsys.graph import Plan, Step
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class RecipePlans:
     files: tuple[tuple[str, str], ...]
     lasting: bool = dataclasses.field(compare=False)
     """False where the next run has to look again: mistakes, and files that were just changed."""
+
+
+_SEVERAL, _NAMED = 2, 5
+"""Recipes of one diagnostic that are told, and those of them that are named."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,21 @@ class Plans:
             if any(d.severity == "error" for d in recipe.diagnostics)
         )
 
+    def diagnostics_of(self, recipes: Iterable[str]) -> tuple[Diagnostic, ...]:
+        """What is wrong or noteworthy of some recipes, in their own files and in those they rest on."""
+        names = set(recipes)
+        found = {d for recipe in self.recipes if recipe.name in names for d in recipe.diagnostics}
+        return tuple(sorted(found))
+
+    def render(self, diagnostic: Diagnostic) -> str:
+        """A diagnostic; of a file that several recipes rest on, whom it stops or concerns."""
+        names = [recipe.name for recipe in self.recipes if diagnostic in recipe.diagnostics]
+        if len(names) < _SEVERAL:
+            return diagnostic.render()
+        more = len(names) - _NAMED
+        shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return f"{diagnostic.render()}\n    note: for {len(names)} recipes: {shown}"
+
     def select(self, patterns: Sequence[str]) -> list[str]:
         """The builds that match, as `build_patterns.select`; for a recipe with mistakes the error lists them.
 
@@ -77,7 +96,8 @@ class Plans:
             return select(patterns, [plan.build for plan in self.plans])
         except InputError as error:
             name = error.diagnostics[0].path
-            own = of_recipes(self.errors, matching(name, self.broken))
+            known = self.diagnostics_of(matching(name, self.broken))
+            own = tuple(d for d in known if d.severity == "error")
             if not own:
                 raise
             message = "cannot be built: its recipe has a mistake, see above"
