@@ -1,0 +1,140 @@
+"""What people bring, from `buildsys new` to files for three boards, with nothing edited by hand.
+
+Only to take less time the recipes train 60 epochs at 64 px here, and calibrate on four images.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys.authoring.datasets.data_guess import guess_data
+from buildsys.execution.tools import environments
+from tests.brought_sets import FORMS, SIDE, Box, bring
+from tests.conftest import REPOSITORY
+from tests.tools.places import bitmap, make_workspace, read, tool_environment
+
+pytestmark = pytest.mark.tools
+
+BOARDS = ("grove-vision-ai-v2", "xiao-esp32s3", "raspberry-pi-5")
+POINTS = "train: images/train\nval: images/val\nnames: [mouse]\nkpt_shape: [4, 3]\n"
+"""Of an own pose set: neither sigmas nor `flip_idx`."""
+MOUSE = "0 0.5 0.5 0.5 0.5 0.5 0.25 2 0.4 0.3 2 0.6 0.3 1 0.5 0.75 2\n"
+
+
+def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
+    """Stripes, and a plain field where a box is; the same bytes in every form."""
+    data = bytearray(bitmap(SIDE, sum(name.encode()) % 40))
+    for kind, left, upper, right, lower in boxes:
+        for row in range(SIDE - lower, SIDE - upper):  # a BMP begins with its lowest row
+            start, end = (54 + 3 * (row * SIDE + column) for column in (left, right))
+            data[start:end] = bytes([200 if kind == "egg" else 60]) * (end - start)
+    return bytes(data)
+
+
+def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of ours, with a store of the workspace's own."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
+    command = [sys.executable, "-m", "buildsys", *words]
+    return subprocess.run(
+        command, cwd=root, capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def write_mice(root: Path) -> None:
+    """Four images to train on, two to validate with."""
+    for split, count in (("train", 4), ("val", 2)):
+        for index in range(count):
+            image = root / "images" / split / f"{index}.bmp"
+            labels = root / "labels" / split / f"{index}.txt"
+            for path in (image, labels):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(bitmap(SIDE, index + 10 * count))
+            labels.write_text(MOUSE)
+    (root / "data.yaml").write_text(POINTS)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace with a recipe for each set, as `new` wrote it, smaller."""
+    root = make_workspace(tmp_path_factory.mktemp("brought") / "place")
+    write_mice(root / "data" / "mice")
+    for form in FORMS:
+        (root / "data" / form).mkdir()
+        bring(form, root / "data" / form, draw)
+    for name in (*FORMS, "mice"):
+        targets = [word for board in BOARDS for word in ("--target", board)]
+        run = call(root, "new", name, "--data", f"data/{name}", *targets)
+        assert run.returncode == 0, run.stdout + run.stderr
+        path = root / "recipes" / f"{name}.yaml"
+        text = path.read_text()
+        for old, new in (
+            ("epochs: 100", "epochs: 60"),
+            ("size: 192", "size: 64"),
+            ("count: 100", "count: 4"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        path.write_text(text)
+    yield root
+    shutil.rmtree(root)
+
+
+def test_a_look_at_any_form_finds_nothing_wrong(place: Path) -> None:
+    """The same figures of each, whatever the format: four images to train on, two to validate with."""
+    run = call(place, "check", "--data")
+    assert run.returncode == 0, run.stdout + run.stderr
+    reports = [read(place / "build" / ".data" / form / "report.json") for form in FORMS]
+    assert [report["findings"] for report in reports] == [[]] * len(FORMS)
+    for report in reports:
+        counts = [(split["pictures"], split["classes"]) for split in report["splits"]]
+        assert counts == [(4, {"cell": 3, "egg": 1}), (2, {"cell": 1, "egg": 1})]
+
+
+PREPARE = """\
+import json, sys
+from pathlib import Path
+from buildsys.steps import prepare_dataset, read_coco
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+
+given = json.loads(sys.argv[1])
+if given["coco"]:
+    step = read_coco
+    params = step.make_params(tuple(map(tuple, given["coco"])), "detect", base_names=True)
+else:
+    step = prepare_dataset
+    splits = tuple(Split(name=name, paths=tuple(paths)) for name, paths in given["given"])
+    params = step.Params(
+        format=given["format"], splits=splits, classes=tuple(given["names"]), shape="box"
+    )
+step.run({"dataset": Path(given["root"])}, {"dataset": Path(sys.argv[2])}, params)
+"""
+"""What the plan of a recipe runs of a dataset, in its tool environment."""
+
+
+def test_one_set_in_four_forms_is_one_prepared_dataset(place: Path, tmp_path: Path) -> None:
+    """Byte for byte: images, labels and data.yaml, from Roboflow, VOC, Label Studio and darknet."""
+    _, python = environments.ensure("evaluate", print)
+    environment = {**tool_environment(python), "PYTHONPATH": str(REPOSITORY)}
+    trees = {}
+    for form in FORMS:
+        facts = guess_data(place, f"data/{form}", "detect").facts
+        assert facts is not None
+        target = tmp_path / form
+        target.mkdir()
+        given = json.dumps(dataclasses.asdict(facts))
+        subprocess.run(
+            [str(python), "-c", PREPARE, given, str(target)], check=True, env=environment
+        )
+        paths = [path for path in target.rglob("*") if path.is_file()]
+        trees[form] = {str(path.relative_to(target)): path.read_bytes() for path in paths}
+    assert len(trees["roboflow"]) == 13
+    assert trees["roboflow"]["images/train/ab12-a.bmp"][:2] == b"BM"
+    for form in FORMS:
+        assert trees[form] == trees["roboflow"], form
