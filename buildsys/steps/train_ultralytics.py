@@ -14,22 +14,13 @@ from typing import Any, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, SettingProblem, StepSpec
 from buildsys.steps.lib.families import ultralytics_options
+from buildsys.steps.lib.families.training_settings import check_validation
 from buildsys.steps.lib.runtime.progress import fail, report
 
 
 def _check_settings(settings: "Settings", task: str) -> list[SettingProblem]:
     """Validation and its patience, what is of other tasks, and Ultralytics' own settings."""
-    problems = []
-    if settings.validate is not True and settings.validate is not False and settings.validate < 1:
-        message = f"`validate` is true, false, or every how many epochs, not {settings.validate}"
-        problems.append(SettingProblem(key=("validate",), message=message))
-    if settings.patience is not None and settings.patience < 1:
-        message = f"`patience` is at least 1, not {settings.patience}"
-        problems.append(SettingProblem(key=("patience",), message=message))
-    elif settings.patience is not None and not settings.validate:
-        message = "`patience` waits for a better epoch, and no epoch is validated"
-        hint = "write `validate: true`"
-        problems.append(SettingProblem(key=("patience",), message=message, hint=hint, at_key=True))
+    problems = check_validation(settings.validate, settings.patience)
     if settings.smooth_visibility and task != "pose":
         message = f"`smooth_visibility` is for pose, not for {task}"
         hint = "leave it out"

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
+from buildsys.steps.lib.families import yolox_validation
+from buildsys.steps.lib.families.training_settings import Best, check_validation, is_due
+from buildsys.steps.lib.families.yolox_validation import FITNESS
 from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -28,6 +31,7 @@ STEP = StepSpec(
     ),
     trains=True,
     dataset_format="coco",
+    check_settings=lambda settings, task: check_validation(settings.validate, settings.patience),
 )
 _LAST_SHARE = 0.25
 """Share of the epochs at the end without mosaics; upstream: 15 of 300."""
@@ -58,10 +62,12 @@ class Settings:
     scale: float = 0.3
     threads: int = 1
     mixed_precision: bool = False
+    validate: bool | int = False
+    """Accuracy on the val split after every epoch, or every n, and the best epoch kept."""
+    patience: int | None = None
+    """Epochs without a better one after which the training ends."""
 
-    ELSEWHERE: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("validate", "patience", "options"), "family ultralytics has it; YOLOX keeps its last epoch"
-    )
+    ELSEWHERE: ClassVar[dict[str, str]] = {"options": "it passes settings to Ultralytics alone"}
     """What to say of keys that other families have."""
 
 
@@ -80,6 +86,10 @@ class Params:
     scale: float
     mixed_precision: bool
     """Half precision where it is safe, on a GPU; the CPU computes in full."""
+    validate: int
+    """Epochs from one validation to the next; 0: none."""
+    patience: int
+    """0: none."""
     threads: int
     """Declared by the recipe and the same on every machine: it decides the rounding."""
 
@@ -89,6 +99,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     frame = model.preprocessing
     size = settings.size or (max(frame.height, frame.width) if frame else 0)
     values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
+    values["validate"], values["patience"] = int(settings.validate), settings.patience or 0
     return Params(architecture=model.architecture, size=size, **values)
 
 
@@ -115,14 +126,28 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         model = yolox_network.load_start(inputs["weights"], params.architecture, len(classes))
     else:
         model = yolox_network.make_model(params.architecture, len(classes))
-    training = _Training(model.to(device), samples, device, params)
+    validation = None
+    if params.validate:
+        unchanged = yolox_data.Changes(mosaic=0.0, flip=0.0, scale=0.0)
+        validation = yolox_data.open_split(inputs["dataset"], params.size, unchanged, "val")
+    training = _Training(model.to(device), samples, device, params, validation)
     training.run(Path.cwd() / "last.pt")
     torch_setup.remember_machine(device)
     yolox_network.save_model(
         training.average.ema, outputs["checkpoint"], params.architecture, classes
     )
-    ran = len(training.rows)
-    summary = training_files.Summary(epochs=params.epochs, ran=ran, kept=ran, images=len(samples))
+    best, ran = training.best, len(training.rows)
+    summary = training_files.Summary(
+        epochs=params.epochs,
+        ran=ran,
+        kept=best.epoch or ran,
+        best=best.epoch,
+        fitness=best.fitness,
+        validated_every=params.validate,
+        patience=params.patience,
+        images=len(samples),
+        validation_images=len(validation) if validation is not None else 0,
+    )
     training_files.write(outputs["training"], training.rows, summary)
     _draw(samples, classes, outputs["training"] / training_files.EXAMPLES, params)
 
@@ -163,7 +188,9 @@ def _is_ending(epoch: int, params: Params) -> bool:
 class _Training:
     """A network on its way: weights, their average, the optimizer's moments, its curves."""
 
-    def __init__(self, model: Any, samples: Any, device: str, params: Params) -> None:
+    def __init__(
+        self, model: Any, samples: Any, device: str, params: Params, validation: Any
+    ) -> None:
         import torch
         from yolox.utils import LRScheduler, ModelEMA
 
@@ -188,14 +215,42 @@ class _Training:
             min_lr_ratio=0.05,
         )
         self.rows: list[training_files.Row] = []
+        self.validation, self.best = validation, Best()
+        self.classes = model.head.num_classes
 
     def run(self, last: Path) -> None:
-        """All epochs that are not finished yet; `last` is where finished ones are kept."""
+        """All epochs that are not finished yet; `last` is where finished ones are kept, the best beside
+        it. The average ends as that of the epoch to keep.
+        """
+        import torch
+
         start = self._resume(last)
         for epoch in range(start, self.params.epochs):
+            if self._is_over():
+                break
             self.samples.mosaic = 0.0 if _is_ending(epoch, self.params) else self.params.mosaic
             self._run_epoch(epoch, f", resumed from epoch {start + 1}" if start else "")
             self._keep(last, epoch + 1)
+        if self.best.epoch:
+            best = torch.load(self._place(last), map_location=self.device, weights_only=True)
+            self.average.ema.load_state_dict(best)
+
+    def _is_over(self) -> bool:
+        """Whether patience has ended the training."""
+        patience, best = self.params.patience, self.best.epoch
+        validated = bool(self.rows) and FITNESS in self.rows[-1]
+        return validated and 0 < patience <= len(self.rows) - best
+
+    def _place(self, last: Path) -> Path:
+        """Of the averaged weights of the best epoch."""
+        return last.with_name(f"best-{self.best.epoch}.pt")
+
+    def _validate(self, epoch: int) -> training_files.Row:
+        """Accuracy after an epoch, counted from 1, where it is due."""
+        every, patience = self.params.validate, self.params.patience
+        if not is_due(epoch, self.params.epochs, every, self.best, patience):
+            return {}
+        return yolox_validation.measure(self.average.ema, self.validation, self.classes)
 
     def _run_epoch(self, epoch: int, note: str) -> None:
         started, sums = time.monotonic(), dict.fromkeys(_LOSSES, 0.0)
@@ -209,7 +264,7 @@ class _Training:
             done = epoch + (number + 1) / self.batches
             report(done, self.params.epochs, "epochs", f"loss {losses['total_loss']:.2f}{note}")
         row = {f"train/{name}": round(value / self.batches, 6) for name, value in sums.items()}
-        self.rows.append(row | {"lr/pg0": rate})
+        self.rows.append(row | self._validate(epoch + 1) | {"lr/pg0": rate})
         seconds = time.monotonic() - started
         words = training_files.describe(self.rows[-1])
         print(f"epoch {epoch + 1} of {self.params.epochs}: {words}; {seconds:.1f} s", flush=True)
@@ -241,19 +296,31 @@ class _Training:
 
     def _keep(self, last: Path, epochs: int) -> None:
         """What the next epoch needs, written beside and put in place whole."""
-        import torch
-
+        fitness = self.rows[-1].get(FITNESS)
+        if fitness is not None:
+            self.best = self.best.after(epochs, fitness)
+        average = self.average.ema.state_dict()
+        if self.best.epoch == epochs:
+            _save(self._place(last), average)
         state = {
             "epochs": epochs,
             "model": self.model.state_dict(),
-            "average": self.average.ema.state_dict(),
+            "average": average,
             "updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "rows": self.rows,
+            "best": (self.best.epoch, self.best.fitness),
         }
-        torch.save(state, last.with_suffix(".tmp"))
-        os.replace(last.with_suffix(".tmp"), last)
+        _save(last, state)
+        for path in last.parent.glob("best-*.pt"):
+            if path != self._place(last):
+                path.unlink()
+        if self._is_over():
+            since = f"none of the last {epochs - self.best.epoch} epochs was better"
+            print(
+                f"stopped: {since} than epoch {self.best.epoch} (patience {self.params.patience})"
+            )
 
     def _resume(self, last: Path) -> int:
         """How many epochs are finished already."""
@@ -268,7 +335,17 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.rows = state["rows"]
+        epoch, fitness = state["best"]
+        self.best = Best(epoch=epoch, fitness=fitness)
         return int(state["epochs"])
+
+
+def _save(path: Path, value: Any) -> None:
+    """Written beside its place and put there whole."""
+    import torch
+
+    torch.save(value, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
 
 
 def _groups(model: Any) -> list[dict[str, Any]]:

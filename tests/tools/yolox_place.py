@@ -31,6 +31,8 @@ TRAIN = {
     "flip": 0.5,
     "scale": 0.3,
     "mixed_precision": False,
+    "validate": 1,
+    "patience": 0,
     "threads": 1,
 }
 
@@ -61,7 +63,8 @@ def draw_dataset(root: Path, count: int = 8) -> Path:
         )
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, 1)]
     found = {"images": images, "annotations": annotations, "categories": categories}
-    (root / "annotations" / "train.json").write_text(json.dumps(found))
+    for split in ("train", "val"):
+        (root / "annotations" / f"{split}.json").write_text(json.dumps(found))
     return root
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.families.training_settings import Best, is_due
 from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.metrics.training_files import Row, Summary
 
@@ -84,10 +85,8 @@ class Epochs:
         )
 
     def _is_due(self, trainer: Any) -> bool:
-        """Every n-th epoch, the last, and one after which patience may be over."""
-        number = trainer.epoch + 1
-        ending = number >= trainer.epochs or trainer.stopper.possible_stop
-        return bool(self.every) and (number % self.every == 0 or ending)
+        best = Best(epoch=trainer.stopper.best_epoch)
+        return is_due(trainer.epoch + 1, trainer.epochs, self.every, best, trainer.args.patience)
 
     def _start_clock(self, trainer: Any) -> None:
         self._started = time.monotonic()

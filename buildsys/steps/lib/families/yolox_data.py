@@ -38,8 +38,8 @@ def read_classes(root: Path) -> tuple[str, ...]:
     return tuple(str(row["name"]) for row in rows)
 
 
-def open_split(root: Path, size: int, changes: Changes) -> "Samples":
-    """The train split of a tree with annotations/train.json and images/; damaged pictures end it."""
+def open_split(root: Path, size: int, changes: Changes, split: str = "train") -> "Samples":
+    """A split of a tree with annotations/<split>.json and images/; damaged pictures end it."""
     import contextlib
     import io
 
@@ -57,9 +57,9 @@ def open_split(root: Path, size: int, changes: Changes) -> "Samples":
             return images.read_image(root / "images" / name)
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools says how long it took
-        pictures = Pictures(str(root), "train.json", name="images", img_size=(size, size))
+        pictures = Pictures(str(root), f"{split}.json", name="images", img_size=(size, size))
     if not len(pictures):
-        fail("the dataset's train split has no pictures.")
+        fail(f"the dataset's {split} split has no pictures.")
     _refuse_damaged(pictures)
     return Samples(pictures, size, changes)
 
@@ -99,9 +99,9 @@ class Samples:
         if random.random() < self.mosaic:
             picture, rows = self.mosaics[index][:2]
             return picture, rows
-        return self.transform(*self._place(index), (self.size, self.size))  # type: ignore[no-any-return]
+        return self.transform(*self.place(index), (self.size, self.size))  # type: ignore[no-any-return]
 
-    def _place(self, index: int) -> "tuple[np.ndarray, np.ndarray]":
+    def place(self, index: int) -> "tuple[np.ndarray, np.ndarray]":
         """The photograph in the frame, uint8 [size, size, 3], and its boxes [n, 5] x1 y1 x2 y2 class."""
         import cv2
         import numpy as np
