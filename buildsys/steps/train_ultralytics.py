@@ -160,7 +160,6 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
         "fliplr": params.flip,
         "scale": params.scale,
         "amp": False,
-        "val": bool(params.validate),
         "patience": params.patience,
         "plots": False,
         "project": str(scratch),

@@ -15,6 +15,9 @@ from buildsys.steps.lib.families.training_settings import Best, is_due
 from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.metrics.training_files import Row, Summary
 
+_OF_A_FRAME = ("anchors", "strides", "shape")
+"""What a head keeps of the last image that it saw: a validation leaves there something of its last batch."""
+
 
 class FinishedBefore(Exception):
     """Ends Ultralytics' loop before its first epoch: the run that is resumed had finished the last."""
@@ -33,11 +36,13 @@ class Epochs:
         self.resumed = 0
         """Epochs that an earlier run finished."""
         self._started = time.monotonic()
+        self._before: dict[str, dict[str, Any]] = {}
 
     def follow(self, trainer: Any) -> None:
         """Put ourselves in place of the trainer's validation and saving."""
         validate = trainer.validate
         trainer.validate = lambda: validate() if self._is_due(trainer) else ({}, None)
+        trainer.args.val = True  # so that it is asked after every epoch
         trainer.save_metrics = self._note
         trainer.save_model = partial(self._keep, trainer)
         trainer.final_eval = lambda: None  # the evaluation steps measure what is kept
@@ -47,6 +52,10 @@ class Epochs:
         """Go on where an earlier run was killed. Raises FinishedBefore."""
         import torch
 
+        self._before = {
+            name: {key: vars(module)[key] for key in _OF_A_FRAME if key in vars(module)}
+            for name, module in trainer.ema.ema.named_modules()
+        }
         if not self.state.is_file():
             return
         state = torch.load(self.state, map_location=trainer.device, weights_only=True)
@@ -69,9 +78,10 @@ class Epochs:
         average = trainer.ema.ema
         if best:
             average.load_state_dict(torch.load(self._best(best), weights_only=True))
-        for module in average.modules():  # what validation leaves there is of its last batch
-            for name in ("anchors", "strides", "shape"):
-                vars(module).pop(name, None)
+            for name, module in average.named_modules():
+                for key in _OF_A_FRAME:
+                    vars(module).pop(key, None)
+                vars(module).update(self._before[name])
         return Summary(
             epochs=trainer.epochs,
             ran=ran,
