@@ -15,9 +15,6 @@ from buildsys.steps.lib.families.training_settings import Best, is_due
 from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.metrics.training_files import Row, Summary
 
-_OF_A_FRAME = ("anchors", "strides", "shape")
-"""What a head keeps of the last image that it saw: a validation leaves there something of its last batch."""
-
 
 class FinishedBefore(Exception):
     """Ends Ultralytics' loop before its first epoch: the run that is resumed had finished the last."""
@@ -37,6 +34,7 @@ class Epochs:
         """Epochs that an earlier run finished."""
         self._started = time.monotonic()
         self._before: dict[str, dict[str, Any]] = {}
+        """Attributes of the averaged network's modules: validating leaves some of its own."""
 
     def follow(self, trainer: Any) -> None:
         """Put ourselves in place of the trainer's validation and saving."""
@@ -52,10 +50,8 @@ class Epochs:
         """Go on where an earlier run was killed. Raises FinishedBefore."""
         import torch
 
-        self._before = {
-            name: {key: vars(module)[key] for key in _OF_A_FRAME if key in vars(module)}
-            for name, module in trainer.ema.ema.named_modules()
-        }
+        modules = trainer.ema.ema.named_modules()
+        self._before = {name: dict(vars(module)) for name, module in modules}
         if not self.state.is_file():
             return
         state = torch.load(self.state, map_location=trainer.device, weights_only=True)
@@ -78,9 +74,8 @@ class Epochs:
         average = trainer.ema.ema
         if best:
             average.load_state_dict(torch.load(self._best(best), weights_only=True))
-            for name, module in average.named_modules():
-                for key in _OF_A_FRAME:
-                    vars(module).pop(key, None)
+            for name, module in list(average.named_modules()):
+                vars(module).clear()
                 vars(module).update(self._before[name])
         return Summary(
             epochs=trainer.epochs,
