@@ -232,15 +232,20 @@ def test_many_builds_that_are_not_built_are_no_ladder(chromium: str, tmp_path: P
         )
         for n in range(90)
     ]
-    many = dataclasses.replace(
-        report, artifacts=(*report.artifacts, *idle), comparisons=(), mistakes=()
-    )
+    known = [
+        dataclasses.replace(item, status="stale", reasons=()) if item.id == "tags@host" else item
+        for item in report.artifacts
+    ]
+    many = dataclasses.replace(report, artifacts=(*known, *idle), comparisons=(), mistakes=())
     folder = render(many, tmp_path / "many")
     text = (folder / "index.html").read_text()
     assert "16 recipes without figures, 95 builds</summary>" in text
     assert 'href="sweep3/board-3.html"' in text
     tall = look(chromium, folder / "index.html", PHONE, tmp_path)[3]
     assert tall < 4000
+    plot = (folder / "plots" / "size-box.mAP50-95.svg").read_text()
+    assert ">host<" in plot
+    assert ">rejected<" not in plot, "what is stale was not rejected"
 
 
 def test_a_failed_build_shows_its_error_and_its_log(pages: Path) -> None:

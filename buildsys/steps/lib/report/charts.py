@@ -41,7 +41,7 @@ class Point:
     y: float
     text: str
     recipe: str
-    good: bool
+    rejected: bool
     images: int = 0
 
 
@@ -74,8 +74,9 @@ def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Poin
         if x is not None and y is not None:
             text = item.target_folder if single else item.id
             images = item.shipped.pictures if item.shipped else 0
+            rejected = item.status == "rejected"
             found.append(
-                Point(x=x, y=y, text=text, recipe=item.recipe, good=item.good, images=images)
+                Point(x=x, y=y, text=text, recipe=item.recipe, rejected=rejected, images=images)
             )
     return tuple(sorted(found, key=lambda point: (point.x, -point.y, point.text)))
 
@@ -129,11 +130,13 @@ Style = tuple[str, str, str]
 
 def _groups(points: tuple[Point, ...]) -> dict[Style, tuple[Point, ...]]:
     """The points that look alike: of a recipe, or of what was rejected."""
-    recipes = {name: i for i, name in enumerate(sorted({p.recipe for p in points if p.good}))}
+    recipes = {
+        name: i for i, name in enumerate(sorted({p.recipe for p in points if not p.rejected}))
+    }
     groups: dict[Style, tuple[Point, ...]] = {}
     for point in points:
         style = (svg.BAD, "o", "rejected")
-        if point.good:
+        if not point.rejected:
             index = recipes[point.recipe]
             marker = svg.MARKERS[index // len(svg.HUES) % len(svg.MARKERS)]
             style = (svg.HUES[index % len(svg.HUES)], marker, point.recipe)
@@ -185,10 +188,10 @@ def _mark(axes: Any, points: tuple[Point, ...], groups: dict[Style, tuple[Point,
 
 
 def _front(points: tuple[Point, ...]) -> list[Point]:
-    """Of those that ship, by x: each better than all that cost less."""
+    """Of those that were not rejected, by x: each better than all that cost less."""
     front: list[Point] = []
     for point in points:
-        if point.good and (not front or point.y > front[-1].y):
+        if not point.rejected and (not front or point.y > front[-1].y):
             front.append(point)
     return front
 
@@ -226,7 +229,7 @@ def _name(axes: Any, points: tuple[Point, ...]) -> None:
                     textcoords="offset points",
                     ha=align,
                     fontsize=svg.LETTERS - 0.5,
-                    color=svg.INK if point.good else svg.BAD,
+                    color=svg.BAD if point.rejected else svg.INK,
                 )
                 break
 

@@ -145,13 +145,18 @@ def _confusion_names(found: Confusion) -> tuple[str, ...]:
 def _confusion_rows(
     found: Confusion,
 ) -> tuple[tuple[str, tuple[tuple[int, float], ...]], ...]:
-    """(found as, (count, share of the column) for each that is labelled)."""
-    names = _confusion_names(found)
-    sums = [sum(row[column] for row in found.counts) or 1 for column in range(len(names))]
-    return tuple(
-        (name, tuple((row[i], row[i] / sums[i]) for i in range(len(names))))
-        for name, row in zip(names, found.counts, strict=False)
-    )
+    """(found as, (count, share) for each that is labelled): shares of what is labelled so, or, where
+    there is nothing, of what is found so.
+    """
+    names, counts = _confusion_names(found), found.counts
+    last = len(found.classes)
+    sums = [sum(row[column] for row in counts) for column in range(len(names))]
+    rows = []
+    for name, row in zip(names, counts, strict=False):
+        of = [sum(row) if column == last else sums[column] for column in range(len(names))]
+        cells = ((count, count / (total or 1)) for count, total in zip(row, of, strict=False))
+        rows.append((name, tuple(cells)))
+    return tuple(rows)
 
 
 def _confusions(found: Confusion) -> tuple[tuple[str, str, int], ...]:
