@@ -134,6 +134,8 @@ def _copy_examples(source: Path, folder: Path, place: str) -> tuple[str, ...]:
 _MOST_CLASSES = 16
 """Classes and background of a confusion matrix that is shown whole."""
 _MOST_MISTAKES = 20
+_SHOWN_IMAGES = 2
+"""Images of a build that are not folded."""
 _BACKGROUND = "background"
 
 
@@ -235,6 +237,7 @@ def _environment(templates: Path) -> Any:
         "confusion_rows": _confusion_rows,
         "confusions": _confusions,
         "most_classes": _MOST_CLASSES,
+        "shown_images": _SHOWN_IMAGES,
         "trainings_of": _trainings_of,
         "per_class": per_class,
         "verdict": _VERDICTS.get,
