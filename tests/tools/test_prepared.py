@@ -1,0 +1,81 @@
+"""What a trainer gets: every image and label as we read them, wherever the workspace lies."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.tools import environments
+from tests.conftest import REPOSITORY
+from tests.tools.places import bitmap, doit, make_workspace, read, tool_environment
+from tests.tools.prepared_cases import KEPT
+
+pytestmark = pytest.mark.tools
+
+MOUSE = """\
+name: mouse
+source: {family: ultralytics, task: pose, architecture: yolov8n-pose, weights: random}
+dataset: {path: data/mouse/data.yaml}
+input: {size: 32}
+train: {epochs: 1, batch: 2}
+targets: [checkpoint]
+"""
+DATA = """\
+train: ../train/images
+val: ../valid/images
+test: ../test/images
+kpt_shape: [4, 3]
+nc: 1
+names: ['mouse']
+"""
+LABEL = "0 .5 .5 .4 .4 .4 .4 2 .6 .4 2 .6 .6 1 0 0 0\n"
+
+
+def test_ultralytics_has_nothing_left_to_decide(tmp_path: Path) -> None:
+    """It reads the sources' pixels as we do, and takes every image and object of what we prepare."""
+    _, python = environments.ensure("ultralytics", print)
+    environment = tool_environment(python, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+    command = [str(python), "-m", "tests.tools.prepared_cases", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert {name: far for name, far in found["ultralytics"].items() if far} == {}
+    assert {name: far for name, far in found["program"].items() if far > 1} == {}
+    assert sorted(found["kept"]) == sorted(KEPT)
+    assert (found["images"], found["labels"], found["plain"]) == (found["sources"], True, True)
+
+
+def place(root: Path) -> Path:
+    """A pose set as Roboflow exports it: 4 keypoints, no sigmas, no mirror, no test split."""
+    make_workspace(root, mouse=MOUSE)
+    for split, count in (("train", 4), ("valid", 2)):
+        for kind in ("images", "labels"):
+            (root / "data" / "mouse" / split / kind).mkdir(parents=True)
+        for index in range(count):
+            folder = root / "data" / "mouse" / split
+            (folder / "images" / f"{index}.bmp").write_bytes(bitmap(32, index + count))
+            (folder / "labels" / f"{index}.txt").write_text(LABEL)
+    (root / "data" / "mouse" / "data.yaml").write_text(DATA)
+    return root
+
+
+def test_a_workspace_below_a_folder_images_trains_the_same_network(tmp_path: Path) -> None:
+    """The same action key and the same bytes: labels are found from the dataset, not from above it."""
+    keys, networks = [], []
+    for name in ("plain", "images"):
+        root = place(tmp_path / name / "place")
+        run = doit(root, store=root / "store")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "`flip_idx` is missing" in run.stdout + run.stderr
+        manifest = read(root / "build" / "mouse" / "checkpoint" / "manifest.json")
+        keys.append({step["stage"]: step["action_key"] for step in manifest["steps"]}["train"])
+        (network,) = (root / "build" / "mouse" / "checkpoint").glob("*.pt")
+        networks.append(network.read_bytes())
+    assert keys[0] == keys[1]
+    assert networks[0] == networks[1]
+    metrics = read(root / "build" / "mouse" / "checkpoint" / "metrics.json")["checkpoint"]
+    assert metrics["keypoint_sigmas"] == {
+        "values": [0.25] * 4,
+        "source": "Ultralytics' default, 1/4",
+    }
