@@ -129,12 +129,7 @@ def _failure(
     if log is not None:
         with contextlib.suppress(OSError):
             lines = last_lines(log.read_text(encoding="utf-8", errors="replace"))
-    return Failure(
-        stage=step.stage,
-        message=printable(failures[step.id]),
-        log=lines,
-        log_file=str(log) if lines else "",
-    )
+    return Failure(stage=step.stage, message=printable(failures[step.id]), log=lines)
 
 
 def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:

@@ -66,13 +66,17 @@ def add_trainings(
 
 
 def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
-    """Each training once, with all the builds that rest on it."""
+    """Each training once, with all the builds that rest on it; of recipes that share it, it has the
+    shortest name.
+    """
     known: dict[str, Training] = {}
     for training in found:
         other = known.get(training.files, training)
         fuller = other if other.curves or not training.curves else training
         builds = tuple(sorted({*other.builds, *training.builds}))
-        known[training.files] = replace(fuller, builds=builds, took=other.took or training.took)
+        recipe = min(other.recipe, training.recipe, key=lambda name: (len(name), name))
+        took = other.took or training.took
+        known[training.files] = replace(fuller, recipe=recipe, builds=builds, took=took)
     return tuple(sorted(known.values(), key=lambda item: (item.recipe, item.builds)))
 
 

@@ -286,9 +286,9 @@ def comparison() -> Comparison:
 
 FAILURE = Failure(
     stage="convert",
-    message="convert (convert_onnx2tf) failed: exit code 1\n    no TFLite operator does Einsum",
+    message="convert (convert_onnx2tf) failed: exit code 1\n    no TFLite operator does Einsum\n"
+    "    log: /workspace/.buildsys/logs/0a1b.log\n    to repeat: cd /workspace",
     log=("Model optimizing started", "ERROR: no TFLite operator does Einsum"),
-    log_file="/workspace/.buildsys/logs/0a1b.log",
 )
 """Which two builds share."""
 

@@ -147,6 +147,17 @@ def test_a_training_that_two_builds_share_is_one(workspace: Path) -> None:
     assert all((files / digest).is_file() for _, digest in find(report, XIAO).curves)
 
 
+def test_recipes_that_share_a_training_share_its_page(workspace: Path) -> None:
+    """Under the shortest of their names; a build that a gate has rejected has it, too."""
+    add(workspace, "tags-strict", lambda t: t.replace("min: 0.1", "min: 0.9"))
+    report, _ = run(workspace, Trained())
+    (training,) = report.trainings
+    assert training.recipe == "tags"
+    assert len(training.builds) == 4
+    red = find(report, "tags-strict@xiao-esp32s3")
+    assert (red.status, red.training) == ("rejected", training.files)
+
+
 def test_a_training_that_the_store_has_lost_is_left_out(workspace: Path) -> None:
     """Its builds stay as they are, and nothing is trained again."""
     tools = Trained()
@@ -163,7 +174,8 @@ def test_a_training_that_the_store_has_lost_is_left_out(workspace: Path) -> None
 
 def test_one_cause_of_many_builds_is_one_line() -> None:
     """Twenty builds of a dataset that cannot be prepared."""
-    failure = Failure(stage="prepare", message="prepare failed: no images")
+    message = "prepare failed: exit code 3\n    no images\n    log: /a.log\n    to repeat: cd /a"
+    failure = Failure(stage="prepare", message=message)
     builds = [
         Artifact(
             id=f"r{i:02}@host",
@@ -180,6 +192,7 @@ def test_one_cause_of_many_builds_is_one_line() -> None:
     assert (cause.builds[0].id, len(cause.builds)) == ("r07@host", 20)
     told = markdown.render(Report(version="0", artifacts=tuple(builds)))
     assert told.count("no images") == 1
+    assert "/a" not in told
     assert "**r07@host** and 19 more: failed at prepare" in told
 
 

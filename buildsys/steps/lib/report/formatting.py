@@ -42,6 +42,8 @@ _FORMS = {
     "shipped-onnx": "shipped ONNX",
     "quantized-onnx": "ONNX before the engine",
 }
+_PLACES = ("log: ", "to repeat: ")
+"""Lines of a failed step's error that tell no cause."""
 _MOST_CLASSES = 12
 """Of an image whose confidences are listed."""
 _RED = ("rejected", "failed", "broken")
@@ -59,9 +61,23 @@ def kib(count: int) -> str:
 
 
 def first_lines(message: str, most: int = 6) -> str:
-    """The beginning of an error: the rest is on the page of its build."""
-    lines = message.strip().splitlines()
+    """The beginning of an error. The rest is on the page of its build, where its log is, too, and how
+    to repeat it.
+    """
+    lines = cause_of(message).splitlines()
     return "\n".join(lines[:most] + (["…"] if len(lines) > most else []))
+
+
+def cause_of(message: str) -> str:
+    """What a failed step said, without where its log is and how to repeat it."""
+    lines = message.strip().splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith(_PLACES))
+
+
+def places_of(message: str) -> str:
+    """Where a failed step's log is, and how to repeat it."""
+    lines = (line.strip() for line in message.splitlines())
+    return "\n".join(line for line in lines if line.startswith(_PLACES))
 
 
 def number(value: float | None) -> str:

@@ -191,10 +191,12 @@ def _environment(templates: Path) -> Any:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "cause_of": words.cause_of,
         "conditions": words.conditions,
         "first_lines": words.first_lines,
         "kernels": words.kernels,
         "measured_on": words.measured_on,
+        "places_of": words.places_of,
         "percentiles": words.percentiles,
         "short_name": words.short_name,
         "sigmas": words.sigmas,

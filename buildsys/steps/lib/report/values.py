@@ -246,14 +246,11 @@ class Regression:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A step that ended badly. `message`: its error, as the run printed it; `log`: the end of its log,
-    which lies at `log_file`.
-    """
+    """A step that ended badly. `message`: its error, as the run printed it; `log`: the end of its log."""
 
     stage: str
     message: str
     log: tuple[str, ...] = ()
-    log_file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
