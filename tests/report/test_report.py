@@ -207,6 +207,20 @@ def test_logs_are_shown_as_a_terminal_left_them() -> None:
     assert failure_logs.last_lines("") == ()
 
 
+def test_what_was_proved_is_read_from_the_manifest(workspace: Path, tools: StandIn) -> None:
+    """A package that steps measured and judged, and one that was only packed."""
+    report, _ = run(workspace, tools)
+    assert find(report, XIAO).proved
+    place = workspace / "build/tags/xiao-esp32s3/manifest.json"
+    manifest = json.loads(place.read_text())
+    manifest["steps"] = [step for step in manifest["steps"] if step["stage"] == "package"]
+    place.write_text(json.dumps(manifest))
+    session = Session(workspace, tools, no_environment)
+    writing.finish_run(session, [])
+    session.close()
+    assert not find(read(workspace), XIAO).proved
+
+
 def test_a_package_without_any_proof_says_so() -> None:
     """Ready, and not verified: in the table and in the count."""
     bare = dataclasses.replace(
