@@ -419,3 +419,8 @@ class StepSpec:
     """Of an export: the model family whose checkpoints it reads."""
     unverified: str = ""
     """A sentence for the manifest: what nobody could verify of its result."""
+
+
+def status_text(status: str, proved: bool) -> str:
+    """A build's status as people read it: whether anything measured or judged its package."""
+    return status if proved else f"{status}, not verified"

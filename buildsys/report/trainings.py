@@ -22,6 +22,7 @@ from buildsys.text import duration
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NO_SETTINGS = ("task", "options")
+_NONE_AT_ZERO = ("validate", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,8 @@ def add_trainings(
         checkpoint=found.outputs.get(Format.CHECKPOINT, ""),
         tool=found.tool,
         took=duration(found.seconds) if found.seconds else "",
-        settings=_settings(found.params),
+        task=str(found.params.get("task", "")),
+        settings=settings_of(found.params),
         builds=(artifact.id,),
         curves=dict(curves).get("checkpoint", ""),
         measured=measured,
@@ -132,19 +134,28 @@ def _is_kept(session: Session, digest: str, tree: bool) -> bool:
         return False
 
 
-def _settings(params: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """As a recipe writes them: what is off, or not set, is left out."""
-    options = params.get("options")
+def settings_of(params: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """As a recipe writes them: a key that is off, or not set, is left out; 0 is a value, and all that
+    `options` names was chosen.
+    """
     rows = {name: value for name, value in params.items() if name not in _NO_SETTINGS}
+    rows = {name: value for name, value in rows.items() if not _is_off(name, value)}
+    options = params.get("options")
     rows |= options if isinstance(options, dict) else {}
-    return tuple(
-        (str(name), _plain(value))
-        for name, value in rows.items()
-        if value not in (None, False, "", "no", [], {}) and not isinstance(value, dict)
-    )
+    return tuple((str(name), _plain(value)) for name, value in rows.items())
+
+
+def _is_off(name: str, value: Any) -> bool:
+    if name in _NONE_AT_ZERO and not value:
+        return True
+    return value is None or value is False or value in ("", "no", [], {})
 
 
 def _plain(value: Any) -> str:
-    if value is True:
-        return "yes"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

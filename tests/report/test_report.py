@@ -138,7 +138,7 @@ def test_a_training_that_two_builds_share_is_one(workspace: Path) -> None:
     (training,) = report.trainings
     assert training.builds == (GROVE, XIAO)
     assert find(report, GROVE).training == find(report, XIAO).training == training.files
-    assert dict(training.settings)["epochs"] == "2"
+    assert (dict(training.settings)["epochs"], training.task) == ("2", "pose")
     assert training.measured is not None
     files = workspace / ".buildsys" / "report" / "data" / "files"
     assert (files / training.files / "history.csv").is_file()

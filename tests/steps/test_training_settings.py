@@ -78,9 +78,19 @@ def test_every_setting_is_allowed_or_refused_with_what_to_do() -> None:
         ("cos_lr", False, 0),
         ("optimizer", "adamw", "Lion"),
         ("warmup_epochs", 2.5, None),
+        ("auto_augment", "augmix", "none"),
+        ("freeze", None, "10"),
     ],
 )
 def test_values_have_the_types_that_the_trainer_takes(name: str, good: object, bad: object) -> None:
     """Whole numbers are numbers; truths are neither."""
-    assert ultralytics_options.check({name: good}, "detect") == []
-    assert len(ultralytics_options.check({name: bad}, "detect")) == 1
+    task = "classify" if name == "auto_augment" else "detect"
+    assert ultralytics_options.check({name: good}, task) == []
+    assert len(ultralytics_options.check({name: bad}, task)) == 1
+
+
+def test_null_turns_a_setting_off_where_the_trainer_takes_that() -> None:
+    """Classification without an augmentation policy is `auto_augment: null`."""
+    assert ultralytics_options.check({"auto_augment": None}, "classify") == []
+    (problem,) = ultralytics_options.check({"optimizer": None}, "detect")
+    assert problem.message == "`optimizer` is text, not null"

@@ -21,19 +21,27 @@ KINDS = ("bool", "int", "float", "str", "list")
 
 
 def read_settings(package: Path) -> dict[str, Any]:
-    """What Ultralytics says of its settings: names, sections and types in the comments of its
-    default.yaml, limits in sets of its module `cfg`. Nothing of it runs.
+    """What Ultralytics says of its settings: names, sections, types and empty defaults in its
+    default.yaml, limits in sets of its module `cfg`, and there in a condition the one setting that may
+    be null although its default is not. Nothing of it runs.
     """
-    limits = _constants(package / "cfg" / "__init__.py")
+    code = package / "cfg" / "__init__.py"
+    limits = _constants(code)
+    nullable = set(
+        re.findall(r'k in typed_keys and k != "(\w+)"', code.read_text(encoding="utf-8"))
+    )
+    assert nullable
     version = _constants(package / "__init__.py")["__version__"]
     found: dict[str, Any] = {}
     section = ""
     for line in (package / "cfg" / "default.yaml").read_text(encoding="utf-8").splitlines():
         if heading := re.match(r"# ([A-Z][\w/]*(?: [\w.]+)?)(?: -{3,})?$", line):
             section = heading[1]
-        if setting := re.match(r"(\w+):.*?# \(([^)]*)\) (.*)$", line):
-            name, types, comment = setting.groups()
+        if setting := re.match(r"(\w+):(.*?)# \(([^)]*)\) (.*)$", line):
+            name, default, types, comment = setting.groups()
             found[name] = {"section": section} | _describe(name, types, comment, limits)
+            if not default.strip() or name in nullable:
+                found[name]["kinds"].append("empty")
     return {"ultralytics": version, "settings": found}
 
 

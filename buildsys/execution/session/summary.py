@@ -8,6 +8,7 @@ from pathlib import Path
 from buildsys.errors import Rejected, Waiting
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
+from buildsys.spec import HEADLINES, status_text
 from buildsys.text import duration
 
 GOOD = ("built", "restored", "up-to-date")
@@ -46,9 +47,9 @@ class Row:
     metrics: tuple[tuple[str, float], ...] = ()
 
     @property
-    def told(self) -> str:
+    def status_text(self) -> str:
         """The status as the table has it."""
-        return self.status if self.proved or not self.good else f"{self.status}, not verified"
+        return status_text(self.status, self.proved or not self.good)
 
     @property
     def good(self) -> bool:
@@ -141,7 +142,6 @@ def _headlines(rows: list[Row]) -> dict[str, str]:
     """Columns by metric; none without figures: a run without work loads no vocabulary for them."""
     if not any(row.metrics for row in rows):
         return {}
-    from buildsys.spec import HEADLINES
 
     return HEADLINES
 
@@ -152,7 +152,7 @@ def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (
         row.id,
-        _short(row.told),
+        _short(row.status_text),
         duration(row.seconds) if row.seconds else "",
         Path(row.file).name,
         *sizes,

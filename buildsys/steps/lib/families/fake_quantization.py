@@ -32,8 +32,8 @@ def keep_keypoints_in_range(criterion: Any) -> Any:
     """A pose loss that also holds every cell's raw keypoint values within -3.5..3.5.
 
     Strides that no object is assigned to are never trained, and what they happen to say stretches
-    the range of the one int8 tensor that holds all keypoints. A corner lies up to (3.5 * 2 - 0.5) cells from its anchor: objects of
-    half the picture at 192 px.
+    the range of the one int8 tensor that holds all keypoints. A corner lies up to (3.5 * 2 - 0.5)
+    cells from its anchor: objects of half the image at 192 px.
     """
 
     def bounded(predictions: Any, batch: Any) -> Any:

@@ -63,6 +63,7 @@ _WORDS = {
     "bool": "true or false",
     "str": "text",
     "list": "a list",
+    "empty": "null",
 }
 
 
@@ -118,7 +119,7 @@ def _check_value(
     if not any(_fits(value, kind) for kind in kinds):
         words = " or ".join(_WORDS[kind] for kind in kinds)
         return SettingProblem(key=key, message=f"`{name}` is {words}, not {shown}")
-    choices = about.get("choices")
+    choices = about.get("choices") if value is not None else None
     if choices and str(value).lower() not in (choice.lower() for choice in choices):
         message, possible = f"`{name}` cannot be {shown}", tuple(choices)
         return SettingProblem(key=key, message=message, known=possible, word=str(value))
@@ -131,6 +132,8 @@ def _check_value(
 
 def _fits(value: object, kind: str) -> bool:
     """Whether a value is of a kind; whole numbers are numbers, truths are not."""
+    if kind == "empty":
+        return value is None
     if kind == "bool":
         return isinstance(value, bool)
     if kind == "int":

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from buildsys.spec import status_text
 from buildsys.steps.lib.metrics.latency import END_TO_END
 from buildsys.steps.lib.report.values import (
     LABELS,
@@ -23,7 +24,7 @@ NONE = "–"
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 _ORDER = (
     SHIPPED,
-    f"{SHIPPED}, not verified",
+    status_text(SHIPPED, proved=False),
     "stale",
     "rejected",
     "failed",
@@ -46,6 +47,8 @@ _PLACES = ("log: ", "to repeat: ")
 """Lines of a failed step's error that tell no cause."""
 _MOST_CLASSES = 12
 """Of an image whose confidences are listed."""
+_NAMED = 2
+"""Builds that a table's row names; the ONNX file of a matrix belongs to all its builds."""
 _RED = ("rejected", "failed", "broken")
 
 
@@ -128,7 +131,7 @@ def counts(artifacts: Iterable[Artifact]) -> str:
     """3 builds: 2 ready, 1 rejected."""
     found: dict[str, int] = {}
     for artifact in artifacts:
-        found[artifact.told] = found.get(artifact.told, 0) + 1
+        found[artifact.status_text] = found.get(artifact.status_text, 0) + 1
     total = sum(found.values())
     known = [*(n for n in _ORDER if n in found), *(n for n in sorted(found) if n not in _ORDER)]
     parts = ", ".join(f"{found[name]} {name}" for name in known)
@@ -297,12 +300,12 @@ def accuracy(row: Timed) -> str:
 
 def worse(regression: Regression) -> str:
     """One regression in words."""
-    bytes_, accuracy = regression.metric == "bytes", score
+    is_size = regression.metric == "bytes"
     if regression.now is None:
         return f"{regression.metric} was {number(regression.then)} and is not measured any more"
-    show = number if bytes_ else accuracy
+    show = number if is_size else score
     change = regression.now - regression.then
-    way = f"{'grew' if bytes_ else 'fell'} by {show(abs(change))}"
+    way = f"{'grew' if is_size else 'fell'} by {show(abs(change))}"
     allowed = f"{show(regression.tolerance)} is tolerated"
     return (
         f"{regression.metric} {way}: {show(regression.then)} → {show(regression.now)} ({allowed})"
@@ -360,10 +363,6 @@ def confidences(
     sure = [n for table in tables for n, score in table.items() if score >= confidence]
     names = tuple(dict.fromkeys(sure))[:_MOST_CLASSES]
     return tuple((name, tuple(table.get(name) for table in tables)) for name in names)
-
-
-_NAMED = 2
-"""Builds that a table's row names; the ONNX file of a matrix belongs to all its builds."""
 
 
 def sharers(builds: tuple[str, ...]) -> str:

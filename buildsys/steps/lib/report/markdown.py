@@ -165,7 +165,7 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
     ]
     return (
         escape(item.id),
-        escape(item.told),
+        escape(item.status_text),
         escape(item.file),
         words.kib(item.bytes) if item.bytes else "",
         f"`{short(item.sha256)}`" if item.sha256 else "",

@@ -23,6 +23,12 @@ from buildsys.steps.lib.report.values import (
 )
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
+_MOST_CLASSES = 16
+"""Classes and background of a confusion matrix that is shown whole."""
+_MOST_MISTAKES = 20
+_SHOWN_IMAGES = 2
+"""Images of a build that are not folded."""
+_BACKGROUND = "background"
 
 
 def write(
@@ -85,9 +91,7 @@ def _write_training(
     except (OSError, ValueError, TypeError):
         return
     folder = target / place
-    settings = dict(training.settings)
-    task = "obb" if settings.get("architecture", "").endswith("-obb") else ""
-    losses, accuracies = training_charts.draw_training(rows, summary, task, folder, place)
+    losses, accuracies = training_charts.draw_training(rows, summary, training.task, folder, place)
     found = _read_curves(training.curves, files)
     names = ("checkpoint", "")
     recalls = training_charts.draw_recall(found, None, names, folder, place) if found else ()
@@ -129,14 +133,6 @@ def _copy_examples(source: Path, folder: Path, place: str) -> tuple[str, ...]:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / training_files.EXAMPLES / name, folder / name)
     return tuple(f"{place}/{name}" for name in names)
-
-
-_MOST_CLASSES = 16
-"""Classes and background of a confusion matrix that is shown whole."""
-_MOST_MISTAKES = 20
-_SHOWN_IMAGES = 2
-"""Images of a build that are not folded."""
-_BACKGROUND = "background"
 
 
 def _confusion_names(found: Confusion) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def draw_training(
         _draw_epochs(f"loss-{name}", f"Loss: {_word(name)}", series, summary, folder, place)
         for name, series in zip(_names(rows, "train/"), losses, strict=True)
     ]
-    kinds = _accuracies(rows, task)
+    kinds = find_accuracies(rows, task)
     found = [
         _draw_epochs(f"accuracy-{name}", f"Accuracy: {name}", series, summary, folder, place)
         for name, series in kinds.items()
@@ -104,7 +104,7 @@ def _loss(rows: list[Row], name: str) -> tuple[_Series, ...]:
     return training, checked
 
 
-def _accuracies(rows: list[Row], task: str) -> dict[str, tuple[_Series, ...]]:
+def find_accuracies(rows: list[Row], task: str) -> dict[str, tuple[_Series, ...]]:
     """What is measured after epochs, by kind; a strict and a lenient figure each."""
     first = "turned boxes" if task == "obb" else "boxes"
     pairs = {

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from buildsys.spec import HEADLINES
+from buildsys.spec import HEADLINES, status_text
 
 LABELS = ("estimated", "measured here", "measured on a device")
 """Of latency, from the weakest to the strongest; never in one column."""
@@ -256,12 +256,15 @@ class Failure:
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """A training, which several builds may share. `files`: digest of the tree that it left, see
-    `training_files`; `took`: how long, in words; `settings`: (name, value) as its step got them; `builds`: that rest on it.
+    `training_files`; `took`: how long, in words; `settings`: (name, value) as its step
+    got them; `builds`: that rest on it.
     """
 
     files: str
     recipe: str
     checkpoint: str
+    task: str = ""
+    """Empty where its family has one alone."""
     tool: str = ""
     took: str = ""
     settings: tuple[tuple[str, str], ...] = ()
@@ -331,9 +334,9 @@ class Artifact:
         return self.status == SHIPPED
 
     @property
-    def told(self) -> str:
+    def status_text(self) -> str:
         """The status as people read it."""
-        return self.status if self.proved or not self.good else f"{self.status}, not verified"
+        return status_text(self.status, self.proved or not self.good)
 
     @property
     def has_figures(self) -> bool:

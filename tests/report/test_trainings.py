@@ -1,0 +1,40 @@
+"""A training on its page: the settings that were chosen, and charts in the words of its task."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildsys.report.trainings import settings_of
+from buildsys.steps.lib.metrics import training_files
+from buildsys.steps.lib.report import training_charts
+from tests.report import training_sample
+
+
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        ({"mosaic": 0.0, "seed": 0}, {"mosaic": "0.0", "seed": "0"}),
+        (
+            {"validate": 0, "patience": 0, "quantization_aware": "no", "smooth_visibility": False},
+            {},
+        ),
+        ({"smooth_visibility": True, "task": "pose"}, {"smooth_visibility": "yes"}),
+        (
+            {"options": {"close_mosaic": 0, "cos_lr": False, "auto_augment": None}},
+            {"close_mosaic": "0", "cos_lr": "no", "auto_augment": "none"},
+        ),
+        ({"options": {"freeze": [0, "23.cv2"]}}, {"freeze": "0, 23.cv2"}),
+    ],
+)
+def test_settings_are_those_that_were_chosen(params: dict[str, Any], shown: dict[str, str]) -> None:
+    """0 is a value, what is off is left out, and everything that `options` names was chosen."""
+    assert dict(settings_of(params)) == shown
+
+
+def test_a_chart_of_oriented_boxes_says_so(tmp_path: Path) -> None:
+    """By the task of the training, whatever its architecture is called."""
+    training_sample.make_training(tmp_path / "training")
+    rows, _ = training_files.read(tmp_path / "training")
+    assert list(training_charts.find_accuracies(rows, "pose")) == ["boxes", "keypoints"]
+    assert next(iter(training_charts.find_accuracies(rows, "obb"))) == "turned boxes"
