@@ -115,6 +115,7 @@ def make_workspace(root: Path) -> Path:
     (root / "data" / "flat" / "data.yaml").write_text("train: images\nnames: [box]\n")
     (root / "data" / "flat" / "labels").mkdir()
     (root / "data" / "flat" / "labels" / "0.txt").write_text("0 .5 .5 .2 .2\n")
+    (root / "data" / "flat" / "images" / "0.jpg").touch()
     for place in _FOLDERS:
         (root / "data" / place).parent.mkdir(parents=True, exist_ok=True)
         (root / "data" / place).write_bytes(b"never opened while planning")
@@ -133,11 +134,12 @@ def make_workspace(root: Path) -> Path:
 
 
 def write_data(folder: Path, data: Data) -> None:
-    """A data set in Ultralytics' layout without a single image, and one label a split."""
+    """A data set in Ultralytics' layout: one labelled image a split, which planning never opens."""
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
         (folder / "labels" / split).mkdir(parents=True)
         (folder / "labels" / split / "0.txt").write_text("0 .5 .5 .2 .2\n")
+        (folder / "images" / split / "0.jpg").touch()
     lines = ["train: images/train", "val: images/val", "names:"]
     lines += [f"  {number}: {name}" for number, name in enumerate(data.classes)]
     if data.keypoints:

@@ -6,6 +6,9 @@ import pytest
 
 from buildsys.authoring.datasets.data_yaml import DataYaml, read_dataset
 from buildsys.errors import InputError
+from buildsys.steps.lib.datasets import formats
+from buildsys.steps.lib.datasets.labels import Layout
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from tests.authoring.sample_workspace import TRAINED, plan_all, write_recipe
 
 PLAIN = "train: images/train\nval: images/val\nnames: [box, lid]\n"
@@ -126,6 +129,35 @@ def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
     (lack,) = read(data, PLAIN).lacks
     assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
     assert lack.diagnostic.message == "no image of the val split has a label: images/val"
+
+
+def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) -> None:
+    """In folders called `images`, too; what `check` takes for labels is what a step reads."""
+    for split in ("train", "val"):
+        (data / "labels" / split / "a.txt").rename(data / "images" / split / "a.txt")
+    found = read(data, PLAIN)
+    assert found.lacks == ()
+    splits = tuple(Split(name=name, paths=paths) for name, paths in found.facts.given)
+    layout = Layout(classes=found.facts.names, keypoints=0, dims=0)
+    reading = formats.read(data, "ultralytics", splits, layout)
+    assert [(len(sample.objects), sample.labels) for sample in reading.samples] == [
+        (1, "images/train/a.txt"),
+        (1, "images/val/a.txt"),
+    ]
+    assert reading.findings == ()
+    (data / "images" / "val" / "a.txt").rename(data / "images" / "val" / "b.txt")
+    (lack,) = read(data, PLAIN).lacks
+    assert (lack.split, lack.what) == ("val", "labels")
+    reading = formats.read(data, "ultralytics", splits[1:], layout)
+    assert (reading.samples[0].objects, reading.samples[0].labels) == ((), "")
+
+
+def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
+    """A folder of HEIC is an empty folder to every tool."""
+    (data / "images" / "train" / "a.jpg").rename(data / "images" / "train" / "a.heic")
+    (lack,) = read(data, PLAIN).lacks
+    assert lack.diagnostic.message == "the train split has no images: images/train"
+    assert lack.diagnostic.hint.startswith("an image's name ends in .bmp, .jpeg")
 
 
 def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from buildsys.steps.lib.datasets import formats, prepared
-from buildsys.steps.lib.datasets.images import is_plain
+from buildsys.steps.lib.datasets.images import is_cut_off, is_plain
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
@@ -120,6 +120,33 @@ def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_are_listed_alike_by_every_format(tmp_path: Path) -> None:
+    """Data behind a link counts, hidden folders (of notebooks, of file managers) do not."""
+    (tmp_path / "away").mkdir()
+    root = tmp_path / "set"
+    for name in ("set/a.jpg", "set/.trash/b.jpg", "away/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (root / "linked").symlink_to(tmp_path / "away")
+    found, findings = find_images(root, Split(name="train", paths=(".",)))
+    assert (found, findings) == (("a.jpg", "linked/c.jpg"), ())
+
+
+def test_labels_without_their_image_and_labels_of_two(tmp_path: Path) -> None:
+    """In folders of labels and beside images; images without labels share none."""
+    files = ("images/a.jpg", "images/a.png", "labels/a.txt", "labels/classes.txt", "labels/b.txt")
+    for name in (*files, "images/c.jpg", "images/c.png", "photos/d.jpg", "photos/d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "photos" / "e.txt").touch()
+    splits = (Split(name="train", paths=("images", "photos")),)
+    assert told(formats.read(tmp_path, "ultralytics", splits, BOXES).findings) == [
+        "warning: images/a.png: has its labels (labels/a.txt) from images/a.jpg, too",
+        "warning: labels/b.txt: a label file without its image",
+        "warning: photos/e.txt: a label file without its image",
+    ]
+
+
 def test_a_split_without_images_stops_what_reads_it_alone(tmp_path: Path) -> None:
     """Roboflow exports an empty test folder; nobody needs it."""
     (tmp_path / "test" / "images").mkdir(parents=True)
@@ -183,6 +210,25 @@ def _jpeg(*segments: tuple[int, bytes], precision: int = 8, components: int = 3)
     for marker, body in (*segments, (0xC0, frame), (0xDA, b"\x01")):
         found += bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
     return found + b"data\xff\xd9"
+
+
+SCAN = b"\xff\xda\x00\x03\x01"
+HUFFMAN = b"\xff\xc4\x00\x06\xff\xd9\xff\xda"  # marks inside a segment are none
+WHOLE = {
+    "one scan": b"\xff\xd8" + SCAN + b"data\xff\x00\xff\xd0data\xff\xff\xd9",
+    "scans": b"\xff\xd8" + SCAN + b"data" + HUFFMAN + SCAN + b"data\xff\xd9",
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("behind", [b"", b"\0\0\0\x18ftypmp42 a film \xff\xda of it", _jpeg()])
+def test_what_follows_a_whole_jpeg_does_not_cut_it_off(kind: str, behind: bytes) -> None:
+    """Motion photos have a film behind the image, stereo cameras a second image."""
+    data = WHOLE[kind]
+    assert not is_cut_off(data + behind)
+    for end in range(2, len(data) - 1):
+        assert is_cut_off(data[:end])
+        assert is_cut_off(data[:end].rstrip(b"\xff") + b"\xff\xd8")
 
 
 def _exif(orientation: int, order: str = "<") -> bytes:

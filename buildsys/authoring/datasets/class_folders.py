@@ -5,6 +5,7 @@ from pathlib import Path
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.errors import InputError
+from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
 
 _PLACES = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -74,4 +75,4 @@ def find_root(folder: Path) -> Path | None:
 
 
 def _holds_picture(folder: Path) -> bool:
-    return any(is_image(path) for path in folder.rglob("*"))
+    return any(is_image(Path(name)) for name in list_files(folder))

@@ -15,7 +15,9 @@ from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.syntax.confinement import WITHIN, check_inside
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps.lib.datasets.labels import decode_text, label_path
+from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
+from buildsys.steps.lib.datasets.labels import decode_text, is_labelled, label_path
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 
 NAMES = ("data.yaml", "data.yml")
 """What the file is usually called."""
@@ -25,7 +27,7 @@ _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 _MOST_KEYPOINTS = 1000
 _MOST_NAMED = 20
 """Classes that a hint lists."""
-_BOOLEANS = re.compile("(?i:true|false|yes|no|on|off|y|n)")
+_BOOLEANS = re.compile("(?i:true|false|yes|no|on|off)")
 """Words that YAML 1.1, which other tools read, or YAML 1.2 take for booleans."""
 
 
@@ -92,9 +94,9 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         flip=flip,
     )
     lacks += [
-        Lack(split=split, what="labels", diagnostic=_unlabelled(document, split, places[split]))
+        Lack(split=split, what="labels", diagnostic=diagnostic)
         for split, found in given
-        if not any(_has_labels(root, place) for place in found)
+        if (diagnostic := _unlabelled(document, root, split, found, places[split][0]))
     ]
     if keypoints and not flip:
         message = "`flip_idx` is missing: images are not mirrored in training"
@@ -186,7 +188,7 @@ def _written(document: Document, key: str | int) -> str:
 def _is_plain_boolean(document: Document, key: str | int) -> bool:
     """Whether a name without quotes is a boolean to other tools."""
     word, mark = str(document.get("names", key)), document.values.get(("names", key))
-    if mark is None or not _BOOLEANS.fullmatch(word) or len(word) == 1:
+    if mark is None or not _BOOLEANS.fullmatch(word):
         return False
     return document.lines[mark.line - 1][mark.column - 1 : mark.column] not in ("'", '"')
 
@@ -395,26 +397,16 @@ def _listed_folders(root: Path, place: str) -> list[str]:
     return sorted(found)
 
 
-def _has_labels(root: Path, place: str) -> bool:
-    """Whether a label file with a line in it belongs to a folder or list; the first ends the search."""
-    for folder in (place, *_listed_folders(root, place)):
-        for labels in dict.fromkeys((str(label_path(PurePosixPath(folder))), folder)):
-            for base, _, names in os.walk(root / labels):
-                for name in names:
-                    path = os.path.join(base, name)
-                    if name.endswith(".txt") and _is_filled(path):
-                        return True
-    return False
-
-
-def _is_filled(path: str) -> bool:
-    try:
-        return os.stat(path).st_size > 0
-    except OSError:
-        return False
-
-
-def _unlabelled(document: Document, split: str, places: list[_Place]) -> Diagnostic:
-    message = f"no image of the {split} split has a label: {places[0].written}"
+def _unlabelled(
+    document: Document, root: Path, split: str, paths: tuple[str, ...], first: _Place
+) -> Diagnostic | None:
+    """What to say of a split without images, or of images without a label; `first`: of its places."""
+    images, _ = find_images(root, Split(name=split, paths=paths))
+    if is_labelled(root, images):
+        return None
+    message = f"no image of the {split} split has a label: {first.written}"
     hint = "labels/….txt stands beside images/…, or each .txt beside its image"
-    return document.diagnose(places[0].at, message, hint)
+    if not images:
+        message = f"the {split} split has no images: {first.written}"
+        hint = f"an image's name ends in {', '.join(sorted(SUFFIXES_OF_IMAGES))}"
+    return document.diagnose(first.at, message, hint)

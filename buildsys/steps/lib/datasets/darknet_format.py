@@ -13,7 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
-from buildsys.steps.lib.datasets.labels import Finding, Layout, decode_text, label_file
+from buildsys.steps.lib.datasets.labels import (
+    Finding,
+    Layout,
+    decode_text,
+    find_label,
+    is_labelled,
+)
 from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_format import read_sample
@@ -138,16 +144,7 @@ def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
     lists = [path for path in paths if path.endswith(".txt")]
     known = _list_images(root)
     names = _read_list(root, lists[0], known)[0] if lists else sorted(known)
-    below = (name for name in names if lists or _is_below(name, paths[0]))
-    labels = (find_label(root, name) for name in below)
-    return any(label and (root / label).stat().st_size > 0 for label in labels)
-
-
-def find_label(root: Path, image: str) -> str:
-    """Where the labels of an image are: beside it, or in labels/ beside images/; "" where nowhere."""
-    path = PurePosixPath(image)
-    places = (str(path.with_suffix(".txt")), str(label_file(path)))
-    return next((place for place in places if (root / place).is_file()), "")
+    return is_labelled(root, (name for name in names if lists or _is_below(name, paths[0])))
 
 
 def _read_data(root: Path, file: str) -> DarknetSet | Finding:

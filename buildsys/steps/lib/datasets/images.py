@@ -2,11 +2,13 @@
 
 The one place that decides how an image is decoded: the check, calibration, evaluation, `predict` and
 the preparation for training all ask here. The rules: EXIF orientation is applied; of 16 bits the high
-byte counts; grey becomes three equal channels; alpha is dropped (a TIFF is
-multiplied by it); CMYK is converted by OpenCV; of several pages or frames the first counts. What is damaged is a finding, not the end of the step.
+byte counts; grey becomes three equal channels; alpha is dropped (a TIFF is multiplied by it); CMYK is
+converted by OpenCV; of several pages or frames the first counts. What is damaged is a finding, not the
+end of the step.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -32,6 +34,9 @@ _UPRIGHT = 1
 _ORIENTATION = 0x0112
 _SHORT = 3
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_MARK = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd7]")
+"""The start of a JPEG's segment."""
 _END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -115,13 +120,30 @@ def explain(data: bytes) -> str:
 
 def is_cut_off(data: bytes) -> bool:
     """Whether an image's end is missing; decoders fill up with grey and say nothing."""
-    if data.startswith(b"\xff\xd8"):  # JPEG: after the last scan's start comes an end of image
-        return data.rfind(_END_OF_IMAGE) < data.rfind(b"\xff\xda")
+    if data.startswith(b"\xff\xd8"):
+        return _is_cut_off_jpeg(data)
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return False
+
+
+def _is_cut_off_jpeg(data: bytes) -> bool:
+    """Whether no end of image follows the scans: what comes after it (a film, a second image) has
+    marks of its own. ITU-T T.81 B.1.1: segments state their length, and 0xFF in a scan is followed by
+    0 or by a restart mark.
+    """
+    place, scanning = 2, False
+    while mark := _MARK.search(data, place):
+        code = mark.group()[-1]
+        if code == _END and scanning:
+            return False
+        if code == _START:
+            return True
+        scanning = scanning or code == _SCAN
+        place = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
+    return True
 
 
 def is_plain(data: bytes, suffix: str) -> bool:

@@ -6,8 +6,10 @@
 import codecs
 import dataclasses
 import math
+import os
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -78,6 +80,21 @@ def label_path(image: PurePosixPath) -> PurePosixPath:
 def label_file(image: PurePosixPath) -> PurePosixPath:
     """Where the label file of an image is: labels/**.txt beside images/**, relative as `image` is."""
     return label_path(image).with_suffix(".txt")
+
+
+def find_label(root: Path, image: str) -> str:
+    """The label file of an image as a person brought it: labels/**.txt beside images/**, else beside
+    the image; both from the dataset's root, "" where there is neither.
+    """
+    path = PurePosixPath(image)
+    places = (str(label_file(path)), str(path.with_suffix(".txt")))
+    return next((place for place in places if os.path.isfile(root / place)), "")
+
+
+def is_labelled(root: Path, images: Iterable[str]) -> bool:
+    """Whether a label file of one of these images has anything in it; the first ends the search."""
+    labels = (find_label(root, image) for image in images)
+    return any(label and os.path.getsize(root / label) for label in labels)
 
 
 def find_labels(root: Path, image: Path) -> Path:

@@ -1,14 +1,18 @@
-"""Ultralytics' format: labels/**/*.txt beside images/**, one line an object, shares of the image."""
+"""Ultralytics' format: labels/**/*.txt beside images/**, or each beside its image; one line an object,
+shares of the image.
+"""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
     decode_text,
-    label_file,
+    find_label,
     label_path,
     parse,
 )
@@ -26,7 +30,7 @@ def read_split(
     names, findings = find_images(root, split)
     samples = []
     for name in names:
-        sample, wrong = read_sample(root, name, layout, str(label_file(PurePosixPath(name))))
+        sample, wrong = read_sample(root, name, layout, find_label(root, name))
         samples.append(sample)
         findings += wrong
     return tuple(samples), findings
@@ -51,23 +55,21 @@ def find_strays(
     root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
 ) -> Iterator[Finding]:
     """Label files without their image, and files that two images share."""
-    every = [sample.image for sample in samples]
-    wanted = {str(label_file(PurePosixPath(image))) for image in every}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for image in dict.fromkeys(every):
-        groups[str(label_file(PurePosixPath(image)))].append(image)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        if sample.labels:
+            groups[sample.labels].add(sample.image)
     for name, group in groups.items():
-        for other in sorted(group)[1:]:
-            yield _warn("shared-label", other, f"has its labels ({name}) from {group[0]}, too")
+        first, *others = sorted(group)
+        for other in others:
+            yield _warn("shared-label", other, f"has its labels ({name}) from {first}, too")
     lists = {entry for split in splits for entry in split.paths}
-    for folder in sorted({str(label_path(PurePosixPath(entry))) for entry in lists}):
-        if not (root / folder).is_dir():
-            continue
-        for path in sorted((root / folder).rglob("*.txt")):
-            name = path.relative_to(root).as_posix()
-            known = name in wanted or name in lists or path.name in _NOT_LABELS
-            if path.is_file() and not known:
-                yield _warn("stray-label", name, "a label file without its image")
+    folders = {str(label_path(PurePosixPath(entry))) for entry in lists}
+    folders |= {os.path.dirname(name) or "." for name in groups}
+    files = {name for folder in folders for name in list_files(root, folder)}
+    for name in sorted(files - groups.keys() - lists):
+        if name.endswith(".txt") and PurePosixPath(name).name not in _NOT_LABELS:
+            yield _warn("stray-label", name, "a label file without its image")
 
 
 def _warn(kind: str, path: str, message: str) -> Finding:

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 from buildsys.steps.lib.datasets.labels import Finding, decode_text
 from buildsys.steps.lib.runtime.progress import StepError, fail
@@ -28,13 +29,15 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
     for entry in split.paths:
         place = root / entry
         if place.is_dir():
-            for path in place.rglob("*"):
-                if is_image(path) and path.is_file():
-                    found.add(_name(root, path))
-                elif path.suffix.lower() in UNREAD_SUFFIXES:
-                    message = f"images of the kind {path.suffix} are not read: it is left out"
-                    hint = "save it as JPEG or PNG"
-                    findings.append(_finding("unread-kind", _name(root, path), message, hint))
+            for name in list_files(root, entry):
+                suffix = PurePosixPath(name).suffix
+                if is_image(PurePosixPath(name)):
+                    found.add(name)
+                elif suffix.lower() in UNREAD_SUFFIXES:
+                    message = f"images of the kind {suffix} are not read: it is left out"
+                    findings.append(
+                        _finding("unread-kind", name, message, "save it as JPEG or PNG")
+                    )
         elif place.is_file() and place.suffix == ".txt":
             names, wrong = _read_list(root, entry)
             found |= names
@@ -65,7 +68,10 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
     """The images that a list file names, and lines that name none."""
     found: set[str] = set()
     findings = []
-    text, problem = decode_text((root / entry).read_bytes())
+    try:
+        text, problem = decode_text((root / entry).read_bytes())
+    except OSError as error:
+        text, problem = "", f"cannot be read: {error.strerror}"
     if problem:
         return found, [_finding("missing-image", entry, problem, severity="error")]
     folder = os.path.dirname(entry)
@@ -105,10 +111,6 @@ def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) ->
                 f" are those of train: {known}."
             )
     raise StepError(f"{image.name} is not below {', '.join(split.paths)}.")
-
-
-def _name(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 def _finding(
