@@ -52,9 +52,10 @@ flip_idx: [1, 0, 3, 2]
 
 
 LONGEST_FIRST = (
-    "test_contracts",
+    "test_brought",
     "test_tasks",
     "test_pipeline",
+    "test_contracts",
     "test_yolox_pipeline",
     "test_outside",
     "test_parity",

@@ -148,6 +148,8 @@ def test_a_package_holds_what_its_board_needs(built: Path, build: str) -> None:
         "manifest.json",
         "build.json",
         "logs",
+        "curves",
+        "training",
         "README.md",
         "detect.py",
         "benchmark.py",
