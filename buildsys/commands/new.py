@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
+    from buildsys.authoring.datasets.facts import DatasetFacts
+    from buildsys.authoring.datasets.found_data import Images, LabelledData
+    from buildsys.authoring.scaffold.bringing import OutsideData
     from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.probing import Probe
     from buildsys.authoring.targets.contract import Contract
@@ -112,7 +115,7 @@ def _place(root: Path, name: str) -> Path:
     if not re.fullmatch(NAME, name):
         better = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".yaml")).strip("-")
         hint = f"for example {better}" if re.fullmatch(NAME, better) else ""
-        message = "is no recipe name: small letters, digits, hyphens; a letter or digit first"
+        message = "is not a recipe name: small letters, digits, hyphens; a letter or digit first"
         raise InputError.at(name or '""', message, hint)
     problem = name_problem(name)
     if problem is not None:
@@ -130,14 +133,14 @@ def _read_options(
 
     `undo` takes away what was copied here. Raises InputError.
     """
-    from buildsys.authoring.scaffold.bringing import find_named
-    from buildsys.authoring.scaffold.draft import Draft, noted
-    from buildsys.authoring.scaffold.probing import inside
+    from buildsys.authoring.scaffold.draft import Draft
+    from buildsys.authoring.scaffold.given_paths import inside
+    from buildsys.authoring.scaffold.named_data import is_named
 
     names = tuple(dict.fromkeys(options.target or (_DEFAULT_TARGET,)))
     for name in names:
         if name not in boards.targets:
-            raise InputError.at(name, "is no target", boards.suggest(name))
+            raise InputError.at(name, "is not a target", boards.suggest(name))
     found, brought = _probe(root, options, undo)
     _check_family(options.family, found)
     draft = Draft(
@@ -150,17 +153,16 @@ def _read_options(
     )
     if options.data is None:
         return draft, ""
+    if is_named(root, options.data):
+        return _with_named(root, options.data, draft), ""
     if (options.copy or options.link) and _is_outside(root, options.data):
         return _read_outside(root, options, boards, draft, undo)
-    if (known := find_named(root, options.data)) is not None:
-        there = _with_data_elsewhere(known, options.data, draft)
-        line = noted(f"dataset: {options.data}", "buildsys.yaml says where it is")
-        return dataclasses.replace(there, block=line), ""
-    return _with_data(root, inside(root, options.data, "data"), options.data, draft), ""
+    data = _guess(root, inside(root, options.data, "data"), options.data, draft)
+    return _with_data(data, options.data, draft), ""
 
 
 def _is_outside(root: Path, given: str) -> bool:
-    from buildsys.authoring.scaffold.bringing import whole
+    from buildsys.authoring.scaffold.given_paths import whole
 
     return not whole(root, given).is_relative_to(root)
 
@@ -169,7 +171,8 @@ def _probe(
     root: Path, options: argparse.Namespace, undo: contextlib.ExitStack
 ) -> tuple["Probe | None", tuple[str, ...]]:
     """The model file, brought here where that was asked for; and what was done, to print."""
-    from buildsys.authoring.scaffold.bringing import bring_weights, whole
+    from buildsys.authoring.scaffold.bringing import bring_weights
+    from buildsys.authoring.scaffold.given_paths import whole
     from buildsys.authoring.scaffold.probing import probe
 
     if options.file is None:
@@ -177,34 +180,68 @@ def _probe(
     if not ((options.copy or options.link) and _is_outside(root, options.file)):
         return probe(root, options.file), ()
     source = whole(root, options.file)
-    probe(Path("/"), str(source))  # what is no model is not brought here
+    probe(Path("/"), str(source))  # other files are not brought here
     name = bring_weights(root, options.file, options.link, undo)
     done = f"{'linked' if options.link else 'copied'} {name}, from {source}"
     return probe(root, name), (done,)
 
 
-def _with_data(root: Path, data: str, given: str, draft: "Draft") -> "Draft":
-    """The draft with what its data says. Raises InputError where the family has no use for it."""
+def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData | Images":
+    """What lies at `data`, from the workspace's root or absolute. Raises InputError."""
     from buildsys.authoring.datasets.data_guess import guess_data
+    from buildsys.authoring.datasets.found_data import Images
 
-    guess = guess_data(root, data, draft.task if draft.probe or draft.boxes_alone else "")
-    if guess.images and draft.probe is None:
+    found = guess_data(root, data, _fixed_task(draft))
+    if isinstance(found, Images) and draft.probe is None:
         message = "holds images without labels: they can calibrate a network, and teach it nothing"
         hint = "give trained weights, too: --from weights/best.pt"
         raise InputError.at(given, message, hint)
-    draft = dataclasses.replace(draft, facts=guess.facts, block=guess.block, images=guess.images)
+    return found
+
+
+def _fixed_task(draft: "Draft") -> str:
+    """The task of a network that is known; empty where the data decides."""
+    return draft.task if draft.probe or draft.boxes_alone else ""
+
+
+def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "Draft":
+    """The draft with what its data says. Raises InputError where the family has no use for it."""
+    from buildsys.authoring.datasets.found_data import Images
+
+    if isinstance(found, Images):
+        return dataclasses.replace(draft, images=found.pattern)
+    return _with_facts(found.facts, found.block, given, draft)
+
+
+def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -> "Draft":
+    draft = dataclasses.replace(draft, facts=facts, block=block)
     if draft.network is not None and draft.task not in draft.network.tasks:
         message = f"is data to {draft.task}; family {draft.family} has no networks for that"
         raise InputError.at(given, message, "there are: " + ", ".join(draft.network.tasks))
     return draft
 
 
-def _with_data_elsewhere(source: Path, given: str, draft: "Draft") -> "Draft":
-    """The same of data outside the workspace: paths start at the root of the file system."""
-    try:
-        return _with_data(Path("/"), source.relative_to("/").as_posix(), given, draft)
-    except InputError as error:
-        raise _as_absolute(error, source) from None
+def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
+    """The draft with a dataset of buildsys.yaml, as that says it is. Raises InputError."""
+    from buildsys.authoring.datasets.facts import Recorded
+    from buildsys.authoring.recipes.builds import Loader
+    from buildsys.authoring.scaffold.named_data import read_named
+    from buildsys.execution.places import Workspace, datasets_root
+    from buildsys.execution.state.lockfile import read_lock
+
+    recorded = Recorded(lines=read_lock(Workspace(root).lock).lines)
+    found = read_named(Loader(root, recorded, datasets_root()), name, _fixed_task(draft))
+    if found.dataset is not None:
+        return _with_facts(found.dataset, _name_line(name), name, draft)
+    told = f"{found.waiting_for} is not here: its task, classes and splits are not known yet"
+    draft = dataclasses.replace(draft, block=_name_line(name))
+    return dataclasses.replace(draft, brought=(*draft.brought, told))
+
+
+def _name_line(name: str) -> str:
+    from buildsys.authoring.scaffold.draft import noted
+
+    return noted(f"dataset: {name}", "buildsys.yaml says where it is")
 
 
 def _read_outside(
@@ -217,20 +254,22 @@ def _read_outside(
     """The draft with data from elsewhere: named in buildsys.yaml, whose new text comes second, or
     copied, for which it is named only until it is known what belongs to it.
     """
+    from buildsys.authoring.datasets.found_data import Images
     from buildsys.authoring.recipes.builds import Unwritten
-    from buildsys.authoring.scaffold.bringing import copy_data, find_outside, name_data, whole
-    from buildsys.authoring.scaffold.draft import dataset_block, noted
+    from buildsys.authoring.scaffold.bringing import find_outside, name_data
+    from buildsys.authoring.scaffold.draft import dataset_block
+    from buildsys.authoring.scaffold.given_paths import whole
     from buildsys.authoring.syntax.document import parse_document
     from buildsys.execution.places import datasets_root
 
     source, name = whole(root, options.data), options.name
-    there = _with_data_elsewhere(source, options.data, draft)
-    if there.images:
-        return _copy_images(root, options, draft, undo), ""
+    found = _guess(root, str(source), options.data, draft)
+    if isinstance(found, Images):
+        return _copy(root, options, _calibrating(source, found, options), draft, undo), ""
+    there = _with_data(found, options.data, draft)
     block = parse_document("\n".join(dataset_block(there)), options.data).get("dataset")
     called, file = name_data(root, name, block)
-    line = noted(f"dataset: {called}", "buildsys.yaml says where it is")
-    named = dataclasses.replace(there, block=line)
+    named = dataclasses.replace(there, block=_name_line(called))
     if options.link:
         done = f"named  {source} as `{called}` in buildsys.yaml"
         return dataclasses.replace(named, brought=(*draft.brought, done)), file
@@ -238,44 +277,35 @@ def _read_outside(
         recipes={root / "recipes" / f"{name}.yaml": _write(named, boards)}, workspace_file=file
     )
     outside = find_outside(root, datasets_root(), source, unwritten)
-    data = copy_data(root, outside, undo)
-    done = f"copied data/{outside.folder.name}, from {outside.folder}"
-    here = _with_data(root, data, options.data, draft)
-    return dataclasses.replace(here, brought=(*draft.brought, done)), ""
+    return _copy(root, options, outside, draft, undo), ""
 
 
-def _copy_images(
-    root: Path, options: argparse.Namespace, draft: "Draft", undo: contextlib.ExitStack
-) -> "Draft":
-    """The draft with a folder of images from elsewhere, which no name in buildsys.yaml leads to."""
-    from buildsys.authoring.scaffold.bringing import OutsideData, copy_data, whole
+def _calibrating(source: Path, found: "Images", options: argparse.Namespace) -> "OutsideData":
+    """Images from elsewhere, which no name in buildsys.yaml leads to. Raises InputError for a link."""
+    from buildsys.authoring.scaffold.bringing import OutsideData
 
     if options.link:
         message = (
             "holds images for a calibration, which a recipe names by a pattern in the workspace"
         )
         raise InputError.at(options.data, message, "--copy copies them to data/")
-    source = whole(root, options.data)
-    data = copy_data(root, OutsideData(given=source, parts=(source,)), undo)
-    here = _with_data(root, data, options.data, draft)
-    return dataclasses.replace(here, brought=(*draft.brought, f"copied {data}, from {source}"))
+    return OutsideData(given=source, parts=tuple(source / name for name in found.files))
 
 
-def _as_absolute(error: InputError, source: Path) -> InputError:
-    """The same mistakes, of files that were read from the root of the file system."""
-    above = source.parent.parent.relative_to("/").as_posix()
+def _copy(
+    root: Path,
+    options: argparse.Namespace,
+    outside: "OutsideData",
+    draft: "Draft",
+    undo: contextlib.ExitStack,
+) -> "Draft":
+    """The draft with data that was copied to data/."""
+    from buildsys.authoring.scaffold.bringing import copy_data
 
-    def mend(text: str) -> str:
-        return re.sub(rf"(?<![\w/.-]){re.escape(above)}(?=/)", f"/{above}", text)
-
-    return InputError(
-        *(
-            dataclasses.replace(
-                found, path=mend(found.path), message=mend(found.message), hint=mend(found.hint)
-            )
-            for found in error.diagnostics
-        )
-    )
+    data = copy_data(root, outside, undo)
+    here = _with_data(_guess(root, data, options.data, draft), options.data, draft)
+    done = f"copied data/{outside.folder.name}, from {outside.folder}"
+    return dataclasses.replace(here, brought=(*draft.brought, done))
 
 
 def _check_family(given: str | None, found: "Probe | None") -> None:
@@ -287,7 +317,7 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
         return
     if given not in trained_names():
         hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is no slip for yolox
-        raise InputError.at(given, "is no family that is trained here", hint)
+        raise InputError.at(given, "is not a family that is trained here", hint)
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"
         raise InputError.at(found.path, message, "leave --family out")
@@ -296,6 +326,7 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
 def _write(draft: "Draft", boards: "Boards") -> str:
     from buildsys.authoring.recipes.pipelines import UnfitError
     from buildsys.authoring.scaffold.draft import check_pipeline, write_recipe
+    from buildsys.authoring.syntax.document import parse_document
 
     for board, scheme in zip(draft.boards, draft.schemes, strict=True):
         try:
@@ -311,6 +342,7 @@ def _write(draft: "Draft", boards: "Boards") -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError.at(draft.name, "a file's name is not UTF-8; rename it") from error
+    parse_document(text, f"recipes/{draft.name}.yaml")  # what cannot be read is not written
     return text
 
 

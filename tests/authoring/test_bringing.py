@@ -100,7 +100,7 @@ def test_annotations_bring_the_images_of_every_split(
 _REFUSED = {
     "weights of that name": ("mice.pt", "weights/mice.pt exists and is another file"),
     "data of that name": ("mice/data.yaml", "if it is the same data, give --data data/mice/data"),
-    "no model": ("mice/notes.txt", "is no model file"),
+    "no model": ("mice/notes.txt", "is not a model file"),
     "no data": ("mice/notes.txt", "data.yaml"),
 }
 
@@ -207,7 +207,7 @@ def test_images_alone_are_copied_and_not_linked(
 def test_a_name_is_added_to_a_file_that_stays_as_it_is(tmp_path: Path, text: str) -> None:
     """Comments and other lines stay; where a line more does not fit, the file says which to write."""
     (tmp_path / "buildsys.yaml").write_text(text)
-    block = {"format": "coco", "splits": {"train": {"annotations": "d/t.json", "images": "d/i"}}}
+    block = {"format": "coco", "splits": {"train": {"annotations": "/d/t.json", "images": "/d/i"}}}
     if "{}" in text or "{old" in text:
         with pytest.raises(InputError, match=r"write below `datasets:` mine: \{format: coco, "):
             name_data(tmp_path, "mine", block)

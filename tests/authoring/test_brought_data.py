@@ -126,7 +126,7 @@ def test_a_folder_of_nothing_says_what_there_could_be(
     """Every form is named; two datasets in one folder are none."""
     assert new(workspace, "data/brought") == 2
     told = capsys.readouterr().err
-    assert "in which nothing is found that is known as data" in told
+    assert "holds no data in a format that buildsys reads" in told
     assert "Pascal VOC's folders (Annotations, JPEGImages), darknet's obj.data" in told
     for year in ("VOC2007", "VOC2012"):
         bring("voc", brought / "VOCdevkit" / year, draw)

@@ -300,7 +300,7 @@ def test_absolute_path_inside_is_written_from_the_root(workspace: Path) -> None:
 
 _WRONG = {
     "bad name": (["Best Model.yaml"], "for example best-model"),
-    "empty name": ([""], "is no recipe name"),
+    "empty name": ([""], "is not a recipe name"),
     "reserved": (["report"], "is the name of a task"),
     "taken": (["taken"], "recipes/taken.yaml: error: exists"),
     "unknown target": (["x", "--target", "grove-vision-ai"], "did you mean `grove-vision-ai-v2`?"),
@@ -321,13 +321,13 @@ _WRONG = {
     ),
     "not here": (["x", "--from", "weights/gone.pt"], "weights/gone.pt: error: is not here"),
     "folder": (["x", "--from", "weights"], "is a folder"),
-    "truncated": (["x", "--from", "weights/cut.pt"], "the end of it is missing"),
-    "no checkpoint": (["x", "--from", "weights/text.pt"], "is no PyTorch archive"),
+    "truncated": (["x", "--from", "weights/cut.pt"], "its end is missing"),
+    "no checkpoint": (["x", "--from", "weights/text.pt"], "is not a PyTorch archive"),
     "no network": (["x", "--from", "weights/other.pt"], "holds no whole model"),
     "no step": (["x", "--from", "weights/world.pt"], "is a network that no step takes: it gets"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/page.tflite"], "this is a page of a web site"),
-    "unknown ending": (["x", "--from", "doit.cfg"], "is no model file"),
+    "unknown ending": (["x", "--from", "doit.cfg"], "is not a model file"),
     "outside": (["x", "--from", "../best.pt"], "--copy copies it to weights/, --link leaves"),
     "data outside": (
         ["x", "--data", "../d/data.yaml"],
@@ -335,7 +335,10 @@ _WRONG = {
     ),
     "images alone": (["x", "--data", "data/cam"], "--from weights/best.pt"),
     "one image": (["x", "--data", "data/mine/a.jpg"], "give the folder that it is in"),
-    "data not here": (["x", "--data", "data/tag/data.yaml"], "cannot be read: No such file"),
+    "data not here": (
+        ["x", "--data", "data/tag/data.yaml"],
+        "data/tag/data.yaml: error: does not exist",
+    ),
 }
 
 

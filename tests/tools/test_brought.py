@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.authoring.datasets.data_guess import guess_data
+from buildsys.authoring.datasets.found_data import LabelledData
 from buildsys.execution.tools import environments
 from tests.brought_sets import FORMS, SIDE, Box, bring
 from tests.conftest import REPOSITORY
@@ -141,8 +142,9 @@ def test_one_set_in_four_forms_is_one_prepared_dataset(place: Path, tmp_path: Pa
     environment = {**tool_environment(python), "PYTHONPATH": str(REPOSITORY)}
     trees = {}
     for form in FORMS:
-        facts = guess_data(place, f"data/{form}", "detect").facts
-        assert facts is not None
+        found = guess_data(place, f"data/{form}", "detect")
+        assert isinstance(found, LabelledData)
+        facts = found.facts
         target = tmp_path / form
         target.mkdir()
         given = json.dumps(dataclasses.asdict(facts))

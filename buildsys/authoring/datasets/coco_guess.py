@@ -1,52 +1,35 @@
-"""One annotation file in COCO format -> a whole `dataset` block: its pictures and the other splits."""
+"""One annotation file in COCO format -> a whole `dataset` block: its images and the other splits."""
 
 import contextlib
-import dataclasses
 import os
 import posixpath
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.coco_sets import find_place, read_sets
-from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.datasets.found_data import LabelledData, labelled
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import InputError
 from buildsys.steps import read_coco
-from buildsys.steps.lib.datasets import prepared
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
 from buildsys.steps.lib.datasets.file_lists import list_files
 
 _WORDS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 """How files and folders call a split; the longer word first."""
-SHARE = "{val: 0.2, seed: 0}"
-"""The `split` of what is not split."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetsGuess:
-    """What was found: the keys of the block as they stand in a recipe, and what the data says."""
-
-    keys: tuple[str, ...]
-    facts: DatasetFacts
-
-
-def guess_sets(root: Path, data: str, task: str) -> SetsGuess:
+def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     """`data`: an annotation file, from the workspace's root; `task` empty: what the labels are for.
 
-    Raises InputError where the file is none, or its pictures are not found.
+    Raises InputError where the file is none, or its images are not found.
     """
-    fixed = task not in (
-        "",
-        "pose",
-    )  # keypoints are not in every file that a pose network starts on
-    layout_task = task if fixed else _task_of(root / data, data)
+    layout_task = choose_task(root / data, data, task)
     if layout_task not in read_coco.SHAPES:
         message = f"is in COCO format, which has no labels for task {layout_task}"
         raise InputError.at(data, message)
-    own = next((split for split in _WORDS if _mentions(data, split)), "train")
+    own = split_of(data) or "train"
     files = {own: data} | {
         split: other
         for split in _WORDS
@@ -65,42 +48,61 @@ def guess_sets(root: Path, data: str, task: str) -> SetsGuess:
             "match": "base-name" if match else None,
         }
     )
-    facts = read_sets(find_place(block, root), layout_task, {}).facts
+    found = read_sets(find_place(block, root), layout_task, {})
     text = ", ".join(
         f"{split}: {{annotations: {scalar(a)}, images: {scalar(i)}}}"
         for split, (a, i) in ordered.items()
     )
-    shared = ""
-    if tuple(ordered) == ("train",):
-        shared = f"split: {SHARE}"
-        facts = dataclasses.replace(facts, splits=prepared.places(("train", "val")))
     keys = ["format: coco", f"splits: {{{text}}}"]
     keys += [f"{LINE}   # `file_name` is no path from there; its last part is"] if match else []
-    keys += [shared] if shared else []
-    return SetsGuess(keys=tuple(keys), facts=facts)
+    return labelled(found.facts, tuple(keys), found.lacks)
 
 
-def _task_of(path: Path, label: str) -> str:
-    """pose where the categories have keypoints, else detect. Raises InputError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError.at(label, f"cannot be read: {error.strerror}") from error
-    return "pose" if has_keypoints(content) else "detect"
+def choose_task(path: Path, label: str, task: str) -> str:
+    """What an annotation file is read for: `task`; where that is empty or pose, pose if the categories
+    have keypoints, else detect: a pose network can start on boxes. Raises InputError.
+    """
+    if task not in ("", "pose"):
+        return task
+    return "pose" if has_keypoints(_read(path, label)) else "detect"
 
 
-def _mentions(path: str, split: str) -> bool:
-    return any(word in path.lower() for word in _WORDS[split])
+def split_of(path: str) -> str:
+    """The split that a file's name says, or else the nearest folder's; "" where neither does.
+
+    A folder `annotations` says nothing; the one around it does.
+    """
+    name = PurePosixPath(path)
+    folders = [folder.name for folder in name.parents if folder.name.lower() != "annotations"]
+    for part in (name.stem, *folders[:1]):
+        words = re.findall("[a-z]+", part.lower())
+        found = next((s for s, own in _WORDS.items() if not set(own).isdisjoint(words)), "")
+        if found:
+            return found
+    return ""
 
 
 def _other(root: Path, data: str, own: str, split: str) -> str:
-    """The file of another split: the same path with that split's word; "" where there is none."""
-    for word in _WORDS[own]:
+    """The file of another split: the same path with that split's word for the last one of this split,
+    or for each; "" where there is none.
+    """
+    word = "|".join(_WORDS[own])
+    found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data))
+    for marks in (found[-1:], found):
         for new in _WORDS[split]:
-            place, _, end = data.rpartition(word)
-            if place + end != data and (root / f"{place}{new}{end}").is_file():
-                return f"{place}{new}{end}"
+            path = data
+            for mark in reversed(marks):
+                path = path[: mark.start()] + new + path[mark.end() :]
+            if path != data and (root / path).is_file():
+                return path
     return ""
+
+
+def _read(path: Path, label: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError.at(label, f"cannot be read: {error.strerror}") from error
 
 
 def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
@@ -108,7 +110,7 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
 
     Raises InputError.
     """
-    content = (root / data).read_bytes()
+    content = _read(root / data, data)
     written = file_names(content)
     if not written:
         _, mistakes = parse(content, data, "box")
@@ -131,6 +133,6 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
     for folder in folders:
         if (root / folder / written[0]).is_file():
             return folder.as_posix(), False
-    message = f"its pictures were not found: {written[0]} is in none of the usual folders"
+    message = f"its images were not found: {written[0]} is in none of the usual folders"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
     raise InputError.at(data, message, hint)

@@ -8,6 +8,7 @@ from pathlib import Path
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.syntax.confinement import suggest_near
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps import read_coco
@@ -122,8 +123,7 @@ def _missing(key: str, path: str, start: str) -> tuple[str, str]:
         return "is a folder; `annotations` is one file", did_you_mean("", os.listdir(path))
     if os.path.exists(path):
         return "is a file; `images` is the folder that every `file_name` starts at", ""
-    folder, name = os.path.split(path)
-    near = did_you_mean(name, os.listdir(folder) if os.path.isdir(folder) else [])
+    near = suggest_near(Path(path))
     return "does not exist", f"it is looked for from the {start}'s root; {near}".rstrip("; ")
 
 

@@ -36,7 +36,7 @@ from buildsys.authoring.datasets.facts import (
     recall_dataset,
 )
 from buildsys.authoring.step_settings import StepSettings
-from buildsys.authoring.syntax.confinement import NAMES
+from buildsys.authoring.syntax.confinement import NAMES, suggest_near
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
@@ -204,7 +204,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
             hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
-        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        hint = f"it is looked for from the workspace's root; {suggest_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if path.suffix not in SUFFIXES:
         hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
@@ -230,7 +230,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         if known is not None:
             return _recalled(build, block, known, path)
         message = f"{block.path} does not exist"
-        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        hint = f"it is looked for from the workspace's root; {suggest_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(at, message, hint))
     facts = read_class_folders(path, label)
     return _split(build, block, facts, dataset_parts(path, facts.given), label, path)
@@ -259,14 +259,13 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
         if known is not None and not os.path.isdir(root):
             return _recalled(build, block, known, root)
         message = f"{block.path} does not exist"
-        hint = f"it is looked for from the workspace's root; {_near(path)}".rstrip("; ")
+        hint = f"it is looked for from the workspace's root; {suggest_near(path)}".rstrip("; ")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if not os.path.isdir(path) and root == path:
         message = f"{block.path} is a file; `path` is the folder of the dataset"
         hint = os.path.dirname(block.path or "") or "."
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
-    called = os.path.dirname(label) if root != path else label
-    found = folder_sets.read_folder(path, called, block, build.around.folders)
+    found = folder_sets.read_folder(path, label, block, build.around.folders)
     build.read |= found.read
     data = _split(build, block, found.facts, found.parts, name, root)
     return dataclasses.replace(data, lacks=found.lacks)
@@ -317,8 +316,3 @@ def _split(
         given=tuple(pair for pair in facts.given if pair[0] == "train"),
     )
     return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
-
-
-def _near(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
-    return did_you_mean(path.name, siblings)

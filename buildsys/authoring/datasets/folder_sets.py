@@ -74,18 +74,19 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
     """What a folder holds in the block's format. Raises InputError with every mistake, the first ones
     in full.
 
-    `label`: how messages call the folder; empty where it is that of an archive.
+    `label`: how messages call `path`; empty where it is in an archive, whose files they name.
     """
+    home = os.path.dirname(label) if root_of(path) != path else label
     classes = tuple(block.classes) if block.classes is not None else None
     key = (block.format, path, label, classes)
     if key not in known:
         found = (
-            _read_voc(path, label, classes) if block.format == "voc" else _read_darknet(path, label)
+            _read_voc(path, home, classes) if block.format == "voc" else _read_darknet(path, home)
         )
         if isinstance(found, FolderSet):
             known[key] = found
         else:
-            known[key] = tuple(_diagnose(finding, label) for finding in _shorten(found))
+            known[key] = tuple(_diagnose(finding, home) for finding in _shorten(found))
     chosen = known[key]
     if isinstance(chosen, FolderSet):
         return chosen

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes.builds import Loader, Unwritten
+from buildsys.authoring.scaffold.given_paths import whole
 from buildsys.authoring.syntax.document import Document, parse_document
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.workspace import FILE, WorkspaceFile, read_workspace_file
@@ -24,14 +25,6 @@ from buildsys.errors import InputError
 from buildsys.files import remove_folder, temporary_file
 
 _WEIGHTS, _DATA = "weights", "data"
-_PATHS = ("path", "annotations", "images")
-"""Keys of a `dataset` block whose values are paths."""
-
-
-def whole(root: Path, given: str) -> Path:
-    """Where a path of the command line leads, links of its folders followed where it leaves `root`."""
-    path = Path(os.path.abspath(root / given))
-    return path if path.is_relative_to(root) else path.parent.resolve() / path.name
 
 
 def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
@@ -122,31 +115,14 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
 def name_data(root: Path, name: str, block: object) -> tuple[str, str]:
     """A dataset's name in buildsys.yaml, and the text of that file with a line more for it.
 
-    `block` is what a recipe's `dataset` would say, its paths from the root of the file system. Data that
-    has a name keeps it. Raises InputError where the text cannot take a line more.
+    `block` is what a recipe's `dataset` would say, its paths absolute. Data that has a name keeps it.
+    Raises InputError where the text cannot take a line more.
     """
     file, document = read_workspace_file(root)
-    wanted = _absolute(block)
     for known, said in file.datasets.items():
-        if said == wanted:
+        if said == block:
             return known, (root / FILE).read_text(encoding="utf-8")
-    return name, _add_line(root, name, f"{name}: {_flow(wanted)}", file, document)
-
-
-def find_named(root: Path, given: str) -> Path | None:
-    """The file or folder of a dataset that buildsys.yaml has under the name `given`, absolute; None
-    where it has none, or one that a path of the workspace or a server holds. Raises InputError.
-    """
-    file, _ = read_workspace_file(root)
-    block = file.datasets.get(given)
-    if block is None or (root / given).exists():
-        return None
-    splits = block.get("splits")
-    first = next(iter(splits.values()), None) if isinstance(splits, dict) else None
-    found = first.get("annotations") if isinstance(first, dict) else block.get("path")
-    if not isinstance(found, str) or "url" in block:
-        return None
-    return Path(os.path.normpath(root / os.path.expanduser(found)))
+    return name, _add_line(root, name, f"{name}: {_flow(block)}", file, document)
 
 
 def _add_line(
@@ -183,17 +159,6 @@ def _add_line(
 def _refuse_line(line: int, entry: str) -> InputError:
     message = "the dataset cannot be added to this file"
     return InputError.at(FILE, message, f"write below `datasets:` {entry}", line=line, column=1)
-
-
-def _absolute(block: object) -> object:
-    if not isinstance(block, dict):
-        return block
-    return {
-        key: os.path.normpath(f"/{value}")
-        if key in _PATHS and isinstance(value, str)
-        else _absolute(value)
-        for key, value in block.items()
-    }
 
 
 def _flow(value: object) -> str:

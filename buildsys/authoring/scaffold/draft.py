@@ -327,7 +327,7 @@ def _quantization(draft: Draft) -> list[str]:
     return [
         *lines,
         f"  # {note}{more}",
-        f'  calibration: {{images: "{pattern}", count: 100, seed: 0}}',
+        f"  calibration: {{images: {scalar(pattern)}, count: 100, seed: 0}}",
     ]
 
 

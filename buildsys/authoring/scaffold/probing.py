@@ -1,6 +1,5 @@
 """Which family a given model file is of, and what it says of itself; no framework opens it."""
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from buildsys.authoring.recipes.families import (
     source_format,
 )
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
+from buildsys.authoring.scaffold.given_paths import inside
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
@@ -30,20 +30,6 @@ class Probe:
     """A finished file, opened."""
 
 
-def inside(root: Path, given: str, home: str) -> str:
-    """`given` as recipes write it: from the workspace's root. Raises InputError where it lies outside.
-
-    A relative path starts at the root, as in recipes; `home` is the folder to bring a stray file to.
-    """
-    path = Path(os.path.abspath(root / given))
-    if not path.is_relative_to(root):
-        path = path.parent.resolve() / path.name
-    if not path.is_relative_to(root):
-        message = "lies outside the workspace; a recipe names files inside it"
-        raise InputError.at(given, message, f"--copy copies it to {home}/, --link leaves it there")
-    return path.relative_to(root).as_posix()
-
-
 def probe(root: Path, given: str) -> Probe:
     """Family, digest and, for a checkpoint, what its pickle says; nothing in it is executed.
 
@@ -57,7 +43,7 @@ def probe(root: Path, given: str) -> Probe:
         raise InputError.at(given, "is not here", "paths start at the workspace's root")
     families = families_of(path.suffix.lower())
     if not families:
-        raise InputError.at(given, "is no model file that buildsys knows by its ending", _endings())
+        raise InputError.at(given, "is not a model file by its ending", _endings())
     try:
         return _read(given, name, path, families)
     except OSError as error:
@@ -66,7 +52,7 @@ def probe(root: Path, given: str) -> Probe:
 
 def _endings() -> str:
     of_networks = {suffix for family in networks().values() for suffix in family.suffixes}
-    return ", ".join([*sorted(of_networks), *(f".{name}" for name in FILES)])
+    return "there are: " + ", ".join([*sorted(of_networks), *(f".{name}" for name in FILES)])
 
 
 def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe:
@@ -93,7 +79,7 @@ def _read_checkpoint(
         hint = (
             "copy or download it again; torch before 1.6 wrote another kind, which torch converts"
         )
-        raise InputError.at(given, "is no PyTorch archive, or the end of it is missing", hint)
+        raise InputError.at(given, "is not a PyTorch archive, or its end is missing", hint)
     for name in families:
         found = networks()[name].read_checkpoint(path)
         if found is not None and found.problem is not None:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from buildsys.errors import shorten
+from buildsys.text import did_you_mean
 
 NAMES = "buildsys.yaml"
 """The file whose paths may lead anywhere."""
@@ -77,6 +78,15 @@ def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | 
     if folder == shipped:
         return check_inside(folder, config, hint=WITHIN, name="the shipped targets")
     return check_inside(folder.parent, config, start=folder.name, hint=WITHIN)
+
+
+def suggest_near(path: Path) -> str:
+    """What a path that does not exist may have meant, of what lies in its folder; else empty."""
+    folder, name = os.path.split(path)
+    try:
+        return did_you_mean(name, os.listdir(folder))
+    except OSError:
+        return ""
 
 
 def _stays(folder: Path, path: str) -> bool:

@@ -7,6 +7,7 @@ annotation file of its name; `filename` inside it counts where no image has that
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,8 @@ _IMAGES = ("JPEGImages", "images", "Images", "PNGImages")
 _LISTS = "ImageSets/Main"
 _WHOLE = ("trainval", "default")
 """Lists of everything, which train where no list is called train or val; CVAT's is `default`."""
+_START = 2000
+"""Bytes in which the first element of an XML file is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,24 @@ def find_root(folder: Path) -> Path | None:
         deeper += sorted({path.parent for path in folder.glob("*/*/Annotations")})
         return deeper[0] if len(deeper) == 1 else folder if not deeper else None
     return None
+
+
+def is_certain(root: Path) -> bool:
+    """Whether a folder is of this format and of no other: it, or one below it, has a folder
+    `Annotations` with XML files, or an annotation file has an image's name.
+    """
+    files = [PurePosixPath(path) for path in list_files(root)]
+    stems = {path.stem for path in files if is_image(path)}
+    return any(
+        "Annotations" in path.parts[:-1] or (path.stem in stems and _is_annotation(root / path))
+        for path in files
+        if path.suffix == ".xml"
+    )
+
+
+def has_annotation(root: Path) -> bool:
+    """Whether any XML file below a folder is an annotation file, whatever its name."""
+    return any(path.endswith(".xml") and _is_annotation(root / path) for path in list_files(root))
 
 
 def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding]]:
@@ -290,6 +311,17 @@ def _place_box(
 
 def _holds_annotations(root: Path, place: str) -> bool:
     return any(path.endswith(".xml") for path in list_files(root, place))
+
+
+def _is_annotation(path: Path) -> bool:
+    """Whether an XML file's first element is that of this format."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START).replace(b"\0", b"")  # UTF-16 has one in every letter
+    except OSError:
+        return False
+    first = re.search(rb"<[a-zA-Z][^\s/>]*", start)
+    return first is not None and first[0] == b"<annotation"
 
 
 def _below(path: str, place: str) -> str:

@@ -1,0 +1,58 @@
+"""What data was found to be: labelled, with the `dataset` block that names it, or images alone."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from buildsys.authoring.datasets.data_yaml import Lack
+from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.errors import InputError
+from buildsys.steps.lib.datasets import prepared
+
+_SHARE = "split: {val: 0.2, seed: 0}"
+"""The key of a dataset that has no val split of its own."""
+_COMMENT = "   # "
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledData:
+    """The keys of the `dataset` block, some with a comment, and what the data says of itself."""
+
+    keys: tuple[str, ...]
+    facts: DatasetFacts
+
+    @property
+    def block(self) -> str:
+        """The block as it stands in a recipe: a key a line where there are more than two."""
+        if len(self.keys) > 2 or self.keys[:1] == ("format: coco",):
+            return "\n".join(["dataset:", *(f"  {key}" for key in self.keys)])
+        return self.line
+
+    @property
+    def line(self) -> str:
+        """The same in one line, without comments."""
+        return f"dataset: {{{', '.join(key.partition(_COMMENT)[0] for key in self.keys)}}}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Images without labels: the pattern that finds them, and their paths from the folder given."""
+
+    pattern: str
+    files: tuple[str, ...]
+
+
+def labelled(facts: DatasetFacts, keys: tuple[str, ...], lacks: tuple[Lack, ...]) -> LabelledData:
+    """The data with its block; where there is nothing but train, a share of it becomes val.
+
+    Raises InputError where a val split is declared and is not there.
+    """
+    if [name for name, _ in facts.splits] != ["train"]:
+        return LabelledData(keys=keys, facts=facts)
+    for lack in lacks:
+        if (lack.split, lack.what) == ("val", "images"):
+            cure = "without that line, a share of train becomes val"
+            hint = "; ".join(filter(None, (lack.diagnostic.hint, cure)))
+            raise InputError(dataclasses.replace(lack.diagnostic, hint=hint))
+    splits = prepared.places(("train", "val"), facts.format == "folders")
+    shared = dataclasses.replace(facts, splits=splits)
+    return LabelledData(keys=(*keys, _SHARE), facts=shared)

@@ -1,0 +1,99 @@
+"""Label files of Ultralytics or darknet without the file that names their classes."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from buildsys.authoring.syntax.scalars import scalar
+from buildsys.errors import InputError
+from buildsys.steps.lib.datasets.darknet_format import SPLITS
+from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.labels import decode_text, label_file
+
+_ROW = re.compile(r"(\d{1,4})((?:\s+[-+.\deE]+){4,})")
+"""A line of a label file: the class, then numbers."""
+_MOST = 20
+"""Classes that a hint lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What label files hold: how many classes, and how many columns their lines have."""
+
+    classes: int
+    columns: frozenset[int]
+
+
+def refuse_unnamed(folder: Path, data: str) -> None:
+    """Raises InputError with the file to write where images have labels whose classes have no names.
+
+    `data`: how messages call the folder.
+    """
+    present = dict.fromkeys(list_files(folder))
+    images = [PurePosixPath(path) for path in present if is_image(PurePosixPath(path))]
+    beside = {image: str(image.with_suffix(".txt")) for image in images}
+    apart = {image: str(label_file(image)) for image in images}
+    apart = {i: path for i, path in apart.items() if path in present and path != beside[i]}
+    if apart and (rows := _read(folder, apart.values())).classes:
+        message = "holds labels in Ultralytics' layout, but no data.yaml that names their classes"
+        hint = f"write {data}/data.yaml: `{_data_yaml(list(apart), rows)}`, with your own names"
+        raise InputError.at(data, message, hint + _keypoints(rows))
+    labels = [path for path in beside.values() if path in present]
+    rows = _read(folder, labels)
+    if rows.classes:
+        message = "holds a label file beside each image, but no file that names their classes"
+        raise InputError.at(data, message, f"write {data}/classes.txt: {_lines(rows.classes)}")
+
+
+def _read(folder: Path, labels: Iterable[str]) -> _Rows:
+    """What is in the files that hold labels; other text counts for nothing."""
+    classes, columns = 0, set()
+    for label in labels:
+        try:
+            text, _ = decode_text((folder / label).read_bytes())
+        except OSError:
+            continue
+        rows = [_ROW.fullmatch(line.strip()) for line in text.splitlines() if line.strip()]
+        for row in rows:
+            if row is not None and None not in rows:
+                classes = max(classes, int(row[1]) + 1)
+                columns.add(1 + len(row[2].split()))
+    return _Rows(classes=classes, columns=frozenset(columns))
+
+
+def _data_yaml(images: list[PurePosixPath], rows: _Rows) -> str:
+    """The whole file in one line; a folder without the word of a split is train's."""
+    places: dict[str, dict[str, None]] = {split: {} for split, _ in SPLITS}
+    for folder in sorted({image.parent for image in images}):
+        parts = [part.lower() for part in folder.parts]
+        found = [(s, word) for s, words in SPLITS for word in words if word in parts]
+        split, word = found[0] if found else ("train", "images")
+        end = max(parts.index(word), parts.index("images")) + 1
+        places[split]["/".join(folder.parts[:end])] = None
+    keys = [
+        f"{split}: {scalar(next(iter(found))) if len(found) == 1 else _listed(found)}"
+        for split, found in places.items()
+        if found
+    ]
+    names = [f"class_{number}" for number in range(min(rows.classes, _MOST))]
+    more = [f"… to class_{rows.classes - 1}"] if rows.classes > _MOST else []
+    return "{" + ", ".join([*keys, f"names: [{', '.join([*names, *more])}]"]) + "}"
+
+
+def _listed(places: Iterable[str]) -> str:
+    return f"[{', '.join(map(scalar, places))}]"
+
+
+def _keypoints(rows: _Rows) -> str:
+    """What keypoints need beside it, where every line has as many numbers more than a box."""
+    more = next(iter(rows.columns)) - 5 if len(rows.columns) == 1 else 0
+    dims = next((dims for dims in (3, 2) if more and more % dims == 0), 0)
+    return f"; for keypoints `kpt_shape: [{more // dims}, {dims}]`, too" if dims else ""
+
+
+def _lines(count: int) -> str:
+    if count == 1:
+        return "one line, the name of the class"
+    return f"{count} lines, the names of class 0 to {count - 1}"

@@ -1,0 +1,27 @@
+"""Paths of the command line: where they lead, and how a recipe writes them."""
+
+import os
+from pathlib import Path
+
+from buildsys.errors import InputError
+
+
+def whole(root: Path, given: str) -> Path:
+    """Where a path leads, links of its folders followed where it leaves `root`.
+
+    A relative path starts at the root, as in recipes.
+    """
+    path = Path(os.path.abspath(root / given))
+    return path if path.is_relative_to(root) else path.parent.resolve() / path.name
+
+
+def inside(root: Path, given: str, home: str) -> str:
+    """`given` as recipes write it: from the workspace's root. Raises InputError where it lies outside.
+
+    `home`: the folder to bring a stray file to.
+    """
+    path = whole(root, given)
+    if not path.is_relative_to(root):
+        message = "lies outside the workspace; a recipe names files inside it"
+        raise InputError.at(given, message, f"--copy copies it to {home}/, --link leaves it there")
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,62 @@
+"""A dataset that buildsys.yaml names, read for `new` as a recipe's build reads it."""
+
+from pathlib import Path
+
+from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.class_folders import find_root
+from buildsys.authoring.datasets.coco_guess import choose_task
+from buildsys.authoring.datasets.coco_sets import find_place
+from buildsys.authoring.datasets.data_yaml import NAMES
+from buildsys.authoring.datasets.dataset import Data, find_data
+from buildsys.authoring.datasets.folder_sets import FORMATS
+from buildsys.authoring.recipes.assembly import Assembler
+from buildsys.authoring.recipes.builds import Loader
+from buildsys.authoring.syntax.scope import Scope
+from buildsys.authoring.syntax.validation import validate
+from buildsys.authoring.workspace import read_workspace_file
+from buildsys.errors import InputError
+from buildsys.registry import find_step
+
+
+def is_named(root: Path, given: str) -> bool:
+    """Whether buildsys.yaml has a dataset of that name, and no path is called so. Raises InputError."""
+    return given in read_workspace_file(root)[0].datasets and not (root / given).exists()
+
+
+def read_named(loader: Loader, name: str, task: str) -> Data:
+    """What the block of buildsys.yaml leads to; `task`: of the network, empty where the data decides.
+
+    Raises InputError at the line of the block that is wrong.
+    """
+    scope = Scope(layers=(loader.named_dataset(name, Scope(layers=())),))
+    block = validate(Dataset, scope.merged().get("dataset"), ("dataset",), scope.locate)
+    if isinstance(block, list):
+        raise InputError(*block)
+    build = Assembler(loader, scope, scope, set())
+    return find_data(build, block, _task(loader, block, task) or None)
+
+
+def _task(loader: Loader, block: Dataset, task: str) -> str:
+    """The task that the labels are read for: what the block's format allows, before what is wanted."""
+    if block.generator is not None:
+        step = find_step("generate", block.generator)
+        return task if step is None or task in step.spec.tasks else step.spec.tasks[0]
+    if block.format in FORMATS:
+        return "detect"
+    base = loader.workspace
+    if block.url is not None:
+        base = loader.datasets / (block.sha256 or "")
+    if block.splits is not None and block.splits.given:
+        place = find_place(block, base)
+        path = place.root / place.splits[0][1]
+        return (
+            choose_task(path, block.splits.given[0][1].annotations, task) if path.exists() else task
+        )
+    folder = base / Path(block.path).expanduser() if block.path else find_root(base)
+    if (
+        folder is not None
+        and folder.is_dir()
+        and not any((folder / name).exists() for name in NAMES)
+    ):
+        return "classify"
+    return task

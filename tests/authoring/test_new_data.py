@@ -1,0 +1,309 @@
+"""`new --data`: what lies there is recognized, or the message says which line or file to write."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.authoring.datasets.coco_guess import split_of
+from buildsys.authoring.syntax.document import read_document
+from tests.authoring.sample_workspace import Data as DataYaml
+from tests.authoring.sample_workspace import by_stage, plan_good, write_data, write_sheet
+from tests.brought_sets import bring, voc_text
+
+
+def draw(name: str, boxes: object) -> bytes:
+    """Planning opens no image."""
+    return f"{name} {boxes}".encode()
+
+
+@pytest.fixture
+def folder(workspace: Path) -> Path:
+    """An empty folder of the workspace, data/d."""
+    place = workspace / "data" / "d"
+    place.mkdir()
+    return place
+
+
+def new(workspace: Path, *words: str) -> int:
+    """`buildsys new mine …`."""
+    return cli.main(["-C", str(workspace), "new", "mine", *words])
+
+
+def recipe(workspace: Path) -> str:
+    """The recipe that `new` wrote."""
+    return (workspace / "recipes" / "mine.yaml").read_text()
+
+
+def fill(folder: Path, files: dict[str, str]) -> None:
+    """Files by their paths."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_an_xml_file_beside_another_format_changes_nothing(workspace: Path, folder: Path) -> None:
+    """One that is no annotation file, or belongs to no image: darknet, COCO and classes stay."""
+    bring("darknet", folder / "darknet", draw)
+    bring("label-studio", folder / "coco", draw)
+    fill(folder / "classes", {"train/cat/a.jpg": "", "train/dog/b.jpg": ""})
+    for kind, files in (
+        ("darknet", {"a.xml": "<project/>", "notes.xml": "<annotation/>"}),
+        ("coco", {"settings.xml": "<annotation></annotation>"}),
+        ("classes", {"train/cat/a.xml": "<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"}),
+    ):
+        fill(folder / kind, files)
+        (workspace / "recipes" / "mine.yaml").unlink(missing_ok=True)
+        assert new(workspace, "--data", f"data/d/{kind}") == 0
+        block = read_document(workspace / "recipes" / "mine.yaml", "mine").get("dataset")
+        assert isinstance(block, dict)
+        assert block["format"] == {"classes": "ultralytics"}.get(kind, kind)
+        plan_good(workspace)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_an_annotation_file_of_an_image_s_name_is_pascal_voc(
+    workspace: Path, folder: Path, encoding: str
+) -> None:
+    """labelImg leaves classes.txt of its other formats beside them."""
+    fill(folder, {"a.jpg": "", "classes.txt": "dog\n"})
+    text = voc_text("a.jpg", (("egg", 0, 0, 32, 32),))
+    (folder / "a.xml").write_text(f'<?xml version="1.0"?>\n{text}', encoding=encoding)
+    assert new(workspace, "--data", "data/d") == 0
+    assert "  format: voc\n" in recipe(workspace)
+    assert "  classes: [egg] " in recipe(workspace)
+
+
+ROW = "1 .5 .5 .2 .2\n"
+UNNAMED = {
+    "images and labels": (
+        {"images/a.jpg": "", "labels/a.txt": ROW},
+        "write data/d/data.yaml: `{train: images, names: [class_0, class_1]}`",
+    ),
+    "a folder a split": (
+        {
+            "train/images/a.jpg": "",
+            "train/labels/a.txt": ROW,
+            "valid/images/b.jpg": "",
+            "valid/labels/b.txt": "",
+        },
+        "write data/d/data.yaml: `{train: train/images, val: valid/images, names: [class_0,",
+    ),
+    "splits below images": (
+        {
+            "images/train/x/a.jpg": "",
+            "labels/train/x/a.txt": "0 .5 .5 .2 .2 .1 .1 2 .3 .3 2\n",
+            "images/train/b.jpg": "",
+            "labels/train/b.txt": "",
+        },
+        "`{train: images/train, names: [class_0]}`, with your own names; for keypoints"
+        " `kpt_shape: [2, 3]`, too",
+    ),
+    "beside": (
+        {"a.jpg": "", "a.txt": ROW, "b.jpg": ""},
+        "write data/d/classes.txt: 2 lines, the names of class 0 to 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("weights", [(), ("--from", "weights/boxes.pt")], ids=["alone", "weights"])
+@pytest.mark.parametrize("case", UNNAMED)
+def test_labels_without_class_names_are_not_passed_over(
+    workspace: Path,
+    folder: Path,
+    case: str,
+    weights: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither images alone nor folders of classes: the message has the file to write."""
+    files, told = UNNAMED[case]
+    fill(folder, files)
+    assert new(workspace, "--data", "data/d", *weights) == 2
+    error = capsys.readouterr().err
+    assert "names their classes" in error
+    assert told in error
+    assert not (workspace / "recipes" / "mine.yaml").exists()
+
+
+@pytest.mark.parametrize("case", ["images and labels", "a folder a split", "beside"])
+def test_the_file_that_the_message_says_is_enough(
+    workspace: Path, folder: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Written as it stands, the same command goes on from there."""
+    files, _ = UNNAMED[case]
+    fill(folder, {**files, **dict.fromkeys([n for n in files if n.endswith(".txt")], ROW)})
+    assert new(workspace, "--data", "data/d") == 2
+    error = capsys.readouterr().err
+    if case == "beside":
+        (folder / "classes.txt").write_text("box\nlid\n")
+    else:
+        (folder / "data.yaml").write_text(error.split("`")[1] + "\n")
+    assert new(workspace, "--data", "data/d") == 0
+    plan_good(workspace)
+
+
+def test_text_beside_images_is_not_a_label(workspace: Path, folder: Path) -> None:
+    """A caption, a licence: such images calibrate."""
+    fill(folder, {"a.jpg": "", "a.txt": "a red car\n", "b.jpg": "", "b.txt": ""})
+    words = ("--from", "weights/boxes.pt", "--target", "xiao-esp32s3")
+    assert new(workspace, "--data", "data/d", *words) == 0
+    assert '{images: "data/d/**/*.jpg", ' in recipe(workspace)
+
+
+@pytest.mark.parametrize("name", ["nothing.json", "n.data", "gone/data.yaml", "classes.txt", "tag"])
+@pytest.mark.parametrize("family", ["ultralytics", "yolox"])
+def test_data_that_is_not_there_is_said_to_be_missing(
+    workspace: Path, name: str, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its own path, whatever its ending, with what is called nearly so."""
+    assert new(workspace, "--family", family, "--data", f"data/{name}") == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"data/{name}: error: does not exist\n")
+    assert ("did you mean `tags`?" in told) == (name == "tag")
+
+
+def test_a_named_dataset_is_read_with_all_that_its_block_says(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """Its images, its order of classes and its split, not what the files would suggest."""
+    away = tmp_path / "away"
+    bring("voc", away / "cells", draw)
+    bring("label-studio", away / "studio", draw)
+    shutil.move(away / "studio" / "train" / "images", away / "elsewhere")
+    fill(away / "fruit", {"train/kiwi/a.jpg": "", "train/fig/b.jpg": ""})
+    sheet = f"{{annotations: {away}/studio/train/result.json, images: {away}/elsewhere}}"
+    split = "split: {val: 0.5, seed: 3}"
+    lines = [
+        f"cells: {{format: voc, path: {away}/cells, classes: [egg, cell]}}",
+        f"studio: {{format: coco, splits: {{train: {sheet}}}, match: base-name, {split}}}",
+        f"fruit: {{path: {away}/fruit, {split}}}",
+        "drawn: {generator: fiducials, train: 8, val: 4}",
+    ]
+    (workspace / "buildsys.yaml").write_text("datasets:\n  " + "\n  ".join(lines) + "\n")
+    found = {}
+    for name in ("cells", "studio", "fruit", "drawn"):
+        (workspace / "recipes" / "mine.yaml").unlink(missing_ok=True)
+        assert new(workspace, "--data", name) == 0, name
+        assert f"dataset: {name} " in recipe(workspace)
+        found[name] = by_stage(plan_good(workspace)["mine@host"])["evaluate-onnx"].params
+    assert '"classes":["egg","cell"]' in found["cells"]
+    assert '"classes":["cell","egg"]' in found["studio"]
+    assert '"classes":["fig","kiwi"]' in found["fruit"]
+
+
+def test_mistakes_of_a_named_dataset_stand_in_buildsys_yaml(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the line of its block, as `check` tells them."""
+    text = f"datasets:\n  mine-too: {{format: voc, path: {tmp_path}/gone}}\n"
+    (workspace / "buildsys.yaml").write_text(text)
+    assert new(workspace, "--data", "mine-too") == 2
+    assert "buildsys.yaml:2:33: error: " in capsys.readouterr().err
+    assert not (workspace / "recipes" / "mine.yaml").exists()
+
+
+def test_a_named_archive_is_taken_before_and_after_it_is_here(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it the recipe waits; unpacked, its classes and splits are known."""
+    digest = "6" * 64
+    archive = f"{{url: https://example.org/a.tar, sha256: {digest}}}"
+    (workspace / "buildsys.yaml").write_text(f"datasets:\n  far: {archive}\n")
+    assert new(workspace, "--data", "far") == 0
+    told = capsys.readouterr().out
+    assert (
+        "https://example.org/a.tar is not here: its task, classes and splits are not known" in told
+    )
+    unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
+    write_data(unpacked / "set", DataYaml(classes=("far", "near")))
+    (workspace / "recipes" / "mine.yaml").unlink()
+    assert new(workspace, "--data", "far") == 0
+    stages = by_stage(plan_good(workspace)["mine@host"])
+    assert '"classes":["far","near"]' in stages["evaluate-onnx"].params
+
+
+def test_a_copy_of_images_is_of_the_images_alone(workspace: Path, tmp_path: Path) -> None:
+    """What else lies in the folder stays there."""
+    files = ("a.jpg", "day/b.jpg", "secret.txt", ".git/c.jpg")
+    fill(tmp_path / "photos", dict.fromkeys(files, ""))
+    words = ("--from", "weights/boxes.pt", "--data", str(tmp_path / "photos"))
+    assert new(workspace, "--copy", *words, "--target", "xiao-esp32s3") == 0
+    copy = workspace / "data" / "photos"
+    copied = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    assert copied == {"a.jpg", "day/b.jpg"}
+    plan_good(workspace)
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("constraint/annotations/val.json", "val"),
+        ("data/train/annotations_val.json", "val"),
+        ("instances_train2017.json", "train"),
+        ("data/valid/_annotations.coco.json", "val"),
+        ("train/annotations/instances.json", "train"),
+        ("data/Test/result.json", "test"),
+        ("training/tested.json", ""),
+        ("train/mine/project/result.json", ""),
+    ],
+)
+def test_a_split_is_a_whole_word_of_the_file_or_its_folder(path: str, split: str) -> None:
+    """`constraint` is not `train`, and the file's own name counts first."""
+    assert split_of(path) == split
+
+
+def test_a_folder_around_the_data_names_no_split(workspace: Path, folder: Path) -> None:
+    """val.json of a folder `constraint` is val, and train.json beside it is found."""
+    for split in ("train", "val"):
+        write_sheet(folder / "constraint" / "annotations" / f"{split}.json", (f"{split}.jpg",))
+        fill(folder / "constraint", {f"images/{split}.jpg": ""})
+    assert new(workspace, "--data", "data/d/constraint/annotations/val.json") == 0
+    document = read_document(workspace / "recipes" / "mine.yaml", "mine")
+    for split in ("train", "val"):
+        path = f"data/d/constraint/annotations/{split}.json"
+        assert document.get("dataset", "splits", split, "annotations") == path
+
+
+@pytest.mark.parametrize("name", ['q"q', "d[1]", "é & #", "a*b?"])
+def test_a_pattern_means_its_folder_whatever_that_is_called(workspace: Path, name: str) -> None:
+    """Quotes and brackets are neither YAML's nor the pattern's."""
+    fill(workspace / "data" / name, {"a.jpg": ""})
+    words = ("--from", "weights/boxes.pt", "--target", "xiao-esp32s3")
+    assert new(workspace, "--data", f"data/{name}", *words) == 0
+    plan_good(workspace)
+
+
+def test_messages_about_data_elsewhere_have_its_own_path(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the root of the file system, be it one folder deep, and in the message, too."""
+    away = tmp_path / "dd"
+    fill(away / "a", {"data.yaml": "train: images\nnames: [no]\n", "images/a.jpg": ""})
+    fill(away / "b", {"images/a.jpg": "", "labels/a.txt": ROW})
+    fill(away / "c", {"d.data": "train = x.txt\n"})
+    sheet = {"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": [], "categories": []}
+    fill(away / "e", {"train.json": json.dumps(sheet)})
+    for data, start in (
+        ("a", f"{away}/a/data.yaml:2:"),
+        ("b", f"{away}/b: error: "),
+        ("c", f"{away}/c/d.data:1:"),
+        ("c/d.data", f"{away}/c/d.data:1:"),
+        ("e", f"{away}/e/train.json: error: "),
+        ("f", f"{away}/f: error: does not exist"),
+    ):
+        assert new(workspace, "--link", "--data", f"{away}/{data}") == 2
+        assert capsys.readouterr().err.startswith(start)
+
+
+def test_a_val_split_that_is_missing_is_not_replaced_by_another(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A random share of train is not what the file declares."""
+    bring("roboflow", folder, draw)
+    shutil.rmtree(folder / "valid")
+    assert new(workspace, "--data", "data/d") == 2
+    told = capsys.readouterr().err
+    assert "which does not exist" in told
+    assert "without that line, a share of train becomes val" in told
