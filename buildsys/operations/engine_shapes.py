@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from buildsys.steps.lib.files.onnx_header import Edge, Header
+from buildsys.steps.lib.files.edge import Edge
+from buildsys.steps.lib.files.onnx_header import Header
 
 
 def differ(found: dict[str, Any], wanted: Header) -> str:

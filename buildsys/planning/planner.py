@@ -8,6 +8,7 @@ proofs); the package is last.
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, source_format
+from buildsys.authoring.recipes.given_file import OnnxFile
 from buildsys.authoring.recipes.model import runs_on_micro
 from buildsys.authoring.recipes.pipelines import follow, made_on_the_way
 from buildsys.authoring.recipes.recipe import Pixels
@@ -101,9 +102,9 @@ def _settled_shape(builder: PlanBuilder) -> tuple[int, ...]:
     """Of a given ONNX file that leaves its shape open and is converted: what it is converted for."""
     build, frame = builder.build, builder.model.preprocessing
     given = build.given
-    if given is None or given.format != Format.ONNX or frame is None:
+    if not isinstance(given, OnnxFile) or frame is None:
         return ()
-    is_open = any(side < 0 for edge in given.inputs for side in edge.shape)
+    is_open = any(side is None for edge in given.inputs for side in edge.sides)
     if not is_open or Format.SAVED_MODEL not in made_on_the_way(build.target, build.recipe):
         return ()
     return (1, 3, frame.height, frame.width)

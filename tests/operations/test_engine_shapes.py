@@ -1,7 +1,8 @@
 """An engine that comes back against the network that went out."""
 
 from buildsys.operations.engine_shapes import differ
-from buildsys.steps.lib.files.onnx_header import Edge, Header
+from buildsys.steps.lib.files.edge import Edge
+from buildsys.steps.lib.files.onnx_header import Header
 
 
 def test_another_network_is_told() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from buildsys.steps.lib.families.exported_metadata import describe_export, tflite_metadata
 from buildsys.steps.lib.files import tflite
+from buildsys.steps.lib.files.edge import Edge as FileEdge
 from buildsys.steps.lib.files.foreign import UnreadableModel
-from buildsys.steps.lib.files.onnx_header import Edge as OnnxEdge
 from buildsys.steps.lib.files.onnx_header import read_header
 from tests.given_models import Edge, onnx_bytes, tflite_bytes
 
@@ -35,8 +35,8 @@ def test_an_onnx_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
     """Weights that old files list among the inputs are none."""
     (tmp_path / "x.onnx").write_bytes(ONNX)
     header = read_header(tmp_path / "x.onnx")
-    assert header.inputs == (OnnxEdge(name="images", shape=(None, 3, 640, 640), dtype="float16"),)
-    assert header.outputs == (OnnxEdge(name="boxes", shape=(None, 8400, 64), dtype="float32"),)
+    assert header.inputs == (FileEdge(name="images", shape=(None, 3, 640, 640), dtype="float16"),)
+    assert header.outputs == (FileEdge(name="boxes", shape=(None, 8400, 64), dtype="float32"),)
     assert header.operators == {"Conv", "Relu"}
     assert header.external == ("x.onnx.data",)
     assert header.metadata == {"task": "detect"}

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders
-from buildsys.authoring.recipes.given_file import Edge, GivenFile
+from buildsys.authoring.recipes.given_file import Edge, GivenFile, OnnxFile, TfliteFile
 from buildsys.authoring.recipes.model import (
     board_spec,
     model_spec,
     runs_on_micro,
-    strides,
 )
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.document import KeyPath
@@ -19,6 +18,7 @@ from buildsys.errors import Diagnostic
 from buildsys.spec import Format
 from buildsys.steps import check_contract, check_operators
 from buildsys.steps.bind_outputs import contract_params
+from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 
@@ -62,15 +62,15 @@ def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
 def _check_whole(given: _Given) -> list[Diagnostic]:
     """Whether the one file that a recipe names is all of the network, and no more than that."""
     file, build = given.file, given.build
-    if file.format == Format.ONNX and file.suppresses and runs_on_micro(build):
+    if isinstance(file, OnnxFile) and file.suppresses and runs_on_micro(build):
         message = (
             "suppresses overlapping boxes itself (NMS); TFLite Micro, which runs on"
             f" {build.target.name}, has no operator for that"
         )
         return [given.at_file(message, f"{_ANEW} with nms=False")]
-    if not file.external:
+    if not isinstance(file, OnnxFile) or not file.external:
         return []
-    beside, one = given.file.external[0], given.name.removesuffix(".onnx")
+    beside, one = file.external[0], given.name.removesuffix(".onnx")
     message = f"keeps its weights in another file, {beside}; a recipe names one file"
     hint = (
         f"put both into one: python -c \"import onnx; onnx.save(onnx.load('{given.name}'),"
@@ -80,17 +80,17 @@ def _check_whole(given: _Given) -> list[Diagnostic]:
 
 
 def _check_input(given: _Given) -> list[Diagnostic]:
-    """The one picture that every step gives; where nobody names a size, no step gives any."""
+    """The one image that every step gives; where nobody names a size, no step gives any."""
     block, file = given.build.recipe.input, given.file
     if block is None:
         return []
     if len(file.inputs) != 1:
         names = ", ".join(map(str, file.inputs)) or "none"
-        message = f"has {len(file.inputs)} inputs ({names}); with `input` it is given one picture"
+        message = f"has {len(file.inputs)} inputs ({names}); with `input` it is given one image"
         hint = "leave `input` out where other programs feed it" if file.inputs else _ANEW
         return [given.at_file(message, hint)]
     (image,) = file.inputs
-    if not image.shape:
+    if image.shape is None:
         return []  # the file leaves all of it open
     problem = _check_layout(given, image) or _check_type(given, image)
     if problem:
@@ -100,47 +100,47 @@ def _check_input(given: _Given) -> list[Diagnostic]:
 
 def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
     """NCHW in ONNX, NHWC in TFLite: whatever else is told apart by its three channels."""
-    first = given.file.format == Format.ONNX
+    first = isinstance(given.file, OnnxFile)
     wanted = "[1, 3, height, width]" if first else "[1, height, width, 3]"
-    shape = image.shape
+    shape = image.sides
     if len(shape) != 4:
-        message = f"takes {image}, which is no picture {wanted}"
+        message = f"takes {image}, which is not an image {wanted}"
         return given.at_file(message, "leave `input` out where other programs feed it")
     channels, other = (shape[1], shape[3]) if first else (shape[3], shape[1])
-    if channels in (3, -1):
+    if channels in (3, None):
         return None
     if other == 3:
         order = "channels first (NCHW)" if first else "channels last (NHWC)"
-        return given.at_file(f"takes {image}; pictures are given as {wanted}", f"{_ANEW}, {order}")
-    message = f"takes pictures of {channels} channel{'s' if channels != 1 else ''} ({image});"
+        return given.at_file(f"takes {image}; images are given as {wanted}", f"{_ANEW}, {order}")
+    message = f"takes images of {channels} channel{'s' if channels != 1 else ''} ({image});"
     hint = f"{_ANEW} for three channels, or leave `input` out where other programs feed it"
     return given.at_file(f"{message} here they have three: RGB", hint)
 
 
 def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
     """ONNX takes real numbers here; of TFLite any type that has a scale is filled."""
-    if given.file.format == Format.TFLITE or image.dtype == "float32":
+    if isinstance(given.file, TfliteFile) or image.dtype == "float32":
         return None
     hint = f"{_ANEW} with float32 at its edges"
     if image.dtype == "float16":
         hint = f"{_ANEW} with half=False; `quantization: {{scheme: float16}}` makes it smaller here"
-    message = f"takes {image.dtype} pictures ({image}); pictures are given as float32 in 0..1"
+    message = f"takes {image.dtype} images ({image}); images are given as float32 in 0..1"
     return given.at_file(message, hint)
 
 
 def _check_batch(given: _Given, image: Edge) -> list[Diagnostic]:
-    """More pictures at once than a step gives: an open axis is settled to one in an ONNX file."""
-    count = image.shape[0]
-    onnx = given.file.format == Format.ONNX
+    """More images at once than a step gives: an open axis is settled to one in an ONNX file."""
+    count = image.sides[0]
+    onnx = isinstance(given.file, OnnxFile)
     converted = Format.SAVED_MODEL in made_on_the_way(given.build.target, given.build.recipe)
-    if count == 1 or (onnx and (count < 0 or not converted)):
+    if count == 1 or (onnx and (count is None or not converted)):
         return []
-    if count < 0:
-        message = f"leaves open how many pictures it takes ({image})"
+    if count is None:
+        message = f"leaves open how many images it takes ({image})"
         hint = "convert it again with a fixed shape [1, height, width, 3]"
         return [given.at_file(message, hint)]
     message = (
-        f"takes {count} pictures at once ({image}); files for {given.build.target.name} take one"
+        f"takes {count} images at once ({image}); files for {given.build.target.name} take one"
     )
     return [given.at_file(message, f"{_ANEW} with batch=1")]
 
@@ -150,16 +150,16 @@ def _check_size(given: _Given, image: Edge) -> list[Diagnostic]:
     assert block is not None
     if given.file.size == block.size:
         return []
-    sides = image.shape[2:] if given.file.format == Format.ONNX else image.shape[1:3]
-    if min(sides) < 0 and given.file.format == Format.ONNX:
+    onnx = isinstance(given.file, OnnxFile)
+    height, width = image.sides[2:] if onnx else image.sides[1:3]
+    if (height is None or width is None) and onnx:
         return []  # settled to the recipe's size
-    if min(sides) < 0:
-        message = f"leaves the size of its pictures open ({image})"
+    if height is None or width is None:
+        message = f"leaves the size of its images open ({image})"
         return [given.at_file(message, "convert it again with a fixed shape [1, height, width, 3]")]
-    height, width = sides
     size = f"{height}" if height == width else f"[{height}, {width}]"
     message = (
-        f"{given.name} takes pictures of {height} x {width} pixels, the recipe gives"
+        f"{given.name} takes images of {height} x {width} pixels, the recipe gives"
         f" {block.size[0]} x {block.size[1]}"
     )
     return [given.locate(("input", "size"), message, f"size: {size}")]
@@ -178,7 +178,7 @@ def _check_words(given: _Given) -> list[Diagnostic]:
     at: KeyPath = ("source", "classes")
     if len(source.classes) != len(says.names):
         message = (
-            f"`classes` names {len(source.classes)}, {given.name} tells {len(says.names)} apart:"
+            f"`classes` names {len(source.classes)}, {given.name} has {_counted(len(says.names))}:"
             f" {_listed(says.names)}"
         )
         return [given.locate(at, message, "leave `classes` out: the file has its own")]
@@ -202,8 +202,7 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
         )
         hint = f"{_ANEW} with nms=False, or write `decoder: none`"
         return [given.locate(at, message, hint)]
-    shapes = [edge.shape for edge in file.outputs]
-    if not model.outputs or fits([tensor.shape for tensor in model.outputs], shapes):
+    if not model.outputs or _fits([tensor.shape for tensor in model.outputs], file.outputs):
         return []
     own = _own_classes(given, model.keypoints, model.keypoint_dims)
     found = ", ".join(map(str, file.outputs))
@@ -226,98 +225,86 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
 
 def _own_classes(given: _Given, keypoints: int, dims: int) -> int:
     """How many classes the outputs are of, under the recipe's decoder; 0 where none fit."""
-    build, head = given.build, decoders()[given.build.recipe.source.decoder]
-    block = build.recipe.input
+    source, block = given.build.recipe.source, given.build.recipe.input
     assert block is not None
-    task = build.recipe.source.task or ""
-    return count_classes(given.file, head, task, block.size, keypoints, dims)
-
-
-def count_classes(
-    file: GivenFile,
-    head: str,
-    task: str,
-    size: tuple[int, int],
-    keypoints: int,
-    dims: int,
-) -> int:
-    """The number of classes with which a head has the file's outputs; 0 where there is none."""
-    shapes = [edge.shape for edge in file.outputs]
-    cells = find_strides([side for shape in shapes for side in shape], (), *size)
+    head, task = decoders()[source.decoder], source.task or ""
     for classes in range(1, _MOST_CLASSES):
-        wanted = head_outputs(head, *size, classes, keypoints, dims, task, cells)
-        if fits([tensor.shape for tensor in wanted], shapes):
+        if _has_head(given.file, head, block.size, classes, keypoints, dims, task):
             return classes
     return 0
 
 
 def _decoder_hint(given: _Given) -> str:
     """Another decoder under which the outputs make sense, or none."""
-    source = given.build.recipe.source
-    model = model_spec(given.build)
-    frame = model.preprocessing
+    model, task = model_spec(given.build), given.build.recipe.source.task or ""
+    frame, counts = model.preprocessing, (model.keypoints, model.keypoint_dims)
     assert frame is not None
-    shapes = [edge.shape for edge in given.file.outputs]
+    size = (frame.height, frame.width)
     for word, head in decoders().items():
         if head == "none" or not model.classes:
             continue
-        wanted = head_outputs(
-            head,
-            frame.height,
-            frame.width,
-            len(model.classes),
-            model.keypoints,
-            model.keypoint_dims,
-            source.task or "",
-            strides(given.build),
-        )
-        if fits([tensor.shape for tensor in wanted], shapes):
+        if _has_head(given.file, head, size, len(model.classes), *counts, task):
             return f"decoder: {word}"
     return "`decoder: none` where the decoder is yours"
 
 
-def fits(wanted: list[tuple[int, ...]], found: list[tuple[int, ...]]) -> bool:
+def _has_head(
+    file: GivenFile,
+    head: str,
+    size: tuple[int, int],
+    classes: int,
+    keypoints: int,
+    dims: int,
+    task: str,
+) -> bool:
+    """Whether a file's outputs are those of a head, for cells as they have them."""
+    cells = find_strides(settled_sides(file.outputs), (), *size)
+    wanted = head_outputs(head, *size, classes, keypoints, dims, task, cells)
+    return _fits([tensor.shape for tensor in wanted], file.outputs)
+
+
+def _fits(wanted: list[tuple[int, ...]], found: Iterable[Edge]) -> bool:
     """Whether outputs have these shapes, in any order; an open axis is any, four axes may be NCHW."""
-    if len(wanted) != len(found):
-        return False
     left = list(found)
+    if len(wanted) != len(left):
+        return False
     for shape in wanted:
-        match = next((other for other in left if _alike(shape, other)), None)
+        match = next((edge for edge in left if _alike(shape, edge.shape)), None)
         if match is None:
             return False
         left.remove(match)
     return True
 
 
-def _alike(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    if not found:
+def _alike(wanted: tuple[int, ...], found: tuple[int | None, ...] | None) -> bool:
+    if found is None:
         return True
     shapes = [wanted]
     if len(wanted) == 4:
         shapes.append((wanted[0], wanted[3], wanted[1], wanted[2]))
     return any(
         len(shape) == len(found)
-        and all(here in (-1, side) for side, here in zip(shape, found, strict=True))
+        and all(here in (None, side) for side, here in zip(shape, found, strict=True))
         for shape in shapes
     )
 
 
 def _check_firmware(given: _Given) -> list[Diagnostic]:
     """What steps judge of a TFLite file once it is made can be told of a given one at once."""
-    build, file = given.build, given.file.tflite_file
-    if file is None or build.contract is None:
+    build, given_file = given.build, given.file
+    if not isinstance(given_file, TfliteFile) or build.contract is None:
         return []
     board = board_spec(build)
     failures: Iterable[object] = ()
     if board.contract is not None:
-        verdict = check_contract.judge(file, contract_params(model_spec(build), board))
+        verdict = check_contract.judge(given_file.file, contract_params(model_spec(build), board))
         failures = verdict["failures"] if isinstance(verdict["failures"], list) else ()
     problems = [f"{given.name}: {failure}" for failure in failures]
     if not problems and build.vela is None:
         params = check_operators.Params(
             firmware=board.firmware, operators=board.operators, accelerator=""
         )
-        found = check_operators.judge_list(dict(given.file.layers), params)
+        found = check_operators.judge_list(dict(given_file.layers), params)
         problems = [f"{given.name}: {text}" for text in found]
     at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", given.index)
     return [given.locate(at, text, "another file, or another `firmware`") for text in problems]
@@ -336,7 +323,7 @@ def guess_decoder(file: GivenFile) -> str:
     """The word of `source.decoder` whose outputs a file has that says what it is; empty: none.
 
     Of decoders that differ in the boxes' unit alone: Ultralytics' TFLite files have shares of the
-    picture, its ONNX files pixels (ultralytics/nn/modules/head.py).
+    image, its ONNX files pixels (ultralytics/nn/modules/head.py).
     """
     says, size = file.says, file.size
     if says is None or file.suppresses:
@@ -344,27 +331,11 @@ def guess_decoder(file: GivenFile) -> str:
     size = size or ((says.size, says.size) if says.size else None)
     if size is None:
         return ""
-    shapes = [edge.shape for edge in file.outputs]
-    cells = find_strides([side for shape in shapes for side in shape], (), *size)
+    counts = (len(says.names), says.keypoints, says.keypoint_dims)
     found = [
         word
         for word, head in decoders().items()
-        if head != "none"
-        and fits(
-            [
-                tensor.shape
-                for tensor in head_outputs(
-                    head,
-                    *size,
-                    len(says.names),
-                    says.keypoints,
-                    says.keypoint_dims,
-                    says.task,
-                    cells,
-                )
-            ],
-            shapes,
-        )
+        if head != "none" and _has_head(file, head, size, *counts, says.task)
     ]
-    usual = "yolov8-normalized" if file.format == Format.TFLITE else "yolov8-decoded"
+    usual = "yolov8-normalized" if isinstance(file, TfliteFile) else "yolov8-decoded"
     return usual if usual in found else next(iter(found), "")

@@ -1,6 +1,6 @@
 """A finished file that a recipe names, opened: what it takes, what it gives, what it says of itself.
 
-Both formats in one value; no framework opens the file, and nothing in it is executed.
+No framework opens the file, and nothing in it is executed.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from pathlib import Path
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps.lib.families import exported_metadata
 from buildsys.steps.lib.files import onnx_header, tflite
+from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.files.foreign import UnreadableModel
 
-__all__ = ["Edge", "GivenFile", "UnreadableModel", "read_given"]
+__all__ = ["Edge", "GivenFile", "OnnxFile", "TfliteFile", "UnreadableModel", "read_given"]
 
 _SUPPRESSING = ("NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT")
 _TFLITE_SUPPRESSING = (
@@ -23,47 +24,49 @@ _TFLITE_SUPPRESSING = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edge:
-    """An input or output; `shape` has -1 for an open axis, and is empty where nothing is said."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        """ "output0 float32 [1, 84, 8400]"."""
-        sides = ", ".join("?" if side < 0 else str(side) for side in self.shape)
-        return f"{self.name} {self.dtype} [{sides}]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GivenFile:
-    """An ONNX or TFLite file as it is.
-
-    `external`: files that hold its weights beside it; `says`: what its exporter wrote into it, None
-    where nothing is known; `suppresses`: whether non-maximum suppression is a part of it; `tflite_file`:
-    the same file in the words of steps that check it; `layers`: its operators, with what they came from.
+class OnnxFile:
+    """`says`: what its exporter wrote into it, None where nothing is known; `suppresses`: whether
+    non-maximum suppression is a part of it; `external`: files beside it that hold its weights.
     """
 
-    format: Format
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
-    external: tuple[str, ...] = ()
-    says: CheckpointFacts | None = None
-    suppresses: bool = False
-    tflite_file: tflite.File | None = None
-    layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    says: CheckpointFacts | None
+    suppresses: bool
+    external: tuple[str, ...]
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of the pictures; None where it takes no RGB pictures, or any size."""
-        if len(self.inputs) != 1 or len(self.inputs[0].shape) != 4:
-            return None
-        _, first, second, third = self.inputs[0].shape
-        channels, height, width = (
-            (first, second, third) if self.format == Format.ONNX else (third, first, second)
-        )
-        return (height, width) if channels == 3 and min(height, width) > 0 else None
+        """Height and width of its images; None where it takes no RGB images, or any size."""
+        match self.inputs:
+            case [Edge(shape=(_, 3, int(height), int(width)))]:
+                return height, width
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteFile:
+    """`says` and `suppresses` as of an ONNX file; `file`: the same in the words of steps that check it;
+    `layers`: its operators, with what they came from.
+    """
+
+    inputs: tuple[Edge, ...]
+    outputs: tuple[Edge, ...]
+    says: CheckpointFacts | None
+    suppresses: bool
+    file: tflite.File
+    layers: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of its images; None where it takes no RGB images, or any size."""
+        match self.inputs:
+            case [Edge(shape=(_, int(height), int(width), 3))]:
+                return height, width
+        return None
+
+
+GivenFile = OnnxFile | TfliteFile
 
 
 def read_given(path: Path, form: Format) -> GivenFile:
@@ -78,47 +81,36 @@ def _read_once(path: Path, form: Format, stat: tuple[int, ...]) -> GivenFile:
     return _read_tflite(path) if form == Format.TFLITE else _read_onnx(path)
 
 
-def _read_onnx(path: Path) -> GivenFile:
+def _read_onnx(path: Path) -> OnnxFile:
     header = onnx_header.read_header(path)
-    inputs, outputs = (
-        tuple(
-            Edge(
-                name=edge.name,
-                shape=tuple(-1 if side is None else side for side in edge.shape or ()),
-                dtype=edge.dtype,
-            )
-            for edge in edges
-        )
-        for edges in (header.inputs, header.outputs)
-    )
-    return GivenFile(
-        format=Format.ONNX,
-        inputs=inputs,
-        outputs=outputs,
-        external=header.external,
+    return OnnxFile(
+        inputs=header.inputs,
+        outputs=header.outputs,
         says=exported_metadata.describe_export(header.metadata),
         suppresses=bool(header.operators.intersection(_SUPPRESSING))
         or exported_metadata.has_suppression(header.metadata),
+        external=header.external,
     )
 
 
-def _read_tflite(path: Path) -> GivenFile:
+def _read_tflite(path: Path) -> TfliteFile:
     file = tflite.parse(path.read_bytes())
     metadata = exported_metadata.tflite_metadata(path)
-    shapes = file.signatures
-    return GivenFile(
-        format=Format.TFLITE,
+    return TfliteFile(
         inputs=tuple(
-            Edge(name=tensor.name, shape=shape, dtype=tensor.dtype)
-            for tensor, shape in zip(file.inputs, shapes, strict=True)
+            _tflite_edge(tensor, shape)
+            for tensor, shape in zip(file.inputs, file.signatures, strict=True)
         ),
-        outputs=tuple(
-            Edge(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype)
-            for tensor in file.outputs
-        ),
+        outputs=tuple(_tflite_edge(tensor, tensor.shape) for tensor in file.outputs),
         says=exported_metadata.describe_export(metadata),
         suppresses=any(name in _TFLITE_SUPPRESSING for name, _ in file.operators)
         or exported_metadata.has_suppression(metadata),
-        tflite_file=file,
+        file=file,
         layers=tuple(tflite.read_operators(path).items()),
     )
+
+
+def _tflite_edge(tensor: tflite.Tensor, shape: tuple[int, ...]) -> Edge:
+    """-1 is an axis that is left open; a tensor whose rank is open has no axes."""
+    sides = tuple(None if side < 0 else side for side in shape)
+    return Edge(name=tensor.name, shape=sides or None, dtype=tensor.dtype)

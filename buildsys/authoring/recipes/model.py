@@ -18,6 +18,7 @@ from buildsys.spec import (
     TensorSpec,
 )
 from buildsys.steps.check_operators import EVERY
+from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 
@@ -116,8 +117,7 @@ def _strides_of_file(build: Build) -> tuple[int, ...]:
     given, block = build.given, build.recipe.input
     if given is None or block is None:
         return STRIDES
-    sides = [side for edge in given.outputs for side in edge.shape]
-    return find_strides(sides, (), *block.size)
+    return find_strides(settled_sides(given.outputs), (), *block.size)
 
 
 def _resize(build: Build) -> str:

@@ -11,8 +11,8 @@ Tensor.elem_type 1, shape 2; TensorShapeProto.dim 1; Dimension.dim_value 1.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel, recognize
 
 _GRAPH, _METADATA = 7, 14
@@ -37,16 +37,10 @@ _TYPES = {
     13: "uint64",
     16: "bfloat16",
 }
-"""TensorProto.DataType, as far as pictures and outputs come in it."""
+"""TensorProto.DataType, as far as images and outputs come in it."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Edge:
-    """An input or output. `shape`: None for an axis that is left open; None without any shape."""
-
-    name: str
-    shape: tuple[int | None, ...] | None
-    dtype: str
+_Value = int | memoryview
+"""A field's: a number, or the bytes of a text or a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +73,8 @@ def read_header(file: Path) -> Header:
 
 
 def _parse(data: memoryview) -> Header:
-    graphs, metadata = [], {}
+    graphs: list[_Value] = []
+    metadata: dict[str, str] = {}
     for number, value in _fields(data):
         if number == _GRAPH:
             graphs.append(value)
@@ -87,12 +82,10 @@ def _parse(data: memoryview) -> Header:
             metadata[_text(value, 1)] = _text(value, 2)
     if len(graphs) != 1:
         raise ValueError("it has no graph")
-    if not isinstance(graphs[0], memoryview):
-        raise ValueError("a number where a message belongs")
     weights: set[str] = set()
     inputs, outputs, operators = [], [], set()
     external: dict[str, None] = {}
-    for number, value in _fields(graphs[0]):
+    for number, value in _fields(_message(graphs[0])):
         if number == _NODE:
             operators.add(_text(value, _OPERATOR))
         elif number == _INITIALIZER:
@@ -115,7 +108,7 @@ def _parse(data: memoryview) -> Header:
     )
 
 
-def _edge(data: Any) -> Edge:
+def _edge(data: _Value) -> Edge:
     shape, dtype = None, 0
     for of_type in _all(data, 2):
         for tensor in _all(of_type, 1):
@@ -125,30 +118,31 @@ def _edge(data: Any) -> Edge:
     return Edge(name=_text(data, 1), shape=shape, dtype=_TYPES.get(dtype, f"type {dtype}"))
 
 
-def _side(axis: Any) -> int | None:
+def _side(axis: _Value) -> int | None:
     value = next(iter(_all(axis, 1)), 0)
     return value if isinstance(value, int) and 0 < value < 1 << 62 else None
 
 
-def _text(data: Any, number: int) -> str:
-    pieces = _all(data, number)
-    if any(not isinstance(piece, memoryview) for piece in pieces):
-        raise ValueError("a number where a text belongs")
-    return "".join(bytes(piece).decode() for piece in pieces)
+def _text(data: _Value, number: int) -> str:
+    return "".join(bytes(_message(piece)).decode() for piece in _all(data, number))
 
 
-def _all(data: Any, number: int) -> list[Any]:
-    if not isinstance(data, memoryview):
-        raise ValueError("a number where a message belongs")
-    return [value for found, value in _fields(data) if found == number]
+def _all(data: _Value, number: int) -> list[_Value]:
+    return [value for found, value in _fields(_message(data)) if found == number]
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
-    """Number and value of each field: an int, or the bytes of a text or a message."""
+def _message(value: _Value) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number where a text or a message belongs")
+    return value
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, _Value]]:
+    """Number and value of each field."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
-        kind, value = key & 7, None
+        kind = key & 7
         if kind == 0:
             value, at = _varint(data, at)
             yield key >> 3, value
