@@ -10,7 +10,14 @@ from buildsys import cli
 from buildsys.authoring.datasets.coco_guess import split_of
 from buildsys.authoring.syntax.document import read_document
 from tests.authoring.sample_workspace import Data as DataYaml
-from tests.authoring.sample_workspace import by_stage, plan_good, write_data, write_sheet
+from tests.authoring.sample_workspace import (
+    by_stage,
+    plan_all,
+    plan_good,
+    write_data,
+    write_recipe,
+    write_sheet,
+)
 from tests.brought_sets import bring, voc_text
 
 
@@ -98,8 +105,12 @@ UNNAMED = {
             "images/train/b.jpg": "",
             "labels/train/b.txt": "",
         },
-        "`{train: images/train, names: [class_0]}`, with your own names; for keypoints"
+        "`{train: images/train, names: [class_0]}`, with your own name; for keypoints"
         " `kpt_shape: [2, 3]`, too",
+    ),
+    "many classes": (
+        {"images/a.jpg": "", "labels/a.txt": "79 .5 .5 .2 .2\n"},
+        "`{train: images, names: […]}`, with your own 80 names",
     ),
     "beside": (
         {"a.jpg": "", "a.txt": ROW, "b.jpg": ""},
@@ -142,6 +153,25 @@ def test_the_file_that_the_message_says_is_enough(
         (folder / "data.yaml").write_text(error.split("`")[1] + "\n")
     assert new(workspace, "--data", "data/d") == 0
     plan_good(workspace)
+
+
+def test_check_says_which_file_to_write(workspace: Path, folder: Path) -> None:
+    """A recipe that names the folder gets the same answer."""
+    fill(folder, UNNAMED["images and labels"][0])
+    source = "source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}"
+    lines = (source, "dataset: {path: data/d}", "input: {size: 64}", "train: {epochs: 1}")
+    write_recipe(workspace, "mine", "\n".join((*lines, "targets: [host]", "")))
+    (error,) = plan_all(workspace).errors
+    assert error.hint.startswith("write data/d/data.yaml: `{train: images, names: ")
+
+
+def test_a_dataset_of_darknet_in_the_workspace_s_own_folder(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Messages name obj.data as it was given."""
+    (workspace / "n.data").write_text("train = x.txt\n")
+    assert new(workspace, "--data", "n.data") == 2
+    assert capsys.readouterr().err.startswith("n.data:1:1: error: `train` names")
 
 
 def test_text_beside_images_is_not_a_label(workspace: Path, folder: Path) -> None:

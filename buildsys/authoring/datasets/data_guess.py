@@ -9,7 +9,7 @@ from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.class_folders import read_class_folders
 from buildsys.authoring.datasets.coco_guess import guess_sets, split_of
 from buildsys.authoring.datasets.found_data import Images, LabelledData, labelled
-from buildsys.authoring.datasets.unnamed_labels import refuse_unnamed
+from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.syntax.confinement import suggest_near
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import InputError
@@ -56,7 +56,8 @@ def suggest_line(root: Path, data: str) -> str:
     try:
         found = guess_data(root, data, "")
     except (InputError, OSError):
-        return ""
+        unnamed = describe_unnamed(root / data, data)
+        return unnamed[1] if unnamed is not None else ""
     if isinstance(found, Images):
         images = f"quantization: {{calibration: {{images: {scalar(found.pattern)}}}}}"
         return f"images without labels calibrate: `{images}`"
@@ -76,7 +77,8 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
     sheets = _annotation_files(folder)
     if sheets:
         return guess_sets(root, _join(data, sheets[0]), task)
-    refuse_unnamed(folder, data)
+    if (unnamed := describe_unnamed(folder, data)) is not None:
+        raise InputError.at(data, *unnamed)
     if any(path.is_dir() for path in folder.glob("train/*")):
         facts = read_class_folders(folder, data)
         return labelled(facts, ("format: ultralytics", f"path: {scalar(data)}"), ())

@@ -76,7 +76,7 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
 
     `label`: how messages call `path`; empty where it is in an archive, whose files they name.
     """
-    home = os.path.dirname(label) if root_of(path) != path else label
+    home = os.path.dirname(label) or "." if label and root_of(path) != path else label
     classes = tuple(block.classes) if block.classes is not None else None
     key = (block.format, path, label, classes)
     if key not in known:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.syntax.scalars import scalar
-from buildsys.errors import InputError
 from buildsys.steps.lib.datasets.darknet_format import SPLITS
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
@@ -26,8 +25,8 @@ class _Rows:
     columns: frozenset[int]
 
 
-def refuse_unnamed(folder: Path, data: str) -> None:
-    """Raises InputError with the file to write where images have labels whose classes have no names.
+def describe_unnamed(folder: Path, data: str) -> tuple[str, str] | None:
+    """What is missing where images have labels whose classes nothing names, and the file to write.
 
     `data`: how messages call the folder.
     """
@@ -36,15 +35,21 @@ def refuse_unnamed(folder: Path, data: str) -> None:
     beside = {image: str(image.with_suffix(".txt")) for image in images}
     apart = {image: str(label_file(image)) for image in images}
     apart = {i: path for i, path in apart.items() if path in present and path != beside[i]}
-    if apart and (rows := _read(folder, apart.values())).classes:
-        message = "holds labels in Ultralytics' layout, but no data.yaml that names their classes"
-        hint = f"write {data}/data.yaml: `{_data_yaml(list(apart), rows)}`, with your own names"
-        raise InputError.at(data, message, hint + _keypoints(rows))
-    labels = [path for path in beside.values() if path in present]
-    rows = _read(folder, labels)
+    rows = _read(folder, apart.values())
     if rows.classes:
-        message = "holds a label file beside each image, but no file that names their classes"
-        raise InputError.at(data, message, f"write {data}/classes.txt: {_lines(rows.classes)}")
+        message = "holds labels in Ultralytics' layout, but no data.yaml that names their classes"
+        hint = f"write {_join(data, 'data.yaml')}: `{_data_yaml(list(apart), rows)}`"
+        own = "name" if rows.classes == 1 else f"{rows.classes} names"
+        return message, f"{hint}, with your own {own}{_keypoints(rows)}"
+    rows = _read(folder, [path for path in beside.values() if path in present])
+    if rows.classes:
+        message = "holds label files beside the images, but no file that names their classes"
+        return message, f"write {_join(data, 'classes.txt')}: {_lines(rows.classes)}"
+    return None
+
+
+def _join(folder: str, name: str) -> str:
+    return name if folder in ("", ".") else f"{folder.rstrip('/')}/{name}"
 
 
 def _read(folder: Path, labels: Iterable[str]) -> _Rows:
@@ -77,9 +82,9 @@ def _data_yaml(images: list[PurePosixPath], rows: _Rows) -> str:
         for split, found in places.items()
         if found
     ]
-    names = [f"class_{number}" for number in range(min(rows.classes, _MOST))]
-    more = [f"… to class_{rows.classes - 1}"] if rows.classes > _MOST else []
-    return "{" + ", ".join([*keys, f"names: [{', '.join([*names, *more])}]"]) + "}"
+    names = [f"class_{number}" for number in range(rows.classes)]
+    shown = names if len(names) <= _MOST else ["…"]
+    return "{" + ", ".join([*keys, f"names: [{', '.join(shown)}]"]) + "}"
 
 
 def _listed(places: Iterable[str]) -> str:

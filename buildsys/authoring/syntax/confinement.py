@@ -85,7 +85,7 @@ def suggest_near(path: Path) -> str:
     folder, name = os.path.split(path)
     try:
         return did_you_mean(name, os.listdir(folder))
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 
