@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
-from buildsys.steps.lib.families import yolox_validation
+from buildsys.steps.lib.families import training_state, yolox_validation
 from buildsys.steps.lib.families.training_settings import Best, check_validation, is_due
 from buildsys.steps.lib.families.yolox_validation import FITNESS
 from buildsys.steps.lib.metrics import training_files
@@ -41,8 +41,6 @@ start behind, as many as a small set sees."""
 _WEIGHT_DECAY = 5e-4
 _LOSSES = ("total_loss", "iou_loss", "l1_loss", "conf_loss", "cls_loss")
 """Upstream's names."""
-_EXAMPLES = 8
-"""Images of the first batch that are kept with their labels drawn."""
 _STEEPEST = 10.0
 """Largest norm of a gradient: single steps of a fresh head on a small batch are far larger."""
 
@@ -159,9 +157,10 @@ def _draw(samples: Any, classes: tuple[str, ...], folder: Path, params: Params) 
     folder.mkdir()
     samples.mosaic = 0.0 if _is_ending(0, params) else params.mosaic
     _seed(params.seed, 1)
-    pictures, rows = next(iter(_loader(samples, params)))
-    for number, (picture, labels) in enumerate(zip(pictures[:_EXAMPLES], rows, strict=False), 1):
-        canvas = picture.byte().numpy().transpose(1, 2, 0).copy()
+    images, rows = next(iter(_loader(samples, params)))
+    images = images[: training_files.MOST_EXAMPLES]
+    for number, (image, labels) in enumerate(zip(images, rows, strict=False), 1):
+        canvas = image.byte().numpy().transpose(1, 2, 0).copy()
         marks = [
             overlays.Mark(
                 text=classes[int(category)],
@@ -301,7 +300,7 @@ class _Training:
             self.best = self.best.after(epochs, fitness)
         average = self.average.ema.state_dict()
         if self.best.epoch == epochs:
-            _save(self._place(last), average)
+            training_state.save(self._place(last), average)
         state = {
             "epochs": epochs,
             "model": self.model.state_dict(),
@@ -312,7 +311,7 @@ class _Training:
             "rows": self.rows,
             "best": (self.best.epoch, self.best.fitness),
         }
-        _save(last, state)
+        training_state.save(last, state)
         for path in last.parent.glob("best-*.pt"):
             if path != self._place(last):
                 path.unlink()
@@ -338,14 +337,6 @@ class _Training:
         epoch, fitness = state["best"]
         self.best = Best(epoch=epoch, fitness=fitness)
         return int(state["epochs"])
-
-
-def _save(path: Path, value: Any) -> None:
-    """Written beside its place and put there whole."""
-    import torch
-
-    torch.save(value, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
 
 
 def _groups(model: Any) -> list[dict[str, Any]]:

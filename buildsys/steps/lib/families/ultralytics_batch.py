@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-_MOST = 8
-"""Images of one batch."""
+from buildsys.steps.lib.metrics import training_files
 
 
 def draw(batch: dict[str, Any], names: dict[int, str], folder: Path) -> None:
@@ -15,7 +14,8 @@ def draw(batch: dict[str, Any], names: dict[int, str], folder: Path) -> None:
     fresh = folder.with_suffix(".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    pixels = (batch["img"][:_MOST] * 255).round().clamp(0, 255).byte().cpu().numpy()
+    shown = batch["img"][: training_files.MOST_EXAMPLES]
+    pixels = (shown * 255).round().clamp(0, 255).byte().cpu().numpy()
     for number, image in enumerate(pixels):
         canvas = image.transpose(1, 2, 0)[..., ::-1].copy()
         marks = _marks(batch, number, names, canvas.shape[1], canvas.shape[0])

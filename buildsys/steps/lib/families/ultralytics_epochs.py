@@ -4,13 +4,13 @@ Ultralytics' own last.pt holds averaged weights in half precision and no random 
 from it is another training. Here the end of an epoch is kept whole.
 """
 
-import os
 import random
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.families import training_state
 from buildsys.steps.lib.families.training_settings import Best, is_due
 from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.metrics.training_files import Row, Summary
@@ -106,8 +106,8 @@ class Epochs:
         """What the next epoch needs, and, where this one is the best so far, its weights."""
         number, best = trainer.epoch + 1, trainer.stopper.best_epoch if self.every else 0
         if best == number:
-            _save(self._best(number), trainer.ema.ema.state_dict())
-        _save(self.state, _state_of(trainer) | {"rows": self.rows, "epochs": number})
+            training_state.save(self._best(number), trainer.ema.ema.state_dict())
+        training_state.save(self.state, _state_of(trainer) | {"rows": self.rows, "epochs": number})
         for path in self.scratch.glob("best-*.pt"):
             if path != self._best(best):
                 path.unlink()
@@ -214,12 +214,3 @@ def _restore_random(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all([value.cpu() for value in state["cuda"]])
-
-
-def _save(path: Path, value: Any) -> None:
-    """Written beside its place and put there whole."""
-    import torch
-
-    fresh = path.with_suffix(".tmp")
-    torch.save(value, fresh)
-    os.replace(fresh, path)

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 HISTORY, SUMMARY, EXAMPLES = "history.csv", "training.json", "examples"
+MOST_EXAMPLES = 8
+"""Images of the first batch that are kept."""
 ACCURACY = {
     "metrics/mAP50-95(B)": "box mAP50-95",
     "metrics/mAP50-95(P)": "kpt mAP50-95",
