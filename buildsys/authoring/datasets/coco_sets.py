@@ -8,7 +8,7 @@ from pathlib import Path
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts
-from buildsys.authoring.syntax.confinement import suggest_near
+from buildsys.authoring.syntax.confinement import hint_missing
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps import read_coco
@@ -123,8 +123,7 @@ def _missing(key: str, path: str, start: str) -> tuple[str, str]:
         return "is a folder; `annotations` is one file", did_you_mean("", os.listdir(path))
     if os.path.exists(path):
         return "is a file; `images` is the folder that every `file_name` starts at", ""
-    near = suggest_near(Path(path))
-    return "does not exist", f"it is looked for from the {start}'s root; {near}".rstrip("; ")
+    return "does not exist", hint_missing(Path(path), start)
 
 
 def read_sets(place: Place, task: str, known: Known) -> CocoSet:

@@ -36,7 +36,7 @@ from buildsys.authoring.datasets.facts import (
     recall_dataset,
 )
 from buildsys.authoring.step_settings import StepSettings
-from buildsys.authoring.syntax.confinement import NAMES, suggest_near
+from buildsys.authoring.syntax.confinement import NAMES, hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
@@ -204,7 +204,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
             hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
-        hint = f"it is looked for from the workspace's root; {suggest_near(path)}".rstrip("; ")
+        hint = hint_missing(path)
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if path.suffix not in SUFFIXES:
         hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
@@ -230,7 +230,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         if known is not None:
             return _recalled(build, block, known, path)
         message = f"{block.path} does not exist"
-        hint = f"it is looked for from the workspace's root; {suggest_near(path)}".rstrip("; ")
+        hint = hint_missing(path)
         raise InputError(build.scope.locate(at, message, hint))
     facts = read_class_folders(path, label)
     return _split(build, block, facts, dataset_parts(path, facts.given), label, path)
@@ -259,7 +259,7 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
         if known is not None and not os.path.isdir(root):
             return _recalled(build, block, known, root)
         message = f"{block.path} does not exist"
-        hint = f"it is looked for from the workspace's root; {suggest_near(path)}".rstrip("; ")
+        hint = hint_missing(path)
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if not os.path.isdir(path) and root == path:
         message = f"{block.path} is a file; `path` is the folder of the dataset"

@@ -20,6 +20,7 @@ from buildsys.authoring.step_settings import (
     TakesBatch,
     TrainSettings,
 )
+from buildsys.authoring.syntax.confinement import hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope, merge
 from buildsys.authoring.syntax.validation import validate
@@ -203,8 +204,7 @@ class Assembler:
         path = self.workspace / name
         if not os.path.isfile(path):
             message = f"{name} does not exist"
-            hint = "it is looked for from the workspace's root"
-            raise InputError(self.scope.locate(("firmware",), message, hint))
+            raise InputError(self.scope.locate(("firmware",), message, hint_missing(path)))
         self.read.add(path)
         return self.boards.contract(path)
 

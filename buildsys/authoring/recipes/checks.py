@@ -10,6 +10,7 @@ from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.recipes.sources import check_converter, check_source
 from buildsys.authoring.step_settings import QuantizationAware, TrainSettings, Validates
+from buildsys.authoring.syntax.confinement import FROM_ROOT
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
@@ -212,6 +213,6 @@ def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     message = f"no file matches {build.recipe.quantization.calibration.images}"
     at = ("quantization", "calibration", "images")
-    hint = "it is looked for from the workspace's root"
+    hint = FROM_ROOT.format("workspace")
     severity = "warning" if build.waiting_for else "error"
     return [locate(at, message, hint, severity=severity)]

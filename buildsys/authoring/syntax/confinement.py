@@ -14,6 +14,7 @@ from buildsys.text import did_you_mean
 NAMES = "buildsys.yaml"
 """The file whose paths may lead anywhere."""
 
+FROM_ROOT = "the path is relative to the {} root"
 RELATIVE = "write it from the workspace's root"
 _COPIED = "copy it here; only a dataset that buildsys.yaml names may lie elsewhere"
 BY_NAME = "bring it here, or give the dataset a name in buildsys.yaml"
@@ -87,6 +88,11 @@ def suggest_near(path: Path) -> str:
         return did_you_mean(name, os.listdir(folder))
     except (OSError, ValueError):
         return ""
+
+
+def hint_missing(path: Path, start: str = "workspace") -> str:
+    """What to do where nothing lies at a path that is relative to the root of `start`."""
+    return "; ".join(filter(None, (FROM_ROOT.format(start), suggest_near(path))))
 
 
 def _stays(folder: Path, path: str) -> bool:

@@ -83,7 +83,7 @@ def check_vela(settings: compile_vela.Settings, folder: Path, locate: Locate) ->
         problems.append(locate(("vela", "config"), *outside))
     elif settings.config is not None and not os.path.isfile(folder / settings.config):
         message = f"{settings.config} does not exist"
-        hint = "it is looked for from the target file's folder"
+        hint = "the path is relative to the target file's folder"
         problems.append(locate(("vela", "config"), message, hint))
     elif settings.config is not None:
         for key, message, hint in _missing_sections(settings, folder / settings.config):
