@@ -57,7 +57,7 @@ _WRONG = {
         message="`kpt_oks_sigmas`",
         place=(3, 17),
     ),
-    "list": Wrong(text="- tag\n", message="this is no data.yaml", place=(0, 0)),
+    "list": Wrong(text="- tag\n", message="this is not a data.yaml", place=(0, 0)),
     "tab": Wrong(text="names:\n\t0: tag\n", message="not valid YAML", place=(2, 1)),
 }
 

@@ -31,7 +31,7 @@ def messages(line: str, layout: Layout) -> list[str]:
         ("0 .5 .5 .2 .2", ["5 numbers; class, box and keypoints are 11"]),
         ("-1 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class -1; `names` has 0 alone"]),
         ("0.5 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class 0.5; `names` has 0 alone"]),
-        ("0 inf .5 .2 .2 .5 .5 2 .4 .4 1", ["'inf' is no number"]),
+        ("0 inf .5 .2 .2 .5 .5 2 .4 .4 1", ["'inf' is not a number"]),
         ("0 .5 .5 .2 .2 1.008 .5 2 .4 .4 1", ["keypoint 0 of this tag is outside the picture"]),
         (
             "0 .5 .5 .2 .2 1.2 .5 2 .4 .4 1",

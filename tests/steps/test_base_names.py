@@ -14,6 +14,8 @@ from buildsys.steps.lib.datasets.base_names import base_name, index
         ("/data/local-files/?d=day%201/a%20b.jpg", "a b.jpg"),
         ("/data/upload/1/ab-a.jpg", "ab-a.jpg"),
         ("https://example.org/x/a%20b.jpg?sig=c/d.png", "a b.jpg"),
+        ("/data/day?1/50%20off.jpg", "50%20off.jpg"),
+        ("/data/set#1/a#b.jpg", "a#b.jpg"),
         ("s3://bucket/day/a.jpg", "a.jpg"),
         ("50%20off.jpg", "50%20off.jpg"),
         ("https://example.org/", ""),

@@ -52,12 +52,12 @@ def test_list_that_is_a_picture(tmp_path: Path) -> None:
         (b"\xff\xd8\xff\xe0", r"a\.txt is not a text in UTF-8"),
         (b"0 0.5 0.5 0.1", r"a\.txt:1: 4 numbers; class and box are 5"),
         (b"0 0.5 0.5 0.1 0.1\n0 0.5 0.", r"a\.txt:2: 3 numbers"),
-        (b"0 0.5 nan 0.1 0.1", r"a\.txt:1: 'nan' is no number"),
-        (b"0 0.5 1e999 0.1 0.1", r"a\.txt:1: '1e999' is no number"),
+        (b"0 0.5 nan 0.1 0.1", r"a\.txt:1: 'nan' is not a number"),
+        (b"0 0.5 1e999 0.1 0.1", r"a\.txt:1: '1e999' is not a number"),
         (b"nan 0.5 0.5 0.1 0.1", r"a\.txt:1: "),
         (b"1e999 0.5 0.5 0.1 0.1", r"a\.txt:1: "),
         (b"7 0.5 0.5 0.1 0.1", r"a\.txt:1: class 7; `names` has 0 to 1"),
-        (b"tag 0.5 0.5 0.1 0.1", r"a\.txt:1: 'tag' is no number"),
+        (b"tag 0.5 0.5 0.1 0.1", r"a\.txt:1: 'tag' is not a number"),
     ],
 )
 def test_broken_labels(tmp_path: Path, content: bytes, told: str) -> None:
@@ -67,7 +67,10 @@ def test_broken_labels(tmp_path: Path, content: bytes, told: str) -> None:
         read_labels(tmp_path, tmp_path / "a.jpg", 0, 0, 2)
 
 
-_JPEG = b"\xff\xd8\xff\xe1thumbnail\xff\xda..\xff\xd9\xff\xdaentropy\xff\x00coded\xff\xd9"
+_JPEG = (
+    b"\xff\xd8\xff\xe1\x00\x11thumbnail\xff\xda..\xff\xd9"
+    b"\xff\xda\x00\x03\x01entropy\xff\x00coded\xff\xd9"
+)
 _PNG = b"\x89PNG\r\n\x1a\n....IDAT....IEND\xaeB`\x82"
 _WEBP = b"RIFF" + (16).to_bytes(4, "little") + b"WEBPVP8 12345678"
 

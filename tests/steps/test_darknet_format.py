@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.datasets import folder_sets
+from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.class_folders import read_class_folders
+from buildsys.authoring.datasets.data_yaml import read_dataset
+from buildsys.steps.lib.datasets import voc_format
 from buildsys.steps.lib.datasets.darknet_format import (
+    DarknetSet,
     Declared,
     find_set,
     find_strays,
@@ -134,6 +140,49 @@ def test_a_line_of_a_list_that_leads_nowhere(tmp_path: Path) -> None:
         'train.txt:2: lists "b.jpg", which is not here',
         "a.txt:2: class 7; `names` has 0 to 1",
     ]
+
+
+def test_every_line_of_a_list_that_leads_nowhere_is_told_before_any_work(tmp_path: Path) -> None:
+    """The preparation would end there, after other work."""
+    root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", classes_txt="cell\n")
+    write(root, train_txt="a.jpg\nb.jpg\nc.jpg\n")
+    assert declare(root) == (
+        None,
+        [
+            'train.txt:2: lists "b.jpg", which is not here',
+            'train.txt:3: lists "c.jpg", which is not here',
+        ],
+    )
+
+
+def test_a_declared_list_that_is_missing_is_told_where_it_is_needed(tmp_path: Path) -> None:
+    """It is not as if nothing had been held back."""
+    root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", obj_names="cell\n", train_txt="a.jpg")
+    write(root, obj_data="train = train.txt\nvalid = nothing.txt\nnames = obj.names\n")
+    found = folder_sets.read_folder(root, "data", Dataset(format="darknet", path="data"), {})
+    (lack,) = found.lacks
+    assert (lack.split, lack.what) == ("val", "images")
+    assert (lack.diagnostic.path, lack.diagnostic.line) == ("data/obj.data", 2)
+    assert lack.diagnostic.message == '`valid` names "nothing.txt", which is not here'
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "validation"])
+def test_a_split_has_the_same_names_in_every_format(tmp_path: Path, word: str) -> None:
+    """A dataset that is exported again in another format keeps its splits."""
+    root = write(tmp_path / "darknet", classes_txt="cell\n")
+    for name in ("train", word):
+        write(root / name, a_jpg="", a_txt="0 .5 .5 .5 .5")
+        write(tmp_path / "voc" / name, a_jpg="", a_xml="<annotation/>")
+        write(tmp_path / "folders" / name / "cell", a_jpg="")
+    files = find_set(root)
+    assert isinstance(files, DarknetSet)
+    assert files.splits == (("train", "train"), ("val", word))
+    assert [split.name for split in voc_format.find_splits(tmp_path / "voc")] == ["train", "val"]
+    facts = read_class_folders(tmp_path / "folders", "data")
+    assert facts.given == (("train", ("train",)), ("val", (word,)))
+    (root / "data.yaml").write_text(f"train: train\n{word}: {word}\nnames: [cell]\n")
+    facts = read_dataset(root / "data.yaml", "data.yaml").facts
+    assert facts.given == (("train", ("train",)), ("val", (word,)))
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

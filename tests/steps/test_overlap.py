@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from buildsys.steps import check_overlap, split_dataset
+from buildsys.steps.lib.datasets import class_folder_format
+from buildsys.steps.lib.datasets.labels import Layout
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of
 from buildsys.steps.lib.runtime.progress import StepError
 
@@ -79,6 +81,18 @@ def test_a_picture_belongs_to_its_folder(tmp_path: Path) -> None:
     split = Split(name="val", paths=("val",))
     classes = ("apple", "pear")
     assert class_of(tmp_path / "val" / "pear" / "x" / "1.jpg", tmp_path, split, classes) == 1
-    for name in ("val/1.jpg", "val/plum/1.jpg"):
-        with pytest.raises(StepError, match=r"in no class's folder: val/<class>/"):
+    for name, message in (
+        ("val/1.jpg", r"not in the folder of a class: val/<class>/"),
+        ("val/plum/1.jpg", r"plum is not a class"),
+        ("other/pear/1.jpg", r"not in the folder of a class"),
+    ):
+        with pytest.raises(StepError, match=message):
             class_of(tmp_path / name, tmp_path, split, classes)
+        layout = Layout(classes=classes, keypoints=0, dims=0, shape="folder")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    _, findings = class_folder_format.read_split(tmp_path, split, layout)
+    assert [str(finding) for finding in findings] == [
+        "val/1.jpg: is not in the folder of a class: val/<class>/",
+        "val/plum/1.jpg: plum is not a class: train has no such folder",
+    ]

@@ -120,7 +120,7 @@ def test_encodings(encoding: str) -> None:
         ("<width>64<", "<width>x<", '9:10: `size/width` is a number of pixels, not "x"'),
         ("</object>", "", "26:3: not valid XML: mismatched tag"),
         ("</annotation>\n", "", "26:1: not valid XML: the file ends before `</annotation>`"),
-        ("annotation>", "annotations>", "1:1: this is no annotation in Pascal VOC's format"),
+        ("annotation>", "annotations>", "1:1: this is not an annotation in Pascal VOC's format"),
     ],
 )
 def test_a_mistake_has_its_place(old: str, new: str, message: str) -> None:
@@ -142,7 +142,7 @@ def test_nothing_in_a_file_expands_or_leads_elsewhere() -> None:
     _, mistakes = parse(("<annotation>" + "<a>" * 1000).encode(), "a.xml")
     assert [str(mistake) for mistake in mistakes] == ["a.xml:1:106: nested too deep"]
     _, mistakes = parse(b" " * (LARGEST + 1), "a.xml")
-    assert mistakes[0].message.endswith("bytes: no image's annotation")
+    assert mistakes[0].message.endswith("too large for the annotation of one image")
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -115,9 +115,7 @@ def test_what_has_no_image(tmp_path: Path) -> None:
     """One sentence where none is there, a finding for each where some are."""
     root = write(tmp_path, "Annotations/a.xml", "Annotations/b.xml", "JPEGImages/a.jpg")
     _, findings = read(root)
-    assert findings == [
-        'Annotations/b.xml: its image is not in JPEGImages: no image, or several, are called "b"'
-    ]
+    assert findings == ['Annotations/b.xml: its image "b" is not in JPEGImages']
     (root / "JPEGImages" / "a.jpg").unlink()
     _, findings = read(root)
     assert findings == ['Annotations: none of its 2 images is in JPEGImages, the first is "a"']
@@ -128,6 +126,32 @@ def test_what_has_no_image(tmp_path: Path) -> None:
         "ImageSets/Main/train.txt:3",
         "ImageSets/Main/train.txt:2",
     ]
+
+
+def test_an_annotation_file_of_several_images(tmp_path: Path) -> None:
+    """Those that it could mean are named."""
+    root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "JPEGImages/a.png")
+    (root / "Annotations" / "a.xml").write_text(voc_text("x.jpg", CELL))
+    _, findings = read(root)
+    assert findings == [
+        'Annotations/a.xml: 2 images are called "a"; write which one as its `filename`:'
+        " JPEGImages/a.jpg, JPEGImages/a.png"
+    ]
+
+
+def test_lists_of_windows_editors_are_read(tmp_path: Path) -> None:
+    """In UTF-16, as darknet's; one that cannot be opened says so."""
+    root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "ImageSets/Main/train.txt: a")
+    (root / "Annotations" / "a.xml").write_text(voc_text("a.jpg", CELL))
+    names = root / "ImageSets" / "Main" / "train.txt"
+    names.write_bytes("a\r\n".encode("utf-16"))
+    samples, findings = read(root)
+    assert ([sample.labels for sample in samples], findings) == (["Annotations/a.xml"], [])
+    (split,) = find_splits(root)
+    names.unlink()
+    names.symlink_to(names)
+    _, broken = read_entries(root, split)
+    assert str(broken[0]).startswith("ImageSets/Main/train.txt: cannot be read: Too many levels")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +165,7 @@ def test_what_has_no_image(tmp_path: Path) -> None:
         (">48<", ">90<", 'the box of this cell reaches 26.0 px beyond the right edge of "a.jpg"'),
         ("cult>0", "cult>1", "a.xml: objects that are marked as difficult are left out: 1"),
         ("width>64", "width>0", "a.xml: has no `size`, and boxes are in pixels"),
-        ("<annotation>", "", "a.xml:2: this is no annotation in Pascal VOC's format"),
+        ("<annotation>", "", "a.xml:2: this is not an annotation in Pascal VOC's format"),
     ],
 )
 def test_findings_have_their_place(tmp_path: Path, old: str, new: str, finding: str) -> None:

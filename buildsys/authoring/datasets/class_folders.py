@@ -7,19 +7,14 @@ from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 
-_PLACES = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
-"""What the folder of a split is called; the first that there is."""
 _LAYOUT = "a folder to classify holds train/<class>/*.jpg, and val/<class>/*.jpg"
 
 
 def read_class_folders(root: Path, label: str) -> DatasetFacts:
     """Classes are the folders of train, in the order of their names. Raises InputError."""
-    splits = [
-        (split, next(name for name in names if (root / name).is_dir()))
-        for split, names in _PLACES.items()
-        if any((root / name).is_dir() for name in names)
-    ]
+    splits = list(find_splits("*", lambda path: (root / path).is_dir()))
     if "train" not in dict(splits):
         raise InputError.at(label, "holds no folder train", _LAYOUT)
     classes = list_folders(root / "train")
@@ -61,7 +56,7 @@ def list_folders(folder: Path) -> list[str]:
 def watched_folders(root: Path) -> set[Path]:
     """Folders whose coming or going, or whose first picture, changes what the dataset is."""
     found = {root}
-    for place in [name for names in _PLACES.values() for name in names]:
+    for place in [name for names in SPLITS.values() for name in names]:
         found.add(root / place)
         found |= {root / place / name for name in list_folders(root / place)}
     return found

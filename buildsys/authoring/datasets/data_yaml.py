@@ -16,14 +16,13 @@ from buildsys.authoring.syntax.confinement import WITHIN, check_inside
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
-from buildsys.steps.lib.datasets.labels import decode_text, is_labelled, label_path
+from buildsys.steps.lib.datasets.labels import is_labelled, label_path, read_text
+from buildsys.steps.lib.datasets.split_names import find_splits
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 
 NAMES = ("data.yaml", "data.yml")
 """What the file is usually called."""
 SUFFIXES = (".yaml", ".yml")
-_SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
-"""The keys of each split; the first that is there counts."""
 _MOST_KEYPOINTS = 1000
 _MOST_NAMED = 20
 """Classes that a hint lists."""
@@ -71,7 +70,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     """
     document = read_document(path, label)
     if not isinstance(document.data, dict):
-        raise InputError.at(label, "this is no data.yaml: no `key: value` lines")
+        raise InputError.at(label, "this is not a data.yaml: it has no `key: value` lines")
     names = _read_names(document)
     keypoints, dims, sigmas = _read_keypoints(document)
     flip = _read_flip(document, keypoints)
@@ -288,10 +287,7 @@ def _lack_images(
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
     """What each split names, and where. Raises InputError for what is not a path."""
     entries: dict[str, list[tuple[KeyPath, str]]] = {}
-    for split, keys in _SPLITS.items():
-        key = next((key for key in keys if document.get(key) is not None), "")
-        if not key:
-            continue
+    for split, key in find_splits("*", lambda key: document.get(key) is not None):
         entry = document.get(key)
         items = entry if isinstance(entry, list) else [entry]
         if isinstance(entry, dict) or not all(type(item) in (str, int) for item in items):
@@ -381,10 +377,7 @@ def _listed_folders(root: Path, place: str) -> list[str]:
     """The folders whose images a list file names, from the dataset's root."""
     if not place.endswith(".txt") or not os.path.isfile(root / place):
         return []
-    try:
-        text, _ = decode_text((root / place).read_bytes())
-    except OSError:
-        return []  # the step that reads it says so
+    text, _ = read_text(root / place)  # a problem is a finding of the step that reads it
     found = set()
     for line in text.splitlines():
         written = line.strip()

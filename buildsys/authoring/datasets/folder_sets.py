@@ -154,6 +154,9 @@ def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
         _lack(name, paths[-1], label)
         for name, paths in declared.splits
         if not darknet_format.has_labels(root, paths)
+    ) + tuple(
+        Lack(split=name, what="images", diagnostic=_diagnose(finding, label))
+        for name, finding in files.lacking
     )
     return FolderSet(
         facts=_facts(root, "darknet", declared.classes, list(declared.splits)),

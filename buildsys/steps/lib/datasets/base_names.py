@@ -12,10 +12,14 @@ LINE = "match: base-name"
 """What a recipe's `dataset` block says where images are found so."""
 
 
+_LOCAL_FILES = "/data/local-files/?d="
+"""How Label Studio writes a file of its own machine."""
+
+
 def base_name(written: str) -> str:
     """The last part of a path of any machine, or of a URL without its query."""
     text = written.strip()
-    if "://" in text or text.startswith("/data/"):
+    if "://" in text or text.startswith(_LOCAL_FILES):
         address = urlsplit(text)
         local = parse_qs(address.query).get("d", [""])[0]
         text = local or unquote(address.path)

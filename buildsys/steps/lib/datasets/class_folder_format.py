@@ -5,7 +5,7 @@ from pathlib import Path
 
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
 from buildsys.steps.lib.datasets.samples import Sample
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_class, find_images
 
 _WHOLE = (0.5, 0.5, 1.0, 1.0)
 
@@ -17,7 +17,7 @@ def read_split(
     names, findings = find_images(root, split)
     samples, wrong = [], []
     for name in names:
-        found = _class_of(name, split, layout)
+        found = find_class(name, split, layout.classes)
         if isinstance(found, Finding):
             wrong.append(found)
             samples.append(Sample(image=name))
@@ -33,19 +33,3 @@ def find_strays(
     """There are no label files."""
     del root, splits, samples
     return iter(())
-
-
-def _class_of(image: str, split: Split, layout: Layout) -> int | Finding:
-    """`image`: <place>/<class>/…, relative to the dataset."""
-    for place in split.paths:
-        inside = image.removeprefix(f"{place}/")
-        if inside == image:
-            continue
-        folder, _, rest = inside.partition("/")
-        if rest and folder in layout.classes:
-            return layout.classes.index(folder)
-        if rest:
-            message = f"{folder} is not a class: train has no such folder"
-            return Finding(kind="class-out-of-range", severity="error", path=image, message=message)
-    message = "lies in no class's folder: <split>/<class>/…"
-    return Finding(kind="no-class", severity="error", path=image, message=message)

@@ -16,17 +16,16 @@ from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
-    decode_text,
     find_label,
     is_labelled,
+    read_text,
 )
 from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 from buildsys.steps.lib.datasets.ultralytics_format import read_sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 
-SPLITS = (("train", ("train",)), ("val", ("valid", "val")), ("test", ("test",)))
-"""What keys of obj.data, lists and folders of a split are called."""
 NAMES = ("obj.names", "classes.txt", "_darknet.labels", "classes.names")
 """Files of class names, where no obj.data names one."""
 
@@ -34,12 +33,13 @@ NAMES = ("obj.names", "classes.txt", "_darknet.labels", "classes.names")
 @dataclass(frozen=True, kw_only=True)
 class DarknetSet:
     """A dataset's files, from its root: obj.data where there is one, the class names, and each split's
-    folder or list of images.
+    folder or list of images; `lacking`: splits whose list obj.data names, and which is not there.
     """
 
     data: str
     names: str
     splits: tuple[tuple[str, str], ...]
+    lacking: tuple[tuple[str, Finding], ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -64,17 +64,15 @@ def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
         return _error("", message, hint=f"say which: `path: …/{files[0]}`")
     if files:
         return _read_data(root, files[0])
-    folders = [
-        (split, next((place for place in places if (root / place).is_dir()), ""))
-        for split, words in SPLITS
-        for places in [(*words, *(f"images/{word}" for word in words))]
-    ]
     names = next((name for name in NAMES if (root / name).is_file()), "")
-    lists = [
-        (split, next((f"{word}.txt" for word in words if (root / f"{word}.txt").is_file()), ""))
-        for split, words in SPLITS
-    ]
-    found = [pair for pair in lists if pair[1]] or [pair for pair in folders if pair[1]]
+    found = list(find_splits("*.txt", lambda path: (root / path).is_file()))
+    if not found:
+        below = {
+            split: path
+            for place in ("images/*", "*")
+            for split, path in find_splits(place, lambda path: (root / path).is_dir())
+        }
+        found = [(split, below[split]) for split in SPLITS if split in below]
     if not names and found:
         paths = (f"{folder}/{name}" for _, folder in found for name in NAMES)
         names = next((path for path in paths if (root / path).is_file()), "")
@@ -96,7 +94,7 @@ def read_declared(root: Path, files: DarknetSet) -> tuple[Declared | None, list[
             splits.append((name, (place,)))
             continue
         wanted, wrong = _read_list(root, place, known)
-        findings += wrong[:1] if not wanted else []
+        findings += wrong
         common = os.path.commonpath([os.path.dirname(path) for path in wanted]) if wanted else ""
         splits.append((name, (common or ".", place)))
     if findings:
@@ -149,7 +147,7 @@ def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
 
 def _read_data(root: Path, file: str) -> DarknetSet | Finding:
     """obj.data: `key = value` a line."""
-    text, problem = _read_text(root / file)
+    text, problem = read_text(root / file)
     if problem:
         return _error(file, problem)
     values: dict[str, tuple[str, int]] = {}
@@ -159,27 +157,29 @@ def _read_data(root: Path, file: str) -> DarknetSet | Finding:
             values[key.strip()] = (value.strip(), number)
     present = set(list_files(root))
     places: dict[str, str] = {}
-    for split, keys in (("names", ("names",)), *SPLITS):
-        key = next((key for key in keys if values.get(key, ("", 0))[0]), "")
-        if not key:
-            continue
+    lacking: list[tuple[str, Finding]] = []
+    keys = [("names", "names")] if values.get("names", ("", 0))[0] else []
+    for split, key in (*keys, *find_splits("*", lambda key: bool(values.get(key, ("", 0))[0]))):
         value, number = values[key]
         place = _find_end(value, os.path.dirname(file), present)
         if place:
             places[split] = place
-        elif split in ("names", "train"):
-            message = f"`{key}` names {show(value)}, which is not here"
-            return _error(file, message, number)
+            continue
+        finding = _error(file, f"`{key}` names {show(value)}, which is not here", number)
+        if split in ("names", "train"):
+            return finding
+        lacking.append((split, finding))
     names = places.pop("names", "") or next((name for name in NAMES if name in present), "")
     if not names or "train" not in places:
         key = "train" if names else "names"
         return _error(file, f"has no line `{key} = …`")
-    return DarknetSet(data=file, names=names, splits=tuple(places.items()))
+    splits = tuple(places.items())
+    return DarknetSet(data=file, names=names, splits=splits, lacking=tuple(lacking))
 
 
 def _read_names(root: Path, files: DarknetSet, findings: list[Finding]) -> tuple[str, ...]:
     """A class a line; empty lines at the end are none."""
-    text, problem = _read_text(root / files.names)
+    text, problem = read_text(root / files.names)
     if problem:
         findings.append(_error(files.names, problem))
         return ()
@@ -200,7 +200,7 @@ def _read_names(root: Path, files: DarknetSet, findings: list[Finding]) -> tuple
 
 
 def _check_count(root: Path, files: DarknetSet, count: int, findings: list[Finding]) -> None:
-    text = _read_text(root / files.data)[0] if files.data else ""
+    text = read_text(root / files.data)[0] if files.data else ""
     for number, line in enumerate(text.splitlines(), 1):
         key, _, value = (word.strip() for word in line.partition("="))
         if key == "classes" and value != str(count):
@@ -210,7 +210,7 @@ def _check_count(root: Path, files: DarknetSet, count: int, findings: list[Findi
 
 def _read_list(root: Path, place: str, known: set[str]) -> tuple[list[str], list[Finding]]:
     """The images that a list names, sorted, and lines that name none."""
-    text, problem = _read_text(root / place)
+    text, problem = read_text(root / place)
     if problem:
         return [], [_error(place, problem)]
     found: set[str] = set()
@@ -252,13 +252,6 @@ def _is_below(path: str, place: str) -> bool:
 
 def _has_image(labels: Path) -> bool:
     return any(is_image(path) for path in labels.parent.glob(f"{labels.stem}.*"))
-
-
-def _read_text(path: Path) -> tuple[str, str]:
-    try:
-        return decode_text(path.read_bytes())
-    except OSError as error:
-        return "", f"cannot be read: {error.strerror}"
 
 
 def _error(path: str, message: str, line: int = 0, hint: str = "") -> Finding:

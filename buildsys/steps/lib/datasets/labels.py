@@ -111,6 +111,14 @@ def decode_text(data: bytes) -> tuple[str, str]:
         return "", f"is not a text in UTF-8 (byte {error.start}); save it as UTF-8, or remove it"
 
 
+def read_text(path: Path) -> tuple[str, str]:
+    """The same of a file, which may be one that cannot be opened."""
+    try:
+        return decode_text(path.read_bytes())
+    except OSError as error:
+        return "", f"cannot be read: {error.strerror}"
+
+
 def read_labels(
     root: Path, image: Path, keypoints: int, dims: int, classes: int, shape: str = "box"
 ) -> list[Object]:
@@ -122,7 +130,7 @@ def read_labels(
     path = find_labels(root, image)
     if not path.is_file():
         return []
-    text, problem = decode_text(path.read_bytes())
+    text, problem = read_text(path)
     if problem:
         fail(f"{path.name} {problem}.")
     layout = Layout(classes=("",) * classes, keypoints=keypoints, dims=dims, shape=shape)
@@ -204,7 +212,7 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
     for word in words:
         value = _number(word.group())
         if value is None:
-            message = f"{word.group()[:_SHOWN]!r} is no number"
+            message = f"{word.group()[:_SHOWN]!r} is not a number"
             return _err("broken-line", path, number, word.start() + 1, message)
         values.append(value)
     if layout.shape == "box" and not layout.keypoints and len(values) > 6 and len(values) % 2:

@@ -11,10 +11,10 @@ from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
-    decode_text,
     find_label,
     label_path,
     parse,
+    read_text,
 )
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
@@ -43,7 +43,7 @@ def read_sample(
     path = root / labels
     if not labels or not path.is_file():
         return Sample(image=image), ()
-    text, problem = decode_text(path.read_bytes())
+    text, problem = read_text(path)
     if problem:
         finding = Finding(kind="broken-line", severity="error", path=labels, message=problem)
         return Sample(image=image, labels=labels), (finding,)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
-from buildsys.steps.lib.datasets.labels import Finding, decode_text
+from buildsys.steps.lib.datasets.labels import Finding, read_text
 from buildsys.steps.lib.runtime.progress import StepError, fail
 
 
@@ -68,10 +68,7 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
     """The images that a list file names, and lines that name none."""
     found: set[str] = set()
     findings = []
-    try:
-        text, problem = decode_text((root / entry).read_bytes())
-    except OSError as error:
-        text, problem = "", f"cannot be read: {error.strerror}"
+    text, problem = read_text(root / entry)
     if problem:
         return found, [_finding("missing-image", entry, problem, severity="error")]
     folder = os.path.dirname(entry)
@@ -98,19 +95,29 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
     return found, findings
 
 
+def find_class(image: str, split: Split, classes: tuple[str, ...]) -> int | Finding:
+    """The class of an image by its folder below one of the split's places; or what is wrong with it."""
+    path = PurePosixPath(image)
+    for place in split.paths:
+        if not path.is_relative_to(place):
+            continue
+        name, *rest = path.relative_to(place).parts
+        if rest and name in classes:
+            return classes.index(name)
+        if rest:
+            message = f"{name} is not a class: train has no such folder"
+            return _finding("class-out-of-range", image, message, severity="error")
+    places = " or ".join(f"{place}/<class>/" for place in split.paths)
+    message = f"is not in the folder of a class: {places}"
+    return _finding("no-class", image, message, severity="error")
+
+
 def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) -> int:
-    """The class of an image that lies in a folder of its class, below one of the split's places."""
-    for entry in split.paths:
-        if image.is_relative_to(root / entry):
-            name = image.relative_to(root / entry).parts[0]
-            if name in classes and image.parent != root / entry:
-                return classes.index(name)
-            known = ", ".join(classes[:10])
-            fail(
-                f"{image.relative_to(root)} is in no class's folder: {entry}/<class>/…; the classes"
-                f" are those of train: {known}."
-            )
-    raise StepError(f"{image.name} is not below {', '.join(split.paths)}.")
+    """The same of an image of the dataset at `root`; ends the step where there is no class."""
+    found = find_class(image.relative_to(root).as_posix(), split, classes)
+    if isinstance(found, Finding):
+        raise StepError(f"{found}.")
+    return found
 
 
 def _finding(

@@ -80,7 +80,12 @@ class _RefusedError(Exception):
 def parse(data: bytes, label: str) -> tuple[VocFile | None, list[Mistake]]:
     """A file's content; None where anything is wrong with it."""
     if len(data) > LARGEST:
-        return None, [Mistake(path=label, message=f"has {len(data)} bytes: no image's annotation")]
+        return None, [
+            Mistake(
+                path=label,
+                message=f"has {len(data)} bytes, which is too large for the annotation of one image",
+            )
+        ]
     reader = _Reader()
     try:
         reader.parser.Parse(data, True)
@@ -127,7 +132,7 @@ class _Reader:
         if not self.path and name != "annotation":
             hint = "give CVAT's export `PASCAL VOC 1.1`" if name == "annotations" else ""
             what = f"its outermost element is <{name[:_LONGEST]}>, not <annotation>"
-            message = f"this is no annotation in Pascal VOC's format: {what}"
+            message = f"this is not an annotation in Pascal VOC's format: {what}"
             raise _RefusedError(self.place, message, hint)
         if len(self.path) == _DEEPEST:
             raise _RefusedError(self.place, "nested too deep")

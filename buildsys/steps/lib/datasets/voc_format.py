@@ -12,17 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from buildsys.steps.lib.datasets import split_names
 from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
-from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, share_box, show
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.datasets.voc_file import VocFile, VocObject, parse
 
-SPLITS = (("train", ("train",)), ("val", ("val", "valid", "validation")), ("test", ("test",)))
-"""What lists and folders of a split are called."""
 _ANNOTATIONS = ("Annotations", "annotations")
 _IMAGES = ("JPEGImages", "images", "Images", "PNGImages")
 _LISTS = "ImageSets/Main"
@@ -58,6 +57,18 @@ class Entry:
     content: VocFile | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lost:
+    """An annotation file or the line of a list whose image is not certain; `images`: those that it
+    could be.
+    """
+
+    name: str
+    line: int
+    file: str
+    images: tuple[str, ...]
+
+
 def find_splits(root: Path) -> tuple[VocSplit, ...]:
     """The splits of a folder; () where it holds no annotation file."""
     annotations, images = _folders(root, "")
@@ -70,11 +81,10 @@ def find_splits(root: Path) -> tuple[VocSplit, ...]:
             )
         return (VocSplit(name="train", annotations=annotations, images=images),)
     found = []
-    for split, words in SPLITS:
-        word = next((word for word in words if (root / word).is_dir()), "")
-        if word and _holds_annotations(root, word):
-            inner, pictures = _folders(root, word)
-            found.append(VocSplit(name=split, annotations=inner or word, images=pictures))
+    for split, folder in split_names.find_splits("*", lambda path: (root / path).is_dir()):
+        if _holds_annotations(root, folder):
+            inner, pictures = _folders(root, folder)
+            found.append(VocSplit(name=split, annotations=inner or folder, images=pictures))
     if found:
         return tuple(found)
     if _holds_annotations(root, "."):
@@ -121,13 +131,15 @@ def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding
     findings: list[Finding] = []
     wanted, listed = _names(root, split, by_stem, findings)
     entries: dict[str, Entry] = {}
-    lost = []
+    lost: list[_Lost] = []
     for name, line in wanted:
         file = os.path.normpath(f"{split.annotations}/{name}.xml")
         content = _read(root, file, findings) if (root / file).is_file() else None
         image = _choose(by_stem.get(name, []), content, by_name)
         if not image:
-            lost.append((name, line, file if (root / file).is_file() else ""))
+            known = file if (root / file).is_file() else ""
+            same = (*by_stem.get(name, []), *by_name.get(content.filename if content else "", []))
+            lost.append(_Lost(name=name, line=line, file=known, images=tuple(dict.fromkeys(same))))
         elif content is not None or not (root / file).is_file():
             known = file if content is not None else ""
             entries.setdefault(image, Entry(image=image, file=known, content=content))
@@ -221,11 +233,8 @@ def _folders(root: Path, place: str) -> tuple[str, str]:
 
 def _find_lists(root: Path) -> list[tuple[str, str]]:
     """The list of each split; those of single classes (`cat_train.txt`) are none."""
-    found = []
-    for split, words in SPLITS:
-        paths = (f"{_LISTS}/{word}.txt" for word in words)
-        path = next((path for path in paths if (root / path).is_file()), "")
-        found += [(split, path)] if path else []
+    lists = split_names.find_splits(f"{_LISTS}/*.txt", lambda path: (root / path).is_file())
+    found = list(lists)
     names = [name for name, _ in found]
     if "train" not in names and "val" not in names:
         paths = (f"{_LISTS}/{word}.txt" for word in _WHOLE)
@@ -242,10 +251,9 @@ def _names(
         files = [path for path in list_files(root, split.annotations) if path.endswith(".xml")]
         names = [_below(path, split.annotations).removesuffix(".xml") for path in files]
         return [(name, 0) for name in names], False
-    try:
-        text = (root / split.names).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        findings.append(_error("broken-list", split.names, "is not text in UTF-8"))
+    text, problem = read_text(root / split.names)
+    if problem:
+        findings.append(_error("broken-list", split.names, problem))
         return [], True
     wanted: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -280,18 +288,20 @@ def _choose(paths: list[str], content: VocFile | None, by_name: dict[str, list[s
     return both[0] if len(both) == 1 else ""
 
 
-def _describe_lost(
-    lost: list[tuple[str, int, str]], wanted: int, split: VocSplit
-) -> Iterator[Finding]:
+def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[Finding]:
     """Annotation files and lines of lists without an image; one sentence where that holds for all."""
     where = split.images if split.images != "." else "the folder"
-    if lost and len(lost) == wanted:
-        message = f"none of its {wanted} images is in {where}, the first is {show(lost[0][0])}"
+    if lost and len(lost) == wanted and not any(item.images for item in lost):
+        message = f"none of its {wanted} images is in {where}, the first is {show(lost[0].name)}"
         yield _error("missing-image", split.names or split.annotations, message)
         return
-    for name, line, file in lost:
-        message = f"its image is not in {where}: no image, or several, are called {show(name)}"
-        yield _error("missing-image", file or split.names, message, 0 if file else line)
+    for item in lost:
+        message, hint = f"its image {show(item.name)} is not in {where}", ""
+        if item.images:
+            message = f"{len(item.images)} images are called {show(item.name)}"
+            hint = f"write which one as its `filename`: {', '.join(item.images[:5])}"
+        line = 0 if item.file else item.line
+        yield _error("missing-image", item.file or split.names, message, line, hint)
 
 
 def _place_box(

@@ -1,7 +1,8 @@
 """Counting by pycocotools: boxes, keypoints and masks over one split, in the photographs' pixels.
 
 A keypoint's area is 0.53 of its box's, as in Ultralytics' validation; sigmas are the dataset's own,
-else COCO's for 17 keypoints. Masks are compared at the photograph's own size, as COCO does it.
+else Ultralytics' (1/K; COCO's for 17 keypoints). Masks are compared at the photograph's own size, as
+COCO does it.
 """
 
 from typing import TYPE_CHECKING, Any
