@@ -15,9 +15,7 @@ from buildsys.steps import read_coco
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
 from buildsys.steps.lib.datasets.file_lists import list_files
-
-_WORDS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
-"""How files and folders call a split; the longer word first."""
+from buildsys.steps.lib.datasets.split_names import SPLITS
 
 
 def guess_sets(root: Path, data: str, task: str) -> LabelledData:
@@ -32,14 +30,14 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     own = split_of(data) or "train"
     files = {own: data} | {
         split: other
-        for split in _WORDS
+        for split in SPLITS
         if split != own and (other := _other(root, data, own, split))
     }
     places = {own: _images(root, data, own)}
     for split, file in files.items():
         with contextlib.suppress(InputError):  # a split that was exported without its images
             places[split] = _images(root, file, split)
-    ordered = {split: (files[split], places[split][0]) for split in _WORDS if split in places}
+    ordered = {split: (files[split], places[split][0]) for split in SPLITS if split in places}
     match = any(base_names for _, base_names in places.values())
     block = Dataset.model_validate(
         {
@@ -54,7 +52,7 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
         for split, (a, i) in ordered.items()
     )
     keys = ["format: coco", f"splits: {{{text}}}"]
-    keys += [f"{LINE}   # `file_name` is no path from there; its last part is"] if match else []
+    keys += [f"{LINE}   # `file_name` is not a path from there; its last part is"] if match else []
     return labelled(found.facts, tuple(keys), found.lacks)
 
 
@@ -76,7 +74,7 @@ def split_of(path: str) -> str:
     folders = [folder.name for folder in name.parents if folder.name.lower() != "annotations"]
     for part in (name.stem, *folders[:1]):
         words = re.findall("[a-z]+", part.lower())
-        found = next((s for s, own in _WORDS.items() if not set(own).isdisjoint(words)), "")
+        found = next((s for s, own in SPLITS.items() if not set(own).isdisjoint(words)), "")
         if found:
             return found
     return ""
@@ -86,10 +84,10 @@ def _other(root: Path, data: str, own: str, split: str) -> str:
     """The file of another split: the same path with that split's word for the last one of this split,
     or for each; "" where there is none.
     """
-    word = "|".join(_WORDS[own])
+    word = "|".join(SPLITS[own])
     found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data))
     for marks in (found[-1:], found):
-        for new in _WORDS[split]:
+        for new in SPLITS[split]:
             path = data
             for mark in reversed(marks):
                 path = path[: mark.start()] + new + path[mark.end() :]
@@ -117,7 +115,7 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
         first = mistakes[0]
         raise InputError.at(data, first.message, first.hint, line=first.line, column=first.column)
     home = Path(data).parent
-    names = [*_WORDS[split], re.split("[_-]", Path(data).stem)[-1], split]
+    names = [*SPLITS[split], re.split("[_-]", Path(data).stem)[-1]]
     folders = [home, home.parent]
     folders += [base / "images" for base in (home, home.parent)]
     folders += [base / name for base in tuple(folders) for name in names]

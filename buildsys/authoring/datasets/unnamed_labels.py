@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.syntax.scalars import scalar
-from buildsys.steps.lib.datasets.darknet_format import SPLITS
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
-from buildsys.steps.lib.datasets.labels import decode_text, label_file
+from buildsys.steps.lib.datasets.labels import label_file, read_text
+from buildsys.steps.lib.datasets.split_names import SPLITS
 
 _ROW = re.compile(r"(\d{1,4})((?:\s+[-+.\deE]+){4,})")
 """A line of a label file: the class, then numbers."""
@@ -56,10 +56,7 @@ def _read(folder: Path, labels: Iterable[str]) -> _Rows:
     """What is in the files that hold labels; other text counts for nothing."""
     classes, columns = 0, set()
     for label in labels:
-        try:
-            text, _ = decode_text((folder / label).read_bytes())
-        except OSError:
-            continue
+        text, _ = read_text(folder / label)
         rows = [_ROW.fullmatch(line.strip()) for line in text.splitlines() if line.strip()]
         for row in rows:
             if row is not None and None not in rows:
@@ -70,10 +67,10 @@ def _read(folder: Path, labels: Iterable[str]) -> _Rows:
 
 def _data_yaml(images: list[PurePosixPath], rows: _Rows) -> str:
     """The whole file in one line; a folder without the word of a split is train's."""
-    places: dict[str, dict[str, None]] = {split: {} for split, _ in SPLITS}
+    places: dict[str, dict[str, None]] = {split: {} for split in SPLITS}
     for folder in sorted({image.parent for image in images}):
         parts = [part.lower() for part in folder.parts]
-        found = [(s, word) for s, words in SPLITS for word in words if word in parts]
+        found = [(s, word) for s, words in SPLITS.items() for word in words if word in parts]
         split, word = found[0] if found else ("train", "images")
         end = max(parts.index(word), parts.index("images")) + 1
         places[split]["/".join(folder.parts[:end])] = None
