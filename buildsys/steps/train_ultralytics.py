@@ -6,7 +6,9 @@ finished epoch, and ends in the same bytes.
 """
 
 import contextlib
+import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any, Literal
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, SettingProblem, StepSpec
 from buildsys.steps.lib.families import ultralytics_options
 from buildsys.steps.lib.families.training_settings import check_validation
-from buildsys.steps.lib.runtime.progress import fail, report
+from buildsys.steps.lib.runtime.progress import StepError, fail, report
 
 
 def _check_settings(settings: "Settings", task: str) -> list[SettingProblem]:
@@ -115,18 +117,22 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     data = inputs["dataset"].resolve()
     if params.task != "classify":  # its data is the folder itself
         data = data / "data.yaml"
-    trainer = _make_trainer(inputs, params, data, scratch)
     epochs = ultralytics_epochs.Epochs(scratch, params.validate)
-    epochs.follow(trainer)
-    trainer.add_callback("on_train_start", partial(_prepare_model, params))
-    trainer.add_callback("on_train_start", epochs.restore)
-    trainer.add_callback("on_train_start", partial(_announce, params, epochs))
-    trainer.add_callback("on_train_start", partial(_keep_batch, params))
-    trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs, epochs))
     examples = scratch / training_files.EXAMPLES
-    _draw_first_batch(trainer, examples)
-    torch_setup.limit_threads()  # Ultralytics has just set its own count
-    with contextlib.suppress(ultralytics_epochs.FinishedBefore):
+    with (
+        _setting_up(params.options) as started,
+        contextlib.suppress(ultralytics_epochs.FinishedBefore),
+    ):
+        trainer = _make_trainer(inputs, params, data, scratch)
+        trainer.add_callback("on_train_start", started)
+        epochs.follow(trainer)
+        trainer.add_callback("on_train_start", partial(_prepare_model, params))
+        trainer.add_callback("on_train_start", epochs.restore)
+        trainer.add_callback("on_train_start", partial(_announce, params, epochs))
+        trainer.add_callback("on_train_start", partial(_keep_batch, params))
+        trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs, epochs))
+        _draw_first_batch(trainer, examples)
+        torch_setup.limit_threads()  # Ultralytics has just set its own count
         trainer.train()
     torch_setup.remember_machine(torch_setup.choose_device())
     summary = epochs.finish(trainer)
@@ -136,11 +142,33 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     shutil.copytree(examples, outputs["training"] / training_files.EXAMPLES)
 
 
+@contextlib.contextmanager
+def _setting_up(options: dict[str, Any]) -> Iterator[Callable[[object], None]]:
+    """Until what it gives is called, Ultralytics' errors are one sentence that names the options."""
+    running = False
+
+    def start(_trainer: object) -> None:
+        nonlocal running
+        running = True
+
+    try:
+        yield start
+    except (StepError, MemoryError):
+        raise
+    except Exception as error:
+        if running:
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        given = ", ".join(f"{name}: {json.dumps(value)}" for name, value in options.items())
+        words = f"with the train.options {given}" if given else "of these settings"
+        fail(f"Ultralytics cannot set up a training {words}: {lines[0][:300]}")
+
+
 def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: Path) -> Any:
     from buildsys.steps.lib.runtime import torch_setup
 
     overrides: dict[str, Any] = {
-        "optimizer": "AdamW",
+        "optimizer": ultralytics_options.OPTIMIZER,
         "cos_lr": True,
         "warmup_epochs": min(1.0, params.epochs / 4),
         **params.options,

@@ -8,6 +8,7 @@ import pytest
 from buildsys.spec import BoardSpec, ModelSpec, Quantization
 from buildsys.steps import train_ultralytics
 from buildsys.steps.lib.families import ultralytics_options
+from buildsys.steps.lib.runtime.progress import StepError
 from buildsys.steps.train_ultralytics import Settings
 
 MODEL = ModelSpec(
@@ -80,6 +81,22 @@ def test_every_setting_is_allowed_or_refused_with_what_to_do() -> None:
         ("warmup_epochs", 2.5, None),
         ("auto_augment", "augmix", "none"),
         ("freeze", None, "10"),
+        ("freeze", 0, [True]),
+        ("freeze", 10, 9999),
+        ("freeze", ["22.cv2"], ["a"]),
+        ("freeze", [3], [-1]),
+        ("fraction", 1, 0),
+        ("fraction", 0.5, -1),
+        ("fraction", [0.5, 1, 0], ["x"]),
+        ("fraction", [10, 10], [1]),
+        ("cache", "Disk", "foo"),
+        ("close_mosaic", 0, -5),
+        ("box", 0, -1),
+        ("warmup_epochs", 0, -1),
+        ("degrees", -90, 1000),
+        ("shear", 45, 90),
+        ("kobj", 1, 10**400),
+        ("auto_augment", "randaugment", "RandAugment"),
     ],
 )
 def test_values_have_the_types_that_the_trainer_takes(name: str, good: object, bad: object) -> None:
@@ -87,6 +104,57 @@ def test_values_have_the_types_that_the_trainer_takes(name: str, good: object, b
     task = "classify" if name == "auto_augment" else "detect"
     assert ultralytics_options.check({name: good}, task) == []
     assert len(ultralytics_options.check({name: bad}, task)) == 1
+
+
+def test_a_limit_is_told_with_its_reason() -> None:
+    """Ultralytics' own text comes after minutes, and some of it never."""
+    (problem,) = ultralytics_options.check({"close_mosaic": -5}, "detect")
+    assert problem.message == "`close_mosaic` is at least 0, not -5"
+    assert problem.hint == "it is the number of epochs at the end that are without mosaic"
+
+
+def test_limits_are_of_settings_that_a_recipe_can_write() -> None:
+    """A limit of a setting that is refused by name says nothing."""
+    assert set(ultralytics_options._LIMITS) <= set(ultralytics_options.allowed())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"momentum": 1}, "below 1 with the optimizer AdamW"),
+        ({"optimizer": "adam", "momentum": 1}, "below 1 with the optimizer adam"),
+        ({"optimizer": "SGD", "momentum": 0}, "above 0 with the optimizer SGD"),
+        ({"optimizer": "SGD", "momentum": 1}, ""),
+        ({"momentum": 0}, ""),
+    ],
+)
+def test_momentum_is_one_that_the_optimizer_takes(options: dict[str, object], words: str) -> None:
+    """torch refuses it with a traceback, once the images are read."""
+    problems = ultralytics_options.check(options, "detect")
+    assert [words] * bool(words) == [
+        problem.message.removeprefix("`momentum` is ").partition(",")[0] for problem in problems
+    ]
+
+
+def test_what_the_trainer_refuses_names_the_options() -> None:
+    """How many layers a network has is known where it is built; once it trains, a fault is a fault."""
+    with (
+        pytest.raises(StepError) as told,
+        train_ultralytics._setting_up({"freeze": 99, "box": 1.5}),
+    ):
+        raise RuntimeError("froze the entire model\nReduce it")
+    assert str(told.value) == (
+        "Ultralytics cannot set up a training with the train.options freeze: 99, box: 1.5:"
+        " froze the entire model"
+    )
+    with pytest.raises(RuntimeError, match="a fault"):
+        _fail_once_it_trains()
+
+
+def _fail_once_it_trains() -> None:
+    with train_ultralytics._setting_up({"freeze": 99}) as started:
+        started(None)
+        raise RuntimeError("a fault")
 
 
 def test_null_turns_a_setting_off_where_the_trainer_takes_that() -> None:

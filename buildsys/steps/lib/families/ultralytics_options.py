@@ -1,11 +1,15 @@
 """Settings of Ultralytics' trainer that a recipe may pass on, and those that buildsys decides itself.
 
 Names, types and limits are data: ultralytics_options.json, read from the version in the tool
-environment (tests/tools/test_training_options.py writes it and holds it against that).
+environment (tests/tools/test_training_options.py writes it and holds it against that). What it takes and
+then fails on, or takes without doing anything, is in `_LIMITS`, each with its reason.
 """
 
 import json
 import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +69,77 @@ _WORDS = {
     "list": "a list",
     "empty": "null",
 }
+_ANY_CASE = ("optimizer",)
+"""Whose words Ultralytics compares without regard to capitals."""
+OPTIMIZER = "AdamW"
+"""Of a training whose options name none."""
+_ADAMS = ("adam", "adamax", "adamw", "nadam", "radam")
+_LARGEST = 1e30
+"""Beyond it float32, in which a training computes, soon has no numbers."""
+_MOST_LAYERS = 999
+_SMALLEST_SIZE = 32
+"""Pixels of the smallest image that Ultralytics trains on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
+    """Which values of the right type make sense, in words (`words`: after "is"), and why no others."""
+
+    fits: Callable[[Any], bool]
+    words: str
+    reason: str
+
+
+def _from(least: float, reason: str, most: float = math.inf) -> _Limit:
+    words = f"from {least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
+    return _Limit(fits=lambda value: least <= value <= most, words=words, reason=reason)
+
+
+def _is_layer(item: object) -> bool:
+    """A place in the network, or a module in one: 22, "22.cv2"."""
+    if isinstance(item, str):
+        return re.fullmatch(r"\d+(\.\w+)*", item) is not None
+    return _fits(item, "int") and 0 <= item <= _MOST_LAYERS  # type: ignore[operator]
+
+
+def _is_share(value: Any) -> bool:
+    return _fits(value, "float") and (0 < value <= 1 or (_fits(value, "int") and value > 1))
+
+
+def _are_shares(value: Any) -> bool:
+    """As ultralytics/cfg/__init__.py has it: of train and val something is left, of test maybe not."""
+    if not isinstance(value, list | tuple):
+        return _is_share(value)
+    shares = len(value) in (2, 3) and all(_is_share(item) for item in value[:2])
+    return shares and all(_is_share(item) or item == 0 for item in value[2:])
+
+
+_GAIN = _from(0, "a loss that counts less than nothing rewards what is wrong")
+_LIMITS = {
+    "cache": _Limit(
+        fits=lambda value: isinstance(value, bool) or value.lower() in ("ram", "disk"),
+        words='true, false, "ram" or "disk"',
+        reason="any other text does nothing",
+    ),
+    "fraction": _Limit(
+        fits=_are_shares,
+        words="a share above 0 and up to 1, a number of images above 1,"
+        " or a list of two or three of them",
+        reason="a training needs images, and so has a validation",
+    ),
+    "freeze": _Limit(
+        fits=lambda value: (
+            all(map(_is_layer, value)) if isinstance(value, list | tuple) else _is_layer(value)
+        ),
+        words='how many layers, or a list of them such as [0, 1, "22.cv2"]',
+        reason=f"layers are counted from 0; no network has more than {_MOST_LAYERS}",
+    ),
+    "close_mosaic": _from(0, "it is the number of epochs at the end that are without mosaic"),
+    "warmup_epochs": _from(0, "it is a number of epochs"),
+    "mask_ratio": _from(1, "a mask of the smallest image still has a pixel", _SMALLEST_SIZE),
+    "degrees": _from(-180, "images are turned both ways, by half a turn at most", 180),
+    "shear": _from(-89, "at 90 degrees an image has no end", 89),
+} | dict.fromkeys(("box", "cls", "dfl", "pose", "kobj", "rle", "angle", "dlog", "dgrad"), _GAIN)
 
 
 @cache
@@ -85,8 +160,24 @@ def allowed() -> tuple[str, ...]:
 
 def check(options: dict[str, object], task: str) -> list[SettingProblem]:
     """Everything that is wrong with `train.options`."""
-    found = (_check(name, value, task) for name, value in options.items())
-    return [problem for problem in found if problem is not None]
+    found = [_check(name, value, task) for name, value in options.items()]
+    problems = [problem for problem in found if problem is not None]
+    return problems or _check_momentum(options)
+
+
+def _check_momentum(options: dict[str, object]) -> list[SettingProblem]:
+    """What torch's optimizers refuse: Adam's average that never ends, Nesterov's without momentum."""
+    optimizer, momentum = str(options.get("optimizer", OPTIMIZER)), options.get("momentum")
+    if momentum == 1 and optimizer.lower() in _ADAMS:
+        words = f"below 1 with the optimizer {optimizer}"
+        reason = "at 1 its average of gradients never changes"
+    elif momentum == 0 and optimizer.lower() in ("sgd", "musgd"):
+        words, reason = f"above 0 with the optimizer {optimizer}", "Nesterov's step needs momentum"
+    else:
+        return []
+    shown = json.dumps(momentum)
+    message = f"`momentum` is {words}, not {shown}"
+    return [SettingProblem(key=("options", "momentum"), message=message, hint=reason)]
 
 
 def _check(name: str, value: object, task: str) -> SettingProblem | None:
@@ -119,15 +210,27 @@ def _check_value(
     if not any(_fits(value, kind) for kind in kinds):
         words = " or ".join(_WORDS[kind] for kind in kinds)
         return SettingProblem(key=key, message=f"`{name}` is {words}, not {shown}")
-    choices = about.get("choices") if value is not None else None
-    if choices and str(value).lower() not in (choice.lower() for choice in choices):
+    if value is None:
+        return None
+    choices = about.get("choices")
+    if choices and not _is_among(name, str(value), choices):
         message, possible = f"`{name}` cannot be {shown}", tuple(choices)
         return SettingProblem(key=key, message=message, known=possible, word=str(value))
     least, most = about.get("least", -math.inf), about.get("most", math.inf)
     if isinstance(value, int | float) and not least <= value <= most:
         limits = f"from {least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
         return SettingProblem(key=key, message=f"`{name}` is {limits}, not {shown}")
+    limit = _LIMITS.get(name)
+    if limit is not None and not limit.fits(value):
+        message = f"`{name}` is {limit.words}, not {shown}"
+        return SettingProblem(key=key, message=message, hint=limit.reason)
     return None
+
+
+def _is_among(name: str, value: str, choices: list[str]) -> bool:
+    if name in _ANY_CASE:
+        return value.lower() in (choice.lower() for choice in choices)
+    return value in choices
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -140,9 +243,9 @@ def _fits(value: object, kind: str) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind == "float":
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(float(value))  # type: ignore[arg-type]
+        return number and -_LARGEST < value < _LARGEST  # type: ignore[operator]
     if kind == "list":
         return isinstance(value, list | tuple) and all(
-            isinstance(item, int | float | str) for item in value
+            _fits(item, "float") or isinstance(item, str) for item in value
         )
     return isinstance(value, str)
