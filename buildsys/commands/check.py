@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Whether to look at the data, too, and whose."""
-    parser.add_argument("--data", action="store_true", help="look at the pictures and labels, too")
+    parser.add_argument("--data", action="store_true", help="look at the images and labels, too")
     parser.add_argument(
         "builds",
         nargs="*",

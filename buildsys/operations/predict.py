@@ -60,7 +60,7 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
         inside: list[Path] = []
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path), p))
-            message = "no picture is in this folder"
+            message = "no image is in this folder"
         elif not path.is_file():
             message = "there is no such file"
         elif path.suffix.lower() in SUFFIXES:

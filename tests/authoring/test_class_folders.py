@@ -53,7 +53,7 @@ def test_a_class_more_is_seen(workspace: Path) -> None:
     before = plan_good(workspace)["fruit@host"].package
     plum = workspace / "data" / "fruit" / "train" / "plum"
     plum.mkdir()
-    assert "no picture is in it" in plan_all(workspace).errors[0].message
+    assert "no image is in it" in plan_all(workspace).errors[0].message
     (plum / "1.jpg").write_bytes(b"never opened while planning")
     assert plan_good(workspace)["fruit@host"].package != before
 

@@ -29,7 +29,7 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
                 )
     for name in classes:
         if not _holds_picture(root / "train" / name):
-            message = "is the folder of a class, and no picture is in it"
+            message = "is the folder of a class, and no image is in it"
             raise InputError.at(f"{label}/train/{name}", message, "fill it, or remove it")
     facts = DatasetFacts(
         root=str(root),

@@ -61,7 +61,7 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
     if block.generator is not None:
         return
     if block.splits is None:
-        message = "`format: coco` needs `splits`: which annotations, which pictures"
+        message = "`format: coco` needs `splits`: which annotations, which images"
         raise InputError(scope.locate(("dataset", "format"), message, _EXAMPLE))
     if not block.splits.given:
         raise InputError(scope.locate(("dataset", "splits"), "`splits` names no split", _EXAMPLE))

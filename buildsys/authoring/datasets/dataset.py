@@ -128,7 +128,7 @@ def _generated(build: Assembling, block: Dataset, task: str, extra: dict[str, ob
     name = block.generator or ""
     for key in _fields():
         if key != "format" and getattr(block, key) is not None:
-            message = f"`generator` draws the pictures; `{key}` has no meaning beside it"
+            message = f"`generator` draws the images; `{key}` has no meaning beside it"
             hint = f"leave one out (`{key}: null` removes what a base says)"
             raise InputError(build.scope.locate(("dataset", key), message, hint, key=True))
     if name not in kinds("generate"):

@@ -148,7 +148,7 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
         hint = f"write `quantization: {{scheme: …}}`; {known}"
         return [locate(("targets", index), message, hint)]
     if quantization.scheme in CALIBRATED and quantization.calibration is None:
-        message = f"{quantization.scheme} needs `calibration`: pictures of what the camera will see"
+        message = f"{quantization.scheme} needs `calibration`: images of what the camera will see"
         hint = "calibration: {split: train, count: 100, seed: 0}"
         problems.append(locate(("quantization", "scheme"), message, hint))
     return problems

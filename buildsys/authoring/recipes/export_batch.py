@@ -53,6 +53,6 @@ def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     if Format.SAVED_MODEL not in made_on_the_way(board, build.recipe):
         return []
-    message = f"files for {board.name} go through TensorFlow and take one picture at once"
+    message = f"files for {board.name} go through TensorFlow and take one image at once"
     hint = "leave `batch` out here, and write it in the entries of the targets that take more"
     return [locate(_AT, message, hint, key=True)]

@@ -30,7 +30,7 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
         return problems
     height, width = recipe.input.size
     if contract.square and height != width:
-        message = f"{label} takes square pictures, not {height} x {width}"
+        message = f"{label} takes square images, not {height} x {width}"
         return [locate(("input", "size"), message, f"size: {max(height, width)}")]
     warnings = _check_compiler(build, contract, locate, index)
     if network(recipe.source.family) is None and not recipe.source.classes:

@@ -51,7 +51,7 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
         message = f"`architecture` {source.architecture} is no {source.task} network"
         return [locate((*at, "architecture"), message, example)]
     if recipe.input is None:
-        return [locate(at, "`input` is missing: the size of the pictures", "", key=True)]
+        return [locate(at, "`input` is missing: the size of the images", "", key=True)]
     if source.weights.random and recipe.train is None and recipe.evaluate.measure:
         message = "random weights without `train` have no accuracy to measure"
         return [locate((*at, "weights"), message, "add `train`, or write `evaluate: none`")]
@@ -124,7 +124,7 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
         problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
     made = made_on_the_way(build.target, recipe) - {Format.PACKAGE}
     if source_format(family) == Format.ONNX and recipe.input is None and made:
-        message = "`input` is missing: the size of the pictures, which converting takes"
+        message = "`input` is missing: the size of the images, which converting takes"
         problems.append(locate(("source",), message, "input: {size: 192}", key=True))
     return problems
 

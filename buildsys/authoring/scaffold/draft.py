@@ -235,7 +235,7 @@ def dataset_block(draft: Draft) -> list[str]:
         note = "or {path: data/my/data.yaml}"
         return [noted("dataset: {generator: fiducials, train: 300, val: 60}", note)]
     return [
-        "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled pictures, where there are any"
+        "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled images, where there are any"
     ]
 
 
@@ -281,7 +281,7 @@ def _train(draft: Draft) -> list[str]:
         return []
     if draft.trains:
         epochs = 100 if draft.facts else 12
-        note = "more epochs, better weights; few pictures want hundreds"
+        note = "more epochs, better weights; few images want hundreds"
         return [noted(_training(draft, epochs), note)]
     return [f"# {_training(draft, 30)}   # fine-tunes on `dataset`; absent: used as they are"]
 
@@ -318,7 +318,7 @@ def _quantization(draft: Draft) -> list[str]:
     lines.append(
         "  # granularity: per-tensor         # per-channel without it; try which keeps more"
     )
-    note = "pictures of what the camera will see set the ranges"
+    note = "images of what the camera will see set the ranges"
     if draft.splits:
         split = draft.splits[0]
         return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
@@ -337,7 +337,7 @@ def _evaluate(draft: Draft) -> list[str]:
     other = bool(found and draft.facts and len(found.names) != len(draft.facts.names))
     measured = draft.network is not None or (bool(draft.decoder) and not other)
     if not measured or not split:
-        why = "no labelled pictures: accuracy is not measured"
+        why = "no labelled images: accuracy is not measured"
         if split and draft.network is None:
             why = f"write {{split: {split}}}, once `input`, `decoder` and `classes` are true"
         if split and other and draft.decoder:

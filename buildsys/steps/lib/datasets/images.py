@@ -148,7 +148,9 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
 
 def is_plain(data: bytes, suffix: str) -> bool:
     """Whether every decoder makes the same pixels of a whole image: 8 bits, grey or RGB, upright, one
-    frame, named as what it is. Formats: ITU-T T.81 annex B, PNG 1.2, Windows' BITMAPINFOHEADER, RFC 9649.
+    frame, named as what it is.
+
+    Formats: ITU-T T.81 annex B, PNG 1.2, Windows' BITMAPINFOHEADER, RFC 9649.
     """
     kind = suffix.lower()
     if data.startswith(b"\xff\xd8"):
