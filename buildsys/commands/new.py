@@ -193,7 +193,7 @@ def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData |
 
     found = guess_data(root, data, _fixed_task(draft))
     if isinstance(found, Images) and draft.probe is None:
-        message = "holds images without labels: they can calibrate a network, and teach it nothing"
+        message = "holds images without labels: they can calibrate a network, not train it"
         hint = "give trained weights, too: --from weights/best.pt"
         raise InputError.at(given, message, hint)
     return found
@@ -316,7 +316,7 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
     if given is None:
         return
     if given not in trained_names():
-        hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is no slip for yolox
+        hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is not a slip for yolox
         raise InputError.at(given, "is not a family that is trained here", hint)
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"

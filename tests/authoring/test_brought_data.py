@@ -57,7 +57,7 @@ dataset:
   format: coco
   splits: {train: {annotations: data/brought/train/result.json, images: data/brought/train/images}, \
 val: {annotations: data/brought/val/result.json, images: data/brought/val/images}}
-  match: base-name   # `file_name` is not a path from there; its last part is
+  match: base-name   # the last part of `file_name` names the image
 """,
     "darknet": "dataset: {format: darknet, path: data/brought}\n",
 }

@@ -194,6 +194,18 @@ def test_data_that_is_not_there_is_said_to_be_missing(
     assert ("did you mean `tags`?" in told) == (name == "tag")
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "notes.txt"])
+def test_a_file_of_another_kind_is_answered_with_the_kinds(
+    workspace: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model or a label file is not a data.yaml with a mistake in it."""
+    (folder / name).write_bytes(b"0 .5 .5 .2 .2" if name == "notes.txt" else b"\x08\xff\xfe")
+    assert new(workspace, "--data", f"data/d/{name}") == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"data/d/{name}: error: holds no data in a format that buildsys reads\n")
+    assert "there are: a data.yaml" in told
+
+
 def test_a_named_dataset_is_read_with_all_that_its_block_says(
     workspace: Path, tmp_path: Path
 ) -> None:

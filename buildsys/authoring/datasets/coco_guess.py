@@ -21,7 +21,7 @@ from buildsys.steps.lib.datasets.split_names import SPLITS
 def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     """`data`: an annotation file, from the workspace's root; `task` empty: what the labels are for.
 
-    Raises InputError where the file is none, or its images are not found.
+    Raises InputError where it is not an annotation file, or its images are not found.
     """
     layout_task = choose_task(root / data, data, task)
     if layout_task not in read_coco.SHAPES:
@@ -52,7 +52,7 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
         for split, (a, i) in ordered.items()
     )
     keys = ["format: coco", f"splits: {{{text}}}"]
-    keys += [f"{LINE}   # `file_name` is not a path from there; its last part is"] if match else []
+    keys += [f"{LINE}   # the last part of `file_name` names the image"] if match else []
     return labelled(found.facts, tuple(keys), found.lacks)
 
 
@@ -82,7 +82,7 @@ def split_of(path: str) -> str:
 
 def _other(root: Path, data: str, own: str, split: str) -> str:
     """The file of another split: the same path with that split's word for the last one of this split,
-    or for each; "" where there is none.
+    or for each; "" where that file does not exist.
     """
     word = "|".join(SPLITS[own])
     found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data))

@@ -22,6 +22,7 @@ _KINDS = (
     "a data.yaml of Ultralytics' kind, COCO's JSON, Pascal VOC's folders (Annotations, JPEGImages),"
     " darknet's obj.data or classes.txt, a folder a class (train/<class>/), or images alone"
 )
+_NOTHING = "holds no data in a format that buildsys reads"
 
 
 def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
@@ -48,7 +49,12 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
     if is_image(path):
         message, hint = "is one image", "give the folder that it is in"
         raise InputError.at(data, message, hint)
-    return _read_yaml(root, data)
+    try:
+        return _read_yaml(root, data)
+    except InputError:
+        if path.suffix in data_yaml.SUFFIXES:
+            raise
+        raise InputError.at(data, _NOTHING, f"there are: {_KINDS}") from None
 
 
 def suggest_line(root: Path, data: str) -> str:
@@ -125,8 +131,7 @@ def _find_images(folder: Path, data: str) -> Images:
     """Images without a label: they can calibrate a network."""
     files = tuple(name for name in list_files(folder) if is_image(Path(name)))
     if not files:
-        message = "holds no data in a format that buildsys reads"
-        raise InputError.at(data, message, f"there are: {_KINDS}")
+        raise InputError.at(data, _NOTHING, f"there are: {_KINDS}")
     endings = {Path(name).suffix for name in files}
     ending = endings.pop() if len(endings) == 1 else ""
     return Images(pattern=_join(glob.escape(data), f"**/*{ending}"), files=files)

@@ -77,7 +77,7 @@ class Draft:
 
     @property
     def decoder(self) -> str:
-        """Of a finished file that says what it is; empty: nobody knows."""
+        """Of a finished file that says what it is; else empty."""
         return guess_decoder(self.given) if self.given is not None else ""
 
     @property
@@ -364,7 +364,7 @@ def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]
 
 
 def misfit(draft: Draft, contract: Contract) -> str:
-    """Why the contract cannot decode this network; empty where it can, or where nobody knows yet."""
+    """Why the contract cannot decode this network; empty where it can, or where that is not known yet."""
     heads = [head for _, head in draft.network.heads] if draft.network else []
     heads = heads or ([decoders()[draft.decoder]] if draft.decoder else [])
     if contract.head is not None and heads and contract.head not in heads:
