@@ -101,7 +101,10 @@ def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
     (root / "c.xml").write_text(voc_text("c.png", CELL))
     (root / "x1.xml").write_text(voc_text("d.jpg", CELL))
     samples, findings = read(root)
-    assert findings == []
+    assert findings == [
+        "c.jpg: has the name of c.png, which c.xml belongs to; it counts as an image without objects;"
+        " give it another name, or remove it"
+    ]
     assert {s.image: s.labels for s in samples} == {
         "a.jpg": "a.xml",
         "b.jpg": "",
@@ -109,6 +112,42 @@ def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
         "c.png": "c.xml",
         "d.jpg": "x1.xml",
     }
+
+
+def test_labels_of_an_image_that_is_gone_are_nobody_else_s(tmp_path: Path) -> None:
+    """A copy of an annotation file, whose `filename` is still that of the first."""
+    root = write(tmp_path, "Annotations/a0.xml", "Annotations/i0.xml", "JPEGImages/i0.jpg")
+    (root / "Annotations" / "a0.xml").write_text(voc_text("i0.jpg", (("egg", 0, 0, 8, 8),)))
+    (sample,), findings = read(root)
+    assert (sample.labels, sample.objects[0][1].category) == ("Annotations/i0.xml", 0)
+    wrong = (
+        'Annotations/a0.xml: its image "a0" is not in JPEGImages; its `filename` is i0.jpg, the image'
+        " of Annotations/i0.xml: remove one of the two"
+    )
+    assert findings == [wrong]
+    write(root, "ImageSets/Main/train.txt: a0")
+    assert read(root) == ((), [wrong])
+    (root / "Annotations" / "i0.xml").rename(root / "Annotations" / "b0.xml")
+    (root / "ImageSets" / "Main" / "train.txt").unlink()
+    (sample,), findings = read(root)
+    assert (sample.labels, len(findings)) == ("Annotations/a0.xml", 1)
+
+
+def test_endings_in_capitals(tmp_path: Path) -> None:
+    """As cameras and Windows write them."""
+    root = write(tmp_path, "Annotations/a.XML", "JPEGImages/a.JPG")
+    (root / "Annotations" / "a.XML").write_text(voc_text("a.JPG", CELL))
+    (sample,), findings = read(root)
+    assert (sample.labels, len(sample.objects), findings) == ("Annotations/a.XML", 1, [])
+
+
+def test_an_object_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    """As a line of a label file does."""
+    root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg")
+    (root / "Annotations" / "a.xml").write_text(voc_text("a.jpg", CELL * 3))
+    (sample,), findings = read(root)
+    assert len(sample.objects) == 1
+    assert ["the same as line" in finding for finding in findings] == [True, True]
 
 
 def test_what_has_no_image(tmp_path: Path) -> None:

@@ -160,11 +160,16 @@ def parse(
             continue
         first = seen.setdefault(_as_float32(line), number)
         if first != number:
-            message = f"the same as line {first}: one object is labelled twice, and counts once"
-            findings.append(_warn("repeated-line", path, number, message))
+            findings.append(repeated(path, number, first))
             continue
         objects.append((number, found))
     return objects, tuple(findings)
+
+
+def repeated(path: str, line: int, first: int) -> Finding:
+    """An object that is labelled a second time, at `line`."""
+    message = f"the same as line {first}: one object is labelled twice, and counts once"
+    return _warn("repeated-line", path, line, message)
 
 
 def check_object(

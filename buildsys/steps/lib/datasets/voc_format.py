@@ -3,7 +3,8 @@
 Read are the folders of the VOC development kit (`Annotations`, `JPEGImages`, `ImageSets/Main`), also as
 CVAT and Label Studio export them, folders `train`, `valid` and `test` as Roboflow exports them, and one
 folder of images with their XML files beside them as labelImg writes it. An image belongs to the
-annotation file of its name; `filename` inside it counts where no image has that name.
+annotation file of its name; `filename` inside it counts where no image has that name, and never leads
+to an image that has an annotation file of its own.
 """
 
 import os
@@ -16,7 +17,7 @@ from buildsys.steps.lib.datasets import split_names
 from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
-from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text, repeated
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, share_box, show
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
@@ -59,14 +60,15 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lost:
-    """An annotation file or the line of a list whose image is not certain; `images`: those that it
-    could be.
+    """A name without the one image that it stands for, and the `images` that could be; `taken`: the
+    annotation file that the only one of them belongs to.
     """
 
     name: str
     line: int
     file: str
     images: tuple[str, ...]
+    taken: str = ""
 
 
 def find_splits(root: Path) -> tuple[VocSplit, ...]:
@@ -110,13 +112,18 @@ def is_certain(root: Path) -> bool:
     return any(
         "Annotations" in path.parts[:-1] or (path.stem in stems and _is_annotation(root / path))
         for path in files
-        if path.suffix == ".xml"
+        if is_xml(path)
     )
 
 
 def has_annotation(root: Path) -> bool:
     """Whether any XML file below a folder is an annotation file, whatever its name."""
-    return any(path.endswith(".xml") and _is_annotation(root / path) for path in list_files(root))
+    return any(_is_annotation(root / path) for path in list_files(root) if is_xml(path))
+
+
+def is_xml(path: str | PurePosixPath) -> bool:
+    """Whether a file is XML, by its name."""
+    return PurePosixPath(path).suffix.lower() == ".xml"
 
 
 def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding]]:
@@ -125,24 +132,37 @@ def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding
     by_stem: dict[str, list[str]] = {}
     by_name: dict[str, list[str]] = {}
     for path in pictures:
-        stem = str(PurePosixPath(_below(path, split.images)).with_suffix(""))
-        by_stem.setdefault(stem, []).append(path)
+        by_stem.setdefault(_stem(path, split.images), []).append(path)
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
     findings: list[Finding] = []
+    files = _annotation_files(root, split)
     wanted, listed = _names(root, split, by_stem, findings)
     entries: dict[str, Entry] = {}
+    renamed: list[tuple[str, int, str, VocFile]] = []
     lost: list[_Lost] = []
     for name, line in wanted:
-        file = os.path.normpath(f"{split.annotations}/{name}.xml")
-        content = _read(root, file, findings) if (root / file).is_file() else None
-        image = _choose(by_stem.get(name, []), content, by_name)
-        if not image:
-            known = file if (root / file).is_file() else ""
-            same = (*by_stem.get(name, []), *by_name.get(content.filename if content else "", []))
-            lost.append(_Lost(name=name, line=line, file=known, images=tuple(dict.fromkeys(same))))
-        elif content is not None or not (root / file).is_file():
+        file = files.get(os.path.normpath(name), "")
+        content = _read(root, file, findings) if file else None
+        own = by_stem.get(name, [])
+        image = _choose(own, content)
+        if not image and not own and content is not None:
+            renamed.append((name, line, file, content))
+        elif not image:
+            lost.append(_Lost(name=name, line=line, file=file, images=tuple(own)))
+        elif content is not None or not file:
             known = file if content is not None else ""
-            entries.setdefault(image, Entry(image=image, file=known, content=content))
+            entries[image] = Entry(image=image, file=known, content=content)
+            findings += _describe_namesakes(own, image, file)
+    for name, line, file, known_content in renamed:
+        same = tuple(by_name.get(known_content.filename, []))
+        taken = ""
+        if len(same) == 1:
+            other = entries.get(same[0])
+            taken = files.get(_stem(same[0], split.images), "") or (other.file if other else "")
+        if len(same) == 1 and not taken:
+            entries[same[0]] = Entry(image=same[0], file=file, content=known_content)
+        else:
+            lost.append(_Lost(name=name, line=line, file=file, images=same, taken=taken))
     findings += _describe_lost(lost, len(wanted), split)
     if not listed:
         for image in pictures:
@@ -187,6 +207,7 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
         hint = "write <size><width>…</width><height>…</height></size>"
         return [], [_error("broken-annotation", entry.file, message, hint=hint)]
     found: list[tuple[int, Object]] = []
+    first: dict[tuple[str, tuple[float, ...]], int] = {}
     left_out = 0
     for item in content.objects:
         if item.name not in layout.classes:
@@ -197,6 +218,10 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
             continue
         if item.difficult:
             left_out += 1
+            continue
+        line = first.setdefault((item.name, item.corners), item.line)
+        if line != item.line:
+            findings.append(repeated(entry.file, item.line, line))
             continue
         box = _place_box(item, content.size, entry, findings)
         if box is not None:
@@ -216,7 +241,7 @@ def find_strays(
     used = {sample.labels for sample in samples}
     for folder in sorted({split.annotations for split in find_splits(root) if split.names}):
         for path in list_files(root, folder):
-            if path.endswith(".xml") and path not in used:
+            if is_xml(path) and path not in used:
                 yield _warning("stray-label", path, "an annotation file that no list names")
 
 
@@ -248,9 +273,7 @@ def _names(
 ) -> tuple[list[tuple[str, int]], bool]:
     """The names of a split's images with their lines in its list, and whether there is one."""
     if not split.names:
-        files = [path for path in list_files(root, split.annotations) if path.endswith(".xml")]
-        names = [_below(path, split.annotations).removesuffix(".xml") for path in files]
-        return [(name, 0) for name in names], False
+        return [(name, 0) for name in _annotation_files(root, split)], False
     text, problem = read_text(root / split.names)
     if problem:
         findings.append(_error("broken-list", split.names, problem))
@@ -279,13 +302,28 @@ def _read(root: Path, file: str, findings: list[Finding]) -> VocFile | None:
     return content
 
 
-def _choose(paths: list[str], content: VocFile | None, by_name: dict[str, list[str]]) -> str:
-    """The image of an annotation file: that of its name, else the one that `filename` says."""
-    named = by_name.get(content.filename, []) if content is not None else []
-    if len(paths) == 1:
-        return paths[0]
-    both = [path for path in paths if path in named] if paths else named
-    return both[0] if len(both) == 1 else ""
+def _annotation_files(root: Path, split: VocSplit) -> dict[str, str]:
+    """The annotation files of a split by their names, from its folder and without an ending."""
+    files = [path for path in list_files(root, split.annotations) if is_xml(path)]
+    return {_stem(path, split.annotations): path for path in files}
+
+
+def _choose(images: list[str], content: VocFile | None) -> str:
+    """Of the images of an annotation file's name the one: where there are several, `filename` says
+    which.
+    """
+    if len(images) > 1 and content is not None:
+        images = [path for path in images if PurePosixPath(path).name == content.filename]
+    return images[0] if len(images) == 1 else ""
+
+
+def _describe_namesakes(images: list[str], chosen: str, file: str) -> Iterator[Finding]:
+    """Images beside the one that an annotation file belongs to."""
+    for image in images:
+        if image != chosen:
+            message = f"has the name of {PurePosixPath(chosen).name}, which {file} belongs to"
+            hint = "it counts as an image without objects; give it another name, or remove it"
+            yield _warning("shared-label", image, message, hint)
 
 
 def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[Finding]:
@@ -297,7 +335,10 @@ def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[
         return
     for item in lost:
         message, hint = f"its image {show(item.name)} is not in {where}", ""
-        if item.images:
+        if item.taken:
+            named = PurePosixPath(item.images[0]).name
+            hint = f"its `filename` is {named}, the image of {item.taken}: remove one of the two"
+        elif item.images:
             message = f"{len(item.images)} images are called {show(item.name)}"
             hint = f"write which one as its `filename`: {', '.join(item.images[:5])}"
         line = 0 if item.file else item.line
@@ -320,7 +361,7 @@ def _place_box(
 
 
 def _holds_annotations(root: Path, place: str) -> bool:
-    return any(path.endswith(".xml") for path in list_files(root, place))
+    return any(is_xml(path) for path in list_files(root, place))
 
 
 def _is_annotation(path: Path) -> bool:
@@ -332,6 +373,11 @@ def _is_annotation(path: Path) -> bool:
         return False
     first = re.search(rb"<[a-zA-Z][^\s/>]*", start)
     return first is not None and first[0] == b"<annotation"
+
+
+def _stem(path: str, place: str) -> str:
+    """A file's path from the folder `place`, without its ending."""
+    return str(PurePosixPath(_below(path, place)).with_suffix("")) if path else ""
 
 
 def _below(path: str, place: str) -> str:
