@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.authoring.recipes.given_file import read_given
+from buildsys.spec import Format
 from tests.authoring.golden import HERE, compare
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 
@@ -171,3 +173,28 @@ def test_a_file_that_agrees_is_accepted(
     for name, case in FINE.items():
         (workspace / "recipes" / f"{name}.yaml").write_text(_place(workspace, name, case))
     assert cli.main(["-C", str(workspace), "check"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("shape", "onnx", "tflite"),
+    [
+        ((1, 3, 64, 96), (64, 96), None),
+        ((1, 64, 96, 3), None, (64, 96)),
+        ((1, 3, 64, "width"), None, None),
+        ((1, 1, 64, 64), None, None),
+        ((), None, None),
+    ],
+)
+def test_the_size_of_the_images_of_a_file(
+    shape: tuple[int | str, ...],
+    onnx: tuple[int, int] | None,
+    tflite: tuple[int, int] | None,
+    tmp_path: Path,
+) -> None:
+    """Channels come first in ONNX, last in TFLite; an open axis, or another count of channels: none."""
+    edge = Edge(name="images", shape=shape)
+    (tmp_path / "x.onnx").write_bytes(onnx_bytes((edge,)))
+    assert read_given(tmp_path / "x.onnx", Format.ONNX).size == onnx
+    sides = tuple(-1 if isinstance(side, str) else side for side in shape)
+    (tmp_path / "x.tflite").write_bytes(tflite_bytes((Edge(name="images", shape=sides),)))
+    assert read_given(tmp_path / "x.tflite", Format.TFLITE).size == tflite
