@@ -302,4 +302,4 @@ def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
     assert '"annotations":"annotations/train.json"' in stages["read-coco"].params
     write_recipe(workspace, "cells", recipe.replace("train.json", "none.json"))
     (error,) = plan_all(workspace).errors
-    assert "from the archive's root" in error.hint
+    assert "relative to the archive root" in error.hint

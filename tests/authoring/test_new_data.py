@@ -349,3 +349,14 @@ def test_a_val_split_that_is_missing_is_not_replaced_by_another(
     told = capsys.readouterr().err
     assert "which does not exist" in told
     assert "without that line, a share of train becomes val" in told
+
+
+def test_annotations_of_val_without_images_are_a_mistake(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same of COCO's files."""
+    for split in ("train", "val"):
+        write_sheet(folder / f"{split}.json", (f"{split}.jpg",))
+    fill(folder, {"train.jpg": ""})
+    assert new(workspace, "--data", "data/d") == 2
+    assert "data/d/val.json: error: its images were not found" in capsys.readouterr().err

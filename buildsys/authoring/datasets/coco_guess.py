@@ -1,6 +1,5 @@
 """One annotation file in COCO format -> a whole `dataset` block: its images and the other splits."""
 
-import contextlib
 import os
 import posixpath
 import re
@@ -35,8 +34,11 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     }
     places = {own: _images(root, data, own)}
     for split, file in files.items():
-        with contextlib.suppress(InputError):  # a split that was exported without its images
+        try:
             places[split] = _images(root, file, split)
+        except InputError:  # a split that was exported without its images
+            if split == "val":
+                raise  # no random share of train in its place
     ordered = {split: (files[split], places[split][0]) for split in SPLITS if split in places}
     match = any(base_names for _, base_names in places.values())
     block = Dataset.model_validate(
