@@ -204,6 +204,23 @@ def test_a_val_split_without_labels_is_told_before_training(
     assert error.path.startswith("data/brought/")
 
 
+def test_a_declared_split_is_not_replaced_by_a_random_share(
+    workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Darknet's `valid` names a list that was not copied along: `new` and `check` say so."""
+    bring("darknet", brought, draw)
+    (brought / "valid.txt").unlink()
+    message = 'data/brought/obj.data:3:1: error: `valid` names "data/valid.txt", which is not here'
+    assert new(workspace, "data/brought") == 2
+    assert message in capsys.readouterr().err
+    assert not (workspace / "recipes" / "mine.yaml").exists()
+    write_recipe(workspace, "mine", RECIPE.replace("voc", "darknet"))
+    (error,) = plan_all(workspace).errors
+    assert error.render().startswith(message)
+    write_recipe(workspace, "mine", RECIPE.replace("voc", "darknet") + "evaluate: none\n")
+    assert plan_all(workspace).errors == ()
+
+
 def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) -> None:
     """And are read again when an annotation file changes, where the recipe has none."""
     bring("voc", brought, draw)
