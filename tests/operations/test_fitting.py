@@ -193,6 +193,7 @@ def test_a_candidate_is_the_same_network_without_its_data(workspace: Path) -> No
     shutil.rmtree(workspace / "tags" / "images")
     for split in ("train", "val"):
         (workspace / "tags" / "images" / split).mkdir(parents=True)
+        (workspace / "tags" / "images" / split / "0.jpg").touch()  # which no step opens
     (workspace / "start.bin").unlink()
     place = Workspace(workspace)
     plan = plan_candidate(place, find_build(place, BUILD), 96)

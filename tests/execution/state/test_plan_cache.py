@@ -104,10 +104,18 @@ def _data_comes(workspace: Path) -> None:
 
 def _split_comes(workspace: Path) -> None:
     split = workspace / "data" / "tags" / "images" / "val"
-    split.rmdir()
+    split.rename(workspace / "kept")
     write_recipe(workspace, "tags", TRAINED)
     assert load_plans(Workspace(workspace)).errors
-    split.mkdir()
+    (workspace / "kept").rename(split)
+
+
+def _image_comes(workspace: Path) -> None:
+    image = workspace / "data" / "tags" / "images" / "val" / "0.jpg"
+    image.unlink()
+    write_recipe(workspace, "tags", TRAINED)
+    assert load_plans(Workspace(workspace)).errors
+    image.touch()
 
 
 def _target_comes(workspace: Path) -> None:
@@ -149,6 +157,7 @@ def _weights_come(workspace: Path) -> None:
 _MENDED: dict[str, Change] = {
     "data-comes": _data_comes,
     "split-comes": _split_comes,
+    "image-comes": _image_comes,
     "target-comes": _target_comes,
     "contract-comes": _contract_comes,
     "recipe-is-mended": _recipe_is_mended,
