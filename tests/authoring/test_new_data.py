@@ -235,14 +235,30 @@ def test_a_named_dataset_is_read_with_all_that_its_block_says(
     assert '"classes":["fig","kiwi"]' in found["fruit"]
 
 
+NAMED = {
+    "{format: voc, path: GONE}": "2:33: error: GONE does not exist",
+    "{path: ~nobody-here/d}": "2:20: error: ~nobody-here/d does not exist",
+    "{path: HERE}": "help: write ../yolo/data.yaml: `{train: images, names: [class_0, class_1]}`",
+    "{format: voc, split: 3, path: HERE}": "2:34: error: ",
+    "{generator: nothing}": "error: there is no generator `nothing`",
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
 def test_mistakes_of_a_named_dataset_stand_in_buildsys_yaml(
-    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At the line of its block, as `check` tells them."""
-    text = f"datasets:\n  mine-too: {{format: voc, path: {tmp_path}/gone}}\n"
-    (workspace / "buildsys.yaml").write_text(text)
+    fill(tmp_path / "yolo", UNNAMED["images and labels"][0])
+    paths = {"GONE": f"{tmp_path}/gone", "HERE": f"{tmp_path}/yolo"}
+    block, told = case, NAMED[case]
+    for word, path in paths.items():
+        block, told = block.replace(word, path), told.replace(word, path)
+    (workspace / "buildsys.yaml").write_text(f"datasets:\n  mine-too: {block}\n")
     assert new(workspace, "--data", "mine-too") == 2
-    assert "buildsys.yaml:2:33: error: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("buildsys.yaml:2:")
+    assert told in error
     assert not (workspace / "recipes" / "mine.yaml").exists()
 
 

@@ -1,5 +1,6 @@
 """A dataset that buildsys.yaml names, read for `new` as a recipe's build reads it."""
 
+import os
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Dataset
@@ -9,6 +10,7 @@ from buildsys.authoring.datasets.coco_sets import find_place
 from buildsys.authoring.datasets.data_yaml import NAMES
 from buildsys.authoring.datasets.dataset import Data, find_data
 from buildsys.authoring.datasets.folder_sets import FORMATS
+from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.builds import Loader
 from buildsys.authoring.syntax.scope import Scope
@@ -20,7 +22,7 @@ from buildsys.registry import find_step
 
 def is_named(root: Path, given: str) -> bool:
     """Whether buildsys.yaml has a dataset of that name, and no path is called so. Raises InputError."""
-    return given in read_workspace_file(root)[0].datasets and not (root / given).exists()
+    return given in read_workspace_file(root)[0].datasets and not os.path.exists(root / given)
 
 
 def read_named(loader: Loader, name: str, task: str) -> Data:
@@ -48,15 +50,13 @@ def _task(loader: Loader, block: Dataset, task: str) -> str:
         base = loader.datasets / (block.sha256 or "")
     if block.splits is not None and block.splits.given:
         place = find_place(block, base)
-        path = place.root / place.splits[0][1]
-        return (
-            choose_task(path, block.splits.given[0][1].annotations, task) if path.exists() else task
-        )
-    folder = base / Path(block.path).expanduser() if block.path else find_root(base)
-    if (
-        folder is not None
-        and folder.is_dir()
-        and not any((folder / name).exists() for name in NAMES)
-    ):
-        return "classify"
-    return task
+        path, label = place.root / place.splits[0][1], block.splits.given[0][1].annotations
+        return choose_task(path, label, task) if os.path.isfile(path) else task
+    folder = base / os.path.expanduser(block.path) if block.path else find_root(base)
+    return "classify" if folder is not None and _has_classes(folder) else task
+
+
+def _has_classes(folder: Path) -> bool:
+    """Whether a folder's folders are classes: it says nothing of itself, nor do labels."""
+    declared = any(os.path.exists(folder / name) for name in NAMES)
+    return os.path.isdir(folder / "train") and not declared and not describe_unnamed(folder, "")
