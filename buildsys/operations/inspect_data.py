@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.checks import labelled_splits
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
@@ -193,6 +194,7 @@ def _dataset(
         keypoint_dims=facts.keypoint_dims,
         frames=tuple(sorted((height, width) for height, width in frames)),
         shape=shape,
+        labelled=tuple(sorted({split for build in group for split in labelled_splits(build)})),
     )
     definition = read_step(inspect_dataset)
     step = make_step("inspect", definition, params, {"dataset": data}, {"report": True})

@@ -3,6 +3,7 @@
 from buildsys.authoring.datasets.calibration_images import split_glob
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.checks import labelled_splits
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import HostFacts, Input, Source, Step
 from buildsys.planning.plan_builder import PlanBuilder, output
@@ -71,6 +72,7 @@ def _prepare_dataset(builder: PlanBuilder) -> None:
         sigmas=facts.sigmas,
         flip=facts.flip,
         with_keypoints=builder.model.task == "pose",
+        labelled=tuple(sorted(labelled_splits(builder.build))),
     )
     inputs = {"dataset": builder.artifacts["dataset"]}
     step = builder.add("prepare", read_step(prepare_dataset), params, inputs)

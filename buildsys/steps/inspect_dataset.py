@@ -44,6 +44,8 @@ class Params:
     """How its objects are labelled: see `tasks.shape_of`."""
     format: str = "ultralytics"
     """How it is written: a key of `formats`."""
+    labelled: tuple[str, ...] = ()
+    """Splits that are nothing without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ def choose(pictures: list[Labelled]) -> list[Labelled]:
 def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]:
     from buildsys.steps.lib.datasets import dataset_survey as survey
     from buildsys.steps.lib.datasets import formats
-    from buildsys.steps.lib.datasets.samples import judge
+    from buildsys.steps.lib.datasets.samples import find_unlabelled, judge
 
     layout = _layout(params)
     reading = formats.read(root, params.format, params.splits, layout)
@@ -110,6 +112,8 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
             tally.add_sample(sample, size, not sample.objects and _is_empty(root, sample))
             done += 1
             report(done, total, "images")
+    pairs = zip(params.splits, (samples for _, samples in reading.splits), strict=True)
+    findings += find_unlabelled(pairs, params.labelled)
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
     return {

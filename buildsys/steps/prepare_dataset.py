@@ -35,7 +35,7 @@ class Params:
     """`format`: which of `formats`; `shape`: box | outline | corners | folder, see `tasks.shape_of`.
 
     `with_keypoints`: whether the keypoints that are labelled are kept; `flip`: which is which in a
-    mirror.
+    mirror. `labelled`: splits that are nothing without labels.
     """
 
     format: str
@@ -47,6 +47,7 @@ class Params:
     sigmas: tuple[float, ...] = ()
     flip: tuple[int, ...] = ()
     with_keypoints: bool = False
+    labelled: tuple[str, ...] = ()
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -58,7 +59,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import cv2
 
     from buildsys.steps.lib.datasets import formats, prepared
-    from buildsys.steps.lib.datasets.samples import judge, list_errors
+    from buildsys.steps.lib.datasets.samples import find_unlabelled, judge, list_errors
 
     cv2.setNumThreads(1)
     root, target = inputs["dataset"], outputs["dataset"]
@@ -69,8 +70,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         shape=params.shape,
     )
     reading = formats.read(root, params.format, params.splits, layout)
-    findings = list(reading.findings)
-    broken = bool(list_errors(reading.findings))
+    pairs = zip(params.splits, (samples for _, samples in reading.splits), strict=True)
+    findings = [*reading.findings, *find_unlabelled(pairs, params.labelled)]
+    broken = bool(list_errors(tuple(findings)))
     total, done = len(reading.samples), 0
     for split, (name, samples) in zip(params.splits, reading.splits, strict=True):
         stems = choose_stems(root, split, samples, params)

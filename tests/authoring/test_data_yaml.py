@@ -124,10 +124,14 @@ def test_a_dataset_in_a_folder_called_images(tmp_path: Path) -> None:
 
 
 def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
-    """An empty file is no label; it is told where the recipe trains or measures."""
-    (data / "labels" / "val" / "a.txt").write_text("")
-    (lack,) = read(data, PLAIN).lacks
-    assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
+    """An empty file is no label, one of blanks neither; it is told where the recipe trains or
+    measures.
+    """
+    label = data / "labels" / "val" / "a.txt"
+    for content in ("", " \n\n", "\ufeff"):
+        label.write_text(content)
+        (lack,) = read(data, PLAIN).lacks
+        assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
     assert lack.diagnostic.message == "no image of the val split has a label: images/val"
 
 

@@ -16,6 +16,7 @@ from buildsys.steps.lib.datasets.labels import (
     label_file,
     parse,
 )
+from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, list_images
 from buildsys.steps.lib.metrics import keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import StepError
@@ -179,6 +180,21 @@ def test_all_findings_of_a_dataset_come_at_once(tmp_path: Path) -> None:
         "error: images/val: the val split names this, and it does not exist",
     ]
     assert (reading.samples[2].labels, reading.samples[2].objects) == ("", ())
+
+
+def test_a_split_without_an_object_is_an_error_where_it_is_needed() -> None:
+    """Files whose names match no image, or that hold nothing: known before any training."""
+    split = Split(name="val", paths=("images/val",))
+    samples = (Sample(image="images/val/a.jpg"), Sample(image="images/val/b.jpg"))
+    assert told(tuple(find_unlabelled([(split, samples)], ("val",)))) == [
+        "error: images/val: no object is labelled in the val split, in 2 images; no image has a label"
+        " file: labels/… stands beside images/…, by the same names"
+    ]
+    empty = (Sample(image="images/val/a.jpg", labels="labels/val/a.txt"),)
+    assert told(tuple(find_unlabelled([(split, empty), (split, ())], ("train",)))) == [
+        "warning: images/val: no object is labelled in the val split, in 1 images; its label files hold"
+        " no object"
+    ]
 
 
 def test_prepared_labels_are_what_was_labelled() -> None:

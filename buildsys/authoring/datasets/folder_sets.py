@@ -128,7 +128,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
     lacks = tuple(
         _lack(split.name, split.names or split.annotations, label)
         for split, found in entries
-        if not any(entry.content.objects for entry in found if entry.content is not None)
+        if not any(voc_format.has_objects(entry) for entry in found)
     )
     return FolderSet(
         facts=_facts(root, "voc", names, [(split.name, split.places) for split in splits]),

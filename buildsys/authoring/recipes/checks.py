@@ -154,17 +154,34 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
     return problems
 
 
+def labelled_splits(build: Build) -> set[str]:
+    """The splits, as a person brought them, that a build trains on or is measured on."""
+    found = {"train"} if _trains(build) else set()
+    found |= {"val"} if _validates(build) else set()
+    if build.recipe.evaluate.measure and build.dataset is not None:
+        found.add(build.recipe.evaluate.split)
+    return {"train"} if found and build.split is not None else found
+
+
+def _trains(build: Build) -> bool:
+    return build.recipe.train is not None and network(build.recipe.source.family) is not None
+
+
+def _validates(build: Build) -> bool:
+    return _trains(build) and isinstance(build.train, Validates) and bool(build.train.validate)
+
+
 def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     recipe, facts = build.recipe, build.dataset
-    trains = recipe.train is not None and network(recipe.source.family) is not None
+    trains = _trains(build)
     if trains and facts is None:
         return [locate(("train",), "`train` needs a `dataset`", "", key=True)]
     problems: list[Diagnostic] = []
     wanted: list[tuple[KeyPath, str]] = []
-    labelled = {"train"} if trains else set()
+    labelled = labelled_splits(build)
     if trains:
         wanted.append((("train",), "train"))
-    if trains and isinstance(build.train, Validates) and build.train.validate:
+    if _validates(build):
         wanted.append((("train", "validate"), "val"))
     calibration = recipe.quantization.calibration
     if calibration is not None:
@@ -179,9 +196,6 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
             wanted.append(((*at, "split"), calibration.split))
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
-        labelled.add(recipe.evaluate.split)
-    if labelled and build.split is not None:
-        labelled = {"train"}  # what the other splits are taken from
     lacks = [lack for lack in build.lacks if lack.split in {split for _, split in wanted}]
     missing = [lack.diagnostic for lack in lacks if lack.what == "images"]
     if missing:

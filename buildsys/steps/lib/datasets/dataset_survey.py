@@ -109,17 +109,13 @@ def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
 
 
 def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
-    """Splits without any label, classes that a labelled split never shows."""
+    """Classes that a labelled split never shows."""
     for tally in tallies:
-        if tally.layout.shape == "folder":
+        if tally.layout.shape == "folder" or not any(tally.classes):
             continue
-        if tally.pictures and tally.without_file == tally.pictures:
-            message = f"no image of the {tally.name} split has a label file"
-            yield _warning("no-labels", "", message, "labels/… stands beside images/…")
-        elif sum(tally.classes):
-            for name, count in zip(tally.layout.classes, tally.classes, strict=True):
-                if not count:
-                    yield _warning("class-missing", "", f"no {name} in the {tally.name} split")
+        for name, count in zip(tally.layout.classes, tally.classes, strict=True):
+            if not count:
+                yield _warning("class-missing", "", f"no {name} in the {tally.name} split")
 
 
 def _warning(kind: str, path: str, message: str, hint: str = "") -> Finding:

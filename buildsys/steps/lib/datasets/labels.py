@@ -92,9 +92,10 @@ def find_label(root: Path, image: str) -> str:
 
 
 def is_labelled(root: Path, images: Iterable[str]) -> bool:
-    """Whether a label file of one of these images has anything in it; the first ends the search."""
+    """Whether a label file of one of these images holds more than blanks; the first ends the search."""
     labels = (find_label(root, image) for image in images)
-    return any(label and os.path.getsize(root / label) for label in labels)
+    texts = (read_text(root / label) for label in labels if label)
+    return any(text.strip() or problem for text, problem in texts)
 
 
 def find_labels(root: Path, image: Path) -> Path:

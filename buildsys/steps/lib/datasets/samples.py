@@ -1,11 +1,13 @@
 """A sample: one image and what is labelled on it, whatever format it was written in."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.steps.lib.datasets import images
 from buildsys.steps.lib.datasets.images import SMALLEST, Photo
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, check_object
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 SHOWN = 20
 """Findings that end a step are listed up to this many."""
@@ -60,6 +62,27 @@ def _check_objects(
         for line, item in sample.objects
         for finding in check_object(item, size, sample.labels, line, layout)
     )
+
+
+def find_unlabelled(
+    splits: Iterable[tuple[Split, tuple[Sample, ...]]], needed: tuple[str, ...]
+) -> Iterator[Finding]:
+    """Splits of images without a single object: an error where labels are `needed`, else a warning."""
+    for split, samples in splits:
+        if samples and not any(sample.objects for sample in samples):
+            message = f"no object is labelled in the {split.name} split, in {len(samples)} images"
+            hint = "its label files hold no object"
+            if not any(sample.labels for sample in samples):
+                hint = (
+                    "no image has a label file: labels/… stands beside images/…, by the same names"
+                )
+            yield Finding(
+                kind="no-labels",
+                severity="error" if split.name in needed else "warning",
+                path=split.paths[-1] if split.paths else "",
+                message=message,
+                hint=hint,
+            )
 
 
 def list_errors(findings: tuple[Finding, ...]) -> str:

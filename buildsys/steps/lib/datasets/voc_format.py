@@ -176,6 +176,11 @@ def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(sorted({item.name for file in files for item in file.objects}))
 
 
+def has_objects(entry: Entry) -> bool:
+    """Whether an image has an object that counts."""
+    return entry.content is not None and not all(item.difficult for item in entry.content.objects)
+
+
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
