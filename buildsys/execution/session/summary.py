@@ -103,7 +103,7 @@ def render_table(rows: list[Row]) -> str:
     shown = fold(shown)
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
-    why += [f"{row.id}: {_BLIND}" for row in shown if row.good and _is_blind(row)]
+    why += [f"{row.id}: {_FINDS_NOTHING}" for row in shown if row.good and _finds_nothing(row)]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
     why += [_CARRY.format(name) for name in away[:1]]
     rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
@@ -160,10 +160,10 @@ def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-_BLIND = "it finds nothing, every figure is 0: train longer, and look at the data by `buildsys check --data`"
+_FINDS_NOTHING = "it finds nothing, every figure is 0: train longer, and look at the data by `buildsys check --data`"
 
 
-def _is_blind(row: Row) -> bool:
+def _finds_nothing(row: Row) -> bool:
     """Whether accuracy was measured and there is none: no gate need have said so."""
     found = [value for name, value in row.metrics if name in _headlines([row])]
     return bool(found) and not any(found)
