@@ -17,7 +17,12 @@ from buildsys.steps.lib.datasets.labels import (
     parse,
 )
 from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, list_images
+from buildsys.steps.lib.datasets.ultralytics_layout import (
+    Split,
+    find_images,
+    iterate_images,
+    list_images,
+)
 from buildsys.steps.lib.metrics import keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import StepError
 
@@ -101,6 +106,8 @@ def test_lists_name_images_from_their_folder_or_from_the_root(tmp_path: Path) ->
     (tmp_path / "lists" / "train.txt").write_text(lines)
     found, findings = find_images(tmp_path, Split(name="train", paths=("lists/train.txt",)))
     assert found == ("images/b.jpg", "lists/a.jpg")
+    split = Split(name="train", paths=("lists/train.txt",))
+    assert tuple(iterate_images(tmp_path, split)) == found
     assert told(findings) == [
         "error: lists/train.txt:4: lists ./nix.jpg, which does not exist",
         "error: lists/train.txt:5: /c.jpg lies outside the dataset; lists name images of the"
@@ -131,6 +138,7 @@ def test_folders_are_listed_alike_by_every_format(tmp_path: Path) -> None:
     (root / "linked").symlink_to(tmp_path / "away")
     found, findings = find_images(root, Split(name="train", paths=(".",)))
     assert (found, findings) == (("a.jpg", "linked/c.jpg"), ())
+    assert tuple(iterate_images(root, Split(name="train", paths=(".",)))) == found
 
 
 def test_labels_without_their_image_and_labels_of_two(tmp_path: Path) -> None:

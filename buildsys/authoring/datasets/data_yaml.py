@@ -18,7 +18,7 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
 from buildsys.steps.lib.datasets.labels import is_labelled, label_path, read_text
 from buildsys.steps.lib.datasets.split_names import find_splits
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, iterate_images
 
 NAMES = ("data.yaml", "data.yml")
 """What the file is usually called."""
@@ -394,12 +394,12 @@ def _unlabelled(
     document: Document, root: Path, split: str, paths: tuple[str, ...], first: _Place
 ) -> Diagnostic | None:
     """What to say of a split without images, or of images without a label; `first`: of its places."""
-    images, _ = find_images(root, Split(name=split, paths=paths))
-    if is_labelled(root, images):
+    given = Split(name=split, paths=paths)
+    if is_labelled(root, iterate_images(root, given)):
         return None
     message = f"no image of the {split} split has a label: {first.written}"
     hint = "labels/….txt stands beside images/…, or each .txt beside its image"
-    if not images:
+    if not any(True for _ in iterate_images(root, given)):
         message = f"the {split} split has no images: {first.written}"
         hint = f"an image's name ends in {', '.join(sorted(SUFFIXES_OF_IMAGES))}"
     return document.diagnose(first.at, message, hint)

@@ -1,6 +1,7 @@
 """Ultralytics' folder layout: which images a split has, and which class a folder stands for."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -53,6 +54,17 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
         message = f"the {split.name} split has no images"
         findings.append(_finding("no-images", ", ".join(split.paths), message))
     return tuple(sorted(found)), tuple(findings)
+
+
+def iterate_images(root: Path, split: Split) -> Iterator[str]:
+    """The same images one by one, of each folder as soon as it is read; lines of lists that name none
+    are passed over.
+    """
+    for entry in split.paths:
+        if (root / entry).is_dir():
+            yield from (name for name in list_files(root, entry) if is_image(PurePosixPath(name)))
+        else:
+            yield from sorted(_read_list(root, entry)[0])
 
 
 def list_images(root: Path, split: Split) -> list[Path]:
