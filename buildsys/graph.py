@@ -36,6 +36,7 @@ class Source:
 
     `path` is absolute; `label` is how messages name it; `parts`, for a tree, are the files and
     folders below `path` that belong to it (a dataset's folder may hold more than the dataset).
+    `home` is the folder that links in it may not lead out of; empty where they may lead anywhere.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Source:
     """What the recipe pins the content to; empty: whatever is there."""
     kind: str = ""
     """dataset | model | pictures: its line in buildsys.lock; empty: it is in the repository."""
+    home: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,13 @@ def _add_given(builder: PlanBuilder) -> None:
     assert facts is not None
     root = builder.build.split[0] if builder.build.split is not None else facts.root
     parts = builder.build.dataset_parts
-    source = Source(path=root, label=block.label, parts=parts, kind="dataset")
+    source = Source(
+        path=root,
+        label=block.label,
+        parts=parts,
+        kind="dataset",
+        home=builder.build.dataset_home,
+    )
     builder.artifacts["dataset"] = Input(name="dataset", source=source)
 
 
@@ -125,6 +131,7 @@ def add_pictures(builder: PlanBuilder) -> None:
             label=calibration.images,
             parts=(pattern,),
             kind="pictures",
+            home=str(builder.workspace),
         )
         dataset, split = Input(name="dataset", source=source), calibration.images
         places: tuple[str, ...] = (".",)

@@ -1,12 +1,14 @@
 """Data as people bring it: `new` finds what it is, its recipe passes `check`, mistakes have a place."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from buildsys import cli
+from buildsys.steps.lib.datasets.images import is_image
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import by_stage, plan_all, plan_good, write_recipe
 from tests.brought_sets import FORMS, Box, bring, share_line, voc_text
@@ -307,3 +309,30 @@ def test_an_archive_of_another_format(workspace: Path, tmp_path: Path) -> None:
     assert (
         '"classes":["cell","egg"]' in by_stage(plan_good(workspace)["mine@host"])["prepare"].params
     )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_nobody_can_read_is_one_message_each(
+    workspace: Path, brought: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In every format: another encoding's name, a link without an end, a link out of the workspace,
+    whose content nothing prints.
+    """
+    bring(form, brought, draw)
+    assert new(workspace, "data/brought") == 0
+    folder = next(path.parent for path in sorted(brought.rglob("*")) if is_image(path))
+    secret = workspace.parent / "secret"
+    secret.write_text("hidden words")
+    (folder / os.fsdecode(b"\xff.db")).touch()
+    (folder / "loop").symlink_to(".")
+    for ending in ("txt", "xml"):
+        (folder / f"zz.{ending}").symlink_to(secret)
+    capsys.readouterr()
+    for words in (("check",), ("plan",), ("new", "other", "--data", "data/brought")):
+        assert cli.main(["-C", str(workspace), *words]) == 2
+        told = "".join(capsys.readouterr())
+        assert told.count(r"\udcff.db' is a name that is not UTF-8") == 1
+        assert told.count("loop is a link that leads back to a folder around it") == 1
+        assert told.count("leads out of the dataset and of the workspace") == 1
+        assert "buildsys.yaml" in told
+        assert "hidden" not in told

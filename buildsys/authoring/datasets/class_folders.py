@@ -5,7 +5,7 @@ from pathlib import Path
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.errors import InputError
-from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.file_lists import is_utf8, list_files
 from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 
@@ -48,7 +48,8 @@ def list_folders(folder: Path) -> list[str]:
     """The folders in a folder, sorted; hidden ones are none of a dataset's."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            names = [e.name for e in entries if not e.name.startswith(".") and is_utf8(e.name)]
+        return sorted(name for name in names if (folder / name).is_dir())
     except OSError:
         return []
 

@@ -9,6 +9,7 @@ from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.class_folders import read_class_folders
 from buildsys.authoring.datasets.coco_guess import guess_sets, split_of
 from buildsys.authoring.datasets.found_data import Images, LabelledData, labelled
+from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.syntax.confinement import suggest_near
 from buildsys.authoring.syntax.scalars import scalar
@@ -109,6 +110,8 @@ def _read_yaml(root: Path, data: str) -> LabelledData:
 
 def _read_folder(root: Path, data: str, known: str) -> LabelledData:
     block = Dataset.model_validate({"format": known, "path": data})
+    folder = str(folder_sets.root_of(root / data))
+    check_tree(folder, (".",), "" if os.path.isabs(data) else str(root), data, {})
     found = folder_sets.read_folder(root / data, data, block, {})
     keys = [f"format: {known}", f"path: {scalar(data)}"]
     if known == "voc":

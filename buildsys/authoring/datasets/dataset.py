@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from buildsys.authoring.datasets import folder_sets
+from buildsys.authoring.datasets import folder_sets, trees
 from buildsys.authoring.datasets.blocks import Archive, Dataset
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.datasets.coco_sets import (
@@ -54,6 +54,7 @@ class DatasetContext(Protocol):
     datasets: Path
     sheets: Known
     folders: folder_sets.Known
+    trees: trees.Known
 
 
 class Assembling(Protocol):
@@ -76,12 +77,13 @@ class Data:
     """What a build knows of its data; every field is empty for a build without.
 
     `generator`: its settings; `split`: how data that is not split is split; `facts`: lines for
-    buildsys.lock; `waiting_for`: what is not on this machine; `lacks`: what it does not have.
+    buildsys.lock; `home`: see `Source.home`; `waiting_for`: what is not on this machine; `lacks`: what it does not have.
     """
 
     generator: StepSettings | None = None
     dataset: DatasetFacts | None = None
     parts: tuple[str, ...] = ()
+    home: str = ""
     split: tuple[str, split_dataset.Params] | None = None
     archive: Archive | None = None
     waiting_for: str = ""
@@ -90,9 +92,21 @@ class Data:
 
 
 def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Data:
-    """Look up what the block names; `task`: of the source model. Raises InputError."""
+    """Look up what the block names, and whether all of its files can be read; `task`: of the source
+    model. Raises InputError.
+    """
     if block is None:
         return Data()
+    data = _find_data(build, block, task)
+    if block.generator is not None or data.dataset is None:
+        return data
+    home = str(_home(build, block) or "")
+    root = data.split[0] if data.split is not None else data.dataset.root
+    trees.check_tree(root, data.parts, home, block.label, build.around.trees)
+    return dataclasses.replace(data, home=home)
+
+
+def _find_data(build: Assembling, block: Dataset, task: str | None) -> Data:
     if block.format == "coco" or block.splits is not None or block.match is not None:
         check_format(build.scope, block, task or "detect")
     folder_sets.check_format(build.scope, block, task or "detect")
@@ -232,6 +246,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         message = f"{block.path} does not exist"
         hint = hint_missing(path)
         raise InputError(build.scope.locate(at, message, hint))
+    _check_folder(build, block, path)
     facts = read_class_folders(path, label)
     return _split(build, block, facts, dataset_parts(path, facts.given), label, path)
 
@@ -265,10 +280,17 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
         message = f"{block.path} is a file; `path` is the folder of the dataset"
         hint = os.path.dirname(block.path or "") or "."
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
+    _check_folder(build, block, root)
     found = folder_sets.read_folder(path, label, block, build.around.folders)
     build.read |= found.read
     data = _split(build, block, found.facts, found.parts, name, root)
     return dataclasses.replace(data, lacks=found.lacks)
+
+
+def _check_folder(build: Assembling, block: Dataset, folder: Path) -> None:
+    """Before a folder is read as a whole: messages show what stands in its files."""
+    home = str(_home(build, block) or "")
+    trees.check_tree(str(folder), (".",), home, block.label, build.around.trees)
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:

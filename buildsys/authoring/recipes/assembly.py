@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from buildsys.authoring.datasets.calibration_images import matches_anything, split_glob
 from buildsys.authoring.datasets.dataset import DatasetContext, find_data
+from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
 from buildsys.authoring.recipes.families import network, source_format
@@ -94,6 +95,7 @@ class Assembler:
             generator=data.generator,
             dataset=data.dataset,
             dataset_parts=data.parts,
+            dataset_home=data.home,
             split=data.split,
             lacks=data.lacks,
             archive=data.archive,
@@ -156,7 +158,10 @@ class Assembler:
         calibration = recipe.quantization.calibration
         if calibration is None or calibration.images is None:
             return True
-        self.read.add(self.workspace / split_glob(calibration.images)[0])
+        place, pattern = split_glob(calibration.images)
+        folder, home = self.workspace / place, str(self.workspace)
+        self.read.add(folder)
+        check_tree(str(folder), (pattern,), home, calibration.images, self.around.trees)
         known = self.around.recorded.has_pictures(calibration.images)
         return known or matches_anything(self.workspace, calibration.images)
 

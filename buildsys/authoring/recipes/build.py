@@ -29,7 +29,7 @@ class Build:
     `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
     key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
     calibration pictures matches nothing. `split`: where data that is not split lies, and how it is
-    split; `lacks`: what the dataset does not have; `facts` are lines for buildsys.lock. `given`: a
+    split; `dataset_home`: see `Source.home`; `lacks`: what the dataset does not have; `facts` are lines for buildsys.lock. `given`: a
     finished file that is here, opened; `checkpoint`: what a checkpoint, or such a file, says of its
     network.
     """
@@ -46,6 +46,7 @@ class Build:
     generator: StepSettings | None
     dataset: DatasetFacts | None
     dataset_parts: tuple[str, ...]
+    dataset_home: str
     split: tuple[str, split_dataset.Params] | None
     lacks: tuple[Lack, ...]
     checkpoint: CheckpointFacts | None

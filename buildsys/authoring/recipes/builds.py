@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildsys.authoring.datasets import folder_sets
+from buildsys.authoring.datasets import folder_sets, trees
 from buildsys.authoring.datasets.coco_sets import Known
 from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes import checks
@@ -94,6 +94,7 @@ class Loader:
         self._documents: dict[Path, Document] = {}
         self.sheets: Known = {}
         self.folders: folder_sets.Known = {}
+        self.trees: trees.Known = {}
 
     def recipe(self, path: Path) -> LoadedRecipe:
         """All builds of one recipe, or what is wrong with it."""

@@ -11,6 +11,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.tools.host_facts import MARKS, cpu_name
 from buildsys.execution.tools.host_tools import QEMU, SEARCHED
 from buildsys.files import stat_line, stat_text
+from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
@@ -20,43 +21,8 @@ _TICK_SECONDS = 0.011
 
 
 def walk(root: str, parts: Iterable[str]) -> list[tuple[str, os.stat_result]]:
-    """Every file of a tree's parts with its stat, sorted; hidden files and caches left out.
-
-    `parts`: files, folders and patterns below `root`.
-    """
-    found: dict[str, os.stat_result] = {}
-    for part in parts:
-        base = os.path.join(root, part)
-        if any(mark in part for mark in "*?["):
-            # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
-            for path in Path(root).glob(part):
-                if path.is_file() and not path.name.startswith("."):
-                    found[path.relative_to(root).as_posix()] = path.stat()
-        elif os.path.isdir(base):
-            folder = os.path.normpath(base)
-            found |= {
-                os.path.relpath(p, root) if ".." in part else p[len(root) + 1 :]: s
-                for p, s in _scan(folder)
-            }
-        elif os.path.isfile(base):
-            found[part] = os.stat(base)
-    return sorted(found.items())
-
-
-def _scan(folder: str) -> list[tuple[str, os.stat_result]]:
-    found: list[tuple[str, os.stat_result]] = []
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return found
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.endswith(".cache"):
-            continue
-        if entry.is_dir():
-            found += _scan(entry.path)
-        elif entry.is_file():
-            found.append((entry.path, entry.stat()))
-    return found
+    """Every file of a tree's parts with its stat, see `file_lists.list_parts`."""
+    return list(list_parts(root, parts).files)
 
 
 def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:

@@ -13,6 +13,7 @@ from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.store.store import Store, encode_index
 from buildsys.files import stat_line
 from buildsys.graph import Source
+from buildsys.steps.lib.datasets.file_lists import list_parts
 
 _RACY_NANOSECONDS = 50_000_000
 """A file changed less than this ago may change again within one tick of the file system's clock."""
@@ -64,7 +65,7 @@ class Sources:
 
     def files(self, source: Source) -> list[str]:
         """Paths of a tree's files relative to its folder, sorted."""
-        return [name for name, _ in fingerprint.walk(source.path, source.parts)]
+        return [name for name, _ in list_parts(source.path, source.parts, source.home).files]
 
     def _file(self, source: Source) -> str:
         path = Path(source.path)
@@ -94,7 +95,10 @@ class Sources:
         return digest
 
     def _tree(self, source: Source) -> str:
-        entries = fingerprint.walk(source.path, source.parts)
+        listing = list_parts(source.path, source.parts, source.home)
+        entries = list(listing.files)
+        for message, hint in listing.problems():
+            raise InputError.at(source.label, message, hint)
         if not entries:
             if recorded := self._recorded(source):
                 return recorded

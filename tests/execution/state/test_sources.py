@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from buildsys.authoring.datasets.calibration_images import matches_anything, split_glob
+from buildsys.errors import InputError
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.lockfile import Lock
@@ -50,3 +53,19 @@ def test_equal_size_and_time_do_not_hide_another_content(tmp_path: Path) -> None
     assert sources(tmp_path).digest(source) != before
     path.write_bytes(b"one")
     assert sources(tmp_path).digest(source) == before
+
+
+def test_a_link_that_leads_out_is_never_read(tmp_path: Path) -> None:
+    """It may have come after the check; where the person named the folder, it is followed."""
+    for name in ("secret", "data/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "data" / "b.txt").symlink_to(tmp_path / "secret")
+    confined = Source(
+        path=str(tmp_path / "data"), label="data", parts=(".",), home=str(tmp_path / "data")
+    )
+    with pytest.raises(InputError, match=r"b\.txt leads out of the dataset"):
+        sources(tmp_path).digest(confined)
+    assert sources(tmp_path).files(confined) == ["a.jpg"]
+    named = Source(path=confined.path, label="data", parts=(".",))
+    assert sources(tmp_path).files(named) == ["a.jpg", "b.txt"]

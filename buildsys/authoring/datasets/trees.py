@@ -1,0 +1,23 @@
+"""Whether every file of given data can be read: names that are text, links that end, and end inside."""
+
+from collections.abc import Hashable
+from pathlib import Path
+
+from buildsys.errors import Diagnostic, InputError
+from buildsys.steps.lib.datasets.file_lists import list_parts
+
+Known = dict[Hashable, tuple[Diagnostic, ...]]
+"""What was found during one run: the builds of a recipe share their data."""
+
+
+def check_tree(root: str, parts: tuple[str, ...], home: str, label: str, known: Known) -> None:
+    """Raises InputError with one mistake of each kind; see `file_lists.list_parts`.
+
+    `label`: how messages call the data. Data that is not here is not looked at.
+    """
+    key = (root, parts, home, label)
+    if key not in known:
+        found = list_parts(root, parts, home).problems() if Path(root).is_dir() else ()
+        known[key] = tuple(Diagnostic(path=label, message=m, hint=hint) for m, hint in found)
+    if known[key]:
+        raise InputError(*known[key])
