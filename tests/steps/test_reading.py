@@ -66,9 +66,45 @@ def test_what_ultralytics_takes_is_none(line: str) -> None:
 def test_an_outline_is_a_box_where_boxes_are_wanted() -> None:
     """Labels of a segmentation train a detector, as with Ultralytics."""
     ((_, item),), findings = parse("1 .1 .2 .5 .2 .5 .6 .1 .6", "a.txt", BOXES)
-    assert findings == ()
+    assert told(findings) == [
+        "warning: a.txt:1: 9 numbers are taken as an outline of 4 points, and the box around it; where"
+        " they are a box and keypoints, data.yaml needs `kpt_shape: [2, 2]`"
+    ]
     assert item.box == pytest.approx((0.3, 0.4, 0.4, 0.4))
     assert item.outline == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "wrong"),
+    [
+        (".4 .4 2", True),
+        (".4 .4 2 .5 .5 1", True),
+        (".4 .4 1 .5 .5 0", False),
+        (".4 .4 1 .5 .5 1 .6 .6 0 .6 .6 1", True),
+        (".4 .4 1 .5 .5 .9 .6 .6 0 .6 .6 1", False),
+    ],
+)
+@pytest.mark.parametrize("shape", ["box", "outline"])
+def test_keypoints_of_a_set_without_kpt_shape_are_no_outline(
+    points: str, wrong: bool, shape: str
+) -> None:
+    """Their box would reach from the centre over its own size to the last visibility."""
+    layout = Layout(classes=("box",), keypoints=0, dims=0, shape=shape)
+    _, findings = parse(f"0 .5 .5 .2 .2 {points}", "a.txt", layout)
+    count = len(points.split()) // 3
+    hint = f"write `kpt_shape: [{count}, 3]` into data.yaml, or leave out the keypoints"
+    assert [finding.severity for finding in findings if finding.hint == hint] == ["error"] * wrong
+
+
+def test_labels_in_capitals_are_found(tmp_path: Path) -> None:
+    """What a labelling tool on Windows wrote beside the others; it was left out silently."""
+    for name in ("images/a.jpg", "labels/a.TXT", "labels/b.TXT"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("0 .5 .5 .2 .2\n")
+    splits = (Split(name="train", paths=("images",)),)
+    reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    assert [sample.labels for sample in reading.samples] == ["labels/a.TXT"]
+    assert told(reading.findings) == ["warning: labels/b.TXT: a label file without its image"]
 
 
 def test_an_object_that_is_there_twice_counts_once() -> None:

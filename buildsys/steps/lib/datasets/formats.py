@@ -31,7 +31,7 @@ from buildsys.steps.lib.datasets import (
     ultralytics_format,
     voc_format,
 )
-from buildsys.steps.lib.datasets.labels import Finding, Layout
+from buildsys.steps.lib.datasets.labels import OUTLINE, Finding, Layout
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
@@ -85,4 +85,6 @@ def read(root: Path, name: str, splits: tuple[Split, ...], layout: Layout) -> Re
         findings += wrong
     every = [sample for _, samples in chosen for sample in samples]
     findings += reader.find_strays(root, splits, every)
+    outlines = [finding for finding in findings if finding.kind == OUTLINE]
+    findings = [finding for finding in findings if finding.kind != OUTLINE] + outlines[:1]
     return Reading(splits=tuple(chosen), findings=tuple(findings))

@@ -18,6 +18,8 @@ from buildsys.steps.lib.runtime.progress import fail
 _SHOWN = 60
 _SLACK = 0.01
 """Of the image's side: what Ultralytics lets a label lie outside of it."""
+OUTLINE = "outline"
+"""Kind of the finding that a line with an outline counts as a box: one of them says it for a set."""
 _PIXELS = "these look like pixels; a label holds shares of the image's width and height"
 
 
@@ -84,10 +86,11 @@ def label_file(image: PurePosixPath) -> PurePosixPath:
 
 def find_label(root: Path, image: str) -> str:
     """The label file of an image as a person brought it: labels/**.txt beside images/**, else beside
-    the image; both from the dataset's root, "" where there is neither.
+    the image; both from the dataset's root, "" where there is neither. The ending may be in capitals.
     """
     path = PurePosixPath(image)
-    places = (str(label_file(path)), str(path.with_suffix(".txt")))
+    ends = (".txt", ".TXT")
+    places = (str(file.with_suffix(end)) for file in (label_file(path), path) for end in ends)
     return next((place for place in places if os.path.isfile(root / place)), "")
 
 
@@ -152,6 +155,7 @@ def parse(
     objects: list[tuple[int, Object]] = []
     findings: list[Finding] = []
     seen: dict[bytes, int] = {}
+    boxes, outlines = layout.shape == "box" and not layout.keypoints, False
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -164,7 +168,21 @@ def parse(
             findings.append(repeated(path, number, first))
             continue
         objects.append((number, found))
+        if boxes and not outlines and len(line.split()) > 6:
+            outlines = True
+            findings.append(_take_outline(path, number, len(line.split())))
     return objects, tuple(findings)
+
+
+def _take_outline(path: str, line: int, count: int) -> Finding:
+    """What is said of the first line of a set of boxes that is taken for an outline."""
+    message = (
+        f"{count} numbers are taken as an outline of {count // 2} points, and the box around it"
+    )
+    hint = (
+        f"where they are a box and keypoints, data.yaml needs `kpt_shape: [{(count - 5) // 2}, 2]`"
+    )
+    return _warn(OUTLINE, path, line, message, hint)
 
 
 def repeated(path: str, line: int, first: int) -> Finding:
@@ -221,10 +239,15 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
             message = f"{word.group()[:_SHOWN]!r} is not a number"
             return _err("broken-line", path, number, word.start() + 1, message)
         values.append(value)
-    if layout.shape == "box" and not layout.keypoints and len(values) > 6 and len(values) % 2:
+    shape = layout.shape
+    if not layout.keypoints and shape in ("box", "outline"):
+        points = _count_keypoints(values)
+        if points:
+            message = f"{len(values)} numbers: a box and {points} keypoints with their visibility"
+            hint = f"write `kpt_shape: [{points}, 3]` into data.yaml, or leave out the keypoints"
+            return _err("broken-line", path, number, words[0].start() + 1, message, hint)
+    if shape == "box" and not layout.keypoints and len(values) > 6 and len(values) % 2:
         shape = "outline"  # of which detection takes the box around it, as Ultralytics does
-    else:
-        shape = layout.shape
     message = count_problem(len(values), shape, layout.keypoints, layout.dims)
     if message:
         hint = _guess(values, layout)
@@ -239,6 +262,19 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
         return _err("class-out-of-range", path, number, words[0].start() + 1, message)
     found = make_object(values, shape, layout.keypoints, layout.dims)
     return found if shape == layout.shape else dataclasses.replace(found, outline=())
+
+
+def _count_keypoints(values: list[float]) -> int:
+    """How many keypoints a line has that no outline can be, by the visibility of each; else 0.
+
+    Where an outline has as many numbers, each third one would have to be 0 or 1, the image's edge:
+    that is possible for two of them, not for more.
+    """
+    marks = values[7::3]
+    if len(values) < 8 or (len(values) - 5) % 3 or not set(marks) <= {0.0, 1.0, 2.0}:
+        return 0
+    certain = len(values) % 2 == 0 or 2.0 in marks or len(marks) > 3
+    return len(marks) if certain else 0
 
 
 def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:

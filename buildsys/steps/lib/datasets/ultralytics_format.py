@@ -68,7 +68,7 @@ def find_strays(
     folders |= {os.path.dirname(name) or "." for name in groups}
     files = {name for folder in folders for name in list_files(root, folder)}
     for name in sorted(files - groups.keys() - lists):
-        if name.endswith(".txt") and PurePosixPath(name).name not in _NOT_LABELS:
+        if name.lower().endswith(".txt") and PurePosixPath(name).name not in _NOT_LABELS:
             yield _warn("stray-label", name, "a label file without its image")
 
 
