@@ -14,7 +14,7 @@ from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
 LARGEST = 4 * 2**20
-"""Bytes of a file beyond which it is no annotation of one image."""
+"""Bytes of a file beyond which it is not the annotation of one image."""
 _DEEPEST, _LONGEST = 32, 200
 """Elements inside each other, and letters of an element's text or name that are read."""
 _EXPAT = {3: "the file ends before `</annotation>`"}
