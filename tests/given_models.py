@@ -38,13 +38,16 @@ def onnx_bytes(
     operators: Iterable[str] = ("Conv",),
     metadata: dict[str, str] | None = None,
     external: str = "",
+    opset: int = 17,
+    ir: int = 8,
+    domain: str = "",
 ) -> bytes:
-    """An ONNX file. `external`: a file beside it that holds the weights."""
+    """An ONNX file. `external`: a file beside it that holds the weights; `domain`: of its operators."""
     place = [_field(13, _field(1, b"location") + _field(2, external.encode()))] if external else []
     weights = _field(8, b"weights") + b"".join(place or [_field(9, bytes(300))])
     graph = b"".join(
         (
-            *(_field(1, _field(4, name.encode())) for name in operators),
+            *(_field(1, _field(4, name.encode()) + _text(7, domain)) for name in operators),
             _field(5, weights),
             *(_field(11, _value(edge)) for edge in inputs),
             _field(11, _value(Edge(name="weights", shape=(4,)))),
@@ -53,7 +56,12 @@ def onnx_bytes(
     )
     words = (metadata or {}).items()
     properties = [_field(14, _field(1, k.encode()) + _field(2, v.encode())) for k, v in words]
-    return _field(1, 8) + _field(7, graph) + b"".join(properties)
+    known = _field(8, _field(2, opset)) if opset else b""
+    return _field(1, ir) + _field(7, graph) + known + b"".join(properties)
+
+
+def _text(number: int, value: str) -> bytes:
+    return _field(number, value.encode()) if value else b""
 
 
 def _value(edge: Edge) -> bytes:

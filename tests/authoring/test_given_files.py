@@ -82,6 +82,42 @@ CASES: dict[str, tuple[bytes, str, str]] = {
         "input: {size: 64}\nquantization: {scheme: int8, calibration: {images: 'data/cam/*.jpg',"
         " count: 1}}\ntargets: [{target: xiao-esp32s3, firmware: unchecked}]",
     ),
+    "no-operator-onnx": (onnx_bytes((IMAGE,), operators=()), "", "input: {size: 64}"),
+    "no-opset-onnx": (onnx_bytes((IMAGE,), opset=0), "", "input: {size: 64}"),
+    "new-opset-onnx": (onnx_bytes((IMAGE,), opset=99), "", "input: {size: 64}"),
+    "old-opset-onnx": (onnx_bytes((IMAGE,), opset=5), "", "input: {size: 64}"),
+    "new-format-onnx": (onnx_bytes((IMAGE,), ir=99), "", "input: {size: 64}"),
+    "domain-onnx": (
+        onnx_bytes((IMAGE,), operators=("Foo",), domain="my.dom"),
+        "",
+        "input: {size: 64}",
+    ),
+    "unknown-operator-onnx": (
+        onnx_bytes((IMAGE,), operators=("Conv", "ReduceXean")),
+        "",
+        "input: {size: 64}",
+    ),
+    "later-operator-onnx": (onnx_bytes((IMAGE,), operators=("Gelu",)), "", "input: {size: 64}"),
+    "flex-tflite": (tflite_bytes(operators=("CONV_2D", "FlexMatMul")), "", ""),
+    "flex-linux-tflite": (
+        tflite_bytes(operators=("FlexMatMul",)),
+        "",
+        "targets: [linux-arm64-tflite]",
+    ),
+    "custom-on-a-chip-tflite": (
+        tflite_bytes(
+            (INT8,),
+            (Edge(name="o", shape=(1, 4), dtype="int8", scale=0.1),),
+            ("CONV_2D", "MyOwn"),
+        ),
+        "",
+        "targets: [{target: xiao-esp32s3, firmware: tflite-micro}]",
+    ),
+    "custom-before-vela-tflite": (
+        tflite_bytes((INT8,), (Edge(name="o", shape=(1, 4), dtype="int8", scale=0.1),), ("MyOwn",)),
+        "",
+        "targets: [{target: grove-vision-ai-v2, firmware: unchecked}]",
+    ),
     "open-batch-tflite": (
         tflite_bytes((Edge(name="images", shape=(-1, 64, 64, 3)),)),
         "",

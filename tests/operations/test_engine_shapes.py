@@ -10,7 +10,9 @@ def test_another_network_is_told() -> None:
     wanted = Header(
         inputs=(Edge(name="images", shape=(None, 3, 8, 8), dtype="float32"),),
         outputs=(Edge(name="boxes", shape=(1, 4), dtype="float32"),),
-        operators=frozenset(),
+        operators=(),
+        ir=8,
+        opset=17,
         external=(),
         metadata={},
     )

@@ -37,7 +37,8 @@ def test_an_onnx_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
     header = read_header(tmp_path / "x.onnx")
     assert header.inputs == (FileEdge(name="images", shape=(None, 3, 640, 640), dtype="float16"),)
     assert header.outputs == (FileEdge(name="boxes", shape=(None, 8400, 64), dtype="float32"),)
-    assert header.operators == {"Conv", "Relu"}
+    assert header.operators == (("", "Conv"), ("", "Relu"))
+    assert (header.opset, header.ir) == (17, 8)
     assert header.external == ("x.onnx.data",)
     assert header.metadata == {"task": "detect"}
 

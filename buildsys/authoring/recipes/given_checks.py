@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders
 from buildsys.authoring.recipes.given_file import Edge, GivenFile, OnnxFile, TfliteFile
+from buildsys.authoring.recipes.given_operators import find_problem
 from buildsys.authoring.recipes.model import (
     board_spec,
     model_spec,
@@ -68,15 +69,18 @@ def _check_whole(given: _Given) -> list[Diagnostic]:
             f" {build.target.name}, has no operator for that"
         )
         return [given.at_file(message, f"{_ANEW} with nms=False")]
-    if not isinstance(file, OnnxFile) or not file.external:
-        return []
-    beside, one = file.external[0], given.name.removesuffix(".onnx")
-    message = f"keeps its weights in another file, {beside}; a recipe names one file"
-    hint = (
-        f"put both into one: python -c \"import onnx; onnx.save(onnx.load('{given.name}'),"
-        f" '{one}-whole.onnx')\""
-    )
-    return [given.at_file(message, hint)]
+    problems = []
+    if isinstance(file, OnnxFile) and file.external:
+        beside, one = file.external[0], given.name.removesuffix(".onnx")
+        message = f"keeps its weights in another file, {beside}; a recipe names one file"
+        hint = (
+            f"put both into one: python -c \"import onnx; onnx.save(onnx.load('{given.name}'),"
+            f" '{one}-whole.onnx')\""
+        )
+        problems.append(given.at_file(message, hint))
+    if foreign := find_problem(build, file):
+        problems.append(given.at_file(*foreign))
+    return problems
 
 
 def _check_input(given: _Given) -> list[Diagnostic]:

@@ -26,7 +26,8 @@ _TFLITE_SUPPRESSING = (
 @dataclass(frozen=True, kw_only=True)
 class OnnxFile:
     """`says`: what its exporter wrote into it, None where nothing is known; `suppresses`: whether
-    non-maximum suppression is a part of it; `external`: files beside it that hold its weights.
+    non-maximum suppression is a part of it; `external`: files beside it that hold its weights; `ir`,
+    `opset`, `operators`: as in its header.
     """
 
     inputs: tuple[Edge, ...]
@@ -34,6 +35,9 @@ class OnnxFile:
     says: CheckpointFacts | None
     suppresses: bool
     external: tuple[str, ...]
+    ir: int
+    opset: int | None
+    operators: tuple[tuple[str, str], ...]
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -87,9 +91,12 @@ def _read_onnx(path: Path) -> OnnxFile:
         inputs=header.inputs,
         outputs=header.outputs,
         says=exported_metadata.describe_export(header.metadata),
-        suppresses=bool(header.operators.intersection(_SUPPRESSING))
+        suppresses=any(name in _SUPPRESSING for _, name in header.operators)
         or exported_metadata.has_suppression(header.metadata),
         external=header.external,
+        ir=header.ir,
+        opset=header.opset,
+        operators=header.operators,
     )
 
 

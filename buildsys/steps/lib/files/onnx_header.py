@@ -2,8 +2,10 @@
 
 `check` reads files that people give with it, where no onnx is. Weights are passed over by their
 length. The numbers are those of the file's protobuf messages
-(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.graph 7, opset_import 8,
-metadata_props 14; GraphProto.node 1, initializer 5, input 11, output 12; NodeProto.op_type 4;
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.ir_version 1, graph 7,
+opset_import 8, metadata_props 14, functions 25; OperatorSetIdProto.domain 1, version 2; GraphProto.node
+1, initializer 5, input 11, output 12; NodeProto.op_type 4, attribute 5, domain 7; AttributeProto.g 6,
+graphs 11; FunctionProto.name 1, node 7, domain 10;
 TensorProto.name 8, external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1;
 Tensor.elem_type 1, shape 2; TensorShapeProto.dim 1; Dimension.dim_value 1.
 """
@@ -15,9 +17,13 @@ from pathlib import Path
 from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel, recognize
 
-_GRAPH, _METADATA = 7, 14
+_IR, _GRAPH, _OPSET, _METADATA, _FUNCTION = 1, 7, 8, 14, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_OPERATOR = 4
+_OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+_SUBGRAPHS = (6, 11)
+_FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
+_OWN_DOMAIN = "ai.onnx"
+"""What ONNX's own operators may be said to be of; most files leave it out."""
 _TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _LONGEST_NUMBER = 10
 """Bytes of a varint."""
@@ -45,11 +51,16 @@ _Value = int | memoryview
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """`external`: files beside it that hold its weights; `metadata`: what exporters write, as text."""
+    """`operators`: (domain, name) of all that nothing in the file defines, the domain empty for ONNX's
+    own; `opset`: of ONNX's own, None where the file does not say it; `external`: files beside it that hold
+    its weights; `metadata`: what exporters write, as text.
+    """
 
+    ir: int
+    opset: int | None
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
-    operators: frozenset[str]
+    operators: tuple[tuple[str, str], ...]
     external: tuple[str, ...]
     metadata: dict[str, str]
 
@@ -74,20 +85,29 @@ def read_header(file: Path) -> Header:
 
 def _parse(data: memoryview) -> Header:
     graphs: list[_Value] = []
+    functions: list[_Value] = []
     metadata: dict[str, str] = {}
+    opset, ir = None, 0
     for number, value in _fields(data):
         if number == _GRAPH:
             graphs.append(value)
+        elif number == _FUNCTION:
+            functions.append(value)
+        elif number == _OPSET and _text(value, 1) in ("", _OWN_DOMAIN):
+            opset = _number(value, 2)
+        elif number == _IR and isinstance(value, int):
+            ir = value
         elif number == _METADATA:
             metadata[_text(value, 1)] = _text(value, 2)
     if len(graphs) != 1:
         raise ValueError("it has no graph")
     weights: set[str] = set()
-    inputs, outputs, operators = [], [], set()
+    nodes: list[_Value] = []
+    inputs, outputs = [], []
     external: dict[str, None] = {}
     for number, value in _fields(_message(graphs[0])):
         if number == _NODE:
-            operators.add(_text(value, _OPERATOR))
+            nodes.append(value)
         elif number == _INITIALIZER:
             weights.add(_text(value, _TENSOR_NAME))
             for entry in _all(value, _TENSOR_EXTERNAL):
@@ -99,13 +119,42 @@ def _parse(data: memoryview) -> Header:
             outputs.append(_edge(value))
     if not outputs:
         raise ValueError("its graph has no output")
+    if not nodes:
+        raise UnreadableModel(
+            "this is an ONNX file without an operator", "export the network again"
+        )
     return Header(
+        ir=ir,
+        opset=opset,
         inputs=tuple(edge for edge in inputs if edge.name not in weights),
         outputs=tuple(outputs),
-        operators=frozenset(operators),
+        operators=_operators(nodes, functions),
         external=tuple(external),
         metadata=metadata,
     )
+
+
+def _operators(nodes: list[_Value], functions: list[_Value]) -> tuple[tuple[str, str], ...]:
+    """Of all graphs, those in `If` and `Loop` and those of the file's own functions too."""
+    found: set[tuple[str, str]] = set()
+    defined = set()
+    left = list(nodes)
+    for function in functions:
+        defined.add((_text(function, _FUNCTION_DOMAIN), _text(function, _FUNCTION_NAME)))
+        left += _all(function, _FUNCTION_NODE)
+    while left:
+        name = domain = ""
+        for number, value in _fields(_message(left.pop())):
+            if number == _OPERATOR:
+                name = bytes(_message(value)).decode()
+            elif number == _DOMAIN:
+                domain = bytes(_message(value)).decode()
+            elif number == _ATTRIBUTE:
+                graphs = (part for field, part in _fields(_message(value)) if field in _SUBGRAPHS)
+                for graph in graphs:
+                    left += _all(graph, _NODE)
+        found.add(("" if domain == _OWN_DOMAIN else domain, name))
+    return tuple(sorted(found - defined))
 
 
 def _edge(data: _Value) -> Edge:
@@ -116,6 +165,10 @@ def _edge(data: _Value) -> Edge:
             for held in _all(tensor, 2):
                 shape = tuple(_side(axis) for axis in _all(held, 1))
     return Edge(name=_text(data, 1), shape=shape, dtype=_TYPES.get(dtype, f"type {dtype}"))
+
+
+def _number(data: _Value, number: int) -> int | None:
+    return next((value for value in _all(data, number) if isinstance(value, int)), None)
 
 
 def _side(axis: _Value) -> int | None:

@@ -70,3 +70,15 @@ KERNELS = frozenset(
     if name not in _CONVERTERS_OWN and not name.startswith("STABLEHLO_")
 )
 """What a runtime can register: without the operators that only converters use."""
+_DETECTION = "TFLite_Detection_PostProcess"
+LITERT_CUSTOMS = frozenset(("AudioSpectrogram", "Mfcc", "NumericVerify", _DETECTION))
+"""Custom operators that LiteRT registers by itself (tensorflow/lite/core/kernels/register.cc)."""
+MICRO_CUSTOMS = frozenset(
+    """
+    CIRCULAR_BUFFER SignalDelay SignalEnergy SignalFftAutoScale SignalFilterBank SignalFilterBankLog
+    SignalFilterBankSpectralSubtraction SignalFilterBankSquareRoot SignalFramer SignalIrfft
+    SignalOverlapAdd SignalPCAN SignalRfft SignalStacker SignalWindow ethos-u
+    """.split()  # noqa: SIM905 - a list of words reads like the source
+) | {_DETECTION}
+"""Those that TFLite Micro can register
+(https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/micro_mutable_op_resolver.h)."""

@@ -1,0 +1,94 @@
+"""Operators of a finished file against what runs it: told at `check`, not by the first step's library."""
+
+from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.given_file import GivenFile, OnnxFile, TfliteFile
+from buildsys.authoring.recipes.model import board_spec, runs_on_micro
+from buildsys.authoring.recipes.pipelines import made_on_the_way
+from buildsys.spec import Format
+from buildsys.steps.lib.files import onnx_operators, tflite_schema
+from buildsys.text import did_you_mean
+
+_SHOWN = 3
+_FLEX = "Flex"
+"""How the name of every operator begins that TensorFlow itself would have to run."""
+
+
+def find_problem(build: Build, file: GivenFile) -> tuple[str, str] | None:
+    """What a file asks for that nothing here has, after its name, and what to do; the first of all."""
+    if isinstance(file, TfliteFile):
+        return _find_in_tflite(build, file)
+    return _find_version(build, file) or _find_in_onnx(build, file)
+
+
+def _find_in_tflite(build: Build, file: TfliteFile) -> tuple[str, str] | None:
+    micro, name = runs_on_micro(build), build.target.name
+    runtime = "TFLite Micro" if micro else "LiteRT"
+    customs = tflite_schema.MICRO_CUSTOMS if micro else tflite_schema.LITERT_CUSTOMS
+    known = {*tflite_schema.BUILTIN_OPERATORS, *customs, *board_spec(build).operators}
+    foreign = {
+        operator: layers
+        for operator, layers in file.layers
+        if operator not in known and not operator.startswith("operator ")
+    }
+    if not foreign:
+        return None
+    listed = _listed([f"{each} ({', '.join(layers[:1])})" for each, layers in foreign.items()])
+    message = f"has operators that {runtime}, which runs on {name}, does not have: {listed}"
+    if all(each.startswith(_FLEX) for each in foreign):
+        hint = "convert it again with TFLite's own operators alone (OpsSet.TFLITE_BUILTINS)"
+    else:
+        hint = "convert it again without custom operators, or give the network as ONNX"
+    return message, hint
+
+
+def _find_version(build: Build, file: OnnxFile) -> tuple[str, str] | None:
+    """Of the format and of its operators, against the libraries that open the file."""
+    converted = Format.SAVED_MODEL in made_on_the_way(build.target, build.recipe)
+    most = onnx_operators.versions("onnx2tf" if converted else "evaluate")
+    what = "the conversion to TFLite" if converted else "onnxruntime"
+    again = f"export it again with opset {most.opset} or lower"
+    if file.opset is None:
+        return "does not say the opset of its operators", again
+    if file.opset > most.opset:
+        return f"is of opset {file.opset}; {what} takes {most.opset} at most", again
+    if file.opset < onnx_operators.LEAST_OPSET:
+        message = (
+            f"is of opset {file.opset}; onnxruntime takes {onnx_operators.LEAST_OPSET} at least"
+        )
+        return message, "export it again with opset 13 or higher"
+    if file.ir > most.ir:
+        message = f"is of ONNX's file version (IR) {file.ir}; {what} takes {most.ir} at most"
+        return message, f"{again}, or by an older release of onnx"
+    return None
+
+
+def _find_in_onnx(build: Build, file: OnnxFile) -> tuple[str, str] | None:
+    engines = build.tensorrt is not None
+    foreign, unknown, early = [], [], []
+    for domain, name in file.operators:
+        first = onnx_operators.known().get(name, 0)
+        if engines and (name.endswith("_TRT") or "TRT" in domain):
+            continue  # TensorRT's plugins
+        if domain:
+            foreign += [f"{name} ({domain})"] * (domain not in onnx_operators.DOMAINS)
+        elif not first:
+            unknown.append(name)
+        elif file.opset is not None and first > file.opset:
+            early.append(f"{name} (opset {first})")
+    if foreign:
+        message = (
+            f"has operators of somebody's own, which onnxruntime does not have: {_listed(foreign)}"
+        )
+        return message, "export it again with ONNX's own operators"
+    if unknown:
+        hint = did_you_mean(unknown[0], onnx_operators.known(), 0.8)
+        return f"has operators that ONNX does not have: {_listed(unknown)}", hint
+    if early:
+        message = f"is of opset {file.opset} and has operators of later ones: {_listed(early)}"
+        return message, "export it again with that opset"
+    return None
+
+
+def _listed(names: list[str]) -> str:
+    more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
