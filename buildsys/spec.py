@@ -349,6 +349,8 @@ class ExpectedFacts:
     sigmas: tuple[float, ...] = ()
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Of a dataset: name -> folders of its images."""
+    flip: tuple[int, ...] = ()
+    """Of a dataset: which keypoint is which in a mirror."""
 
 
 @dataclass(frozen=True, kw_only=True)

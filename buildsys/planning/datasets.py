@@ -1,5 +1,8 @@
 """The dataset of one build in the layout that each step wants, and the pictures taken from it. Pure."""
 
+import dataclasses
+
+from buildsys.authoring.datasets.blocks import Split as Shares
 from buildsys.authoring.datasets.calibration_images import split_glob
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
@@ -12,10 +15,10 @@ from buildsys.spec import Format
 from buildsys.steps import (
     prepare_dataset,
     prepare_pictures,
-    read_coco,
     split_dataset,
     write_coco,
 )
+from buildsys.steps.lib.datasets import prepared
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 
@@ -34,17 +37,14 @@ def add_dataset(builder: PlanBuilder) -> None:
         builder.artifacts["dataset"] = output(step, "dataset")
         if block.format == "coco":
             builder.artifacts["dataset"] = add_coco(builder, "write-coco")
-            _read_coco(builder, write_coco.places(tuple(dict(facts.splits))))
+            given = write_coco.places(tuple(dict(facts.splits)))
+            _prepare_dataset(builder, dataclasses.replace(facts, format="coco", given=given))
         return
     _add_given(builder)
-    if facts.coco:
-        _read_coco(builder, facts.coco, block.match is not None)
     if facts.format:
-        _prepare_dataset(builder)
+        _prepare_dataset(builder, facts)
     if builder.build.split is not None:
-        inputs = {"dataset": builder.artifacts["dataset"]}
-        step = builder.add("split", read_step(split_dataset), builder.build.split[1], inputs)
-        builder.artifacts["dataset"] = output(step, "dataset")
+        _split_dataset(builder, facts, builder.build.split[1])
 
 
 def _add_given(builder: PlanBuilder) -> None:
@@ -64,11 +64,32 @@ def _add_given(builder: PlanBuilder) -> None:
     builder.artifacts["dataset"] = Input(name="dataset", source=source)
 
 
-def _prepare_dataset(builder: PlanBuilder) -> None:
+def _prepare_dataset(builder: PlanBuilder, facts: DatasetFacts) -> None:
     """From here on the dataset is in our own layout, which every step reads."""
-    facts = builder.build.dataset
-    assert facts is not None
-    params = prepare_dataset.Params(
+    inputs = {"dataset": builder.artifacts["dataset"]}
+    step = builder.add("prepare", read_step(prepare_dataset), _preparation(builder, facts), inputs)
+    builder.artifacts["dataset"] = output(step, "dataset")
+
+
+def _split_dataset(builder: PlanBuilder, facts: DatasetFacts, shares: Shares) -> None:
+    """From here on a prepared dataset has splits that it did not come with."""
+    params = _preparation(builder, facts)
+    folders = params.shape == "folder"
+    ((name, places),) = prepared.places(("train",), folders)
+    chosen = split_dataset.Params(
+        split=Split(name=name, paths=places),
+        description=None if folders else prepare_dataset.describe_labels(params),
+        val=shares.val,
+        test=shares.test,
+        seed=shares.seed,
+    )
+    inputs = {"dataset": builder.artifacts["dataset"]}
+    step = builder.add("split", read_step(split_dataset), chosen, inputs)
+    builder.artifacts["dataset"] = output(step, "dataset")
+
+
+def _preparation(builder: PlanBuilder, facts: DatasetFacts) -> prepare_dataset.Params:
+    return prepare_dataset.Params(
         format=facts.format,
         splits=given_splits(facts),
         classes=facts.names,
@@ -80,25 +101,11 @@ def _prepare_dataset(builder: PlanBuilder) -> None:
         with_keypoints=builder.model.task == "pose",
         labelled=tuple(sorted(labelled_splits(builder.build))),
     )
-    inputs = {"dataset": builder.artifacts["dataset"]}
-    step = builder.add("prepare", read_step(prepare_dataset), params, inputs)
-    builder.artifacts["dataset"] = output(step, "dataset")
 
 
 def given_splits(facts: DatasetFacts) -> tuple[Split, ...]:
     """The splits as the dataset's own format names them."""
     return tuple(Split(name=name, paths=paths) for name, paths in facts.given)
-
-
-def _read_coco(
-    builder: PlanBuilder, splits: tuple[tuple[str, str, str], ...], base_names: bool = False
-) -> None:
-    """From here on the dataset is in Ultralytics' layout, which every step reads."""
-    params = read_coco.make_params(splits, builder.model.task or "detect", base_names)
-    inputs = {"dataset": builder.artifacts["dataset"]}
-    builder.artifacts["dataset"] = output(
-        builder.add("read-coco", read_step(read_coco), params, inputs), "dataset"
-    )
 
 
 def add_coco(builder: PlanBuilder, stage: str) -> Input:

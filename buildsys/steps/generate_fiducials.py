@@ -95,7 +95,12 @@ def facts(task: str) -> ExpectedFacts:
     if task == "pose":
         sigmas = (_KEYPOINT_SIGMA,) * 4
         return ExpectedFacts(
-            names=("tag",), keypoints=4, keypoint_dims=3, sigmas=sigmas, splits=splits
+            names=("tag",),
+            keypoints=4,
+            keypoint_dims=3,
+            sigmas=sigmas,
+            splits=splits,
+            flip=(1, 0, 3, 2),
         )
     return ExpectedFacts(names=("qr", "aruco"), splits=splits)
 
@@ -137,7 +142,7 @@ def _data_yaml(task: str) -> str:
     lines = [f"{name}: {places[0]}" for name, places in known.splits]
     lines += ["names:", *(f"  {index}: {name}" for index, name in enumerate(known.names))]
     if known.keypoints:
-        lines += ["kpt_shape: [4, 3]", "flip_idx: [1, 0, 3, 2]"]
+        lines += ["kpt_shape: [4, 3]", f"flip_idx: {list(known.flip)}"]
         lines += [f"kpt_oks_sigmas: {list(known.sigmas)}"]
     return "\n".join(lines) + "\n"
 

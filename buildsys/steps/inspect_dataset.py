@@ -4,6 +4,7 @@ Nothing here ends at the first fault: a look at the data is worth most when much
 """
 
 import dataclasses
+import functools
 import json
 import random
 from dataclasses import dataclass
@@ -129,7 +130,12 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
 
 def _is_empty(root: Path, sample: "Sample") -> bool:
     """Whether an image's label file holds nothing."""
-    return bool(sample.labels) and not (root / sample.labels).read_bytes().strip()
+    return bool(sample.labels) and _holds_nothing(root / sample.labels)
+
+
+@functools.lru_cache(maxsize=1)  # COCO has one large file for all images of a split
+def _holds_nothing(path: Path) -> bool:
+    return not path.read_bytes().strip()
 
 
 def _sort(findings: list["Finding"]) -> list["Finding"]:

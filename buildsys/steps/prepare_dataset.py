@@ -26,6 +26,7 @@ STEP = StepSpec(
     consumes=(Format.DATASET,),
     produces=Format.DATASET,
     block="dataset",
+    # Parsing COCO takes seven times the annotation file; this is enough for 130 MB.
     resources=Resources(memory_mib=1024),
 )
 
@@ -84,14 +85,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
                 _write(root, target, params, sample, f"{name}/{stem}", photo)
             done += 1
             report(done, total, "images")
-    problem = list_errors(tuple(dict.fromkeys(findings)))
+    problem = list_errors(dict.fromkeys(findings))
     if problem:
         fail(problem)
     for finding in dict.fromkeys(findings):
         print(f"warning: {finding}")
     filled = [name for name, samples in reading.splits if samples]
     if params.shape != "folder":
-        text = prepared.describe(_description(params), filled)
+        text = prepared.describe(describe_labels(params), filled)
         (target / "data.yaml").write_text(text, encoding="utf-8")
     elif "train" in filled and "val" not in filled:
         shutil.copytree(target / "train", target / "val", symlinks=True)
@@ -101,7 +102,8 @@ def choose_stems(
     root: Path, split: Split, samples: tuple[Sample, ...], params: Params
 ) -> tuple[str, ...]:
     """Where each image goes below its split: its path below the folder that the split names first,
-    where that holds all of them; else the path from the root, so that no two are one.
+    where that holds all of them; else the path from the root, so that no two are one. A folder of the
+    split's name that holds all of them is not doubled.
     """
     from buildsys.steps.lib.datasets import prepared
 
@@ -109,9 +111,9 @@ def choose_stems(
     if params.shape == "folder":
         below = [name.removeprefix(f"{split.paths[0]}/") for name in names]
         return prepared.choose_stems(below, left_out="")
-    first = f"{split.paths[0]}/"
-    if all(name.startswith(first) for name in names):
-        names = [name.removeprefix(first) for name in names]
+    for first in (f"{split.paths[0]}/", f"{split.name}/"):
+        if all(name.startswith(first) for name in names):
+            names = [name.removeprefix(first) for name in names]
     return prepared.choose_stems(names)
 
 
@@ -132,7 +134,8 @@ def _write(
     prepared.write_labels(target / "labels" / f"{stem}.txt", objects, params.keypoint_dims)
 
 
-def _description(params: Params) -> "Description":
+def describe_labels(params: Params) -> "Description":
+    """What the labels that are kept mean."""
     from buildsys.steps.lib.datasets.prepared import Description
 
     if not params.with_keypoints:

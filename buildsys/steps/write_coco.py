@@ -1,6 +1,6 @@
 """A dataset in Ultralytics' layout -> one in COCO format: annotations/<split>.json, images/<split>/**.
 
-Own code for the reasons that `read_coco` has: libraries number classes from 0, date the file, write
+Own code for the reasons that `coco_format` has: libraries number classes from 0, date the file, write
 the pictures anew or leave out those without an object.
 """
 
@@ -39,9 +39,9 @@ class Params:
     """What describes it: of keypoints it says which is which in a mirror."""
 
 
-def places(names: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
-    """The splits that come out: name, annotation file, folder of pictures."""
-    return tuple((name, f"annotations/{name}.json", "images") for name in names)
+def places(names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, str]], ...]:
+    """The splits that come out, as `coco_format` reads them: folder of images, annotation file."""
+    return tuple((name, ("images", f"annotations/{name}.json")) for name in names)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -142,7 +142,7 @@ def annotation(item: Object, width: int, height: int) -> dict[str, Any]:
 
 
 def _categories(params: Params, root: Path) -> list[dict[str, Any]]:
-    """`sigmas` and `flip_idx` are keys of our own, which `read_coco` understands."""
+    """`sigmas` and `flip_idx` are keys of our own, which `coco_file` understands."""
     more: dict[str, Any] = {}
     if params.keypoints:
         more = {"keypoints": [f"k{n}" for n in range(params.keypoints)], "skeleton": []}

@@ -87,9 +87,8 @@ def test_classes_are_categories_by_ascending_id(workspace: Path) -> None:
     stages = by_stage(plan_good(workspace)["cells@host"])
     assert '"classes":["bar","egg"]' in stages["evaluate-onnx"].params
     assert '"paths":["images/val"]' in stages["evaluate-onnx"].params
-    assert '"annotations":"annotations/train.json"' in stages["read-coco"].params
-    assert '"images":"images/train"' in stages["read-coco"].params
-    source = stages["read-coco"].inputs[0].source
+    assert '"paths":["images/train","annotations/train.json"]' in stages["prepare"].params
+    source = stages["prepare"].inputs[0].source
     assert source is not None
     assert source.parts == (
         "annotations/train.json",
@@ -105,10 +104,10 @@ def test_a_generated_set_goes_both_ways(workspace: Path) -> None:
     generated = "dataset: {generator: shapes, format: coco, train: 8, val: 4}\n"
     write_recipe(workspace, "cells", RECIPE.replace(block, generated))
     stages = by_stage(plan_good(workspace)["cells@host"])
-    order = [stage for stage in stages if stage in ("dataset", "write-coco", "read-coco", "train")]
-    assert order == ["dataset", "write-coco", "read-coco", "train"]
+    order = [stage for stage in stages if stage in ("dataset", "write-coco", "prepare", "train")]
+    assert order == ["dataset", "write-coco", "prepare", "train"]
     assert '"format"' not in stages["dataset"].params
-    assert stages["train"].inputs[0].step == stages["read-coco"].id
+    assert stages["train"].inputs[0].step == stages["prepare"].id
 
 
 def test_a_family_of_coco_trains_on_coco(workspace: Path) -> None:
@@ -133,7 +132,7 @@ def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
     said = said.replace("data/cells", str(tmp_path / "elsewhere"))
     (workspace / "buildsys.yaml").write_text(f"datasets:\n  cells:\n{said}")
     write_recipe(workspace, "cells", RECIPE.replace(block, "dataset: cells\n"))
-    assert "read-coco" in by_stage(plan_good(workspace)["cells@host"])
+    assert "prepare" in by_stage(plan_good(workspace)["cells@host"])
 
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
@@ -254,7 +253,7 @@ def test_new_finds_images_by_their_base_names(workspace: Path, name: str) -> Non
     text = (workspace / "recipes" / "mine.yaml").read_text()
     assert "  match: base-name " in text
     stages = by_stage(plan_good(workspace)["mine@host"])
-    assert '"base_names":true' in stages["read-coco"].params
+    assert '"format":"coco-base-name"' in stages["prepare"].params
     recipe = workspace / "recipes" / "mine.yaml"
     recipe.write_text(text.replace("  match: base-name ", "  # "))
     (error,) = plan_all(workspace).errors
@@ -299,7 +298,7 @@ def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
     unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
     shutil.copytree(workspace / "data", unpacked)
     stages = by_stage(plan_good(workspace)["cells@host"])
-    assert '"annotations":"annotations/train.json"' in stages["read-coco"].params
+    assert '"paths":["images/train","annotations/train.json"]' in stages["prepare"].params
     write_recipe(workspace, "cells", recipe.replace("train.json", "none.json"))
     (error,) = plan_all(workspace).errors
     assert "relative to the archive root" in error.hint

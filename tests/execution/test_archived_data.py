@@ -13,6 +13,7 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.steps import split_dataset
+from buildsys.steps.lib.datasets.prepared import Description
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.runtime.progress import StepError
 from tests import processes
@@ -112,15 +113,14 @@ def _flat(root: Path, count: int) -> Path:
         for copy in ("", "-again") if index % 3 == 0 else ("",):
             (root / "images" / f"{index}{copy}.jpg").write_bytes(b"%d" % index)
             (root / "labels" / f"{index}{copy}.txt").write_text(f"0 .5 .5 .1 .{index + 1}\n")
-    text = "path: .\ntrain: images\nnames: [tag]\nval: images\nkpt_shape: [4, 3]\n"
-    (root / "data.yaml").write_text(text)
     return root
 
 
 def _split(root: Path, target: Path, **shares: float) -> dict[str, set[bytes]]:
     split = Split(name="train", paths=("images",))
     given = {"val": 0.25, "test": 0.0, "seed": 0, **shares}
-    params = split_dataset.Params(file="data.yaml", split=split, **given)  # type: ignore[arg-type]
+    labels = Description(classes=("tag",), keypoints=4, keypoint_dims=3)
+    params = split_dataset.Params(description=labels, split=split, **given)  # type: ignore[arg-type]
     target.mkdir()
     split_dataset.run({"dataset": root}, {"dataset": target}, params)
     folders = sorted((target / "images").iterdir())
@@ -135,7 +135,8 @@ def test_equal_pictures_stay_on_one_side(tmp_path: Path) -> None:
     assert not sides["train"] & sides["val"]
     assert len(list((tmp_path / "a" / "labels").rglob("*.txt"))) == 16
     text = (tmp_path / "a" / "data.yaml").read_text()
-    assert text == "names: [tag]\nkpt_shape: [4, 3]\ntrain: images/train\nval: images/val\n"
+    wanted = 'train: images/train\nval: images/val\nnames:\n  0: "tag"\nkpt_shape: [4, 3]\n'
+    assert text == wanted
 
 
 def test_a_split_is_the_same_everywhere(tmp_path: Path) -> None:
@@ -151,5 +152,5 @@ def test_a_split_is_the_same_everywhere(tmp_path: Path) -> None:
 
 def test_too_few_pictures_to_share(tmp_path: Path) -> None:
     """A training without a picture."""
-    with pytest.raises(StepError, match="1 distinct pictures cannot be shared out"):
+    with pytest.raises(StepError, match="1 distinct images cannot be shared out"):
         _split(_flat(tmp_path / "flat", 1), tmp_path / "a")

@@ -53,10 +53,13 @@ AFTER_TRAINING = (
 AFTER_DATA = ("write_coco", "train_yolox", "prepare_pictures", "prepare_pictures", *AFTER_TRAINING)
 CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "nothing": (lambda root: None, ()),
-    "one annotation": (edit(SHEET, "[4, 8, 16, 8]", "[5, 8, 16, 8]"), ("read_coco", *AFTER_DATA)),
+    "one annotation": (
+        edit(SHEET, "[4, 8, 16, 8]", "[5, 8, 16, 8]"),
+        ("prepare_dataset", *AFTER_DATA),
+    ),
     "one byte of one picture": (
         edit("cells/images/train0.jpg", "train 0", "train O"),
-        ("read_coco", *AFTER_DATA),
+        ("prepare_dataset", *AFTER_DATA),
     ),
     "the head": (edit(RECIPE_FILE, "head: split", "head: decoded"), AFTER_TRAINING),
     "the learning rate": (
@@ -119,7 +122,7 @@ def test_a_change_runs_exactly_what_depends_on_it(
     change: str, workspace: Path, build: Build, tools: StandIn
 ) -> None:
     """Two converters train twice, or an annotation that was moved is not trained on."""
-    assert sorted(tools.ran) == sorted(("read_coco", *AFTER_DATA))
+    assert sorted(tools.ran) == sorted(("prepare_dataset", *AFTER_DATA))
     assert build() == [], "what is known of files by their places is known again"
     apply, expected = CHANGES[change]
     apply(workspace)

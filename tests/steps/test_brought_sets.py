@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.coco_sets import find_place, read_sets
 from buildsys.authoring.datasets.data_yaml import read_dataset
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.datasets.folder_sets import read_folder
 from buildsys.planning.datasets import given_splits
-from buildsys.steps import prepare_dataset, read_coco
-from buildsys.steps.lib.datasets import coco_splits, formats, prepared
+from buildsys.steps import prepare_dataset
+from buildsys.steps.lib.datasets import formats, prepared
 from buildsys.steps.lib.datasets.labels import Layout
 from tests.brought_sets import FORMS, SPLITS, Box, bring
 
@@ -38,23 +39,13 @@ def prepare_text(root: Path, facts: DatasetFacts) -> dict[str, str]:
     return found
 
 
-def prepare_coco(root: Path) -> dict[str, str]:
-    """The same of Label Studio's files, which `read_coco` reads."""
-    splits = tuple((name, f"{name}/result.json", f"{name}/images") for name in SPLITS)
-    params = read_coco.make_params(splits, "detect", base_names=True)
-    sheets, mistakes = coco_splits.read_splits(root, params.splits, params.shape)
-    assert mistakes == []
-    found = {}
-    for split in params.splits:
-        sheet = sheets[split.name]
-        found["data.yaml"] = read_coco.describe(sheet.layout, tuple(sheets))
-        stems = read_coco.choose_stems(sheet.images, split.name)
-        for image, stem, objects in zip(sheet.images, stems, sheet.objects, strict=True):
-            text = (root / split.images / image.name).read_text()
-            found[f"images/{split.name}/{stem}"] = text
-            lines = (prepared.label_line(item, 0) for item in objects)
-            found[f"labels/{split.name}/{stem}"] = "".join(lines)
-    return found
+def coco_facts(root: Path) -> DatasetFacts:
+    """What Label Studio's files say."""
+    splits = {
+        name: {"annotations": f"{name}/result.json", "images": f"{name}/images"} for name in SPLITS
+    }
+    block = Dataset.model_validate({"format": "coco", "splits": splits, "match": "base-name"})
+    return read_sets(find_place(block, root), "detect", {}).facts
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -70,7 +61,7 @@ def test_every_form_is_the_same_prepared_dataset(form: str, tmp_path: Path) -> N
     root.mkdir(exist_ok=True)
     bring(form, root, draw)
     if form == "label-studio":
-        assert prepare_coco(root) == wanted
+        assert prepare_text(root, coco_facts(root)) == wanted
     elif form != "roboflow":
         block = Dataset.model_validate({"format": form, "path": form})
         found = read_folder(root, form, block, {})

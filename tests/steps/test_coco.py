@@ -1,16 +1,21 @@
 """COCO format and Ultralytics' layout, one into the other: what is read, what comes back."""
 
 import json
+import posixpath
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildsys.steps import read_coco, write_coco
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile, ImageEntry, parse
-from buildsys.steps.lib.datasets.labels import Object, make_object
-from buildsys.steps.lib.datasets.prepared import label_line
+from buildsys.steps import prepare_dataset, write_coco
+from buildsys.steps.lib.datasets import formats
+from buildsys.steps.lib.datasets.coco_file import AnnotationFile, parse
+from buildsys.steps.lib.datasets.labels import Layout, Object, make_object
+from buildsys.steps.lib.datasets.prepared import Description, describe, label_line
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 SIDES = {"width": 640, "height": 427}
 PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"]}
@@ -130,15 +135,6 @@ def test_keypoints_with_what_their_names_say() -> None:
     points = [value for point in only(found).keypoints for value in point]
     assert points == pytest.approx([0.1, 0.1, 2, 0, 0, 0, 1, 1, 1])
     assert found.layout.flip == (0, 2, 1)
-    text = read_coco.describe(found.layout, ("train", "val"))
-    assert text.splitlines() == [
-        "train: images/train",
-        "val: images/val",
-        "names:",
-        '  0: "person"',
-        "kpt_shape: [3, 3]",
-        "flip_idx: [0, 2, 1]",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -169,23 +165,29 @@ def test_names_that_yaml_reads_otherwise() -> None:
     from ruamel.yaml import YAML
 
     found = sheet(category={"id": 1, "name": 'no: "é" #1'})
-    text = read_coco.describe(found.layout, ("train",))
+    text = describe(Description(classes=found.layout.names), ("train",))
     assert YAML(typ="safe").load(text)["names"] == {0: 'no: "é" #1'}
+
+
+def stems(split: str, folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Where images of a split go that lie in `folder`."""
+    chosen = Split(name=split, paths=(folder, f"{split}.json"))
+    samples = tuple(Sample(image=posixpath.normpath(f"{folder}/{name}")) for name in names)
+    params = prepare_dataset.Params(format="coco", splits=(chosen,), classes=("cell",), shape="box")
+    return prepare_dataset.choose_stems(Path(), chosen, samples, params)
 
 
 def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
     """Labels are found without the ending: one of two pictures shows the other's objects."""
     names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
-    pictures = tuple(ImageEntry(id=i, name=n, **SIDES) for i, n in enumerate(names))
-    found = read_coco.choose_stems(pictures, "train")
-    assert found == ("a", "a-png-png", "a-png", "b/a", "b/c.d")
+    assert stems("train", "images", names) == ("a", "a-png-png", "a-png", "b/a", "b/c.d")
 
 
 def test_a_folder_of_the_split_is_not_doubled() -> None:
     """images/train/train/… after a detour through the other format."""
-    pictures = tuple(ImageEntry(id=i, name=f"val/{i}.jpg", **SIDES) for i in range(2))
-    assert read_coco.choose_stems(pictures, "val") == ("0", "1")
-    assert read_coco.choose_stems(pictures, "train") == ("val/0", "val/1")
+    for folder in ("images", "."):
+        assert stems("val", folder, ("val/0.jpg", "val/1.jpg")) == ("0", "1")
+        assert stems("train", folder, ("val/0.jpg", "val/1.jpg")) == ("val/0", "val/1")
 
 
 Side = st.integers(1, 5000)
@@ -281,5 +283,65 @@ def test_anything_in_the_place_of_anything_is_a_mistake_or_fine(
     assert (found is None) == bool(mistakes)
     assert all(mistake.message.strip() for mistake in mistakes)
     if found is not None:
-        read_coco.describe(found.layout, ("train",))
         [label_line(item) for objects in found.objects for item in objects]
+
+
+def bring(root: Path, name: str, crowds: int = 0, file_name: str = "b.jpg") -> formats.Reading:
+    """A split of one annotation file, whose images are there, read as the dataset's format."""
+    (root / "images" / "day").mkdir(parents=True)
+    for image in ("day/b.jpg", "a.jpg"):
+        (root / "images" / image).write_bytes(b"")
+    box = {"image_id": 1, "category_id": 4, "bbox": [64, 42.7, 320, 213.5]}
+    data = {
+        "images": [
+            {"id": 1, "file_name": file_name, **SIDES},
+            {"id": 2, "file_name": "a.jpg", **SIDES},
+        ],
+        "annotations": [{"id": i, **box, "iscrowd": int(i < crowds)} for i in range(crowds + 1)],
+        "categories": [{"id": 4, "name": "cell"}],
+    }
+    (root / "train.json").write_text(json.dumps(data))
+    layout = Layout(classes=("cell",), keypoints=0, dims=0)
+    return formats.read(root, name, (Split(name="train", paths=("images", "train.json")),), layout)
+
+
+def test_coco_is_read_like_every_other_format(tmp_path: Path) -> None:
+    """Samples by path, with the size that the annotation file states; crowds are a warning."""
+    reading = bring(tmp_path, "coco", crowds=2, file_name="day/b.jpg")
+    ((_, (first, second)),) = reading.splits
+    assert (first.image, first.objects) == ("images/a.jpg", ())
+    assert (second.image, second.labels, second.size) == (
+        "images/day/b.jpg",
+        "train.json",
+        (640, 427),
+    )
+    ((line, item),) = second.objects
+    assert (line, item.category, item.box[2]) == (0, 0, 0.5)
+    assert [(f.severity, str(f)) for f in reading.findings] == [
+        ("warning", "train.json: annotations of crowds (`iscrowd: 1`) are left out: 2")
+    ]
+
+
+def test_base_names_are_a_format_of_their_own(tmp_path: Path) -> None:
+    """Without it an image that is elsewhere is a mistake, which says what to write."""
+    (problem,) = bring(tmp_path / "a", "coco").findings
+    assert (problem.severity, problem.hint) == (
+        "error",
+        "write `match: base-name` beside `format: coco`",
+    )
+    ((_, samples),) = bring(tmp_path / "b", "coco-base-name").splits
+    assert [sample.image for sample in samples] == ["images/a.jpg", "images/day/b.jpg"]
+
+
+def test_categories_that_are_not_the_classes(tmp_path: Path) -> None:
+    """One index would mean two things."""
+    bring(tmp_path, "coco", file_name="day/b.jpg")
+    split = Split(name="train", paths=("images", "train.json"))
+    for classes, told in (
+        (("egg",), 'category 4 is "cell" here, and "egg" in the dataset'),
+        (("cell", "egg"), "has 1 categories, and the dataset has 2"),
+    ):
+        layout = Layout(classes=classes, keypoints=0, dims=0)
+        reading = formats.read(tmp_path, "coco", (split,), layout)
+        assert [finding.message for finding in reading.findings] == [told]
+        assert reading.samples == []

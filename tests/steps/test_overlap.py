@@ -68,7 +68,7 @@ def test_folders_of_classes_stay_folders_of_classes(tmp_path: Path) -> None:
     names = tuple(f"train/{kind}/{kind}{n}.jpg" for kind in ("apple", "pear") for n in range(6))
     data = make_data(tmp_path / "data", names)
     split = Split(name="train", paths=("train",))
-    params = split_dataset.Params(file="", split=split, val=0.25, test=0.0, seed=0)
+    params = split_dataset.Params(description=None, split=split, val=0.25, test=0.0, seed=0)
     split_dataset.run({"dataset": data}, {"dataset": tmp_path / "out"}, params)
     found = [p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.jpg")]
     assert sorted(name.split("/", 1)[1] for name in found) == sorted(n[6:] for n in names)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from buildsys.steps.lib.datasets.labels import Finding
 from buildsys.steps.lib.datasets.voc_file import LARGEST, VocFile, parse
 
 LABELIMG = """\
@@ -101,6 +102,11 @@ def test_encodings(encoding: str) -> None:
     assert found.objects[0].name == "Zelle größer"
 
 
+def place_of(finding: Finding) -> str:
+    """Line, column and what is wrong there."""
+    return f"{finding.line}:{finding.column}: {finding.message}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -127,7 +133,7 @@ def test_a_mistake_has_its_place(old: str, new: str, message: str) -> None:
     """Line and column count from 1 and are those of the text that is wrong."""
     found, mistakes = parse(LABELIMG.replace(old, new).encode(), "a.xml")
     assert found is None
-    assert str(mistakes[0]).startswith(f"a.xml:{message}")
+    assert place_of(mistakes[0]).startswith(message)
 
 
 def test_nothing_in_a_file_expands_or_leads_elsewhere() -> None:
@@ -140,7 +146,7 @@ def test_nothing_in_a_file_expands_or_leads_elsewhere() -> None:
             "has a document type declaration; annotations have none"
         ]
     _, mistakes = parse(("<annotation>" + "<a>" * 1000).encode(), "a.xml")
-    assert [str(mistake) for mistake in mistakes] == ["a.xml:1:106: nested too deep"]
+    assert [place_of(mistake) for mistake in mistakes] == ["1:106: nested too deep"]
     _, mistakes = parse(b" " * (LARGEST + 1), "a.xml")
     assert mistakes[0].message.endswith("too large for the annotation of one image")
 

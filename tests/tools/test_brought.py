@@ -118,20 +118,15 @@ def test_a_look_at_any_form_finds_nothing_wrong(place: Path) -> None:
 PREPARE = """\
 import json, sys
 from pathlib import Path
-from buildsys.steps import prepare_dataset, read_coco
+from buildsys.steps import prepare_dataset
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 given = json.loads(sys.argv[1])
-if given["coco"]:
-    step = read_coco
-    params = step.make_params(tuple(map(tuple, given["coco"])), "detect", base_names=True)
-else:
-    step = prepare_dataset
-    splits = tuple(Split(name=name, paths=tuple(paths)) for name, paths in given["given"])
-    params = step.Params(
-        format=given["format"], splits=splits, classes=tuple(given["names"]), shape="box"
-    )
-step.run({"dataset": Path(given["root"])}, {"dataset": Path(sys.argv[2])}, params)
+splits = tuple(Split(name=name, paths=tuple(paths)) for name, paths in given["given"])
+params = prepare_dataset.Params(
+    format=given["format"], splits=splits, classes=tuple(given["names"]), shape="box"
+)
+prepare_dataset.run({"dataset": Path(given["root"])}, {"dataset": Path(sys.argv[2])}, params)
 """
 """What the plan of a recipe runs of a dataset, in its tool environment."""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import bitmap, make_workspace, read
+from tests.tools.places import bitmap, make_workspace, read, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -101,6 +102,30 @@ def files(root: Path, step: str) -> dict[str, bytes]:
     return {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
 
 
+PREPARE = """\
+import sys
+from pathlib import Path
+from buildsys.steps import prepare_dataset
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+
+splits = tuple(Split(name=n, paths=("images", f"{n}.json")) for n in ("train", "val"))
+params = prepare_dataset.Params(format="coco", splits=splits, classes=("bar", "egg"), shape="box")
+prepare_dataset.run({"dataset": Path(sys.argv[1])}, {"dataset": Path(sys.argv[2])}, params)
+"""
+"""What the plan of the recipe runs of its data, in its tool environment."""
+
+
+def prepare(place: Path) -> dict[str, bytes]:
+    """The files that the data is prepared as."""
+    _, python = environments.ensure("evaluate", print)
+    environment = {**tool_environment(python), "PYTHONPATH": str(REPOSITORY)}
+    target = place / "prepared" / str(len(list(place.glob("prepared/*"))))
+    target.mkdir(parents=True)
+    words = [str(python), "-c", PREPARE, str(place / "cells"), str(target)]
+    subprocess.run(words, check=True, env=environment)
+    return {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+
+
 def ran(run: subprocess.CompletedProcess[str]) -> set[str]:
     """The steps that a command ran, by what it said."""
     return {
@@ -108,14 +133,11 @@ def ran(run: subprocess.CompletedProcess[str]) -> set[str]:
     }
 
 
-def test_pictures_labels_and_classes_come_over(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_labels_and_classes_come_over(place: Path) -> None:
     """Pictures byte for byte with their folders, an empty file for an empty picture, exact boxes."""
-    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
     run = call(place, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
-    made = files(place, "read_coco")
+    made = prepare(place)
     for index, name in enumerate(NAMES["train"]):
         assert made[f"images/train/{name.removeprefix('images/')}"] == bitmap(32, index)
     assert made["labels/train/a.txt"].split() == [b"1", b"0.375", b"0.375", b"0.5", b"0.25"]
@@ -135,30 +157,31 @@ def test_pictures_labels_and_classes_come_over(
 
 
 def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
-    """One box moves: read again and looked at again, once; a touch runs nothing."""
-    assert ran(call(place, "check", "--data")) == {"read-coco", "inspect"}
+    """One box moves: looked at again, once; a touch runs nothing."""
+    assert ran(call(place, "check", "--data")) == {"inspect"}
     assert ran(call(place, "check", "--data")) == set()
     text = (place / "cells" / "train.json").read_text()
     (place / "cells" / "train.json").write_text(text)
     assert ran(call(place, "check", "--data")) == set()
     write_sheet(place, "train", [[5, 8, 16, 8]])
-    assert ran(call(place, "check", "--data")) == {"read-coco", "inspect"}
-    # nothing that is read from it changes
+    assert ran(call(place, "check", "--data")) == {"inspect"}
+    before = prepare(place)
+    # nothing that is read from it changes: what is prepared is the same, and nothing after it runs
     (place / "cells" / "train.json").write_text(
         (place / "cells" / "train.json").read_text().replace('{"images"', '{"info": {}, "images"')
     )
-    assert ran(call(place, "check", "--data")) == {"read-coco"}
+    assert prepare(place) == before
 
 
 def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
-    """A damaged picture and a wrong size, with name and id, before anything trains."""
+    """A damaged image and a wrong size, by the names that people know, before anything trains."""
     write_sheet(place, "train", [[4, 8, 16, 8]], width=48)
     (place / "cells" / "images" / "d" / "a.bmp").write_bytes(b"BM no picture")
     run = call(place, "check", "--data")
     assert run.returncode == 2
-    assert "the dataset has 2 mistakes:" in run.stderr
-    assert "train.json: image 0: a.bmp is 32x32, not 48x32" in run.stderr
-    assert "images/d/a.bmp: is truncated or damaged: it does not decode" in run.stderr
+    assert "cells/images/a.bmp: error: is 32x32 px; train.json says 48x32" in run.stdout
+    wanted = "cells/images/d/a.bmp: error: is truncated or damaged: it does not decode"
+    assert wanted in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -174,7 +197,7 @@ def test_both_ways_give_the_data_that_went_in(
     monkeypatch.setenv("BUILDSYS_STORE", str(root / "store"))
     run = call(root, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
-    before, after = files(root, f"generate_{generator}"), files(root, "read_coco")
+    before, after = files(root, f"generate_{generator}"), files(root, "prepare_dataset")
     assert before.keys() == after.keys()
     for name in before:
         if name.startswith("images/"):

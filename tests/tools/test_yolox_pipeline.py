@@ -118,7 +118,7 @@ def test_one_training_and_one_export_serve_all(built: Path) -> None:
     once = (
         "dataset",
         "write-coco",
-        "read-coco",
+        "prepare",
         "dataset-coco",
         "train",
         "export",
@@ -189,7 +189,7 @@ def test_both_files_find_what_the_onnx_finds(built: Path, tmp_path: Path) -> Non
 
     The ONNX file is a recipe of its own, as of somebody who was given it.
     """
-    pictures = fetch(built, "read-coco", "dataset", tmp_path / "data") / "images" / "val"
+    pictures = fetch(built, "prepare", "dataset", tmp_path / "data") / "images" / "val"
     fetch(built, "export", "onnx", built / "given.onnx")
     (built / "targets").mkdir()
     (built / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)

@@ -6,11 +6,10 @@ import re
 from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.coco_sets import find_place, read_sets
+from buildsys.authoring.datasets.coco_sets import SHAPES, find_place, read_sets
 from buildsys.authoring.datasets.found_data import LabelledData, labelled
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import InputError
-from buildsys.steps import read_coco
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
 from buildsys.steps.lib.datasets.file_lists import list_files
@@ -23,7 +22,7 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     Raises InputError where it is not an annotation file, or its images are not found.
     """
     layout_task = choose_task(root / data, data, task)
-    if layout_task not in read_coco.SHAPES:
+    if layout_task not in SHAPES:
         message = f"is in COCO format, which has no labels for task {layout_task}"
         raise InputError.at(data, message)
     own = split_of(data) or "train"

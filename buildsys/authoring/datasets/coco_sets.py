@@ -7,19 +7,20 @@ from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import Lack
-from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
+from buildsys.authoring.datasets.findings import diagnose
 from buildsys.authoring.syntax.confinement import hint_missing
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps import read_coco
-from buildsys.steps.lib.datasets import prepared
-from buildsys.steps.lib.datasets.coco_file import Mistake
-from buildsys.steps.lib.datasets.coco_splits import read_splits, shorten
+from buildsys.steps.lib.datasets import coco_format
+from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_splits
 from buildsys.text import did_you_mean
 
 Known = dict[Hashable, "CocoSet | tuple[Diagnostic, ...]"]
 """What was read during one run: the builds of a recipe share their data."""
 
+SHAPES = {"detect": "box", "segment": "outline", "pose": "keypoints"}
+"""What each task wants of an annotation; for the other tasks COCO's format has no labels."""
 _EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/images}}"
 
 
@@ -54,9 +55,9 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
             hint = "leave it out, or write `format: coco`"
         message = f"`{key}` belongs to `format: coco`"
         raise InputError(scope.locate(("dataset", key), message, hint, key=True))
-    if task not in read_coco.SHAPES:
+    if task not in SHAPES:
         message = f"format coco has no labels for task {task}"
-        hint = did_you_mean("", read_coco.SHAPES)
+        hint = did_you_mean("", SHAPES)
         raise InputError(scope.locate(("dataset", "format"), message, hint))
     if block.generator is not None:
         return
@@ -130,21 +131,24 @@ def read_sets(place: Place, task: str, known: Known) -> CocoSet:
     """What the annotation files say of the data that is read from them. Raises InputError with every
     mistake in them, the first ones in full.
     """
-    shape = read_coco.SHAPES[task]
+    shape = SHAPES[task]
     key = (place, shape)
     if key not in known:
-        known[key] = _read(place, task, shape)
+        known[key] = _read(place, shape)
     found = known[key]
     if isinstance(found, tuple):
         raise InputError(*found)
     return found
 
 
-def _read(place: Place, task: str, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
-    params = read_coco.make_params(place.splits, task, place.base_names)
-    sheets, mistakes = read_splits(place.root, params.splits, shape, dict(place.labels))
+def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
+    splits = [
+        CocoSplit(name=name, annotations=file, images=images, base_names=place.base_names)
+        for name, file, images in place.splits
+    ]
+    sheets, mistakes = read_splits(place.root, splits, shape, dict(place.labels))
     if mistakes:
-        return tuple(_diagnose(mistake) for mistake in shorten(mistakes))
+        return diagnose(mistakes, str)
     layout = next(iter(sheets.values())).layout
     facts = DatasetFacts(
         root=str(place.root),
@@ -152,8 +156,10 @@ def _read(place: Place, task: str, shape: str) -> CocoSet | tuple[Diagnostic, ..
         keypoints=len(layout.keypoints),
         keypoint_dims=3 if layout.keypoints else 0,
         sigmas=layout.sigmas,
-        splits=prepared.places(tuple(sheets)),
-        coco=place.splits,
+        flip=layout.flip,
+        splits=(),
+        format=coco_format.NAMES[place.base_names],
+        given=tuple((name, (images, file)) for name, file, images in place.splits),
         crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
     )
     labels = dict(place.labels)
@@ -162,22 +168,12 @@ def _read(place: Place, task: str, shape: str) -> CocoSet | tuple[Diagnostic, ..
         for split, file, _ in place.splits
         if not any(sheets[split].objects)
     )
-    return CocoSet(facts=facts, lacks=lacks)
+    return CocoSet(facts=prepare_splits(facts), lacks=lacks)
 
 
 def _unlabelled(split: str, path: str) -> Diagnostic:
     message = f"no image of the {split} split has a label: `annotations` is empty"
     return Diagnostic(path=path, line=0, column=0, message=message)
-
-
-def _diagnose(mistake: Mistake) -> Diagnostic:
-    return Diagnostic(
-        path=mistake.path,
-        line=mistake.line,
-        column=mistake.column,
-        message=mistake.message,
-        hint=mistake.hint,
-    )
 
 
 def coco_parts(place: Place) -> tuple[str, ...]:

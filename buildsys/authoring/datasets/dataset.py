@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from buildsys.authoring.datasets import folder_sets, trees
-from buildsys.authoring.datasets.blocks import Archive, Dataset
+from buildsys.authoring.datasets.blocks import Archive, Dataset, Split
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.datasets.coco_sets import (
     Known,
@@ -41,7 +41,7 @@ from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
 from buildsys.registry import get_step, kinds
-from buildsys.steps import split_dataset
+from buildsys.steps.lib.datasets import prepared
 from buildsys.text import did_you_mean
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -76,7 +76,7 @@ class Assembling(Protocol):
 class Data:
     """What a build knows of its data; every field is empty for a build without.
 
-    `generator`: its settings; `split`: how data that is not split is split; `facts`: lines for
+    `generator`: its settings; `split`: root and shares of data that is not split; `facts`: lines for
     buildsys.lock; `home`: see `Source.home`; `waiting_for`: what is not on this machine; `lacks`: what it does not have.
     """
 
@@ -84,7 +84,7 @@ class Data:
     dataset: DatasetFacts | None = None
     parts: tuple[str, ...] = ()
     home: str = ""
-    split: tuple[str, split_dataset.Params] | None = None
+    split: tuple[str, Split] | None = None
     archive: Archive | None = None
     waiting_for: str = ""
     facts: tuple[tuple[str, str], ...] = ()
@@ -302,7 +302,7 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
 
 
 def _recalled(build: Assembling, block: Dataset, known: RecordedDataset, folder: Path) -> Data:
-    facts = recall_dataset(known, folder)
+    facts = recall_dataset(known, folder, block.match is not None)
     return _split(build, block, facts, known.parts, block.label, folder)
 
 
@@ -330,11 +330,11 @@ def _split(
     if block.split.val + block.split.test >= 1:
         message = "`val` and `test` leave nothing to train on"
         raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
-    params = split_dataset.make_params(block.split, dict(facts.splits)["train"], facts.file)
+    names = ("train", "val", "test") if block.split.test else ("train", "val")
     made = dataclasses.replace(
         facts,
         root="",
-        splits=split_dataset.splits(params),
+        splits=prepared.places(names, folders=facts.format == "folders"),
         given=tuple(pair for pair in facts.given if pair[0] == "train"),
     )
-    return Data(dataset=made, parts=parts, split=(facts.root, params), facts=(line,))
+    return Data(dataset=made, parts=parts, split=(facts.root, block.split), facts=(line,))

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from buildsys.digest import canonical
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
-from buildsys.steps.lib.datasets import prepared
+from buildsys.steps.lib.datasets import coco_format, prepared
 
 T = TypeVar("T")
-_OPTIONAL = ("coco", "crowds", "format", "flip")
+_OPTIONAL = ("crowds", "format", "flip")
 """Keys that a line of buildsys.lock leaves out where they are empty."""
 _IMPLIED = ("ultralytics", "folders")
 """Formats that `file` tells apart, so that the line need not name them."""
@@ -29,9 +29,8 @@ class DatasetFacts:
     declares it, empty where classes are folders.
 
     `format`: how a person wrote it, a key of `steps.lib.datasets.formats`; empty where a generator
-    draws it, and for COCO. `given`: (split, its places relative to `root`) in that format; `coco`: where
-    its files are in COCO format, (split, annotation file, folder of images) from `root`. `flip`: which
-    keypoint is which in a mirror. `crowds`: (split, annotations of whole groups, which are left out).
+    draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint is
+    which in a mirror. `crowds`: (split, annotations of whole groups, which are left out).
     """
 
     root: str
@@ -41,7 +40,6 @@ class DatasetFacts:
     sigmas: tuple[float, ...]
     splits: tuple[tuple[str, tuple[str, ...]], ...]
     file: str = "data.yaml"
-    coco: tuple[tuple[str, str, str], ...] = ()
     crowds: tuple[tuple[str, int], ...] = ()
     format: str = ""
     given: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -55,11 +53,13 @@ class DatasetFacts:
 @dataclass(frozen=True, kw_only=True)
 class RecordedDataset:
     """A dataset's line of buildsys.lock: `facts` have their `root` from the folder of its data.yaml;
-    `archive` is the digest of the archive that it came in, or empty.
+    `archive` is the digest of the archive that it came in, or empty. `coco`: what is given in COCO's
+    format, (split, annotation file, folder of images) from the root.
     """
 
     facts: DatasetFacts
     parts: tuple[str, ...]
+    coco: tuple[tuple[str, str, str], ...] = ()
     archive: str = ""
 
 
@@ -136,17 +136,24 @@ def describe_dataset(
     data = dataclasses.asdict(facts) | {"root": os.path.relpath(facts.root, folder)}
     if facts.format in _IMPLIED:
         data["format"] = ""
-    data |= {"splits": data.pop("given") or facts.splits}
+    given = data.pop("given")
+    if facts.format in coco_format.NAMES.values():
+        data["format"] = ""  # the recipe has it
+        data |= {"coco": [(name, file, images) for name, (images, file) in given]}
+    else:
+        data |= {"splits": given or facts.splits}
     data = {key: value for key, value in data.items() if value or key not in _OPTIONAL}
     return canonical(data | {"parts": parts} | ({"archive": archive} if archive else {}))
 
 
-def recall_dataset(known: RecordedDataset, folder: Path) -> DatasetFacts:
-    """The facts of a dataset whose data.yaml would lie in `folder`."""
+def recall_dataset(known: RecordedDataset, folder: Path, base_names: bool) -> DatasetFacts:
+    """The facts of a dataset whose data.yaml would lie in `folder`; `base_names`: see `CocoFormat`."""
     root = os.path.normpath(folder / known.facts.root)
     facts = dataclasses.replace(known.facts, root=root)
-    if facts.coco:
-        return facts
+    if known.coco:
+        sheets = tuple((name, (images, file)) for name, file, images in known.coco)
+        name = coco_format.NAMES[base_names]
+        return prepare_splits(dataclasses.replace(facts, format=name, given=sheets))
     implied = "ultralytics" if facts.file else "folders"
     given = dataclasses.replace(facts, format=facts.format or implied, given=facts.splits)
     return prepare_splits(given)

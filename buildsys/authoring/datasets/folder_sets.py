@@ -10,14 +10,13 @@ from buildsys.authoring.datasets import data_yaml
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
+from buildsys.authoring.datasets.findings import diagnose
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path
 
 FORMATS = ("voc", "darknet")
-SHOWN = 20
-"""Mistakes that are listed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
         if isinstance(found, FolderSet):
             known[key] = found
         else:
-            known[key] = tuple(_diagnose(finding, home) for finding in _shorten(found))
+            known[key] = diagnose(found, lambda place: _call(place, home))
     chosen = known[key]
     if isinstance(chosen, FolderSet):
         return chosen
@@ -184,7 +183,8 @@ def _facts(
 
 def _lack(split: str, place: str, label: str) -> Lack:
     finding = _error(f"no image of the {split} split has a label", "", place)
-    return Lack(split=split, what="labels", diagnostic=_diagnose(finding, label))
+    (diagnostic,) = diagnose([finding], lambda path: _call(path, label))
+    return Lack(split=split, what="labels", diagnostic=diagnostic)
 
 
 def _suggest_yaml(root: Path) -> str:
@@ -197,19 +197,5 @@ def _error(message: str, hint: str, path: str = "") -> Finding:
     return Finding(kind="broken-list", severity="error", path=path, message=message, hint=hint)
 
 
-def _shorten(findings: list[Finding]) -> list[Finding]:
-    more = len(findings) - SHOWN
-    if more <= 0:
-        return findings
-    return [*findings[:SHOWN], _error(f"… and {more} more mistakes", "", findings[SHOWN].path)]
-
-
-def _diagnose(finding: Finding, label: str) -> Diagnostic:
-    path = os.path.normpath(f"{label}/{finding.path}") if label else finding.path or "the archive"
-    return Diagnostic(
-        path=path,
-        line=finding.line,
-        column=finding.column,
-        message=finding.message,
-        hint=finding.hint,
-    )
+def _call(path: str, label: str) -> str:
+    return os.path.normpath(f"{label}/{path}") if label else path or "the archive"

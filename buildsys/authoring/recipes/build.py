@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.authoring.datasets.blocks import Archive
+from buildsys.authoring.datasets.blocks import Archive, Split
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.given_file import GivenFile
@@ -18,7 +18,7 @@ from buildsys.authoring.step_settings import (
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
 from buildsys.spec import CheckpointFacts
-from buildsys.steps import build_engine, compile_vela, split_dataset
+from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.heads.batch import Batch, settle
 
 
@@ -47,7 +47,7 @@ class Build:
     dataset: DatasetFacts | None
     dataset_parts: tuple[str, ...]
     dataset_home: str
-    split: tuple[str, split_dataset.Params] | None
+    split: tuple[str, Split] | None
     lacks: tuple[Lack, ...]
     checkpoint: CheckpointFacts | None
     given: GivenFile | None

@@ -14,27 +14,12 @@ from typing import Any
 
 from buildsys.steps.lib.datasets.base_names import base_name
 from buildsys.steps.lib.datasets.images import SUFFIXES
-from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.datasets.labels import Finding, Object, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
 
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _LARGEST = 2**53
 """Beyond it a float64 no longer holds every whole number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mistake:
-    """What is wrong, and what to do; line and column count from 1, 0: the whole file."""
-
-    path: str
-    message: str
-    hint: str = ""
-    line: int = 0
-    column: int = 0
-
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
-        return f"{place}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +121,13 @@ class Notes:
 
 def parse(
     data: bytes, label: str, shape: str, base_names: bool = False
-) -> tuple[AnnotationFile | None, list[Mistake]]:
+) -> tuple[AnnotationFile | None, list[Finding]]:
     """A file's content; None where anything is wrong with it.
 
     `base_names`: of each `file_name` only the name without folders counts.
     """
     found = _load(data, label)
-    if isinstance(found, Mistake):
+    if isinstance(found, Finding):
         return None, [found]
     notes = Notes()
     layout = read_layout(found, shape, notes)
@@ -151,7 +136,7 @@ def parse(
     if crowds and not objects and not notes.mistakes:
         notes.add("every annotation is of a crowd (`iscrowd: 1`): nothing is left to learn")
     if notes.mistakes or layout is None:
-        return None, [Mistake(path=label, message=text, hint=hint) for text, hint in notes.mistakes]
+        return None, [mistake(label, text, hint) for text, hint in notes.mistakes]
     order = tuple(images.values())
     return AnnotationFile(
         layout=layout,
@@ -175,24 +160,24 @@ def has_keypoints(data: bytes) -> bool:
     return isinstance(found, dict) and read_layout(found, "keypoints", Notes()) is not None
 
 
-def _load(data: bytes, label: str) -> dict[str, Any] | Mistake:
+def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
     """The object at the top of a JSON text, or where the text is broken."""
     try:
         found = json.loads(data.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         message = f"not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
-        return Mistake(path=label, message=message, line=error.lineno, column=error.colno)
+        return mistake(label, message, line=error.lineno, column=error.colno)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         message = f"this is no text in UTF-8 (byte {error.start})"
-        return Mistake(path=label, message=message, line=line, column=1)
+        return mistake(label, message, line=line, column=1)
     except RecursionError:
-        return Mistake(path=label, message="nested too deep")
+        return mistake(label, "nested too deep")
     except ValueError:  # Python reads no number of thousands of digits
-        return Mistake(path=label, message="a number in it has thousands of digits")
+        return mistake(label, "a number in it has thousands of digits")
     if not isinstance(found, dict) or not found.keys() & {"images", "annotations", "categories"}:
         hint = "it is an object with `images`, `annotations` and `categories`"
-        return Mistake(path=label, message="this is no COCO annotation file", hint=hint)
+        return mistake(label, "this is no COCO annotation file", hint)
     return found
 
 

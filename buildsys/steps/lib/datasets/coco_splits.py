@@ -14,16 +14,12 @@ from buildsys.steps.lib.datasets import base_names
 from buildsys.steps.lib.datasets.coco_file import (
     AnnotationFile,
     ImageEntry,
-    Mistake,
     file_names,
     parse,
 )
 from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.labels import Finding, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
-from buildsys.steps.lib.runtime.progress import fail
-
-SHOWN = 20
-"""Mistakes that are listed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +37,7 @@ class CocoSplit:
 
 def read_splits(
     root: Path, splits: Iterable[CocoSplit], shape: str, labels: dict[str, str] | None = None
-) -> tuple[dict[str, AnnotationFile], list[Mistake]]:
+) -> tuple[dict[str, AnnotationFile], list[Finding]]:
     """The sheets of all splits by name; a split with a mistake has none.
 
     `shape`: box | outline | keypoints, what is wanted of an annotation; `labels`: how messages call
@@ -49,12 +45,12 @@ def read_splits(
     """
     called = labels or {}
     sheets: dict[str, AnnotationFile] = {}
-    mistakes: list[Mistake] = []
+    mistakes: list[Finding] = []
     chosen = tuple(splits)
     for split in chosen:
         label = called.get(split.annotations, split.annotations)
         folder = called.get(split.images, split.images)
-        sheet, found = _read_split(root, split, shape, label, folder)
+        sheet, found = read_file(root, split, shape, label, folder)
         if sheet is not None and not found:
             sheets[split.name] = sheet
         mistakes += found
@@ -63,30 +59,16 @@ def read_splits(
     return sheets, mistakes
 
 
-def shorten(mistakes: list[Mistake]) -> list[Mistake]:
-    """The first ones, and how many more there are."""
-    more = len(mistakes) - SHOWN
-    if more <= 0:
-        return mistakes
-    last = max(mistake.path for mistake in mistakes[:SHOWN])
-    return [*mistakes[:SHOWN], Mistake(path=last, message=f"… and {more} more mistakes")]
-
-
-def refuse(mistakes: list[Mistake]) -> None:
-    """End the step where there is any."""
-    if mistakes:
-        number = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        fail("\n".join([f"the dataset has {number}:", *map(str, shorten(mistakes))]))
-
-
-def _read_split(
+def read_file(
     root: Path, split: CocoSplit, shape: str, label: str, called: str
-) -> tuple[AnnotationFile | None, list[Mistake]]:
-    """One split's sheet, whose images are there; `called`: their folder in messages."""
+) -> tuple[AnnotationFile | None, list[Finding]]:
+    """One split's sheet, whose images are there; `label` and `called`: how messages call the file
+    and the folder of its images.
+    """
     try:
         data = (root / split.annotations).read_bytes()
     except OSError as error:
-        return None, [Mistake(path=label, message=f"cannot be read: {error.strerror}")]
+        return None, [mistake(label, f"cannot be read: {error.strerror}")]
     files = set(list_files(root / split.images))
     if split.base_names:
         return _match_names(data, shape, label, called, files)
@@ -103,7 +85,7 @@ def _read_split(
 
 def _match_names(
     data: bytes, shape: str, label: str, called: str, files: set[str]
-) -> tuple[AnnotationFile | None, list[Mistake]]:
+) -> tuple[AnnotationFile | None, list[Finding]]:
     """A sheet whose images are the files of their names, in whatever folder they are."""
     sheet, mistakes = parse(data, label, shape, base_names=True)
     if sheet is None:
@@ -116,14 +98,14 @@ def _match_names(
             few = " and ".join(show(path) for path in found[:2])
             message = f"image {image.id}: {len(found)} files are called {show(image.name)}: {few}"
             hint = f"rename one, or write paths as `file_name` and leave `{base_names.LINE}` out"
-            mistakes.append(Mistake(path=label, message=message, hint=hint))
+            mistakes.append(mistake(label, message, hint))
         images.append(dataclasses.replace(image, name=found[0] if found else image.name))
     missing = [image for image in images if image.name not in files]
     mistakes += _describe_missing(missing, len(images), label, called)
     return dataclasses.replace(sheet, images=tuple(images)), mistakes
 
 
-def _offer_base_names(data: bytes, files: set[str], label: str, called: str) -> Mistake | None:
+def _offer_base_names(data: bytes, files: set[str], label: str, called: str) -> Finding | None:
     """How to write that images are found by their base names, where that finds every one."""
     names = file_names(data)
     places = base_names.index(files)
@@ -138,27 +120,26 @@ def _offer_base_names(data: bytes, files: set[str], label: str, called: str) -> 
         f" {show(wrong[0])}; every image is there by its base name"
     )
     hint = f"write `{base_names.LINE}` beside `format: coco`"
-    return Mistake(path=label, message=message, hint=hint)
+    return mistake(label, message, hint)
 
 
 def _describe_missing(
     missing: list[ImageEntry], number: int, label: str, called: str
-) -> list[Mistake]:
+) -> list[Finding]:
     """Images that are not in their folder; one sentence where that holds for all."""
     hint = "`file_name` starts at the folder that `images` names"
     if missing and len(missing) == number:
         first = show(missing[0].name)
         message = f"none of its {number} pictures is in {called}, the first is {first}"
-        return [Mistake(path=label, message=message, hint=hint)]
+        return [mistake(label, message, hint)]
     return [
-        Mistake(path=label, message=f"image {p.id}: {show(p.name)} is not in {called}", hint=hint)
-        for p in missing
+        mistake(label, f"image {p.id}: {show(p.name)} is not in {called}", hint) for p in missing
     ]
 
 
 def _compare_categories(
     splits: list[CocoSplit], sheets: dict[str, AnnotationFile], called: dict[str, str]
-) -> list[Mistake]:
+) -> list[Finding]:
     """Splits whose categories are not those of the first: one class index would mean two things."""
     mistakes = []
     for split in splits[1:]:
@@ -173,13 +154,13 @@ def _compare_categories(
             what = f"category {differing[0]} is {' here, and '.join(names)}"
         path, home = (called.get(s.annotations, s.annotations) for s in (split, splits[0]))
         hint = "every split declares the same categories"
-        mistakes.append(Mistake(path=path, message=f"{what} in {home}", hint=hint))
+        mistakes.append(mistake(path, f"{what} in {home}", hint))
     return mistakes
 
 
 def _find_overlap(
     splits: list[CocoSplit], sheets: dict[str, AnnotationFile], called: dict[str, str]
-) -> list[Mistake]:
+) -> list[Finding]:
     """Pictures that two splits share: what was measured on them would be what was trained on."""
     owners: dict[str, str] = {}
     shared: dict[tuple[str, str], list[ImageEntry]] = {}
@@ -192,11 +173,11 @@ def _find_overlap(
     paths = {split.name: called.get(split.annotations, split.annotations) for split in splits}
     hint = "a picture is in one split"
     return [
-        Mistake(
-            path=paths[split],
-            hint=hint,
-            message=f"{_number(pictures)} in the {owner} split, too: image {pictures[0].id},"
+        mistake(
+            paths[split],
+            f"{_number(pictures)} in the {owner} split, too: image {pictures[0].id},"
             f" {show(pictures[0].name)}{', …' if len(pictures) > 1 else ''}",
+            hint,
         )
         for (owner, split), pictures in shared.items()
     ]

@@ -27,6 +27,7 @@ from typing import Protocol
 
 from buildsys.steps.lib.datasets import (
     class_folder_format,
+    coco_format,
     darknet_format,
     ultralytics_format,
     voc_format,
@@ -37,7 +38,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 
 class DatasetFormat(Protocol):
-    """What a format's module provides."""
+    """What a format's module, or a value with settings of its own, provides."""
 
     def read_split(
         self, root: Path, split: Split, layout: Layout
@@ -59,6 +60,7 @@ FORMATS: Mapping[str, DatasetFormat] = {
     "folders": class_folder_format,
     "voc": voc_format,
     "darknet": darknet_format,
+    **{name: coco_format.CocoFormat(base_names=key) for key, name in coco_format.NAMES.items()},
 }
 
 

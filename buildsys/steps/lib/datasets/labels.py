@@ -43,6 +43,19 @@ class Finding:
         return f"{self.path}{line}: {self.message}{hint}"
 
 
+def mistake(path: str, message: str, hint: str = "", line: int = 0, column: int = 0) -> Finding:
+    """What is wrong with an annotation file."""
+    return Finding(
+        kind="broken-annotation",
+        severity="error",
+        path=path,
+        line=line,
+        column=column,
+        message=message,
+        hint=hint,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """What a line holds: a class below `classes`, a box, `keypoints` points of `dims` numbers; or,

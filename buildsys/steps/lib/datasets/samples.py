@@ -1,6 +1,6 @@
 """A sample: one image and what is labelled on it, whatever format it was written in."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, check_ob
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 SHOWN = 20
-"""Findings that end a step are listed up to this many."""
+"""Mistakes that are listed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Paths are relative to the dataset's root, with slashes.
 
-    `objects`: each with its line in the file `labels`, 0 where lines mean nothing; `labels` is empty
-    where no file belongs to the image. `size`: (width, height) that the labels state, None where they
+    `objects`: each with its line in the file `labels`, 0 where lines mean nothing: then messages name
+    the image; `labels` is empty where no file belongs to the image. `size`: (width, height) that the labels state, None where they
     state none.
     """
 
@@ -60,7 +60,9 @@ def _check_objects(
     return tuple(
         finding
         for line, item in sample.objects
-        for finding in check_object(item, size, sample.labels, line, layout)
+        for finding in check_object(
+            item, size, sample.labels if line else sample.image, line, layout
+        )
     )
 
 
@@ -85,15 +87,21 @@ def find_unlabelled(
             )
 
 
-def list_errors(findings: tuple[Finding, ...]) -> str:
+def shorten(findings: Sequence[Finding]) -> tuple[Sequence[Finding], str]:
+    """The first ones, and a sentence that says how many more there are; empty where these are all."""
+    more = len(findings) - SHOWN
+    return findings[:SHOWN], f"… and {more} more mistakes" if more > 0 else ""
+
+
+def list_errors(findings: Iterable[Finding]) -> str:
     """Every error as a line of a message, the first ones in full; empty where there is none."""
     wrong = [finding for finding in findings if finding.severity == "error"]
     if not wrong:
         return ""
-    lines = [str(finding) for finding in wrong[:SHOWN]]
-    more = len(wrong) - SHOWN
-    if more > 0:
-        lines.append(f"… and {more} more; `buildsys check --data` lists them all")
+    shown, more = shorten(wrong)
+    lines = [str(finding) for finding in shown]
+    if more:
+        lines.append(f"{more}; `buildsys check --data` lists them all")
     number = "one mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
     return "\n".join([f"the dataset has {number}:", *lines])
 

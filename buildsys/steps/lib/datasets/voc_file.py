@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from buildsys.steps.lib.datasets.coco_file import Mistake
+from buildsys.steps.lib.datasets.labels import Finding, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
 LARGEST = 4 * 2**20
@@ -77,29 +77,25 @@ class _RefusedError(Exception):
         self.hint = hint
 
 
-def parse(data: bytes, label: str) -> tuple[VocFile | None, list[Mistake]]:
+def parse(data: bytes, label: str) -> tuple[VocFile | None, list[Finding]]:
     """A file's content; None where anything is wrong with it."""
     if len(data) > LARGEST:
-        return None, [
-            Mistake(
-                path=label,
-                message=f"has {len(data)} bytes, which is too large for the annotation of one image",
-            )
-        ]
+        message = f"has {len(data)} bytes, which is too large for the annotation of one image"
+        return None, [mistake(label, message)]
     reader = _Reader()
     try:
         reader.parser.Parse(data, True)
     except expat.ExpatError as error:
         message = f"not valid XML: {_EXPAT.get(error.code, expat.errors.messages[error.code])}"
         line, column = error.lineno, error.offset + 1
-        return None, [Mistake(path=label, message=message, line=line, column=column)]
+        return None, [mistake(label, message, line=line, column=column)]
     except _RefusedError as error:
         line, column = error.place
-        found = Mistake(path=label, message=str(error), hint=error.hint, line=line, column=column)
+        found = mistake(label, str(error), hint=error.hint, line=line, column=column)
         return None, [found]
     except (LookupError, ValueError):  # an encoding that Python does not know, or of several bytes
         hint = "save it as UTF-8"
-        return None, [Mistake(path=label, message="is in an encoding that is not read", hint=hint)]
+        return None, [mistake(label, "is in an encoding that is not read", hint=hint)]
     return _interpret(reader, label)
 
 
@@ -164,9 +160,9 @@ class _Reader:
         self.path.pop()
 
 
-def _interpret(reader: _Reader, label: str) -> tuple[VocFile | None, list[Mistake]]:
+def _interpret(reader: _Reader, label: str) -> tuple[VocFile | None, list[Finding]]:
     """What the values mean."""
-    mistakes: list[Mistake] = []
+    mistakes: list[Finding] = []
     top = reader.top.values
     size = _read_size(top, label, mistakes)
     database = top["source/database"].text.lower() if "source/database" in top else ""
@@ -185,7 +181,7 @@ def _interpret(reader: _Reader, label: str) -> tuple[VocFile | None, list[Mistak
 
 
 def _read_size(
-    values: dict[str, _Value], label: str, mistakes: list[Mistake]
+    values: dict[str, _Value], label: str, mistakes: list[Finding]
 ) -> tuple[int, int] | None:
     """Width and height; tools that do not know them leave them out, or write 0."""
     sides = []
@@ -203,7 +199,7 @@ def _read_size(
 
 
 def _read_object(
-    item: _Element, label: str, before: float, mistakes: list[Mistake]
+    item: _Element, label: str, before: float, mistakes: list[Finding]
 ) -> VocObject | None:
     """One object; `before`: pixels that the left and upper corner lie right of and below its edges."""
     name = item.values.get("name")
@@ -237,7 +233,7 @@ def _read_object(
 
 
 def _read_corners(
-    item: _Element, name: str, label: str, mistakes: list[Mistake]
+    item: _Element, name: str, label: str, mistakes: list[Finding]
 ) -> list[float] | None:
     if "bndbox" not in item.values:
         hint = "box it upright: turned boxes are Ultralytics' labels of task obb"
@@ -268,5 +264,5 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _mistake(label: str, place: _Value | _Element, message: str, hint: str = "") -> Mistake:
-    return Mistake(path=label, message=message, hint=hint, line=place.line, column=place.column)
+def _mistake(label: str, place: _Value | _Element, message: str, hint: str = "") -> Finding:
+    return mistake(label, message, hint=hint, line=place.line, column=place.column)

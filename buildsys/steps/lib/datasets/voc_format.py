@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets import split_names
-from buildsys.steps.lib.datasets.coco_file import Mistake
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text, repeated
@@ -303,7 +302,7 @@ def _read(root: Path, file: str, findings: list[Finding]) -> VocFile | None:
         findings.append(_error("broken-annotation", file, f"cannot be read: {error.strerror}"))
         return None
     content, mistakes = parse(data, file)
-    findings += [_finding(mistake) for mistake in mistakes]
+    findings += mistakes
     return content
 
 
@@ -387,18 +386,6 @@ def _stem(path: str, place: str) -> str:
 
 def _below(path: str, place: str) -> str:
     return path if place == "." else path.removeprefix(f"{place}/")
-
-
-def _finding(mistake: Mistake) -> Finding:
-    return Finding(
-        kind="broken-annotation",
-        severity="error",
-        path=mistake.path,
-        line=mistake.line,
-        column=mistake.column,
-        message=mistake.message,
-        hint=mistake.hint,
-    )
 
 
 def _at(
