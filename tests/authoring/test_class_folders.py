@@ -65,7 +65,7 @@ def test_val_can_be_shared_out_of_train(workspace: Path) -> None:
     )
     (workspace / "data" / "hollow" / "train" / "plum" / "1.jpg").write_bytes(b"never opened")
     stages = by_stage(plan_good(workspace)["fruit@host"])
-    assert '"file":""' in stages["split"].params
+    assert '"description":null' in stages["split"].params
     assert '"paths":["val"]' in stages["evaluate-onnx"].params
 
 

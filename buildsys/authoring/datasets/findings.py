@@ -1,5 +1,6 @@
 """What is wrong in the files of a dataset, as mistakes of the recipe that names it."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from buildsys.errors import Diagnostic
@@ -20,7 +21,7 @@ def diagnose(findings: Sequence[Finding], label: Callable[[str], str]) -> tuple[
         )
         for finding in shown
     ]
-    if more:
-        last = max(diagnostic.path for diagnostic in found)  # they are sorted by their paths
-        found.append(Diagnostic(path=last, line=0, column=0, message=more))
+    if more:  # at the last place, since messages are sorted by their places
+        last = max(found, key=lambda one: (one.path, one.line, one.column))
+        found.append(dataclasses.replace(last, message=more, hint=""))
     return tuple(found)
