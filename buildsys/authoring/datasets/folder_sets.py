@@ -10,7 +10,7 @@ from buildsys.authoring.datasets import data_yaml
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
-from buildsys.authoring.datasets.findings import diagnose
+from buildsys.authoring.datasets.findings import diagnose, diagnose_one
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
@@ -183,8 +183,11 @@ def _facts(
 
 def _lack(split: str, place: str, label: str) -> Lack:
     finding = _error(f"no image of the {split} split has a label", "", place)
-    (diagnostic,) = diagnose([finding], lambda path: _call(path, label))
-    return Lack(split=split, what="labels", diagnostic=diagnostic)
+    return Lack(split=split, what="labels", diagnostic=_diagnose(finding, label))
+
+
+def _diagnose(finding: Finding, label: str) -> Diagnostic:
+    return diagnose_one(finding, lambda path: _call(path, label))
 
 
 def _suggest_yaml(root: Path) -> str:
