@@ -146,8 +146,9 @@ def _scan(
 
 
 def _folders_around(folder: str) -> frozenset[tuple[int, int]]:
-    """The folders that a folder really lies in, as (device, inode)."""
-    stats = [os.stat(path) for path in Path(os.path.realpath(folder)).parents]
+    """The folders that a folder really lies in, as (device, inode); those that are there."""
+    parents = Path(os.path.realpath(folder)).parents
+    stats = [os.stat(path) for path in parents if os.path.isdir(path)]
     return frozenset((stat.st_dev, stat.st_ino) for stat in stats)
 
 
