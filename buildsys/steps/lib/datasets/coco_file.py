@@ -169,7 +169,7 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
         return mistake(label, message, line=error.lineno, column=error.colno)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        message = f"this is no text in UTF-8 (byte {error.start})"
+        message = f"this is not text in UTF-8 (byte {error.start})"
         return mistake(label, message, line=line, column=1)
     except RecursionError:
         return mistake(label, "nested too deep")
@@ -177,7 +177,7 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
         return mistake(label, "a number in it has thousands of digits")
     if not isinstance(found, dict) or not found.keys() & {"images", "annotations", "categories"}:
         hint = "it is an object with `images`, `annotations` and `categories`"
-        return mistake(label, "this is no COCO annotation file", hint)
+        return mistake(label, "this is not a COCO annotation file", hint)
     return found
 
 
@@ -237,7 +237,7 @@ def _read_objects(
         where = f"annotation {number}" if number is not None else f"annotations[{index}]"
         image_id = notes.whole(row, "image_id", where)
         if image_id is not None and image_id not in declared:
-            notes.add(f"{where}: `image_id` {image_id} is no image of this file")
+            notes.add(f"{where}: `image_id` {image_id} is not an image of this file")
         crowd = row.get("iscrowd", 0)
         if type(crowd) is not int or crowd not in (0, 1):
             notes.add(f"{where}: `iscrowd` is 0 or 1, not {show(crowd)}")
@@ -259,7 +259,7 @@ def read_object(
     known = [number for number, _ in layout.categories] if layout else []
     if layout is not None and category is not None and category not in known:
         few = ", ".join(f"{number} {name}" for number, name in layout.categories[:12])
-        message = f"{where}: `category_id` {category} is no category of this file"
+        message = f"{where}: `category_id` {category} is not a category of this file"
         notes.add(message, f"there are: {few}{', …' if len(known) > 12 else ''}")
     box = _read_box(row, where, image, notes)
     if layout is None or image is None or box is None or category not in known:
