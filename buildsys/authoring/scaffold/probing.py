@@ -1,6 +1,5 @@
 """Which family a given model file is of, and what it says of itself; no framework opens it."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from buildsys.authoring.scaffold.given_paths import inside
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
+from buildsys.steps.lib.families.torch_file import checkpoint_problem, is_old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,6 @@ def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe
         return Probe(
             path=name, family=families[0], sha256=digest, checkpoint=found.says, given=found
         )
-    if not path.stat().st_size:
-        raise InputError.at(given, "is empty")
     family, checkpoint = _read_checkpoint(given, path, families)
     return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
 
@@ -75,11 +73,11 @@ def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe
 def _read_checkpoint(
     given: str, path: Path, families: tuple[str, ...]
 ) -> tuple[str, CheckpointFacts]:
-    if not zipfile.is_zipfile(path):
-        hint = (
-            "copy or download it again; torch before 1.6 wrote another kind, which torch converts"
-        )
-        raise InputError.at(given, "is not a PyTorch archive, or its end is missing", hint)
+    if problem := checkpoint_problem(path):
+        raise InputError.at(given, *problem)
+    if is_old(path):
+        hint = "load it with torch and save it again: torch.save(torch.load(…), …)"
+        raise InputError.at(given, "was written by torch before 1.6", hint)
     for name in families:
         found = networks()[name].read_checkpoint(path)
         if found is not None and found.problem is not None:

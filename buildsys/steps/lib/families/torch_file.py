@@ -11,6 +11,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.files.foreign import AGAIN, recognize
+
 Operations = list[tuple[str, Any]]
 """(opcode, argument) in the pickle's order."""
 
@@ -37,20 +39,28 @@ _MOST_OPERATIONS = 1_000_000
 """The pickles of the largest networks have a tenth of that; a bomb has gigabytes."""
 
 
+_OLD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of PyTorch before 1.6 begin: a pickle of the number MAGIC_NUMBER in torch/serialization.py."""
+_NO_CHECKPOINT = (
+    "this is not a PyTorch checkpoint",
+    "was another file meant? torch.save writes one",
+)
+
+
+def is_old(path: Path) -> bool:
+    """Whether PyTorch before 1.6 wrote it: torch loads it, and nothing here can read it."""
+    with path.open("rb") as stream:
+        return stream.read(len(_OLD)) == _OLD
+
+
 def checkpoint_problem(path: Path) -> tuple[str, str] | None:
     """What is wrong with a `.pt` as a file, and what to do; None where it can be a checkpoint."""
-    again = "fetch or copy it again; then its sha256 changes, too"
     with path.open("rb") as stream:
-        start = stream.read(2)
-    if not start:
-        return "the file is empty", again
-    if start[:1] == b"\x80":
-        return None  # a plain pickle, as PyTorch wrote before 1.6
-    if start != b"PK":
-        return (
-            "this is no PyTorch checkpoint",
-            "was another file meant, or a page instead of a file?",
-        )
+        start = stream.read(512)
+    if start.startswith(_OLD):
+        return None
+    if not start.startswith(b"PK"):
+        return recognize(start) or _NO_CHECKPOINT
     try:
         with zipfile.ZipFile(path) as archive:
             size = _pickle_in(archive).file_size
@@ -60,7 +70,7 @@ def checkpoint_problem(path: Path) -> tuple[str, str] | None:
             "give the .pt itself, not a .zip of it",
         )
     except _DAMAGED:
-        return "the file is damaged or cut off", again
+        return "the file is damaged or cut off", AGAIN
     if size > _LARGEST_PICKLE:
         return f"its pickle unpacks to {size / 1e6:.0f} MB; no network has so much to say", ""
     return None
