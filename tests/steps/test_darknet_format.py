@@ -1,5 +1,6 @@
 """Datasets of darknet: class names, lists whose paths start anywhere, a .txt beside each image."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,19 @@ def test_a_folder_of_labelimg(tmp_path: Path) -> None:
     assert samples(root, ".") == ({"a.jpg": "a.txt", "b.jpg": ""}, [])
     used = [Sample(image="a.jpg", labels="a.txt"), Sample(image="b.jpg")]
     assert [f.path for f in find_strays(root, (), used)] == ["c.txt"]
+
+
+def test_thousands_of_stray_labels_take_no_time(tmp_path: Path) -> None:
+    """Each was looked for in the whole folder: 4,000 took 39 s. A stem is no pattern, either."""
+    root = write(tmp_path, classes_txt="cell\n", a_jpg="", a_txt="0 .5 .5 .5 .5")
+    (root / "b[1].png").touch()
+    (root / "b[1].txt").touch()
+    for number in range(1000):
+        (root / f"{number}.txt").touch()
+    since = time.process_time()
+    found = list(find_strays(root, (), [Sample(image="a.jpg", labels="a.txt")]))
+    assert time.process_time() - since < 0.5
+    assert len(found) == 1000
 
 
 def test_labels_beside_or_in_their_own_folder(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a person brought, as every step reads it: lists, labels, names, and which bytes are kept."""
 
 import struct
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -114,6 +115,17 @@ def test_an_object_that_is_there_twice_counts_once() -> None:
     assert told(findings) == [
         "warning: a.txt:2: the same as line 1: one object is labelled twice, and counts once"
     ]
+
+
+def test_a_file_of_one_line_again_and_again_is_read_at_once() -> None:
+    """A tool that appends to its own output leaves such files; the first hundred tell it."""
+    since = time.process_time()
+    rows, findings = parse("0 .5 .5 .25 .25\n" * 20_000 + "x\n" * 300, "a.txt", BOXES)
+    assert time.process_time() - since < 1
+    assert len(rows) == 1
+    assert [finding.kind for finding in findings].count("repeated-line") == 100
+    assert findings[99].message.endswith("counts once; and 19899 more lines like it")
+    assert findings[-1].message.endswith("and 200 more lines like it")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -129,10 +129,12 @@ def find_strays(
     used = {sample.labels for sample in every}
     lists = {path for split in splits for path in split.paths}
     for folder in sorted({os.path.dirname(name) for name in used if name}):
-        for path in sorted((root / folder).glob("*.txt")):
+        entries = sorted(os.listdir(root / folder))
+        pictured = {PurePosixPath(name).stem for name in entries if is_image(PurePosixPath(name))}
+        for path in (PurePosixPath(name) for name in entries if name.endswith(".txt")):
             name = f"{folder}/{path.name}" if folder else path.name
             own = path.name in NAMES or path.name in ("notes.txt",)
-            if name not in used and name not in lists and not own and not _has_image(path):
+            if name not in used and name not in lists and not own and path.stem not in pictured:
                 message = "a label file without its image"
                 yield Finding(kind="stray-label", severity="warning", path=name, message=message)
 
@@ -248,10 +250,6 @@ def _list_images(root: Path) -> set[str]:
 
 def _is_below(path: str, place: str) -> bool:
     return place == "." or path.startswith(f"{place}/")
-
-
-def _has_image(labels: Path) -> bool:
-    return any(is_image(path) for path in labels.parent.glob(f"{labels.stem}.*"))
 
 
 def _error(path: str, message: str, line: int = 0, hint: str = "") -> Finding:

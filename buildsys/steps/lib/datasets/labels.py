@@ -9,13 +9,16 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.runtime.progress import fail
 
 _SHOWN = 60
+_MOST_TOLD = 100
+"""Findings of one kind in one file."""
 _SLACK = 0.01
 """Of the image's side: what Ultralytics lets a label lie outside of it."""
 OUTLINE = "outline"
@@ -169,14 +172,18 @@ def parse(
     findings: list[Finding] = []
     seen: dict[bytes, int] = {}
     boxes, outlines = layout.shape == "box" and not layout.keypoints, False
+    read: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
+            continue
+        if line in read:  # to read a line again takes its time
+            findings.append(repeated(path, number, read[line]))
             continue
         found = _parse_line(line, path, number, layout)
         if isinstance(found, Finding):
             findings.append(found)
             continue
-        first = seen.setdefault(_as_float32(line), number)
+        first = read[line] = seen.setdefault(_as_float32(line), number)
         if first != number:
             findings.append(repeated(path, number, first))
             continue
@@ -184,7 +191,20 @@ def parse(
         if boxes and not outlines and len(line.split()) > 6:
             outlines = True
             findings.append(_take_outline(path, number, len(line.split())))
-    return objects, tuple(findings)
+    return objects, tuple(_shorten(findings))
+
+
+def _shorten(findings: list[Finding]) -> Iterator[Finding]:
+    """The first ones of each kind in a file; the last of them says how many more there are."""
+    kinds: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        kinds[finding.kind].append(finding)
+    for found in kinds.values():
+        yield from found[: _MOST_TOLD - 1]
+        if len(found) >= _MOST_TOLD:
+            last, more = found[_MOST_TOLD - 1], len(found) - _MOST_TOLD
+            message = f"{last.message}; and {more} more lines like it" if more else last.message
+            yield dataclasses.replace(last, message=message)
 
 
 def _take_outline(path: str, line: int, count: int) -> Finding:
