@@ -164,6 +164,38 @@ def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
     assert lack.diagnostic.hint.startswith("an image's name ends in .bmp, .jpeg")
 
 
+def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
+    """Not at the data.yaml, and not as labels that are missing."""
+    (data / "lists").mkdir()
+    (data / "lists" / "val.txt").write_text("images/val/a.png\n")
+    (data / "train.txt").write_text("\n/home/me/images/train/a.jpg\n")
+    text = PLAIN.replace("images/train", "train.txt").replace("images/val", "lists/val.txt")
+    told_ = [lack.diagnostic for lack in read(data, text).lacks]
+    assert [(d.path, d.line, d.column) for d in told_] == [
+        ("data/set/train.txt", 2, 1),
+        ("data/set/lists/val.txt", 1, 1),
+    ]
+    assert told_[0].hint == "write images/train/a.jpg"
+    assert told_[1].message == "lists images/val/a.png, which does not exist"
+    (lack,) = read(data, PLAIN.replace("images/train", "images/train/a.jpg")).lacks
+    assert lack.diagnostic.message.endswith("it is not a folder or a .txt list")
+
+
+def test_names_with_gaps_and_a_count_that_is_text(data: Path) -> None:
+    """The line to write has the names that are there, at their numbers."""
+    splits = "train: images/train\nval: images/val\n"
+    assert told(data, splits + "names: {0: box, 2: lid}\n") == [
+        "3:8: `names` numbers the classes from 0 and leaves none out; write `names: {0: box, 1:"
+        " class_1, 2: lid}`, with your own names"
+    ]
+    assert told(data, splits + "names: {a: box}\n")[0].endswith("write `names: {0: tag}`")
+    assert told(data, PLAIN + 'nc: "2"\n') == ["4:5: `nc` is a number; this is text; write `nc: 2`"]
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    assert told(data, pointer) == [
+        "0:0: this is a Git LFS pointer, not the file itself; `git lfs pull` brings the file"
+    ]
+
+
 def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:
     """Without labels in val nothing is measured there; without images in test nothing is missing."""
     write_recipe(workspace, "tags", TRAINED)

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from buildsys.steps.lib.datasets import formats, prepared
-from buildsys.steps.lib.datasets.images import is_cut_off, is_plain
+from buildsys.steps.lib.datasets import coco_file, formats, prepared
+from buildsys.steps.lib.datasets.images import explain, is_cut_off, is_plain, is_turned
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
@@ -162,6 +162,44 @@ def test_lists_name_images_from_their_folder_or_from_the_root(tmp_path: Path) ->
         " dataset, from the list's own folder",
         "warning: lists/train.txt:6: notes.md is not an image by its name: left out",
     ]
+
+
+def test_paths_of_another_machine_in_a_list(tmp_path: Path) -> None:
+    """CVAT's `data/images/…`, absolute paths: the line to write; a list of nothing says so."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "b.jpg").touch()
+    for name, text in (("a.TXT", "data/images/b.jpg\n/home/me/images/b.jpg\n"), ("b.txt", "\n")):
+        (tmp_path / name).write_text(text)
+    split = Split(name="train", paths=("a.TXT", "b.txt", "images/b.jpg"))
+    _, findings = find_images(tmp_path, split)
+    assert told(findings) == [
+        "error: a.TXT:1: lists data/images/b.jpg, which does not exist; write images/b.jpg",
+        "error: a.TXT:2: /home/me/images/b.jpg lies outside the dataset; lists name images of the"
+        " dataset, from the list's own folder; write images/b.jpg",
+        "warning: b.txt: this list names no image",
+        "error: images/b.jpg: the train split names this, and it is not a folder or a .txt list; name"
+        " the folder of its images, or a .txt file that lists one a line",
+    ]
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+
+
+def test_pointers_of_git_lfs_are_recognised_in_data() -> None:
+    """A clone without `git lfs`: images, labels and annotations are small texts."""
+    what = "this is a Git LFS pointer, not the file itself; `git lfs pull` brings the file"
+    assert decode_text(POINTER) == ("", what)
+    assert explain(POINTER) == f"cannot be read: {what}"
+    _, (mistake, *_) = coco_file.parse(POINTER, "a.json", "box")
+    assert f"{mistake.message}; {mistake.hint}" == what
+
+
+def test_an_image_is_turned_where_its_exif_says_so(tmp_path: Path) -> None:
+    """The hint about a size that is the other way round names EXIF for no other image."""
+    for orientation, turned in ((6, True), (1, False), (None, False)):
+        segments = ((0xE1, _exif(orientation)),) if orientation else ()
+        (tmp_path / "a.jpg").write_bytes(_jpeg(*segments))
+        assert is_turned(tmp_path / "a.jpg") is turned
 
 
 def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:

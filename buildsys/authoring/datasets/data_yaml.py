@@ -7,6 +7,7 @@ from Ultralytics' folder of datasets, is passed over where the splits lie beside
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,7 +19,8 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
 from buildsys.steps.lib.datasets.labels import is_labelled, label_path, read_text
 from buildsys.steps.lib.datasets.split_names import find_splits
-from buildsys.steps.lib.datasets.ultralytics_layout import Split, iterate_images
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, iterate_images
+from buildsys.steps.lib.files import foreign
 
 NAMES = ("data.yaml", "data.yml")
 """What the file is usually called."""
@@ -70,6 +72,9 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     """
     document = read_document(path, label)
     if not isinstance(document.data, dict):
+        instead = foreign.stand_in("\n".join(document.lines).encode())
+        if instead is not None:
+            raise InputError.at(label, *instead)
         raise InputError.at(label, "this is not a data.yaml: it has no `key: value` lines")
     names = _read_names(document)
     keypoints, dims, sigmas = _read_keypoints(document)
@@ -95,7 +100,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     lacks += [
         Lack(split=split, what="labels", diagnostic=diagnostic)
         for split, found in given
-        if (diagnostic := _unlabelled(document, root, split, found, places[split][0]))
+        if (diagnostic := _unlabelled(document, path.parent, root, split, found, places[split][0]))
     ]
     if keypoints and not flip:
         message = "`flip_idx` is missing: images are not mirrored in training"
@@ -150,7 +155,7 @@ def _read_names(document: Document) -> tuple[str, ...]:
         keys = [str(number) for number in range(len(names))]
         if names.keys() != set(keys):
             message = "`names` numbers the classes from 0 and leaves none out"
-            raise InputError(document.diagnose(("names",), message, "write `names: {0: tag}`"))
+            raise InputError(document.diagnose(("names",), message, _fill_names(document, names)))
     words = [_written(document, key) for key in keys]
     problems = []
     for key, word in zip(keys, words, strict=True):
@@ -171,6 +176,16 @@ def _read_names(document: Document) -> tuple[str, ...]:
         raise InputError(*problems)
     _check_count(document, len(words))
     return tuple(words)
+
+
+def _fill_names(document: Document, names: Collection[str]) -> str:
+    """The line to write for names with gaps, where their numbers are those of the labels."""
+    numbers = [int(key) for key in names if key.isdecimal() and len(key) < 4]
+    if len(numbers) < len(names) or max(numbers) > _MOST_NAMED:
+        return "write `names: {0: tag}`"
+    words = {number: _written(document, str(number)) for number in sorted(numbers)}
+    row = (f"{n}: {words.get(n) or f'class_{n}'}" for n in range(max(numbers) + 1))
+    return f"write `names: {{{', '.join(row)}}}`, with your own names"
 
 
 def _written(document: Document, key: str | int) -> str:
@@ -199,6 +214,9 @@ def _line_to_write(words: list[str]) -> str:
 
 def _check_count(document: Document, count: int) -> None:
     number = document.get("nc")
+    if isinstance(number, str | bool):
+        message = f"`nc` is a number; this is {'text' if isinstance(number, str) else 'a boolean'}"
+        raise InputError(document.diagnose(("nc",), message, f"write `nc: {count}`"))
     if number is not None and number != count:
         message = f"`nc` is {number}, and `names` has {count}"
         hint = f"write `nc: {count}`, or leave it out; or name the other classes"
@@ -375,7 +393,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _listed_folders(root: Path, place: str) -> list[str]:
     """The folders whose images a list file names, from the dataset's root."""
-    if not place.endswith(".txt") or not os.path.isfile(root / place):
+    if not place.lower().endswith(".txt") or not os.path.isfile(root / place):
         return []
     text, _ = read_text(root / place)  # a problem is a finding of the step that reads it
     found = set()
@@ -391,15 +409,34 @@ def _listed_folders(root: Path, place: str) -> list[str]:
 
 
 def _unlabelled(
-    document: Document, root: Path, split: str, paths: tuple[str, ...], first: _Place
+    document: Document,
+    folder: Path,
+    root: Path,
+    split: str,
+    paths: tuple[str, ...],
+    first: _Place,
 ) -> Diagnostic | None:
-    """What to say of a split without images, or of images without a label; `first`: of its places."""
+    """What to say of a split without images, or of images without a label; `first`: of its places,
+    `folder`: that of the data.yaml. A list is told at its first line that leads to no image.
+    """
     given = Split(name=split, paths=paths)
     if is_labelled(root, iterate_images(root, given)):
         return None
     message = f"no image of the {split} split has a label: {first.written}"
     hint = "labels/….txt stands beside images/…, or each .txt beside its image"
     if not any(True for _ in iterate_images(root, given)):
+        _, findings = find_images(root, given)
+        listed = [finding for finding in findings if (root / finding.path).is_file()]
+        listed = [finding for finding in listed if finding.path in paths]
+        if listed:
+            where = os.path.relpath(root / listed[0].path, folder)
+            return Diagnostic(
+                path=os.path.normpath(os.path.join(os.path.dirname(document.path), where)),
+                line=listed[0].line,
+                column=listed[0].column,
+                message=listed[0].message,
+                hint=listed[0].hint,
+            )
         message = f"the {split} split has no images: {first.written}"
         hint = f"an image's name ends in {', '.join(sorted(SUFFIXES_OF_IMAGES))}"
     return document.diagnose(first.at, message, hint)

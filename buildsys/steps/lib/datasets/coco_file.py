@@ -16,6 +16,7 @@ from buildsys.steps.lib.datasets.base_names import base_name
 from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.labels import Finding, Object, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
+from buildsys.steps.lib.files import foreign
 
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _LARGEST = 2**53
@@ -162,6 +163,9 @@ def has_keypoints(data: bytes) -> bool:
 
 def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
     """The object at the top of a JSON text, or where the text is broken."""
+    instead = foreign.stand_in(data[:64])
+    if instead is not None:
+        return Mistake(path=label, message=instead[0], hint=instead[1])
     try:
         found = json.loads(data.decode("utf-8-sig"))
     except json.JSONDecodeError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -115,6 +116,9 @@ def explain(data: bytes) -> str:
             return "is truncated: its end is missing" if cut else "is damaged: it does not decode"
     if data.startswith(_OTHER_KINDS):
         return "is truncated or damaged: it does not decode"
+    instead = foreign.stand_in(data[:64])
+    if instead is not None:
+        return f"cannot be read: {'; '.join(instead)}"
     return "is not an image, whatever its name says"
 
 
@@ -144,6 +148,16 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
         scanning = scanning or code == _SCAN
         place = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
     return True
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an image's EXIF data turn it by a quarter."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    mark = b"eXIf" if data.startswith(b"\x89PNG") else b"Exif\0\0"
+    return mark in data and not _is_upright(data[data.find(mark) + len(mark) :])
 
 
 def is_plain(data: bytes, suffix: str) -> bool:

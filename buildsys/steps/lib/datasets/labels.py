@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.progress import fail
 
 _SHOWN = 60
@@ -124,6 +125,9 @@ def find_labels(root: Path, image: Path) -> Path:
 
 def decode_text(data: bytes) -> tuple[str, str]:
     """A text file's content, and what is wrong with it: UTF-8, or UTF-16 with its mark."""
+    instead = foreign.stand_in(data[:64])
+    if instead is not None:
+        return "", "; ".join(instead)
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if marked else "utf-8-sig"), ""

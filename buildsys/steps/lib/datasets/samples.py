@@ -49,7 +49,11 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, tuple[Find
         said = f"{sample.size[0]}x{sample.size[1]}"
         message = f"is {width}x{height} px; {sample.labels} says {said}"
         turned = sample.size == (height, width)
-        hint = "it is shown turned (EXIF): label it as it is shown" if turned else ""
+        hint = ""
+        if turned:
+            hint = "width and height are the other way round"
+            if images.is_turned(root / sample.image):
+                hint = "it is shown turned (EXIF): label it as it is shown"
         found.append(_error("other-size", sample.image, message, hint))
     return photo, (*found, *_check_objects(sample, (width, height), layout))
 

@@ -39,18 +39,20 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
                     findings.append(
                         _finding("unread-kind", name, message, "save it as JPEG or PNG")
                     )
-        elif place.is_file() and place.suffix == ".txt":
+        elif _is_list(place):
             names, wrong = _read_list(root, entry)
             found |= names
             findings += wrong
         else:
-            message = f"the {split.name} split names this, and it does not exist"
+            message, hint = f"the {split.name} split names this, and it does not exist", ""
             if place.is_file():
                 message = (
                     f"the {split.name} split names this, and it is not a folder or a .txt list"
                 )
-            findings.append(_finding("missing-image", entry, message, severity="error"))
-    if not found and not any(finding.severity == "error" for finding in findings):
+                hint = "name the folder of its images, or a .txt file that lists one a line"
+            findings.append(_finding("missing-image", entry, message, hint, severity="error"))
+    told = (f.severity == "error" or f.kind == "no-images" for f in findings)
+    if not found and not any(told):
         message = f"the {split.name} split has no images"
         findings.append(_finding("no-images", ", ".join(split.paths), message))
     return tuple(sorted(found)), tuple(findings)
@@ -63,7 +65,7 @@ def iterate_images(root: Path, split: Split) -> Iterator[str]:
     for entry in split.paths:
         if (root / entry).is_dir():
             yield from (name for name in list_files(root, entry) if is_image(PurePosixPath(name)))
-        else:
+        elif _is_list(root / entry):
             yield from sorted(_read_list(root, entry)[0])
 
 
@@ -74,6 +76,11 @@ def list_images(root: Path, split: Split) -> list[Path]:
         if finding.severity == "error" or finding.kind == "no-images":
             fail(f"{finding}.")
     return [root / name for name in names]
+
+
+def _is_list(place: Path) -> bool:
+    """Whether a place of a split is a list of images, by its name."""
+    return place.is_file() and place.suffix.lower() == ".txt"
 
 
 def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
@@ -89,22 +96,37 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
         if not written:
             continue
         starts = [os.path.normpath(os.path.join(start, written)) for start in (folder, "")]
-        message, severity = "", "error"
+        message, hint, severity = "", "", "error"
         if written.startswith("/") or all(path.split("/")[0] == ".." for path in starts):
             message = (
                 f"{written[:200]} lies outside the dataset; lists name images of the dataset, from"
                 " the list's own folder"
             )
+            hint = _suggest_end(root, written)
         elif not is_image(PurePosixPath(written)):
             message, severity = f"{written[:200]} is not an image by its name: left out", "warning"
         else:
             inside = [path for path in starts if (root / path).is_file()]
             found |= set(inside[:1])
-            message = "" if inside else f"lists {written[:200]}, which does not exist"
+            if not inside:
+                message = f"lists {written[:200]}, which does not exist"
+                hint = _suggest_end(root, written)
         if message:
             kind = "missing-image" if severity == "error" else "unread-kind"
-            findings.append(_finding(kind, entry, message, line=number, severity=severity))
+            findings.append(_finding(kind, entry, message, hint, number, severity))
+    if not text.strip():
+        findings.append(_finding("no-images", entry, "this list names no image"))
     return found, findings
+
+
+def _suggest_end(root: Path, written: str) -> str:
+    """What to write for a path of another machine, or from another folder: its longest end that is a
+    file of the dataset.
+    """
+    parts = written.replace("\\", "/").split("/")
+    ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+    end = next((end for end in ends if end and os.path.isfile(root / end)), "")
+    return f"write {end}" if end else ""
 
 
 def find_class(image: str, split: Split, classes: tuple[str, ...]) -> int | Finding:

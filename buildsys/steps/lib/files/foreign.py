@@ -1,4 +1,4 @@
-"""What stands in a file that should be a model and is none: a pointer, a page, an archive.
+"""What stands in a file that should be a model, or data, and is none: a pointer, a page, an archive.
 
 Standard library alone: `check`, `new` and every step ask alike.
 """
@@ -9,6 +9,9 @@ AGAIN = "fetch or copy it again; then its sha256 changes, too"
 _LFS = b"version https://git-lfs.github.com/spec/"
 _PAGE = (b"<!doctype html", b"<html", b"<?xml")
 _ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
+
+
+_POINTER = ("this is a Git LFS pointer, not the file itself", "`git lfs pull` brings the file")
 
 
 class UnreadableModel(Exception):
@@ -25,6 +28,12 @@ def sentence(path: Path, error: UnreadableModel) -> str:
     return f"{path.resolve().name}: {error.what}{hint}."
 
 
+def stand_in(start: bytes) -> tuple[str, str] | None:
+    """The same of what a text or an image was replaced by; None where it may be the file itself."""
+    page = start.lstrip()[:20].lower().startswith(_PAGE[:2])
+    return recognize(start) if page or start.startswith(_LFS) else None
+
+
 def recognize(start: bytes) -> tuple[str, str] | None:
     """What a file is by its first bytes, and what to do; None where nothing is recognized.
 
@@ -33,7 +42,7 @@ def recognize(start: bytes) -> tuple[str, str] | None:
     if not start:
         return "the file is empty", AGAIN
     if start.startswith(_LFS):
-        return "this is a Git LFS pointer, not the file itself", "`git lfs pull` brings the file"
+        return _POINTER
     if start.lstrip()[:20].lower().startswith(_PAGE):
         return "this is a page of a web site, not the file itself", "download the file itself"
     if start.startswith(_ARCHIVES):
