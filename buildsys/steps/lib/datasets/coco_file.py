@@ -165,7 +165,7 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
     """The object at the top of a JSON text, or where the text is broken."""
     instead = foreign.stand_in(data[:64])
     if instead is not None:
-        return Mistake(path=label, message=instead[0], hint=instead[1])
+        return mistake(label, *instead)
     try:
         found = json.loads(data.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
