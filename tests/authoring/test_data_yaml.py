@@ -178,6 +178,7 @@ def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
     assert told_[0].hint == "write images/train/a.jpg"
     assert told_[1].message == "lists images/val/a.png, which does not exist"
     (lack,) = read(data, PLAIN.replace("images/train", "images/train/a.jpg")).lacks
+    assert lack.diagnostic.path == "data/set/data.yaml"
     assert lack.diagnostic.message.endswith("it is not a folder or a .txt list")
 
 

@@ -204,13 +204,14 @@ def test_an_image_is_turned_where_its_exif_says_so(tmp_path: Path) -> None:
 
 def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
     """Half of somebody's photographs are HEIC, and nobody noticed."""
-    for name in ("a.HEIC", "b.JPG", "c.mpo", ".hidden.jpg", "notes.txt"):
+    for name in ("a.HEIC", "b.JPG", "d.jfif", "e.ppm", "c.mpo", ".hidden.jpg", "notes.txt"):
         (tmp_path / name).touch()
     found, findings = find_images(tmp_path, Split(name="train", paths=(".",)))
     assert found == ("b.JPG", "c.mpo")
     assert told(findings) == [
-        "warning: a.HEIC: images of the kind .HEIC are not read: it is left out; save it as JPEG or"
-        " PNG"
+        f"warning: {name}: images of the kind {Path(name).suffix} are not read: it is left out; save it"
+        " as JPEG or PNG"
+        for name in ("a.HEIC", "d.jfif", "e.ppm")
     ]
 
 

@@ -428,6 +428,9 @@ def _unlabelled(
         _, findings = find_images(root, given)
         listed = [finding for finding in findings if (root / finding.path).is_file()]
         listed = [finding for finding in listed if finding.path in paths]
+        if listed and not listed[0].line:
+            message = f"{first.written}: {listed[0].message}"
+            return document.diagnose(first.at, message, listed[0].hint)
         if listed:
             where = os.path.relpath(root / listed[0].path, folder)
             return Diagnostic(

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
 """Endings of files that are images, in small letters."""
-UNREAD_SUFFIXES = frozenset({".avif", ".dng", ".gif", ".heic", ".heif", ".jp2"})
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".pgm", ".pnm", ".ppm"}
+)
 """Endings of images of kinds that are not read here: they are reported, and left out."""
 SMALLEST = 10
 """Pixels of an image's shorter side from which on it is of use; Ultralytics leaves smaller ones out."""
