@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import keyword
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:

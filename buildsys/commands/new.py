@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.authoring.scaffold.draft import describe
     from buildsys.authoring.targets.lookup import Boards
     from buildsys.authoring.workspace import FILE
+    from buildsys.execution import children
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
     from buildsys.files import write_new
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     path = _place(root, options.name)
     boards = Boards(root)
     label = f"recipes/{path.name}"
-    with contextlib.ExitStack() as undo:
+    with contextlib.ExitStack() as undo, children.undone_on_signals(undo.close):
         draft, file = _read_options(root, options, boards, undo)
         text = _write(draft, boards)
         plans = make_plans(
@@ -99,12 +100,11 @@ def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> 
     """Put buildsys.yaml in place; `undo` puts back what was there."""
     from buildsys.files import write_atomic
 
-    old = path.read_bytes() if path.exists() else None
-    write_atomic(path, text)
-    if old is None:
-        undo.callback(path.unlink)
+    if path.exists():
+        undo.callback(write_atomic, path, path.read_bytes())
     else:
-        undo.callback(write_atomic, path, old)
+        undo.callback(path.unlink, missing_ok=True)
+    write_atomic(path, text)
 
 
 def _place(root: Path, name: str) -> Path:
@@ -282,14 +282,14 @@ def _read_outside(
 
 def _calibrating(source: Path, found: "Images", options: argparse.Namespace) -> "OutsideData":
     """Images from elsewhere, which no name in buildsys.yaml leads to. Raises InputError for a link."""
-    from buildsys.authoring.scaffold.bringing import OutsideData
+    from buildsys.authoring.scaffold.bringing import choose_files
 
     if options.link:
         message = (
             "holds images for a calibration, which a recipe names by a pattern in the workspace"
         )
         raise InputError.at(options.data, message, "--copy copies them to data/")
-    return OutsideData(given=source, parts=tuple(source / name for name in found.files))
+    return choose_files(source, str(source), tuple(found.files))
 
 
 def _copy(
@@ -304,8 +304,11 @@ def _copy(
 
     data = copy_data(root, outside, undo)
     here = _with_data(_guess(root, data, options.data, draft), options.data, draft)
-    done = f"copied data/{outside.folder.name}, from {outside.folder}"
-    return dataclasses.replace(here, brought=(*draft.brought, done))
+    done = [f"copied data/{outside.folder.name}, from {outside.folder}"]
+    if outside.left_out:
+        count, first = len(outside.left_out), outside.left_out[0]
+        done.append(f"left   {count} links that lead out of the data, the first is {first}")
+    return dataclasses.replace(here, brought=(*draft.brought, *done))
 
 
 def _check_family(given: str | None, found: "Probe | None") -> None:

@@ -83,10 +83,13 @@ def end_all() -> None:
             _end_group(group)
 
 
-def end_on_signals(finish: Callable[[], None]) -> None:
+_KEPT = "what was finished is kept, the next run goes on there"
+
+
+def end_on_signals(finish: Callable[[], None], told: str = _KEPT) -> None:
     """SIGTERM, SIGINT and SIGHUP end the children, then `finish` is called, then we exit.
 
-    `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
+    `told`: what is left of the work. `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -98,12 +101,24 @@ def end_on_signals(finish: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)  # the live picture hides it
-            os.write(2, b"\ninterrupted: what was finished is kept, the next run goes on there\n")
+            os.write(2, f"\ninterrupted: {told}\n".encode())
         os._exit(128 + number)
 
     for each in _SIGNALS:
         if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup
             signal.signal(each, handle)
+
+
+@contextlib.contextmanager
+def undone_on_signals(undo: Callable[[], None]) -> Iterator[None]:
+    """`end_on_signals` within a block whose work is all or nothing: `undo` takes it away."""
+    before = [(each, signal.getsignal(each)) for each in _SIGNALS]
+    end_on_signals(undo, "nothing was changed")
+    try:
+        yield
+    finally:
+        for each, handler in before:
+            signal.signal(each, handler)
 
 
 def _begin(process: "subprocess.Popen[bytes]") -> None:

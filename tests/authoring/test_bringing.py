@@ -1,5 +1,8 @@
 """`new --copy` and `new --link`: weights and data from outside, over nothing, and nothing half there."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -220,3 +223,57 @@ def test_a_name_is_added_to_a_file_that_stays_as_it_is(tmp_path: Path, text: str
         "format": "coco",
         "splits": {"train": {"annotations": "/d/t.json", "images": "/d/i"}},
     }
+
+
+def test_a_copy_has_nothing_from_beside_the_data(
+    workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Links out of it, and files that no reader opens, stay where they are; links within are files."""
+    (outside / "keys").mkdir()
+    (outside / "keys" / "k.txt").write_text("secret")
+    images = outside / "mice" / "images" / "train"
+    (images / "pw").symlink_to(outside / "keys")
+    (images / "k.jpg").symlink_to(outside / "keys" / "k.txt")
+    (images / "id.pem").write_text("secret")
+    (images / "same.jpg").symlink_to("a.jpg")
+    assert _new(workspace, "--copy", "--data", str(outside / "mice")) == 0
+    copied = workspace / "data" / "mice"
+    assert "left   2 links that lead out of the data" in capsys.readouterr().out
+    assert not any("secret" in path.read_text() for path in copied.rglob("*") if path.is_file())
+    same = copied / "images" / "train" / "same.jpg"
+    assert (same.read_bytes(), same.is_symlink()) == (b"an image", False)
+
+
+def test_a_copy_of_data_whose_path_is_its_own_folder(workspace: Path, outside: Path) -> None:
+    """Tools write it absolute: the copy's images are those beside it."""
+    file = outside / "mice" / "data.yaml"
+    file.write_text(f"path: {file.parent}\n" + file.read_text())
+    assert _new(workspace, "--copy", "--data", str(file)) == 0
+    plan = next(iter(plan_good(workspace).values()))
+    sources = {item.source.path for step in plan.steps for item in step.inputs if item.source}
+    assert str(workspace / "data" / "mice") in sources
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_copy_leaves_nothing(
+    workspace: Path, outside: Path, number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, and the exit code that every command has for it."""
+    large = outside / "mice" / "images" / "train" / "large.jpg"
+    with large.open("wb") as file:
+        file.truncate(1 << 33)
+    before = _files(workspace)
+    child = os.fork()
+    if child == 0:
+        try:
+            _new(workspace, "--copy", "--data", str(outside / "mice"))
+        finally:
+            os._exit(99)
+    end = time.monotonic() + 20
+    while not list((workspace / "data").glob(".tmp-*/images/train/large.jpg")):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + number
+    assert capfd.readouterr().err == "\ninterrupted: nothing was changed\n"
+    assert _files(workspace) == before

@@ -277,10 +277,10 @@ def _find_places(
         bases = [os.path.normpath(folder / str(written)), str(folder)]
     entries = _entries(document)
     found = [_resolve(base, entries) for base in bases]
-    (places, missing), base = next(
-        ((pair, base) for pair, base in zip(found, bases, strict=True) if pair[0]),
-        (found[0], bases[0]),
-    )
+    there = [(pair, base) for pair, base in zip(found, bases, strict=True) if pair[0]]
+    # a copy's `path` is where the original lies; what lies beside the file itself is the copy
+    within = [found for found in there if inside is None or _is_within(inside, found[1])]
+    (places, missing), base = next(iter([*within, *there]), (found[0], bases[0]))
     for split_places in places.values():
         for place in split_places:
             _demand_inside(document, place, base, folder, inside)
@@ -355,6 +355,10 @@ def _demand_inside(
         wrong = check_inside(inside, relative, hint=WITHIN)
     assert wrong is not None
     raise InputError(document.diagnose(place.at, *wrong))
+
+
+def _is_within(inside: Path, base: str) -> bool:
+    return check_inside(inside, os.path.relpath(base, inside)) is None
 
 
 def _demand_base(document: Document, base: str, folder: Path, inside: Path | None) -> None:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes.builds import Loader, Unwritten
@@ -22,9 +22,13 @@ from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.workspace import FILE, WorkspaceFile, read_workspace_file
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
-from buildsys.files import remove_folder, temporary_file
+from buildsys.files import remove_folder
+from buildsys.steps.lib.datasets.file_lists import list_parts
+from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 
 _WEIGHTS, _DATA = "weights", "data"
+_READ = (".txt", ".xml", ".json", ".yaml", ".yml", ".data", ".names", ".labels", *UNREAD_SUFFIXES)
+"""What the readers of all formats open beside images, or tell of."""
 
 
 def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
@@ -43,22 +47,27 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
         raise InputError.at(given, message, "rename one of the two")
     with _writing(given, name):
         _make_folder(place.parent, undo)
+        unfinished = _unfinished(place)
+        undo.callback(unfinished.unlink, missing_ok=True)
         if link:
-            place.symlink_to(source)
+            unfinished.symlink_to(source)
         else:
-            with temporary_file(place.parent) as temporary:
-                shutil.copyfile(source, temporary)
-                temporary.rename(place)
-        undo.callback(place.unlink)
+            shutil.copyfile(source, unfinished)
+        undo.callback(place.unlink, missing_ok=True)
+        unfinished.rename(place)
     return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutsideData:
-    """The files and folders of a dataset, absolute paths, and what of them was given."""
+    """The files of a dataset, absolute paths, and what of it was given.
+
+    `left_out`: links that lead out of the data, which are not followed into a copy.
+    """
 
     given: Path
     parts: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -80,14 +89,31 @@ def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) 
     build = loaded.builds[0]
     assert build.dataset is not None
     home = build.split[0] if build.split is not None else build.dataset.root
-    parts = tuple(Path(os.path.normpath(os.path.join(home, part))) for part in build.dataset_parts)
-    return OutsideData(given=given, parts=parts)
+    return choose_files(given, home, build.dataset_parts)
+
+
+def choose_files(given: Path, home: str, parts: tuple[str, ...]) -> OutsideData:
+    """What of a dataset's parts below `home` a copy needs: files that the parts name, and in folders
+    those that a reader opens; of links those that lead to the data itself.
+    """
+    own = given if given.is_dir() else given.parent
+    listing = list_parts(home, parts, os.path.commonpath([home, own]))
+    names = [name for name, _ in listing.files if name in parts or _is_read(name)]
+    return OutsideData(
+        given=given,
+        parts=tuple(Path(os.path.normpath(os.path.join(home, name))) for name in names),
+        left_out=tuple(name for kind, name in listing.faults if kind == "outside"),
+    )
+
+
+def _is_read(name: str) -> bool:
+    return is_image(PurePosixPath(name)) or name.lower().endswith(_READ)
 
 
 def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
-    """The dataset's parts below data/FOLDER; the path of what was given, from the workspace.
+    """The dataset's files below data/FOLDER; the path of what was given, from the workspace.
 
-    Links in it are followed, so that the copy is whole. Raises InputError where data/FOLDER is there.
+    A link becomes the file that it leads to. Raises InputError where data/FOLDER is there.
     """
     place = root / _DATA / data.folder.name
     name = f"{_DATA}/{data.folder.name}"
@@ -98,17 +124,14 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
         raise InputError.at(str(data.given), message, hint)
     with _writing(str(data.given), name):
         _make_folder(place.parent, undo)
-        unfinished = place.with_name(f".tmp-{os.urandom(8).hex()}")
+        unfinished = _unfinished(place)
         undo.callback(shutil.rmtree, unfinished, ignore_errors=True)
-        for part in _outermost(data.parts):
+        for part in data.parts:
             target = unfinished / part.relative_to(data.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if part.is_dir():
-                shutil.copytree(part, target, dirs_exist_ok=True, ignore_dangling_symlinks=True)
-            else:
-                shutil.copyfile(part, target)
-        unfinished.rename(place)
+            shutil.copyfile(part, target)
         undo.callback(remove_folder, place)
+        unfinished.rename(place)
     return os.path.normpath(f"{name}/{inside}")
 
 
@@ -170,15 +193,14 @@ def _flow(value: object) -> str:
     return scalar(value) if isinstance(value, str) else str(value).lower()
 
 
-def _outermost(parts: tuple[Path, ...]) -> list[Path]:
-    """Without those that lie in another of them."""
-    return [part for part in dict.fromkeys(parts) if not set(part.parents) & set(parts)]
+def _unfinished(place: Path) -> Path:
+    return place.with_name(f".tmp-{os.urandom(8).hex()}")
 
 
 def _make_folder(folder: Path, undo: ExitStack) -> None:
     if not folder.is_dir():
-        folder.mkdir()
         undo.callback(_remove_empty, folder)
+        folder.mkdir()
 
 
 def _remove_empty(folder: Path) -> None:
