@@ -26,6 +26,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import (
 )
 from buildsys.steps.lib.metrics import keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import StepError
+from tests.brought_sets import voc_text
 
 BOXES = Layout(classes=("box", "lid"), keypoints=0, dims=0)
 
@@ -126,6 +127,21 @@ def test_a_file_of_one_line_again_and_again_is_read_at_once() -> None:
     assert [finding.kind for finding in findings].count("repeated-line") == 100
     assert findings[99].message.endswith("counts once; and 19899 more lines like it")
     assert findings[-1].message.endswith("and 200 more lines like it")
+
+
+@pytest.mark.parametrize("gap", ["\n", ""])
+def test_an_object_that_is_there_twice_counts_once_in_every_format(
+    tmp_path: Path, gap: str
+) -> None:
+    """As Ultralytics' converters count it; elements of one line are several, too."""
+    text = voc_text("a.jpg", (("box", 0, 0, 8, 8),) * 3).replace("\n", gap)
+    (tmp_path / "a.xml").write_text(text)
+    (tmp_path / "a.jpg").touch()
+    splits = (Split(name="train", paths=(".",)),)
+    reading = formats.read(tmp_path, "voc", splits, BOXES)
+    assert [len(sample.objects) for sample in reading.samples] == [1]
+    twice = "one object is labelled twice, and counts once"
+    assert [twice in finding for finding in told(reading.findings)] == [True, True]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -141,15 +141,6 @@ def test_endings_in_capitals(tmp_path: Path) -> None:
     assert (sample.labels, len(sample.objects), findings) == ("Annotations/a.XML", 1, [])
 
 
-def test_an_object_that_is_there_twice_counts_once(tmp_path: Path) -> None:
-    """As a line of a label file does."""
-    root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg")
-    (root / "Annotations" / "a.xml").write_text(voc_text("a.jpg", CELL * 3))
-    (sample,), findings = read(root)
-    assert len(sample.objects) == 1
-    assert ["the same as line" in finding for finding in findings] == [True, True]
-
-
 def test_what_has_no_image(tmp_path: Path) -> None:
     """One sentence where none is there, a finding for each where some are."""
     root = write(tmp_path, "Annotations/a.xml", "Annotations/b.xml", "JPEGImages/a.jpg")

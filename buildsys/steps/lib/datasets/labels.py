@@ -222,9 +222,10 @@ def _take_outline(path: str, line: int, count: int) -> Finding:
     return _warn(OUTLINE, path, line, message, hint)
 
 
-def repeated(path: str, line: int, first: int) -> Finding:
-    """An object that is labelled a second time, at `line`."""
-    message = f"the same as line {first}: one object is labelled twice, and counts once"
+def repeated(path: str, line: int, first: int, image: str = "") -> Finding:
+    """An object that is labelled a second time, at `line`; 0 where lines mean nothing."""
+    place = f"the same as line {first}" if line else image
+    message = f"{place}: one object is labelled twice, and counts once"
     return _warn("repeated-line", path, line, message)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from buildsys.steps.lib.datasets import split_names
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
-from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text, repeated
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, share_box, show
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
@@ -211,7 +211,6 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
         hint = "write <size><width>…</width><height>…</height></size>"
         return [], [_error("broken-annotation", entry.file, message, hint=hint)]
     found: list[tuple[int, Object]] = []
-    first: dict[tuple[str, tuple[float, ...]], int] = {}
     left_out = 0
     for item in content.objects:
         if item.name not in layout.classes:
@@ -222,10 +221,6 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
             continue
         if item.difficult:
             left_out += 1
-            continue
-        line = first.setdefault((item.name, item.corners), item.line)
-        if line != item.line:
-            findings.append(repeated(entry.file, item.line, line))
             continue
         box = _place_box(item, content.size, entry, findings)
         if box is not None:
