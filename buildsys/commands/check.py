@@ -81,7 +81,8 @@ def _show(session: "Session", dataset: "Dataset") -> int:
         return 2 if error.refused else 1  # it was told where it happened; other datasets wait
     except BuildsysError as error:
         return error.exit_code
-    print(f"\n{dataset.name}: {dataset.label}, {_number(len(report['classes']), 'class')}\n")
+    classes = f", {_number(len(report['classes']), 'class')}" if report["classes"] else ""
+    print(f"\n{dataset.name}: {dataset.label}{classes}\n")
     print(render_table(report) + "\n")
     for line in render_findings(report, dataset.place):
         print(line)

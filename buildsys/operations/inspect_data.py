@@ -4,12 +4,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.datasets.calibration_images import split_glob
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.checks import labelled_splits
 from buildsys.errors import Diagnostic, InputError
@@ -19,7 +20,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import plan_beside
 from buildsys.files import replace_folder
 from buildsys.graph import Input, Plan, Step
-from buildsys.planning.datasets import given_splits, plan_inspection
+from buildsys.planning.datasets import given_splits, pattern_input, plan_inspection
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import inspect_dataset
@@ -63,7 +64,47 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, 
     datasets = [
         _dataset(names[key], group, *planned[key], workspace) for key, group in users.items()
     ]
+    datasets += _calibration_images(builds, workspace, set(names.values()))
     return tuple(datasets), {build.id: build.recipe.name for build in builds}
+
+
+def _calibration_images(
+    builds: Iterable[Build], workspace: Workspace, taken: set[str]
+) -> list[Dataset]:
+    """What patterns for calibration find, a set of images each."""
+    users: dict[str, list[str]] = {}
+    for build in builds:
+        calibration = build.recipe.quantization.calibration
+        if calibration is not None and calibration.images is not None and not build.no_pictures:
+            users.setdefault(calibration.images, []).append(build.id)
+    labels = {each: f"calibration-{split_glob(each)[0]}".replace("/", "-") for each in users}
+    names = name_datasets(labels)
+    datasets = []
+    for pattern, ids in users.items():
+        data, name = pattern_input(str(workspace.root), pattern), names[pattern]
+        name = f"{name}-images" if name in taken else name
+        params = inspect_dataset.Params(
+            title=name,
+            format="images",
+            splits=(Split(name=pattern, paths=(".",)),),
+            classes=(),
+            keypoints=0,
+            keypoint_dims=0,
+            frames=(),
+            shape="folder",
+        )
+        definition = read_step(inspect_dataset)
+        step = make_step("inspect", definition, params, {"dataset": data}, {"report": True})
+        datasets.append(
+            Dataset(
+                name=name,
+                label=f"calibration images {pattern}",
+                builds=tuple(ids),
+                place=split_glob(pattern)[0],
+                plan=plan_beside(f"data:{name}", pattern, (step,), recipe=name),
+            )
+        )
+    return datasets
 
 
 def name_datasets(labels: dict[str, str]) -> dict[str, str]:

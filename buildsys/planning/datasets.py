@@ -125,6 +125,19 @@ def add_coco(builder: PlanBuilder, stage: str) -> Input:
     return output(builder.add(stage, read_step(write_coco), params, inputs), "dataset")
 
 
+def pattern_input(workspace: str, images: str) -> Input:
+    """The images that a pattern for calibration finds."""
+    root, pattern = split_glob(images)
+    source = Source(
+        path=f"{workspace}/{root}",
+        label=images,
+        parts=(pattern,),
+        kind="pictures",
+        home=workspace,
+    )
+    return Input(name="dataset", source=source)
+
+
 def add_pictures(builder: PlanBuilder) -> None:
     """The calibration set, and the few pictures that conversions are compared on."""
     calibration = builder.build.recipe.quantization.calibration
@@ -132,15 +145,7 @@ def add_pictures(builder: PlanBuilder) -> None:
         return
     dataset, split, facts = builder.artifacts.get("dataset"), "train", builder.build.dataset
     if calibration is not None and calibration.images is not None:
-        root, pattern = split_glob(calibration.images)
-        source = Source(
-            path=f"{builder.workspace}/{root}",
-            label=calibration.images,
-            parts=(pattern,),
-            kind="pictures",
-            home=str(builder.workspace),
-        )
-        dataset, split = Input(name="dataset", source=source), calibration.images
+        dataset, split = pattern_input(builder.workspace, calibration.images), calibration.images
         places: tuple[str, ...] = (".",)
     elif calibration is not None and calibration.split is not None:
         split = calibration.split

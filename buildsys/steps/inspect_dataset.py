@@ -114,7 +114,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
             done += 1
             report(done, total, "images")
     pairs = zip(params.splits, (samples for _, samples in reading.splits), strict=True)
-    findings += find_unlabelled(pairs, params.labelled)
+    findings += find_unlabelled(pairs, params.labelled) if params.classes else ()
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
     return {

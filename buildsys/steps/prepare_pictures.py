@@ -12,6 +12,8 @@ STEP = StepSpec(
     consumes=(Format.DATASET,),
     produces=Format.PICTURES,
 )
+_SHOWN = 20
+"""Images of a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +43,19 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     order = sorted(found)
     random.Random(params.seed).shuffle(order)
     chosen = order[: params.count]
-    prepared = []
+    prepared: list[np.ndarray] = []
+    wrong = []
     for image in chosen:
-        if not image.is_file():
-            fail(f"{image.name} is listed in the {params.split.name} split and does not exist.")
-        prepared.append(
-            prepared_images.letterbox(images.read_image(image), params.preprocessing)[0]
-        )
+        photo = images.read(image)
+        if photo.image is None:
+            wrong.append(f"{image.relative_to(root)} {photo.problem}")
+        else:
+            prepared.append(prepared_images.letterbox(photo.image, params.preprocessing)[0])
         short = f"all there are, {params.count} were wanted" if params.count > len(found) else ""
-        report(len(prepared), len(chosen), "pictures", short)
+        report(len(prepared) + len(wrong), len(chosen), "pictures", short)
+    if wrong:
+        listed = "\n".join(wrong[:_SHOWN])
+        more = f"\nand {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        fail(f"{len(wrong)} of {len(chosen)} images of {params.split.name}:\n{listed}{more}")
     names = [str(image.relative_to(root)) for image in chosen]
     prepared_images.save(outputs["pictures"], np.stack(prepared), names)

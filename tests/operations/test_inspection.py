@@ -1,5 +1,6 @@
 """A look at the data: what can be told without the tools."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -8,7 +9,9 @@ from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.operations.inspect_data import choose, find_datasets, name_datasets
+from buildsys.steps.lib.datasets import formats
 from buildsys.steps.lib.datasets.labels import Layout, Object, check_object, label_file, parse
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 POSE = Layout(classes=("tag",), keypoints=2, dims=3)
 
@@ -167,6 +170,27 @@ def test_targets_share_one_look(workspace: Path) -> None:
         assert choose(asked, datasets, builds)[0] == (dataset,)
     with pytest.raises(InputError, match="did you mean `wide`"):
         choose(["wade"], datasets, builds)
+
+
+def test_calibration_images_are_looked_at(workspace: Path) -> None:
+    """A page among them ended the step, one file a run; all recipes of a pattern share a look."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    (workspace / "cam").mkdir()
+    for name in ("a.jpg", "b.JPG", "page.html"):
+        (workspace / "cam" / name).touch()
+    calibration = '{images: "cam/*", count: 2}'
+    text = re.sub("calibration: {[^}]*}", f"calibration: {calibration}", recipe.read_text())
+    assert calibration in text
+    recipe.write_text(text)
+    datasets, builds = find_datasets(Workspace(workspace))
+    assert [each.name for each in datasets] == ["tags", "calibration-cam"]
+    assert (datasets[1].place, datasets[1].builds) == ("cam", tuple(builds))
+    assert '"format":"images"' in datasets[1].plan.steps[-1].params
+    split = Split(name="cam/*", paths=(".",))
+    layout = Layout(classes=(), keypoints=0, dims=0, shape="folder")
+    reading = formats.read(workspace / "cam", "images", (split,), layout)
+    assert [sample.image for sample in reading.samples] == ["a.jpg", "b.JPG"]
+    assert reading.findings == ()
 
 
 def test_names_go_with_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

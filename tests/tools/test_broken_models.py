@@ -150,14 +150,16 @@ def test_garbage_is_told_by_name(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 no picture", b"GIF89a"])
-def test_broken_picture_is_told_by_name(tmp_path: Path, content: bytes) -> None:
-    """Which of 20,000 pictures it was."""
+def test_broken_images_are_told_at_once_by_their_paths(tmp_path: Path) -> None:
+    """Which of 20,000 images they were."""
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "broken.jpg").write_bytes(content)
+    for name, content in (("a", b""), ("b", b"\xff\xd8\xff\xe0 no picture"), ("c", b"<html>")):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(content)
     params = {"split": _SPLIT, "count": 3, "seed": 0, "preprocessing": _FRAME}
     outputs = {"pictures": str(tmp_path / "out")}
     request = {"inputs": {"dataset": str(tmp_path)}, "outputs": outputs, "params": params}
     code, told = _run(tmp_path, "evaluate", "prepare_pictures", request)
     assert code == 3, told
-    assert told.startswith("broken.jpg is not a readable image")
+    first, *places = told.splitlines()
+    assert first.startswith("3 of 3 images of ")
+    assert sorted(place.split()[0] for place in places) == [f"images/{x}.jpg" for x in "abc"]

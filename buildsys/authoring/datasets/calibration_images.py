@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from buildsys.authoring.syntax.confinement import FROM_ROOT
+from buildsys.steps.lib.datasets.images import SUFFIXES, is_image
+from buildsys.steps.lib.datasets.pixel_boxes import show
+
 
 def split_glob(pattern: str) -> tuple[str, str]:
     """ "data/cam/**/*.jpg" -> the folder without wildcards, and the rest."""
@@ -10,10 +14,19 @@ def split_glob(pattern: str) -> tuple[str, str]:
     return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])
 
 
-def matches_anything(workspace: Path, pattern: str) -> bool:
-    """Whether a single file is found; a pattern that is none finds nothing."""
+def find_problem(workspace: Path, pattern: str) -> tuple[str, str] | None:
+    """Why a pattern gives no image, and what to do; a pattern that is none matches nothing."""
     root, rest = split_glob(pattern)
+    other = ""
     try:
-        return any(path.is_file() for path in (workspace / root).glob(rest))
+        for path in (workspace / root).glob(rest):
+            if path.is_file():
+                if is_image(path):
+                    return None
+                other = other or path.name
     except (OSError, ValueError, NotImplementedError):
-        return False
+        pass
+    if not other:
+        return f"no file matches {pattern}", FROM_ROOT.format("workspace")
+    message = f"none of the files that {pattern} matches is an image, such as {show(other)}"
+    return message, f"images end in {', '.join(sorted(SUFFIXES))}"

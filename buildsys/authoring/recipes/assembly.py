@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from buildsys.authoring.datasets.calibration_images import matches_anything, split_glob
+from buildsys.authoring.datasets.calibration_images import find_problem, split_glob
 from buildsys.authoring.datasets.dataset import DatasetContext, find_data
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
@@ -102,7 +102,7 @@ class Assembler:
             checkpoint=checkpoint,
             given=given,
             waiting_for=waiting or data.waiting_for,
-            pictures_found=self._pictures_found(recipe),
+            no_pictures=self._no_pictures(recipe),
             facts=tuple(facts),
             origins=tuple(sorted((k, *place) for k, place in origins.items())),
         )
@@ -154,16 +154,17 @@ class Assembler:
         """Whether an axis of the matrix is the size itself."""
         return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
 
-    def _pictures_found(self, recipe: Recipe) -> bool:
+    def _no_pictures(self, recipe: Recipe) -> tuple[str, str] | None:
         calibration = recipe.quantization.calibration
         if calibration is None or calibration.images is None:
-            return True
+            return None
         place, pattern = split_glob(calibration.images)
         folder, home = self.workspace / place, str(self.workspace)
         self.read.add(folder)
         check_tree(str(folder), (pattern,), home, calibration.images, self.around.trees)
-        known = self.around.recorded.has_pictures(calibration.images)
-        return known or matches_anything(self.workspace, calibration.images)
+        if self.around.recorded.has_pictures(calibration.images) and not folder.is_dir():
+            return None
+        return find_problem(self.workspace, calibration.images)
 
     def _board(self, entry: TargetEntry, index: int) -> Board:
         if entry.target not in self.boards.targets:

@@ -27,8 +27,8 @@ class Build:
     """One recipe for one target, with everything that planning needs settled.
 
     `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
-    key was written: (dotted key, file, line). `pictures_found` is false where a pattern for
-    calibration pictures matches nothing. `split`: where data that is not split lies, and how it is
+    key was written: (dotted key, file, line). `no_pictures`: why the pattern
+    for calibration images gives none, and what to do. `split`: where data that is not split lies, and how it is
     split; `dataset_home`: see `Source.home`; `lacks`: what the dataset does not have; `facts` are lines for buildsys.lock. `given`: a
     finished file that is here, opened; `checkpoint`: what a checkpoint, or such a file, says of its
     network.
@@ -53,7 +53,7 @@ class Build:
     given: GivenFile | None
     archive: Archive | None
     waiting_for: str
-    pictures_found: bool
+    no_pictures: tuple[str, str] | None
     facts: tuple[tuple[str, str], ...]
     origins: tuple[tuple[str, str, int], ...]
 

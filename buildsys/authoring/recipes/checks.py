@@ -10,7 +10,6 @@ from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
 from buildsys.authoring.recipes.sources import check_converter, check_source
 from buildsys.authoring.step_settings import QuantizationAware, TrainSettings, Validates
-from buildsys.authoring.syntax.confinement import FROM_ROOT
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
@@ -222,11 +221,10 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A pattern that matches nothing; while weights are waited for, pictures may be too."""
-    if build.pictures_found or build.recipe.quantization.calibration is None:
+    """A pattern that matches no image; while weights are waited for, pictures may be too."""
+    if build.no_pictures is None:
         return []
-    message = f"no file matches {build.recipe.quantization.calibration.images}"
+    message, hint = build.no_pictures
     at = ("quantization", "calibration", "images")
-    hint = FROM_ROOT.format("workspace")
     severity = "warning" if build.waiting_for else "error"
     return [locate(at, message, hint, severity=severity)]

@@ -29,6 +29,7 @@ from buildsys.steps.lib.datasets import (
     class_folder_format,
     coco_format,
     darknet_format,
+    plain_format,
     ultralytics_format,
     voc_format,
 )
@@ -60,6 +61,7 @@ FORMATS: Mapping[str, DatasetFormat] = {
     "folders": class_folder_format,
     "voc": voc_format,
     "darknet": darknet_format,
+    "images": plain_format,
     **{name: coco_format.CocoFormat(base_names=key) for key, name in coco_format.NAMES.items()},
 }
 

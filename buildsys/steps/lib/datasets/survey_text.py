@@ -49,11 +49,18 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
     rows: list[tuple[str, Cell, bool]] = [
         ("pictures", lambda s: str(s["pictures"]), True),
         ("  unreadable", lambda s: str(s["unreadable"]), False),
-        ("  without label file", lambda s: str(s["without_label_file"]), False),
-        ("  with empty label file", lambda s: str(s["empty_label_file"]), False),
+    ]
+    sizes: list[tuple[str, Cell, bool]] = [
         ("  smallest", lambda s: _size(s, "smallest"), True),
         ("  median", lambda s: _size(s, "median"), True),
         ("  largest", lambda s: _size(s, "largest"), True),
+    ]
+    if not report["classes"]:
+        return rows + sizes  # images alone, for calibration
+    rows += [
+        ("  without label file", lambda s: str(s["without_label_file"]), False),
+        ("  with empty label file", lambda s: str(s["empty_label_file"]), False),
+        *sizes,
         (
             "objects" if report["shape"] != "folder" else "in a class",
             lambda s: str(s["objects"]),
