@@ -6,7 +6,6 @@ from buildsys.authoring.datasets.blocks import Split as Shares
 from buildsys.authoring.datasets.calibration_images import split_glob
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
-from buildsys.authoring.recipes.checks import labelled_splits
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import HostFacts, Input, Source, Step
 from buildsys.planning.plan_builder import PlanBuilder, output
@@ -99,7 +98,6 @@ def _preparation(builder: PlanBuilder, facts: DatasetFacts) -> prepare_dataset.P
         sigmas=facts.sigmas,
         flip=facts.flip,
         with_keypoints=builder.model.task == "pose",
-        labelled=tuple(sorted(labelled_splits(builder.build))),
     )
 
 

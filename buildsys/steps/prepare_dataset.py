@@ -36,7 +36,7 @@ class Params:
     """`format`: which of `formats`; `shape`: box | outline | corners | folder, see `tasks.shape_of`.
 
     `with_keypoints`: whether the keypoints that are labelled are kept; `flip`: which is which in a
-    mirror. `labelled`: splits that are nothing without labels.
+    mirror.
     """
 
     format: str
@@ -48,14 +48,14 @@ class Params:
     sigmas: tuple[float, ...] = ()
     flip: tuple[int, ...] = ()
     with_keypoints: bool = False
-    labelled: tuple[str, ...] = ()
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Write images and labels by split, and data.yaml where classes are not folders.
 
-    A split without images is left out: another step says so if it needs it. Ultralytics starts no
-    training without `val`: where that is missing, it repeats `train`.
+    A split without images is left out, one without objects is a warning: which splits a recipe uses is
+    not known here, so that another one does not train again. Ultralytics starts no training without
+    `val`: where that is missing, it repeats `train`.
     """
     import cv2
 
@@ -72,8 +72,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     )
     reading = formats.read(root, params.format, params.splits, layout)
     pairs = zip(params.splits, (samples for _, samples in reading.splits), strict=True)
-    findings = [*reading.findings, *find_unlabelled(pairs, params.labelled)]
-    broken = bool(list_errors(tuple(findings)))
+    findings = [*reading.findings, *find_unlabelled(pairs)]
+    broken = bool(list_errors(findings))
     total, done = len(reading.samples), 0
     for split, (name, samples) in zip(params.splits, reading.splits, strict=True):
         stems = choose_stems(root, split, samples, params)

@@ -71,7 +71,7 @@ def _check_objects(
 
 
 def find_unlabelled(
-    splits: Iterable[tuple[Split, tuple[Sample, ...]]], needed: tuple[str, ...]
+    splits: Iterable[tuple[Split, tuple[Sample, ...]]], needed: tuple[str, ...] = ()
 ) -> Iterator[Finding]:
     """Splits of images without a single object: an error where labels are `needed`, else a warning."""
     for split, samples in splits:
