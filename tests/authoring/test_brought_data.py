@@ -336,3 +336,38 @@ def test_what_nobody_can_read_is_one_message_each(
         assert told.count("leads out of the dataset and of the workspace") == 1
         assert "buildsys.yaml" in told
         assert "hidden" not in told
+
+
+@pytest.mark.parametrize("words", [["--data"], ["--copy", "--data"], ["--from"]])
+def test_a_given_name_that_no_recipe_can_hold(
+    workspace: Path, brought: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name is shown in ASCII; nothing is written."""
+    given = os.fsdecode(bytes(brought) + b"/\xff")
+    bring("roboflow", Path(given), draw)
+    assert cli.main(["-C", str(workspace), "new", "mine", *words, given]) == 2
+    assert r"/\udcff': error: is a name that is not UTF-8" in capsys.readouterr().err
+    assert not (workspace / "recipes" / "mine.yaml").exists()
+
+
+def test_classes_and_calibration_images_are_looked_at_too(
+    workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever lists files: folders of classes, a pattern of images."""
+    for name in ("train/cell/a.jpg", "train/cell/b.jpg"):
+        (brought / name).parent.mkdir(parents=True, exist_ok=True)
+        (brought / name).touch()
+    (brought / "train" / os.fsdecode(b"\xff")).mkdir()
+    assert new(workspace, "data/brought") == 2
+    assert r"'train/\udcff' is a name that is not UTF-8" in capsys.readouterr().out
+    write_recipe(
+        workspace,
+        "cal",
+        RECIPE.replace("dataset: {format: voc, path: data/brought}\n", "").replace(
+            "train: {epochs: 1}",
+            "quantization: {scheme: int8, calibration: {images: data/cam/*.jpg, count: 2}}",
+        ),
+    )
+    (workspace / "data" / "cam" / "out.jpg").symlink_to("/etc/hostname")
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert "out.jpg leads out of the dataset and of the workspace" in capsys.readouterr().out

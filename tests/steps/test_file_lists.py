@@ -62,5 +62,7 @@ def test_what_nobody_can_read_is_listed_apart(tmp_path: Path) -> None:
     )
     workspace = list_parts(str(root), ("images/*.jpg", "images/beside"), str(tmp_path))
     assert [name for name, _ in workspace.files] == ["images/a.jpg", "images/beside/b.jpg"]
+    (root / os.fsdecode(b"\xff")).mkdir()
+    assert list_parts(str(root), (os.fsdecode(b"\xff"),)).faults == (("name", "\udcff"),)
     anywhere = list_parts(str(root), ("labels/a.txt",))
     assert [name for name, _ in anywhere.files] == ["labels/a.txt"]

@@ -4,13 +4,17 @@ import os
 from pathlib import Path
 
 from buildsys.errors import InputError
+from buildsys.steps.lib.datasets.file_lists import is_utf8
 
 
 def whole(root: Path, given: str) -> Path:
     """Where a path leads, links of its folders followed where it leaves `root`.
 
-    A relative path starts at the root, as in recipes.
+    A relative path starts at the root, as in recipes. Raises InputError for a name that none can hold.
     """
+    if not is_utf8(given):
+        message = "is a name that is not UTF-8: no recipe can hold it"
+        raise InputError.at(ascii(given), message, "rename it")
     path = Path(os.path.abspath(root / given))
     return path if path.is_relative_to(root) else path.parent.resolve() / path.name
 

@@ -84,7 +84,9 @@ def list_parts(root: str, parts: Iterable[str], home: str = "") -> Listing:
     homes = tuple(map(os.path.realpath, (home, root))) if home else ()
     for part in parts:
         base = os.path.join(root, part)
-        if any(mark in part for mark in "*?["):
+        if not is_utf8(part):
+            faults["name", part] = None
+        elif any(mark in part for mark in "*?["):
             # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
             for path in Path(root).glob(part):
                 name = path.relative_to(root).as_posix()
