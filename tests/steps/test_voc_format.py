@@ -133,6 +133,14 @@ def test_labels_of_an_image_that_is_gone_are_nobody_else_s(tmp_path: Path) -> No
     assert (sample.labels, len(findings)) == ("Annotations/a0.xml", 1)
 
 
+def test_images_of_kinds_that_are_not_read_are_reported(tmp_path: Path) -> None:
+    """As in folders of Ultralytics and darknet."""
+    root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "JPEGImages/b.jfif")
+    (sample,), (finding,) = read(root)
+    assert sample.image == "JPEGImages/a.jpg"
+    assert finding.startswith("JPEGImages/b.jfif: images of the kind .jfif are not read")
+
+
 def test_endings_in_capitals(tmp_path: Path) -> None:
     """As cameras and Windows write them."""
     root = write(tmp_path, "Annotations/a.XML", "JPEGImages/a.JPG")

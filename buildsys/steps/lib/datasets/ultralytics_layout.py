@@ -31,14 +31,9 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
         place = root / entry
         if place.is_dir():
             for name in list_files(root, entry):
-                suffix = PurePosixPath(name).suffix
                 if is_image(PurePosixPath(name)):
                     found.add(name)
-                elif suffix.lower() in UNREAD_SUFFIXES:
-                    message = f"images of the kind {suffix} are not read: it is left out"
-                    findings.append(
-                        _finding("unread-kind", name, message, "save it as JPEG or PNG")
-                    )
+                findings += describe_unread(name)
         elif _is_list(place):
             names, wrong = _read_list(root, entry)
             found |= names
@@ -56,6 +51,14 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
         message = f"the {split.name} split has no images"
         findings.append(_finding("no-images", ", ".join(split.paths), message))
     return tuple(sorted(found)), tuple(findings)
+
+
+def describe_unread(name: str) -> Iterator[Finding]:
+    """What to say of a file that is an image of a kind that is not read."""
+    suffix = PurePosixPath(name).suffix
+    if suffix.lower() in UNREAD_SUFFIXES:
+        message = f"images of the kind {suffix} are not read: it is left out"
+        yield _finding("unread-kind", name, message, "save it as JPEG or PNG")
 
 
 def iterate_images(root: Path, split: Split) -> Iterator[str]:

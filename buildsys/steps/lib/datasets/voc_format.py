@@ -19,7 +19,7 @@ from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, share_box, show
 from buildsys.steps.lib.datasets.samples import Sample
-from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.datasets.ultralytics_layout import Split, describe_unread
 from buildsys.steps.lib.datasets.voc_file import VocFile, VocObject, parse
 
 _ANNOTATIONS = ("Annotations", "annotations")
@@ -127,13 +127,16 @@ def is_xml(path: str | PurePosixPath) -> bool:
 
 def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding]]:
     """The images of a split with what their annotation files say, sorted by path."""
-    pictures = [p for p in list_files(root, split.images) if is_image(PurePosixPath(p))]
+    findings: list[Finding] = []
+    pictures = []
+    for path in list_files(root, split.images):
+        pictures += [path] if is_image(PurePosixPath(path)) else []
+        findings += describe_unread(path)
     by_stem: dict[str, list[str]] = {}
     by_name: dict[str, list[str]] = {}
     for path in pictures:
         by_stem.setdefault(_stem(path, split.images), []).append(path)
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
-    findings: list[Finding] = []
     files = _annotation_files(root, split)
     wanted, listed = _names(root, split, by_stem, findings)
     entries: dict[str, Entry] = {}
