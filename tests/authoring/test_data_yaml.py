@@ -242,6 +242,13 @@ def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
             ['1:9: class names must be strings; `true` is not one; write `names: ["true", "box"]`'],
         ),
         (
+            'names: [box, ""]',
+            [
+                "1:14: the name of class 1 is empty or cannot be printed; a class has a name that"
+                " can be read"
+            ],
+        ),
+        (
             "names: [box, lid, box]",
             [
                 "1:19: the class `box` is there twice: as 0 and as 2; every class has a name of its"

@@ -3,10 +3,20 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StrictStr
+from pydantic import AfterValidator, ConfigDict, Field, StrictStr
 
 from buildsys.authoring.syntax.validation import Block
 from buildsys.authoring.syntax.values import Seed, Sha256
+from buildsys.steps.lib.datasets.labels import is_class_name
+
+
+def _class_name(value: str) -> str:
+    if not is_class_name(value):
+        raise ValueError("a class name in `classes` is empty or cannot be printed")
+    return value
+
+
+ClassName = Annotated[StrictStr, AfterValidator(_class_name)]
 
 
 class Split(Block):
@@ -55,7 +65,7 @@ class Dataset(Block):
     url: StrictStr | None = None
     sha256: Sha256 | None = None
     split: Split | None = None
-    classes: Annotated[tuple[StrictStr, ...], Field(min_length=1)] | None = None
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | None = None
     generator: StrictStr | None = None
 
     @property

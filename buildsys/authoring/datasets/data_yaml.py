@@ -17,7 +17,7 @@ from buildsys.authoring.syntax.confinement import WITHIN, check_inside
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
-from buildsys.steps.lib.datasets.labels import is_labelled, label_path, read_text
+from buildsys.steps.lib.datasets.labels import is_class_name, is_labelled, label_path, read_text
 from buildsys.steps.lib.datasets.split_names import find_splits
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, iterate_images
 from buildsys.steps.lib.files import foreign
@@ -160,7 +160,11 @@ def _read_names(document: Document) -> tuple[str, ...]:
     problems = []
     for key, word in zip(keys, words, strict=True):
         value = document.get("names", key)
-        if not isinstance(value, str) or _is_plain_boolean(document, key):
+        if isinstance(value, str) and not is_class_name(value):
+            message = f"the name of class {key} is empty or cannot be printed"
+            hint = "a class has a name that can be read"
+            problems.append(document.diagnose(("names", key), message, hint))
+        elif not isinstance(value, str) or _is_plain_boolean(document, key):
             message = f"class names must be strings; {f'`{word}`' if word else 'this'} is not one"
             problems.append(document.diagnose(("names", key), message, _line_to_write(words)))
     if problems:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictStr
 
-from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.blocks import ClassName, Dataset
 from buildsys.authoring.recipes.families import decoders, source_names
 from buildsys.authoring.syntax.validation import Block
 from buildsys.authoring.syntax.values import NAME, Count, Scheme, Seed, Sha256, Share, Task
@@ -59,7 +59,7 @@ class SourceModel(Block):
     architecture: StrictStr | None = None
     weights: Annotated[Weights, BeforeValidator(_weights)]
     decoder: Decoder = "none"
-    classes: tuple[StrictStr, ...] = ()
+    classes: tuple[ClassName, ...] = ()
     pixels: Pixels | None = None
 
 

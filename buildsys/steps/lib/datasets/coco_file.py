@@ -14,7 +14,7 @@ from typing import Any
 
 from buildsys.steps.lib.datasets.base_names import base_name
 from buildsys.steps.lib.datasets.images import SUFFIXES
-from buildsys.steps.lib.datasets.labels import Finding, Object, mistake
+from buildsys.steps.lib.datasets.labels import Finding, Object, is_class_name, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
 from buildsys.steps.lib.files import foreign
 
@@ -412,7 +412,7 @@ def read_layout(data: dict[str, Any], shape: str, notes: Notes) -> Layout | None
         number = notes.own_id(row, "categories", index, seen)
         where = f"category {number}" if number is not None else f"categories[{index}]"
         name = row.get("name")
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        if not isinstance(name, str) or not is_class_name(name):
             what = "is missing" if "name" not in row else f"is a word, not {show(name)}"
             notes.add(f"{where}: `name` {what}")
         elif name in names:

@@ -17,6 +17,7 @@ from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
     find_label,
+    is_class_name,
     is_labelled,
     read_text,
 )
@@ -188,7 +189,7 @@ def _read_names(root: Path, files: DarknetSet, findings: list[Finding]) -> tuple
     names = [line.strip() for line in text.rstrip().splitlines()]
     first: dict[str, int] = {}
     for number, name in enumerate(names, 1):
-        if not name or not name.isprintable():
+        if not is_class_name(name):
             message = f"class {number - 1} has no name"
             findings.append(_error(files.names, message, number))
         elif first.setdefault(name, number) != number:

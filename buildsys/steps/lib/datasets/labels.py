@@ -60,6 +60,11 @@ def mistake(path: str, message: str, hint: str = "", line: int = 0, column: int 
     )
 
 
+def is_class_name(word: str) -> bool:
+    """Whether something can be the name of a class: a word that can be seen and printed."""
+    return bool(word.strip()) and word.isprintable()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """What a line holds: a class below `classes`, a box, `keypoints` points of `dims` numbers; or,

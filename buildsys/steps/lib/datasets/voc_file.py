@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from buildsys.steps.lib.datasets.labels import Finding, mistake
+from buildsys.steps.lib.datasets.labels import Finding, is_class_name, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
 LARGEST = 4 * 2**20
@@ -203,7 +203,7 @@ def _read_object(
 ) -> VocObject | None:
     """One object; `before`: pixels that the left and upper corner lie right of and below its edges."""
     name = item.values.get("name")
-    if name is None or not name.text or not name.text.isprintable():
+    if name is None or not is_class_name(name.text):
         what = "is missing" if name is None or not name.text else f"is a word, not {name.text!a}"
         mistakes.append(_mistake(label, name or item, f"an object's `name` {what}"))
         return None
