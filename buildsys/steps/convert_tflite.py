@@ -98,7 +98,7 @@ def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params)
 def _representative(folder: Path, params: Params) -> Any:
     from buildsys.steps.lib.datasets import prepared_images
 
-    pictures = prepared_images.load(folder, params.preprocessing)
+    pictures = prepared_images.span_range(prepared_images.load(folder, params.preprocessing))
     passes = itertools.count(1)
 
     def generate() -> Any:

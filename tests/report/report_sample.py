@@ -91,8 +91,8 @@ def ladder(green: bool) -> Ladder:
         rung(
             "tflite",
             "tflm",
-            output("box_s8", "box", "unequal values", 0, 0),
-            output("keypoints", "keypoint", "unequal values", 0, 0),
+            output("box_s8", "box", "largest difference, steps", 1, 2),
+            output("keypoints", "keypoint", "largest difference, steps", 1, 2),
         ),
         rung("tflm", "sscma-1.0-pose", output("boxes", "box", "largest difference", 0.5, 1.0)),
     )

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.firmware import arithmetic, emulated_decoders
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads.outputs import head_outputs
@@ -215,15 +216,28 @@ def check_keypoints_lost() -> None:
     assert not any("boxes of" in text for text in told)
 
 
-def check_one_unequal_value_in_tflite_micro() -> None:
-    """Bit-exact means none."""
+def check_kernels_of_tflite_micro_round_by_two_steps_at_most() -> None:
+    """Its products may be rounded another way; what means something else is further away."""
     recordings = forms(answers(network()))
     values = recordings["tflm"][0].values.copy()
-    values[1, 2, 3] ^= 1
+    values[1, 2, 3] += 2 if values[1, 2, 3] < 0 else -2
     recordings["tflm"] = replace(recordings["tflm"], "box_s8", values)
+    assert failing(recordings) == []
+    values[1, 2, 3] += 1 if values[1, 2, 3] > recordings["tflite"][0].values[1, 2, 3] else -1
     assert failing(recordings) == [
-        "tflite → tflm: box_s8 differs in 1 values (none may) in TFLite Micro."
+        "tflite → tflm: box_s8 differs by 3 steps of its integers (at most 2) in TFLite Micro."
     ]
+
+
+def check_a_calibration_set_spans_the_range_of_its_pixels() -> None:
+    """Dark images would give the input another scale than the firmware's 1/255."""
+    import numpy as np
+
+    dark = np.full((2, 4, 4, 3), 100, np.uint8)
+    spanning = prepared_images.span_range(dark)
+    assert (int(spanning.min()), int(spanning.max())) == (0, 255)
+    assert int((spanning != dark).sum()) == 6
+    assert prepared_images.span_range(spanning) is spanning
 
 
 def check_no_number_fails_even_random_weights() -> None:

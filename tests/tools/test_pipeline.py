@@ -190,11 +190,10 @@ def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
     ]
     assert all(rung["passed"] for rung in rungs.values())
     assert (parity["passed"], parity["first_failing"], parity["pictures"]) == (True, None, 12)
-    exact = rungs["tflite → tflm"]["outputs"]
-    assert len(exact) == 7
-    assert {(figure["figure"], figure["value"]) for figure in exact.values()} == {
-        ("unequal values", 0.0)
-    }
+    kernels = rungs["tflite → tflm"]["outputs"]
+    assert len(kernels) == 7
+    assert {figure["figure"] for figure in kernels.values()} == {"largest difference, steps"}
+    assert max(figure["value"] for figure in kernels.values()) <= 2
     found = rungs["tflm → decoder"]["detections"]
     assert found["decoder"] == "sscma-pose"
     assert found["candidates"] > 0

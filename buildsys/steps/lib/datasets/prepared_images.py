@@ -89,6 +89,20 @@ def save(folder: Path, pictures: "np.ndarray", sources: list[str]) -> None:
     (folder / "sources.json").write_text(json.dumps(sources, indent=1) + "\n", encoding="utf-8")
 
 
+def span_range(pictures: "np.ndarray") -> "np.ndarray":
+    """The set [n, h, w, 3]; where no value of it is 0, or none 255, with a first picture whose first
+    two pixels are.
+
+    A converter takes the input's scale from the values that it is shown, and firmwares count on the
+    whole range: 1/255.
+    """
+    if pictures.min() == 0 and pictures.max() == 255:
+        return pictures
+    spanning = pictures.copy()
+    spanning[0, 0, 0], spanning[0, 0, 1] = 0, 255
+    return spanning
+
+
 def to_nchw(pictures: "np.ndarray") -> "np.ndarray":
     """uint8 [n, h, w, 3] -> float32 [n, 3, h, w] in 0..1."""
     import numpy as np

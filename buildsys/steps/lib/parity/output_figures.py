@@ -161,8 +161,13 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
     )
 
 
-def unequal(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figure:
-    """How many values differ at all."""
+def steps_apart(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figure:
+    """Largest difference of stored integers; of other values how many differ at all."""
+    import numpy as np
+
+    if np.issubdtype(reference.dtype, np.integer):
+        value = float(np.abs(reference.astype(np.int64) - found).max(initial=0))
+        return _at_most(kind, "largest difference, steps", value, float(tolerances.KERNEL_STEPS))
     value = float((reference != found).sum())
     return _at_most(kind, "unequal values", value, 0.0)
 
@@ -174,6 +179,8 @@ def describe(name: str, figure: Figure) -> str:
     limit = figure.limit or 0.0
     if figure.figure == "largest difference":
         return f"{name} differs by {figure.value:.4g} (at most {limit:g})"
+    if figure.figure == "largest difference, steps":
+        return f"{name} differs by {figure.value:.0f} steps of its integers (at most {limit:.0f})"
     if figure.figure == "unequal values":
         return f"{name} differs in {figure.value:.0f} values (none may)"
     if figure.kind == "score":

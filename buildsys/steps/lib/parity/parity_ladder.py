@@ -95,7 +95,7 @@ class Ladder:
             return Rung(start=start, end=end, outputs={}, detections={}, failures=(problem,))
         if end == "tflm":
             figures = {
-                name: output_figures.unequal(
+                name: output_figures.steps_apart(
                     output_figures.split(name, output.values, self.network.classes)[0].kind,
                     output.values,
                     found[name].values,

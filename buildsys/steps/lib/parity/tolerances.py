@@ -23,6 +23,12 @@ threshold that suits the float model does not suit the quantized one."""
 SEEN = 0.2
 """Probability from which a cell counts as seen: far below, a large error in a logit changes nothing."""
 
+KERNEL_STEPS = 2
+"""Largest difference of an output between LiteRT's reference kernels and TFLite Micro's, in steps of
+its integers. Both round products of int8, but not all alike: the first value that differs is one step
+away (seen: MUL after a sigmoid), and later layers made two of it at most. Another meaning of an
+operator or of its parameters is tens of steps away."""
+
 CONFIDENCE, OVERLAP = 0.25, 0.45
 """What the detections that are compared are kept by: the thresholds of Himax' firmware."""
 
