@@ -43,37 +43,38 @@ def onnx_bytes(
     domain: str = "",
 ) -> bytes:
     """An ONNX file. `external`: a file beside it that holds the weights; `domain`: of its operators."""
-    place = [_field(13, _field(1, b"location") + _field(2, external.encode()))] if external else []
-    weights = _field(8, b"weights") + b"".join(place or [_field(9, bytes(300))])
+    place = [field(13, field(1, b"location") + field(2, external.encode()))] if external else []
+    weights = field(8, b"weights") + b"".join(place or [field(9, bytes(300))])
     graph = b"".join(
         (
-            *(_field(1, _field(4, name.encode()) + _text(7, domain)) for name in operators),
-            _field(5, weights),
-            *(_field(11, _value(edge)) for edge in inputs),
-            _field(11, _value(Edge(name="weights", shape=(4,)))),
-            *(_field(12, _value(edge)) for edge in outputs),
+            *(field(1, field(4, name.encode()) + _text(7, domain)) for name in operators),
+            field(5, weights),
+            *(field(11, _value(edge)) for edge in inputs),
+            field(11, _value(Edge(name="weights", shape=(4,)))),
+            *(field(12, _value(edge)) for edge in outputs),
         )
     )
     words = (metadata or {}).items()
-    properties = [_field(14, _field(1, k.encode()) + _field(2, v.encode())) for k, v in words]
-    known = _field(8, _field(2, opset)) if opset else b""
-    return _field(1, ir) + _field(7, graph) + known + b"".join(properties)
+    properties = [field(14, field(1, k.encode()) + field(2, v.encode())) for k, v in words]
+    known = field(8, field(2, opset)) if opset else b""
+    return field(1, ir) + field(7, graph) + known + b"".join(properties)
 
 
 def _text(number: int, value: str) -> bytes:
-    return _field(number, value.encode()) if value else b""
+    return field(number, value.encode()) if value else b""
 
 
 def _value(edge: Edge) -> bytes:
     dims = b"".join(
-        _field(1, _field(1, side) if isinstance(side, int) else _field(2, side.encode()))
+        field(1, field(1, side) if isinstance(side, int) else field(2, side.encode()))
         for side in edge.shape
     )
-    tensor = _field(1, _ONNX_TYPES[edge.dtype]) + _field(2, dims)
-    return _field(1, edge.name.encode()) + _field(2, _field(1, tensor))
+    tensor = field(1, _ONNX_TYPES[edge.dtype]) + field(2, dims)
+    return field(1, edge.name.encode()) + field(2, field(1, tensor))
 
 
-def _field(number: int, value: int | bytes) -> bytes:
+def field(number: int, value: int | bytes) -> bytes:
+    """One field of a protobuf message."""
     if isinstance(value, int):
         return _varint(number << 3) + _varint(value)
     return _varint(number << 3 | 2) + _varint(len(value)) + value

@@ -10,7 +10,7 @@ from buildsys.steps.lib.files import tflite
 from buildsys.steps.lib.files.edge import Edge as FileEdge
 from buildsys.steps.lib.files.foreign import UnreadableModel
 from buildsys.steps.lib.files.onnx_header import read_header
-from tests.given_models import Edge, onnx_bytes, tflite_bytes
+from tests.given_models import Edge, field, onnx_bytes, tflite_bytes
 
 ONNX = onnx_bytes(
     inputs=(Edge(name="images", shape=("batch", 3, 640, 640), dtype="float16"),),
@@ -119,3 +119,20 @@ def test_ultralytics_metadata(tmp_path: Path) -> None:
 def test_other_metadata_says_nothing(words: dict[str, str]) -> None:
     """Anybody's text."""
     assert describe_export(words) is None
+
+
+def test_operators_of_inner_graphs_count_and_those_of_its_own_functions_do_not(
+    tmp_path: Path,
+) -> None:
+    """`If` holds graphs; a function of the file needs no runtime that has it, but what is in it does."""
+    inner = field(1, field(4, b"Foo") + field(7, b"my.dom"))
+    branch = field(1, b"then_branch") + field(6, inner)
+    condition = field(1, field(4, b"If") + field(5, branch))
+    called = field(1, field(4, b"Mine") + field(7, b"own"))
+    graph = condition + called + field(12, field(1, b"y"))
+    function = field(1, b"Mine") + field(10, b"own") + field(7, field(4, b"Relu"))
+    opset = field(8, field(1, b"ai.onnx") + field(2, 17))
+    file = tmp_path / "x.onnx"
+    file.write_bytes(field(1, 8) + field(7, graph) + opset + field(25, function))
+    assert read_header(file).operators == (("", "If"), ("", "Relu"), ("my.dom", "Foo"))
+    assert read_header(file).opset == 17
