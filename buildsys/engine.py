@@ -1,4 +1,4 @@
-"""What a dodo.py of an early release imports its tasks from: it is told what to do, by doit itself."""
+"""The module that a dodo.py of an early release imports: doit prints what to write instead."""
 
 from doit.exceptions import InvalidDodoFile
 

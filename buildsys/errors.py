@@ -50,6 +50,11 @@ class Diagnostic:
         for name in ("path", "message", "hint"):
             object.__setattr__(self, name, shorten(getattr(self, name), _LONGEST_TEXT))
 
+    @property
+    def is_error(self) -> bool:
+        """Whether nothing can be built as it is; a warning stops nothing."""
+        return self.severity == "error"
+
     def render(self) -> str:
         """`file:line:column: message`, the source line with the spot marked, what would be right."""
         place = self.path if not self.line else f"{self.path}:{self.line}:{self.column}"
@@ -78,7 +83,7 @@ class Diagnostic:
         """As a workflow command of GitHub, which shows it beside the line."""
         text = f"{self.message}; {self.hint}" if self.hint else self.message
         text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        kind = "error" if self.severity == "error" else "warning"
+        kind = "error" if self.is_error else "warning"
         place = f",line={self.line},col={self.column}" if self.line else ""
         return f"::{kind} file={self.path}{place}::{text}"
 

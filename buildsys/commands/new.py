@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write recipes/NAME.yaml, never over another one; 2 where `check` has an error in it.
 
-    The draft is checked before it is written, so that its mistakes are told with it.
+    The draft is checked before it is written, so that its mistakes are reported with it.
     """
     from buildsys.authoring.recipes.builds import Unwritten
     from buildsys.authoring.scaffold.draft import describe
@@ -363,7 +363,7 @@ def _tell_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
 
     for diagnostic in found:
         print(f"\n{diagnostic.render()}")
-    mistaken = any(diagnostic.severity == "error" for diagnostic in found)
+    mistaken = any(diagnostic.is_error for diagnostic in found)
     if not ((root / "dodo.py").exists() or names_loader(root)):
         print("\nnext:  buildsys init    # doit finds no builds here yet; it keeps what is there")
     elif mistaken:

@@ -127,7 +127,7 @@ class Reporter:
         rows = current.rows(self.builds)
         rows += [] if self.names else current.broken_rows()
         code = exit_code(rows, bool(self.names), self.run.options.strict)
-        if any(d.severity == "error" for d in current.loaded.common):
+        if any(d.is_error for d in current.loaded.common):
             code = code or 1  # the workspace itself has a mistake, whatever was built
         try:
             write_summary(current.workspace, rows)

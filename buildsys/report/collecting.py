@@ -204,6 +204,6 @@ def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
 def _broken(session: Session, name: str) -> Artifact:
     """A recipe with a mistake: a row of its own."""
     known = session.loaded.diagnostics_of([name])
-    mistakes = [found for found in known if found.severity == "error"]
+    mistakes = [found for found in known if found.is_error]
     detail = mistakes[0].render().splitlines()[0] if mistakes else "its recipe has a mistake"
     return Artifact(id=name, recipe=name, target="", label="", status="broken", detail=detail)

@@ -126,6 +126,9 @@ def make_workspace(root: Path) -> Path:
         write_checkpoint(root / "weights" / f"{name}.pt", head)
     open_size = given_models.Edge(name="images", shape=(1, 3, "height", "width"))
     (root / "weights" / "model.onnx").write_bytes(given_models.onnx_bytes((open_size,)))
+    rows = given_models.Edge(name="output0", shape=(1, 3549, 6))  # 416 px, one class
+    yolox = given_models.onnx_bytes((open_size,), (rows,))
+    (root / "weights" / "yolox.onnx").write_bytes(yolox)
     (root / "weights" / "model.tflite").write_bytes(given_models.tflite_bytes())
     (root / "data" / "cam").mkdir()
     (root / "data" / "cam" / "first.jpg").write_bytes(b"never opened while planning")

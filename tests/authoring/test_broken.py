@@ -42,7 +42,7 @@ def test_odd_recipe_is_accepted(
     """A recipe that is right is refused for the way in which it was typed."""
     code = _check(lent_workspace, recipe)
     printed = capsys.readouterr()
-    assert (code, printed.err) == (0, "")
+    assert (code, printed.err) == (0, ""), printed.out
     compare(printed.out, recipe, ())
 
 

@@ -52,7 +52,7 @@ BLOCKS = {
 dataset:
   format: voc
   path: data/brought
-  classes: [cell, egg]   # in this order; the format has none of its own
+  classes: [cell, egg]   # in this order: the format defines none
 """,
     "label-studio": """\
 dataset:

@@ -213,6 +213,19 @@ def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:
     assert plan_all(workspace).diagnostics == ()
 
 
+def test_after_a_warning_gates_and_firmware_are_looked_at(workspace: Path) -> None:
+    """Keypoints without `flip_idx` are a warning; the misspelt metric costs a whole training else."""
+    data = workspace / "data" / "tags" / "data.yaml"
+    lines = data.read_text().splitlines(keepends=True)
+    data.write_text("".join(line for line in lines if not line.startswith("flip_idx")))
+    write_recipe(workspace, "tags", TRAINED.replace("box.mAP50-95", "bax.mAP50-95"))
+    found = {known.severity: known.message for known in plan_all(workspace).diagnostics}
+    assert found == {
+        "warning": "`flip_idx` is missing: images are not mirrored in training",
+        "error": "no metric `bax.mAP50-95` is measured for task pose",
+    }
+
+
 def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
     """Ultralytics turns flips off, and says so among a thousand lines."""
     (lack,) = read(data, f"{PLAIN}kpt_shape: [4, 3]\n").lacks

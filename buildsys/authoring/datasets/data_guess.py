@@ -116,7 +116,7 @@ def _read_folder(root: Path, data: str, known: str) -> LabelledData:
     keys = [f"format: {known}", f"path: {scalar(data)}"]
     if known == "voc":
         names = ", ".join(map(scalar, found.facts.names))
-        keys.append(f"classes: [{names}]   # in this order; the format has none of its own")
+        keys.append(f"classes: [{names}]   # in this order: the format defines none")
     return labelled(found.facts, tuple(keys), found.lacks)
 
 

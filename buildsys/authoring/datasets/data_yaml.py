@@ -104,10 +104,9 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     ]
     if keypoints and not flip:
         message = "`flip_idx` is missing: images are not mirrored in training"
-        example = f"`flip_idx: {list(range(keypoints))}`" if keypoints <= 12 else "`flip_idx: […]`"
         hint = (
-            "write which keypoint takes whose place in a mirror; where each stays what it is, write"
-            f" {example}"
+            "write `flip_idx: […]`, for each keypoint the number of the one that takes its place in a"
+            " mirror: a left ear that of the right one, a nose its own"
         )
         at = document.diagnose(("kpt_shape",), message, hint, key=True, severity="warning")
         lacks.append(Lack(split="", what="flip", diagnostic=at))
@@ -425,7 +424,7 @@ def _unlabelled(
     first: _Place,
 ) -> Diagnostic | None:
     """What to say of a split without images, or of images without a label; `first`: of its places,
-    `folder`: that of the data.yaml. A list is told at its first line that leads to no image.
+    `folder`: that of the data.yaml. The place of a list is its first line that leads to no image.
     """
     given = Split(name=split, paths=paths)
     if is_labelled(root, iterate_images(root, given)):

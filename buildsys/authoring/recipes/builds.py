@@ -302,9 +302,9 @@ class _Reading:
         assembler = Assembler(self.loader, scope, root, self.files)
         found = assembler.build(raw, entry.entry, entry.index, build)
         problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
-        if all(problem.severity != "error" for problem in problems):
+        if not any(problem.is_error for problem in problems):
             problems += check_measured(found, scope.locate)
         problems += remarks(found, scope.locate)
         self.problems += problems
-        if not any(problem.severity == "error" for problem in problems):
+        if not any(problem.is_error for problem in problems):
             self.builds.append(found)

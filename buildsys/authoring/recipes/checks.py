@@ -28,7 +28,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     A check that rests on something already reported stays silent: one mistake, one message.
     """
     problems = check_source(build, locate)
-    problems += check_given(build, locate, index) if not problems else []
+    problems += check_given(build, locate, index) if not _has_error(problems) else []
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
     problems += check_takes_batch(build, locate)
@@ -36,12 +36,17 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
         return [*problems, _missing_archive(build, locate)]  # the rest once it is here
     problems += _check_data(build, locate)
     problems += check_decoder(build, locate, index, boards)
-    if not problems:
+    if not _has_error(problems):
         problems += check_firmware(build, locate, index)
         problems += check_gates(build, locate)
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))
     return problems + check_converter(build, locate) + _check_pictures(build, locate)
+
+
+def _has_error(problems: list[Diagnostic]) -> bool:
+    """Whether what rests on these would be reported twice; after a warning the rest is looked at."""
+    return any(problem.is_error for problem in problems)
 
 
 def _missing_archive(build: Build, locate: Locate) -> Diagnostic:

@@ -103,7 +103,7 @@ def _check_input(given: _Given) -> list[Diagnostic]:
 
 
 def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
-    """NCHW in ONNX, NHWC in TFLite: whatever else is told apart by its three channels."""
+    """NCHW in ONNX, NHWC in TFLite; any other layout is recognised by its three channels."""
     first = isinstance(given.file, OnnxFile)
     wanted = "[1, 3, height, width]" if first else "[1, height, width, 3]"
     shape = image.sides

@@ -77,7 +77,7 @@ class OutsideData:
 
 
 def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) -> OutsideData:
-    """What a dataset that a recipe not yet written names consists of, as every build is told it.
+    """What a dataset that a recipe not yet written names consists of, by the rules of every build.
 
     `datasets`: where archives are unpacked. Raises InputError with what is wrong with the recipe.
     """
@@ -85,7 +85,7 @@ def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) 
     (path,) = unwritten.recipes
     loaded = loader.recipe(path)
     if not loaded.builds or loaded.builds[0].dataset is None:
-        raise InputError(*(found for found in loaded.diagnostics if found.severity == "error"))
+        raise InputError(*(found for found in loaded.diagnostics if found.is_error))
     build = loaded.builds[0]
     assert build.dataset is not None
     home = build.split[0] if build.split is not None else build.dataset.root

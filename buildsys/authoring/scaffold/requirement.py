@@ -1,6 +1,6 @@
 """The line of requirements.txt that installs this copy of buildsys again, from where it came from.
 
-An installer notes where a distribution came from in `direct_url.json` (PEP 610); one from an index has none.
+An installer notes where a distribution came from in `direct_url.json` (PEP 610); after an installation from an index that file is missing.
 """
 
 import json
@@ -56,7 +56,7 @@ def _digest(archive: dict[str, object], part: str) -> str:
 
 
 def _of_folder(folder: Path) -> str:
-    """Of a source tree that is on the path and not installed; its version where it is no source tree."""
+    """Of a source tree that is on the path and not installed; else the version."""
     if (folder / "pyproject.toml").is_file():
         return f"-e {folder.as_uri()}"
     return f"{_NAME}=={buildsys.__version__}"

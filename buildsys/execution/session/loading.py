@@ -117,7 +117,7 @@ def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
     files = tuple((name, stat_text(name)) for name in sorted(watched))
     unseen = any(host_facts.can_change_unseen(is_local(build)) for build in on_gpu)
     racy = fingerprint.is_racy((text for _, text in files), since)
-    broken = any(diagnostic.severity == "error" for diagnostic in diagnostics)
+    broken = any(diagnostic.is_error for diagnostic in diagnostics)
     return RecipePlans(
         name=loaded.name,
         plans=tuple(plans),

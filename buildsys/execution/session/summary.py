@@ -17,7 +17,7 @@ _AWAY = "waiting for TensorRT "
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
 _WIDEST = 40
 _SHARED = ("blocked by", "waiting for", "failed at check")
-"""Statuses whose cause is told elsewhere."""
+"""Statuses whose cause is printed elsewhere."""
 _MOST_ALIKE = 3
 """More rows than that of one cause are one."""
 _MOST_ROWS = 40

@@ -29,7 +29,7 @@ class RecipePlans:
 
 
 _SEVERAL, _NAMED = 2, 5
-"""Recipes of one diagnostic that are told, and those of them that are named."""
+"""Recipes of one diagnostic that are counted, and those of them that are named."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,13 @@ class Plans:
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
         """The diagnostics that are no mere warnings."""
-        return tuple(d for d in self.diagnostics if d.severity == "error")
+        return tuple(d for d in self.diagnostics if d.is_error)
 
     @property
     def broken(self) -> tuple[str, ...]:
         """Recipes with a mistake."""
         return tuple(
-            recipe.name
-            for recipe in self.recipes
-            if any(d.severity == "error" for d in recipe.diagnostics)
+            recipe.name for recipe in self.recipes if any(d.is_error for d in recipe.diagnostics)
         )
 
     def diagnostics_of(self, recipes: Iterable[str]) -> tuple[Diagnostic, ...]:
@@ -97,7 +95,7 @@ class Plans:
         except InputError as error:
             name = error.diagnostics[0].path
             known = self.diagnostics_of(matching(name, self.broken))
-            own = tuple(d for d in known if d.severity == "error")
+            own = tuple(d for d in known if d.is_error)
             if not own:
                 raise
             message = "cannot be built: its recipe has a mistake, see above"

@@ -76,7 +76,7 @@ class Look:
 
 
 def tree_signature(tree: Tree) -> str:
-    """Changes whenever a file of the tree may have changed, comes or goes; "" where there is no tree."""
+    """Changes whenever a file of the tree may have changed, comes or goes; "" if the tree is missing."""
     try:
         return fingerprint.signature(fingerprint.walk(*tree))
     except (OSError, ValueError, NotImplementedError):  # the last: an absolute pattern
@@ -152,7 +152,7 @@ def _settle(
     workspace: Workspace, recipe: "RecipePlans", state: "State", installation: str
 ) -> Entry | None:
     """What a recipe rests on, as it was when it was read; None where that is not certain, and where
-    a package has no evidence: its row says so in every run.
+    a package has no evidence: its row shows it in every run.
     """
     if any(plan.steps and not plan.is_proved for plan in recipe.plans):
         return None

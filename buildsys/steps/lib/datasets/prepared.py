@@ -74,7 +74,7 @@ def write_image(source: Path, target: Path, photo: Photo) -> None:
 
 
 def write_labels(target: Path, objects: Iterable[Object], dims: int = 3) -> None:
-    """A label file, empty where there is no object."""
+    """A label file; empty for an image without objects."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("".join(label_line(item, dims) for item in objects), encoding="utf-8")
 

@@ -150,7 +150,7 @@ def find_class(image: str, split: Split, classes: tuple[str, ...]) -> int | Find
 
 
 def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) -> int:
-    """The same of an image of the dataset at `root`; ends the step where there is no class."""
+    """The same of an image of the dataset at `root`; ends the step if its folder is not a class."""
     found = find_class(image.relative_to(root).as_posix(), split, classes)
     if isinstance(found, Finding):
         raise StepError(f"{found}.")

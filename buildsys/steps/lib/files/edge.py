@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """`shape`: None for an axis that is left open; None instead of a shape where the file has none."""
+    """`shape`: an open axis is None; instead of the shape None, if the file leaves it out."""
 
     name: str
     shape: tuple[int | None, ...] | None

@@ -15,7 +15,7 @@ _POINTER = ("this is a Git LFS pointer, not the file itself", "`git lfs pull` br
 
 
 class UnreadableModel(Exception):
-    """A file that is no model: what it is, and what to do."""
+    """A file that is not a model: what it is, and what to do."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)

@@ -120,7 +120,7 @@ MEASURED = Choice(confidence=0.001, every_class=True)
 
 
 def prediction(confidence: float) -> Choice:
-    """Where objects are told to people and programs (Ultralytics `predict`)."""
+    """For objects that people and programs read (Ultralytics `predict`)."""
     return Choice(confidence=confidence, every_class=False)
 
 

@@ -122,7 +122,7 @@ def closest(reference: "np.ndarray", found: "np.ndarray") -> tuple[float, float]
     """Difference and limit of the row that comes closest to its limit (see `tolerances.CLOSE`).
 
     Of [n, a, b] a row is what has one place on the shorter axis: all cells' x, or one class' scores;
-    any other array is one row. A difference that is no number comes closer than any.
+    any other array is one row. NaN comes closer than any number.
     """
     import numpy as np
 

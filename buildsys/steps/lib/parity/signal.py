@@ -95,5 +95,5 @@ def saturated(name: str, values: "np.ndarray") -> tuple[float, list[str]]:
         return share, []
     return share, [
         f"{name} is saturated: {share:.0%} of its values stand at a limit of {values.dtype}. Cure:"
-        f" {CALIBRATE}."
+        f" {CALIBRATE}; if the checkpoint itself finds nothing, train longer."
     ]
