@@ -282,26 +282,34 @@ def remove_weights(place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [change_picture, add_picture, remove_weights])
+@pytest.mark.parametrize(
+    ("change", "module", "stage"),
+    [
+        (change_picture, "prepare_dataset", "prepare"),
+        (add_picture, "prepare_dataset", "prepare"),
+        (remove_weights, "train_ultralytics", "train"),
+    ],
+)
 def test_an_input_that_changes_under_the_step(
-    tmp_path: Path, change: Callable[[Path], None]
+    tmp_path: Path, change: Callable[[Path], None], module: str, stage: str
 ) -> None:
-    """What a training saw in part is kept under no name; the next run trains on what is there."""
-    place, store = make_place(tmp_path, hold="train_ultralytics"), tmp_path / "store"
+    """What a step saw in part is kept under no name; the next run works with what is there."""
+    place, store = make_place(tmp_path, hold=module), tmp_path / "store"
     process = start_doit(place, "build:tags@xiao-esp32s3")
-    processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
+    processes.wait_until(lambda: tools_in(place, module), "the step")
     change(place)
     processes.let_go(tmp_path)
     output, _ = process.communicate(timeout=60)
     assert process.returncode in (1, 2)
     assert not re.search("^Traceback", output, re.MULTILINE), output
     modules = {json.loads(p.read_bytes())["module"] for p in store.glob("actions/*/*.json")}
-    assert "train_ultralytics" not in modules
+    assert module not in modules
     if change == remove_weights:
         assert "start.bin" in output
         (place / "start.bin").write_bytes(b"weights")
     else:
-        assert "changed while this run needed it for train; nothing was kept. Run again." in output
-    assert processes.statuses(place)["tags@xiao-esp32s3"] == "failed at train"
+        told = f"changed while this run needed it for {stage}; nothing was kept. Run again."
+        assert told in output
+    assert processes.statuses(place)["tags@xiao-esp32s3"] == f"failed at {stage}"
     assert run_doit(place).returncode == 0
     assert processes.damage(place, store) == []

@@ -1,5 +1,6 @@
 """How files leave the store: as copies, a dataset's images as links to whole blobs."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,15 @@ def test_a_damaged_image_is_not_linked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="was damaged"):
         store.fetch(digest, tmp_path / "input", tree=True, linked=frozenset({".jpg"}))
     assert not store.has(digest, tree=True)
+
+
+def test_a_damaged_blob_is_replaced_by_whole_bytes(tmp_path: Path) -> None:
+    """Of a step that runs again every output is whole again, not only the one that was missed."""
+    store, file = Store(tmp_path / "store"), tmp_path / "curves.json"
+    file.write_bytes(b"curves")
+    digest = store.put_file(file)
+    for put in (partial(store.put_file, file), partial(store.put_bytes, b"curves")):
+        store.blob(digest).chmod(0o644)
+        store.blob(digest).write_bytes(b"cursed")
+        assert put() == digest
+        assert store.read(digest) == b"curves"
