@@ -3,9 +3,12 @@
 import dataclasses
 import enum
 import functools
+import json
+import math
 import types
 from collections.abc import Callable
 from typing import (
+    Annotated,
     Any,
     Literal,
     NoReturn,
@@ -26,12 +29,40 @@ Decoder = Callable[[Any], Any]
 def decode(kind: type[T], data: object) -> T:
     """The value of type `kind` that parsed JSON stands for. Raises ValueError where it is none.
 
-    Types: str, int, bool, float, None, object (anything), tuple, dict[str, …], unions, literals,
-    enums by value, and dataclasses as objects with exactly their fields. An instance of a dataclass
-    stands for itself.
+    Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
+    literals, enums by value, and dataclasses as objects with exactly their fields. An instance of a
+    dataclass stands for itself. The functions in an `Annotated` take the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
     return value
+
+
+def parse(kind: type[T], text: str | bytes) -> T:
+    """`decode` of a JSON text. Raises ValueError for what `read` refuses, and what `decode` does."""
+    return decode(kind, read(text))
+
+
+def read(text: str | bytes) -> object:
+    """What a JSON text says. Raises ValueError where it is none: not UTF-8, nested too deep, the same
+    key twice, a number that JSON does not have (NaN, Infinity).
+    """
+    try:
+        return cast(
+            "object", json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("the same key twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"no number: {name}")
 
 
 @functools.cache
@@ -42,7 +73,9 @@ def _decoder(kind: Any) -> Decoder:
     if kind in (str, int, bool, type(None)):
         return lambda data: data if type(data) is kind else _refuse(kind)
     if kind is float:
-        return lambda data: float(data) if type(data) in (int, float) else _refuse(kind)
+        return _float
+    if origin is Annotated:
+        return _checked(arguments[0], arguments[1:])
     if origin is tuple:
         return _tuple(arguments)
     if origin is dict:
@@ -56,6 +89,28 @@ def _decoder(kind: Any) -> Decoder:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind
     raise InternalError(f"{kind} cannot be read from JSON")
+
+
+def _float(data: Any) -> float:
+    if type(data) not in (int, float):
+        _refuse(float)
+    try:
+        value = float(data)
+    except OverflowError:
+        _refuse(float)
+    return value if math.isfinite(value) else _refuse(float)
+
+
+def _checked(kind: Any, checks: tuple[Any, ...]) -> Decoder:
+    each = _decoder(kind)
+
+    def decode_checked(data: Any) -> Any:
+        value = each(data)
+        for check in checks:
+            check(value)
+        return value
+
+    return decode_checked
 
 
 def _tuple(arguments: tuple[Any, ...]) -> Decoder:
@@ -100,7 +155,7 @@ def _union(arguments: tuple[Any, ...]) -> Decoder:
 
 
 def _dataclass(kind: Any) -> Decoder:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
 
     def decode_dataclass(data: Any) -> Any:

@@ -1,0 +1,72 @@
+"""Records that machines wrote: their values checked, their content under a digest of its own.
+
+A record is one line with the sha256 of what follows, then JSON. A flipped bit, a cut file or a
+record of somebody who did not know the form reads as nothing, and its owner makes it again. The
+digest finds damage, not malice: whoever can write a record can write its digest too. What a hostile
+record can do is bounded by the types of its values.
+"""
+
+import re
+from typing import Annotated, TypeVar
+
+from buildsys.digest import canonical, digest_bytes
+from buildsys.typed_json import parse
+
+T = TypeVar("T")
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MOST_NAME_BYTES, _MOST_PART_BYTES = 3000, 255
+"""Of a relative name and of each part of it: what Linux file systems take, with room for a root."""
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a sha256 as we write it: 64 lower-case hexadecimal digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def check_digest(text: str) -> None:
+    """Raises ValueError for what is no digest."""
+    if not is_digest(text):
+        raise ValueError("no digest")
+
+
+def check_relative_name(name: str) -> None:
+    """Raises ValueError for a name that could mean anything but one file below a folder.
+
+    Plain names have parts that are not empty, `.` or `..`, and neither a backslash, a drive letter
+    nor a control character; they can be written as UTF-8.
+    """
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name or name[1:2] == ":":
+        raise ValueError("no relative name")
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise ValueError("a control character in a name")
+    encoded = name.encode()  # UnicodeEncodeError is a ValueError: half of a surrogate pair
+    if len(encoded) > _MOST_NAME_BYTES or any(
+        len(part.encode()) > _MOST_PART_BYTES for part in parts
+    ):
+        raise ValueError("too long a name")
+
+
+def check_size(count: int) -> None:
+    """Raises ValueError for a number of bytes below zero, or beyond any disk."""
+    if not 0 <= count < 1 << 63:
+        raise ValueError("no size")
+
+
+Digest = Annotated[str, check_digest]
+RelativeName = Annotated[str, check_relative_name]
+Size = Annotated[int, check_size]
+
+
+def write_record(value: object) -> bytes:
+    """A value as a record; `read_record` with the value's type gives it back."""
+    text = canonical(value).encode()
+    return digest_bytes(text).encode() + b"\n" + text + b"\n"
+
+
+def read_record(kind: type[T], data: bytes) -> T:
+    """The value of a record. Raises ValueError for one that is damaged or says something else."""
+    digest, _, text = data.partition(b"\n")
+    if not text.endswith(b"\n") or digest_bytes(text[:-1]).encode() != digest:
+        raise ValueError("a damaged record")
+    return parse(kind, text)
