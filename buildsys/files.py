@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,42 @@ _ALMOST_NOTHING = 256 * 1024
 """A disk with less than this free counts as full when a write to it failed for no named reason."""
 
 _FULL_IN_LOGS = ("No space left on device", "Disk quota exceeded", "disk is full")
+
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EROFS)
+"""What fsync answers where a file system has no such thing, for folders above all."""
+
+
+def make_durable(paths: Iterable[Path]) -> None:
+    """Returns when the content of these files, and the names in these folders, survive a power cut.
+
+    Links, and what is not there or may not be read, are left out. Raises OSError: a disk that fails.
+    """
+    for path in paths:
+        try:
+            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            os.fsync(number)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise
+        finally:
+            os.close(number)
+
+
+def make_tree_durable(folder: Path) -> None:
+    """`make_durable` of everything below a folder, and of the folder; links are not followed."""
+    for place, _, names in os.walk(folder, topdown=False):
+        make_durable([*(Path(place, name) for name in names), Path(place)])
+
+
+def start_writing(path: Path) -> None:
+    """Let the system begin to write a file to its disk; `make_durable` later waits the less."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @contextlib.contextmanager
@@ -33,19 +69,30 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that replaces it, with its mode, when the block ends well."""
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary file beside `path` that replaces it, with its mode, when the block ends well.
+
+    It survives a power cut then, old or new and never empty; what is made again anyway need not be
+    `durable`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent) as temporary:
         yield temporary
         with contextlib.suppress(OSError):  # a new file, or one of another owner
             temporary.chmod(path.stat().st_mode & 0o7777)
+        if durable:
+            make_durable([temporary])
         temporary.replace(path)
+        if durable:
+            make_durable([path.parent])
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file (text as UTF-8): readers find the old content or the new. Raises OSError."""
-    with replacing(path) as temporary:
+def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
+    """Write a file (text as UTF-8): readers find the old content or the new. Raises OSError.
+
+    `durable`: as `replacing` has it.
+    """
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -57,6 +104,7 @@ def write_new(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent) as temporary:
         temporary.write_text(content, encoding="utf-8")
+        make_durable([temporary])
         try:
             path.hardlink_to(temporary)
         except FileExistsError:

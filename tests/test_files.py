@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.files import locked, replace_folder, replacing, write_atomic, write_new
+from buildsys.files import (
+    locked,
+    make_tree_durable,
+    replace_folder,
+    replacing,
+    write_atomic,
+    write_new,
+)
 
 
 def test_a_file_is_replaced_as_a_whole_and_its_folder_is_made(tmp_path: Path) -> None:
@@ -52,6 +59,45 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
     write_atomic(path, "new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def _note_syncs(patch: pytest.MonkeyPatch, look: Path) -> list[tuple[int, bytes]]:
+    """Fills with what fsync is called for, as an inode, and what `look` holds at that moment."""
+    seen: list[tuple[int, bytes]] = []
+
+    def note(number: int) -> None:
+        content = look.read_bytes() if look.is_file() else b"absent"
+        seen.append((os.fstat(number).st_ino, content))
+
+    patch.setattr("os.fsync", note)
+    return seen
+
+
+def test_a_replaced_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its name is before anybody goes on; what is made again anyway costs no waiting."""
+    path = tmp_path / "file"
+    seen = _note_syncs(monkeypatch, path)
+    write_atomic(path, "cache", durable=False)
+    assert seen == []
+    write_atomic(path, "new")
+    assert seen == [(path.stat().st_ino, b"cache"), (tmp_path.stat().st_ino, b"new")]
+
+
+def test_a_tree_is_synced_whole_and_no_link_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files before their folders; a pipe in it stops nobody."""
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    for name in ("tree/below/file", "outside"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(tmp_path / "tree" / "pipe")
+    seen = _note_syncs(monkeypatch, tmp_path / "outside")
+    make_tree_durable(tmp_path / "tree")
+    paths = [tmp_path / name for name in ("tree/below/file", "tree/below", "tree/pipe", "tree")]
+    assert [inode for inode, _ in seen] == [path.stat().st_ino for path in paths]
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -44,7 +44,7 @@ def remember_fit(workspace: Workspace, key: str, build: str, record: dict[str, o
     known = _read(workspace) | {key: {"build": build, **record}}
     path = workspace.state / "fit.json"
     with contextlib.suppress(OSError):
-        write_atomic(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        write_atomic(path, json.dumps(known, indent=1, sort_keys=True) + "\n", durable=False)
 
 
 def _read(workspace: Workspace) -> dict[str, Any]:

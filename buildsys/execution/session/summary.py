@@ -67,7 +67,7 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
     except (OSError, UnicodeDecodeError):
         pass
     with writing("build/summary.json", workspace.build, len(text)):
-        write_atomic(path, text)
+        write_atomic(path, text, durable=False)
 
 
 def _encode(row: Row) -> str:

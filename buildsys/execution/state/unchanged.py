@@ -106,7 +106,7 @@ def write(path: Path, entries: dict[str, Entry]) -> None:
     """Write a file; one that cannot be written is left out."""
     text = json.dumps({"format": 1, "entries": {name: vars(entries[name]) for name in entries}})
     with contextlib.suppress(OSError):
-        write_atomic(path, text)
+        write_atomic(path, text, durable=False)
 
 
 def settled_recipes(workspace: Workspace) -> Settled:
