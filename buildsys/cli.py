@@ -10,6 +10,7 @@ from pathlib import Path
 
 from buildsys import __version__
 from buildsys.errors import BuildsysError, InputError
+from buildsys.escaping import guard
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
@@ -43,6 +44,15 @@ one that was asked for is imported.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; errors for people are printed, everything else keeps its traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = guard(out), guard(err)
+    try:
+        return _run(words)
+    finally:
+        sys.stdout, sys.stderr = out, err
+
+
+def _run(words: list[str]) -> int:
     options = _parser(words).parse_args(words)
     try:
         if not options.folder.is_dir() and _command(words) != "init":

@@ -15,6 +15,8 @@ InternalError is no BuildsysError: it is our bug, and keeps its traceback.
 
 from dataclasses import dataclass
 
+from buildsys.escaping import annotation
+
 _LONGEST_VALUE = 80
 _LONGEST_TEXT = 450
 """The layout that a firmware decodes, seven outputs, and the one that came are read whole."""
@@ -82,10 +84,9 @@ class Diagnostic:
     def annotate(self) -> str:
         """As a workflow command of GitHub, which shows it beside the line."""
         text = f"{self.message}; {self.hint}" if self.hint else self.message
-        text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         kind = "error" if self.is_error else "warning"
-        place = f",line={self.line},col={self.column}" if self.line else ""
-        return f"::{kind} file={self.path}{place}::{text}"
+        column = self.column if self.line else 0
+        return annotation(kind, text, file=self.path, line=self.line, col=column)
 
 
 class BuildsysError(Exception):

@@ -1,6 +1,7 @@
 """buildsys check: every mistake in every recipe, before any work."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
     from buildsys.errors import InputError
+    from buildsys.escaping import guard
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
 
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     for diagnostic in plans.diagnostics:
         print(plans.render(diagnostic))
         if options.format == "github":
-            print(diagnostic.annotate())
+            guard(sys.stdout).command(diagnostic.annotate())
     if plans.errors:
         count = len(plans.errors)
         print(f"{count} mistake{'s' if count > 1 else ''}")

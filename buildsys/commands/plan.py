@@ -63,8 +63,10 @@ def _states(text: str) -> list[str]:
 
 def _annotate(diagnostics: Any, rows: list[dict[str, Any]]) -> None:
     """GitHub's workflow commands: mistakes at their lines, builds that wait or are stale."""
+    from buildsys.escaping import annotation, guard
+
     for diagnostic in diagnostics:
-        print(diagnostic.annotate())
+        guard(sys.stdout).command(diagnostic.annotate())
     for row in rows:
         if row["state"] not in ("up-to-date", "restorable"):
-            print(f"::notice title={row['id']}::{row['state']}")
+            guard(sys.stdout).command(annotation("notice", row["state"], title=row["id"]))

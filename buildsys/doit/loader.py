@@ -23,6 +23,7 @@ from buildsys.doit.names import check_names, check_variables
 from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
+from buildsys.escaping import guard
 from buildsys.execution.session.session import Session
 
 _DEFAULTS: Mapping[str, object] = {
@@ -91,7 +92,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         _record_files(cmd.dep_manager, tasks)
         if command == "list":  # of a recipe with a mistake there is no task to list
             for diagnostic in session.loaded.errors:
-                print(session.loaded.render(diagnostic), file=sys.stderr)
+                print(session.loaded.render(diagnostic), file=guard(sys.stderr))
         if command == "forget":
             self._forget(cmd, session, own)
         return own + tasks
@@ -150,7 +151,7 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
     """A run of doit in this process over a workspace; the exit code, doit's own 3 among them."""
     for name in names:
         if "=" in name:  # doit would take it for a variable, and build everything
-            print(f"ERROR: `{name}` names no build; see `doit list`.", file=sys.stderr)
+            print(f"ERROR: `{name}` names no build; see `doit list`.", file=guard(sys.stderr))
             return 3
     main = DoitMain(Loader(root, options), config_filenames=())
     try:

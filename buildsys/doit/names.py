@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from doit import get_var
 from doit.exceptions import InvalidTask
 
+from buildsys.escaping import guard
 from buildsys.execution.state.plans import Plans
 
 REPORT = "report"
@@ -33,7 +34,7 @@ def check_names(
         from buildsys.execution.state.build_patterns import suggest
 
         for diagnostic in loaded.errors:
-            print(loaded.render(diagnostic), file=sys.stderr)
+            print(loaded.render(diagnostic), file=guard(sys.stderr))
         recipe = name.removeprefix("build:").split("@")[0]
         if recipe in loaded.broken:
             raise InvalidTask(f"`{name}` cannot be built: its recipe has a mistake, see above.")

@@ -11,6 +11,7 @@ from buildsys.doit.names import REPORT
 from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
 from buildsys.errors import CannotWrite
+from buildsys.escaping import guard, printed
 from buildsys.execution import children
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
@@ -39,7 +40,7 @@ class Reporter:
 
     def __init__(self, run: Run, outstream: IO[str]) -> None:
         self.run = run
-        self.out = outstream
+        self.out = guard(outstream)
         self.builds: list[str] = []
         self.names: tuple[str, ...] = ()
         self.failed = False
@@ -57,7 +58,7 @@ class Reporter:
         try:
             self._lock.enter_context(exclusive(current.workspace))
         except CannotWrite as error:
-            raise InvalidTask(str(error)) from error
+            raise InvalidTask(printed(str(error))) from error
         self._runs = True
         self.names = self.run.request.names
         if not self.names and selected != list(task_list):
@@ -71,11 +72,11 @@ class Reporter:
         loaded = current.loaded
         asked_of = loaded.diagnostics_of(asked_for) if self.names else loaded.diagnostics
         for diagnostic in asked_of:
-            print(loaded.render(diagnostic), file=sys.stderr)
+            print(loaded.render(diagnostic), file=guard(sys.stderr))
             if self.run.options.github:
-                print(diagnostic.annotate(), file=self.out)
+                self.out.command(diagnostic.annotate())
         if self.run.request is UNKNOWN and any(p.archive and p.waiting_for for p in plans):
-            print(_NO_LOADER, file=sys.stderr)
+            print(_NO_LOADER, file=guard(sys.stderr))
         current.prepare(self.builds)
 
     def _interrupted(self) -> None:
@@ -107,15 +108,15 @@ class Reporter:
         """Ours were reported where they happened; anything else is a bug and keeps its traceback."""
         self.failed = True
         if not isinstance(fail, Reported | UnmetDependency):
-            print(fail.get_msg(), file=sys.stderr)
+            print(fail.get_msg(), file=guard(sys.stderr))
 
     def cleanup_error(self, exception: Failure) -> None:
         """A teardown failed."""
-        print(exception.get_msg(), file=sys.stderr)
+        print(exception.get_msg(), file=guard(sys.stderr))
 
     def runtime_error(self, msg: str) -> None:
         """Doit itself met an error."""
-        print(msg, file=sys.stderr)
+        print(msg, file=guard(sys.stderr))
 
     def complete_run(self) -> None:
         """The summary, whatever happened; our own exit codes where doit has none."""
@@ -132,7 +133,7 @@ class Reporter:
         try:
             write_summary(current.workspace, rows)
         except CannotWrite as error:
-            print(error, file=sys.stderr)
+            print(error, file=guard(sys.stderr))
             code = 1
         asked = REPORT in self.names
         said, is_whole = _report(current, rows, asked)
@@ -143,7 +144,9 @@ class Reporter:
         if said:
             print("\n".join(said), file=self.out, flush=True)
         if self.run.options.github:
-            print("\n".join(annotate(rows)), file=self.out, flush=True)
+            for line in annotate(rows):
+                self.out.command(line)
+            self.out.flush()
         self._runs = False
         current.close()
         self._lock.close()

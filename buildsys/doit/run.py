@@ -9,6 +9,7 @@ from doit.exceptions import InvalidTask
 
 from buildsys.doit.names import matches
 from buildsys.errors import BuildsysError
+from buildsys.escaping import printed
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import unchanged
@@ -71,7 +72,7 @@ class Run:
         try:
             self._session = self._load()
         except BuildsysError as error:
-            raise InvalidTask(str(error)) from None
+            raise InvalidTask(printed(str(error))) from None
         return self._session
 
     def _load(self) -> Session:

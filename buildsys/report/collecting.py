@@ -11,6 +11,7 @@ from typing import Any
 
 from buildsys import __version__
 from buildsys.errors import BuildsysError
+from buildsys.escaping import plain_log
 from buildsys.execution.packages.model_file import files_below, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
@@ -19,7 +20,7 @@ from buildsys.graph import Plan
 from buildsys.report import evidence
 from buildsys.report.comparisons import read_comparisons
 from buildsys.report.engines import read_engine
-from buildsys.report.failure_logs import last_lines, printable
+from buildsys.report.failure_logs import last_lines
 from buildsys.report.packages import (
     find_package,
     model_fields,
@@ -129,7 +130,7 @@ def _failure(
     if log is not None:
         with contextlib.suppress(OSError):
             lines = last_lines(log.read_text(encoding="utf-8", errors="replace"))
-    return Failure(stage=step.stage, message=printable(failures[step.id]), log=lines)
+    return Failure(stage=step.stage, message=plain_log(failures[step.id]), log=lines)
 
 
 def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.errors import InputError, StepFailed
+from buildsys.escaping import plain_log
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
 from buildsys.execution.running.admission import Admission, gpu_variables
@@ -28,6 +29,7 @@ from buildsys.steps.lib.runtime import launcher
 
 LAUNCHER = Path(launcher.__file__)
 _LAST_LINES = 12
+_LAST_BYTES = 1 << 16
 REFUSED = 3
 """What the launcher ends with when the step itself says what is wrong with its inputs."""
 _DIARY = "diary.json"
@@ -199,7 +201,7 @@ class Runner:
         if code == 0:
             return
         error = scratch / "error.txt"
-        message = error.read_text(encoding="utf-8") if error.exists() else ""
+        message = plain_log(error.read_text(encoding="utf-8")) if error.exists() else ""
         message = message or _last_lines(log)  # on a full disk the message found no room
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
@@ -278,7 +280,9 @@ def _file_name(output: Output) -> str:
 
 
 def _last_lines(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+        lines = plain_log(file.read().decode(errors="replace")).splitlines()
     return "\n".join(lines[-_LAST_LINES:]) or "it wrote nothing"
 
 

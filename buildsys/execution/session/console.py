@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Any
 
+from buildsys.escaping import guard, one_line, printed, unguarded
 from buildsys.execution.state.database import Database
 from buildsys.text import duration
 
@@ -41,7 +42,7 @@ class Console:
             self._begun[name] = self._printed[name] = time.monotonic()
             self._write(f"{name}: {reason}{about}")
             if sys.stderr.isatty():
-                self._tasks[name] = self._progress().add_task(name, total=None, note="")
+                self._tasks[name] = self._progress().add_task(one_line(name), total=None, note="")
 
     def progress(self, name: str, done: float, total: float, unit: str, note: str) -> None:
         """A step goes on."""
@@ -50,7 +51,7 @@ class Console:
             self._notes[name] = note
             self._first.setdefault(name, (now, done))
             if name in self._tasks:
-                text = f"{_amount(done)}/{_amount(total)} {unit} {note}"
+                text = one_line(f"{_amount(done)}/{_amount(total)} {unit} {note}")
                 self._progress().update(self._tasks[name], completed=done, total=total, note=text)
             elif now - self._printed.get(name, now) >= self._line_every and done:
                 self._printed[name] = now
@@ -87,9 +88,10 @@ class Console:
         clock = duration(time.monotonic() - self._started)
         line = f"[{clock:>12}] {text}"
         if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            text = printed(line)
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            print(line, file=guard(sys.stderr), flush=True)
 
     def _progress(self) -> Any:
         if self._live is None:
@@ -98,14 +100,17 @@ class Console:
             from rich.progress import TimeRemainingColumn as Remaining
 
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 Remaining(),
             )
-            self._live = Progress(*columns, console=Terminal(stderr=True), transient=True)
+            terminal = Terminal(file=unguarded(sys.stderr))  # rich writes escapes of its own
+            self._live = Progress(*columns, console=terminal, transient=True)
             self._live.start()
+            # what others print meanwhile goes through rich: text that it does not interpret
+            sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
         return self._live
 
 

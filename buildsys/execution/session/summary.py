@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
+from buildsys.escaping import annotation
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
 from buildsys.spec import HEADLINES, status_text
@@ -178,12 +179,7 @@ def annotate(rows: Iterable[Row]) -> list[str]:
     """Rows that are not good, as GitHub's workflow commands."""
     kinds = {True: "warning", False: "error"}
     return [
-        f"::{kinds[row.status.startswith('waiting')]} title={row.id}::{_escape(row.status)}"
+        annotation(kinds[row.status.startswith("waiting")], row.status, title=row.id)
         for row in fold(list(rows))
         if not row.good and not _is_loser(row)
     ]
-
-
-def _escape(text: str) -> str:
-    """GitHub's own: a message is one line."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

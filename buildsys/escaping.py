@@ -1,0 +1,150 @@
+"""Text from elsewhere, made harmless for where it goes: a terminal, an annotation, HTML, Markdown.
+
+Names, labels, messages and logs come from files, servers and tools that anybody may have written. A
+character that moves the cursor, reverses the reading order or begins a command is shown, never obeyed.
+"""
+
+import html as _html
+import os
+import re
+from typing import IO, Any
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # order, width
+    "\U000e0000-\U000e007f\ud800-\udfff]"  # invisible copies of ASCII; halves of characters
+)
+"""What a terminal obeys or hides. Joiners inside words (U+200C, U+200D) are part of scripts."""
+_ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_COMMAND = re.compile(r"^([ \t]*):(?=:)", re.MULTILINE)
+"""A command of GitHub: its runner passes over blanks before it."""
+_OLD_COMMAND = re.compile(r"##(?=\w*\[)")
+"""A command of Azure, and of older runners of GitHub: anywhere in a line."""
+_RUNNERS = ("CI", "GITHUB_ACTIONS", "TF_BUILD")
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|~"})
+_EDGE = re.compile(r"(?<!\w)_|_(?!\w)")
+_BLOCK = re.compile(r"^(?=[#+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
+"""What makes the beginning of a line a heading or a list."""
+
+
+def terminal(text: str) -> str:
+    """Text of one or more lines in which every character is shown: ESC is \\x1b."""
+    return _HIDDEN.sub(_show, text)
+
+
+def one_line(text: str) -> str:
+    """`terminal` of a text that must stay on its line: a name, a reason."""
+    return terminal(text).replace("\n", "\\n").replace("\t", " ")
+
+
+def _show(found: re.Match[str]) -> str:
+    """As Python and JSON write it."""
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 1 << 16 else "\ufffd"
+
+
+def printed(text: str) -> str:
+    """`terminal`, in which no line is a command to whatever runs a workflow."""
+    return _uncommanded(terminal(text)) if _in_workflow() else terminal(text)
+
+
+def _in_workflow() -> bool:
+    return any(os.environ.get(name) for name in _RUNNERS)
+
+
+def _uncommanded(text: str) -> str:
+    return _OLD_COMMAND.sub("# #", _COMMAND.sub(r"\1: ", text))
+
+
+class Printed:
+    """A text stream on which everything is written as `printed`; `command` writes one of ours."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+        self._begins = True
+
+    def write(self, text: str) -> int:
+        """Write; a piece that goes on with a line can begin no command."""
+        shown = terminal(text)
+        if _in_workflow():
+            head, newline, rest = shown.partition("\n")
+            head = _OLD_COMMAND.sub("# #", head) if not self._begins else _uncommanded(head)
+            shown = head + newline + _uncommanded(rest)
+        if text:
+            last = text.rsplit("\n", 1)[-1]
+            self._begins = not last.strip() and (self._begins or "\n" in text)
+        self.stream.write(shown)
+        return len(text)
+
+    def command(self, text: str) -> None:
+        """A line that `annotation` made."""
+        self.stream.write(text + "\n")
+        self._begins = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def guard(stream: IO[str]) -> Any:
+    """The stream as a `Printed`; one that is one already stays."""
+    return stream if isinstance(stream, Printed) else Printed(stream)
+
+
+def unguarded(stream: IO[str]) -> IO[str]:
+    """The stream that a `Printed` writes on."""
+    return stream.stream if isinstance(stream, Printed) else stream
+
+
+def annotation(kind: str, message: str, **properties: object) -> str:
+    """A workflow command of GitHub: "error", "warning" or "notice", and what it belongs to.
+
+    `properties`: file, line, col, title, as far as they are known. The values are escaped as GitHub's
+    own toolkit does it (actions/toolkit, packages/core/src/command.ts).
+    """
+    pairs = [f"{name}={_property(str(value))}" for name, value in properties.items() if value]
+    return f"::{kind}{' ' if pairs else ''}{','.join(pairs)}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    text = "\n".join(map(one_line, text.split("\n")))
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def html(text: str) -> str:
+    """Text for HTML, between tags or in a quoted attribute."""
+    return _html.escape(terminal(text), quote=True)
+
+
+def markdown(text: str) -> str:
+    """One line, in running text or in a cell of a table, in which nothing means anything to Markdown."""
+    words = " ".join(terminal(" ".join(text.split())).split())
+    words = _EDGE.sub(r"\\_", words.replace("&", "&amp;").translate(_MARKDOWN))
+    return _BLOCK.sub(lambda found: f"{found[1] or ''}\\", words)
+
+
+def code_span(text: str) -> str:
+    """One line as code in running text: as many backticks around it as it takes."""
+    words = one_line(text)
+    if not words.strip():
+        return "(empty)" if not words else "(blank)"
+    runs = {len(run) for run in re.findall("`+", words)}
+    fence = next("`" * n for n in range(1, len(words) + 2) if n not in runs)
+    pad = " " if words.startswith("`") or words.endswith("`") else ""
+    return f"{fence}{pad}{words}{pad}{fence}"
+
+
+def code_cell(text: str) -> str:
+    """`code_span` in a cell of a table, where a bar ends the cell even within code."""
+    return code_span(text).replace("|", "\\|")
+
+
+def plain_log(text: str) -> str:
+    """A tool's log without colours and control characters; lines as a terminal would have left them."""
+    plain = _ANSI.sub("", text).replace("\r\n", "\n")
+    lines = (line.rstrip("\r").rsplit("\r", maxsplit=1)[-1] for line in plain.split("\n"))
+    return terminal("\n".join(_CONTROLS.sub("", line).rstrip() for line in lines))

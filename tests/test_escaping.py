@@ -1,0 +1,143 @@
+"""Text from elsewhere is text wherever it goes: terminal, annotation, HTML, Markdown."""
+
+import io
+import re
+import sys
+
+import pytest
+
+from buildsys import cli, escaping
+from buildsys.errors import Diagnostic
+
+HOSTILE = (
+    "\x1b[2Jgone\x07\r\n::error file=x::no\t<script>|`](javascript:x) [bold red]\u202etxt \x9b31m"
+)
+"""A name that does something on every medium that takes it for more than a name."""
+
+
+def test_a_terminal_shows_what_it_would_obey() -> None:
+    """Escapes, bells, carriage returns and overrides of the reading order are written out."""
+    shown = escaping.terminal(HOSTILE)
+    assert shown.startswith("\\x1b[2Jgone\\x07\\x0d\n::error")
+    assert "\\u202etxt \\u009b31m" in shown
+    assert all(c.isprintable() or c in "\n\t" for c in shown)
+
+
+@pytest.mark.parametrize(
+    "text", ["Größe", "自転車", "می\u200cخواهم", "👩\u200d🔧", "a\u00a0b", "two\nlines\tand a tab"]
+)
+def test_words_of_every_language_stay(text: str) -> None:
+    """Joiners are letters of some scripts; wide and narrow spaces move nothing."""
+    assert escaping.terminal(text) == text
+
+
+def test_a_file_name_that_is_not_utf_8_can_be_printed() -> None:
+    """Half a character has no bytes in UTF-8."""
+    assert escaping.terminal("a\udcffb.jpg") == "a\\udcffb.jpg"
+
+
+def test_a_name_stays_on_its_line() -> None:
+    """A newline in it is shown, too."""
+    assert escaping.one_line("a\nb\rc") == "a\\nb\\x0dc"
+
+
+COMMANDS = ("::error::x", "  ::set-output name=a::b", "a\n::stop-commands::t", "a ##[add-mask]x")
+COMMANDS += ("##vso[task.setvariable variable=a]b",)
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_no_printed_line_commands_a_workflow(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Whatever a file is called, GitHub and Azure read text of it."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    stream = io.StringIO()
+    print(text, file=escaping.guard(stream))
+    for shown in (stream.getvalue(), escaping.printed(text)):
+        assert not re.search(r"(?m)^\s*::|##\w*\[", shown)
+    assert len(escaping.printed(text)) == len(text) + 1
+
+
+def test_a_command_of_our_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `annotation` made is written as it is, on a line of its own."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    stream = io.StringIO()
+    guarded = escaping.guard(stream)
+    guarded.command(escaping.annotation("error", "no", title="a@host"))
+    print("a::b", file=guarded)
+    assert stream.getvalue() == "::error title=a@host::no\na::b\n"
+
+
+def test_a_value_does_not_end_its_place_in_an_annotation() -> None:
+    """Commas and colons end properties, newlines end commands."""
+    mistake = Diagnostic(path="a,line=9::b%.yaml", line=1, column=2, message=f"bad {HOSTILE}")
+    assert mistake.annotate().startswith(
+        "::error file=a%2Cline=9%3A%3Ab%25.yaml,line=1,col=2::bad "
+    )
+    made = escaping.annotation("notice", HOSTILE, title=HOSTILE)
+    assert made.isprintable()
+    assert made.count("::") == 3 + 1  # ours, and those of the message, which end nothing there
+
+
+def test_html_holds_text() -> None:
+    """No tag, no end of an attribute, no override."""
+    assert escaping.html('<a href="\u202e">&\'') == "&lt;a href=&quot;\\u202e&quot;&gt;&amp;&#x27;"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a|b", "a\\|b"),
+        ("[x](javascript:y)", "\\[x\\](javascript:y)"),
+        ("<script>", "\\<script\\>"),
+        ("one\ntwo\x1b", "one two\\\\x1b"),
+        ("my_class_name", "my_class_name"),
+        ("_soft_", "\\_soft\\_"),
+        ("# loud", "\\# loud"),
+        ("- item", "\\- item"),
+        ("1. item", "1\\. item"),
+        ("1.5 ms", "1.5 ms"),
+        ("a & b", "a &amp; b"),
+    ],
+)
+def test_markdown_reads_text(text: str, shown: str) -> None:
+    """Neither in running text nor in a cell of a table does it mean anything."""
+    assert escaping.markdown(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "`plain`"),
+        ("a`b", "``a`b``"),
+        ("`", "`` ` ``"),
+        ("a``b`c", "```a``b`c```"),
+        ("a\nb", "`a\\nb`"),
+        ("", "(empty)"),
+    ],
+)
+def test_code_is_not_ended_from_within(text: str, shown: str) -> None:
+    """There are more backticks around it than in it."""
+    assert escaping.code_span(text) == shown
+
+
+def test_code_in_a_cell_stays_in_it() -> None:
+    """There a bar ends the cell, in code, too."""
+    assert escaping.code_cell("a|`b") == "``a\\|`b``"
+
+
+def test_a_log_reads_as_a_terminal_would_have_left_it() -> None:
+    """Colours go, a progress bar leaves its last state."""
+    log = "\x1b[31mred\x1b[0m\r\n10%\r100%\r\n\x1b]0;title\x07end\x08\u202e"
+    assert escaping.plain_log(log) == "red\n100%\nend\\u202e"
+
+
+def test_every_command_prints_through_the_guard(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An argument that is printed back moves no cursor; afterwards the streams are what they were."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    before = sys.stdout, sys.stderr
+    assert cli.main(["-C", "/nowhere/\x1b[2J\n::error::x", "check"]) == 2
+    assert (sys.stdout, sys.stderr) == before
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "\n::" not in said
