@@ -41,8 +41,13 @@ def test_a_name_stays_on_its_line() -> None:
     assert escaping.one_line("a\nb\rc") == "a\\nb\\x0dc"
 
 
-COMMANDS = ("::error::x", "  ::set-output name=a::b", "a\n::stop-commands::t", "a ##[add-mask]x")
-COMMANDS += ("##vso[task.setvariable variable=a]b",)
+COMMANDS = (
+    "::error::x",
+    "  ::set-output name=a::b",
+    "a\n::stop-commands::t",
+    "a ##[add-mask]x",
+    "##vso[task.setvariable variable=a]b",
+)
 
 
 @pytest.mark.parametrize("text", COMMANDS)
