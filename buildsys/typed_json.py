@@ -3,10 +3,11 @@
 import dataclasses
 import enum
 import functools
+import itertools
 import json
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from typing import (
     Annotated,
     Any,
@@ -24,10 +25,32 @@ from buildsys.errors import InternalError
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
+_SAID: dict[object, str] = {
+    str: "it is not a text",
+    int: "it is not a whole number",
+    float: "it is not a finite number",
+    bool: "it is neither true nor false",
+    type(None): "it is not null",
+    tuple: "it is not a list of the right length",
+    dict: "it is not an object",
+}
+
+
+class Mismatch(ValueError):
+    """JSON that is no value of a type; `place`: the keys and indexes that lead to it."""
+
+    def __init__(self, what: str, place: tuple[str | int, ...] = ()) -> None:
+        super().__init__(what)
+        self.what, self.place = what, place
+
+
+def _within(error: ValueError, key: str | int) -> Mismatch:
+    known = error.place if isinstance(error, Mismatch) else ()
+    return Mismatch(str(error), (key, *known))
 
 
 def decode(kind: type[T], data: object) -> T:
-    """The value of type `kind` that parsed JSON stands for. Raises ValueError where it is none.
+    """The value of type `kind` that parsed JSON stands for. Raises Mismatch where it is none.
 
     Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
     literals, enums by value, and dataclasses as objects with exactly their fields. An instance of a
@@ -83,7 +106,8 @@ def _decoder(kind: Any) -> Decoder:
     if origin in (Union, types.UnionType):
         return _union(arguments)
     if origin is Literal:
-        return lambda data: data if data in arguments else _refuse(kind)
+        known = [(type(argument), argument) for argument in arguments]
+        return lambda data: data if (type(data), data) in known else _refuse(kind)
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -116,15 +140,27 @@ def _checked(kind: Any, checks: tuple[Any, ...]) -> Decoder:
 def _tuple(arguments: tuple[Any, ...]) -> Decoder:
     if arguments[-1] is Ellipsis:
         each = _decoder(arguments[0])
-        return lambda data: tuple(map(each, data)) if _is_list(data) else _refuse(tuple)
+        return lambda data: (
+            _items(itertools.repeat(each), data) if _is_list(data) else _refuse(tuple)
+        )
     decoders = [_decoder(argument) for argument in arguments]
 
     def fixed(data: Any) -> tuple[Any, ...]:
         if not _is_list(data) or len(data) != len(decoders):
             _refuse(tuple)
-        return tuple(each(item) for each, item in zip(decoders, data, strict=True))
+        return _items(decoders, data)
 
     return fixed
+
+
+def _items(decoders: Iterable[Decoder], data: Any) -> tuple[Any, ...]:
+    found: list[Any] = []
+    try:
+        for each, item in zip(decoders, data, strict=False):
+            found.append(each(item))
+    except ValueError as error:
+        raise _within(error, len(found)) from None
+    return tuple(found)
 
 
 def _dict(kind: Any) -> Decoder:
@@ -135,7 +171,13 @@ def _dict(kind: Any) -> Decoder:
             _refuse(dict)
         if kind is str:  # many thousands of these in a run without work
             return dict(data) if set(map(type, data.values())) <= {str} else _refuse(str)
-        return {key: each(value) for key, value in data.items()}
+        found = {}
+        for key, value in data.items():
+            try:
+                found[key] = each(value)
+            except ValueError as error:
+                raise _within(error, key) from None
+        return found
 
     return decode_dict
 
@@ -161,11 +203,26 @@ def _dataclass(kind: Any) -> Decoder:
     def decode_dataclass(data: Any) -> Any:
         if isinstance(data, kind):
             return data
-        if not isinstance(data, dict) or data.keys() != decoders.keys():
+        if not isinstance(data, dict):
             _refuse(kind)
-        return kind(**{name: each(data[name]) for name, each in decoders.items()})
+        if data.keys() != decoders.keys():
+            raise _other_keys(data.keys(), decoders.keys())
+        found = {}
+        for name, each in decoders.items():
+            try:
+                found[name] = each(data[name])
+            except ValueError as error:
+                raise _within(error, name) from None
+        return kind(**found)
 
     return decode_dataclass
+
+
+def _other_keys(found: Set[str], wanted: Set[str]) -> Mismatch:
+    lacking, more = sorted(wanted - found), sorted(found - wanted)
+    if lacking:
+        return Mismatch(f"`{lacking[0]}` is missing")
+    return Mismatch(f"there is no `{more[0]}`", (more[0],))
 
 
 def _is_list(data: object) -> bool:
@@ -173,4 +230,4 @@ def _is_list(data: object) -> bool:
 
 
 def _refuse(kind: object) -> NoReturn:
-    raise ValueError(f"no {getattr(kind, '__name__', kind)}")
+    raise Mismatch(_SAID.get(kind, f"no {getattr(kind, '__name__', kind)}"))

@@ -10,6 +10,7 @@ import pytest
 from buildsys.files import (
     locked,
     make_tree_durable,
+    read_regular,
     replace_folder,
     replacing,
     write_atomic,
@@ -173,3 +174,21 @@ def test_processes_take_turns(tmp_path: Path) -> None:
         process.join(60)
         assert process.exitcode == 0
     assert path.read_text() == "150"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "absent", "link to itself"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    """A FIFO would be waited for, a device never ends."""
+    path = tmp_path / "file"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    with pytest.raises(OSError, match="regular file|directory|No such file|symbolic links"):
+        read_regular(path)
+    (tmp_path / "plain").write_bytes(b"bytes")
+    assert read_regular(tmp_path / "plain") == b"bytes"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from buildsys.typed_json import decode
+from buildsys.typed_json import Mismatch, decode
 
 
 class Colour(enum.StrEnum):
@@ -74,7 +74,7 @@ def test_a_value_survives_json() -> None:
 )
 def test_what_is_no_such_value_is_refused(change: dict[str, object]) -> None:
     """Another type, a missing field, one too many."""
-    with pytest.raises(ValueError, match=r"no | is not a valid"):
+    with pytest.raises(ValueError, match=r"no | is not a valid|it is |missing"):
         decode(Drawing, {**dataclasses.asdict(DRAWING), **change})
 
 
@@ -83,3 +83,26 @@ def test_what_is_no_object_is_no_dataclass(data: object) -> None:
     """A damaged file may hold anything."""
     with pytest.raises(ValueError, match="no Drawing"):
         decode(Drawing, data)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "what"),
+    [
+        (
+            {"points": [{"x": 1, "name": None}, {"x": "1", "name": None}]},
+            ("points", 1, "x"),
+            "whole",
+        ),
+        ({"pair": ["a", True]}, ("pair", 1), "finite number"),
+        ({"facts": {"a": "b", "c": 1}}, ("facts",), "text"),
+        ({"more": 1}, ("more",), "there is no `more`"),
+        ({"format": True}, ("format",), "Literal"),
+    ],
+)
+def test_a_mismatch_says_where_it_is(
+    change: dict[str, object], place: tuple[str | int, ...], what: str
+) -> None:
+    """Who wrote a file by hand has to find the value."""
+    with pytest.raises(Mismatch) as caught:
+        decode(Drawing, dataclasses.asdict(DRAWING) | change)
+    assert (caught.value.place, what in caught.value.what) == (place, True)
