@@ -188,7 +188,7 @@ def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
         path.symlink_to("/dev/zero")
     elif kind == "link to itself":
         path.symlink_to(path)
-    with pytest.raises(OSError, match="regular file|directory|No such file|symbolic links"):
+    with pytest.raises(OSError, match=r"regular file|directory|No such file|symbolic links"):
         read_regular(path)
     (tmp_path / "plain").write_bytes(b"bytes")
     assert read_regular(tmp_path / "plain") == b"bytes"

@@ -136,12 +136,8 @@ def fit(
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]
-    fits.remember_fit(
-        workspace,
-        fit_key_of(build),
-        build.id,
-        {"side": found.side, "proven": found.proven, "tried": rows},
-    )
+    fit = fits.Fit(build=build.id, side=found.side, proven=found.proven, tried=rows)
+    fits.remember_fit(workspace, fit_key_of(build), fit)
     return found
 
 

@@ -5,21 +5,41 @@ firmware), not by weights, pictures or names: it serves every build that is alik
 """
 
 import contextlib
-import json
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from buildsys.execution.places import Workspace
-from buildsys.files import write_atomic
+from buildsys.files import read_regular, write_atomic
 from buildsys.graph import Plan
+from buildsys.records import read_record, write_record
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What `buildsys fit` found for a build: the larger side in pixels, or None; `proven`: a larger one
+    was seen not to fit. `tried`: every size with its need and verdict, for people.
+    """
+
+    build: str
+    side: int | None
+    proven: bool
+    tried: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    format: Literal[1]
+    fits: dict[str, Fit]
 
 
 def known_fit(workspace: Workspace, key: str) -> int | None:
     """The larger side, in pixels, of the largest input that was seen to fit; None where nobody
     asked, or nothing fits. `key`: see fit_key.
     """
-    side = _read(workspace).get(key, {}).get("side")
-    return side if isinstance(side, int) else None
+    found = _read(workspace).get(key)
+    return found.side if found is not None else None
 
 
 def advise(workspace: Workspace, plan: Plan, side: int, need: float, has: float) -> str:
@@ -39,19 +59,20 @@ def advise(workspace: Workspace, plan: Plan, side: int, need: float, has: float)
     return f"{estimate} px may fit, by an estimate; `buildsys fit {plan.build}` finds out"
 
 
-def remember_fit(workspace: Workspace, key: str, build: str, record: dict[str, object]) -> None:
-    """Keep what `buildsys fit` found: `side` (or None), `proven`, `tried`. A full disk loses it."""
-    known = _read(workspace) | {key: {"build": build, **record}}
-    path = workspace.state / "fit.json"
+def remember_fit(workspace: Workspace, key: str, fit: Fit) -> None:
+    """Keep what `buildsys fit` found; `key`: see fit_key. A full disk loses it."""
+    file = _File(format=1, fits=_read(workspace) | {key: fit})
     with contextlib.suppress(OSError):
-        write_atomic(path, json.dumps(known, indent=1, sort_keys=True) + "\n", durable=False)
+        write_atomic(_place(workspace), write_record(file), durable=False)
 
 
-def _read(workspace: Workspace) -> dict[str, Any]:
+def _read(workspace: Workspace) -> dict[str, Fit]:
     """Everything that is known; nothing where the file is absent or damaged."""
     try:
-        data = json.loads((workspace.state / "fit.json").read_bytes())
+        return read_record(_File, read_regular(_place(workspace))).fits
     except (OSError, ValueError):
         return {}
-    rows = data.items() if isinstance(data, dict) else ()
-    return {key: row for key, row in rows if isinstance(row, dict)}
+
+
+def _place(workspace: Workspace) -> Path:
+    return workspace.state / "fit.json"

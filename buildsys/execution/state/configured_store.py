@@ -22,7 +22,7 @@ def _configured(workspace: Workspace) -> Path | None:
     if stat == "absent":
         return None
     known = unchanged.find(cache, "")
-    if known is None:
+    if known is None or known.files.keys() != {str(file)}:  # a record that rests on nothing
         known = unchanged.Entry(value=_read_store(file), files={str(file): stat})
         unchanged.keep(cache, known)
     place = known.value if isinstance(known.value, str) else ""

@@ -42,9 +42,7 @@ def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
         plans=tuple(_row(plan) for plan in recipe.plans),
         diagnostics=recipe.diagnostics,
     )
-    entry = unchanged.Entry(
-        value=dataclasses.asdict(kept), text=installation, files=dict(recipe.files)
-    )
+    entry = unchanged.Entry(value=kept, text=installation, files=dict(recipe.files))
     unchanged.keep(_place(workspace, recipe.name), entry)
 
 

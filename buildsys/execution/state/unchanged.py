@@ -10,7 +10,6 @@ library. A recipe is settled when all its builds are up to date.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.state import fingerprint
-from buildsys.files import stat_text, write_atomic
+from buildsys.files import read_regular, stat_text, write_atomic
+from buildsys.records import read_record, write_record
 from buildsys.typed_json import decode
 
 if TYPE_CHECKING:  # they load the database
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    format: Literal[1]
+    format: Literal[2]
     entries: dict[str, Entry]
 
 
@@ -95,16 +95,16 @@ def keep(path: Path, entry: Entry) -> None:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """The entries of a file by name; none unless every one of them is well-formed."""
+    """The entries of a file by name; none where it is absent, damaged or of another format."""
     try:
-        return decode(_File, json.loads(path.read_bytes())).entries
-    except (OSError, ValueError, RecursionError):
+        return read_record(_File, read_regular(path)).entries
+    except (OSError, ValueError):
         return {}
 
 
 def write(path: Path, entries: dict[str, Entry]) -> None:
     """Write a file; one that cannot be written is left out."""
-    text = json.dumps({"format": 1, "entries": {name: vars(entries[name]) for name in entries}})
+    text = write_record(_File(format=2, entries=entries))
     with contextlib.suppress(OSError):
         write_atomic(path, text, durable=False)
 

@@ -11,6 +11,7 @@ import pytest
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
+from buildsys.execution.state.unchanged import read
 from tests.authoring.sample_workspace import (
     GIVEN,
     ONNX,
@@ -185,11 +186,24 @@ def test_shared_step_remembers_both_recipes(workspace: Path) -> None:
 
 
 def test_damaged_cache_is_made_anew(workspace: Path) -> None:
-    """A full disk leaves half a cache, and every run after it fails."""
+    """One flipped bit in a plan publishes another file; half a plan makes every run fail."""
     write_recipe(workspace, "tags", TRAINED)
     first = load_plans(Workspace(workspace))
     time.sleep(0.06)  # what was written this very moment is not kept
     assert load_plans(Workspace(workspace)) == first
     cache = Workspace(workspace).plans / "tags.json"
-    cache.write_bytes(cache.read_bytes()[:1000])
+    whole = cache.read_bytes()
+    assert read(cache)
+    for damaged in (whole[:1000], *(flip(whole, 65 + 997 * step) for step in range(20))):
+        cache.write_bytes(damaged)
+        assert read(cache) == {}
     assert load_plans(Workspace(workspace)) == first
+    cache.unlink()
+    os.mkfifo(cache)
+    assert load_plans(Workspace(workspace)) == first
+
+
+def flip(data: bytes, bit: int) -> bytes:
+    """The data with one bit turned over."""
+    place, number = divmod(bit % (8 * len(data)), 8)
+    return data[:place] + bytes([data[place] ^ 1 << number]) + data[place + 1 :]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
+from buildsys.digest import digest_bytes
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import unchanged
@@ -140,27 +141,43 @@ def test_a_report_that_is_gone_is_written_in_a_run_without_work(
 
 
 def test_a_damaged_cache_counts_as_empty(settled: Path) -> None:
-    """Half a file, another format, a value of another kind: every recipe is looked at again."""
+    """Half a file, one bit, another format, a value of another kind: every recipe is looked at again."""
     path, workspace = settled / ".buildsys" / "settled.json", Workspace(settled)
     whole = path.read_bytes()
+    text = whole.splitlines()[1].decode()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
     damaged = [
         b"",
         b"{",
         b"[]",
         b"[" * 100_000,
-        b'{"installation": 1}',
-        b'{"entries": {"tags": 3}}',
+        whole[:-1],
+        bytes(flipped),
+        *map(_signed, ("", "1")),
     ]
-    damaged.append(whole.replace(b'"format": 1', b'"format": 2'))
-    damaged.append(whole.replace(b'"value": [[', b'"value": [[3, '))
-    damaged.append(whole.replace(b'"trees": [', b'"trees": [[[], ""], '))
-    damaged.append(whole.replace(b'"files": {', b'"files": {"/": 3, '))
+    for old, new in (
+        ('"format":2', '"format":3'),
+        ('"value":[[', '"value":[[3,'),
+        ('"trees":[', '"trees":[[[],""],'),
+        ('"files":{', '"files":{"/":3,'),
+    ):
+        assert old in text
+        damaged.append(_signed(text.replace(old, new)))
     for data in damaged:
-        assert data != whole
         path.write_bytes(data)
         assert unchanged.settled_recipes(workspace) == {}
-    path.write_bytes(whole)
+    path.unlink()
+    os.mkfifo(path)
+    assert unchanged.settled_recipes(workspace) == {}
+    path.unlink()
+    path.write_bytes(_signed(text))
     assert unchanged.settled_recipes(workspace).keys() == {"tags"}
+
+
+def _signed(text: str) -> bytes:
+    """A record with the digest of what it says."""
+    return f"{digest_bytes(text.encode())}\n{text}\n".encode()
 
 
 def test_one_stale_recipe_leaves_the_others_alone(
