@@ -36,9 +36,10 @@ def run(options: argparse.Namespace) -> int:
     if unchanged.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
         from buildsys.execution.session.summary import Row, render_table, write_summary
         from buildsys.execution.state.build_patterns import select
+        from buildsys.outcome import UP_TO_DATE
 
         chosen = select(options.builds, builds) if options.builds else builds
-        rows = [Row(id=build, status="up-to-date", seconds=0.0) for build in chosen]
+        rows = [Row(id=build, outcome=UP_TO_DATE, seconds=0.0) for build in chosen]
         write_summary(workspace, rows)
         print(render_table(rows))
         return 0

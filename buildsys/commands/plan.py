@@ -3,7 +3,12 @@
 import argparse
 import json
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.errors import Diagnostic
+    from buildsys.execution.session.explain import BuildRow
 
 _STATES = ("waiting", "stale", "rejected", "restorable", "broken", "blocked")
 
@@ -23,15 +28,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
-    from buildsys.execution.session.explain import explain, render
+    from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
 
-    states = _states(options.fail_on)
+    failing = _states(options.fail_on)
     session = Session(options.folder.resolve())
     chosen = session.loaded.select(options.builds)
     rows = explain(session, chosen)
     if options.json:
-        print(json.dumps({"builds": rows}, indent=1))
+        print(json.dumps({"builds": [for_json(row) for row in rows]}, indent=1))
     else:
         print(render(rows))
     diagnostics = session.loaded.diagnostics
@@ -45,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     session.close()
     if session.loaded.errors and not options.builds:
         return 2
-    return 1 if any(row["state"].startswith(tuple(states)) for row in rows if states) else 0
+    return 1 if any(row.state.kind in failing for row in rows) else 0
 
 
 def _states(text: str) -> list[str]:
@@ -61,12 +66,12 @@ def _states(text: str) -> list[str]:
     return words
 
 
-def _annotate(diagnostics: Any, rows: list[dict[str, Any]]) -> None:
+def _annotate(diagnostics: "Iterable[Diagnostic]", rows: "Iterable[BuildRow]") -> None:
     """GitHub's workflow commands: mistakes at their lines, builds that wait or are stale."""
     from buildsys.escaping import annotation, guard
 
     for diagnostic in diagnostics:
         guard(sys.stdout).command(diagnostic.annotate())
     for row in rows:
-        if row["state"] not in ("up-to-date", "restorable"):
-            guard(sys.stdout).command(annotation("notice", row["state"], title=row["id"]))
+        if row.state.kind not in ("up-to-date", "restorable"):
+            guard(sys.stdout).command(annotation("notice", str(row.state), title=row.build))

@@ -16,6 +16,7 @@ from buildsys.execution import children
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
+from buildsys.outcome import UP_TO_DATE
 from buildsys.report import stamp
 
 _NO_SUCH_TASK = 3
@@ -166,7 +167,7 @@ def make_reporter(run: Run) -> type[Reporter]:
 
 def _report(current: Session, rows: list[Row], asked: bool) -> tuple[list[str], bool]:
     """build/report, where anything may have changed: what there is to say, whether it is whole."""
-    idle = bool(rows) and all(row.status == "up-to-date" for row in rows)
+    idle = bool(rows) and all(row.outcome == UP_TO_DATE for row in rows)
     page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
     if idle and stamp.is_current(current.workspace, current.labels):
         return [page] * asked, True

@@ -16,6 +16,7 @@ from buildsys.execution.state.plans import complete_step
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.files import write_atomic, writing
 from buildsys.graph import Input, Plan, Step
+from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step, needed
 from buildsys.registry import read_step
 from buildsys.report.comparisons import comparison_file
@@ -116,14 +117,15 @@ def _left_out(session: Session, plan: Plan) -> LeftOut | None:
     try:
         if session.state.input_digest(plan.shipped) is not None:
             return None
-        status = session.publisher.standing(plan)
+        outcome = session.publisher.standing(plan)
     except BuildsysError as error:
         reason = str(error).splitlines()[0]
         return LeftOut(build=plan.build, reason=reason, kind=BuildsysError)
-    kinds = {"waiting": Waiting, "rejected": Rejected}
-    word = status.partition(" ")[0]
-    reason = f"it is {status}" if word in kinds else f"it is not built: `doit build:{plan.build}`"
-    return LeftOut(build=plan.build, reason=reason, kind=kinds.get(word, BuildsysError))
+    kinds = {Kind.WAITING: Waiting, Kind.REJECTED: Rejected}
+    if outcome is not None and outcome.kind in kinds:
+        return LeftOut(build=plan.build, reason=f"it is {outcome}", kind=kinds[outcome.kind])
+    reason = f"it is not built: `doit build:{plan.build}`"
+    return LeftOut(build=plan.build, reason=reason, kind=BuildsysError)
 
 
 def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:

@@ -24,6 +24,7 @@ from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.graph import Input, Plan, Source, Step
 from buildsys.operations.destinations import fresh_inside, placing
+from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
@@ -128,7 +129,8 @@ def check_built(session: Session, plan: Plan) -> None:
 
 def _waits_made(session: Session, plan: Plan) -> bool:
     """Whether another machine alone can make what ships, and the file that runs here is made."""
-    waits = session.publisher.standing(plan).startswith("waiting")
+    outcome = session.publisher.standing(plan)
+    waits = outcome is not None and outcome.kind == Kind.WAITING
     item = find_runnable(plan)
     return waits and item != plan.shipped and session.state.input_digest(item) is not None
 

@@ -17,6 +17,7 @@ from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
 from buildsys.graph import Plan
+from buildsys.outcome import UP_TO_DATE, Kind, Outcome
 from buildsys.report import evidence
 from buildsys.report.comparisons import read_comparisons
 from buildsys.report.engines import read_engine
@@ -40,12 +41,9 @@ from buildsys.steps.lib.report.values import (
     Training,
 )
 
-_GOOD = ("built", "restored", "up-to-date")
-_KINDS = ("failed", "blocked", "waiting", "rejected", "interrupted")
-"""First words of a row's status."""
-_REMEMBERED = ("failed", "blocked", "interrupted", "rejected")
+_REMEMBERED = (Kind.FAILED, Kind.BLOCKED, Kind.INTERRUPTED, Kind.REJECTED)
 """What an earlier run found out, and no look at the folders tells."""
-_ENDED = ("failed", "blocked")
+_ENDED = (Kind.FAILED, Kind.BLOCKED)
 """Fates that have a failed step."""
 
 
@@ -84,24 +82,23 @@ def _artifact(
     plan = session.plans.get(build)
     if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
         return before[build], None  # settled, and only a candidate: nothing has changed
-    text = row.status if row else _standing(session, plan, before.get(build))
-    status = _kind(text)
+    status, detail = _fate(session, build, row, before.get(build))
     artifact = Artifact(
         id=build,
         recipe=plan.recipe if plan else build.split("@", maxsplit=1)[0],
         target=plan.target if plan else build.split("@")[1],
         label=session.labels[build],
         status=status,
-        detail="" if status == SHIPPED else text,
+        detail=detail,
         candidate=build in session.publisher.candidates,
     )
     if plan is not None:
         artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
     artifact = replace(artifact, failure=_failure(session, plan, status, before.get(build)))
-    held, manifest = find_package(session, build, plan) if status != "rejected" else (None, {})
+    held, manifest = find_package(session, build, plan) if status != Kind.REJECTED else (None, {})
     engine = read_engine(session, plan, manifest)
     artifact = replace(artifact, engine=engine)
-    if status == "rejected":
+    if status == Kind.REJECTED:
         artifact = _rejected(session, plan, artifact)
     elif plan is not None and not (held and held.files) and (engine or artifact.failure):
         artifact = _unbuilt(session, plan, artifact)
@@ -141,25 +138,23 @@ def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:
     return replace(artifact, latency=latency, **_known_of_steps(session, plan))
 
 
-def _kind(text: str) -> str:
-    """A row's status as the report's."""
-    word = text.partition(" ")[0]
-    if text in _GOOD:
-        return SHIPPED
-    return word if word in _KINDS else "interrupted" if text == "not finished" else text
-
-
-def _standing(session: Session, plan: Plan | None, before: Artifact | None) -> str:
-    """The status of a build that this run was not asked for."""
-    if plan is None:
-        return "up-to-date"
-    text = session.publisher.standing(plan)
-    if not text and before is not None and before.status in _REMEMBERED:
-        return before.detail
-    if not text:
-        is_there = build_folder(session.workspace, plan.build).is_dir()
-        return "stale" if is_there else "not built"
-    return text
+def _fate(
+    session: Session, build: str, row: Row | None, before: Artifact | None
+) -> tuple[str, str]:
+    """The status of a build, and the same in a sentence: what this run or a look at it finds, else what
+    an earlier run found.
+    """
+    plan = session.plans.get(build)
+    outcome = row.outcome if row else session.publisher.standing(plan) if plan else UP_TO_DATE
+    if outcome is None and before is not None and before.status in _REMEMBERED:
+        return before.status, before.detail
+    if outcome is None:
+        is_there = build_folder(session.workspace, build).is_dir()
+        outcome = Outcome(kind=Kind.STALE if is_there else Kind.NOT_BUILT)
+    if outcome.good:
+        return SHIPPED, ""
+    unfinished = outcome.kind == Kind.NOT_FINISHED
+    return str(Kind.INTERRUPTED if unfinished else outcome.kind), str(outcome)
 
 
 def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifact:
@@ -172,7 +167,8 @@ def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifa
         verdict, reasons = {}, ()
     artifact = replace(artifact, **model_fields(find_model(files_below(folder))))
     judge = str(verdict.get("stage") or "gate")
-    detail = f"rejected by {judge}: {'; '.join(reasons)}" if reasons else artifact.detail
+    outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail="; ".join(reasons))
+    detail = str(outcome) if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)
     if plan is not None:
         artifact = replace(artifact, **_known_of_steps(session, plan))
@@ -207,4 +203,6 @@ def _broken(session: Session, name: str) -> Artifact:
     known = session.loaded.diagnostics_of([name])
     mistakes = [found for found in known if found.is_error]
     detail = mistakes[0].render().splitlines()[0] if mistakes else "its recipe has a mistake"
-    return Artifact(id=name, recipe=name, target="", label="", status="broken", detail=detail)
+    return Artifact(
+        id=name, recipe=name, target="", label="", status=str(Kind.BROKEN), detail=detail
+    )

@@ -19,6 +19,7 @@ from buildsys.graph import Plan
 from buildsys.operations import fit as fitting
 from buildsys.operations.fit import plan_candidate
 from buildsys.operations.predict import find_build
+from buildsys.outcome import Kind
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 from tests.conftest import StandIn, no_environment
 from tests.given_models import tflite_bytes
@@ -92,7 +93,7 @@ def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
     session = Session(workspace, tools, no_environment)
     session.build([BUILD])
     session.close()
-    assert session.publisher.outcomes[BUILD].startswith("rejected")
+    assert session.publisher.outcomes[BUILD].kind == Kind.REJECTED
     tools.sides.clear()
     found = fit(workspace, tools)
     assert tools.sides == [352, 384]

@@ -1,36 +1,72 @@
 """`buildsys plan`: the same decisions that doit asks for, in words or as JSON."""
 
 import itertools
-from typing import Any
+from dataclasses import dataclass
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
 from buildsys.execution.state.recording import training_notes
-from buildsys.graph import Plan, Status
+from buildsys.graph import Decision, Plan, Reason, Status, Step
+from buildsys.outcome import UP_TO_DATE, Kind, Outcome
 
 _SEVERAL = 3
 """More builds than that share a block."""
-UNDONE = "not done"
+_UNDONE = "not done"
 """A proof that cannot be given here: no build waits for it."""
 
 
-def explain(session: Session, builds: list[str]) -> list[dict[str, Any]]:
-    """One row a build: its state, and every step with status and reasons."""
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """One step of a build, and what is decided of it; `undone`: a proof that cannot be given here."""
+
+    step: Step
+    decision: Decision
+    undone: bool
+    seconds: float | None
+
+    @property
+    def status(self) -> str:
+        """The decision in a word."""
+        return _UNDONE if self.undone else str(self.decision.status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRow:
+    """One build: how it stands, every step with its decision, and what else there is to say."""
+
+    build: str
+    state: Outcome
+    steps: tuple[StepRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def explain(session: Session, builds: list[str]) -> list[BuildRow]:
+    """One row a build, in order."""
     plans = [session.plans[build] for build in builds]
     session.state.request_inputs(tuple(plan for plan in plans if not plan.waiting_for))
     return [_explain_build(session, plan) for plan in plans]
 
 
-def render(rows: list[dict[str, Any]]) -> str:
+def for_json(row: BuildRow) -> dict[str, object]:
+    """A row as `buildsys plan --json` has it."""
+    return {
+        "id": row.build,
+        "steps": [_step_for_json(step) for step in row.steps],
+        "notes": list(row.notes),
+        "state": str(row.state),
+    }
+
+
+def render(rows: list[BuildRow]) -> str:
     """The rows for a terminal; what rests on other steps is one line, what needs nothing is counted.
 
     Builds one after the other of which the same is to be said share a block.
     """
     lines = []
     for text, group in itertools.groupby(rows, key=_text):
-        names = [str(row["id"]) for row in group]
+        names = [row.build for row in group]
         shared = [names] if len(names) > _SEVERAL else [[name] for name in names]
         for first, *others in shared:
             more = f" and {len(others)} more" if others else ""
@@ -39,28 +75,28 @@ def render(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _text(row: dict[str, Any]) -> str:
+def _text(row: BuildRow) -> str:
     """All that is said of a build."""
-    notes = [f"    {note}" for note in row["notes"]]
-    return "\n".join([row["state"], *notes, *_steps(row["steps"])])
+    notes = [f"    {note}" for note in row.notes]
+    return "\n".join([str(row.state), *notes, *_steps(row.steps)])
 
 
-def _steps(steps: list[dict[str, Any]]) -> list[str]:
+def _steps(steps: tuple[StepRow, ...]) -> list[str]:
     lines, pending, idle = [], [], 0
-    for step in steps:
-        if step["status"] == Status.PENDING:
-            pending.append(step)
-        elif step["status"] in (Status.UP_TO_DATE, Status.RESTORABLE):
+    for row in steps:
+        if row.decision.status == Status.PENDING:
+            pending.append(row)
+        elif row.decision.status in (Status.UP_TO_DATE, Status.RESTORABLE):
             idle += 1
         else:
-            reasons = "; ".join(reason["text"] for reason in step["reasons"])
-            lines.append(f"    {step['status']:<9} {step['stage']:<20} {reasons}")
+            reasons = "; ".join(map(str, row.decision.reasons))
+            lines.append(f"    {row.status:<9} {row.step.stage:<20} {reasons}")
     if len(pending) == 1:
-        reasons = "; ".join(reason["text"] for reason in pending[0]["reasons"])
-        lines.append(f"    {Status.PENDING:<9} {pending[0]['stage']:<20} {reasons}")
+        reasons = "; ".join(map(str, pending[0].decision.reasons))
+        lines.append(f"    {Status.PENDING:<9} {pending[0].step.stage:<20} {reasons}")
     elif pending:
-        own = {f"after {step['stage']}" for step in pending}
-        texts = (reason["text"] for step in pending for reason in step["reasons"])
+        own = {f"after {row.step.stage}" for row in pending}
+        texts = (str(reason) for row in pending for reason in row.decision.reasons)
         reasons = "; ".join(dict.fromkeys(text for text in texts if text not in own))
         count = f"{len(pending)} steps"
         lines.append(f"    {Status.PENDING:<9} {count:<20} {reasons}")
@@ -70,69 +106,85 @@ def _steps(steps: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _explain_build(session: Session, plan: Plan) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": plan.build, "steps": [], "notes": []}
+def _explain_build(session: Session, plan: Plan) -> BuildRow:
     if plan.waiting_for:
-        return row | {"state": f"waiting for {plan.waiting_for}"}
+        waiting = Outcome(kind=Kind.WAITING, subject=plan.waiting_for)
+        return BuildRow(build=plan.build, state=waiting)
     if plan.candidates:
-        return row | _explain_selection(session, plan)
+        return BuildRow(build=plan.build, state=_state_of_selection(session, plan))
     try:
-        steps = [_explain_step(session, plan, index) for index in range(len(plan.steps))]
+        steps = tuple(_explain_step(session, plan, step) for step in plan.steps)
     except BuildsysError as error:
-        return row | {"state": f"broken: {error}"}
-    statuses = {step["status"] for step in steps}
-    if Status.WAITING in statuses:
-        waiting = next(step for step in steps if step["status"] == Status.WAITING)
-        state = f"waiting for {waiting['reasons'][0]['subject']}"
-        if build_folder(session.workspace, plan.build).is_dir():
-            row["notes"].append(EARLIER)
-    elif statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
-        state = "stale"
-    elif Status.REJECTED in statuses:
-        state = "rejected"
-    else:
-        state = "up-to-date" if session.publisher.is_published(plan) else "restorable"
-    return row | {
-        "state": state,
-        "steps": steps,
-        "notes": row["notes"] + training_notes(session.state, plan.steps),
-    }
+        return BuildRow(build=plan.build, state=Outcome(kind=Kind.BROKEN, detail=str(error)))
+    state = _state(session, plan, steps)
+    notes = training_notes(session.state, plan.steps)
+    if state.kind == Kind.WAITING and build_folder(session.workspace, plan.build).is_dir():
+        notes = [EARLIER, *notes]
+    return BuildRow(build=plan.build, state=state, steps=steps, notes=tuple(notes))
 
 
-def _explain_selection(session: Session, plan: Plan) -> dict[str, Any]:
+def _state(session: Session, plan: Plan, steps: tuple[StepRow, ...]) -> Outcome:
+    """How a build stands, by its steps."""
+    decisions = [row.decision for row in steps if not row.undone]
+    waiting = [decision for decision in decisions if decision.status == Status.WAITING]
+    statuses = {decision.status for decision in decisions}
+    if waiting:
+        return Outcome(kind=Kind.WAITING, subject=waiting[0].reasons[0].subject)
+    if statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
+        return Outcome(kind=Kind.STALE)
+    if Status.REJECTED in statuses:
+        return Outcome(kind=Kind.REJECTED)
+    return _published(session, plan)
+
+
+def _state_of_selection(session: Session, plan: Plan) -> Outcome:
     """A selection has no steps of its own: it is as stale as the stalest of its candidates."""
     broken = [name for name in plan.candidates if name not in session.plans]
     if broken:
-        return {"state": f"blocked by {broken[0]}"}
-    states = [_explain_build(session, session.plans[name])["state"] for name in plan.candidates]
-    for state in ("waiting", "broken", "stale"):
-        found = [s for s in states if s.startswith(state)]
+        return Outcome(kind=Kind.BLOCKED, subject=broken[0])
+    states = [_explain_build(session, session.plans[name]).state for name in plan.candidates]
+    for kind in (Kind.WAITING, Kind.BROKEN, Kind.STALE):
+        found = [state for state in states if state.kind == kind]
         if found:
-            return {"state": found[0]}
-    return {"state": "up-to-date" if session.publisher.is_published(plan) else "restorable"}
+            return found[0]
+    return _published(session, plan)
 
 
-def _explain_step(session: Session, plan: Plan, index: int) -> dict[str, Any]:
-    step = plan.steps[index]
+def _published(session: Session, plan: Plan) -> Outcome:
+    done = session.publisher.is_published(plan)
+    return UP_TO_DATE if done else Outcome(kind=Kind.RESTORABLE)
+
+
+def _explain_step(session: Session, plan: Plan, step: Step) -> StepRow:
     decision = session.state.decide(step)
-    undone = step.id in plan.proofs and decision.status == Status.WAITING and decision.key
+    waits = decision.status == Status.WAITING
+    return StepRow(
+        step=step,
+        decision=decision,
+        undone=bool(step.id in plan.proofs and waits and decision.key),
+        seconds=session.database.duration(step.module),
+    )
+
+
+def _step_for_json(row: StepRow) -> dict[str, object]:
     return {
-        "stage": step.stage,
-        "step": step.id,
-        "module": step.module,
-        "status": UNDONE if undone else str(decision.status),
-        "key": decision.key,
-        "code": step.code,
-        "lock": step.tool_identity,
-        "seconds": session.database.duration(step.module),
-        "reasons": [
-            {
-                "subject": reason.subject,
-                "old": reason.old,
-                "new": reason.new,
-                "place": reason.place,
-                "text": str(reason),
-            }
-            for reason in decision.reasons
-        ],
+        "stage": row.step.stage,
+        "step": row.step.id,
+        "module": row.step.module,
+        "status": row.status,
+        "key": row.decision.key,
+        "code": row.step.code,
+        "lock": row.step.tool_identity,
+        "seconds": row.seconds,
+        "reasons": [_reason_for_json(reason) for reason in row.decision.reasons],
+    }
+
+
+def _reason_for_json(reason: Reason) -> dict[str, str]:
+    return {
+        "subject": reason.subject,
+        "old": reason.old,
+        "new": reason.new,
+        "place": reason.place,
+        "text": str(reason),
     }

@@ -11,8 +11,10 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
+from buildsys.execution.tools.host_tools import is_portable, missing_requirement
 from buildsys.files import writing
 from buildsys.graph import Plan, Status
+from buildsys.outcome import BUILT, RESTORED, UP_TO_DATE, Kind, Outcome
 
 
 class PackagePublisher:
@@ -30,12 +32,12 @@ class PackagePublisher:
         self.state, self.executor, self.console = state, executor, console
         self.candidates = {name for plan in plans.values() for name in plan.candidates}
         """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
-        self.outcomes: dict[str, str] = {}
-        """What became of builds, as a row's status says it."""
+        self.outcomes: dict[str, Outcome] = {}
+        """What became of builds."""
 
     def is_published(self, plan: Plan) -> bool:
         """Whether a build needs nothing at all; if so, its outcome is noted."""
-        if plan.waiting_for or self._waits(plan) or self._is_red(plan):
+        if self._waits(plan) or self._is_red(plan):
             return False
         try:
             if plan.candidates:
@@ -51,33 +53,30 @@ class PackagePublisher:
         except BuildsysError:
             return False
         if done:
-            self.outcomes[plan.build] = "up-to-date"
+            self.outcomes[plan.build] = UP_TO_DATE
         return done
 
-    def standing(self, plan: Plan) -> str:
-        """What can be said of a build without running anything, as a row's status would say it.
+    def standing(self, plan: Plan) -> Outcome | None:
+        """What can be said of a build without running anything.
 
-        Empty: it was not made, or not of what its recipe says now.
+        None: it was not made, or not of what its recipe says now.
         """
         red = publish.red_verdicts(self.state, plan)
         if red:
-            return f"rejected by {red[0].stage}"
-        waiting = plan.waiting_for or self._waits(plan)
-        if waiting:
-            return f"waiting for {waiting}"
-        return "up-to-date" if self.is_published(plan) else ""
+            return Outcome(kind=Kind.REJECTED, subject=red[0].stage)
+        return self._waits(plan) or (UP_TO_DATE if self.is_published(plan) else None)
 
     def publish(self, plan: Plan) -> None:
         """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
-        waiting = "" if self._is_red(plan) else plan.waiting_for or self._waits(plan)
-        if waiting:
-            self.outcomes[plan.build] = f"waiting for {waiting}"
+        waiting = None if self._is_red(plan) else self._waits(plan)
+        if waiting is not None:
+            self.outcomes[plan.build] = waiting
             return
         try:
             with writing(f"the package of {plan.build}", self.workspace.build):
                 self._publish(plan)
         except (CannotWrite, OSError) as error:
-            self.outcomes[plan.build] = "failed at publish"
+            self.outcomes[plan.build] = Outcome(kind=Kind.FAILED, subject="publish")
             self.console.say(f"{plan.build} could not be published: {error}")
             if isinstance(error, CannotWrite):
                 raise
@@ -99,8 +98,7 @@ class PackagePublisher:
                 lambda: publish.reject(self.workspace, self.state, plan)
             )
             judge = publish.red_verdicts(self.state, plan)[0].stage
-            self.outcomes[plan.build] = f"rejected by {judge}: {'; '.join(failures)}"
-            self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
+            self._reject(plan, judge, "; ".join(failures))
         elif plan.build in self.candidates:
             self._note_candidate(plan)
         else:
@@ -115,19 +113,23 @@ class PackagePublisher:
             lambda: publish.publish(self.workspace, self.state, plan, self.executor.runner, built)
         )
         made = self.executor.has_made(plan)
-        self.outcomes[plan.build] = "built" if made else "restored"
+        self.outcomes[plan.build] = BUILT if made else RESTORED
 
     def _publish_selection(self, plan: Plan) -> None:
         """Ship the best of the variants that fit and pass; the others are rows."""
         chosen = self._choose(plan, self.executor.retry_with_bytes)
         if chosen is None:
             publish.withdraw(self.workspace, self.state, plan.build)
-            self.outcomes[plan.build] = "rejected by select: no variant fits and passes its gates"
-            self.console.say(f"{plan.build}: {self.outcomes[plan.build]}")
+            self._reject(plan, "select", "no variant fits and passes its gates")
             return
         self._ship(chosen)
         name = json.loads(chosen.selection)["chosen"]
         self.console.say(f"{plan.build}: {name} ships, by {plan.metric}")
+
+    def _reject(self, plan: Plan, judge: str, why: str) -> None:
+        outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail=why)
+        self.outcomes[plan.build] = outcome
+        self.console.say(f"{plan.build}: {outcome}")
 
     def _choose(
         self, plan: Plan, read: Callable[[Callable[[], variants.Figures]], variants.Figures]
@@ -149,22 +151,27 @@ class PackagePublisher:
         if self.state.result(plan.package) is None:
             return False
         made = self.executor.has_made(plan)
-        self.outcomes[plan.build] = "built" if made else "up-to-date"
+        self.outcomes[plan.build] = BUILT if made else UP_TO_DATE
         return True
 
-    def _waits(self, plan: Plan) -> str:
+    def _waits(self, plan: Plan) -> Outcome | None:
         """What a build waits for: its own plan, a step that reads what is not here, a candidate."""
+        if plan.waiting_for:
+            return Outcome(kind=Kind.WAITING, subject=plan.waiting_for)
         for name in plan.candidates:
             member = self.plans.get(name)
-            waiting = member and (member.waiting_for or self._waits(member))
-            if waiting:
+            waiting = self._waits(member) if member else None
+            if waiting is not None:
                 return waiting
         for step in (step for step in plan.steps if step.id not in plan.proofs):
             with contextlib.suppress(BuildsysError):
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
-                    return decision.reasons[0].subject
-        return ""
+                    subject = decision.reasons[0].subject
+                    lacks = subject == missing_requirement(step.requires)
+                    portable = lacks and is_portable(step.requires)
+                    return Outcome(kind=Kind.WAITING, subject=subject, portable=portable)
+        return None
 
     def _is_red(self, plan: Plan) -> bool:
         return bool(publish.red_verdicts(self.state, plan))

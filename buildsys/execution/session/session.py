@@ -14,7 +14,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import StepExecutor
-from buildsys.execution.session.summary import GOOD, Row
+from buildsys.execution.session.summary import Row
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import unchanged
 from buildsys.execution.state.configured_store import default_store
@@ -26,6 +26,7 @@ from buildsys.execution.state.recording import Record, training_notes
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.graph import Plan
+from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.text import duration
 
 
@@ -115,7 +116,7 @@ class Session:
 
     def remember(self) -> None:
         """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
-        done = {b for b, outcome in self.publisher.outcomes.items() if outcome in GOOD}
+        done = {b for b, outcome in self.publisher.outcomes.items() if outcome.good}
         plans = [
             self.plans[build]
             for build in self.publisher.outcomes
@@ -132,14 +133,14 @@ class Session:
         return [
             self._row(self.plans[build])
             if build in self.plans
-            else Row(id=build, status="up-to-date", seconds=0.0)
+            else Row(id=build, outcome=UP_TO_DATE, seconds=0.0)
             for build in builds
             if build in self.labels
         ]
 
     def broken_rows(self) -> list[Row]:
         """One row a recipe that has a mistake."""
-        return [Row(id=name, status="failed at check", seconds=0.0) for name in self.loaded.broken]
+        return [Row(id=name, outcome=HAS_MISTAKE, seconds=0.0) for name in self.loaded.broken]
 
     def close(self) -> None:
         """End of the run."""
@@ -150,29 +151,32 @@ class Session:
         spent = sum(self.executor.seconds.get(step.id, 0.0) for step in plan.steps)
         row = Row(
             id=plan.build,
-            status=self.publisher.outcomes.get(plan.build) or self._unfinished(plan),
+            outcome=self.publisher.outcomes.get(plan.build) or self._unfinished(plan),
             seconds=round(spent, 1),
             candidate=plan.build in self.publisher.candidates,
         )
-        if not row.good and not (row.candidate and row.status.startswith("rejected")):
+        if not row.good and not row.is_loser:
             earlier = build_folder(self.workspace, plan.build).is_dir()
-            return dataclasses.replace(row, earlier=earlier and row.status.startswith("waiting"))
+            waits = row.outcome.kind == Kind.WAITING
+            return dataclasses.replace(row, earlier=earlier and waits)
         row = dataclasses.replace(row, proved=bool(plan.candidates) or plan.is_proved)
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
-    def _unfinished(self, plan: Plan) -> str:
+    def _unfinished(self, plan: Plan) -> Outcome:
         """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
         if self.interrupted and not any(step.id in self.executor.failures for step in plan.steps):
             running = [step.stage for step in plan.steps if step.id in self.executor.running]
-            return f"interrupted at {running[0]}" if running else "interrupted"
+            return Outcome(kind=Kind.INTERRUPTED, subject=running[0] if running else "")
         for name in plan.candidates:
             if name not in self.plans or self.publisher.outcomes.get(name) is None:
-                return f"blocked by {name}"
+                return Outcome(kind=Kind.BLOCKED, subject=name)
         for step in plan.steps:
             if step.id in self.executor.failures:
                 first = next(
                     (b for b in self.asked if b in self.plans and step in self.plans[b].steps),
                     plan.build,
                 )
-                return f"failed at {step.stage}" if first == plan.build else f"blocked by {first}"
-        return "not finished"
+                if first == plan.build:
+                    return Outcome(kind=Kind.FAILED, subject=step.stage)
+                return Outcome(kind=Kind.BLOCKED, subject=first)
+        return Outcome(kind=Kind.NOT_FINISHED)

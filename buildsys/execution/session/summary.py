@@ -2,23 +2,20 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
 from buildsys.escaping import annotation
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
+from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
 from buildsys.spec import HEADLINES, status_text
 from buildsys.text import duration
 
-GOOD = ("built", "restored", "up-to-date")
 EARLIER = "an earlier package stays in build/ until the new one is built"
-_AWAY = "waiting for TensorRT "
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
 _WIDEST = 40
-_SHARED = ("blocked by", "waiting for", "failed at check")
-"""Statuses whose cause is printed elsewhere."""
 _MOST_ALIKE = 3
 """More rows than that of one cause are one."""
 _MOST_ROWS = 40
@@ -27,9 +24,8 @@ _MOST_ROWS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One build: status built / restored / up-to-date / failed at STEP / blocked by ID /
-    waiting for WHAT / rejected by STAGE / interrupted (at STEP) / not finished, the seconds that this
-    run spent on its steps, and the figures of its package.
+    """One build: what became of it, the seconds that this run spent on its steps, and the figures of
+    its package.
 
     `candidate`: a variant that `select` chooses among; being rejected is its right. `earlier`: it
     waits, and build/ holds what its recipe said before. `proved`: False where nothing measured or
@@ -37,7 +33,7 @@ class Row:
     """
 
     id: str
-    status: str
+    outcome: Outcome
     seconds: float
     candidate: bool = False
     earlier: bool = False
@@ -48,14 +44,19 @@ class Row:
     metrics: tuple[tuple[str, float], ...] = ()
 
     @property
-    def status_text(self) -> str:
-        """The status as the table has it."""
-        return status_text(self.status, self.proved or not self.good)
+    def status(self) -> str:
+        """The outcome as text, the whole of it."""
+        return str(self.outcome)
 
     @property
     def good(self) -> bool:
         """Whether there is something to ship."""
-        return self.status in GOOD
+        return self.outcome.good
+
+    @property
+    def is_loser(self) -> bool:
+        """Whether it is a variant that was rejected: no failure of the run."""
+        return self.candidate and self.outcome.kind == Kind.REJECTED
 
 
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:
@@ -74,8 +75,19 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
 def _encode(row: Row) -> str:
     if not row.file and not row.candidate:  # thousands of these in a run without work
         return json.dumps({"id": row.id, "status": row.status, "seconds": row.seconds})
-    known = {name: value for name, value in asdict(row).items() if name != "earlier"}
-    return json.dumps({**known, "metrics": dict(row.metrics)})
+    return json.dumps(
+        {
+            "id": row.id,
+            "status": row.status,
+            "seconds": row.seconds,
+            "candidate": row.candidate,
+            "proved": row.proved,
+            "file": row.file,
+            "bytes": row.bytes,
+            "sram_bytes": row.sram_bytes,
+            "metrics": dict(row.metrics),
+        }
+    )
 
 
 def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
@@ -83,27 +95,23 @@ def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
 
     `named`: the builds were asked for by name or pattern; `strict`: waiting is never passed over.
     """
-    statuses = [row.status for row in rows if not row.good and not _is_loser(row)]
-    if any(not status.startswith(("rejected", "waiting")) for status in statuses):
+    kinds = {row.outcome.kind for row in rows if not row.good and not row.is_loser}
+    if kinds - {Kind.REJECTED, Kind.WAITING}:
         return 1
-    if any(status.startswith("rejected") for status in statuses):
+    if Kind.REJECTED in kinds:
         return Rejected.exit_code
-    return Waiting.exit_code if statuses and (named or strict) else 0
-
-
-def _is_loser(row: Row) -> bool:
-    return row.candidate and row.status.startswith("rejected")
+    return Waiting.exit_code if kinds and (named or strict) else 0
 
 
 def render_table(rows: list[Row]) -> str:
     """The table: status, time, size, memory, accuracy as far as the packages tell."""
     many = len(rows) > _MOST_ROWS
-    shown = [row for row in rows if row.status != "up-to-date"] if many else rows
+    shown = [row for row in rows if row.outcome.kind != Kind.UP_TO_DATE] if many else rows
     idle = len(rows) - len(shown)
-    away = [row.id for row in shown if row.status.startswith(_AWAY)]
+    away = [row.id for row in shown if row.outcome.portable]
     shown = fold(shown)
     text = _render(shown) if shown else ""
-    why = [f"{row.id}: {row.status}" for row in shown if _short(row.status) != row.status]
+    why = [f"{row.id}: {row.status}" for row in shown if _short(row.outcome) != row.status]
     why += [f"{row.id}: {_FINDS_NOTHING}" for row in shown if row.good and _finds_nothing(row)]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
     why += [_CARRY.format(name) for name in away[:1]]
@@ -113,19 +121,24 @@ def render_table(rows: list[Row]) -> str:
 
 def fold(rows: list[Row]) -> list[Row]:
     """Builds that one cause keeps from being built share a row, in the place of the first of them."""
-    causes: dict[str, list[Row]] = {}
+    causes: dict[Outcome, list[Row]] = {}
     for row in rows:
-        if row.status.startswith(_SHARED) and not row.earlier:
-            causes.setdefault(row.status, []).append(row)
-    shared = {status: same for status, same in causes.items() if len(same) > _MOST_ALIKE}
+        if _is_shared(row.outcome) and not row.earlier:
+            causes.setdefault(row.outcome, []).append(row)
+    shared = {outcome: same for outcome, same in causes.items() if len(same) > _MOST_ALIKE}
     found = []
     for row in rows:
-        same = shared.get(row.status, [])
+        same = shared.get(row.outcome, [])
         if row in same[1:]:
             continue
         name = f"{row.id} and {len(same) - 1} more" if same and not row.earlier else row.id
         found.append(replace(row, id=name))
     return found
+
+
+def _is_shared(outcome: Outcome) -> bool:
+    """Whether its cause is printed elsewhere."""
+    return outcome.kind in (Kind.BLOCKED, Kind.WAITING) or outcome == HAS_MISTAKE
 
 
 def _render(rows: list[Row]) -> str:
@@ -153,7 +166,7 @@ def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (
         row.id,
-        _short(row.status_text),
+        status_text(_short(row.outcome), row.proved or not row.good),
         duration(row.seconds) if row.seconds else "",
         Path(row.file).name,
         *sizes,
@@ -170,16 +183,17 @@ def _finds_nothing(row: Row) -> bool:
     return bool(found) and not any(found)
 
 
-def _short(status: str) -> str:
+def _short(outcome: Outcome) -> str:
     """What fits a column; the reasons of a rejection stand below the table."""
-    return status.split(":", maxsplit=1)[0] if len(status) > _WIDEST else status
+    text = str(outcome)
+    return outcome.headline if len(text) > _WIDEST else text
 
 
 def annotate(rows: Iterable[Row]) -> list[str]:
     """Rows that are not good, as GitHub's workflow commands."""
     kinds = {True: "warning", False: "error"}
     return [
-        annotation(kinds[row.status.startswith("waiting")], row.status, title=row.id)
+        annotation(kinds[row.outcome.kind == Kind.WAITING], row.status, title=row.id)
         for row in fold(list(rows))
-        if not row.good and not _is_loser(row)
+        if not row.good and not row.is_loser
     ]

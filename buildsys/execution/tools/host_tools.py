@@ -41,6 +41,12 @@ def missing_requirement(requires: str) -> str:
     return "" if fits else named(requires) + found
 
 
+def is_portable(requires: str) -> bool:
+    """Whether a bundle can be carried to a machine that has it: a stated TensorRT, a stated GPU."""
+    library, *versions = requires.split(" ")
+    return library == "tensorrt" and LOCAL not in versions
+
+
 def named(requires: str) -> str:
     """A step's `requires` as people say it: "TensorRT 10.3, compute capability 8.7".
 

@@ -10,6 +10,7 @@ from buildsys.cli import main
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, render_table
+from buildsys.outcome import BUILT, Kind, Outcome
 from tests.conftest import StandIn, no_environment
 
 PLAN = """\
@@ -18,6 +19,7 @@ tags@grove-vision-ai-v2: stale
     pending   23 steps             after train
     5 other steps need nothing
 """
+FAILED = Outcome(kind=Kind.FAILED, subject="prepare")
 
 
 @pytest.mark.usefixtures("built")
@@ -110,12 +112,24 @@ def test_a_broken_dataset_is_one_mistake_of_all_its_recipes(
 
 def test_builds_that_one_cause_stops_share_a_row() -> None:
     """In the table and in GitHub's annotations; summary.json has each."""
-    rows = [Row(id="a@host", status="failed at prepare", seconds=1.0)]
-    rows += [Row(id=f"b{n}@host", status="blocked by a@host", seconds=0.0) for n in range(20)]
+    rows = [Row(id="a@host", outcome=FAILED, seconds=1.0)]
+    blocked = Outcome(kind=Kind.BLOCKED, subject="a@host")
+    rows += [Row(id=f"b{n}@host", outcome=blocked, seconds=0.0) for n in range(20)]
     lines = render_table(rows).splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["a@host", "b0@host and 19 more"]
     assert len(annotate(rows)) == 2
     assert len(render_table(rows[:4]).splitlines()) == 6
+
+
+def test_the_table_names_a_long_wait_whole() -> None:
+    """A colon in what is waited for is no end of it; the reasons of a rejection stand below."""
+    address = "https://example.com/data/images-2024.zip"
+    waits = Row(id="a@host", outcome=Outcome(kind=Kind.WAITING, subject=address), seconds=0.0)
+    assert render_table([waits]).splitlines()[2:] == [f"a@host  waiting for {address}"]
+    why = "box.mAP50-95 is 0.0500, below 0.1"
+    red = Outcome(kind=Kind.REJECTED, subject="gate", detail=why)
+    shown = render_table([Row(id="a@host", outcome=red, seconds=0.0)]).splitlines()[2:]
+    assert shown == ["a@host  rejected by gate", f"a@host: rejected by gate: {why}"]
 
 
 STATUSES = {
@@ -158,14 +172,14 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_package_without_any_evidence_says_so() -> None:
     """Nothing measured it, nothing judged it: `built` alone sounds like more."""
-    row = Row(id="a@host", status="built", seconds=1.0, file="a.onnx", proved=False)
+    row = Row(id="a@host", outcome=BUILT, seconds=1.0, file="a.onnx", proved=False)
     assert "a@host  built, not verified" in render_table([row])
     assert "not verified" not in render_table([replace(row, proved=True)])
-    assert "not verified" not in render_table([replace(row, status="failed at package")])
+    assert "not verified" not in render_table([replace(row, outcome=FAILED)])
 
 
 def test_a_network_that_finds_nothing_is_told() -> None:
     """Without a gate it ships as built, and the zeros stand in a column of many."""
-    row = Row(id="a@host", status="built", seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
+    row = Row(id="a@host", outcome=BUILT, seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
     assert "a@host: it finds nothing" in render_table([row])
     assert "nothing" not in render_table([replace(row, metrics=(("box.mAP50-95", 0.1),))])

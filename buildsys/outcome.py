@@ -1,0 +1,67 @@
+"""What became of a build, or how it stands: a kind with what it is about, never a text to be parsed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a build stands. A run ends with one of the first nine; a look can also find the others."""
+
+    BUILT = "built"
+    RESTORED = "restored"
+    UP_TO_DATE = "up-to-date"
+    WAITING = "waiting"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
+    NOT_FINISHED = "not finished"
+    RESTORABLE = "restorable"
+    STALE = "stale"
+    BROKEN = "broken"
+    NOT_BUILT = "not built"
+
+
+_GOOD = (Kind.BUILT, Kind.RESTORED, Kind.UP_TO_DATE)
+_JOINTS = {
+    Kind.WAITING: "waiting for",
+    Kind.REJECTED: "rejected by",
+    Kind.FAILED: "failed at",
+    Kind.BLOCKED: "blocked by",
+    Kind.INTERRUPTED: "interrupted at",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One build's fate. `str()` of it is its text everywhere: in the table, the report and as JSON.
+
+    `subject`: the stage that failed, rejects or was interrupted, the build that blocks, what is waited
+    for; `detail`: why, in a sentence; `portable`: another machine has what it waits for, and a bundle
+    can be carried there.
+    """
+
+    kind: Kind
+    subject: str = ""
+    detail: str = ""
+    portable: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether there is something to ship."""
+        return self.kind in _GOOD
+
+    @property
+    def headline(self) -> str:
+        """The text without its detail."""
+        return f"{_JOINTS[self.kind]} {self.subject}" if self.subject else str(self.kind)
+
+    def __str__(self) -> str:
+        return f"{self.headline}: {self.detail}" if self.detail else self.headline
+
+
+BUILT = Outcome(kind=Kind.BUILT)
+RESTORED = Outcome(kind=Kind.RESTORED)
+UP_TO_DATE = Outcome(kind=Kind.UP_TO_DATE)
+HAS_MISTAKE = Outcome(kind=Kind.FAILED, subject="check")
+"""Of a recipe with a mistake: none of its builds is known."""
