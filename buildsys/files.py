@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from buildsys.errors import CannotWrite
+from buildsys.errors import CannotWrite, shorten
 
 _ALMOST_NOTHING = 256 * 1024
 """A disk with less than this free counts as full when a write to it failed for no named reason."""
@@ -126,6 +126,24 @@ def write_new(path: Path, content: str) -> None:
             if path.exists() or path.is_symlink():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
             temporary.rename(path)
+
+
+def refuse_links(root: Path, path: Path) -> None:
+    """Raise CannotWrite where `path`, or a folder between it and `root`, is a symbolic link.
+
+    For what may be written, replaced or removed below a folder that others commit to: a link leads
+    anywhere, and nothing tells one that a person made from one that came with a commit.
+    """
+    place = os.fspath(root)
+    for part in path.relative_to(root).parts:
+        place = os.path.join(place, part)
+        if os.path.islink(place):
+            shown, leads = shorten(os.path.relpath(place, root)), shorten(os.readlink(place))
+            raise CannotWrite(
+                f"{shown} is a symbolic link to {leads}: nothing is written or removed through a"
+                " link, because it may have come with a commit. Remove the link; for more room mount"
+                " a disk in its place, or move the store, which is what grows (BUILDSYS_STORE)."
+            )
 
 
 def remove_folder(folder: Path) -> None:

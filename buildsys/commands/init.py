@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> int:
     root = options.folder / options.directory
     try:
         written, kept = _fill(root)
-        state = Workspace(root).state
+        workspace = Workspace(root)
+        workspace.check_own()
+        state = workspace.state
         fresh = not state.exists()  # schemas are derived: written anew each time, told of once
         schemas = [f"{state.name}/{path.name}" for path in write_schemas(state)]
     except OSError as error:
@@ -42,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
 def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """(paths written, (path, what it lacks) kept); a folder with recipes gets no first recipe."""
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
+    from buildsys.files import refuse_links
 
     if root.exists() and not root.is_dir():
         message = "is a file; a workspace is a folder"
@@ -60,6 +63,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
         elif name.startswith("recipes/") and any((root / "recipes").glob("*.yaml")):
             kept.append(("recipes/", ": it has recipes, a first one is not needed"))
         else:
+            refuse_links(root, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as stream:  # never over what somebody just wrote
                 stream.write(text)

@@ -111,6 +111,7 @@ def _place(root: Path, name: str) -> Path:
     """Where the recipe will stand. Raises InputError for a name that cannot be, or is taken."""
     from buildsys.authoring.recipes.reserved_names import name_problem
     from buildsys.authoring.syntax.values import NAME
+    from buildsys.files import refuse_links
 
     if not re.fullmatch(NAME, name):
         better = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".yaml")).strip("-")
@@ -121,6 +122,7 @@ def _place(root: Path, name: str) -> Path:
     if problem is not None:
         raise InputError.at(name, problem[0], f"for example {name[:20]}-model")
     path = root / "recipes" / f"{name}.yaml"
+    refuse_links(root, path.parent)
     if path.exists() or path.is_symlink():
         raise InputError.at(f"recipes/{name}.yaml", "exists", "choose another name, or edit it")
     return path

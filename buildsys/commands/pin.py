@@ -106,7 +106,7 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
         return False
     if block.sha256 is not None and not update:
         raise _differs(home, block, digest)
-    _write(home, block, digest)
+    _write(root, home, block, digest)
     line = home.document.diagnose((*block.at, block.key), "").line
     print(f"pinned  {home.document.path}:{line}  {block.named}  {digest}")
     return True
@@ -156,7 +156,7 @@ def _differs(home: _Read, block: "Pinnable", digest: str) -> BuildsysError:
     return BuildsysError(home.document.diagnose((*block.at, "sha256"), message, hint).render())
 
 
-def _write(home: _Read, block: "Pinnable", digest: str) -> None:
+def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
     """The file is replaced as a whole: a kill leaves the old or the new one."""
     import shutil
 
@@ -168,6 +168,9 @@ def _write(home: _Read, block: "Pinnable", digest: str) -> None:
         mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
         text = write_digest(data.removeprefix(mark).decode(), block.at, digest)
         target = home.path.resolve()  # a link stays a link
+        if target != home.path and not target.is_relative_to(root.resolve()):
+            message = f"{home.document.path} is a link to {target}, outside the workspace"
+            raise BuildsysError(f"{message}: pin it there, or put a file here")
         with replacing(target) as temporary:
             temporary.write_bytes(mark + text.encode())
             shutil.copymode(target, temporary)

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     pictures = engine.find_pictures(options.images)
     workspace = Workspace(options.folder.resolve())
     prediction = engine.plan_prediction(workspace, options.build, pictures, options.confidence)
-    target = find_folder(options.out or workspace.build / ".predictions" / prediction.build.build)
+    own = workspace.own(workspace.build / ".predictions" / prediction.build.build)
+    target = find_folder(options.out or own)
     session = Session(workspace.root, plans=prediction.plans)
     children.end_on_signals(lambda: None)
     with exclusive(workspace):

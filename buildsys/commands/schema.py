@@ -12,6 +12,8 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.authoring.schema import write_schemas
     from buildsys.execution.places import Workspace
 
-    for path in write_schemas(Workspace(options.folder.resolve()).state):
+    workspace = Workspace(options.folder.resolve())
+    workspace.check_own()
+    for path in write_schemas(workspace.state):
         print(path)
     return 0

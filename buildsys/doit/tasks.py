@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from doit.dependency import MD5Checker
 from doit.exceptions import TaskFailed
@@ -20,6 +19,7 @@ from buildsys.doit.names import REPORT, matches
 from buildsys.doit.run import Run
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.places import Workspace
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import RecipePlans
@@ -113,25 +113,26 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
         ],
         doc="build/report from what is recorded; builds nothing by itself",
         targets=[ShownFile("build/report/report.md")],
-        clean=[(remove_report, [current.workspace.build / REPORT])],
+        clean=[(remove_report, [current.workspace])],
     )
 
 
 def remove_package(publisher: PackagePublisher, build: str, dryrun: bool) -> None:
     """`doit clean`: the build's folder goes; a later run restores it from the store."""
     recipe, target = build.split("@")
-    if build_folder(publisher.workspace, build).exists():
+    if os.path.lexists(build_folder(publisher.workspace, build)):
         print(f"build:{build} - removing build/{recipe}/{target}")
         if not dryrun:
             publisher.clean(build)
 
 
-def remove_report(folder: Path, dryrun: bool) -> None:
+def remove_report(workspace: Workspace, dryrun: bool) -> None:
     """`doit clean`: build/report goes; the next run writes it again."""
-    if folder.exists():
+    folder = workspace.build / REPORT
+    if os.path.lexists(folder):
         print(f"{REPORT} - removing build/{REPORT}")
         if not dryrun:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(workspace.own(folder), ignore_errors=True)
 
 
 def _settled_task(current: Session, build: str, label: str) -> Task:

@@ -1,8 +1,11 @@
 """Where things are kept: the user's cache, the workspace's own state."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from buildsys.files import refuse_links
 
 
 def cache_root() -> Path:
@@ -51,3 +54,21 @@ class Workspace:
     def build(self) -> Path:
         """What to ship."""
         return self.root / "build"
+
+    def own(self, path: Path) -> Path:
+        """A path below the root that may be written, replaced or removed.
+
+        Raises CannotWrite where a symbolic link lies on its way, or is what it names.
+        """
+        refuse_links(self.root, path)
+        return path
+
+    def check_own(self) -> None:
+        """Raise CannotWrite where build/, .buildsys or something directly in it is a symbolic link."""
+        self.own(self.build)
+        self.own(self.state)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            with os.scandir(self.state) as entries:
+                links = [entry.path for entry in entries if entry.is_symlink()]
+            for link in sorted(links):
+                self.own(Path(link))

@@ -175,8 +175,8 @@ def open_session(
 
 
 def default_folder(workspace: Workspace, build: str) -> Path:
-    """build/bundles/<recipe>/<target>."""
-    return workspace.build / "bundles" / Path(*build.split("@"))
+    """build/bundles/<recipe>/<target>. Raises CannotWrite where a link lies on the way."""
+    return workspace.own(workspace.build / "bundles" / Path(*build.split("@")))
 
 
 def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:

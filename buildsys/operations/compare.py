@@ -84,8 +84,7 @@ def compare(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Path:
     if not path.is_file() or digest_file(path) != _digest(session, step):
         content = session.executor.read(step, "comparison")
         with writing("the comparison", session.workspace.build, len(content)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, content)
+            write_atomic(session.workspace.own(path), content)
     return path
 
 

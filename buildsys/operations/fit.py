@@ -300,7 +300,7 @@ def frame_of(build: Build, side: int) -> tuple[int, int]:
 
 def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
     """The steps up to the one that reports a size's need. Raises BuildsysError where none does."""
-    _write_noise(workspace.root / _NOISE)
+    _write_noise(workspace.own(workspace.root / _NOISE))
     changed = _change(build, side)
     plan = planner.plan(changed, str(workspace.root), host_of(changed))
     probe = find_memory_probe(plan)

@@ -54,6 +54,7 @@ class Sweep:
 def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) -> Sweep:
     """Decide, then remove unless `dry_run`. Raises BuildsysError where the store cannot be judged."""
     workspace = Workspace(root)
+    workspace.check_own()
     if (root / "recipes").is_dir():
         workspaces.register(store, root)
     with garbage_collection.alone(store):
@@ -113,9 +114,10 @@ def _sweep_scratch(
 ) -> tuple[tuple[Folder, ...], bool]:
     """Working folders of keys that have a result; those of interrupted steps are still wanted."""
     try:
-        folders = sorted(path for path in workspace.scratch.iterdir() if path.is_dir())
+        entries = list(os.scandir(workspace.scratch))
     except FileNotFoundError:
         return (), False
+    folders = sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(workspace.state / "lock", str(os.getpid())))

@@ -252,7 +252,7 @@ def _dataset(
 def _publish(session: Session, dataset: Dataset) -> dict[str, Any]:
     """The report into its folder, which is replaced as a whole."""
     step = session.state.steps[dataset.plan.package]
-    folder = report_folder(session.workspace, dataset.name)
+    folder = session.workspace.own(report_folder(session.workspace, dataset.name))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:

@@ -65,7 +65,7 @@ def verify(
     Training is taken from the record unless `train`: everything after it is derived again.
     """
     plan, recorded = _manifest(session.workspace, plan)
-    scratch = session.workspace.state / "verify"
+    scratch = session.workspace.own(session.workspace.state / "verify")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:

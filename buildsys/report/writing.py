@@ -33,10 +33,13 @@ _OUTPUT = "report"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a report. `problem`: why its pages are not there; `changed`: it is new."""
+    """What became of a report. `problem`: why its pages are not there; `is_there`: report.md is, at
+    least; `changed`: it is new.
+    """
 
     report: Report
     problem: str = ""
+    is_there: bool = True
     changed: bool = False
 
     @property
@@ -64,9 +67,11 @@ def write(session: Session, report: Report) -> Outcome:
         report = _fill(session, report)
         changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
     except (BuildsysError, OSError) as error:
-        with contextlib.suppress(OSError):
+        is_there = False
+        with contextlib.suppress(BuildsysError, OSError):
             _write_text(workspace, report)
-        return Outcome(report=report, problem=str(error), changed=True)
+            is_there = True
+        return Outcome(report=report, problem=str(error), is_there=is_there, changed=True)
     if all(item.good for item in report.artifacts):
         stamp.write(workspace, [item.id for item in report.artifacts])
     return Outcome(report=report, changed=changed)
@@ -81,7 +86,9 @@ def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
     except InputError as error:
         return [f"the report was not written: {error}"], False
     lines = list(outcome.regressions)
-    if outcome.problem:
+    if not outcome.is_there:
+        lines.append(f"the report was not written: {outcome.problem}")
+    elif outcome.problem:
         reason = outcome.problem.splitlines()[0].rstrip(":")
         lines.append(f"the report's pages were not made, build/report/report.md was: {reason}")
     elif outcome.changed:
@@ -106,7 +113,7 @@ def _fill(session: Session, report: Report) -> Report:
     trainings, curves.
     """
     data = _place(session.workspace) / "data"
-    files = data / FILES
+    files = session.workspace.own(data / FILES)
     files.mkdir(parents=True, exist_ok=True)
     report = _shown(report, lambda digest, tree: _bring(session, files, digest, tree))
     used = {name for name, _ in _files_of(report)}
@@ -203,7 +210,7 @@ def _write_pages(session: Session) -> bool:
             state.want_bytes(step.id)
             _digest(state, runner, step)
             state.fetch(step.id, _OUTPUT, fresh)
-        replace_folder(fresh, session.workspace.build / "report")
+        replace_folder(fresh, _target(session.workspace))
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     _remember(session.workspace, digest)
@@ -243,7 +250,7 @@ def _plan(workspace: Workspace) -> Plan:
 def _write_text(workspace: Workspace, report: Report) -> bool:
     """report.md alone: pages that say something older would mislead."""
     text = markdown.render(report)
-    target = workspace.build / "report"
+    target = _target(workspace)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         alone = [path.name for path in target.iterdir()] == ["report.md"]
         if alone and (target / "report.md").read_text(encoding="utf-8") == text:
@@ -252,14 +259,20 @@ def _write_text(workspace: Workspace, report: Report) -> bool:
     try:
         fresh.mkdir(parents=True)
         (fresh / "report.md").write_text(text, encoding="utf-8")
-        replace_folder(fresh, workspace.build / "report")
+        replace_folder(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return True
 
 
+def _target(workspace: Workspace) -> Path:
+    """Raises CannotWrite where a link is in its place."""
+    return workspace.own(workspace.build / "report")
+
+
 def _fresh(workspace: Workspace) -> Path:
-    """A folder beside build/report; leftovers of runs that were killed go."""
+    """A folder beside build/report; leftovers of runs that were killed go. Raises CannotWrite."""
+    _target(workspace)
     for leftover in workspace.build.glob(".report.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return workspace.build / f".report.{os.getpid()}"

@@ -22,7 +22,7 @@ from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.workspace import FILE, WorkspaceFile, read_workspace_file
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
-from buildsys.files import remove_folder
+from buildsys.files import refuse_links, remove_folder
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 
@@ -45,6 +45,7 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
     if place.exists() or place.is_symlink():
         message = f"{name} exists and is another file: nothing is overwritten"
         raise InputError.at(given, message, "rename one of the two")
+    refuse_links(root, place.parent)
     with _writing(given, name):
         _make_folder(place.parent, undo)
         unfinished = _unfinished(place)
@@ -122,6 +123,7 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
         message = f"{name} exists: nothing is overwritten"
         hint = f"if it is the same data, give --data {os.path.normpath(f'{name}/{inside}')}"
         raise InputError.at(str(data.given), message, hint)
+    refuse_links(root, place.parent)
     with _writing(str(data.given), name):
         _make_folder(place.parent, undo)
         unfinished = _unfinished(place)

@@ -112,7 +112,7 @@ def record(
     kept |= {item.identity: item for item in fresh}
     rows = [kept[identity].row() for identity in sorted(kept)]
     text = json.dumps({"about": _HEADER, "measurements": rows}, indent=1, ensure_ascii=False)
-    path = place(workspace, build)
+    path = workspace.own(place(workspace, build))
     with writing(f"measurements/{path.name}", workspace.root):
         write_atomic(path, text + "\n")
     return replaced

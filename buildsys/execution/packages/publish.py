@@ -55,7 +55,7 @@ def publish(
     workspace: Workspace, state: State, plan: Plan, runner: Runner, built: frozenset[str]
 ) -> None:
     """Fill the folder beside its place, then move it there; the old one goes as one piece."""
-    folder = build_folder(workspace, plan.build)
+    folder = workspace.own(build_folder(workspace, plan.build))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     for leftover in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -72,7 +72,7 @@ def publish(
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(_rejected_folder(workspace, plan), ignore_errors=True)
+    shutil.rmtree(workspace.own(_rejected_folder(workspace, plan)), ignore_errors=True)
     _record_files(state, folder)
     state.database.record_published(plan.build, _publication(plan, state))
 
@@ -90,8 +90,9 @@ def _record_files(state: State, folder: Path) -> dict[str, tuple[str, str]]:
 
 def withdraw(workspace: Workspace, state: State, build: str) -> None:
     """Take a build's folder away; the store still has what was in it."""
+    folder = workspace.own(build_folder(workspace, build))
     state.database.record_published(build, "")
-    remove_folder(build_folder(workspace, build))
+    remove_folder(folder)
 
 
 def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
@@ -102,7 +103,7 @@ def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     """
     withdraw(workspace, state, plan.build)
     assert plan.shipped is not None
-    folder = _rejected_folder(workspace, plan)
+    folder = workspace.own(_rejected_folder(workspace, plan))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)

@@ -111,7 +111,8 @@ def run_command(command: Command, on_progress: OnProgress) -> int:
 def _open_log(path: Path) -> IO[bytes]:
     with writing("the log", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb")
+        path.unlink(missing_ok=True)  # what a link or a pipe of its name leads to is not ours
+        return path.open("xb")
 
 
 def _read_progress(descriptor: int, on_progress: OnProgress) -> None:

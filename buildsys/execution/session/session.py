@@ -49,6 +49,7 @@ class Session:
         `plans`: other ones than those of the workspace's recipes.
         """
         self.workspace = Workspace(root.resolve())
+        self.workspace.check_own()
         self.settled = dict(settled or {})
         loaded = plans or load_plans(self.workspace, frozenset(self.settled))
         self.loaded = loaded

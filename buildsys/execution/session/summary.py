@@ -61,7 +61,7 @@ class Row:
 
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:
     """build/summary.json, rewritten only when it would change. Raises CannotWrite."""
-    path = workspace.build / "summary.json"
+    path = workspace.own(workspace.build / "summary.json")
     text = '{"builds": [\n' + ",\n".join(map(_encode, rows)) + "\n]}\n"
     try:
         if path.read_text(encoding="utf-8") == text:

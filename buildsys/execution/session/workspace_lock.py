@@ -11,6 +11,7 @@ from buildsys.files import locked, writing
 @contextlib.contextmanager
 def exclusive(workspace: Workspace) -> Iterator[None]:
     """One run per workspace: a second one waits, and says for whom. Raises CannotWrite."""
+    workspace.check_own()
     with contextlib.ExitStack() as held:
         with writing("the lock of this workspace", workspace.state):
             held.enter_context(locked(workspace.state / "lock", str(os.getpid()), _say_who))

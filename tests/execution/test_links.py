@@ -1,0 +1,184 @@
+"""Links in the workspace that may have come with a commit: nothing is written or removed through them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.doit.loader import run_builds
+from buildsys.doit.run import RunOptions
+from buildsys.errors import CannotWrite
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.files import refuse_links
+from tests.conftest import Build, StandIn, no_environment
+
+IN_BUILD = ("build", "build/tags", "build/tags/xiao-esp32s3", "build/report", "build/summary.json")
+IN_STATE = (
+    ".buildsys",
+    ".buildsys/state.sqlite",
+    ".buildsys/lock",
+    ".buildsys/plans",
+    ".buildsys/logs",
+    ".buildsys/scratch",
+    ".buildsys/report",
+    ".buildsys/settled.json",
+)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file with its bytes and mode."""
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """What is somebody's: a folder, files and a file without content."""
+    folder = tmp_path / "foreign"
+    for name in ("precious.txt", "host/precious.txt", "data/files/precious.txt", "empty"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("precious" if name != "empty" else "")
+    return folder
+
+
+def put_link(place: Path, target: Path | str) -> None:
+    """A link in the place of whatever is there."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+def shown(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed; it names the link and what to do."""
+    text = "".join(capsys.readouterr())
+    assert f"{name} is a symbolic link to " in text
+    assert "Remove the link" in text
+    return text
+
+
+@pytest.mark.parametrize("name", [*IN_BUILD, *IN_STATE])
+@pytest.mark.usefixtures("built")
+def test_a_run_leaves_what_a_link_in_its_folders_leads_to(
+    workspace: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A commit with such a link would have files of the user replaced, emptied or removed."""
+    is_file = name.endswith((".sqlite", "lock", ".json"))
+    put_link(workspace / name, foreign / "empty" if is_file else foreign)
+    before = snapshot(foreign)
+    shutil.rmtree(workspace / "build" / "tags", ignore_errors=True) if name in IN_STATE else None
+    try:
+        code = run_builds(workspace, [], 1, RunOptions())
+    except CannotWrite as error:
+        code = 1
+        print(error)
+    assert snapshot(foreign) == before
+    assert bool(code) == (name != "build/report")  # the report is no result of a build
+    if code:
+        shown(name, capsys)
+    assert (workspace / name).is_symlink()
+
+
+@pytest.mark.parametrize("target", ["/", "nowhere", "tags"])
+@pytest.mark.usefixtures("built")
+def test_a_link_to_the_root_to_nothing_or_to_itself_is_told(
+    workspace: Path, target: str, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it leads; the other recipe's builds are nobody's trouble."""
+    put_link(workspace / "build" / "tags", target)
+    build()
+    shown("build/tags", capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("schema",), ("init",), ("gc", "--dry-run"), ("report",), ("plan",), ("check", "--data")],
+    ids=lambda words: words[0],
+)
+def test_commands_leave_what_the_link_of_their_memory_leads_to(
+    workspace: Path, foreign: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not only a run writes into .buildsys."""
+    put_link(workspace / ".buildsys", foreign)
+    before = snapshot(foreign)
+    assert main(["-C", str(workspace), *words]) == 1
+    assert snapshot(foreign) == before
+    shown(".buildsys", capsys)
+
+
+@pytest.mark.usefixtures("built")
+def test_clean_leaves_what_a_link_leads_to(workspace: Path, foreign: Path, tools: StandIn) -> None:
+    """`doit clean` removes folders."""
+    put_link(workspace / "build" / "tags", foreign)
+    before = snapshot(foreign)
+    session = Session(workspace, tools, no_environment)
+    with pytest.raises(CannotWrite, match="build/tags is a symbolic link"):
+        session.publisher.clean("tags@host")
+    session.close()
+    assert snapshot(foreign) == before
+
+
+def test_a_log_replaces_a_link_of_its_name(workspace: Path, foreign: Path, build: Build) -> None:
+    """Names of logs are action keys, which whoever writes the commit can know."""
+    build()
+    logs = list((workspace / ".buildsys" / "logs").iterdir())
+    for log in logs:
+        put_link(log, foreign / "precious.txt")
+    before = snapshot(foreign)
+    from buildsys.execution.running.process import _open_log
+
+    for log in logs:
+        _open_log(log).close()
+    assert snapshot(foreign) == before
+    assert not any(log.is_symlink() for log in logs)
+
+
+def test_a_training_goes_on_only_in_the_folder_that_it_began_in(
+    workspace: Path, tools: StandIn, build: Build
+) -> None:
+    """A working folder that came with a commit could hold a checkpoint of somebody else."""
+    tools.fail = {"train_ultralytics"}
+    build()
+    (scratch,) = (
+        path for path in (workspace / ".buildsys" / "scratch").iterdir() if (path / "work").is_dir()
+    )
+    (scratch / "work" / "last.pt").write_text("an epoch")
+    build()
+    assert (scratch / "work" / "last.pt").read_text() == "an epoch"
+    copy = scratch.with_name("copy")
+    shutil.copytree(scratch, copy)
+    shutil.rmtree(scratch)
+    copy.rename(scratch)
+    build()
+    assert not (scratch / "work" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["recipes", "recipes/first.yaml"])
+def test_init_and_new_write_no_recipe_through_a_link(
+    tmp_path: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new name in a foreign folder is a write there all the same."""
+    root = tmp_path / "place"
+    root.mkdir()
+    put_link(root / name, foreign)
+    before = snapshot(foreign)
+    main(["-C", str(root), "init"])
+    main(["-C", str(root), "new", "mine"])
+    assert snapshot(foreign) == before
+    capsys.readouterr()
+
+
+def test_a_link_outside_the_workspace_is_nobodys_trouble(tmp_path: Path) -> None:
+    """The workspace itself may lie behind links: only what is below its root is looked at."""
+    (tmp_path / "real" / "build").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    refuse_links(tmp_path / "link", tmp_path / "link" / "build" / "tags")
+    Workspace(tmp_path / "link").check_own()
+    assert os.path.islink(tmp_path / "link")
