@@ -18,6 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.state import inputs as sources_module
 from buildsys.graph import Source
+from buildsys.records import write_record
 from tests import processes
 from tests.conftest import Build, StandIn
 from tests.execution.state.test_sources import sources
@@ -88,9 +89,40 @@ def damaged_rows(path: Path) -> None:
     """Texts that are no JSON any more, digests of nothing."""
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE results SET outputs = '[[' WHERE rowid % 2")
-        connection.execute("UPDATE files SET digest = 'x' WHERE path LIKE '%start.bin'")
+        connection.execute("UPDATE results SET seconds = NULL WHERE rowid % 3 = 0")
+        connection.execute("UPDATE roles SET parts = CAST(x'ff' AS TEXT)")
+        connection.execute("UPDATE files SET digest = 'x' WHERE key LIKE '%start.bin'")
+        connection.execute("UPDATE files SET stat = '' WHERE rowid % 2")
         connection.execute("UPDATE published SET digest = 'x'")
+        connection.execute("UPDATE durations SET seconds = 'x'")
     connection.close()
+
+
+def other_version(path: Path) -> None:
+    """One of a buildsys to come."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+def fifo(path: Path) -> None:
+    """Opening it waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    """What a repository may hold: writing through it damages a file elsewhere."""
+    victim = path.parent.parent / "victim"
+    path.rename(victim)
+    path.symlink_to(victim)
+
+
+def newer_header(path: Path) -> None:
+    """Sqlite opens it for reading alone."""
+    with path.open("r+b") as stream:
+        stream.seek(18)
+        stream.write(b"\x09")
 
 
 def rubbish(suffix: str) -> Callable[[Path], None]:
@@ -119,6 +151,11 @@ DATABASES: dict[str, Callable[[Path], None]] = {
     "another layout": other_layout,
     "its rows": damaged_rows,
     "a log of nothing beside it": rubbish("-wal"),
+    "a journal beside it": rubbish("-journal"),
+    "another version": other_version,
+    "a FIFO": fifo,
+    "a link": link,
+    "a newer header": newer_header,
 }
 
 
@@ -131,8 +168,10 @@ def test_a_damaged_database_costs_no_step(
     expected = processes.shipped(workspace)
     assert processes.damage(workspace, workspace.parent / "store") == []
     DATABASES[damage](workspace / ".buildsys/state.sqlite")
+    victim = [path.read_bytes() for path in workspace.glob("victim")]
     assert build() == []
     assert processes.shipped(workspace) == expected
+    assert [path.read_bytes() for path in workspace.glob("victim")] == victim
     capsys.readouterr()
     assert build() == []
     assert "damaged" not in capsys.readouterr().err
@@ -156,17 +195,25 @@ def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     assert database.stat().st_ino == inode
 
 
-CACHES: dict[str, Callable[[str], str]] = {
-    "empty": lambda text: "",
-    "cut off": lambda text: text[: len(text) // 2],
-    "a list": lambda text: "[]",
-    "a number": lambda text: "7",
-    "no JSON": lambda text: "\x00\x01",
-    "no steps": lambda text: json.dumps({**json.loads(text), "steps": []}),
-    "plans of no shape": lambda text: json.dumps({**json.loads(text), "plans": {"a": 1}}),
-    "a step that is not there": lambda text: json.dumps(
-        {**json.loads(text), "plans": [{"steps": ["absent"]}]}
-    ),
+def kept(change: dict[str, object]) -> Callable[[bytes], bytes]:
+    """Other content under a digest that is right."""
+
+    def apply(data: bytes) -> bytes:
+        file = json.loads(data.splitlines()[1])
+        file["entries"][""]["value"] |= change
+        return write_record(file)
+
+    return apply
+
+
+CACHES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut off": lambda data: data[: len(data) // 2],
+    "a list": lambda data: write_record([]),
+    "no JSON": lambda data: b"\x00\x01",
+    "no steps": kept({"steps": []}),
+    "plans of no shape": kept({"plans": {"a": 1}}),
+    "a step that is not there": kept({"plans": [{"steps": ["absent"]}]}),
 }
 
 
@@ -176,11 +223,11 @@ def test_a_damaged_cache_of_plans_is_made_anew(build: Build, workspace: Path) ->
     time.sleep(0.06)  # what was written this very moment is not kept
     build()
     path = workspace / ".buildsys/plans/tags.json"
-    before = path.read_text()
+    before = path.read_bytes()
     for name, damage in CACHES.items():
-        path.write_text(damage(before))
+        path.write_bytes(damage(before))
         assert build() == [], name
-        assert json.loads(path.read_text()) == json.loads(before), name
+        assert path.read_bytes() == before, name
 
 
 @pytest.mark.slow

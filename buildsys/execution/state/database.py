@@ -2,36 +2,67 @@
 
 One sqlite file in WAL mode, committed after every step: a killed run loses nothing that was
 finished. Deleting it costs time, never correctness: the store and the files themselves remain. So a
-damaged file is thrown away, whenever the damage shows.
+damaged file, and one of another format, is thrown away, whenever that shows; and every row ends in a
+digest of itself, so that one that sqlite reads from a damaged page counts as not there.
 """
 
-import contextlib
-import json
+import hashlib
+import os
 import sqlite3
+import stat
 import sys
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from buildsys.digest import canonical
+from buildsys.errors import CannotWrite
 from buildsys.files import writing
 from buildsys.graph import StepResult
+from buildsys.records import Digest, is_digest
+from buildsys.typed_json import parse
 
 T = TypeVar("T")
+Row = tuple[str | int | float | None, ...]
 
-_SETUP = """
-PRAGMA journal_mode=WAL;
-PRAGMA synchronous=NORMAL;
-CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, outputs TEXT, seconds REAL, passed INT);
-CREATE TABLE IF NOT EXISTS roles (role TEXT PRIMARY KEY, key TEXT, parts TEXT);
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stat TEXT, digest TEXT);
-CREATE TABLE IF NOT EXISTS trees (name TEXT PRIMARY KEY, signature TEXT, digest TEXT);
-CREATE TABLE IF NOT EXISTS durations (module TEXT PRIMARY KEY, seconds REAL);
-CREATE TABLE IF NOT EXISTS published (build TEXT PRIMARY KEY, digest TEXT);
+FORMAT = 1
+"""Of the tables, as `user_version`; databases before there was one have 0."""
+_SETUP = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, outputs TEXT, seconds REAL, passed INT, sum TEXT);
+CREATE TABLE IF NOT EXISTS roles (key TEXT PRIMARY KEY, action_key TEXT, parts TEXT, sum TEXT);
+CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, stat TEXT, digest TEXT, sum TEXT);
+CREATE TABLE IF NOT EXISTS trees (key TEXT PRIMARY KEY, signature TEXT, digest TEXT, sum TEXT);
+CREATE TABLE IF NOT EXISTS durations (key TEXT PRIMARY KEY, seconds REAL, sum TEXT);
+CREATE TABLE IF NOT EXISTS published (key TEXT PRIMARY KEY, digest TEXT, sum TEXT);
+PRAGMA user_version={FORMAT};
+COMMIT;
 """
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""Codes of a file that is no database, or not ours: another table layout is an SQLITE_ERROR."""
+_VERSION = "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+_OF_THE_DISK = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
+"""Codes that need not be damage: the file itself says whether it is whole. All others are."""
+_DAMAGED = "was damaged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """What `build-id/stage` was last made from: the action key and its parts by name."""
+
+    key: str
+    parts: dict[str, object]
 
 
 class Database:
@@ -42,103 +73,147 @@ class Database:
         self._lock = threading.RLock()
         with writing("the workspace's state", path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_foreign()
         self._db = self._open()
-        self._do(lambda db: db.executescript(_SETUP))
+        self._do(_set_up)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _remove_foreign(self) -> None:
+        """What sqlite may not open: links and FIFOs, and a journal, which names other files to remove."""
+        for name, ours in _names(self._path).items():
+            try:
+                mode = os.lstat(name).st_mode
+            except OSError:
+                continue
+            if stat.S_ISDIR(mode):
+                message = f"the workspace's state cannot be written: {name} is a folder; remove it"
+                raise CannotWrite(message)
+            if not (ours and stat.S_ISREG(mode)):
+                with writing("the workspace's state", self._path.parent):
+                    name.unlink(missing_ok=True)
 
     def _open(self) -> sqlite3.Connection:
         with writing("the workspace's state", self._path.parent):
             found = sqlite3.connect(
                 self._path, check_same_thread=False, timeout=30, isolation_level=None
             )
+        found.text_factory = _decode  # sqlite3's own raises for a damaged text
         # a session that an error ends is not closed; Python 3.13 warns of a connection left open
         weakref.finalize(self, found.close)
         return found
 
     def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        """Call an action; once more on a new file where the old one is damaged or gone.
+        """Call an action; once more on a new file where the old one is damaged, gone or another's.
 
         Raises CannotWrite.
         """
         with self._lock:
             try:
                 return action(self._db)
-            except sqlite3.Error as error:
-                if self._db.in_transaction:
-                    self._db.rollback()
-                if _is_damage(error) or not self._path.exists():
-                    self._begin_anew()
+            except (sqlite3.Error, MemoryError, _OtherFormat) as error:
+                self._roll_back()
+                if isinstance(error, _OtherFormat):
+                    self._begin_anew(str(error))
+                elif not self._path.exists() or self._is_damaged(error):
+                    self._begin_anew(_DAMAGED)
                 with writing("the workspace's state", self._path.parent):
                     return action(self._db)
 
-    def _begin_anew(self) -> None:
-        text = f"{self._path} was damaged; begun anew: results come back from the store"
+    def _roll_back(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.rollback()
+        except sqlite3.Error:  # of the damage that is being dealt with
+            return
+
+    def _is_damaged(self, error: Exception) -> bool:
+        code = _code(error)
+        if code == sqlite3.SQLITE_READONLY:  # its header says that newer versions alone may write
+            return os.access(self._path, os.W_OK) and os.access(self._path.parent, os.W_OK)
+        if code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in _OF_THE_DISK:
+            return True
+        try:
+            return bool(self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+        except (sqlite3.Error, MemoryError) as other:
+            return _code(other) & 0xFF not in _OF_THE_DISK
+
+    def _begin_anew(self, why: str) -> None:
+        text = f"{self._path} {why}; begun anew: results come back from the store"
         print(text, file=sys.stderr, flush=True)
         self._db.close()
         with writing("the workspace's state", self._path.parent):
-            for name in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+            for name in _names(self._path):
                 name.unlink(missing_ok=True)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
-            self._db.executescript(_SETUP)
+            _set_up(self._db)
 
     def result(self, key: str) -> StepResult | None:
         """What the action made here or was found to have made."""
-        row = self._one("SELECT outputs, seconds, passed FROM results WHERE key = ?", key)
+        row = self._get("results", key)
         if row is None:
             return None
-        outputs: tuple[tuple[str, str], ...] = ()
-        with contextlib.suppress(ValueError, TypeError):  # a damaged row is a result not known
-            outputs = tuple((name, digest) for name, digest in json.loads(row[0]))
-        return StepResult(outputs=outputs, seconds=row[1], passed=bool(row[2])) if outputs else None
+        outputs, seconds, passed = row
+        try:
+            return StepResult(
+                outputs=parse(tuple[tuple[str, Digest], ...], str(outputs)),
+                seconds=float(seconds or 0),
+                passed=bool(passed),
+            )
+        except ValueError:
+            return None
 
     def record_result(self, key: str, result: StepResult) -> None:
         """Remember an action's result."""
-        outputs = json.dumps(result.outputs)
-        self._put("results", key, outputs, result.seconds, int(result.passed))
+        outputs = canonical(result.outputs)
+        self._put("results", key, outputs, float(result.seconds), int(result.passed))
 
-    def role(self, role: str) -> tuple[str, dict[str, Any]] | None:
-        """The last finished (key, parts of the key) of `build-id/stage`."""
-        row = self._one("SELECT key, parts FROM roles WHERE role = ?", role)
-        return (row[0], json.loads(row[1])) if row else None
+    def role(self, role: str) -> Role | None:
+        """What `build-id/stage` was last made from."""
+        row = self._get("roles", role)
+        if row is None:
+            return None
+        key, parts = row
+        try:
+            return Role(key=str(key), parts=parse(dict[str, object], str(parts)))
+        except ValueError:
+            return None
 
-    def record_role(self, role: str, key: str, parts: dict[str, Any]) -> None:
+    def record_role(self, role: str, key: str, parts: dict[str, object]) -> None:
         """Remember what a role was last made from, to explain the next change."""
-        self._put("roles", role, key, json.dumps(parts, sort_keys=True))
+        self._put("roles", role, key, canonical(parts))
 
     def last_keys(self) -> tuple[str, ...]:
         """The last finished key of every role, of builds that are no more as well."""
-        with self._lock:
-            return tuple(key for (key,) in self._db.execute("SELECT key FROM roles").fetchall())
+        return tuple(str(row[1]) for row in self._select("roles", "", ()))
 
     def file(self, path: str) -> tuple[str, str] | None:
         """(stat, digest) of a file when it was last read."""
-        row = self._one("SELECT stat, digest FROM files WHERE path = ?", path)
-        return (row[0], row[1]) if row else None
+        return _known(self._get("files", path))
 
     def files_below(self, prefix: str) -> dict[str, tuple[str, str]]:
         """(stat, digest) of every known file below a folder."""
-        query = "SELECT path, stat, digest FROM files WHERE path >= ? AND path < ?"
-        rows = self._do(lambda db: db.execute(query, (prefix + "/", prefix + "0")).fetchall())
-        return {path: (stat, digest) for path, stat, digest in rows}
+        rows = self._select("files", "WHERE key >= ? AND key < ?", (prefix + "/", prefix + "0"))
+        whole = ((row[0], _known(row[1:])) for row in rows)
+        return {str(path): known for path, known in whole if known is not None}
 
     def record_files(self, rows: list[tuple[str, str, str]]) -> None:
         """Remember digests by stat."""
+        summed = [(*row, _sum("files", row)) for row in rows]
 
         def insert(db: sqlite3.Connection) -> None:
             db.execute("BEGIN")
-            db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+            db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", summed)
             db.execute("COMMIT")
 
         self._do(insert)
 
     def tree(self, name: str) -> tuple[str, str] | None:
         """(signature of all stats, digest) of a tree when it was last walked."""
-        row = self._one("SELECT signature, digest FROM trees WHERE name = ?", name)
-        return (row[0], row[1]) if row else None
+        return _known(self._get("trees", name))
 
     def record_tree(self, name: str, signature: str, digest: str) -> None:
         """Remember a tree's digest by its signature."""
@@ -146,29 +221,87 @@ class Database:
 
     def duration(self, module: str) -> float | None:
         """Seconds that a step of this module last took."""
-        row = self._one("SELECT seconds FROM durations WHERE module = ?", module)
-        return float(row[0]) if row else None
+        row = self._get("durations", module)
+        return row[0] if row and isinstance(row[0], float) else None
 
     def record_duration(self, module: str, seconds: float) -> None:
         """Remember how long a step took."""
-        self._put("durations", module, seconds)
+        self._put("durations", module, float(seconds))
 
     def published(self, build: str) -> str | None:
-        """Digest of what `build/<id>/` was last filled with."""
-        row = self._one("SELECT digest FROM published WHERE build = ?", build)
-        return str(row[0]) if row else None
+        """Digest of what `build/<id>/` was last filled with; empty after `record_published` of nothing."""
+        row = self._get("published", build)
+        return row[0] if row and isinstance(row[0], str) else None
 
     def record_published(self, build: str, digest: str) -> None:
         """Remember what was put into `build/<id>/`; the empty digest for nothing."""
         self._put("published", build, digest)
 
-    def _one(self, query: str, *values: object) -> Any:
-        return self._do(lambda db: db.execute(query, values).fetchone())
+    def _get(self, table: str, key: str) -> Row | None:
+        """The values of a key; None where there is no row, or not as it was written."""
+        rows = self._select(table, "WHERE key = ?", (key,))
+        return rows[0][1:] if rows and rows[0][0] == key else None
 
-    def _put(self, table: str, *values: object) -> None:
-        query = f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})"
-        self._do(lambda db: db.execute(query, values))
+    def _select(self, table: str, where: str, values: tuple[str, ...]) -> list[Row]:
+        """Key and values of the rows that are as they were written; others are removed."""
+        query = f"SELECT rowid, * FROM {table} {where}"
+        rows: list[Row] = self._do(lambda db: db.execute(query, values).fetchall())
+        whole = [row[1:-1] for row in rows if _sum(table, row[1:-1]) == row[-1]]
+        if len(whole) < len(rows):
+            text = f"{self._path}: damaged rows of `{table}` were removed; what they held is made again"
+            print(text, file=sys.stderr, flush=True)
+            bad = [(row[0],) for row in rows if _sum(table, row[1:-1]) != row[-1]]
+            remove = f"DELETE FROM {table} WHERE rowid = ?"
+            self._do(lambda db: db.executemany(remove, bad))
+        return whole
+
+    def _put(self, table: str, *values: str | int | float) -> None:
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * (len(values) + 1))})"
+        row = (*values, _sum(table, values))
+        self._do(lambda db: db.execute(query, row))
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+class _OtherFormat(Exception):
+    """The tables are those of another version of buildsys."""
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    """The tables, in a new file. Raises _OtherFormat where there are others."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    version, tables = db.execute(_VERSION).fetchone()
+    if version == FORMAT:
+        return
+    if version or tables:
+        raise _OtherFormat(f"is of format {version}, this version of buildsys writes {FORMAT}")
+    db.executescript(_SETUP)
+
+
+def _names(path: Path) -> dict[Path, bool]:
+    """The files of a database, and whether sqlite may find them: in WAL mode it leaves no journal."""
+    ends = {"": True, "-wal": True, "-shm": True, "-journal": False}
+    return {Path(f"{path}{end}"): ours for end, ours in ends.items()}
+
+
+def _sum(table: str, values: Row) -> str:
+    """Of a row: 16 digits are enough, and a run may ask for 100,000 of them."""
+    text = repr((table, *values)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def _known(row: Row | None) -> tuple[str, str] | None:
+    """(stat or signature, digest) of a row."""
+    if row is None:
+        return None
+    text, digest = row
+    return (str(text), str(digest)) if is_digest(str(digest)) else None
+
+
+def _code(error: Exception) -> int:
+    """Sqlite's extended code; of what says none, that it is out of memory."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_NOMEM)
+    return code
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

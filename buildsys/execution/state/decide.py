@@ -287,7 +287,7 @@ class State:
     def _note_roles(self, step: Step, action_key: ActionKey) -> None:
         for role in self.roles.get(step.id, ()):
             known = self.database.role(role)
-            if known is None or known[0] != action_key.key:
+            if known is None or known.key != action_key.key:
                 self.database.record_role(role, action_key.key, action_key.parts)
 
     def _explain(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...]:
@@ -303,4 +303,4 @@ class State:
         before = next((entry for entry in known if entry is not None), None)
         if before is None:
             return None
-        return compare(step, before[1], action_key.parts, self.steps, self.store)
+        return compare(step, before.parts, action_key.parts, self.steps, self.store)
