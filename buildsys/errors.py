@@ -15,7 +15,7 @@ InternalError is no BuildsysError: it is our bug, and keeps its traceback.
 
 from dataclasses import dataclass
 
-from buildsys.escaping import annotation
+from buildsys.escaping import annotation, hide_passwords
 
 _LONGEST_VALUE = 80
 _LONGEST_TEXT = 450
@@ -50,7 +50,9 @@ class Diagnostic:
 
     def __post_init__(self) -> None:
         for name in ("path", "message", "hint"):
-            object.__setattr__(self, name, shorten(getattr(self, name), _LONGEST_TEXT))
+            text = shorten(hide_passwords(getattr(self, name)), _LONGEST_TEXT)
+            object.__setattr__(self, name, text)
+        object.__setattr__(self, "source", hide_passwords(self.source))
 
     @property
     def is_error(self) -> bool:

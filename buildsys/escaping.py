@@ -21,6 +21,8 @@ _COMMAND = re.compile(r"^([ \t]*):(?=:)", re.MULTILINE)
 """A command of GitHub: its runner passes over blanks before it."""
 _OLD_COMMAND = re.compile(r"##(?=\w*\[)")
 """A command of Azure, and of older runners of GitHub: anywhere in a line."""
+_CREDENTIALS = re.compile(r"(?<=://)(?!git@)[^\s/@?#]*(?:@[^\s/@?#]*)*@")
+"""What stands before the host of an address: a name with a password, or a token."""
 _RUNNERS = ("CI", "GITHUB_ACTIONS", "TF_BUILD")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|~"})
 _EDGE = re.compile(r"(?<!\w)_|_(?!\w)")
@@ -29,8 +31,15 @@ _BLOCK = re.compile(r"^(?=[#+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
 
 
 def terminal(text: str) -> str:
-    """Text of one or more lines in which every character is shown: ESC is \\x1b."""
-    return _HIDDEN.sub(_show, text)
+    """Text of one or more lines in which every character is shown: ESC is \\x1b. Passwords in
+    addresses are not.
+    """
+    return hide_passwords(_HIDDEN.sub(_show, text))
+
+
+def hide_passwords(text: str) -> str:
+    """Without what stands before the host in the addresses in it: https://***@host."""
+    return _CREDENTIALS.sub("***@", text) if "://" in text else text
 
 
 def one_line(text: str) -> str:

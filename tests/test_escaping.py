@@ -41,6 +41,20 @@ def test_a_name_stays_on_its_line() -> None:
     assert escaping.one_line("a\nb\rc") == "a\\nb\\x0dc"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:secret@h/x?a@b https://token@h", "https://***@h/x?a@b https://***@h"),
+        ("http://a:p@ss@h", "http://***@h"),
+        ("https://h/a@b tags@host: c", "https://h/a@b tags@host: c"),
+        ("git+ssh://git@host/x", "git+ssh://git@host/x"),
+    ],
+)
+def test_no_password_in_an_address_is_printed(text: str, shown: str) -> None:
+    """Whoever prints the address: a recipe's, a proxy's, a package index's."""
+    assert escaping.terminal(text) == shown
+
+
 COMMANDS = (
     "::error::x",
     "  ::set-output name=a::b",

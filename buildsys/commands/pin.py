@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from buildsys.authoring.recipes.pinning import Pinnable
     from buildsys.authoring.syntax.document import Document
 
-_CHUNK = 1 << 18
 _SHOWN_EVERY = 50 << 20
-_TIMEOUT_SECONDS = 60
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,23 +185,22 @@ def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
 def _digest_remote(url: str) -> str:
     """sha256 of what a server sends; nothing is kept. Raises BuildsysError."""
     import hashlib
-    import http.client
-    import urllib.request
 
-    state, done, shown = hashlib.sha256(), 0, 0
+    from buildsys.steps.lib.files.download import DownloadError, download
+
+    state, shown = hashlib.sha256(), 0
+    print(f"fetching {url}", file=sys.stderr, flush=True)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal shown
+        if done - shown >= _SHOWN_EVERY:
+            shown = done
+            of = f" of {total / 1e6:.0f}" if total else ""
+            print(f"  {done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
+
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-            total = int(response.headers.get("Content-Length") or 0)
-            print(f"fetching {url}, {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
-            while chunk := response.read(_CHUNK):
-                state.update(chunk)
-                done += len(chunk)
-                if done - shown >= _SHOWN_EVERY:
-                    shown = done
-                    print(f"  {done / 1e6:.0f} MB", file=sys.stderr, flush=True)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        download(url, state.update, tell)
+    except DownloadError as error:
         message = f"{url} could not be fetched: {error}. Check the address and the network."
         raise BuildsysError(message) from error
-    if done < total:  # a connection that ends early is no error to urllib
-        raise BuildsysError(f"{url} ended after {done} of {total} bytes; pin again.")
     return state.hexdigest()

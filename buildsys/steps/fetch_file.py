@@ -15,7 +15,6 @@ STEP = StepSpec(
     block="source.weights",
     fetches=True,
 )
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +27,24 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Download with progress; nothing is kept of a file with another digest."""
-    import http.client
-    import urllib.error
-    import urllib.request
+    from buildsys.steps.lib.files.download import DownloadError, download
 
     (target,) = outputs.values()
     state = hashlib.sha256()
+
+    def keep(piece: bytes) -> None:
+        state.update(piece)
+        out.write(piece)
+
+    def tell(done: int, total: int) -> None:
+        report(done / 1e6, max(total, done + 1) / 1e6, "MB")
+
     try:
-        with urllib.request.urlopen(params.url, timeout=60) as response, target.open("wb") as out:
-            total = int(response.headers.get("Content-Length") or 0)
-            while chunk := response.read(_CHUNK):
-                out.write(chunk)
-                state.update(chunk)
-                report(out.tell() / 1e6, max(total, out.tell() + 1) / 1e6, "MB")
-    except (http.client.HTTPException, urllib.error.URLError, OSError, ValueError) as error:
+        with target.open("wb") as out:
+            download(params.url, keep, tell)
+    except OSError as error:
+        fail(f"{params.url} could not be kept: {error.strerror or error}.")
+    except DownloadError as error:
         fail(f"{params.url} could not be fetched: {error}. Check the network, or give a `path`.")
     if state.hexdigest() != params.sha256:
         fail(

@@ -138,6 +138,9 @@ _FILES: dict[str, bytes] = {
     "weights-by-link": _recipe()
     .replace(b"ultralytics", b"onnx")
     .replace(_FINE["WEIGHTS"].encode(), b"{path: linked.onnx}"),
+    "weights-url-with-a-password": _recipe(
+        WEIGHTS=f"{{url: 'https://me:secret@models.example/x.pt', sha256: {TAGS_SHA256}}}"
+    ),
     "weights-from-a-file-url": _recipe(
         WEIGHTS=f"{{url: 'file:///etc/passwd', sha256: {TAGS_SHA256}}}"
     ),

@@ -71,6 +71,9 @@ def check_url(url: str) -> tuple[str, str] | None:
             f"`{shorten(url)}` has characters that an address cannot have",
             "write %20 for a space",
         )
+    if "@" in url.split("/")[2]:
+        message = "the address has a user name or password in it, which everybody reads in recipes"
+        return message, "leave it out; fetch a file that takes one yourself, and name it by `path`"
     return None
 
 

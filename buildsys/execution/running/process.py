@@ -27,7 +27,10 @@ _PASSED_ON = (
 )
 _LAST_REPORTS_SECONDS = 1.0
 """A process that left its group may hold the pipe open for ever: nobody waits for that one."""
-_NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_NETWORK = (
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("BUILDSYS_DOWNLOAD_GIB", "BUILDSYS_DOWNLOAD_HOURS"),
+)
 _NOWHERE = dict.fromkeys(
     ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
     "http://127.0.0.1:9",
