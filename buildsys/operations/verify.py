@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.errors import Diagnostic, InputError
-from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.packages.publish import build_folder, check_whole
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv, Runner
@@ -112,6 +112,7 @@ def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, An
     """
     path = build_folder(workspace, plan.build) / "manifest.json"
     label = str(path.relative_to(workspace.root))
+    check_whole(workspace, plan.build)
     try:
         steps = json.loads(path.read_bytes())["steps"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -10,18 +10,21 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
+from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
-from buildsys.files import remove_folder
+from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import Input, Plan, Step
 from buildsys.spec import MODELS, TREES, Format
+
+Say = Callable[[str], None]
 
 
 def build_folder(workspace: Workspace, build: str) -> Path:
@@ -31,30 +34,34 @@ def build_folder(workspace: Workspace, build: str) -> Path:
 
 
 def is_published(workspace: Workspace, state: State, plan: Plan) -> bool:
-    """Whether the folder holds this plan's package, untouched."""
-    result = state.result(plan.package)
-    if result is None:
+    """Whether the folder holds this plan's package, whole, and nothing else. Raises CannotWrite."""
+    if state.result(plan.package) is None:
         return False
-    digest = result.output("package")
-    if state.database.published(plan.build) != _publication(plan, state):
+    record = published.read(workspace, plan.build)
+    if record is None or record.of != _publication(plan, state):
         return False
-    folder = build_folder(workspace, plan.build)
-    if not (folder / "manifest.json").is_file():
+    folder = workspace.own(build_folder(workspace, plan.build))
+    differences, fresh = published.compare(folder, record)
+    if differences:
         return False
-    known = state.database.files_below(str(folder))
-    if str(folder / "manifest.json") not in known:  # the workspace was moved or copied
-        known = _record_files(state, folder)
-    try:
-        entries = state.store.index(digest)
-    except (OSError, ValueError):
-        return True  # the store was cleared; the folder was complete when it was filled
-    return all(_is_intact(folder / name, size, blob, known) for name, size, blob in entries)
+    if fresh != record:
+        with contextlib.suppress(CannotWrite, OSError):  # the next run reads the files again
+            published.write(workspace, plan.build, fresh)
+    return True
 
 
 def publish(
-    workspace: Workspace, state: State, plan: Plan, runner: Runner, built: frozenset[str]
+    workspace: Workspace,
+    state: State,
+    plan: Plan,
+    runner: Runner,
+    built: frozenset[str],
+    say: Say,
 ) -> None:
-    """Fill the folder beside its place, then move it there; the old one goes as one piece."""
+    """Fill the folder beside its place, then move it there; the old one goes as one piece.
+
+    `say` is told what somebody had changed in the old one, and what was moved out of it.
+    """
     folder = workspace.own(build_folder(workspace, plan.build))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     for leftover in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
@@ -68,40 +75,74 @@ def publish(
             _write(fresh / "latency.json", {"entries": latency})
         _copy_curves(fresh, plan, state)
         _link_logs(fresh, folder, plan, state, runner)
-        withdraw(workspace, state, plan.build)
+        make_tree_durable(fresh)
+        _say_changes(workspace, plan.build, say)
+        withdraw(workspace, plan.build, say)
         fresh.rename(folder)
+        make_durable([folder.parent])
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(workspace.own(_rejected_folder(workspace, plan)), ignore_errors=True)
-    _record_files(state, folder)
-    state.database.record_published(plan.build, _publication(plan, state))
+    record = published.describe(folder, _publication(plan, state))
+    published.write(workspace, plan.build, record)
 
 
-def _record_files(state: State, folder: Path) -> dict[str, tuple[str, str]]:
-    """(stat, digest) of the files of a package by path, now in the database, too."""
-    rows = [
-        (str(path), _stat(path), digest_file(path))
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    ]
-    state.database.record_files(rows)
-    return {path: (stat, digest) for path, stat, digest in rows}
+def withdraw(workspace: Workspace, build: str, say: Say) -> None:
+    """Take a build's folder away; the store still has what was in it.
 
-
-def withdraw(workspace: Workspace, state: State, build: str) -> None:
-    """Take a build's folder away; the store still has what was in it."""
+    Files that are not of the package are moved to build/.kept; `say` is told where each is now.
+    """
     folder = workspace.own(build_folder(workspace, build))
-    state.database.record_published(build, "")
+    _keep_strangers(workspace, build, folder, say)
+    published.forget(workspace, build)
     remove_folder(folder)
 
 
-def reject(workspace: Workspace, state: State, plan: Plan) -> list[str]:
+def check_whole(workspace: Workspace, build: str) -> None:
+    """Raise InputError where a build's folder is not as it was published, as far as that is known."""
+    record, folder = published.read(workspace, build), build_folder(workspace, build)
+    if record is None:
+        return
+    differences, _ = published.compare(workspace.own(folder), record)
+    if differences:
+        message = f"is not as it was published: {published.render(differences)}"
+        hint = f"`doit build:{build}` publishes it again"
+        raise InputError.at(os.path.relpath(folder, workspace.root), message, hint)
+
+
+def _say_changes(workspace: Workspace, build: str, say: Say) -> None:
+    """What a person finds replaced: files of the old folder that were changed or taken away."""
+    record, folder = published.read(workspace, build), build_folder(workspace, build)
+    if record is None or not folder.is_dir():
+        return
+    differences, _ = published.compare(folder, record)
+    changed = tuple(each for each in differences if each.what != "is not of the package")
+    if changed:
+        place = os.path.relpath(folder, workspace.root)
+        say(f"{place}: {published.render(changed)}; the package is published again")
+
+
+def _keep_strangers(workspace: Workspace, build: str, folder: Path, say: Say) -> None:
+    """Move what is not ours out of a folder that goes, beside the packages. Raises OSError."""
+    for name in published.strangers(folder, published.read(workspace, build)):
+        target = workspace.own(workspace.build / ".kept" / build / name)
+        number = 1
+        while os.path.lexists(target):
+            number += 1
+            target = workspace.own(workspace.build / ".kept" / build / f"{name}.{number}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(target)
+        old, new = (os.path.relpath(path, workspace.root) for path in (folder / name, target))
+        say(f"{shorten(old)} is not of the package: it was moved to {shorten(new)}")
+
+
+def reject(workspace: Workspace, state: State, plan: Plan, say: Say) -> list[str]:
     """Withdraw the package, keep the file that failed and why; returns the failures.
 
     verdict.json holds them with the stage that said so, and what every judge found: the ladder of a
     rejected file is what its owner wants to see.
     """
-    withdraw(workspace, state, plan.build)
+    withdraw(workspace, plan.build, say)
     assert plan.shipped is not None
     folder = workspace.own(_rejected_folder(workspace, plan))
     shutil.rmtree(folder, ignore_errors=True)
@@ -237,21 +278,6 @@ def _publication(plan: Plan, state: State) -> str:
             plan.preprocessing,
         ]
     )
-
-
-def _is_intact(path: Path, size: int, digest: str, known: dict[str, tuple[str, str]]) -> bool:
-    try:
-        stat = _stat(path)
-    except OSError:
-        return False
-    if known.get(str(path)) == (stat, digest):
-        return True
-    return path.stat().st_size == size and digest_file(path) == digest
-
-
-def _stat(path: Path) -> str:
-    s = path.stat()
-    return f"{s.st_size} {s.st_mtime_ns} {s.st_ino} {s.st_ctime_ns}"
 
 
 def _rejected_folder(workspace: Workspace, plan: Plan) -> Path:

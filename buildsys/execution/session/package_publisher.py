@@ -85,7 +85,7 @@ class PackagePublisher:
     def clean(self, build: str) -> None:
         """Take a build's folder away; a later run restores it from the store."""
         with exclusive(self.workspace):
-            publish.withdraw(self.workspace, self.state, build)
+            publish.withdraw(self.workspace, build, self.console.say)
 
     def _publish(self, plan: Plan) -> None:
         broken = [name for name in plan.candidates if name not in self.plans]
@@ -95,7 +95,7 @@ class PackagePublisher:
             self._publish_selection(plan)
         elif self._is_red(plan):
             failures = self.executor.retry_with_bytes(
-                lambda: publish.reject(self.workspace, self.state, plan)
+                lambda: publish.reject(self.workspace, self.state, plan, self.console.say)
             )
             judge = publish.red_verdicts(self.state, plan)[0].stage
             self._reject(plan, judge, "; ".join(failures))
@@ -108,9 +108,11 @@ class PackagePublisher:
         for step in plan.steps:
             if step.trains and self.state.recorded(step) is None:
                 self.executor.record_training(step)  # it was made elsewhere, and found in the store
-        built = frozenset(self.executor.built)
+        built, runner = frozenset(self.executor.built), self.executor.runner
         self.executor.retry_with_bytes(
-            lambda: publish.publish(self.workspace, self.state, plan, self.executor.runner, built)
+            lambda: publish.publish(
+                self.workspace, self.state, plan, runner, built, self.console.say
+            )
         )
         made = self.executor.has_made(plan)
         self.outcomes[plan.build] = BUILT if made else RESTORED
@@ -119,7 +121,7 @@ class PackagePublisher:
         """Ship the best of the variants that fit and pass; the others are rows."""
         chosen = self._choose(plan, self.executor.retry_with_bytes)
         if chosen is None:
-            publish.withdraw(self.workspace, self.state, plan.build)
+            publish.withdraw(self.workspace, plan.build, self.console.say)
             self._reject(plan, "select", "no variant fits and passes its gates")
             return
         self._ship(chosen)

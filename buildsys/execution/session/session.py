@@ -16,7 +16,7 @@ from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.summary import Row
 from buildsys.execution.session.workspace_lock import exclusive
-from buildsys.execution.state import unchanged
+from buildsys.execution.state import published, unchanged
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
@@ -94,7 +94,7 @@ class Session:
         """The next run takes nothing for granted, and fills the folders of some builds again."""
         with exclusive(self.workspace):
             for build in builds:
-                self.database.record_published(build, "")
+                published.forget(self.workspace, build)
             unchanged.forget_settled(self.workspace)
 
     def forget_trainings(self) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from buildsys.execution.places import Workspace
-from buildsys.execution.state import fingerprint
-from buildsys.files import read_regular, stat_text, write_atomic
+from buildsys.execution.state import fingerprint, published
+from buildsys.files import read_regular, stat_line, stat_text, write_atomic
 from buildsys.records import read_record, write_record
 from buildsys.typed_json import decode
 
@@ -42,6 +42,8 @@ class Entry:
     """`stat_text` by path."""
     trees: tuple[tuple[Tree, str], ...] = ()
     """Trees with their `tree_signature`."""
+    folders: dict[str, str] = field(default_factory=dict)
+    """`stat_line` by path of folders in which no name may come or go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,23 @@ class Look:
                 found = self._files[path] = stat_text(path)
             if found != stat:
                 return False
+        for path, found in entry.folders.items():
+            if _folder_stat(path) != found:
+                return False
         for tree, signature in entry.trees:
             if tree not in self._trees:
                 self._trees[tree] = tree_signature(tree)
             if not signature or self._trees[tree] != signature:
                 return False
         return True
+
+
+def _folder_stat(path: str) -> str:
+    """Changes whenever a name comes or goes in a folder."""
+    try:
+        return stat_line(os.lstat(path))
+    except OSError:
+        return "absent"
 
 
 def tree_signature(tree: Tree) -> str:
@@ -168,27 +181,20 @@ def _settle(
                     trees[(source.path, source.parts)] = known
                 else:
                     files[source.path] = known
+    without = {name for plan in recipe.plans for name in plan.candidates}
+    folders: dict[str, str] = {}
     for plan in recipe.plans:
-        outputs = _outputs(workspace, plan.build, state)
-        if not outputs and state.database.published(plan.build):
+        package = published.read(workspace, plan.build)
+        if package is None and plan.build not in without:
             return None
-        files |= outputs
+        if package is not None:
+            folder = os.path.join(workspace.build, *plan.build.split("@"))
+            files |= {f"{folder}/{name}": file.stat for name, file in package.files.items()}
+            folders |= {f"{folder}/{name}": text for name, text in package.folders.items()}
     builds = [[plan.build, plan.label] for plan in recipe.plans]
-    return Entry(value=builds, text=installation, files=files, trees=tuple(trees.items()))
-
-
-def _outputs(workspace: Workspace, build: str, state: "State") -> dict[str, str]:
-    """The published files as they were when they were checked, the diary left out."""
-    recipe, target = build.split("@")
-    folder = str(workspace.build / recipe / target)
-    diary = os.path.join(folder, "build.json")
-    logs = os.path.join(folder, "logs") + os.sep
-    known = state.database.files_below(folder)
-    return {
-        path: stat
-        for path, (stat, _) in known.items()
-        if not path.startswith(logs) and path != diary and os.path.exists(path)
-    }
+    return Entry(
+        value=builds, text=installation, files=files, trees=tuple(trees.items()), folders=folders
+    )
 
 
 def _settled(workspace: Workspace) -> Path:

@@ -1,19 +1,22 @@
 """build/<recipe>/<target>/: filled whole, noticed when touched, withdrawn, kept aside when rejected."""
 
 import json
+import os
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from buildsys.errors import MissingBytes
+from buildsys.errors import InputError, MissingBytes
 from buildsys.execution.packages import publish
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import Runner
+from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.graph import Output, Plan, StepResult
 from tests.sample_steps import again, changed, given, make_plan, make_state, make_step, output_of
@@ -30,6 +33,7 @@ class Shop:
     state: State
     plan: Plan
     runner: Runner
+    said: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -38,12 +42,23 @@ class Shop:
 
     def publish(self, *built: str) -> None:
         """Publish the build."""
-        publish.publish(self.workspace, self.state, self.plan, self.runner, frozenset(built))
+        self.said.clear()
+        publish.publish(
+            self.workspace, self.state, self.plan, self.runner, frozenset(built), self.said.append
+        )
 
     @property
     def is_published(self) -> bool:
         """Whether the folder holds the package."""
         return publish.is_published(self.workspace, self.state, self.plan)
+
+    def contents(self) -> dict[str, bytes]:
+        """The package's files, the diary without what is in it: it has the time of day."""
+        return {
+            path.name: path.read_bytes() if path.name != "build.json" else b""
+            for path in self.folder.iterdir()
+            if path.is_file() and not path.is_symlink()
+        }
 
     def names(self) -> set[str]:
         """Of what is in the recipe's folder and in the package."""
@@ -210,6 +225,105 @@ def test_a_missing_manifest_or_folder_is_noticed(shop: Shop, what: str) -> None:
     assert not shop.is_published
 
 
+def edit(path: Path) -> None:
+    """One byte more."""
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def replace_by_link(path: Path) -> None:
+    """A link to the same bytes elsewhere."""
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to("../elsewhere")
+
+
+def replace_by_folder(path: Path) -> None:
+    """A folder with something in it."""
+    path.unlink()
+    path.mkdir()
+    (path / "inside").write_text("mine")
+
+
+def replace_by_pipe(path: Path) -> None:
+    """Whoever reads it waits."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("manifest.json", edit, "manifest.json was changed"),
+        ("manifest.json", lambda path: path.write_text(""), "manifest.json was changed"),
+        ("build.json", edit, "build.json was changed"),
+        ("labels.txt", Path.unlink, "labels.txt is missing"),
+        ("labels.txt", lambda path: path.chmod(0o4777), "labels.txt has other permissions"),
+        ("labels.txt", replace_by_link, "labels.txt was changed"),
+        ("labels.txt", replace_by_folder, "labels.txt is missing"),
+        ("tags.tflite", replace_by_pipe, "tags.tflite was changed"),
+    ],
+)
+def test_whatever_differs_from_what_was_published_is_named_and_brought_back(
+    shop: Shop, name: str, damage: Callable[[Path], object], said: str
+) -> None:
+    """The manifest and the diary as well as what ships."""
+    shop.publish()
+    before = shop.contents()
+    damage(shop.folder / name)
+    assert not shop.is_published
+    with pytest.raises(InputError, match="doit build:tags@host"):
+        publish.check_whole(shop.workspace, "tags@host")
+    shop.publish()
+    assert shop.said[0] == f"build/tags/host: {said}; the package is published again"
+    assert shop.contents() == before
+    assert shop.is_published
+    publish.check_whole(shop.workspace, "tags@host")
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
+    shop: Shop, has_record: bool
+) -> None:
+    """Nothing of theirs is lost, and each file is named."""
+    shop.publish()
+    for text in ("mine", "mine, too"):
+        (shop.folder / "notes").mkdir()
+        (shop.folder / "notes" / "a.txt").write_text(text)
+        assert not shop.is_published
+        if not has_record:  # .buildsys may be deleted at any moment
+            published.forget(shop.workspace, "tags@host")
+        shop.publish()
+        assert shop.is_published
+    assert shop.said == [
+        "build/tags/host/notes/a.txt is not of the package:"
+        " it was moved to build/.kept/tags@host/notes/a.txt.2"
+    ]
+    kept = shop.workspace.build / ".kept" / "tags@host" / "notes"
+    assert (kept / "a.txt").read_text() == "mine"
+    assert (kept / "a.txt.2").read_text() == "mine, too"
+
+
+def test_bytecode_of_programs_that_a_person_runs_in_the_folder_is_nobodys(shop: Shop) -> None:
+    """A package with a program is used where it lies."""
+    shop.publish()
+    (shop.folder / "__pycache__").mkdir()
+    (shop.folder / "__pycache__" / "run.pyc").write_bytes(b"code")
+    assert shop.is_published
+
+
+def test_a_package_keeps_to_the_umask(shop: Shop) -> None:
+    """What ships, its manifest and its diary; under 077 nobody else reads them."""
+    for mask in (0o077, 0o002):
+        old = os.umask(mask)
+        try:
+            shop.publish()
+        finally:
+            os.umask(old)
+        for name in ("manifest.json", "build.json"):
+            assert (shop.folder / name).stat().st_mode & 0o777 == 0o666 & ~mask
+        assert shop.folder.stat().st_mode & 0o777 == 0o777 & ~mask
+        shutil.rmtree(shop.folder)
+
+
 def test_a_cleared_store_leaves_the_folder_as_it_is(shop: Shop) -> None:
     """It was complete when it was filled."""
     shop.publish()
@@ -233,7 +347,7 @@ def test_a_new_package_replaces_the_old_one_whole(shop: Shop) -> None:
     plan = make_plan(*shop.plan.steps[:-1], pack, verdicts=("gate",))
     state = again(shop.state, plan)
     make(state, "pack", tree(state, {"tags.tflite": b"better"}))
-    publish.publish(shop.workspace, state, plan, shop.runner, frozenset())
+    publish.publish(shop.workspace, state, plan, shop.runner, frozenset(), print)
     assert shop.names() == {"host/tags.tflite", "host/manifest.json", "host/build.json"}
     assert (shop.folder / "tags.tflite").read_bytes() == b"better"
 
@@ -263,7 +377,7 @@ def test_what_killed_runs_left_is_removed(shop: Shop) -> None:
 def test_a_withdrawn_package_is_gone_and_can_be_published_again(shop: Shop) -> None:
     """The store still has it."""
     shop.publish()
-    publish.withdraw(shop.workspace, shop.state, "tags@host")
+    publish.withdraw(shop.workspace, "tags@host", print)
     assert list(shop.folder.parent.iterdir()) == []
     assert not shop.is_published
     shop.publish()
@@ -274,7 +388,7 @@ def reject(shop: Shop, *failures: str) -> list[str]:
     """The gate turns red; the build is rejected."""
     state = again(shop.state, shop.plan)
     make(state, "gate", verdict(state, *failures), passed=False)
-    return publish.reject(shop.workspace, state, shop.plan)
+    return publish.reject(shop.workspace, state, shop.plan, print)
 
 
 def test_a_rejected_build_keeps_its_file_and_the_reasons_aside(shop: Shop) -> None:
@@ -298,7 +412,7 @@ def test_a_build_that_passes_again_leaves_nothing_rejected(shop: Shop) -> None:
     state = again(shop.state, shop.plan)
     make(state, "gate", verdict(state, passed=True))
     make(state, "pack", tree(state, FILES))
-    publish.publish(shop.workspace, state, shop.plan, shop.runner, frozenset())
+    publish.publish(shop.workspace, state, shop.plan, shop.runner, frozenset(), print)
     assert not (shop.workspace.build / ".rejected" / "tags@host").exists()
 
 

@@ -1,0 +1,197 @@
+"""What was published into build/<recipe>/<target>/, file by file, and what differs from it now.
+
+One record a build in .buildsys/published. A folder counts as published while it is whole: the same
+files with the same bytes and permissions, and nothing beside them. Files whose stat is the recorded
+one are not read again. `__pycache__` of programs that a person ran in there is nobody's.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from buildsys import typed_json
+from buildsys.digest import digest_file
+from buildsys.errors import shorten
+from buildsys.execution.places import Workspace
+from buildsys.files import read_regular, stat_line, write_atomic
+from buildsys.records import Digest, Size, read_record, write_record
+
+_CACHE = "__pycache__"
+_ALWAYS = ("manifest.json", "build.json", "latency.json", "logs", "curves", "training")
+"""What a folder without a record may hold of ours beside the files that its manifest names."""
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile:
+    """A file as it was put there; `stat`: its `stat_line` when its bytes were last seen to be these."""
+
+    size: Size
+    digest: Digest
+    mode: int
+    stat: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A published folder: what it was made of, its files and links by name, and its folders' stats."""
+
+    format: Literal[1]
+    of: Digest
+    files: dict[str, PublishedFile]
+    links: dict[str, str]
+    folders: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something in the folder that is not as it was published; `name` from the folder."""
+
+    name: str
+    what: Literal["was changed", "has other permissions", "is missing", "is not of the package"]
+
+
+def read(workspace: Workspace, build: str) -> Package | None:
+    """What was published; None where that is not known."""
+    try:
+        return read_record(Package, read_regular(_place(workspace, build)))
+    except (OSError, ValueError):
+        return None
+
+
+def write(workspace: Workspace, build: str, package: Package) -> None:
+    """Remember a published folder. Raises CannotWrite, OSError."""
+    write_atomic(workspace.own(_place(workspace, build)), write_record(package))
+
+
+def forget(workspace: Workspace, build: str) -> None:
+    """The folder counts as not published, whatever is in it. Raises CannotWrite, OSError."""
+    workspace.own(_place(workspace, build)).unlink(missing_ok=True)
+
+
+def describe(folder: Path, of: str) -> Package:
+    """A folder as it is now, read whole; `of`: digest of what it was made of."""
+    found = _list(folder)
+    files = {
+        name: PublishedFile(
+            size=status.st_size,
+            digest=digest_file(folder / name),
+            mode=stat.S_IMODE(status.st_mode),
+            stat=stat_line(status),
+        )
+        for name, status in found.files.items()
+    }
+    return Package(format=1, of=of, files=files, links=found.links, folders=found.folders)
+
+
+def compare(folder: Path, package: Package) -> tuple[tuple[Difference, ...], Package]:
+    """What differs from the record, by name, and the record with the stats of now where nothing does."""
+    now = _list(folder)
+    fresh: dict[str, PublishedFile] = {}
+    found = [
+        Difference(name=name, what="is not of the package")
+        for name in now.names - package.files.keys() - package.links.keys()
+    ]
+    for name, target in package.links.items():
+        if name not in now.names:
+            found.append(Difference(name=name, what="is missing"))
+        elif now.links.get(name) != target:
+            found.append(Difference(name=name, what="was changed"))
+    for name, file in package.files.items():
+        status = now.files.get(name)
+        if status is None:
+            what: Literal["was changed", "is missing"]
+            what = "was changed" if name in now.names else "is missing"
+            found.append(Difference(name=name, what=what))
+        elif stat_line(status) != file.stat:
+            if status.st_size != file.size or digest_file(folder / name) != file.digest:
+                found.append(Difference(name=name, what="was changed"))
+            elif stat.S_IMODE(status.st_mode) != file.mode:
+                found.append(Difference(name=name, what="has other permissions"))
+            fresh[name] = replace(file, stat=stat_line(status))
+    files = package.files | fresh if fresh else package.files
+    same = replace(package, files=files, folders=now.folders)
+    return tuple(sorted(found, key=lambda each: each.name)), same
+
+
+def strangers(folder: Path, package: Package | None) -> tuple[str, ...]:
+    """Names of what somebody else put into a folder, sorted; without a record by the manifest's names."""
+    names = _list(folder).names
+    if package is not None:
+        return tuple(sorted(names - package.files.keys() - package.links.keys()))
+    listed = _listed(folder)
+    return tuple(sorted(n for n in names if n not in listed and n.partition("/")[0] not in _ALWAYS))
+
+
+def render(differences: tuple[Difference, ...]) -> str:
+    """ "manifest.json was changed, labels.txt is missing, and 3 more"."""
+    shown = [f"{shorten(each.name)} {each.what}" for each in differences[:_MOST_NAMED]]
+    more = len(differences) - len(shown)
+    return ", ".join(shown) + (f", and {more} more" if more else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listing:
+    """What is in a folder: regular files, links with their targets, folders ("" is itself), the rest."""
+
+    files: dict[str, os.stat_result]
+    links: dict[str, str]
+    folders: dict[str, str]
+    others: frozenset[str]
+
+    @property
+    def names(self) -> set[str]:
+        """Of everything but folders."""
+        return {*self.files, *self.links, *self.others}
+
+
+def _list(folder: Path) -> _Listing:
+    files: dict[str, os.stat_result] = {}
+    links: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    others: set[str] = set()
+    for name, path, status in _walk(os.fspath(folder), ""):
+        if stat.S_ISDIR(status.st_mode):
+            folders[name] = stat_line(status)
+        elif stat.S_ISREG(status.st_mode):
+            files[name] = status
+        elif stat.S_ISLNK(status.st_mode):
+            links[name] = os.readlink(path)
+        else:
+            others.add(name)
+    return _Listing(files=files, links=links, folders=folders, others=frozenset(others))
+
+
+def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    """(name, path, stat) of a folder and all below it; links are not followed."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        status = os.lstat(folder)
+        if not stat.S_ISDIR(status.st_mode):
+            return
+        yield name, folder, status
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        for entry in found:
+            inner = f"{name}/{entry.name}" if name else entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                yield inner, entry.path, entry.stat(follow_symlinks=False)
+            elif entry.name != _CACHE:
+                yield from _walk(entry.path, inner)
+
+
+def _listed(folder: Path) -> set[str]:
+    """The files that a manifest names; none where there is none."""
+    try:
+        manifest = typed_json.read(read_regular(folder / "manifest.json"))
+    except (OSError, ValueError):
+        return set()
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    return set(files) if isinstance(files, dict) else set()
+
+
+def _place(workspace: Workspace, build: str) -> Path:
+    return workspace.state / "published" / f"{build}.json"
