@@ -152,6 +152,13 @@ def code_cell(text: str) -> str:
     return code_span(text).replace("|", "\\|")
 
 
+def fenced(text: str) -> str:
+    """Lines as a block of text, in which nothing is Markdown."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{terminal(text)}\n{fence}"
+
+
 def plain_log(text: str) -> str:
     """A tool's log without colours and control characters; lines as a terminal would have left them."""
     plain = _ANSI.sub("", text).replace("\r\n", "\n")

@@ -19,6 +19,7 @@ import buildsys
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError, MissingBytes, Rejected, Waiting
+from buildsys.escaping import code_cell, code_span, markdown
 from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -385,12 +386,13 @@ def how_to_install(params: Params, locked: str) -> str:
 
 def describe(readme: BundleReadme) -> str:
     """The whole text."""
-    rows = [f"| `{name}` | {_WHAT.get(name, '')} |" for name in readme.files]
+    rows = [f"| {code_cell(name)} | {_WHAT.get(name, '')} |" for name in readme.files]
     rows.append("| `bundle.json` | what is asked for, and the keys that the result belongs to |")
     timings = (_figures(readme.params),) if readme.params.library == "tensorrt" else ()
     back = f"    buildsys import FOLDER\n    doit build:{readme.build}"
     paragraphs = (
-        f"The engine of `{readme.build}` for {readme.label} is built on a machine with {readme.machine}:",
+        f"The engine of {code_span(readme.build)} for {markdown(readme.label)} is built on a machine with"
+        f" {markdown(readme.machine)}:",
         "    python3 build.py",
         "with Python 3.8 or later and nothing but its standard library and the library that builds"
         f" ({readme.install}). It first holds these files and the machine against `bundle.json`, and"
@@ -404,7 +406,7 @@ def describe(readme: BundleReadme) -> str:
         " what it does, and what it leaves to `doit`.",
     )
     filled = [text if text[0] in " |" else textwrap.fill(text, 100) for text in paragraphs]
-    return "\n\n".join((f"# {readme.build}, to be built elsewhere", *filled)) + "\n"
+    return "\n\n".join((f"# {markdown(readme.build)}, to be built elsewhere", *filled)) + "\n"
 
 
 def _figures(params: Params) -> str:

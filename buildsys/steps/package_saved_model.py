@@ -1,8 +1,10 @@
 """A SavedModel -> the folder to ship it in: the SavedModel as it is, labels, preprocessing, README."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.escaping import code_span, markdown
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec, TensorSpec
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
@@ -60,13 +62,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def _describe(params: Params) -> str:
     frame = params.preprocessing
-    return f"""# {params.stem}: a TensorFlow SavedModel
+    return f"""# {markdown(params.stem)}: a TensorFlow SavedModel
 
-`{params.stem}_saved_model/` was made from ONNX by {params.converter} and compared with it on sample
+{code_span(f"{params.stem}_saved_model/")} was made from ONNX by {markdown(params.converter)} and compared with it on sample
 pictures. In Python, with TensorFlow:
 
     import tensorflow as tf
-    model = tf.saved_model.load("{params.stem}_saved_model").signatures["serving_default"]
+    model = tf.saved_model.load({json.dumps(params.stem + "_saved_model")}).signatures["serving_default"]
     images = tf.zeros((1, {frame.height}, {frame.width}, 3))
     print(model(images=images))
 
@@ -82,7 +84,8 @@ def _describe_outputs(params: Params) -> str:
     if not params.outputs:
         return labels
     rows = [
-        f"| {tensor.name} | {' x '.join(map(str, tensor.shape))} |" for tensor in params.outputs
+        f"| {markdown(tensor.name)} | {' x '.join(map(str, tensor.shape))} |"
+        for tensor in params.outputs
     ]
     table = "\n".join(("| Output | Shape |", "| --- | --- |", *rows))
-    return f"{labels}Outputs, head `{params.head}`, float32:\n\n{table}\n"
+    return f"{labels}Outputs, head {code_span(params.head)}, float32:\n\n{table}\n"

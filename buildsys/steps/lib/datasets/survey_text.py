@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from buildsys.escaping import code_span, fenced, markdown, one_line
+
 _SHOWN = 200
 
 Cell = Callable[[dict[str, Any]], str]
@@ -11,7 +13,7 @@ Cell = Callable[[dict[str, Any]], str]
 def render_table(report: dict[str, Any]) -> str:
     """One column a split, one row a figure; rows that say nothing anywhere are left out."""
     splits = report["splits"]
-    rows = [("", [split["name"] for split in splits])]
+    rows = [("", [one_line(split["name"]) for split in splits])]
     for name, cell, always in _rows(report):
         cells = [cell(split) for split in splits]
         if always or any(value not in ("0", "") for value in cells):
@@ -26,7 +28,7 @@ def render_table(report: dict[str, Any]) -> str:
 
 def render_page(report: dict[str, Any]) -> str:
     """report.md: the table, then every kind of finding with its places."""
-    lines = [f"# {report['title']}", "", "```text", render_table(report), "```", ""]
+    lines = [f"# {markdown(report['title'])}", "", fenced(render_table(report)), ""]
     findings = report["findings"]
     if not findings:
         lines += ["Nothing wrong was found.", ""]
@@ -34,13 +36,13 @@ def render_page(report: dict[str, Any]) -> str:
         chosen = [f for f in findings if f["severity"] == severity]
         if chosen:
             lines += [f"## {len(chosen)} {severity}{'s' if len(chosen) != 1 else ''}", ""]
-            lines += [f"- {_place(f)}{f['message']}" for f in chosen[:_SHOWN]]
+            lines += [f"- {_place(f)}{markdown(f['message'])}" for f in chosen[:_SHOWN]]
             more = len(chosen) - _SHOWN
             lines += [f"- and {more} more, in report.json"] if more > 0 else []
             lines.append("")
     if report["sheet"]:
         lines += ["## sheet.jpg", "", "Row by row:", ""]
-        lines += [f"{i}. {name}" for i, name in enumerate(report["sheet"], 1)]
+        lines += [f"{i}. {markdown(name)}" for i, name in enumerate(report["sheet"], 1)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -68,7 +70,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
         ),
     ]
     if len(report["classes"]) > 1:
-        rows += [(f"  {name}", _class_cell(name), True) for name in report["classes"]]
+        rows += [(f"  {one_line(name)}", _class_cell(name), True) for name in report["classes"]]
     for index, (height, width) in enumerate(report["inputs"]):
         place = f"at {width}x{height}"
         rows += [
@@ -118,4 +120,4 @@ def _place(finding: dict[str, Any]) -> str:
     if not finding["path"]:
         return ""
     line = f":{finding['line']}" if finding["line"] else ""
-    return f"`{finding['path']}{line}`: "
+    return f"{code_span(finding['path'] + line)}: "

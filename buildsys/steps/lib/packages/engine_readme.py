@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from buildsys.escaping import code_cell, markdown
 from buildsys.steps.lib.packages import triton_readme
 from buildsys.steps.lib.packages.network_description import Network
 from buildsys.steps.quantize_onnx import RECOMMENDED
@@ -56,18 +57,18 @@ def _contents(package: Described) -> str:
         ""
         if package.rtx
         else (
-            f"\n| `triton/` | a model repository of Triton Inference Server: this engine as `{net.name}` |"
+            f"\n| `triton/` | a model repository of Triton Inference Server: this engine as {code_cell(net.name)} |"
             "\n| `client.py` | asks a Triton server instead |"
         )
     )
     return f"""
-# {net.name} for {net.label}
+# {markdown(net.name)} for {markdown(net.label)}
 
 An engine of NVIDIA {name}; {other} is another product, and neither loads the other's engines.
 
 | File | What it is |
 | --- | --- |
-| `{package.file}` | the engine, {net.scheme}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
+| {code_cell(package.file)} | the engine, {markdown(net.scheme)}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
 | `engine.json` | the library's version, GPUs, task, head, inputs and outputs, classes |
 | `run.py` | loads the engine and tells what it sees on a photograph |
 | `benchmark.py` | how long it takes |{served}
@@ -97,7 +98,7 @@ def _loading(package: Described) -> str:
     return f"""
 ## Running it
 
-With {name} {which}, on an NVIDIA GPU of {package.gpus}:
+With {name} {which}, on an NVIDIA GPU of {markdown(package.gpus)}:
 
     {venv}
     {install}

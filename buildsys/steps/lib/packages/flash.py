@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.escaping import code_span, markdown
 from buildsys.spec import BoardSpec, FlashSpec, ModelSpec, Slot
 from buildsys.steps.lib.packages.contents import write_json
 from buildsys.steps.lib.runtime.progress import fail
@@ -286,9 +287,9 @@ def _describe(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
 def _file(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
     (row,) = plan["regions"]
     return f"""
-# {params.name} for {params.label}
+# {markdown(params.name)} for {markdown(params.label)}
 
-`{region.file}` is the model, for the firmware `{params.firmware}`, which is not part of this package.{_source(params)}
+{code_span(region.file)} is the model, for the firmware {code_span(params.firmware)}, which is not part of this package.{_source(params)}
 
 | Begins at | Ends below | Bytes | SHA-256 |
 | --- | --- | --- | --- |
@@ -300,7 +301,7 @@ all of it was made. What is written below is in `flash.json` for programs."""
 
 def _source(params: FlashParams) -> str:
     """Whose firmware it is, and where to look for it."""
-    return f"\nThat is {params.source}." if params.source else ""
+    return f"\nThat is {markdown(params.source)}." if params.source else ""
 
 
 def _flashing(plan: dict[str, Any], params: FlashParams) -> str:
@@ -357,14 +358,16 @@ def _web_tool(params: FlashParams, region: Region) -> str:
 ## The vendor's web tool
 
 It writes every model to 0x{_WEB_ADDRESS:08x}, where this firmware does not look: do not use it."""
-    labels = "\n".join(f"   {number}. `{name}`" for number, name in enumerate(params.classes, 1))
+    labels = "\n".join(
+        f"   {number}. {code_span(name)}" for number, name in enumerate(params.classes, 1)
+    )
     return f"""
 ## The vendor's web tool
 
 SenseCraft's page "Upload Custom AI Model" asks for:
 
-1. Model Name: `{params.name}`
-2. Model File: `{region.file}`
+1. Model Name: {code_span(params.name)}
+2. Model File: {code_span(region.file)}
 3. Object, one after the other, in this order, since the first is class 0:
 
 {labels or "   (this build knows no names of classes)"}
@@ -380,7 +383,7 @@ def _unverified(params: FlashParams) -> str:
     if params.flash.app == SSCMA:
         lines.append("the web tool: what is said of it was read in its source")
     if not params.verified:
-        lines += list(params.notes) or [f"what `{params.firmware}` decodes"]
+        lines += list(map(markdown, params.notes)) or [f"what {code_span(params.firmware)} decodes"]
     listed = "\n".join(f"- {line}" for line in lines)
     return f"""
 ## Not verified

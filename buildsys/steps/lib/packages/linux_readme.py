@@ -6,6 +6,7 @@ manylinux_2_27_aarch64 --only-binary=:all:` for each Python, with what requireme
 
 from dataclasses import dataclass
 
+from buildsys.escaping import code_cell, code_span, markdown
 from buildsys.steps.lib.heads import meanings
 
 _DECODED = ("detect", "pose", "classify")
@@ -63,11 +64,11 @@ def _contents(package: Described) -> str:
         "\n| `metrics.json` | accuracy, as measured by the build |" if package.measured else ""
     )
     return f"""
-# {package.name} for {package.label}
+# {markdown(package.name)} for {markdown(package.label)}
 
 | File | What it is |
 | --- | --- |
-| `{package.file}` | the network, {package.scheme}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
+| {code_cell(package.file)} | the network, {markdown(package.scheme)}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
 | `detect.py` | prints and draws what it sees on a picture |
 | `benchmark.py` | how long it takes |
 | `network.py`, `vision.py`, `pictures.py`, `figures.py` | what both rest on: LiteRT around the file, and the arithmetic |
@@ -99,8 +100,8 @@ def _looking(package: Described) -> str:
         return f"""
 ## Looking at a picture
 
-`detect.py` decodes {", ".join(_DECODED)}. What this network puts out ({package.task or "task"} with
-the head `{package.head}`) is for a program of your own: `detect.py` says so and ends with code 3."""
+`detect.py` decodes {", ".join(_DECODED)}. What this network puts out ({markdown(package.task or "task")} with
+the head {code_span(package.head)}) is for a program of your own: `detect.py` says so and ends with code 3."""
     keypoints = "\nKeypoints are in the JSON and in the drawing." if package.task == "pose" else ""
     whole = package.task == "classify"
     where = "" if whole else " at X,Y WIDTHxHEIGHT"
@@ -121,7 +122,8 @@ whole or its model cannot be run, 4 a Python package is missing."""
 
 def _decoding(package: Described) -> str:
     rows = "\n".join(
-        f"| `{row.name}` | {' x '.join(map(str, row.shape))} | {row.dtype} | {row.meaning or 'not said'} |"
+        f"| {code_cell(row.name)} | {' x '.join(map(str, row.shape))} | {markdown(row.dtype)} |"
+        f" {markdown(row.meaning or 'not said')} |"
         for row in package.outputs
     )
     formula = meanings.tell_formula(package.head, package.task)
@@ -136,7 +138,7 @@ def _decoding(package: Described) -> str:
     return f"""
 ## Decoding it in a program of your own
 
-Outputs, in the file's order, head `{package.head}`:
+Outputs, in the file's order, head {code_span(package.head)}:
 
 | Output | Shape | Type | Meaning |
 | --- | --- | --- | --- |

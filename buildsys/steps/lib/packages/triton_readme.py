@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from buildsys.escaping import code_cell, code_span, markdown
 from buildsys.steps.lib.heads import meanings
 from buildsys.steps.lib.packages.network_description import Network
 
@@ -54,13 +55,13 @@ def _contents(package: Described) -> str:
     net = package.network
     rows = companions(package.measured, package.pictures)
     return f"""
-# {net.name} for {net.label}
+# {markdown(net.name)} for {markdown(net.label)}
 
 | File | What it is |
 | --- | --- |
-| `triton/` | a model repository with one model, `{net.name}` |
-| `{package.file}` | the network, {net.scheme}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
-| `triton/{net.name}/config.pbtxt` | what the server has to know, made with Triton's own schema |
+| `triton/` | a model repository with one model, {code_cell(net.name)} |
+| {code_cell(package.file)} | the network, {markdown(net.scheme)}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
+| {code_cell(f"triton/{net.name}/config.pbtxt")} | what the server has to know, made with Triton's own schema |
 | `client.py` | sends a photograph to the server and tells what it sees |
 | `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `requirements.txt` | what that rests on |
 | `model.json`, `labels.txt` | task, head, input and outputs, classes, thresholds |
@@ -131,15 +132,15 @@ prints a line for each thing that the server sees, best first. A request holds f
 def tell_outputs(net: Network, tensors: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
     """The outputs, in the file's order, with what they mean."""
     rows = [
-        f"| `{name}` | {' x '.join('B' if side < 0 else str(side) for side in shape)} |"
-        f" {meanings.tell_output(net.head, net.task, name) or 'not said'} |"
+        f"| {code_cell(name)} | {' x '.join('B' if side < 0 else str(side) for side in shape)} |"
+        f" {markdown(meanings.tell_output(net.head, net.task, name) or 'not said')} |"
         for name, shape in tensors
     ]
     table = "\n".join(("| Output | Shape | Meaning |", "| --- | --- | --- |", *rows))
     return f"""
 ## Outputs
 
-Head `{net.head}`, task {net.task or "not said"}; all float32. B is the batch.
+Head {code_span(net.head)}, task {markdown(net.task or "not said")}; all float32. B is the batch.
 
 {table}"""
 
@@ -151,5 +152,5 @@ def _verified(package: Described) -> str:
 `config.pbtxt` is made of Triton's own message types. {measuring(package.measured)}
 The decoders are tested against the build's own. Not verified:
 
-- that a server loads and serves `{package.network.name}`: none was here
+- that a server loads and serves {code_span(package.network.name)}: none was here
 - `client.py` from the request on"""

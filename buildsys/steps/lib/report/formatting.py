@@ -21,7 +21,6 @@ from buildsys.steps.lib.report.values import (
 )
 
 NONE = "–"
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 _ORDER = (
     SHIPPED,
     status_text(SHIPPED, proved=False),
@@ -50,11 +49,6 @@ _MOST_CLASSES = 12
 _NAMED = 2
 """Builds that a table's row names; the ONNX file of a matrix belongs to all its builds."""
 _RED = ("rejected", "failed", "broken")
-
-
-def escape(text: str) -> str:
-    """One line in which nothing means anything to Markdown."""
-    return " ".join(text.split()).replace("&", "&amp;").translate(_SPECIAL)
 
 
 def kib(count: int) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from buildsys.escaping import code_cell, markdown
 from buildsys.steps.lib.report import engine_table as engines
 from buildsys.steps.lib.report import formatting as words
-from buildsys.steps.lib.report.formatting import escape
 from buildsys.steps.lib.report.values import (
     Artifact,
     Comparison,
@@ -49,7 +49,7 @@ def render(report: Report) -> str:
         *_engines(report),
         *(part for found in report.comparisons for part in _comparison(found)),
         *(_section(artifact) for artifact in report.artifacts if artifact.file),
-        f"buildsys {escape(report.version)}",
+        f"buildsys {markdown(report.version)}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -59,16 +59,18 @@ def _not_ready(report: Report) -> list[str]:
     lines = []
     for cause in words.causes(report.artifacts):
         more = len(cause.builds) - 1
-        who = f"**{escape(cause.builds[0].id)}**" + (f" and {more} more" if more else "")
-        lines.append(f"- {who}: {escape(cause.text)}")
-        lines += [f"  - {escape(line)}" for line in words.first_lines(cause.message).splitlines()]
-        lines += [f"  - all: {escape(', '.join(item.id for item in cause.builds))}"] if more else []
+        who = f"**{markdown(cause.builds[0].id)}**" + (f" and {more} more" if more else "")
+        lines.append(f"- {who}: {markdown(cause.text)}")
+        lines += [f"  - {markdown(line)}" for line in words.first_lines(cause.message).splitlines()]
+        lines += (
+            [f"  - all: {markdown(', '.join(item.id for item in cause.builds))}"] if more else []
+        )
     return ["## Not ready", "\n".join(lines)] if lines else []
 
 
 def _regressions(report: Report) -> list[str]:
     lines = [
-        f"- **{escape(item.id)}**: {escape(words.worse(regression))}, file `{short(item.sha256)}`"
+        f"- **{markdown(item.id)}**: {markdown(words.worse(regression))}, file {code_cell(short(item.sha256))}"
         for item in report.artifacts
         for regression in item.regressions
     ]
@@ -84,7 +86,7 @@ def _overview(report: Report) -> list[str]:
         "KiB",
         "sha256",
         "accuracy (against the original)",
-        *(f"ms, {label}" for label in labels),
+        *(f"ms, {markdown(label)}" for label in labels),
         "arena KiB",
         "flash KiB",
     )
@@ -92,11 +94,11 @@ def _overview(report: Report) -> list[str]:
     rows = [_row(item, labels) for group in groups for item in group.built]
     used = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     rest = [
-        f"- {escape(group.recipe)}: "
+        f"- {markdown(group.recipe)}: "
         + "; ".join(
-            f"{status}: {escape(', '.join(map(words.short_name, items)))}"
+            f"{markdown(status)}: {markdown(', '.join(map(words.short_name, items)))}"
             if items[0].has_page
-            else status
+            else markdown(status)
             for status, items in words.by_status(group.rest)
         )
         for group in groups
@@ -124,10 +126,10 @@ def _comparison(found: Comparison) -> list[str]:
     )
     rows = [
         (
-            escape(words.sharers(row.builds)),
-            escape(row.format),
-            escape(row.scheme),
-            escape(row.converter),
+            markdown(words.sharers(row.builds)),
+            markdown(row.format),
+            markdown(row.scheme),
+            markdown(row.converter),
             words.kib(row.bytes),
             str(row.operators),
             str(row.transposes),
@@ -135,40 +137,40 @@ def _comparison(found: Comparison) -> list[str]:
             words.ms(row.min_ms),
             words.ms(row.p50_ms),
             f"{row.ratio:.2f}",
-            escape(words.accuracy(row)),
-            f"`{short(row.sha256)}`" + (" of an earlier file" if row.earlier else ""),
+            markdown(words.accuracy(row)),
+            f"{code_cell(short(row.sha256))}" + (" of an earlier file" if row.earlier else ""),
         )
         for row in found.rows
     ]
-    text = f"{escape(words.rounds(found))}. Ratio: of the mean to the fastest's."
+    text = f"{markdown(words.rounds(found))}. Ratio: of the mean to the fastest's."
     return ["## Comparison", text[:1].upper() + text[1:], _table(header, rows)]
 
 
 def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
     accuracy = [
-        f"{escape(name)} {words.score(after)}"
+        f"{markdown(name)} {words.score(after)}"
         + (f" ({words.drop(before, after)})" if before else "")
         for name, after, before in words.accuracy_rows(item)
     ]
     if accuracy and item.shipped:
-        accuracy.append(words.measured_on(item.shipped))
+        accuracy.append(markdown(words.measured_on(item.shipped)))
     if accuracy and item.shipped and item.shipped.sha256 != item.sha256:
-        of = f"of `{short(item.shipped.sha256)}`"
+        of = f"of {code_cell(short(item.shipped.sha256))}"
         of += ", the float32 ONNX file" if item.unmeasured else ""
         accuracy.append(f"{of}{words.unmeasured(item)}")
     speeds = [
         "; ".join(
-            f"{words.ms(entry.mean_ms)} ({escape(words.machine(entry, item.label))}, `{short(entry.sha256)}`)"
+            f"{words.ms(entry.mean_ms)} ({markdown(words.machine(entry, item.label))}, {code_cell(short(entry.sha256))})"
             for entry in words.of_label(item, label)
         )
         for label in labels
     ]
     return (
-        escape(item.id),
-        escape(item.status_text),
-        escape(item.file),
+        markdown(item.id),
+        markdown(item.status_text),
+        markdown(item.file),
         words.kib(item.bytes) if item.bytes else "",
-        f"`{short(item.sha256)}`" if item.sha256 else "",
+        f"{code_cell(short(item.sha256))}" if item.sha256 else "",
         "; ".join(accuracy),
         *speeds,
         _budget(item, "arena"),
@@ -195,45 +197,47 @@ def _table(
 
 def _section(item: Artifact) -> str:
     """One artifact: full digests, its ladder, what nobody has verified."""
-    lines = [f"## {escape(item.id)}", ""]
-    lines.append(f"- file: {escape(item.file)}, {item.bytes:,} bytes, sha256 `{item.sha256}`")
+    lines = [f"## {markdown(item.id)}", ""]
+    lines.append(
+        f"- file: {markdown(item.file)}, {item.bytes:,} bytes, sha256 {code_cell(item.sha256)}"
+    )
     if item.manifest_sha256:
-        lines.append(f"- manifest: sha256 `{item.manifest_sha256}`")
+        lines.append(f"- manifest: sha256 {code_cell(item.manifest_sha256)}")
     lines += [
-        f"- {measured.name}: {_metrics(measured.metrics)}; {escape(words.measured_on(measured))};"
-        f" sha256 `{measured.sha256}`{_how(measured)}"
+        f"- {markdown(measured.name)}: {_metrics(measured.metrics)}; {markdown(words.measured_on(measured))};"
+        f" sha256 {code_cell(measured.sha256)}{_how(measured)}"
         for measured in item.measured
     ]
     if item.calibration_sha256:
         lines.append(
-            f"- calibration: {len(item.calibration)} images, list sha256 `{item.calibration_sha256}`"
+            f"- calibration: {len(item.calibration)} images, list sha256 {code_cell(item.calibration_sha256)}"
         )
     lines += _ladder(item)
     lines += [line for image in item.sights for line in _confidences(image)]
     lines += ["- load test:"] if item.load else []
-    lines += [f"  - {escape(name)}: {escape(text)}" for name, text in item.load]
-    lines += [f"- {escape(note)}" for note in item.unverified]
+    lines += [f"  - {markdown(name)}: {markdown(text)}" for name, text in item.load]
+    lines += [f"- {markdown(note)}" for note in item.unverified]
     return "\n".join(lines)
 
 
 def _how(measured: Measured) -> str:
     """Which kernels computed, and by which sigmas keypoints were judged."""
     parts = (words.kernels(measured), words.sigmas(measured))
-    return "".join(f"; {escape(part)}" for part in parts if part)
+    return "".join(f"; {markdown(part)}" for part in parts if part)
 
 
 def _confidences(image: ImageComparison) -> list[str]:
     """The best score of each class on an image, by every form of the network."""
     forms = [words.form(view.form) for view in image.networks]
     return [
-        f"- confidence on {escape(image.name)}, {escape(name)}: "
-        + ", ".join(f"{f} {words.score(s)}" for f, s in zip(forms, scores, strict=True))
+        f"- confidence on {markdown(image.name)}, {markdown(name)}: "
+        + ", ".join(f"{markdown(f)} {words.score(s)}" for f, s in zip(forms, scores, strict=True))
         for name, scores in words.confidences(image)
     ]
 
 
 def _metrics(metrics: tuple[tuple[str, float], ...]) -> str:
-    return ", ".join(f"{escape(name)} {words.score(value)}" for name, value in metrics)
+    return ", ".join(f"{markdown(name)} {words.score(value)}" for name, value in metrics)
 
 
 def _ladder(item: Artifact) -> list[str]:
@@ -242,11 +246,11 @@ def _ladder(item: Artifact) -> list[str]:
     verdicts = {True: "holds", False: "FAILS", None: "not judged"}
     lines = [f"- parity ladder on {item.ladder.pictures} images: {verdicts[item.ladder.passed]}"]
     lines += [
-        f"  - {escape(rung.start)} → {escape(rung.end)}: {verdicts[rung.passed]}"
-        + (f"; {escape(rung.note)}" if rung.note else "")
+        f"  - {markdown(rung.start)} → {markdown(rung.end)}: {verdicts[rung.passed]}"
+        + (f"; {markdown(rung.note)}" if rung.note else "")
         for rung in item.ladder.rungs
     ]
-    return lines + [f"  - {escape(failure)}" for failure in item.ladder.failures]
+    return lines + [f"  - {markdown(failure)}" for failure in item.ladder.failures]
 
 
 def _engines(report: Report) -> list[str]:
@@ -258,8 +262,8 @@ def _engines(report: Report) -> list[str]:
     for group in found:
         tool = f"{group.tool}; {group.where}" if group.where else group.tool
         parts += [
-            f"### {escape(group.label)}",
-            f"{escape(tool)}.{' ' + _OF_BATCH if group.timed else ''}",
+            f"### {markdown(group.label)}",
+            f"{markdown(tool)}.{' ' + _OF_BATCH if group.timed else ''}",
         ]
         parts.append(_table(_ENGINE_HEADER, [_engine_row(row, group) for row in group.rows]))
         parts += _published(group.published, report.published) if group.published else []
@@ -269,17 +273,17 @@ def _engines(report: Report) -> list[str]:
 def _engine_row(row: engines.Row, group: engines.Group) -> tuple[str, ...]:
     accuracy = ""
     if row.measured is not None:
-        of = f"of the {engines.source(row)} `{short(row.measured.sha256)}`"
-        of += f", {words.measured_on(row.measured)}{words.unmeasured(row.item)}"
+        of = f"of the {markdown(engines.source(row))} {code_cell(short(row.measured.sha256))}"
+        of += f", {markdown(words.measured_on(row.measured))}{words.unmeasured(row.item)}"
         accuracy = f"{_rounded(row.metrics, 4)}, {of}"
     return (
-        escape(row.item.id),
-        row.facts.task,
-        row.facts.scheme,
+        markdown(row.item.id),
+        markdown(row.facts.task),
+        markdown(row.facts.scheme),
         f"{engines.batch(row)} × {engines.side(row)}",
         _times(row, group),
         accuracy,
-        f"{words.kib(row.bytes)} ({row.file})" if row.bytes else "",
+        f"{words.kib(row.bytes)} ({markdown(row.file)})" if row.bytes else "",
         _ratios(row.ratios),
     )
 
@@ -287,19 +291,23 @@ def _engine_row(row: engines.Row, group: engines.Group) -> tuple[str, ...]:
 def _times(row: engines.Row, group: engines.Group) -> str:
     entry = row.timed
     if entry is None:
-        return escape(engines.standing(row))
+        return markdown(engines.standing(row))
     parts = []
     for name, figure in (("", row.alone), ("end to end ", row.whole)):
         if figure is not None:
             spread = words.spread(figure)
             parts.append(f"{name}{words.ms(figure.mean_ms)}" + (f" ({spread})" if spread else ""))
-    parts += [] if group.where else [escape(engines.where(row))]
-    parts += [f"of an engine that is not here, `{short(entry.sha256)}`"] if entry.earlier else []
+    parts += [] if group.where else [markdown(engines.where(row))]
+    parts += (
+        [f"of an engine that is not here, {code_cell(short(entry.sha256))}"]
+        if entry.earlier
+        else []
+    )
     return "; ".join(parts)
 
 
 def _rounded(rows: Metrics, digits: int) -> str:
-    return ", ".join(f"{escape(name)} {value:.{digits}f}" for name, value in rows)
+    return ", ".join(f"{markdown(name)} {value:.{digits}f}" for name, value in rows)
 
 
 def _ratios(found: engines.Ratios | None, digits: int = 4) -> str:
@@ -307,7 +315,7 @@ def _ratios(found: engines.Ratios | None, digits: int = 4) -> str:
         return ""
     parts = [f"time {words.times(found.latency)}"] if found.latency else []
     parts += [f"size {words.times(found.size)}"] if found.size else []
-    parts += [f"{escape(name)} {words.change(value, digits)}" for name, value in found.metrics]
+    parts += [f"{markdown(name)} {words.change(value, digits)}" for name, value in found.metrics]
     return ", ".join(parts)
 
 
@@ -318,8 +326,8 @@ def _published(device: PublishedDevice, source: Published) -> list[str]:
     )
     rows = [
         (
-            row.task,
-            row.scheme,
+            markdown(row.task),
+            markdown(row.scheme),
             words.ms(row.single_ms),
             f"{words.ms(row.mean_ms)} ({words.ms(row.min_ms)} to {words.ms(row.max_ms)})",
             _rounded(engines.key_metrics(row.metrics), 2),
@@ -328,10 +336,12 @@ def _published(device: PublishedDevice, source: Published) -> list[str]:
         for row in device.rows
     ]
     header = tuple(name.format(batch=source.batch) for name in _PUBLISHED_HEADER)
-    return [escape(about), _table(header, rows)]
+    return [markdown(about), _table(header, rows)]
 
 
 def _sources(source: Published) -> list[str]:
     """Where the published figures were read; those of devices that no build is for are on the page."""
     origin = f"{source.source}, {source.page}, {source.file} at {short(source.commit)}, read on {source.read}."
-    return [escape(f"Published figures: {origin} {source.about} Nothing of it was measured here.")]
+    return [
+        markdown(f"Published figures: {origin} {source.about} Nothing of it was measured here.")
+    ]

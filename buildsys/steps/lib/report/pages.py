@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from buildsys.escaping import terminal
 from buildsys.steps.lib.metrics import curves, training_files
 from buildsys.steps.lib.metrics.curves import Confusion, Measured
 from buildsys.steps.lib.report import engine_table as engines
@@ -175,12 +176,23 @@ def _trainings_of(report: Report, group: Group) -> tuple[Training, ...]:
     return tuple(found for found in report.trainings if found.files in used)
 
 
+def _visible(value: Any) -> Any:
+    """What a template shows: characters that hide or reorder others are written out.
+
+    Jinja calls it before it escapes; what is markup already (a macro's text) stays markup.
+    """
+    if hasattr(value, "__html__"):
+        return type(value)(terminal(value))
+    return terminal(value) if isinstance(value, str) else value
+
+
 def _environment(templates: Path) -> Any:
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         autoescape=True,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from buildsys.escaping import terminal
+
 INK, FAINT, BAD = "#1c1b19", "#77736c", "#b3342b"
 HUES = ("#2f6f9f", "#b0662a", "#4c8055", "#7d5a94", "#6f6a2c")
 MARKERS = ("o", "s", "^", "D", "v")
@@ -99,7 +101,7 @@ def draw(
             stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True
         )
     size = {"width": round(width * DPI), "height": round(tall * DPI)}
-    return Drawing(text=_adapt(stream.getvalue()), **size)
+    return Drawing(text=terminal(_adapt(stream.getvalue())), **size)
 
 
 def _layout(width: float, legend: Sequence[Any]) -> tuple[int, int]:
