@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from buildsys.errors import BuildsysError
+from buildsys.lockfile import Fact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +138,8 @@ class Plan:
     notes: tuple[str, ...]
     """What stays unverified, in sentences."""
     licences: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...] = ()
-    """(line of buildsys.lock, JSON): what planning without the data needs."""
+    facts: tuple[Fact, ...] = ()
+    """Of its sources, for buildsys.lock: what planning without the data needs."""
     waiting_for: str = ""
     archive: tuple[str, ...] = ()
     """(url, sha256) of the dataset's archive, where it has to be fetched first."""

@@ -26,7 +26,7 @@ def is_digest(text: str) -> bool:
 def check_digest(text: str) -> None:
     """Raises ValueError for what is no digest."""
     if not is_digest(text):
-        raise ValueError("no digest")
+        raise ValueError("it is not a digest, which has 64 lower-case hexadecimal digits")
 
 
 def check_relative_name(name: str) -> None:
@@ -50,7 +50,7 @@ def check_relative_name(name: str) -> None:
 def check_size(count: int) -> None:
     """Raises ValueError for a number of bytes below zero, or beyond any disk."""
     if not 0 <= count < 1 << 63:
-        raise ValueError("no size")
+        raise ValueError("it is below zero, or too large")
 
 
 Digest = Annotated[str, check_digest]

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import types
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import (
     Annotated,
     Any,
@@ -77,10 +77,50 @@ def read(text: str | bytes) -> object:
         raise ValueError("nested too deep") from error
 
 
+def locate(text: str, place: tuple[str | int, ...]) -> int:
+    """Offset of the value that `place`, keys and indexes, leads to in a JSON text; of what there is not,
+    that of the last value on the way.
+    """
+    at = _skip(text, 0)
+    for step in place:
+        found = next((start for name, start in _members(text, at) if name == step), None)
+        if found is None:
+            break
+        at = found
+    return at
+
+
+def _members(text: str, at: int) -> Iterator[tuple[str | int, int]]:
+    """(key or index, offset of the value) of the object or list at an offset."""
+    if text[at : at + 1] not in ("{", "["):
+        return
+    scan, is_object = json.JSONDecoder().raw_decode, text[at] == "{"
+    at = _skip(text, at + 1)
+    for index in itertools.count():
+        if text[at : at + 1] in ("}", "]", ""):
+            return
+        name: str | int = index
+        if is_object:
+            name, at = scan(text, at)
+            at = _skip(text, _skip(text, at) + 1)  # the colon
+        yield name, at
+        at = _skip(text, scan(text, at)[1])
+        at = _skip(text, at + 1) if text[at : at + 1] == "," else at
+
+
+def _skip(text: str, at: int) -> int:
+    """Past white space."""
+    while text[at : at + 1] in (" ", "\t", "\n", "\r"):
+        at += 1
+    return at
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("the same key twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Mismatch(f"duplicate key `{twice}`")
     return found
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.store.store import Store
 from buildsys.graph import Input, Output, Plan, Source, Step
+from buildsys.lockfile import Lock
 
 IN_MEMORY = Path(":memory:")
 """What a Database is given that leaves no file."""

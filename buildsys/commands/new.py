@@ -225,13 +225,12 @@ def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -
 
 def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     """The draft with a dataset of buildsys.yaml, as that says it is. Raises InputError."""
-    from buildsys.authoring.datasets.facts import Recorded
     from buildsys.authoring.recipes.builds import Loader
     from buildsys.authoring.scaffold.named_data import read_named
     from buildsys.execution.places import Workspace, datasets_root
-    from buildsys.execution.state.lockfile import read_lock
+    from buildsys.lockfile import read_lock
 
-    recorded = Recorded(lines=read_lock(Workspace(root).lock).lines)
+    recorded = read_lock(Workspace(root).lock)
     found = read_named(Loader(root, recorded, datasets_root()), name, _fixed_task(draft))
     if found.dataset is not None:
         return _with_facts(found.dataset, _name_line(name), name, draft)

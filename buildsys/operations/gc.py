@@ -18,14 +18,14 @@ from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import Lock, read_lock
 from buildsys.execution.store import garbage_collection, workspaces
 from buildsys.execution.store.entries import DIGEST
 from buildsys.execution.store.garbage_collection import Choice, Limits
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
-from buildsys.files import locked
+from buildsys.files import locked, read_regular
 from buildsys.graph import Plan
+from buildsys.lockfile import Lock, read_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ def references(workspace: Workspace, store: Store) -> frozenset[str]:
     words: set[str] = set()
     for path in (workspace.root / "buildsys.lock", *_manifests(workspace)):
         with contextlib.suppress(FileNotFoundError):
-            words |= set(DIGEST.findall(path.read_text(encoding="utf-8", errors="replace")))
+            words |= set(DIGEST.findall(read_regular(path).decode("utf-8", "replace")))
     return frozenset(words | _of_plans(workspace, store))
 
 

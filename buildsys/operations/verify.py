@@ -20,11 +20,11 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Plan, Step, StepResult
+from buildsys.lockfile import Lock
 from buildsys.spec import Format
 
 METRIC_TOLERANCE = 0.002

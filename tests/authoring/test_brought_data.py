@@ -273,15 +273,16 @@ def test_mistakes_are_told_at_once(
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path, brought: Path) -> None:
     """buildsys.lock has what planning needs, whatever the format."""
-    from buildsys.execution.state.lockfile import Lock, write_lock
+    from buildsys.lockfile import Lock, RecordedDataset, content_line, write_lock
 
     bring("darknet", brought, draw)
     write_recipe(workspace, "mine", RECIPE.replace("voc", "darknet"))
     plan = plan_good(workspace)["mine@host"]
-    (line,) = plan.facts
-    assert line[0] == "dataset data/brought"
-    assert '"format":"darknet"' in line[1]
-    write_lock(workspace / "buildsys.lock", Lock(lines=plan.facts))
+    (fact,) = plan.facts
+    assert isinstance(fact.facts, RecordedDataset)
+    assert (fact.key, fact.facts.format) == ("dataset data/brought", "darknet")
+    lines = (content_line(fact.key, "0" * 64, fact.facts),)
+    write_lock(workspace / "buildsys.lock", Lock(lines=lines))
     shutil.rmtree(brought)
     assert plan_good(workspace)["mine@host"] == plan
 

@@ -1,6 +1,5 @@
 """Annotation files in COCO format: every mistake at its id, what they say, when they are read."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -137,13 +136,15 @@ def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
     """buildsys.lock knows the classes: a machine that has the store needs no pictures."""
-    from buildsys.execution.state.lockfile import Lock, write_lock
+    from buildsys.lockfile import Lock, RecordedDataset, content_line, write_lock
 
     write_recipe(workspace, "cells", RECIPE)
     plan = plan_good(workspace)["cells@host"]
-    (line,) = plan.facts
-    assert json.loads(line[1])["names"] == ["bar", "egg"]
-    write_lock(workspace / "buildsys.lock", Lock(lines=plan.facts))
+    (fact,) = plan.facts
+    assert isinstance(fact.facts, RecordedDataset)
+    assert fact.facts.names == ("bar", "egg")
+    lines = (content_line(fact.key, "0" * 64, fact.facts),)
+    write_lock(workspace / "buildsys.lock", Lock(lines=lines))
     shutil.rmtree(workspace / "data" / "cells")
     assert plan_good(workspace)["cells@host"] == plan
     recipe = RECIPE.replace("train.json", "other.json")

@@ -10,7 +10,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from buildsys.authoring.datasets.data_yaml import read_dataset
-from buildsys.authoring.datasets.facts import Recorded
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
@@ -189,18 +188,3 @@ def test_damaged_checkpoint_says_nothing(
         content[chance.randrange(len(content))] = chance.randrange(256)
     path.write_bytes(content[: chance.choice([len(content), chance.randrange(len(content))])])
     read_checkpoint(path)
-
-
-@pytest.mark.parametrize(
-    ("line", "wrong"),
-    [
-        ('{"names":3}', "root: field required"),
-        ('{"root":".","names":3,"keypoints":0,"keypoint_dims":0,"sigmas":[],"splits":[]}', "names"),
-    ],
-)
-def test_a_malformed_line_of_the_lock_is_a_message(line: str, wrong: str) -> None:
-    """Somebody edited buildsys.lock, and planning names the line instead of a traceback."""
-    recorded = Recorded(lines=(("dataset data/tags/data.yaml", line),))
-    with pytest.raises(InputError, match="malformed lock entry") as e:
-        recorded.dataset("data/tags/data.yaml")
-    assert wrong in str(e.value)

@@ -30,8 +30,6 @@ from buildsys.authoring.datasets.data_yaml import (
 )
 from buildsys.authoring.datasets.facts import (
     DatasetFacts,
-    Recorded,
-    RecordedDataset,
     describe_dataset,
     recall_dataset,
 )
@@ -40,6 +38,7 @@ from buildsys.authoring.syntax.confinement import NAMES, hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
+from buildsys.lockfile import Fact, Lock, RecordedDataset
 from buildsys.registry import get_step, kinds
 from buildsys.steps.lib.datasets import prepared
 from buildsys.text import did_you_mean
@@ -50,7 +49,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 class DatasetContext(Protocol):
     """What is known around a build: recorded facts, unpacked archives, annotation files read before."""
 
-    recorded: Recorded
+    recorded: Lock
     datasets: Path
     sheets: Known
     folders: folder_sets.Known
@@ -87,7 +86,7 @@ class Data:
     split: tuple[str, Split] | None = None
     archive: Archive | None = None
     waiting_for: str = ""
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: tuple[Fact, ...] = ()
     lacks: tuple[Lack, ...] = ()
 
 
@@ -174,7 +173,7 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
     folder = build.around.datasets / block.sha256
     build.read.add(folder)
     if not folder.is_dir():
-        known = build.around.recorded.dataset(block.label)
+        known = _recorded(build, block.label)
         if known is None or known.archive != block.sha256:
             return Data(archive=archive, waiting_for=url)
         return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
@@ -210,7 +209,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
     # os.path throughout: Path raises where a name is too long
     build.read.add(path)
     if not os.path.isfile(path):
-        known = build.around.recorded.dataset(label)
+        known = _recorded(build, label)
         if known is not None and not os.path.isdir(path.parent):
             return _recalled(build, block, known, path.parent)
         if os.path.isdir(path):
@@ -240,7 +239,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg in it"
         raise InputError(build.scope.locate(at, message, hint))
     if not os.path.isdir(path):
-        known = build.around.recorded.dataset(label)
+        known = _recorded(build, label)
         if known is not None:
             return _recalled(build, block, known, path)
         message = f"{block.path} does not exist"
@@ -256,7 +255,7 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     place = find_place(block, base)
     parts = coco_parts(place)
     build.read |= {place.root, *(place.root / part for part in parts)}
-    known = build.around.recorded.dataset(block.label)
+    known = _recorded(build, block.label)
     if known is not None and not os.path.isdir(place.root):
         return _recalled(build, block, known, place.root)
     check_files(build.scope, place, "archive" if block.url else "workspace")
@@ -270,7 +269,7 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
     build.read.add(path)
     root, name = folder_sets.root_of(path), label or block.label
     if not os.path.exists(path):
-        known = build.around.recorded.dataset(name)
+        known = _recorded(build, name)
         if known is not None and not os.path.isdir(root):
             return _recalled(build, block, known, root)
         message = f"{block.path} does not exist"
@@ -301,8 +300,18 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
     return None if named else build.workspace
 
 
+def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
+    """What buildsys.lock knows of a dataset, which need not be on this machine."""
+    known = build.around.recorded.content(f"dataset {label}")
+    return known.facts if known is not None and isinstance(known.facts, RecordedDataset) else None
+
+
 def _recalled(build: Assembling, block: Dataset, known: RecordedDataset, folder: Path) -> Data:
     facts = recall_dataset(known, folder, block.match is not None)
+    if os.path.lexists(facts.root):  # nothing is read where the lock alone says that data lies
+        message = f"buildsys.lock names a folder of {block.label} that is here, but {folder} is not"
+        hint = "bring the dataset, or delete its line of buildsys.lock; it is found again"
+        raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
     return _split(build, block, facts, known.parts, block.label, folder)
 
 
@@ -314,7 +323,8 @@ def _split(
     label: str,
     folder: Path,
 ) -> Data:
-    line = (f"dataset {label}", describe_dataset(facts, parts, folder, block.sha256 or ""))
+    described = describe_dataset(facts, parts, folder, block.sha256 or "")
+    line = Fact(key=f"dataset {label}", facts=described)
     if block.split is None:
         return Data(dataset=facts, parts=parts, facts=(line,))
     given = dict(facts.given or facts.splits)

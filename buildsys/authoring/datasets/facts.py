@@ -1,22 +1,14 @@
 """What the YAML cannot say: what a dataset holds and what a checkpoint is, read without its tools."""
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from buildsys.digest import canonical
-from buildsys.errors import InputError
+from buildsys.lockfile import Facts, RecordedDataset, RecordedModel
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets import coco_format, prepared
 
-T = TypeVar("T")
-_OPTIONAL = ("crowds", "format", "flip")
-"""Keys that a line of buildsys.lock leaves out where they are empty."""
 _IMPLIED = ("ultralytics", "folders")
 """Formats that `file` tells apart, so that the line need not name them."""
 
@@ -50,73 +42,6 @@ class DatasetFacts:
         return dict(self.splits).get(name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordedDataset:
-    """A dataset's line of buildsys.lock: `facts` have their `root` from the folder of its data.yaml;
-    `archive` is the digest of the archive that it came in, or empty. `coco`: what is given in COCO's
-    format, (split, annotation file, folder of images) from the root.
-    """
-
-    facts: DatasetFacts
-    parts: tuple[str, ...]
-    coco: tuple[tuple[str, str, str], ...] = ()
-    archive: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedModel:
-    """A model's line of buildsys.lock; `facts` of a checkpoint, None for other files."""
-
-    digest: str
-    facts: CheckpointFacts | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What buildsys.lock knows of datasets and models, which need not be on this machine.
-
-    `lines`: ("dataset data/tags/data.yaml", JSON of its facts), …
-    """
-
-    lines: tuple[tuple[str, str], ...] = ()
-
-    def dataset(self, label: str) -> RecordedDataset | None:
-        """What is recorded of a dataset; None where it is not known. Raises InputError."""
-        data = self._read(f"dataset {label}")
-        if data is None:
-            return None
-        facts = _checked(DatasetFacts, data, f"dataset {label}")
-        return _checked(RecordedDataset, data | {"facts": facts}, f"dataset {label}")
-
-    def model(self, label: str) -> RecordedModel | None:
-        """The same of a model file."""
-        data = self._read(f"model {label}")
-        if data is None:
-            return None
-        facts = _checked(CheckpointFacts, data, f"model {label}") if "task" in data else None
-        return _checked(RecordedModel, {"digest": ""} | data | {"facts": facts}, f"model {label}")
-
-    def has_pictures(self, pattern: str) -> bool:
-        """Whether a set of pictures is known."""
-        return self._read(f"pictures {pattern}") is not None
-
-    def _read(self, key: str) -> dict[str, object] | None:
-        text = dict(self.lines).get(key)
-        return dict(json.loads(text)) if text is not None else None
-
-
-def _checked(kind: type[T], data: dict[str, object], key: str) -> T:
-    """A line of buildsys.lock as a value. Raises InputError where it is none."""
-    try:
-        return TypeAdapter(kind).validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = f"malformed lock entry `{key}`: {where}: {first['msg'].lower()}"
-        hint = "delete the line; it is found again"
-        raise InputError.at("buildsys.lock", message, hint) from error
-
-
 def prepare_splits(facts: DatasetFacts) -> DatasetFacts:
     """The facts of data with a `format`, with `splits` and `file` as `prepare_dataset` makes them."""
     folders = facts.format == "folders"
@@ -127,29 +52,44 @@ def prepare_splits(facts: DatasetFacts) -> DatasetFacts:
 
 def describe_dataset(
     facts: DatasetFacts, parts: tuple[str, ...], folder: Path, archive: str
-) -> str:
-    """JSON of what can be planned with where the dataset is not; `folder` holds its data.yaml.
+) -> RecordedDataset:
+    """What can be planned with where the dataset is not; `folder` holds its data.yaml.
 
     `splits` are those of the files that are given. `archive`: digest of the archive that it came in,
     or empty.
     """
-    data = dataclasses.asdict(facts) | {"root": os.path.relpath(facts.root, folder)}
-    if facts.format in _IMPLIED:
-        data["format"] = ""
-    given = data.pop("given")
-    if facts.format in coco_format.NAMES.values():
-        data["format"] = ""  # the recipe has it
-        data |= {"coco": [(name, file, images) for name, (images, file) in given]}
-    else:
-        data |= {"splits": given or facts.splits}
-    data = {key: value for key, value in data.items() if value or key not in _OPTIONAL}
-    return canonical(data | {"parts": parts} | ({"archive": archive} if archive else {}))
+    in_coco = facts.format in coco_format.NAMES.values()  # then the recipe says the format
+    return RecordedDataset(
+        root=os.path.relpath(facts.root, folder),
+        names=facts.names,
+        keypoints=facts.keypoints,
+        keypoint_dims=facts.keypoint_dims,
+        sigmas=facts.sigmas,
+        splits=facts.splits if in_coco else facts.given or facts.splits,
+        parts=parts,
+        file=facts.file,
+        crowds=facts.crowds,
+        format="" if in_coco or facts.format in _IMPLIED else facts.format,
+        flip=facts.flip,
+        coco=tuple((name, file, images) for name, (images, file) in facts.given) if in_coco else (),
+        archive=archive,
+    )
 
 
 def recall_dataset(known: RecordedDataset, folder: Path, base_names: bool) -> DatasetFacts:
     """The facts of a dataset whose data.yaml would lie in `folder`; `base_names`: see `CocoFormat`."""
-    root = os.path.normpath(folder / known.facts.root)
-    facts = dataclasses.replace(known.facts, root=root)
+    facts = DatasetFacts(
+        root=os.path.normpath(folder / known.root),
+        names=known.names,
+        keypoints=known.keypoints,
+        keypoint_dims=known.keypoint_dims,
+        sigmas=known.sigmas,
+        splits=known.splits,
+        file=known.file,
+        crowds=known.crowds,
+        format=known.format,
+        flip=known.flip,
+    )
     if known.coco:
         sheets = tuple((name, (images, file)) for name, file, images in known.coco)
         name = coco_format.NAMES[base_names]
@@ -157,3 +97,20 @@ def recall_dataset(known: RecordedDataset, folder: Path, base_names: bool) -> Da
     implied = "ultralytics" if facts.file else "folders"
     given = dataclasses.replace(facts, format=facts.format or implied, given=facts.splits)
     return prepare_splits(given)
+
+
+def describe_checkpoint(facts: CheckpointFacts) -> RecordedModel:
+    """What can be planned with where the checkpoint is not; one with a problem is not recorded."""
+    return RecordedModel(
+        task=facts.task,
+        names=facts.names,
+        keypoints=facts.keypoints,
+        keypoint_dims=facts.keypoint_dims,
+        architecture=facts.architecture,
+        size=facts.size,
+    )
+
+
+def recall_checkpoint(known: Facts | None) -> CheckpointFacts | None:
+    """The facts of a checkpoint by its line; None where that has none."""
+    return CheckpointFacts(**vars(known)) if isinstance(known, RecordedModel) else None

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from buildsys.authoring.datasets.calibration_images import find_problem, split_glob
 from buildsys.authoring.datasets.dataset import DatasetContext, find_data
+from buildsys.authoring.datasets.facts import describe_checkpoint, recall_checkpoint
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
@@ -30,8 +31,9 @@ from buildsys.authoring.targets.lookup import Board, Boards
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.target_checks import check_vela
 from buildsys.authoring.targets.tensorrt import check_tensorrt
-from buildsys.digest import canonical, digest_file
+from buildsys.digest import digest_file
 from buildsys.errors import InputError
+from buildsys.lockfile import Fact
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
@@ -77,10 +79,8 @@ class Assembler:
         checkpoint = given.says if given is not None else checkpoint
         facts = list(data.facts)
         if checkpoint is not None and given is None:  # a finished file is waited for, not recalled
-            label = recipe.source.weights.path or ""
-            known = dataclasses.asdict(checkpoint)
-            del known["problem"]  # such a build has an error, and is not recorded
-            facts.append((f"model {label}", canonical(known)))
+            key = f"model {recipe.source.weights.path or ''}"
+            facts.append(Fact(key=key, facts=describe_checkpoint(checkpoint)))
         origins = board.scope.origins() | self.scope.origins()
         return Build(
             id=name,
@@ -162,7 +162,7 @@ class Assembler:
         folder, home = self.workspace / place, str(self.workspace)
         self.read.add(folder)
         check_tree(str(folder), (pattern,), home, calibration.images, self.around.trees)
-        if self.around.recorded.has_pictures(calibration.images) and not folder.is_dir():
+        if self.around.recorded.content(f"pictures {calibration.images}") and not folder.is_dir():
             return None
         return find_problem(self.workspace, calibration.images)
 
@@ -316,10 +316,10 @@ class Assembler:
             what = f"{label} is a folder" if label else "`path` is empty"
             raise InputError(self.scope.locate((*at, "path"), f"{what}; `weights` is one file"))
         if not os.path.isfile(path):
-            known = self.around.recorded.model(label)
+            known = self.around.recorded.content(f"model {label}")
             if known is None or sha256 not in (None, known.digest):
                 return None, label
-            return known.facts, ""
+            return recall_checkpoint(known.facts), ""
         if sha256 is not None and (digest := digest_file(path)) != sha256:
             message = f"{label} has another sha256: {digest}"
             hint = "if that file is the right one, write its digest here"

@@ -17,6 +17,7 @@ from buildsys.authoring.step_settings import (
 )
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
+from buildsys.lockfile import Fact
 from buildsys.spec import CheckpointFacts
 from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.heads.batch import Batch, settle
@@ -54,7 +55,7 @@ class Build:
     archive: Archive | None
     waiting_for: str
     no_pictures: tuple[str, str] | None
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[Fact, ...]
     origins: tuple[tuple[str, str, int], ...]
 
     @property

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from buildsys.authoring.datasets import folder_sets, trees
 from buildsys.authoring.datasets.coco_sets import Known
-from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes import checks
 from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.build import Build, Selection
@@ -24,6 +23,7 @@ from buildsys.authoring.syntax.values import NAME
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
 from buildsys.errors import Diagnostic, InputError
+from buildsys.lockfile import Lock
 from buildsys.text import did_you_mean
 
 _MOST_TARGETS = 300
@@ -74,7 +74,7 @@ class Loader:
     def __init__(
         self,
         workspace: Path,
-        recorded: Recorded,
+        recorded: Lock,
         datasets: Path,
         unwritten: Unwritten | None = None,
     ) -> None:

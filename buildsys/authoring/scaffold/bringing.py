@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildsys.authoring.datasets.facts import Recorded
 from buildsys.authoring.recipes.builds import Loader, Unwritten
 from buildsys.authoring.scaffold.given_paths import whole
 from buildsys.authoring.syntax.document import Document, parse_document
@@ -23,6 +22,7 @@ from buildsys.authoring.workspace import FILE, WorkspaceFile, read_workspace_fil
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.files import refuse_links, remove_folder
+from buildsys.lockfile import Lock
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 
@@ -82,7 +82,7 @@ def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) 
 
     `datasets`: where archives are unpacked. Raises InputError with what is wrong with the recipe.
     """
-    loader = Loader(root, Recorded(), datasets, unwritten)
+    loader = Loader(root, Lock(), datasets, unwritten)
     (path,) = unwritten.recipes
     loaded = loader.recipe(path)
     if not loaded.builds or loaded.builds[0].dataset is None:

@@ -10,7 +10,6 @@ from typing import Any
 from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import training_outputs
 from buildsys.execution.tools.host_tools import named
 from buildsys.graph import Plan, Step
 
@@ -135,14 +134,14 @@ def _describe_step(step: Step, state: State) -> dict[str, object]:
         return {
             "stage": step.stage,
             "module": step.module,
-            "action_key": recorded["action_key"],
-            "tool": recorded["tool"],
-            "tool_lock": recorded["lock"],
-            "code": recorded["code"],
+            "action_key": recorded.action_key,
+            "tool": recorded.tool,
+            "tool_lock": recorded.lock,
+            "code": recorded.code,
             "params": json.loads(step.params),
             "inputs": dict(action_key.inputs),
-            "outputs": training_outputs(recorded),
-            "trained": {"device": recorded["device"], "torch": recorded["torch"]},
+            "outputs": recorded.outputs,
+            "trained": {"device": recorded.device, "torch": recorded.torch},
         }
     return {
         "stage": step.stage,

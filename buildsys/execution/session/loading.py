@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.state import fingerprint, plan_cache
-from buildsys.execution.state.lockfile import read_lock
 from buildsys.execution.state.plans import Plans, RecipePlans
 from buildsys.files import stat_text
 from buildsys.graph import Plan
+from buildsys.lockfile import read_lock
 
 if TYPE_CHECKING:  # they read YAML
     from buildsys.authoring.recipes.build import Build, Selection
@@ -37,10 +37,9 @@ def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> P
 
 def read_builds(workspace: Workspace) -> tuple["Build", ...]:
     """Every Build of the workspace that is whole."""
-    from buildsys.authoring.datasets.facts import Recorded
     from buildsys.authoring.recipes.builds import Loader
 
-    recorded = Recorded(lines=read_lock(workspace.lock).lines)
+    recorded = read_lock(workspace.lock)
     loader = Loader(workspace.root, recorded, datasets_root())
     paths = fingerprint.recipe_files(workspace)
     return tuple(build for path in paths for build in loader.recipe(path).builds)
@@ -79,14 +78,13 @@ def _make(
     workspace: Workspace, paths: list[Path], unwritten: "Unwritten | None" = None
 ) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
     """Plans by recipe, and what is wrong with the workspace itself."""
-    from buildsys.authoring.datasets.facts import Recorded
     from buildsys.authoring.recipes.builds import Loader
 
     if not (paths or fingerprint.recipe_files(workspace)):
         message = "there is no recipe here"
         hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
-    recorded = Recorded(lines=read_lock(workspace.lock).lines)
+    recorded = read_lock(workspace.lock)
     since = fingerprint.begin_reading()
     loader = Loader(workspace.root, recorded, datasets_root(), unwritten)
     made = {path: _plan_recipe(workspace, loader, path, since) for path in paths}

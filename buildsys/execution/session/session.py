@@ -20,12 +20,12 @@ from buildsys.execution.state import published, unchanged
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import read_lock
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import Record, training_notes
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.graph import Plan
+from buildsys.lockfile import read_lock
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.text import duration
 
@@ -49,6 +49,7 @@ class Session:
         `plans`: other ones than those of the workspace's recipes.
         """
         self.workspace = Workspace(root.resolve())
+        lock = read_lock(self.workspace.lock)  # what is wrong in it ends a run before it begins
         self.workspace.check_own()
         self.settled = dict(settled or {})
         loaded = plans or load_plans(self.workspace, frozenset(self.settled))
@@ -57,7 +58,6 @@ class Session:
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
-        lock = read_lock(self.workspace.lock)
         store = default_store(self.workspace)
         self.state = State(self.loaded.plans, self.database, store, lock)
         register(store, self.workspace.root)

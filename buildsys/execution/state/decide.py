@@ -15,11 +15,11 @@ from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.state.action_keys import ActionKey, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
-from buildsys.execution.state.lockfile import Lock, training_outputs
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
+from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format
 
 
@@ -34,7 +34,7 @@ class State:
         self.trainings = lock.trainings() if lock else {}
         self.retrain = False
         """Whether recorded trainings of other tools or code are made again (`buildsys update`)."""
-        self.kept: dict[str, dict[str, Any]] = {}
+        self.kept: dict[str, Training] = {}
         """Steps whose recorded training counts, although tool or code are others now."""
         self.steps = {step.id: step for plan in plans for step in plan.steps}
         self.roles: dict[str, list[str]] = {}
@@ -215,7 +215,7 @@ class State:
             status=Status.STALE, key=action_key.key, reasons=self._explain(step, action_key)
         )
 
-    def _training(self, step: Step, action_key: ActionKey) -> dict[str, Any] | None:
+    def _training(self, step: Step, action_key: ActionKey) -> Training | None:
         """The recorded training of this slice of recipe and data, if its checkpoint is in the store.
 
         Neither the host nor a tool's version nor our code is part of the slice: what was trained
@@ -224,37 +224,35 @@ class State:
         if not step.trains or step.id in self._wanted:
             return None
         recorded = self.trainings.get(slice_digest(step, action_key))
-        if recorded is None or not self.store.has(recorded["checkpoint"], tree=False):
+        if recorded is None or not self.store.has(recorded.checkpoint, tree=False):
             return None
-        other = recorded["action_key"] != action_key.key
+        other = recorded.action_key != action_key.key
         return None if other and self.retrain else recorded
 
-    def recorded(self, step: Step) -> dict[str, Any] | None:
+    def recorded(self, step: Step) -> Training | None:
         """The record of the training that a step's result is, or None."""
         action_key, result = self.key(step), self.result(step.id)
         if action_key is None or result is None or not step.trains:
             return None
         found = self.trainings.get(slice_digest(step, action_key))
-        same = found is not None and found["checkpoint"] in dict(result.outputs).values()
+        same = found is not None and found.checkpoint in dict(result.outputs).values()
         return found if same else None
 
-    def _keep_training(
-        self, step: Step, action_key: ActionKey, recorded: dict[str, Any]
-    ) -> Decision:
+    def _keep_training(self, step: Step, action_key: ActionKey, recorded: Training) -> Decision:
         """The recorded network is the result; its curves, too, where they are in the store."""
         trees = {output.name: output.tree for output in step.outputs}
         outputs = tuple(
             (name, digest)
-            for name, digest in training_outputs(recorded).items()
+            for name, digest in recorded.outputs.items()
             if name == Format.CHECKPOINT
             or (name in trees and self.store.has(digest, tree=trees[name]))
         )
-        self._results[step.id] = StepResult(outputs=outputs, seconds=recorded["seconds"])
-        key = recorded["action_key"]
+        self._results[step.id] = StepResult(outputs=outputs, seconds=recorded.seconds)
+        key = recorded.action_key
         if key != action_key.key:
             self.kept[step.id] = recorded
-        known = ("code", "tool", "lock")
-        parts = {**action_key.parts, **{name: recorded[name] for name in known}}
+        made_with = {"code": recorded.code, "tool": recorded.tool, "lock": recorded.lock}
+        parts = {**action_key.parts, **made_with}
         self._note_roles(step, ActionKey(key=key, parts=parts, inputs=action_key.inputs))
         return Decision(status=Status.UP_TO_DATE, key=key)
 

@@ -9,10 +9,10 @@ from buildsys.digest import digest_bytes, digest_file
 from buildsys.errors import CannotWrite, InputError
 from buildsys.execution.state import fingerprint
 from buildsys.execution.state.database import Database
-from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.store.store import Store, encode_index
 from buildsys.files import stat_line
 from buildsys.graph import Source
+from buildsys.lockfile import Lock
 from buildsys.steps.lib.datasets.file_lists import list_parts
 
 _RACY_NANOSECONDS = 50_000_000

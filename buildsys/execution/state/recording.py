@@ -1,32 +1,37 @@
 """What goes into buildsys.lock: facts of what a build read, and trainings with where they came from."""
 
-import json
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from buildsys.digest import canonical
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import Lock, read_lock, write_lock
 from buildsys.files import writing
 from buildsys.graph import Plan, Source, Status, Step
+from buildsys.lockfile import (
+    Lock,
+    Training,
+    content_line,
+    read_lock,
+    training_key,
+    training_line,
+    write_lock,
+)
 from buildsys.spec import Format
 from buildsys.text import duration
 
 
 def with_facts(lock: Lock, state: State, plans: Iterable[Plan]) -> Lock:
     """The lock with what these builds were made from; only what is here is looked at."""
-    lines = dict(lock.lines)
+    lines = []
     for plan in plans:
-        facts = dict(plan.facts)
+        facts = {fact.key: fact.facts for fact in plan.facts}
         for source in _sources(plan):
             key = f"{source.kind} {source.label}"
             if not state.sources.is_missing(source):
-                data = json.loads(facts.get(key, "{}"))
-                lines[key] = canonical(data | {"digest": state.sources.digest(source)})
-    return Lock(lines=tuple(sorted(lines.items())))
+                lines.append(content_line(key, state.sources.digest(source), facts.get(key)))
+    return lock.with_lines(lines)
 
 
 def _sources(plan: Plan) -> list[Source]:
@@ -43,33 +48,36 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
     assert action_key is not None
     assert result is not None
     diary = (state.store.recall(action_key.key) or {}).get("diary", {})
-    facts: dict[str, Any] = {
-        "action_key": action_key.key,
-        **dict(result.outputs),
-        "code": step.code,
-        "device": diary.get("device", ""),
-        "lock": step.tool_identity,
-        "seconds": result.seconds,
-        "tool": step.tool,
-        "torch": diary.get("torch", ""),
-    }
-    lines, slice_ = dict(lock.lines), slice_digest(step, action_key)
+    outputs = dict(result.outputs)
+    training = Training(
+        action_key=action_key.key,
+        checkpoint=outputs[Format.CHECKPOINT],
+        training=outputs.get(Format.TRAINING, ""),
+        code=step.code,
+        device=str(diary.get("device", "")),
+        lock=step.tool_identity,
+        seconds=result.seconds,
+        tool=step.tool,
+        torch=str(diary.get("torch", "")),
+    )
+    slice_ = slice_digest(step, action_key)
     recorded = lock.trainings().get(slice_)
-    if recorded is not None and {**recorded, "seconds": 0} == {**facts, "seconds": 0}:
-        facts = recorded  # the same again: a fresh clone that trains stays clean
+    if recorded is not None and dataclasses.replace(recorded, seconds=result.seconds) == training:
+        training = recorded  # the same again: a fresh clone that trains stays clean
     current = {
         slice_digest(other, k)
         for other in state.steps.values()
         if other.module == step.module and (k := state.known_key(other))
     }
-    for recipe in recipes:
-        for key in [key for key in lines if key.startswith(f"training {recipe} ")]:
-            if key.split(" ")[2] not in current:
-                del lines[key]
-        lines[f"training {recipe} {slice_}"] = canonical(facts)
-    named = [key for key in lines if key.startswith("training ") and key.endswith(f" {slice_}")]
-    lines |= dict.fromkeys(named, canonical(facts))  # other recipes' lines of the same training
-    return Lock(lines=tuple(sorted(lines.items())))
+    keys = [line.key for line in lock.lines if isinstance(line.value, Training)]
+    gone = frozenset(
+        key
+        for key in keys
+        if key.split(" ")[1] in recipes and key.rpartition(" ")[2] not in current
+    )
+    named = [key for key in keys if key.endswith(f" {slice_}")]  # of other recipes as well
+    named += [training_key(recipe, slice_) for recipe in recipes]
+    return lock.with_lines([training_line(key, training) for key in named], without=gone)
 
 
 def compare_training(lock: Lock, state: State, step: Step) -> str:
@@ -78,11 +86,11 @@ def compare_training(lock: Lock, state: State, step: Step) -> str:
     recorded = lock.trainings().get(slice_digest(step, action_key)) if action_key else None
     if recorded is None or result is None:
         return ""
-    if recorded["checkpoint"] == dict(result.outputs).get(Format.CHECKPOINT):
+    if recorded.checkpoint == dict(result.outputs).get(Format.CHECKPOINT):
         return "the same network as buildsys.lock records, byte for byte"
     return (
-        f"another network than buildsys.lock recorded (on {recorded['device'] or 'some device'},"
-        f" torch {recorded['torch'] or 'unknown'}); the lock names the new one now"
+        f"another network than buildsys.lock recorded (on {recorded.device or 'some device'},"
+        f" torch {recorded.torch or 'unknown'}); the lock names the new one now"
     )
 
 
@@ -106,7 +114,7 @@ def training_note(state: State, step: Step) -> str:
     recorded = state.trainings.get(slice_digest(step, action_key))
     if recorded is None:
         return ""
-    cost = f"trained in {duration(recorded['seconds'])}"
+    cost = f"trained in {duration(recorded.seconds)}"
     changed = _changes(step, recorded)
     if step.id in state.kept:
         return f"the recorded network is kept, {cost}; since then {changed}; `buildsys update` trains anew"
@@ -124,13 +132,13 @@ def training_note(state: State, step: Step) -> str:
     return ""
 
 
-def _changes(step: Step, recorded: dict[str, Any]) -> str:
+def _changes(step: Step, recorded: Training) -> str:
     changes = []
-    if recorded["tool"] != step.tool:
-        changes.append(f"{recorded['tool']} became {step.tool}")
-    elif recorded["lock"] != step.tool_identity:
+    if recorded.tool != step.tool:
+        changes.append(f"{recorded.tool} became {step.tool}")
+    elif recorded.lock != step.tool_identity:
         changes.append(f"the lock of {step.tool_env} changed")
-    if recorded["code"] != step.code:
+    if recorded.code != step.code:
         changes.append(f"the code of {step.module} changed")
     return " and ".join(changes)
 

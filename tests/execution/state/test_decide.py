@@ -9,8 +9,8 @@ import pytest
 from buildsys.errors import InputError
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lockfile import Lock
 from buildsys.graph import Decision, Origin, Output, Plan, Status, Step, StepResult
+from buildsys.lockfile import Line, Lock, Training, content_line, training_key
 from tests.sample_steps import (
     again,
     changed,
@@ -277,7 +277,7 @@ def test_an_absent_file_that_the_lock_knows_is_waited_for(tmp_path: Path) -> Non
     digest = "ab" * 32
     export = make_step("export", given(tmp_path / "later.bin", kind="model"))
     plan = make_plan(export, make_step("pack", output_of(export)))
-    lock = Lock(lines=(("model later.bin", json.dumps({"digest": digest})),))
+    lock = Lock(lines=(content_line("model later.bin", digest, None),))
     state = make_state(tmp_path, plan, lock=lock)
     assert statuses(state, plan) == [Status.WAITING, Status.WAITING]
     assert reasons(state.decide(plan.steps[1])) == ["later.bin"]
@@ -289,9 +289,9 @@ def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source
     plan = make_plan(export)
     state = make_state(tmp_path, plan)
     make_all(state, plan)
-    facts = json.dumps({"digest": state.input_digest(export.inputs[0])})
+    line = content_line("model model.bin", state.input_digest(export.inputs[0]) or "", None)
     source.unlink()
-    there = make_state(tmp_path, plan, lock=Lock(lines=(("model model.bin", facts),)))
+    there = make_state(tmp_path, plan, lock=Lock(lines=(line,)))
     assert statuses(there, plan) == [Status.RESTORABLE]
 
 
@@ -352,22 +352,24 @@ def training(source: Path) -> Step:
     return make_step("train_ultralytics", given(source), stage="train", trains=True, outputs=made)
 
 
-def record_training(state: State, step: Step) -> Lock:
+def record_training(state: State, step: Step, curves: str = "") -> Lock:
     """The lock after a training, with its line."""
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
-    facts = {
-        "action_key": action_key.key,
-        "checkpoint": result.outputs[0][1],
-        "code": step.code,
-        "tool": step.tool,
-        "lock": step.tool_identity,
-        "device": "cpu",
-        "torch": "2.0",
-        "seconds": 61.0,
-    }
-    return Lock(lines=((f"training tags {slice_digest(step, action_key)}", json.dumps(facts)),))
+    training = Training(
+        action_key=action_key.key,
+        checkpoint=result.outputs[0][1],
+        training=curves,
+        code=step.code,
+        tool=step.tool,
+        lock=step.tool_identity,
+        device="cpu",
+        torch="2.0",
+        seconds=61.0,
+    )
+    key = training_key("tags", slice_digest(step, action_key))
+    return Lock(lines=(Line(key=key, text="", value=training),))
 
 
 def test_a_recorded_training_is_kept_when_only_tools_or_code_changed(
@@ -395,13 +397,12 @@ def test_curves_of_a_recorded_training_are_there_where_the_store_has_them(
     pack = make_step("pack", output_of(training))
     state = make_state(tmp_path, make_plan(training, pack))
     make(state, training)
-    (key, text), *_ = record_training(state, training).lines
     (tmp_path / "curves").mkdir()
     (tmp_path / "curves" / "history.csv").write_text("epoch\n")
     known = state.store.put_tree(tmp_path / "curves")
     newer = changed(training, code="code-2")
     for digest, names in (("0" * 64, ["checkpoint"]), (known, ["checkpoint", "training"])):
-        lock = Lock(lines=((key, json.dumps(json.loads(text) | {"training": digest})),))
+        lock = record_training(state, training, digest)
         following = again(state, make_plan(newer, pack), lock=lock)
         assert following.decide(newer).status == Status.UP_TO_DATE
         result = following.result(newer.id)

@@ -1,6 +1,7 @@
 """buildsys.lock: what was trained stays trained; a machine without the data plans and restores."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import code_digest
-from buildsys.execution.state.lockfile import read_lock
 from buildsys.execution.tools import definitions
+from buildsys.lockfile import read_lock
 from tests.conftest import Build, StandIn, copy_package, no_environment
 
 Capture = pytest.CaptureFixture[str]
@@ -18,7 +19,8 @@ Capture = pytest.CaptureFixture[str]
 
 def lock_lines(workspace: Path) -> dict[str, dict[str, object]]:
     """The facts of the file, by key."""
-    return {key: json.loads(text) for key, text in read_lock(workspace / "buildsys.lock").lines}
+    lines = read_lock(workspace / "buildsys.lock").lines
+    return {line.key: json.loads(line.text) for line in lines}
 
 
 def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
@@ -195,21 +197,35 @@ def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> No
     assert sum(key.startswith("training ") for key in lock_lines(workspace)) == 1
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("<<<<<<< HEAD", "a merge was left unfinished here"),
-        ("dataset tags/data.yaml {not json}", "this is no fact"),
-        ("dataset tags/data.yaml", "this is no fact"),
-    ],
-)
-def test_a_broken_lock_is_told_at_its_line(
-    workspace: Path, capsys: Capture, line: str, words: str
-) -> None:
+def test_a_broken_lock_is_told_at_its_line(workspace: Path, capsys: Capture) -> None:
     """A merge conflict in the lock is a traceback."""
-    (workspace / "buildsys.lock").write_text(f"# comment\n{line}\n")
+    (workspace / "buildsys.lock").write_text("# comment\n<<<<<<< HEAD\n")
     assert main(["-C", str(workspace), "check"]) == 2
-    assert f"buildsys.lock:2:1: error: {words}" in capsys.readouterr().err
+    assert "buildsys.lock:2:1: error: a merge was left unfinished here" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("command", ["build", "check", "plan", "report"])
+def test_a_line_that_names_a_file_touches_nothing(
+    workspace: Path, tmp_path: Path, capsys: Capture, command: str
+) -> None:
+    """`checkpoint` is joined to the store's path: the next restore deletes what lies there."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    lock = workspace / "buildsys.lock"
+    (record,) = [v for k, v in lock_lines(workspace).items() if k.startswith("training")]
+    lock.write_text(lock.read_text().replace(str(record["checkpoint"]), "../../../victim.txt"))
+    shutil.rmtree(workspace / ".buildsys")
+    shutil.rmtree(workspace / "build")
+    assert main(["-C", str(workspace), command]) == 2
+    told = capsys.readouterr()
+    assert re.search(
+        r"buildsys.lock:4:\d+: error: malformed lock entry `training tags [0-9a-f]{64}`: `checkpoint`:"
+        r" it is not a digest, which has 64 lower-case hexadecimal digits",
+        told.out + told.err,
+    )
+    assert victim.read_text() == "mine"
+    assert not (workspace / "build").exists()
 
 
 @pytest.mark.usefixtures("built")

@@ -9,9 +9,9 @@ from buildsys.authoring.datasets.calibration_images import find_problem, split_g
 from buildsys.errors import InputError
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
-from buildsys.execution.state.lockfile import Lock
 from buildsys.execution.store.store import Store
 from buildsys.graph import Source
+from buildsys.lockfile import Lock
 
 
 def sources(root: Path) -> Sources:

@@ -1,0 +1,376 @@
+"""buildsys.lock: what was found and what was recorded, one line a fact, sorted; committed.
+
+    dataset data/tags/data.yaml {"digest":"…","names":["tag"],…}
+    model weights/start.pt {"digest":"…","task":"pose",…}
+    pictures shots/*.jpg {"digest":"…"}
+    training tags 5c0e… {"checkpoint":"…","device":"cpu","seconds":61.2,…}
+
+With it a machine that has no dataset plans and restores, and nobody trains again what was trained:
+training is recorded, everything after it is derived again bit for bit.
+
+People commit the file, merge it and mend it: each line becomes one typed value here, or an error at
+its place. A line that nobody changes keeps its bytes.
+"""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from buildsys.digest import canonical
+from buildsys.errors import Diagnostic, InputError
+from buildsys.files import read_regular, write_atomic
+from buildsys.records import Digest, check_digest, check_size
+from buildsys.spec import Format
+from buildsys.typed_json import Mismatch, decode, locate, read
+
+VERSION = 1
+"""Of the lines. A header that names none has this one; later ones are "# buildsys.lock version 2"."""
+_HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
+_VERSION = re.compile(r"# buildsys\.lock version (\S+)")
+_NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, other ends of lines, halves of surrogate pairs."""
+_FOUND_AGAIN = "delete the line; it is found again"
+_TRAINED_AGAIN = "take the line from git again, or delete it: then the network is trained again"
+_KINDS = ("dataset", "model", "pictures", "training")
+
+
+def check_text(text: str) -> None:
+    """Raises ValueError for what is no line of text."""
+    if _NO_TEXT.search(text):
+        raise ValueError("it has a character that is no text")
+
+
+def check_name(text: str) -> None:
+    """Raises ValueError for what names nothing."""
+    if not text.strip():
+        raise ValueError("it is empty")
+    check_text(text)
+
+
+def check_place(text: str) -> None:
+    """Raises ValueError for a path that starts elsewhere than at its folder."""
+    check_name(text)
+    if text.startswith("/"):
+        raise ValueError("it is an absolute path")
+
+
+def check_known_digest(text: str) -> None:
+    """Raises ValueError for what is neither a digest nor empty."""
+    if text:
+        check_digest(text)
+
+
+def check_seconds(count: float) -> None:
+    """Raises ValueError for a time below zero."""
+    if count < 0:
+        raise ValueError("it is below zero")
+
+
+def check_dims(count: int) -> None:
+    """Raises ValueError for what no keypoint has."""
+    if count not in (0, 2, 3):
+        raise ValueError("it is neither 0, 2 nor 3")
+
+
+KnownDigest = Annotated[str, check_known_digest]
+Text = Annotated[str, check_text]
+Name = Annotated[str, check_name]
+Place = Annotated[str, check_place]
+Count = Annotated[int, check_size]
+Seconds = Annotated[float, check_seconds]
+Dims = Annotated[int, check_dims]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedDataset:
+    """A dataset that need not be here, see `DatasetFacts` of `authoring.datasets`.
+
+    `root`: from the folder of its data.yaml; `parts`: files and folders that belong to it; `coco`: what
+    is given in COCO's format, (split, annotation file, folder of images) from the root; `archive`: the
+    digest of the archive that it came in, or empty.
+    """
+
+    root: Name
+    names: tuple[Name, ...]
+    keypoints: Count
+    keypoint_dims: Dims
+    sigmas: tuple[float, ...]
+    splits: tuple[tuple[Name, tuple[Place, ...]], ...]
+    parts: tuple[Place, ...]
+    file: Text
+    crowds: tuple[tuple[Name, Count], ...] = ()
+    format: Text = ""
+    flip: tuple[Count, ...] = ()
+    coco: tuple[tuple[Name, Place, Place], ...] = ()
+    archive: KnownDigest = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedModel:
+    """A checkpoint that need not be here, see `spec.CheckpointFacts`."""
+
+    task: Text
+    names: tuple[Name, ...]
+    keypoints: Count
+    keypoint_dims: Dims
+    architecture: Text = ""
+    size: Count = 0
+
+
+Facts = RecordedDataset | RecordedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """What planning found about a source; `key`: of its line, "dataset data/tags/data.yaml"."""
+
+    key: str
+    facts: Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """The line of a dataset, a model or pictures; `facts`: None where planning needs none."""
+
+    digest: str
+    facts: Facts | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The line of a training: the digests of what it made, and how it was made.
+
+    `lock`: the identity of the tool environment; `training`: digest of the curves, empty where they
+    are not known.
+    """
+
+    action_key: Digest
+    checkpoint: Digest
+    code: Digest
+    device: Text
+    lock: Digest
+    seconds: Seconds
+    tool: Name
+    torch: Text
+    training: KnownDigest = ""
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Digests by output: the checkpoint, and its curves where they are known."""
+        curves = {str(Format.TRAINING): self.training} if self.training else {}
+        return {str(Format.CHECKPOINT): self.checkpoint, **curves}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line as it is written, and what it says."""
+
+    key: str
+    text: str
+    value: Content | Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """The lines of the file, sorted by key; no key has two."""
+
+    lines: tuple[Line, ...] = ()
+
+    def content(self, key: str) -> Content | None:
+        """What is recorded under a key such as "dataset data/tags/data.yaml"."""
+        value = next((line.value for line in self.lines if line.key == key), None)
+        return value if isinstance(value, Content) else None
+
+    def digest(self, key: str) -> str:
+        """The recorded digest of a source, or nothing."""
+        found = self.content(key)
+        return found.digest if found is not None else ""
+
+    def trainings(self) -> dict[str, Training]:
+        """Recorded trainings by the digest of the slice that they came from."""
+        return {
+            line.key.rpartition(" ")[2]: line.value
+            for line in self.lines
+            if isinstance(line.value, Training)
+        }
+
+    def with_lines(self, lines: Iterable[Line], without: frozenset[str] = frozenset()) -> "Lock":
+        """With other lines in place of those that have their keys, and `without` some."""
+        known = {line.key: line for line in self.lines if line.key not in without}
+        known |= {line.key: line for line in lines}
+        return Lock(lines=tuple(known[key] for key in sorted(known)))
+
+
+def content_line(key: str, digest: str, facts: Facts | None) -> Line:
+    """A source's line."""
+    known = _described(facts) if facts is not None else {}
+    return _made(key, canonical({**known, "digest": digest}))
+
+
+def training_key(recipe: str, slice_: str) -> str:
+    """The key of a recipe's training; `slice_`: see `action_keys.slice_digest`."""
+    return f"training {recipe} {slice_}"
+
+
+def training_line(key: str, training: Training) -> Line:
+    """A training's line."""
+    return _made(key, canonical(_described(training)))
+
+
+def _described(value: Facts | Training) -> dict[str, object]:
+    """Fields by name; one that has a default is left out where it has it."""
+    optional = _optional(type(value))
+    if isinstance(value, RecordedModel):  # written whole from the beginning
+        optional = {}
+    return {name: item for name, item in vars(value).items() if item != optional.get(name, ...)}
+
+
+def _optional(kind: type) -> dict[str, object]:
+    fields = dataclasses.fields(kind)
+    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+
+
+def _made(key: str, text: str) -> Line:
+    """A line that is about to be written: what cannot be read again is not written."""
+    return _parse(f"{key} {text}", "buildsys.lock", 0)
+
+
+def read_lock(path: Path) -> Lock:
+    """The file, or an empty lock where there is none. Raises InputError, for all lines that are wrong."""
+    try:
+        text = read_regular(path).decode("utf-8")
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError.at(path.name, f"cannot be read: {why}") from error
+    lines: dict[str, Line] = {}
+    places: dict[str, int] = {}
+    problems: list[Diagnostic] = []
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        try:
+            _check_version(line, path.name, number)
+            if line.strip() and not line.startswith("#"):
+                found = _parse(line, path.name, number)
+                _check_new(found.key, places, line, path.name, number)
+                lines[found.key], places[found.key] = found, number
+        except InputError as error:
+            problems += error.diagnostics
+    if problems:
+        raise InputError(*problems)
+    return Lock(lines=tuple(lines[key] for key in sorted(lines)))
+
+
+def _check_version(line: str, name: str, number: int) -> None:
+    found = _VERSION.match(line)
+    if found is not None and found[1].rstrip(":") != str(VERSION):
+        message = (
+            f"the file is of version {found[1].rstrip(':')},"
+            f" and this version of buildsys reads version {VERSION}"
+        )
+        hint = "update buildsys to the version that the others use"
+        column = found.start(1) + 1
+        raise InputError.at(name, message, hint, line=number, column=column, source=line)
+
+
+def _check_new(key: str, places: dict[str, int], line: str, name: str, number: int) -> None:
+    if key not in places:
+        return
+    message = f"duplicate key `{key}`: line {places[key]} has it, too"
+    hint = (
+        "keep the line of the network that is to ship"
+        if key.startswith("training ")
+        else "keep one of the two, or delete both: it is found again"
+    )
+    raise InputError.at(name, message, hint, line=number, column=1, source=line)
+
+
+def _parse(line: str, name: str, number: int) -> Line:
+    """One line. Raises InputError at the place of what is wrong."""
+
+    def refuse(what: str, offset: int = 0) -> NoReturn:
+        hint = _TRAINED_AGAIN if line.startswith("training ") else _FOUND_AGAIN
+        column = offset + 1
+        raise InputError.at(name, what, hint, line=number, column=column, source=line)
+
+    if line[:7] in ("<<<<<<<", "=======", ">>>>>>>", "|||||||"):
+        hint = "keep the lines of both sides"
+        message = "a merge was left unfinished here"
+        raise InputError.at(name, message, hint, line=number, column=1, source=line)
+    start = _start_of_json(line)
+    if start < 0:
+        refuse("malformed lock entry: a kind, a name and a JSON object belong on a line")
+    key, text = line[: start - 1], line[start:]
+    kind, _, label = key.partition(" ")
+    if kind not in _KINDS:
+        refuse(f"malformed lock entry: there is no kind `{kind}`, but {', '.join(_KINDS)}")
+    try:
+        check_name(label)
+        if kind == "training":
+            recipe, _, slice_ = label.rpartition(" ")
+            check_name(recipe)
+            check_digest(slice_)
+    except ValueError as error:
+        what = "after the recipe comes a digest" if kind == "training" else str(error)
+        refuse(f"malformed lock entry: the name after `{kind}`: {what}", len(kind) + 1)
+    try:
+        return Line(key=key, text=text, value=_decode(kind, read(text)))
+    except Mismatch as error:
+        where = ".".join(map(str, error.place))
+        shown = f"`{where}`: " if where else ""
+        refuse(
+            f"malformed lock entry `{key}`: {shown}{error.what}", start + locate(text, error.place)
+        )
+    except ValueError as error:
+        refuse(f"malformed lock entry `{key}`: it is not JSON", start + getattr(error, "pos", 0))
+
+
+def _start_of_json(line: str) -> int:
+    """Where a line's JSON begins; a name may have a brace of its own. -1 where none begins."""
+    begins = [found.end() for found in re.finditer(r" (?=\{)", line)]
+    for begin in begins[:-1]:
+        with contextlib.suppress(ValueError):
+            read(line[begin:])
+            return begin
+    return begins[-1] if begins else -1
+
+
+def _decode(kind: str, data: object) -> Content | Training:
+    if not isinstance(data, dict):
+        raise Mismatch("it is not an object")
+    if kind == "training":
+        return decode(Training, _optional(Training) | data)
+    fields = dict(data)
+    if "digest" not in fields:
+        raise Mismatch("`digest` is missing")
+    digest = decode(_Digest, {"digest": fields.pop("digest")}).digest
+    facts: Facts | None = None
+    if fields and kind == "dataset":
+        facts = decode(RecordedDataset, _optional(RecordedDataset) | fields)
+    elif fields and kind == "model":
+        facts = decode(RecordedModel, _optional(RecordedModel) | fields)
+    elif fields:
+        raise Mismatch(f"there is no `{min(fields)}`", (min(fields),))
+    return Content(digest=digest, facts=facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Digest:
+    digest: Digest
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Write it, if it says something new; returns whether it does."""
+    text = "\n".join([_HEADER, *(f"{line.key} {line.text}" for line in lock.lines)]) + "\n"
+    try:
+        if read_regular(path).decode("utf-8").replace("\r\n", "\n") == text:
+            return False
+    except (OSError, UnicodeDecodeError):
+        if not lock.lines:
+            return False
+    write_atomic(path, text)
+    return True
