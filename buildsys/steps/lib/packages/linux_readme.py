@@ -6,7 +6,7 @@ manylinux_2_27_aarch64 --only-binary=:all:` for each Python, with what requireme
 
 from dataclasses import dataclass
 
-from buildsys.escaping import code_cell, code_span, markdown
+from buildsys.escaping import code_cell, code_span, markdown, one_line
 from buildsys.steps.lib.heads import meanings
 
 _DECODED = ("detect", "pose", "classify")
@@ -157,7 +157,7 @@ def _timing(package: Described) -> str:
 
 prints mean, least, percentiles and most of 50 runs after 5 to warm up, in this form:
 
-    {package.file}, LiteRT VERSION, 4 threads, MACHINE
+    {one_line(package.file)}, LiteRT VERSION, 4 threads, MACHINE
     50 runs after 5 to warm up, milliseconds:
     engine only: mean …, min …, p50 …, p90 …, p95 …, p99 …, max …
 
