@@ -4,6 +4,7 @@ Plans are kept as JSON between runs, so that a run in which nothing changed pars
 imports no validation library.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -121,7 +122,33 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Variant:
+    """One of a recipe's variants as `select` saw it. `value`: None where it was not made or measured."""
+
+    build: str
+    passed: bool
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen among what, and by which figure."""
+
+    chosen: str
+    metric: str
+    maximize: bool
+    among: tuple[Variant, ...]
+
+    @property
+    def for_manifest(self) -> dict[str, object]:
+        """As the manifest has it."""
+        rows = [{"build": v.build, "passed": v.passed, "value": v.value} for v in self.among]
+        key = "maximize" if self.maximize else "minimize"
+        return {"chosen": self.chosen, key: self.metric, "among": rows}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
     """One build: its steps in order, and which output is the package."""
 
     build: str
@@ -132,23 +159,17 @@ class Plan:
     package: str
     """Id of the step that makes the package."""
     shipped: Input | None
-    """The model file inside the package, as a step's output: what a red gate rejects."""
-    verdicts: tuple[str, ...]
+    """The model file inside the package, as a step's output: what a red gate rejects. None for steps that
+    run beside the builds."""
+    verdicts: tuple[str, ...] = ()
     """Ids of the steps that may reject it: what fits, what is accurate enough."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What stays unverified, in sentences."""
-    licences: tuple[str, ...]
+    licences: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     """Of its sources, for buildsys.lock: what planning without the data needs."""
-    waiting_for: str = ""
-    archive: tuple[str, ...] = ()
-    """(url, sha256) of the dataset's archive, where it has to be fetched first."""
-    candidates: tuple[str, ...] = ()
-    """Of a selection: the builds of which one ships; it has no steps of its own."""
-    metric: str = ""
-    maximize: bool = True
-    selection: str = ""
-    """JSON of what was chosen among what, for the manifest; empty for an ordinary build."""
+    choice: Choice | None = None
+    """Of the variant that ships as its recipe's selection."""
     proofs: tuple[str, ...] = ()
     """Ids of steps that no package rests on, and whose results are published beside it."""
     preprocessing: str = ""
@@ -163,8 +184,75 @@ class Plan:
         return bool(made.intersection(PROOFS))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A dataset's archive, which has to be fetched before anything can be planned with it."""
+
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingPlan:
+    """A build that cannot be planned yet: something that its steps depend on is not here."""
+
+    build: str
+    recipe: str
+    target: str
+    label: str
+    waiting_for: str
+    """What is not here, as messages name it."""
+    facts: tuple[Fact, ...] = ()
+    """Of its sources, for buildsys.lock: what is known already."""
+    archive: Archive | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionPlan:
+    """A recipe with `select`: of its variants one ships, under this id; it has no steps of its own."""
+
+    build: str
+    recipe: str
+    target: str
+    label: str
+    candidates: tuple[str, ...]
+    """The builds that it chooses among."""
+    metric: str
+    maximize: bool
+
+
+Plan = BuildPlan | WaitingPlan | SelectionPlan
+"""What is known of one build. The kinds have fields of their own, so that JSON tells them apart."""
 PROOFS = frozenset({"verdict", "metrics", "evidence"})
 """Outputs of steps that measure and judge."""
+
+
+def build_plans(plans: Iterable[Plan]) -> tuple[BuildPlan, ...]:
+    """Those that have steps."""
+    return tuple(plan for plan in plans if isinstance(plan, BuildPlan))
+
+
+def candidate_names(plans: Iterable[Plan]) -> frozenset[str]:
+    """The builds that some selection chooses among: they have no folder of their own."""
+    selections = (plan for plan in plans if isinstance(plan, SelectionPlan))
+    return frozenset(name for plan in selections for name in plan.candidates)
+
+
+def candidates_of(plan: Plan, known: Mapping[str, Plan]) -> tuple[Plan, ...]:
+    """The plans that a selection chooses among; a candidate whose recipe has a mistake has none."""
+    names = plan.candidates if isinstance(plan, SelectionPlan) else ()
+    return tuple(known[name] for name in names if name in known)
+
+
+def steps_of(plan: Plan) -> tuple[Step, ...]:
+    """A plan's own steps; none while it waits, and of a selection, whose candidates have them."""
+    return plan.steps if isinstance(plan, BuildPlan) else ()
+
+
+def wanted_archives(plans: Iterable[Plan]) -> tuple[Archive, ...]:
+    """The archives that builds wait for, once each."""
+    waiting = (plan for plan in plans if isinstance(plan, WaitingPlan))
+    return tuple(dict.fromkeys(plan.archive for plan in waiting if plan.archive is not None))
 
 
 class Status(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.store import Store
-from buildsys.graph import Input, Output, Plan, Source, Step
+from buildsys.graph import BuildPlan, Input, Output, Source, Step
 from buildsys.lockfile import Lock
 
 IN_MEMORY = Path(":memory:")
@@ -49,7 +49,7 @@ def given(path: Path, name: str = "given", **facts: str) -> Input:
     return Input(name=name, source=Source(path=str(path), label=path.name, **facts))  # type: ignore[arg-type]
 
 
-def make_plan(*steps: Step, **changes: Any) -> Plan:
+def make_plan(*steps: Step, **changes: Any) -> BuildPlan:
     """The build `tags@host` of these steps, the last of which makes the package."""
     known: dict[str, Any] = {
         "build": "tags@host",
@@ -63,15 +63,15 @@ def make_plan(*steps: Step, **changes: Any) -> Plan:
         "notes": (),
         "licences": (),
     }
-    return Plan(**known | changes)
+    return BuildPlan(**known | changes)
 
 
-def make_state(folder: Path, *plans: Plan, lock: Lock | None = None) -> State:
+def make_state(folder: Path, *plans: BuildPlan, lock: Lock | None = None) -> State:
     """Decisions on plans, with a store in a folder and a database in memory."""
     return State(plans, Database(IN_MEMORY), Store(folder / "store"), lock)
 
 
-def again(state: State, *plans: Plan, lock: Lock | None = None) -> State:
+def again(state: State, *plans: BuildPlan, lock: Lock | None = None) -> State:
     """The next run: the same database and store, other plans."""
     return State(plans, state.database, state.store, lock)
 

@@ -51,13 +51,12 @@ def _read(options: argparse.Namespace) -> "list[Flashing]":
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.state.build_patterns import select
     from buildsys.operations.flash import read_flashing
-    from buildsys.operations.verify import shipped_plan
 
     session = Session(options.folder.resolve())
     try:
         plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
         with exclusive(session.workspace):
-            return [read_flashing(session, shipped_plan(session, plan)) for plan in plans]
+            return [read_flashing(session, plan) for plan in plans]
     finally:
         session.close()
 

@@ -40,6 +40,7 @@ def _export(options: argparse.Namespace) -> int:
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
+    from buildsys.graph import WaitingPlan, build_plans, candidates_of
     from buildsys.operations.destinations import find_file
     from buildsys.operations.transfer import explain_missing, gather, write
     from buildsys.text import count_text, size_text
@@ -47,16 +48,17 @@ def _export(options: argparse.Namespace) -> int:
     find_file(options.file)
     session = Session(options.folder.resolve())
     try:
-        plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
-        members = [name for plan in plans for name in plan.candidates if name in session.plans]
-        plans = [plan for plan in plans if not plan.candidates]
-        plans += [session.plans[name] for name in members if session.plans[name] not in plans]
+        asked = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        asked += [each for plan in asked for each in candidates_of(plan, session.plans)]
+        known = {plan.build: plan for plan in asked}.values()
         waiting = [
-            f"{plan.build} waits for {plan.waiting_for}" for plan in plans if plan.waiting_for
+            f"{plan.build} waits for {plan.waiting_for}"
+            for plan in known
+            if isinstance(plan, WaitingPlan)
         ]
-        if len(waiting) == len(plans):
+        plans = build_plans(known)
+        if not plans:
             raise Waiting("\n".join(waiting))
-        plans = [plan for plan in plans if not plan.waiting_for]
         results = gather(session.state, plans, options.packages_only)
         if results.missing and (not options.partial or not results.actions):
             raise BuildsysError(f"{explain_missing(results.missing)}\nnothing was written")

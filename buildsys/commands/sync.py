@@ -51,20 +51,21 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
 def _with_archives(session: "Session", options: argparse.Namespace, root: "Path") -> "Session":
     """The session again, once the archives of the chosen builds' datasets are here."""
     from buildsys.errors import BuildsysError
-    from buildsys.execution.session.dataset_archives import fetch_archive, wanted_archives
+    from buildsys.execution.session.dataset_archives import fetch_archive
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
+    from buildsys.graph import wanted_archives
 
     plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
     wanted = wanted_archives(plans)
     if not wanted or options.dry_run:
-        for url, _ in wanted:
-            print(f"would fetch     {url}")
+        for archive in wanted:
+            print(f"would fetch     {archive.url}")
         return session
     session.close()
-    for url, sha256 in wanted:
+    for archive in wanted:
         with contextlib.suppress(BuildsysError):  # said where it happened; its builds wait
-            fetch_archive(root, url, sha256)
+            fetch_archive(root, archive)
     return Session(root)
 
 
@@ -73,13 +74,15 @@ def _sync_workspace(
 ) -> int:
     from buildsys.execution.state.build_patterns import select
     from buildsys.execution.tools.definitions import all_tool_envs
+    from buildsys.graph import steps_of
     from buildsys.operations.sync import environments, remote_steps
 
     for diagnostic in session.loaded.diagnostics:
         print(session.loaded.render(diagnostic), file=sys.stderr)
     plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
-    envs = all_tool_envs() if options.all else environments(plans)
-    code = _work(envs, remote_steps(plans), session, options, make_run)
+    steps = [step for plan in plans for step in steps_of(plan)]
+    envs = all_tool_envs() if options.all else environments(steps)
+    code = _work(envs, remote_steps(steps), session, options, make_run)
     waiting = _say_what_waits(plans, options.builds)
     if not code and session.loaded.errors and not options.builds:
         return 2
@@ -88,7 +91,9 @@ def _sync_workspace(
 
 def _say_what_waits(plans: "Iterable[Plan]", named: list[str]) -> bool:
     """Whether a build that was asked for by its name waits."""
-    rows = [plan for plan in plans if plan.waiting_for]
+    from buildsys.graph import WaitingPlan
+
+    rows = [plan for plan in plans if isinstance(plan, WaitingPlan)]
     for plan in rows:
         print(f"{plan.build} waits for {plan.waiting_for}: what it needs is not known yet")
     return any(plan.build in named for plan in rows)

@@ -17,10 +17,11 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
     from buildsys.execution.state.recording import training_notes
+    from buildsys.graph import steps_of
 
     session = Session(options.folder.resolve())
     chosen = [session.plans[build] for build in select(options.builds, list(session.plans))]
-    steps = tuple({step.id: step for plan in chosen for step in plan.steps}.values())
+    steps = tuple({step.id: step for plan in chosen for step in steps_of(plan)}.values())
     notes = training_notes(session.state, steps)
     kept = [step for step in steps if step.id in session.state.kept]
     session.close()
@@ -31,5 +32,5 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.dry_run:
         return 0
-    names = [f"build:{plan.build}" for plan in chosen if set(kept) & set(plan.steps)]
+    names = [f"build:{plan.build}" for plan in chosen if set(kept) & set(steps_of(plan))]
     return run_builds(session.workspace.root, names, options.n, RunOptions(retrain=True))

@@ -16,6 +16,7 @@ from buildsys.execution import children
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
+from buildsys.graph import wanted_archives
 from buildsys.outcome import UP_TO_DATE
 from buildsys.report import stamp
 
@@ -76,7 +77,7 @@ class Reporter:
             print(loaded.render(diagnostic), file=guard(sys.stderr))
             if self.run.options.github:
                 self.out.command(diagnostic.annotate())
-        if self.run.request is UNKNOWN and any(p.archive and p.waiting_for for p in plans):
+        if self.run.request is UNKNOWN and wanted_archives(plans):
             print(_NO_LOADER, file=guard(sys.stderr))
         current.prepare(self.builds)
 

@@ -13,6 +13,7 @@ from buildsys.escaping import printed
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import unchanged
+from buildsys.graph import wanted_archives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Run:
 
     def _load(self) -> Session:
         found = Session(self.workspace.root, settled=self._settled())
-        if self.request.runs and any(p.archive and p.waiting_for for p in found.loaded.plans):
+        if self.request.runs and wanted_archives(found.loaded.plans):
             found.close()
             self._fetch_archives(found)
             found = Session(self.workspace.root, settled=found.settled)
@@ -93,7 +94,7 @@ class Run:
 
     def _fetch_archives(self, current: Session) -> None:
         """The archives of the builds that are asked for; what cannot be had is waited for."""
-        from buildsys.execution.session.dataset_archives import fetch_archive, wanted_archives
+        from buildsys.execution.session.dataset_archives import fetch_archive
 
         names = self.request.names
         plans = [
@@ -101,6 +102,6 @@ class Run:
             for plan in current.loaded.plans
             if not names or any(matches(name, [f"build:{plan.build}"]) for name in names)
         ]
-        for url, sha256 in wanted_archives(plans):
+        for archive in wanted_archives(plans):
             with contextlib.suppress(BuildsysError):  # said where it happened
-                fetch_archive(self.workspace.root, url, sha256)
+                fetch_archive(self.workspace.root, archive)

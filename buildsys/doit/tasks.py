@@ -23,7 +23,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import RecipePlans
-from buildsys.graph import Plan, Step
+from buildsys.graph import Plan, Step, build_plans, candidates_of, steps_of
 from buildsys.report import stamp
 
 IN_PROCESSES = "steps are processes already; `-n N` is enough: leave `-P process` out."
@@ -96,7 +96,7 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
     seen: set[str] = set()
     recipes = {plan.build: recipe for recipe in current.loaded.recipes for plan in recipe.plans}
     for plan in current.loaded.plans:
-        for step in plan.steps:
+        for step in steps_of(plan):
             if step.id not in seen:
                 seen.add(step.id)
                 # one recipe's samples may be another's calibration: a task has one name
@@ -163,8 +163,8 @@ def _step_task(run: Run, step: Step) -> Task:
 
 def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
     current = run.session
-    members = [current.plans[name] for name in plan.candidates if name in current.plans]
-    last = [step for p in (*members, plan) if p.package for step in (p.package, *p.proofs)]
+    members = candidates_of(plan, current.plans)
+    last = [step for p in build_plans((*members, plan)) for step in (p.package, *p.proofs)]
     depends = [_step_name(current.state.steps[step]) for step in dict.fromkeys(last)]
     depends += [f"build:{member.build}" for member in members]
     return Task(
@@ -187,7 +187,7 @@ def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
 def _files_read(current: Session, recipe: RecipePlans, plan: Plan) -> list[ShownFile]:
     """What the recipe was read from, and the files and folders that its steps are given."""
     found = {path for path, _ in recipe.files}
-    for source in (item.source for step in plan.steps for item in step.inputs):
+    for source in (item.source for step in steps_of(plan) for item in step.inputs):
         if source is not None:
             found |= {os.path.join(source.path, part) for part in source.parts or ("",)}
     root = f"{current.workspace.root}{os.sep}"

@@ -29,7 +29,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete_step
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
-from buildsys.graph import Input, Output, Plan, Status, Step
+from buildsys.graph import BuildPlan, Input, Output, Status, Step
 from buildsys.operations.destinations import find_folder, fresh_inside, is_empty, placing
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
@@ -71,8 +71,8 @@ class RemoteBuild:
     """
 
     build: Build
-    plan: Plan
-    whole: Plan
+    plan: BuildPlan
+    whole: BuildPlan
     engine: Step
     calibration: Step | None
 

@@ -15,7 +15,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.files import write_atomic, writing
-from buildsys.graph import Input, Plan, Step
+from buildsys.graph import BuildPlan, Input, SelectionPlan, Step, WaitingPlan, build_plans
 from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step, needed
 from buildsys.registry import read_step
@@ -52,7 +52,7 @@ class LeftOut:
 class Group:
     """The builds to compare, and those of the builds asked for that have no file to time."""
 
-    plans: tuple[Plan, ...]
+    plans: tuple[BuildPlan, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
@@ -67,12 +67,11 @@ def find_group(session: Session, patterns: Sequence[str]) -> Group:
     plans = _select(session, patterns)
     left_out = tuple(item for plan in plans if (item := _left_out(session, plan)) is not None)
     missing = {item.build for item in left_out}
-    return Group(
-        plans=tuple(plan for plan in plans if plan.build not in missing), left_out=left_out
-    )
+    whole = tuple(plan for plan in build_plans(plans) if plan.build not in missing)
+    return Group(plans=whole, left_out=left_out)
 
 
-def compare(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Path:
+def compare(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Path:
     """Time the files of built plans, unless that was done; returns the record's path.
 
     Raises BuildsysError.
@@ -88,26 +87,26 @@ def compare(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Path:
     return path
 
 
-def _select(session: Session, patterns: Sequence[str]) -> list[Plan]:
+def _select(session: Session, patterns: Sequence[str]) -> list[BuildPlan | WaitingPlan]:
     """Without the choices between variants, which have no file of their own."""
     chosen = [session.plans[name] for name in session.loaded.select(patterns)]
     named = {pattern.removeprefix("build:") for pattern in patterns}
     for plan in chosen:
-        if plan.candidates and plan.build in named:
+        if isinstance(plan, SelectionPlan) and plan.build in named:
             message = "is a choice between variants, and has no file of its own"
             hint = f"name a variant, for example {plan.candidates[0]}"
             raise InputError.at(plan.build, message, hint)
-    chosen = [plan for plan in chosen if not plan.candidates]
-    if len(chosen) < 2:
-        count = f"{len(chosen)} build{'' if len(chosen) == 1 else 's'}"
+    found = [plan for plan in chosen if not isinstance(plan, SelectionPlan)]
+    if len(found) < 2:
+        count = f"{len(found)} build{'' if len(found) == 1 else 's'}"
         message = f"names {count}: a comparison takes two or more"
         raise InputError.at(" ".join(patterns), message)
-    return chosen
+    return found
 
 
-def _left_out(session: Session, plan: Plan) -> LeftOut | None:
+def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None:
     """Why a build has no file to time; None where it has one."""
-    if plan.waiting_for:
+    if isinstance(plan, WaitingPlan):
         return LeftOut(build=plan.build, reason=f"it waits for {plan.waiting_for}", kind=Waiting)
     if plan.shipped is None or plan.shipped.name not in _TIMED:
         kind = plan.shipped.name if plan.shipped else "no model"
@@ -127,9 +126,9 @@ def _left_out(session: Session, plan: Plan) -> LeftOut | None:
     return LeftOut(build=plan.build, reason=reason, kind=BuildsysError)
 
 
-def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
+def _make_step(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Step:
     """One step over every file once, however many builds share it. Raises InputError."""
-    files: dict[tuple[str, str], tuple[Input, list[Plan]]] = {}
+    files: dict[tuple[str, str], tuple[Input, list[BuildPlan]]] = {}
     for plan in plans:
         for item, digest in _files(session, plan):
             files.setdefault((item.name, digest), (item, []))[1].append(plan)
@@ -149,7 +148,7 @@ def _make_step(session: Session, plans: Sequence[Plan], rounds: Rounds) -> Step:
     return complete_step(make_step("compare", definition, params, inputs, {"comparison": False}))
 
 
-def _files(session: Session, plan: Plan) -> Iterator[tuple[Input, str]]:
+def _files(session: Session, plan: BuildPlan) -> Iterator[tuple[Input, str]]:
     """The file that ships and the ONNX file that it was made from, with their digests."""
     assert plan.shipped is not None
     items = [plan.shipped]
@@ -162,7 +161,7 @@ def _files(session: Session, plan: Plan) -> Iterator[tuple[Input, str]]:
             yield item, digest
 
 
-def _subject(item: Input, owners: Sequence[Plan]) -> compare_latency.Subject:
+def _subject(item: Input, owners: Sequence[BuildPlan]) -> compare_latency.Subject:
     """How the file was made, read off the steps that it rests on."""
     scheme = converter = ""
     for step in needed(list(owners[0].steps), (item.step,)):

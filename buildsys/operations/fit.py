@@ -31,7 +31,7 @@ from buildsys.execution.session.build_plans import fit_key_of, host_of
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.tools.environments import ensure as ensure_env
-from buildsys.graph import Plan, Step
+from buildsys.graph import BuildPlan, Step
 from buildsys.planning import planner
 from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
 from buildsys.spec import GRID
@@ -114,7 +114,7 @@ class MemoryProbe:
 def fit(
     workspace: Workspace,
     build: Build,
-    plan: Plan | None,
+    plan: BuildPlan | None,
     say: Callable[[str], None],
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
@@ -183,7 +183,7 @@ def conclude(trials: tuple[Trial, ...], room: Room) -> Fit:
 
 
 def known_trials(
-    workspace: Workspace, build: Build, plan: Plan | None, room: Room
+    workspace: Workspace, build: Build, plan: BuildPlan | None, room: Room
 ) -> tuple[Trial, ...]:
     """The build's own size, where an earlier run compiled it: its verdict may have been red."""
     probe = find_memory_probe(plan) if plan is not None else None
@@ -200,7 +200,7 @@ def known_trials(
     return (Trial(side=max(frame), frame=frame, need=need, fits=room.holds(need), seconds=None),)
 
 
-def measure_need(plan: Plan, session: Session) -> Need:
+def measure_need(plan: BuildPlan, session: Session) -> Need:
     """Run a plan's steps up to the one that reports its need. Raises BuildsysError."""
     session.prepare([plan.build])
     for step in plan.steps:
@@ -209,7 +209,7 @@ def measure_need(plan: Plan, session: Session) -> Need:
     return session.executor.retry_with_bytes(lambda: _read_need(plan, session))
 
 
-def _refuse_red(plan: Plan, step: Step, session: Session) -> None:
+def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
     """What a verdict rejects is not compiled: its need stays unknown. Raises Rejected."""
     result = session.state.result(step.id)
     if result is None or result.passed:
@@ -239,7 +239,7 @@ def _try(
     return Trial(side=side, frame=frame, need=need, fits=room.holds(need), seconds=seconds)
 
 
-def _read_need(plan: Plan, session: Session) -> Need:
+def _read_need(plan: BuildPlan, session: Session) -> Need:
     """From results that are known. Raises MissingBytes."""
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
@@ -248,7 +248,7 @@ def _read_need(plan: Plan, session: Session) -> Need:
     return Need(arena_bytes=round(figures[probe.key] + probe.extra_bytes), flash_bytes=size)
 
 
-def find_memory_probe(plan: Plan) -> MemoryProbe | None:
+def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:
     """The step that reports how much arena the model takes; None where no step of a plan does.
 
     Vela reports what it planned; without Vela, TFLite Micro reports what it took, where a step runs it.
@@ -298,7 +298,7 @@ def frame_of(build: Build, side: int) -> tuple[int, int]:
     return (side, small) if height >= width else (small, side)
 
 
-def plan_candidate(workspace: Workspace, build: Build, side: int) -> Plan:
+def plan_candidate(workspace: Workspace, build: Build, side: int) -> BuildPlan:
     """The steps up to the one that reports a size's need. Raises BuildsysError where none does."""
     _write_noise(workspace.own(workspace.root / _NOISE))
     changed = _change(build, side)

@@ -17,8 +17,9 @@ from buildsys.execution import children
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.tools import definitions
-from buildsys.graph import Plan
+from buildsys.graph import Plan, WaitingPlan
 from buildsys.operations.predict import check_built
+from buildsys.operations.verify import shipped_plan
 from buildsys.steps.lib.packages import send_xmodem
 from buildsys.steps.lib.packages.flash import PLAN, Region, overlaps
 
@@ -61,10 +62,11 @@ class Port:
     usb: bool
 
 
-def read_flashing(session: Session, plan: Plan) -> Flashing:
+def read_flashing(session: Session, asked: Plan) -> Flashing:
     """What a published build has for its board. Raises BuildsysError, InputError, Waiting."""
-    if plan.waiting_for:
-        raise Waiting(f"{plan.build} waits for {plan.waiting_for}: there is no file to flash yet")
+    if isinstance(asked, WaitingPlan):
+        raise Waiting(f"{asked.build} waits for {asked.waiting_for}: there is no file to flash yet")
+    plan = shipped_plan(session, asked)
     check_built(session, plan)
     folder = build_folder(session.workspace, plan.build)
     path = folder / PLAN

@@ -24,7 +24,7 @@ from buildsys.execution.store.garbage_collection import Choice, Limits
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
 from buildsys.files import locked, read_regular
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan, build_plans
 from buildsys.lockfile import Lock, read_lock
 
 
@@ -200,13 +200,13 @@ def _of_plans(workspace: Workspace, store: Store) -> set[str]:
             database.close()
 
 
-def _plans(workspace: Workspace) -> tuple[tuple[Plan, ...], bool]:
+def _plans(workspace: Workspace) -> tuple[tuple[BuildPlan, ...], bool]:
     """The current plans, and whether some could not be made."""
     try:
         loaded = make_plans(workspace)
     except BuildsysError:
         return (), True
-    return loaded.plans, bool(loaded.errors)
+    return build_plans(loaded.plans), bool(loaded.errors)
 
 
 def _lock(workspace: Workspace) -> Lock:
@@ -225,7 +225,7 @@ def _of_roles(database: Database) -> set[str]:
     return words
 
 
-def _of_steps(plans: tuple[Plan, ...], state: State) -> set[str]:
+def _of_steps(plans: tuple[BuildPlan, ...], state: State) -> set[str]:
     words: set[str] = set()
     for step in {step.id: step for plan in plans for step in plan.steps}.values():
         words |= {item.source.sha256 for item in step.inputs if item.source and item.source.sha256}

@@ -19,7 +19,7 @@ from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import plan_beside
 from buildsys.files import replace_folder
-from buildsys.graph import Input, Plan, Step
+from buildsys.graph import BuildPlan, Input, Step
 from buildsys.planning.datasets import given_splits, pattern_input, plan_inspection
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
@@ -43,7 +43,7 @@ class Dataset:
     label: str
     place: str
     builds: tuple[str, ...]
-    plan: Plan
+    plan: BuildPlan
 
 
 def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:

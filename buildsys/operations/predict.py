@@ -22,7 +22,7 @@ from buildsys.execution.session.loading import make_plans, read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.plans import Plans, plan_beside
-from buildsys.graph import Input, Plan, Source, Step
+from buildsys.graph import BuildPlan, Input, Source, Step
 from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step
@@ -40,8 +40,8 @@ class Prediction:
     `paths`: the pictures as they were named, in the step's order.
     """
 
-    plan: Plan
-    build: Plan
+    plan: BuildPlan
+    build: BuildPlan
     paths: tuple[Path, ...]
 
     @property
@@ -103,7 +103,7 @@ def plan_prediction(
     return Prediction(plan=aside, build=plan, paths=paths)
 
 
-def find_runnable(plan: Plan) -> Input:
+def find_runnable(plan: BuildPlan) -> Input:
     """The file that ships, or, where a device alone runs that, what it was made from."""
     assert plan.shipped is not None
     item = plan.shipped
@@ -113,7 +113,7 @@ def find_runnable(plan: Plan) -> Input:
     return next(i for i in compilation.inputs if i.name in MADE_FROM[item.name])
 
 
-def check_built(session: Session, plan: Plan) -> None:
+def check_built(session: Session, plan: BuildPlan) -> None:
     """Raises BuildsysError where what its recipe says now is not made: in the build's folder, or, of an
     engine that waits, the file before it.
     """
@@ -127,7 +127,7 @@ def check_built(session: Session, plan: Plan) -> None:
     raise BuildsysError(f"{plan.build} is not up to date; run `doit build:{plan.build}` first")
 
 
-def _waits_made(session: Session, plan: Plan) -> bool:
+def _waits_made(session: Session, plan: BuildPlan) -> bool:
     """Whether another machine alone can make what ships, and the file that runs here is made."""
     outcome = session.publisher.standing(plan)
     waits = outcome is not None and outcome.kind == Kind.WAITING

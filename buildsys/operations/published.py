@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from buildsys.errors import InputError
 from buildsys.execution.packages.model_file import Model, digest_model, find_model
@@ -13,7 +13,7 @@ from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.tools.host_tools import missing_requirement
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan, Plan, SelectionPlan, WaitingPlan
 from buildsys.text import did_you_mean
 
 _FOR_ARM_LINUX = "package_linux"
@@ -95,14 +95,25 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
 
 def _unpublished(plan: Plan) -> tuple[str, str]:
     """Why a build of the recipes has no folder, and what to do."""
-    own = (step for step in plan.steps if step.id not in plan.proofs)
-    waiting = plan.waiting_for or next(
-        filter(None, (missing_requirement(step.requires) for step in own)), ""
-    )
+    waiting = _missing(plan)
     if waiting:
         hint = f"`buildsys plan {plan.build}` says what it needs"
         return f"waits for {waiting}: there is no file to measure yet", hint
     return "is not built yet: there is no file to measure", f"doit build:{plan.build}"
+
+
+def _missing(plan: Plan) -> str:
+    """What a build waits for, as far as its plan alone tells."""
+    match plan:
+        case WaitingPlan():
+            return plan.waiting_for
+        case SelectionPlan():
+            return ""
+        case BuildPlan():
+            own = (step for step in plan.steps if step.id not in plan.proofs)
+            return next(filter(None, (missing_requirement(step.requires) for step in own)), "")
+        case _:
+            assert_never(plan)
 
 
 def find_arm_board(workspace: Workspace, build: str) -> str:

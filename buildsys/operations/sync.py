@@ -4,7 +4,7 @@ Tool environments, and the steps that fetch what is remote; afterwards a build n
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from buildsys.errors import BuildsysError
@@ -15,7 +15,7 @@ from buildsys.execution.tools import environments as tool_environments
 from buildsys.execution.tools.definitions import ToolEnv
 from buildsys.execution.tools.uv_commands import Run
 from buildsys.execution.tools.watching import OnTick, watched
-from buildsys.graph import Plan, Status, Step
+from buildsys.graph import Status, Step
 from buildsys.report import stamp
 from buildsys.text import duration
 
@@ -35,9 +35,8 @@ class Outcome:
     """How long it took, or why it failed."""
 
 
-def environments(plans: Iterable[Plan]) -> tuple[ToolEnv, ...]:
-    """The tool environments that some builds need, by name; the report's is any build's."""
-    steps = [step for plan in plans for step in plan.steps]
+def environments(steps: Collection[Step]) -> tuple[ToolEnv, ...]:
+    """The tool environments that some steps need, by name; the report's is any build's."""
     names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
     found = (definitions.tool_env(name) for name in sorted(names))
     return tuple(env for env in found if not env.external)
@@ -48,10 +47,9 @@ def _of_report(is_made: bool) -> set[str]:
     return {_REPORT} if is_made and stamp.mode() == "pages" else set()
 
 
-def remote_steps(plans: Iterable[Plan]) -> tuple[Step, ...]:
-    """The steps of some builds that fetch something."""
-    steps = {step.id: step for plan in plans for step in plan.steps if step.fetches}
-    return tuple(steps.values())
+def remote_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Those that fetch something, once each."""
+    return tuple({step.id: step for step in steps if step.fetches}.values())
 
 
 def is_here(session: Session, step: Step) -> bool:

@@ -33,7 +33,7 @@ from buildsys.execution.store.entries import (
 )
 from buildsys.execution.store.store import Store, seal, use
 from buildsys.files import replacing
-from buildsys.graph import Plan, Status, Step, StepResult
+from buildsys.graph import BuildPlan, Status, Step, StepResult
 from buildsys.operations.destinations import find_file, placing
 
 HEADER = "buildsys-store.json"
@@ -77,7 +77,7 @@ class Imported:
     bytes: int
 
 
-def gather(state: State, plans: Iterable[Plan], packages_only: bool) -> Results:
+def gather(state: State, plans: Iterable[BuildPlan], packages_only: bool) -> Results:
     """The results of every step of some builds by their current action keys.
 
     `packages_only`: the bytes of packages, verdicts and proofs; of the rest, the digests and what
@@ -162,7 +162,7 @@ def _is_unmade(row: MissingResult) -> bool:
 
 
 def _find(
-    state: State, plan: Plan, step: Step
+    state: State, plan: BuildPlan, step: Step
 ) -> tuple[tuple[str, StepResult] | None, MissingResult | None]:
     """(action key, result) of a step, or what it missing; neither behind a red gate."""
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import Diagnostic, InputError, Waiting
 from buildsys.execution.packages.publish import build_folder, check_whole
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -23,7 +23,15 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.execution.tools.host_tools import missing_requirement
-from buildsys.graph import Plan, Step, StepResult
+from buildsys.graph import (
+    BuildPlan,
+    Plan,
+    SelectionPlan,
+    Step,
+    StepResult,
+    WaitingPlan,
+    build_plans,
+)
 from buildsys.lockfile import Lock
 from buildsys.spec import Format
 
@@ -54,7 +62,7 @@ class Finding:
 
 def verify(
     session: Session,
-    plan: Plan,
+    plan: BuildPlan,
     train: bool = False,
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
@@ -87,26 +95,36 @@ def verify(
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def shipped_plan(session: Session, plan: Plan) -> Plan:
-    """The plan of what lies in a build's folder: of a selection, that of the variant it chose."""
-    chooser = next((p.build for p in session.plans.values() if plan.build in p.candidates), "")
+def shipped_plan(session: Session, plan: Plan) -> BuildPlan:
+    """The plan of what lies in a build's folder: of a selection, that of the variant it chose.
+
+    Raises InputError, Waiting.
+    """
+    if isinstance(plan, WaitingPlan):
+        raise Waiting(f"{plan.build} waits for {plan.waiting_for}: nothing of it is built yet")
+    chooser = next((p.build for p in session.plans.values() if _chooses(p, plan.build)), "")
     if chooser:
         message = f"ships nothing itself: {chooser} chooses among it and others"
         hint = f"buildsys verify {chooser}"
         raise InputError.at(plan.build, message, hint)
-    if not plan.candidates:
+    if isinstance(plan, BuildPlan):
         return plan
     path = build_folder(session.workspace, plan.build) / "manifest.json"
     try:
         chosen = json.loads(path.read_bytes())["selection"]["chosen"]
-        return dataclasses.replace(session.plans[chosen], build=plan.build)
+        (shipped,) = build_plans([session.plans[chosen]])
+        return dataclasses.replace(shipped, build=plan.build)
     except (OSError, ValueError, KeyError, TypeError) as error:
         label = str(path.relative_to(session.workspace.root))
         message, hint = "there is no manifest to compare with", f"doit build:{plan.build}"
         raise InputError.at(label, message, hint) from error
 
 
-def _manifest(workspace: Workspace, plan: Plan) -> tuple[Plan, list[dict[str, Any]]]:
+def _chooses(plan: Plan, build: str) -> bool:
+    return isinstance(plan, SelectionPlan) and build in plan.candidates
+
+
+def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, list[dict[str, Any]]]:
     """The plan without the steps that a manifest leaves out, and the published steps, if the recipe still
     says the same. Raises InputError.
     """
@@ -142,7 +160,7 @@ def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnost
     return Diagnostic(path=label, message=message, hint=_AGAIN)
 
 
-def _lacking(plan: Plan, step: Step) -> Finding | None:
+def _lacking(plan: BuildPlan, step: Step) -> Finding | None:
     """Of a step that this machine cannot do: a proof is passed by, anything else ends it here."""
     missing = missing_requirement(step.requires)
     if not missing:

@@ -14,7 +14,7 @@ from buildsys.authoring.recipes.pipelines import follow, made_on_the_way
 from buildsys.authoring.recipes.recipe import Pixels
 from buildsys.authoring.step_settings import StepSettings
 from buildsys.digest import canonical
-from buildsys.graph import HostFacts, Input, Plan, Source, Step
+from buildsys.graph import BuildPlan, HostFacts, Input, Source, Step
 from buildsys.planning import ladder, proofs, signal_check
 from buildsys.planning.datasets import add_coco, add_dataset, add_pictures
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
@@ -29,7 +29,7 @@ _OF_EVERY_PACKAGE = ("verdict", "metrics")
 """Whatever ships rests on its proofs, also where its step does not ask for them."""
 
 
-def plan(build: Build, workspace: str, host: HostFacts) -> Plan:
+def plan(build: Build, workspace: str, host: HostFacts) -> BuildPlan:
     """The steps of one build, whose pipeline is known to fit together.
 
     `host`: with the GPU's facts where `local_gpu.needs_gpu_facts` asks for them.
@@ -43,7 +43,7 @@ def plan(build: Build, workspace: str, host: HostFacts) -> Plan:
     add_pictures(builder)
     package = _follow_pipeline(builder)
     aside = (*proofs.add_proofs(builder), *add_engine_proofs(builder))
-    return Plan(
+    return BuildPlan(
         build=build.id,
         recipe=recipe.name,
         target=build.target.name,

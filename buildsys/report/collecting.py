@@ -16,7 +16,7 @@ from buildsys.execution.packages.model_file import files_below, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan
 from buildsys.outcome import UP_TO_DATE, Kind, Outcome
 from buildsys.report import evidence
 from buildsys.report.comparisons import read_comparisons
@@ -92,23 +92,24 @@ def _artifact(
         detail=detail,
         candidate=build in session.publisher.candidates,
     )
-    if plan is not None:
-        artifact = replace(artifact, unverified=plan.notes, licences=plan.licences)
-    artifact = replace(artifact, failure=_failure(session, plan, status, before.get(build)))
-    held, manifest = find_package(session, build, plan) if status != Kind.REJECTED else (None, {})
-    engine = read_engine(session, plan, manifest)
+    built = plan if isinstance(plan, BuildPlan) else None
+    if built is not None:
+        artifact = replace(artifact, unverified=built.notes, licences=built.licences)
+    artifact = replace(artifact, failure=_failure(session, built, status, before.get(build)))
+    held, manifest = find_package(session, build, built) if status != Kind.REJECTED else (None, {})
+    engine = read_engine(session, built, manifest)
     artifact = replace(artifact, engine=engine)
     if status == Kind.REJECTED:
-        artifact = _rejected(session, plan, artifact)
-    elif plan is not None and not (held and held.files) and (engine or artifact.failure):
-        artifact = _unbuilt(session, plan, artifact)
+        artifact = _rejected(session, built, artifact)
+    elif built is not None and not (held and held.files) and (engine or artifact.failure):
+        artifact = _unbuilt(session, built, artifact)
     elif held:
         artifact = with_package(session, artifact, held, manifest)
-    return add_trainings(session, plan, manifest, artifact)
+    return add_trainings(session, built, manifest, artifact)
 
 
 def _failure(
-    session: Session, plan: Plan | None, status: str, before: Artifact | None
+    session: Session, plan: BuildPlan | None, status: str, before: Artifact | None
 ) -> Failure | None:
     """The step that ended this build, or one whose result it needed; of an earlier run what that run
     found out.
@@ -130,7 +131,7 @@ def _failure(
     return Failure(stage=step.stage, message=plain_log(failures[step.id]), log=lines)
 
 
-def _unbuilt(session: Session, plan: Plan, artifact: Artifact) -> Artifact:
+def _unbuilt(session: Session, plan: BuildPlan, artifact: Artifact) -> Artifact:
     """A build that failed, or whose engine is not here: what its steps found out so far, and what other
     machines measured.
     """
@@ -157,7 +158,7 @@ def _fate(
     return str(Kind.INTERRUPTED if unfinished else outcome.kind), str(outcome)
 
 
-def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifact:
+def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> Artifact:
     """The file that was kept aside, why, and the figures that the store still has."""
     folder = session.workspace.build / ".rejected" / artifact.id
     try:
@@ -176,7 +177,7 @@ def _rejected(session: Session, plan: Plan | None, artifact: Artifact) -> Artifa
     return with_proofs(artifact, proofs, ()) if isinstance(proofs, dict) else artifact
 
 
-def _known_of_steps(session: Session, plan: Plan) -> dict[str, Any]:
+def _known_of_steps(session: Session, plan: BuildPlan) -> dict[str, Any]:
     """Steps that have run, and what the evaluations among them found."""
     lines, metrics = [], {}
     for step in plan.steps:

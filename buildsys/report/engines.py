@@ -7,7 +7,7 @@ from typing import Any
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.session import Session
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan
 from buildsys.steps.lib.report.values import EngineFacts
 
 _BUILDS, _PACKS = "build_engine", "package_engine"
@@ -27,7 +27,7 @@ class _Line:
 
 
 def read_engine(
-    session: Session, plan: Plan | None, manifest: dict[str, Any]
+    session: Session, plan: BuildPlan | None, manifest: dict[str, Any]
 ) -> EngineFacts | None:
     """None where the build makes none, or where its steps are of another shape."""
     try:
@@ -37,7 +37,7 @@ def read_engine(
         return None
 
 
-def _planned(session: Session, plan: Plan) -> list[_Line]:
+def _planned(session: Session, plan: BuildPlan) -> list[_Line]:
     lines = []
     for step in plan.steps:
         digests: dict[str, str] = {}

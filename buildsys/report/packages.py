@@ -11,7 +11,7 @@ from buildsys.execution.packages import measurements
 from buildsys.execution.packages.model_file import Model, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
-from buildsys.graph import PROOFS, Plan
+from buildsys.graph import PROOFS, BuildPlan
 from buildsys.report import evidence
 from buildsys.report.engines import STAGE
 from buildsys.steps.lib.report.values import Artifact, Budget, Latency, Measured, StepLine
@@ -33,7 +33,7 @@ class Held:
 
 
 def find_package(
-    session: Session, build: str, plan: Plan | None
+    session: Session, build: str, plan: BuildPlan | None
 ) -> tuple[Held | None, dict[str, Any]]:
     """The package and its manifest: the folder's, else, of a candidate, the store's."""
     folder = build_folder(session.workspace, build)
@@ -47,7 +47,7 @@ def find_package(
         return Held(files=files, read=lambda name: (folder / name).read_bytes()), manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    if plan is None or not plan.package:
+    if plan is None:
         return None, {}
     try:
         result = session.state.result(plan.package)

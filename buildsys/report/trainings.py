@@ -14,7 +14,7 @@ from typing import Any
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan
 from buildsys.spec import Format
 from buildsys.steps.lib.metrics.training_files import HISTORY, SUMMARY
 from buildsys.steps.lib.report.values import Artifact, Training
@@ -37,7 +37,7 @@ class Done:
 
 
 def add_trainings(
-    session: Session, plan: Plan | None, manifest: dict[str, Any], artifact: Artifact
+    session: Session, plan: BuildPlan | None, manifest: dict[str, Any], artifact: Artifact
 ) -> tuple[Artifact, Training | None]:
     """The build with the digests of its curves, and its training."""
     steps = _of_manifest(session, manifest, artifact.id) or _of_plan(session, plan)
@@ -105,7 +105,7 @@ def _of_manifest(session: Session, manifest: dict[str, Any], build: str) -> tupl
     )
 
 
-def _of_plan(session: Session, plan: Plan | None) -> tuple[Done, ...]:
+def _of_plan(session: Session, plan: BuildPlan | None) -> tuple[Done, ...]:
     """The steps that have run of a build that has no package."""
     found = []
     for step in plan.steps if plan else ():

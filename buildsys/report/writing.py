@@ -20,7 +20,7 @@ from buildsys.execution.state import unchanged
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import plan_beside
 from buildsys.files import replace_folder, temporary_file
-from buildsys.graph import Input, Plan, Source, Status, Step
+from buildsys.graph import BuildPlan, Input, Source, Status, Step
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
 from buildsys.steps.lib.report import formatting, markdown, values
@@ -225,7 +225,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
     return result.output(_OUTPUT)
 
 
-def _plan(workspace: Workspace) -> Plan:
+def _plan(workspace: Workspace) -> BuildPlan:
     """A plan of its own with the one step."""
     from buildsys.planning.plan_builder import make_step
     from buildsys.registry import read_step

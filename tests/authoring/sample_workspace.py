@@ -13,7 +13,7 @@ import pytest
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.plans import Plans
-from buildsys.graph import Plan, Step
+from buildsys.graph import BuildPlan, Plan, Step, build_plans, steps_of
 from tests import given_models
 
 if TYPE_CHECKING:
@@ -229,11 +229,11 @@ def plan_all(workspace: Path) -> Plans:
     return make_plans(Workspace(workspace))
 
 
-def plan_good(workspace: Path) -> dict[str, Plan]:
-    """Plans by build of a workspace in which nothing is wrong."""
+def plan_good(workspace: Path) -> dict[str, BuildPlan]:
+    """Plans by build of a workspace in which nothing is wrong; none of what waits, or chooses."""
     plans = plan_all(workspace)
     assert not plans.errors, "\n".join(error.render() for error in plans.errors)
-    return {plan.build: plan for plan in plans.plans}
+    return {plan.build: plan for plan in build_plans(plans.plans)}
 
 
 def expecting(cases: Mapping[str, object], bugs: Mapping[str, str]) -> "list[ParameterSet]":
@@ -245,6 +245,6 @@ def expecting(cases: Mapping[str, object], bugs: Mapping[str, str]) -> "list[Par
 
 def by_stage(plan: Plan) -> dict[str, Step]:
     """Steps by stage; a plan has no two steps of one stage."""
-    stages = {step.stage: step for step in plan.steps}
-    assert len(stages) == len(plan.steps)
+    stages = {step.stage: step for step in steps_of(plan)}
+    assert len(stages) == len(steps_of(plan))
     return stages

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.graph import WaitingPlan
 from buildsys.steps.lib.datasets.images import is_image
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import by_stage, plan_all, plan_good, write_recipe
@@ -293,6 +294,7 @@ def test_an_archive_of_another_format(workspace: Path, tmp_path: Path) -> None:
     url = f"url: https://example.org/a.tar, sha256: {digest}"
     write_recipe(workspace, "mine", RECIPE.replace("path: data/brought", url))
     (waiting,) = plan_all(workspace).plans
+    assert isinstance(waiting, WaitingPlan)
     assert waiting.waiting_for == "https://example.org/a.tar"
     unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
     bring("voc", unpacked / "VOCdevkit" / "VOC2007", draw)

@@ -8,6 +8,7 @@ import pytest
 from buildsys import cli
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
+from buildsys.graph import WaitingPlan
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import (
     by_stage,
@@ -295,6 +296,7 @@ def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
     )
     write_recipe(workspace, "cells", recipe)
     (waiting,) = plan_all(workspace).plans
+    assert isinstance(waiting, WaitingPlan)
     assert waiting.waiting_for == "https://example.org/cells.zip"
     unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
     shutil.copytree(workspace / "data", unpacked)

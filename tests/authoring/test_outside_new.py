@@ -15,6 +15,7 @@ from buildsys.authoring.syntax.document import read_document
 from buildsys.digest import digest_file
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
+from buildsys.graph import BuildPlan
 from buildsys.registry import shipped_targets
 from tests.authoring.golden import HERE
 from tests.authoring.sample_workspace import (
@@ -109,7 +110,7 @@ def test_every_combination_is_right_as_it_stands(
         told = "\n".join(diagnostic.render() for diagnostic in plans.diagnostics)
         assert not told, f"{kind}, {data}:\n{told}\n{recipe.read_text()}"
         (plan,) = plans.plans
-        assert plan.package
+        assert isinstance(plan, BuildPlan)
         assert capsys.readouterr().out.endswith(f"\nnext:  doit build:mine@{target}\n")
         if source:
             digest = read_document(recipe, "mine").get("source", "weights", "sha256")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan, SelectionPlan
 from tests.authoring.sample_workspace import (
     TFLITE,
     TRAINED,
@@ -16,14 +16,14 @@ from tests.authoring.sample_workspace import (
 )
 
 
-def _params(plan: Plan, stage: str) -> dict[str, object]:
+def _params(plan: BuildPlan, stage: str) -> dict[str, object]:
     (step,) = [step for step in plan.steps if step.stage == stage]
     params = json.loads(step.params)
     assert isinstance(params, dict)
     return params
 
 
-def _step_id(plan: Plan, stage: str) -> str:
+def _step_id(plan: BuildPlan, stage: str) -> str:
     return next(step.id for step in plan.steps if step.stage == stage)
 
 
@@ -159,10 +159,16 @@ def test_selection_is_a_build_that_chooses(workspace: Path) -> None:
         "matrix: {input.size: [160, 192]}\nselect: {maximize: box.mAP50-95}\ntargets: [",
     )
     write_recipe(workspace, "best", text)
-    plans = plan_good(workspace)
-    chosen = plans["best@xiao-esp32s3"]
-    assert chosen.candidates == ("best-160@xiao-esp32s3", "best-192@xiao-esp32s3")
-    assert (chosen.metric, chosen.maximize, chosen.steps) == ("box.mAP50-95", True, ())
+    plans = {plan.build: plan for plan in plan_all(workspace).plans}
+    assert plans["best@xiao-esp32s3"] == SelectionPlan(
+        build="best@xiao-esp32s3",
+        recipe="best",
+        target="xiao-esp32s3",
+        label=plans["best-160@xiao-esp32s3"].label,
+        candidates=("best-160@xiao-esp32s3", "best-192@xiao-esp32s3"),
+        metric="box.mAP50-95",
+        maximize=True,
+    )
 
 
 def test_named_datasets_of_the_workspace(workspace: Path, tmp_path: Path) -> None:

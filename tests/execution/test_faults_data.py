@@ -17,7 +17,7 @@ from buildsys.digest import digest_file
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.state import inputs as sources_module
-from buildsys.graph import Source
+from buildsys.graph import Source, steps_of
 from buildsys.records import write_record
 from tests import processes
 from tests.conftest import Build, StandIn
@@ -246,7 +246,8 @@ def test_a_recipe_that_is_edited_while_it_is_planned(workspace: Path) -> None:
         edit.start()
         load_plans(Workspace(workspace))
         edit.join()
-        steps = [step for plan in load_plans(Workspace(workspace)).plans for step in plan.steps]
+        plans = load_plans(Workspace(workspace)).plans
+        steps = [step for plan in plans for step in steps_of(plan)]
         (train,) = {step.params for step in steps if step.module == "train_ultralytics"}
         assert json.loads(train)["epochs"] == part + 10
 

@@ -7,6 +7,7 @@ import pytest
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
+from buildsys.graph import steps_of
 from tests import processes
 from tests.processes import make_place, run_doit, set_tool, start_doit, tools_in
 
@@ -54,7 +55,7 @@ def test_a_step_that_two_workspaces_need_runs_once(pair: tuple[Path, Path], tmp_
     assert [run.returncode for run in runs] == [0, 0], outputs
     ran = [*begun(pair[0]), *begun(pair[1])]
     steps = next(
-        plan.steps
+        steps_of(plan)
         for plan in make_plans(Workspace(pair[0])).plans
         if f"build:{plan.build}" == BUILD
     )

@@ -13,7 +13,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import exit_code, render_table
 from buildsys.execution.tools import host_facts
 from buildsys.execution.tools.host_facts import HostLibrary
-from buildsys.operations.verify import verify
+from buildsys.operations.verify import shipped_plan, verify
 from tests.conftest import StandIn, no_environment
 
 A100, ORIN, RTX = "tags@nvidia-a100", "tags@jetson-orin", "tags@nvidia-rtx-aot"
@@ -196,7 +196,9 @@ def test_an_engine_is_verified_as_far_as_this_machine_can(
         a_gpu(here, "11.4.1.2")
         run(workspace, tools, A100)
     session = Session(workspace, tools, no_environment)
-    found = list(verify(session, session.plans[A100], False, tools, no_environment))
+    found = list(
+        verify(session, shipped_plan(session, session.plans[A100]), False, tools, no_environment)
+    )
     session.close()
     assert (found[-1].stage, found[-1].verdict) == ("engine", "waits")
     assert found[-1].detail == "for TensorRT 11.4, compute capability 8.0"
@@ -227,7 +229,9 @@ def test_other_bytes_of_the_same_network(workspace: Path, version: str, verdict:
     run(workspace, Builder("one"), RTX)
     again = Builder("two", version)
     session = Session(workspace, again, no_environment)
-    found = list(verify(session, session.plans[RTX], False, again, no_environment))
+    found = list(
+        verify(session, shipped_plan(session, session.plans[RTX]), False, again, no_environment)
+    )
     session.close()
     assert next(f for f in found if f.stage == "engine").verdict == verdict
     assert found[-1].good == (verdict == "same network")

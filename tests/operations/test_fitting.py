@@ -15,7 +15,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan, build_plans
 from buildsys.operations import fit as fitting
 from buildsys.operations.fit import plan_candidate
 from buildsys.operations.predict import find_build
@@ -235,9 +235,9 @@ def test_what_cannot_be_fitted_says_why(
     golden.check("fit-cannot", capsys.readouterr().err)
 
 
-def find_plan(place: Workspace) -> Plan:
+def find_plan(place: Workspace) -> BuildPlan:
     """The plan of the one build, as the workspace says it now."""
-    return next(plan for plan in make_plans(place).plans if plan.build == BUILD)
+    return next(plan for plan in build_plans(make_plans(place).plans) if plan.build == BUILD)
 
 
 def test_a_failing_build_can_name_the_size(workspace: Path) -> None:

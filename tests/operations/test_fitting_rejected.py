@@ -7,7 +7,7 @@ import pytest
 from buildsys.errors import Rejected
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
-from buildsys.graph import Input, Plan, Source
+from buildsys.graph import BuildPlan, Input, Source
 from buildsys.operations import fit
 from buildsys.planning import plan_builder
 from buildsys.registry import read_step
@@ -42,7 +42,7 @@ def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
         {"tflite": model, "verdict": verdict},
         {"vela-tflite": False, "summary": False},
     )
-    plan = Plan(
+    plan = BuildPlan(
         build="tags@board at 64 px",
         recipe="",
         target="",

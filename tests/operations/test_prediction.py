@@ -8,6 +8,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
+from buildsys.graph import build_plans
 from buildsys.operations.predict import describe, find_pictures, find_runnable, name_drawings
 from tests.conftest import Build
 
@@ -16,7 +17,7 @@ def test_a_compiled_build_predicts_from_the_file_before_the_compiler(workspace: 
     """Any other from the very file that ships."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("targets:", "targets:\n  - nvidia-rtx-aot", 1))
-    plans = {plan.target: plan for plan in make_plans(Workspace(workspace)).plans}
+    plans = {plan.target: plan for plan in build_plans(make_plans(Workspace(workspace)).plans)}
     xiao = plans["xiao-esp32s3"]
     assert find_runnable(xiao) == xiao.shipped
     assert find_runnable(plans["grove-vision-ai-v2"]).name == "tflite"

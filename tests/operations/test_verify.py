@@ -9,7 +9,7 @@ from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
-from buildsys.operations.verify import Finding, verify
+from buildsys.operations.verify import Finding, shipped_plan, verify
 from tests.conftest import Build, StandIn, no_environment
 
 BUILD = "tags@grove-vision-ai-v2"
@@ -19,7 +19,9 @@ def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[Findi
     """Findings up to the first that differs."""
     session = Session(workspace, tools, no_environment)
     found: list[Finding] = []
-    for finding in verify(session, session.plans[BUILD], train, tools, no_environment):
+    for finding in verify(
+        session, shipped_plan(session, session.plans[BUILD]), train, tools, no_environment
+    ):
         found.append(finding)
         if not finding.good:
             break

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from buildsys.graph import Plan, Step
+from buildsys.graph import BuildPlan, Step
 from tests.authoring.sample_workspace import TRAINED, by_stage, plan_good, write_recipe
 
 _ENTRIES = """\
@@ -16,7 +16,7 @@ _ENTRIES = """\
 """
 
 
-def _plans(workspace: Path, entries: str = _ENTRIES) -> dict[str, Plan]:
+def _plans(workspace: Path, entries: str = _ENTRIES) -> dict[str, BuildPlan]:
     head = TRAINED.partition("targets:")[0]
     write_recipe(workspace, "tags", f"{head}targets:\n{entries}")
     return {build.split("@")[1]: plan for build, plan in plan_good(workspace).items()}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildsys.authoring.syntax.document import parse_document
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan
 from tests.authoring.sample_workspace import TAGS_SHA256, by_stage, make_workspace, plan_good
 from tests.authoring.spellings import STEADY, KeyPath, Value, documents, replaced
 
@@ -55,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_workspace(tmp_path_factory.mktemp("meaning") / "workspace")
 
 
-class _Baseline(dict[str, Plan]):
+class _Baseline(dict[str, BuildPlan]):
     """With a short text: hypothesis refuses to print a failure with all plans in it."""
 
     def __repr__(self) -> str:
@@ -63,21 +63,21 @@ class _Baseline(dict[str, Plan]):
 
 
 @pytest.fixture(scope="module")
-def baseline(place: Path) -> dict[str, Plan]:
+def baseline(place: Path) -> dict[str, BuildPlan]:
     """The plans of the recipe as it stands here."""
     return _Baseline(_plan_data(place, _RECIPE))
 
 
-def _plan(place: Path, text: str) -> dict[str, Plan]:
+def _plan(place: Path, text: str) -> dict[str, BuildPlan]:
     (place / "recipes" / "tags.yaml").write_text(text, encoding="utf-8")
     return plan_good(place)
 
 
-def _plan_data(place: Path, data: dict[str, Value]) -> dict[str, Plan]:
+def _plan_data(place: Path, data: dict[str, Value]) -> dict[str, BuildPlan]:
     return _plan(place, json.dumps(data))
 
 
-def _meaning(plans: dict[str, Plan]) -> Meaning:
+def _meaning(plans: dict[str, BuildPlan]) -> Meaning:
     return {
         build: [(step.id, step.module, step.params) for step in plan.steps]
         for build, plan in plans.items()
@@ -86,7 +86,7 @@ def _meaning(plans: dict[str, Plan]) -> Meaning:
 
 @given(text=documents(_RECIPE))
 @STEADY
-def test_spelling_means_nothing(place: Path, baseline: dict[str, Plan], text: str) -> None:
+def test_spelling_means_nothing(place: Path, baseline: dict[str, BuildPlan], text: str) -> None:
     """Tidying up a recipe, or one more comment, costs a training."""
     assert _meaning(_plan(place, text)) == _meaning(baseline)
 
@@ -159,7 +159,7 @@ _CHANGES = (
 )
 
 
-def _resting_on(plan: Plan, stages: frozenset[str]) -> set[str]:
+def _resting_on(plan: BuildPlan, stages: frozenset[str]) -> set[str]:
     """The stages, and every stage behind them."""
     reached = {by_stage(plan)[stage].id for stage in stages}
     for step in plan.steps:
@@ -172,7 +172,7 @@ def _resting_on(plan: Plan, stages: frozenset[str]) -> set[str]:
 @given(data=st.data())
 @settings(STEADY, max_examples=3)
 def test_change_reaches_what_depends_on_it(
-    place: Path, baseline: dict[str, Plan], change: Change, data: st.DataObject
+    place: Path, baseline: dict[str, BuildPlan], change: Change, data: st.DataObject
 ) -> None:
     """A new threshold trains again, or a new seed does not."""
     before = baseline[_BOARD]
@@ -195,7 +195,7 @@ def test_size_of_one_target_shares_the_training(place: Path) -> None:
     assert board["export"].id != small["export"].id
 
 
-def test_name_is_read_by_the_package_alone(workspace: Path, baseline: dict[str, Plan]) -> None:
+def test_name_is_read_by_the_package_alone(workspace: Path, baseline: dict[str, BuildPlan]) -> None:
     """Renaming a recipe costs a training."""
     renamed = json.dumps(replaced(_RECIPE, ("name",), "labels"))
     (workspace / "recipes" / "labels.yaml").write_text(renamed, encoding="utf-8")

@@ -9,7 +9,7 @@ from buildsys.authoring.recipes import pipelines
 from buildsys.authoring.recipes.build import Build
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
-from buildsys.graph import HostFacts, Plan
+from buildsys.graph import BuildPlan, HostFacts
 from buildsys.planning import planner
 from buildsys.planning.local_gpu import needs_gpu_facts
 from buildsys.registry import get_step, read_step
@@ -32,7 +32,7 @@ def read(workspace: Path, text: str) -> dict[str, Build]:
     return {build.target.name: build for build in read_builds(Workspace(workspace))}
 
 
-def plan(build: Build, host: HostFacts = HOST) -> Plan:
+def plan(build: Build, host: HostFacts = HOST) -> BuildPlan:
     """As the planner makes it; its steps do not know their code yet."""
     return planner.plan(build, "/workspace", host)
 

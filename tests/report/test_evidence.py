@@ -9,6 +9,7 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
+from buildsys.graph import steps_of
 from buildsys.report.evidence import facts
 from tests.conftest import Build, StandIn, no_environment
 
@@ -137,7 +138,7 @@ def test_a_red_contract_never_comes_to_the_compiler(
     if stand == "doit's order":  # every step is offered, whatever became of the ones before
         session.prepare([GROVE, XIAO])
         for plan in session.plans.values():
-            for step in plan.steps:
+            for step in steps_of(plan):
                 session.executor.run_step(step)
             session.publisher.publish(plan)
         rows = session.rows([GROVE, XIAO])
@@ -145,7 +146,7 @@ def test_a_red_contract_never_comes_to_the_compiler(
         rows = session.build([GROVE, XIAO])
     quantized = {
         session.state.store.read(dict(session.state.result(step.id).outputs)["tflite"])  # type: ignore[union-attr]
-        for step in session.plans[GROVE].steps
+        for step in steps_of(session.plans[GROVE])
         if step.stage == "quantize"
     }
     session.close()

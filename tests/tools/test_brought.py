@@ -17,6 +17,7 @@ import pytest
 from buildsys.authoring.datasets.data_guess import guess_data
 from buildsys.authoring.datasets.found_data import LabelledData
 from buildsys.execution.tools import environments
+from buildsys.graph import steps_of
 from tests.brought_sets import FORMS, SIDE, Box, bring
 from tests.conftest import REPOSITORY
 from tests.tools.places import bitmap, doit, make_workspace, read, statuses, tool_environment
@@ -95,7 +96,7 @@ def prepared(root: Path) -> dict[str, str]:
     found = {}
     try:
         for plan in session.plans.values():
-            step = next(step for step in plan.steps if step.module in PREPARING)
+            step = next(step for step in steps_of(plan) if step.module in PREPARING)
             result = session.state.result(step.id)
             assert result is not None
             found[plan.recipe] = dict(result.outputs)["dataset"]

@@ -19,7 +19,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
 from buildsys.execution.tools import uv_commands
 from buildsys.execution.tools.host_facts import cpu_name
-from buildsys.graph import Input, Plan, Source
+from buildsys.graph import BuildPlan, Input, Source
 from buildsys.planning import plan_builder
 from buildsys.registry import get_step
 
@@ -43,7 +43,7 @@ def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
     step = plan_builder.make_step("benchmark", definition, params, given, {"latency": False})
     plan = complete(
-        Plan(
+        BuildPlan(
             build="latency@here",
             recipe="",
             target="",

@@ -1,6 +1,5 @@
 """The `dataset` block as it is written, and the archive that it may name."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictStr
@@ -75,11 +74,3 @@ class Dataset(Block):
             [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []
         )
         return "; ".join([*filter(None, [self.url or self.path]), *files])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Archive:
-    """A dataset's archive: fetched and unpacked before planning."""
-
-    url: str
-    sha256: str

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from buildsys.authoring.datasets import folder_sets, trees
-from buildsys.authoring.datasets.blocks import Archive, Dataset, Split
+from buildsys.authoring.datasets.blocks import Dataset, Split
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.datasets.coco_sets import (
     Known,
@@ -38,6 +38,7 @@ from buildsys.authoring.syntax.confinement import NAMES, hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
+from buildsys.graph import Archive
 from buildsys.lockfile import Fact, Lock, RecordedDataset
 from buildsys.registry import get_step, kinds
 from buildsys.steps.lib.datasets import prepared

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.authoring.datasets.blocks import Archive, Split
+from buildsys.authoring.datasets.blocks import Split
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.given_file import GivenFile
@@ -17,6 +17,7 @@ from buildsys.authoring.step_settings import (
 )
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
+from buildsys.graph import Archive
 from buildsys.lockfile import Fact
 from buildsys.spec import CheckpointFacts
 from buildsys.steps import build_engine, compile_vela

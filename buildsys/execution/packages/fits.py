@@ -11,7 +11,7 @@ from typing import Literal
 
 from buildsys.execution.places import Workspace
 from buildsys.files import read_regular, write_atomic
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan
 from buildsys.records import read_record, write_record
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size
 
@@ -42,7 +42,7 @@ def known_fit(workspace: Workspace, key: str) -> int | None:
     return found.side if found is not None else None
 
 
-def advise(workspace: Workspace, plan: Plan, side: int, need: float, has: float) -> str:
+def advise(workspace: Workspace, plan: BuildPlan, side: int, need: float, has: float) -> str:
     """What to do about a build that needs too much, as half a sentence: the size that is known to fit,
     else an estimate that says it is one; empty where there is no size to speak of.
 

@@ -11,13 +11,13 @@ from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools.host_tools import named
-from buildsys.graph import Plan, Step
+from buildsys.graph import BuildPlan, Step
 
 EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
 """Outputs that a manifest embeds."""
 
 
-def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, object]:
+def make_manifest(plan: BuildPlan, state: State, package: Path) -> dict[str, object]:
     """The proof: every step with its key, parameters, tools and digests."""
     files = {
         path.relative_to(package).as_posix(): {
@@ -43,18 +43,18 @@ def make_manifest(plan: Plan, state: State, package: Path) -> dict[str, object]:
             *_unknown(evidence),
         ],
         "licences": list(plan.licences),
-        **({"selection": json.loads(plan.selection)} if plan.selection else {}),
+        **({"selection": plan.choice.for_manifest} if plan.choice else {}),
     }
 
 
-def _portable_steps(plan: Plan, state: State) -> list[Step]:
+def _portable_steps(plan: BuildPlan, state: State) -> list[Step]:
     """The steps that every machine has alike: neither what was measured on this one, nor what it
     could not do.
     """
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
-def find_evidence(plan: Plan, state: State) -> dict[str, object]:
+def find_evidence(plan: BuildPlan, state: State) -> dict[str, object]:
     """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
     found = {}
     for step in plan.steps:
@@ -67,7 +67,7 @@ def find_evidence(plan: Plan, state: State) -> dict[str, object]:
     return found
 
 
-def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, object]]:
+def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, object]]:
     """Every figure with its label: the compiler's estimate, and what this machine measured.
 
     Beside the manifest, not in it: another machine measures something else. Raises MissingBytes.
@@ -97,7 +97,7 @@ def find_latency(plan: Plan, state: State, folder: Path) -> list[dict[str, objec
     return found
 
 
-def _undone(plan: Plan, state: State) -> list[str]:
+def _undone(plan: BuildPlan, state: State) -> list[str]:
     """Proofs that this machine could not give."""
     return [
         f"Not done: {step.stage}; {named(step.requires)} was not on the machine that built this."

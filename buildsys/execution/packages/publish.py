@@ -21,7 +21,7 @@ from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.files import make_durable, make_tree_durable, remove_folder
-from buildsys.graph import Input, Plan, Step
+from buildsys.graph import BuildPlan, Input, Step
 from buildsys.spec import MODELS, TREES, Format
 
 Say = Callable[[str], None]
@@ -33,7 +33,7 @@ def build_folder(workspace: Workspace, build: str) -> Path:
     return workspace.build / recipe / target
 
 
-def is_published(workspace: Workspace, state: State, plan: Plan) -> bool:
+def is_published(workspace: Workspace, state: State, plan: BuildPlan) -> bool:
     """Whether the folder holds this plan's package, whole, and nothing else. Raises CannotWrite."""
     if state.result(plan.package) is None:
         return False
@@ -53,7 +53,7 @@ def is_published(workspace: Workspace, state: State, plan: Plan) -> bool:
 def publish(
     workspace: Workspace,
     state: State,
-    plan: Plan,
+    plan: BuildPlan,
     runner: Runner,
     built: frozenset[str],
     say: Say,
@@ -136,7 +136,7 @@ def _keep_strangers(workspace: Workspace, build: str, folder: Path, say: Say) ->
         say(f"{shorten(old)} is not of the package: it was moved to {shorten(new)}")
 
 
-def reject(workspace: Workspace, state: State, plan: Plan, say: Say) -> list[str]:
+def reject(workspace: Workspace, state: State, plan: BuildPlan, say: Say) -> list[str]:
     """Withdraw the package, keep the file that failed and why; returns the failures.
 
     verdict.json holds them with the stage that said so, and what every judge found: the ladder of a
@@ -165,7 +165,7 @@ def _ending(kind: str) -> str:
     return f"{compiled}.{kind.rsplit('-', maxsplit=1)[-1]}"
 
 
-def _judged(state: State, plan: Plan) -> Input | None:
+def _judged(state: State, plan: BuildPlan) -> Input | None:
     """The file to keep aside: the one that would have shipped, or, where a verdict stands before it
     was made, the one that this verdict judged, or that it would have been made from.
     """
@@ -177,7 +177,7 @@ def _judged(state: State, plan: Plan) -> Input | None:
     return next((item for item in inputs if item.name in MODELS), None)
 
 
-def red_verdicts(state: State, plan: Plan) -> list[Step]:
+def red_verdicts(state: State, plan: BuildPlan) -> list[Step]:
     """The steps that reject a build, the first to do so first; a package may exist beside them."""
     found = []
     for verdict in plan.verdicts:
@@ -188,7 +188,7 @@ def red_verdicts(state: State, plan: Plan) -> list[Step]:
     return found
 
 
-def _failures(workspace: Workspace, state: State, plan: Plan) -> list[str]:
+def _failures(workspace: Workspace, state: State, plan: BuildPlan) -> list[str]:
     """What the red verdicts say, the first reason first. Raises MissingBytes."""
     found: list[str] = []
     for step in red_verdicts(state, plan):
@@ -199,7 +199,9 @@ def _failures(workspace: Workspace, state: State, plan: Plan) -> list[str]:
     return found
 
 
-def _with_advice(failure: str, verdict: dict[str, Any], workspace: Workspace, plan: Plan) -> str:
+def _with_advice(
+    failure: str, verdict: dict[str, Any], workspace: Workspace, plan: BuildPlan
+) -> str:
     """What would fit, behind the sentence that says what does not."""
     if not verdict.get("side") or "arena" not in failure:
         return failure
@@ -210,7 +212,9 @@ def _with_advice(failure: str, verdict: dict[str, Any], workspace: Workspace, pl
     return f"{failure}; {advice}" if advice else failure
 
 
-def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> dict[str, object]:
+def _diary(
+    plan: BuildPlan, state: State, runner: Runner, built: frozenset[str]
+) -> dict[str, object]:
     steps = []
     for step in plan.steps:
         result = state.result(step.id)
@@ -234,7 +238,7 @@ def _diary(plan: Plan, state: State, runner: Runner, built: frozenset[str]) -> d
     }
 
 
-def _copy_curves(fresh: Path, plan: Plan, state: State) -> None:
+def _copy_curves(fresh: Path, plan: BuildPlan, state: State) -> None:
     """Of the training and of every measured file, where the store has them whole: of a recorded
     training, or of results known by digest alone, it may not, and no step runs again for them.
     """
@@ -252,7 +256,7 @@ def _copy_curves(fresh: Path, plan: Plan, state: State) -> None:
                 shutil.rmtree(target, ignore_errors=True)
 
 
-def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runner) -> None:
+def _link_logs(fresh: Path, folder: Path, plan: BuildPlan, state: State, runner: Runner) -> None:
     logs = fresh / "logs"
     logs.mkdir()
     for step in plan.steps:
@@ -262,9 +266,9 @@ def _link_logs(fresh: Path, folder: Path, plan: Plan, state: State, runner: Runn
             (logs / f"{step.stage}.log").symlink_to(os.path.relpath(log, folder / "logs"))
 
 
-def _publication(plan: Plan, state: State) -> str:
+def _publication(plan: BuildPlan, state: State) -> str:
     """Changes whenever the folder's deterministic part would: the action keys of all steps."""
-    from buildsys.digest import digest_value
+    from buildsys.digest import canonical, digest_value
 
     keys = [state.decide(step).key for step in plan.steps if state.result(step.id) is not None]
     return digest_value(
@@ -274,13 +278,13 @@ def _publication(plan: Plan, state: State) -> str:
             list(plan.notes),
             list(plan.licences),
             plan.label,
-            plan.selection,
+            canonical(plan.choice.for_manifest) if plan.choice else "",
             plan.preprocessing,
         ]
     )
 
 
-def _rejected_folder(workspace: Workspace, plan: Plan) -> Path:
+def _rejected_folder(workspace: Workspace, plan: BuildPlan) -> Path:
     return workspace.build / ".rejected" / plan.build
 
 

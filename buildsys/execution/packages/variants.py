@@ -2,17 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from buildsys.digest import canonical
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.packages.model_file import find_model
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.decide import State
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan, Choice, Plan, SelectionPlan, Variant
 
 _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
 """Whose figures count: the file's that ships, before those of what it came from."""
@@ -44,21 +44,18 @@ def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
             if path.is_file()
         }
         return _figures(sizes, lambda name: (folder / name).read_bytes())
-    return _stored(state, plan)
+    return _stored(state, plan) if isinstance(plan, BuildPlan) else Figures()
 
 
-def _stored(state: State, plan: Plan) -> Figures:
-    result = None
-    if plan.package:
-        try:
-            result = state.result(plan.package)
-            entries = state.store.index(result.output("package")) if result else []
-        except (BuildsysError, OSError, ValueError):
-            return Figures()
-        blobs = {name: digest for name, _, digest in entries}
-        sizes = {name: size for name, size, _ in entries}
-        return _figures(sizes, lambda name: state.store.read(blobs[name]))
-    return Figures()
+def _stored(state: State, plan: BuildPlan) -> Figures:
+    try:
+        result = state.result(plan.package)
+        entries = state.store.index(result.output("package")) if result else []
+    except (BuildsysError, OSError, ValueError):
+        return Figures()
+    blobs = {name: digest for name, _, digest in entries}
+    sizes = {name: size for name, size, _ in entries}
+    return _figures(sizes, lambda name: state.store.read(blobs[name]))
 
 
 def _figures(sizes: dict[str, int], read: Callable[[str], bytes]) -> Figures:
@@ -84,33 +81,38 @@ def _json(name: str, sizes: dict[str, int], read: Callable[[str], bytes]) -> dic
 
 def choose(
     state: State,
-    plan: Plan,
-    candidates: list[Plan],
+    selection: SelectionPlan,
+    candidates: Iterable[BuildPlan],
     retry_with_bytes: Callable[[Callable[[], Figures]], Figures],
-) -> Plan | None:
+) -> BuildPlan | None:
     """The best candidate as the plan of the selection itself; None where none may ship.
 
     Equal figures: the earlier variant. The manifest names them all.
     """
-    rows, best = [], None
+    among: list[Variant] = []
+    best: tuple[float, BuildPlan] | None = None
     for candidate in candidates:
         made = state.result(candidate.package) is not None
         passed = made and not red_verdicts(state, candidate)
-        known = retry_with_bytes(lambda c=candidate: _whole(state, c)) if passed else Figures()  # type: ignore[misc]
-        value = known.value(plan.metric)
-        rows.append({"build": candidate.build, "passed": passed, "value": value})
+        known = retry_with_bytes(partial(_whole, state, candidate)) if passed else Figures()
+        value = known.value(selection.metric)
+        among.append(Variant(build=candidate.build, passed=passed, value=value))
         if value is None:
             continue
-        better = best is None or (value > best[0] if plan.maximize else value < best[0])
+        better = best is None or (value > best[0] if selection.maximize else value < best[0])
         best = (value, candidate) if better else best
     if best is None:
         return None
-    key = "maximize" if plan.maximize else "minimize"
-    selection = {"chosen": best[1].build, key: plan.metric, "among": rows}
-    return dataclasses.replace(best[1], build=plan.build, selection=canonical(selection))
+    choice = Choice(
+        chosen=best[1].build,
+        metric=selection.metric,
+        maximize=selection.maximize,
+        among=tuple(among),
+    )
+    return dataclasses.replace(best[1], build=selection.build, choice=choice)
 
 
-def _whole(state: State, plan: Plan) -> Figures:
+def _whole(state: State, plan: BuildPlan) -> Figures:
     """Figures of a package whose bytes are all in the store. Raises MissingBytes."""
     result = state.result(plan.package)
     if result is None or not state.holds(state.steps[plan.package], result):

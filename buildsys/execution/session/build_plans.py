@@ -5,13 +5,13 @@ from buildsys.digest import digest_file
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.plans import complete
 from buildsys.execution.tools import host_facts
-from buildsys.graph import HostFacts, Plan
+from buildsys.graph import BuildPlan, HostFacts
 from buildsys.planning import planner
 from buildsys.planning.fit_key import fit_key, vela_config
 from buildsys.planning.local_gpu import needs_gpu_facts
 
 
-def plan_build(build: Build, workspace: Workspace) -> Plan:
+def plan_build(build: Build, workspace: Workspace) -> BuildPlan:
     """A build's plan, whose steps know their code and their tools. Raises InputError."""
     return complete(planner.plan(build, str(workspace.root), host_of(build)))
 

@@ -1,6 +1,5 @@
 """Datasets that come as archives: fetched once, unpacked once, before anything is planned with them."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.execution.places import datasets_root
@@ -8,20 +7,15 @@ from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.execution.store.archives import unpack
-from buildsys.graph import Plan
+from buildsys.graph import Archive
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import fetch_file
 
 
-def wanted_archives(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:
-    """(url, sha256) of the archives that builds wait for."""
-    found = {(p.archive[0], p.archive[1]): None for p in plans if p.archive and p.waiting_for}
-    return tuple(found)
-
-
-def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_command) -> None:
+def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command) -> None:
     """Into the store, checked; then unpacked into the user's cache. Raises BuildsysError."""
+    url, sha256 = archive.url, archive.sha256
     target = datasets_root() / sha256
     if target.is_dir():
         return
@@ -30,7 +24,7 @@ def fetch_archive(root: Path, url: str, sha256: str, run: CommandRunner = run_co
     plan = plan_beside(url.rsplit("/", 1)[-1], url, (step,))
     session = Session(root, run, plans=Plans.of([plan]))
     try:
-        (step,) = session.loaded.plans[0].steps
+        (step,) = plan.steps
         session.state.want_bytes(step.id)
         session.executor.run_step(step)
         session.console.say(f"unpacking {url} into {target}")

@@ -2,13 +2,24 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import assert_never
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
 from buildsys.execution.state.recording import training_notes
-from buildsys.graph import Decision, Plan, Reason, Status, Step
+from buildsys.graph import (
+    BuildPlan,
+    Decision,
+    Plan,
+    Reason,
+    SelectionPlan,
+    Status,
+    Step,
+    WaitingPlan,
+    build_plans,
+)
 from buildsys.outcome import UP_TO_DATE, Kind, Outcome
 
 _SEVERAL = 3
@@ -45,8 +56,8 @@ class BuildRow:
 def explain(session: Session, builds: list[str]) -> list[BuildRow]:
     """One row a build, in order."""
     plans = [session.plans[build] for build in builds]
-    session.state.request_inputs(tuple(plan for plan in plans if not plan.waiting_for))
-    return [_explain_build(session, plan) for plan in plans]
+    session.state.request_inputs(build_plans(plans))
+    return [_explain(session, plan) for plan in plans]
 
 
 def for_json(row: BuildRow) -> dict[str, object]:
@@ -106,12 +117,20 @@ def _steps(steps: tuple[StepRow, ...]) -> list[str]:
     return lines
 
 
-def _explain_build(session: Session, plan: Plan) -> BuildRow:
-    if plan.waiting_for:
-        waiting = Outcome(kind=Kind.WAITING, subject=plan.waiting_for)
-        return BuildRow(build=plan.build, state=waiting)
-    if plan.candidates:
-        return BuildRow(build=plan.build, state=_state_of_selection(session, plan))
+def _explain(session: Session, plan: Plan) -> BuildRow:
+    match plan:
+        case BuildPlan():
+            return _explain_build(session, plan)
+        case WaitingPlan():
+            waiting = Outcome(kind=Kind.WAITING, subject=plan.waiting_for)
+            return BuildRow(build=plan.build, state=waiting)
+        case SelectionPlan():
+            return BuildRow(build=plan.build, state=_state_of_selection(session, plan))
+        case _:
+            assert_never(plan)
+
+
+def _explain_build(session: Session, plan: BuildPlan) -> BuildRow:
     try:
         steps = tuple(_explain_step(session, plan, step) for step in plan.steps)
     except BuildsysError as error:
@@ -123,7 +142,7 @@ def _explain_build(session: Session, plan: Plan) -> BuildRow:
     return BuildRow(build=plan.build, state=state, steps=steps, notes=tuple(notes))
 
 
-def _state(session: Session, plan: Plan, steps: tuple[StepRow, ...]) -> Outcome:
+def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Outcome:
     """How a build stands, by its steps."""
     decisions = [row.decision for row in steps if not row.undone]
     waiting = [decision for decision in decisions if decision.status == Status.WAITING]
@@ -137,12 +156,12 @@ def _state(session: Session, plan: Plan, steps: tuple[StepRow, ...]) -> Outcome:
     return _published(session, plan)
 
 
-def _state_of_selection(session: Session, plan: Plan) -> Outcome:
+def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:
     """A selection has no steps of its own: it is as stale as the stalest of its candidates."""
     broken = [name for name in plan.candidates if name not in session.plans]
     if broken:
         return Outcome(kind=Kind.BLOCKED, subject=broken[0])
-    states = [_explain_build(session, session.plans[name]).state for name in plan.candidates]
+    states = [_explain(session, session.plans[name]).state for name in plan.candidates]
     for kind in (Kind.WAITING, Kind.BROKEN, Kind.STALE):
         found = [state for state in states if state.kind == kind]
         if found:
@@ -155,7 +174,7 @@ def _published(session: Session, plan: Plan) -> Outcome:
     return UP_TO_DATE if done else Outcome(kind=Kind.RESTORABLE)
 
 
-def _explain_step(session: Session, plan: Plan, step: Step) -> StepRow:
+def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:
     decision = session.state.decide(step)
     waits = decision.status == Status.WAITING
     return StepRow(

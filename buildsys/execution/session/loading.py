@@ -9,7 +9,7 @@ from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.plans import Plans, RecipePlans
 from buildsys.files import stat_text
-from buildsys.graph import Plan
+from buildsys.graph import Plan, SelectionPlan, WaitingPlan
 from buildsys.lockfile import read_lock
 
 if TYPE_CHECKING:  # they read YAML
@@ -98,7 +98,8 @@ def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
     from buildsys.planning.local_gpu import is_local, needs_gpu_facts
 
     loaded = loader.recipe(path)
-    plans, diagnostics = [], list(loaded.diagnostics)
+    plans: list[Plan] = []
+    diagnostics = list(loaded.diagnostics)
     for build in loaded.builds:
         if build.waiting_for:
             plans.append(_waiting(build))
@@ -125,38 +126,25 @@ def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
     )
 
 
-def _waiting(build: "Build") -> Plan:
-    return Plan(
+def _waiting(build: "Build") -> WaitingPlan:
+    return WaitingPlan(
         build=build.id,
         recipe=build.recipe.name,
         target=build.target.name,
         label=build.target.label,
-        steps=(),
-        package="",
-        shipped=None,
-        verdicts=(),
-        notes=(),
-        licences=(),
         facts=build.facts,
         waiting_for=build.waiting_for,
-        archive=(build.archive.url, build.archive.sha256) if build.archive else (),
+        archive=build.archive,
     )
 
 
-def _selection(selection: "Selection", plans: list[Plan]) -> Plan:
-    """A plan that has no steps of its own: it ships what one of its candidates made."""
+def _selection(selection: "Selection", plans: list[Plan]) -> SelectionPlan:
     label = next((p.label for p in plans if p.build in selection.candidates), selection.target)
-    return Plan(
+    return SelectionPlan(
         build=selection.id,
         recipe=selection.recipe,
         target=selection.target,
         label=label,
-        steps=(),
-        package="",
-        shipped=None,
-        verdicts=(),
-        notes=(),
-        licences=(),
         candidates=selection.candidates,
         metric=selection.metric,
         maximize=selection.maximize,

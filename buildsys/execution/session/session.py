@@ -24,7 +24,7 @@ from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import Record, training_notes
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
-from buildsys.graph import Plan
+from buildsys.graph import BuildPlan, Plan, SelectionPlan, build_plans, candidates_of, steps_of
 from buildsys.lockfile import read_lock
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.text import duration
@@ -59,14 +59,13 @@ class Session:
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
         store = default_store(self.workspace)
-        self.state = State(self.loaded.plans, self.database, store, lock)
+        built = build_plans(self.loaded.plans)
+        self.state = State(built, self.database, store, lock)
         register(store, self.workspace.root)
         self.console = Console(self.database)
         self.record = Record(self.workspace, self.state, lock)
         runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
-        self.executor = StepExecutor(
-            self.loaded.plans, self.state, runner, self.console, self.record
-        )
+        self.executor = StepExecutor(built, self.state, runner, self.console, self.record)
         self.publisher = PackagePublisher(
             self.workspace, self.plans, self.state, self.executor, self.console
         )
@@ -78,9 +77,9 @@ class Session:
         self.asked = builds
         self.record.read()
         plans = tuple(self.plans[build] for build in builds if build in self.plans)
-        plans += tuple(self.plans[c] for p in plans for c in p.candidates if c in self.plans)
-        self.state.request_inputs(tuple(plan for plan in plans if not plan.waiting_for))
-        steps = {step.id: step for plan in plans for step in plan.steps}
+        plans += tuple(each for plan in plans for each in candidates_of(plan, self.plans))
+        self.state.request_inputs(build_plans(plans))
+        steps = {step.id: step for plan in plans for step in steps_of(plan)}
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]
         if to_run:
             known = [self.database.duration(step.module) for step in to_run]
@@ -106,9 +105,9 @@ class Session:
         self.prepare(builds)
         for build in builds:
             plan = self.plans[build]
-            members = [self.plans[name] for name in plan.candidates if name in self.plans]
+            members = (*candidates_of(plan, self.plans), plan)
             with contextlib.suppress(BuildsysError):
-                for step in (step for member in [*members, plan] for step in member.steps):
+                for step in (step for member in members for step in steps_of(member)):
                     self.executor.run_step(step)
                 if not self.publisher.is_published(plan):
                     self.publisher.publish(plan)
@@ -124,7 +123,7 @@ class Session:
             if build in done & self.plans.keys()
         ]
         try:
-            self.record.add_facts(plans)
+            self.record.add_facts(build_plans(plans))
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
         unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.state, done)
@@ -149,7 +148,7 @@ class Session:
         self.database.close()
 
     def _row(self, plan: Plan) -> Row:
-        spent = sum(self.executor.seconds.get(step.id, 0.0) for step in plan.steps)
+        spent = sum(self.executor.seconds.get(step.id, 0.0) for step in steps_of(plan))
         row = Row(
             id=plan.build,
             outcome=self.publisher.outcomes.get(plan.build) or self._unfinished(plan),
@@ -160,21 +159,23 @@ class Session:
             earlier = build_folder(self.workspace, plan.build).is_dir()
             waits = row.outcome.kind == Kind.WAITING
             return dataclasses.replace(row, earlier=earlier and waits)
-        row = dataclasses.replace(row, proved=bool(plan.candidates) or plan.is_proved)
+        row = dataclasses.replace(row, proved=not isinstance(plan, BuildPlan) or plan.is_proved)
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
     def _unfinished(self, plan: Plan) -> Outcome:
         """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
-        if self.interrupted and not any(step.id in self.executor.failures for step in plan.steps):
-            running = [step.stage for step in plan.steps if step.id in self.executor.running]
+        if self.interrupted and not any(
+            step.id in self.executor.failures for step in steps_of(plan)
+        ):
+            running = [step.stage for step in steps_of(plan) if step.id in self.executor.running]
             return Outcome(kind=Kind.INTERRUPTED, subject=running[0] if running else "")
-        for name in plan.candidates:
+        for name in plan.candidates if isinstance(plan, SelectionPlan) else ():
             if name not in self.plans or self.publisher.outcomes.get(name) is None:
                 return Outcome(kind=Kind.BLOCKED, subject=name)
-        for step in plan.steps:
+        for step in steps_of(plan):
             if step.id in self.executor.failures:
                 first = next(
-                    (b for b in self.asked if b in self.plans and step in self.plans[b].steps),
+                    (b for b in self.asked if b in self.plans and step in steps_of(self.plans[b])),
                     plan.build,
                 )
                 if first == plan.build:

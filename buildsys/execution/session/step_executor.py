@@ -11,7 +11,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.recording import Record
-from buildsys.graph import Decision, Plan, Status, Step
+from buildsys.graph import BuildPlan, Decision, Status, Step
 from buildsys.text import duration
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class StepExecutor:
 
     def __init__(
         self,
-        plans: tuple[Plan, ...],
+        plans: tuple[BuildPlan, ...],
         state: State,
         runner: Runner,
         console: Console,
@@ -86,7 +86,7 @@ class StepExecutor:
         outcome = f"done in {duration(result.seconds)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
 
-    def has_made(self, plan: Plan) -> bool:
+    def has_made(self, plan: BuildPlan) -> bool:
         """Whether this run has made any of a plan's steps."""
         return any(step.id in self.built for step in plan.steps)
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from buildsys.graph import Plan, Reason
+from buildsys.graph import BuildPlan, Reason
 
 _SHOWN_REASONS = 3
 
 
-def stage_names(plans: Iterable[Plan]) -> dict[str, str]:
+def stage_names(plans: Iterable[BuildPlan]) -> dict[str, str]:
     """Each step by id: its stage, and the builds that share it."""
     users: dict[str, list[str]] = {}
     stages: dict[str, str] = {}

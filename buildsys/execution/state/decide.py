@@ -18,7 +18,7 @@ from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.host_tools import missing_requirement
-from buildsys.graph import Decision, Input, Plan, Reason, Status, Step, StepResult
+from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, StepResult
 from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format
 
@@ -27,7 +27,11 @@ class State:
     """Decisions over a set of plans; a decision is made once and dropped when a step finishes."""
 
     def __init__(
-        self, plans: tuple[Plan, ...], database: Database, store: Store, lock: Lock | None = None
+        self,
+        plans: tuple[BuildPlan, ...],
+        database: Database,
+        store: Store,
+        lock: Lock | None = None,
     ) -> None:
         self.database, self.store = database, store
         self.sources = Sources(database, store, lock or Lock())
@@ -115,7 +119,7 @@ class State:
             raise MissingBytes(step_id)
         return result.output(output)
 
-    def request_inputs(self, plans: tuple[Plan, ...]) -> None:
+    def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
         """Request the bytes that the steps which have to run will read: a result known by digest alone is
         made again.
         """

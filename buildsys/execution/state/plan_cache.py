@@ -11,8 +11,16 @@ from buildsys.errors import Diagnostic
 from buildsys.execution.places import Workspace
 from buildsys.execution.state import unchanged
 from buildsys.execution.state.plans import RecipePlans
-from buildsys.graph import Plan, Step
+from buildsys.graph import BuildPlan, Plan, SelectionPlan, Step, WaitingPlan, steps_of
 from buildsys.typed_json import decode
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Build:
+    """A build's plan, whose steps are kept elsewhere: `plan` itself has none."""
+
+    plan: BuildPlan
+    steps: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +29,7 @@ class _Kept:
 
     name: str
     steps: dict[str, Step]
-    plans: tuple[dict[str, object], ...]
+    plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]
     diagnostics: tuple[Diagnostic, ...]
 
 
@@ -30,7 +38,7 @@ def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | N
     entry = unchanged.find(_place(workspace, path.stem), installation)
     try:
         return _decode(entry) if entry is not None else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         return None
 
 
@@ -38,17 +46,19 @@ def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
     """For runs to come; a plan that cannot be kept is made again."""
     kept = _Kept(
         name=recipe.name,
-        steps={_key(step): step for plan in recipe.plans for step in plan.steps},
-        plans=tuple(_row(plan) for plan in recipe.plans),
+        steps={_key(step): step for plan in recipe.plans for step in steps_of(plan)},
+        plans=tuple(map(_kept, recipe.plans)),
         diagnostics=recipe.diagnostics,
     )
     entry = unchanged.Entry(value=kept, text=installation, files=dict(recipe.files))
     unchanged.keep(_place(workspace, recipe.name), entry)
 
 
-def _row(plan: Plan) -> dict[str, object]:
-    fields = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-    return {**fields, "steps": [_key(step) for step in plan.steps]}
+def _kept(plan: Plan) -> _Build | WaitingPlan | SelectionPlan:
+    if isinstance(plan, BuildPlan):
+        alone = dataclasses.replace(plan, steps=())
+        return _Build(plan=alone, steps=tuple(map(_key, plan.steps)))
+    return plan
 
 
 def _key(step: Step) -> str:
@@ -57,19 +67,21 @@ def _key(step: Step) -> str:
 
 
 def _decode(entry: unchanged.Entry) -> RecipePlans:
-    """Raises ValueError, KeyError, TypeError where the content is not plans of a recipe."""
+    """Raises ValueError, KeyError where the content is not plans of a recipe."""
     kept = decode(_Kept, entry.value)
-    plans = []
-    for row in kept.plans:
-        keys = decode(tuple[str, ...], row["steps"])
-        plans.append(decode(Plan, {**row, "steps": [kept.steps[key] for key in keys]}))
     return RecipePlans(
         name=kept.name,
-        plans=tuple(plans),
+        plans=tuple(_plan(row, kept.steps) for row in kept.plans),
         diagnostics=kept.diagnostics,
         files=tuple(entry.files.items()),
         lasting=True,
     )
+
+
+def _plan(row: _Build | WaitingPlan | SelectionPlan, steps: dict[str, Step]) -> Plan:
+    if isinstance(row, _Build):
+        return dataclasses.replace(row.plan, steps=tuple(steps[key] for key in row.steps))
+    return row
 
 
 def _place(workspace: Workspace, name: str) -> Path:

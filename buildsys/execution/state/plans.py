@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import buildsys
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.state.build_patterns import matching, select
-from buildsys.graph import Plan, Step
+from buildsys.graph import BuildPlan, Plan, Step
 
 if TYPE_CHECKING:
     from buildsys.execution.tools.definitions import ToolEnv
@@ -104,10 +104,10 @@ class Plans:
 
 def plan_beside(
     name: str, label: str, steps: tuple[Step, ...], recipe: str = "", target: str = ""
-) -> Plan:
+) -> BuildPlan:
     """Steps that run beside the builds and ship nothing; the last one makes what is wanted."""
     return complete(
-        Plan(
+        BuildPlan(
             build=name,
             recipe=recipe,
             target=target,
@@ -115,14 +115,11 @@ def plan_beside(
             steps=steps,
             package=steps[-1].id,
             shipped=None,
-            verdicts=(),
-            notes=(),
-            licences=(),
         )
     )
 
 
-def complete(plan: Plan) -> Plan:
+def complete(plan: BuildPlan) -> BuildPlan:
     """A plan whose steps know their code and their tools."""
     return dataclasses.replace(plan, steps=tuple(complete_step(step) for step in plan.steps))
 

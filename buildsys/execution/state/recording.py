@@ -8,7 +8,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
 from buildsys.files import writing
-from buildsys.graph import Plan, Source, Status, Step
+from buildsys.graph import BuildPlan, Source, Status, Step
 from buildsys.lockfile import (
     Lock,
     Training,
@@ -22,7 +22,7 @@ from buildsys.spec import Format
 from buildsys.text import duration
 
 
-def with_facts(lock: Lock, state: State, plans: Iterable[Plan]) -> Lock:
+def with_facts(lock: Lock, state: State, plans: Iterable[BuildPlan]) -> Lock:
     """The lock with what these builds were made from; only what is here is looked at."""
     lines = []
     for plan in plans:
@@ -34,7 +34,7 @@ def with_facts(lock: Lock, state: State, plans: Iterable[Plan]) -> Lock:
     return lock.with_lines(lines)
 
 
-def _sources(plan: Plan) -> list[Source]:
+def _sources(plan: BuildPlan) -> list[Source]:
     found = [item.source for step in plan.steps for item in step.inputs if item.source is not None]
     return [source for source in dict.fromkeys(found) if source.kind]
 
@@ -170,7 +170,7 @@ class Record:
             self.state.trainings = self.lock.trainings()
             self._write()
 
-    def add_facts(self, plans: Iterable[Plan]) -> None:
+    def add_facts(self, plans: Iterable[BuildPlan]) -> None:
         """Of what these builds were made from."""
         self.read()
         self.lock = with_facts(self.lock, self.state, plans)

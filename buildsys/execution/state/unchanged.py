@@ -167,21 +167,23 @@ def _settle(
     """What a recipe rests on, as it was when it was read; None where that is not certain, and where
     a package has no evidence: its row shows it in every run.
     """
-    if any(plan.steps and not plan.is_proved for plan in recipe.plans):
+    from buildsys.graph import build_plans, candidate_names
+
+    planned = build_plans(recipe.plans)
+    if any(plan.steps and not plan.is_proved for plan in planned):
         return None
     files = dict(recipe.files)
     trees: dict[Tree, str] = {}
-    for plan in recipe.plans:
-        for step in plan.steps:
-            for source in (item.source for item in step.inputs if item.source is not None):
-                known = state.sources.known_stat(source)
-                if known is None:
-                    return None
-                if source.parts:
-                    trees[(source.path, source.parts)] = known
-                else:
-                    files[source.path] = known
-    without = {name for plan in recipe.plans for name in plan.candidates}
+    for step in (step for plan in planned for step in plan.steps):
+        for source in (item.source for item in step.inputs if item.source is not None):
+            known = state.sources.known_stat(source)
+            if known is None:
+                return None
+            if source.parts:
+                trees[(source.path, source.parts)] = known
+            else:
+                files[source.path] = known
+    without = candidate_names(recipe.plans)
     folders: dict[str, str] = {}
     for plan in recipe.plans:
         package = published.read(workspace, plan.build)

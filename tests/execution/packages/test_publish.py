@@ -18,7 +18,7 @@ from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
-from buildsys.graph import Output, Plan, StepResult
+from buildsys.graph import BuildPlan, Output, StepResult
 from tests.sample_steps import again, changed, given, make_plan, make_state, make_step, output_of
 
 FILES = {"tags.tflite": b"model", "labels.txt": b"tag\n"}
@@ -31,7 +31,7 @@ class Shop:
 
     workspace: Workspace
     state: State
-    plan: Plan
+    plan: BuildPlan
     runner: Runner
     said: list[str] = field(default_factory=list)
 

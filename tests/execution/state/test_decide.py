@@ -9,7 +9,7 @@ import pytest
 from buildsys.errors import InputError
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
-from buildsys.graph import Decision, Origin, Output, Plan, Status, Step, StepResult
+from buildsys.graph import BuildPlan, Decision, Origin, Output, Status, Step, StepResult
 from buildsys.lockfile import Line, Lock, Training, content_line, training_key
 from tests.sample_steps import (
     again,
@@ -39,7 +39,7 @@ def chain(source: Path) -> tuple[Step, Step, Step]:
 
 
 @pytest.fixture
-def plan(chain: tuple[Step, Step, Step]) -> Plan:
+def plan(chain: tuple[Step, Step, Step]) -> BuildPlan:
     """The build of the chain."""
     return make_plan(*chain)
 
@@ -56,13 +56,13 @@ def make(state: State, step: Step, content: bytes = b"", passed: bool = True) ->
     state.finish(step, action_key, result)
 
 
-def make_all(state: State, plan: Plan) -> None:
+def make_all(state: State, plan: BuildPlan) -> None:
     """Make every step."""
     for step in plan.steps:
         make(state, step)
 
 
-def statuses(state: State, plan: Plan) -> list[Status]:
+def statuses(state: State, plan: BuildPlan) -> list[Status]:
     """Of every step, in order."""
     return [state.decide(step).status for step in plan.steps]
 
@@ -73,7 +73,7 @@ def reasons(decision: Decision) -> list[str]:
 
 
 def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
-    tmp_path: Path, plan: Plan
+    tmp_path: Path, plan: BuildPlan
 ) -> None:
     """What a later step is made from is not known before the earlier one has run."""
     state = make_state(tmp_path, plan)
@@ -84,7 +84,7 @@ def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
     assert state.key(plan.steps[1]) is None
 
 
-def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: Plan) -> None:
+def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: BuildPlan) -> None:
     """Decisions that hung on it are made again; within one run."""
     state = make_state(tmp_path, plan)
     assert statuses(state, plan)[1] == Status.PENDING
@@ -92,7 +92,7 @@ def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: Plan
     assert statuses(state, plan) == [Status.UP_TO_DATE, Status.STALE, Status.PENDING]
 
 
-def test_nothing_changed_so_nothing_runs(tmp_path: Path, plan: Plan) -> None:
+def test_nothing_changed_so_nothing_runs(tmp_path: Path, plan: BuildPlan) -> None:
     """The next run finds every result in the database."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
@@ -100,7 +100,7 @@ def test_nothing_changed_so_nothing_runs(tmp_path: Path, plan: Plan) -> None:
 
 
 def test_a_changed_parameter_is_a_reason_with_both_values_and_its_line(
-    tmp_path: Path, plan: Plan, chain: tuple[Step, Step, Step]
+    tmp_path: Path, plan: BuildPlan, chain: tuple[Step, Step, Step]
 ) -> None:
     """`input.size 64 → 96, recipes/tags.yaml:4`."""
     state = make_state(tmp_path, plan)
@@ -123,7 +123,7 @@ def test_a_changed_parameter_is_a_reason_with_both_values_and_its_line(
 )
 def test_code_and_tools_are_reasons_by_name(
     tmp_path: Path,
-    plan: Plan,
+    plan: BuildPlan,
     chain: tuple[Step, Step, Step],
     change: dict[str, str],
     reason: str,
@@ -138,7 +138,7 @@ def test_code_and_tools_are_reasons_by_name(
     assert reason in reasons(decision)
 
 
-def test_a_changed_file_is_named(tmp_path: Path, plan: Plan, source: Path) -> None:
+def test_a_changed_file_is_named(tmp_path: Path, plan: BuildPlan, source: Path) -> None:
     """By the label that the recipe gives it."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
@@ -148,7 +148,7 @@ def test_a_changed_file_is_named(tmp_path: Path, plan: Plan, source: Path) -> No
 
 
 def test_equal_bytes_out_of_a_changed_step_stop_the_change_there(
-    tmp_path: Path, plan: Plan, source: Path
+    tmp_path: Path, plan: BuildPlan, source: Path
 ) -> None:
     """The early cutoff: what follows is up to date as soon as the step has run."""
     state = make_state(tmp_path, plan)
@@ -161,7 +161,7 @@ def test_equal_bytes_out_of_a_changed_step_stop_the_change_there(
 
 
 def test_other_bytes_out_of_a_changed_step_are_the_reason_for_the_next(
-    tmp_path: Path, plan: Plan, source: Path
+    tmp_path: Path, plan: BuildPlan, source: Path
 ) -> None:
     """The next step says which output it was."""
     state = make_state(tmp_path, plan)
@@ -173,7 +173,7 @@ def test_other_bytes_out_of_a_changed_step_are_the_reason_for_the_next(
 
 
 def test_a_change_that_is_taken_back_costs_nothing(
-    tmp_path: Path, plan: Plan, source: Path
+    tmp_path: Path, plan: BuildPlan, source: Path
 ) -> None:
     """The old key's result is still known."""
     state = make_state(tmp_path, plan)
@@ -185,7 +185,7 @@ def test_a_change_that_is_taken_back_costs_nothing(
     assert statuses(again(state, plan), plan) == [Status.UP_TO_DATE] * 3
 
 
-def test_what_another_workspace_made_is_restored(tmp_path: Path, plan: Plan) -> None:
+def test_what_another_workspace_made_is_restored(tmp_path: Path, plan: BuildPlan) -> None:
     """The same store, no database: restorable once, up to date from then on."""
     made = make_state(tmp_path, plan)
     make_all(made, plan)
@@ -195,7 +195,7 @@ def test_what_another_workspace_made_is_restored(tmp_path: Path, plan: Plan) -> 
     assert statuses(again(here, plan), plan) == [Status.UP_TO_DATE] * 3
 
 
-def test_an_action_whose_bytes_are_gone_is_not_restored(tmp_path: Path, plan: Plan) -> None:
+def test_an_action_whose_bytes_are_gone_is_not_restored(tmp_path: Path, plan: BuildPlan) -> None:
     """An entry alone is no result."""
     made = make_state(tmp_path, plan)
     make_all(made, plan)
@@ -205,7 +205,7 @@ def test_an_action_whose_bytes_are_gone_is_not_restored(tmp_path: Path, plan: Pl
 
 
 def test_an_action_of_other_outputs_is_not_restored(
-    tmp_path: Path, plan: Plan, chain: tuple[Step, Step, Step]
+    tmp_path: Path, plan: BuildPlan, chain: tuple[Step, Step, Step]
 ) -> None:
     """An entry that names other outputs than the step has, or none at all, counts as absent."""
     made = make_state(tmp_path, plan)
@@ -220,7 +220,9 @@ def test_an_action_of_other_outputs_is_not_restored(
         assert here.decide(chain[0]).status == Status.STALE
 
 
-def test_bytes_that_are_read_and_not_there_make_their_step_run(tmp_path: Path, plan: Plan) -> None:
+def test_bytes_that_are_read_and_not_there_make_their_step_run(
+    tmp_path: Path, plan: BuildPlan
+) -> None:
     """A result that is known by its digest alone is enough, until somebody reads it."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
@@ -235,7 +237,7 @@ def test_bytes_that_are_read_and_not_there_make_their_step_run(tmp_path: Path, p
 
 
 def test_settling_asks_for_the_bytes_of_whatever_will_be_read(
-    tmp_path: Path, plan: Plan, chain: tuple[Step, Step, Step]
+    tmp_path: Path, plan: BuildPlan, chain: tuple[Step, Step, Step]
 ) -> None:
     """The last step changed: its inputs are wanted, and theirs, as far back as bytes are missing."""
     state = make_state(tmp_path, plan)
@@ -248,7 +250,7 @@ def test_settling_asks_for_the_bytes_of_whatever_will_be_read(
     assert statuses(state, other) == [Status.MISSING, Status.PENDING, Status.PENDING]
 
 
-def test_settling_asks_for_nothing_where_nothing_runs(tmp_path: Path, plan: Plan) -> None:
+def test_settling_asks_for_nothing_where_nothing_runs(tmp_path: Path, plan: BuildPlan) -> None:
     """A store that was cleared costs nothing before a change."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)

@@ -12,6 +12,7 @@ import pytest
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.state.unchanged import read
+from buildsys.graph import BuildPlan, SelectionPlan, WaitingPlan, steps_of
 from tests.authoring.sample_workspace import (
     GIVEN,
     ONNX,
@@ -83,14 +84,27 @@ def test_a_shared_step_keeps_each_builds_name_for_it(workspace: Path) -> None:
     """A manifest says another stage than on the machine that planned anew: other bytes."""
     write_recipe(workspace, "both", _PRECISIONS)
     stages = [
-        [step.stage for step in plan.steps] for plan in load_plans(Workspace(workspace)).plans
+        [step.stage for step in steps_of(plan)] for plan in load_plans(Workspace(workspace)).plans
     ]
-    kept = [[step.stage for step in plan.steps] for plan in load_plans(Workspace(workspace)).plans]
+    kept = [
+        [step.stage for step in steps_of(plan)] for plan in load_plans(Workspace(workspace)).plans
+    ]
     assert kept == stages
     assert [("float" in names, "quantize" in names) for names in kept] == [
         (True, True),
         (False, True),
     ]
+
+
+def test_every_kind_of_plan_comes_back_as_what_it_was(workspace: Path) -> None:
+    """A build, one that waits, and one that chooses: the file says which by its fields alone."""
+    select = "matrix: {input.size: [160, 192]}\nselect: {maximize: box.mAP50-95}\ntargets: ["
+    write_recipe(workspace, "best", TRAINED.replace("targets: [", select))
+    write_recipe(workspace, "later", TRAINED.replace("weights/", "weights/not-here-"))
+    made = load_plans(Workspace(workspace)).plans
+    kept = load_plans(Workspace(workspace)).plans
+    assert kept == made
+    assert {type(plan) for plan in kept} == {BuildPlan, WaitingPlan, SelectionPlan}
 
 
 Change = Callable[[Path], object]
@@ -151,7 +165,7 @@ def _weights_come(workspace: Path) -> None:
     weights = workspace / "weights" / "tags.pt"
     kept = weights.rename(workspace / "kept.pt")
     write_recipe(workspace, "tags", TRAINED)
-    assert all(plan.waiting_for for plan in load_plans(Workspace(workspace)).plans)
+    assert all(isinstance(p, WaitingPlan) for p in load_plans(Workspace(workspace)).plans)
     kept.rename(weights)
 
 
@@ -173,7 +187,7 @@ def test_what_was_mended_is_seen(workspace: Path, mend: Change) -> None:
     mend(workspace)
     plans = load_plans(Workspace(workspace))
     assert not plans.errors
-    assert not any(plan.waiting_for for plan in plans.plans)
+    assert not any(isinstance(plan, WaitingPlan) for plan in plans.plans)
     assert plans == plan_all(workspace)
 
 

@@ -11,6 +11,7 @@ from buildsys.execution.session.loading import load_plans, make_plans, read_buil
 from buildsys.execution.state import fingerprint
 from buildsys.execution.tools import host_facts
 from buildsys.execution.tools.host_facts import cpu_name, name_machine
+from buildsys.graph import build_plans
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from tests.authoring.sample_workspace import TRAINED, by_stage, make_workspace, write_recipe
 
@@ -98,7 +99,7 @@ def write(place: Path, name: str, targets: str, more: str = "") -> None:
 
 def required(place: Path) -> str:
     """What the engine of the only build is for."""
-    (plan,) = load_plans(Workspace(place)).plans
+    (plan,) = build_plans(load_plans(Workspace(place)).plans)
     return by_stage(plan)["engine"].requires
 
 
@@ -121,7 +122,7 @@ def test_the_machine_is_asked_once_a_run(place: Path, machine: Machine) -> None:
     """However many builds take its facts."""
     write(place, "one", "nvidia-local, nvidia-a100", "benchmark: {runs: 50}\n")
     write(place, "two", "nvidia-local")
-    plans = {plan.build: by_stage(plan) for plan in make_plans(Workspace(place)).plans}
+    plans = {plan.build: by_stage(plan) for plan in build_plans(make_plans(Workspace(place)).plans)}
     assert plans["two@nvidia-local"]["engine"].requires == "tensorrt 10.3 8.0"
     assert '"machine":"A100, ' in plans["one@nvidia-a100"]["benchmark-engine"].params
     assert machine.starts == 1
