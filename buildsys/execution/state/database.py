@@ -37,7 +37,6 @@ CREATE TABLE IF NOT EXISTS roles (key TEXT PRIMARY KEY, action_key TEXT, parts T
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, stat TEXT, digest TEXT, sum TEXT);
 CREATE TABLE IF NOT EXISTS trees (key TEXT PRIMARY KEY, signature TEXT, digest TEXT, sum TEXT);
 CREATE TABLE IF NOT EXISTS durations (key TEXT PRIMARY KEY, seconds REAL, sum TEXT);
-CREATE TABLE IF NOT EXISTS published (key TEXT PRIMARY KEY, digest TEXT, sum TEXT);
 PRAGMA user_version={FORMAT};
 COMMIT;
 """
@@ -227,15 +226,6 @@ class Database:
     def record_duration(self, module: str, seconds: float) -> None:
         """Remember how long a step took."""
         self._put("durations", module, float(seconds))
-
-    def published(self, build: str) -> str | None:
-        """Digest of what `build/<id>/` was last filled with; empty after `record_published` of nothing."""
-        row = self._get("published", build)
-        return row[0] if row and isinstance(row[0], str) else None
-
-    def record_published(self, build: str, digest: str) -> None:
-        """Remember what was put into `build/<id>/`; the empty digest for nothing."""
-        self._put("published", build, digest)
 
     def _get(self, table: str, key: str) -> Row | None:
         """The values of a key; None where there is no row, or not as it was written."""

@@ -1,0 +1,359 @@
+"""Damages what a workspace remembers and what people commit, and looks what a run makes of it.
+
+A small workspace is built once with tools that only pretend. Then, case by case, one thing is damaged:
+a field of buildsys.lock (`lock`), pages of state.sqlite (`pages`), one bit (`flips`) or the end
+(`cuts`) of any file below .buildsys. `buildsys build` runs over it, in this process, over a workspace
+in which everything is settled, or nothing, or whose build/ is gone. A finding is a wrong file in
+build/, a changed file anywhere else, a traceback, an exit code without a sentence, a build that is only
+`not finished`, or a run that takes too long.
+
+    python benchmarks/fuzz_state.py [--kinds lock pages flips cuts] [--count 1000] [--seed 0] [--jobs 2]
+    python benchmarks/fuzz_state.py --kinds pages --only 17     # one case, what it damages and what is said
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from buildsys import cli  # noqa: E402
+from buildsys.errors import InputError  # noqa: E402
+from buildsys.lockfile import read_lock  # noqa: E402
+from tests import processes  # noqa: E402
+
+KINDS = ("lock", "pages", "flips", "cuts")
+MODES = ("settled", "unsettled", "gone")
+_SECONDS = 60.0
+_PLACE = re.compile(r"buildsys\.lock:[0-9]+:[0-9]+: error: ")
+_VALUES: tuple[object, ...] = (
+    "../victim.txt",
+    "/etc/passwd",
+    "",
+    "\x00",
+    "a\nb",
+    "\udc80",
+    "A" * 64,
+    "0" * 63,
+    "0" * 64,
+    "\u0660" * 64,
+    -1,
+    0,
+    1 << 64,
+    1.5,
+    1e400,
+    True,
+    None,
+    [],
+    ["../x"],
+    [["train", ["/etc"]]],
+    {},
+    {"a": 1},
+)
+
+
+class Fuzzer:
+    """A built workspace below `root`, and numbered damages of it."""
+
+    def __init__(self, seed: int, root: Path, place: Path) -> None:
+        """`place`: a workspace below `root` in which everything can be built here."""
+        self.seed, self.root, self.place = seed, root, place
+        for path in (root / "victim.txt", root / "store" / "victim.txt"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("mine")
+        self._settle()
+        self.expected = processes.shipped(self.place)
+        self.manifests = self._manifests()
+        self.given = self._given()
+
+    def case(self, kind: str, number: int, modes: Sequence[str] = MODES) -> tuple[str, str]:
+        """What was damaged, and what is wrong with what came of it: nothing, as a rule."""
+        rng = random.Random(f"{self.seed} {kind} {number}")
+        mode = rng.choice([mode for mode in modes if kind != "lock" or mode != "settled"])
+        what = f"{mode}: {getattr(self, f'_damage_{kind}')(rng)}"
+        if mode != "settled":
+            (self.place / ".buildsys" / "settled.json").unlink(missing_ok=True)
+        if mode == "gone":
+            shutil.rmtree(self.place / "build")
+        problem = self._look(kind, mode)
+        try:
+            self._restore()
+        except (OSError, SystemExit) as error:  # it could not be mended by hand, either
+            problem = problem or f"afterwards: {error}"
+        return what, problem
+
+    def _look(self, kind: str, mode: str) -> str:
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        try:
+            code, text = self.run()
+        except BaseException:  # noqa: BLE001 - whatever comes out is a finding
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return traceback.format_exc(limit=-6)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        wrong = self._misprinted(code, text, kind) or self._wrong_files(code, mode)
+        return f"{wrong}\n{text}" if wrong else ""
+
+    def run(self) -> tuple[int, str]:
+        """`buildsys build`: its exit code, and all that it says."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = cli.main(["-C", str(self.place), "build"])
+        return code, printed.getvalue()
+
+    def _misprinted(self, code: int, text: str, kind: str) -> str:
+        if "Traceback" in text:
+            return "a traceback"
+        if "not finished" in text:
+            return "only `not finished`"
+        if code == 0:
+            return ""
+        try:
+            read_lock(self.place / "buildsys.lock")
+        except InputError:
+            return (
+                "" if code == 2 and kind == "lock" and _PLACE.search(text) else f"exit code {code}"
+            )
+        return f"exit code {code}"
+
+    def _wrong_files(self, code: int, mode: str) -> str:
+        found = processes.shipped(self.place)
+        wanted = {} if code and mode == "gone" else self.expected
+        names = {name for name in wanted.keys() | found if wanted.get(name) != found.get(name)}
+        if wanted:
+            names -= {name for name in names if self._differs_in_training(name)}
+        if names:
+            return f"wrong in build/: {', '.join(sorted(names))}"
+        changed = {
+            name for name, what in self._given().items() if self.given.get(name, what) != what
+        } | (self.given.keys() - self._given().keys())
+        return f"touched: {', '.join(sorted(changed))}" if changed else ""
+
+    def _differs_in_training(self, name: str) -> bool:
+        """A manifest repeats what the lock says of a training, digests that are digests included."""
+        return name in self.manifests and self._manifests().get(name) == self.manifests[name]
+
+    def _manifests(self) -> dict[str, Any]:
+        found = {}
+        for path in (self.place / "build").rglob("manifest.json"):
+            data = json.loads(path.read_bytes())
+            data["steps"] = [
+                step for step in data["steps"] if not step["module"].startswith("train")
+            ]
+            found[str(path.relative_to(self.place / "build"))] = data
+        return found
+
+    def _given(self) -> dict[str, str]:
+        """Digests of all that no run may change: what people gave, what lies around, the blobs."""
+        found = {}
+        for folder, folders, names in os.walk(self.root):
+            inside, ours = Path(folder), {"buildsys.lock"} if Path(folder) == self.place else set()
+            if inside == self.place:
+                folders[:] = [name for name in folders if name not in (".buildsys", "build")]
+            if inside == self.root / "store":
+                folders[:] = ["blobs"]
+            for name in names:
+                if name not in ours and not name.startswith((".doit", "summary")):
+                    path = inside / name
+                    found[str(path.relative_to(self.root))] = processes.digest(path)
+        return found
+
+    def _settle(self) -> None:
+        """Runs until nothing is looked at any more, and keeps what is there then."""
+        for _ in range(3):
+            time.sleep(0.06)  # what was written this very moment is looked at again
+            code, text = self.run()
+            if code:
+                raise SystemExit(text)
+        self.kept = {
+            path: path.read_bytes()
+            for path in (self.place / ".buildsys").rglob("*")
+            if path.is_file()
+        }
+        self.kept[self.place / "buildsys.lock"] = (self.place / "buildsys.lock").read_bytes()
+        self.stats = self._stats()
+
+    def _stats(self) -> dict[str, tuple[int, int]]:
+        paths = [p for p in (self.place / "build").rglob("*") if p.name != "summary.json"]
+        stats = [(str(path), path.lstat()) for path in paths if not path.is_dir()]
+        return {path: (stat.st_ino, stat.st_ctime_ns) for path, stat in stats}
+
+    def _restore(self) -> None:
+        for path in (self.place / ".buildsys").rglob("*"):
+            if path not in self.kept and not path.is_dir():
+                path.unlink()
+        for path, data in self.kept.items():
+            if not path.is_file() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        if self._stats() != self.stats:
+            self._settle()
+
+    def _damage_lock(self, rng: random.Random) -> str:
+        path = self.place / "buildsys.lock"
+        lines = path.read_text().splitlines()
+        index = rng.randrange(1, len(lines))
+        key, _, text = lines[index].partition(" {")
+        fields = json.loads("{" + text)
+        name = rng.choice(list(fields))
+        action = rng.choice(["value"] * 6 + ["gone", "more", "twice", "character", "key", "line"])
+        if action == "value":
+            fields[name] = rng.choice(_VALUES)
+        elif action == "gone":
+            del fields[name]
+        elif action == "more":
+            fields[rng.choice(["more", "", "checkpoint", "digest", "\udc80"])] = rng.choice(_VALUES)
+        line = f"{key} {json.dumps(fields)}"
+        if action == "twice":
+            line += f"\n{line}" if rng.random() < 0.5 else ""
+            line = line.replace('{"', f'{{"{name}": 1, "', 1) if "\n" not in line else line
+        elif action == "character":
+            at = rng.randrange(len(line))
+            line = (
+                line[:at] + chr(rng.choice([0, 10, 34, 44, 123, 125, 233, 8232])) + line[at + 1 :]
+            )
+        elif action == "key":
+            line = f"{rng.choice(['', 'x', 'training a b', 'dataset', 'model /'])} {json.dumps(fields)}"
+        elif action == "line":
+            line = rng.choice(["<<<<<<< HEAD", "=======", "{}", "[]", line[: len(line) // 2], "\0"])
+        path.write_text("\n".join([*lines[:index], line, *lines[index + 1 :]]) + "\n")
+        return f"line {index + 1} is {line[:300]!r}"
+
+    def _damage_pages(self, rng: random.Random) -> str:
+        path = self.place / ".buildsys" / "state.sqlite"
+        data = bytearray(path.read_bytes())
+        pages = len(data) // 4096
+        done = []
+        for _ in range(rng.choice([1, 1, 1, 2, 5])):
+            page = rng.randrange(pages)
+            at = page * 4096
+            action = rng.choice(["noise", "zeros", "copy", "head", "bytes", "schema"])
+            if action == "noise":
+                data[at : at + 4096] = rng.randbytes(4096)
+            elif action == "zeros":
+                data[at : at + 4096] = bytes(4096)
+            elif action == "copy":
+                other = rng.randrange(pages) * 4096
+                data[at : at + 4096] = data[other : other + 4096]
+            elif action == "head":
+                data[at + rng.randrange(12)] = rng.randrange(256)
+            elif action == "bytes":
+                for _ in range(rng.choice([1, 10, 100])):
+                    data[at + rng.randrange(4096)] = rng.randrange(256)
+            else:
+                data[rng.randrange(100)] = rng.randrange(256)
+            done.append(f"{action} in page {page}")
+        path.write_bytes(data)
+        return ", ".join(done)
+
+    def _file(self, rng: random.Random) -> Path:
+        paths = sorted(
+            p for p, data in self.kept.items() if data and p != self.place / "buildsys.lock"
+        )
+        records = [path for path in paths if path.suffix != ".log"]  # logs are many, and only read
+        return rng.choice(records if rng.random() < 0.9 else paths)
+
+    def _damage_flips(self, rng: random.Random) -> str:
+        path = self._file(rng)
+        data = bytearray(path.read_bytes())
+        bit = rng.randrange(8 * len(data))
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        return f"bit {bit} of {path.relative_to(self.place)}"
+
+    def _damage_cuts(self, rng: random.Random) -> str:
+        path = self._file(rng)
+        size = rng.randrange(path.stat().st_size)
+        os.truncate(path, size)
+        return f"{path.relative_to(self.place)} cut to {size} bytes"
+
+
+def prepare(root: Path) -> None:
+    """This process finds every program, and its store and environments below `root`."""
+    from buildsys.execution.tools import host_tools
+
+    host_tools.find_program = lambda name: name
+    os.environ |= {
+        "BUILDSYS_STORE": str(root / "store"),
+        "XDG_CACHE_HOME": str(root / "cache"),
+        "BUILDSYS_REPORT": "none",
+        "BUILDSYS_ISOLATION": "none",
+    }
+
+
+def work(job: int, options: argparse.Namespace) -> int:
+    """Every `jobs`-th case of each kind; prints findings."""
+    signal.signal(signal.SIGALRM, _too_slow)
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        fuzzer = Fuzzer(options.seed, Path(folder), processes.make_place(Path(folder), seconds=0.0))
+        for kind in options.kinds:
+            started, found, numbers = time.monotonic(), 0, range(job, options.count, options.jobs)
+            for number in numbers:
+                what, problem = fuzzer.case(kind, number)
+                if problem:
+                    found += 1
+                    print(f"{kind} {number}: {what}: {problem}", flush=True)
+            seconds = time.monotonic() - started
+            print(f"job {job}: {len(numbers)} {kind} in {seconds:.0f} s: {found} wrong", flush=True)
+            wrong += found
+    return wrong
+
+
+def _too_slow(*_: Any) -> None:
+    raise TimeoutError(f"more than {_SECONDS:g} s a case")
+
+
+def _only(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGALRM, _too_slow)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        fuzzer = Fuzzer(options.seed, Path(folder), processes.make_place(Path(folder), seconds=0.0))
+        run: Callable[[], tuple[int, str]] = fuzzer.run
+
+        def shown() -> tuple[int, str]:
+            code, text = run()
+            print(f"exit code {code}\n{text}")
+            return code, text
+
+        fuzzer.run = shown  # type: ignore[method-assign]
+        what, problem = fuzzer.case(options.kinds[0], options.only)
+    print(what)
+    print(problem or "fine")
+    return bool(problem)
+
+
+def main() -> int:
+    """0 when nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", type=int)
+    options = parser.parse_args()
+    if options.only is not None:
+        return int(_only(options))
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        found = sum(pool.starmap(work, [(job, options) for job in range(options.jobs)]))
+    print(f"{options.count} cases of each of {', '.join(options.kinds)}: {found} wrong")
+    return min(1, found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
