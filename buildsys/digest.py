@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _CHUNK = 1 << 20
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -17,10 +17,15 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: Path) -> str:
     """sha256 of a file's content."""
-    state = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            state.update(chunk)
+        return digest_stream(stream)
+
+
+def digest_stream(stream: IO[bytes]) -> str:
+    """sha256 of what can still be read from an open file."""
+    state = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        state.update(chunk)
     return state.hexdigest()
 
 

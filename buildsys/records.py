@@ -10,12 +10,11 @@ import re
 from typing import Annotated, TypeVar
 
 from buildsys.digest import canonical, digest_bytes
+from buildsys.names import check_relative_name
 from buildsys.typed_json import parse
 
 T = TypeVar("T")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_MOST_NAME_BYTES, _MOST_PART_BYTES = 3000, 255
-"""Of a relative name and of each part of it: what Linux file systems take, with room for a root."""
 
 
 def is_digest(text: str) -> bool:
@@ -27,24 +26,6 @@ def check_digest(text: str) -> None:
     """Raises ValueError for what is no digest."""
     if not is_digest(text):
         raise ValueError("it is not a digest, which has 64 lower-case hexadecimal digits")
-
-
-def check_relative_name(name: str) -> None:
-    """Raises ValueError for a name that could mean anything but one file below a folder.
-
-    Plain names have parts that are not empty, `.` or `..`, and neither a backslash, a drive letter
-    nor a control character; they can be written as UTF-8.
-    """
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in name or name[1:2] == ":":
-        raise ValueError("no relative name")
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
-        raise ValueError("a control character in a name")
-    encoded = name.encode()  # UnicodeEncodeError is a ValueError: half of a surrogate pair
-    if len(encoded) > _MOST_NAME_BYTES or any(
-        len(part.encode()) > _MOST_PART_BYTES for part in parts
-    ):
-        raise ValueError("too long a name")
 
 
 def check_size(count: int) -> None:

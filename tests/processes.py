@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
+from buildsys.execution.store.action_entry import read_entry
+from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
 from tests.conftest import REPOSITORY, make_workspace
 from tests.given_models import tflite_bytes
@@ -166,16 +168,25 @@ def damage(place: Path, store: Path) -> list[str]:
     ]
     for path in (store / "actions").glob("*/*"):
         try:
-            entry = json.loads(path.read_bytes())
-            missing = [d for _, d in entry["outputs"] if not (store / "blobs" / d[:2] / d).exists()]
-        except (ValueError, KeyError) as error:
+            entry = read_entry(path.stem, path.read_bytes())
+        except ValueError as error:
             found.append(f"action {path.name} is damaged: {error}")
-        else:
-            found += [f"action {path.name} names a blob that is not there: {d}" for d in missing]
+            continue
+        found += [
+            f"action {path.name} names what is not there: {output.digest}"
+            for output in entry.outputs
+            if not Store(store).has(output.digest, output.tree)
+        ]
     for folder in (place / "build").glob("[!.]*/[!.]*"):
         if folder.parent.name != "report":
             found += _damage_in(folder)
     return found
+
+
+def results(store: Path) -> dict[str, Path]:
+    """The files of the action cache by the module that ran; of several, any."""
+    paths = (store / "actions").glob("*/*.json")
+    return {read_entry(path.stem, path.read_bytes()).module: path for path in paths}
 
 
 def _damage_in(folder: Path) -> list[str]:

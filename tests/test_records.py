@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildsys.names import check_relative_name
 from buildsys.records import (
     Digest,
     RelativeName,
     Size,
-    check_relative_name,
     is_digest,
     read_record,
     write_record,

@@ -7,6 +7,7 @@ the results of the current plans. The first two are read as text, so their forma
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,13 +20,14 @@ from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.store import garbage_collection, workspaces
-from buildsys.execution.store.entries import DIGEST
 from buildsys.execution.store.garbage_collection import Choice, Limits
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
 from buildsys.files import locked, read_regular
 from buildsys.graph import BuildPlan, build_plans
 from buildsys.lockfile import Lock, read_lock
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +166,7 @@ def references(workspace: Workspace, store: Store) -> frozenset[str]:
     words: set[str] = set()
     for path in (workspace.root / "buildsys.lock", *_manifests(workspace)):
         with contextlib.suppress(FileNotFoundError):
-            words |= set(DIGEST.findall(read_regular(path).decode("utf-8", "replace")))
+            words |= set(_DIGEST.findall(read_regular(path).decode("utf-8", "replace")))
     return frozenset(words | _of_plans(workspace, store))
 
 

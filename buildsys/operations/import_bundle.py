@@ -22,6 +22,7 @@ from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.reasons import compare
+from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.archives import unpack
 from buildsys.files import replacing, writing
 from buildsys.graph import Reason, Step, StepResult
@@ -249,8 +250,8 @@ def _check_keys(
 def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: Path) -> None:
     """Inputs and outputs as the network has them, where its file lies here and can be read."""
     item, digest = remote.network, session.state.input_digest(remote.network)
-    file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
     try:
+        file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
         wanted = read_header(file)
     except (OSError, UnreadableModel):
         return
@@ -266,16 +267,9 @@ def _record(session: Session, step: Step, result: Result) -> None:
     outputs = tuple(
         (o.name, state.store.put_file(result.folder / _FILES[o.name])) for o in step.outputs
     )
-    entry = {
-        "module": step.module,
-        "tool": step.tool,
-        "seconds": result.seconds,
-        "diary": {"built": result.machine},
-        "outputs": outputs,
-        "passed": True,
-    }
-    state.store.record(action_key.key, entry)
-    state.finish(step, action_key, StepResult(outputs=outputs, seconds=result.seconds, passed=True))
+    made = StepResult(outputs=outputs, seconds=result.seconds, passed=True)
+    state.store.record(make_entry(step, action_key.key, made, {"built": result.machine}))
+    state.finish(step, action_key, made)
 
 
 def _keep_timings(remote: RemoteBuild, result: Result) -> None:

@@ -2,42 +2,39 @@
 
 The file is a plain tar: `buildsys-store.json`, then actions, then blobs, each sorted by name, without
 times and owners, so that the same results give the same bytes. An archive comes from elsewhere:
-names, types and digests of all members are checked before anything enters the store, and it enters
-completely or not at all. Digests prove that bytes are intact, not who made them: results are taken
-on trust.
+names, types and digests of all members are checked before anything enters the store; it holds what
+its actions name and nothing else, and it enters completely or not at all. Digests prove that bytes
+are intact, not who made them: results are taken on trust.
 """
 
 import hashlib
 import io
-import json
 import re
 import secrets
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Literal
 
-from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, InputError
+from buildsys.digest import canonical
+from buildsys.errors import BuildsysError, InputError, shorten
 from buildsys.execution.packages.manifest import EMBEDDED_OUTPUTS
 from buildsys.execution.state.decide import State
-from buildsys.execution.store.entries import (
-    DIGESTS_ONLY,
-    STAGING,
-    closure,
-    outputs_of,
-    tree_entries,
-)
-from buildsys.execution.store.store import Store, seal, use
+from buildsys.execution.store.action_entry import ActionEntry, make_entry, read_entry, write_entry
+from buildsys.execution.store.archives import DAMAGED, BoundedHeader
+from buildsys.execution.store.store import STAGING, Store
+from buildsys.execution.store.tree_index import Tree
 from buildsys.files import replacing
 from buildsys.graph import BuildPlan, Status, Step, StepResult
 from buildsys.operations.destinations import find_file, placing
+from buildsys.records import Size
+from buildsys.typed_json import parse, read
 
 HEADER = "buildsys-store.json"
-FORMAT = 1
+FORMAT = 2
 _ACTION = re.compile(r"actions/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _CHUNK = 1 << 20
@@ -58,10 +55,19 @@ class MissingResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
-    """What goes along: actions as (key, entry as JSON text), blobs by digest; both sorted."""
+class Header:
+    """The archive's first member: how many of each it holds."""
 
-    actions: tuple[tuple[str, str], ...]
+    actions: Size
+    blobs: Size
+    format: Literal[2] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What goes along: entries of actions, sorted by key, and blobs by digest, sorted."""
+
+    actions: tuple[ActionEntry, ...]
     blobs: tuple[str, ...]
     missing: tuple[MissingResult, ...]
 
@@ -83,7 +89,7 @@ def gather(state: State, plans: Iterable[BuildPlan], packages_only: bool) -> Res
     `packages_only`: the bytes of packages, verdicts and proofs; of the rest, the digests and what
     manifests embed.
     """
-    actions: dict[str, str] = {}
+    actions: dict[str, ActionEntry] = {}
     blobs: set[str] = set()
     missing: list[MissingResult] = []
     for plan in plans:
@@ -102,7 +108,9 @@ def gather(state: State, plans: Iterable[BuildPlan], packages_only: bool) -> Res
             blobs |= taken
             actions[key] = _entry(state.store, step, key, result, digests_only=not whole)
     return Results(
-        actions=tuple(sorted(actions.items())), blobs=tuple(sorted(blobs)), missing=tuple(missing)
+        actions=tuple(actions[key] for key in sorted(actions)),
+        blobs=tuple(sorted(blobs)),
+        missing=tuple(missing),
     )
 
 
@@ -111,9 +119,10 @@ def write(results: Results, store: Store, path: Path) -> int:
     target = find_file(path)
     with placing(path.name, target.parent), replacing(target) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-            _add_text(archive, HEADER, _header(results))
-            for key, text in results.actions:
-                _add_text(archive, action_name(key), text)
+            header = Header(actions=len(results.actions), blobs=len(results.blobs))
+            _add_bytes(archive, HEADER, canonical(header).encode())
+            for entry in results.actions:
+                _add_bytes(archive, action_name(entry.key), write_entry(entry))
             for digest in results.blobs:
                 _add_blob(archive, store, digest)
         return temporary.stat().st_size
@@ -190,38 +199,24 @@ def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...])
             return None
         found.add(digest)
         if trees[name]:
-            found |= {blob for _, _, blob in store.index(digest)}
+            found |= {file.digest for file in store.index(digest)}
     return found
 
 
-def _entry(store: Store, step: Step, key: str, result: StepResult, digests_only: bool) -> str:
+def _entry(
+    store: Store, step: Step, key: str, result: StepResult, digests_only: bool
+) -> ActionEntry:
     """The action's entry as the archive holds it.
 
     The store's own where it says the same: what this workspace found is what its later keys rest on.
     """
-    entry: dict[str, Any] = store.recall(key) or {}
-    outputs = [[name, digest] for name, digest in result.outputs]
-    if entry.get("outputs") != outputs or entry.get("passed") != result.passed:
-        entry = {
-            "module": step.module,
-            "tool": step.tool,
-            "seconds": result.seconds,
-            "outputs": outputs,
-            "passed": result.passed,
-        }
-    entry.pop(DIGESTS_ONLY, None)
-    if digests_only:
-        entry[DIGESTS_ONLY] = True
-    return json.dumps(entry, sort_keys=True)
+    found, known = make_entry(step, key, result), store.recall(key)
+    if known is not None and (known.outputs, known.passed) == (found.outputs, found.passed):
+        found = known
+    return replace(found, digests_only=digests_only)
 
 
-def _header(results: Results) -> str:
-    counts = {"actions": len(results.actions), "blobs": len(results.blobs)}
-    return json.dumps({"format": FORMAT, **counts}, sort_keys=True)
-
-
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
-    data = text.encode()
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
@@ -229,50 +224,54 @@ def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 def _add_blob(archive: tarfile.TarFile, store: Store, digest: str) -> None:
     """A blob, looked at before it is passed on."""
-    path = store.blob(digest)
     member = tarfile.TarInfo(blob_name(digest))
     try:
-        member.size = path.stat().st_size
-        if digest_file(path) != digest:
-            path.unlink(missing_ok=True)
-            raise BuildsysError(
-                f"the store's copy of {digest[:12]} was damaged and was removed; nothing was"
-                " written. Export again to see which step it belongs to."
-            )
-        stream = path.open("rb")
+        with store.opened(digest) as (stream, size):
+            member.size = size
+            archive.addfile(member, stream)
     except FileNotFoundError as error:
-        message = f"{digest[:12]} left the store meanwhile (`buildsys gc`?); export again"
-        raise BuildsysError(message) from error
-    with stream:
-        archive.addfile(member, stream)
+        raise BuildsysError(
+            f"{digest[:12]} left the store meanwhile (`buildsys gc`?), or was damaged and is"
+            " removed; nothing was written. Export again to see which step it belongs to."
+        ) from error
 
 
 def take_in(store: Store, path: Path) -> Imported:
     """Check an archive, then add what the store lacks. Raises InputError and leaves nothing behind."""
     try:
-        with tarfile.open(path, "r:") as archive, _staging(store) as staging:
+        with _opened(path) as archive, _staging(store) as staging:
             members = _checked_members(archive, path)
             actions = _read_actions(archive, members, path)
-            _unpack(archive, members, store, staging, path)
-            _check_complete(actions, store, Store(staging), path)
-            return _commit(actions, [_BLOB.fullmatch(m.name) for m in members], store, staging)
-    except (tarfile.TarError, EOFError) as error:
-        message = f"no archive of `buildsys store export`, or only a part of one ({error})"
-        raise _refusal(path, message) from error
+            blobs = _unpack(archive, members, store, staging, path)
+            _check_complete(actions, blobs, store, staging, path)
+            return _commit(actions, blobs, store, staging)
     except OSError as error:
         where = error.filename or path
         raise BuildsysError(f"{where}: {error.strerror or error}; nothing was imported") from error
 
 
 @contextmanager
-def _staging(store: Store) -> Iterator[Path]:
-    """A folder beside the blobs, so that they can be moved into place; gone at the end."""
-    staging = store.root / f"{STAGING}{secrets.token_hex(8)}"
-    staging.mkdir(parents=True)
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """An archive; what tarfile raises on bytes that are none becomes InputError."""
+    if path.exists() and not path.is_file():
+        raise _refusal(path, "this is no file")
     try:
-        yield staging
+        with tarfile.open(path, "r:", tarinfo=BoundedHeader) as archive:
+            yield archive
+    except DAMAGED as error:
+        message = f"no archive of `buildsys store export`, or only a part of one ({error})"
+        raise _refusal(path, message) from error
+
+
+@contextmanager
+def _staging(store: Store) -> Iterator[Store]:
+    """A store beside the blobs, so that they can be moved into place; gone at the end."""
+    folder = store.root / f"{STAGING}{secrets.token_hex(8)}"
+    folder.mkdir(parents=True)
+    try:
+        yield Store(folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
@@ -284,25 +283,35 @@ def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarIn
             f"it does not begin with {HEADER}",
             "only `buildsys store export` writes such archives",
         )
-    header = _read_json(archive, members[0], path)
-    if header.get("format") != FORMAT:
-        message = f"its format is {header.get('format')}, this buildsys reads {FORMAT}"
-        raise _refusal(path, message, "use the same version of buildsys on both machines")
+    header = _read_header(archive, members[0], path)
     counts = {"actions": 0, "blobs": 0}
     for member in members[1:]:
         if not (_ACTION.fullmatch(member.name) or _BLOB.fullmatch(member.name)):
-            raise _refusal(path, f"a member that does not belong into it: {member.name[:120]!r}")
+            message = f"a member that does not belong into it: {shorten(member.name)!r}"
+            raise _refusal(path, message)
         if not _is_plain(member):
             raise _refusal(path, f"{member.name} is no plain file")
         counts[member.name.partition("/")[0]] += 1
     if len({member.name for member in members}) != len(members):
         raise _refusal(path, "a member is in it twice")
     for kind, count in counts.items():
-        if header.get(kind) != count:
-            raise _refusal(
-                path, f"{count} of its {header.get(kind)} {kind} are there", "copy it again"
-            )
+        told = getattr(header, kind)
+        if told != count:
+            raise _refusal(path, f"{count} of its {told} {kind} are there", "copy it again")
     return members[1:]
+
+
+def _read_header(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Header:
+    data = _read_text(archive, member, path)
+    try:
+        value = read(data)
+        known = value.get("format") if isinstance(value, dict) else None
+        if type(known) is int and known != FORMAT:
+            message = f"its format is {known}, this buildsys reads {FORMAT}"
+            raise _refusal(path, message, "use the same version of buildsys on both machines")
+        return parse(Header, data)
+    except ValueError as error:
+        raise _refusal(path, f"{member.name} cannot be read") from error
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:
@@ -312,124 +321,135 @@ def _is_plain(member: tarfile.TarInfo) -> bool:
 
 def _read_actions(
     archive: tarfile.TarFile, members: list[tarfile.TarInfo], path: Path
-) -> dict[str, dict[str, Any]]:
-    """The entries by action key."""
-    actions = {}
+) -> tuple[ActionEntry, ...]:
+    actions = []
     for member in members:
         match = _ACTION.fullmatch(member.name)
         if match:
-            entry = _read_json(archive, member, path)
             try:
-                outputs_of(entry)
+                actions.append(read_entry(match[2], _read_text(archive, member, path)))
             except ValueError as error:
-                raise _refusal(path, f"{member.name}: {error}") from error
-            actions[match[2]] = entry
-    return actions
+                message = f"{member.name}: it is no result of an action ({error})"
+                raise _refusal(path, message) from error
+    return tuple(actions)
 
 
-def _read_json(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> dict[str, Any]:
-    stream = archive.extractfile(member) if member.size <= _LARGEST_TEXT else None
-    try:
-        value = json.loads(stream.read()) if stream else None
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+def _read_text(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+    if member.size > _LARGEST_TEXT:
         raise _refusal(path, f"{member.name} cannot be read")
-    return value
+    return _stream(archive, member).read()
+
+
+def _stream(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise tarfile.ReadError(f"{member.name} is no plain file")
+    return stream
 
 
 def _unpack(
     archive: tarfile.TarFile,
     members: list[tarfile.TarInfo],
     store: Store,
-    staging: Path,
+    staging: Store,
     path: Path,
-) -> None:
-    """Every blob into the staging folder, its digest checked; those of the store are only checked."""
-    unpacked = Store(staging)
+) -> dict[str, int]:
+    """Every blob into the staging folder, its digest checked; those of the store are only checked.
+
+    Returns digests with sizes in bytes.
+    """
+    sizes = {}
     for member in members:
         match = _BLOB.fullmatch(member.name)
-        stream = archive.extractfile(member) if match else None
-        if match is None or stream is None:
+        if match is None:
             continue
-        state = hashlib.sha256()
-        target = unpacked.blob(match[2])
+        digest, stream, state = match[2], _stream(archive, member), hashlib.sha256()
+        target = staging.blob(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        known = store.blob(match[2]).is_file()
-        with target.open("wb") as out:
+        known = store.holds(digest)
+        with target.open("xb") as out:
             while chunk := stream.read(_CHUNK):
                 state.update(chunk)
                 if not known:
                     out.write(chunk)
-        if state.hexdigest() != match[2]:
-            raise _refusal(
-                path, f"{member.name} has other bytes than its name says", "copy it again"
-            )
+        if state.hexdigest() != digest:
+            message = f"{member.name} has other bytes than its name says"
+            raise _refusal(path, message, "copy it again")
         if known:
             target.unlink()
-        for name, _, _ in tree_entries(target if not known else store.blob(match[2])):
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name:
-                raise _refusal(
-                    path, f"{member.name} lists a file outside its folder: {name[:120]!r}"
-                )
+        sizes[digest] = member.size
+    return sizes
 
 
 def _check_complete(
-    actions: dict[str, dict[str, Any]], store: Store, unpacked: Store, path: Path
+    actions: tuple[ActionEntry, ...],
+    blobs: dict[str, int],
+    store: Store,
+    staging: Store,
+    path: Path,
 ) -> None:
-    """No entry may name bytes that are neither in the archive nor here, unless it says so."""
-    for key, entry in actions.items():
-        if entry.get(DIGESTS_ONLY):
-            continue
-        outputs = outputs_of(entry)
-        for digest in closure(unpacked, outputs) | closure(store, outputs):
-            if not unpacked.blob(digest).is_file() and not store.blob(digest).is_file():
-                raise _refusal(path, f"the result {key[:12]} lacks its file {digest[:12]}")
+    """No entry names bytes that are neither in the archive nor here, unless it says so; every blob is
+    named by an entry.
+    """
+    named: set[str] = set()
+    for entry in actions:
+        for output in entry.outputs:
+            named.add(output.digest)
+            tree: Tree = ()
+            for place in (staging, store):
+                if output.tree and not tree and place.has(output.digest, tree=False):
+                    tree = _read_tree(place, output.digest, path)
+            for file in tree:
+                named.add(file.digest)
+                if blobs.get(file.digest, file.size) != file.size:
+                    message = f"the tree {output.digest[:12]} lists another size than"
+                    raise _refusal(path, f"{message} {shorten(file.name)} has")
+            wanted = (output.digest, *(file.digest for file in tree))
+            lost = [d for d in wanted if d not in blobs and not store.has(d, tree=False)]
+            if lost and not entry.digests_only:
+                message = f"the result {entry.key[:12]} lacks its file {lost[0][:12]}"
+                raise _refusal(path, message)
+    foreign = sorted(blobs.keys() - named)
+    if foreign:
+        raise _refusal(path, f"no result in it names its file {foreign[0][:12]}")
+
+
+def _read_tree(store: Store, digest: str, path: Path) -> Tree:
+    try:
+        return store.index(digest)
+    except FileNotFoundError as error:
+        message = f"{blob_name(digest)} is not the list of files that it should be"
+        raise _refusal(path, message) from error
 
 
 def _commit(
-    actions: dict[str, dict[str, Any]],
-    blobs: list[re.Match[str] | None],
-    store: Store,
-    staging: Path,
+    actions: tuple[ActionEntry, ...], blobs: dict[str, int], store: Store, staging: Store
 ) -> Imported:
     """Blobs first, then the actions that name them; what is here stays."""
-    added = size = 0
-    digests = [match[2] for match in blobs if match]
-    for digest in digests:
-        target, fresh = store.blob(digest), Store(staging).blob(digest)
-        if use(target):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        seal(fresh)
-        size += fresh.stat().st_size
-        fresh.replace(target)
-        added += 1
+    new = [digest for digest in blobs if staging.has(digest, tree=False)]
+    for digest in new:
+        store.take(staging.blob(digest), digest)
     recorded = 0
-    for key, entry in actions.items():
-        if not _is_whole(store, store.recall(key), entry):
-            store.record(key, entry)
+    for entry in actions:
+        if not _is_whole(store, store.recall(entry.key), entry):
+            store.record(entry)
             recorded += 1
     return Imported(
         actions=recorded,
         actions_known=len(actions) - recorded,
-        blobs=added,
-        blobs_known=len(digests) - added,
-        bytes=size,
+        blobs=len(new),
+        blobs_known=len(blobs) - len(new),
+        bytes=sum(blobs[digest] for digest in new),
     )
 
 
-def _is_whole(store: Store, known: dict[str, Any] | None, offered: dict[str, Any]) -> bool:
+def _is_whole(store: Store, known: ActionEntry | None, offered: ActionEntry) -> bool:
     """Whether the entry that is here is at least as good as the one that came."""
     if known is None:
         return False
-    try:
-        digests = closure(store, outputs_of(known))
-    except ValueError:
-        return False
-    if known.get(DIGESTS_ONLY):
-        return bool(offered.get(DIGESTS_ONLY))
-    return all(store.blob(digest).is_file() for digest in digests)
+    if known.digests_only:
+        return offered.digests_only
+    return all(store.has(output.digest, output.tree) for output in known.outputs)
 
 
 def _refusal(path: Path, message: str, hint: str = "") -> InputError:

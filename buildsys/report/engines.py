@@ -83,5 +83,4 @@ def _facts(session: Session, lines: list[_Line]) -> EngineFacts | None:
 
 
 def _size(session: Session, digest: str) -> int:
-    path = session.state.store.blob(digest) if digest else None
-    return path.stat().st_size if path is not None and path.is_file() else 0
+    return session.state.store.size(digest) or 0

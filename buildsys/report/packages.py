@@ -52,8 +52,8 @@ def find_package(
     try:
         result = session.state.result(plan.package)
         digest = result.output("package") if result else ""
-        entries = session.state.store.index(digest) if digest else []
-    except (BuildsysError, OSError, ValueError):
+        entries = session.state.store.index(digest) if digest else ()
+    except (BuildsysError, OSError):
         return None, {}
     names = {name: (size, blob) for name, size, blob in entries}
     store = session.state.store

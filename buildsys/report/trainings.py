@@ -129,8 +129,8 @@ def _is_kept(session: Session, digest: str, tree: bool) -> bool:
     try:
         if not tree:
             return store.has(digest, tree=False)
-        return {HISTORY, SUMMARY} <= {name for name, _, _ in store.index(digest)}
-    except (BuildsysError, OSError, ValueError):
+        return {HISTORY, SUMMARY} <= {file.name for file in store.index(digest)}
+    except (BuildsysError, OSError):
         return False
 
 

@@ -16,6 +16,7 @@ from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.garbage_collection import take_stock
 from buildsys.execution.store.store import Store
+from tests import processes
 from tests.conftest import Build, StandIn, make_workspace, no_environment
 from tests.execution.test_shared import without_privileges
 from tests.operations import golden
@@ -209,9 +210,11 @@ def test_a_broken_recipe_holds_what_it_last_made(
 def test_rubbish_goes(workspace: Path, store: Store, capsys: Capture, tmp_path: Path) -> None:
     """Temporary files, results whose files are lost, files that no result names; not what is new."""
     shutil.rmtree(workspace)
-    actions = {json.loads(p.read_text())["module"]: p for p in store.root.glob("actions/*/*.json")}
+    actions = processes.results(store.root)
     actions["export_ultralytics"].write_text("{")
-    lost = json.loads(actions["evaluate_onnx"].read_text())["outputs"][0][1]
+    entry = store.recall(actions["evaluate_onnx"].stem)
+    assert entry is not None
+    lost = entry.outputs[0].digest
     store.blob(lost).unlink()
     (store.root / "blobs" / lost[:2] / ".tmp-0").write_text("half")
     staging = store.root / ".import-0" / "blobs" / "aa"

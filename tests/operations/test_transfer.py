@@ -5,12 +5,17 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildsys.cli import main
+from buildsys.digest import digest_bytes
 from buildsys.execution.session.session import Session
+from buildsys.execution.store.action_entry import EntryOutput, read_entry, write_entry
+from buildsys.execution.store.tree_index import encode_index
+from buildsys.operations.transfer import blob_name
 from tests.conftest import Build, Sample, StandIn, make_workspace, no_environment
 from tests.operations import golden
 
@@ -229,20 +234,31 @@ def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: st
 
 def with_evil_tree(members: list[Member]) -> list[Member]:
     """A tree that wants to be restored outside its folder."""
-    import hashlib
-
-    digest = hashlib.sha256(b"").hexdigest()
-    index = json.dumps([["../../.bashrc", 0, digest]]).encode()
-    name = hashlib.sha256(index).hexdigest()
+    digest = digest_bytes(b"")
+    index = encode_index([("../../.bashrc", 0, digest)])
+    first = _first(members, "actions/")
+    key = Path(members[first][0].name).stem
+    entry = read_entry(key, members[first][1])
+    evil = EntryOutput(name="evil", digest=digest_bytes(index), tree=True)
+    data = write_entry(replace(entry, outputs=(*entry.outputs, evil)))
     header = json.loads(members[0][1])
     header["blobs"] += 2
-    text = json.dumps(header).encode()
     return [
-        member(members[0][0].name, text),
-        *members[1:],
-        member(f"blobs/{digest[:2]}/{digest}"),
-        member(f"blobs/{name[:2]}/{name}", index),
+        member(members[0][0].name, json.dumps(header).encode()),
+        *members[1:first],
+        member(members[first][0].name, data),
+        *members[first + 1 :],
+        member(blob_name(digest)),
+        member(blob_name(evil.digest), index),
     ]
+
+
+def with_foreign_blob(members: list[Member]) -> list[Member]:
+    """A whole file that no result names."""
+    header = json.loads(members[0][1])
+    header["blobs"] += 1
+    foreign = member(blob_name(digest_bytes(b"foreign")), b"foreign")
+    return [member(members[0][0].name, json.dumps(header).encode()), *members[1:], foreign]
 
 
 def _first(members: list[Member], kind: str) -> int:
@@ -302,12 +318,13 @@ STRANGE: dict[str, Callable[[list[Member]], list[Member]]] = {
     "sparse": sparse,
     "twice": lambda m: [*m, m[-1]],
     "no-header": lambda m: m[1:],
-    "newer": lambda m: [member(m[0][0].name, b'{"format": 2}'), *m[1:]],
+    "newer": lambda m: [member(m[0][0].name, b'{"format": 3, "other": 1}'), *m[1:]],
     "short": lambda m: m[:-1],
     "wrong-blob": with_wrong_blob,
     "wrong-action": with_wrong_action,
     "without-blob": without_blob,
     "evil-tree": with_evil_tree,
+    "foreign-blob": with_foreign_blob,
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.digest import digest_bytes, digest_file
-from buildsys.execution.store.store import encode_index
+from buildsys.execution.store.tree_index import encode_index
 
 _FORMATS = {
     ".tflite": "tflite",

@@ -50,8 +50,8 @@ def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
 def _stored(state: State, plan: BuildPlan) -> Figures:
     try:
         result = state.result(plan.package)
-        entries = state.store.index(result.output("package")) if result else []
-    except (BuildsysError, OSError, ValueError):
+        entries = state.store.index(result.output("package")) if result else ()
+    except (BuildsysError, OSError):
         return Figures()
     blobs = {name: digest for name, _, digest in entries}
     sizes = {name: size for name, size, _ in entries}

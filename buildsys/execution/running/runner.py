@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from buildsys.errors import InputError, StepFailed
 from buildsys.escaping import plain_log
@@ -20,12 +19,15 @@ from buildsys.execution.running import process
 from buildsys.execution.running.admission import Admission, gpu_variables
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
+from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.tools import environments
-from buildsys.files import explain_log, writing
+from buildsys.files import explain_log, open_regular, writing
 from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.names import BadName
 from buildsys.spec import Format
 from buildsys.steps.lib.datasets.images import SUFFIXES as IMAGES
 from buildsys.steps.lib.runtime import launcher
+from buildsys.typed_json import parse
 
 LAUNCHER = Path(launcher.__file__)
 _LAST_LINES = 12
@@ -255,17 +257,24 @@ class Runner:
     ) -> StepResult:
         """Blobs first, then the action, then this workspace's record."""
         store = self.state.store
-        digests = tuple(
-            (o.name, store.put_tree(outputs[o.name]) if o.tree else store.put_file(outputs[o.name]))
-            for o in step.outputs
-        )
+        try:
+            digests = tuple(
+                (
+                    o.name,
+                    store.put_tree(outputs[o.name]) if o.tree else store.put_file(outputs[o.name]),
+                )
+                for o in step.outputs
+            )
+        except BadName as error:
+            raise StepFailed(
+                f"{step.stage} ({step.module}) made files that cannot be kept: {error}."
+                " Rename what they are made from."
+            ) from error
         passed = True
         if "verdict" in outputs:
             passed = bool(json.loads(outputs["verdict"].read_text(encoding="utf-8"))["passed"])
-        entry: dict[str, Any] = {"module": step.module, "tool": step.tool, "seconds": seconds}
-        entry |= {"diary": diary} if diary else {}
-        store.record(action_key.key, {**entry, "outputs": digests, "passed": passed})
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
+        store.record(make_entry(step, action_key.key, result, diary))
         self.state.finish(step, action_key, result)
         self.state.database.record_duration(step.module, seconds)
         return result
@@ -287,7 +296,8 @@ def _identity(folder: Path) -> str:
 def _read_diary(scratch: Path) -> dict[str, str]:
     """What the step wants remembered of this run."""
     try:
-        return dict(json.loads((scratch / _DIARY).read_bytes()))
+        with open_regular(scratch / _DIARY) as file:
+            return parse(dict[str, str], file.read())
     except (OSError, ValueError):
         return {}
 

@@ -262,18 +262,16 @@ class State:
 
     def recall(self, step: Step, key: str) -> StepResult | None:
         """A result that another workspace, or this one long ago, left whole in the store."""
-        entry = self.store.recall(key) or {}
-        try:
-            outputs = tuple((str(name), str(digest)) for name, digest in entry["outputs"])
-            result = StepResult(
-                outputs=outputs, seconds=float(entry["seconds"]), passed=bool(entry["passed"])
-            )
-        except (KeyError, ValueError, TypeError):
+        entry = self.store.recall(key)
+        declared = {(output.name, output.tree) for output in step.outputs}
+        if entry is None or {(output.name, output.tree) for output in entry.outputs} != declared:
             return None
-        trees = {output.name: output.tree for output in step.outputs}
-        if {name for name, _ in outputs} != set(trees):
-            return None
-        if entry.get("digests_only"):  # on purpose, by `store export --packages-only`
+        result = StepResult(
+            outputs=tuple((output.name, output.digest) for output in entry.outputs),
+            seconds=entry.seconds,
+            passed=entry.passed,
+        )
+        if entry.digests_only:  # on purpose, by `store export --packages-only`
             return result
         return result if self.holds(step, result) else None
 

@@ -9,7 +9,8 @@ from buildsys.digest import digest_bytes, digest_file
 from buildsys.errors import CannotWrite, InputError
 from buildsys.execution.state import fingerprint
 from buildsys.execution.state.database import Database
-from buildsys.execution.store.store import Store, encode_index
+from buildsys.execution.store.store import Store
+from buildsys.execution.store.tree_index import encode_index
 from buildsys.files import stat_line
 from buildsys.graph import Source
 from buildsys.lockfile import Lock
@@ -149,7 +150,7 @@ def changed_files(store: Store, old: str, new: str) -> list[str]:
     try:
         before = {name: digest for name, _, digest in store.index(old)}
         after = {name: digest for name, _, digest in store.index(new)}
-    except (OSError, ValueError, CannotWrite):
+    except (OSError, CannotWrite):
         return []
     changed = [f"{name} changed" for name in after if before.get(name, after[name]) != after[name]]
     added = [f"{name} is new" for name in after.keys() - before.keys()]

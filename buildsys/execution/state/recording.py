@@ -47,18 +47,19 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
-    diary = (state.store.recall(action_key.key) or {}).get("diary", {})
+    entry = state.store.recall(action_key.key)
+    diary = dict(entry.diary) if entry else {}
     outputs = dict(result.outputs)
     training = Training(
         action_key=action_key.key,
         checkpoint=outputs[Format.CHECKPOINT],
         training=outputs.get(Format.TRAINING, ""),
         code=step.code,
-        device=str(diary.get("device", "")),
+        device=diary.get("device", ""),
         lock=step.tool_identity,
         seconds=result.seconds,
         tool=step.tool,
-        torch=str(diary.get("torch", "")),
+        torch=diary.get("torch", ""),
     )
     slice_ = slice_digest(step, action_key)
     recorded = lock.trainings().get(slice_)

@@ -10,13 +10,11 @@ import errno
 import gzip
 import lzma
 import os
-import re
 import shutil
 import stat
 import struct
 import tarfile
 import tempfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 from buildsys.errors import InputError, shorten
+from buildsys.names import BadName, NameSet, check_relative_name
 
 _FREE = 1_000_000_000
 _RATIO = 200
@@ -88,7 +87,7 @@ def unpack(archive: Path, target: Path, label: str = "") -> None:
             content.rename(target)
         finally:
             shutil.rmtree(holder, ignore_errors=True)
-    except Refused as error:
+    except (Refused, BadName) as error:
         raise InputError.at(label or str(archive), str(error), error.hint) from error
     except (*DAMAGED, MemoryError) as error:
         raise InputError.at(
@@ -117,17 +116,20 @@ def _fill(folder: Path, archive: Path) -> None:
         raise Refused("this is no file")
     packed = found.st_size
     bound = min(_MOST_BYTES, max(_FREE, _RATIO * packed))
-    names = _Names()
+    names = NameSet()
     total = files = 0
     for member in members(archive, bound):
-        parts = _parts(member.name)
-        if not parts or _is_junk(parts):
+        name = _plain(member.name)
+        if not name:
             continue
-        names.add(parts, is_folder=member.stream is None)
+        check_relative_name(name)
+        if _is_junk(name):
+            continue
+        names.add(name, is_folder=member.stream is None)
         total += max(member.size, _LEAST)
-        if total > bound or member.size > _MOST_IN_ONE or names.count > _MOST_MEMBERS:
+        if total > bound or member.size > _MOST_IN_ONE or len(names) > _MOST_MEMBERS:
             raise _bomb(member.name, packed)
-        path = folder.joinpath(*parts)
+        path = folder / name
         (path if member.stream is None else path.parent).mkdir(parents=True, exist_ok=True)
         if member.stream is not None:
             files += 1
@@ -154,61 +156,17 @@ def _bomb(name: str, packed: int) -> Refused:
     )
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """The name as folders and a file below the target; raises Refused where it is anything else."""
-    shown = f"`{shorten(name)}`"
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-        raise Refused(f"{shown} is an absolute path", "pack the data with relative paths")
-    if "\\" in name:
-        raise Refused(f"{shown} has a backslash in its name", "pack it with forward slashes")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise Refused(f"{shown} has a control character in its name or is not UTF-8")
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if ".." in parts:
-        raise Refused(f"{shown} leads out of the archive's folder", "pack it without `..`")
-    if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 3000:
-        raise Refused(f"{shown} is too long a name")
-    return parts
+def _plain(name: str) -> str:
+    """The name without what means nothing: `./`, doubled slashes, one at the end of a folder's."""
+    if name.startswith("/"):
+        return name
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _is_junk(parts: tuple[str, ...]) -> bool:
+def _is_junk(name: str) -> bool:
     """What macOS and Windows put beside the files that one meant to pack."""
+    parts = name.split("/")
     return not _JUNK.isdisjoint(parts) or parts[-1].startswith("._")
-
-
-class _Names:
-    """The names so far, as a file system sees them that knows neither case nor normal form."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, bool]] = {}
-
-    @property
-    def count(self) -> int:
-        """How many files and folders there are."""
-        return len(self._seen)
-
-    def add(self, parts: tuple[str, ...], is_folder: bool) -> None:
-        """Take note of a member and the folders above it; raises Refused where two would be one."""
-        for end in range(1, len(parts) + 1):
-            path = "/".join(parts[:end])
-            now = (path, is_folder or end < len(parts))
-            key = path.lower() if path.isascii() else _fold(path)
-            before = self._seen.get(key)
-            if before is None:
-                self._seen[key] = now
-            elif before != now or not now[1]:
-                raise _collision(before[0], path)
-
-
-def _collision(first: str, second: str) -> Refused:
-    if first == second:
-        return Refused(f"`{shorten(first)}` is in it twice", "pack every file once")
-    what = f"`{shorten(first)}` and `{shorten(second)}`"
-    return Refused(f"{what} are one name on some file systems", "rename one of them")
-
-
-def _fold(path: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 _COMPRESSED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
@@ -254,7 +212,7 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member]:
 
 def _tar_members(raw: Any, bound: int) -> Iterator[Member]:
     stream = cast("IO[bytes]", _Counted(raw, 2 * bound))
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedHeader) as archive:
         while info := archive.next():
             archive.members = []  # type: ignore[attr-defined] # it would keep them all
             if info.isdir():
@@ -293,7 +251,7 @@ _HEADERS = (b"L", b"K", b"x", b"g", b"X")
 """Types of entries that tell of the next one: long names, extended headers."""
 
 
-class _Header(tarfile.TarInfo):
+class BoundedHeader(tarfile.TarInfo):
     """A header that is not read into memory when it is long, and whose damage is no end of file."""
 
     @classmethod

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from json import loads
 from pathlib import Path
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.store.entries import DIGEST, DIGESTS_ONLY, STAGING, closure, outputs_of
-from buildsys.execution.store.store import Store
+from buildsys.execution.store.action_entry import ActionEntry
+from buildsys.execution.store.store import STAGING, Store
 from buildsys.files import locked
+from buildsys.records import is_digest
 
 YOUNG_SECONDS = 3600.0
 
@@ -85,9 +85,11 @@ class Choice:
 
 def take_stock(store: Store) -> Inventory:
     """Look at every file of a store. Files that are not ours are left alone."""
-    entries = [f for f in _files(store.root / "actions") if f.path.suffix == ".json"]
+    entries = [
+        f for f in _files(store.root / "actions") if f.path.suffix == ".json" and is_digest(f.name)
+    ]
     # after the entries: a result that comes meanwhile then lies there with all its blobs
-    blobs = tuple(f for f in _files(store.root / "blobs") if DIGEST.fullmatch(f.name))
+    blobs = tuple(f for f in _files(store.root / "blobs") if is_digest(f.name))
     actions, unreadable = [], []
     for file in entries:
         action = _read_action(store, file)
@@ -145,7 +147,7 @@ def remove(files: Iterable[File]) -> tuple[File, ...]:
     gone = []
     for file in files:
         with contextlib.suppress(FileNotFoundError):
-            if file.path.stat().st_mtime > file.used:
+            if file.path.lstat().st_mtime > file.used:
                 continue
             file.path.unlink()
             gone.append(file)
@@ -156,8 +158,23 @@ def remove(files: Iterable[File]) -> tuple[File, ...]:
 
 
 def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
-    """Words that workspaces count on, with everything that lies in the trees among them."""
-    return frozenset(closure(store, words))
+    """Words that workspaces count on, with everything that lies in the trees among them.
+
+    Nobody says which of them are trees: what reads as an index protects what it lists. To keep too
+    much loses nothing.
+    """
+    found = set(words)
+    listed = {file.digest for word in found for file in store.possible_index(word)}
+    return frozenset(found | listed)
+
+
+def files_of(store: Store, entry: ActionEntry) -> tuple[str, ...]:
+    """Digests of an action's outputs and, of trees, of what is in them; sorted."""
+    found = {output.digest for output in entry.outputs}
+    for output in entry.outputs:
+        if output.tree:
+            found |= {file.digest for file in store.possible_index(output.digest)}
+    return tuple(sorted(found))
 
 
 @contextmanager
@@ -204,35 +221,54 @@ def _beyond(
 
 
 def _read_action(store: Store, file: File) -> Action | None:
-    try:
-        entry = loads(file.path.read_bytes())
-        outputs = outputs_of(entry)
-    except (FileNotFoundError, ValueError, RecursionError):
+    """The entry under its name; None for what is damaged, of another version, or in another's place."""
+    entry = store.entry(file.name)
+    if entry is None or file.path.parent.name != entry.key[:2]:
         return None
     return Action(
         file=file,
-        outputs=outputs,
-        blobs=tuple(sorted(closure(store, outputs))),
-        digests_only=bool(entry.get(DIGESTS_ONLY)),
+        outputs=tuple(output.digest for output in entry.outputs),
+        blobs=files_of(store, entry),
+        digests_only=entry.digests_only,
     )
 
 
 def _files(folder: Path) -> Iterator[File]:
-    """Files below a folder, sorted by path, temporary ones left out."""
-    paths = sorted(folder.glob("*/*"))
-    return _look(path for path in paths if not path.name.startswith("."))
+    """Files in the folders of a folder that their names belong into, sorted by path."""
+    paths = [path for place in _folders(folder) for path in place.iterdir()]
+    return _look(path for path in sorted(paths) if path.name.startswith(path.parent.name))
 
 
 def _leftovers(store: Store) -> Iterator[File]:
-    for pattern in ("blobs/*/.tmp-*", "actions/*/.tmp-*", "workspaces/.tmp-*", f"{STAGING}*/**/*"):
-        yield from _look(sorted(store.root.glob(pattern)))
+    """Nothing behind a link: it may lead anywhere."""
+    places = [*_folders(store.root / "blobs"), *_folders(store.root / "actions")]
+    places += [path for path in _folders(store.root) if path.name == "workspaces"]
+    temporary = [path for place in places for path in place.glob(".tmp-*")]
+    imports = [path for path in _folders(store.root) if path.name.startswith(STAGING)]
+    left = [
+        Path(place, name)
+        for folder in imports
+        for place, _, names in os.walk(folder)
+        for name in names
+    ]
+    return _look(sorted((*temporary, *left)))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder; links to some are left out, and none where it is a link itself."""
+    try:
+        if folder.is_symlink():
+            return []
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _look(paths: Iterable[Path]) -> Iterator[File]:
     """Those that are files; a run beside this one may move or remove some meanwhile."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            status = path.stat()
+            status = path.lstat()
             if stat.S_ISREG(status.st_mode):
                 name = path.name.removesuffix(".json")
                 yield File(path=path, name=name, size=status.st_size, used=status.st_mtime)

@@ -1,27 +1,48 @@
 """Content-addressed blobs and trees, and the action cache: what a step once made, by its key.
 
-Everything is written under a temporary name, in a folder for that alone, and moved into place: what
-has its right name is whole. A blob is never overwritten. A store that cannot be written can still be
-restored from. Files leave the store as copies (or reflinks), never as hard links: a tool that scribbles on its
-input scribbles on its own copy. A dataset's images alone are links, as they are where a person brought them.
+Everything is written under a temporary name, in a folder for that alone, and moved into place; an
+action is recorded when the bytes that it names are on the disk. A blob that is whole is never
+overwritten. A store that cannot be written can still be restored from. Files leave the store as
+copies (or reflinks), never as hard links: a tool that scribbles on its input scribbles on its own
+copy. A dataset's images alone are links, as they are where a person brought them.
+
+Others may write to a store, too: digests, names, sizes and kinds of files are checked here, whoever
+calls. What is not what its name says counts as absent: its step runs again.
 """
 
 import contextlib
-import json
+import errno
 import os
 import shutil
+import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from buildsys.digest import digest_bytes, digest_file
-from buildsys.errors import CannotWrite
-from buildsys.files import locked, temporary_file, writing
+from buildsys.digest import digest_bytes, digest_file, digest_stream
+from buildsys.errors import CannotWrite, InternalError, shorten
+from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry
+from buildsys.execution.store.tree_index import Tree, encode_index, read_index
+from buildsys.files import (
+    locked,
+    make_durable,
+    open_regular,
+    start_writing,
+    temporary_file,
+    writing,
+)
+from buildsys.names import check_names
+from buildsys.records import is_digest
 
+STAGING = ".import-"
+"""How folders of imports that are under way begin, beside the blobs."""
 _FICLONE = 0x40049409
 _ABANDONED_SECONDS = 24 * 3600
 """A temporary file this old belongs to a killed run; nobody copies one file for a day."""
+_SETTLED_SECONDS = 60
+"""What was not touched for so long the system has written to the disk."""
 
 
 class Store:
@@ -30,68 +51,130 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._swept = False
+        self._fresh: dict[Path, None] = {}
+        """Blobs that may not be on the disk yet."""
+        self._recording = threading.Lock()  # steps end in threads
 
     def blob(self, digest: str) -> Path:
-        """Where a blob is, or would be."""
-        return self.root / "blobs" / digest[:2] / digest
+        """Where a blob is, or would be. Raises FileNotFoundError for what is no digest."""
+        return self.root / "blobs" / _checked(digest)[:2] / digest
 
     def has(self, digest: str, tree: bool) -> bool:
-        """Whether an artifact's bytes are all here."""
-        if not self.blob(digest).is_file():
-            return False
+        """Whether an artifact's files are all here, in their sizes where it is a tree."""
+        if not tree:
+            return self.size(digest) is not None
         try:
-            return not tree or all(self.blob(entry[2]).is_file() for entry in self.index(digest))
+            return all(self.size(file.digest) == file.size for file in self.index(digest))
         except (OSError, CannotWrite):
             return False
+
+    def size(self, digest: str) -> int | None:
+        """Bytes of a blob; None where it is not here."""
+        return _size(self.blob(digest)) if is_digest(digest) else None
 
     def put_file(self, path: Path) -> str:
         """Add a file's content; returns its digest."""
         digest = digest_file(path)
-        target = self.blob(digest)
-        if not self._holds(digest, path):
-            with self._new(target, path.stat().st_size) as temporary:
-                clone(path, temporary)
-                seal(temporary)
+        if not self.holds(digest, path):
+            with self._new(self.blob(digest), path.stat().st_size) as temporary:
+                with path.open("rb") as source:
+                    _clone(source, temporary)
+                _seal(temporary)
         return digest
 
     def put_bytes(self, data: bytes) -> str:
         """Add bytes; returns their digest."""
         digest = digest_bytes(data)
-        target = self.blob(digest)
-        if not self._holds(digest):
-            with self._new(target, len(data)) as temporary:
+        if not self.holds(digest):
+            with self._new(self.blob(digest), len(data)) as temporary:
                 temporary.write_bytes(data)
-                seal(temporary)
+                _seal(temporary)
         return digest
 
-    def _holds(self, digest: str, source: Path | None = None) -> bool:
+    def put_tree(self, folder: Path) -> str:
+        """Add a folder's files; returns the digest of their index. Raises BadName for files that
+        cannot lie in one folder on every machine.
+        """
+        paths = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        check_names(paths)
+        return self.put_bytes(
+            encode_index(
+                (name, path.stat().st_size, self.put_file(path)) for name, path in paths.items()
+            )
+        )
+
+    def take(self, path: Path, digest: str) -> None:
+        """Move a file that lies on the store's disk in; its bytes are known to be those of `digest`."""
+        with self._new(self.blob(digest), 0) as temporary:
+            _seal(path)
+            path.replace(temporary)
+
+    def holds(self, digest: str, source: Path | None = None) -> bool:
         """Whether a blob is here with the bytes that its name promises: a damaged one is replaced by
         the whole one that comes. `source`: what comes; a link to the blob was checked as it was made.
         """
         stored = self.blob(digest)
-        if not use(stored):
+        try:
+            linked = source is not None and source.samefile(stored)
+            if not linked and not self._is_whole(digest):
+                return False
+            if abs(time.time() - stored.stat().st_ctime) < _SETTLED_SECONDS:
+                self._fresh[stored] = None
+        except OSError:
             return False
-        return (source is not None and source.samefile(stored)) or digest_file(stored) == digest
+        return use(stored)
 
-    def put_tree(self, folder: Path) -> str:
-        """Add a folder's files; returns the digest of their index."""
-        entries = []
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                name = path.relative_to(folder).as_posix()
-                entries.append((name, path.stat().st_size, self.put_file(path)))
-        return self.put_bytes(encode_index(entries))
+    def _is_whole(self, digest: str) -> bool:
+        with open_regular(self.blob(digest)) as stored:
+            return digest_stream(stored) == digest
 
-    def index(self, digest: str) -> list[tuple[str, int, str]]:
-        """A tree's entries: relative path, size, digest; sorted by path. Raises FileNotFoundError."""
-        return [tuple(entry) for entry in json.loads(self.read(digest))]
+    def index(self, digest: str) -> Tree:
+        """A tree's files, sorted by path. Raises FileNotFoundError where no whole index is here."""
+        try:
+            return read_index(self.read(digest))
+        except ValueError as error:
+            raise FileNotFoundError(
+                errno.ENOENT, "the store's copy is not the index of a tree", digest
+            ) from error
+
+    def possible_index(self, digest: str) -> Tree:
+        """The files of what is a tree's index by all that its bytes say; none of what is none.
+
+        For those who keep things, and cannot know. Removes nothing; raises OSError for what may not
+        be read.
+        """
+        try:
+            with open_regular(self.blob(digest)) as stored:
+                start = stored.read(2)  # most are models and images: they are not read
+                data = start + stored.read() if start == b"[[" else b""
+        except FileNotFoundError:
+            return ()
+        try:
+            return read_index(data) if data and digest_bytes(data) == digest else ()
+        except ValueError:
+            return ()
 
     def read(self, digest: str) -> bytes:
         """A blob's bytes, checked; raises FileNotFoundError when they are not whole."""
-        data = self.blob(digest).read_bytes()
+        with self._open(digest) as stored:
+            data = stored.read()
         if digest_bytes(data) != digest:
             raise self._damaged(digest)
         return data
+
+    @contextlib.contextmanager
+    def opened(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:
+        """A blob, open for reading, and its size; checked. Raises FileNotFoundError, as `read`."""
+        with self._open(digest) as stored:
+            if digest_stream(stored) != digest:
+                raise self._damaged(digest)
+            size = stored.tell()
+            stored.seek(0)
+            yield stored, size
 
     def fetch(
         self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
@@ -99,51 +182,93 @@ class Store:
         """Copy an artifact out and check its bytes; raises FileNotFoundError when it is not whole.
 
         A blob whose bytes do not match its name is removed, so that its step runs again. Of a tree
-        the files with an ending in `linked` are symbolic links to their blobs.
+        the files with an ending in `linked` are symbolic links to their blobs. Nothing is written
+        through a link; raises CannotWrite where one is in the way.
         """
-        if tree:
-            target.mkdir(parents=True, exist_ok=True)
-            for name, _, blob in self.index(digest):
-                if Path(name).suffix.lower() in linked:
-                    self._link(blob, target / name)
-                else:
-                    self.fetch(blob, target / name, tree=False)
+        if not tree:
+            with writing(f"{target.name} from the store", target.parent):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            self._fetch_file(digest, target)
             return
-        stored = self.blob(digest)
-        size = stored.stat().st_size
-        with writing(f"{target.name} from the store", target.parent, size):
+        files = self.index(digest)
+        with writing(f"{target.name} from the store", target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary_file(target.parent) as temporary:
-                clone(stored, temporary)
+            _make_folders(target, {file.name.rpartition("/")[0] for file in files})
+        for file in files:
+            if Path(file.name).suffix.lower() in linked:
+                self._link(file.digest, target / file.name)
+            else:
+                self._fetch_file(file.digest, target / file.name)
+            if self.size(file.digest) != file.size:
+                message = f"the index says another size than {shorten(file.name)} has"
+                raise FileNotFoundError(errno.ENOENT, message, digest)
+
+    def _fetch_file(self, digest: str, target: Path) -> None:
+        with self._open(digest) as stored:
+            size = os.fstat(stored.fileno()).st_size
+            with (
+                writing(f"{target.name} from the store", target.parent, size),
+                temporary_file(target.parent) as temporary,
+            ):
+                _clone(stored, temporary)
                 if digest_file(temporary) != digest:
                     raise self._damaged(digest)
-                temporary.chmod(0o644)
                 temporary.replace(target)
 
     def _link(self, digest: str, target: Path) -> None:
         """A symbolic link to a blob whose bytes are checked: images are read, and many."""
         stored = self.blob(digest)
-        if digest_file(stored) != digest:
-            raise self._damaged(digest)
-        with writing(f"{target.name} from the store", target.parent):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            self.opened(digest),
+            writing(f"{target.name} from the store", target.parent),
+        ):
             target.symlink_to(stored.absolute())
         use(stored)
 
-    def record(self, key: str, entry: dict[str, Any]) -> None:
-        """Remember what an action made. The newest record counts: an older one may name lost bytes."""
-        text = json.dumps(entry, sort_keys=True)
-        with self._new(self._action(key), len(text)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    def record(self, entry: ActionEntry) -> None:
+        """Remember what an action made, when its bytes are on the disk. The newest record counts: an
+        older one may name lost bytes.
+        """
+        data = write_entry(entry)
+        try:
+            read_entry(entry.key, data)
+        except ValueError as error:
+            raise InternalError(f"no entry of an action: {error}: {entry}") from error
+        with self._recording:
+            self._settle()
+            target = self._action(entry.key)
+            with self._new(target, len(data)) as temporary:
+                temporary.write_bytes(data)
+                make_durable([temporary])
+            with writing("a result", self.root):
+                make_durable([target.parent, target.parent.parent])
 
-    def recall(self, key: str) -> dict[str, Any] | None:
+    def _settle(self) -> None:
+        """Returns when every blob that came is on the disk, under its name."""
+        with writing("a result", self.root):
+            fresh = list(self._fresh)
+            folders = dict.fromkeys(path.parent for path in fresh)
+            make_durable([*fresh, *folders, self.root / "blobs", self.root])
+        for path in fresh:
+            self._fresh.pop(path, None)
+
+    def recall(self, key: str) -> ActionEntry | None:
         """What an action made, or None."""
         try:
-            entry = json.loads(self._action(key).read_bytes())
-            use(self._action(key))
-        except (OSError, ValueError):
+            entry = self.entry(key)
+        except OSError:
             return None
-        return entry if isinstance(entry, dict) else None
+        if entry is not None:
+            use(self._action(key))
+        return entry
+
+    def entry(self, key: str) -> ActionEntry | None:
+        """`recall` that leaves no trace, and raises OSError for what may not be read."""
+        try:
+            with open_regular(self._action(key)) as stored:
+                return read_entry(key, stored.read())
+        except (FileNotFoundError, ValueError):
+            return None
 
     @contextlib.contextmanager
     def alone(self, key: str, owner: str, say: Callable[[str], None]) -> Iterator[None]:
@@ -154,7 +279,7 @@ class Store:
         """
         with contextlib.ExitStack() as held:
             with writing("a result", self.root):
-                lock = self.root / "locks" / key
+                lock = self.folder("locks") / _checked(key)
                 held.enter_context(locked(lock, owner, lambda who: say(who or "another run")))
             yield
 
@@ -162,63 +287,132 @@ class Store:
     def _new(self, target: Path, size: int) -> Iterator[Path]:
         """A temporary file that becomes `target` when the block ends well. Raises CannotWrite."""
         with writing("a result", self.root, size):
-            folder = self.root / "tmp"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self.folder("tmp")
             if not self._swept:
                 self._swept = True
                 _sweep(folder)
             with temporary_file(folder) as temporary:
                 yield temporary
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.replace(target)
+                self.folder(target.parent.parent.name)
+                _make_folder(target.parent)
+                start_writing(temporary)
+                _replace(temporary, target)
+                self._fresh[target] = None
+
+    def folder(self, name: str) -> Path:
+        """A folder of the store itself, made where it is missing. Raises CannotWrite for a link."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.root / name)
+        return self.root / name
+
+    def _open(self, digest: str) -> IO[bytes]:
+        """A blob's file. Raises FileNotFoundError, and removes a link or a pipe in its place."""
+        try:
+            return open_regular(self.blob(digest))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EINVAL):
+                raise
+            raise self._damaged(digest) from error
 
     def _damaged(self, digest: str) -> Exception:
+        """The error about a blob that is not what its name says; it is removed."""
+        path = self.blob(digest)
         try:
-            self.blob(digest).unlink(missing_ok=True)
+            if path.parent.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, "it is behind a link", str(path.parent))
+            path.unlink(missing_ok=True)
         except OSError:
             return CannotWrite(
-                f"{self.blob(digest)} is damaged and cannot be replaced, because the store"
+                f"{path} is damaged and cannot be replaced, because the store"
                 " cannot be written. Use another store (BUILDSYS_STORE)."
             )
         return FileNotFoundError(f"the store's copy of {digest[:12]} was damaged; removed")
 
     def _action(self, key: str) -> Path:
-        return self.root / "actions" / key[:2] / f"{key}.json"
+        return self.root / "actions" / _checked(key)[:2] / f"{key}.json"
+
+
+def use(path: Path) -> bool:
+    """Whether a file of the store is here; its time tells `buildsys gc` that somebody wants it."""
+    if _size(path) is None:
+        return False
+    with contextlib.suppress(OSError):  # a store that is read-only, a file of somebody else
+        os.utime(path, follow_symlinks=False)
+    return True
+
+
+def _checked(digest: str) -> str:
+    """A digest or a key, which becomes part of a path. Raises FileNotFoundError for anything else."""
+    if not is_digest(digest):
+        message = "the store has nothing by this name, which is no digest"
+        raise FileNotFoundError(errno.ENOENT, message, shorten(digest))
+    return digest
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None of what is none, a link among it, or is not here."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _sweep(folder: Path) -> None:
     """Remove what killed runs left behind."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
-            if abs(time.time() - path.stat().st_mtime) > _ABANDONED_SECONDS:
+            if abs(time.time() - path.lstat().st_mtime) > _ABANDONED_SECONDS:
                 path.unlink()
 
 
-def encode_index(entries: list[tuple[str, int, str]]) -> bytes:
-    """A tree's index as bytes: its digest is the tree's."""
-    return json.dumps(sorted(entries), separators=(",", ":")).encode()
+def _make_folders(root: Path, names: set[str]) -> None:
+    """A folder and those below it, each with those above it; those that are there are no links."""
+    _make_folder(root)
+    made: set[str] = {""}
+    for name in sorted(names):
+        parts = name.split("/")
+        for end in range(1, len(parts) + 1):
+            above = "/".join(parts[:end])
+            if above not in made:
+                made.add(above)
+                _make_folder(root / above)
 
 
-def clone(source: Path, target: Path) -> None:
-    """Copy a file, sharing blocks where the file system can (reflink)."""
+def _make_folder(path: Path) -> None:
+    """A folder, made where it is missing. Raises CannotWrite where something else has its name."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise CannotWrite(
+                f"{path} is a link or a file, and a folder is wanted there: nothing is written"
+                " through links. Remove it, then run again."
+            ) from None
+
+
+def _replace(fresh: Path, target: Path) -> None:
+    """Give a file its name; a folder that somebody put there is in the way."""
+    try:
+        fresh.replace(target)
+    except IsADirectoryError as error:
+        message = f"{target} is a folder, and belongs to nobody. Remove it, then run again."
+        raise CannotWrite(message) from error
+
+
+def _clone(reader: IO[bytes], target: Path) -> None:
+    """Copy an open file, sharing blocks where the file system can (reflink)."""
     import fcntl
 
-    with source.open("rb") as reader, target.open("wb") as writer:
+    with target.open("wb") as writer:
         try:
             fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
         except OSError:
             shutil.copyfileobj(reader, writer, 1 << 20)
 
 
-def use(path: Path) -> bool:
-    """Whether a file of the store is here; its time tells `buildsys gc` that somebody wants it."""
-    if not path.is_file():
-        return False
-    with contextlib.suppress(OSError):  # a store that is read-only, a file of somebody else
-        os.utime(path)
-    return True
-
-
-def seal(path: Path) -> None:
+def _seal(path: Path) -> None:
     """Nobody writes to a blob; who may read it is the umask's affair: stores can be shared."""
     path.chmod(path.stat().st_mode & 0o444)

@@ -4,12 +4,14 @@ One small file a workspace in the store, which holds its path; written when a se
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 from buildsys.digest import digest_bytes
+from buildsys.errors import CannotWrite
 from buildsys.execution.store.store import Store
-from buildsys.files import write_atomic
+from buildsys.files import open_regular, write_atomic
 
 _FOLDER = "workspaces"
 
@@ -17,20 +19,21 @@ _FOLDER = "workspaces"
 def register(store: Store, root: Path) -> None:
     """Let the store know a workspace; a read-only store knows nobody, and loses nothing either."""
     entry = _entry(store, root)
-    with contextlib.suppress(OSError):
-        if not entry.is_file():
+    with contextlib.suppress(OSError, CannotWrite):
+        if entry.is_symlink() or not entry.is_file() or entry.read_bytes() != os.fsencode(root):
+            store.folder(_FOLDER)
             write_atomic(entry, os.fsencode(root))
 
 
 def known(store: Store) -> tuple[Path, ...]:
     """Every workspace that has used the store, sorted; some may be gone.
 
-    Raises OSError where an entry may not be read: it must not be taken for nobody.
+    Raises OSError where an entry may not be read, or is damaged: it must not be taken for nobody.
     """
     roots = []
     for entry in sorted((store.root / _FOLDER).glob("[!.]*")):
-        with contextlib.suppress(FileNotFoundError):
-            roots.append(Path(os.fsdecode(entry.read_bytes())))
+        with contextlib.suppress(FileNotFoundError), open_regular(entry) as file:
+            roots.append(_read(file.read(), entry))
     return tuple(sorted(roots))
 
 
@@ -39,5 +42,19 @@ def forget(store: Store, root: Path) -> None:
     _entry(store, root).unlink(missing_ok=True)
 
 
+def _read(data: bytes, entry: Path) -> Path:
+    if entry.name != _name(data):
+        message = (
+            "is damaged: which workspace it stands for is not known. Delete it, and run `buildsys"
+            " plan` in every workspace that uses this store"
+        )
+        raise OSError(errno.EINVAL, message, str(entry))
+    return Path(os.fsdecode(data))
+
+
 def _entry(store: Store, root: Path) -> Path:
-    return store.root / _FOLDER / digest_bytes(os.fsencode(root))[:32]
+    return store.root / _FOLDER / _name(os.fsencode(root))
+
+
+def _name(root: bytes) -> str:
+    return digest_bytes(root)[:32]

@@ -104,7 +104,7 @@ def test_outputs_are_in_the_store_and_the_step_is_up_to_date(tmp_path: Path, exp
     assert decision.status == Status.UP_TO_DATE
     entry = bench.state.store.recall(decision.key)
     assert entry is not None
-    assert (entry["module"], entry["tool"], entry["passed"]) == ("export_onnx", "tool 1.0", True)
+    assert (entry.module, entry.tool, entry.passed) == ("export_onnx", "tool 1.0", True)
     assert bench.state.database.duration("export_onnx") == result.seconds
     assert list(bench.workspace.scratch.iterdir()) == []
     assert (bench.started, bench.progress) == (1, [(1, 2, "epoch", "")])
@@ -256,7 +256,7 @@ def test_what_a_step_tells_of_its_run_is_kept_with_the_action(tmp_path: Path, ex
     bench.execute(export)
     entry = bench.state.store.recall(bench.state.decide(export).key)
     assert entry is not None
-    assert entry["diary"] == {"device": "cpu"}
+    assert entry.diary == (("device", "cpu"),)
 
 
 def test_what_another_run_made_meanwhile_is_not_made_again(tmp_path: Path, export: Step) -> None:

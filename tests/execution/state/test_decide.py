@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from buildsys.errors import InputError
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
+from buildsys.execution.store.action_entry import make_entry
 from buildsys.graph import BuildPlan, Decision, Origin, Output, Status, Step, StepResult
 from buildsys.lockfile import Line, Lock, Training, content_line, training_key
 from tests.sample_steps import (
@@ -50,9 +52,7 @@ def make(state: State, step: Step, content: bytes = b"", passed: bool = True) ->
     assert action_key is not None
     blob = state.store.put_bytes(content or step.id.encode())
     result = StepResult(outputs=((step.outputs[0].name, blob),), seconds=1.0, passed=passed)
-    state.store.record(
-        action_key.key, {"outputs": result.outputs, "seconds": 1.0, "passed": passed}
-    )
+    state.store.record(make_entry(step, action_key.key, result))
     state.finish(step, action_key, result)
 
 
@@ -214,8 +214,11 @@ def test_an_action_of_other_outputs_is_not_restored(
     assert make_state(tmp_path, make_plan(export)).decide(export).status == Status.STALE
     action_key = made.key(chain[0])
     assert action_key is not None
-    for entry in ({}, {"outputs": 7, "seconds": 1, "passed": True}, {"outputs": [["made", "x"]]}):
-        made.store.record(action_key.key, entry)
+    entry = made.store.recall(action_key.key)
+    assert entry is not None
+    for name, tree in (("made", True), ("other", False)):
+        output = replace(entry.outputs[0], name=name, tree=tree)
+        made.store.record(replace(entry, outputs=(output,)))
         here = make_state(tmp_path, plan)
         assert here.decide(chain[0]).status == Status.STALE
 

@@ -12,6 +12,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state import code_digest
 from buildsys.execution.tools import definitions
 from buildsys.lockfile import read_lock
+from tests import processes
 from tests.conftest import Build, StandIn, copy_package, no_environment
 
 Capture = pytest.CaptureFixture[str]
@@ -78,9 +79,8 @@ def test_what_needs_the_data_waits_for_it(
     clone = elsewhere(workspace, tmp_path)
     recipe = clone / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("count: 3", "count: 5"))
-    for path in (tmp_path / "store" / "actions").glob("*/*.json"):
-        if json.loads(path.read_bytes())["module"] == "prepare_dataset":
-            path.unlink()  # the store has the prepared dataset: that would do
+    made = processes.results(tmp_path / "store")
+    made["prepare_dataset"].unlink()  # the store has the prepared dataset: that would do
     assert set(statuses(clone, tools).values()) == {"waiting for tags/data.yaml"}
     assert main(["-C", str(clone), "plan", "--fail-on", "waiting"]) == 1
     capsys.readouterr()

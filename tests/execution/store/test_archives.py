@@ -111,8 +111,8 @@ def test_what_a_mac_packs_beside_the_files_is_left_out(tmp_path: Path) -> None:
 
 
 _NAMES = {
-    "../evil": "`../evil` leads out of the archive's folder",
-    "a/../../evil": "`a/../../evil` leads out of the archive's folder",
+    "../evil": "`../evil` leads out of its folder",
+    "a/../../evil": "`a/../../evil` leads out of its folder",
     "/etc/evil": "`/etc/evil` is an absolute path",
     "C:/evil": "`C:/evil` is an absolute path",
     "c:evil": "`c:evil` is an absolute path",

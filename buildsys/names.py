@@ -1,0 +1,96 @@
+"""Names of files below a folder, from wherever they come: one rule for archives, trees and records."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from buildsys.errors import shorten
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs: what Python makes of names that are not UTF-8."""
+_MOST_NAME_BYTES, _MOST_PART_BYTES = 3000, 255
+"""Of a name and of each part of it: what Linux file systems take, with room for a root."""
+
+
+class BadName(ValueError):
+    """A name that could mean anything but one file below a folder, and what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def check_relative_name(name: str) -> None:
+    """Raises BadName for a name that could mean anything but one file below a folder.
+
+    Plain names have parts that are not empty, `.` or `..`, and neither a backslash, a drive letter
+    nor a control character; they can be written as UTF-8.
+    """
+    if name.startswith("/") or _DRIVE.match(name):
+        raise BadName(f"`{shorten(name)}` is an absolute path", "pack the data with relative paths")
+    if "\\" in name:
+        message = f"`{shorten(name)}` has a backslash in its name"
+        raise BadName(message, "pack it with forward slashes")
+    if _UNPRINTABLE.search(name):
+        raise BadName(f"`{shorten(name)}` has a control character in its name or is not UTF-8")
+    parts = name.split("/")
+    if ".." in parts:
+        message = f"`{shorten(name)}` leads out of its folder"
+        raise BadName(message, "pack it without `..`")
+    if "" in parts or "." in parts:
+        raise BadName(f"`{shorten(name)}` is not a plain name: a part of it is empty or `.`")
+    if len(name) * 4 > _MOST_PART_BYTES and _is_long(name, parts):
+        raise BadName(f"`{shorten(name)}` is too long a name")
+
+
+def _is_long(name: str, parts: list[str]) -> bool:
+    longest = max(len(part.encode()) for part in parts)
+    return longest > _MOST_PART_BYTES or len(name.encode()) > _MOST_NAME_BYTES
+
+
+class NameSet:
+    """The names so far, as a file system sees them that knows neither case nor normal form."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, bool]] = {}
+
+    def __len__(self) -> int:
+        """How many files and folders there are."""
+        return len(self._seen)
+
+    def add(self, name: str, is_folder: bool = False) -> None:
+        """Take note of a name and the folders above it; raises BadName where two would be one."""
+        self._add_one(name, is_folder)
+        end = name.rfind("/")
+        while end > 0 and self._add_one(name[:end], is_folder=True):
+            end = name.rfind("/", 0, end)
+
+    def _add_one(self, path: str, is_folder: bool) -> bool:
+        """Whether it is new."""
+        key = path.lower() if path.isascii() else _fold(path)
+        before = self._seen.setdefault(key, now := (path, is_folder))
+        if before is now:
+            return True
+        if before != now or not is_folder:
+            raise _collision(before[0], path)
+        return False
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises BadName unless these are relative names of files that can lie in one folder anywhere."""
+    seen = NameSet()
+    for name in names:
+        check_relative_name(name)
+        seen.add(name)
+
+
+def _collision(first: str, second: str) -> BadName:
+    if first == second:
+        return BadName(f"`{shorten(first)}` is in it twice", "pack every file once")
+    what = f"`{shorten(first)}` and `{shorten(second)}`"
+    return BadName(f"{what} are one name on some file systems", "rename one of them")
+
+
+def _fold(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
