@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from buildsys import typed_json
 from buildsys.errors import InputError
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.operations.published import Loads, Published
@@ -92,7 +93,7 @@ def _load(path: str) -> Any:
     try:
         if Path(path).stat().st_size > _MOST_BYTES:
             raise InputError.at(path, "is larger than any result of a benchmark (64 MiB)")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return typed_json.read(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise InputError.at(path, "there is no such file") from error
     except OSError as error:
@@ -100,8 +101,8 @@ def _load(path: str) -> Any:
     except json.JSONDecodeError as error:
         message = f"is no JSON (line {error.lineno}): was the benchmark's text saved in its place?"
         raise InputError.at(path, message) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError.at(path, "is no JSON") from error
+    except ValueError as error:
+        raise InputError.at(path, f"is no JSON: {error}") from error
 
 
 def _is_iteration(item: Any) -> bool:
@@ -116,7 +117,7 @@ def _litert(path: str, data: dict[str, Any], device: str, published: Published) 
     accelerators = data.get("accelerators")
     if not isinstance(accelerators, list) or not all(isinstance(a, str) for a in accelerators):
         raise InputError.at(path, "does not say which accelerators ran (`accelerators`)")
-    others = "" if accelerators == ["CPU"] else f" ({', '.join(accelerators)})"
+    others = "" if accelerators == ["CPU"] else f" ({_words(', '.join(accelerators))})"
     return Measurement(
         label=ON_A_DEVICE,
         engine=f"litert{others}",
@@ -184,7 +185,7 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
     return Measurement(
         label=ON_A_DEVICE,
         engine=engine,
-        version=str(data.get("version") or "") or None,
+        version=_words(str(data.get("version") or "")) or None,
         device=device,
         threads=threads,
         runs=_count(path, data, "runs", 1),

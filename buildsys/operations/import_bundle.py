@@ -5,7 +5,6 @@ enters the store. Digests prove that bytes are intact, not who made them: an eng
 Latency figures beside the engine are read as `buildsys import-benchmark` reads them.
 """
 
-import json
 import re
 import shutil
 import tempfile
@@ -15,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from buildsys import typed_json
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError
+from buildsys.escaping import terminal
 from buildsys.execution.packages import measurements
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace, cache_root
@@ -42,6 +43,8 @@ _RESULT_FILE = "result.json"
 _BENCHMARK = "benchmark.json"
 _LARGEST_TEXT = 1 << 20
 """Bytes of bundle.json and its like: larger than any, small enough to be read at once."""
+_LONGEST_WORDS = 200
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILES = {
     Format.ENGINE: "model.engine",
@@ -180,8 +183,8 @@ def _check_file(folder: Path, name: Any, digest: Any, path: Path) -> None:
 
 def _read_json(file: Path, path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_bytes()) if file.stat().st_size <= _LARGEST_TEXT else None
-    except (OSError, ValueError, RecursionError):
+        value = typed_json.read(file.read_bytes()) if file.stat().st_size <= _LARGEST_TEXT else None
+    except (OSError, ValueError):
         value = None
     if not isinstance(value, dict):
         raise _refusal(path, f"{file.name} is missing or cannot be read", "copy it again")
@@ -193,19 +196,24 @@ def _read_facts(folder: Path, path: Path) -> dict[str, Any]:
     facts = _read_json(folder / "facts.json", path)
     texts = ("library", "version", "compute_capability", "gpu", "system")
     tensors = [facts.get("inputs"), facts.get("outputs")]
-    whole = all(isinstance(facts.get(name), str) for name in texts) and all(
+    whole = all(_is_words(facts.get(name)) for name in texts) and all(
         isinstance(rows, list) and rows and all(_is_tensor(row) for row in rows) for rows in tensors
     )
-    if not whole:
+    if not whole or not _VERSION.fullmatch(facts["version"]):
         raise _refusal(path, "facts.json does not say what the engine is")
     return facts
+
+
+def _is_words(value: Any) -> bool:
+    """A text that can stand on a line: of a result from elsewhere, names reach READMEs and reports."""
+    return isinstance(value, str) and len(value) <= _LONGEST_WORDS and terminal(value) == value
 
 
 def _is_tensor(row: Any) -> bool:
     return (
         isinstance(row, dict)
-        and isinstance(row.get("name"), str)
-        and isinstance(row.get("dtype"), str)
+        and _is_words(row.get("name"))
+        and _is_words(row.get("dtype"))
         and isinstance(row.get("shape"), list)
         and all(type(side) is int for side in row["shape"])
     )

@@ -264,6 +264,16 @@ def _no_facts(result: Path, build: str) -> None:
     sign(result, build)
 
 
+def _hostile_gpu(result: Path, build: str) -> None:
+    (result / "facts.json").write_text(json.dumps({**FACTS, "gpu": "Orin\n::error::x\x1b[2J"}))
+    sign(result, build)
+
+
+def _no_number(result: Path, build: str) -> None:
+    told = json.loads((result / "result.json").read_text())
+    (result / "result.json").write_text(json.dumps({**told, "seconds": float("nan")}))
+
+
 def _unknown(result: Path, build: str) -> None:
     told = json.loads((result / "bundle.json").read_text())
     (result / "bundle.json").write_text(json.dumps({**told, "build": "cats@jetson-orin"}))
@@ -286,6 +296,8 @@ DAMAGES: dict[str, Callable[[Path, str], None]] = {
     "another-gpu": _another_gpu,
     "another-library": _another_library,
     "no-facts": _no_facts,
+    "hostile-gpu": _hostile_gpu,
+    "no-number": _no_number,
     "unknown": _unknown,
     "no-figures": _no_figures,
 }

@@ -1,6 +1,7 @@
 """`buildsys import-benchmark`: a figure of a device is tied to the file that ran there, or refused."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,18 @@ def test_a_file_from_before_batches_is_still_read(published: Path) -> None:
     path = published / "measurements" / f"{BUILD}.json"
     assert "batch" not in path.read_text()
     assert measurements.read(Workspace(published), BUILD)[0].batch is None
+
+
+@pytest.mark.parametrize("value", ["NaN", '"::error::x"', "true"])
+def test_a_figure_that_is_none_is_named(published: Path, value: str) -> None:
+    """What was edited by hand and is no number stands in no report."""
+    run(BUILD, write("pi.json"))
+    path = published / "measurements" / f"{BUILD}.json"
+    path.write_text(re.sub(r'"mean_ms": [\d.]+', f'"mean_ms": {value}', path.read_text()))
+    with pytest.raises(
+        InputError, match=r"these are no measurements: (no number|a row whose `mean_ms`)"
+    ):
+        measurements.read(Workspace(published), BUILD)
 
 
 PACKAGED: dict[str, Any] = {

@@ -7,8 +7,9 @@ an earlier file, and counts no more.
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from buildsys import typed_json
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
@@ -92,7 +93,7 @@ def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
     """All figures of a build, sorted; none where there is no file. Raises InputError."""
     path = place(workspace, build)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["measurements"]
+        rows = typed_json.read(path.read_bytes())["measurements"]  # type: ignore[index]
         return tuple(sorted(map(_parse, rows), key=lambda item: item.identity))
     except FileNotFoundError:
         return ()
@@ -111,7 +112,9 @@ def record(
     replaced = tuple(kept[item.identity] for item in fresh if item.identity in kept)
     kept |= {item.identity: item for item in fresh}
     rows = [kept[identity].row() for identity in sorted(kept)]
-    text = json.dumps({"about": _HEADER, "measurements": rows}, indent=1, ensure_ascii=False)
+    text = json.dumps(
+        {"about": _HEADER, "measurements": rows}, indent=1, ensure_ascii=False, allow_nan=False
+    )
     path = workspace.own(place(workspace, build))
     with writing(f"measurements/{path.name}", workspace.root):
         write_atomic(path, text + "\n")
@@ -124,12 +127,12 @@ def _parse(row: dict[str, Any]) -> Measurement:
     if row.keys() | {_BATCH} != names:
         different = sorted((row.keys() | {_BATCH}) ^ names)
         raise ValueError(f"a row has other keys than they have ({', '.join(different)[:100]})")
-    item = Measurement(**row)
-    if not all(isinstance(word, str) for word in (item.device, item.engine, item.sha256)):
-        raise ValueError("a row without device, engine or sha256")
-    if not all(isinstance(count, int | None) for count in (item.threads, item.batch)):
-        raise ValueError("a row whose `threads` or `batch` is no number")
-    return item
+    for name, kind in get_type_hints(Measurement).items():
+        try:
+            typed_json.decode(kind, row.get(name))
+        except ValueError as error:
+            raise ValueError(f"a row whose `{name}` is of another kind ({error})") from error
+    return Measurement(**row)
 
 
 def _reason(error: Exception) -> str:

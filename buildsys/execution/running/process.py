@@ -1,7 +1,6 @@
 """One subprocess for one step: clean environment, own process group, ended with its parent."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from buildsys import typed_json
 from buildsys.execution import children
 from buildsys.files import writing
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
@@ -25,6 +25,8 @@ _PASSED_ON = (
     "SSL_CERT_DIR",
     VARIABLE,
 )
+_LONGEST_REPORT = 1 << 16
+"""Bytes of a line; the rest of a longer one is no report either."""
 _LAST_REPORTS_SECONDS = 1.0
 """A process that left its group may hold the pipe open for ever: nobody waits for that one."""
 _NETWORK = (
@@ -118,13 +120,23 @@ def _open_log(path: Path) -> IO[bytes]:
         return path.open("xb")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """A line of what a step reports (steps/lib/runtime/progress.py)."""
+
+    done: float
+    total: float
+    unit: str
+    note: str
+
+
 def _read_progress(descriptor: int, on_progress: OnProgress) -> None:
     """Forward reports until we, the child and all its children have closed the pipe."""
     with os.fdopen(descriptor, "rb") as stream:
-        for line in stream:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                report = json.loads(line)
-                on_progress(report["done"], report["total"], report["unit"], report["note"])
+        while line := stream.readline(_LONGEST_REPORT):
+            with contextlib.suppress(ValueError):
+                report = typed_json.parse(_Report, line)
+                on_progress(report.done, report.total, report.unit, report.note)
 
 
 def explain_exit(code: int) -> str:

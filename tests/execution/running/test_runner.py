@@ -1,6 +1,7 @@
 """One step from its inputs in the store to its outputs in the store; the tool is a function."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from buildsys.errors import MissingBytes, StepFailed
 from buildsys.execution.places import Workspace
+from buildsys.execution.running import process
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import REFUSED, Runner
 from buildsys.execution.state.decide import State
@@ -192,6 +194,39 @@ def test_a_step_that_refuses_its_input_is_quoted(tmp_path: Path, export: Step) -
     assert error.refused
     assert "    model.pt holds no network." in str(error)
     assert "line 1" not in str(error)
+
+
+def test_the_words_of_a_tool_are_text(tmp_path: Path, export: Step) -> None:
+    """Its colours go, what else moves a cursor is written out; its log keeps all of it."""
+    bench = Bench(tmp_path, export)
+
+    def refuse(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        Path(bench.requests[-1]["error"]).write_text(
+            "\x1b[31mno\x1b[0m\x07 \u202ematch\n::error::x"
+        )
+        return 1
+
+    bench.tool = refuse
+    error = str(failure(bench, export))
+    assert error.splitlines()[1:3] == ["    no \\u202ematch", "    ::error::x"]
+    assert "\x1b" not in error
+
+
+def test_a_report_that_is_none_is_passed_over() -> None:
+    """NaN, words for numbers, no JSON, no end: the next report counts."""
+    read, write = os.pipe()
+    lines = (
+        b'{"done": NaN, "total": 1, "unit": "", "note": ""}',
+        b'{"done": "1", "total": 1, "unit": "", "note": ""}',
+        b'{"done": 1, "total": 1, "unit": "MB", "note": "", "more": 1}',
+        b"x" * 100,
+        b'{"done": 1, "total": 2, "unit": "MB", "note": "n"}',
+    )
+    os.write(write, b"\n".join(lines) + b"\n")
+    os.close(write)
+    seen: list[tuple[float, float, str, str]] = []
+    process._read_progress(read, lambda *report: seen.append(report))
+    assert seen == [(1.0, 2.0, "MB", "n")]
 
 
 def test_a_killed_tool_is_called_killed(tmp_path: Path, export: Step) -> None:
