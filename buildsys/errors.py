@@ -6,6 +6,7 @@ BuildsysError (1)
 ├── MissingBytes (1)    the store lost something; the session makes it again
 ├── CannotWrite (1)     a full disk, a read-only folder: which, and what to do
 ├── ToolUnavailable (1) a tool environment cannot be had
+├── IsolationUnavailable (1) steps were to be isolated, and cannot be here
 ├── MalformedStep (1)   a step module does not keep its contract: which field
 ├── Waiting (10)        something this machine lacks; asked for by name
 └── Rejected (11)       a contract or gate failed
@@ -150,6 +151,10 @@ class CannotWrite(BuildsysError):
 
 class ToolUnavailable(BuildsysError):
     """A tool environment could not be made."""
+
+
+class IsolationUnavailable(BuildsysError):
+    """Steps were to be isolated, and no mechanism works here; or none of that name is known."""
 
 
 class Waiting(BuildsysError):

@@ -134,6 +134,8 @@ def _own_store(
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
     if request.node.get_closest_marker("tools") is None:
         _without_tools(monkeypatch, tmp_path)
+        if request.node.get_closest_marker("slow") is None:  # what runs there is no process
+            monkeypatch.setenv("BUILDSYS_ISOLATION", "none")
 
 
 def _without_tools(patch: pytest.MonkeyPatch, root: Path) -> None:

@@ -224,6 +224,7 @@ def _diary(
                 "seconds": result.seconds if result else None,
                 "this_run": "built" if step.id in built else "restored",
                 "environment": runner.variants.get(step.tool_env, ""),
+                "isolation": runner.isolations.get(step.id, ""),
             }
         )
     return {

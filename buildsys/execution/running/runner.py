@@ -9,13 +9,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from buildsys.errors import InputError, StepFailed
 from buildsys.escaping import plain_log
 from buildsys.execution.places import Workspace, cache_root
-from buildsys.execution.running import process
+from buildsys.execution.running import isolation, process
 from buildsys.execution.running.admission import Admission, gpu_variables
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
@@ -30,11 +30,12 @@ from buildsys.steps.lib.runtime import launcher
 from buildsys.typed_json import parse
 
 LAUNCHER = Path(launcher.__file__)
+_PACKAGE = LAUNCHER.parents[3]
 _LAST_LINES = 12
 _LAST_BYTES = 1 << 16
 REFUSED = 3
 """What the launcher ends with when the step itself says what is wrong with its inputs."""
-_DIARY = "diary.json"
+_REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
 _BEGAN = "began"
 """In a step's folder, which folder it is: one that came with a commit, or as a copy, is another."""
 
@@ -57,6 +58,9 @@ class Runner:
         self.run, self.ensure = run, ensure
         self.admission = Admission()
         self.variants: dict[str, str] = {}
+        self.isolations: dict[str, str] = {}
+        """Step id -> what kept the step of this run to its inputs and outputs."""
+        self._warned = False
 
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
@@ -87,6 +91,7 @@ class Runner:
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> StepResult:
+        isolated = self._isolation(step)
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
         with self.admission.admit(step) as slot:
@@ -96,12 +101,21 @@ class Runner:
             with writing(f"what {step.stage} works with", self.workspace.scratch):
                 scratch = self._prepare(step, action_key)
             outputs = self._output_paths(step, scratch)
-            self._run(step, action_key, scratch, python, on_progress, slot)
-            self._check(step, action_key, outputs)
+            self._run(step, action_key, scratch, python, on_progress, slot, isolated)
+            self._check(step, action_key, outputs, scratch)
             seconds = round(time.monotonic() - started, 3)
         result = self._publish(step, action_key, outputs, seconds, _read_diary(scratch))
         shutil.rmtree(scratch, ignore_errors=True)
         return result
+
+    def _isolation(self, step: Step) -> isolation.Isolation:
+        """Who keeps the step to its inputs and outputs; says it once where nobody does."""
+        chosen = isolation.choose()
+        if chosen.mechanism == isolation.Mechanism.NONE and not self._warned:
+            self._warned = True
+            self.say(f"steps are not isolated from this machine: {chosen.gap}")
+        self.isolations[step.id] = chosen.text
+        return chosen
 
     def log(self, key: str) -> Path:
         """The log of the last run under an action key."""
@@ -126,12 +140,13 @@ class Runner:
             "inputs": {name: str(path) for name, path in paths.items()},
             "outputs": {name: str(p) for name, p in self._output_paths(step, scratch).items()},
             "params": json.loads(step.params),
-            "error": str(scratch / "error.txt"),
+            "error": str(scratch / _ERROR),
         }
-        for name in ("error.txt", _DIARY):
+        for name in (_ERROR, _DIARY):  # a step writes into these files, and makes none beside them
             (scratch / name).unlink(missing_ok=True)
+            (scratch / name).touch()
         text = json.dumps(request, indent=1)
-        (scratch / "request.json").write_text(text, encoding="utf-8")
+        (scratch / _REQUEST).write_text(text, encoding="utf-8")
         return scratch
 
     def _place(self, item: Input, action_key: ActionKey, folder: Path) -> Path:
@@ -180,16 +195,13 @@ class Runner:
         python: Path,
         on_progress: process.OnProgress,
         slot: str,
+        isolated: isolation.Isolation,
     ) -> None:
         log = self.log(action_key.key)
+        plain = (str(python), "-s", str(LAUNCHER), step.module, str(scratch / _REQUEST))
+        access = _access(step, python, scratch)
         command = process.Command(
-            arguments=(
-                str(python),
-                "-s",
-                str(LAUNCHER),
-                step.module,
-                str(scratch / "request.json"),
-            ),
+            arguments=isolation.confined(isolated, plain, access, scratch / "work", scratch),
             folder=scratch / "work",
             environment=process.step_environment(
                 python,
@@ -203,11 +215,10 @@ class Runner:
             | gpu_variables(slot),
             log=log,
         )
-        code = self.run(command, on_progress)
+        code = isolation.end_code(isolated, self.run(command, on_progress))
         if code == 0:
             return
-        error = scratch / "error.txt"
-        message = plain_log(error.read_text(encoding="utf-8")) if error.exists() else ""
+        message = plain_log((scratch / _ERROR).read_text(encoding="utf-8", errors="replace"))
         message = message or _last_lines(log)  # on a full disk the message found no room
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
@@ -218,7 +229,15 @@ class Runner:
             refused=code == REFUSED,
         )
 
-    def _check(self, step: Step, action_key: ActionKey, outputs: dict[str, Path]) -> None:
+    def _check(
+        self, step: Step, action_key: ActionKey, outputs: dict[str, Path], scratch: Path
+    ) -> None:
+        foreign = next(_foreign(scratch), "")
+        if foreign:
+            raise StepFailed(
+                f"{step.stage} ({step.module}) made {foreign}, which is no file of its own;"
+                " nothing was kept."
+            )
         missing = [name for name, path in outputs.items() if not path.exists()]
         if missing:
             raise StepFailed(f"{step.stage} ({step.module}) ended without its {', '.join(missing)}")
@@ -278,6 +297,40 @@ class Runner:
         self.state.finish(step, action_key, result)
         self.state.database.record_duration(step.module, seconds)
         return result
+
+
+def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
+    """What a step needs: its Python and this package, its inputs, a place to work and its outputs."""
+    programs = (*isolation.python_folders(python), str(_PACKAGE))
+    inputs = (*isolation.link_targets(scratch / "inputs"), str(scratch / "inputs"))
+    return isolation.Access(
+        programs=programs,
+        readable=(*inputs, str(scratch / _REQUEST), str(cache_root() / "pycache")),
+        writable=tuple(str(scratch / name) for name in ("work", "outputs", _ERROR, _DIARY)),
+        network=step.fetches,
+    )
+
+
+def _foreign(scratch: Path) -> Iterator[str]:
+    """Among the outputs, what is no file: a device, or a link to what was no input of the step.
+
+    Such a link would bring into the store what the step itself may not read.
+    """
+    given: set[str] | None = None
+    for folder, folders, names in os.walk(scratch / "outputs"):
+        for name in (*names, *(f for f in folders if os.path.islink(os.path.join(folder, f)))):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                if given is None:
+                    given = {
+                        os.path.realpath(t) for t in isolation.link_targets(scratch / "inputs")
+                    }
+                target = os.path.realpath(path)
+                inside = target.startswith(os.path.realpath(scratch) + os.sep)
+                if not inside and target not in given:
+                    yield os.path.relpath(path, scratch)
+            elif not os.path.isfile(path):
+                yield os.path.relpath(path, scratch)
 
 
 def _began(scratch: Path) -> str:

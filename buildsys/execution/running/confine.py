@@ -1,0 +1,235 @@
+"""Restricts itself by Landlock and seccomp, then becomes a step: `python -I -S confine.py POLICY COMMAND...`.
+
+It runs under the Python of the core, before the step's own Python starts, and imports the standard
+library alone. POLICY is a file written by `isolation`: a line for each path that may be reached.
+Constants: linux/landlock.h, linux/seccomp.h, linux/filter.h, asm/unistd.h.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+from functools import cache
+
+NETWORK = "network"
+"""The line of a policy that lets a step reach the network."""
+PROGRAMS, READ, WRITE, DEVICE = "x", "r", "w", "d"
+"""How a line of a policy begins: run and read, read, read and write below it, use as a device."""
+FIRST_ABI = 3
+"""Older Landlock (before Linux 6.2) cannot keep a step from truncating files."""
+SIGNALS_ABI = 6
+"""Older Landlock (before Linux 6.12) cannot keep a step from signalling other processes."""
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION, _PATH_BENEATH = 1, 1
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
+_MAKE_FIFO, _MAKE_SYM, _REFER, _TRUNCATE, _IOCTL = 1 << 10, 1 << 12, 1 << 13, 1 << 14, 1 << 15
+_EVERYTHING = (1 << 16) - 1
+_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
+_READ_ALL = _READ_FILE | _READ_DIR
+_RIGHTS = {
+    PROGRAMS: _READ_ALL | _EXECUTE,
+    READ: _READ_ALL,
+    WRITE: _READ_ALL
+    | _WRITE_FILE
+    | _TRUNCATE
+    | _REMOVE_DIR
+    | _REMOVE_FILE
+    | _MAKE_DIR
+    | _MAKE_REG
+    | _MAKE_FIFO
+    | _MAKE_SYM
+    | _REFER,
+    DEVICE: _READ_ALL | _WRITE_FILE | _IOCTL,
+}
+_TCP, _SCOPES = 0b11, 0b11
+"""Binding and connecting; abstract Unix sockets and signals."""
+
+_NO_NEW_PRIVS, _SET_SECCOMP, _FILTER_MODE, _CAPBSET_DROP = 38, 22, 2, 24
+_CAPABILITIES_3 = 0x20080522
+_DAC_OVERRIDE = 1
+_MOST_CAPABILITIES = 64
+_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
+_EPERM, _EACCES = 1, 13
+_DGRAM, _TYPE = 2, 0xF
+_INTERNET = (2, 10, 16)
+"""AF_INET, AF_INET6, and AF_NETLINK, which resolvers ask for this machine's addresses."""
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_SYSCALLS = {
+    "x86_64": {
+        "socket": 41,
+        "socketpair": 53,
+        "connect": 42,
+        "setpgid": 109,
+        "setsid": 112,
+        "ptrace": 101,
+        "process_vm_readv": 310,
+        "process_vm_writev": 311,
+        "pidfd_getfd": 438,
+        "io_uring_setup": 425,
+        "bpf": 321,
+        "perf_event_open": 298,
+        "userfaultfd": 323,
+        "add_key": 248,
+        "request_key": 249,
+        "keyctl": 250,
+        "open_by_handle_at": 304,
+        "unshare": 272,
+        "setns": 308,
+    },
+    "aarch64": {
+        "socket": 198,
+        "socketpair": 199,
+        "connect": 203,
+        "setpgid": 154,
+        "setsid": 157,
+        "ptrace": 117,
+        "process_vm_readv": 270,
+        "process_vm_writev": 271,
+        "pidfd_getfd": 438,
+        "io_uring_setup": 425,
+        "bpf": 280,
+        "perf_event_open": 241,
+        "userfaultfd": 282,
+        "add_key": 217,
+        "request_key": 218,
+        "keyctl": 219,
+        "open_by_handle_at": 265,
+        "unshare": 97,
+        "setns": 268,
+    },
+}
+"""All but the first three are refused always: other processes, keys, kernel interfaces, and leaving
+the process group, by which a step is ended with all that it started."""
+_OPEN_PATH = 0o10000000
+_COMPATIBLE_ABI = 0x40000000
+"""System calls of x86-64's 32-bit pointers begin here: the same calls under other numbers."""
+
+
+def seccomp_filter(network: bool) -> bytes:
+    """The filter as a program of struct sock_filter; empty for a processor whose calls are not known.
+
+    Without network no socket is made at all; pairs of connected stream sockets stay. With it, only
+    those of the internet: none to programs of this machine.
+    """
+    machine = platform.machine()
+    if machine not in _SYSCALLS or struct.calcsize("P") != 8:
+        return b""
+    calls = dict(_SYSCALLS[machine])
+    sockets, pairs, connect = (calls.pop(name) for name in ("socket", "socketpair", "connect"))
+    refused = [*calls.values(), *(() if network else (connect, sockets))]
+    program = [
+        (_LOAD, 0, 0, 4),
+        (_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
+        (_RETURN, 0, 0, _REFUSE | _EPERM),
+        (_LOAD, 0, 0, 0),
+        (_AT_LEAST, 0, 1, _COMPATIBLE_ABI),
+        (_RETURN, 0, 0, _REFUSE | _EPERM),
+    ]
+    for number in refused:
+        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE | _EPERM)]
+    program += [
+        (_EQUAL, 0, 5, pairs),
+        (_LOAD, 0, 0, 24),  # the low half of the second argument: the type
+        (_AND, 0, 0, _TYPE),
+        (_EQUAL, 0, 1, _DGRAM),  # a datagram can be sent elsewhere than to the other end
+        (_RETURN, 0, 0, _REFUSE | _EACCES),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    if network:
+        program += [(_EQUAL, 1, 0, sockets), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
+        for family in _INTERNET:
+            program += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
+        program += [(_RETURN, 0, 0, _REFUSE | _EACCES)]
+    program += [(_RETURN, 0, 0, _ALLOW)]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def landlock_abi() -> int:
+    """The version of Landlock that this kernel offers; 0 without."""
+    call = _libc().syscall
+    return max(0, int(call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))))
+
+
+def main() -> None:
+    """Restrict this process for good, then become the command."""
+    policy, command = sys.argv[1], sys.argv[2:]
+    with open(policy, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        lines = [line for line in stream.read().split("\0") if line]
+    network = NETWORK in lines
+    _demand(_libc().prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+    _restrict_files([line for line in lines if line != NETWORK], network)
+    _drop_capabilities()
+    _restrict_calls(seccomp_filter(network))
+    os.execv(command[0], command)  # noqa: S606
+
+
+def _restrict_files(lines: list[str], network: bool) -> None:
+    abi = landlock_abi()
+    handled = _EVERYTHING
+    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL)):
+        handled &= ~right if abi < since else _EVERYTHING
+    tcp = _TCP if abi >= 4 and not network else 0
+    attributes = struct.pack("=QQQ", handled, tcp, _SCOPES if abi >= SIGNALS_ABI else 0)
+    size = 8 if abi < 4 else 16 if abi < SIGNALS_ABI else 24
+    rules = _demand(
+        _libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)),
+        "landlock_create_ruleset",
+    )
+    for line in lines:
+        try:
+            descriptor = os.open(line[1:], _OPEN_PATH | os.O_CLOEXEC)
+        except OSError:  # not every system has every one of them
+            continue
+        rights = _RIGHTS[line[0]] & handled
+        if not os.path.isdir(descriptor):
+            rights &= _OF_A_FILE
+        rule = struct.pack("=Qi", rights, descriptor)
+        _demand(_libc().syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0), "landlock_add_rule")
+        os.close(descriptor)
+    _demand(_libc().syscall(_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
+    os.close(rules)
+
+
+def _drop_capabilities() -> None:
+    """Of root's rights one is left: that of reading what others own."""
+    if os.geteuid() != 0:
+        return
+    for number in range(_MOST_CAPABILITIES):
+        if number != _DAC_OVERRIDE:
+            _libc().prctl(_CAPBSET_DROP, number, 0, 0, 0)
+    header = struct.pack("=Ii", _CAPABILITIES_3, 0)
+    kept = 1 << _DAC_OVERRIDE
+    held = int(_status("CapEff"), 16) & kept
+    _demand(_libc().capset(header, struct.pack("=6I", held, held, 0, 0, 0, 0)), "capset")
+
+
+def _status(name: str) -> str:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+        return next((line.split()[1] for line in stream if line.startswith(f"{name}:")), "0")
+
+
+def _restrict_calls(program: bytes) -> None:
+    buffer = ctypes.create_string_buffer(program, len(program))
+    address = ctypes.addressof(buffer)
+    frame = struct.pack("@HP", len(program) // 8, address)
+    _demand(_libc().prctl(_SET_SECCOMP, _FILTER_MODE, frame, 0, 0), "seccomp")
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _demand(result: int, what: str) -> int:
+    """What a call returned. A step never starts half confined."""
+    if result < 0:
+        sys.exit(f"{what}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""What a step may reach, and who keeps it to that: bubblewrap, else Landlock with seccomp, else nobody.
+
+A step reads its tool environment, this package, the system and its inputs, writes into its working
+folder and its outputs, and has no network, unless it is one of those that fetch. A mechanism counts
+as available where it was tried. `confine` is the program for Landlock.
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from buildsys.errors import IsolationUnavailable
+from buildsys.execution.running import confine
+
+VARIABLE = "BUILDSYS_ISOLATION"
+AUTOMATIC, REQUIRED = "auto", "required"
+_MOST_SINGLE_FILES = 256
+"""Of inputs: bubblewrap takes a quarter of a second for 500 mounts, a second for 1,000."""
+_MOST_FOLDERS = 256
+_ANSWER_SECONDS = 20.0
+_CONFINE = confine.__file__
+_BWRAP = 'a=$1; f=$2; shift 2; exec bwrap --args 9 -- "$@" 9<"$a" 8<"$f"'
+
+_SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/run/opengl-driver",
+    "/opt/nvidia",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/fonts",
+    "/etc/os-release",
+    "/etc/mime.types",
+    "/etc/OpenCL",
+    "/etc/vulkan",
+    "/etc/glvnd",
+    "/etc/nv_tegra_release",
+)
+"""Programs and libraries, and the settings that they look for."""
+_HARDWARE = ("/sys/devices", "/sys/bus", "/sys/class", "/sys/module", "/sys/firmware/devicetree")
+_PROCESS = (
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/loadavg",
+    "/proc/uptime",
+    "/proc/version",
+    "/proc/filesystems",
+    "/proc/devices",
+    "/proc/modules",
+    "/proc/sys",
+    "/proc/driver/nvidia",
+)
+"""What Landlock leaves of /proc; bubblewrap mounts one that shows the step's own processes."""
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_GPUS = (
+    "/dev/nvidia*",
+    "/dev/nvhost*",
+    "/dev/nvmap",
+    "/dev/nvgpu*",
+    "/dev/nvsciipc",
+    "/dev/dri",
+)
+_RESOLVING = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/host.conf",
+)
+"""How names become addresses, and which certificates count."""
+
+
+class Mechanism(StrEnum):
+    """Who keeps a step to what it may reach."""
+
+    BUBBLEWRAP = "bubblewrap"
+    LANDLOCK = "landlock"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """The mechanism of this run. `gap`: what it does not keep back here, or why there is none."""
+
+    mechanism: Mechanism
+    gap: str = ""
+
+    @property
+    def text(self) -> str:
+        """As the diary and `doctor` say it."""
+        return f"{self.mechanism} ({self.gap})" if self.gap else str(self.mechanism)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What one step may reach beside the system. Absolute paths; links are given with their targets."""
+
+    programs: tuple[str, ...]
+    """Folders of its Python, its tools, this package."""
+    readable: tuple[str, ...]
+    """Files and folders that are no programs: inputs, the request, bytecode."""
+    writable: tuple[str, ...]
+    network: bool
+
+
+def choose() -> Isolation:
+    """The mechanism that BUILDSYS_ISOLATION and this machine leave. Raises IsolationUnavailable."""
+    wanted = os.environ.get(VARIABLE) or AUTOMATIC
+    known = (AUTOMATIC, REQUIRED, *Mechanism)
+    if wanted not in known:
+        raise IsolationUnavailable(f"{VARIABLE}={wanted} is none of {', '.join(known)}.")
+    if wanted == Mechanism.NONE:
+        return Isolation(mechanism=Mechanism.NONE, gap=f"{VARIABLE}=none")
+    found = find() if wanted in (AUTOMATIC, REQUIRED) else _find_one(Mechanism(wanted))
+    if found.mechanism == Mechanism.NONE and wanted != AUTOMATIC:
+        raise IsolationUnavailable(
+            f"{VARIABLE}={wanted}, and steps cannot be isolated here: {found.gap}."
+        )
+    return found
+
+
+@cache
+def find() -> Isolation:
+    """The best mechanism that works on this machine, tried once a process."""
+    reasons = []
+    for mechanism in (Mechanism.BUBBLEWRAP, Mechanism.LANDLOCK):
+        found = _find_one(mechanism)
+        if found.mechanism != Mechanism.NONE:
+            return found
+        reasons.append(found.gap)
+    return Isolation(mechanism=Mechanism.NONE, gap="; ".join(dict.fromkeys(reasons)))
+
+
+@cache
+def _find_one(mechanism: Mechanism) -> Isolation:
+    if sys.platform != "linux":
+        return _none(f"there is no mechanism for {sys.platform}")
+    if not confine.seccomp_filter(network=False):
+        return _none(f"the system calls of {os.uname().machine} are not known")
+    return _find_bubblewrap() if mechanism == Mechanism.BUBBLEWRAP else _find_landlock()
+
+
+def _find_bubblewrap() -> Isolation:
+    if shutil.which("bwrap") is None:
+        return _none("bubblewrap is not installed (`bwrap`)")
+    problem = _try(("bwrap", *_namespaces(network=False), *_mounts((), "--ro-bind-try")))
+    if problem:
+        return _none(f"bubblewrap does not work: {problem}")
+    return Isolation(mechanism=Mechanism.BUBBLEWRAP)
+
+
+def _find_landlock() -> Isolation:
+    abi = confine.landlock_abi()
+    if abi < confine.FIRST_ABI:
+        older = f"version {abi}, {confine.FIRST_ABI} is needed" if abi else "the kernel has none"
+        return _none(f"Landlock does not work: {older}")
+    problem = _try((*_confine(os.devnull), "/bin/true"))
+    # with an empty policy nothing may be run: that is the answer of a Landlock that works
+    if "Permission denied" not in problem:
+        return _none(f"Landlock does not work: {problem or 'it keeps nothing back'}")
+    signals = "" if abi >= confine.SIGNALS_ABI else "signals to other processes are not kept back"
+    return Isolation(mechanism=Mechanism.LANDLOCK, gap=signals)
+
+
+def _none(gap: str) -> Isolation:
+    return Isolation(mechanism=Mechanism.NONE, gap=gap)
+
+
+def _try(command: tuple[str, ...]) -> str:
+    """Why a command that isolates did not do it; empty where it did."""
+    full = command if command[-1] == "/bin/true" else (*command, "--", "/bin/true")
+    try:
+        done = subprocess.run(
+            full,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_ANSWER_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    return last[0].removeprefix("bwrap: ") if done.returncode else ""
+
+
+def confined(
+    isolation: Isolation, arguments: tuple[str, ...], access: Access, folder: Path, notes: Path
+) -> tuple[str, ...]:
+    """A command that runs `arguments` in `folder` with `access` alone.
+
+    `notes`: where the policy is written; a step must not be able to write there.
+    """
+    if isolation.mechanism == Mechanism.NONE:
+        return arguments
+    policy = notes / "access.policy"
+    _write(policy, "\0".join(_policy(access)))
+    landlock = (*_confine(str(policy)), *arguments)
+    if isolation.mechanism == Mechanism.LANDLOCK:
+        return landlock
+    options = [*_namespaces(access.network), *_mounts(access.programs, "--ro-bind-try")]
+    readable, narrowed = access.readable, False
+    if len(readable) > _MOST_SINGLE_FILES:
+        readable, narrowed = _folders(readable), confine.landlock_abi() >= confine.FIRST_ABI
+        if narrowed:
+            options += _mounts((*python_folders(Path(sys.executable)), str(notes)), "--ro-bind-try")
+    options += _pairs("--ro-bind-try", sorted(readable, key=_depth))
+    if access.network:
+        options += _pairs("--ro-bind-try", _RESOLVING)
+    options += _pairs("--dev-bind-try", _gpus())
+    options += _pairs("--bind", sorted(access.writable, key=_depth))
+    options += ["--remount-ro", "/", "--chdir", str(folder), "--seccomp", "8"]
+    _write(notes / "bwrap.args", "\0".join(options))
+    (notes / "bwrap.filter").write_bytes(confine.seccomp_filter(access.network))
+    files = (str(notes / "bwrap.args"), str(notes / "bwrap.filter"))
+    return ("/bin/sh", "-c", _BWRAP, "bwrap", *files, *(landlock if narrowed else arguments))
+
+
+def end_code(isolation: Isolation, code: int) -> int:
+    """An exit code, minus a signal: bubblewrap passes a signal on as a shell does, as 128 + number."""
+    through = isolation.mechanism == Mechanism.BUBBLEWRAP and 128 < code < 128 + 65
+    return 128 - code if through else code
+
+
+def python_folders(python: Path) -> tuple[str, ...]:
+    """The folders that an interpreter needs: its environment's, and those of what it links to."""
+    found = [str(python.parent.parent)]
+    for entry in (python, *sorted(python.parent.glob("python*"))):
+        place = entry
+        for _ in range(40):  # as many links as Linux follows
+            if not place.is_symlink():
+                break
+            place = Path(os.path.normpath(place.parent / os.readlink(place)))
+            found.append(str(place.parent.parent))
+        found.append(str(Path(os.path.realpath(place)).parent.parent))
+    return tuple(dict.fromkeys(path for path in found if path != "/"))
+
+
+def link_targets(folder: Path) -> Iterator[str]:
+    """What the links below a folder of inputs point to."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield os.path.normpath(os.path.join(folder, os.readlink(entry.path)))
+            elif entry.is_dir():
+                yield from link_targets(Path(entry.path))
+
+
+def _confine(policy: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-B", _CONFINE, policy)
+
+
+def _policy(access: Access) -> Iterator[str]:
+    if access.network:
+        yield confine.NETWORK
+    for path in (*_SYSTEM, *access.programs):
+        yield confine.PROGRAMS + path
+    more = _RESOLVING if access.network else ()
+    for path in (*_HARDWARE, *_PROCESS, *access.readable, *more):
+        yield confine.READ + path
+    for path in (*_DEVICES, *_gpus()):
+        yield confine.DEVICE + path
+    for path in access.writable:
+        yield confine.WRITE + path
+
+
+def _namespaces(network: bool) -> list[str]:
+    options = ["--unshare-all", "--die-with-parent", "--hostname", "step"]
+    if network:
+        options += ["--share-net"]
+    if os.geteuid() == 0:  # root's rights but one: that of reading what others own
+        options += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE"]
+    return options
+
+
+def _mounts(programs: tuple[str, ...], how: str) -> list[str]:
+    options = _pairs(how, (*_SYSTEM, *_HARDWARE))
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    return options + _pairs(how, sorted(programs, key=_depth))
+
+
+def _pairs(option: str, paths: "tuple[str, ...] | list[str]") -> list[str]:
+    return [part for path in paths for part in (option, path, path)]
+
+
+def _gpus() -> tuple[str, ...]:
+    return tuple(path for pattern in _GPUS for path in sorted(glob.glob(pattern)))
+
+
+def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Folders that hold many files, joined until they are few: what bubblewrap can mount."""
+    found = {path if os.path.isdir(path) else os.path.dirname(path) for path in paths}
+    while len(found) > _MOST_FOLDERS:
+        deepest = max(map(_depth, found))
+        found = {os.path.dirname(path) if _depth(path) == deepest else path for path in found}
+    return tuple(found)
+
+
+def _depth(path: str) -> int:
+    return path.count("/")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
