@@ -6,8 +6,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.errors import ToolUnavailable
+from buildsys.errors import IsolationUnavailable, ToolUnavailable
 from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.running import isolation
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.tools import definitions, uv_commands
 from buildsys.execution.tools.host_facts import find_library
@@ -25,8 +26,17 @@ class Finding:
 
 
 def examine(root: Path) -> list[Finding]:
-    """Platform, uv, Python, compiler, emulator, disk, store, then every tool environment."""
-    findings = [_platform(), _uv(), _python(), _compiler(), _emulator(), _disk(), _store(root)]
+    """Platform, uv, Python, compiler, emulator, isolation, disk, store, then every tool environment."""
+    findings = [
+        _platform(),
+        _uv(),
+        _python(),
+        _compiler(),
+        _emulator(),
+        _isolation(),
+        _disk(),
+        _store(root),
+    ]
     findings += [_environment(env) for env in definitions.all_tool_envs()]
     findings += _named_python()
     return findings + [_external(env) for env in definitions.external_envs()]
@@ -85,6 +95,18 @@ def _emulator() -> Finding:
         return Finding(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
     text = f"no {QEMU} of version 6 or newer: manifests say that the load test was not done."
     return Finding(good=False, text=text, optional=True)
+
+
+def _isolation() -> Finding:
+    """What keeps steps to their inputs and outputs."""
+    try:
+        chosen = isolation.choose()
+    except IsolationUnavailable as error:
+        return Finding(good=False, text=str(error))
+    if chosen.mechanism == isolation.Mechanism.NONE:
+        text = f"steps are not isolated from this machine: {chosen.gap}."
+        return Finding(good=False, text=text, optional=True)
+    return Finding(good=True, text=f"steps are isolated by {chosen.text}.")
 
 
 def _disk() -> Finding:

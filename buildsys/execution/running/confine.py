@@ -11,11 +11,13 @@ import platform
 import struct
 import sys
 from functools import cache
+from typing import NamedTuple
 
 NETWORK = "network"
 """The line of a policy that lets a step reach the network."""
-PROGRAMS, READ, WRITE, DEVICE = "x", "r", "w", "d"
-"""How a line of a policy begins: run and read, read, read and write below it, use as a device."""
+PROGRAMS, READ, WRITE, DEVICE, SHARED = "x", "r", "w", "d", "s"
+"""How a line of a policy begins: run and read, read, read and write below it, use as a device, keep
+files there without seeing those of others."""
 FIRST_ABI = 3
 """Older Landlock (before Linux 6.2) cannot keep a step from truncating files."""
 SIGNALS_ABI = 6
@@ -43,6 +45,7 @@ _RIGHTS = {
     | _MAKE_SYM
     | _REFER,
     DEVICE: _READ_ALL | _WRITE_FILE | _IOCTL,
+    SHARED: _READ_FILE | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE,
 }
 _TCP, _SCOPES = 0b11, 0b11
 """Binding and connecting; abstract Unix sockets and signals."""
@@ -53,86 +56,83 @@ _DAC_OVERRIDE = 1
 _MOST_CAPABILITIES = 64
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
+_DO_NOTHING = _REFUSE
+"""Error 0: the call succeeds and does nothing."""
 _EPERM, _EACCES = 1, 13
 _DGRAM, _TYPE = 2, 0xF
 _INTERNET = (2, 10, 16)
 """AF_INET, AF_INET6, and AF_NETLINK, which resolvers ask for this machine's addresses."""
-_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+class _Calls(NamedTuple):
+    """Numbers of system calls of one kind of processor."""
+
+    architecture: int
+    """AUDIT_ARCH of linux/audit.h."""
+    socket: int
+    socketpair: int
+    connect: int
+    refused: tuple[int, ...]
+    """setpgid and setsid (a step is ended with its process group), ptrace, process_vm_readv,
+    process_vm_writev, pidfd_getfd, io_uring_setup (it makes sockets past every filter), bpf,
+    perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at, unshare, setns."""
+    attributes: tuple[int, ...]
+    """chown in its forms, setxattr and removexattr in theirs, inotify_add_watch."""
+    modes_and_times: tuple[int, ...]
+    """chmod and utime in their forms: they do nothing, as copying a file calls them."""
+
+
 _SYSCALLS = {
-    "x86_64": {
-        "socket": 41,
-        "socketpair": 53,
-        "connect": 42,
-        "setpgid": 109,
-        "setsid": 112,
-        "ptrace": 101,
-        "process_vm_readv": 310,
-        "process_vm_writev": 311,
-        "pidfd_getfd": 438,
-        "io_uring_setup": 425,
-        "bpf": 321,
-        "perf_event_open": 298,
-        "userfaultfd": 323,
-        "add_key": 248,
-        "request_key": 249,
-        "keyctl": 250,
-        "open_by_handle_at": 304,
-        "unshare": 272,
-        "setns": 308,
-    },
-    "aarch64": {
-        "socket": 198,
-        "socketpair": 199,
-        "connect": 203,
-        "setpgid": 154,
-        "setsid": 157,
-        "ptrace": 117,
-        "process_vm_readv": 270,
-        "process_vm_writev": 271,
-        "pidfd_getfd": 438,
-        "io_uring_setup": 425,
-        "bpf": 280,
-        "perf_event_open": 241,
-        "userfaultfd": 282,
-        "add_key": 217,
-        "request_key": 218,
-        "keyctl": 219,
-        "open_by_handle_at": 265,
-        "unshare": 97,
-        "setns": 268,
-    },
+    "x86_64": _Calls(
+        architecture=0xC000003E,
+        socket=41,
+        socketpair=53,
+        connect=42,
+        refused=(109, 112, 101, 310, 311, 438, 425, 321, 298, 323, 248, 249, 250, 304, 272, 308),
+        attributes=(92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 463, 466, 254),
+        modes_and_times=(90, 91, 268, 452, 132, 235, 261, 280),
+    ),
+    "aarch64": _Calls(
+        architecture=0xC00000B7,
+        socket=198,
+        socketpair=199,
+        connect=203,
+        refused=(154, 157, 117, 270, 271, 438, 425, 280, 241, 282, 217, 218, 219, 265, 97, 268),
+        attributes=(54, 55, 5, 6, 7, 14, 15, 16, 463, 466, 27),
+        modes_and_times=(52, 53, 452, 88),
+    ),
 }
-"""All but the first three are refused always: other processes, keys, kernel interfaces, and leaving
-the process group, by which a step is ended with all that it started."""
 _OPEN_PATH = 0o10000000
 _COMPATIBLE_ABI = 0x40000000
 """System calls of x86-64's 32-bit pointers begin here: the same calls under other numbers."""
 
 
-def seccomp_filter(network: bool) -> bytes:
+def seccomp_filter(network: bool, mounted: bool) -> bytes:
     """The filter as a program of struct sock_filter; empty for a processor whose calls are not known.
 
-    Without network no socket is made at all; pairs of connected stream sockets stay. With it, only
-    those of the internet: none to programs of this machine.
+    Without `network` no socket is made at all; pairs of connected stream sockets stay. With it, only
+    those of the internet: none to programs of this machine. `mounted`: other files are read-only or
+    not there at all; where Landlock alone guards them, it lets modes and times be changed.
     """
     machine = platform.machine()
     if machine not in _SYSCALLS or struct.calcsize("P") != 8:
         return b""
-    calls = dict(_SYSCALLS[machine])
-    sockets, pairs, connect = (calls.pop(name) for name in ("socket", "socketpair", "connect"))
-    refused = [*calls.values(), *(() if network else (connect, sockets))]
+    calls = _SYSCALLS[machine]
+    refused = (*calls.refused, *(() if network else (calls.socket, calls.connect)))
     program = [
         (_LOAD, 0, 0, 4),
-        (_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
+        (_EQUAL, 1, 0, calls.architecture),
         (_RETURN, 0, 0, _REFUSE | _EPERM),
         (_LOAD, 0, 0, 0),
         (_AT_LEAST, 0, 1, _COMPATIBLE_ABI),
         (_RETURN, 0, 0, _REFUSE | _EPERM),
     ]
-    for number in refused:
+    for number in (*refused, *(() if mounted else calls.attributes)):
         program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE | _EPERM)]
+    for number in () if mounted else calls.modes_and_times:
+        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DO_NOTHING)]
     program += [
-        (_EQUAL, 0, 5, pairs),
+        (_EQUAL, 0, 5, calls.socketpair),
         (_LOAD, 0, 0, 24),  # the low half of the second argument: the type
         (_AND, 0, 0, _TYPE),
         (_EQUAL, 0, 1, _DGRAM),  # a datagram can be sent elsewhere than to the other end
@@ -140,7 +140,7 @@ def seccomp_filter(network: bool) -> bytes:
         (_RETURN, 0, 0, _ALLOW),
     ]
     if network:
-        program += [(_EQUAL, 1, 0, sockets), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
+        program += [(_EQUAL, 1, 0, calls.socket), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
         for family in _INTERNET:
             program += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
         program += [(_RETURN, 0, 0, _REFUSE | _EACCES)]
@@ -163,7 +163,7 @@ def main() -> None:
     _demand(_libc().prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     _restrict_files([line for line in lines if line != NETWORK], network)
     _drop_capabilities()
-    _restrict_calls(seccomp_filter(network))
+    _restrict_calls(seccomp_filter(network, mounted=False))
     os.execv(command[0], command)  # noqa: S606
 
 

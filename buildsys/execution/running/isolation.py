@@ -72,6 +72,8 @@ _PROCESS = (
 )
 """What Landlock leaves of /proc; bubblewrap mounts one that shows the step's own processes."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
+"""Python's locks between processes are files there, by the C library's rule; bubblewrap has an empty one."""
 _GPUS = (
     "/dev/nvidia*",
     "/dev/nvhost*",
@@ -159,7 +161,7 @@ def find() -> Isolation:
 def _find_one(mechanism: Mechanism) -> Isolation:
     if sys.platform != "linux":
         return _none(f"there is no mechanism for {sys.platform}")
-    if not confine.seccomp_filter(network=False):
+    if not confine.seccomp_filter(network=False, mounted=False):
         return _none(f"the system calls of {os.uname().machine} are not known")
     return _find_bubblewrap() if mechanism == Mechanism.BUBBLEWRAP else _find_landlock()
 
@@ -182,8 +184,10 @@ def _find_landlock() -> Isolation:
     # with an empty policy nothing may be run: that is the answer of a Landlock that works
     if "Permission denied" not in problem:
         return _none(f"Landlock does not work: {problem or 'it keeps nothing back'}")
-    signals = "" if abi >= confine.SIGNALS_ABI else "signals to other processes are not kept back"
-    return Isolation(mechanism=Mechanism.LANDLOCK, gap=signals)
+    gap = f"{_SHARED_MEMORY} is shared with other programs"
+    if abi < confine.SIGNALS_ABI:
+        gap += ", signals to them are not kept back"
+    return Isolation(mechanism=Mechanism.LANDLOCK, gap=gap)
 
 
 def _none(gap: str) -> Isolation:
@@ -227,7 +231,8 @@ def confined(
     if len(readable) > _MOST_SINGLE_FILES:
         readable, narrowed = _folders(readable), confine.landlock_abi() >= confine.FIRST_ABI
         if narrowed:
-            options += _mounts((*python_folders(Path(sys.executable)), str(notes)), "--ro-bind-try")
+            own = (*python_folders(Path(sys.executable)), _CONFINE, str(policy))
+            options += _pairs("--ro-bind-try", own)
     options += _pairs("--ro-bind-try", sorted(readable, key=_depth))
     if access.network:
         options += _pairs("--ro-bind-try", _RESOLVING)
@@ -235,7 +240,7 @@ def confined(
     options += _pairs("--bind", sorted(access.writable, key=_depth))
     options += ["--remount-ro", "/", "--chdir", str(folder), "--seccomp", "8"]
     _write(notes / "bwrap.args", "\0".join(options))
-    (notes / "bwrap.filter").write_bytes(confine.seccomp_filter(access.network))
+    (notes / "bwrap.filter").write_bytes(confine.seccomp_filter(access.network, mounted=True))
     files = (str(notes / "bwrap.args"), str(notes / "bwrap.filter"))
     return ("/bin/sh", "-c", _BWRAP, "bwrap", *files, *(landlock if narrowed else arguments))
 
@@ -284,6 +289,7 @@ def _policy(access: Access) -> Iterator[str]:
         yield confine.READ + path
     for path in (*_DEVICES, *_gpus()):
         yield confine.DEVICE + path
+    yield confine.SHARED + _SHARED_MEMORY
     for path in access.writable:
         yield confine.WRITE + path
 

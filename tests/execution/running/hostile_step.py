@@ -1,0 +1,142 @@
+"""A program in a step's place: tries what no step may do, and what every step does; prints what came of it.
+
+`python hostile_step.py PLACES`: a JSON file that names what lies around.
+"""
+
+import ctypes
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def main() -> None:
+    """One JSON object: attempt -> "" where it succeeded, else the error."""
+    places = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    found = {name: _try(action) for name, action in attempts(places).items()}
+    found |= {f"may {name}": _try(action) for name, action in work(places).items()}
+    print(json.dumps(found), flush=True)
+    if not os.fork():  # what it leaves is ended with it
+        os.execvp("sleep", ["sleep", "77"])
+
+
+def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
+    """What must fail."""
+    outside = Path(places["outside"])
+    parent = int(places["parent"])
+    stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
+
+    def find(folder: Path, name: str) -> None:
+        if name not in os.listdir(folder):  # where a folder is not the real one
+            raise FileNotFoundError(name)
+
+    def change(path: Path) -> None:
+        mode = path.stat().st_mode
+        os.chmod(path, 0o777)
+        if path.stat().st_mode == mode:  # the call may do nothing
+            raise PermissionError(path)
+
+    def age(path: Path) -> None:
+        time = path.stat().st_mtime
+        os.utime(path, (1, 1))
+        if path.stat().st_mtime == time:
+            raise PermissionError(path)
+
+    def reach(family: int, kind: int, address: object) -> None:
+        with socket.socket(family, kind) as made:
+            made.settimeout(3)
+            made.connect(address)  # type: ignore[arg-type]
+            made.send(b"x")
+
+    def tell(address: str) -> None:
+        near, _ = socket.socketpair(socket.AF_UNIX, datagram)
+        near.sendto(b"x", address)
+
+    def trace() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(16, parent, 0, 0) < 0:  # PTRACE_ATTACH
+            raise OSError(ctypes.get_errno(), "ptrace")
+
+    def leave() -> None:
+        os.setsid()
+
+    return {
+        "list the home": lambda: find(Path(places["home"]), "secret"),
+        "read the home": lambda: Path(places["home"], "secret").read_bytes(),
+        "read /etc/shadow": lambda: Path("/etc/shadow").read_bytes(),
+        "read a file of the workspace": (outside / "other.txt").read_bytes,
+        "list the workspace": lambda: find(outside, "other.txt"),
+        "list the store": lambda: find(Path(places["store"]), "other"),
+        "read another blob": lambda: Path(places["blob"]).read_bytes(),
+        "write outside": lambda: (outside / "made").write_text("x"),
+        "write over a file": lambda: (outside / "other.txt").write_text("x"),
+        "empty a file": lambda: os.truncate(outside / "other.txt", 0),
+        "remove a file": lambda: os.unlink(outside / "other.txt"),
+        "write into its input": lambda: Path(places["input"]).write_text("x"),
+        "change its input's mode": lambda: change(Path(places["linked"])),
+        "change its input's time": lambda: age(Path(places["linked"])),
+        "replace its input": lambda: os.rename(places["work"], places["input"]),
+        "write into the bytecode": lambda: Path(places["pycache"], "x.pyc").write_bytes(b"x"),
+        "write into its environment": lambda: Path(sys.prefix, "x.pth").write_text("x"),
+        "write into /tmp": lambda: Path("/tmp/buildsys-hostile").write_text("x"),
+        "TCP to this machine": lambda: reach(socket.AF_INET, stream, ("127.0.0.1", places["tcp"])),
+        "TCP": lambda: reach(socket.AF_INET, stream, ("192.0.2.1", 80)),
+        "UDP": lambda: reach(socket.AF_INET, datagram, ("127.0.0.1", places["udp"])),
+        "UDP, IPv6": lambda: reach(socket.AF_INET6, datagram, ("::1", places["udp"])),
+        "a Unix socket": lambda: reach(socket.AF_UNIX, stream, places["unix"]),
+        "an abstract socket": lambda: reach(socket.AF_UNIX, stream, "\0" + places["abstract"]),
+        "a Unix datagram": lambda: tell(places["datagram"]),
+        "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+        "signal the parent": lambda: os.kill(parent, 0),
+        "trace the parent": trace,
+        "read the parent's environment": lambda: Path(f"/proc/{parent}/environ").read_bytes(),
+        "read the parent's memory": lambda: Path(f"/proc/{parent}/mem").open("rb"),
+        "leave its process group": leave,
+        "become another user": lambda: os.setuid(12345),
+        "mount": lambda: subprocess.run(
+            ["mount", "-t", "tmpfs", "x", places["work"]], check=True, capture_output=True
+        ),
+    }
+
+
+def work(places: dict[str, str]) -> dict[str, Callable[[], object]]:
+    """What must work."""
+
+    def fork() -> None:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.map(len, ["ab"]) == [2]
+
+    def own_child() -> None:
+        child = subprocess.Popen(["sleep", "60"])
+        child.terminate()
+        child.wait()
+
+    def report() -> None:
+        os.write(int(os.environ["BUILDSYS_PROGRESS_FD"]), b"")
+
+    return {
+        "read its input": lambda: Path(places["input"]).read_bytes(),
+        "write its work": lambda: Path(places["work"], "made").write_text("x"),
+        "write its outputs": lambda: Path(places["output"]).write_text("x"),
+        "end its own child": own_child,
+        "share work between processes": fork,
+        "connect two of its processes": socket.socketpair,
+        "see the processor": lambda: Path("/proc/cpuinfo").read_bytes(),
+        "report progress": report,
+    }
+
+
+def _try(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    main()

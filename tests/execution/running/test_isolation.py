@@ -1,0 +1,227 @@
+"""What a step may reach: under each mechanism alone, with a program that tries everything."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from buildsys.errors import IsolationUnavailable
+from buildsys.execution.running import confine, isolation
+from buildsys.execution.running.isolation import Access, Isolation, Mechanism
+from buildsys.execution.running.process import Command, run_command
+from tests.processes import processes_in
+
+HOSTILE = Path(__file__).with_name("hostile_step.py")
+
+
+@pytest.fixture(params=[Mechanism.BUBBLEWRAP, Mechanism.LANDLOCK])
+def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Isolation:
+    """One mechanism alone."""
+    monkeypatch.setenv(isolation.VARIABLE, request.param)
+    try:
+        return isolation.choose()
+    except IsolationUnavailable as error:
+        pytest.skip(str(error))
+
+
+class Place:
+    """A step's folder, with things around it that are none of its business."""
+
+    def __init__(self, root: Path) -> None:
+        self.scratch = root / "outside" / "scratch"
+        for name in ("work", "outputs", "inputs"):
+            (self.scratch / name).mkdir(parents=True)
+        self.blobs = root / "store" / "blobs"
+        self.blobs.mkdir(parents=True)
+        (self.blobs / "mine").write_text("mine")
+        (self.blobs / "other").write_text("other")
+        (self.scratch / "inputs" / "model").symlink_to(self.blobs / "mine")
+        (root / "home").mkdir()
+        (root / "home" / "secret").write_text("secret")
+        (root / "pycache").mkdir()
+        (root / "outside" / "other.txt").write_text("other")
+        self.root = root
+
+    def access(self, network: bool = False) -> Access:
+        """What the runner gives."""
+        inputs = self.scratch / "inputs"
+        return Access(
+            programs=(*isolation.python_folders(Path(sys.executable)), str(HOSTILE)),
+            readable=(
+                *isolation.link_targets(inputs),
+                str(inputs),
+                str(self.root / "pycache"),
+                str(self.scratch / "places.json"),
+            ),
+            writable=(str(self.scratch / "work"), str(self.scratch / "outputs")),
+            network=network,
+        )
+
+    def run(self, chosen: Isolation, *arguments: str, network: bool = False) -> tuple[int, str]:
+        """(exit code, minus a signal; log) of a program in the step's place."""
+        log = self.root / "log"
+        work = self.scratch / "work"
+        command = Command(
+            arguments=isolation.confined(
+                chosen, arguments, self.access(network), work, self.scratch
+            ),
+            folder=work,
+            environment={"PATH": os.environ["PATH"], "HOME": str(work), "TMPDIR": str(work)},
+            log=log,
+        )
+        code = run_command(command, lambda *_: None)
+        return isolation.end_code(chosen, code), log.read_text()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """One for each test."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def around(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """Servers of this machine that nobody but the test listens to, and the names of all there is."""
+    with ExitStack() as opened:
+
+        def server(family: int, kind: int, address: object) -> socket.socket:
+            made = opened.enter_context(socket.socket(family, kind))
+            made.bind(address)  # type: ignore[arg-type]
+            if kind == socket.SOCK_STREAM:
+                made.listen()
+            return made
+
+        abstract = f"buildsys-{uuid4().hex}"
+        stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
+        tcp = server(socket.AF_INET, stream, ("127.0.0.1", 0))
+        udp = server(socket.AF_INET, datagram, ("127.0.0.1", 0))
+        monkeypatch.chdir(place.root)  # the path of a socket is short
+        server(socket.AF_UNIX, stream, "socket")
+        server(socket.AF_UNIX, datagram, "datagram")
+        server(socket.AF_UNIX, stream, "\0" + abstract)
+        yield {
+            "home": str(place.root / "home"),
+            "outside": str(place.root / "outside"),
+            "store": str(place.blobs),
+            "blob": str(place.blobs / "other"),
+            "input": str(place.scratch / "inputs" / "model"),
+            "linked": str(place.blobs / "mine"),
+            "work": str(place.scratch / "work"),
+            "output": str(place.scratch / "outputs" / "made"),
+            "pycache": str(place.root / "pycache"),
+            "parent": os.getpid(),
+            "tcp": tcp.getsockname()[1],
+            "udp": udp.getsockname()[1],
+            "unix": str(place.root / "socket"),
+            "datagram": str(place.root / "datagram"),
+            "abstract": abstract,
+        }
+
+
+@pytest.mark.slow
+def test_every_attempt_of_a_hostile_step_fails(
+    place: Place, around: dict[str, object], mechanism: Isolation
+) -> None:
+    """And what steps do works; nothing that it started is left."""
+    (place.scratch / "places.json").write_text(json.dumps(around))
+    before = _mode_and_time(place.blobs / "mine")
+    code, log = place.run(
+        mechanism, sys.executable, str(HOSTILE), str(place.scratch / "places.json")
+    )
+    assert code == 0, log
+    found = json.loads(log)
+    assert [
+        name for name, error in found.items() if not error and not name.startswith("may ")
+    ] == []
+    assert {name: error for name, error in found.items() if error and name.startswith("may ")} == {}
+    assert (place.root / "outside" / "other.txt").read_text() == "other"
+    assert (place.blobs / "mine").read_text() == "mine"
+    assert _mode_and_time(place.blobs / "mine") == before
+    assert processes_in(place.scratch) == []
+
+
+def _mode_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mode, stat.st_mtime_ns
+
+
+@pytest.mark.slow
+def test_how_a_step_ended_comes_through(place: Place, mechanism: Isolation) -> None:
+    """Its exit code, or its signal."""
+    assert place.run(mechanism, "/bin/sh", "-c", "exit 3")[0] == 3
+    assert place.run(mechanism, "/bin/sh", "-c", "kill -9 $$")[0] == -9
+
+
+@pytest.mark.slow
+def test_a_step_that_fetches_has_the_internet_and_nothing_of_this_machine(
+    place: Place, mechanism: Isolation
+) -> None:
+    """It connects by TCP; a Unix socket it cannot even make."""
+    text = "import socket; socket.socket(); socket.socket(socket.AF_UNIX)"
+    code, log = place.run(mechanism, sys.executable, "-c", text, network=True)
+    assert code == 1
+    assert log.strip().endswith("Permission denied")
+    assert log.count("socket.socket") == 1
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        text = f"import socket; socket.create_connection({server.getsockname()!r}, 5)"
+        assert place.run(mechanism, sys.executable, "-c", text, network=True) == (0, "")
+
+
+@pytest.mark.slow
+def test_many_inputs_are_readable_and_their_neighbours_are_not(
+    place: Place, mechanism: Isolation
+) -> None:
+    """More than bubblewrap can mount one by one."""
+    for index in range(isolation._MOST_SINGLE_FILES + 1):
+        (place.blobs / str(index)).write_text(str(index))
+        (place.scratch / "inputs" / str(index)).symlink_to(place.blobs / str(index))
+    every = f"cat {place.scratch}/inputs/* >/dev/null"
+    assert place.run(mechanism, "/bin/sh", "-c", every) == (0, "")
+    if mechanism.mechanism == Mechanism.LANDLOCK or confine.landlock_abi() >= confine.FIRST_ABI:
+        assert place.run(mechanism, "/bin/cat", str(place.blobs / "other"))[0] == 1
+
+
+def test_an_unknown_mechanism_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the words that there are."""
+    monkeypatch.setenv(isolation.VARIABLE, "firejail")
+    with pytest.raises(IsolationUnavailable, match="none of auto, required, bubblewrap, landlock"):
+        isolation.choose()
+
+
+def test_required_refuses_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` goes on and says why; the reasons are named."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setenv(isolation.VARIABLE, "required")
+    isolation.find.cache_clear()
+    isolation._find_one.cache_clear()
+    try:
+        with pytest.raises(IsolationUnavailable, match="there is no mechanism for darwin"):
+            isolation.choose()
+        monkeypatch.setenv(isolation.VARIABLE, "auto")
+        assert isolation.choose().text == "none (there is no mechanism for darwin)"
+    finally:
+        isolation.find.cache_clear()
+        isolation._find_one.cache_clear()
+
+
+def test_the_filter_is_one_program_for_each_kind_of_step() -> None:
+    """Eight bytes an instruction; every jump stays inside."""
+    for network, mounted in product((True, False), repeat=2):
+        program = confine.seccomp_filter(network, mounted)
+        count = len(program) // 8
+        for index in range(count):
+            jump = max(program[index * 8 + 2 : index * 8 + 4])
+            assert index + 1 + jump < count or program[index * 8] == 0x06
+
+
+def test_folders_stand_for_files_that_are_too_many() -> None:
+    """Joined from the deepest on until they are few enough."""
+    paths = tuple(f"/data/{a}/{b}/x.jpg" for a in range(3) for b in range(200))
+    assert set(isolation._folders(paths)) == {"/data/0", "/data/1", "/data/2"}
