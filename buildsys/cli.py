@@ -10,7 +10,7 @@ from pathlib import Path
 
 from buildsys import __version__
 from buildsys.errors import BuildsysError, InputError
-from buildsys.escaping import guard
+from buildsys.escaping import Printed, guard
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
@@ -42,19 +42,25 @@ one that was asked for is imported.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; errors for people are printed, everything else keeps its traceback."""
+    """Entry point; an error is a sentence, and the traceback of one that nobody expected is in a log."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = guard(out), guard(err)
     try:
-        return _run(words)
+        return _run(words) or _lost(sys.stdout)
     finally:
         sys.stdout, sys.stderr = out, err
 
 
 def _run(words: list[str]) -> int:
-    options = _parser(words).parse_args(words)
+    root: Path | None = None
     try:
+        parser = _parser(words)
+    except Exception as error:  # noqa: BLE001
+        return _unexpected(error, words, root)
+    options = parser.parse_args(words)
+    try:
+        root = options.folder.resolve()
         if not options.folder.is_dir() and _command(words) != "init":
             message = "is no folder: there is no workspace to work in"
             raise InputError.at(str(options.folder), message)
@@ -62,11 +68,28 @@ def _run(words: list[str]) -> int:
     except BuildsysError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        return 1
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (a library may ask to exit)
+        return _unexpected(error, words, root)
+
+
+def _unexpected(error: BaseException, words: list[str], root: Path | None) -> int:
+    from buildsys.execution.unexpected import explain
+
+    print(explain(error, f"`buildsys {_command(words)}` ran", root), file=sys.stderr)
+    return 1
+
+
+def _lost(out: Printed) -> int:
+    """1 where not all that was printed could be; somebody who reads no further needs no sentence."""
+    out.flush()
+    if out.lost is None:
+        return 0
+    if not isinstance(out.lost, BrokenPipeError):
+        print(f"the output could not be written: {out.lost.strerror}", file=sys.stderr)
+    return 1
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:

@@ -11,9 +11,11 @@ BuildsysError (1)
 ├── Waiting (10)        something this machine lacks; asked for by name
 └── Rejected (11)       a contract or gate failed
 
-InternalError is no BuildsysError: it is our bug, and keeps its traceback.
+InternalError is no BuildsysError: it is our bug. Like every error that nobody expected it is told in a
+sentence, and its traceback is in a log (execution/unexpected.py).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from buildsys.escaping import annotation, hide_passwords
@@ -22,6 +24,10 @@ _LONGEST_VALUE = 80
 _LONGEST_TEXT = 450
 """The layout that a firmware decodes, seven outputs, and the one that came are read whole."""
 _WIDEST_SOURCE = 160
+
+
+UNEXPECTED_ERROR = "unexpected error"
+"""The severity of a diagnostic that no line of a file is to blame for."""
 
 
 def shorten(text: str, most: int = _LONGEST_VALUE) -> str:
@@ -58,7 +64,7 @@ class Diagnostic:
     @property
     def is_error(self) -> bool:
         """Whether nothing can be built as it is; a warning stops nothing."""
-        return self.severity == "error"
+        return self.severity != "warning"
 
     def render(self) -> str:
         """`file:line:column: message`, the source line with the spot marked, what would be right."""
@@ -90,6 +96,14 @@ class Diagnostic:
         kind = "error" if self.is_error else "warning"
         column = self.column if self.line else 0
         return annotation(kind, text, file=self.path, line=self.line, col=column)
+
+
+def error_code(diagnostics: Iterable[Diagnostic]) -> int:
+    """The exit code for diagnostics: 2 the input is wrong, 1 we are, 0 nothing is."""
+    severities = {each.severity for each in diagnostics if each.is_error}
+    if UNEXPECTED_ERROR in severities:
+        return BuildsysError.exit_code
+    return InputError.exit_code if severities else 0
 
 
 class BuildsysError(Exception):

@@ -4,6 +4,7 @@ Names, labels, messages and logs come from files, servers and tools that anybody
 character that moves the cursor, reverses the reading order or begins a command is shown, never obeyed.
 """
 
+import contextlib
 import html as _html
 import os
 import re
@@ -67,10 +68,15 @@ def _uncommanded(text: str) -> str:
 
 
 class Printed:
-    """A text stream on which everything is written as `printed`; `command` writes one of ours."""
+    """A text stream on which everything is written as `printed`; `command` writes one of ours.
 
-    def __init__(self, stream: IO[str]) -> None:
+    Whoever reads may go away (`| head`), or there is nobody (`>&-`): what is printed is lost then, and
+    the work goes on. `lost` is the error of the first text that was.
+    """
+
+    def __init__(self, stream: IO[str] | None) -> None:
         self.stream = stream
+        self.lost: OSError | None = None
         self._begins = True
 
     def write(self, text: str) -> int:
@@ -83,26 +89,50 @@ class Printed:
         if text:
             last = text.rsplit("\n", 1)[-1]
             self._begins = not last.strip() and (self._begins or "\n" in text)
-        self.stream.write(shown)
+        self._send(shown)
         return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        self._send("", flush=True)
+
+    def isatty(self) -> bool:
+        """Whether a person looks on."""
+        return self.stream is not None and self.stream.isatty()
+
+    def _send(self, text: str, flush: bool = False) -> None:
+        if self.stream is None:
+            return
+        try:
+            self.stream.write(text)
+            if flush:
+                self.stream.flush()
+        except OSError as error:
+            self.lost = self.lost or error
+            with contextlib.suppress(OSError, ValueError):  # no later flush fails, at exit neither
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
+        except ValueError:  # it was closed
+            self.stream = None
 
     def command(self, text: str) -> None:
         """A line that `annotation` made."""
-        self.stream.write(text + "\n")
+        self._send(text + "\n")
         self._begins = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
-def guard(stream: IO[str]) -> Any:
-    """The stream as a `Printed`; one that is one already stays."""
+def guard(stream: IO[str] | None) -> Any:
+    """The stream as a `Printed`; one that is one already stays. None: it is closed."""
     return stream if isinstance(stream, Printed) else Printed(stream)
 
 
 def unguarded(stream: IO[str]) -> IO[str]:
     """The stream that a `Printed` writes on."""
-    return stream.stream if isinstance(stream, Printed) else stream
+    return stream.stream if isinstance(stream, Printed) and stream.stream else stream
 
 
 def annotation(kind: str, message: str, **properties: object) -> str:

@@ -302,6 +302,14 @@ def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
         raise CannotWrite(f"{what} cannot be written: {reason}") from error
 
 
+def too_many_files() -> str:
+    """What to do about EMFILE."""
+    return (
+        "too many files are open (see `ulimit -n`). Raise that limit, or run fewer steps at a time"
+        " (`-n`), then run again."
+    )
+
+
 def explain_log(text: str, folder: Path) -> str:
     """A hint for a tool that failed because the disk of `folder` is full; else nothing."""
     named = any(words in text for words in _FULL_IN_LOGS)
@@ -324,6 +332,14 @@ def _reason(error: Exception, folder: Path, needed: int) -> str | None:
         return f"the disk of {folder} reports an input/output error. Look at the disk."
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return _forbidden(folder)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return too_many_files()
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENOENT):
+        found = obstacle(folder)
+        way = way_out(folder) or " Move it away, then run again."
+        return f"{found}.{way}" if found else None
+    if error.errno == errno.ENAMETOOLONG:
+        return f"the path {folder} is too long.{way_out(folder)}"
     return None
 
 
@@ -335,6 +351,8 @@ def _database_reason(error: Any, folder: Path) -> str | None:
         return "another process has held it for half a minute. Run again when that has ended."
     if code == sqlite3.SQLITE_FULL or _free(folder) < _ALMOST_NOTHING:
         return _full(folder, 0)
+    if code == sqlite3.SQLITE_CANTOPEN and _are_files_exhausted():
+        return too_many_files()
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return _forbidden(folder)
     if code == sqlite3.SQLITE_IOERR:
@@ -342,7 +360,21 @@ def _database_reason(error: Any, folder: Path) -> str | None:
     return None
 
 
+def _are_files_exhausted() -> bool:
+    """Whether this process may open no other file: sqlite3 does not say so."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
+
+
 def _full(folder: Path, needed: int) -> str:
+    if _no_files_left(folder):
+        return (
+            f"the file system of {folder} holds as many files as it can (0 of its inodes are free;"
+            " see `df -i`). Remove files there, then run again."
+        )
     wanted = f", {_size(needed)} needed" if needed else ""
     return (
         f"the disk of {folder} is full ({_size(_free(folder))} free{wanted})."
@@ -352,8 +384,56 @@ def _full(folder: Path, needed: int) -> str:
 
 def _forbidden(folder: Path) -> str:
     if os.statvfs(_existing(folder)).f_flag & os.ST_RDONLY:
-        return f"{folder} is on a read-only file system."
-    return f"{folder} may not be written by this user ({os.geteuid()}). See its permissions."
+        return f"{folder} is on a read-only file system.{way_out(folder)}"
+    user = os.geteuid()
+    return (
+        f"{folder} may not be written by this user ({user}). See its permissions.{way_out(folder)}"
+    )
+
+
+def obstacle(folder: Path) -> str:
+    """What stands where `folder` or a parent of it would be made; empty where nothing does."""
+    for place in (folder, *folder.parents):
+        try:
+            mode = place.lstat().st_mode
+        except OSError:
+            continue
+        if place.is_dir():
+            return ""
+        if stat.S_ISLNK(mode):
+            return f"{place} is a link to {os.readlink(place)}, which is no directory"
+        return f"{place} is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a directory"
+    return ""
+
+
+_KINDS = {stat.S_IFREG: "a file", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+
+
+def way_out(folder: Path) -> str:
+    """What to do about a folder that cannot be used: the variable that it comes from, if any."""
+    for name, meaning in (
+        ("BUILDSYS_STORE", "the store"),
+        ("XDG_CACHE_HOME", "the cache"),
+    ):
+        place = os.environ.get(name)
+        if place and folder.is_relative_to(place):
+            return f" {name} says where {meaning} is: set it to a folder that can be used."
+    home = os.environ.get("HOME")
+    if home and folder.is_relative_to(os.path.join(home, ".cache")):
+        return (
+            f" HOME is {home}: set XDG_CACHE_HOME (or BUILDSYS_STORE, for the store) to a folder"
+            " that can be used."
+        )
+    return ""
+
+
+def _no_files_left(folder: Path) -> bool:
+    """Whether the file system has room for bytes, and none for another file."""
+    try:
+        found = os.statvfs(_existing(folder))
+    except OSError:
+        return False
+    return found.f_files > 0 and found.f_favail == 0 and _free(folder) >= _ALMOST_NOTHING
 
 
 def _free(folder: Path) -> int:

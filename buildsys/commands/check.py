@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
-    from buildsys.errors import InputError
+    from buildsys.errors import InputError, error_code
     from buildsys.escaping import guard
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         count = len(plans.plans)
         print(f"{count} build{'s' if count != 1 else ''}, no mistake")
-    code = 2 if plans.errors else 0
+    code = error_code(plans.errors)
     return max(code, _look(options.folder.resolve(), options.builds)) if options.data else code
 
 

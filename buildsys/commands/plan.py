@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
+    from buildsys.errors import error_code
     from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
 
@@ -48,8 +49,9 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "github":
         _annotate(diagnostics, rows)
     session.close()
-    if session.loaded.errors and not options.builds:
-        return 2
+    code = 0 if options.builds else error_code(session.loaded.errors)
+    if code:
+        return code
     return 1 if any(row.state.kind in failing for row in rows) else 0
 
 

@@ -5,8 +5,10 @@ neither says so, doit's default loader reads dodo.py, whose `DOIT_CONFIG` and `t
 `dodo` below.
 """
 
+import contextlib
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
@@ -16,15 +18,20 @@ from doit import Globals
 from doit.cmd_base import Command, DodoTaskLoader
 from doit.dependency import Dependency
 from doit.doit_cmd import DoitMain
-from doit.exceptions import InvalidDodoFile, InvalidTask
+from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.task import Task
 
 from buildsys.doit.names import check_names, check_variables
 from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
-from buildsys.escaping import guard
+from buildsys.errors import BuildsysError
+from buildsys.escaping import guard, printed
 from buildsys.execution.session.session import Session
+from buildsys.execution.session.summary import Row, render_table
+from buildsys.execution.state.fingerprint import recipe_names
+from buildsys.execution.unexpected import UNEXPECTED, explain
+from buildsys.outcome import Kind, Outcome
 
 _DEFAULTS: Mapping[str, object] = {
     "backend": "sqlite3",
@@ -60,7 +67,15 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         return {**_DEFAULTS, **super().load_doit_config(), **_required(self._run)}
 
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
-        """Every build, or what a name is given of; raises InvalidTask for one that matches nothing."""
+        """Every build, or what a name is given of; raises InvalidTask for one that matches nothing.
+
+        SystemExit where something goes wrong that nobody expected: it was said.
+        """
+        own = list(super().load_tasks(cmd, pos_args))
+        with _explained(self._run, cmd.execute_tasks):
+            return self._load(cmd, pos_args, own)
+
+    def _load(self, cmd: Command, pos_args: list[str], own: list[Task]) -> list[Task]:
         if self._values.get("par_type") == "process":
             raise InvalidTask(IN_PROCESSES)
         reporter = self._values.get("reporter")
@@ -71,7 +86,6 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
                 "a run has a reporter of its own, which holds the lock of the workspace: leave"
                 f" `--reporter {reporter}` out."
             )
-        own = list(super().load_tasks(cmd, pos_args))
         command = cmd.get_name()
         names = tuple(takewhile(lambda argument: not argument.startswith("-"), pos_args))
         every_plan = command == "info" or bool(self._values.get("list_deps"))
@@ -138,10 +152,11 @@ def dodo() -> tuple[dict[str, object], Callable[[], Iterator[Task]]]:
 
     def task_builds() -> Iterator[Task]:
         """Every recipe for every target."""
-        session = run.begin(UNKNOWN)
-        check_variables(session.labels)
-        tasks = list(make_tasks(run, all_settled=True))
-        _record_files(Globals.dep_manager, tasks)
+        with _explained(run, True):
+            session = run.begin(UNKNOWN)
+            check_variables(session.labels)
+            tasks = list(make_tasks(run, all_settled=True))
+            _record_files(Globals.dep_manager, tasks)
         yield from tasks
 
     return {**_DEFAULTS, **_required(run)}, task_builds
@@ -158,6 +173,32 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
         return int(main.run(["run", "-n", str(parallel), *names]) or 0)
     except SystemExit as end:
         return int(end.code or 0)
+
+
+@contextlib.contextmanager
+def _explained(run: Run, runs: bool) -> Iterator[None]:
+    """What goes wrong while plans and tasks are made is said. Raises InvalidTask, SystemExit.
+
+    `runs`: builds were asked for: no plan of theirs is known, so the rows are those of recipes.
+    """
+    try:
+        yield
+    except (InvalidTask, InvalidDodoFile, InvalidCommand):
+        raise
+    except BuildsysError as error:
+        raise InvalidTask(printed(str(error))) from None
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was begun", file=guard(sys.stderr))
+        raise SystemExit(128 + signal.SIGINT) from None
+    except UNEXPECTED as error:
+        text = explain(error, "planning", run.workspace.root)
+        print(text, file=guard(sys.stderr))
+        if runs:
+            failed = Outcome(kind=Kind.FAILED, subject="planning")
+            names = sorted(recipe_names(run.workspace))
+            rows = [Row(id=name, outcome=failed, seconds=0.0) for name in names]
+            print(render_table(rows), file=guard(sys.stdout), flush=True)
+        raise SystemExit(1) from error
 
 
 def _required(run: Run) -> dict[str, object]:

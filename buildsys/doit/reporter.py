@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import IO, Protocol
 
 from doit.exceptions import InvalidTask, UnmetDependency
@@ -10,18 +11,21 @@ from doit.task import Task
 from buildsys.doit.names import REPORT
 from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
-from buildsys.errors import CannotWrite
+from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.escaping import guard, printed
 from buildsys.execution import children
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
+from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import wanted_archives
-from buildsys.outcome import UP_TO_DATE
+from buildsys.outcome import UP_TO_DATE, Kind, Outcome
 from buildsys.report import stamp
 
 _NO_SUCH_TASK = 3
 """doit's own code for a name that nothing has."""
+_PREPARATION = "preparation"
+"""Where a build failed that the run did not come to."""
 _NO_LOADER = (
     "archives of datasets are fetched where doit has buildsys' loader: run `buildsys init`, which"
     " writes doit.cfg, or `buildsys build`"
@@ -43,7 +47,7 @@ class Reporter:
     def __init__(self, run: Run, outstream: IO[str]) -> None:
         self.run = run
         self.out = guard(outstream)
-        self.builds: list[str] = []
+        self.builds: list[str] = [*run.session.labels]
         self.names: tuple[str, ...] = ()
         self.failed = False
         self._lock = contextlib.ExitStack()
@@ -52,23 +56,39 @@ class Reporter:
 
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
         """Before the first task. `selected`: names of tasks, patterns are expanded."""
-        current = self.run.session
         if not selected:  # our loader has said so already: doit's default loader does not look
             self._refusal = _NO_SUCH_TASK
             raise InvalidTask("the pattern matches no task; see `doit list`.")
+        try:
+            self._choose(task_list, selected)
+            self._begin()
+        except InvalidTask:
+            raise
+        except BuildsysError as error:
+            self.run.session.stopped_at = _PREPARATION
+            raise InvalidTask(printed(str(error))) from error
+        except UNEXPECTED as error:
+            self.run.session.stop(error, _PREPARATION, "preparing the run")
+            raise InvalidTask("nothing was built") from error
+
+    def _choose(self, task_list: dict[str, Task], selected: list[str]) -> None:
+        """Which builds this run is about."""
+        self.names = self.run.request.names
+        if not self.names and selected != list(task_list):
+            self.names = tuple(selected)
+        if self.names:
+            asked = [name for name in selected if name.startswith("build:")]
+            self.builds = [name.removeprefix("build:") for name in asked]
+
+    def _begin(self) -> None:
+        """Take the lock, say what is wrong with recipes, prepare."""
+        current = self.run.session
         children.end_on_signals(self._interrupted)
         try:
             self._lock.enter_context(exclusive(current.workspace))
         except CannotWrite as error:
             raise InvalidTask(printed(str(error))) from error
         self._runs = True
-        self.names = self.run.request.names
-        if not self.names and selected != list(task_list):
-            self.names = tuple(selected)
-        asked = [name for name in selected if name.startswith("build:")] if self.names else []
-        self.builds = [name.removeprefix("build:") for name in asked]
-        if not self.names:
-            self.builds = [*current.labels]
         plans = [current.plans[build] for build in self.builds if build in current.plans]
         asked_for = {plan.recipe for plan in plans} if self.names else set()
         loaded = current.loaded
@@ -107,7 +127,7 @@ class Reporter:
         """We have no teardowns."""
 
     def add_failure(self, task: Task, fail: Failure) -> None:
-        """Ours were reported where they happened; anything else is a bug and keeps its traceback."""
+        """Ours were reported where they happened; anything else is a task of a dodo.py."""
         self.failed = True
         if not isinstance(fail, Reported | UnmetDependency):
             print(fail.get_msg(), file=guard(sys.stderr))
@@ -123,37 +143,72 @@ class Reporter:
     def complete_run(self) -> None:
         """The summary, whatever happened; our own exit codes where doit has none."""
         current = self.run.session
-        if not self._runs:
+        error = sys.exception()
+        if error is not None:  # doit lets go of it when this method ends
+            current.stop(error, "run", "building")
+            self.failed = True
+        if not self._runs and not current.stopped_at:
             current.close()
             raise SystemExit(self._refusal)
-        current.remember()
-        rows = current.rows(self.builds)
-        rows += [] if self.names else current.broken_rows()
-        code = exit_code(rows, bool(self.names), self.run.options.strict)
-        if any(d.is_error for d in current.loaded.common):
-            code = code or 1  # the workspace itself has a mistake, whatever was built
+        code = 1
+        with self._ending("ending the run"):
+            code = self._tell()
+        for close in (current.console.close, current.close, self._lock.close):
+            with self._ending("ending the run"):
+                close()
+        self._runs = False
+        if code or self.failed or self.out.lost:
+            raise SystemExit(code or 1)
+
+    @contextlib.contextmanager
+    def _ending(self, doing: str) -> Iterator[None]:
+        """A part of the end: what goes wrong in it is said, the other parts are done."""
         try:
-            write_summary(current.workspace, rows)
-        except CannotWrite as error:
+            yield
+        except BuildsysError as error:
             print(error, file=guard(sys.stderr))
-            code = 1
-        asked = REPORT in self.names
-        said, is_whole = _report(current, rows, asked)
-        code = code or (1 if asked and not is_whole else 0)
-        current.console.close()
+            self.failed = True
+        except UNEXPECTED as error:
+            self.run.session.stop(error, "run", doing)
+            self.failed = True
+
+    def _tell(self) -> int:
+        """What the run came to: in buildsys.lock, the summary, the report, the table. The exit code."""
+        current, held = self.run.session, self._runs
+        with self._ending("recording what was built"):
+            if held:
+                current.remember()
+        lost = Outcome(kind=Kind.FAILED, subject="summary")
+        rows = [Row(id=build, outcome=lost, seconds=0.0) for build in self.builds]
+        code = 1
+        with self._ending("finding out what became of each build"):
+            rows = current.rows(self.builds)
+            rows += [] if self.names else current.broken_rows()
+            code = exit_code(rows, bool(self.names), self.run.options.strict)
+            if any(d.is_error for d in current.loaded.common):
+                code = code or 1  # the workspace itself has a mistake, whatever was built
+        with self._ending("writing build/summary.json"):
+            if held:
+                write_summary(current.workspace, rows)
+        said, asked = list[str](), REPORT in self.names
+        with self._ending("writing the report"):
+            if held:
+                said, is_whole = _report(current, rows, asked)
+                code = code or (1 if asked and not is_whole else 0)
+        with self._ending("ending the run"):
+            current.console.close()
+        table = "\n".join(f"{row.id}: {row.outcome}" for row in rows)
+        with self._ending("writing the table"):
+            table = render_table(rows)
         if rows:
-            print(render_table(rows), file=self.out, flush=True)
+            print(table, file=self.out, flush=True)
         if said:
             print("\n".join(said), file=self.out, flush=True)
         if self.run.options.github:
             for line in annotate(rows):
                 self.out.command(line)
             self.out.flush()
-        self._runs = False
-        current.close()
-        self._lock.close()
-        if code or self.failed:
-            raise SystemExit(code or 1)
+        return code
 
 
 def make_reporter(run: Run) -> type[Reporter]:

@@ -23,6 +23,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import RecipePlans
+from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import Plan, Step, build_plans, candidates_of, steps_of
 from buildsys.report import stamp
 
@@ -172,7 +173,7 @@ def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
         actions=[(_report_failure, [run, partial(current.publisher.publish, plan)])],
         uptodate=[
             UpToDate(
-                ask=lambda: current.publisher.is_published(plan),
+                ask=lambda: current.publisher.needs_nothing(plan),
                 where=f"`buildsys plan {plan.build}` says why",
             )
         ],
@@ -223,5 +224,8 @@ def _report_failure(run: Run, action: Callable[[], object]) -> TaskFailed | None
     try:
         action()
     except BuildsysError as error:
+        return Reported(str(error))
+    except UNEXPECTED as error:  # steps and packages say what happens in them
+        run.session.stop(error, "run", "building")
         return Reported(str(error))
     return None

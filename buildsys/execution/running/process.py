@@ -12,6 +12,7 @@ from typing import IO
 
 from buildsys import typed_json
 from buildsys.execution import children
+from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.files import writing
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
@@ -134,7 +135,7 @@ def _read_progress(descriptor: int, on_progress: OnProgress) -> None:
     """Forward reports until we, the child and all its children have closed the pipe."""
     with os.fdopen(descriptor, "rb") as stream:
         while line := stream.readline(_LONGEST_REPORT):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(*UNEXPECTED):  # who stops reading stops the step
                 report = typed_json.parse(_Report, line)
                 on_progress(report.done, report.total, report.unit, report.note)
 

@@ -1,8 +1,10 @@
 """What a person sees while it works: a live picture on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from buildsys.escaping import guard, one_line, printed, unguarded
@@ -41,8 +43,10 @@ class Console:
         with self._lock:
             self._begun[name] = self._printed[name] = time.monotonic()
             self._write(f"{name}: {reason}{about}")
-            if sys.stderr.isatty():
-                self._tasks[name] = self._progress().add_task(one_line(name), total=None, note="")
+            if guard(sys.stderr).isatty():
+                with self._drawing():
+                    task = self._progress().add_task(one_line(name), total=None, note="")
+                    self._tasks[name] = task
 
     def progress(self, name: str, done: float, total: float, unit: str, note: str) -> None:
         """A step goes on."""
@@ -52,7 +56,9 @@ class Console:
             self._first.setdefault(name, (now, done))
             if name in self._tasks:
                 text = one_line(f"{_amount(done)}/{_amount(total)} {unit} {note}")
-                self._progress().update(self._tasks[name], completed=done, total=total, note=text)
+                with self._drawing():
+                    task = self._tasks[name]
+                    self._progress().update(task, completed=done, total=total, note=text)
             elif now - self._printed.get(name, now) >= self._line_every and done:
                 self._printed[name] = now
                 elapsed = now - self._begun[name]
@@ -65,7 +71,8 @@ class Console:
         """A step has ended."""
         with self._lock:
             if name in self._tasks:
-                self._progress().remove_task(self._tasks.pop(name))
+                with self._drawing():
+                    self._progress().remove_task(self._tasks.pop(name))
             note = self._notes.pop(name, "")
             self._first.pop(name, None)
             self._write(f"{name}: {outcome}{', ' + note if note else ''}")
@@ -81,15 +88,26 @@ class Console:
         """Take the live picture off the terminal."""
         with self._lock:
             if self._live is not None:
-                self._live.stop()
+                with self._drawing():
+                    self._live.stop()
                 self._live = None
+
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """A terminal that went away takes the picture with it, and no step."""
+        try:
+            yield
+        except (OSError, ValueError, SystemExit):
+            self._live = None
+            self._tasks.clear()
 
     def _write(self, text: str) -> None:
         clock = duration(time.monotonic() - self._started)
         line = f"[{clock:>12}] {text}"
         if self._live is not None:
             text = printed(line)
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            with self._drawing():
+                self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, file=guard(sys.stderr), flush=True)
 

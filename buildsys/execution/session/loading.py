@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import UNEXPECTED_ERROR, Diagnostic, InputError
 from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.plans import Plans, RecipePlans
+from buildsys.execution.unexpected import UNEXPECTED, find
 from buildsys.files import stat_text
 from buildsys.graph import Plan, SelectionPlan, WaitingPlan
 from buildsys.lockfile import read_lock
@@ -87,8 +88,25 @@ def _make(
     recorded = read_lock(workspace.lock)
     since = fingerprint.begin_reading()
     loader = Loader(workspace.root, recorded, datasets_root(), unwritten)
-    made = {path: _plan_recipe(workspace, loader, path, since) for path in paths}
+    made = {path: _read_recipe(workspace, loader, path, since) for path in paths}
     return made, loader.diagnostics
+
+
+def _read_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
+    """A recipe's plans; what goes wrong in one that nobody expected stops no other."""
+    try:
+        return _plan_recipe(workspace, loader, path, since)
+    except UNEXPECTED as error:
+        found = find(error, f"planning {path.name}", workspace.root)
+        mistake = Diagnostic(
+            path=f"recipes/{path.name}",
+            message=found.message,
+            hint=f"{found.place}; {found.way_out}",
+            severity=UNEXPECTED_ERROR,
+        )
+        return RecipePlans(
+            name=path.stem, plans=(), diagnostics=(mistake,), files=(), lasting=False
+        )
 
 
 def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from buildsys.errors import BuildsysError, CannotWrite, InternalError
+from buildsys.errors import BuildsysError, InternalError
 from buildsys.execution.packages import publish, variants
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.console import Console
@@ -12,6 +12,7 @@ from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools.host_tools import is_portable, missing_requirement
+from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.files import writing
 from buildsys.graph import (
     BuildPlan,
@@ -22,6 +23,7 @@ from buildsys.graph import (
     WaitingPlan,
     build_plans,
     candidate_names,
+    steps_of,
 )
 from buildsys.outcome import BUILT, RESTORED, UP_TO_DATE, Kind, Outcome
 
@@ -43,6 +45,7 @@ class PackagePublisher:
         """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
         self.outcomes: dict[str, Outcome] = {}
         """What became of builds."""
+        self._unseen: dict[str, str] = {}
 
     def is_published(self, plan: Plan) -> bool:
         """Whether a build needs nothing at all; if so, its outcome is noted."""
@@ -72,6 +75,16 @@ class PackagePublisher:
             case _:
                 assert_never(plan)
 
+    def needs_nothing(self, plan: Plan) -> bool:
+        """`is_published` in a run: an error that nobody expected is said, and fails the build."""
+        try:
+            return self.is_published(plan)
+        except UNEXPECTED as error:
+            text = self.executor.explain(error, f"looking at the package of {plan.build}")
+            self._unseen[plan.build] = text
+            self._fail(plan, text)
+            return False
+
     def standing(self, plan: Plan) -> Outcome | None:
         """What can be said of a build without running anything.
 
@@ -84,19 +97,29 @@ class PackagePublisher:
 
     def publish(self, plan: Plan) -> None:
         """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
-        waiting = None if self._reds(plan) else self._waits(plan)
-        if waiting is not None:
-            self.outcomes[plan.build] = waiting
-            return
+        if plan.build in self._unseen:
+            raise BuildsysError(self._unseen[plan.build])
         try:
+            waiting = None if self._reds(plan) else self._waits(plan)
+            if waiting is not None:
+                self.outcomes[plan.build] = waiting
+                return
             with writing(f"the package of {plan.build}", self.workspace.build):
                 self._publish(plan)
-        except (CannotWrite, OSError) as error:
-            self.outcomes[plan.build] = Outcome(kind=Kind.FAILED, subject="publish")
-            self.console.say(f"{plan.build} could not be published: {error}")
-            if isinstance(error, CannotWrite):
-                raise
-            raise BuildsysError(f"{plan.build} could not be published: {error}") from error
+        except BuildsysError as error:
+            told = any(step.id in self.executor.failures for step in steps_of(plan))
+            if not (told or any(name not in self.plans for name in candidate_names([plan]))):
+                self._fail(plan, f"{plan.build} could not be published: {error}")
+            raise
+        except UNEXPECTED as error:
+            text = self.executor.explain(error, f"publishing {plan.build}")
+            self._fail(plan, text)
+            raise BuildsysError(text) from error
+
+    def _fail(self, plan: Plan, text: str) -> None:
+        """Say that a build's folder could not be filled, and remember it."""
+        self.outcomes[plan.build] = Outcome(kind=Kind.FAILED, subject="publish")
+        self.console.say(text)
 
     def clean(self, build: str) -> None:
         """Take a build's folder away; a later run restores it from the store."""

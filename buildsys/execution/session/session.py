@@ -24,6 +24,7 @@ from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import Record, training_notes
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
+from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import BuildPlan, Plan, SelectionPlan, build_plans, candidates_of, steps_of
 from buildsys.lockfile import read_lock
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
@@ -70,6 +71,8 @@ class Session:
             self.workspace, self.plans, self.state, self.executor, self.console
         )
         self.interrupted = False
+        self.stopped_at = ""
+        """Where an error that nobody expected ended the run for all builds that were not done."""
         self.asked: list[str] = []
 
     def prepare(self, builds: list[str]) -> None:
@@ -109,7 +112,7 @@ class Session:
             with contextlib.suppress(BuildsysError):
                 for step in (step for member in members for step in steps_of(member)):
                     self.executor.run_step(step)
-                if not self.publisher.is_published(plan):
+                if not self.publisher.needs_nothing(plan):
                     self.publisher.publish(plan)
         self.remember()
         return self.rows(builds)
@@ -131,7 +134,7 @@ class Session:
     def rows(self, builds: list[str]) -> list[Row]:
         """One row a build that was asked for, in order; settled ones are up to date."""
         return [
-            self._row(self.plans[build])
+            self._find_row(self.plans[build])
             if build in self.plans
             else Row(id=build, outcome=UP_TO_DATE, seconds=0.0)
             for build in builds
@@ -142,10 +145,24 @@ class Session:
         """One row a recipe that has a mistake."""
         return [Row(id=name, outcome=HAS_MISTAKE, seconds=0.0) for name in self.loaded.broken]
 
+    def stop(self, error: BaseException, stage: str, doing: str) -> None:
+        """Say what ends the run; the builds that are not done failed at `stage`."""
+        self.stopped_at = self.stopped_at or stage
+        self.console.say(self.executor.explain(error, doing))
+
     def close(self) -> None:
         """End of the run."""
         self.console.close()
         self.database.close()
+
+    def _find_row(self, plan: Plan) -> Row:
+        """A build's row, whatever goes wrong in finding it."""
+        try:
+            return self._row(plan)
+        except UNEXPECTED as error:
+            self.console.say(self.executor.explain(error, f"writing the row of {plan.build}"))
+            outcome = Outcome(kind=Kind.FAILED, subject="summary")
+            return Row(id=plan.build, outcome=outcome, seconds=0.0)
 
     def _row(self, plan: Plan) -> Row:
         spent = sum(self.executor.seconds.get(step.id, 0.0) for step in steps_of(plan))
@@ -181,4 +198,6 @@ class Session:
                 if first == plan.build:
                     return Outcome(kind=Kind.FAILED, subject=step.stage)
                 return Outcome(kind=Kind.BLOCKED, subject=first)
-        return Outcome(kind=Kind.NOT_FINISHED)
+        if self.stopped_at:
+            return Outcome(kind=Kind.FAILED, subject=self.stopped_at)
+        return Outcome(kind=Kind.NOT_FINISHED, detail="the run ended before its turn came")

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed, Waiting
+from buildsys.execution import unexpected
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.recording import Record
+from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import BuildPlan, Decision, Status, Step
 from buildsys.text import duration
 
@@ -37,6 +39,11 @@ class StepExecutor:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self.running: set[str] = set()
+        self._undecided: set[str] = set()
+
+    def explain(self, error: BaseException, doing: str) -> str:
+        """A sentence for an error that nobody expected; its traceback is in a log from now on."""
+        return unexpected.explain(error, doing, self.record.workspace.root)
 
     def include(self, step: Step, build: str) -> None:
         """A step that belongs to no plan, to be run like those that do."""
@@ -49,34 +56,43 @@ class StepExecutor:
             status = self.state.decide(step).status
         except BuildsysError:
             return True
+        except UNEXPECTED as error:
+            if step.id not in self._undecided:
+                self._undecided.add(step.id)
+                self._fail(step, self.explain(error, f"deciding about {self.stages[step.id]}"))
+            return True
         return status in (Status.STALE, Status.PENDING, Status.MISSING)
 
     def run_step(self, step: Step) -> None:
         """Execute a step if it has to run. Raises BuildsysError; the failure is remembered."""
         name = self.stages[step.id]
+        if step.id in self._undecided:
+            raise StepFailed(self.failures[step.id])
         try:
-            decision = self.state.decide(step)
-            if decision.status == Status.PENDING:
-                decision = self._make_inputs(step)
-            if decision.status not in (Status.STALE, Status.MISSING):
-                return
-            reason = shorten(decision.reasons)
-            self.running.add(step.id)
-            result = self.retry_with_bytes(
-                lambda: self.runner.execute(
-                    step,
-                    lambda: self.console.start(name, step.module, reason),
-                    lambda *report: self.console.progress(name, *report),
-                )
+            self._make(step, name)
+        except BuildsysError as error:
+            self._fail(step, str(error))
+            raise
+        except UNEXPECTED as error:
+            self._fail(step, self.explain(error, f"making {name}"))
+            raise StepFailed(self.failures[step.id]) from error
+
+    def _make(self, step: Step, name: str) -> None:
+        decision = self.state.decide(step)
+        if decision.status == Status.PENDING:
+            decision = self._make_inputs(step)
+        if decision.status not in (Status.STALE, Status.MISSING):
+            return
+        reason = shorten(decision.reasons)
+        self.running.add(step.id)
+        result = self.retry_with_bytes(
+            lambda: self.runner.execute(
+                step,
+                lambda: self.console.start(name, step.module, reason),
+                lambda *report: self.console.progress(name, *report),
             )
-            self.running.discard(step.id)
-        except (BuildsysError, OSError) as error:
-            self.running.discard(step.id)
-            self.failures[step.id] = str(error)
-            self.console.finish(name, f"failed\n{error}")
-            if isinstance(error, BuildsysError):
-                raise
-            raise StepFailed(f"{step.stage}: {error}") from error
+        )
+        self.running.discard(step.id)
         if result is None:
             self.console.finish(name, self._made_elsewhere(step))
             return
@@ -85,6 +101,12 @@ class StepExecutor:
         self.record_training(step)
         outcome = f"done in {duration(result.seconds)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
+
+    def _fail(self, step: Step, text: str) -> None:
+        """Say that a step failed, and remember it."""
+        self.running.discard(step.id)
+        self.failures[step.id] = text
+        self.console.finish(self.stages[step.id], f"failed\n{text}")
 
     def has_made(self, plan: BuildPlan) -> bool:
         """Whether this run has made any of a plan's steps."""

@@ -1,0 +1,125 @@
+"""An error that nobody expected: a sentence for people, its traceback in a log."""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.digest import digest_bytes
+from buildsys.errors import UNEXPECTED_ERROR, InternalError, shorten
+from buildsys.execution.places import Workspace, cache_root
+from buildsys.files import too_many_files
+
+UNEXPECTED = (Exception, SystemExit)
+"""What code can raise that nobody thought of; a library may ask to exit, too."""
+_LAST_LINES = 12
+_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What there is to say of such an error: `place`: where its traceback is, or the end of it."""
+
+    message: str
+    place: str
+    way_out: str
+
+
+def explain(error: BaseException, doing: str, root: Path | None) -> str:
+    """What happened while `doing` something, where the traceback is, and what to do.
+
+    `root`: the workspace; the log goes into its .buildsys/logs, else into the user's cache. Where
+    neither can be written, the end of the traceback is part of the text.
+    """
+    found = find(error, doing, root)
+    lines = [*found.place.splitlines(), found.way_out]
+    return f"{UNEXPECTED_ERROR} while {found.message}\n" + "\n".join(
+        f"    {each}" for each in lines
+    )
+
+
+def find(error: BaseException, doing: str, root: Path | None) -> Found:
+    """The parts of `explain`; the log is written."""
+    text = _traceback(error)
+    log = _write(text, root)
+    place = f"traceback: {log}" if log else "\n".join(text.splitlines()[-_LAST_LINES:])
+    return Found(message=f"{doing}: {_reason(error)}", place=place, way_out=_way_out(error))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"a library asked to exit (code {error.code})"
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {os.fspath(error.filename)!s}" if error.filename is not None else ""
+        return shorten(f"{error.strerror}{place}", 300)
+    try:
+        text = str(error).strip().splitlines()
+    except UNEXPECTED:
+        text = []
+    kind = "" if isinstance(error, InternalError) else type(error).__name__
+    return shorten(": ".join(filter(None, (kind, text[0] if text else ""))), 300)
+
+
+def _way_out(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "this machine has no memory left for it: end other programs, or build with `-n 1`"
+    if isinstance(error, OSError):
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return too_many_files()
+        return "look at what it names, then run again"
+    return "this is a mistake in buildsys: report it with that traceback"
+
+
+def _traceback(error: BaseException) -> str:
+    import platform
+    import traceback
+
+    from buildsys import __version__
+
+    try:
+        lines = "".join(traceback.format_exception(error))
+    except UNEXPECTED:  # an exception whose text cannot be had
+        lines = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__ + "\n"
+    system = f"buildsys {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    return f"{system}\n{' '.join(map(repr, sys.argv))}\nin {_current_folder()}\n\n{lines}"
+
+
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted
+        return "a folder that is gone"
+
+
+def _write(text: str, root: Path | None) -> str:
+    """Where the log is, as a message names it; empty where no place takes it.
+
+    The same traceback has the same name: what fails a thousand times writes one file.
+    """
+    name = f"error-{digest_bytes(text.encode(errors='replace'))[:_DIGITS]}.log"
+    for folder in _folders(root):
+        path = folder / name
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with os.fdopen(os.open(path, flags, 0o666), "wb") as stream:
+                stream.write(text.encode(errors="replace"))
+            return (
+                os.path.relpath(path, root) if root and folder.is_relative_to(root) else str(path)
+            )
+    return ""
+
+
+def _folders(root: Path | None) -> Iterable[Path]:
+    """Where a log may go: nothing is written through a link, nor into a folder of other people's."""
+    if root is not None:
+        workspace = Workspace(root)
+        known = workspace.state.is_dir() or (root / "recipes").is_dir()
+        if known and not (workspace.state.is_symlink() or workspace.logs.is_symlink()):
+            yield workspace.logs
+    with contextlib.suppress(*UNEXPECTED):  # no home: `cache_root` says so elsewhere
+        yield cache_root() / "logs"
