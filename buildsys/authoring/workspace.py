@@ -6,9 +6,8 @@ from typing import Annotated
 from pydantic import Field, StrictStr
 
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
-from buildsys.authoring.syntax.validation import Block, validate
+from buildsys.authoring.syntax.validation import Block, parse
 from buildsys.authoring.syntax.values import NAME
-from buildsys.errors import InputError
 
 FILE = "buildsys.yaml"
 
@@ -32,7 +31,4 @@ def read_workspace_file(
         return WorkspaceFile(), None
     if document.data is None:
         return WorkspaceFile(), document
-    found = validate(WorkspaceFile, document.data, (), document.diagnose)
-    if isinstance(found, list):
-        raise InputError(*found)
-    return found, document
+    return parse(WorkspaceFile, document.data, (), document.diagnose), document

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from buildsys.authoring.datasets.calibration_images import find_problem, split_glob
 from buildsys.authoring.datasets.dataset import DatasetContext, find_data
@@ -25,7 +25,7 @@ from buildsys.authoring.step_settings import (
 from buildsys.authoring.syntax.confinement import hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope, merge
-from buildsys.authoring.syntax.validation import validate
+from buildsys.authoring.syntax.validation import parse
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board, Boards
 from buildsys.authoring.targets.target import Target
@@ -39,8 +39,6 @@ from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.text import did_you_mean
-
-T = TypeVar("T")
 
 
 class LoaderContext(DatasetContext, Protocol):
@@ -63,9 +61,7 @@ class Assembler:
         written = {name: raw.pop(name, None) for name in OWN_BLOCKS}
         # the recipe language says where they belong
         raw |= {name: written[name] for name in OWN_BLOCKS if name in self.root.merged()}
-        recipe = validate(Recipe, raw, (), self.scope.locate)
-        if isinstance(recipe, list):
-            raise InputError(*recipe)
+        recipe = parse(Recipe, raw, (), self.scope.locate)
         outside = check_paths(self.workspace, recipe, self.scope.locate)
         if outside:
             raise InputError(*outside)
@@ -113,13 +109,7 @@ class Assembler:
         if data is None or step is None:
             return None
         wanted: type[StepSettings] = step.settings
-        return self._validated(wanted, data, at)
-
-    def _validated(self, kind: type[T], data: object, at: KeyPath) -> T:
-        found = validate(kind, data, at, self.scope.locate)
-        if isinstance(found, list):
-            raise InputError(*found)
-        return found
+        return parse(wanted, data, at, self.scope.locate)
 
     def _export(self, recipe: Recipe) -> ExportSettings | None:
         """Settings of the family's export, or its defaults; None for a finished file."""
@@ -145,9 +135,7 @@ class Assembler:
                 hint = "write `train.size`, or `input.size` beside the matrix"
                 raise InputError(self.scope.locate(("train",), message, hint, key=True))
             return train
-        own = validate(InputBlock, base, ("input",), self.root.locate)
-        if isinstance(own, list):
-            raise InputError(*own)
+        own = parse(InputBlock, base, ("input",), self.root.locate)
         return dataclasses.replace(train, size=max(own.size))
 
     def _is_swept(self) -> bool:
@@ -222,7 +210,7 @@ class Assembler:
         merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
         if merged is None:
             return None
-        settings = self._validated(compile_vela.Settings, merged, ("vela",))
+        settings = parse(compile_vela.Settings, merged, ("vela",), self.scope.locate)
         problems = check_vela(settings, board.folder, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)
@@ -238,7 +226,7 @@ class Assembler:
         )
         if merged is None:
             return None
-        settings = self._validated(build_engine.Settings, merged, ("tensorrt",))
+        settings = parse(build_engine.Settings, merged, ("tensorrt",), self.scope.locate)
         problems = check_tensorrt(settings, self.scope.locate) if written else []
         if problems:
             raise InputError(*problems)

@@ -18,7 +18,7 @@ from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
 from buildsys.authoring.recipes.warnings import check_measured, remarks
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
-from buildsys.authoring.syntax.validation import validate
+from buildsys.authoring.syntax.validation import parse
 from buildsys.authoring.syntax.values import NAME
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
@@ -204,9 +204,10 @@ class _Reading:
         entries = []
         for index, item in enumerate(items):
             plain = {"target": item} if isinstance(item, str) else item
-            entry = validate(TargetEntry, plain, ("targets", index), home.document.diagnose)
-            if isinstance(entry, list):
-                self.problems += entry
+            try:
+                entry = parse(TargetEntry, plain, ("targets", index), home.document.diagnose)
+            except InputError as error:
+                self.problems += error.diagnostics
                 continue
             at, words = ("targets", index), ("target", "as")
             layer = Layer(document=home.document, base=at, leave_out=words)
@@ -277,9 +278,7 @@ class _Reading:
         if own.merged().get("matrix") is None:
             message = "`select` chooses between the variants of a `matrix`; there is none"
             raise InputError(own.locate(("select",), message, key=True))
-        found = validate(Select, data, ("select",), own.locate)
-        if isinstance(found, list):
-            raise InputError(*found)
+        found = parse(Select, data, ("select",), own.locate)
         if (found.maximize is None) == (found.minimize is None):
             message = "`select` has one of `maximize` and `minimize`"
             hint = "for example select: {maximize: box.mAP50-95}"

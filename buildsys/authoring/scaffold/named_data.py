@@ -14,9 +14,8 @@ from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.builds import Loader
 from buildsys.authoring.syntax.scope import Scope
-from buildsys.authoring.syntax.validation import validate
+from buildsys.authoring.syntax.validation import parse
 from buildsys.authoring.workspace import read_workspace_file
-from buildsys.errors import InputError
 from buildsys.registry import find_step
 
 
@@ -31,9 +30,7 @@ def read_named(loader: Loader, name: str, task: str) -> Data:
     Raises InputError at the line of the block that is wrong.
     """
     scope = Scope(layers=(loader.named_dataset(name, Scope(layers=())),))
-    block = validate(Dataset, scope.merged().get("dataset"), ("dataset",), scope.locate)
-    if isinstance(block, list):
-        raise InputError(*block)
+    block = parse(Dataset, scope.merged().get("dataset"), ("dataset",), scope.locate)
     build = Assembler(loader, scope, scope, set())
     return find_data(build, block, _task(loader, block, task) or None)
 

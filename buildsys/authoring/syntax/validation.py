@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from buildsys.authoring.syntax.document import KeyPath
-from buildsys.errors import Diagnostic, shorten
+from buildsys.errors import Diagnostic, InputError, shorten
 from buildsys.text import did_you_mean
 
 T = TypeVar("T")
@@ -65,14 +65,17 @@ class Block(BaseModel):
     """Keys that are written in another block, and what to say of them."""
 
 
-def validate(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T | list[Diagnostic]:
-    """A `Block` or a step's settings dataclass; a list of Diagnostics when something is wrong."""
+def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
+    """What people wrote at `path` as a `Block`, or as a step's settings dataclass.
+
+    Raises InputError with every mistake at its place.
+    """
     try:
         if issubclass(kind, BaseModel):
             return kind.model_validate(data)
         if not isinstance(data, dict):
             message = f"{_name(path)} is a block of `key: value` lines, not {_show(data)}"
-            return [locate(path, message)]
+            raise InputError(locate(path, message))
         checked = _checked(typing.cast(type, kind))(**data)
         return kind(**{name: vars(checked)[name] for name in _keys(kind)})
     except pydantic.ValidationError as error:
@@ -83,11 +86,12 @@ def validate(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T | 
             for hint in (d.hint for d in diagnostics)
             if hint.startswith("did you")
         }
-        return [
+        told = (
             diagnostic
             for item, diagnostic in zip(errors, diagnostics, strict=True)
             if item["type"] not in _MISSING or str(item["loc"][-1]) not in meant
-        ]
+        )
+        raise InputError(*told) from error
 
 
 def settings_schema(kind: type) -> dict[str, object]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from buildsys.authoring.syntax.document import read_document
 from buildsys.authoring.syntax.scope import Scope
-from buildsys.authoring.syntax.validation import Locate, validate
+from buildsys.authoring.syntax.validation import Locate, parse
 from buildsys.authoring.targets.contract import Contract, check_contract
 from buildsys.authoring.targets.target import Target, read_contract, read_target, yaml_files
 from buildsys.authoring.targets.target_checks import (
@@ -113,9 +113,10 @@ class Boards:
     ) -> list[Diagnostic]:
         if target.vela is None:
             return []
-        settings = validate(compile_vela.Settings, target.vela, ("vela",), locate)
-        if isinstance(settings, list):
-            return settings
+        try:
+            settings = parse(compile_vela.Settings, target.vela, ("vela",), locate)
+        except InputError as error:
+            return list(error.diagnostics)
         read |= {folder / settings.config} if settings.config else set()
         return check_vela(settings, folder, locate)
 

@@ -1,19 +1,18 @@
 """Target files, and reading them and firmware contracts: boards as data."""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictStr
 
 from buildsys.authoring.syntax.document import Document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
-from buildsys.authoring.syntax.validation import Block, validate
+from buildsys.authoring.syntax.validation import Block, parse
 from buildsys.authoring.syntax.values import NAME, Count, Scheme, Task
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.slots import check_slot
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import InputError
 
-Named = TypeVar("Named", "Target", Contract)
 Name = Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
 
 
@@ -48,15 +47,16 @@ def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, 
         layers.insert(0, Layer(document=base, leave_out=("name", "extends")))
     scope = Scope(layers=tuple(layers))
     data = scope.merged() if isinstance(document.data, dict) else document.data
-    target = _check(validate(Target, data, (), scope.locate), document, path)
+    target = parse(Target, data, (), scope.locate)
+    _check_name(target.name, document, path)
     return target, scope
 
 
 def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     """A firmware contract; raises InputError."""
     document = read_document(path, label)
-    found = validate(Contract, document.data, (), document.diagnose)
-    contract = _check(found, document, path)
+    contract = parse(Contract, document.data, (), document.diagnose)
+    _check_name(contract.name, document, path)
     misplaced = check_slot(contract.slot, contract.name, document.diagnose)
     if misplaced:
         raise InputError(*misplaced)
@@ -68,11 +68,8 @@ def yaml_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _check(result: Named | list[Diagnostic], document: Document, path: Path) -> Named:
-    """What was validated, if its name is its file's. Raises InputError."""
-    if isinstance(result, list):
-        raise InputError(*result)
-    if result.name != path.stem:
-        message = f"`name` is {result.name}, the file's name says {path.stem}"
+def _check_name(name: str, document: Document, path: Path) -> None:
+    """Raises InputError where a file's `name` is not the file's own."""
+    if name != path.stem:
+        message = f"`name` is {name}, the file's name says {path.stem}"
         raise InputError(document.diagnose(("name",), message))
-    return result

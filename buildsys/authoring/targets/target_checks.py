@@ -7,7 +7,7 @@ from pathlib import Path
 from buildsys.authoring.syntax.confinement import check_config
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.encoding import read_text
-from buildsys.authoring.syntax.validation import Locate, validate
+from buildsys.authoring.syntax.validation import Locate, parse
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.tensorrt import check_precision, check_tensorrt
 from buildsys.errors import Diagnostic, InputError
@@ -95,9 +95,10 @@ def check_target_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
     """The `tensorrt` block, and that its TensorRT has the precisions of the pipelines."""
     if target.tensorrt is None:
         return []
-    settings = validate(build_engine.Settings, target.tensorrt, ("tensorrt",), locate)
-    if isinstance(settings, list):
-        return settings
+    try:
+        settings = parse(build_engine.Settings, target.tensorrt, ("tensorrt",), locate)
+    except InputError as error:
+        return list(error.diagnostics)
     problems = check_tensorrt(settings, locate)
     return problems or check_precision(settings, target.pipelines, locate)
 
