@@ -74,23 +74,22 @@ def _look(root: Path, asked: list[str]) -> int:
 def _show(session: "Session", dataset: "Dataset") -> int:
     """One dataset: the table, what is wrong, where the sheet is."""
     from buildsys.errors import BuildsysError, StepFailed
-    from buildsys.operations.inspect_data import count, inspect, render_findings, report_folder
-    from buildsys.steps.lib.datasets.survey_text import render_table
+    from buildsys.operations.inspect_data import inspect, render_findings, report_folder
 
     try:
-        report = inspect(session, dataset)
+        look = inspect(session, dataset)
     except StepFailed as error:
         return 2 if error.refused else 1  # it was told where it happened; other datasets wait
     except BuildsysError as error:
         return error.exit_code
-    classes = f", {_number(len(report['classes']), 'class')}" if report["classes"] else ""
+    classes = f", {_number(len(look.classes), 'class')}" if look.classes else ""
     print(f"\n{dataset.name}: {dataset.label}{classes}\n")
-    print(render_table(report) + "\n")
-    for line in render_findings(report, dataset.place):
+    print(look.table + "\n")
+    for line in render_findings(look.findings, dataset.place):
         print(line)
-    errors, warnings = count(report, "error"), count(report, "warning")
+    errors, warnings = look.count("error"), look.count("warning")
     folder = report_folder(session.workspace, dataset.name).relative_to(session.workspace.root)
-    files = f"{folder}/report.md" + (f", {folder}/sheet.jpg" if report["sheet"] else "")
+    files = f"{folder}/report.md" + (f", {folder}/sheet.jpg" if look.sheet else "")
     print(f"{dataset.name}: {_number(errors, 'error')}, {_number(warnings, 'warning')}; {files}")
     return 2 if errors else 0
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from buildsys.execution.session.session import Session
     from buildsys.execution.tools.definitions import ToolEnv
     from buildsys.graph import Plan, Step
-    from buildsys.operations.sync import MakeRun, Outcome
+    from buildsys.operations.sync import MakeRun, SyncRow
 
 _LINE_EVERY_SECONDS = 5.0
 
@@ -110,7 +110,7 @@ def _work(
     from buildsys.execution.session.console import Console
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.tools.watching import watched
-    from buildsys.operations.sync import fetch, sync
+    from buildsys.operations.sync import Fetched, fetch, sync
 
     missing = _announce(envs, steps, session, options.dry_run)
     if options.dry_run:
@@ -118,12 +118,12 @@ def _work(
     console = Console(line_every=_LINE_EVERY_SECONDS)
     if missing:
         children.end_on_signals(lambda: None)
-    outcomes = list(_print(sync(envs, console, make_run or watched)))
+    rows = list(_print(sync(envs, console, make_run or watched)))
     console.close()
     if session is not None and steps:
         with exclusive(session.workspace):
-            outcomes += _print(fetch(steps, session))
-    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+            rows += _print(fetch(steps, session))
+    return 1 if any(row.status == Fetched.FAILED for row in rows) else 0
 
 
 def _announce(
@@ -152,8 +152,10 @@ def _announce(
     return bool(missing or remote)
 
 
-def _print(outcomes: "Iterable[Outcome]") -> "Iterable[Outcome]":
-    for outcome in outcomes:
-        joint = ":" if outcome.status == "failed" else ""
-        print(f"{outcome.status:<14}  {outcome.name}{joint} {outcome.text}".rstrip(), flush=True)
-        yield outcome
+def _print(rows: "Iterable[SyncRow]") -> "Iterable[SyncRow]":
+    from buildsys.operations.sync import Fetched
+
+    for row in rows:
+        joint = ":" if row.status == Fetched.FAILED else ""
+        print(f"{row.status:<14}  {row.name}{joint} {row.text}".rstrip(), flush=True)
+        yield row

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution import children
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.operations.verify import shipped_plan, verify
+    from buildsys.operations.verify import Verdict, shipped_plan, verify
 
     session = Session(options.folder.resolve())
     children.end_on_signals(lambda: None)
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             for finding in verify(session, plan, options.train):
                 findings.append(finding)
                 print(f"{finding.verdict:<22} {finding.stage:<20} {finding.detail}".rstrip())
-                if finding.verdict == "waits":
+                if finding.verdict == Verdict.WAITS:
                     equal = _in_a_word(findings[:-1])
                     lines = (
                         f"{finding.stage} waits {finding.detail}; everything before it is {equal}"
@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _in_a_word(findings: "list[Finding]") -> str:
     """How equal it is."""
+    from buildsys.operations.verify import Verdict
+
     verdicts = {finding.verdict for finding in findings}
-    word = "metric-equal" if "metrics equal" in verdicts else "byte-equal"
-    return f"{word} but for the engine's bytes" if "same network" in verdicts else word
+    word = "metric-equal" if Verdict.METRICS_EQUAL in verdicts else "byte-equal"
+    return f"{word} but for the engine's bytes" if Verdict.SAME_NETWORK in verdicts else word

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import buildsys
 from buildsys.authoring.recipes.build import Build
@@ -26,6 +26,7 @@ from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.build_plans import host_of, plan_build
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.action_keys import Parts
 from buildsys.execution.state.plans import Plans, complete_step
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
@@ -197,10 +198,10 @@ def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:
     return Bundle(folder=target, bytes=size, machine=machine)
 
 
-def key_parts(session: Session, step: Step) -> dict[str, Any]:
+def key_parts(session: Session, step: Step) -> tuple[str, Parts]:
     """What a step's result is for: its action key, "" while an input is not known, and its parts."""
     action_key = session.state.key(step)
-    return {"key": action_key.key if action_key else "", "parts": session.state.known_parts(step)}
+    return action_key.key if action_key else "", session.state.known_parts(step)
 
 
 def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
@@ -279,7 +280,10 @@ def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
         "target": remote.plan.label,
         "install": install,
         "request": request,
-        "steps": {step.module: key_parts(session, step) for step in remote.remote_steps},
+        "steps": {
+            step.module: dict(zip(("key", "parts"), key_parts(session, step), strict=True))
+            for step in remote.remote_steps
+        },
         "files": fixed,
     }
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)

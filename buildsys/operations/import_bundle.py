@@ -240,14 +240,14 @@ def _check_keys(
     session: Session, remote: RemoteBuild, step: Step, result: Result, path: Path
 ) -> None:
     """That the recipes, the data and our code ask for the same as when it was bundled."""
-    bundled, now = result.bundle["steps"][step.module], key_parts(session, step)
+    bundled, (key, parts) = result.bundle["steps"][step.module], key_parts(session, step)
     if not isinstance(bundled, dict) or not isinstance(bundled.get("parts"), dict):
         raise _refusal(path, f"{BUNDLE} does not say what {step.stage} was made from")
-    old, new = dict(bundled["parts"]), dict(now["parts"])
+    old, new = dict(bundled["parts"]), dict(parts)
     for name in [n for n in {*old, *new} if n.startswith("input.")]:
         if name not in new or name == f"input.{Format.CALIBRATION_CACHE}":  # the device made it
             old.pop(name, None), new.pop(name, None)
-    if old == new and (bundled.get("key") in ("", now["key"]) or not now["key"]):
+    if old == new and (bundled.get("key") in ("", key) or not key):
         return
     reasons: tuple[Reason, ...] = compare(step, old, new, session.state.steps, session.state.store)
     what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"

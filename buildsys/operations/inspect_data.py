@@ -1,5 +1,6 @@
 """A look at the datasets of a workspace: one step each, beside the builds that use them."""
 
+import dataclasses
 import json
 import os
 import re
@@ -8,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.datasets.calibration_images import split_glob
+from buildsys.authoring.datasets.findings import diagnose_one
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.checks import labelled_splits
 from buildsys.errors import Diagnostic, InputError
@@ -24,9 +25,12 @@ from buildsys.planning.datasets import given_splits, pattern_input, plan_inspect
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import inspect_dataset
+from buildsys.steps.lib.datasets.labels import Finding
+from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.text import did_you_mean
+from buildsys.typed_json import decode
 
 _SHOWN = 10
 """Findings of one kind on a terminal; report.json has them all."""
@@ -157,11 +161,22 @@ def choose(
     return with_data, tuple(sorted(chosen - known_builds))
 
 
-def inspect(session: Session, dataset: Dataset) -> dict[str, Any]:
-    """Look at a dataset, or remember the last look; returns report.json's content.
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look at a dataset found; `sheet`: the images that were drawn, none where none is read."""
 
-    Fills build/.data/<name>/. Raises BuildsysError.
-    """
+    classes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    sheet: tuple[str, ...]
+    table: str
+
+    def count(self, severity: str) -> int:
+        """How many errors, or warnings, it found."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+
+def inspect(session: Session, dataset: Dataset) -> Look:
+    """Look at a dataset, or remember the last look. Fills build/.data/<name>/. Raises BuildsysError."""
     for step in dataset.plan.steps:
         session.executor.run_step(step)
     return _publish(session, dataset)
@@ -172,11 +187,11 @@ def report_folder(workspace: Workspace, name: str) -> Path:
     return workspace.build / ".data" / name
 
 
-def render_findings(report: dict[str, Any], place: str) -> list[str]:
+def render_findings(findings: Iterable[Finding], place: str) -> list[str]:
     """Findings as lines for a terminal, the first ten of every kind."""
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for finding in report["findings"]:
-        kinds.setdefault((finding["severity"], finding["kind"]), []).append(finding)
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault((finding.severity, finding.kind), []).append(finding)
     lines = []
     for (severity, _), found in kinds.items():
         lines += [_diagnostic(finding, place).render() for finding in found[:_SHOWN]]
@@ -185,21 +200,9 @@ def render_findings(report: dict[str, Any], place: str) -> list[str]:
     return lines
 
 
-def count(report: dict[str, Any], severity: str) -> int:
-    """How many errors, or warnings, a report holds."""
-    return sum(finding["severity"] == severity for finding in report["findings"])
-
-
-def _diagnostic(finding: dict[str, Any], place: str) -> Diagnostic:
-    path = os.path.normpath(f"{place}/{finding['path']}")
-    return Diagnostic(
-        path=path,
-        line=finding["line"],
-        column=finding["column"],
-        message=finding["message"],
-        hint=finding["hint"],
-        severity=finding["severity"],
-    )
+def _diagnostic(finding: Finding, place: str) -> Diagnostic:
+    found = diagnose_one(finding, lambda path: os.path.normpath(f"{place}/{path}"))
+    return dataclasses.replace(found, severity=finding.severity)
 
 
 def _wanted_name(build: Build) -> str:
@@ -249,7 +252,7 @@ def _dataset(
     )
 
 
-def _publish(session: Session, dataset: Dataset) -> dict[str, Any]:
+def _publish(session: Session, dataset: Dataset) -> Look:
     """The report into its folder, which is replaced as a whole."""
     step = session.state.steps[dataset.plan.package]
     folder = session.workspace.own(report_folder(session.workspace, dataset.name))
@@ -260,8 +263,13 @@ def _publish(session: Session, dataset: Dataset) -> dict[str, Any]:
         replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return report
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Look(
+        classes=decode(tuple[str, ...], report["classes"]),
+        findings=decode(tuple[Finding, ...], report["findings"]),
+        sheet=decode(tuple[str, ...], report["sheet"]),
+        table=render_table(report),
+    )
 
 
 def _plain(text: str) -> str:

@@ -6,6 +6,7 @@ Tool environments, and the steps that fetch what is remote; afterwards a build n
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.console import Console
@@ -24,13 +25,22 @@ MakeRun = Callable[[OnTick], Run]
 """A runner of uv's commands that reports how far they are; tests pass their own."""
 
 
+class Fetched(StrEnum):
+    """What became of an environment, or of something remote."""
+
+    SYNCED = "synced"
+    ALREADY_SYNCED = "already synced"
+    FETCHED = "fetched"
+    ALREADY_HERE = "already here"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one thing."""
+class SyncRow:
+    """One environment or remote thing, and what became of it."""
 
     name: str
-    status: str
-    """synced, already synced, fetched, already here, failed."""
+    status: Fetched
     text: str = ""
     """How long it took, or why it failed."""
 
@@ -66,11 +76,11 @@ def sizes(env: ToolEnv) -> str:
 
 def sync(
     envs: Iterable[ToolEnv], console: Console, make_run: MakeRun = watched
-) -> Iterator[Outcome]:
+) -> Iterator[SyncRow]:
     """Sync environments one after the other; a failure stops no other."""
     for env in envs:
         if definitions.find_synced(env) is not None:
-            yield Outcome(name=env.name, status="already synced")
+            yield SyncRow(name=env.name, status=Fetched.ALREADY_SYNCED)
             continue
         started = time.monotonic()
         console.start(env.name, "", f"syncing {env.title} {env.version}, {sizes(env)}")
@@ -78,28 +88,28 @@ def sync(
             tool_environments.ensure(env.name, lambda _: None, make_run(_report(env, console)))
         except (BuildsysError, OSError) as error:
             console.finish(env.name, "failed")
-            yield Outcome(name=env.name, status="failed", text=str(error))
+            yield SyncRow(name=env.name, status=Fetched.FAILED, text=str(error))
         else:
             seconds = duration(time.monotonic() - started)
             console.finish(env.name, f"synced in {seconds}")
-            yield Outcome(name=env.name, status="synced", text=f"in {seconds}")
+            yield SyncRow(name=env.name, status=Fetched.SYNCED, text=f"in {seconds}")
 
 
-def fetch(steps: Iterable[Step], session: Session) -> Iterator[Outcome]:
+def fetch(steps: Iterable[Step], session: Session) -> Iterator[SyncRow]:
     """Run the steps that fetch; a failure stops no other."""
     for step in steps:
         name = session.executor.stages[step.id]
         try:
             if is_here(session, step):
-                yield Outcome(name=name, status="already here")
+                yield SyncRow(name=name, status=Fetched.ALREADY_HERE)
                 continue
             session.executor.run_step(step)
         except BuildsysError as error:
-            yield Outcome(name=name, status="failed", text=str(error))
+            yield SyncRow(name=name, status=Fetched.FAILED, text=str(error))
         else:
-            yield Outcome(
+            yield SyncRow(
                 name=name,
-                status="fetched",
+                status=Fetched.FETCHED,
                 text=f"in {duration(session.executor.seconds[step.id])}",
             )
 

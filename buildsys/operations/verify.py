@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,30 @@ _OF_A_NETWORK = ("version", "compute_capability", "system", "inputs", "outputs")
 _AGAIN = "build what the recipe says now, or go back to the recipe that made it"
 
 
+class Verdict(StrEnum):
+    """What a step's second run says of the published result."""
+
+    EQUAL = "equal"
+    METRICS_EQUAL = "metrics equal"
+    SAME_NETWORK = "same network"
+    RECORDED = "taken from the record"
+    NOT_DONE = "not done here"
+    WAITS = "waits"
+    DIFFERS = "differs"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One step: `verdict` equal | metrics equal | same network | taken from the record | not done here
-    | waits | differs.
-    """
+    """One step, run again."""
 
     stage: str
-    verdict: str
+    verdict: Verdict
     detail: str = ""
 
     @property
     def good(self) -> bool:
         """Whether the step made what the manifest says."""
-        return self.verdict not in ("differs", "waits")
+        return self.verdict not in (Verdict.DIFFERS, Verdict.WAITS)
 
 
 def verify(
@@ -165,7 +176,7 @@ def _lacking(plan: BuildPlan, step: Step) -> Finding | None:
     missing = missing_requirement(step.requires)
     if not missing:
         return None
-    verdict = "not done here" if step.id in plan.proofs else "waits"
+    verdict = Verdict.NOT_DONE if step.id in plan.proofs else Verdict.WAITS
     return Finding(stage=step.stage, verdict=verdict, detail=f"for {missing}")
 
 
@@ -182,7 +193,7 @@ def _verify_step(
     assert action_key is not None
     changed = [name for name, digest in action_key.inputs if entry["inputs"].get(name) != digest]
     if changed:
-        return Finding(stage=step.stage, verdict="differs", detail=f"its input {changed[0]}")
+        return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=f"its input {changed[0]}")
     if step.trains and not train:
         return _take(session, state, step, action_key, entry)
     name = f"{step.stage} again"
@@ -194,7 +205,7 @@ def _verify_step(
     console.finish(name, "done")
     found = dict(result.outputs) if result else {}
     if found == entry["outputs"]:
-        return Finding(stage=step.stage, verdict="equal")
+        return Finding(stage=step.stage, verdict=Verdict.EQUAL)
     before = session.state.store
     if step.module == "build_engine":
         finding = _compare_engines(before, state, step, found, entry)
@@ -216,17 +227,19 @@ def _take(
     digest = entry["outputs"][Format.CHECKPOINT]
     if not session.state.store.has(digest, tree=False):
         detail = "the store does not have the recorded checkpoint; --train trains anew"
-        return Finding(stage=step.stage, verdict="differs", detail=detail)
+        return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
     state.store.put_file(session.state.store.blob(digest))
     state.finish(step, action_key, StepResult(outputs=outputs, seconds=0.0))
-    return Finding(stage=step.stage, verdict="taken from the record")
+    return Finding(stage=step.stage, verdict=Verdict.RECORDED)
 
 
 def _compare_metrics(
     before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
 ) -> Finding:
     """Other bytes: figures within the tolerance are the same measurement."""
-    differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
+    differ = Finding(
+        stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"
+    )
     if Format.METRICS not in found:
         return differ
     try:
@@ -236,7 +249,7 @@ def _compare_metrics(
         return differ
     gap = max((abs(new.get(k, math.inf) - value) for k, value in old.items()), default=math.inf)
     detail = f"largest difference {gap:.5f}"
-    verdict = "metrics equal" if gap <= METRIC_TOLERANCE else "differs"
+    verdict = Verdict.METRICS_EQUAL if gap <= METRIC_TOLERANCE else Verdict.DIFFERS
     return Finding(stage=step.stage, verdict=verdict, detail=detail)
 
 
@@ -246,7 +259,9 @@ def _compare_engines(
     """Builders time kernels and promise no bytes (see build_engine): the same network, by the same
     library for the same GPU, is the same engine.
     """
-    differ = Finding(stage=step.stage, verdict="differs", detail=f"the bytes of {', '.join(found)}")
+    differ = Finding(
+        stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"
+    )
     try:
         old = json.loads(before.read(entry["outputs"]["engine-facts"]))
         new = json.loads(state.store.read(found["engine-facts"]))
@@ -256,7 +271,7 @@ def _compare_engines(
     if not shipped or any(old.get(name) != new.get(name) for name in _OF_A_NETWORK):
         return differ
     detail = "other bytes of the same network"
-    return Finding(stage=step.stage, verdict="same network", detail=detail)
+    return Finding(stage=step.stage, verdict=Verdict.SAME_NETWORK, detail=detail)
 
 
 def _figures(read: Callable[[], bytes]) -> dict[str, float]:

@@ -7,7 +7,7 @@ store has lost is left out.
 import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ class Done:
 
     stage: str
     tool: str
-    params: dict[str, Any]
+    params: dict[str, object]
     outputs: dict[str, str]
     seconds: float = 0.0
 
@@ -134,7 +134,7 @@ def _is_kept(session: Session, digest: str, tree: bool) -> bool:
         return False
 
 
-def settings_of(params: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def settings_of(params: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     """As a recipe writes them: a key that is off, or not set, is left out; 0 is a value, and all that
     `options` names was chosen.
     """
@@ -145,13 +145,13 @@ def settings_of(params: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((str(name), _plain(value)) for name, value in rows.items())
 
 
-def _is_off(name: str, value: Any) -> bool:
+def _is_off(name: str, value: object) -> bool:
     if name in _NONE_AT_ZERO and not value:
         return True
     return value is None or value is False or value in ("", "no", [], {})
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     if value is None:

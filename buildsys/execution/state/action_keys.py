@@ -4,12 +4,15 @@ A key's parts stay beside it, by name, so that two keys can be told apart in wor
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from buildsys.digest import canonical, digest_bytes, digest_value, flatten
 from buildsys.graph import Step
+
+Parts = Mapping[str, object]
+"""What an action key is made from, by name: JSON values of parameters, digests, versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +20,7 @@ class ActionKey:
     """A step's action key with the parts that it was made from."""
 
     key: str
-    parts: dict[str, Any]
+    parts: Parts
     inputs: tuple[tuple[str, str], ...]
     """(input name, digest)."""
 
@@ -34,14 +37,14 @@ def make_key(step: Step, digests: list[tuple[str, str]]) -> ActionKey:
     )
 
 
-def parts_of(step: Step, digests: list[tuple[str, str]]) -> dict[str, Any]:
+def parts_of(step: Step, digests: list[tuple[str, str]]) -> Parts:
     """What a key is made from, by name; of the inputs, those that are given."""
     parts = _parameters(step.params) | {f"input.{name}": digest for name, digest in digests}
     return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
 
 
 @cache
-def _parameters(params: str) -> dict[str, Any]:
+def _parameters(params: str) -> dict[str, object]:
     return {f"params.{name}": value for name, value in flatten(json.loads(params)).items()}
 
 

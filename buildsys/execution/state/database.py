@@ -13,7 +13,7 @@ import stat
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -181,7 +181,7 @@ class Database:
         except ValueError:
             return None
 
-    def record_role(self, role: str, key: str, parts: dict[str, object]) -> None:
+    def record_role(self, role: str, key: str, parts: Mapping[str, object]) -> None:
         """Remember what a role was last made from, to explain the next change."""
         self._put("roles", role, key, canonical(parts))
 

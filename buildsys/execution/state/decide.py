@@ -9,10 +9,9 @@ bytes leaves the keys after it as they were.
 import contextlib
 import threading
 from pathlib import Path
-from typing import Any
 
 from buildsys.errors import BuildsysError, MissingBytes
-from buildsys.execution.state.action_keys import ActionKey, make_key, parts_of, slice_digest
+from buildsys.execution.state.action_keys import ActionKey, Parts, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
@@ -141,7 +140,7 @@ class State:
             digests.append((item.name, digest))
         return make_key(step, digests)
 
-    def known_parts(self, step: Step) -> dict[str, Any]:
+    def known_parts(self, step: Step) -> Parts:
         """What an action key is made from, without the inputs that are not known yet."""
         found = [(item.name, self.input_digest(item)) for item in step.inputs]
         return parts_of(step, [(name, digest) for name, digest in found if digest is not None])

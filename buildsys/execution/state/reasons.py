@@ -1,16 +1,16 @@
 """Why a step has to run: what differs between the parts of two action keys, as a person calls it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from buildsys.errors import shorten
+from buildsys.execution.state.action_keys import Parts
 from buildsys.execution.state.inputs import changed_files
 from buildsys.execution.store.store import Store
 from buildsys.graph import Reason, Step
 
 
 def compare(
-    step: Step, old: dict[str, Any], new: dict[str, Any], steps: Mapping[str, Step], store: Store
+    step: Step, old: Parts, new: Parts, steps: Mapping[str, Step], store: Store
 ) -> tuple[Reason, ...]:
     """What differs between the parts of two action keys of a step.
 
@@ -26,8 +26,8 @@ def compare(
 def _reasons(
     step: Step,
     name: str,
-    old: dict[str, Any],
-    new: dict[str, Any],
+    old: Parts,
+    new: Parts,
     steps: Mapping[str, Step],
     store: Store,
 ) -> list[Reason]:
@@ -67,5 +67,5 @@ def _input_reasons(
     return [Reason(subject=changes[0] + more)]
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     return "nothing" if value is None else shorten(str(value))
