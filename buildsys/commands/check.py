@@ -28,12 +28,15 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.escaping import guard
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
+    from buildsys.execution.state.configured_store import default_store
 
     if options.builds and not options.data:
         message = "names choose whose data is looked at"
         hint = "`buildsys check` looks at every recipe; add --data"
         raise InputError.at(options.builds[0], message, hint)
-    plans = make_plans(Workspace(options.folder.resolve()))
+    workspace = Workspace(options.folder.resolve())
+    default_store(workspace)
+    plans = make_plans(workspace)
     for diagnostic in plans.diagnostics:
         print(plans.render(diagnostic))
         if options.format == "github":

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.errors import IsolationUnavailable, ToolUnavailable
+from buildsys.errors import BuildsysError, IsolationUnavailable, ToolUnavailable
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import isolation
 from buildsys.execution.state.configured_store import default_store
@@ -121,7 +121,10 @@ def _disk() -> Finding:
 
 
 def _store(workspace: Path) -> Finding:
-    root: Path = default_store(Workspace(workspace)).root
+    try:
+        root: Path = default_store(Workspace(workspace)).root
+    except BuildsysError as error:
+        return Finding(good=False, text=str(error))
     place = root
     while not place.exists():
         place = place.parent

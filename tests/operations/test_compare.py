@@ -270,13 +270,14 @@ def test_at_most_64_files_are_timed_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One process holds them all."""
+    place = tmp_path / "workspace"
+    (place / "recipes").mkdir(parents=True)
     for index in range(65):
         name = f"given-{index}"
-        (tmp_path / "recipes").mkdir(exist_ok=True)
-        (tmp_path / f"{name}.tflite").write_bytes(tflite_bytes(metadata=str(index)))
+        (place / f"{name}.tflite").write_bytes(tflite_bytes(metadata=str(index)))
         recipe = f"source: {{family: tflite, weights: {{path: {name}.tflite}}}}\ntargets: [host]\n"
-        (tmp_path / "recipes" / f"{name}.yaml").write_text(f"name: {name}\n{recipe}")
-    assert command(tmp_path, "given-*") == 2
+        (place / "recipes" / f"{name}.yaml").write_text(f"name: {name}\n{recipe}")
+    assert command(place, "given-*") == 2
     assert "65 files of 65 builds; at most 64 are timed together" in capsys.readouterr().err
 
 
@@ -313,9 +314,10 @@ def test_a_record_stays_when_the_store_is_cleared(pair: Path, timer: Timer, tmp_
 
 def test_variants_share_the_file_that_they_were_made_from(tmp_path: Path, timer: Timer) -> None:
     """It is timed once, as a file of both; a pattern leaves the choice between them aside."""
-    write(tmp_path, "one", VARIANTS)
-    build(tmp_path, timer)
-    rows = json.loads(run(tmp_path, timer, "one*")[0].read_text())["rows"]
+    place = tmp_path / "workspace"
+    write(place, "one", VARIANTS)
+    build(place, timer)
+    rows = json.loads(run(place, timer, "one*")[0].read_text())["rows"]
     assert [row["format"] for row in rows] == ["tflite", "onnx", "tflite"]
     shared = next(row for row in rows if row["format"] == "onnx")
     assert shared["builds"] == ["one-float16@host", "one-float32@host"]

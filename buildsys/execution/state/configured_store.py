@@ -1,23 +1,63 @@
-"""Which store a workspace uses."""
+"""Which store a workspace uses: never one in its repository.
+
+What lies there may have come with a commit, and a store is believed: what it says was made is not
+made again.
+"""
 
 import os
 from pathlib import Path
 
+from buildsys.errors import InputError
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store
 from buildsys.files import stat_text
 
+_FILE = "buildsys.yaml"
+_INSIDE = "the store would lie in the repository, where a commit could fill it"
+_ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
+
 
 def default_store(workspace: Workspace) -> Store:
-    """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory."""
+    """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory.
+
+    Raises InputError for one in the repository.
+    """
     place = os.environ.get("BUILDSYS_STORE")
-    return Store(Path(place) if place else _configured(workspace) or cache_root() / "store")
+    if place:
+        if _is_inside(Path(place), workspace.root):
+            raise InputError.at("BUILDSYS_STORE", _INSIDE, _ELSEWHERE)
+        return Store(Path(place))
+    found = _configured(workspace)
+    if found is not None and _is_inside(found, workspace.root):
+        line, column, source = _position(workspace.root / _FILE)
+        raise InputError.at(_FILE, _INSIDE, _ELSEWHERE, line=line, column=column, source=source)
+    return Store(found or cache_root() / "store")
+
+
+def _is_inside(place: Path, root: Path) -> bool:
+    """Whether a path leads into the repository of a workspace, or is called so."""
+    repository = next((p for p in (root, *root.parents) if (p / ".git").exists()), root)
+    names = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))
+    return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
+
+
+def _position(file: Path) -> tuple[int, int, str]:
+    """Line, column and text of what `store` says; zeros where it cannot be found any more."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        line, column = YAML(pure=True).load(text).lc.value("store")
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError):
+        return 0, 0, ""
+    return line + 1, column + 1, text.splitlines()[line]
 
 
 def _configured(workspace: Workspace) -> Path | None:
     """`store` of buildsys.yaml; the file is parsed once a change: parsing costs more than building."""
-    file, cache = workspace.root / "buildsys.yaml", workspace.state / "store.json"
+    file, cache = workspace.root / _FILE, workspace.state / "store.json"
     stat = stat_text(str(file))
     if stat == "absent":
         return None

@@ -1,0 +1,49 @@
+"""Which store a workspace uses, and which it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.errors import InputError
+from buildsys.execution.places import Workspace
+from buildsys.execution.state.configured_store import default_store
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace in a folder of a repository, and nothing in the environment."""
+    monkeypatch.delenv("BUILDSYS_STORE")
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    (tmp_path / "repository" / "vision").mkdir()
+    return Workspace(tmp_path / "repository" / "vision")
+
+
+@pytest.mark.parametrize("place", ["results", ".", "../results", "{root}/a/../b", "link"])
+def test_a_store_in_the_repository_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """What a commit put there would be restored as what was made; a link is no way in."""
+    (workspace.root.parent / "inside").mkdir()
+    (workspace.root / "link").symlink_to(workspace.root.parent / "inside")
+    place = place.replace("{root}", str(workspace.root))
+    (workspace.root / "buildsys.yaml").write_text(f"datasets: {{}}\nstore: {place}\n")
+    with pytest.raises(InputError) as error:
+        default_store(workspace)
+    assert str(error.value).splitlines()[:2] == [
+        "buildsys.yaml:2:8: error: the store would lie in the repository, where a commit could fill it",
+        f"    store: {place}",
+    ]
+    monkeypatch.setenv("BUILDSYS_STORE", str(workspace.root / place))
+    with pytest.raises(InputError, match="BUILDSYS_STORE: error: the store would lie in the rep"):
+        default_store(workspace)
+
+
+def test_a_store_beside_the_repository_is_used(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative to the workspace; the environment counts before the file."""
+    (workspace.root / "buildsys.yaml").write_text("store: ../../results\n")
+    outside = workspace.root.parent.parent
+    assert default_store(workspace).root.resolve() == outside / "results"
+    monkeypatch.setenv("BUILDSYS_STORE", str(outside / "other"))
+    assert default_store(workspace).root == outside / "other"
