@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pictures import Failure, draw, lines, read_picture, row, share
+from pictures import Failure, draw, lines, plain, read_picture, row, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,14 +44,14 @@ def look_at_all(facts: dict[str, Any], ask: Ask, options: argparse.Namespace) ->
         try:
             rows.append(look(path, facts, ask, options))
         except Failure as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {plain(error)}", file=sys.stderr)
             code = error.code
             continue
         if not options.json:
             print("\n".join(lines(rows[-1])))
     if options.json:
         report = {"model": {"sha256": facts["sha256"]}, "pictures": rows}
-        print(json.dumps(report, indent=1, ensure_ascii=False))
+        print(json.dumps(report, indent=1))
     return code
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#f03c3c", "#3cbe46", "#288cf0", "#fab41e", "#c846dc", "#28c8c8", "#fa783c", "#6e5aaa")
 
+_INVISIBLE = "\u200c\u200d\u00a0\u3000"
+"""Joiners and spaces that are parts of words."""
+
 
 class Failure(Exception):
     """What went wrong, in a sentence, and the exit code that says so."""
@@ -116,14 +119,20 @@ def run_lengths(mask: np.ndarray) -> Any:
     return {"size": list(mask.shape), "counts": counts}
 
 
+def plain(text: object) -> str:
+    """On one line, with every character shown: none moves a cursor or begins a line of its own."""
+    shown = (c if c.isprintable() or c in _INVISIBLE else ascii(c)[1:-1] for c in str(text))
+    return "".join(shown)
+
+
 def lines(entry: dict[str, Any]) -> list[str]:
     """One picture's entry as people read it: x, y, width and height in the photograph's pixels."""
-    lines = []
+    lines, path = [], plain(entry["picture"])
     for item in entry["objects"]:
         x1, y1, x2, y2 = (round(value) for value in item.get("box", (0, 0, 0, 0)))
         where = f" at {x1},{y1} {x2 - x1}x{y2 - y1}" if "box" in item else ""
-        lines.append(f"{entry['picture']}: {item['class']} {item['score']:.2f}{where}")
-    return lines or [f"{entry['picture']}: nothing"]
+        lines.append(f"{path}: {plain(item['class'])} {item['score']:.2f}{where}")
+    return lines or [f"{path}: nothing"]
 
 
 def share(text: str) -> float:
@@ -150,7 +159,7 @@ def guarded(work: Callable[[argparse.Namespace], int], options: argparse.Namespa
     try:
         return work(options)
     except Failure as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return error.code
     except ModuleNotFoundError as error:
         hint = "python3 -m pip install -r requirements.txt"

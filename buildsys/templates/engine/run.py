@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from looking import HERE, arguments, look_at_all, read_facts
-from pictures import Failure, guarded
+from pictures import Failure, guarded, plain
 from runtime import Engine, Refused, open_engine
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def try_out(facts: dict[str, Any]) -> int:
 
     batch = np.zeros((engine.batch[0], *engine.shape[1:]), np.float32)
     for name, values in ask(engine, batch).items():
-        print(f"{name}: {values.shape}, {values.min():g} to {values.max():g}")
+        print(f"{plain(name)}: {values.shape}, {values.min():g} to {values.max():g}")
     return 0
 
 

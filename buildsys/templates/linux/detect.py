@@ -13,7 +13,7 @@ import json
 import sys
 
 from network import Model
-from pictures import Failure, count, draw, guarded, lines, read_picture, row, share
+from pictures import Failure, count, draw, guarded, lines, plain, read_picture, row, share
 
 
 def detect(options: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def detect(options: argparse.Namespace) -> int:
             if options.draw:
                 draw(photo, found, model.facts["classes"], options.draw)
         except Failure as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {plain(error)}", file=sys.stderr)
             code = error.code
     if options.json:
         report = {
@@ -41,7 +41,7 @@ def detect(options: argparse.Namespace) -> int:
             "iou": iou,
             "pictures": rows,
         }
-        print(json.dumps(report, indent=1, ensure_ascii=False))
+        print(json.dumps(report, indent=1))
     return code
 
 

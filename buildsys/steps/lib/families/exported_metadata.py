@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from buildsys.spec import METRICS, CheckpointFacts
+from buildsys.steps.lib.datasets.labels import is_class_name
 
 _LARGEST = 1 << 20
 """Bytes of such a text."""
@@ -59,7 +60,9 @@ def _names(text: str) -> tuple[str, ...]:
         names = [numbered[key] for key in sorted(numbered)] if len(numbered) == len(names) else None
     if not isinstance(names, list) or not 0 < len(names) <= _MOST_CLASSES:
         return ()
-    return tuple(names) if all(isinstance(name, str) and name for name in names) else ()
+    return (
+        tuple(names) if all(isinstance(name, str) and is_class_name(name) for name in names) else ()
+    )
 
 
 def _is_number(key: object) -> bool:
