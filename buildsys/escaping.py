@@ -2,10 +2,12 @@
 
 Names, labels, messages and logs come from files, servers and tools that anybody may have written. A
 character that moves the cursor, reverses the reading order or begins a command is shown, never obeyed.
+HTML is escaped by Jinja, after `terminal` (steps/lib/report/pages.py).
 """
 
 import contextlib
-import html as _html
+import json
+import math
 import os
 import re
 from typing import IO, Any
@@ -154,9 +156,17 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def html(text: str) -> str:
-    """Text for HTML, between tags or in a quoted attribute."""
-    return _html.escape(terminal(text), quote=True)
+def json_text(value: object, **options: Any) -> str:
+    """`json.dumps` for readers of every language: NaN and Infinity, which JSON does not have, are null."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def markdown(text: str) -> str:

@@ -1,8 +1,11 @@
 """Text from elsewhere is text wherever it goes: terminal, annotation, HTML, Markdown."""
 
+import importlib.util
 import io
+import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,11 +99,6 @@ def test_a_value_does_not_end_its_place_in_an_annotation() -> None:
     assert made.count("::") == 3 + 1  # ours, and those of the message, which end nothing there
 
 
-def test_html_holds_text() -> None:
-    """No tag, no end of an attribute, no override."""
-    assert escaping.html('<a href="\u202e">&\'') == "&lt;a href=&quot;\\u202e&quot;&gt;&amp;&#x27;"
-
-
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -160,3 +158,22 @@ def test_every_command_prints_through_the_guard(
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert "\n::" not in said
+
+
+def test_json_has_no_number_that_is_none() -> None:
+    """NaN stops every other reader of the file."""
+    text = escaping.json_text({"a": [1.5, float("nan")], "b": (float("-inf"), True, None, "NaN")})
+    assert json.loads(text) == {"a": [1.5, None], "b": [None, True, None, "NaN"]}
+
+
+def test_a_program_of_a_package_prints_names_as_text() -> None:
+    """On a board, where nothing of buildsys is: classes, pictures, what went wrong."""
+    place = Path(escaping.__file__).parent / "templates" / "common" / "pictures.py"
+    spec = importlib.util.spec_from_file_location("shipped_pictures", place)
+    assert spec is not None
+    assert spec.loader is not None
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    entry = {"picture": "a\n::b.jpg", "objects": [{"class": "c\x1b[2J\u202e", "score": 0.5}]}
+    assert pictures.lines(entry) == ["a\\n::b.jpg: c\\x1b[2J\\u202e 0.50"]
+    assert pictures.plain("Gr\u00f6\u00dfe \u81ea") == "Gr\u00f6\u00dfe \u81ea"

@@ -1,7 +1,6 @@
 """buildsys plan: what would run, and why."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
     from buildsys.errors import error_code
+    from buildsys.escaping import json_text
     from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = session.loaded.select(options.builds)
     rows = explain(session, chosen)
     if options.json:
-        print(json.dumps({"builds": [for_json(row) for row in rows]}, indent=1))
+        print(json_text({"builds": [for_json(row) for row in rows]}, indent=1))
     else:
         print(render(rows))
     diagnostics = session.loaded.diagnostics

@@ -17,17 +17,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """One line a target, columns by spaces, no cell but the last with a space; 2 where one has an error."""
     import dataclasses
-    import json
     import sys
 
     from buildsys.authoring.targets.lookup import Boards
     from buildsys.authoring.targets.overview import describe_targets
     from buildsys.errors import shorten
+    from buildsys.escaping import json_text
 
     rows, problems = describe_targets(Boards(options.folder.resolve()))
     if options.json:
         found = [dataclasses.asdict(row) | {"contract": row.contract} for row in rows]
-        print(json.dumps({"targets": found}, indent=1))
+        print(json_text({"targets": found}, indent=1))
     else:
         lines = [("NAME", "SCHEMES", "TASKS", "CONTRACT", "BOARD")]
         lines += [

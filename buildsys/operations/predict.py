@@ -15,6 +15,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
+from buildsys.escaping import json_text
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.build_plans import plan_build
@@ -192,7 +193,7 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> dict[str, Any]:
     for row in (*found["pictures"], *found["unreadable"]):
         row["picture"] = names[row["picture"]]
     found = {"build": prediction.build.build, **found}
-    text = re.sub(r"\[[-\d.,\s]+\]", _join, json.dumps(found, indent=1, ensure_ascii=False))
+    text = re.sub(r"\[[-\d.,\s]+\]", _join, json_text(found, indent=1, ensure_ascii=False))
     (fresh / "predictions.json").write_text(text + "\n", encoding="utf-8")
     for name in (*(row["drawing"] for row in found["pictures"]), "predictions.json"):
         (fresh / name).replace(target / name)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
+from buildsys.escaping import json_text
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
@@ -290,4 +291,4 @@ def _rejected_folder(workspace: Workspace, plan: BuildPlan) -> Path:
 
 
 def _write(path: Path, value: dict[str, object]) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json_text(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

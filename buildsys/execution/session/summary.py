@@ -1,12 +1,11 @@
 """What a run came to: build/summary.json, the table at its end, its exit code."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
-from buildsys.escaping import annotation
+from buildsys.escaping import annotation, json_text
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
 from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
@@ -74,8 +73,8 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
 
 def _encode(row: Row) -> str:
     if not row.file and not row.candidate:  # thousands of these in a run without work
-        return json.dumps({"id": row.id, "status": row.status, "seconds": row.seconds})
-    return json.dumps(
+        return json_text({"id": row.id, "status": row.status, "seconds": row.seconds})
+    return json_text(
         {
             "id": row.id,
             "status": row.status,

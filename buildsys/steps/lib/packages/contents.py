@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from buildsys.escaping import json_text
 from buildsys.spec import PAD_GREY, Preprocessing
 
 
@@ -41,4 +42,4 @@ def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | N
 
 def write_json(path: Path, value: Any) -> None:
     """Sorted, one value a line: files that people compare."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json_text(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
