@@ -206,7 +206,7 @@ class Fuzzer:
 
     def _misprinted(self, code: int, text: str) -> str:
         if code not in (0, 2):
-            return f"exit code {code}"
+            return f"exit code {code}: {text[-400:]}"
         lines = text.removesuffix("\n").split("\n")
         odd = [line for line in lines if not line.isprintable() or len(line) > 900]
         if odd:

@@ -57,6 +57,13 @@ def test_roboflow_s_paths_are_tried_without_their_dots(tmp_path: Path) -> None:
     assert found.lacks[0].diagnostic.line == 3
 
 
+def test_an_empty_list_names_no_split(data: Path) -> None:
+    """`val: []` is a template's way to leave a split out."""
+    found = read(data, "train: images/train\nval: []\ntest:\nnames: [box, lid]\n")
+    assert [split for split, _ in found.facts.given] == ["train"]
+    assert not found.lacks
+
+
 def test_splits_that_are_beside_the_folder_are_taken_from_there(tmp_path: Path) -> None:
     """The folder of data.yaml is one of several: the dataset begins where they meet."""
     fill(tmp_path / "data" / "set", "train/images", "valid/images")

@@ -308,7 +308,8 @@ def _lack_images(
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
     """What each split names, and where. Raises InputError for what is not a path."""
     entries: dict[str, list[tuple[KeyPath, str]]] = {}
-    for split, key in find_splits("*", lambda key: document.get(key) is not None):
+    # an empty list names as much as nothing does
+    for split, key in find_splits("*", lambda key: document.get(key) not in (None, [])):
         entry = document.get(key)
         items = entry if isinstance(entry, list) else [entry]
         if isinstance(entry, dict) or not all(type(item) in (str, int) for item in items):
