@@ -343,16 +343,16 @@ def _decode(kind: str, data: object) -> Content | Training:
     if not isinstance(data, dict):
         raise Mismatch("it is not an object")
     if kind == "training":
-        return decode(Training, _optional(Training) | data)
+        return decode(Training, data)
     fields = dict(data)
     if "digest" not in fields:
         raise Mismatch("`digest` is missing")
     digest = decode(_Digest, {"digest": fields.pop("digest")}).digest
     facts: Facts | None = None
     if fields and kind == "dataset":
-        facts = decode(RecordedDataset, _optional(RecordedDataset) | fields)
+        facts = decode(RecordedDataset, fields)
     elif fields and kind == "model":
-        facts = decode(RecordedModel, _optional(RecordedModel) | fields)
+        facts = decode(RecordedModel, fields)
     elif fields:
         raise Mismatch(f"there is no `{min(fields)}`", (min(fields),))
     return Content(digest=digest, facts=facts)

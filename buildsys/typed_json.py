@@ -53,8 +53,8 @@ def decode(kind: type[T], data: object) -> T:
     """The value of type `kind` that parsed JSON stands for. Raises Mismatch where it is none.
 
     Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
-    literals, enums by value, and dataclasses as objects with exactly their fields. An instance of a
-    dataclass stands for itself. The functions in an `Annotated` take the value and raise ValueError.
+    literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
+    a default may be missing. An instance of a dataclass stands for itself. The functions in an `Annotated` take the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
     return value
@@ -125,7 +125,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"no number: {name}")
+    raise ValueError(f"{name} is not a number")
 
 
 @functools.cache
@@ -147,7 +147,7 @@ def _decoder(kind: Any) -> Decoder:
         return _union(arguments)
     if origin is Literal:
         known = [(type(argument), argument) for argument in arguments]
-        return lambda data: data if (type(data), data) in known else _refuse(kind)
+        return lambda data: data if (type(data), data) in known else _refuse_literal(arguments)
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -238,17 +238,22 @@ def _union(arguments: tuple[Any, ...]) -> Decoder:
 
 def _dataclass(kind: Any) -> Decoder:
     hints = get_type_hints(kind, include_extras=True)
-    decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
+    fields = dataclasses.fields(kind)
+    decoders = {field.name: _decoder(hints[field.name]) for field in fields}
+    none = dataclasses.MISSING
+    optional = {f.name for f in fields if f.default is not none or f.default_factory is not none}
 
     def decode_dataclass(data: Any) -> Any:
         if isinstance(data, kind):
             return data
         if not isinstance(data, dict):
-            _refuse(kind)
+            _refuse(dict)
         if data.keys() != decoders.keys():
-            raise _other_keys(data.keys(), decoders.keys())
+            _check_keys(data.keys(), decoders.keys(), optional)
         found = {}
         for name, each in decoders.items():
+            if name not in data:
+                continue
             try:
                 found[name] = each(data[name])
             except ValueError as error:
@@ -258,16 +263,21 @@ def _dataclass(kind: Any) -> Decoder:
     return decode_dataclass
 
 
-def _other_keys(found: Set[str], wanted: Set[str]) -> Mismatch:
-    lacking, more = sorted(wanted - found), sorted(found - wanted)
+def _check_keys(found: Set[str], known: Set[str], optional: Set[str]) -> None:
+    lacking, more = sorted(known - optional - found), sorted(found - known)
     if lacking:
-        return Mismatch(f"`{lacking[0]}` is missing")
-    return Mismatch(f"there is no `{more[0]}`", (more[0],))
+        raise Mismatch(f"`{lacking[0]}` is missing")
+    if more:
+        raise Mismatch(f"there is no `{more[0]}`", (more[0],))
 
 
 def _is_list(data: object) -> bool:
     return isinstance(data, list | tuple)
 
 
+def _refuse_literal(known: tuple[Any, ...]) -> NoReturn:
+    raise Mismatch(f"it is not {' or '.join(json.dumps(each) for each in known)}")
+
+
 def _refuse(kind: object) -> NoReturn:
-    raise Mismatch(_SAID.get(kind, f"no {getattr(kind, '__name__', kind)}"))
+    raise Mismatch(_SAID.get(kind, "it is of another kind"))

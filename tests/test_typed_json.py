@@ -74,14 +74,14 @@ def test_a_value_survives_json() -> None:
 )
 def test_what_is_no_such_value_is_refused(change: dict[str, object]) -> None:
     """Another type, a missing field, one too many."""
-    with pytest.raises(ValueError, match=r"no | is not a valid|it is |missing"):
+    with pytest.raises(ValueError, match=r"is not a valid|it is |missing|there is no"):
         decode(Drawing, {**dataclasses.asdict(DRAWING), **change})
 
 
 @pytest.mark.parametrize("data", [None, 3, [], "text"], ids=str)
 def test_what_is_no_object_is_no_dataclass(data: object) -> None:
     """A damaged file may hold anything."""
-    with pytest.raises(ValueError, match="no Drawing"):
+    with pytest.raises(ValueError, match="it is not an object"):
         decode(Drawing, data)
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_object_is_no_dataclass(data: object) -> None:
         ({"pair": ["a", True]}, ("pair", 1), "finite number"),
         ({"facts": {"a": "b", "c": 1}}, ("facts",), "text"),
         ({"more": 1}, ("more",), "there is no `more`"),
-        ({"format": True}, ("format",), "Literal"),
+        ({"format": True}, ("format",), "it is not 1"),
     ],
 )
 def test_a_mismatch_says_where_it_is(

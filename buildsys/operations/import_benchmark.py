@@ -12,21 +12,23 @@ it: the same library, version, GPU and batch.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from buildsys import typed_json
-from buildsys.errors import InputError
+from buildsys.errors import InputError, shorten
 from buildsys.execution.packages.measurements import Measurement
+from buildsys.files import read_regular
 from buildsys.operations.published import Loads, Published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
 from buildsys.steps.lib.tensorrt.host_library import TITLES
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
+_LONGEST_MS, _MOST = 1e12, 1 << 63
+"""Bounds of what a figure and a count can be."""
 _LONGEST_MACHINE = 120
 NO_DIGEST = "trtexec's file has no digest: that this engine ran is the word of whoever imported it"
 _PACKAGED = "buildsys benchmark.py"
@@ -93,7 +95,7 @@ def _load(path: str) -> Any:
     try:
         if Path(path).stat().st_size > _MOST_BYTES:
             raise InputError.at(path, "is larger than any result of a benchmark (64 MiB)")
-        return typed_json.read(Path(path).read_bytes())
+        return typed_json.read(read_regular(path))
     except FileNotFoundError as error:
         raise InputError.at(path, "there is no such file") from error
     except OSError as error:
@@ -101,6 +103,8 @@ def _load(path: str) -> Any:
     except json.JSONDecodeError as error:
         message = f"is no JSON (line {error.lineno}): was the benchmark's text saved in its place?"
         raise InputError.at(path, message) from error
+    except UnicodeDecodeError as error:
+        raise InputError.at(path, "is no JSON: it is not UTF-8") from error
     except ValueError as error:
         raise InputError.at(path, f"is no JSON: {error}") from error
 
@@ -151,7 +155,7 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
         hint = "copy the published file to the device under its own name, and measure that"
         raise InputError.at(path, message, hint)
     size = data.get("model_size_mb")
-    if published.bytes is None or not isinstance(size, int | float):
+    if published.bytes is None or not isinstance(size, int | float) or not 0 <= size < _MOST:
         return
     if abs(size - published.bytes / _MIB) > 0.0051:
         message = (
@@ -203,7 +207,7 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
 def _check_engine_report(path: str, data: dict[str, Any], published: Published) -> tuple[str, int]:
     """(library, batch) of an engine that was timed alone, by CUDA's events."""
     library = data.get("engine")
-    if library not in TITLES:
+    if not isinstance(library, str) or library not in TITLES:
         raise InputError.at(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
     batch = _count(path, data, "batch", 1)
     if published.loads is not None:
@@ -261,8 +265,8 @@ def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
         value = fields.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError.at(path, f"has no number in `{name}`")
-        if not math.isfinite(value) or value < 0:
-            raise InputError.at(path, f"`{name}` is {value}: no time")
+        if not 0 <= value < _LONGEST_MS:
+            raise InputError.at(path, f"`{name}` is {shorten(str(value))}: no time")
         return float(value)
 
     return number
@@ -270,9 +274,10 @@ def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
 
 def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
     value = fields.get(name)
-    if type(value) is not int or value < least:
+    if type(value) is not int or not least <= value < _MOST:
         raise InputError.at(
-            path, f"`{name}` is {value!r}; a whole number of at least {least} stands there"
+            path,
+            f"`{name}` is {shorten(repr(value))}; a whole number of at least {least} stands there",
         )
     return value
 
@@ -322,4 +327,5 @@ def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | N
 def _numbers(version: str) -> tuple[int, ...]:
     """ "10.3.0" -> (10, 3, 0); empty for what is no version."""
     parts = version.split(".")
-    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+    known = all(part.isdecimal() and len(part) < 10 for part in parts)
+    return tuple(map(int, parts)) if known else ()

@@ -8,21 +8,30 @@ ship; a baseline tells of what got worse within the gate.
 """
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
+from buildsys.written_json import read_written
 
 FILE = "baselines.json"
 _BYTES, _TOLERANCES = "bytes", "tolerances"
 _ACCURACY = "accuracy"
 _DEFAULTS = {_ACCURACY: 0.002, _BYTES: 0.01}
+
+
+def check_figure(value: float) -> None:
+    """Raises ValueError for what no figure is."""
+    if value < 0:
+        raise ValueError("it is below zero")
+
+
+Figure = Annotated[float, check_figure]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,30 +54,20 @@ def path(workspace: Workspace) -> Path:
 
 def read(workspace: Workspace) -> Baselines:
     """What was accepted; nothing where there is no file. Raises InputError."""
+    hint = "mend it, or remove it: `buildsys report --accept` writes one of what is built now"
     try:
-        data = json.loads(path(workspace).read_text(encoding="utf-8"))
+        rows = read_written(
+            dict[str, dict[str, Figure]], path(workspace), FILE, "these are no baselines", hint
+        )
     except FileNotFoundError:
         return Baselines()
-    except (OSError, ValueError) as error:
-        raise _wrong(f"cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise _wrong("is no JSON object of builds")
-    rows = {name: _numbers(name, row) for name, row in data.items()}
-    tolerances = rows.pop(_TOLERANCES, ())
-    odd = sorted({name for name, _ in tolerances} - set(_DEFAULTS))
+    tolerances = rows.pop(_TOLERANCES, {})
+    odd = sorted(tolerances.keys() - _DEFAULTS.keys())
     if odd:
-        raise _wrong(f"`{_TOLERANCES}` has `{odd[0]}`; there are {_ACCURACY} and {_BYTES}")
-    return Baselines(builds=tuple(sorted(rows.items())), tolerances=tolerances)
-
-
-def _numbers(name: str, row: Any) -> tuple[tuple[str, float], ...]:
-    if not isinstance(row, dict):
-        raise _wrong(f"`{name}` is no JSON object of figures")
-    for key, value in row.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
-            raise _wrong(f"`{name}`: `{key}` is {json.dumps(value)}, and no figure")
-    return tuple(sorted((str(key), float(value)) for key, value in row.items()))
+        message = f"`{_TOLERANCES}` has `{odd[0]}`; there are {_ACCURACY} and {_BYTES}"
+        raise InputError.at(FILE, message, hint)
+    builds = tuple((name, tuple(sorted(rows[name].items()))) for name in sorted(rows))
+    return Baselines(builds=builds, tolerances=tuple(sorted(tolerances.items())))
 
 
 def compare(report: Report, known: Baselines) -> Report:
@@ -131,8 +130,3 @@ def write(workspace: Workspace, known: Baselines) -> None:
     with writing(FILE, workspace.root):
         text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False)
         write_atomic(target, text + "\n")
-
-
-def _wrong(message: str) -> InputError:
-    hint = "mend it, or remove it: `buildsys report --accept` writes one of what is built now"
-    return InputError.at(FILE, message, hint)

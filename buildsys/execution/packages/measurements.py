@@ -5,15 +5,23 @@ an earlier file, and counts no more.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated
 
-from buildsys import typed_json
-from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic, writing
+from buildsys.records import Digest, Size
+from buildsys.written_json import read_written
 
+
+def check_milliseconds(count: float) -> None:
+    """Raises ValueError for a time below zero."""
+    if count < 0:
+        raise ValueError("it is below zero")
+
+
+Milliseconds = Annotated[float, check_milliseconds]
 Identity = tuple[str, str, int, str, int, str]
 _BATCH = "batch"
 _HEADER = "Latency measured on devices; written by `buildsys import-benchmark`."
@@ -33,22 +41,22 @@ class Measurement:
     engine: str
     version: str | None
     device: str
-    threads: int | None
-    runs: int
-    warmup: int | None
-    mean_ms: float
-    min_ms: float
-    max_ms: float
-    p50_ms: float | None
-    p90_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    sha256: str
+    threads: Size | None
+    runs: Size
+    warmup: Size | None
+    mean_ms: Milliseconds
+    min_ms: Milliseconds
+    max_ms: Milliseconds
+    p50_ms: Milliseconds | None
+    p90_ms: Milliseconds | None
+    p95_ms: Milliseconds | None
+    p99_ms: Milliseconds | None
+    sha256: Digest
     format: str
     what: str
     source: str
     note: str
-    batch: int | None = None
+    batch: Size | None = None
 
     @property
     def identity(self) -> Identity:
@@ -60,6 +68,12 @@ class Measurement:
         """As it is written; without a batch where there is none."""
         known = asdict(self)
         return known if self.batch is not None else {k: v for k, v in known.items() if k != _BATCH}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    measurements: tuple[Measurement, ...]
+    about: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +106,13 @@ def place(workspace: Workspace, build: str) -> Path:
 def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
     """All figures of a build, sorted; none where there is no file. Raises InputError."""
     path = place(workspace, build)
+    hint = "bring back what was committed (an unfinished merge?), or delete the file"
+    label, wrong = str(path.relative_to(workspace.root)), "these are no measurements"
     try:
-        rows = typed_json.read(path.read_bytes())["measurements"]  # type: ignore[index]
-        return tuple(sorted(map(_parse, rows), key=lambda item: item.identity))
+        found = read_written(_File, path, label, wrong, hint)
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        label = str(path.relative_to(workspace.root))
-        message = f"these are no measurements: {_reason(error)}"
-        hint = "bring back what was committed (an unfinished merge?), or delete the file"
-        raise InputError.at(label, message, hint) from error
+    return tuple(sorted(found.measurements, key=lambda item: item.identity))
 
 
 def record(
@@ -119,23 +130,3 @@ def record(
     with writing(f"measurements/{path.name}", workspace.root):
         write_atomic(path, text + "\n")
     return replaced
-
-
-def _parse(row: dict[str, Any]) -> Measurement:
-    """A row as it was written. Raises ValueError, TypeError."""
-    names = {field.name for field in fields(Measurement)}
-    if row.keys() | {_BATCH} != names:
-        different = sorted((row.keys() | {_BATCH}) ^ names)
-        raise ValueError(f"a row has other keys than they have ({', '.join(different)[:100]})")
-    for name, kind in get_type_hints(Measurement).items():
-        try:
-            typed_json.decode(kind, row.get(name))
-        except ValueError as error:
-            raise ValueError(f"a row whose `{name}` is of another kind ({error})") from error
-    return Measurement(**row)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"line {error.lineno} is no JSON"
-    return str(error) if type(error) is ValueError else "rows are missing or of another kind"
