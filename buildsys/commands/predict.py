@@ -52,15 +52,15 @@ def run(options: argparse.Namespace) -> int:
             raise
         finally:
             session.close()
-    for row in found["pictures"]:
+    for row in found.pictures:
         print(engine.describe(row))
     shipped = prediction.build.shipped
     if shipped is not None and shipped.name in _BEFORE:
         print(_BEFORE[shipped.name])
     print(f"drawn into {os.path.relpath(target)}")
-    for row in found["unreadable"]:
-        print(f"{row['picture']}: error: {row['problem']}", file=sys.stderr)
-    return 2 if found["unreadable"] else 0
+    for picture, problem in found.unreadable:
+        print(f"{picture}: error: {problem}", file=sys.stderr)
+    return 2 if found.unreadable else 0
 
 
 def _share(text: str) -> float:

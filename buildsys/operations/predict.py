@@ -5,11 +5,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
@@ -32,6 +31,9 @@ from buildsys.spec import MADE_FROM, READ_AS, Format
 from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.metrics import accuracy, predictions
+from buildsys.typed_json import decode
+
+_Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +138,34 @@ def _waits_made(session: Session, plan: BuildPlan) -> bool:
     return waits and item != plan.shipped and session.state.input_digest(item) is not None
 
 
-def predict(session: Session, prediction: Prediction, target: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """One object: `box` x1 y1 x2 y2 in the picture's pixels; None for a class of the whole picture."""
+
+    name: str
+    score: float
+    box: _Box | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What was found on one picture, best first. `picture`: as it was named."""
+
+    picture: str
+    objects: tuple[Detection, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What was found; `unreadable`: (picture, what is wrong with it)."""
+
+    pictures: tuple[Predicted, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def predict(session: Session, prediction: Prediction, target: Path) -> Predictions:
     """Run the step if this was not asked before, and copy its drawings and predictions.json into
-    `target`; other files there stay. Returns predictions.json's content, the pictures named as
-    they were given. Raises BuildsysError.
+    `target`; other files there stay. Raises BuildsysError.
     """
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
@@ -157,18 +183,18 @@ def predict(session: Session, prediction: Prediction, target: Path) -> dict[str,
                     target.rmdir()
 
 
-def describe(row: dict[str, Any], most: int = 6) -> str:
+def describe(row: Predicted, most: int = 6) -> str:
     """One line for one picture: its objects, best first, x y width height in its pixels."""
-    objects = row["objects"]
+    objects = row.objects
     words = []
     for item in objects[:most]:
-        word = f"{item['class']} {item['score']:.2f}"
-        if "box" in item:
-            x1, y1, x2, y2 = (round(value) for value in item["box"])
+        word = f"{item.name} {item.score:.2f}"
+        if item.box is not None:
+            x1, y1, x2, y2 = (round(value) for value in item.box)
             word += f" at {x1},{y1} {x2 - x1}x{y2 - y1}"
         words.append(word)
     more = f"; and {len(objects) - most} more" if len(objects) > most else ""
-    return f"{row['picture']}: " + ("; ".join(words) + more if words else "nothing")
+    return f"{row.picture}: " + ("; ".join(words) + more if words else "nothing")
 
 
 def _give_back(session: Session, prediction: Prediction) -> None:
@@ -185,8 +211,8 @@ def _give_back(session: Session, prediction: Prediction) -> None:
             store.put_file(path)
 
 
-def _fill(fresh: Path, target: Path, prediction: Prediction) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((fresh / "predictions.json").read_text(encoding="utf-8"))
+def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
+    found = json.loads((fresh / "predictions.json").read_text(encoding="utf-8"))
     (step,) = prediction.plan.steps
     inside = [entry["path"] for entry in json.loads(step.params)["pictures"]]
     names = dict(zip(inside, map(str, prediction.paths), strict=True))
@@ -197,7 +223,18 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> dict[str, Any]:
     (fresh / "predictions.json").write_text(text + "\n", encoding="utf-8")
     for name in (*(row["drawing"] for row in found["pictures"]), "predictions.json"):
         (fresh / name).replace(target / name)
-    return found
+    return Predictions(
+        pictures=tuple(
+            Predicted(picture=row["picture"], objects=tuple(map(_detection, row["objects"])))
+            for row in found["pictures"]
+        ),
+        unreadable=tuple((row["picture"], row["problem"]) for row in found["unreadable"]),
+    )
+
+
+def _detection(item: Mapping[str, object]) -> Detection:
+    box = decode(tuple[float, float, float, float], item["box"]) if "box" in item else None
+    return Detection(name=decode(str, item["class"]), score=decode(float, item["score"]), box=box)
 
 
 def _join(numbers: re.Match[str]) -> str:

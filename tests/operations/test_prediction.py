@@ -9,7 +9,14 @@ from buildsys.cli import main
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.graph import build_plans
-from buildsys.operations.predict import describe, find_pictures, find_runnable, name_drawings
+from buildsys.operations.predict import (
+    Detection,
+    Predicted,
+    describe,
+    find_pictures,
+    find_runnable,
+    name_drawings,
+)
 from tests.conftest import Build
 
 
@@ -105,7 +112,7 @@ def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
 
 def test_a_line_shows_the_best_and_counts_the_rest() -> None:
     """One line an image, however much is in it."""
-    item = {"class": "cell", "score": 0.876, "box": [10.2, 5.0, 30.7, 9.6]}
-    line = describe({"picture": "a.jpg", "objects": [item] * 8}, most=2)
+    item = Detection(name="cell", score=0.876, box=(10.2, 5.0, 30.7, 9.6))
+    line = describe(Predicted(picture="a.jpg", objects=(item,) * 8), most=2)
     assert line == "a.jpg: cell 0.88 at 10,5 21x5; cell 0.88 at 10,5 21x5; and 6 more"
-    assert describe({"picture": "a.jpg", "objects": []}) == "a.jpg: nothing"
+    assert describe(Predicted(picture="a.jpg", objects=())) == "a.jpg: nothing"
