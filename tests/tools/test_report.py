@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from buildsys.escaping import terminal
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
 from buildsys.report.writing import TEMPLATES
@@ -23,7 +24,7 @@ from tests.report.training_sample import TRAINING, write_files
 from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
-NASTY = '<img src=x onerror="document.title=1"> & "quotes"'
+NASTY = '<img src=x onerror="document.title=1"> & "quotes" \x1b[2J \u202etxt'
 PHONE = 390
 FRAME = """\
 <body style="margin:0">
@@ -122,6 +123,14 @@ def browse(chromium: str, profile: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_no_character_hides_or_reorders_others(pages: Path) -> None:
+    """What people wrote is read as it stands, in pages and in report.md."""
+    texts = [path.read_text() for path in pages.rglob("*.html")]
+    assert all(terminal(text) == text for text in (*texts, (pages / "report.md").read_text()))
+    assert any("\\x1b[2J \\u202etxt" in text for text in texts)
+    assert not any("<img src=x" in text for text in texts)
 
 
 def test_every_build_is_a_row_and_has_a_page(chromium: str, pages: Path, tmp_path: Path) -> None:
