@@ -124,7 +124,9 @@ class Console:
                 TimeElapsedColumn(),
                 Remaining(),
             )
-            terminal = Terminal(file=unguarded(sys.stderr))  # rich writes escapes of its own
+            terminal = Terminal(
+                file=unguarded(sys.stderr), emoji=False
+            )  # rich writes escapes of its own
             self._live = Progress(*columns, console=terminal, transient=True)
             self._live.start()
             # what others print meanwhile goes through rich: text that it does not interpret

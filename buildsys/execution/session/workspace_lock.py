@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
+from buildsys.escaping import guard, one_line
 from buildsys.execution.places import Workspace
 from buildsys.files import locked, writing
 
@@ -19,4 +21,5 @@ def exclusive(workspace: Workspace) -> Iterator[None]:
 
 
 def _say_who(process: str) -> None:
-    print(f"waiting for another run in this workspace (process {process})", flush=True)
+    text = f"waiting for another run in this workspace (process {one_line(process)})"
+    print(text, file=guard(sys.stdout), flush=True)

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from buildsys.digest import canonical
 from buildsys.errors import CannotWrite
+from buildsys.escaping import guard
 from buildsys.files import writing
 from buildsys.graph import StepResult
 from buildsys.records import Digest, is_digest
@@ -141,7 +142,7 @@ class Database:
 
     def _begin_anew(self, why: str) -> None:
         text = f"{self._path} {why}; begun anew: results come back from the store"
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=guard(sys.stderr), flush=True)
         self._db.close()
         with writing("the workspace's state", self._path.parent):
             for name in _names(self._path):
@@ -239,7 +240,7 @@ class Database:
         whole = [row[1:-1] for row in rows if _sum(table, row[1:-1]) == row[-1]]
         if len(whole) < len(rows):
             text = f"{self._path}: damaged rows of `{table}` were removed; what they held is made again"
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=guard(sys.stderr), flush=True)
             bad = [(row[0],) for row in rows if _sum(table, row[1:-1]) != row[-1]]
             remove = f"DELETE FROM {table} WHERE rowid = ?"
             self._do(lambda db: db.executemany(remove, bad))
