@@ -64,11 +64,15 @@ class Workspace:
         return path
 
     def check_own(self) -> None:
-        """Raise CannotWrite where build/, .buildsys or something directly in it is a symbolic link."""
+        """Raise CannotWrite where build/, .buildsys or a folder directly in it is a symbolic link.
+
+        Links in the place of files are their owners' affair: a record is replaced, a lock refused.
+        """
         self.own(self.build)
         self.own(self.state)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             with os.scandir(self.state) as entries:
                 links = [entry.path for entry in entries if entry.is_symlink()]
             for link in sorted(links):
-                self.own(Path(link))
+                if not os.path.isfile(link):
+                    self.own(Path(link))

@@ -148,6 +148,9 @@ _FILES: dict[str, bytes] = {
     "pictures-absolute": _recipe().replace(b"split: train", b"images: '/data/*.jpg'"),
     "pictures-above": _recipe().replace(b"split: train", b"images: 'data/**/../../../*.jpg'"),
     "pictures-by-link": _recipe().replace(b"split: train", b"images: 'linked/**/*.jpg'"),
+    "pictures-above-a-wildcard": _recipe().replace(
+        b"split: train", b"images: 'data/**/../cam/*.jpg'"
+    ),
     "config-above": _recipe(TARGET="{target: grove-vision-ai-v2, vela: {config: ../../vela.ini}}"),
     "config-absolute": _recipe(TARGET="{target: grove-vision-ai-v2, vela: {config: /vela.ini}}"),
     # names

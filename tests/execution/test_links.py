@@ -18,13 +18,17 @@ from tests.conftest import Build, StandIn, no_environment
 IN_BUILD = ("build", "build/tags", "build/tags/xiao-esp32s3", "build/report", "build/summary.json")
 IN_STATE = (
     ".buildsys",
-    ".buildsys/state.sqlite",
-    ".buildsys/lock",
     ".buildsys/plans",
     ".buildsys/logs",
     ".buildsys/scratch",
     ".buildsys/report",
+    ".buildsys/published",
+)
+FILES = (
+    ".buildsys/state.sqlite",
+    ".buildsys/lock",
     ".buildsys/settled.json",
+    ".buildsys/published/tags@xiao-esp32s3.json",
 )
 
 
@@ -70,8 +74,7 @@ def test_a_run_leaves_what_a_link_in_its_folders_leads_to(
     workspace: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A commit with such a link would have files of the user replaced, emptied or removed."""
-    is_file = name.endswith((".sqlite", "lock", ".json"))
-    put_link(workspace / name, foreign / "empty" if is_file else foreign)
+    put_link(workspace / name, foreign / "empty" if name.endswith(".json") else foreign)
     before = snapshot(foreign)
     shutil.rmtree(workspace / "build" / "tags", ignore_errors=True) if name in IN_STATE else None
     try:
@@ -84,6 +87,21 @@ def test_a_run_leaves_what_a_link_in_its_folders_leads_to(
     if code:
         shown(name, capsys)
     assert (workspace / name).is_symlink()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.usefixtures("built")
+def test_a_run_leaves_what_a_link_in_the_place_of_a_record_leads_to(
+    workspace: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record is made again in its place, a lock is refused."""
+    put_link(workspace / name, foreign / "empty")
+    before = snapshot(foreign)
+    code = run_builds(workspace, [], 1, RunOptions())
+    assert snapshot(foreign) == before
+    assert bool(code) == (name == ".buildsys/lock")
+    assert (workspace / name).is_symlink() == bool(code)
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("target", ["/", "nowhere", "tags"])

@@ -66,3 +66,80 @@ def test_what_nobody_can_read_is_listed_apart(tmp_path: Path) -> None:
     assert list_parts(str(root), (os.fsdecode(b"\xff"),)).faults == (("name", "\udcff"),)
     anywhere = list_parts(str(root), ("labels/a.txt",))
     assert [name for name, _ in anywhere.files] == ["labels/a.txt"]
+
+
+def test_what_is_no_file_is_listed_apart(tmp_path: Path) -> None:
+    """Whoever opens a pipe waits; a link to nothing is an image that is not there."""
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    (root / "images" / "a.jpg").touch()
+    os.mkfifo(root / "images" / "pipe.jpg")
+    (root / "images" / "gone.jpg").symlink_to("nowhere.jpg")
+    (root / "images" / "null.jpg").symlink_to("/dev/null")
+    expected = (
+        ("gone", "images/gone.jpg"),
+        ("special", "images/null.jpg"),
+        ("special", "images/pipe.jpg"),
+    )
+    for part in (".", "images", "images/*.jpg", "**/*.jpg"):
+        found = list_parts(str(root), (part,))
+        assert [name for name, _ in found.files] == ["images/a.jpg"]
+        assert found.faults == expected
+    assert list_parts(str(root), ("images/pipe.jpg",)).faults == expected[2:]
+    assert list(found.problems())[1] == (
+        "images/null.jpg is a pipe, a socket or a device, not a file, and 1 more like it",
+        "remove it",
+    )
+
+
+def test_patterns_leave_out_what_is_not_the_persons(tmp_path: Path) -> None:
+    """`**/*.jpg` of a whole workspace meant our working folders too: it changed with every run."""
+    for name in (
+        "a.jpg",
+        "cam/b.jpg",
+        "cam/deep/c.jpg",
+        "cam/build/d.jpg",
+        "cam/.hidden/e.jpg",
+        ".named/f.jpg",
+        "build/tags/host/g.jpg",
+        ".buildsys/scratch/h.jpg",
+        ".git/i.jpg",
+        "env/lib/j.jpg",
+        "env/pyvenv.cfg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def names(*parts: str) -> list[str]:
+        return [name for name, _ in list_parts(str(tmp_path), parts).files]
+
+    mine = ["a.jpg", "cam/b.jpg", "cam/build/d.jpg", "cam/deep/c.jpg"]
+    assert names("**/*.jpg") == names("**/**/*.jpg") == names("**/?.jpg") == names(".") == mine
+    assert names("*.jpg") == ["a.jpg"]
+    assert names("*/*.jpg") == ["cam/b.jpg"]
+    assert names("c[a-b]m/**/c.jpg") == ["cam/deep/c.jpg"]
+    assert names(".n*/*.jpg") == [".named/f.jpg"]
+    assert names("**", "*/**", "nowhere/*.jpg") == []
+    outside = list_parts(str(tmp_path / "cam"), ("**/../*.jpg",))
+    assert (outside.files, outside.faults) == ((), (("above", "**/../*.jpg"),))
+
+
+def test_links_that_a_pattern_finds_end_inside_and_not_in_circles(tmp_path: Path) -> None:
+    """A link to a folder is looked into where the pattern names it, not below `**`."""
+    root = tmp_path / "data"
+    (root / "cam").mkdir(parents=True)
+    (root / "cam" / "a.jpg").touch()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "s.jpg").touch()
+    (root / "beside").symlink_to("cam")
+    (root / "out").symlink_to(tmp_path / "secret")
+    (root / "cam" / "back").symlink_to("..")
+    found = list_parts(str(root), ("*/*.jpg",), str(root))
+    assert [name for name, _ in found.files] == ["beside/a.jpg", "cam/a.jpg"]
+    assert found.faults == (("outside", "out"),)
+    assert list_parts(str(root), ("*/*/*.jpg",), str(root)).faults == (
+        ("loop", "beside/back"),
+        ("loop", "cam/back"),
+        ("outside", "out"),
+    )
+    assert [name for name, _ in list_parts(str(root), ("**/*.jpg",)).files] == ["cam/a.jpg"]

@@ -1,8 +1,9 @@
 """Calibration pictures that are given by a pattern."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.syntax.confinement import FROM_ROOT
+from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.datasets.images import SUFFIXES, is_image
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
@@ -17,16 +18,10 @@ def split_glob(pattern: str) -> tuple[str, str]:
 def find_problem(workspace: Path, pattern: str) -> tuple[str, str] | None:
     """Why a pattern gives no image, and what to do; a pattern that is none matches nothing."""
     root, rest = split_glob(pattern)
-    other = ""
-    try:
-        for path in (workspace / root).glob(rest):
-            if path.is_file():
-                if is_image(path):
-                    return None
-                other = other or path.name
-    except (OSError, ValueError, NotImplementedError):
-        pass
-    if not other:
+    names = [name for name, _ in list_parts(str(workspace / root), (rest,)).files]
+    if any(is_image(PurePosixPath(name)) for name in names):
+        return None
+    if not names:
         return f"no file matches {pattern}", FROM_ROOT.format("workspace")
-    message = f"none of the files that {pattern} matches is an image, such as {show(other)}"
+    message = f"none of the files that {pattern} matches is an image, such as {show(names[0])}"
     return message, f"images end in {', '.join(sorted(SUFFIXES))}"

@@ -149,7 +149,14 @@ class Assembler:
         place, pattern = split_glob(calibration.images)
         folder, home = self.workspace / place, str(self.workspace)
         self.read.add(folder)
-        check_tree(str(folder), (pattern,), home, calibration.images, self.around.trees)
+        try:
+            check_tree(str(folder), (pattern,), home, calibration.images, self.around.trees)
+        except InputError as error:
+            at = ("quantization", "calibration", "images")
+            start = "" if place == "." else f"{place}/"
+            raise InputError(
+                *(self.scope.locate(at, start + d.message, d.hint) for d in error.diagnostics)
+            ) from error
         if self.around.recorded.content(f"pictures {calibration.images}") and not folder.is_dir():
             return None
         return find_problem(self.workspace, calibration.images)

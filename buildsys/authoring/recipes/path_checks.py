@@ -10,6 +10,7 @@ from buildsys.authoring.syntax.confinement import (
     PINNED,
     RELATIVE,
     check_inside,
+    check_kind,
     check_url,
 )
 from buildsys.authoring.syntax.document import KeyPath
@@ -43,9 +44,10 @@ def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnos
     ]
     for at, path, hint in wanted:
         is_pinned = pinned and at[0] == "source"
-        wrong = (
-            check_inside(workspace, path, pinned=is_pinned, hint=hint) if path is not None else None
-        )
+        wrong = None
+        if path is not None:
+            wrong = check_inside(workspace, path, pinned=is_pinned, hint=hint)
+            wrong = wrong or check_kind(workspace, path)
         if wrong is not None:
             problems.append(locate(at, *wrong))
     return [problem for problem in problems if problem.path != NAMES]

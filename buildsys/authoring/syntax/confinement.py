@@ -4,8 +4,10 @@ What a digest pins may lie behind a link that leads out: its content is verified
 on the machine have a name in buildsys.yaml, and nothing here is asked of those.
 """
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 from buildsys.errors import shorten
@@ -60,6 +62,27 @@ def check_inside(
         copied = _COPIED if hint in (RELATIVE, WITHIN) else hint
         return f"{shown} leads out of {name} by a symbolic link", copied
     return None
+
+
+def check_kind(folder: Path, path: str) -> tuple[str, str] | None:
+    """What is wrong with what lies at a path inside, and what to do: nothing else reads it then.
+
+    A pattern has no `..` behind its first wildcard: it would lead anywhere.
+    """
+    shown = f"the path `{shorten(path)}`"
+    parts = path.split("/")
+    wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    if ".." in parts[wild:]:
+        return f"{shown} has `..` behind a wildcard", "write the folder that is meant"
+    place = os.path.join(folder, path)
+    try:
+        mode = os.stat(place).st_mode
+    except OSError as error:
+        looped = error.errno == errno.ELOOP
+        return (f"{shown} is a link that leads to itself", "remove the link") if looped else None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return f"{shown} is a pipe, a socket or a device, not a file", "put the file in its place"
 
 
 def check_url(url: str) -> tuple[str, str] | None:

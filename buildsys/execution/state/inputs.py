@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -79,14 +80,16 @@ class Sources:
                 return recorded
             message = f"{source.label} cannot be read: {error.strerror}"
             raise InputError.at(source.label, message) from error
-        stat, known = stat_line(found), self._database.file(str(path))
-        if known is not None and known[0] == stat and source.sha256 in ("", known[1]):
+        if not stat.S_ISREG(found.st_mode):  # a pipe makes its reader wait, a device never ends
+            raise InputError.at(source.label, "is not a file", "put the file in its place")
+        status, known = stat_line(found), self._database.file(str(path))
+        if known is not None and known[0] == status and source.sha256 in ("", known[1]):
             digest = known[1]
         else:
             racy = _is_racy(found)  # as it was when we looked, however long reading takes
-            digest = digest_file(path)
+            digest = _digest(path, source.label)
             if not racy:
-                self._database.record_files([(str(path), stat, digest)])
+                self._database.record_files([(str(path), status, digest)])
         if source.sha256 and digest != source.sha256:
             raise InputError.at(
                 source.label,
@@ -125,17 +128,17 @@ class Sources:
         """The index of a tree; only files whose stat changed are read."""
         known = self._database.files_below(root)
         index, fresh, any_racy = [], [], False
-        for name, stat in entries:
-            path, text = f"{root}/{name}", stat_line(stat)
+        for name, status in entries:
+            path, text = f"{root}/{name}", stat_line(status)
             if known.get(path, ("", ""))[0] == text:
                 digest = known[path][1]
             else:
-                racy = _is_racy(stat)
-                digest = digest_file(Path(path))
+                racy = _is_racy(status)
+                digest = _digest(Path(path), name)
                 any_racy |= racy
                 if not racy:
                     fresh.append((path, text, digest))
-            index.append((name, stat.st_size, digest))
+            index.append((name, status.st_size, digest))
         self._database.record_files(fresh)
         return index, any_racy
 
@@ -158,9 +161,18 @@ def changed_files(store: Store, old: str, new: str) -> list[str]:
     return sorted(changed + added + gone)
 
 
-def _is_racy(stat: os.stat_result) -> bool:
+def _digest(path: Path, label: str) -> str:
+    """Raises InputError where the disk or its permissions refuse the file."""
+    try:
+        return digest_file(path)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+        raise InputError.at(label, message, "see its permissions, and its disk") from error
+
+
+def _is_racy(status: os.stat_result) -> bool:
     """Only the time of the change counts: anybody can date a file in the future, for ever racy.
 
     A change time in the future means that the clock was set back; the next change has another.
     """
-    return abs(time.time_ns() - stat.st_ctime_ns) < _RACY_NANOSECONDS
+    return abs(time.time_ns() - status.st_ctime_ns) < _RACY_NANOSECONDS

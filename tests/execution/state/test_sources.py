@@ -81,3 +81,12 @@ def test_a_link_that_leads_out_is_never_read(tmp_path: Path) -> None:
     assert sources(tmp_path).files(confined) == ["a.jpg"]
     named = Source(path=confined.path, label="data", parts=(".",))
     assert sources(tmp_path).files(named) == ["a.jpg", "b.txt"]
+
+
+def test_a_source_that_is_no_file_is_told_and_never_waited_for(tmp_path: Path) -> None:
+    """It may have come after the check: a pipe makes its reader wait, a device never ends."""
+    os.mkfifo(tmp_path / "weights.pt")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("weights.pt", "zero", "."):
+        with pytest.raises(InputError, match="is not a file"):
+            sources(tmp_path).digest(Source(path=str(tmp_path / name), label=name))

@@ -5,9 +5,12 @@ a folder around it has no end; a link that leads out of the workspace may show w
 """
 
 import errno
+import fnmatch
 import os
+import re
+import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +18,20 @@ _RENAME = "rename it, or remove it"
 _REMOVE = "remove the link"
 _NAME = "copy it here, or name the dataset in buildsys.yaml: from there links may lead anywhere"
 
-_Kind = Literal["name", "loop", "outside"]
+_Kind = Literal["name", "loop", "outside", "gone", "special", "unreadable", "above"]
 _MESSAGES: dict[_Kind, tuple[str, str]] = {
     "name": ("is a name that is not UTF-8", _RENAME),
     "loop": ("is a link that leads back to a folder around it, or to itself", _REMOVE),
     "outside": ("leads out of the dataset and of the workspace by a symbolic link", _NAME),
+    "gone": ("is a link to nothing", "bring back what it leads to, or remove the link"),
+    "special": ("is a pipe, a socket or a device, not a file", "remove it"),
+    "unreadable": ("may not be read by this user", "see its permissions, and those of its folder"),
+    "above": ("has `..` in a pattern", "write the folder that is meant"),
 }
+_Around = frozenset[tuple[int, int]]
+_MARKS = frozenset("*?[")
+_ENVIRONMENT = "pyvenv.cfg"
+"""What makes a folder an environment of Python, full of other people's images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,75 +87,151 @@ def _list_files(folder: str, start: str, around: frozenset[tuple[int, int]]) -> 
 def list_parts(root: str, parts: Iterable[str], home: str = "") -> Listing:
     """Every file of a tree's parts with its stat; hidden files and caches left out.
 
-    `parts`: files, folders and patterns below `root`. `home`: the folder that links may not lead out
-    of, but to `root`; empty where they may lead anywhere.
+    `parts`: files, folders and patterns below `root`, of which `*` stays within a folder, `**` means
+    any folders. `home`: the folder that links may not lead out of, but to `root`; empty where they may
+    lead anywhere. What is found below `root` is without the folders that buildsys fills, and without
+    environments of Python.
     """
-    found: dict[str, os.stat_result] = {}
-    faults: dict[tuple[_Kind, str], None] = {}
-    homes = tuple(map(os.path.realpath, (home, root))) if home else ()
+    search = _Search(homes=tuple(map(os.path.realpath, (home, root))) if home else ())
     for part in parts:
         base = os.path.join(root, part)
         if not is_utf8(part):
-            faults["name", part] = None
-        elif any(mark in part for mark in "*?["):
-            # the meaning that `buildsys check` gives a pattern: `*` stays within a folder
-            for path in Path(root).glob(part):
-                name = path.relative_to(root).as_posix()
-                if path.name.startswith(".") or not path.is_file():
-                    continue
-                if not is_utf8(name):
-                    faults["name", name] = None
-                elif _is_outside(str(path), homes):
-                    faults["outside", name] = None
-                else:
-                    found[name] = path.stat()
-        elif _is_outside(base, homes):
-            faults["outside", part] = None
+            search.faults["name", part] = None
+        elif _MARKS & set(part):
+            _match_pattern(search, root, part)
+        elif _is_outside(base, search.homes):
+            search.faults["outside", part] = None
         elif os.path.isdir(base):
             folder = os.path.normpath(base)
             start = os.path.relpath(folder, root) if ".." in part else folder[len(root) + 1 :]
             start = f"{start}/" if start else ""
-            _scan(folder, start, homes, _folders_around(folder), found, faults)
-        elif os.path.isfile(base):
-            found[part] = os.stat(base)
-    return Listing(files=tuple(sorted(found.items())), faults=tuple(sorted(faults)))
+            _scan(search, folder, start, _folders_around(folder))
+        elif os.path.lexists(base):
+            _add(search, base, part)
+    return Listing(files=tuple(sorted(search.files.items())), faults=tuple(sorted(search.faults)))
 
 
-def _scan(
-    folder: str,
-    start: str,
-    homes: tuple[str, ...],
-    around: frozenset[tuple[int, int]],
-    found: dict[str, os.stat_result],
-    faults: dict[tuple[_Kind, str], None],
-) -> None:
-    try:
-        here = os.stat(folder)
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    if (here.st_dev, here.st_ino) in around:
-        faults["loop", start.rstrip("/")] = None
-        return
-    around |= {(here.st_dev, here.st_ino)}
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """What is found on the way; `seen`: folders, and how many segments of a pattern were left there."""
+
+    homes: tuple[str, ...]
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    faults: dict[tuple[_Kind, str], None] = field(default_factory=dict)
+    seen: set[tuple[str, int]] = field(default_factory=set)
+
+
+def _scan(search: _Search, folder: str, start: str, around: _Around) -> None:
+    entries, around = _open(search, folder, start, around)
     for entry in entries:
         name = start + entry.name
         if entry.name.startswith(".") or entry.name.endswith(".cache"):
             continue
-        if not is_utf8(entry.name):
-            faults["name", name] = None
+        # the usual file, of which there are many, has none of these to be asked about
+        odd = entry.is_symlink() or not entry.name.isascii()
+        if odd and not _is_sound(search, entry, name):
             continue
-        if entry.is_symlink():
-            if _is_endless(entry.path):
-                faults["loop", name] = None
-                continue
-            if _is_outside(entry.path, homes):
-                faults["outside", name] = None
-                continue
         if entry.is_dir():
-            _scan(entry.path, f"{name}/", homes, around, found, faults)
-        elif entry.is_file():
-            found[name] = entry.stat()
+            _scan(search, entry.path, f"{name}/", around)
+        elif not odd and entry.is_file():
+            search.files[name] = entry.stat()
+        else:
+            _add(search, entry.path, name)
+
+
+def _match_pattern(search: _Search, root: str, pattern: str) -> None:
+    segments = [word for word in pattern.split("/") if word not in ("", ".")]
+    if ".." in segments:
+        search.faults["above", pattern] = None
+        return
+    kept = tuple(w for i, w in enumerate(segments) if w != "**" or segments[i - 1 : i] != ["**"])
+    search.seen.clear()
+    _match(search, root, "", kept, _folders_around(root))
+
+
+def _match(
+    search: _Search, folder: str, start: str, segments: tuple[str, ...], around: _Around
+) -> None:
+    """What of a folder a pattern means, segment by segment; hidden folders only by their name."""
+    if (folder, len(segments)) in search.seen:
+        return
+    search.seen.add((folder, len(segments)))
+    segment, rest = segments[0], segments[1:]
+    deep = segment == "**"
+    if deep and not rest:  # folders alone
+        return
+    if deep:
+        _match(search, folder, start, rest, around)
+    means = re.compile(fnmatch.translate("*" if deep else segment)).match
+    entries, around = _open(search, folder, start, around)
+    for entry in entries:
+        name = start + entry.name
+        hidden = entry.name.startswith(".") and not (rest and segment.startswith("."))
+        if hidden or not means(entry.name):
+            continue
+        if deep:
+            if entry.is_dir(follow_symlinks=False):
+                _match(search, entry.path, f"{name}/", segments, around)
+        elif _is_sound(search, entry, name):
+            if rest and entry.is_dir():
+                _match(search, entry.path, f"{name}/", rest, around)
+            elif not rest and not entry.is_dir():
+                _add(search, entry.path, name)
+
+
+def _open(
+    search: _Search, folder: str, start: str, around: _Around
+) -> tuple[list["os.DirEntry[str]"], _Around]:
+    """What is in a folder that may be looked into, and the folders around that; see `_folders_around`."""
+    try:
+        here = os.stat(folder)
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], around
+    except PermissionError:
+        search.faults["unreadable", start.rstrip("/") or "."] = None
+        return [], around
+    if (here.st_dev, here.st_ino) in around:
+        search.faults["loop", start.rstrip("/")] = None
+        return [], around
+    names = {entry.name for entry in entries}
+    if start and _ENVIRONMENT in names:
+        return [], around
+    if ".buildsys" in names:  # a workspace: its build/ is what buildsys fills
+        entries = [entry for entry in entries if entry.name != "build"]
+    return entries, around | {(here.st_dev, here.st_ino)}
+
+
+def _is_sound(search: _Search, entry: "os.DirEntry[str]", name: str) -> bool:
+    """Whether it has a name and, where it is a link, an end that may be looked at."""
+    if not is_utf8(entry.name):
+        search.faults["name", name] = None
+        return False
+    if entry.is_symlink():
+        if _is_endless(entry.path):
+            search.faults["loop", name] = None
+            return False
+        if _is_outside(entry.path, search.homes):
+            search.faults["outside", name] = None
+            return False
+    return True
+
+
+def _add(search: _Search, path: str, name: str) -> None:
+    """A file, if it is one: what it is, a link to it is."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        search.faults["gone", name] = None
+    except PermissionError:
+        search.faults["unreadable", name] = None
+    except OSError:
+        search.faults["loop", name] = None
+    else:
+        if stat.S_ISREG(status.st_mode):
+            search.files[name] = status
+        else:
+            search.faults["special", name] = None
 
 
 def _folders_around(folder: str) -> frozenset[tuple[int, int]]:

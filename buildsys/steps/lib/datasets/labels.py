@@ -143,6 +143,8 @@ def decode_text(data: bytes) -> tuple[str, str]:
 def read_text(path: Path) -> tuple[str, str]:
     """The same of a file, which may be one that cannot be opened."""
     try:
+        if path.exists() and not path.is_file():  # a pipe makes its reader wait
+            return "", "is not a file"
         return decode_text(path.read_bytes())
     except OSError as error:
         return "", f"cannot be read: {error.strerror}"
