@@ -79,7 +79,11 @@ def check_kind(folder: Path, path: str) -> tuple[str, str] | None:
         mode = os.stat(place).st_mode
     except OSError as error:
         looped = error.errno == errno.ELOOP
-        return (f"{shown} is a link that leads to itself", "remove the link") if looped else None
+        return (
+            (f"{shown} leads through a link that leads to itself", "remove the link")
+            if looped
+            else None
+        )
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     return f"{shown} is a pipe, a socket or a device, not a file", "put the file in its place"

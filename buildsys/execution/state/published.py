@@ -65,12 +65,16 @@ def read(workspace: Workspace, build: str) -> Package | None:
 
 def write(workspace: Workspace, build: str, package: Package) -> None:
     """Remember a published folder. Raises CannotWrite, OSError."""
-    write_atomic(workspace.own(_place(workspace, build)), write_record(package))
+    place = _place(workspace, build)
+    workspace.own(place.parent)
+    write_atomic(place, write_record(package))
 
 
 def forget(workspace: Workspace, build: str) -> None:
     """The folder counts as not published, whatever is in it. Raises CannotWrite, OSError."""
-    workspace.own(_place(workspace, build)).unlink(missing_ok=True)
+    place = _place(workspace, build)
+    workspace.own(place.parent)
+    place.unlink(missing_ok=True)
 
 
 def describe(folder: Path, of: str) -> Package:
