@@ -8,7 +8,7 @@ Latency figures beside the engine are read as `buildsys import-benchmark` reads 
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,7 @@ from buildsys.execution.store.archives import unpack
 from buildsys.files import replacing, writing
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
-from buildsys.operations.engine_shapes import differ
+from buildsys.operations.engine_facts import EngineFacts, Tensor, differ
 from buildsys.operations.import_benchmark import read_benchmark
 from buildsys.operations.published import Published, read_loads
 from buildsys.report import stamp
@@ -65,16 +65,16 @@ class Result:
     build: str
     seconds: float
     bundle: dict[str, Any]
-    facts: dict[str, Any]
+    facts: EngineFacts
     files: tuple[str, ...]
     benchmark: Path | None
 
     @property
     def machine(self) -> str:
         """Where it was built, in words."""
-        gpu = f", {self.facts['gpu']}" if self.facts["gpu"] else ""
-        library = TITLES.get(self.facts["library"], self.facts["library"])
-        return f"{library} {self.facts['version']} on {self.facts['system']}{gpu}"
+        gpu = f", {self.facts.gpu}" if self.facts.gpu else ""
+        library = TITLES.get(self.facts.library, self.facts.library)
+        return f"{library} {self.facts.version} on {self.facts.system}{gpu}"
 
 
 @contextmanager
@@ -191,17 +191,47 @@ def _read_json(file: Path, path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_facts(folder: Path, path: Path) -> dict[str, Any]:
+def _read_facts(folder: Path, path: Path) -> EngineFacts:
     """What packages read of it is there, and of the right kind."""
-    facts = _read_json(folder / "facts.json", path)
-    texts = ("library", "version", "compute_capability", "gpu", "system")
-    tensors = [facts.get("inputs"), facts.get("outputs")]
-    whole = all(_is_words(facts.get(name)) for name in texts) and all(
-        isinstance(rows, list) and rows and all(_is_tensor(row) for row in rows) for rows in tensors
-    )
-    if not whole or not _VERSION.fullmatch(facts["version"]):
+    found = _read_json(folder / "facts.json", path)
+    try:
+        facts = EngineFacts(
+            library=_words(found, "library"),
+            version=_words(found, "version"),
+            compute_capability=_words(found, "compute_capability"),
+            gpu=_words(found, "gpu"),
+            system=_words(found, "system"),
+            inputs=_tensors(found["inputs"]),
+            outputs=_tensors(found["outputs"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise _refusal(path, "facts.json does not say what the engine is") from error
+    if not _VERSION.fullmatch(facts.version):
         raise _refusal(path, "facts.json does not say what the engine is")
     return facts
+
+
+def _words(row: Mapping[str, object], name: str) -> str:
+    """A text as `_is_words` has it. Raises KeyError, ValueError."""
+    text = typed_json.decode(str, row[name])
+    if not _is_words(text):
+        raise ValueError(f"{name} cannot stand on a line")
+    return text
+
+
+def _tensors(rows: object) -> tuple[Tensor, ...]:
+    """Inputs or outputs: one at least. Raises KeyError, ValueError."""
+    found = typed_json.decode(tuple[dict[str, object], ...], rows)
+    if not found:
+        raise ValueError("no tensors")
+    return tuple(
+        Tensor(
+            name=_words(row, "name"),
+            dtype=_words(row, "dtype"),
+            shape=typed_json.decode(tuple[int, ...], row["shape"]),
+        )
+        for row in found
+    )
 
 
 def _is_words(value: Any) -> bool:
@@ -209,29 +239,17 @@ def _is_words(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_WORDS and terminal(value) == value
 
 
-def _is_tensor(row: Any) -> bool:
-    return (
-        isinstance(row, dict)
-        and _is_words(row.get("name"))
-        and _is_words(row.get("dtype"))
-        and isinstance(row.get("shape"), list)
-        and all(type(side) is int for side in row["shape"])
-    )
-
-
 def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:
     """Library, version and GPU as the plan has them."""
     params, facts = remote.params, result.facts
-    found = (facts["library"], facts["compute_capability"])
+    found = (facts.library, facts.compute_capability)
     if found == (params.library, params.compute_capability) and is_version(
-        facts["version"], params.version
+        facts.version, params.version
     ):
         return
     wanted = f"{TITLES[params.library]} {params.version}"
     gpu = f", compute capability {params.compute_capability}" if params.compute_capability else ""
-    here = (
-        f", compute capability {facts['compute_capability']}" if facts["compute_capability"] else ""
-    )
+    here = f", compute capability {facts.compute_capability}" if facts.compute_capability else ""
     message = f"was built by {result.machine}{here}; {remote.build.id} is for {wanted}{gpu}"
     raise _refusal(path, message)
 
@@ -263,7 +281,7 @@ def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: 
         wanted = read_header(file)
     except (OSError, UnreadableModel):
         return
-    difference = differ(result.facts, wanted)
+    difference = differ(result.facts.inputs, result.facts.outputs, wanted)
     if difference:
         raise _refusal(path, f"facts.json is of another network: the engine {difference}")
 
@@ -308,7 +326,9 @@ def read_figures(result: Result, remote: RemoteBuild, device: str) -> tuple[Meas
         "version_compatible": params.version_compatible,
         "batch": params.batch,
         "hardware_compatibility": params.hardware_compatibility,
-        **result.facts,
+        "library": result.facts.library,
+        "version": result.facts.version,
+        "compute_capability": result.facts.compute_capability,
     }
     published = Published(
         build=remote.build.id,
@@ -318,7 +338,7 @@ def read_figures(result: Result, remote: RemoteBuild, device: str) -> tuple[Meas
         format="engine",
         loads=read_loads(facts),
     )
-    named = device or result.facts["gpu"] or result.facts["system"]
+    named = device or result.facts.gpu or result.facts.system
     return read_benchmark(str(result.benchmark), named, published).measurements
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 from buildsys.errors import InputError
 from buildsys.execution.packages.model_file import Model, digest_model, find_model
@@ -15,6 +15,7 @@ from buildsys.execution.session.loading import make_plans
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import BuildPlan, Plan, SelectionPlan, WaitingPlan
 from buildsys.text import did_you_mean
+from buildsys.typed_json import decode
 
 _FOR_ARM_LINUX = "package_linux"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,10 +34,10 @@ class Loads:
     batch: tuple[int, int]
 
 
-def read_loads(facts: Mapping[str, Any]) -> Loads | None:
+def read_loads(facts: Mapping[str, object]) -> Loads | None:
     """From the facts in engine.json; None where they are incomplete."""
     try:
-        least, _, most = map(int, facts["batch"])
+        least, _, most = decode(tuple[int, int, int], facts["batch"])
         everywhere = facts["hardware_compatibility"] == "ampere-plus"
         return Loads(
             library=str(facts["library"]),

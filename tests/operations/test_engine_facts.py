@@ -1,6 +1,8 @@
 """An engine that comes back against the network that went out."""
 
-from buildsys.operations.engine_shapes import differ
+from dataclasses import replace
+
+from buildsys.operations.engine_facts import Tensor, differ
 from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.files.onnx_header import Header
 
@@ -16,12 +18,10 @@ def test_another_network_is_told() -> None:
         external=(),
         metadata={},
     )
-    facts = {
-        "inputs": [{"name": "images", "shape": [-1, 3, 8, 8]}],
-        "outputs": [{"name": "boxes", "shape": [1, 4]}],
-    }
-    assert differ(facts, wanted) == ""
-    facts["outputs"] = [{"name": "boxes", "shape": [1, 5]}]
-    assert differ(facts, wanted) == "has the output boxes of 1 x 5, and the network of 1 x 4"
-    facts["inputs"] = [{"name": "x", "shape": [-1, 3, 8, 8]}]
-    assert differ(facts, wanted) == "has the inputs x, and the network images"
+    images = Tensor(name="images", dtype="FLOAT", shape=(-1, 3, 8, 8))
+    boxes = Tensor(name="boxes", dtype="FLOAT", shape=(1, 4))
+    assert differ([images], [boxes], wanted) == ""
+    told = differ([images], [replace(boxes, shape=(1, 5))], wanted)
+    assert told == "has the output boxes of 1 x 5, and the network of 1 x 4"
+    told = differ([replace(images, name="x")], [boxes], wanted)
+    assert told == "has the inputs x, and the network images"
