@@ -1,13 +1,23 @@
-"""Datasets that come as archives: fetched once, unpacked once, before anything is planned with them."""
+"""Datasets that come as archives: fetched once, unpacked once, before anything is planned with them.
 
+What was changed after it was unpacked is no more what the recipe pins: it is unpacked again.
+"""
+
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
+from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.places import datasets_root
 from buildsys.execution.running.process import CommandRunner, run_command
+from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, plan_beside
+from buildsys.execution.store import unpacked
 from buildsys.execution.store.archives import unpack
-from buildsys.graph import Archive
+from buildsys.execution.store.store import Store
+from buildsys.files import locked, writing
+from buildsys.graph import Archive, Step
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import fetch_file
@@ -15,22 +25,85 @@ from buildsys.steps import fetch_file
 
 def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command) -> None:
     """Into the store, checked; then unpacked into the user's cache. Raises BuildsysError."""
-    url, sha256 = archive.url, archive.sha256
-    target = datasets_root() / sha256
-    if target.is_dir():
+    if (datasets_root() / archive.sha256).is_dir():
         return
-    params = fetch_file.Params(url=url, sha256=sha256)
+    params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
     step = make_step("fetch", read_step(fetch_file), params, {}, {"archive": False})
-    plan = plan_beside(url.rsplit("/", 1)[-1], url, (step,))
+    plan = plan_beside(archive.url.rsplit("/", 1)[-1], archive.url, (step,))
     session = Session(root, run, plans=Plans.of([plan]))
     try:
         (step,) = plan.steps
         session.state.want_bytes(step.id)
         session.executor.run_step(step)
-        session.console.say(f"unpacking {url} into {target}")
-        try:
-            unpack(session.state.store.blob(sha256), target, url)
-        except FileExistsError:
-            return  # another run was faster
+        session.executor.retry_with_bytes(lambda: _unpack_fetched(session, step, archive))
     finally:
         session.close()
+
+
+def unpack_changed(
+    root: Path, store: Store, folders: Iterable[Path], run: CommandRunner = run_command
+) -> bool:
+    """Unpack again those folders of archives that were changed since; what was there is kept beside.
+    Returns whether any was, and the plans have to be made anew.
+
+    Raises CannotWrite where it cannot be put away: nothing is made from it.
+    """
+    found = False
+    for folder in folders:
+        with writing("an unpacked dataset", folder.parent):
+            change = _put_away(folder)
+        if change:
+            found = True
+            _unpack_again(root, store, folder, change, run)
+    return found
+
+
+def _put_away(folder: Path) -> tuple[str, str] | None:
+    """(what was changed, the archive's address), where anything was; the folder is gone then.
+
+    Raises OSError, CannotWrite.
+    """
+    with locked(folder.with_name(f"{folder.name}.lock"), busy=lambda _: None):
+        if not folder.is_dir():  # another run was faster
+            return None
+        change = unpacked.find_change(folder)
+        if not change:
+            return None
+        record = unpacked.find(folder)
+        kept = unpacked.put_away(folder)
+        words = f"{change}; it is unpacked again, and what was there is now {kept}"
+        return words, record.url if record else ""
+
+
+def _unpack_again(
+    root: Path, store: Store, folder: Path, change: tuple[str, str], run: CommandRunner
+) -> None:
+    what, url = change
+    Console().say(f"{url or folder.name[:12]}, unpacked into {folder}: {what}")
+    with contextlib.suppress(BuildsysError):  # said where it happened; its builds wait
+        if url:
+            fetch_archive(root, Archive(url=url, sha256=folder.name), run)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                _unpack(store, Archive(url=url, sha256=folder.name))
+
+
+def _unpack_fetched(session: Session, step: Step, archive: Archive) -> None:
+    session.console.say(f"unpacking {archive.url} into {datasets_root() / archive.sha256}")
+    try:
+        _unpack(session.state.store, archive)
+    except FileNotFoundError as error:
+        raise MissingBytes(step.id) from error
+
+
+def _unpack(store: Store, archive: Archive) -> None:
+    """From the store's copy, whose bytes are checked. Raises FileNotFoundError where it has none."""
+    target = datasets_root() / archive.sha256
+    with store.opened(archive.sha256):
+        pass
+    try:
+        tree = unpack(store.blob(archive.sha256), target, archive.url or archive.sha256)
+    except FileExistsError:
+        return  # another run was faster
+    with writing("an unpacked dataset", target.parent):
+        unpacked.keep(target, archive.url, tree)

@@ -22,6 +22,8 @@ from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import Record, training_notes
+from buildsys.execution.store.store import Store
+from buildsys.execution.store.unpacked import used_folders
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.execution.unexpected import UNEXPECTED
@@ -53,13 +55,12 @@ class Session:
         lock = read_lock(self.workspace.lock)  # what is wrong in it ends a run before it begins
         self.workspace.check_own()
         self.settled = dict(settled or {})
-        loaded = plans or load_plans(self.workspace, frozenset(self.settled))
-        self.loaded = loaded
+        store = default_store(self.workspace)
+        self.loaded = plans or self._load(store, run)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
-        store = default_store(self.workspace)
         built = build_plans(self.loaded.plans)
         self.state = State(built, self.database, store, lock)
         register(store, self.workspace.root)
@@ -74,6 +75,17 @@ class Session:
         self.stopped_at = ""
         """Where an error that nobody expected ended the run for all builds that were not done."""
         self.asked: list[str] = []
+
+    def _load(self, store: Store, run: process.CommandRunner) -> Plans:
+        """The plans of the workspace's recipes, over data that is what its recipes pin."""
+        loaded = load_plans(self.workspace, frozenset(self.settled))
+        folders = used_folders(build_plans(loaded.plans))
+        if folders:
+            from buildsys.execution.session.dataset_archives import unpack_changed
+
+            if unpack_changed(self.workspace.root, store, folders, run):
+                return load_plans(self.workspace, frozenset(self.settled))
+        return loaded
 
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: request the bytes that it reads, and say what there is to do."""

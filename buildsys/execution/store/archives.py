@@ -8,6 +8,7 @@ go into a folder beside the target first; a killed run leaves that folder (hidde
 import bz2
 import errno
 import gzip
+import hashlib
 import lzma
 import os
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 from buildsys.errors import InputError, shorten
+from buildsys.execution.store.tree_index import Tree, TreeFile
 from buildsys.names import BadName, NameSet, check_relative_name
 
 _FREE = 1_000_000_000
@@ -69,8 +71,8 @@ class Member:
     stream: IO[bytes] | None
 
 
-def unpack(archive: Path, target: Path, label: str = "") -> None:
-    """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`.
+def unpack(archive: Path, target: Path, label: str = "") -> Tree:
+    """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`; returns its files.
 
     Raises InputError naming the archive (as `label`, else its path) and the member that is wrong;
     FileExistsError when `target` is there already.
@@ -83,8 +85,9 @@ def unpack(archive: Path, target: Path, label: str = "") -> None:
         try:
             content = holder / "content"
             content.mkdir()  # with the usual mode: mkdtemp's own folder is private
-            _fill(content, archive)
+            tree = _fill(content, archive)
             content.rename(target)
+            return tree
         finally:
             shutil.rmtree(holder, ignore_errors=True)
     except (Refused, BadName) as error:
@@ -110,20 +113,20 @@ def _trouble(error: OSError) -> tuple[str, str]:
     return f"it cannot be unpacked: {error.strerror}", ""
 
 
-def _fill(folder: Path, archive: Path) -> None:
+def _fill(folder: Path, archive: Path) -> Tree:
     found = archive.stat()
     if not stat.S_ISREG(found.st_mode):
         raise Refused("this is no file")
     packed = found.st_size
     bound = min(_MOST_BYTES, max(_FREE, _RATIO * packed))
     names = NameSet()
-    total = files = 0
+    total, files = 0, []
     for member in members(archive, bound):
         name = _plain(member.name)
         if not name:
             continue
         check_relative_name(name)
-        if _is_junk(name):
+        if is_junk(name):
             continue
         names.add(name, is_folder=member.stream is None)
         total += max(member.size, _LEAST)
@@ -132,20 +135,23 @@ def _fill(folder: Path, archive: Path) -> None:
         path = folder / name
         (path if member.stream is None else path.parent).mkdir(parents=True, exist_ok=True)
         if member.stream is not None:
-            files += 1
             with path.open("xb") as out:
-                written = _copy(member.stream, out)
-            if written != member.size:
+                size, digest = _copy(member.stream, out)
+            if size != member.size:
                 raise EOFError(f"{member.name} ends early")
+            files.append(TreeFile(name, size, digest))
     if not files:
         raise Refused("the archive holds no file")
+    return tuple(sorted(files))
 
 
-def _copy(stream: IO[bytes], out: IO[bytes]) -> int:
-    written = 0
+def _copy(stream: IO[bytes], out: IO[bytes]) -> tuple[int, str]:
+    """Returns how many bytes there were, and their digest."""
+    written, state = 0, hashlib.sha256()
     while chunk := stream.read(_COPY_CHUNK):
         written += out.write(chunk)
-    return written
+        state.update(chunk)
+    return written, state.hexdigest()
 
 
 def _bomb(name: str, packed: int) -> Refused:
@@ -163,7 +169,7 @@ def _plain(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
     """What macOS and Windows put beside the files that one meant to pack."""
     parts = name.split("/")
     return not _JUNK.isdisjoint(parts) or parts[-1].startswith("._")

@@ -1,0 +1,152 @@
+"""Unpacked archives of datasets, each in a folder named by its sha256, held to what was unpacked.
+
+Beside the folder lie the index of its files (`<sha256>.index`) and a record (`<sha256>.record`). As
+long as no stat differs nothing is read; where one does, every file is.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from buildsys.digest import digest_bytes, digest_file
+from buildsys.execution.places import datasets_root
+from buildsys.execution.store.archives import is_junk
+from buildsys.execution.store.tree_index import Tree, encode_index, read_index
+from buildsys.files import (
+    make_durable,
+    make_tree_durable,
+    open_regular,
+    read_regular,
+    remove_folder,
+    stat_line,
+    write_atomic,
+)
+from buildsys.graph import BuildPlan
+from buildsys.records import Digest, is_digest, read_record, write_record
+
+_RECORD, _INDEX, _KEPT = ".record", ".index", ".changed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpacked:
+    """What was unpacked: from where, the digest of its index, and of the stats of its files."""
+
+    url: str
+    tree: Digest
+    stats: Digest
+    format: Literal[1] = 1
+
+
+def keep(folder: Path, url: str, tree: Tree) -> None:
+    """Remember what has just been unpacked. Raises OSError."""
+    data = encode_index(tree)
+    make_tree_durable(folder)
+    make_durable([folder.parent])
+    write_atomic(_beside(folder, _INDEX), data)
+    record = Unpacked(url=url, tree=digest_bytes(data), stats=_stats(_look(folder)))
+    write_atomic(_beside(folder, _RECORD), write_record(record))
+
+
+def find(folder: Path) -> Unpacked | None:
+    """What was unpacked into a folder; None where nobody recorded it."""
+    try:
+        return read_record(Unpacked, read_regular(_beside(folder, _RECORD)))
+    except (OSError, ValueError):
+        return None
+
+
+def find_change(folder: Path) -> str:
+    """What is not as it was unpacked, in words; nothing where all is. Raises OSError."""
+    record = find(folder)
+    if record is None:
+        return "there is no record of what was unpacked"
+    found = _look(folder)
+    if _stats(found) == record.stats:
+        return ""
+    strange = [name for name, each in found.items() if not stat.S_ISREG(each.st_mode)]
+    if strange:
+        return f"{strange[0]} is no plain file"
+    now = {name: _digest(folder / name) for name in found}
+    sizes = {name: each.st_size for name, each in found.items()}
+    if digest_bytes(encode_index((n, sizes[n], now[n]) for n in now)) == record.tree:
+        with contextlib.suppress(OSError):  # a cache that was moved: the next run reads no file
+            fresh = replace(record, stats=_stats(found))
+            write_atomic(_beside(folder, _RECORD), write_record(fresh))
+        return ""
+    return _difference(_index(folder), now) or "its files are others"
+
+
+def put_away(folder: Path) -> Path:
+    """Move a changed folder to where no dataset is looked for; returns where. Raises OSError."""
+    kept = _beside(folder, _KEPT)
+    remove_folder(kept)
+    folder.rename(kept)
+    for suffix in (_RECORD, _INDEX):
+        _beside(folder, suffix).unlink(missing_ok=True)
+    return kept
+
+
+def used_folders(plans: Iterable[BuildPlan]) -> tuple[Path, ...]:
+    """The folders of archives that steps read from."""
+    root = f"{datasets_root()}/"
+    names = {
+        item.source.path[len(root) :].partition("/")[0]
+        for plan in plans
+        for step in plan.steps
+        for item in step.inputs
+        if item.source is not None and item.source.path.startswith(root)
+    }
+    return tuple(Path(root, name) for name in sorted(names) if is_digest(name))
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
+
+
+def _look(folder: Path) -> dict[str, os.stat_result]:
+    """Every file below a folder, and what is neither a file nor a folder; links are not followed."""
+    if folder.is_symlink():
+        return {".": folder.lstat()}
+    found = {}
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (*links, *names):
+            path = os.path.join(place, name)
+            below = os.path.relpath(path, folder)
+            if not is_junk(below):  # what a file manager leaves behind
+                found[below] = os.lstat(path)
+    return found
+
+
+def _stats(found: dict[str, os.stat_result]) -> str:
+    lines = (f"{name}\0{each.st_mode} {stat_line(each)}" for name, each in sorted(found.items()))
+    return digest_bytes("\n".join(lines).encode(errors="surrogateescape"))
+
+
+def _digest(path: Path) -> str:
+    open_regular(path).close()
+    return digest_file(path)
+
+
+def _index(folder: Path) -> dict[str, str]:
+    """Digests by name, of what was unpacked; empty where the index is damaged: nothing rests on it."""
+    try:
+        tree = read_index(read_regular(_beside(folder, _INDEX)))
+    except (OSError, ValueError):
+        return {}
+    return {file.name: file.digest for file in tree}
+
+
+def _difference(before: dict[str, str], now: dict[str, str]) -> str:
+    """The first file that differs, and how many more do."""
+    both = before.keys() | now.keys()
+    names = sorted(name for name in both if before.get(name) != now.get(name))
+    if not before or not names:
+        return ""
+    name, more = names[0], len(names) - 1
+    how = "is new" if name not in before else "is gone" if name not in now else "was changed"
+    return f"{name} {how}" + (f", and {more} more" if more else "")

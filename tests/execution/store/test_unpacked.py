@@ -1,0 +1,113 @@
+"""Unpacked archives of datasets are held to what was unpacked."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.digest import digest_file
+from buildsys.execution.places import datasets_root
+from buildsys.execution.session.dataset_archives import unpack_changed
+from buildsys.execution.store import unpacked
+from buildsys.execution.store.archives import unpack
+from buildsys.execution.store.store import Store
+from tests.damage import snapshot
+from tests.sample_steps import given, make_plan, make_step
+
+FILES = {"images/a.jpg": b"an image", "data.yaml": b"names: [box]"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store that has the archive."""
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> Path:
+    """Where the archive is unpacked."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = tmp_path / "data.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name, data in FILES.items():
+            packed.writestr(name, data)
+    target = datasets_root() / digest_file(archive)
+    store.put_file(archive)
+    unpacked.keep(target, "", unpack(archive, target))
+    return target
+
+
+def _edit(folder: Path) -> None:
+    found = (folder / "images/a.jpg").stat()
+    (folder / "images/a.jpg").write_bytes(b"AN image")
+    os.utime(folder / "images/a.jpg", ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _add(folder: Path) -> None:
+    (folder / "images/b.jpg").write_bytes(b"")
+
+
+def _remove(folder: Path) -> None:
+    (folder / "images/a.jpg").unlink()
+
+
+def _link(folder: Path) -> None:
+    (folder / "elsewhere").symlink_to("/")
+
+
+def _forget(folder: Path) -> None:
+    folder.with_name(f"{folder.name}.record").write_bytes(b"")
+
+
+CHANGES: dict[Callable[[Path], None], str] = {
+    _edit: "images/a.jpg was changed",
+    _add: "images/b.jpg is new",
+    _remove: "images/a.jpg is gone",
+    _link: "elsewhere is no plain file",
+    _forget: "there is no record of what was unpacked",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_is_unpacked_again(
+    change: Callable[[Path], None],
+    folder: Path,
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a line that says what; the changed folder is kept beside it."""
+    before = snapshot(folder)
+    change(folder)
+    changed = snapshot(folder)
+    plan = make_plan(make_step("train", given(folder / "data.yaml")))
+    assert unpacked.used_folders([plan]) == (folder,)
+    assert unpack_changed(tmp_path, store, [folder])
+    kept = folder.with_name(f"{folder.name}.changed")
+    said = capsys.readouterr().err
+    assert f"{CHANGES[change]}; it is unpacked again, and what was there is now {kept}" in said
+    assert snapshot(folder) == before
+    assert snapshot(kept) == changed
+    assert not unpack_changed(tmp_path, store, [folder])
+
+
+def test_a_folder_that_was_moved_is_what_it_was(folder: Path, store: Store, tmp_path: Path) -> None:
+    """Other stats, the same bytes: read once, then known again; what a file manager leaves is nothing."""
+    for path in sorted(folder.rglob("*.*")):
+        copy = path.with_name("copy")
+        copy.write_bytes(path.read_bytes())
+        copy.replace(path)
+    (folder / ".DS_Store").write_bytes(b"rubbish")
+    before = unpacked.find(folder)
+    assert not unpack_changed(tmp_path, store, [folder])
+    assert unpacked.find(folder) != before
+    assert unpacked.find_change(folder) == ""
+
+
+def test_what_cannot_be_had_again_is_not_used(folder: Path, tmp_path: Path) -> None:
+    """It is put away all the same: its builds wait."""
+    _edit(folder)
+    assert unpack_changed(tmp_path, Store(tmp_path / "other"), [folder])
+    assert not folder.exists()
