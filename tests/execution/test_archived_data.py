@@ -83,7 +83,8 @@ def test_a_dataset_that_was_edited_after_unpacking_is_unpacked_again(
     image.write_bytes(b"another image")
     done = run_doit(place)
     assert done.returncode == 0
-    assert f"{image.relative_to(unpacked)} was changed; it is unpacked again" in done.stdout + str(done.stderr)
+    words = f"{image.relative_to(unpacked)} was changed; it is unpacked again"
+    assert words in done.stdout + str(done.stderr)
     assert set(processes.statuses(place).values()) <= {"restored", "up-to-date"}
     assert image.read_bytes() == whole
     assert (place / "buildsys.lock").read_bytes() == lock
