@@ -10,6 +10,10 @@ from enum import StrEnum
 
 from buildsys.errors import BuildsysError
 from buildsys.lockfile import Fact
+from buildsys.spec import Format
+
+WEIGHTS = "weights"
+"""The input of a training that is a checkpoint to start from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,13 @@ class Input:
     source: Source | None = None
     step: str = ""
     output: str = ""
+
+
+def is_checkpoint(name: str, item: Input) -> bool:
+    """Whether a step's input, by its name there, is a file that its framework unpickles."""
+    if item.source is None:
+        return item.output == Format.CHECKPOINT
+    return item.source.kind == "model" and name in (Format.CHECKPOINT, WEIGHTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +130,8 @@ class Step:
     """Its result is recorded in buildsys.lock, and a killed run goes on where it was."""
     fetches: bool = False
     """It reaches the network; `buildsys sync` runs these ahead of time."""
+    trusts_code: bool = False
+    """The recipe lets the checkpoint that it reads run code; a permission, and no part of any key."""
 
 
 @dataclass(frozen=True, kw_only=True)

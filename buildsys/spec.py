@@ -330,6 +330,8 @@ class Family:
     """What files that were exported elsewhere take, where it is not RGB 0..1."""
     licence: str = ""
     """What the package says of models that were made with the tool."""
+    holds_objects: bool = False
+    """Its checkpoints hold networks as objects, whose loading runs code; the others' hold tensors alone."""
     read_checkpoint: Callable[[Path], CheckpointFacts | None] = _says_nothing
     """Facts of a file, without running anything in it; None where it says nothing that is known."""
 

@@ -18,6 +18,7 @@ from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.store import workspaces
 from buildsys.execution.store.store import Store
+from tests.checkpoints import checkpoint_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -155,8 +156,8 @@ def workspace(tmp_path: Path) -> Path:
 def make_workspace(root: Path) -> Path:
     """Recipe `tags`, 6 + 3 "pictures" with labels, start weights."""
     (root / "recipes").mkdir(parents=True)
-    (root / "start.bin").write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
+    (root / "start.bin").write_bytes(checkpoint_of("weights"))
+    digest = hashlib.sha256(checkpoint_of("weights")).hexdigest()
     (root / "recipes" / "tags.yaml").write_text(RECIPE.replace("SHA", digest))
     for split, count in (("train", 6), ("val", 3)):
         for kind in ("images", "labels"):
@@ -211,7 +212,9 @@ class StandIn:
             if name == "metrics":
                 figures = {"box.mAP50-95": self.metric}
                 content = json.dumps({"metrics": figures, "model": {"sha256": text}, "of": text})
-            if path.suffix:
+            if path.suffix == ".pt":
+                path.write_bytes(checkpoint_of(content))
+            elif path.suffix:
                 path.write_text(content)
             else:
                 path.mkdir(exist_ok=True)

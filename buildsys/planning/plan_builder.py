@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import canonical, digest_value
-from buildsys.graph import HostFacts, Input, Output, Source, Step
+from buildsys.graph import HostFacts, Input, Output, Source, Step, is_checkpoint
 from buildsys.planning.origins import find_origins
 from buildsys.registry import PACKAGE, StepDefinition
 from buildsys.spec import SUFFIXES, Format, Templates
@@ -34,9 +34,15 @@ class PlanBuilder:
         """One step more; its outputs as of `make_step`."""
         train = self.build.train
         device = train.device if definition.spec.trains and train is not None else "auto"
-        step = make_step(stage, definition, params, inputs, outputs, self.build.origins, device)
+        origins, trusts = self.build.origins, self._trusts(inputs)
+        step = make_step(stage, definition, params, inputs, outputs, origins, device, trusts)
         self.steps.append(step)
         return step
+
+    def _trusts(self, inputs: Mapping[str, Input]) -> bool:
+        """Whether the recipe trusts the code of a checkpoint that a step gets."""
+        trusted = self.build.recipe.source.trust == "code"
+        return trusted and any(is_checkpoint(name, item) for name, item in inputs.items())
 
     def judge(
         self, stage: str, definition: StepDefinition, params: object, inputs: Mapping[str, Input]
@@ -60,15 +66,18 @@ def make_step(
     outputs: Mapping[str, bool] | None = None,
     places: tuple[tuple[str, str, int], ...] = (),
     device: str = "auto",
+    trusts: bool = False,
 ) -> Step:
     """One step, known by what decides its result. `outputs`: name -> whether it is a tree, where they
-    are others than the step declares; `places`: where each key of the recipe was written.
+    are others than the step declares; `places`: where each key of the recipe was written; `trusts`: see
+    `Step.trusts_code`.
     """
     outputs = definition.outputs if outputs is None else outputs
     named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
     spec, needs = definition.spec, definition.resources(params)
     text = canonical(params)
     identity = [definition.name, text, [_identify(item) for item in named]]
+    identity += ["trusts"] if trusts else []  # no build gets it by sharing another's step
     return Step(
         id=digest_value(identity)[:32],
         stage=stage,
@@ -94,6 +103,7 @@ def make_step(
         trains=spec.trains,
         fetches=spec.fetches,
         requires=definition.requires(params),
+        trusts_code=trusts,
     )
 
 

@@ -14,7 +14,7 @@ from buildsys.authoring.recipes.pipelines import follow, made_on_the_way
 from buildsys.authoring.recipes.recipe import Pixels
 from buildsys.authoring.step_settings import StepSettings
 from buildsys.digest import canonical
-from buildsys.graph import BuildPlan, HostFacts, Input, Source, Step
+from buildsys.graph import WEIGHTS, BuildPlan, HostFacts, Input, Source, Step
 from buildsys.planning import ladder, proofs, signal_check
 from buildsys.planning.datasets import add_coco, add_dataset, add_pictures
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
@@ -119,7 +119,7 @@ def _add_training(builder: PlanBuilder) -> None:
         inputs = {"dataset": add_coco(builder, "dataset-coco")}
     start = builder.artifacts.pop(Format.CHECKPOINT, None)
     if start is not None:
-        inputs["weights"] = start
+        inputs[WEIGHTS] = start
         found = builder.build.checkpoint
         if (
             found is not None

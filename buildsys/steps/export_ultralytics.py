@@ -60,6 +60,7 @@ STEP = StepSpec(
             "Trained and exported with Ultralytics (AGPL-3.0): its licence, or an Enterprise licence from"
             " Ultralytics, governs the use of this model."
         ),
+        holds_objects=True,
         read_checkpoint=read_checkpoint,
     ),
 )

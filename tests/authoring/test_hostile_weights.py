@@ -21,6 +21,7 @@ from tests.authoring.sample_workspace import (
     write_checkpoint,
     write_recipe,
 )
+from tests.checkpoints import archive_of, checkpoint_of
 
 _RECIPE = """\
 source: {family: FAMILY, task: pose, weights: {path: weights/evil.pt, sha256: SHA}}
@@ -62,7 +63,7 @@ def _pinned(workspace: Path, family: str = "ultralytics") -> None:
 def test_code_in_a_pickle_never_runs(
     workspace: Path, command: str, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Looking at a recipe, with its digest pinned or not, executes what a downloaded file says."""
+    """Looking at a recipe, pinned, trusted or not, executes what a downloaded file says."""
     victim, path = workspace / "victim", workspace / "weights" / "evil.pt"
     victim.touch()
     if form == "archive":
@@ -70,6 +71,9 @@ def test_code_in_a_pickle_never_runs(
     else:
         path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + _attack(victim))
     _pinned(workspace)
+    assert cli.main(["-C", str(workspace), command]) != 0
+    text = (workspace / "recipes" / "evil.yaml").read_text()
+    (workspace / "recipes" / "evil.yaml").write_text(text.replace("task:", "trust: code, task:"))
     assert cli.main(["-C", str(workspace), command]) == 0
     text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "ultralytics")
     write_recipe(workspace, "evil", text)
@@ -90,7 +94,37 @@ def test_another_name_does_not_get_past_the_digest(
     assert "needs a `sha256`: loading it runs code" in capsys.readouterr().out
 
 
+def _words(*lines: str) -> bytes:
+    """Pickle operations that push texts."""
+    return b"".join(b"X" + len(line).to_bytes(4, "little") + line.encode() for line in lines)
+
+
+def _named(path: Path, name: str) -> None:
+    write_checkpoint(path, Head(kind="Pose", classes=("tag", name), keypoints=4))
+
+
 _FILES: dict[str, Callable[[Path], object]] = {
+    "weights-run-code": lambda path: _archive(path, _attack(path / "victim")),
+    "weights-call-a-class": lambda path: _archive(
+        path,
+        b"\x80\x02cultralytics.nn.tasks\nPoseModel\n}" + _words("activation", "x") + b"s\x85R.",
+    ),
+    "weights-before-torch-1.6": lambda path: path.write_bytes(
+        pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"\x80\x02N."
+    ),
+    "weights-of-torchscript": lambda path: path.write_bytes(
+        archive_of(b"\x80\x02N.", ("archive/constants.pkl", b"\x80\x02N."))
+    ),
+    "weights-two-pickles": lambda path: path.write_bytes(
+        archive_of(b"\x80\x02N.", ("archive/DATA.pkl", b"\x80\x02N."))
+    ),
+    "weights-behind-another-file": lambda path: path.write_bytes(b"PK-" + checkpoint_of("x")),
+    "weights-pickle-without-end": lambda path: _archive(path, b"\x80\x02" + b"N0" * 600_000),
+    "weights-name-of-two-lines": lambda path: _named(path, "cat\ndog"),
+    "weights-name-too-long": lambda path: _named(path, "x" * 300),
+    "weights-many-keypoints": lambda path: write_checkpoint(
+        path, Head(kind="Pose", classes=("tag",), keypoints=70_000)
+    ),
     "weights-empty": Path.touch,
     "weights-bomb": _bomb,
     "weights-cut-off": _cut,

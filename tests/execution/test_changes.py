@@ -8,6 +8,7 @@ import pytest
 
 from buildsys.execution.state import code_digest
 from buildsys.execution.tools import definitions
+from tests.checkpoints import checkpoint_of
 from tests.conftest import Build, StandIn, copy_package
 
 # Of the file before its order is bound, all targets share one; of the file that ships, each has its own.
@@ -72,8 +73,8 @@ def change_weights(root: Path) -> None:
     """Other start weights, with their digest in the recipe."""
     import hashlib
 
-    (root / "start.bin").write_bytes(b"other")
-    old, new = (hashlib.sha256(text).hexdigest() for text in (b"weights", b"other"))
+    (root / "start.bin").write_bytes(checkpoint_of("other"))
+    old, new = (hashlib.sha256(checkpoint_of(x)).hexdigest() for x in ("weights", "other"))
     edit("recipes/tags.yaml", old, new)(root)
 
 

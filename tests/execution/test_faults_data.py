@@ -20,6 +20,7 @@ from buildsys.execution.state import inputs as sources_module
 from buildsys.graph import Source, steps_of
 from buildsys.records import write_record
 from tests import processes
+from tests.checkpoints import checkpoint_of
 from tests.conftest import Build, StandIn
 from tests.execution.state.test_sources import sources
 from tests.given_models import OTHER
@@ -342,7 +343,7 @@ def test_an_input_that_changes_under_the_step(
     assert module not in processes.results(store)
     if change == remove_weights:
         assert "start.bin" in output
-        (place / "start.bin").write_bytes(b"weights")
+        (place / "start.bin").write_bytes(checkpoint_of("weights"))
     else:
         told = f"changed while this run needed it for {stage}; nothing was kept. Run again."
         assert told in output

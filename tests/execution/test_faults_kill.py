@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
+from tests.checkpoints import checkpoint_of
 from tests.conftest import REPOSITORY
 from tests.given_models import OTHER
 from tests.processes import make_place, processes_in, run_doit, set_tool, start_doit, tools_in
@@ -113,7 +114,7 @@ def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
     place = make_place(tmp_path, seconds=0.01)
     run_doit(place)
     summary = (place / "build/summary.json").read_bytes()
-    (place / "start.bin").write_bytes(b"weights")
+    (place / "start.bin").write_bytes(checkpoint_of("weights"))
     (place / "model.tflite").write_bytes(OTHER)
     recipe = place / "recipes/tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))

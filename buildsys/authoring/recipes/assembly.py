@@ -12,10 +12,22 @@ from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
 from buildsys.authoring.recipes.families import network, source_format
+from buildsys.authoring.recipes.given_checkpoint import (
+    checked,
+    describe_code,
+    read_checkpoint,
+    trust_hint,
+)
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.recipes.path_checks import check_paths
 from buildsys.authoring.recipes.pipelines import UnfitError, follow, is_finished
-from buildsys.authoring.recipes.recipe import OWN_BLOCKS, InputBlock, Recipe, TargetEntry
+from buildsys.authoring.recipes.recipe import (
+    OWN_BLOCKS,
+    InputBlock,
+    Recipe,
+    SourceModel,
+    TargetEntry,
+)
 from buildsys.authoring.step_settings import (
     ExportSettings,
     StepSettings,
@@ -37,7 +49,6 @@ from buildsys.lockfile import Fact
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
-from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.text import did_you_mean
 
 
@@ -284,7 +295,7 @@ class Assembler:
             raise InputError(self.scope.locate(at, message, hint))
         if weights.path is None:
             return None, ""
-        return self._given_weights(weights.path, weights.sha256, recipe.source.family)
+        return self._given_weights(weights.path, weights.sha256, recipe.source)
 
     def _given(self, recipe: Recipe) -> GivenFile | None:
         """A finished file, opened; None where it is not here, or the source is a network."""
@@ -294,7 +305,9 @@ class Assembler:
             return None
         at: KeyPath = ("source", "weights", "path")
         try:
-            return read_given(path, form)
+            found = read_given(path, form)
+            checked(found.says)
+            return found
         except UnreadableModel as error:
             message = f"{label}: {error.what}"
             raise InputError(self.scope.locate(at, message, error.hint)) from error
@@ -303,7 +316,7 @@ class Assembler:
             raise InputError(self.scope.locate(at, message)) from error
 
     def _given_weights(
-        self, label: str, sha256: str | None, family: str
+        self, label: str, sha256: str | None, source: SourceModel
     ) -> tuple[CheckpointFacts | None, str]:
         path, at = self.workspace / label, ("source", "weights")
         self.read.add(path)
@@ -319,7 +332,22 @@ class Assembler:
             message = f"{label} has another sha256: {digest}"
             hint = "if that file is the right one, write its digest here"
             raise InputError(self.scope.locate((*at, "sha256"), message, hint))
-        if path.suffix in (".pt", ".pth") and (problem := checkpoint_problem(path)):
-            raise InputError(self.scope.locate((*at, "path"), f"{label}: {problem[0]}", problem[1]))
-        found = network(family)
-        return found.read_checkpoint(path) if found else None, ""
+        if source_format(source.family) != Format.CHECKPOINT:
+            return None, ""  # see `_given`
+        return self._checkpoint(path, label, source), ""
+
+    def _checkpoint(self, path: Path, label: str, source: SourceModel) -> CheckpointFacts | None:
+        """What a checkpoint says that nothing speaks against."""
+        at: KeyPath = ("source", "weights", "path")
+        try:
+            found = read_checkpoint(path, source.family, trust=source.trust == "code")
+        except UnreadableModel as error:
+            message = f"{label}: {error.what}"
+            raise InputError(self.scope.locate(at, message, error.hint)) from error
+        except OSError as error:
+            message = f"{label} cannot be read: {error.strerror}"
+            raise InputError(self.scope.locate(at, message)) from error
+        if found.code:
+            message = f"{label} {describe_code(found.code)}"
+            raise InputError(self.scope.locate(at, message, trust_hint(source.family)))
+        return found.facts

@@ -58,6 +58,7 @@ class SourceModel(Block):
     task: Task | None = None
     architecture: StrictStr | None = None
     weights: Annotated[Weights, BeforeValidator(_weights)]
+    trust: Literal["code"] | None = None
     decoder: Decoder = "none"
     classes: tuple[ClassName, ...] = ()
     pixels: Pixels | None = None

@@ -16,6 +16,8 @@ from buildsys.text import did_you_mean
 def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     source, at = build.recipe.source, ("source",)
     family = network(source.family)
+    if source.trust is not None and (problem := _check_trust(build, locate)):
+        return [problem]
     if family is None:
         return _check_file(build, locate)
     if source.task is None:
@@ -26,6 +28,19 @@ def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
         return [locate((*at, "task"), message, "there are: " + ", ".join(family.tasks))]
     problems = _check_network(build, family, locate) or _check_weights(build, family, locate)
     return problems or _check_grid(build, locate)
+
+
+def _check_trust(build: Build, locate: Locate) -> Diagnostic | None:
+    """Trust that nothing needs: of such a source no code is ever run."""
+    source, family = build.recipe.source, network(build.recipe.source.family)
+    if source.weights.random:
+        why = "random weights are no file"
+    elif family is None or not family.holds_objects:
+        why = f"nothing in a file of family {source.family} is run"
+    else:
+        return None
+    message = f"`trust` has no effect: {why}"
+    return locate(("source", "trust"), message, "leave it out", key=True)
 
 
 def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:

@@ -10,12 +10,18 @@ from buildsys.authoring.recipes.families import (
     networks,
     source_format,
 )
+from buildsys.authoring.recipes.given_checkpoint import (
+    checked,
+    describe_code,
+    read_checkpoint,
+    trust_hint,
+)
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.scaffold.given_paths import inside
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
-from buildsys.steps.lib.families.torch_file import checkpoint_problem, is_old
+from buildsys.steps.lib.families.torch_file import checkpoint_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,7 @@ def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe
     if network(families[0]) is None:
         try:
             found = read_given(path, source_format(families[0]))
+            checked(found.says)
         except UnreadableModel as error:
             raise InputError.at(given, error.what, error.hint) from error
         return Probe(
@@ -75,17 +82,20 @@ def _read_checkpoint(
 ) -> tuple[str, CheckpointFacts]:
     if problem := checkpoint_problem(path):
         raise InputError.at(given, *problem)
-    if is_old(path):
-        hint = "load it with torch and save it again: torch.save(torch.load(…), …)"
-        raise InputError.at(given, "was written by torch before 1.6", hint)
-    for name in families:
-        found = networks()[name].read_checkpoint(path)
-        if found is not None and found.problem is not None:
-            network = f"a network ({found.architecture})" if found.architecture else "a network"
-            message = f"is {network} that no step takes: {found.problem[0]}"
-            raise InputError.at(given, message, found.problem[1])
-        if found is not None:
-            return name, found
+    name = next((name for name in families if networks()[name].read_checkpoint(path)), families[0])
+    try:
+        looked = read_checkpoint(path, name)
+    except UnreadableModel as error:
+        raise InputError.at(given, error.what, error.hint) from error
+    if looked.code:
+        raise InputError.at(given, describe_code(looked.code), trust_hint(name))
+    found = looked.facts
+    if found is not None and found.problem is not None:
+        network = f"a network ({found.architecture})" if found.architecture else "a network"
+        message = f"is {network} that no step takes: {found.problem[0]}"
+        raise InputError.at(given, message, found.problem[1])
+    if found is not None:
+        return name, found
     message = (
         f"is damaged, or holds no whole model of a family that is known: {', '.join(families)}"
     )

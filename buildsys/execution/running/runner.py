@@ -15,7 +15,7 @@ from pathlib import Path
 from buildsys.errors import InputError, StepFailed
 from buildsys.escaping import plain_log
 from buildsys.execution.places import Workspace, cache_root
-from buildsys.execution.running import isolation, process
+from buildsys.execution.running import checkpoints, isolation, process
 from buildsys.execution.running.admission import Admission, gpu_variables
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
@@ -100,6 +100,7 @@ class Runner:
             self._check_sources(step, action_key)
             with writing(f"what {step.stage} works with", self.workspace.scratch):
                 scratch = self._prepare(step, action_key)
+            checkpoints.refuse_code(step, scratch / "inputs")
             outputs = self._output_paths(step, scratch)
             self._run(step, action_key, scratch, python, on_progress, slot, isolated)
             self._check(step, action_key, outputs, scratch)
@@ -211,6 +212,7 @@ class Runner:
                 cache_root() / "pycache",
                 step.fetches,
             )
+            | checkpoints.variables(step)
             | {"BUILDSYS_DIARY": str(scratch / _DIARY)}
             | gpu_variables(slot),
             log=log,

@@ -13,6 +13,7 @@ from buildsys.execution.state import code_digest
 from buildsys.execution.tools import definitions
 from buildsys.lockfile import read_lock
 from tests import processes
+from tests.checkpoints import checkpoint_of
 from tests.conftest import Build, StandIn, copy_package, no_environment
 
 Capture = pytest.CaptureFixture[str]
@@ -234,7 +235,7 @@ def test_another_machines_training_counts(
 ) -> None:
     """Two machines ship two networks under one name."""
     session = Session(workspace, tools, no_environment)
-    other = session.state.store.put_bytes(b"trained on a GPU")
+    other = session.state.store.put_bytes(checkpoint_of("trained on a GPU"))
     session.close()
     path = workspace / "buildsys.lock"
     (record,) = [v for k, v in lock_lines(workspace).items() if k.startswith("training")]

@@ -1,0 +1,82 @@
+"""A checkpoint that a recipe names, looked at: whether it is one, what it says, what it would run.
+
+No framework opens the file, and nothing in it is executed.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from buildsys.authoring.recipes.families import network
+from buildsys.spec import CheckpointFacts
+from buildsys.steps.lib.datasets.labels import is_class_name
+from buildsys.steps.lib.families.pickled_code import find_code
+from buildsys.steps.lib.families.torch_file import checkpoint_problem
+from buildsys.steps.lib.files.foreign import UnreadableModel
+
+_LONGEST_NAME, _MOST_CLASSES, _MOST_KEYPOINTS = 200, 100_000, 1000
+"""Far beyond every dataset that is in use."""
+_LONGEST_ARCHITECTURE = 100
+_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenCheckpoint:
+    """`facts`: None where it says nothing that is known; `code`: what it would run, see `find_code`."""
+
+    facts: CheckpointFacts | None
+    code: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path, family: str, trust: bool = False) -> GivenCheckpoint:
+    """Of a file of a family; `trust`: whatever it runs. Raises OSError, UnreadableModel."""
+    stat = path.stat()
+    identity = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+    return _read_once(path, family, trust, identity)
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, family: str, trust: bool, stat: tuple[int, ...]) -> GivenCheckpoint:
+    """However many builds name it; `stat` changes when the file does."""
+    if problem := checkpoint_problem(path):
+        raise UnreadableModel(*problem)
+    found = network(family)
+    code = () if trust else find_code(path, objects=found is None or found.holds_objects)
+    facts = found.read_checkpoint(path) if found is not None else None
+    return GivenCheckpoint(facts=checked(facts), code=code)
+
+
+def checked(facts: CheckpointFacts | None) -> CheckpointFacts | None:
+    """What a file says, where steps and people can use it; raises UnreadableModel."""
+    if facts is None:
+        return None
+    again = "train or export it with other names"
+    for index, name in enumerate(facts.names[:_MOST_CLASSES]):
+        if len(name) > _LONGEST_NAME:
+            raise UnreadableModel(f"the name of its class {index} has {len(name)} letters", again)
+        if not is_class_name(name):
+            what = f"the name of its class {index} is not one line of text: {name[:40]!a}"
+            raise UnreadableModel(what, again)
+    if len(facts.names) > _MOST_CLASSES:
+        raise UnreadableModel(f"it has {len(facts.names)} classes; at most {_MOST_CLASSES}")
+    if not (0 <= facts.keypoints <= _MOST_KEYPOINTS and facts.keypoint_dims in (0, 2, 3)):
+        what = f"it has {facts.keypoints} keypoints of {facts.keypoint_dims} values"
+        raise UnreadableModel(what, f"at most {_MOST_KEYPOINTS}, of 2 or 3 values each")
+    name = facts.architecture
+    usable = name.isprintable() and len(name) <= _LONGEST_ARCHITECTURE
+    return facts if usable else replace(facts, architecture="")
+
+
+def describe_code(code: tuple[str, ...]) -> str:
+    """The sentence without its subject, the file."""
+    listed = ", ".join(each[:80] for each in code[:_SHOWN])
+    more = f", … ({len(code)} in all)" if len(code) > _SHOWN else ""
+    return f"runs code when it is loaded, beyond what checkpoints hold: {listed}{more}"
+
+
+def trust_hint(family: str) -> str:
+    """What to do about it."""
+    found = network(family)
+    if found is not None and not found.holds_objects:
+        return f"family {family} takes tensors alone: save the network's state_dict()"
+    return "if you trust who made it, write `trust: code` in `source`: it runs in a sandbox"

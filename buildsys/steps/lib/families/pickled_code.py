@@ -1,0 +1,413 @@
+"""Whether loading a PyTorch file can run code: every name in its pickle, and what is done with it.
+
+A pickle is a program: its instructions import names and call them. Here they are followed without any
+import: a stack of what is known of each value, as pickle's own machine would have it. Known is what
+checkpoints hold (`pickled_code.json`), by exact names, and only as checkpoints use it: functions of the
+list are called, classes are made empty and get a state. A class that is called runs its `__init__`:
+Ultralytics' `DetectionModel` evaluates text of the dictionary that it is given.
+
+Standard library alone: `buildsys check` reads weights where no torch is.
+"""
+
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache
+from pathlib import Path
+
+from buildsys.steps.lib.families.torch_file import Operations, is_old, read_operations
+from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel
+
+DATA = Path(__file__).with_suffix(".json")
+_MOST_MEMBERS = 50_000
+"""Of an archive: a tensor is one; the largest networks have some thousands."""
+_METHODS = ("forward", "forward_fuse")
+"""What Ultralytics' checkpoints take of their own classes by `getattr`."""
+_SAVE = "save it again where you trust it: torch.save(torch.load(…), …)"
+
+
+class _Kind(Enum):
+    """What is known of a value that has no name."""
+
+    DATA = auto()
+    LIST = auto()
+    DICT = auto()
+    SET = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Known names, each `module name`: what is called, made empty, or held as a value."""
+
+    calls: frozenset[str]
+    classes: frozenset[str]
+    values: frozenset[str]
+    mappings: frozenset[str]
+    """Of the calls: their result takes items, as a dictionary does."""
+    enums: frozenset[str]
+    """Calls whose members are taken by `getattr`."""
+    getters: frozenset[str]
+    """`getattr` itself: known for methods of known classes alone."""
+
+    def has(self, name: str) -> bool:
+        """Whether a name is known at all."""
+        known = (self.calls, self.classes, self.values, self.enums, self.getters)
+        return any(name in names for names in known)
+
+
+@cache
+def known(objects: bool) -> Names:
+    """What a checkpoint may hold: tensors, numbers and texts; with `objects` networks, too."""
+    data: dict[str, dict[str, list[str]]] = json.loads(DATA.read_bytes())
+
+    def listed(key: str) -> frozenset[str]:
+        return frozenset(
+            f"{module} {name}" for module, names in data[key].items() for name in names
+        )
+
+    empty: frozenset[str] = frozenset()
+    return Names(
+        calls=listed("calls") | (listed("network_calls") if objects else empty),
+        classes=listed("classes") if objects else empty,
+        values=listed("values"),
+        mappings=listed("mappings"),
+        enums=listed("enums") if objects else empty,
+        getters=listed("getters") if objects else empty,
+    )
+
+
+@dataclass(frozen=True)
+class _Name:
+    text: str
+    """`module name`."""
+
+    @property
+    def shown(self) -> str:
+        """As Python writes it; the old name of a module is the same module."""
+        return self.text.replace(" ", ".").replace("__builtin__.", "builtins.", 1)
+
+
+@dataclass
+class _Made:
+    """An object of a known class, or what a known function gave."""
+
+    name: _Name
+    built: bool = False
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """(an object or its class, the name of a method): arguments of `getattr`."""
+
+    owner: _Name | _Made
+    method: str
+
+
+_Value = _Kind | _Name | _Made | _Pair | str
+
+
+def find_code(path: Path, *, objects: bool) -> tuple[str, ...]:
+    """What loading the file would run beside what is known: names, and uses of known names.
+
+    Raises UnreadableModel where nothing can be said of the file, OSError.
+    """
+    if is_old(path):
+        what = "it was written by torch before 1.6: what it runs when it is loaded cannot be listed"
+        raise UnreadableModel(what, _SAVE)
+    _check_archive(path)
+    operations = read_operations(path)
+    if operations is None:
+        raise UnreadableModel("its pickle is damaged or cut off", AGAIN)
+    if not operations or operations[-1][0] != "STOP":
+        raise UnreadableModel("its pickle has no end, or is larger than that of any network")
+    return find_calls(operations, known(objects))
+
+
+def _check_archive(path: Path) -> None:
+    """One pickle, where torch and `zipfile` find the same one; raises UnreadableModel."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise UnreadableModel("the file is damaged or cut off", AGAIN) from error
+    folder = infos[0].filename.partition("/")[0] if infos else ""
+    names = [info.filename for info in infos]
+    odd = (
+        not _is_plain(path)
+        or len(names) > _MOST_MEMBERS
+        or len({name.lower() for name in names}) < len(names)
+        or any(info.filename != info.orig_filename for info in infos)
+        or not all(name.startswith(f"{folder}/") for name in names)
+    )
+    if odd:
+        what = "this is not an archive as torch.save writes it: programs could find different files in it"
+        raise UnreadableModel(what, _SAVE)
+    pickles = [name for name in names if name.lower().endswith(".pkl")]
+    if any(name.lower().endswith(("/constants.pkl", ".py")) for name in names):
+        what = "this is a TorchScript archive: a program, not a checkpoint"
+        raise UnreadableModel(what, "give the .pt that the training wrote, or an ONNX file")
+    if pickles != [f"{folder}/data.pkl"]:
+        listed = ", ".join(pickles[:3]) or "none"
+        raise UnreadableModel(f"a checkpoint has one pickle, data.pkl; this has {listed}", _SAVE)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether the archive is the whole file: nothing in front, nothing behind its directory."""
+    end, locator, record = 22, 20, 56
+    with path.open("rb") as stream:
+        start = stream.read(4)
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - end - locator - record))
+        tail = stream.read()
+    if start != b"PK\x03\x04" or not tail[-end:].startswith(b"PK\x05\x06"):
+        return False
+    length, offset, comment = struct.unpack("<IIH", tail[-10:])
+    place = size - end
+    if tail[-end - locator :].startswith(b"PK\x06\x07"):
+        place -= locator + record
+        (found,) = struct.unpack("<Q", tail[-end - locator + 8 : -end - locator + 16])
+        if found != place or not tail.startswith(b"PK\x06\x06"):
+            return False
+        length, offset = struct.unpack("<QQ", tail[40:56])
+    return comment == 0 and bool(offset + length == place)
+
+
+def find_calls(operations: Operations, names: Names) -> tuple[str, ...]:
+    """The same of a pickle's operations. Raises UnreadableModel."""
+    machine = _Machine(names)
+    try:
+        for name, argument in operations:
+            machine.step(name, argument)
+    except (IndexError, KeyError) as error:
+        raise UnreadableModel("its pickle is damaged or cut off", AGAIN) from error
+    return tuple(machine.found)
+
+
+class _Machine:
+    """Pickle's machine, on what is known of its values."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.stack: list[_Value] = []
+        self.marks: list[int] = []
+        """How many values lay on the stack when a mark was set."""
+        self.memo: dict[int, _Value] = {}
+        self.found: dict[str, None] = {}
+
+    def step(self, operation: str, argument: object) -> None:
+        """Follow one operation."""
+        if operation in _TEXTS:
+            self.stack.append(str(argument))
+        elif operation in _PUSHED:
+            self.stack.append(_PUSHED[operation])
+        elif operation in _PUTS:
+            self.memo[int(str(argument))] = self.top()
+        elif operation in _GETS:
+            self.stack.append(self.memo[int(str(argument))])
+        elif operation not in _IDLE:
+            _STEPS[operation](self, argument)
+
+    def top(self) -> _Value:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise IndexError
+        return self.stack[-1]
+
+    def pop(self) -> _Value:
+        self.top()
+        return self.stack.pop()
+
+    def pop_to_mark(self) -> list[_Value]:
+        place = self.marks.pop()
+        values = self.stack[place:]
+        del self.stack[place:]
+        return values
+
+    def drop(self, _: object) -> None:
+        """POP: a value, or a mark."""
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.pop()
+
+    def note(self, what: str) -> None:
+        self.found[what] = None
+
+    def hold(self, *values: _Value) -> None:
+        """Values that go into another one; what can be called may not: anything might call it."""
+        for value in values:
+            name = value.owner if isinstance(value, _Pair) else value
+            known_name = isinstance(name, _Name) and self.names.has(name.text)
+            if isinstance(name, _Name) and known_name and name.text not in self.names.values:
+                self.note(f"{name.shown} as a value")
+
+    def load(self, text: str) -> _Name:
+        name = _Name(text)
+        if not self.names.has(text):
+            self.note(name.shown)
+        return name
+
+    def load_from_stack(self, _: object) -> None:
+        name, module = self.pop(), self.pop()
+        if isinstance(name, str) and isinstance(module, str):
+            self.stack.append(self.load(f"{module} {name}"))
+        else:
+            self.note("a name that is put together while it is loaded")
+            self.stack.append(_Kind.DATA)
+
+    def call(self, _: object) -> None:
+        """REDUCE: a function and its arguments."""
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, _Name):
+            self.note("a call of something that it made itself")
+            self.stack.append(_Kind.DATA)
+        elif function.text in self.names.getters:
+            if not isinstance(arguments, _Pair):
+                self.note(function.shown)
+            self.stack.append(_Kind.DATA)
+        else:
+            self.hold(arguments)
+            if function.text in self.names.classes or function.text in self.names.values:
+                self.note(f"{function.shown}(…)")
+            self.stack.append(_Made(function))
+
+    def make(self, count: int) -> None:
+        """NEWOBJ, NEWOBJ_EX: an empty object of a class."""
+        self.hold(*(self.pop() for _ in range(count)))
+        kind = self.pop()
+        name = kind if isinstance(kind, _Name) else _Name("an object")
+        if not isinstance(kind, _Name):
+            self.note("an object of a class that it made itself")
+        elif self.names.has(name.text) and name.text not in self.names.classes:
+            self.note(f"{name.shown}.__new__")
+        self.stack.append(_Made(name))
+
+    def instantiate(self, values: list[_Value], name: _Value) -> None:
+        """INST, OBJ: an object by its class's `__init__`, as before protocol 2."""
+        self.hold(*values)
+        if isinstance(name, _Name) and self.names.has(name.text):
+            self.note(f"{name.shown}(…)")
+        elif not isinstance(name, _Name):
+            self.note("an object of a class that it made itself")
+        self.stack.append(_Kind.DATA)
+
+    def build(self, _: object) -> None:
+        """A state for the object in front of it: once, as what it has then may decide what a second runs."""
+        self.hold(self.pop())
+        value = self.top()
+        if not isinstance(value, _Made) or value.built:
+            self.note("a state for something that it did not make")
+        else:
+            value.built = True
+
+    def fill(self, values: list[_Value], kind: _Kind) -> None:
+        """Items for a list, a dictionary, a set; of other objects it calls a method."""
+        self.hold(*values)
+        target = self.top()
+        mapping = isinstance(target, _Made) and target.name.text in self.names.mappings
+        if target is not kind and not (kind is _Kind.DICT and mapping):
+            self.note("items for something that does not hold any")
+
+    def pair(self, _: object) -> None:
+        """TUPLE2."""
+        second, first = self.pop(), self.pop()
+        if isinstance(second, str) and self.is_owner(first, second):
+            assert isinstance(first, _Name | _Made)
+            self.stack.append(_Pair(first, second))
+        else:
+            self.hold(first, second)
+            self.stack.append(_Kind.DATA)
+
+    def is_owner(self, first: _Value, method: str) -> bool:
+        if isinstance(first, _Name) and first.text in self.names.enums:
+            return method.isidentifier() and method.isupper()
+        text = first.name.text if isinstance(first, _Made) else getattr(first, "text", "")
+        return method in _METHODS and text in self.names.classes
+
+    def replace(self, values: list[_Value], kind: _Kind = _Kind.DATA) -> None:
+        """A value that holds others."""
+        self.hold(*values)
+        self.stack.append(kind)
+
+    def extension(self, argument: object) -> None:
+        """A name by a number that the process registered."""
+        self.note(f"the extension code {argument}")
+        self.stack.append(_Kind.DATA)
+
+
+_TEXTS = frozenset(
+    {
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+    }
+)
+_PUSHED = dict.fromkeys(
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE", "PERSID", "NEXT_BUFFER"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    ),
+    _Kind.DATA,
+) | {
+    "EMPTY_LIST": _Kind.LIST,
+    "EMPTY_DICT": _Kind.DICT,
+    "EMPTY_SET": _Kind.SET,
+}
+_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_IDLE = frozenset({"PROTO", "FRAME", "STOP", "READONLY_BUFFER"})
+
+
+def _memoize(machine: _Machine, _: object) -> None:
+    machine.memo[len(machine.memo)] = machine.top()
+
+
+def _drop_to_mark(machine: _Machine, _: object) -> None:
+    machine.pop_to_mark()
+
+
+def _instantiate_first(machine: _Machine, _: object) -> None:
+    values = machine.pop_to_mark()
+    machine.instantiate(values[1:], values[0])
+
+
+_STEPS: dict[str, Callable[[_Machine, object], None]] = {
+    "GLOBAL": lambda machine, text: machine.stack.append(machine.load(str(text))),
+    "STACK_GLOBAL": _Machine.load_from_stack,
+    "REDUCE": _Machine.call,
+    "NEWOBJ": lambda machine, _: machine.make(1),
+    "NEWOBJ_EX": lambda machine, _: machine.make(2),
+    "INST": lambda machine, text: machine.instantiate(
+        machine.pop_to_mark(), machine.load(str(text))
+    ),
+    "OBJ": _instantiate_first,
+    "BUILD": _Machine.build,
+    "EXT1": _Machine.extension,
+    "EXT2": _Machine.extension,
+    "EXT4": _Machine.extension,
+    "APPEND": lambda machine, _: machine.fill([machine.pop()], _Kind.LIST),
+    "APPENDS": lambda machine, _: machine.fill(machine.pop_to_mark(), _Kind.LIST),
+    "SETITEM": lambda machine, _: machine.fill([machine.pop(), machine.pop()], _Kind.DICT),
+    "SETITEMS": lambda machine, _: machine.fill(machine.pop_to_mark(), _Kind.DICT),
+    "ADDITEMS": lambda machine, _: machine.fill(machine.pop_to_mark(), _Kind.SET),
+    "TUPLE": lambda machine, _: machine.replace(machine.pop_to_mark()),
+    "TUPLE1": lambda machine, _: machine.replace([machine.pop()]),
+    "TUPLE2": _Machine.pair,
+    "TUPLE3": lambda machine, _: machine.replace([machine.pop() for _ in range(3)]),
+    "LIST": lambda machine, _: machine.replace(machine.pop_to_mark(), _Kind.LIST),
+    "DICT": lambda machine, _: machine.replace(machine.pop_to_mark(), _Kind.DICT),
+    "FROZENSET": lambda machine, _: machine.replace(machine.pop_to_mark()),
+    "BINPERSID": lambda machine, _: machine.replace([machine.pop()]),
+    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+    "POP": _Machine.drop,
+    "POP_MARK": _drop_to_mark,
+    "DUP": lambda machine, _: machine.stack.append(machine.top()),
+    "MEMOIZE": _memoize,
+}

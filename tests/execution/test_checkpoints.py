@@ -1,0 +1,74 @@
+"""Checkpoints are looked at again where a step gets them, whoever made them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session.session import Session
+from buildsys.graph import BuildPlan
+from tests.checkpoints import archive_of
+from tests.conftest import StandIn, no_environment
+
+_HOSTILE = archive_of(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.")
+
+
+class TakenOver(StandIn):
+    """A training that was made to write a checkpoint with code in it; `safe`: who loads safely."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.safe: dict[str, bool] = {}
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        code = super().__call__(command, on_progress)
+        outputs = json.loads(Path(command.arguments[-1]).read_text())["outputs"]
+        if "checkpoint" in outputs:
+            Path(outputs["checkpoint"]).write_bytes(_HOSTILE)
+        self.safe[command.arguments[-2]] = "ULTRALYTICS_SAFE_LOAD" in command.environment
+        return code
+
+
+def _run(workspace: Path, tools: StandIn) -> set[str]:
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(["tags@xiao-esp32s3"])
+    session.close()
+    return {row.status for row in rows}
+
+
+def test_what_a_training_made_is_looked_at(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start checkpoint takes over the training, and its result takes over the export."""
+    tools = TakenOver()
+    (status,) = _run(workspace, tools)
+    assert status.startswith("failed at ")
+    assert tools.ran[-1] != "export_ultralytics"
+    said = (
+        "the checkpoint: it runs code when it is loaded, beyond what checkpoints hold: os.system."
+    )
+    assert said in capsys.readouterr().err.replace("\n", " ")
+    assert tools.safe["train_ultralytics"]
+
+
+def test_trust_goes_from_the_recipe_to_every_step(workspace: Path) -> None:
+    """And to no step of a recipe that does not say it: the other is refused, and trains anew."""
+    path = workspace / "recipes" / "tags.yaml"
+    (workspace / "recipes" / "more.yaml").write_text(
+        path.read_text().replace("tags\n", "more\n", 1)
+    )
+    path.write_text(path.read_text().replace("  task:", "  trust: code\n  task:"))
+    tools = TakenOver()
+    assert _run(workspace, tools) == {"built"}
+    assert not tools.safe["train_ultralytics"]
+    session = Session(workspace, tools, no_environment)
+    trusting, other = (session.plans[f"{name}@xiao-esp32s3"] for name in ("tags", "more"))
+    session.close()
+    assert isinstance(trusting, BuildPlan)
+    assert isinstance(other, BuildPlan)
+    shared = {step.id for step in trusting.steps} & {step.id for step in other.steps}
+    trusted = [step for step in trusting.steps if step.trusts_code]
+    assert "export" in {step.stage for step in trusted}
+    assert not shared & {step.id for step in trusted}
+    assert not any(step.trusts_code for step in other.steps)
