@@ -197,15 +197,16 @@ def _dialer(named: set[Place], redirected: bool) -> Callable[..., socket.socket]
     """Goes to addresses that were looked at, whatever their name means a moment later."""
 
     def dial(place: tuple[str, int], timeout: float, *_: object) -> socket.socket:
+        host, port = place
         problem = OSError("the name has no address")
-        for family, kind, protocol, _name, address in socket.getaddrinfo(
-            *place, type=socket.SOCK_STREAM
-        ):
-            there = (*place, str(address[0]))
-            if not redirected:
-                named.add(there)
-            elif not is_public(there[-1]) and there not in named:
-                raise DownloadError(_own(place[0]))
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        if not redirected:
+            ports = (port, _PORTS["https"]) if port == _PORTS["http"] else (port,)
+            named.update((host, one, str(address[0])) for *_, address in found for one in ports)
+        for family, kind, protocol, _name, address in found:
+            number = str(address[0])
+            if not is_public(number) and (host, port, number) not in named:
+                raise DownloadError(_own(host))
             dialed = socket.socket(family, kind, protocol)
             try:
                 dialed.settimeout(timeout)
@@ -372,6 +373,6 @@ def _explained(error: Exception, limits: Bounds) -> DownloadError:
         return DownloadError("the server ended without an answer; try again")
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     shown = one_line(str(words))[:_LONGEST_WORDS]
-    if isinstance(error, http.client.BadStatusLine):
+    if isinstance(error, http.client.BadStatusLine | http.client.UnknownProtocol):
         return DownloadError(f"the server does not answer in HTTP ({shown})")
     return DownloadError(shown)
