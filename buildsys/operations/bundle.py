@@ -6,6 +6,7 @@ and the action keys that the result belongs to. `buildsys import` (import_bundle
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -360,7 +361,7 @@ def _refuse_others(target: Path) -> None:
         message, hint = "is there, and no bundle", "name another folder with --out"
     elif (target / RESULT).exists():
         message = f"an engine was built in it: {RESULT} is there"
-        hint = f"`buildsys import {target}` takes it back; or remove it"
+        hint = f"`buildsys import {shlex.quote(str(target))}` takes it back; or remove it"
     else:
         return
     raise InputError.at(str(target), message, hint)

@@ -8,6 +8,7 @@ is written down that a changed folder could be held against.
 
 import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -121,7 +122,8 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
     inside = data.given.relative_to(data.folder).as_posix()
     if place.exists() or place.is_symlink():
         message = f"{name} exists: nothing is overwritten"
-        hint = f"if it is the same data, give --data {os.path.normpath(f'{name}/{inside}')}"
+        same = shlex.quote(os.path.normpath(f"{name}/{inside}"))
+        hint = f"if it is the same data, give --data {same}"
         raise InputError.at(str(data.given), message, hint)
     refuse_links(root, place.parent)
     with _writing(str(data.given), name):

@@ -227,7 +227,8 @@ class Runner:
         raise StepFailed(
             f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
             f"{_indent(message)}\n"
-            f"    log: {log}\n    to repeat: cd {command.folder} && {process.quote(command.arguments)}",
+            f"    log: {log}\n    to repeat: {process.quote(('cd', str(command.folder)))} &&"
+            f" {process.quote(command.arguments)}",
             refused=code == REFUSED,
         )
 

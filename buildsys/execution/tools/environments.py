@@ -5,6 +5,7 @@ pins, never changed afterwards. A marker file is written last: without it the fo
 """
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -148,5 +149,5 @@ def _explain(env: ToolEnv, command: Sequence[str], output: str) -> str:
         why = "the package index could not be reached; once synced (`buildsys sync`), no network is needed"
     return (
         f"the tool environment {env.name} could not be made: {why}.\n{last}\n"
-        f"    to repeat: {' '.join(command)}"
+        f"    to repeat: {shlex.join(command)}"
     )

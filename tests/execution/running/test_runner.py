@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -165,7 +166,7 @@ def test_a_folder_comes_out_and_goes_in_whole(tmp_path: Path, source: Path) -> N
 
 def test_a_failed_step_says_stage_exit_code_and_last_lines(tmp_path: Path, export: Step) -> None:
     """With the log and the command that repeats it; the working folder stays for that."""
-    bench = Bench(tmp_path, export)
+    bench = Bench(tmp_path / "a place with $(spaces)", export)
     bench.tool = lambda inputs, outputs: 1
     error = failure(bench, export)
     key = bench.state.decide(export).key
@@ -175,7 +176,9 @@ def test_a_failed_step_says_stage_exit_code_and_last_lines(tmp_path: Path, expor
         "    line 2",
     ]
     assert f"log: {bench.runner.log(key)}" in str(error)
-    assert f"to repeat: cd {bench.workspace.scratch / key / 'work'} && " in str(error)
+    words = shlex.split(str(error).rpartition("to repeat: ")[2])
+    assert words[:3] == ["cd", str(bench.workspace.scratch / key / "work"), "&&"]
+    assert words[3:] == list(bench.commands[-1].arguments)
     assert not error.refused
     assert bench.state.decide(export).status == Status.STALE
     assert bench.state.store.recall(key) is None

@@ -1,0 +1,49 @@
+"""What buildsys writes for people has the permissions that their umask asks for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from tests.conftest import Build
+
+
+@pytest.mark.parametrize(
+    ("mask", "file", "folder"), [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775)], ids=["077", "002"]
+)
+def test_packages_records_drafts_and_archives_follow_the_umask(
+    workspace: Path,
+    build: Build,
+    mask: int,
+    file: int,
+    folder: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Under 077 nobody else reads a thing; under 002 a group works together."""
+    before = {*workspace.rglob("*")}
+    old = os.umask(mask)
+    try:
+        build()
+        archive = str(workspace / "results.tar")
+        assert main(["-C", str(workspace), "store", "export", "*", "-o", archive]) == 0
+        assert main(["-C", str(workspace), "report"]) == 0
+        assert main(["-C", str(workspace), "new", "mine"]) == 0
+    finally:
+        os.umask(old)
+    made = [path for path in workspace.rglob("*") if path not in before and not path.is_symlink()]
+    names = {path.relative_to(workspace).as_posix() for path in made}
+    assert names >= {
+        "build/tags/xiao-esp32s3/model.tflite",
+        "build/tags/xiao-esp32s3/manifest.json",
+        "build/report/report.md",
+        "buildsys.lock",
+        "recipes/mine.yaml",
+        "results.tar",
+    }
+    for path in made:
+        if path.name.startswith("state.sqlite"):  # sqlite gives a file 0644 at most
+            continue
+        mode = path.stat().st_mode & 0o777
+        assert mode == (folder if path.is_dir() else file), f"{path} {mode:o}"
+    capsys.readouterr()
