@@ -17,7 +17,7 @@ from typing import Any
 from buildsys import typed_json
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError
-from buildsys.escaping import terminal
+from buildsys.escaping import one_line
 from buildsys.execution.packages import measurements
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace, cache_root
@@ -236,7 +236,7 @@ def _tensors(rows: object) -> tuple[Tensor, ...]:
 
 def _is_words(value: Any) -> bool:
     """A text that can stand on a line: of a result from elsewhere, names reach READMEs and reports."""
-    return isinstance(value, str) and len(value) <= _LONGEST_WORDS and terminal(value) == value
+    return isinstance(value, str) and len(value) <= _LONGEST_WORDS and one_line(value) == value
 
 
 def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:
