@@ -12,8 +12,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO
 
 _WATCH = 'read -r _; kill -s KILL -- "-$0"'
 _BEGIN = 'read -r _ && exec "$@" </dev/null'
@@ -30,11 +31,14 @@ def child(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     pass_fds: tuple[int, ...] = (),
-    **options: Any,
+    *,
+    cwd: Path | None = None,
+    stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | int | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Start a process; at the end of the block nothing of its group is left.
 
-    `options` are those of Popen. The child finds its end of the pipe in BUILDSYS_PARENT_FD.
+    `cwd`, `stdout` and `stderr` are Popen's. The child finds its end of the pipe in BUILDSYS_PARENT_FD.
     Raises OSError when it cannot be started.
     """
     read, write = os.pipe()
@@ -45,7 +49,9 @@ def child(
             pass_fds=(read, *pass_fds),
             stdin=subprocess.PIPE,
             start_new_session=True,
-            **options,
+            cwd=cwd,
+            stdout=stdout,
+            stderr=stderr,
         )
         with _lock:
             _groups.add(process.pid)

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
@@ -37,6 +36,7 @@ from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
 from buildsys.spec import GRID
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
+from buildsys.typed_json import decode, read
 
 MOST_COMPILES = 3
 _NOISE = ".buildsys/fit/noise.bmp"
@@ -243,9 +243,11 @@ def _read_need(plan: BuildPlan, session: Session) -> Need:
     """From results that are known. Raises MissingBytes."""
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
-    figures: dict[str, Any] = json.loads(state.read(probe.step, probe.output))
+    figures = decode(dict[str, object], read(state.read(probe.step, probe.output)))
     size = len(state.read(*probe.file))
-    return Need(arena_bytes=round(figures[probe.key] + probe.extra_bytes), flash_bytes=size)
+    return Need(
+        arena_bytes=round(decode(float, figures[probe.key]) + probe.extra_bytes), flash_bytes=size
+    )
 
 
 def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:

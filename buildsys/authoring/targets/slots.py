@@ -1,22 +1,26 @@
 """Where a firmware keeps its model, and by which tool it comes there, as people write it."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictStr
 
-from buildsys.authoring.syntax.validation import Block
+from buildsys.authoring.syntax.validation import Block, Locate
 from buildsys.authoring.syntax.values import Count
 from buildsys.errors import Diagnostic
 from buildsys.spec import FlashSpec, Slot
 from buildsys.steps.lib.packages.flash import slot_faults
 
-if TYPE_CHECKING:
-    from buildsys.authoring.syntax.validation import Locate
-    from buildsys.authoring.targets.target import Flash
-
 Address = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 BAUD = {"xmodem": 921600, "esptool": 115200}
 """Where the target says nothing: Himax's and esptool's own documentation."""
+
+
+class Flash(Block):
+    """`flash` of a target: how the vendor's tool brings a file onto the board."""
+
+    method: Literal["xmodem", "esptool", "none"]
+    chip: StrictStr | None = None
+    baud: Count | None = None
 
 
 class SlotBlock(Block):
@@ -39,7 +43,7 @@ def slot_spec(block: SlotBlock) -> Slot:
     )
 
 
-def flash_spec(flash: "Flash | None", block: SlotBlock) -> FlashSpec | None:
+def flash_spec(flash: Flash | None, block: SlotBlock) -> FlashSpec | None:
     """A target's `flash` with a contract's `slot`; None where no tool brings a file there."""
     if flash is None or flash.method == "none":
         return None
@@ -51,7 +55,7 @@ def flash_spec(flash: "Flash | None", block: SlotBlock) -> FlashSpec | None:
     )
 
 
-def check_slot(block: SlotBlock | None, firmware: str, locate: "Locate") -> list[Diagnostic]:
+def check_slot(block: SlotBlock | None, firmware: str, locate: Locate) -> list[Diagnostic]:
     """A place where no model can lie is a mistake of the contract, whatever is built."""
     if block is None:
         return []

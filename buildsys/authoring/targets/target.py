@@ -1,27 +1,19 @@
 """Target files, and reading them and firmware contracts: boards as data."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StrictStr
 
 from buildsys.authoring.syntax.document import Document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
 from buildsys.authoring.syntax.validation import Block, parse
-from buildsys.authoring.syntax.values import NAME, Count, Scheme, Task
+from buildsys.authoring.syntax.values import NAME, Scheme, Task
 from buildsys.authoring.targets.contract import Contract
-from buildsys.authoring.targets.slots import check_slot
+from buildsys.authoring.targets.slots import Flash, check_slot
 from buildsys.errors import InputError
 
 Name = Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
-
-
-class Flash(Block):
-    """How the vendor's tool brings a file onto the board."""
-
-    method: Literal["xmodem", "esptool", "none"]
-    chip: StrictStr | None = None
-    baud: Count | None = None
 
 
 class Target(Block):

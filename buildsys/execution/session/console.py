@@ -5,11 +5,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from buildsys.escaping import guard, one_line, printed, unguarded
 from buildsys.execution.state.database import Database
 from buildsys.text import duration
+
+if TYPE_CHECKING:  # it is loaded where there is a terminal to draw on
+    from rich.progress import Progress, TaskID
 
 _LINE_EVERY_SECONDS = 15.0
 
@@ -24,8 +27,8 @@ class Console:
         self._database, self._line_every = database, line_every
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        self._live: Any = None
-        self._tasks: dict[str, Any] = {}
+        self._live: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
         self._begun: dict[str, float] = {}
         self._first: dict[str, tuple[float, float]] = {}
@@ -111,7 +114,7 @@ class Console:
         else:
             print(line, file=guard(sys.stderr), flush=True)
 
-    def _progress(self) -> Any:
+    def _progress(self) -> "Progress":
         if self._live is None:
             from rich.console import Console as Terminal
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -216,7 +216,7 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member]:
                 yield Member(name=name, size=info.file_size, stream=stream)
 
 
-def _tar_members(raw: Any, bound: int) -> Iterator[Member]:
+def _tar_members(raw: IO[bytes], bound: int) -> Iterator[Member]:
     stream = cast("IO[bytes]", _Counted(raw, 2 * bound))
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedHeader) as archive:
         while info := archive.next():
