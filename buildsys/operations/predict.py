@@ -21,6 +21,7 @@ from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans, read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
+from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.graph import BuildPlan, Input, Source, Step
 from buildsys.operations.destinations import fresh_inside, placing
@@ -260,11 +261,8 @@ def _chosen(workspace: Workspace, name: str) -> str:
     """The variant that a build with `select` ships; empty for any other name."""
     if name.count("@") != 1:
         return ""
-    try:
-        manifest = json.loads((build_folder(workspace, name) / "manifest.json").read_bytes())
-        return str(manifest["selection"]["chosen"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    manifest = read_manifest(build_folder(workspace, name))
+    return manifest.chosen if manifest is not None else ""
 
 
 def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: float) -> Step:

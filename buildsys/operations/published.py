@@ -1,18 +1,20 @@
 """The model file that a build has published, and what loads it, by its manifest."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
+from buildsys import typed_json
 from buildsys.errors import InputError
 from buildsys.execution.packages.model_file import Model, digest_model, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
+from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.tools.host_tools import missing_requirement
+from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Plan, SelectionPlan, WaitingPlan
 from buildsys.text import did_you_mean
 from buildsys.typed_json import decode
@@ -119,12 +121,9 @@ def _missing(plan: Plan) -> str:
 
 def find_arm_board(workspace: Workspace, build: str) -> str:
     """The label of the ARM board that a published build was packed for; empty for anything else."""
-    try:
-        manifest = json.loads((build_folder(workspace, build) / "manifest.json").read_bytes())
-        packed = any(step["module"] == _FOR_ARM_LINUX for step in manifest["steps"])
-        return str(manifest["target"]["label"]) if packed else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    manifest = read_manifest(build_folder(workspace, build))
+    packed = manifest and any(step.module == _FOR_ARM_LINUX for step in manifest.steps)
+    return manifest.target.label if manifest and packed else ""
 
 
 def _ids(workspace: Workspace) -> list[str]:
@@ -135,12 +134,8 @@ def _ids(workspace: Workspace) -> list[str]:
 
 def _shipped(folder: Path, build: str) -> Model:
     """The model that the manifest lists."""
-    try:
-        files = json.loads((folder / "manifest.json").read_bytes())["files"]
-        rows = {name: (int(row["bytes"]), str(row["sha256"])) for name, row in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        rows = {}
-    model = find_model(rows)
+    manifest = read_manifest(folder)
+    model = find_model(manifest.sizes) if manifest is not None else None
     if model is None:
         message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
         raise InputError.at(build, message, hint)
@@ -150,7 +145,7 @@ def _shipped(folder: Path, build: str) -> Model:
 def _loads(folder: Path) -> Loads | None:
     """Of a package with an engine; None where it has none."""
     try:
-        facts = json.loads((folder / "engine.json").read_bytes())
+        facts = typed_json.read(read_regular(folder / "engine.json"))
     except (OSError, ValueError):
         return None
     return read_loads(facts) if isinstance(facts, dict) else None

@@ -21,6 +21,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.manifests import Manifest, ManifestStep, read_manifest
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.execution.tools.host_tools import missing_requirement
@@ -120,35 +121,38 @@ def shipped_plan(session: Session, plan: Plan) -> BuildPlan:
         raise InputError.at(plan.build, message, hint)
     if isinstance(plan, BuildPlan):
         return plan
-    path = build_folder(session.workspace, plan.build) / "manifest.json"
-    try:
-        chosen = json.loads(path.read_bytes())["selection"]["chosen"]
-        (shipped,) = build_plans([session.plans[chosen]])
-        return dataclasses.replace(shipped, build=plan.build)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        label = str(path.relative_to(session.workspace.root))
-        message, hint = "there is no manifest to compare with", f"doit build:{plan.build}"
-        raise InputError.at(label, message, hint) from error
+    manifest = _read(session.workspace, plan.build)
+    shipped = build_plans(p for p in session.plans.values() if p.build == manifest.chosen)
+    if not shipped:
+        raise _nothing_to_compare(session.workspace, plan.build)
+    return dataclasses.replace(shipped[0], build=plan.build)
+
+
+def _read(workspace: Workspace, build: str) -> Manifest:
+    manifest = read_manifest(build_folder(workspace, build))
+    if manifest is None:
+        raise _nothing_to_compare(workspace, build)
+    return manifest
+
+
+def _nothing_to_compare(workspace: Workspace, build: str) -> InputError:
+    label = str((build_folder(workspace, build) / "manifest.json").relative_to(workspace.root))
+    return InputError.at(label, "there is no manifest to compare with", f"doit build:{build}")
 
 
 def _chooses(plan: Plan, build: str) -> bool:
     return isinstance(plan, SelectionPlan) and build in plan.candidates
 
 
-def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, list[dict[str, Any]]]:
+def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, tuple[ManifestStep, ...]]:
     """The plan without the steps that a manifest leaves out, and the published steps, if the recipe still
     says the same. Raises InputError.
     """
     path = build_folder(workspace, plan.build) / "manifest.json"
     label = str(path.relative_to(workspace.root))
     check_whole(workspace, plan.build)
-    try:
-        steps = json.loads(path.read_bytes())["steps"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = f"doit build:{plan.build}"
-        message = "there is no manifest to compare with"
-        raise InputError.at(label, message, hint) from error
-    published = [(entry["stage"], entry["module"], entry["params"]) for entry in steps]
+    steps = _read(workspace, plan.build).steps
+    published = [(entry.stage, entry.module, entry.params) for entry in steps]
     ran = {(stage, module) for stage, module, _ in published}
     repeated = tuple(
         step
@@ -162,7 +166,7 @@ def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, list[di
             raise InputError(_changed(label, old, new))
     if len(published) != len(now):
         raise InputError.at(label, "the recipe has other steps now", _AGAIN)
-    return dataclasses.replace(plan, steps=repeated), list(steps)
+    return dataclasses.replace(plan, steps=repeated), steps
 
 
 def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnostic:
@@ -186,12 +190,12 @@ def _verify_step(
     again: Runner,
     console: Console,
     step: Step,
-    entry: dict[str, Any],
+    entry: ManifestStep,
     train: bool,
 ) -> Finding:
     action_key = state.key(step)
     assert action_key is not None
-    changed = [name for name, digest in action_key.inputs if entry["inputs"].get(name) != digest]
+    changed = [name for name, digest in action_key.inputs if entry.inputs.get(name) != digest]
     if changed:
         return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=f"its input {changed[0]}")
     if step.trains and not train:
@@ -204,7 +208,7 @@ def _verify_step(
     )
     console.finish(name, "done")
     found = dict(result.outputs) if result else {}
-    if found == entry["outputs"]:
+    if found == entry.outputs:
         return Finding(stage=step.stage, verdict=Verdict.EQUAL)
     before = session.state.store
     if step.module == "build_engine":
@@ -212,7 +216,7 @@ def _verify_step(
     else:
         finding = _compare_metrics(before, state, step, found, entry)
     if finding.good:  # what follows is compared by its own doing: it reads what was shipped
-        outputs = tuple(entry["outputs"].items())
+        outputs = tuple(entry.outputs.items())
         for _, digest in outputs:
             state.store.put_file(before.blob(digest))
         state.finish(step, action_key, StepResult(outputs=outputs, seconds=0.0))
@@ -220,12 +224,12 @@ def _verify_step(
 
 
 def _take(
-    session: Session, state: State, step: Step, action_key: ActionKey, entry: dict[str, Any]
+    session: Session, state: State, step: Step, action_key: ActionKey, entry: ManifestStep
 ) -> Finding:
     """The recorded checkpoint, out of the user's store into the empty one."""
-    outputs = tuple(entry["outputs"].items())
-    digest = entry["outputs"][Format.CHECKPOINT]
-    if not session.state.store.has(digest, tree=False):
+    outputs = tuple(entry.outputs.items())
+    digest = entry.outputs.get(Format.CHECKPOINT, "")
+    if not digest or not session.state.store.has(digest, tree=False):
         detail = "the store does not have the recorded checkpoint; --train trains anew"
         return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
     state.store.put_file(session.state.store.blob(digest))
@@ -234,7 +238,7 @@ def _take(
 
 
 def _compare_metrics(
-    before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
+    before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
 ) -> Finding:
     """Other bytes: figures within the tolerance are the same measurement."""
     differ = Finding(
@@ -243,7 +247,7 @@ def _compare_metrics(
     if Format.METRICS not in found:
         return differ
     try:
-        old = _figures(before.blob(entry["outputs"]["metrics"]).read_bytes)
+        old = _figures(before.blob(entry.outputs["metrics"]).read_bytes)
         new = _figures(state.store.blob(found["metrics"]).read_bytes)
     except (OSError, ValueError, KeyError, TypeError):
         return differ
@@ -254,7 +258,7 @@ def _compare_metrics(
 
 
 def _compare_engines(
-    before: Store, state: State, step: Step, found: dict[str, str], entry: dict[str, Any]
+    before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
 ) -> Finding:
     """Builders time kernels and promise no bytes (see build_engine): the same network, by the same
     library for the same GPU, is the same engine.
@@ -263,9 +267,9 @@ def _compare_engines(
         stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"
     )
     try:
-        old = json.loads(before.read(entry["outputs"]["engine-facts"]))
+        old = json.loads(before.read(entry.outputs["engine-facts"]))
         new = json.loads(state.store.read(found["engine-facts"]))
-        shipped = before.has(entry["outputs"]["engine"], tree=False)
+        shipped = before.has(entry.outputs["engine"], tree=False)
     except (OSError, ValueError, KeyError, TypeError):
         return differ
     if not shipped or any(old.get(name) != new.get(name) for name in _OF_A_NETWORK):

@@ -96,7 +96,9 @@ def _artifact(
     if built is not None:
         artifact = replace(artifact, unverified=built.notes, licences=built.licences)
     artifact = replace(artifact, failure=_failure(session, built, status, before.get(build)))
-    held, manifest = find_package(session, build, built) if status != Kind.REJECTED else (None, {})
+    held, manifest = (
+        find_package(session, build, built) if status != Kind.REJECTED else (None, None)
+    )
     engine = read_engine(session, built, manifest)
     artifact = replace(artifact, engine=engine)
     if status == Kind.REJECTED:

@@ -7,6 +7,7 @@ from typing import Any
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.manifests import Manifest
 from buildsys.graph import BuildPlan
 from buildsys.steps.lib.report.values import EngineFacts
 
@@ -27,7 +28,7 @@ class _Line:
 
 
 def read_engine(
-    session: Session, plan: BuildPlan | None, manifest: dict[str, Any]
+    session: Session, plan: BuildPlan | None, manifest: Manifest | None
 ) -> EngineFacts | None:
     """None where the build makes none, or where its steps are of another shape."""
     try:
@@ -49,9 +50,9 @@ def _planned(session: Session, plan: BuildPlan) -> list[_Line]:
     return lines
 
 
-def _published(manifest: dict[str, Any]) -> list[_Line]:
-    rows = manifest.get("steps", ())
-    return [_Line(row["module"], row["params"] or {}, dict(row["inputs"])) for row in rows]
+def _published(manifest: Manifest | None) -> list[_Line]:
+    steps = manifest.steps if manifest is not None else ()
+    return [_Line(step.module, step.params, step.inputs) for step in steps]
 
 
 def _facts(session: Session, lines: list[_Line]) -> EngineFacts | None:

@@ -1,7 +1,8 @@
 """A package as values of the report: its files wherever they are, its model, and every proof in it."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from buildsys.execution.packages import measurements
 from buildsys.execution.packages.model_file import Model, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.manifests import Manifest, ManifestStep, read_manifest
+from buildsys.files import read_regular
 from buildsys.graph import PROOFS, BuildPlan
 from buildsys.report import evidence
 from buildsys.report.engines import STAGE
@@ -34,40 +37,40 @@ class Held:
 
 def find_package(
     session: Session, build: str, plan: BuildPlan | None
-) -> tuple[Held | None, dict[str, Any]]:
+) -> tuple[Held | None, Manifest | None]:
     """The package and its manifest: the folder's, else, of a candidate, the store's."""
     folder = build_folder(session.workspace, build)
-    try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        files = {n: (int(row["bytes"]), str(row["sha256"])) for n, row in manifest["files"].items()}
-        for name in ("manifest.json", "latency.json"):
-            if (folder / name).is_file() and name not in files:
-                size = (folder / name).stat().st_size
-                files[name] = (size, digest_file(folder / name))
-        return Held(files=files, read=lambda name: (folder / name).read_bytes()), manifest
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        files = manifest.sizes
+        with contextlib.suppress(OSError):
+            for name in ("manifest.json", "latency.json"):
+                if (folder / name).is_file() and name not in files:
+                    size = (folder / name).stat().st_size
+                    files[name] = (size, digest_file(folder / name))
+        return Held(files=files, read=lambda name: read_regular(folder / name)), manifest
     if plan is None:
-        return None, {}
+        return None, None
     try:
         result = session.state.result(plan.package)
         digest = result.output("package") if result else ""
         entries = session.state.store.index(digest) if digest else ()
     except (BuildsysError, OSError):
-        return None, {}
+        return None, None
     names = {name: (size, blob) for name, size, blob in entries}
     store = session.state.store
-    return Held(files=names, read=lambda name: store.read(names[name][1])), {}
+    return Held(files=names, read=lambda name: store.read(names[name][1])), None
 
 
 def with_package(
-    session: Session, artifact: Artifact, held: Held, manifest: dict[str, Any]
+    session: Session, artifact: Artifact, held: Held, manifest: Manifest | None
 ) -> Artifact:
     """With everything that its package tells."""
     model = find_model(held.files)
     digest = model.sha256 if model else ""
-    proofs = manifest.get("evidence") if isinstance(manifest.get("evidence"), dict) else {}
-    chain = {digest, *(d for s in manifest.get("steps", ()) for d in s.get("outputs", {}).values())}
+    proofs = manifest.evidence if manifest is not None else {}
+    steps = manifest.steps if manifest is not None else ()
+    chain = {digest, *(made for step in steps for made in step.outputs.values())}
     vela = held.json("vela.json")
     calibration = held.json("calibration.json")
     latency = evidence.read_latency(held.json("latency.json"), frozenset(chain))
@@ -80,24 +83,24 @@ def with_package(
         latency=_estimated(latency, vela, manifest, digest) + latency,
         calibration=tuple(map(str, calibration)) if isinstance(calibration, list) else (),
         calibration_sha256=held.files.get("calibration.json", (0, ""))[1],
-        unverified=tuple(map(str, manifest.get("unverified", artifact.unverified))),
-        licences=tuple(map(str, manifest.get("licences", artifact.licences))),
-        steps=tuple(_step_line(step) for step in manifest.get("steps", ())),
-        chosen=str((manifest.get("selection") or {}).get("chosen", "")),
+        unverified=manifest.unverified if manifest is not None else artifact.unverified,
+        licences=manifest.licences if manifest is not None else artifact.licences,
+        steps=tuple(map(_step_line, steps)),
+        chosen=manifest.chosen if manifest is not None else "",
     )
     artifact = replace(artifact, **_seen(session, manifest), proved=_is_proved(manifest))
-    return with_proofs(artifact, proofs or {}, _planned(vela, manifest))
+    return with_proofs(artifact, proofs, _planned(vela, manifest))
 
 
-def _is_proved(manifest: dict[str, Any]) -> bool:
+def _is_proved(manifest: Manifest | None) -> bool:
     """Whether anything measured or judged what is packed; without a manifest nobody says otherwise."""
-    steps = manifest.get("steps")
-    return not steps or any(PROOFS & step.get("outputs", {}).keys() for step in steps)
+    steps = manifest.steps if manifest is not None else ()
+    return not steps or any(PROOFS & step.outputs.keys() for step in steps)
 
 
-def _measured(metrics: Any, proofs: Any) -> tuple[Measured, ...]:
+def _measured(metrics: Any, proofs: Mapping[str, object]) -> tuple[Measured, ...]:
     """Of the files of the package, and of the engine where a GPU ran it."""
-    of_engine = (proofs or {}).get(STAGE)
+    of_engine = proofs.get(STAGE)
     files = metrics if isinstance(metrics, dict) else {}
     return evidence.read_measured(files | ({"engine": of_engine} if of_engine else {}))
 
@@ -121,10 +124,10 @@ def on_devices(
     return evidence.read_latency({"entries": rows}, known)
 
 
-def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
+def _seen(session: Session, manifest: Manifest | None) -> dict[str, Any]:
     """What the files see on pictures, from the drawings that a proof step left in the store."""
-    steps = [step for step in manifest.get("steps", ()) if step.get("module") == "draw_models"]
-    digest = str(steps[0].get("outputs", {}).get("drawings", "")) if steps else ""
+    step = _of_module(manifest, "draw_models")
+    digest = step.outputs.get("drawings", "") if step is not None else ""
     try:
         names = (
             {name: blob for name, _, blob in session.state.store.index(digest)} if digest else {}
@@ -138,7 +141,7 @@ def _seen(session: Session, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_proofs(
-    artifact: Artifact, proofs: dict[str, Any], planned: tuple[Budget, ...]
+    artifact: Artifact, proofs: Mapping[str, object], planned: tuple[Budget, ...]
 ) -> Artifact:
     """With the evidence that a manifest embeds."""
     return replace(
@@ -152,7 +155,7 @@ def with_proofs(
 
 
 def _estimated(
-    known: tuple[Latency, ...], vela: Any, manifest: dict[str, Any], digest: str
+    known: tuple[Latency, ...], vela: Any, manifest: Manifest | None, digest: str
 ) -> tuple[Latency, ...]:
     """Vela's own figure, where latency.json does not hold it already."""
     if any(entry.label == "estimated" for entry in known) or not isinstance(vela, dict):
@@ -169,7 +172,7 @@ def _estimated(
     return evidence.read_latency({"entries": [entry]}, frozenset((digest,)))
 
 
-def _planned(vela: Any, manifest: dict[str, Any]) -> tuple[Budget, ...]:
+def _planned(vela: Any, manifest: Manifest | None) -> tuple[Budget, ...]:
     """What the compiler planned against what the firmware has, where no evidence says it."""
     has = _params(manifest, "fit_memory").get("arena_kib")
     need = vela.get("sram_bytes") if isinstance(vela, dict) else None
@@ -178,11 +181,17 @@ def _planned(vela: Any, manifest: dict[str, Any]) -> tuple[Budget, ...]:
     return (Budget(name="arena", need_bytes=need, has_bytes=has * 1024, by="vela"),)
 
 
-def _params(manifest: dict[str, Any], module: str) -> dict[str, Any]:
-    steps = [step for step in manifest.get("steps", ()) if step.get("module") == module]
-    return dict(steps[0].get("params") or {}) if steps else {}
+def _params(manifest: Manifest | None, module: str) -> dict[str, object]:
+    step = _of_module(manifest, module)
+    return step.params if step is not None else {}
 
 
-def _step_line(step: dict[str, Any]) -> StepLine:
-    words = {name: str(step.get(name, "")) for name in ("stage", "module", "tool", "action_key")}
-    return StepLine(**words)
+def _of_module(manifest: Manifest | None, module: str) -> ManifestStep | None:
+    steps = manifest.steps if manifest is not None else ()
+    return next((step for step in steps if step.module == module), None)
+
+
+def _step_line(step: ManifestStep) -> StepLine:
+    return StepLine(
+        stage=step.stage, module=step.module, tool=step.tool, action_key=step.action_key
+    )

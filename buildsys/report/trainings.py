@@ -6,21 +6,19 @@ store has lost is left out.
 
 import contextlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.manifests import Manifest, read_diary
 from buildsys.graph import BuildPlan
 from buildsys.spec import Format
 from buildsys.steps.lib.metrics.training_files import HISTORY, SUMMARY
 from buildsys.steps.lib.report.values import Artifact, Training
 from buildsys.text import duration
 
-_DIGEST = re.compile("[0-9a-f]{64}")
 _NO_SETTINGS = ("task", "options")
 _NONE_AT_ZERO = ("validate", "patience")
 
@@ -37,7 +35,7 @@ class Done:
 
 
 def add_trainings(
-    session: Session, plan: BuildPlan | None, manifest: dict[str, Any], artifact: Artifact
+    session: Session, plan: BuildPlan | None, manifest: Manifest | None, artifact: Artifact
 ) -> tuple[Artifact, Training | None]:
     """The build with the digests of its curves, and its training."""
     steps = _of_manifest(session, manifest, artifact.id) or _of_plan(session, plan)
@@ -82,26 +80,19 @@ def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
     return tuple(sorted(known.values(), key=lambda item: (item.recipe, item.builds)))
 
 
-def _of_manifest(session: Session, manifest: dict[str, Any], build: str) -> tuple[Done, ...]:
+def _of_manifest(session: Session, manifest: Manifest | None, build: str) -> tuple[Done, ...]:
     """The steps of a package; their times are in its diary."""
-    times: dict[str, float] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        diary = json.loads((build_folder(session.workspace, build) / "build.json").read_bytes())
-        times = {str(row["stage"]): float(row["seconds"] or 0) for row in diary["steps"]}
-    rows = manifest.get("steps")
+    diary = read_diary(build_folder(session.workspace, build))
+    times = {row.stage: row.seconds or 0.0 for row in diary.steps} if diary is not None else {}
     return tuple(
         Done(
-            stage=str(row.get("stage", "")),
-            tool=str(row.get("tool", "")),
-            params=dict(row.get("params") or {}),
-            outputs={
-                str(name): str(digest)
-                for name, digest in row.get("outputs", {}).items()
-                if _DIGEST.fullmatch(str(digest))
-            },
-            seconds=times.get(str(row.get("stage", "")), 0.0),
+            stage=step.stage,
+            tool=step.tool,
+            params=step.params,
+            outputs=step.outputs,
+            seconds=times.get(step.stage, 0.0),
         )
-        for row in (rows if isinstance(rows, list) else ())
+        for step in (manifest.steps if manifest is not None else ())
     )
 
 

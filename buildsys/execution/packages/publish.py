@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
 from buildsys.escaping import json_text
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
@@ -21,6 +22,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.spec import MODELS, TREES, Format
@@ -70,7 +72,7 @@ def publish(
     try:
         state.fetch(plan.package, "package", fresh)
         _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
-        _write(fresh / "build.json", _diary(plan, state, runner, built))
+        _write(fresh / "build.json", plain(_diary(plan, state, runner, built)))
         latency = find_latency(plan, state, fresh)
         if latency:
             _write(fresh / "latency.json", {"entries": latency})
@@ -213,31 +215,27 @@ def _with_advice(
     return f"{failure}; {advice}" if advice else failure
 
 
-def _diary(
-    plan: BuildPlan, state: State, runner: Runner, built: frozenset[str]
-) -> dict[str, object]:
+def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str]) -> Diary:
     steps = []
     for step in plan.steps:
         result = state.result(step.id)
         steps.append(
-            {
-                "stage": step.stage,
-                "seconds": result.seconds if result else None,
-                "this_run": "built" if step.id in built else "restored",
-                "environment": runner.variants.get(step.tool_env, ""),
-                "isolation": runner.isolations.get(step.id, ""),
-            }
+            DiaryStep(
+                stage=step.stage,
+                seconds=result.seconds if result else None,
+                this_run="built" if step.id in built else "restored",
+                environment=runner.variants.get(step.tool_env, ""),
+                isolation=runner.isolations.get(step.id, ""),
+            )
         )
-    return {
-        "build": plan.build,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "host": {
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-        },
-        "steps": steps,
-    }
+    return Diary(
+        build=plan.build,
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        host=DiaryHost(
+            system=platform.platform(), machine=platform.machine(), cores=os.cpu_count()
+        ),
+        steps=tuple(steps),
+    )
 
 
 def _copy_curves(fresh: Path, plan: BuildPlan, state: State) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from buildsys import typed_json
 from buildsys.digest import digest_file
 from buildsys.errors import shorten
 from buildsys.execution.places import Workspace
+from buildsys.execution.state.manifests import read_manifest
 from buildsys.files import read_regular, stat_line, write_atomic
 from buildsys.records import Digest, Size, read_record, write_record
 
@@ -189,12 +189,8 @@ def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
 
 def _listed(folder: Path) -> set[str]:
     """The files that a manifest names; none where there is none."""
-    try:
-        manifest = typed_json.read(read_regular(folder / "manifest.json"))
-    except (OSError, ValueError):
-        return set()
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    return set(files) if isinstance(files, dict) else set()
+    manifest = read_manifest(folder)
+    return set(manifest.files) if manifest is not None else set()
 
 
 def _place(workspace: Workspace, build: str) -> Path:
