@@ -9,17 +9,19 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from buildsys import typed_json
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError, Waiting
 from buildsys.execution import children
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.tools import definitions
+from buildsys.files import read_regular
 from buildsys.graph import Plan, WaitingPlan
 from buildsys.operations.predict import check_built
 from buildsys.operations.verify import shipped_plan
+from buildsys.records import Digest, RelativeName, Size
 from buildsys.steps.lib.packages import send_xmodem
 from buildsys.steps.lib.packages.flash import PLAN, Region, overlaps
 
@@ -54,6 +56,42 @@ class Flashing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Region:
+    """Addresses as they are written, "0x00400000"."""
+
+    file: RelativeName
+    address: str
+    size: Size
+    end: str
+    alignment: Size
+    sha256: Digest
+
+    @property
+    def region(self) -> Region:
+        """Raises ValueError for an address that is none."""
+        address, end = int(self.address, 16), int(self.end, 16)
+        return Region(**(vars(self) | {"address": address, "end": end}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PlanFile:
+    """flash.json, see steps.lib.packages.flash, which writes it."""
+
+    target: str
+    firmware: str
+    app: str
+    verified: bool
+    notes: tuple[str, ...]
+    method: str
+    chip: str
+    baud: Size
+    regions: tuple[_Region, ...]
+    preamble: str | None
+    commands: dict[str, object]
+    info: dict[str, object] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Port:
     """A serial port, and what the system says of it. `usb`: not one that the computer came with."""
 
@@ -74,22 +112,27 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
         message = f"no flash plan: its target {plan.target} or its firmware names no place in flash"
         hint = "`flash` belongs into the target, `slot` into the firmware contract"
         raise InputError.at(plan.build, message, hint)
-    plan_file = json.loads(path.read_text(encoding="utf-8"))
-    region = _region(plan_file["regions"][0])
+    try:
+        found = typed_json.parse(_PlanFile, read_regular(path))
+        (row,) = found.regions
+        region = row.region
+    except (OSError, ValueError) as error:
+        message = f"{plan.build}: {PLAN} is damaged; run `doit build:{plan.build}` again"
+        raise BuildsysError(message) from error
     if not (folder / region.file).is_file() or digest_file(folder / region.file) != region.sha256:
         message = f"{plan.build}: {region.file} is not the file that {PLAN} was made for"
         raise BuildsysError(f"{message}; run `doit build:{plan.build}` again")
     return Flashing(
         build=plan.build,
-        target=plan_file["target"],
-        firmware=plan_file["firmware"],
-        method=plan_file["method"],
-        chip=plan_file["chip"],
-        baud=plan_file["baud"],
+        target=found.target,
+        firmware=found.firmware,
+        method=found.method,
+        chip=found.chip,
+        baud=found.baud,
         folder=folder,
         region=region,
-        unverified=() if plan_file["verified"] else tuple(plan_file["notes"]),
-        labels=plan_file["info"] is not None,
+        unverified=() if found.verified else found.notes,
+        labels=found.info is not None,
     )
 
 
@@ -178,14 +221,3 @@ def run_tool(arguments: Sequence[str], folder: Path) -> int:
 def place_text(region: Region) -> str:
     """From the first byte to the first that is not touched."""
     return f"0x{region.address:08x}..0x{region.end:08x}"
-
-
-def _region(row: dict[str, Any]) -> Region:
-    return Region(
-        file=row["file"],
-        address=int(row["address"], 16),
-        size=row["size"],
-        end=int(row["end"], 16),
-        alignment=row["alignment"],
-        sha256=row["sha256"],
-    )

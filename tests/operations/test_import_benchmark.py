@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,30 @@ def publish_engine(workspace: Path, name: str = "net.engine", **facts: Any) -> s
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_bytes(b"engine")
     sha256 = digest_file(folder / name)
-    entry = {"bytes": 6, "sha256": sha256}
+    entry: dict[str, object] = {"bytes": 6, "sha256": sha256}
     (folder / "engine.json").write_text(json.dumps({**known, **facts}))
-    (folder / "manifest.json").write_text(json.dumps({"files": {name: entry}}))
+    write_manifest(folder, {name: entry})
     return sha256
+
+
+def write_manifest(
+    folder: Path, files: dict[str, dict[str, object]], label: str = "", modules: Sequence[str] = ()
+) -> None:
+    """The manifest of a package that nobody built."""
+    step: dict[str, object] = dict.fromkeys(("stage", "tool", "tool_lock", "code"), "")
+    step |= {"action_key": "0" * 64, "params": {}, "inputs": {}, "outputs": {}}
+    manifest: dict[str, object] = {
+        "buildsys": "0",
+        "build": f"{folder.parent.name}@{folder.name}",
+        "target": {"name": folder.name, "label": label},
+        "files": files,
+        "preprocessing": None,
+        "steps": [{**step, "module": module} for module in modules],
+        "evidence": {},
+        "unverified": [],
+        "licences": [],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 FIGURES = {
@@ -370,12 +391,8 @@ def test_a_figure_of_a_pc_for_a_board_is_doubted(
     folder.mkdir(parents=True)
     (folder / "net.tflite").write_bytes(b"network")
     sha256 = digest_file(folder / "net.tflite")
-    manifest = {
-        "files": {"net.tflite": {"bytes": 7, "sha256": sha256}},
-        "target": {"name": "camera", "label": "Camera 3"},
-        "steps": [{"module": "convert_tflite"}, {"module": "package_linux"}],
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    files: dict[str, dict[str, object]] = {"net.tflite": {"bytes": 7, "sha256": sha256}}
+    write_manifest(folder, files, "Camera 3", ("convert_tflite", "package_linux"))
     data = {**PACKAGED, "sha256": sha256, "machine": MACHINES[kind]}
     Path("board.json").write_text(json.dumps(data))
     assert run("net@camera", "board.json") == 0
