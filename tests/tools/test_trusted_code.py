@@ -177,8 +177,10 @@ def test_the_attempts_are_real(
     tmp_path: Path, places: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Where nobody keeps them back, they succeed."""
-    names = ("list the home", "read the home", "write outside", "write into the bytecode")
-    names += ("TCP to this machine", "UDP", "a Unix socket", "an abstract socket")
+    names = (
+        *("list the home", "read the home", "write outside", "write into the bytecode"),
+        *("TCP to this machine", "UDP", "a Unix socket", "an abstract socket"),
+    )
     exec(_program(places, names), {"__name__": "payload"})
     (line,) = [x for x in capfd.readouterr().out.splitlines() if x.startswith("PAYLOAD ")]
     assert json.loads(line.removeprefix("PAYLOAD ")) == dict.fromkeys(names, "")
