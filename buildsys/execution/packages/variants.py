@@ -1,12 +1,11 @@
 """What a package holds, as figures; and of a recipe's variants, the one that ships."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+from buildsys import typed_json
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.packages.model_file import find_model
 from buildsys.execution.packages.publish import build_folder, red_verdicts
@@ -58,25 +57,41 @@ def _stored(state: State, plan: BuildPlan) -> Figures:
     return _figures(sizes, lambda name: state.store.read(blobs[name]))
 
 
-def _figures(sizes: dict[str, int], read: Callable[[str], bytes]) -> Figures:
+def _figures(sizes: Mapping[str, int], read: Callable[[str], bytes]) -> Figures:
     model = find_model({name: (size, "") for name, size in sizes.items()})
     metrics, vela = _json("metrics.json", sizes, read), _json("vela.json", sizes, read)
-    kind = next((kind for kind in _MEASURED if kind in metrics), "")
-    measured = metrics[kind]["metrics"] if kind else {}
     return Figures(
         file=model.name if model else "",
         bytes=model.bytes if model else 0,
-        sram_bytes=int(vela.get("sram_bytes", 0)),
-        metrics=tuple(sorted((key, float(value)) for key, value in measured.items())),
+        sram_bytes=_number(vela.get("sram_bytes")),
+        metrics=_metrics(metrics),
     )
 
 
-def _json(name: str, sizes: dict[str, int], read: Callable[[str], bytes]) -> dict[str, Any]:
+def _metrics(found: Mapping[str, object]) -> tuple[tuple[str, float], ...]:
+    """The figures that count, by name; none where the file is of another shape."""
+    kind = next((kind for kind in _MEASURED if kind in found), "")
     try:
-        data = json.loads(read(name)) if name in sizes else {}
+        row = typed_json.decode(dict[str, object], found.get(kind, {}))
+        values = typed_json.decode(dict[str, float], row.get("metrics", {}))
+    except ValueError:
+        return ()
+    return tuple(sorted(values.items()))
+
+
+def _number(value: object) -> int:
+    """Bytes; 0 where there are none."""
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _json(
+    name: str, sizes: Mapping[str, int], read: Callable[[str], bytes]
+) -> Mapping[str, object]:
+    """What a file of the package says; nothing where it is missing or no JSON object."""
+    try:
+        return typed_json.parse(dict[str, object], read(name)) if name in sizes else {}
     except (OSError, ValueError):
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def choose(

@@ -1,0 +1,35 @@
+"""What a run's table has of a package: its figures, whoever wrote into its folder."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.packages.variants import Figures, figures
+from buildsys.execution.places import Workspace
+from tests.sample_steps import make_plan, make_state, make_step
+
+FIGURES = '{"tflite": {"metrics": {"box.mAP50-95": 0.5, "box.mAP50": 1}, "split": "val"}}'
+MEASURED = (("box.mAP50", 1.0), ("box.mAP50-95", 0.5))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "vela", "expected"),
+    [
+        (FIGURES, '{"sram_bytes": 4096}', Figures(sram_bytes=4096, metrics=MEASURED)),
+        ('{"tflite": []}', '{"sram_bytes": "many"}', Figures()),
+        ('{"tflite": {"metrics": {"box.mAP50": "good"}}}', "[]", Figures()),
+        ('{"tflite": {"metrics": {"box.mAP50": NaN}}}', "", Figures()),
+        ("[1]", '{"sram_bytes": null}', Figures()),
+    ],
+)
+def test_a_file_of_another_shape_has_no_figures(
+    metrics: str, vela: str, expected: Figures, tmp_path: Path
+) -> None:
+    """A folder can be edited by hand: the table leaves its cells empty, and the run goes on."""
+    plan = make_plan(make_step("prepare"))
+    recipe, target = plan.build.split("@")
+    folder = tmp_path / "build" / recipe / target
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(metrics)
+    (folder / "vela.json").write_text(vela)
+    assert figures(Workspace(tmp_path), make_state(tmp_path, plan), plan) == expected
