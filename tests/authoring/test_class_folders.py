@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders
+from buildsys.errors import InputError
 from tests.authoring.sample_workspace import (
     Head,
     by_stage,
@@ -34,6 +37,15 @@ def test_valid_is_a_name_of_val(tmp_path: Path) -> None:
         (tmp_path / place / "apple").mkdir(parents=True)
         (tmp_path / place / "apple" / "1.jpg").touch()
     assert dict(read_class_folders(tmp_path, "fruit").given)["val"] == ("valid",)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\u202eelppa", " "])
+def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) -> None:
+    """A newline in it shifts every label that follows."""
+    (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / name / "1.jpg").touch()
+    with pytest.raises(InputError, match="its name cannot be printed on a line"):
+        read_class_folders(tmp_path, "fruit")
 
 
 def test_a_network_of_classes_is_planned_like_any_other(workspace: Path) -> None:

@@ -7,6 +7,7 @@ from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets.file_lists import is_utf8, list_files
 from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.labels import is_class_name
 from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 
 _LAYOUT = "a folder to classify holds train/<class>/*.jpg, and val/<class>/*.jpg"
@@ -28,6 +29,10 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
                     f"{label}/{place}/{name}", message, "classes are the folders of train"
                 )
     for name in classes:
+        if not is_class_name(name):
+            message = "is the folder of a class, and its name cannot be printed on a line"
+            hint = "rename it: the names of classes stand in labels.txt, one a line"
+            raise InputError.at(f"{label}/train/{name}", message, hint)
         if not _holds_picture(root / "train" / name):
             message = "is the folder of a class, and no image is in it"
             raise InputError.at(f"{label}/train/{name}", message, "fill it, or remove it")
