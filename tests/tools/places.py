@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
-from buildsys.execution.places import cache_root
 from buildsys.execution.running.process import step_environment
+from buildsys.execution.tools import bytecode
 from buildsys.execution.tools.host_tools import find_qemu
 from tests.conftest import REPOSITORY
 
@@ -68,7 +68,7 @@ def doit(
 def tool_environment(python: Path, scratch: Path | None = None) -> dict[str, str]:
     """The runner's own for a step: with its compiled modules a tool starts in half the time."""
     folder = scratch or Path(gettempdir())
-    return step_environment(python, folder, 1, "cpu", cache_root() / "pycache", network=False)
+    return step_environment(python, folder, 1, "cpu", bytecode.root(), network=False)
 
 
 def read(path: Path) -> dict[str, Any]:

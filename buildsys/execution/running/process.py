@@ -19,21 +19,28 @@ from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 OnProgress = Callable[[float, float, str, str], None]
 """(done, total, unit, note)."""
 
-_PASSED_ON = (
-    "LD_LIBRARY_PATH",
-    "CUDA_VISIBLE_DEVICES",
+_ALWAYS = ("CUDA_VISIBLE_DEVICES",)
+"""Which GPU computes, like `train.device`: hardware is part of no key."""
+_WITH_HOST_LIBRARY = ("LD_LIBRARY_PATH", VARIABLE)
+"""Which TensorRT is loaded: its version is a parameter of the steps that require it, and was looked up
+under the same variables. Other steps load what their environment brings, and never see them."""
+_WITH_NETWORK = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "BUILDSYS_DOWNLOAD_GIB",
+    "BUILDSYS_DOWNLOAD_HOURS",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    VARIABLE,
 )
+"""How a file is reached, never what is in it: the recipe names its digest."""
 _LONGEST_REPORT = 1 << 16
 """Bytes of a line; the rest of a longer one is no report either."""
 _LAST_REPORTS_SECONDS = 1.0
 """A process that left its group may hold the pipe open for ever: nobody waits for that one."""
-_NETWORK = (
-    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    *("BUILDSYS_DOWNLOAD_GIB", "BUILDSYS_DOWNLOAD_HOURS"),
-)
 _NOWHERE = dict.fromkeys(
     ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
     "http://127.0.0.1:9",
@@ -56,11 +63,19 @@ CommandRunner = Callable[[Command, OnProgress], int]
 
 
 def step_environment(
-    python: Path, scratch: Path, threads: int, device: str, pycache: Path, network: bool
+    python: Path,
+    scratch: Path,
+    threads: int,
+    device: str,
+    bytecode: Path | None,
+    network: bool,
+    timing_caches: Path | None = None,
 ) -> dict[str, str]:
     """The whole environment of a step: an allow-list, so that no machine's habits leak in.
 
-    `network`: whether it is one of those that fetch what is remote; the others reach nothing.
+    `bytecode`: where it was made ahead, None: beside its source; steps add none, the next one would run
+    it. `network`: whether it is one of those that fetch what is remote; the others reach nothing.
+    `timing_caches`: TensorRT's, for a step that requires this machine's library.
     """
     count = str(threads)
     environment = {
@@ -71,24 +86,28 @@ def step_environment(
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPYCACHEPREFIX": str(pycache),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "MPLCONFIGDIR": str(scratch),
         "HF_HUB_OFFLINE": "1",
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
         "NO_COLOR": "1",
         "BUILDSYS_DEVICE": device,
-        "BUILDSYS_TIMING_CACHES": str(pycache.with_name("timing-caches")),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
         # Threads that wait sleep: spinning, they take the core from the one they wait for, and a
         # step beside one busy process slows tenfold. The order of the arithmetic stays.
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
     }
-    environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    if not network:
-        return environment | _NOWHERE
-    return environment | {name: os.environ[name] for name in _NETWORK if name in os.environ}
+    if bytecode is not None:
+        environment["PYTHONPYCACHEPREFIX"] = str(bytecode)
+    passed: tuple[str, ...] = _ALWAYS
+    if timing_caches is not None:
+        environment["BUILDSYS_TIMING_CACHES"] = str(timing_caches)
+        passed += _WITH_HOST_LIBRARY
+    passed += _WITH_NETWORK if network else ()
+    environment |= {} if network else _NOWHERE
+    return environment | {name: os.environ[name] for name in passed if name in os.environ}
 
 
 def run_command(command: Command, on_progress: OnProgress) -> int:

@@ -8,6 +8,7 @@ was.
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,14 @@ from buildsys.execution.running.admission import Admission, gpu_variables
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.action_entry import make_entry
-from buildsys.execution.tools import environments
+from buildsys.execution.tools import bytecode, environments
 from buildsys.files import explain_log, open_regular, writing
 from buildsys.graph import Input, Output, Step, StepResult
 from buildsys.names import BadName
 from buildsys.spec import Format
 from buildsys.steps.lib.datasets.images import SUFFIXES as IMAGES
 from buildsys.steps.lib.runtime import launcher
+from buildsys.steps.lib.tensorrt import host_library
 from buildsys.typed_json import parse
 
 LAUNCHER = Path(launcher.__file__)
@@ -209,8 +211,9 @@ class Runner:
                 scratch / "work",
                 step.threads,
                 step.device,
-                cache_root() / "pycache",
+                None if python == Path(sys.executable) else bytecode.root(),
                 step.fetches,
+                _timing_caches() if _uses_host_library(step) else None,
             )
             | checkpoints.variables(step)
             | {"BUILDSYS_DIARY": str(scratch / _DIARY)}
@@ -305,13 +308,35 @@ class Runner:
 def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
     """What a step needs: its Python and this package, its inputs, a place to work and its outputs."""
     programs = (*isolation.python_folders(python), str(_PACKAGE))
-    inputs = (*isolation.link_targets(scratch / "inputs"), str(scratch / "inputs"))
+    readable = (*isolation.link_targets(scratch / "inputs"), str(scratch / "inputs"))
+    writable = tuple(str(scratch / name) for name in ("work", "outputs", _ERROR, _DIARY))
+    if _uses_host_library(step):
+        with writing("TensorRT's timings", cache_root()):
+            _timing_caches().mkdir(parents=True, exist_ok=True)
+        writable += (str(_timing_caches()),)
+        programs += isolation.python_folders(Path(host_library.interpreter()))
+        programs += tuple(filter(os.path.isabs, _listed("LD_LIBRARY_PATH")))
+    if step.fetches:
+        readable += (*_listed("SSL_CERT_FILE"), *_listed("SSL_CERT_DIR"))
     return isolation.Access(
         programs=programs,
-        readable=(*inputs, str(scratch / _REQUEST), str(cache_root() / "pycache")),
-        writable=tuple(str(scratch / name) for name in ("work", "outputs", _ERROR, _DIARY)),
+        readable=(*readable, str(scratch / _REQUEST), str(bytecode.root())),
+        writable=writable,
         network=step.fetches,
     )
+
+
+def _uses_host_library(step: Step) -> bool:
+    """Whether it loads TensorRT as this machine has it: `requires` names library and version."""
+    return " " in step.requires
+
+
+def _timing_caches() -> Path:
+    return cache_root() / "timing-caches"
+
+
+def _listed(variable: str) -> tuple[str, ...]:
+    return tuple(filter(None, os.environ.get(variable, "").split(os.pathsep)))
 
 
 def _foreign(scratch: Path) -> Iterator[str]:

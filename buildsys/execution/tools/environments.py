@@ -1,7 +1,8 @@
 """Lock -> synced environment -> interpreter.
 
 An environment is a folder in the user's cache, named by its lock's digest, made by uv from hashed
-pins, never changed afterwards. A marker file is written last: without it the folder is thrown away.
+pins, and made again where a file of it was changed afterwards. A marker file is written last: without it
+the folder is thrown away.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from buildsys.errors import ToolUnavailable
 from buildsys.execution.places import cache_root
+from buildsys.execution.tools import bytecode, environment_record
 from buildsys.execution.tools.definitions import (
     MARKER,
     ToolEnv,
@@ -27,22 +29,47 @@ from buildsys.files import locked
 
 _LINE_EVERY_SECONDS = 15.0
 
+_seen: set[Path] = set()
+"""Interpreters whose environments this process has looked at."""
+
 
 def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tuple[str, Path]:
-    """(variant, interpreter) of an environment, synced now if it is not yet.
+    """(variant, interpreter) of an environment, synced now if it is not yet, or was changed since.
 
     Two processes that need the same one: the second waits. Raises ToolUnavailable.
     """
     if not name:
         return "core", Path(sys.executable)
     env = tool_env(name)
-    ready = ("external", Path(sys.executable)) if env.external else find_synced(env)
-    if ready is not None:
+    if env.external:
+        return "external", Path(sys.executable)
+    ready = find_synced(env)
+    if ready is None or (ready[1] not in _seen and environment_record.find_change(_place(ready))):
+        with locked(cache_root() / "toolenvs" / f".{name}.lock", busy=lambda _: None):
+            ready = _make(env, say, run or _telling(env, say))
+    bytecode.prepare(ready[1], name, say)
+    _seen.add(ready[1])
+    return ready
+
+
+def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
+    """Sync what is not there; what was changed by hand is made again, with a line that says so."""
+    ready = find_synced(env)  # another process may have done it meanwhile
+    if ready is None:
+        return _sync(env, say, run)
+    changed = environment_record.find_change(_place(ready))
+    if not changed:
         return ready
-    root = cache_root() / "toolenvs"
-    with locked(root / f".{name}.lock", busy=lambda _: None):
-        ready = find_synced(env)
-        return ready if ready is not None else _sync(env, say, run or _telling(env, say))
+    say(f"the tool environment {env.name} was changed since it was made ({changed}): made again")
+    ready = _sync(env, say, run)
+    if environment_record.verify(_place(ready)):
+        # files are hard links into uv's cache: who edits one in place edits the cache, too
+        ready = _sync(env, say, run, "--no-cache")
+    return ready
+
+
+def _place(ready: tuple[str, Path]) -> Path:
+    return ready[1].parent.parent
 
 
 def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
@@ -53,7 +80,7 @@ def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
     )
 
 
-def _sync(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
+def _sync(env: ToolEnv, say: Callable[[str], None], run: Run, *options: str) -> tuple[str, Path]:
     settings = uv_settings(os.environ)
     variant, extra = choose_variant(env, settings, run)
     size = env.download_mib_cuda if variant == "lock-cuda" else env.download_mib
@@ -73,6 +100,7 @@ def _sync(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path
             "sync",
             "--quiet",
             "--require-hashes",
+            *options,
             *extra,
             "--python",
             str(python),
@@ -84,6 +112,7 @@ def _sync(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path
         if done.returncode:
             shutil.rmtree(place, ignore_errors=True)
             raise ToolUnavailable(_explain(env, command, done.stderr))
+    environment_record.write(place)
     (place / MARKER).write_text(f"{variant}\n", encoding="utf-8")
     return variant, python
 

@@ -1,0 +1,116 @@
+"""Bytecode of tool environments and of our own steps: made ahead, because steps only read it.
+
+A step that could write it would decide what the next one runs. It is made by `warm_up`, a program that
+imports what steps import and is given nothing from outside: no input, no recipe.
+"""
+
+import ast
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from buildsys.digest import digest_value
+from buildsys.execution import children
+from buildsys.execution.places import cache_root
+from buildsys.execution.tools import warm_up
+from buildsys.files import locked, write_atomic
+
+PACKAGE = Path(__file__).resolve().parents[2]
+_READY = ".ready"
+_SEARCHED = "/usr/local/bin:/usr/bin:/bin"
+
+_prepared: set[Path] = set()
+
+
+def root() -> Path:
+    """Where bytecode lies, below it by the path of its source (PYTHONPYCACHEPREFIX)."""
+    return cache_root() / "bytecode"
+
+
+def prepare(python: Path, name: str, say: Callable[[str], None]) -> None:
+    """Make what is missing for a tool environment; looked at once a process, quick where nothing is.
+
+    What cannot be made is compiled by every step for itself: slower, and the same.
+    """
+    if python in _prepared:
+        return
+    mark = root() / _READY / digest_value([str(python), str(PACKAGE)])
+    wanted = [_made(python), _signature()]
+    known = _read(mark)
+    if known != wanted:
+        names = () if known[:1] == wanted[:1] else imported_names()
+        if names:
+            say(f"{name}: compiling what its steps import, once")
+        with (
+            contextlib.suppress(OSError),
+            locked(mark.with_suffix(".lock"), busy=lambda _: None),
+        ):
+            if _read(mark) != wanted:
+                _warm(python, names)
+                write_atomic(mark, "\n".join(wanted), durable=False)
+    _prepared.add(python)
+
+
+def _warm(python: Path, names: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory(prefix="buildsys-") as home:
+        settings = {
+            "PATH": f"{python.parent}:{_SEARCHED}",
+            "HOME": home,
+            "TMPDIR": home,
+            "MPLCONFIGDIR": home,
+            "YOLO_CONFIG_DIR": home,
+            "YOLO_OFFLINE": "true",
+            "YOLO_AUTOINSTALL": "false",
+            "HF_HUB_OFFLINE": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPYCACHEPREFIX": str(root()),
+        }
+        command = (str(python), "-s", warm_up.__file__, str(PACKAGE), *names)
+        with children.child(
+            command,
+            settings,
+            cwd=home,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            children.wait(process)
+
+
+@cache
+def imported_names() -> tuple[str, ...]:
+    """Every module that steps import, and no module of ours: "torch", "ultralytics.nn.tasks"."""
+    found: set[str] = set()
+    for path in sorted((PACKAGE / "steps").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module)
+    return tuple(sorted(name for name in found if name.partition(".")[0] != "buildsys"))
+
+
+@cache
+def _signature() -> str:
+    """Changes with the source of our steps."""
+    paths = [PACKAGE / "spec.py", *sorted((PACKAGE / "steps").rglob("*.py"))]
+    return digest_value([[str(path), path.stat().st_mtime_ns] for path in paths])
+
+
+def _made(python: Path) -> str:
+    """Changes when the environment is made again, or its Python replaced."""
+    try:
+        stats = os.lstat(python), os.stat(python)
+    except OSError:
+        return ""
+    return " ".join(f"{stat.st_ino}-{stat.st_mtime_ns}" for stat in stats)
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []

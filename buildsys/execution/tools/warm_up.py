@@ -1,0 +1,51 @@
+"""Compiles our steps and imports what they import: `python -s warm_up.py PACKAGE MODULE...`.
+
+It runs under a tool environment's own Python, which leaves bytecode of all that was imported.
+"""
+
+import compileall
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import types
+
+
+def main() -> None:
+    """PACKAGE: the folder of `buildsys`. Of the modules, what is not here is left out."""
+    package, names = sys.argv[1], sys.argv[2:]
+    sys.path.pop(0)
+    for path in ("__init__.py", "spec.py"):
+        compileall.compile_file(os.path.join(package, path), quiet=2)
+    compileall.compile_dir(os.path.join(package, "steps"), quiet=2)
+    here = {name: _is_here(name) for name in {name.partition(".")[0] for name in names}}
+    if here.get("torch"):
+        _set_torch_up(package)
+    for name in names:
+        if here[name.partition(".")[0]]:
+            with contextlib.suppress(BaseException):  # what does not import has been compiled
+                importlib.import_module(name)
+    sys.stdout.flush()
+    os._exit(0)  # as the launcher does
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _set_torch_up(package: str) -> None:
+    """As steps do it: without that, torchvision may not import, nor anything that needs it."""
+    exposed = types.ModuleType("buildsys")
+    exposed.__path__ = [package]
+    sys.modules["buildsys"] = exposed
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with contextlib.suppress(Exception):
+        importlib.import_module("buildsys.steps.lib.runtime.torch_setup").prepare()
+
+
+if __name__ == "__main__":
+    main()
