@@ -31,8 +31,10 @@ def root() -> Path:
     return cache_root() / "bytecode"
 
 
-def prepare(python: Path, name: str, say: Callable[[str], None]) -> None:
+def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -> None:
     """Make what is missing for a tool environment; looked at once a process, quick where nothing is.
+
+    `package`: what the environment is about, by its name on the index.
 
     What cannot be made is compiled by every step for itself: slower, and the same.
     """
@@ -50,12 +52,12 @@ def prepare(python: Path, name: str, say: Callable[[str], None]) -> None:
             locked(mark.with_suffix(".lock"), busy=lambda _: None),
         ):
             if _read(mark) != wanted:
-                _warm(python, names)
+                _warm(python, package, names)
                 write_atomic(mark, "\n".join(wanted), durable=False)
     _prepared.add(python)
 
 
-def _warm(python: Path, names: tuple[str, ...]) -> None:
+def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(prefix="buildsys-") as home:
         settings = {
             "PATH": f"{python.parent}:{_SEARCHED}",
@@ -69,7 +71,7 @@ def _warm(python: Path, names: tuple[str, ...]) -> None:
             "CUDA_VISIBLE_DEVICES": "",
             "PYTHONPYCACHEPREFIX": str(root()),
         }
-        command = (str(python), "-s", warm_up.__file__, str(PACKAGE), *names)
+        command = (str(python), "-s", warm_up.__file__, str(PACKAGE), package, *names)
         with children.child(
             command,
             settings,

@@ -47,7 +47,7 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
     if ready is None or (ready[1] not in _seen and environment_record.find_change(_place(ready))):
         with locked(cache_root() / "toolenvs" / f".{name}.lock", busy=lambda _: None):
             ready = _make(env, say, run or _telling(env, say))
-    bytecode.prepare(ready[1], name, say)
+    bytecode.prepare(ready[1], name, env.package, say)
     _seen.add(ready[1])
     return ready
 

@@ -1,4 +1,4 @@
-"""Compiles our steps and imports what they import: `python -s warm_up.py PACKAGE MODULE...`.
+"""Compiles our steps and a tool, imports what they import: `python -s warm_up.py PACKAGE TOOL MODULE...`.
 
 It runs under a tool environment's own Python, which leaves bytecode of all that was imported.
 """
@@ -6,6 +6,7 @@ It runs under a tool environment's own Python, which leaves bytecode of all that
 import compileall
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -13,12 +14,17 @@ import types
 
 
 def main() -> None:
-    """PACKAGE: the folder of `buildsys`. Of the modules, what is not here is left out."""
-    package, names = sys.argv[1], sys.argv[2:]
+    """PACKAGE: the folder of `buildsys`; TOOL: what the environment is about, as it is installed.
+
+    Of the modules, what is not here is left out.
+    """
+    package, tool, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     sys.path.pop(0)
     for path in ("__init__.py", "spec.py"):
         compileall.compile_file(os.path.join(package, path), quiet=2)
     compileall.compile_dir(os.path.join(package, "steps"), quiet=2)
+    if names:
+        _compile_distribution(tool)
     here = {name: _is_here(name) for name in {name.partition(".")[0] for name in names}}
     if here.get("torch"):
         _set_torch_up(package)
@@ -28,6 +34,14 @@ def main() -> None:
                 importlib.import_module(name)
     sys.stdout.flush()
     os._exit(0)  # as the launcher does
+
+
+def _compile_distribution(name: str) -> None:
+    """A tool may be started as a program, and imported by nobody."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files(name) or ():
+            if file.suffix == ".py":
+                compileall.compile_file(str(file.locate()), quiet=2)
 
 
 def _is_here(name: str) -> bool:

@@ -394,3 +394,68 @@ def test_the_state_of_a_failed_step_does_not_change(tmp_path: Path, export: Step
     failure(bench, export)
     following = State((make_plan(export),), bench.state.database, bench.state.store)
     assert [str(reason) for reason in following.decide(export).reasons] == ["never made here"]
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_what_is_no_file_of_the_step_is_refused(tmp_path: Path, export: Step, kind: str) -> None:
+    """A link would bring into the store what the step itself may not read; a pipe never ends."""
+    bench = Bench(tmp_path, export)
+    (tmp_path / "secret").write_text("secret")
+
+    def make(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        (path,) = outputs.values()
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(tmp_path / "secret" if kind == "link" else tmp_path)
+        return 0
+
+    bench.tool = make
+    message = str(failure(bench, export))
+    assert "export (export_onnx) made outputs/made.bin, which is no file of its own" in message
+    assert bench.state.store.recall(bench.state.decide(export).key) is None
+
+
+def test_a_link_to_an_input_is_an_output(tmp_path: Path, export: Step, source: Path) -> None:
+    """Datasets are passed on as links."""
+    bench = Bench(tmp_path, export)
+
+    def link(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        outputs["made"].symlink_to(inputs["given"].resolve())
+        return 0
+
+    bench.tool = link
+    result = bench.execute(export)
+    assert result is not None
+    assert bench.state.store.read(result.outputs[0][1]) == source.read_bytes()
+
+
+def test_only_what_is_about_a_step_reaches_it(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine's libraries where it requires them, the proxy where it fetches."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/libraries")
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/own.pem")
+    plain = make_step("export_onnx", given(source), stage="export")
+    engine = make_step("build_engine", given(source), stage="engine", requires="tensorrt 10.3 8.7")
+    fetch = make_step("fetch_file", given(source), stage="fetch", fetches=True)
+    bench = Bench(tmp_path, plain, engine, fetch)
+    for step in (plain, engine, fetch):
+        bench.execute(step)
+    told = [
+        {"LD_LIBRARY_PATH", "SSL_CERT_FILE", "BUILDSYS_TIMING_CACHES"} & set(command.environment)
+        for command in bench.commands
+    ]
+    assert told == [set(), {"LD_LIBRARY_PATH", "BUILDSYS_TIMING_CACHES"}, {"SSL_CERT_FILE"}]
+    assert all(c.environment["PYTHONDONTWRITEBYTECODE"] == "1" for c in bench.commands)
+
+
+def test_what_isolates_is_said_once(tmp_path: Path, export: Step, source: Path) -> None:
+    """And remembered for the diary."""
+    other = make_step("export_other", given(source), stage="other", tool_env="ultralytics")
+    bench = Bench(tmp_path, export, other)
+    for step in (export, other):
+        bench.execute(step)
+    told = "steps are not isolated from this machine: BUILDSYS_ISOLATION=none"
+    assert bench.said.count(told) == 1
+    assert bench.runner.isolations[other.id] == "none (BUILDSYS_ISOLATION=none)"

@@ -1,0 +1,87 @@
+"""A tool environment that was edited by hand is found by its files, and made again."""
+
+import base64
+import hashlib
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.tools import definitions, environment_record, environments
+
+
+def install(place: Path) -> Path:
+    """An environment with one package, as an installer leaves it; returns the folder of packages."""
+    packages = place / "lib" / "python3.11" / "site-packages"
+    (packages / "tool").mkdir(parents=True)
+    (packages / "tool-1.dist-info").mkdir()
+    (packages / "tool" / "core.py").write_text("x = 1\n")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).rstrip(b"=").decode()
+    rows = f"tool/core.py,sha256={digest},6\ntool-1.dist-info/RECORD,,\n"
+    (packages / "tool-1.dist-info" / "RECORD").write_text(rows)
+    (packages / "_virtualenv.py").write_text("")
+    (place / "bin").mkdir()
+    (place / "bin" / "python").touch()
+    return packages
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "remove"])
+def test_a_change_is_named(tmp_path: Path, change: str) -> None:
+    """One byte of a file, a file more, a file less."""
+    packages = install(tmp_path)
+    environment_record.write(tmp_path)
+    assert environment_record.find_change(tmp_path) == ""
+    file = packages / "tool" / "core.py"
+    if change == "edit":
+        file.write_text("x = 2\n")
+    elif change == "add":
+        file = packages / "sitecustomize.py"
+        file.write_text("")
+    else:
+        file.unlink()
+    assert environment_record.find_change(tmp_path) == str(file.relative_to(tmp_path))
+
+
+def test_what_is_the_same_in_another_time_is_no_change(tmp_path: Path) -> None:
+    """A copied environment, bytecode beside its source, our own marks."""
+    packages = install(tmp_path)
+    environment_record.write(tmp_path)
+    os.utime(packages / "tool" / "core.py", (1, 1))
+    (packages / "tool" / "__pycache__").mkdir()
+    (packages / "tool" / "__pycache__" / "core.pyc").write_bytes(b"")
+    (tmp_path / ".synced").write_text("lock")
+    assert environment_record.find_change(tmp_path) == ""
+
+
+def test_an_edited_environment_is_made_again_with_a_line_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the installer's cache has the edit, too, it is left out."""
+    monkeypatch.setattr(environments, "_seen", set[Path]())
+    commands: list[list[str]] = []
+
+    def uv(command: Sequence[str], extra: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        commands.append(list(command))
+        if command[1] == "venv":
+            packages = install(Path(command[-1]))
+            if len(commands) == 1:
+                (packages / "tool" / "core.py").write_text("x = 2\n")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    env = definitions.tool_env("vela-5.2")
+    place = definitions.folder(env, "lock")
+    install(place)
+    (place / ".synced").write_text("lock\n")
+    environment_record.write(place)
+    (place / "lib" / "python3.11" / "site-packages" / "tool" / "core.py").write_text("x = 3\n")
+    said: list[str] = []
+    environments.ensure("vela-5.2", said.append, uv)
+    assert said[0] == (
+        "the tool environment vela-5.2 was changed since it was made"
+        " (lib/python3.11/site-packages/tool/core.py): made again"
+    )
+    syncs = [command for command in commands if command[1] == "pip"]
+    assert ["--no-cache" in command for command in syncs] == [False, True]
+    assert environment_record.verify(place) == ""
