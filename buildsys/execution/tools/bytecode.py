@@ -72,13 +72,12 @@ def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
             "PYTHONPYCACHEPREFIX": str(root()),
         }
         command = (str(python), "-s", warm_up.__file__, str(PACKAGE), package, *names)
-        with children.child(
-            command,
-            settings,
-            cwd=home,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
+        with (
+            tempfile.TemporaryFile() as log,  # of no use to anybody
+            children.child(
+                command, settings, cwd=Path(home), stdout=log, stderr=subprocess.STDOUT
+            ) as process,
+        ):
             children.wait(process)
 
 
