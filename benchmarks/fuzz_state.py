@@ -1,11 +1,14 @@
-"""Damages what a workspace remembers and what people commit, and looks what a run makes of it.
+"""Damages what a workspace remembers, what people commit, and what was published, and looks what a run
+makes of it.
 
 A small workspace is built once with tools that only pretend. Then, case by case, one thing is damaged:
 a field of buildsys.lock (`lock`), pages of state.sqlite (`pages`), one bit (`flips`) or the end
-(`cuts`) of any file below .buildsys. `buildsys build` runs over it, in this process, over a workspace
+(`cuts`) of any file below .buildsys; one bit, the end or anything else of a published file
+(`package-flips`, `package-cuts`, `package-edits`). `buildsys build` runs over it, in this process, over a workspace
 in which everything is settled, or nothing, or whose build/ is gone. A finding is a wrong file in
 build/, a changed file anywhere else, a traceback, an exit code without a sentence, a build that is only
-`not finished`, or a run that takes too long.
+`not finished`, a published folder that is not whole again or was changed without a line that says so,
+or a run that takes too long.
 
     python benchmarks/fuzz_state.py [--kinds lock pages flips cuts] [--count 1000] [--seed 0] [--jobs 2]
     python benchmarks/fuzz_state.py --kinds pages --only 17     # one case, what it damages and what is said
@@ -37,7 +40,7 @@ from buildsys.errors import InputError  # noqa: E402
 from buildsys.lockfile import read_lock  # noqa: E402
 from tests import processes  # noqa: E402
 
-KINDS = ("lock", "pages", "flips", "cuts")
+KINDS = ("lock", "pages", "flips", "cuts", "package-flips", "package-cuts", "package-edits")
 MODES = ("settled", "unsettled", "gone")
 _SECONDS = 60.0
 _PLACE = re.compile(r"buildsys\.lock:[0-9]+:[0-9]+: error: ")
@@ -84,8 +87,9 @@ class Fuzzer:
     def case(self, kind: str, number: int, modes: Sequence[str] = MODES) -> tuple[str, str]:
         """What was damaged, and what is wrong with what came of it: nothing, as a rule."""
         rng = random.Random(f"{self.seed} {kind} {number}")
-        mode = rng.choice([mode for mode in modes if kind != "lock" or mode != "settled"])
-        what = f"{mode}: {getattr(self, f'_damage_{kind}')(rng)}"
+        unfit = {"lock": "settled", "package": "gone"}.get(kind.partition("-")[0])
+        mode = rng.choice([mode for mode in modes if mode != unfit])
+        what = f"{mode}: {getattr(self, '_damage_' + kind.replace('-', '_'))(rng)}"
         if mode != "settled":
             (self.place / ".buildsys" / "settled.json").unlink(missing_ok=True)
         if mode == "gone":
@@ -106,6 +110,8 @@ class Fuzzer:
             return traceback.format_exc(limit=-6)
         signal.setitimer(signal.ITIMER_REAL, 0)
         wrong = self._misprinted(code, text, kind) or self._wrong_files(code, mode)
+        if kind.startswith("package") and not wrong:
+            wrong = self._wrong_package(text)
         return f"{wrong}\n{text}" if wrong else ""
 
     def run(self) -> tuple[int, str]:
@@ -130,12 +136,38 @@ class Fuzzer:
             )
         return f"exit code {code}"
 
+    def _wrong_package(self, text: str) -> str:
+        """A folder that is not as it was published, whole, or about which nothing was said."""
+        found = self._packages()
+        if found.keys() != self.packages.keys():
+            return f"in build/: {found.keys() ^ self.packages.keys()}"
+        diary = {name for name in found if name.endswith("/build.json")}
+        other = [name for name in found.keys() - diary if found[name] != self.packages[name]]
+        if other:
+            return f"not as it was published: {other}"
+        for name in diary:
+            json.loads((self.place / "build" / name).read_bytes())
+        said = "published again" in text or "is not of the package" in text
+        return "" if said or not self.damaged else "nothing was said"
+
+    def _packages(self) -> dict[str, str]:
+        """What each file or link of the published folders is: permissions, and digest or target."""
+        found = {}
+        for path in (self.place / "build").glob("[!.]*/*/**/*"):
+            if path.is_symlink():
+                found[str(path.relative_to(self.place / "build"))] = f"link {os.readlink(path)}"
+            elif not path.is_dir():
+                text = f"{path.stat().st_mode:o} {processes.digest(path) if path.is_file() else ''}"
+                found[str(path.relative_to(self.place / "build"))] = text
+        return found
+
     def _wrong_files(self, code: int, mode: str) -> str:
         found = processes.shipped(self.place)
         wanted = {} if code and mode == "gone" else self.expected
         names = {name for name in wanted.keys() | found if wanted.get(name) != found.get(name)}
         if wanted:
             names -= {name for name in names if self._differs_in_training(name)}
+        names -= {name for name in names if name.startswith(".kept/")}  # what was added
         if names:
             return f"wrong in build/: {', '.join(sorted(names))}"
         changed = {
@@ -185,6 +217,7 @@ class Fuzzer:
             if path.is_file()
         }
         self.kept[self.place / "buildsys.lock"] = (self.place / "buildsys.lock").read_bytes()
+        self.packages, self.damaged = self._packages(), False
         self.stats = self._stats()
 
     def _stats(self) -> dict[str, tuple[int, int]]:
@@ -193,6 +226,7 @@ class Fuzzer:
         return {path: (stat.st_ino, stat.st_ctime_ns) for path, stat in stats}
 
     def _restore(self) -> None:
+        shutil.rmtree(self.place / "build" / ".kept", ignore_errors=True)
         for path in (self.place / ".buildsys").rglob("*"):
             if path not in self.kept and not path.is_dir():
                 path.unlink()
@@ -268,15 +302,64 @@ class Fuzzer:
         return rng.choice(records if rng.random() < 0.9 else paths)
 
     def _damage_flips(self, rng: random.Random) -> str:
-        path = self._file(rng)
+        return self._flip(self._file(rng), rng)
+
+    def _damage_cuts(self, rng: random.Random) -> str:
+        return self._cut(self._file(rng), rng)
+
+    def _published(self, rng: random.Random) -> Path:
+        names = [name for name, what in self.packages.items() if not what.startswith("link")]
+        self.damaged = True
+        return self.place / "build" / rng.choice(sorted(names))
+
+    def _damage_package_flips(self, rng: random.Random) -> str:
+        return self._flip(self._published(rng), rng)
+
+    def _damage_package_cuts(self, rng: random.Random) -> str:
+        return self._cut(self._published(rng), rng)
+
+    def _damage_package_edits(self, rng: random.Random) -> str:
+        path = self._published(rng)
+        action = rng.choice(
+            ["gone", "mode", "link", "pipe", "folder", "dated", "swapped", "more", "touched"]
+        )
+        data, status = path.read_bytes(), path.stat()
+        if action in ("gone", "link", "pipe", "folder"):
+            path.unlink()
+        if action == "mode":
+            path.chmod(status.st_mode ^ rng.choice([0o200, 0o111, 0o006, 0o4000]))
+        elif action == "link":
+            (self.root / "elsewhere").write_bytes(data)
+            path.symlink_to(self.root / "elsewhere")
+        elif action == "pipe":
+            os.mkfifo(path)
+        elif action == "folder":
+            path.mkdir()
+            (path / "inside").write_bytes(data)
+        elif action == "dated":  # as it was by size and time, and not by content
+            path.write_bytes(bytes(byte ^ 1 for byte in data))
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        elif action == "swapped":
+            other = self._published(rng)
+            path.rename(path.with_name("x"))
+            other.rename(path)
+            path.with_name("x").rename(other)
+            self.damaged = data != path.read_bytes()
+        elif action == "more":
+            path.with_name(rng.choice(["notes.txt", ".hidden", "manifest.json.bak"])).touch()
+        elif action == "touched":
+            path.write_bytes(data)
+            self.damaged = False
+        return f"{path.relative_to(self.place)}: {action}"
+
+    def _flip(self, path: Path, rng: random.Random) -> str:
         data = bytearray(path.read_bytes())
         bit = rng.randrange(8 * len(data))
         data[bit // 8] ^= 1 << bit % 8
         path.write_bytes(data)
         return f"bit {bit} of {path.relative_to(self.place)}"
 
-    def _damage_cuts(self, rng: random.Random) -> str:
-        path = self._file(rng)
+    def _cut(self, path: Path, rng: random.Random) -> str:
         size = rng.randrange(path.stat().st_size)
         os.truncate(path, size)
         return f"{path.relative_to(self.place)} cut to {size} bytes"

@@ -18,10 +18,7 @@ from tests.conftest import Build, StandIn, no_environment
 IN_BUILD = ("build", "build/tags", "build/tags/xiao-esp32s3", "build/report", "build/summary.json")
 IN_STATE = (
     ".buildsys",
-    ".buildsys/plans",
-    ".buildsys/logs",
     ".buildsys/scratch",
-    ".buildsys/report",
     ".buildsys/published",
 )
 FILES = (

@@ -318,7 +318,7 @@ def test_a_package_keeps_to_the_umask(shop: Shop) -> None:
             shop.publish()
         finally:
             os.umask(old)
-        for name in ("manifest.json", "build.json"):
+        for name in (*FILES, "manifest.json", "build.json"):
             assert (shop.folder / name).stat().st_mode & 0o777 == 0o666 & ~mask
         assert shop.folder.stat().st_mode & 0o777 == 0o777 & ~mask
         shutil.rmtree(shop.folder)
