@@ -195,11 +195,14 @@ def refuse_links(root: Path, path: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, if it is there: first its name, then its content."""
-    if folder.exists() or folder.is_symlink():
+    """Remove a folder, if it is there: first its name, then its content. What else has the name goes."""
+    if os.path.lexists(folder):
         old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
         folder.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
+        else:  # rmtree would wait for somebody to write into a pipe
+            old.unlink(missing_ok=True)
 
 
 def replace_folder(fresh: Path, target: Path) -> None:
@@ -334,10 +337,18 @@ def _reason(error: Exception, folder: Path, needed: int) -> str | None:
         return _forbidden(folder)
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return too_many_files()
+    if error.errno == errno.EISDIR and (error.filename2 or error.filename):
+        place = os.fsdecode(error.filename2 or error.filename)
+        return f"{place} is a directory. Move it away, then run again."
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENOENT):
         found = obstacle(folder)
-        way = way_out(folder) or " Move it away, then run again."
-        return f"{found}.{way}" if found else None
+        way = way_out(folder)
+        if found:
+            return f"{found}.{way or ' Move it away, then run again.'}"
+        refused = error.errno == errno.ENOENT and not folder.exists() and error.filename
+        if refused and folder.is_relative_to(os.fsdecode(refused)):
+            return f"{os.fsdecode(refused)} cannot be made.{way}"
+        return None
     if error.errno == errno.ENAMETOOLONG:
         return f"the path {folder} is too long.{way_out(folder)}"
     return None

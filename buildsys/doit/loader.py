@@ -54,6 +54,11 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         self._options = options or RunOptions()
         self.cmd_options = () if root else DodoTaskLoader.cmd_options
 
+    @property
+    def refused(self) -> int:
+        """Our exit code of what kept the run from beginning; 0 where nothing did."""
+        return self._run.refused
+
     def setup(self, opt_values: Mapping[str, object]) -> None:
         """`opt_values`: all options of the command; doit adds ours of `load_doit_config` to them."""
         self._values = opt_values
@@ -168,9 +173,11 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
         if "=" in name:  # doit would take it for a variable, and build everything
             print(f"ERROR: `{name}` names no build; see `doit list`.", file=guard(sys.stderr))
             return 3
-    main = DoitMain(Loader(root, options), config_filenames=())
+    loader = Loader(root, options)
+    main = DoitMain(loader, config_filenames=())
     try:
-        return int(main.run(["run", "-n", str(parallel), *names]) or 0)
+        code = int(main.run(["run", "-n", str(parallel), *names]) or 0)
+        return loader.refused or code
     except SystemExit as end:
         return int(end.code or 0)
 
@@ -186,6 +193,7 @@ def _explained(run: Run, runs: bool) -> Iterator[None]:
     except (InvalidTask, InvalidDodoFile, InvalidCommand):
         raise
     except BuildsysError as error:
+        run.refused = error.exit_code
         raise InvalidTask(printed(str(error))) from None
     except KeyboardInterrupt:
         print("\ninterrupted: nothing was begun", file=guard(sys.stderr))

@@ -5,11 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from doit.exceptions import InvalidTask
-
 from buildsys.doit.names import matches
 from buildsys.errors import BuildsysError
-from buildsys.escaping import printed
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import unchanged
@@ -56,6 +53,8 @@ class Run:
         self.options = options
         self.request = UNKNOWN
         self.process = os.getpid()
+        self.refused = 0
+        """The exit code of what kept the run from beginning; doit has 3 for all of that."""
         self._session: Session | None = None
 
     @property
@@ -67,13 +66,10 @@ class Run:
     def begin(self, request: Request) -> Session:
         """Load the plans; the archives of datasets that are asked for come first.
 
-        Raises InvalidTask, doit's own error, where the workspace cannot be read.
+        Raises BuildsysError where the workspace cannot be read.
         """
         self.request = request
-        try:
-            self._session = self._load()
-        except BuildsysError as error:
-            raise InvalidTask(printed(str(error))) from None
+        self._session = self._load()
         return self._session
 
     def _load(self) -> Session:

@@ -5,13 +5,34 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.errors import CannotWrite
 from buildsys.files import refuse_links
 
 
 def cache_root() -> Path:
-    """The user's cache directory for buildsys; follows XDG_CACHE_HOME."""
+    """The user's cache directory for buildsys; follows XDG_CACHE_HOME. Raises CannotWrite where no
+    absolute path says where it is.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "buildsys"
+    if base:
+        return absolute(base, "XDG_CACHE_HOME") / "buildsys"
+    home = os.environ.get("HOME")
+    if home is None:
+        try:
+            home = str(Path.home())
+        except RuntimeError as error:
+            raise CannotWrite(f"{error}. Set HOME or XDG_CACHE_HOME.") from error
+    return absolute(home, "HOME") / ".cache" / "buildsys"
+
+
+def absolute(place: str, variable: str) -> Path:
+    """The path that a variable of the environment holds. Raises CannotWrite for a relative one."""
+    if os.path.isabs(place):
+        return Path(place)
+    raise CannotWrite(
+        f"{variable} is `{place}`, which is no absolute path: it would mean another folder wherever a"
+        f" command is run. Set it to an absolute path{'' if variable == 'HOME' else ', or unset it'}."
+    )
 
 
 def datasets_root() -> Path:

@@ -16,6 +16,7 @@ from buildsys.execution.packages.model_file import files_below, find_model
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
+from buildsys.files import read_regular
 from buildsys.graph import BuildPlan
 from buildsys.outcome import UP_TO_DATE, Kind, Outcome
 from buildsys.report import evidence
@@ -129,7 +130,7 @@ def _failure(
         log = session.executor.runner.log(action_key.key) if action_key else None
     if log is not None:
         with contextlib.suppress(OSError):
-            lines = last_lines(log.read_text(encoding="utf-8", errors="replace"))
+            lines = last_lines(read_regular(log).decode(errors="replace"))
     return Failure(stage=step.stage, message=plain_log(failures[step.id]), log=lines)
 
 
@@ -164,7 +165,7 @@ def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> A
     """The file that was kept aside, why, and the figures that the store still has."""
     folder = session.workspace.build / ".rejected" / artifact.id
     try:
-        verdict = json.loads((folder / "verdict.json").read_bytes())
+        verdict = json.loads(read_regular(folder / "verdict.json"))
         reasons = tuple(map(str, verdict["failures"]))
     except (OSError, ValueError, KeyError, TypeError):
         verdict, reasons = {}, ()

@@ -11,6 +11,7 @@ from typing import Any
 
 from buildsys.digest import digest_value
 from buildsys.execution.places import Workspace
+from buildsys.files import read_regular
 from buildsys.report.evidence import tolerant
 from buildsys.steps.lib.report.values import LABELS, Artifact, Comparison, Timed, headline
 
@@ -41,7 +42,7 @@ def _folder(workspace: Workspace) -> Path:
 
 def _read(place: Path, known: Mapping[str, Artifact]) -> Comparison | None:
     try:
-        data = json.loads(place.read_bytes())
+        data = json.loads(read_regular(place))
     except OSError:
         return None
     counts = {name: int(data[name]) for name in ("threads", "runs", "warmup")}

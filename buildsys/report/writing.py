@@ -19,7 +19,7 @@ from buildsys.execution.session.summary import Row
 from buildsys.execution.state import unchanged
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import plan_beside
-from buildsys.files import replace_folder, temporary_file
+from buildsys.files import read_regular, replace_folder, temporary_file, writing
 from buildsys.graph import BuildPlan, Input, Source, Status, Step
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
@@ -64,7 +64,8 @@ def write(session: Session, report: Report) -> Outcome:
     stamp.forget(workspace)
     mode = stamp.mode()
     try:
-        report = _fill(session, report)
+        with writing("what the report shows", _place(workspace)):
+            report = _fill(session, report)
         changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
     except (BuildsysError, OSError) as error:
         is_there = False
@@ -253,13 +254,14 @@ def _write_text(workspace: Workspace, report: Report) -> bool:
     target = _target(workspace)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         alone = [path.name for path in target.iterdir()] == ["report.md"]
-        if alone and (target / "report.md").read_text(encoding="utf-8") == text:
+        if alone and read_regular(target / "report.md") == text.encode():
             return False
     fresh = _fresh(workspace)
     try:
-        fresh.mkdir(parents=True)
-        (fresh / "report.md").write_text(text, encoding="utf-8")
-        replace_folder(fresh, target)
+        with writing("the report", workspace.build):
+            fresh.mkdir(parents=True)
+            (fresh / "report.md").write_text(text, encoding="utf-8")
+            replace_folder(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return True

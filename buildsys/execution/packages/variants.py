@@ -11,6 +11,7 @@ from buildsys.execution.packages.model_file import find_model
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.decide import State
+from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Choice, Plan, SelectionPlan, Variant
 
 _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
@@ -42,7 +43,7 @@ def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
             for path in folder.rglob("*")
             if path.is_file()
         }
-        return _figures(sizes, lambda name: (folder / name).read_bytes())
+        return _figures(sizes, lambda name: read_regular(folder / name))
     return _stored(state, plan) if isinstance(plan, BuildPlan) else Figures()
 
 

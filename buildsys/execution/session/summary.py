@@ -7,7 +7,7 @@ from pathlib import Path
 from buildsys.errors import Rejected, Waiting
 from buildsys.escaping import annotation, json_text
 from buildsys.execution.places import Workspace
-from buildsys.files import write_atomic, writing
+from buildsys.files import read_regular, write_atomic, writing
 from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
 from buildsys.spec import HEADLINES, status_text
 from buildsys.text import duration
@@ -63,9 +63,9 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
     path = workspace.own(workspace.build / "summary.json")
     text = '{"builds": [\n' + ",\n".join(map(_encode, rows)) + "\n]}\n"
     try:
-        if path.read_text(encoding="utf-8") == text:
+        if read_regular(path) == text.encode():
             return
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         pass
     with writing("build/summary.json", workspace.build, len(text)):
         write_atomic(path, text, durable=False)

@@ -7,11 +7,11 @@ made again.
 import os
 from pathlib import Path
 
-from buildsys.errors import InputError
-from buildsys.execution.places import Workspace, cache_root
+from buildsys.errors import CannotWrite, InputError
+from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store
-from buildsys.files import stat_text
+from buildsys.files import obstacle, stat_text, way_out
 
 _FILE = "buildsys.yaml"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"
@@ -21,18 +21,29 @@ _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is u
 def default_store(workspace: Workspace) -> Store:
     """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory.
 
-    Raises InputError for one in the repository.
+    Raises InputError for one in the repository, CannotWrite where no directory can be there; one that
+    may only be read is a store.
     """
     place = os.environ.get("BUILDSYS_STORE")
     if place:
-        if _is_inside(Path(place), workspace.root):
+        root = absolute(place, "BUILDSYS_STORE")
+        if _is_inside(root, workspace.root):
             raise InputError.at("BUILDSYS_STORE", _INSIDE, _ELSEWHERE)
-        return Store(Path(place))
+        return Store(_usable(root))
     found = _configured(workspace)
     if found is not None and _is_inside(found, workspace.root):
         line, column, source = _position(workspace.root / _FILE)
         raise InputError.at(_FILE, _INSIDE, _ELSEWHERE, line=line, column=column, source=source)
-    return Store(found or cache_root() / "store")
+    return Store(_usable(found or cache_root() / "store"))
+
+
+def _usable(root: Path) -> Path:
+    """The path of a store that is there, or can be made. Raises CannotWrite."""
+    found = obstacle(root)
+    if found:
+        way = way_out(root) or f" `store` in {_FILE} may name another folder."
+        raise CannotWrite(f"the store cannot be used: {found}.{way}")
+    return root
 
 
 def _is_inside(place: Path, root: Path) -> bool:

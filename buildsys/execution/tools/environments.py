@@ -5,11 +5,12 @@ pins, and made again where a file of it was changed afterwards. A marker file is
 the folder is thrown away.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from buildsys.errors import ToolUnavailable
@@ -25,7 +26,7 @@ from buildsys.execution.tools.definitions import (
 )
 from buildsys.execution.tools.uv_commands import Run, find_uv, uv_settings
 from buildsys.execution.tools.watching import watched
-from buildsys.files import locked
+from buildsys.files import locked, writing
 
 _LINE_EVERY_SECONDS = 15.0
 
@@ -45,11 +46,25 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
         return "external", Path(sys.executable)
     ready = find_synced(env)
     if ready is None or (ready[1] not in _seen and environment_record.find_change(_place(ready))):
-        with locked(cache_root() / "toolenvs" / f".{name}.lock", busy=lambda _: None):
+        with _alone(env, say):
             ready = _make(env, say, run or _telling(env, say))
     bytecode.prepare(ready[1], name, env.package, say)
     _seen.add(ready[1])
     return ready
+
+
+@contextlib.contextmanager
+def _alone(env: ToolEnv, say: Callable[[str], None]) -> Iterator[None]:
+    """One process at a time; a second one says for whom it waits. Raises CannotWrite."""
+    root = cache_root() / "toolenvs"
+
+    def wait(who: str) -> None:
+        say(f"waiting for another run that syncs the tool environment {env.name} ({who})")
+
+    with contextlib.ExitStack() as held:
+        with writing(f"the tool environment {env.name}", root):
+            held.enter_context(locked(root / f".{env.name}.lock", f"process {os.getpid()}", wait))
+        yield
 
 
 def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
@@ -112,8 +127,9 @@ def _sync(env: ToolEnv, say: Callable[[str], None], run: Run, *options: str) -> 
         if done.returncode:
             shutil.rmtree(place, ignore_errors=True)
             raise ToolUnavailable(_explain(env, command, done.stderr))
-    environment_record.write(place)
-    (place / MARKER).write_text(f"{variant}\n", encoding="utf-8")
+    with writing(f"the tool environment {env.name}", place):
+        environment_record.write(place)
+        (place / MARKER).write_text(f"{variant}\n", encoding="utf-8")
     return variant, python
 
 

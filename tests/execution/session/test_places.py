@@ -1,0 +1,139 @@
+"""Places that cannot be used: each is named, with the variable that it comes from and the way out."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys import cli
+from buildsys.execution.session.session import Session
+from tests.conftest import StandIn, no_environment
+from tests.planted_errors import Trial, make_trial
+
+COMMANDS = ("build", "plan", "report", "gc", "sync", "update")
+
+
+@pytest.fixture
+def trial(tmp_path: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A workspace with one build, in which nothing was built yet."""
+    defaults = (tools, no_environment, None, None)
+    monkeypatch.setattr(Session.__init__, "__defaults__", defaults)
+    return make_trial(tmp_path, restored=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting() -> Iterator[None]:
+    """A run that waits for a pipe is ended."""
+
+    def end(number: int, frame: object) -> None:
+        raise AssertionError("it waits")
+
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    for each, handler in kept.items():
+        signal.signal(each, handler)
+
+
+def put(kind: str, place: Path) -> None:
+    """Something that is no directory."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "a file":
+        place.touch()
+    elif kind == "a named pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(place.parent / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("variable", "unset", "kind"),
+    [
+        ("BUILDSYS_STORE", (), "a file"),
+        ("BUILDSYS_STORE", (), "a link to"),
+        ("XDG_CACHE_HOME", ("BUILDSYS_STORE",), "a named pipe"),
+        ("HOME", ("BUILDSYS_STORE", "XDG_CACHE_HOME"), "a file"),
+    ],
+)
+def test_a_variable_that_names_no_directory_is_named(
+    trial: Trial,
+    variable: str,
+    unset: tuple[str, ...],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In every command that needs the store, with what to set."""
+    place = trial.place.parent / "odd"
+    put(kind, place)
+    monkeypatch.setenv(variable, str(place))
+    for name in unset:
+        monkeypatch.delenv(name)
+    for command in COMMANDS:
+        assert cli.main(["-C", str(trial.place), command]) == 1, command
+        words = capsys.readouterr().err
+        assert f"the store cannot be used: {place} is {kind}" in words, command
+        way = f"HOME is {place}: set XDG_CACHE_HOME" if variable == "HOME" else f"{variable} says"
+        assert way in words, command
+    cli.main(["-C", str(trial.place), "doctor"])
+    assert f"{place} is {kind}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("BUILDSYS_STORE", "here"), ("XDG_CACHE_HOME", "here"), ("HOME", "")]
+)
+def test_a_relative_place_is_refused(
+    trial: Trial,
+    variable: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It would be another one in each folder."""
+    for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(variable, value)
+    for command in COMMANDS:
+        assert cli.main(["-C", str(trial.place), command]) == 1, command
+        assert f"{variable} is `{value}`, which is no absolute path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (".buildsys", "a file"),
+        ("build", "a file"),
+        ("build/plain", "a named pipe"),
+        (".buildsys/scratch", "a named pipe"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_folder_is_named(
+    trial: Trial, name: str, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing waits, nothing is only `not finished`, no traceback."""
+    put(kind, trial.place / name)
+    assert cli.main(["-C", str(trial.place), "build"]) == 1
+    words = "".join(capfd.readouterr())
+    assert (
+        f"{trial.place / name} is {kind}, not a directory. Move it away, then run again." in words
+    )
+    assert "not finished" not in words
+    assert "Traceback" not in words
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["build/summary.json", "build/report", "build/plain/host", "baselines.json", ".buildsys/lock"],
+)
+def test_no_pipe_hangs_a_run(trial: Trial, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is replaced where it is ours, and named where it is not."""
+    put("a named pipe", trial.place / name)
+    code = cli.main(["-C", str(trial.place), "build"])
+    words = "".join(capfd.readouterr())
+    assert code == 0 or Path(name).name in words
+    assert "unexpected error" not in words
