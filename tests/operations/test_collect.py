@@ -31,6 +31,14 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder that is no workspace, beside the store."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return folder
+
+
 def age(store: Store, days: float, newer_than: float = 365) -> None:
     """Make files as if they had last been used so long ago; those that are older stay."""
     now = time.time()
@@ -142,26 +150,26 @@ def test_a_limit_that_cannot_be_met_is_said(
 
 
 @pytest.mark.usefixtures("built")
-def test_what_was_just_used_stays(workspace: Path, store: Store) -> None:
+def test_what_was_just_used_stays(workspace: Path, store: Store, elsewhere: Path) -> None:
     """A run in a workspace that the store does not know may be about to read it."""
     shutil.rmtree(workspace)
     before = names(store)
-    assert gc(store.root.parent, "--max-size", "0K", "--max-age", "0h") == 0
+    assert gc(elsewhere, "--max-size", "0K", "--max-age", "0h") == 0
     assert names(store) == before
     age(store, 1)
-    assert gc(store.root.parent, "--max-size", "0K") == 0
+    assert gc(elsewhere, "--max-size", "0K") == 0
     assert names(store) == set()
 
 
 @pytest.mark.usefixtures("built")
 def test_a_workspace_that_is_gone_holds_nothing(
-    workspace: Path, store: Store, capsys: Capture, tmp_path: Path
+    workspace: Path, store: Store, elsewhere: Path, capsys: Capture, tmp_path: Path
 ) -> None:
     """And is forgotten."""
     age(store, 40)
     shutil.rmtree(workspace)
     capsys.readouterr()
-    assert gc(tmp_path, "--max-age", "30d") == 0
+    assert gc(elsewhere, "--max-age", "30d") == 0
     golden.check("gc-gone", capsys.readouterr().out, tmp_path)
     assert not list((store.root / "workspaces").iterdir())
 
@@ -209,7 +217,9 @@ def test_a_broken_recipe_holds_what_it_last_made(
 
 
 @pytest.mark.usefixtures("built")
-def test_rubbish_goes(workspace: Path, store: Store, capsys: Capture, tmp_path: Path) -> None:
+def test_rubbish_goes(
+    workspace: Path, store: Store, elsewhere: Path, capsys: Capture, tmp_path: Path
+) -> None:
     """Temporary files, results whose files are lost, files that no result names; not what is new."""
     shutil.rmtree(workspace)
     actions = processes.results(store.root)
@@ -225,7 +235,7 @@ def test_rubbish_goes(workspace: Path, store: Store, capsys: Capture, tmp_path: 
     age(store, 0.1)
     (store.root / "blobs" / lost[:2] / ".tmp-1").write_text("half")
     capsys.readouterr()
-    assert gc(tmp_path) == 0
+    assert gc(elsewhere) == 0
     golden.check("gc-rubbish", capsys.readouterr().out, tmp_path)
     assert not actions["export_ultralytics"].exists()
     assert not actions["evaluate_onnx"].exists()
@@ -236,23 +246,25 @@ def test_rubbish_goes(workspace: Path, store: Store, capsys: Capture, tmp_path: 
 class Collecting(StandIn):
     """While one module runs, everything in the store is old, nobody is known, and gc takes it all."""
 
-    def __init__(self, module: str, store: Store) -> None:
+    def __init__(self, module: str, store: Store, elsewhere: Path) -> None:
         super().__init__()
-        self.module, self.store = module, store
+        self.module, self.store, self.elsewhere = module, store, elsewhere
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         if command.arguments[-2] == self.module:
             self.module = ""
             age(self.store, 40)
             shutil.rmtree(self.store.root / "workspaces")
-            assert main(["-C", str(self.store.root.parent), "gc", "--max-age", "1h"]) == 0
+            assert main(["-C", str(self.elsewhere), "gc", "--max-age", "1h"]) == 0
             assert names(self.store) == set()
         return super().__call__(command, on_progress)
 
 
-def test_a_run_that_loses_something_makes_it_again(workspace: Path, store: Store) -> None:
+def test_a_run_that_loses_something_makes_it_again(
+    workspace: Path, store: Store, elsewhere: Path
+) -> None:
     """The worst moment: halfway through a build that the store does not know."""
-    session = Session(workspace, Collecting("convert_tflite", store), no_environment)
+    session = Session(workspace, Collecting("convert_tflite", store, elsewhere), no_environment)
     rows = session.build(list(session.plans))
     session.close()
     assert {row.status for row in rows} == {"built"}
@@ -272,7 +284,7 @@ def test_one_collection_at_a_time(
 
 @pytest.mark.usefixtures("built")
 def test_a_workspace_that_may_not_be_read_stops_it(
-    workspace: Path, store: Store, tmp_path: Path
+    workspace: Path, store: Store, elsewhere: Path, tmp_path: Path
 ) -> None:
     """What somebody else counts on is not known, so it is not taken."""
     age(store, 40)
@@ -280,7 +292,7 @@ def test_a_workspace_that_may_not_be_read_stops_it(
     workspace.chmod(0)
     try:
         command = (sys.executable, "-m", "buildsys", "gc", "--max-age", "1h")
-        run = without_privileges(tmp_path, *command)
+        run = without_privileges(elsewhere, *command)
     finally:
         workspace.chmod(0o755)
     assert run.returncode == 1
