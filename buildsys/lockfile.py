@@ -23,7 +23,7 @@ from typing import Annotated, NoReturn
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_regular, write_atomic
-from buildsys.records import Digest, check_digest, check_size
+from buildsys.records import Digest, Seconds, check_digest, check_size
 from buildsys.spec import Format
 from buildsys.typed_json import Mismatch, decode, locate, read
 
@@ -64,12 +64,6 @@ def check_known_digest(text: str) -> None:
         check_digest(text)
 
 
-def check_seconds(count: float) -> None:
-    """Raises ValueError for a time below zero."""
-    if count < 0:
-        raise ValueError("it is below zero")
-
-
 def check_dims(count: int) -> None:
     """Raises ValueError for what no keypoint has."""
     if count not in (0, 2, 3):
@@ -81,7 +75,6 @@ Text = Annotated[str, check_text]
 Name = Annotated[str, check_name]
 Place = Annotated[str, check_place]
 Count = Annotated[int, check_size]
-Seconds = Annotated[float, check_seconds]
 Dims = Annotated[int, check_dims]
 
 

@@ -34,9 +34,16 @@ def check_size(count: int) -> None:
         raise ValueError("it is below zero, or too large")
 
 
+def check_seconds(count: float) -> None:
+    """Raises ValueError for a time below zero."""
+    if count < 0:
+        raise ValueError("it is below zero")
+
+
 Digest = Annotated[str, check_digest]
 RelativeName = Annotated[str, check_relative_name]
 Size = Annotated[int, check_size]
+Seconds = Annotated[float, check_seconds]
 
 
 def write_record(value: object) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from buildsys import typed_json
 from buildsys.digest import digest_file
@@ -25,12 +25,13 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.archives import unpack
-from buildsys.files import replacing, writing
+from buildsys.files import read_regular, replacing, writing
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
 from buildsys.operations.engine_facts import EngineFacts, Tensor, differ
 from buildsys.operations.import_benchmark import read_benchmark
 from buildsys.operations.published import Published, read_loads
+from buildsys.records import Digest, Seconds
 from buildsys.report import stamp
 from buildsys.spec import Format
 from buildsys.steps.lib.files.foreign import UnreadableModel
@@ -45,7 +46,6 @@ _LARGEST_TEXT = 1 << 20
 """Bytes of bundle.json and its like: larger than any, small enough to be read at once."""
 _LONGEST_WORDS = 200
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILES = {
     Format.ENGINE: "model.engine",
     "engine-facts": "facts.json",
@@ -53,6 +53,45 @@ _FILES = {
 }
 """What an output of a step is called in a result."""
 _TIMING = re.compile(TIMINGS + r"/tensorrt-[0-9.]+-[0-9]+\.[0-9]\.cache")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundledStep:
+    """A step that the device runs: its action key when it was bundled, "" where that was not known, and
+    the parts of it.
+    """
+
+    key: str
+    parts: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRecord:
+    """bundle.json, as `buildsys bundle` writes it."""
+
+    format: Literal[1]
+    buildsys: str
+    build: str
+    target: str
+    install: str
+    request: dict[str, object]
+    steps: dict[str, BundledStep]
+    """By the step's module."""
+    files: dict[str, Digest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord:
+    """result.json, as build.py of a bundle writes it. `bundle`: the digest of its bundle.json."""
+
+    format: Literal[1]
+    build: str
+    bundle: Digest
+    seconds: Seconds
+    files: dict[str, Digest]
+
+
+Record = TypeVar("Record", BundleRecord, ResultRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +103,7 @@ class Result:
     folder: Path
     build: str
     seconds: float
-    bundle: dict[str, Any]
+    bundle: BundleRecord
     facts: EngineFacts
     files: tuple[str, ...]
     benchmark: Path | None
@@ -101,7 +140,7 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
     """
     wanted = {_FILES[output.name] for step in remote.remote_steps for output in step.outputs}
     names = {step.module for step in remote.remote_steps}
-    if names != set(result.bundle["steps"]):
+    if names != set(result.bundle.steps):
         hint = f"`buildsys bundle {remote.build.id}` makes a new one"
         raise _refusal(path, f"{remote.build.id} is calibrated in another way now", hint)
     missing = sorted(wanted - set(result.files))
@@ -141,38 +180,42 @@ def _find(folder: Path, path: Path) -> Path:
 
 def _read(folder: Path, path: Path) -> Result:
     """Every file held against its digest."""
-    record, bundle = _read_json(folder / _RESULT_FILE, path), _read_json(folder / BUNDLE, path)
-    for name, value in ((_RESULT_FILE, record), (BUNDLE, bundle)):
-        if value.get("format") != FORMAT:
-            message = f"the format of {name} is {value.get('format')}, this buildsys reads {FORMAT}"
-            raise _refusal(path, message, "use the same version of buildsys on both machines")
-    files = record.get("files")
-    if not isinstance(files, dict) or not {"model.engine", "facts.json"} <= files.keys():
+    record = _read_record(ResultRecord, folder / _RESULT_FILE, path)
+    bundle = _read_record(BundleRecord, folder / BUNDLE, path)
+    if not {"model.engine", "facts.json"} <= record.files.keys():
         raise _refusal(path, f"{_RESULT_FILE} names no engine")
-    digests = {BUNDLE: record.get("bundle"), **files}
-    for name, digest in digests.items():
+    for name, digest in {BUNDLE: record.bundle, **record.files}.items():
         _check_file(folder, name, digest, path)
-    own = isinstance(bundle.get("steps"), dict) and isinstance(record.get("seconds"), int | float)
-    if bundle.get("build") != record.get("build") or not own:
+    if bundle.build != record.build:
         raise _refusal(path, f"{BUNDLE} is of another build than {_RESULT_FILE}")
     return Result(
         folder=folder,
-        build=str(record.get("build")),
-        seconds=float(record["seconds"]),
+        build=record.build,
+        seconds=record.seconds,
         bundle=bundle,
         facts=_read_facts(folder, path),
-        files=tuple(sorted(files)),
+        files=tuple(sorted(record.files)),
         benchmark=folder / _BENCHMARK if (folder / _BENCHMARK).is_file() else None,
     )
 
 
-def _check_file(folder: Path, name: Any, digest: Any, path: Path) -> None:
-    known = isinstance(name, str) and (
-        name in {BUNDLE, *_FILES.values()} or _TIMING.fullmatch(name)
-    )
-    if not known or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+def _read_record(kind: type[Record], file: Path, path: Path) -> Record:
+    value = _read_json(file, path)
+    found = value.get("format")
+    if type(found) is int and found != FORMAT:
+        message = f"the format of {file.name} is {found}, this buildsys reads {FORMAT}"
+        raise _refusal(path, message, "use the same version of buildsys on both machines")
+    try:
+        return typed_json.decode(kind, value)
+    except ValueError as error:
+        message = f"{file.name} does not say what it should"
+        raise _refusal(path, message, "copy it again") from error
+
+
+def _check_file(folder: Path, name: str, digest: str, path: Path) -> None:
+    if name not in {BUNDLE, *_FILES.values()} and not _TIMING.fullmatch(name):
         raise _refusal(
-            path, f"{_RESULT_FILE} names what does not belong into a result: {str(name)[:80]!r}"
+            path, f"{_RESULT_FILE} names what does not belong into a result: {name[:80]!r}"
         )
     file = folder / PurePosixPath(name)
     if any(part.is_symlink() for part in (file, file.parent)) or not file.is_file():
@@ -183,7 +226,9 @@ def _check_file(folder: Path, name: Any, digest: Any, path: Path) -> None:
 
 def _read_json(file: Path, path: Path) -> dict[str, Any]:
     try:
-        value = typed_json.read(file.read_bytes()) if file.stat().st_size <= _LARGEST_TEXT else None
+        value = (
+            typed_json.read(read_regular(file)) if file.stat().st_size <= _LARGEST_TEXT else None
+        )
     except (OSError, ValueError):
         value = None
     if not isinstance(value, dict):
@@ -258,14 +303,12 @@ def _check_keys(
     session: Session, remote: RemoteBuild, step: Step, result: Result, path: Path
 ) -> None:
     """That the recipes, the data and our code ask for the same as when it was bundled."""
-    bundled, (key, parts) = result.bundle["steps"][step.module], key_parts(session, step)
-    if not isinstance(bundled, dict) or not isinstance(bundled.get("parts"), dict):
-        raise _refusal(path, f"{BUNDLE} does not say what {step.stage} was made from")
-    old, new = dict(bundled["parts"]), dict(parts)
+    bundled, (key, parts) = result.bundle.steps[step.module], key_parts(session, step)
+    old, new = dict(bundled.parts), dict(parts)
     for name in [n for n in {*old, *new} if n.startswith("input.")]:
         if name not in new or name == f"input.{Format.CALIBRATION_CACHE}":  # the device made it
             old.pop(name, None), new.pop(name, None)
-    if old == new and (bundled.get("key") in ("", key) or not key):
+    if old == new and (bundled.key in ("", key) or not key):
         return
     reasons: tuple[Reason, ...] = compare(step, old, new, session.state.steps, session.state.store)
     what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"

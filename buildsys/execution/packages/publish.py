@@ -76,7 +76,7 @@ def publish(
         latency = find_latency(plan, state, fresh)
         if latency:
             _write(fresh / "latency.json", {"entries": latency})
-        _copy_curves(fresh, plan, state)
+        _copy_curves(fresh, plan, state, say)
         _link_logs(fresh, folder, plan, state, runner)
         make_tree_durable(fresh)
         _say_changes(workspace, plan.build, say)
@@ -238,22 +238,33 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
     )
 
 
-def _copy_curves(fresh: Path, plan: BuildPlan, state: State) -> None:
+def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: Say) -> None:
     """Of the training and of every measured file, where the store has them whole: of a recorded
     training, or of results known by digest alone, it may not, and no step runs again for them.
+
+    `say` is told where they were lost, and not left out on purpose.
     """
     for step in plan.steps:
         result = state.result(step.id)
-        for name, digest in result.outputs if result else ():
-            if name not in (Format.TRAINING, Format.CURVES):
-                continue
-            tree = name == Format.TRAINING
-            measured = f"{Format.CURVES}/{step.stage.removeprefix('evaluate-')}.json"
-            target = fresh / (name if tree else measured)
-            try:
-                state.store.fetch(digest, target, tree)
-            except FileNotFoundError:
-                shutil.rmtree(target, ignore_errors=True)
+        outputs = dict(result.outputs) if result else {}
+        recorded = state.recorded(step) if outputs and step.trains else None
+        lost = recorded is not None and bool(recorded.training) and Format.TRAINING not in outputs
+        for name in (Format.TRAINING, Format.CURVES):
+            if name in outputs:
+                tree = name == Format.TRAINING
+                measured = f"{Format.CURVES}/{step.stage.removeprefix('evaluate-')}.json"
+                target = fresh / (name if tree else measured)
+                try:
+                    state.store.fetch(outputs[name], target, tree)
+                except FileNotFoundError:
+                    shutil.rmtree(target, ignore_errors=True)
+                    entry = state.store.recall(state.decide(step).key)
+                    lost = entry is not None and not entry.digests_only
+        if lost:
+            say(
+                f"{plan.build} is published without the curves of {step.stage}:"
+                " the store does not have them whole any more"
+            )
 
 
 def _link_logs(fresh: Path, folder: Path, plan: BuildPlan, state: State, runner: Runner) -> None:

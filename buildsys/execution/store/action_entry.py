@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from buildsys.graph import Step, StepResult
-from buildsys.records import Digest, check_size, read_record, write_record
-
-
-def _check_seconds(seconds: float) -> None:
-    check_size(int(seconds))
+from buildsys.records import Digest, Seconds, read_record, write_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +24,7 @@ class ActionEntry:
     key: Digest
     module: str
     tool: str
-    seconds: Annotated[float, _check_seconds]
+    seconds: Seconds
     outputs: tuple[EntryOutput, ...]
     passed: bool
     """False for a gate whose verdict is red."""

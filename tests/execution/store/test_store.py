@@ -1,6 +1,8 @@
 """A store that others may write to: what is not what its name says counts as absent."""
 
+import contextlib
 import os
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,8 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.store.tree_index import encode_index, read_index
 from buildsys.names import BadName
 from buildsys.records import write_record
-from tests.damage import snapshot
+from tests.damage import cut, flip, snapshot
+from tests.repetitions import repetitions
 
 EMPTY = digest_bytes(b"")
 KEY = "ab" * 32
@@ -292,3 +295,27 @@ def test_a_damaged_list_of_workspaces_is_not_taken_for_nobody(store: Store, tmp_
         workspaces.known(store)
     workspaces.register(store, tmp_path / "one")
     assert workspaces.known(store) == (tmp_path / "one",)
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_whatever_is_damaged_whole_bytes_come_or_none(
+    store: Store, tmp_path: Path, damage: Callable[[Path, random.Random], str]
+) -> None:
+    """Of every file of a store, one bit or the end; what comes again mends it."""
+    digest = _tree(store, tmp_path / "made")
+    entry = replace(ENTRY, outputs=(EntryOutput(name="made", digest=digest, tree=True),))
+    store.record(entry)
+    files = [path for path in sorted(store.root.rglob("*")) if path.is_file()]
+    chance = random.Random(0)
+    for number in range(repetitions(30)):
+        damage(files[number % len(files)], chance)
+        target = tmp_path / f"target-{number}"
+        with contextlib.suppress(FileNotFoundError):
+            store.fetch(digest, target, tree=True)
+        assert {path.read_text() for path in target.rglob("file")} <= {"whole"}
+        assert store.recall(KEY) in (entry, None)
+        assert store.put_tree(tmp_path / "made") == digest
+        store.record(entry)
+        store.fetch(digest, tmp_path / f"again-{number}", tree=True)
+        assert snapshot(tmp_path / f"again-{number}") == snapshot(tmp_path / "made")
+        assert store.recall(KEY) == entry

@@ -1,0 +1,670 @@
+"""Damages a store, crafts indexes, places and archives, and looks what restores, gc and imports make of it.
+
+A small workspace is built once with tools that only pretend. Then, case by case, one bit of a file of the
+store is flipped (`flips`) or its end cut off (`cuts`), a result names a crafted index (`indexes`), links,
+pipes and folders lie where files belong (`places`), a crafted archive comes with `store import`
+(`archives`) or as a dataset (`datasets`). What follows is a restore, `gc`, `store export`, and a restore
+from what was exported. A finding is a wrong file in build/, anything that changed outside, a traceback, an
+end without a sentence, or a case that takes too long.
+
+    python benchmarks/fuzz_store.py [--kinds flips cuts indexes ...] [--count 1000] [--seed 0] [--jobs 2]
+    python benchmarks/fuzz_store.py --kinds indexes --only 17     # one case, and what is said
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import stat
+import sys
+import tarfile
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from buildsys import cli  # noqa: E402
+from buildsys.digest import canonical, digest_bytes, digest_file, plain  # noqa: E402
+from buildsys.errors import BuildsysError, InputError  # noqa: E402
+from buildsys.execution.session.session import Session  # noqa: E402
+from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry  # noqa: E402
+from buildsys.execution.store.archives import unpack  # noqa: E402
+from buildsys.operations.transfer import action_name, blob_name  # noqa: E402
+from buildsys.records import write_record  # noqa: E402
+from tests.conftest import StandIn, make_workspace, no_environment  # noqa: E402
+from tests.damage import cut, flip, snapshot  # noqa: E402
+
+KINDS = ("flips", "cuts", "indexes", "places", "archives", "datasets")
+_SECONDS = 60.0
+_NAMES = (
+    "../x",
+    "../../../../../../../../canary/victim",
+    "a/../../x",
+    "..",
+    ".",
+    "",
+    "a//b",
+    "a\\b",
+    "C:x",
+    "C:/x",
+    "a\0b",
+    "a\nb",
+    "\udc80",
+    "x" * 256,
+    "y/" * 2000 + "x",
+    "aux\u202e.txt",
+    "~/x",
+    "-rf",
+)
+_NUMBERS: tuple[Any, ...] = (
+    -1,
+    1 << 63,
+    1 << 70,
+    1.0,
+    1e300,
+    float("nan"),
+    "1",
+    None,
+    True,
+    [],
+    {},
+    0,
+)
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+class Fuzzer:
+    """A workspace that was built once, its store and its exported archive, and numbered cases."""
+
+    def __init__(self, seed: int, root: Path) -> None:
+        self.seed, self.root = seed, root
+        self.deep = root / "a" / "b" / "c" / "d"
+        self.place, self.store = self.deep / "place", self.deep / "store"
+        self.archive = self.deep / "results.tar"
+        self.names = (*_NAMES, str(root / "canary" / "victim"))
+        (root / "canary").mkdir()
+        (root / "canary" / "victim").write_text("mine")
+        os.utime(root / "canary" / "victim", (0, 0))
+        os.environ |= {
+            "BUILDSYS_STORE": str(self.store),
+            "XDG_CACHE_HOME": str(self.deep / "cache"),
+            "BUILDSYS_REPORT": "none",
+        }
+        make_workspace(self.place)
+        recipe = self.place / "recipes" / "tags.yaml"
+        recipe.write_text(recipe.read_text().replace("  - grove-vision-ai-v2\n", ""))
+        self.said = ""
+        self.build()
+        self.expected = self.shipped()
+        self.lock = (self.place / "buildsys.lock").read_bytes()
+        shutil.rmtree(self.store / "locks", ignore_errors=True)
+        self.stored = snapshot(self.store)
+        self.files = sorted(
+            n for n, (mode, data) in self.stored.items() if stat.S_ISREG(mode) and data
+        )
+        self.command("store", "export", "*", "-o", str(self.archive))
+        self.exported = self.archive.read_bytes()
+        self.entries = self._entries()
+        self.outside = self._outside()
+
+    def case(self, kind: str, number: int) -> tuple[str, str]:
+        """What was done, and what is wrong with what came of it: nothing, as a rule."""
+        rng = random.Random(f"{self.seed} {kind} {number}")
+        self._reset()
+        self.said, what = "", kind
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        try:
+            what = getattr(self, f"_do_{kind}")(rng)
+            if kind != "datasets":
+                self._look(rng, kind == "places")
+            problem = "" if self._outside() == self.outside else "touched something outside"
+        except BaseException:  # noqa: BLE001 - whatever comes out is a finding
+            problem = traceback.format_exc(limit=-8)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return what, f"{problem}\n{self.said}" if problem else ""
+
+    def build(self) -> list[str]:
+        """All builds; their statuses."""
+        session = Session(self.place, StandIn(), no_environment)
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+                rows = session.build(list(session.plans))
+        finally:
+            session.close()
+            self.said += printed.getvalue()
+        return [row.status for row in rows]
+
+    def command(self, *arguments: str) -> int:
+        """A command of buildsys: its exit code. What it says is kept; an error without a word is one."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = cli.main(["-C", str(self.place), *arguments])
+        text = printed.getvalue()
+        self.said += f"$ {' '.join(arguments)}: {code}\n{text}"
+        _require("Traceback" not in text, "a traceback")
+        _require(code == 0 or text.strip(), "an end without a word")
+        return code
+
+    def shipped(self) -> dict[str, str]:
+        """Digests of what lies in build/; the diary is of its own run."""
+        folder = self.place / "build" / "tags"
+        return {
+            str(path.relative_to(folder)): digest_file(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.is_symlink() and path.name != "build.json"
+        }
+
+    def _look(self, rng: random.Random, refusals: bool) -> None:
+        """Restore, collect, export, and restore elsewhere from that."""
+        self._restore(refusals)
+        if rng.random() < 0.5:
+            self.command("gc", *rng.choice([(), ("--dry-run",), ("--max-size", "1K")]))
+            self._restore(refusals, keep_state=rng.random() < 0.5)
+        if rng.random() < 0.5:
+            return
+        out = self.deep / "out.tar"
+        if self.command("store", "export", "*", "--partial", "-o", str(out)) == 0:
+            shutil.rmtree(self.store)
+            code = self.command("store", "import", str(out))
+            _require(code == 0, "what was exported is not taken back")
+            self._restore(refusals=False)
+
+    def _restore(self, refusals: bool, keep_state: bool = False) -> None:
+        shutil.rmtree(self.place / "build", ignore_errors=True)
+        if not keep_state:
+            shutil.rmtree(self.place / ".buildsys", ignore_errors=True)
+        (self.place / "buildsys.lock").write_bytes(self.lock)
+        try:
+            statuses = self.build()
+        except BuildsysError as error:
+            _require(refusals, error)
+            _require(str(error), "an error without a word")
+            self.said += f"{error}\n"
+            return
+        self.said += f"{statuses}\n"
+        good = {"built", "restored", "up-to-date"}
+        if set(statuses) <= good:
+            found, wanted = self.shipped(), self.expected
+            differ = {name for name in found.keys() | wanted if found.get(name) != wanted.get(name)}
+            if "is published without the curves" in self.said:  # nothing is trained again for them
+                differ -= {n for n in differ - found.keys() if "/curves/" in n or "/training/" in n}
+            _require(not differ, differ)
+        else:
+            _require(refusals, statuses)
+            _require("not finished" not in statuses, "only `not finished`")
+            _require(not self.shipped(), "half of a package")
+
+    def _reset(self) -> None:
+        for path in (self.store, self.place / "build", self.place / ".buildsys"):
+            shutil.rmtree(path, ignore_errors=True)
+        for name, (mode, data) in self.stored.items():
+            path = self.store / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if stat.S_ISDIR(mode):
+                path.mkdir(exist_ok=True)
+            else:
+                path.write_bytes(data)
+                path.chmod(stat.S_IMODE(mode))
+
+    def _outside(self) -> dict[str, tuple[int, bytes]]:
+        """Everything that no case may touch."""
+        inside = tuple(
+            str(path.relative_to(self.root))
+            for path in (self.store, self.place, self.deep / "cache")
+        )
+        ours = {
+            str((self.deep / name).relative_to(self.root)) for name in ("out.tar", "results.tar")
+        }
+        found = snapshot(self.root)
+        kept = {n: f for n, f in found.items() if not n.startswith(inside) and n not in ours}
+        given = snapshot(self.place)
+        people = ("tags/", "recipes/", "start.bin")
+        kept |= {f"place/{n}": found for n, found in given.items() if n.startswith(people)}
+        return kept
+
+    def _entries(self) -> dict[str, ActionEntry]:
+        found = [name for name in self.files if name.startswith("actions/")]
+        keys = {name: Path(name).stem for name in found}
+        return {name: read_entry(keys[name], self.stored[name][1]) for name in found}
+
+    def _do_flips(self, rng: random.Random) -> str:
+        return flip(self.store / rng.choice(self.files), rng)
+
+    def _do_cuts(self, rng: random.Random) -> str:
+        return cut(self.store / rng.choice(self.files), rng)
+
+    def _do_indexes(self, rng: random.Random) -> str:
+        """A result that names a crafted index, or is crafted itself."""
+        name = rng.choice([n for n, e in self.entries.items() if any(o.tree for o in e.outputs)])
+        if rng.random() < 0.25:
+            name = rng.choice(list(self.entries))
+            data = self._craft_entry(self.entries[name], rng)
+        else:
+            entry = self.entries[name]
+            index, data = self._craft_result(entry, rng)
+            path = self.store / blob_name(digest_bytes(index))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(index)
+        (self.store / name).write_bytes(data)
+        return f"{name} is {data[-2000:]!r}"
+
+    def _craft_result(self, entry: ActionEntry, rng: random.Random) -> tuple[bytes, bytes]:
+        """A crafted index, and the entry that names it in the place of a tree's."""
+        at = rng.choice([i for i, output in enumerate(entry.outputs) if output.tree])
+        old = self.stored[blob_name(entry.outputs[at].digest)][1]
+        index = self._craft_index(json.loads(old), rng)
+        fresh = replace(entry.outputs[at], digest=digest_bytes(index))
+        outputs = (*entry.outputs[:at], fresh, *entry.outputs[at + 1 :])
+        return index, write_entry(replace(entry, outputs=outputs))
+
+    def _craft_index(self, rows: Any, rng: random.Random) -> bytes:
+        """What is nearly the index of a tree, and is none."""
+        row: list[Any] = list(rng.choice(rows)) if rows else ["a", 0, digest_bytes(b"")]
+        action = rng.choice(
+            ["name", "name", "size", "digest", "twice", "case", "order", "text", "shape", "inside"]
+        )
+        text = ""
+        if action == "name":
+            row[0] = rng.choice(self.names)
+        elif action == "size":
+            row[1] = rng.choice([n for n in _NUMBERS if n != row[1] or type(n) is not int])
+        elif action == "digest":
+            victim = str(self.root / "canary" / "victim")
+            row[2] = rng.choice(
+                ["", "..", victim, "../" * 9 + victim, "AB" * 32, row[2][:-1], row[2] + "0", 7]
+            )
+        rows = sorted([*(r for r in rows if r[0] != row[0]), row], key=str)
+        if action == "twice":
+            rows = sorted([*rows, row], key=str)
+        elif action == "case":
+            rows = sorted([*rows, [str(row[0]).upper(), *row[1:]]], key=str)
+        elif action == "order":
+            rows = sorted([*rows, ["zz", 0, digest_bytes(b"")]], key=str)[::-1]
+        elif action == "shape":
+            rows = rng.choice([{"a": rows}, [rows], [*rows, []], [*rows, [*row, 1]], 7, None, "x"])
+        elif action == "inside":
+            rows = sorted([*rows, [f"{row[0]}/below", 0, digest_bytes(b"")]], key=str)
+        encoded = json.dumps(rows, separators=(",", ":"))
+        text = encoded
+        if action == "text":
+            text = rng.choice(
+                [
+                    f" {encoded}",
+                    f"{encoded}\n",
+                    encoded.replace(",", ", "),
+                    "[" * 20000,
+                    encoded * 2,
+                ]
+            )
+        data = text.encode("utf-8", "surrogatepass")
+        return b"\xef\xbb\xbf" + data if rng.random() < 0.1 else data
+
+    def _craft_entry(self, entry: ActionEntry, rng: random.Random) -> bytes:
+        """A record that is whole and says what no entry says here."""
+        value: dict[str, Any] = plain(entry)
+        output = rng.choice(value["outputs"])
+        action = rng.choice(
+            [
+                "format",
+                "key",
+                "digest",
+                "tree",
+                "name",
+                "seconds",
+                "more",
+                "less",
+                "outputs",
+                "text",
+            ]
+        )
+        if action == "format":
+            value["format"] = rng.choice([0, 2, 1.0, "1", None, True, 1 << 70])
+        elif action == "key":
+            value["key"] = rng.choice(["0" * 64, "../x", ""])
+        elif action == "digest":
+            output["digest"] = rng.choice(["../../../../canary/victim", "", "F" * 64, "0" * 64, 7])
+        elif action == "tree":
+            output["tree"] = rng.choice([not output["tree"], 1, None])
+        elif action == "name":
+            output["name"] = rng.choice([*self.names, 7, None])
+        elif action == "seconds":
+            value["seconds"] = rng.choice([-1, "1", None, [], float("nan"), 1e400])
+        elif action == "more":
+            value["more"] = 1
+        elif action == "less":
+            del value[rng.choice(list(value))]
+        elif action == "outputs":
+            value["outputs"] = rng.choice([[], {}, None, value["outputs"] * 2, [["a", "0" * 64]]])
+        data = write_record(value)
+        return canonical(value).encode() if action == "text" else data
+
+    def _do_places(self, rng: random.Random) -> str:
+        """Something else where a file or a folder of the store belongs."""
+        above = sorted({str(p) for n in self.files for p in Path(n).parents if str(p) != "."})
+        name = rng.choice([*self.files, *above, "tmp", "locks", "workspaces", "gc.lock"])
+        if rng.random() < 0.15:
+            name = f"locks/{Path(rng.choice(list(self.entries))).stem}"
+        path = self.store / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = rng.choice(
+            ["link", "link", "folder link", "loop", "dangling", "pipe", "folder", "hard"]
+        )
+        if kind == "link":
+            path.symlink_to(self.root / "canary" / "victim")
+        elif kind == "folder link":
+            path.symlink_to(self.root / "canary")
+        elif kind == "loop":
+            path.symlink_to(path.name)
+        elif kind == "dangling":
+            path.symlink_to(self.root / "canary" / "made")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            (path / "below").mkdir(parents=True)
+        else:
+            os.link(self.root / "canary" / "victim", path)
+        return f"{kind} at {name}"
+
+    def _members(self) -> list[Member]:
+        with tarfile.open(fileobj=io.BytesIO(self.exported)) as archive:
+            return [(m, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
+
+    def _do_archives(self, rng: random.Random) -> str:
+        """A crafted archive into an empty store."""
+        what, data = self._craft_archive(rng)
+        self.archive.write_bytes(data)
+        shutil.rmtree(self.store)
+        self.command("store", "import", str(self.archive))
+        return what
+
+    def _craft_archive(self, rng: random.Random) -> tuple[str, bytes]:
+        members = self._members()
+        at = rng.randrange(1, len(members))
+        info, data = members[at]
+        action = rng.choice(
+            [
+                "name",
+                "kind",
+                "bytes",
+                "twice",
+                "gone",
+                "header",
+                "index",
+                "index",
+                "entry",
+                "more",
+                "size",
+            ]
+        )
+        what, form = f"{action} of {info.name}", tarfile.PAX_FORMAT
+        if action == "name":
+            info.name = rng.choice(
+                [
+                    *self.names,
+                    info.name.upper(),
+                    f"./{info.name}",
+                    f"{info.name}/",
+                    f"/{info.name}",
+                    info.name.replace("/", "//"),
+                    "blobs/aa/" + "٣" * 64,
+                ]
+            )
+            form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+        elif action == "kind":
+            info.type = rng.choice([bytes([n]) for n in b"123456789LKxgSDVZ"])
+            info.linkname = rng.choice(
+                [str(self.root / "canary" / "victim"), "../../x", members[1][0].name]
+            )
+            if info.type in b"xgLK":
+                data = b"30 path=../../../canary/victim\n"
+        elif action == "bytes":
+            data = rng.choice([b"", data[:-1], data + b"!", bytes(len(data)), data[::-1] + b"0"])
+        elif action == "twice":
+            members.append(members[at])
+        elif action == "header":
+            members[0] = (members[0][0], self._craft_header(members[0][1], rng))
+        elif action == "pax":
+            key = rng.choice(["path", "linkpath", "size", "uid", "mtime", "GNU.sparse.size"])
+            info.pax_headers = {key: rng.choice([*map(str, _NUMBERS), "../../x", "9" * 400])}
+        elif action == "order":
+            rest = members[1:]
+            rng.shuffle(rest)
+            members = [members[0], *rest]
+            at, info, data = 1, *members[1]
+        members[at] = (info, data)
+        if action == "gone":
+            del members[at]
+        elif action in ("index", "entry"):
+            members = self._with_crafted(members, action, rng)
+        elif action == "more":
+            members.append((tarfile.TarInfo(blob_name(digest_bytes(b"x"))), b"x"))
+        if action in ("gone", "more") and rng.random() < 0.7:
+            members[0] = self._header(members)
+        packed = _pack(members, form)
+        if action == "size":
+            offset = _offset(packed, rng)
+            claim = rng.choice(
+                [b"00000000000\0", b"77777777777\0", b"\x80" + b"\xff" * 11, b"-0000000001\0"]
+            )
+            packed = _resized(packed, offset, claim)
+        elif action == "flip":
+            bits = bytearray(packed)
+            for _ in range(rng.choice([1, 1, 10])):
+                bits[rng.randrange(len(bits))] ^= 1 << rng.randrange(8)
+            packed = bytes(bits)
+        elif action == "cut":
+            packed = packed[: rng.randrange(len(packed))]
+        elif action == "packed":
+            packed = _compressed(packed, rng)
+        return what, packed
+
+    def _craft_header(self, data: bytes, rng: random.Random) -> bytes:
+        value = json.loads(data)
+        name = rng.choice([*value, "more"])
+        value[name] = rng.choice(_NUMBERS)
+        strange = [b"", b"{", b"[" * 9999, b'{"format":2,"format":2}', b"\xff", b" " * (2 << 20)]
+        return json.dumps(value).encode() if rng.random() < 0.8 else rng.choice(strange)
+
+    def _with_crafted(self, members: list[Member], action: str, rng: random.Random) -> list[Member]:
+        """The archive with a crafted index, or entry, and a header that fits."""
+        entries = {name: e for name, e in self.entries.items() if any(o.tree for o in e.outputs)}
+        name = rng.choice(list(entries if action == "index" else self.entries))
+        index = b""
+        if action == "index":
+            index, data = self._craft_result(entries[name], rng)
+        else:
+            data = self._craft_entry(self.entries[name], rng)
+        key = Path(name).stem
+        rest = [m for m in members[1:] if m[0].name != action_name(key)]
+        rest.append((tarfile.TarInfo(action_name(key)), data))
+        if index:
+            rest.append((tarfile.TarInfo(blob_name(digest_bytes(index))), index))
+        return [self._header([members[0], *rest]), *rest]
+
+    def _header(self, members: list[Member]) -> Member:
+        value = json.loads(members[0][1])
+        for kind in ("actions", "blobs"):
+            value[kind] = sum(info.name.startswith(kind) for info, _ in members)
+        return members[0][0], json.dumps(value).encode()
+
+    def _do_datasets(self, rng: random.Random) -> str:
+        """A crafted archive of a dataset: whole below its folder, or refused in words."""
+        rows = [("images/a.jpg", b"a"), ("labels/a.txt", b"0 1"), ("data.yaml", b"names: [a]")]
+        for _ in range(rng.choice([1, 1, 3])):
+            name = rng.choice(
+                [
+                    *self.names,
+                    "IMAGES/a.jpg",
+                    "images/a.jpg",
+                    "images",
+                    "images/a.jpg/b",
+                    "é",
+                    "e\u0301",
+                ]
+            )
+            rows.insert(rng.randrange(len(rows) + 1), (name, rng.choice([b"", b"x" * 5000])))
+        if rng.random() < 0.5:
+            data = _zip(rows, rng)
+        else:
+            members = [(tarfile.TarInfo(name), content) for name, content in rows]
+            for info, _ in members:
+                if rng.random() < 0.2:
+                    info.type = rng.choice([bytes([n]) for n in b"1234567SDxgLK"])
+                    info.linkname = str(self.root / "canary" / "victim")
+            form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+            data = _pack(members, form)
+            if rng.random() < 0.5:
+                data = _compressed(data, rng)
+        if rng.random() < 0.4:
+            bits = bytearray(data)
+            bits[rng.randrange(len(bits))] ^= 1 << rng.randrange(8)
+            data = bytes(bits)
+        self.archive.write_bytes(data)
+        target = self.deep / "cache" / "unpacked"
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            tree = unpack(self.archive, target)
+        except InputError as error:
+            _require(str(error), "an error without a word")
+            _require(not target.exists(), "half of an archive")
+            self.said = str(error)
+        else:
+            found = {
+                n: digest_bytes(c) for n, (m, c) in snapshot(target).items() if stat.S_ISREG(m)
+            }
+            _require(found == {file.name: file.digest for file in tree}, "other files than it says")
+            self.said = f"unpacked {sorted(found)}"
+        return f"{[name for name, _ in rows]}"
+
+
+def _require(fine: object, what: object) -> None:
+    if not fine:
+        raise AssertionError(what)
+
+
+def _pack(members: list[Member], form: int) -> bytes:
+    """A tar of them, as far as tarfile can write such a thing."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for info, data in members:
+            info.size = len(data)
+            with contextlib.suppress(ValueError, UnicodeError):
+                archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _zip(rows: list[tuple[str, bytes]], rng: random.Random) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(
+        buffer, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    ) as out:
+        for name, data in rows:
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            kind = rng.choice([0, 0, 0, stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFBLK])
+            info.external_attr = (kind | 0o777) << 16
+            with contextlib.suppress(ValueError, UnicodeError), _no_warning():
+                out.writestr(info, data)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _no_warning() -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _compressed(data: bytes, rng: random.Random) -> bytes:
+    import bz2
+    import gzip
+    import lzma
+
+    packs: list[Callable[[bytes], bytes]] = [gzip.compress, bz2.compress, lzma.compress]
+    return rng.choice(packs)(data)
+
+
+def _offset(packed: bytes, rng: random.Random) -> int:
+    """Where one of a tar's headers begins."""
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        return rng.choice([member.offset for member in archive.getmembers()])
+
+
+def _resized(packed: bytes, offset: int, claim: bytes) -> bytes:
+    """A header that claims another size, under a checksum that fits."""
+    head = bytearray(packed[offset : offset + 512])
+    head[124:136] = claim
+    head[148:156] = b" " * 8
+    head[148:156] = f"{sum(head):06o}\0 ".encode()
+    return packed[:offset] + bytes(head) + packed[offset + 512 :]
+
+
+def work(job: int, options: argparse.Namespace) -> int:
+    """Every `jobs`-th case of each kind; prints findings."""
+    signal.signal(signal.SIGALRM, _too_slow)
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        fuzzer = Fuzzer(options.seed, Path(folder))
+        for kind in options.kinds:
+            started, found, numbers = time.monotonic(), 0, range(job, options.count, options.jobs)
+            for number in numbers:
+                what, problem = fuzzer.case(kind, number)
+                if problem:
+                    found += 1
+                    print(f"{kind} {number}: {what}: {problem}", flush=True)
+            seconds = time.monotonic() - started
+            print(f"job {job}: {len(numbers)} {kind} in {seconds:.0f} s: {found} wrong", flush=True)
+            wrong += found
+    return wrong
+
+
+def _too_slow(*_: Any) -> None:
+    raise TimeoutError(f"more than {_SECONDS:g} s a case")
+
+
+def _only(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGALRM, _too_slow)
+    with tempfile.TemporaryDirectory() as folder:
+        fuzzer = Fuzzer(options.seed, Path(folder))
+        what, problem = fuzzer.case(options.kinds[0], options.only)
+        print(f"{what}\n{fuzzer.said}\n{problem or 'fine'}")
+    return bool(problem)
+
+
+def main() -> int:
+    """0 when nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", type=int)
+    options = parser.parse_args()
+    if options.only is not None:
+        return int(_only(options))
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        found = sum(pool.starmap(work, [(job, options) for job in range(options.jobs)]))
+    print(f"{options.count} cases of each of {', '.join(options.kinds)}: {found} wrong")
+    return min(1, found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""The fuzzer of stores and archives, for a moment: `benchmarks/fuzz_store.py` is the long form."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.repetitions import repetitions
+
+SPEC = importlib.util.spec_from_file_location(
+    "fuzz_store", REPOSITORY / "benchmarks" / "fuzz_store.py"
+)
+assert SPEC is not None
+assert SPEC.loader is not None
+fuzz = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(fuzz)
+COUNTS = {"flips": 1, "cuts": 1, "indexes": 1, "places": 1, "archives": 1, "datasets": 30}
+
+
+def test_what_is_damaged_or_crafted_ships_nothing_wrong_and_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bits and ends of the store's files, indexes, links in their places, archives."""
+    for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME", "BUILDSYS_REPORT"):
+        monkeypatch.setenv(name, "")
+    fuzzer = fuzz.Fuzzer(1, tmp_path)
+    for kind, count in COUNTS.items():
+        for number in range(repetitions(count)):
+            what, problem = fuzzer.case(kind, number)
+            assert not problem, f"{kind} {number}: {what}: {problem}"
