@@ -28,7 +28,8 @@ _CREDENTIALS = re.compile(r"(?<=://)(?!git@)[^\s/@?#]*(?:@[^\s/@?#]*)*@")
 """What stands before the host of an address: a name with a password, or a token."""
 _RUNNERS = ("CI", "GITHUB_ACTIONS", "TF_BUILD")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|~"})
-_EDGE = re.compile(r"(?<!\w)_|_(?!\w)")
+_EDGE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
+"""Underscores but within a word, where they mean nothing."""
 _BLOCK = re.compile(r"^(?=[#+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
 """What makes the beginning of a line a heading or a list."""
 
@@ -172,7 +173,9 @@ def _finite(value: Any) -> Any:
 def markdown(text: str) -> str:
     """One line, in running text or in a cell of a table, in which nothing means anything to Markdown."""
     words = " ".join(terminal(" ".join(text.split())).split())
-    words = _EDGE.sub(r"\\_", words.replace("&", "&amp;").translate(_MARKDOWN))
+    words = _EDGE.sub(
+        lambda run: "\\_" * len(run[0]), words.replace("&", "&amp;").translate(_MARKDOWN)
+    )
     return _BLOCK.sub(lambda found: f"{found[1] or ''}\\", words)
 
 

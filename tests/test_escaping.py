@@ -6,8 +6,10 @@ import json
 import re
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
+from markdown_it import MarkdownIt
 
 from buildsys import cli, escaping
 from buildsys.errors import Diagnostic
@@ -108,6 +110,7 @@ def test_a_value_does_not_end_its_place_in_an_annotation() -> None:
         ("one\ntwo\x1b", "one two\\\\x1b"),
         ("my_class_name", "my_class_name"),
         ("_soft_", "\\_soft\\_"),
+        ("__loud__ a__b", "\\_\\_loud\\_\\_ a\\_\\_b"),
         ("# loud", "\\# loud"),
         ("- item", "\\- item"),
         ("1. item", "1\\. item"),
@@ -134,6 +137,67 @@ def test_markdown_reads_text(text: str, shown: str) -> None:
 def test_code_is_not_ended_from_within(text: str, shown: str) -> None:
     """There are more backticks around it than in it."""
     assert escaping.code_span(text) == shown
+
+
+SIGNS = (
+    *(
+        "`",
+        "``",
+        "|",
+        "\\",
+        "*",
+        "**",
+        "_",
+        "__",
+        "~~",
+        "[",
+        "](",
+        ")",
+        "<",
+        ">",
+        "!",
+        "#",
+        "-",
+        "+",
+    ),
+    *(
+        "=",
+        "1.",
+        "2)",
+        " ",
+        "    ",
+        "\n",
+        "\t",
+        "\r",
+        "a",
+        "é",
+        "&amp;",
+        "&#42;",
+        "<b>",
+        "<!--",
+        "-->",
+    ),
+    *("http://x", "x@y.z", "```", "~~~", "---", "|---|", "\x1b", "\u202e", ":", '"', "'", "{"),
+)
+READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+
+def structure(name: str) -> list[str]:
+    """What a reader makes of a page with the name in every place that a name can have."""
+    inline, code = escaping.markdown(name) or "none", escaping.code_span(name)
+    page = f"# {inline}\n\n- {inline}\n- {code}: {inline}\n\n1. {inline}\n\n{inline}\n\n"
+    page += f"x {inline} **{inline}** {code} y.\n\n{escaping.fenced(name)}\n\n"
+    page += f"| a | b |\n| --- | --- |\n| {inline} | {escaping.code_cell(name)} |\n| c | d |\n"
+    found = [token for whole in READER.parse(page) for token in (whole, *(whole.children or ()))]
+    return [t.type for t in found if t.type not in ("text", "text_special", "softbreak")]
+
+
+def test_no_name_changes_the_structure_of_a_page() -> None:
+    """Three hundred of signs, words and blanks, the same in every run."""
+    random, plain = Random(5), structure("word")
+    for _ in range(300):
+        name = "".join(random.choice(SIGNS) for _ in range(random.randrange(1, 9)))
+        assert structure(f"a{name}") == structure(f"{name}b") == plain, repr(name)
 
 
 def test_code_in_a_cell_stays_in_it() -> None:
