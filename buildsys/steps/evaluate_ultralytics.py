@@ -40,9 +40,9 @@ def open_network(checkpoint: Path, task: str) -> Predict:
     import torch
 
     from buildsys.steps.lib.datasets import prepared_images
-    from buildsys.steps.lib.families import ultralytics_setup
+    from buildsys.steps.lib.families import ultralytics_checkpoint
 
-    model = ultralytics_setup.load_model(checkpoint, task).fuse(verbose=False)
+    model = ultralytics_checkpoint.load_model(checkpoint, task).fuse(verbose=False)
 
     def predict(picture: Any) -> dict[str, Any]:
         with torch.no_grad():

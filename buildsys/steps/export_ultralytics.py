@@ -102,10 +102,16 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export, and compare ONNX with torch on sample pictures."""
-    from buildsys.steps.lib.families import onnx_export, ultralytics_head, ultralytics_setup
+    from buildsys.steps.lib.families import (
+        onnx_export,
+        ultralytics_checkpoint,
+        ultralytics_head,
+        ultralytics_setup,
+    )
 
     ultralytics_setup.prepare(Path.cwd())
-    model = ultralytics_setup.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
+    model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
+    model = model.fuse(verbose=False)
     ultralytics_head.set_head(model, params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, names, target, params.batch)

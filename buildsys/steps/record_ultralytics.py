@@ -47,10 +47,15 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Outputs in canonical order, float32."""
-    from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
+    from buildsys.steps.lib.families import (
+        ultralytics_checkpoint,
+        ultralytics_head,
+        ultralytics_setup,
+    )
 
     ultralytics_setup.prepare(Path.cwd())
-    model = ultralytics_setup.load_model(inputs["checkpoint"], params.task).fuse(verbose=False)
+    model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
+    model = model.fuse(verbose=False)
     ultralytics_head.set_head(model, params.head)
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
     recording_files.record_torch(model, params.names, pictures, outputs["recording"])

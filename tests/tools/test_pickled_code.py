@@ -106,6 +106,7 @@ import sys
 from pathlib import Path
 import torch
 from ultralytics import YOLO
+from ultralytics.nn.tasks import torch_safe_load
 from ultralytics.utils import DEFAULT_CFG
 
 for name in sys.argv[2:]:
@@ -113,12 +114,13 @@ for name in sys.argv[2:]:
     network.args = DEFAULT_CFG
     network.criterion = None if "cls" in name else network.init_criterion()
     content = {"model": network, "ema": None, "train_args": {"save_dir": Path("runs")}}
-    torch.save(content, f"{sys.argv[1]}/{name}.pt")
+    place = f"{sys.argv[1]}/{name}-made.pt"  # yolov5n.pt is a file that it would fetch
+    torch.save(content, place)
+    torch_safe_load(place, safe_only=True)
 """
 ARCHITECTURES = (
-    *("yolov3", "yolov5n", "yolov6n", "yolov8n", "yolov8n-p2", "yolov8n-seg", "yolov8n-cls"),
-    *("yolov8n-pose", "yolov8n-obb", "yolov9t", "yolov10n", "yolo11n", "yolo11n-pose"),
-    *("yolo11n-cls", "yolo12n", "yolo12n-seg"),
+    *("yolov5n", "yolov6n", "yolov8n", "yolov8n-seg", "yolov8n-cls", "yolov8n-pose"),
+    *("yolov8n-obb", "yolov9t", "yolov10n", "yolo11n", "yolo12n-seg"),
 )
 
 
@@ -127,7 +129,9 @@ def _ask(code: str, *arguments: str, scratch: Path) -> str:
     quiet = {"YOLO_CONFIG_DIR": str(scratch), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
     command = [str(python), "-s", "-c", code, *arguments]
     env = {**os.environ, **quiet, "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_known_names_are_those_of_the_libraries(tmp_path: Path) -> None:
@@ -140,10 +144,12 @@ def test_known_names_are_those_of_the_libraries(tmp_path: Path) -> None:
 
 
 def test_no_network_of_a_family_is_taken_for_foreign_code(tmp_path: Path) -> None:
-    """Every kind of network that steps take, with the losses that trainings leave in it."""
+    """Every kind of network that steps take, with the losses that trainings leave in it; nor is it
+    by the unpickler of Ultralytics' loader, which steps use, too.
+    """
     _ask(NETWORKS, str(tmp_path), *ARCHITECTURES, scratch=tmp_path)
     found = {
-        name: pickled_code.find_code(tmp_path / f"{name}.pt", objects=True)
+        name: pickled_code.find_code(tmp_path / f"{name}-made.pt", objects=True)
         for name in ARCHITECTURES
     }
     assert found == dict.fromkeys(ARCHITECTURES, ())
