@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.execution.places import Workspace
-from buildsys.execution.state import unchanged
+from buildsys.execution.state import published, unchanged
 from buildsys.files import stat_text
 
 VARIABLE = "BUILDSYS_REPORT"
 MODES = ("pages", "text", "none")
 """What a run writes at its end: everything, report.md alone, nothing. The first by default."""
 _FILES = ("build/report/index.html", "build/report/report.md", "baselines.json")
+"""What has to be there, or not, as it was; beside all that the report's record names."""
 
 
 def mode() -> str:
@@ -34,7 +35,13 @@ def write(workspace: Workspace, builds: Iterable[str]) -> None:
     """After a report of builds that all need nothing."""
     paths = [str(workspace.root / name) for name in _FILES]
     files = {path: stat_text(path) for path in paths}
-    unchanged.keep(_path(workspace), unchanged.Entry(value=True, text=_text(builds), files=files))
+    folders: dict[str, str] = {}
+    record = published.read(workspace, "report")
+    if record is not None:
+        files |= {f"{workspace.build}/report/{n}": file.stat for n, file in record.files.items()}
+        folders = {f"{workspace.build}/report/{n}": text for n, text in record.folders.items()}
+    entry = unchanged.Entry(value=True, text=_text(builds), files=files, folders=folders)
+    unchanged.keep(_path(workspace), entry)
 
 
 def forget(workspace: Workspace) -> None:

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError, InputError, MissingBytes
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
-from buildsys.execution.state import unchanged
+from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import plan_beside
-from buildsys.files import read_regular, replace_folder, temporary_file, writing
+from buildsys.files import replace_folder, temporary_file, writing
 from buildsys.graph import BuildPlan, Input, Source, Status, Step
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
@@ -29,6 +30,8 @@ from buildsys.steps.lib.report.values import Report
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "report"
 FILES = "files"
 _OUTPUT = "report"
+_NAME = "report"
+"""Of its record among those of published packages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +69,11 @@ def write(session: Session, report: Report) -> Outcome:
     try:
         with writing("what the report shows", _place(workspace)):
             report = _fill(session, report)
-        changed = _write_text(workspace, report) if mode == "text" else _write_pages(session)
+        changed = _write_text(session, report) if mode == "text" else _write_pages(session)
     except (BuildsysError, OSError) as error:
         is_there = False
         with contextlib.suppress(BuildsysError, OSError):
-            _write_text(workspace, report)
+            _write_text(session, report)
             is_there = True
         return Outcome(report=report, problem=str(error), is_there=is_there, changed=True)
     if all(item.good for item in report.artifacts):
@@ -211,10 +214,9 @@ def _write_pages(session: Session) -> bool:
             state.want_bytes(step.id)
             _digest(state, runner, step)
             state.fetch(step.id, _OUTPUT, fresh)
-        replace_folder(fresh, _target(session.workspace))
+        _put(session, fresh, digest)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    _remember(session.workspace, digest)
     return True
 
 
@@ -248,20 +250,18 @@ def _plan(workspace: Workspace) -> BuildPlan:
     return plan_beside("report", "the report", (step,), recipe="report")
 
 
-def _write_text(workspace: Workspace, report: Report) -> bool:
+def _write_text(session: Session, report: Report) -> bool:
     """report.md alone: pages that say something older would mislead."""
     text = markdown.render(report)
-    target = _target(workspace)
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        alone = [path.name for path in target.iterdir()] == ["report.md"]
-        if alone and read_regular(target / "report.md") == text.encode():
-            return False
-    fresh = _fresh(workspace)
+    digest = digest_bytes(text.encode())
+    if _is_intact(session.workspace, digest):
+        return False
+    fresh = _fresh(session.workspace)
     try:
-        with writing("the report", workspace.build):
+        with writing("the report", session.workspace.build):
             fresh.mkdir(parents=True)
             (fresh / "report.md").write_text(text, encoding="utf-8")
-            replace_folder(fresh, target)
+            _put(session, fresh, digest)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return True
@@ -281,13 +281,23 @@ def _fresh(workspace: Workspace) -> Path:
 
 
 def _is_intact(workspace: Workspace, digest: str) -> bool:
-    """Whether build/report is what `digest` names, by the stats of when it was put there."""
-    return unchanged.find(_place(workspace) / "files.json", digest) is not None
+    """Whether build/report is what `digest` names, whole and nothing else."""
+    record = published.read(workspace, _NAME)
+    if record is None or record.of != digest:
+        return False
+    differences, fresh = published.compare(_target(workspace), record)
+    if not differences and fresh != record:
+        published.write(workspace, _NAME, fresh)
+    return not differences
 
 
-def _remember(workspace: Workspace, digest: str) -> None:
-    tree = (str(workspace.build / "report"), ("",))
-    known = unchanged.Entry(
-        value=True, text=digest, trees=((tree, unchanged.tree_signature(tree)),)
-    )
-    unchanged.keep(_place(workspace) / "files.json", known)
+def _put(session: Session, fresh: Path, digest: str) -> None:
+    """A new report in the place of the old one; what is not of that is moved aside."""
+    workspace, say, target = session.workspace, session.console.say, _target(session.workspace)
+    record = published.read(workspace, _NAME)
+    if record is not None:
+        published.say_changes(workspace, _NAME, target, "the report is written again", say)
+        names = published.strangers(target, record)
+        published.keep_aside(workspace, _NAME, target, names, say)
+    replace_folder(fresh, target)
+    published.write(workspace, _NAME, published.describe(target, digest))

@@ -10,12 +10,11 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from buildsys.digest import plain
-from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
+from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.escaping import json_text
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
 from buildsys.execution.places import Workspace
@@ -26,8 +25,6 @@ from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.spec import MODELS, TREES, Format
-
-Say = Callable[[str], None]
 
 
 def build_folder(workspace: Workspace, build: str) -> Path:
@@ -59,7 +56,7 @@ def publish(
     plan: BuildPlan,
     runner: Runner,
     built: frozenset[str],
-    say: Say,
+    say: published.Say,
 ) -> None:
     """Fill the folder beside its place, then move it there; the old one goes as one piece.
 
@@ -79,7 +76,7 @@ def publish(
         _copy_curves(fresh, plan, state, say)
         _link_logs(fresh, folder, plan, state, runner)
         make_tree_durable(fresh)
-        _say_changes(workspace, plan.build, say)
+        published.say_changes(workspace, plan.build, folder, "the package is published again", say)
         withdraw(workspace, plan.build, say)
         fresh.rename(folder)
         make_durable([folder.parent])
@@ -90,13 +87,14 @@ def publish(
     published.write(workspace, plan.build, record)
 
 
-def withdraw(workspace: Workspace, build: str, say: Say) -> None:
+def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
     """Take a build's folder away; the store still has what was in it.
 
     Files that are not of the package are moved to build/.kept; `say` is told where each is now.
     """
     folder = workspace.own(build_folder(workspace, build))
-    _keep_strangers(workspace, build, folder, say)
+    names = published.strangers(folder, published.read(workspace, build))
+    published.keep_aside(workspace, build, folder, names, say)
     published.forget(workspace, build)
     remove_folder(folder)
 
@@ -113,33 +111,7 @@ def check_whole(workspace: Workspace, build: str) -> None:
         raise InputError.at(os.path.relpath(folder, workspace.root), message, hint)
 
 
-def _say_changes(workspace: Workspace, build: str, say: Say) -> None:
-    """What a person finds replaced: files of the old folder that were changed or taken away."""
-    record, folder = published.read(workspace, build), build_folder(workspace, build)
-    if record is None or not folder.is_dir():
-        return
-    differences, _ = published.compare(folder, record)
-    changed = tuple(each for each in differences if each.what != "is not of the package")
-    if changed:
-        place = os.path.relpath(folder, workspace.root)
-        say(f"{place}: {published.render(changed)}; the package is published again")
-
-
-def _keep_strangers(workspace: Workspace, build: str, folder: Path, say: Say) -> None:
-    """Move what is not ours out of a folder that goes, beside the packages. Raises OSError."""
-    for name in published.strangers(folder, published.read(workspace, build)):
-        target = workspace.own(workspace.build / ".kept" / build / name)
-        number = 1
-        while os.path.lexists(target):
-            number += 1
-            target = workspace.own(workspace.build / ".kept" / build / f"{name}.{number}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).rename(target)
-        old, new = (os.path.relpath(path, workspace.root) for path in (folder / name, target))
-        say(f"{shorten(old)} is not of the package: it was moved to {shorten(new)}")
-
-
-def reject(workspace: Workspace, state: State, plan: BuildPlan, say: Say) -> list[str]:
+def reject(workspace: Workspace, state: State, plan: BuildPlan, say: published.Say) -> list[str]:
     """Withdraw the package, keep the file that failed and why; returns the failures.
 
     verdict.json holds them with the stage that said so, and what every judge found: the ladder of a

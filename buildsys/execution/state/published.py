@@ -1,6 +1,7 @@
-"""What was published into build/<recipe>/<target>/, file by file, and what differs from it now.
+"""What was published into build/<recipe>/<target>/ and build/report, file by file, and what differs from
+it now.
 
-One record a build in .buildsys/published. A folder counts as published while it is whole: the same
+One record a build in .buildsys/published, and one of the report. A folder counts as published while it is whole: the same
 files with the same bytes and permissions, and nothing beside them. Files whose stat is the recorded
 one are not read again. `__pycache__` of programs that a person ran in there is nobody's.
 """
@@ -8,7 +9,7 @@ one are not read again. `__pycache__` of programs that a person ran in there is 
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from buildsys.execution.state.manifests import read_manifest
 from buildsys.files import read_regular, stat_line, write_atomic
 from buildsys.records import Digest, Size, read_record, write_record
 
+Say = Callable[[str], None]
 _CACHE = "__pycache__"
 _ALWAYS = ("manifest.json", "build.json", "latency.json", "logs", "curves", "training")
 """What a folder without a record may hold of ours beside the files that its manifest names."""
@@ -129,6 +131,35 @@ def strangers(folder: Path, package: Package | None) -> tuple[str, ...]:
         return tuple(sorted(names - package.files.keys() - package.links.keys()))
     listed = _listed(folder)
     return tuple(sorted(n for n in names if n not in listed and n.partition("/")[0] not in _ALWAYS))
+
+
+def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: Say) -> None:
+    """What a person finds replaced: files of a folder that were changed or taken away; `done`: and what
+    becomes of it.
+    """
+    record = read(workspace, name)
+    if record is None or not folder.is_dir():
+        return
+    differences, _ = compare(folder, record)
+    changed = tuple(each for each in differences if each.what != "is not of the package")
+    if changed:
+        say(f"{os.path.relpath(folder, workspace.root)}: {render(changed)}; {done}")
+
+
+def keep_aside(
+    workspace: Workspace, name: str, folder: Path, strangers: Iterable[str], say: Say
+) -> None:
+    """Move what is not ours out of a folder that goes, to build/.kept/NAME. Raises CannotWrite, OSError."""
+    for stranger in strangers:
+        kept = workspace.build / ".kept" / name
+        target, number = workspace.own(kept / stranger), 1
+        while os.path.lexists(target):
+            number += 1
+            target = workspace.own(kept / f"{stranger}.{number}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (folder / stranger).rename(target)
+        old, new = (os.path.relpath(path, workspace.root) for path in (folder / stranger, target))
+        say(f"{shorten(old)} is not of the package: it was moved to {shorten(new)}")
 
 
 def render(differences: tuple[Difference, ...]) -> str:

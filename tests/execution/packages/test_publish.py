@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from buildsys.cli import main
 from buildsys.errors import InputError, MissingBytes
 from buildsys.execution.packages import publish
 from buildsys.execution.places import Workspace
@@ -422,3 +423,24 @@ def test_red_verdicts_are_those_that_were_made_and_did_not_pass(shop: Shop) -> N
     reject(shop, "too low")
     state = again(shop.state, shop.plan)
     assert [step.id for step in publish.red_verdicts(state, shop.plan)] == ["gate"]
+
+
+@pytest.mark.usefixtures("built")
+def test_what_differs_in_the_report_is_named_and_files_of_a_person_stay(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It belongs to buildsys as packages do."""
+    run, report = ["-C", str(workspace), "report"], workspace / "build" / "report"
+    assert main(run) == 0
+    before = (report / "report.md").read_bytes()
+    edit(report / "report.md")
+    (report / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    assert main(run) == 0
+    assert (report / "report.md").read_bytes() == before
+    assert (workspace / "build" / ".kept" / "report" / "notes.txt").read_text() == "mine"
+    said = "".join(capsys.readouterr())
+    assert "build/report: report.md was changed; the report is written again" in said
+    assert "build/report/notes.txt is not of the package: it was moved to build/.kept" in said
+    assert main(run) == 0
+    assert "changed" not in "".join(capsys.readouterr())
