@@ -210,7 +210,7 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
     )
 
 
-def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: Say) -> None:
+def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say) -> None:
     """Of the training and of every measured file, where the store has them whole: of a recorded
     training, or of results known by digest alone, it may not, and no step runs again for them.
 
