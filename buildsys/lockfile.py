@@ -58,19 +58,12 @@ def check_place(text: str) -> None:
         raise ValueError("it is an absolute path")
 
 
-def check_known_digest(text: str) -> None:
-    """Raises ValueError for what is neither a digest nor empty."""
-    if text:
-        check_digest(text)
-
-
 def check_dims(count: int) -> None:
     """Raises ValueError for what no keypoint has."""
     if count not in (0, 2, 3):
         raise ValueError("it is neither 0, 2 nor 3")
 
 
-KnownDigest = Annotated[str, check_known_digest]
 Text = Annotated[str, check_text]
 Name = Annotated[str, check_name]
 Place = Annotated[str, check_place]
@@ -99,7 +92,7 @@ class RecordedDataset:
     format: Text = ""
     flip: tuple[Count, ...] = ()
     coco: tuple[tuple[Name, Place, Place], ...] = ()
-    archive: KnownDigest = ""
+    archive: Digest = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +142,7 @@ class Training:
     seconds: Seconds
     tool: Name
     torch: Text
-    training: KnownDigest = ""
+    training: Digest = ""
 
     @property
     def outputs(self) -> dict[str, str]:

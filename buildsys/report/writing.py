@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError, InputError, MissingBytes
@@ -20,8 +21,9 @@ from buildsys.execution.session.summary import Row
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import plan_beside
-from buildsys.files import replace_folder, temporary_file, writing
+from buildsys.files import read_regular, replace_folder, temporary_file, write_atomic, writing
 from buildsys.graph import BuildPlan, Input, Source, Status, Step
+from buildsys.records import Digest, read_record, write_record
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
 from buildsys.steps.lib.report import formatting, markdown, values
@@ -106,10 +108,27 @@ def _place(workspace: Workspace) -> Path:
 
 
 def _previous(workspace: Workspace) -> Report | None:
+    """The report of an earlier run; None where it is not as that run wrote it."""
+    path = _place(workspace) / "data" / "report.json"
     try:
-        return values.load(_place(workspace) / "data" / "report.json")
+        known = read_record(_Written, read_regular(_record(workspace)))
+        if digest_bytes(read_regular(path)) != known.report:
+            return None
+        return values.load(path)
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None
+
+
+def _record(workspace: Workspace) -> Path:
+    return _place(workspace) / "written.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """The digest of report.json: what an earlier run found out is believed as it was written."""
+
+    report: Digest
+    format: Literal[1] = 1
 
 
 def _fill(session: Session, report: Report) -> Report:
@@ -129,6 +148,9 @@ def _fill(session: Session, report: Report) -> Report:
         target = data / "report.json"
         if not target.is_file() or target.read_bytes() != fresh.read_bytes():
             fresh.replace(target)
+    known = _Written(report=digest_bytes(read_regular(target)))
+    place = session.workspace.own(_record(session.workspace))
+    write_atomic(place, write_record(known), durable=False)
     return report
 
 
