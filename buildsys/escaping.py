@@ -12,25 +12,26 @@ import os
 import re
 from typing import IO, Any
 
-_HIDDEN = re.compile(
+# Patterns are compiled by their first use: a run in which nothing happens prints plain text alone.
+_HIDDEN = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # order, width
     "\U000e0000-\U000e007f\ud800-\udfff]"  # invisible copies of ASCII; halves of characters
 )
 """What a terminal obeys or hides. Joiners inside words (U+200C, U+200D) are part of scripts."""
-_ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_COMMAND = re.compile(r"^([ \t]*):(?=:)", re.MULTILINE)
+_ANSI = r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])"
+_CONTROLS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+_COMMAND = r"(?m)^([ \t]*):(?=:)"
 """A command of GitHub: its runner passes over blanks before it."""
-_OLD_COMMAND = re.compile(r"##(?=\w*\[)")
+_OLD_COMMAND = r"##(?=\w*\[)"
 """A command of Azure, and of older runners of GitHub: anywhere in a line."""
-_CREDENTIALS = re.compile(r"(?<=://)(?!git@)[^\s/@?#]*(?:@[^\s/@?#]*)*@")
+_CREDENTIALS = r"(?<=://)(?!git@)[^\s/@?#]*(?:@[^\s/@?#]*)*@"
 """What stands before the host of an address: a name with a password, or a token."""
 _RUNNERS = ("CI", "GITHUB_ACTIONS", "TF_BUILD")
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|~"})
-_EDGE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
+_EDGE = r"(?<![^\W_])_+|_+(?![^\W_])"
 """Underscores but within a word, where they mean nothing."""
-_BLOCK = re.compile(r"^(?=[#+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
+_BLOCK = r"^(?=[#+=-])|^(\d{1,9})(?=[.)](?:\s|$))"
 """What makes the beginning of a line a heading or a list."""
 
 
@@ -38,12 +39,14 @@ def terminal(text: str) -> str:
     """Text of one or more lines in which every character is shown: ESC is \\x1b. Passwords in
     addresses are not.
     """
-    return hide_passwords(_HIDDEN.sub(_show, text))
+    if not text.replace("\n", "").isprintable():
+        text = re.sub(_HIDDEN, _show, text)
+    return hide_passwords(text)
 
 
 def hide_passwords(text: str) -> str:
     """Without what stands before the host in the addresses in it: https://***@host."""
-    return _CREDENTIALS.sub("***@", text) if "://" in text else text
+    return re.sub(_CREDENTIALS, "***@", text) if "://" in text else text
 
 
 def one_line(text: str) -> str:
@@ -67,7 +70,7 @@ def _in_workflow() -> bool:
 
 
 def _uncommanded(text: str) -> str:
-    return _OLD_COMMAND.sub("# #", _COMMAND.sub(r"\1: ", text))
+    return re.sub(_OLD_COMMAND, "# #", re.sub(_COMMAND, r"\1: ", text))
 
 
 class Printed:
@@ -87,7 +90,7 @@ class Printed:
         shown = terminal(text)
         if _in_workflow():
             head, newline, rest = shown.partition("\n")
-            head = _OLD_COMMAND.sub("# #", head) if not self._begins else _uncommanded(head)
+            head = re.sub(_OLD_COMMAND, "# #", head) if not self._begins else _uncommanded(head)
             shown = head + newline + _uncommanded(rest)
         if text:
             last = text.rsplit("\n", 1)[-1]
@@ -173,10 +176,10 @@ def _finite(value: Any) -> Any:
 def markdown(text: str) -> str:
     """One line, in running text or in a cell of a table, in which nothing means anything to Markdown."""
     words = " ".join(terminal(" ".join(text.split())).split())
-    words = _EDGE.sub(
-        lambda run: "\\_" * len(run[0]), words.replace("&", "&amp;").translate(_MARKDOWN)
+    words = re.sub(
+        _EDGE, lambda run: "\\_" * len(run[0]), words.replace("&", "&amp;").translate(_MARKDOWN)
     )
-    return _BLOCK.sub(lambda found: f"{found[1] or ''}\\", words)
+    return re.sub(_BLOCK, lambda found: f"{found[1] or ''}\\", words)
 
 
 def code_span(text: str) -> str:
@@ -204,6 +207,6 @@ def fenced(text: str) -> str:
 
 def plain_log(text: str) -> str:
     """A tool's log without colours and control characters; lines as a terminal would have left them."""
-    plain = _ANSI.sub("", text).replace("\r\n", "\n")
+    plain = re.sub(_ANSI, "", text).replace("\r\n", "\n")
     lines = (line.rstrip("\r").rsplit("\r", maxsplit=1)[-1] for line in plain.split("\n"))
-    return terminal("\n".join(_CONTROLS.sub("", line).rstrip() for line in lines))
+    return terminal("\n".join(re.sub(_CONTROLS, "", line).rstrip() for line in lines))
