@@ -11,6 +11,7 @@ from pathlib import Path
 from buildsys import __version__
 from buildsys.errors import BuildsysError, InputError
 from buildsys.escaping import Printed, guard
+from buildsys.files import FOLDER_GONE, is_folder_gone
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",
@@ -72,6 +73,9 @@ def _run(words: list[str]) -> int:
         print("\ninterrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except (Exception, SystemExit) as error:  # noqa: BLE001 (a library may ask to exit)
+        if is_folder_gone(error):
+            print(FOLDER_GONE, file=sys.stderr)
+            return 1
         return _unexpected(error, words, root)
 
 
@@ -83,13 +87,11 @@ def _unexpected(error: BaseException, words: list[str], root: Path | None) -> in
 
 
 def _lost(out: Printed) -> int:
-    """1 where not all that was printed could be; somebody who reads no further needs no sentence."""
+    """1 where not all that was printed could be written."""
     out.flush()
-    if out.lost is None:
-        return 0
-    if not isinstance(out.lost, BrokenPipeError):
-        print(f"the output could not be written: {out.lost.strerror}", file=sys.stderr)
-    return 1
+    if out.complaint():
+        print(out.complaint(), file=sys.stderr)
+    return int(out.lost is not None)
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:

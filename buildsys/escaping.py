@@ -102,6 +102,12 @@ class Printed:
         """Hand on what is buffered."""
         self._send("", flush=True)
 
+    def complaint(self) -> str:
+        """What to say of text that was lost; who reads no further (`| head`) needs no sentence."""
+        if self.lost is None or isinstance(self.lost, BrokenPipeError):
+            return ""
+        return f"the output could not be written: {self.lost.strerror}"
+
     def isatty(self) -> bool:
         """Whether a person looks on."""
         return self.stream is not None and self.stream.isatty()

@@ -305,6 +305,20 @@ def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
         raise CannotWrite(f"{what} cannot be written: {reason}") from error
 
 
+FOLDER_GONE = "the folder in which this was started is gone: go to one that is there"
+
+
+def is_folder_gone(error: BaseException) -> bool:
+    """Whether an error is one about the current folder, which somebody removed."""
+    if not isinstance(error, FileNotFoundError):
+        return False
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def too_many_files() -> str:
     """What to do about EMFILE."""
     return (
@@ -381,10 +395,11 @@ def _are_files_exhausted() -> bool:
 
 
 def _full(folder: Path, needed: int) -> str:
-    if _no_files_left(folder):
+    if _lacks_inodes(folder, needed):
         return (
-            f"the file system of {folder} holds as many files as it can (0 of its inodes are free;"
-            " see `df -i`). Remove files there, then run again."
+            f"the file system of {folder} holds as many files as it can: it has room for"
+            f" {_size(_free(folder))}, and none for more files (`df -i`). Remove files there, then run"
+            " again."
         )
     wanted = f", {_size(needed)} needed" if needed else ""
     return (
@@ -438,13 +453,18 @@ def way_out(folder: Path) -> str:
     return ""
 
 
-def _no_files_left(folder: Path) -> bool:
-    """Whether the file system has room for bytes, and none for another file."""
+_FEW_INODES = 64
+"""What was given back since the error: temporary files are gone when it is looked at."""
+
+
+def _lacks_inodes(folder: Path, needed: int) -> bool:
+    """Whether a file system that is called full has room for bytes, and none for another file."""
     try:
         found = os.statvfs(_existing(folder))
     except OSError:
         return False
-    return found.f_files > 0 and found.f_favail == 0 and _free(folder) >= _ALMOST_NOTHING
+    few = found.f_files > 0 and found.f_favail < _FEW_INODES
+    return few and _free(folder) > needed + _ALMOST_NOTHING
 
 
 def _free(folder: Path) -> int:

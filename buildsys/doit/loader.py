@@ -31,6 +31,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
 from buildsys.execution.state.fingerprint import recipe_names
 from buildsys.execution.unexpected import UNEXPECTED, explain
+from buildsys.files import FOLDER_GONE
 from buildsys.outcome import Kind, Outcome
 
 _DEFAULTS: Mapping[str, object] = {
@@ -61,6 +62,10 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
 
     def setup(self, opt_values: Mapping[str, object]) -> None:
         """`opt_values`: all options of the command; doit adds ours of `load_doit_config` to them."""
+        try:
+            Path.cwd()
+        except FileNotFoundError as error:
+            raise InvalidDodoFile(FOLDER_GONE) from error
         self._values = opt_values
         self.namespace: dict[str, object] = {}
         if self._root is None:

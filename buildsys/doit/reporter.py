@@ -157,6 +157,8 @@ class Reporter:
             with self._ending("ending the run"):
                 close()
         self._runs = False
+        if self.out.complaint():
+            print(self.out.complaint(), file=guard(sys.stderr))
         if code or self.failed or self.out.lost:
             raise SystemExit(code or 1)
 

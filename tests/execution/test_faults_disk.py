@@ -154,6 +154,24 @@ def test_no_room_for_the_state(cell: Callable[[str], Cell], tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_no_inode_left(cell: Callable[[str], Cell], tmp_path: Path) -> None:
+    """There is room for bytes, and none for another file: the message says which is missing."""
+    place, store = processes.make_place(tmp_path), tmp_path / "store"
+    setup = f"mkdir -p {store}; mount -t tmpfs -o size=40m,nr_inodes=12 disk {store}"
+    here = cell(setup)
+    first = here.doit(place)
+    assert first.returncode in (1, 2)
+    words = (
+        rf"the file system of {store} holds as many files as it can: it has room for \S+ MiB, and"
+    )
+    assert re.search(words, first.stdout), first.stdout
+    assert "is full" not in first.stdout
+    here.run(f"mount -o remount,nr_inodes=1000 {store}", place)
+    second = here.doit(place)
+    assert second.returncode == 0, second.stdout
+
+
+@pytest.mark.slow
 def test_a_full_build_folder(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """What fits is there whole, what does not is not there at all; then it is restored."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
@@ -233,6 +251,7 @@ def test_a_damaged_blob_in_a_read_only_store(cell: Callable[[str], Cell], tmp_pa
         (errno.EACCES, "may not be written by this user"),
         (errno.EFBIG, "ulimit -f"),
         (errno.EIO, "Look at the disk"),
+        (errno.EMFILE, "too many files are open .*ulimit -n"),
     ],
 )
 def test_what_a_disk_can_refuse(tmp_path: Path, number: int, words: str) -> None:
@@ -242,7 +261,7 @@ def test_what_a_disk_can_refuse(tmp_path: Path, number: int, words: str) -> None
         writing("a result", tmp_path / "not there yet", 2048),
     ):
         raise OSError(number, os.strerror(number))
-    assert str(tmp_path) in str(caught.value)
+    assert str(tmp_path) in str(caught.value) or number == errno.EMFILE
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 """An error that nobody expected, anywhere in a run: a sentence, a log, exit code 1, a row."""
 
+import errno
+import io
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
+from doit.cmd_run import opt_outfile
 
 from buildsys import cli
 from buildsys.execution.session.session import Session
@@ -86,3 +91,62 @@ def test_a_log_that_cannot_be_written_is_said_in_full(
     words = capsys.readouterr().err
     assert "in run\n" in words
     assert "this is a mistake in buildsys" in words
+
+
+class Refusing(io.StringIO):
+    """A stream whose other end is gone."""
+
+    def __init__(self, error: type[OSError], number: int) -> None:
+        super().__init__()
+        self.error = error(number, os.strerror(number))
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "said"),
+    [
+        (BrokenPipeError, errno.EPIPE, ""),
+        (OSError, errno.ENOSPC, "the output could not be written: No space left on device\n"),
+    ],
+)
+def test_output_that_is_lost_ends_no_work(
+    error: type[OSError],
+    number: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`doit | head`, `doit > /dev/full`: everything is built, the exit code tells of the loss."""
+    trial = planted_errors.make_trial(tmp_path, restored=False)
+    monkeypatch.setitem(opt_outfile, "default", Refusing(error, number))
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    assert cli.main(["-C", str(trial.place), "build"]) == 1
+    for each, handler in kept.items():
+        signal.signal(each, handler)
+    assert capsys.readouterr().err.endswith(f"done in 0.0 s\n{said}" if said else " s\n")
+    assert (trial.place / "build" / "plain" / "host" / "manifest.json").is_file()
+    monkeypatch.setattr(sys, "stdout", Refusing(error, number))
+    assert cli.main(["-C", str(trial.place), "plan"]) == 1
+    assert capsys.readouterr().err == said
+
+
+def test_nobody_needs_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`>&- 2>&-`: Python has no streams then."""
+    trial = planted_errors.make_trial(tmp_path, restored=False)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, None)
+    assert cli.main(["-C", str(trial.place), "plan"]) == 0
+
+
+def test_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell can stand in a folder that was removed."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["plan"]) == 1
+    assert capsys.readouterr().err.startswith("the folder in which this was started is gone: go to")
