@@ -107,7 +107,29 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
     _write(root, home, block, digest)
     line = home.document.diagnose((*block.at, block.key), "").line
     print(f"pinned  {home.document.path}:{line}  {block.named}  {digest}")
+    _warn_of_code(root, block, home)
     return True
+
+
+def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
+    """A digest says which file is meant, not that it is harmless: `check` refuses it."""
+    from buildsys.authoring.recipes.given_checkpoint import describe_code, trust_hint
+    from buildsys.steps.lib.families.pickled_code import find_code
+    from buildsys.steps.lib.files.foreign import UnreadableModel
+
+    if not block.path or not block.path.lower().endswith((".pt", ".pth")):
+        return
+    try:
+        code = find_code(root / block.path, objects=True)
+        message, hint = f"{block.path} {describe_code(code)}" if code else "", trust_hint("")
+    except UnreadableModel as error:
+        message, hint = f"{block.path}: {error.what}", error.hint
+    except OSError:
+        return  # it was there a moment ago
+    if message:
+        at = (*block.at, block.key)
+        found = home.document.diagnose(at, message, hint, severity="warning")
+        print(found.render(), file=sys.stderr)
 
 
 def _read_base(root: Path, recipe: Path, name: object) -> _Read | None:

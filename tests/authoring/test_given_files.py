@@ -1,13 +1,17 @@
 """Files that people bring, against recipe and target: what `check` says before anything is made."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from buildsys import cli
 from buildsys.authoring.recipes.given_file import read_given
+from buildsys.authoring.targets.lookup import Boards
 from buildsys.spec import Format
 from tests.authoring.golden import HERE, compare
+from tests.authoring.sample_workspace import write_recipe
+from tests.checkpoints import archive_of
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 
 _WORDS = {"task": "detect", "names": "{0: 'person', 1: 'bicycle', 2: 'car'}", "imgsz": "[64, 64]"}
@@ -170,6 +174,60 @@ def test_every_mistake_is_told_at_check(
     compare(told, HERE / "given.yaml", ())
     silent = [name for name in CASES if f"recipes/{name}.yaml" not in told]
     assert not silent
+
+
+NO_MODELS: dict[str, bytes | None] = {
+    # name of the file: what is in it; None: a folder
+    "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "half.tflite": tflite_bytes()[: len(tflite_bytes()) // 2],
+    "half.onnx": TRUE[: len(TRUE) // 2],
+    "lambda.keras": archive_of(b"", ("config.json", b'{"class_name": "Lambda"}')),
+    "lambda.h5": b"\x89HDF\r\n\x1a\n" + bytes(512),
+    "network.engine": b"ptrt" + bytes(512),
+    "saved-model": None,
+}
+
+
+def _write_source(workspace: Path, build: str, family: str, name: str, target: str) -> None:
+    """A recipe of a file, with its digest where it is one."""
+    path = workspace / "weights" / name
+    digest = "0" * 64 if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+    network = {"ultralytics": "yolov8n", "yolox": "yolox-nano"}.get(family, "")
+    words = f"task: detect, architecture: {network}, " if network else ""
+    source = f"{{family: {family}, {words}weights: {{path: weights/{name}, sha256: {digest}}}}}"
+    text = f"source: {source}\nevaluate: none\ntargets: [{target}]\n"
+    write_recipe(workspace, build, text)
+
+
+def _silent(workspace: Path, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Recipes of which `check` says no error."""
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    told = capsys.readouterr().out
+    recipes = {path.name for path in (workspace / "recipes").glob("*.yaml")}
+    return {name for name in recipes if f"recipes/{name}:2:" not in told}
+
+
+def test_what_is_no_model_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Keras' and TensorFlow's own formats hold code; an engine is one machine's."""
+    for index, (name, content) in enumerate(NO_MODELS.items()):
+        path = workspace / "weights" / name
+        path.mkdir() if content is None else path.write_bytes(content)
+        for family in ("ultralytics", "yolox", "onnx", "tflite"):
+            _write_source(workspace, f"{family}-{index}", family, name, "host")
+    assert _silent(workspace, capsys) == set()
+
+
+def test_a_pointer_is_refused_for_every_target(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target that only copies a file, or packs it, ships the pointer."""
+    (workspace / "weights" / "pointer").write_bytes(NO_MODELS["pointer"] or b"")
+    for target in Boards(workspace).targets:
+        for family in ("ultralytics", "onnx", "tflite"):
+            _write_source(workspace, f"{family}-{target}", family, "pointer", target)
+    unfit = {"tensorflow-saved-model", "triton-onnx", "jetson-orin"}  # they take no TFLite file
+    unfit |= {name for name in Boards(workspace).targets if name.startswith("nvidia-")}
+    assert _silent(workspace, capsys) == {f"tflite-{name}.yaml" for name in unfit}
 
 
 FINE: dict[str, tuple[bytes, str, str]] = {

@@ -82,6 +82,22 @@ def test_code_in_a_pickle_never_runs(
     assert victim.exists()
 
 
+def test_new_and_pin_list_the_code_too(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`new` writes no recipe of it; `pin` says which file is meant, and that `check` will refuse it."""
+    _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
+    listed = "weights/evil.pt runs code when it is loaded, beyond what checkpoints hold: os.remove"
+    command = ["-C", str(workspace), "new", "evil", "--from", "weights/evil.pt"]
+    assert cli.main(command) == 2
+    assert listed.replace("evil.pt ", "evil.pt: error: ") in capsys.readouterr().err
+    assert not (workspace / "recipes" / "evil.yaml").exists()
+    text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "ultralytics")
+    write_recipe(workspace, "evil", text)
+    assert cli.main(["-C", str(workspace), "pin", "evil"]) == 0
+    assert f"recipes/evil.yaml:2:59: warning: {listed}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["weights/evil.bin", "weights/evil", "weights/evil.onnx"])
 def test_another_name_does_not_get_past_the_digest(
     workspace: Path, name: str, capsys: pytest.CaptureFixture[str]
