@@ -82,9 +82,7 @@ def test_code_in_a_pickle_never_runs(
     assert victim.exists()
 
 
-def test_new_and_pin_list_the_code_too(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_and_pin_list_the_code_too(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`new` writes no recipe of it; `pin` says which file is meant, and that `check` will refuse it."""
     _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
     listed = "weights/evil.pt runs code when it is loaded, beyond what checkpoints hold: os.remove"
