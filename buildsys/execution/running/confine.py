@@ -7,11 +7,8 @@ Constants: linux/landlock.h, linux/seccomp.h, linux/filter.h, asm/unistd.h.
 
 import ctypes
 import os
-import platform
 import struct
 import sys
-from functools import cache
-from typing import NamedTuple
 
 NETWORK = "network"
 """The line of a policy that lets a step reach the network."""
@@ -23,6 +20,7 @@ FIRST_ABI = 3
 SIGNALS_ABI = 6
 """Older Landlock (before Linux 6.12) cannot keep a step from signalling other processes."""
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -62,46 +60,38 @@ _EPERM, _EACCES = 1, 13
 _DGRAM, _TYPE = 2, 0xF
 _INTERNET = (2, 10, 16)
 """AF_INET, AF_INET6, and AF_NETLINK, which resolvers ask for this machine's addresses."""
-
-
-class _Calls(NamedTuple):
-    """Numbers of system calls of one kind of processor."""
-
-    architecture: int
-    """AUDIT_ARCH of linux/audit.h."""
-    socket: int
-    socketpair: int
-    connect: int
-    refused: tuple[int, ...]
-    """setpgid and setsid (a step is ended with its process group), ptrace, process_vm_readv,
-    process_vm_writev, pidfd_getfd, io_uring_setup (it makes sockets past every filter), bpf,
-    perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at, unshare, setns."""
-    attributes: tuple[int, ...]
-    """chown in its forms, setxattr and removexattr in theirs, inotify_add_watch."""
-    modes_and_times: tuple[int, ...]
-    """chmod and utime in their forms: they do nothing, as copying a file calls them."""
-
-
-_SYSCALLS = {
-    "x86_64": _Calls(
-        architecture=0xC000003E,
-        socket=41,
-        socketpair=53,
-        connect=42,
-        refused=(109, 112, 101, 310, 311, 438, 425, 321, 298, 323, 248, 249, 250, 304, 272, 308),
-        attributes=(92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 463, 466, 254),
-        modes_and_times=(90, 91, 268, 452, 132, 235, 261, 280),
-    ),
-    "aarch64": _Calls(
-        architecture=0xC00000B7,
-        socket=198,
-        socketpair=199,
-        connect=203,
-        refused=(154, 157, 117, 270, 271, 438, 425, 280, 241, 282, 217, 218, 219, 265, 97, 268),
-        attributes=(54, 55, 5, 6, 7, 14, 15, 16, 463, 466, 27),
-        modes_and_times=(52, 53, 452, 88),
-    ),
+_SYSCALLS: dict[str, dict[str, tuple[int, ...]]] = {
+    "x86_64": {
+        "architecture": (0xC000003E,),
+        "socket": (41,),
+        "socketpair": (53,),
+        "connect": (42,),
+        "refused": (
+            *(109, 112, 101, 310, 311, 438, 425, 321, 298, 323, 248, 249, 250, 304, 272, 308),
+        ),
+        "attributes": (92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 463, 466, 254),
+        "modes and times": (90, 91, 268, 452, 132, 235, 261, 280),
+    },
+    "aarch64": {
+        "architecture": (0xC00000B7,),
+        "socket": (198,),
+        "socketpair": (199,),
+        "connect": (203,),
+        "refused": (
+            *(154, 157, 117, 270, 271, 438, 425, 280, 241, 282, 217, 218, 219, 265, 97, 268),
+        ),
+        "attributes": (54, 55, 5, 6, 7, 14, 15, 16, 463, 466, 27),
+        "modes and times": (52, 53, 452, 88),
+    },
 }
+"""Numbers of system calls by processor (`architecture`: AUDIT_ARCH of linux/audit.h).
+
+`refused`: setpgid and setsid (a step is ended with its process group), ptrace, process_vm_readv,
+process_vm_writev, pidfd_getfd, io_uring_setup (it makes sockets past every filter), bpf,
+perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at, unshare, setns.
+`attributes`: chown in its forms, setxattr and removexattr in theirs, inotify_add_watch.
+`modes and times`: chmod and utime in their forms: they do nothing, as copying a file calls them.
+"""
 _OPEN_PATH = 0o10000000
 _COMPATIBLE_ABI = 0x40000000
 """System calls of x86-64's 32-bit pointers begin here: the same calls under other numbers."""
@@ -114,25 +104,28 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
     those of the internet: none to programs of this machine. `mounted`: other files are read-only or
     not there at all; where Landlock alone guards them, it lets modes and times be changed.
     """
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _SYSCALLS or struct.calcsize("P") != 8:
         return b""
     calls = _SYSCALLS[machine]
-    refused = (*calls.refused, *(() if network else (calls.socket, calls.connect)))
+    (architecture,), (socket,), (pairs,) = (
+        calls[name] for name in ("architecture", "socket", "socketpair")
+    )
+    refused = (*calls["refused"], *(() if network else (socket, *calls["connect"])))
     program = [
         (_LOAD, 0, 0, 4),
-        (_EQUAL, 1, 0, calls.architecture),
+        (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _REFUSE | _EPERM),
         (_LOAD, 0, 0, 0),
         (_AT_LEAST, 0, 1, _COMPATIBLE_ABI),
         (_RETURN, 0, 0, _REFUSE | _EPERM),
     ]
-    for number in (*refused, *(() if mounted else calls.attributes)):
+    for number in (*refused, *(() if mounted else calls["attributes"])):
         program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE | _EPERM)]
-    for number in () if mounted else calls.modes_and_times:
+    for number in () if mounted else calls["modes and times"]:
         program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DO_NOTHING)]
     program += [
-        (_EQUAL, 0, 5, calls.socketpair),
+        (_EQUAL, 0, 5, pairs),
         (_LOAD, 0, 0, 24),  # the low half of the second argument: the type
         (_AND, 0, 0, _TYPE),
         (_EQUAL, 0, 1, _DGRAM),  # a datagram can be sent elsewhere than to the other end
@@ -140,7 +133,7 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
         (_RETURN, 0, 0, _ALLOW),
     ]
     if network:
-        program += [(_EQUAL, 1, 0, calls.socket), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
+        program += [(_EQUAL, 1, 0, socket), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
         for family in _INTERNET:
             program += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
         program += [(_RETURN, 0, 0, _REFUSE | _EACCES)]
@@ -150,7 +143,7 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
 
 def landlock_abi() -> int:
     """The version of Landlock that this kernel offers; 0 without."""
-    call = _libc().syscall
+    call = _LIBC.syscall
     return max(0, int(call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))))
 
 
@@ -160,7 +153,7 @@ def main() -> None:
     with open(policy, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         lines = [line for line in stream.read().split("\0") if line]
     network = NETWORK in lines
-    _demand(_libc().prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+    _demand(_LIBC.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     _restrict_files([line for line in lines if line != NETWORK], network)
     _drop_capabilities()
     _restrict_calls(seccomp_filter(network, mounted=False))
@@ -176,7 +169,7 @@ def _restrict_files(lines: list[str], network: bool) -> None:
     attributes = struct.pack("=QQQ", handled, tcp, _SCOPES if abi >= SIGNALS_ABI else 0)
     size = 8 if abi < 4 else 16 if abi < SIGNALS_ABI else 24
     rules = _demand(
-        _libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)),
+        _LIBC.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)),
         "landlock_create_ruleset",
     )
     for line in lines:
@@ -188,9 +181,9 @@ def _restrict_files(lines: list[str], network: bool) -> None:
         if not os.path.isdir(descriptor):
             rights &= _OF_A_FILE
         rule = struct.pack("=Qi", rights, descriptor)
-        _demand(_libc().syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0), "landlock_add_rule")
+        _demand(_LIBC.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0), "landlock_add_rule")
         os.close(descriptor)
-    _demand(_libc().syscall(_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
+    _demand(_LIBC.syscall(_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
     os.close(rules)
 
 
@@ -200,11 +193,11 @@ def _drop_capabilities() -> None:
         return
     for number in range(_MOST_CAPABILITIES):
         if number != _DAC_OVERRIDE:
-            _libc().prctl(_CAPBSET_DROP, number, 0, 0, 0)
+            _LIBC.prctl(_CAPBSET_DROP, number, 0, 0, 0)
     header = struct.pack("=Ii", _CAPABILITIES_3, 0)
     kept = 1 << _DAC_OVERRIDE
     held = int(_status("CapEff"), 16) & kept
-    _demand(_libc().capset(header, struct.pack("=6I", held, held, 0, 0, 0, 0)), "capset")
+    _demand(_LIBC.capset(header, struct.pack("=6I", held, held, 0, 0, 0, 0)), "capset")
 
 
 def _status(name: str) -> str:
@@ -216,12 +209,7 @@ def _restrict_calls(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     address = ctypes.addressof(buffer)
     frame = struct.pack("@HP", len(program) // 8, address)
-    _demand(_libc().prctl(_SET_SECCOMP, _FILTER_MODE, frame, 0, 0), "seccomp")
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+    _demand(_LIBC.prctl(_SET_SECCOMP, _FILTER_MODE, frame, 0, 0), "seccomp")
 
 
 def _demand(result: int, what: str) -> int:

@@ -5,7 +5,6 @@ folder and its outputs, and has no network, unless it is one of those that fetch
 as available where it was tried. `confine` is the program for Landlock.
 """
 
-import glob
 import os
 import shutil
 import subprocess
@@ -17,7 +16,6 @@ from functools import cache
 from pathlib import Path
 
 from buildsys.errors import IsolationUnavailable
-from buildsys.execution.running import confine
 
 VARIABLE = "BUILDSYS_ISOLATION"
 AUTOMATIC, REQUIRED = "auto", "required"
@@ -25,7 +23,7 @@ _MOST_SINGLE_FILES = 256
 """Of inputs: bubblewrap takes a quarter of a second for 500 mounts, a second for 1,000."""
 _MOST_FOLDERS = 256
 _ANSWER_SECONDS = 20.0
-_CONFINE = confine.__file__
+_CONFINE = str(Path(__file__).with_name("confine.py"))
 _BWRAP = 'a=$1; f=$2; shift 2; exec bwrap --args 9 -- "$@" 9<"$a" 8<"$f"'
 
 _SYSTEM = (
@@ -159,6 +157,8 @@ def find() -> Isolation:
 
 @cache
 def _find_one(mechanism: Mechanism) -> Isolation:
+    from buildsys.execution.running import confine
+
     if sys.platform != "linux":
         return _none(f"there is no mechanism for {sys.platform}")
     if not confine.seccomp_filter(network=False, mounted=False):
@@ -176,6 +176,8 @@ def _find_bubblewrap() -> Isolation:
 
 
 def _find_landlock() -> Isolation:
+    from buildsys.execution.running import confine
+
     abi = confine.landlock_abi()
     if abi < confine.FIRST_ABI:
         older = f"version {abi}, {confine.FIRST_ABI} is needed" if abi else "the kernel has none"
@@ -219,6 +221,8 @@ def confined(
 
     `notes`: where the policy is written; a step must not be able to write there.
     """
+    from buildsys.execution.running import confine
+
     if isolation.mechanism == Mechanism.NONE:
         return arguments
     policy = notes / "access.policy"
@@ -280,6 +284,8 @@ def _confine(policy: str) -> tuple[str, ...]:
 
 
 def _policy(access: Access) -> Iterator[str]:
+    from buildsys.execution.running import confine
+
     if access.network:
         yield confine.NETWORK
     for path in (*_SYSTEM, *access.programs):
@@ -314,6 +320,8 @@ def _pairs(option: str, paths: "tuple[str, ...] | list[str]") -> list[str]:
 
 
 def _gpus() -> tuple[str, ...]:
+    import glob
+
     return tuple(path for pattern in _GPUS for path in sorted(glob.glob(pattern)))
 
 

@@ -4,11 +4,9 @@ A step that could write it would decide what the next one runs. It is made by `w
 imports what steps import and is given nothing from outside: no input, no recipe.
 """
 
-import ast
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,10 +14,10 @@ from pathlib import Path
 from buildsys.digest import digest_value
 from buildsys.execution import children
 from buildsys.execution.places import cache_root
-from buildsys.execution.tools import warm_up
 from buildsys.files import locked, write_atomic
 
 PACKAGE = Path(__file__).resolve().parents[2]
+_WARM_UP = str(Path(__file__).with_name("warm_up.py"))
 _READY = ".ready"
 _SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 
@@ -58,6 +56,8 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
 
 
 def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="buildsys-") as home:
         settings = {
             "PATH": f"{python.parent}:{_SEARCHED}",
@@ -71,7 +71,7 @@ def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
             "CUDA_VISIBLE_DEVICES": "",
             "PYTHONPYCACHEPREFIX": str(root()),
         }
-        command = (str(python), "-s", warm_up.__file__, str(PACKAGE), package, *names)
+        command = (str(python), "-s", _WARM_UP, str(PACKAGE), package, *names)
         with (
             tempfile.TemporaryFile() as log,  # of no use to anybody
             children.child(
@@ -84,6 +84,8 @@ def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
 @cache
 def imported_names() -> tuple[str, ...]:
     """Every module that steps import, and no module of ours: "torch", "ultralytics.nn.tasks"."""
+    import ast
+
     found: set[str] = set()
     for path in sorted((PACKAGE / "steps").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

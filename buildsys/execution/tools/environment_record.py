@@ -4,10 +4,7 @@ Sizes and times of all files are compared first. Where they differ, the digests 
 installers leave for every package (https://packaging.python.org/specifications/recording-installed-packages).
 """
 
-import base64
 import contextlib
-import csv
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +86,8 @@ def _differences(place: Path) -> Iterator[str]:
 
 
 def _rows(record: Path) -> Iterator[tuple[str, str, str]]:
+    import csv
+
     with record.open(encoding="utf-8", newline="") as stream:
         for row in csv.reader(stream):
             if len(row) == 3:
@@ -96,6 +95,9 @@ def _rows(record: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _is(path: str, digest: str, size: str) -> bool:
+    import base64
+    import hashlib
+
     algorithm, _, value = digest.partition("=")
     try:
         if size and os.stat(path).st_size != int(size):
