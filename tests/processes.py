@@ -130,7 +130,7 @@ def tools_in(place: Path, module: str = "") -> list[int]:
             command = Path(f"/proc/{number}/cmdline").read_bytes()
         except OSError:
             continue
-        if command.startswith(b"bwrap"):  # who keeps a step to its folder looks like it
+        if b"bwrap" in command.partition(b"\0")[0]:  # who keeps a step to its folder looks like it
             continue
         if b"request.json" in command and module.encode() in command:
             found.append(number)

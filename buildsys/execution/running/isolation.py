@@ -24,7 +24,16 @@ _MOST_SINGLE_FILES = 256
 _MOST_FOLDERS = 256
 _ANSWER_SECONDS = 20.0
 _CONFINE = str(Path(__file__).with_name("confine.py"))
-_BWRAP = 'a=$1; f=$2; shift 2; exec bwrap --args 9 -- "$@" 9<"$a" 8<"$f"'
+_BWRAP = """\
+b=$0 a=$1 f=$2
+shift 2
+n=3
+while [ -e /proc/self/fd/$n ]; do n=$((n + 1)); done
+m=$((n + 1))
+while [ -e /proc/self/fd/$m ]; do m=$((m + 1)); done
+eval 'exec "$b" --args '$n' --seccomp '$m' -- "$@" '$n'<"$a" '$m'<"$f"'
+"""
+"""A shell hands its files to bwrap as descriptors that the step's own pipes leave free."""
 
 _SYSTEM = (
     "/usr",
@@ -242,11 +251,18 @@ def confined(
         options += _pairs("--ro-bind-try", _RESOLVING)
     options += _pairs("--dev-bind-try", _gpus())
     options += _pairs("--bind", sorted(access.writable, key=_depth))
-    options += ["--remount-ro", "/", "--chdir", str(folder), "--seccomp", "8"]
+    options += ["--remount-ro", "/", "--chdir", str(folder)]
     _write(notes / "bwrap.args", "\0".join(options))
     (notes / "bwrap.filter").write_bytes(confine.seccomp_filter(access.network, mounted=True))
     files = (str(notes / "bwrap.args"), str(notes / "bwrap.filter"))
-    return ("/bin/sh", "-c", _BWRAP, "bwrap", *files, *(landlock if narrowed else arguments))
+    return (
+        "/bin/sh",
+        "-c",
+        _BWRAP,
+        shutil.which("bwrap") or "bwrap",
+        *files,
+        *(landlock if narrowed else arguments),
+    )
 
 
 def end_code(isolation: Isolation, code: int) -> int:
@@ -274,7 +290,10 @@ def link_targets(folder: Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_symlink():
-                yield os.path.normpath(os.path.join(folder, os.readlink(entry.path)))
+                target = os.readlink(entry.path)
+                if not target.startswith("/") or "/." in target:
+                    target = os.path.normpath(os.path.join(folder, target))
+                yield target
             elif entry.is_dir():
                 yield from link_targets(Path(entry.path))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -157,6 +158,18 @@ def test_how_a_step_ended_comes_through(place: Place, mechanism: Isolation) -> N
     """Its exit code, or its signal."""
     assert place.run(mechanism, "/bin/sh", "-c", "exit 3")[0] == 3
     assert place.run(mechanism, "/bin/sh", "-c", "kill -9 $$")[0] == -9
+
+
+@pytest.mark.slow
+def test_pipes_of_any_number_reach_a_step(place: Place, mechanism: Isolation) -> None:
+    """Nothing that isolates takes the descriptor that the step was given."""
+    for number in range(3, 10):
+        step = ("/bin/sh", "-c", f"echo {number} >&{number}")
+        work = place.scratch / "work"
+        command = isolation.confined(mechanism, step, place.access(), work, place.scratch)
+        parent = ("/bin/sh", "-c", f'exec {number}>&1; exec "$@"', "sh")
+        done = subprocess.run((*parent, *command), check=True, capture_output=True, text=True)
+        assert done.stdout == f"{number}\n"
 
 
 @pytest.mark.slow
