@@ -53,8 +53,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     folder, net = outputs["package"], params.network
     model = inputs.get(Format.QUANTIZED_ONNX) or inputs[Format.ONNX]
-    pictures = write_surroundings(folder, net, inputs, _PROGRAMS)
     edges = triton.describe_onnx(model)
+    pictures = write_surroundings(folder, net, inputs, _PROGRAMS)
     place, largest_batch = triton.serve(folder, model, triton.ONNX, net, edges)
     names = (tensor["name"] for tensor in edges["outputs"])
     facts = describe_network(net, place, folder, names)

@@ -71,8 +71,21 @@ _EXAMINE = {
     "count": 1,
 }
 _CONVERT = {"output_names": [], "preprocessing": _FRAME}
+_NETWORK = {
+    "name": "x",
+    "label": "X",
+    "task": "",
+    "head": "none",
+    "outputs": [],
+    "classes": [],
+    "keypoints": 0,
+    "keypoint_dims": 0,
+    "preprocessing": None,
+    "scheme": "float32",
+    "batch": [1, 1, 1],
+}
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 _LOOKS_LIKE_TFLITE = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20
-_GARBAGE = bytes(range(256)) * 20
 
 _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("evaluate", "evaluate_tflite", "tflite", _MEASURE),
@@ -95,6 +108,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("evaluate", "examine_onnx", "onnx", _EXAMINE),
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
     ("onnx-tf", "convert_onnx_tf", "onnx", _CONVERT),
+    ("triton", "package_triton", "onnx", {"network": _NETWORK}),
 ]
 
 
@@ -119,7 +133,7 @@ def _run(folder: Path, env: str, module: str, request: dict[str, Any]) -> tuple[
     ("env", "module", "kind", "params"), _STEPS, ids=[f"{step[0]}-{step[1]}" for step in _STEPS]
 )
 @pytest.mark.parametrize(
-    "content", [b"", _GARBAGE, _LOOKS_LIKE_TFLITE], ids=["empty", "any", "tfl"]
+    "content", [b"", _POINTER, _LOOKS_LIKE_TFLITE], ids=["empty", "pointer", "tfl"]
 )
 def test_garbage_is_told_by_name(
     tmp_path: Path, env: str, module: str, kind: str, params: dict[str, Any], content: bytes

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.files import model_files
 from buildsys.steps.lib.packages.network_description import Network
 
 PLAN, ONNX = "model.plan", "model.onnx"
@@ -133,10 +134,11 @@ def largest_batch(served: Served) -> int:
 
 
 def describe_onnx(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """{"inputs", "outputs"}: name, shape with -1 for what is open, dtype in ONNX's words."""
-    import onnx
+    """{"inputs", "outputs"}: name, shape with -1 for what is open, dtype in ONNX's words.
 
-    graph = onnx.load(str(path)).graph
+    Ends the step where it is no ONNX file.
+    """
+    graph = model_files.load_onnx(path).graph
     held = {tensor.name for tensor in graph.initializer}
     sides = {"inputs": graph.input, "outputs": graph.output}
     return {
