@@ -52,8 +52,9 @@ class Store:
         self.root = root
         self._swept = False
         self._fresh: dict[Path, None] = {}
-        """Blobs that may not be on the disk yet."""
+        """Blobs, and folders for them, that may not be on the disk yet."""
         self._recording = threading.Lock()  # steps end in threads
+        self._noting = threading.Lock()
 
     def blob(self, digest: str) -> Path:
         """Where a blob is, or would be. Raises FileNotFoundError for what is no digest."""
@@ -123,7 +124,7 @@ class Store:
             if not linked and not self._is_whole(digest):
                 return False
             if abs(time.time() - stored.stat().st_ctime) < _SETTLED_SECONDS:
-                self._fresh[stored] = None
+                self._note_fresh(stored)
         except OSError:
             return False
         return use(stored)
@@ -239,18 +240,23 @@ class Store:
             target = self._action(entry.key)
             with self._new(target, len(data)) as temporary:
                 temporary.write_bytes(data)
-                make_durable([temporary])
-            with writing("a result", self.root):
-                make_durable([target.parent, target.parent.parent])
+            self._settle()
 
     def _settle(self) -> None:
-        """Returns when every blob that came is on the disk, under its name."""
-        with writing("a result", self.root):
-            fresh = list(self._fresh)
-            folders = dict.fromkeys(path.parent for path in fresh)
-            make_durable([*fresh, *folders, self.root / "blobs", self.root])
-        for path in fresh:
-            self._fresh.pop(path, None)
+        """Returns when everything that came is on the disk, under its name."""
+        with self._noting:
+            fresh, self._fresh = self._fresh, {}
+        try:
+            with writing("a result", self.root):
+                make_durable(fresh)
+        except BaseException:
+            self._note_fresh(*fresh)
+            raise
+
+    def _note_fresh(self, *paths: Path) -> None:
+        """What has just come, and the folders that have its name."""
+        with self._noting:
+            self._fresh |= {each: None for path in paths for each in (path, path.parent)}
 
     def recall(self, key: str) -> ActionEntry | None:
         """What an action made, or None."""
@@ -294,15 +300,17 @@ class Store:
             with temporary_file(folder) as temporary:
                 yield temporary
                 self.folder(target.parent.parent.name)
-                _make_folder(target.parent)
+                if _make_folder(target.parent):
+                    self._note_fresh(target.parent)
                 start_writing(temporary)
                 _replace(temporary, target)
-                self._fresh[target] = None
+                self._note_fresh(target)
 
     def folder(self, name: str) -> Path:
         """A folder of the store itself, made where it is missing. Raises CannotWrite for a link."""
         self.root.mkdir(parents=True, exist_ok=True)
-        _make_folder(self.root / name)
+        if _make_folder(self.root / name):
+            self._note_fresh(self.root)
         return self.root / name
 
     def _open(self, digest: str) -> IO[bytes]:
@@ -381,16 +389,20 @@ def _make_folders(root: Path, names: set[str]) -> None:
                 _make_folder(root / above)
 
 
-def _make_folder(path: Path) -> None:
-    """A folder, made where it is missing. Raises CannotWrite where something else has its name."""
+def _make_folder(path: Path) -> bool:
+    """A folder, made where it is missing; returns whether it was. Raises CannotWrite where something
+    else has its name.
+    """
     try:
         path.mkdir()
+        return True
     except FileExistsError:
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise CannotWrite(
                 f"{path} is a link or a file, and a folder is wanted there: nothing is written"
                 " through links. Remove it, then run again."
             ) from None
+        return False
 
 
 def _replace(fresh: Path, target: Path) -> None:
