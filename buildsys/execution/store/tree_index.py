@@ -4,6 +4,7 @@ The index is a blob, and its digest is the tree's: the same folder has the same 
 its bytes have one form only, and no version: `[["path/below",12,"<sha256>"],…]`, sorted by path.
 """
 
+import functools
 import json
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -29,6 +30,7 @@ def encode_index(files: Iterable[tuple[str, int, str]]) -> bytes:
     return json.dumps(sorted(files), separators=(",", ":")).encode()
 
 
+@functools.lru_cache(maxsize=16)  # a run asks for the same few, and a dataset has many files
 def read_index(data: bytes) -> Tree:
     """The files of a tree. Raises ValueError for what `encode_index` would not have written for files
     that can lie in one folder on every machine.
