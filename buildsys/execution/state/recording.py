@@ -151,6 +151,8 @@ class Record:
         """`lock`: as `state` was made from it."""
         self.workspace, self.state, self.lock = workspace, state, lock
         self._adding = threading.RLock()  # steps end in threads
+        self._added: set[tuple[str, str]] = set()
+        """Key of the step and checkpoint of what this run has recorded."""
 
     def read(self) -> None:
         """As it is now: another run may have written it while this one waited for its turn."""
@@ -160,11 +162,17 @@ class Record:
     def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
         """Into buildsys.lock at once: a training is never lost to what comes after it.
 
-        `say` is told what became of a recorded one that was made again.
+        `say` is told what became of a recorded one that was made again, once: what this run itself has
+        recorded is compared with nothing.
         """
         with self._adding:
             self.read()
             compared = compare_training(self.lock, self.state, step)
+            action_key, result = self.state.known_key(step), self.state.result(step.id)
+            if action_key is not None and result is not None:
+                made = (action_key.key, result.output(Format.CHECKPOINT))
+                compared = "" if made in self._added else compared
+                self._added.add(made)
             if compared:
                 say(compared)
             self.lock = with_training(self.lock, self.state, step, recipes)

@@ -266,3 +266,27 @@ def test_a_run_that_waited_keeps_what_the_other_recorded(
     second.close()
     recipes = {key.split(" ")[1] for key in lock_lines(workspace) if key.startswith("training")}
     assert recipes == {"tags", "twin"}
+
+
+def test_a_run_compares_with_the_lock_as_others_wrote_it(
+    workspace: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """Two builds that share a training may both record it: the second finds what the first wrote."""
+    session = Session(workspace, tools, no_environment)
+    session.build(["tags@xiao-esp32s3"])
+    session.close()
+    lock = workspace / "buildsys.lock"
+    (line,) = [line for line in lock.read_text().splitlines() if line.startswith("training")]
+    checkpoint = json.loads(line.split(" ", 3)[3])["checkpoint"]
+    lock.write_text(lock.read_text().replace(checkpoint, "ab" * 32))
+    for folder in (workspace / "build", workspace / ".buildsys", workspace.parent / "store"):
+        shutil.rmtree(folder)
+    capsys.readouterr()
+    session = Session(workspace, tools, no_environment)
+    session.build(["tags@xiao-esp32s3"])
+    (step,) = [step for step in session.state.steps.values() if step.trains]
+    session.executor.record_training(step)
+    session.close()
+    words = capsys.readouterr().err
+    assert words.count("another network than buildsys.lock recorded") == 1
+    assert "the same network" not in words
