@@ -180,12 +180,14 @@ def place_interpreters(script: str) -> None:
 def make_workspace(root: Path, steps: int) -> Path:
     """Recipes with about `steps` steps, built once by a stand-in for the tools."""
     from buildsys.authoring.scaffold.starters import LOADER_CONFIG
+    from tests.given_models import Edge, onnx_bytes
 
     folder = root / "data" / "images" / "train"
     folder.mkdir(parents=True)
     (root / "recipes").mkdir()
     (root / "doit.cfg").write_text(LOADER_CONFIG)
-    (root / "model.onnx").write_bytes(b"onnx")
+    open_size = Edge(name="images", shape=(1, 3, "height", "width"))
+    (root / "model.onnx").write_bytes(onnx_bytes(inputs=(open_size,)))
     (root / "data" / "data.yaml").write_text("train: images/train\nnames: [tag]\n")
     (folder / "0.jpg").write_bytes(b"picture")
     for index in range(max(1, steps // STEPS_A_BUILD)):
