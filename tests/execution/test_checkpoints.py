@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.execution.running import isolation
+from buildsys.execution.running.isolation import Isolation, Mechanism
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.graph import BuildPlan
@@ -50,6 +52,21 @@ def test_what_a_training_made_is_looked_at(
     )
     assert said in capsys.readouterr().err.replace("\n", " ")
     assert tools.safe["train_ultralytics"]
+
+
+def test_trusted_code_wants_isolation(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine without any mechanism runs it with the user's rights, silently."""
+    monkeypatch.setenv("BUILDSYS_ISOLATION", "auto")
+    nothing = Isolation(mechanism=Mechanism.NONE, gap="the kernel has none")
+    monkeypatch.setattr(isolation, "choose", lambda: nothing)
+    path = workspace / "recipes" / "tags.yaml"
+    path.write_text(path.read_text().replace("  task:", "  trust: code\n  task:"))
+    (status,) = _run(workspace, StandIn())
+    assert status.startswith("failed at ")
+    said = "steps cannot be isolated here: the kernel has none. BUILDSYS_ISOLATION=none runs it"
+    assert said in capsys.readouterr().err
 
 
 def test_trust_goes_from_the_recipe_to_every_step(workspace: Path) -> None:

@@ -79,4 +79,4 @@ def trust_hint(family: str) -> str:
     found = network(family)
     if found is not None and not found.holds_objects:
         return f"family {family} takes tensors alone: save the network's state_dict()"
-    return "if you trust who made it, write `trust: code` in `source`: it runs in a sandbox"
+    return "if you trust who made it, write `trust: code` in `source`: it runs in isolated steps"

@@ -4,9 +4,11 @@ What `check` said of a file held for that file: here it is asked of the very byt
 whoever made them, a server, a store or an earlier step that may have loaded something hostile.
 """
 
+import os
 from pathlib import Path
 
 from buildsys.errors import StepFailed
+from buildsys.execution.running.isolation import VARIABLE, Isolation, Mechanism
 from buildsys.graph import Step, is_checkpoint
 from buildsys.steps.lib.families.pickled_code import find_code
 from buildsys.steps.lib.files.foreign import UnreadableModel
@@ -14,9 +16,21 @@ from buildsys.steps.lib.files.foreign import UnreadableModel
 _SHOWN = 6
 
 
-def refuse_code(step: Step, inputs: Path) -> None:
-    """Raise StepFailed where a checkpoint in the folder `inputs` runs code that nobody trusts."""
+def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
+    """Raise StepFailed where a checkpoint in the folder `inputs` runs code that nobody trusts.
+
+    Where the recipe trusts it, it is trusted in an isolated step: who wants it to have all of the
+    machine says that, too.
+    """
     if step.trusts_code:
+        asked = os.environ.get(VARIABLE) == Mechanism.NONE
+        if isolated.mechanism == Mechanism.NONE and not asked:
+            message = (
+                f"{step.stage} ({step.module}) was not started: `trust: code` lets a checkpoint run code"
+                f" in an isolated step, and steps cannot be isolated here: {isolated.gap}."
+                f" {VARIABLE}=none runs it with all that you may do."
+            )
+            raise StepFailed(message, refused=True)
         return
     for item in step.inputs:
         if not is_checkpoint(item.name, item):

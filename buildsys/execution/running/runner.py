@@ -102,7 +102,7 @@ class Runner:
             self._check_sources(step, action_key)
             with writing(f"what {step.stage} works with", self.workspace.scratch):
                 scratch = self._prepare(step, action_key)
-            checkpoints.refuse_code(step, scratch / "inputs")
+            checkpoints.refuse_code(step, scratch / "inputs", isolated)
             outputs = self._output_paths(step, scratch)
             self._run(step, action_key, scratch, python, on_progress, slot, isolated)
             self._check(step, action_key, outputs, scratch)
