@@ -12,7 +12,7 @@ random moment: doit, the tool that is running, or both, by SIGKILL, SIGTERM or S
 The next run goes on from there. What comes out in the end equals an undisturbed build byte for byte;
 then everything, or only build/, or only .buildsys/, is deleted and it starts again.
 
-    python benchmarks/random_kills.py [--kills 1000] [--seed 0]
+    python benchmarks/random_kills.py [--kills 1000] [--minutes M] [--seed 0]
 """
 
 import argparse
@@ -56,9 +56,10 @@ class Trial:
         self.seconds = time.monotonic() - started
         self.expected = processes.shipped(calm)
 
-    def run(self, kills: int) -> None:
-        """Kill that many runs, then let one run to its end."""
-        while self.counts["kills"] < kills:
+    def run(self, kills: int, seconds: float) -> None:
+        """Kill that many runs, or for so long; then let one run to its end."""
+        end = time.monotonic() + seconds
+        while self.counts["kills"] < kills and time.monotonic() < end:
             self.hit()
             if self.counts["kills"] % 100 == 0:
                 print(f"{self.counts['kills']}, {len(self.problems)} problems", file=sys.stderr)
@@ -143,12 +144,13 @@ def main() -> int:
     """Exit code 1 when anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         trial = Trial(Path(folder), options.seed)
-        trial.run(options.kills)
+        trial.run(options.kills, options.minutes * 60)
     counts = trial.counts
     print("\n".join(trial.problems[:20]))
     print(

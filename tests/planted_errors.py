@@ -37,6 +37,7 @@ OUTERMOST = (
     "Run.__init__",
     "_required",
     "Loader.__init__",
+    "Loader.refused",
     "Loader.setup",
     "Loader.load_doit_config",
     "Loader.load_tasks",

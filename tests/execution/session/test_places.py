@@ -1,7 +1,10 @@
 """Places that cannot be used: each is named, with the variable that it comes from and the way out."""
 
+import io
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.execution.session.session import Session
+from buildsys.files import locked
 from tests.conftest import StandIn, no_environment
 from tests.planted_errors import Trial, make_trial
 
@@ -137,3 +141,49 @@ def test_no_pipe_hangs_a_run(trial: Trial, name: str, capfd: pytest.CaptureFixtu
     words = "".join(capfd.readouterr())
     assert code == 0 or Path(name).name in words
     assert "unexpected error" not in words
+
+
+class Listening(io.StringIO):
+    """What is printed, and whether somebody has said that it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+
+    def write(self, text: str) -> int:
+        if "waiting for another run in this workspace (process 4711)" in text:
+            self.waits.set()
+        return super().write(text)
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report"],
+        ["predict", "tags@xiao-esp32s3", "tags/images/val/0.jpg"],
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_whoever_waits_says_for_whom(
+    words: list[str], workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command has the workspace: each one that needs it for itself says so at once."""
+    defaults = (tools, no_environment, None, None)
+    monkeypatch.setattr(Session.__init__, "__defaults__", defaults)
+    monkeypatch.chdir(workspace)
+    heard, holds = Listening(), threading.Event()
+    monkeypatch.setattr(sys, "stdout", heard)
+
+    def hold() -> None:
+        with locked(workspace / ".buildsys" / "lock", "4711"):
+            holds.set()
+            heard.waits.wait(50)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holds.wait()
+    cli.main(words)
+    heard.waits.set()
+    holder.join()
+    assert "waiting for another run in this workspace (process 4711)" in heard.getvalue()
