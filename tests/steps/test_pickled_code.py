@@ -2,6 +2,7 @@
 
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,39 @@ def test_what_checkpoints_do_is_known(tmp_path: Path) -> None:
     number = _name("numpy.core.multiarray", "scalar") + kind + word + b"\x86R"
     ordered = pickle.dumps(OrderedDict(a=1), protocol=2)[2:-1]
     assert _find(tmp_path, _MADE + state + b"b" + number + ordered + b"\x87") == ()
+
+
+def _in_front(content: bytes) -> bytes:
+    return b"PK\x03\x04" + content
+
+
+def _with_extra(content: bytes) -> bytes:
+    """With a field of 64-bit sizes and places behind the name in the directory."""
+    place = content.index(b"PK\x01\x02")
+    extra = b"\x01\x00\x08\x00" + bytes(8)
+    name = place + 46 + len("archive/data.pkl")
+    entry = content[place:name]
+    entry = entry[:30] + len(extra).to_bytes(2, "little") + entry[32:]
+    end = content[name:]
+    size = int.from_bytes(end[12:16], "little") + len(extra)
+    return content[:place] + entry + extra + end[:12] + size.to_bytes(4, "little") + end[16:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_in_front, lambda content: content + b"x", lambda c: c[:-2] + b"\x01\x00x", _with_extra],
+    ids=["in front", "behind", "a comment", "another place"],
+)
+def test_an_archive_that_two_programs_read_differently_is_refused(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    """torch has a reader of its own, in C: which pickle it finds must be beyond doubt."""
+    path = tmp_path / "x.pt"
+    path.write_bytes(archive_of(b"\x80\x02N."))
+    assert find_code(path, objects=True) == ()
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UnreadableModel, match=r"not an archive as torch\.save writes it|damaged"):
+        find_code(path, objects=True)
 
 
 def test_tensors_alone_need_no_classes(tmp_path: Path) -> None:

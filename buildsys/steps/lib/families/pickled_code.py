@@ -140,6 +140,9 @@ def _check_archive(path: Path) -> None:
         or len(names) > _MOST_MEMBERS
         or len({name.lower() for name in names}) < len(names)
         or any(info.filename != info.orig_filename for info in infos)
+        or any(
+            info.extra for info in infos if info.filename.endswith(".pkl")
+        )  # other places, sizes
         or not all(name.startswith(f"{folder}/") for name in names)
     )
     if odd:
