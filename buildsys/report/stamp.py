@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.execution.places import Workspace
-from buildsys.execution.state import published, unchanged
+from buildsys.execution.state import unchanged
 from buildsys.files import stat_text
 
 VARIABLE = "BUILDSYS_REPORT"
@@ -33,6 +33,8 @@ def is_current(workspace: Workspace, builds: Iterable[str]) -> bool:
 
 def write(workspace: Workspace, builds: Iterable[str]) -> None:
     """After a report of builds that all need nothing."""
+    from buildsys.execution.state import published  # a run without work does without
+
     paths = [str(workspace.root / name) for name in _FILES]
     files = {path: stat_text(path) for path in paths}
     folders: dict[str, str] = {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from buildsys.execution.places import Workspace
-from buildsys.execution.state import fingerprint, published
+from buildsys.execution.state import fingerprint
 from buildsys.files import read_regular, stat_line, stat_text, write_atomic
 from buildsys.records import read_record, write_record
 from buildsys.typed_json import decode
@@ -183,6 +183,8 @@ def _settle(
                 trees[(source.path, source.parts)] = known
             else:
                 files[source.path] = known
+    from buildsys.execution.state import published  # a run without work does without
+
     without = candidate_names(recipe.plans)
     folders: dict[str, str] = {}
     for plan in recipe.plans:
