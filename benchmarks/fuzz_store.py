@@ -185,8 +185,9 @@ class Fuzzer:
     def _restore(self, refusals: bool, keep_state: bool = False) -> None:
         shutil.rmtree(self.place / "build", ignore_errors=True)
         if not keep_state:
-            shutil.rmtree(self.place / ".buildsys", ignore_errors=True)
-        (self.place / "buildsys.lock").write_bytes(self.lock)
+            self._forget()
+        if (self.place / "buildsys.lock").read_bytes() != self.lock:
+            (self.place / "buildsys.lock").write_bytes(self.lock)
         try:
             statuses = self.build()
         except BuildsysError as error:
@@ -208,8 +209,9 @@ class Fuzzer:
             _require(not self.shipped(), "half of a package")
 
     def _reset(self) -> None:
-        for path in (self.store, self.place / "build", self.place / ".buildsys"):
+        for path in (self.store, self.place / "build"):
             shutil.rmtree(path, ignore_errors=True)
+        self._forget()
         for name, (mode, data) in self.stored.items():
             path = self.store / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,6 +220,14 @@ class Fuzzer:
             else:
                 path.write_bytes(data)
                 path.chmod(stat.S_IMODE(mode))
+
+    def _forget(self) -> None:
+        """All that the workspace remembers but its plans: to read recipes is most of a case's work."""
+        for path in (self.place / ".buildsys").iterdir():
+            if path.is_dir() and path.name != "plans":
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.is_dir():
+                path.unlink()
 
     def _outside(self) -> dict[str, tuple[int, bytes]]:
         """Everything that no case may touch."""
@@ -625,8 +635,10 @@ def work(job: int, options: argparse.Namespace) -> int:
         fuzzer = Fuzzer(options.seed, Path(folder))
         for kind in options.kinds:
             started, found, numbers = time.monotonic(), 0, range(job, options.count, options.jobs)
-            for number in numbers:
+            for done, number in enumerate(numbers, 1):
                 what, problem = fuzzer.case(kind, number)
+                if done % 100 == 0:
+                    print(f"job {job}: {done} {kind}", flush=True)
                 if problem:
                     found += 1
                     print(f"{kind} {number}: {what}: {problem}", flush=True)
