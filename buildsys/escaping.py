@@ -121,7 +121,9 @@ class Printed:
                 self.stream.flush()
         except OSError as error:
             self.lost = self.lost or error
-            with contextlib.suppress(OSError, ValueError):  # no later flush fails, at exit neither
+            with contextlib.suppress(
+                OSError, ValueError, AttributeError
+            ):  # no later flush fails, at exit neither
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.stream.fileno())
                 os.close(nowhere)

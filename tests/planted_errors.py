@@ -61,6 +61,7 @@ ERRORS: tuple[type[BaseException], ...] = (
 )  # fmt: skip
 
 
+_END_SECONDS = 0.2
 NEEDED_TO_SAY_IT = ("execution/places.py", "execution/session/console.py")
 """Where nothing can be said when they fail for good."""
 
@@ -112,8 +113,7 @@ def make_trial(root: Path, restored: bool) -> Trial:
     (place / "model.tflite").write_bytes(tflite_bytes(metadata="x" * 100))
     (place / "recipes" / "plain.yaml").write_text(PLAIN)
     trial = Trial(place=place, store=Path(os.environ["BUILDSYS_STORE"]), restored=restored)
-    if restored:
-        assert _run(place, 0).code == 0
+    assert _run(place, 0).code == 0  # what is called once a process, and imports, are over
     trial.reset()
     return trial
 
@@ -183,7 +183,7 @@ def describe(code: CodeType) -> str:
 
 def _run(root: Path, parallel: int) -> Ended:
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    text = io.StringIO()
+    text, streams = io.StringIO(), (sys.stdout, sys.stderr)
     kept_out = opt_outfile["default"]
     opt_outfile["default"] = text  # doit took sys.stdout as it was imported
     try:
@@ -191,6 +191,10 @@ def _run(root: Path, parallel: int) -> Ended:
             code = run_builds(root, [], parallel, RunOptions())
     finally:
         sys.setprofile(None)
+        for thread in threading.enumerate():  # of doit's, which an error left at work
+            if thread.daemon:
+                thread.join(_END_SECONDS)
+        sys.stdout, sys.stderr = streams  # each of them sets back what it found
         opt_outfile["default"] = kept_out
         for each, handler in kept.items():
             signal.signal(each, handler)
