@@ -364,3 +364,13 @@ def test_wrong_words_are_told_and_leave_nothing(
     assert told.out == ""
     assert [path.name for path in (workspace / "recipes").iterdir()] == ["taken.yaml"]
     assert (workspace / "recipes" / "taken.yaml").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("words", [("--data", "pipe.json"), ("--from", "pipe.pt")])
+def test_a_pipe_is_told_and_never_waited_for(
+    workspace: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever opens it waits for somebody to write."""
+    os.mkfifo(workspace / words[1])
+    assert cli.main(["-C", str(workspace), "new", "piped", *words]) == 2
+    assert f"{words[1]}: error: " in "".join(capsys.readouterr())

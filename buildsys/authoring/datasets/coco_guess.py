@@ -10,6 +10,7 @@ from buildsys.authoring.datasets.coco_sets import SHAPES, find_place, read_sets
 from buildsys.authoring.datasets.found_data import LabelledData, labelled
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import InputError
+from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
 from buildsys.steps.lib.datasets.file_lists import list_files
@@ -99,7 +100,7 @@ def _other(root: Path, data: str, own: str, split: str) -> str:
 
 def _read(path: Path, label: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise InputError.at(label, f"cannot be read: {error.strerror}") from error
 

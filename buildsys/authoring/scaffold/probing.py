@@ -46,6 +46,8 @@ def probe(root: Path, given: str) -> Probe:
     if path.is_dir():
         raise InputError.at(given, "is a folder; give the model file in it")
     if not path.is_file():
+        if path.exists():
+            raise InputError.at(given, "is a pipe, a socket or a device; give the model file")
         raise InputError.at(given, "is not here", "paths start at the workspace's root")
     families = families_of(path.suffix.lower())
     if not families:
