@@ -13,7 +13,7 @@ from pathlib import Path
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.store.action_entry import read_entry
 from buildsys.execution.store.store import Store
-from buildsys.execution.tools import definitions
+from buildsys.execution.tools import bytecode, definitions
 from tests.conftest import REPOSITORY, make_workspace
 from tests.given_models import tflite_bytes
 
@@ -61,6 +61,11 @@ def make_environments(root: Path) -> None:
             python.write_text(f"#!{folder}/bin/python3 -SE\n{TOOL.read_text()}")
             python.chmod(python.stat().st_mode | stat.S_IXUSR)
             (folder / ".synced").write_text(variant)
+            mark = (
+                root / "cache" / "buildsys" / "bytecode" / ".ready" / bytecode.mark_of(python).name
+            )
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text("\n".join(bytecode.state_of(python)))  # a stand-in imports nothing
     (root / "site").mkdir()
     (root / "site" / "sitecustomize.py").write_text(EVERY_PROGRAM)
 

@@ -70,6 +70,24 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
+def test_landlock_alone_makes_the_same_bytes(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training, conversions, Vela and the emulator do their work under either mechanism."""
+    monkeypatch.setenv("BUILDSYS_ISOLATION", "landlock")
+    root = make_workspace(tmp_path / "two", tiny=TINY)
+    run = doit(root, "-n", "2", "build:tiny@grove-vision-ai-v2", store=root / "store")
+    assert run.returncode == 0, run.stderr
+    name = Path("build/tiny/grove-vision-ai-v2")
+    assert all(
+        step["isolation"].startswith("landlock") or step["this_run"] == "restored"
+        for step in read(root / name / "build.json")["steps"]
+    )
+    assert (root / name / "manifest.json").read_bytes() == (
+        built / name / "manifest.json"
+    ).read_bytes()
+
+
 def evidence(root: Path, target: str) -> dict[str, Any]:
     """What a build's manifest says was found, by stage."""
     manifest = read(root / "build" / "tiny" / target / "manifest.json")

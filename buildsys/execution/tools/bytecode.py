@@ -38,8 +38,7 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
     """
     if python in _prepared:
         return
-    mark = root() / _READY / digest_value([str(python), str(PACKAGE)])
-    wanted = [_made(python), _signature()]
+    mark, wanted = mark_of(python), state_of(python)
     known = _read(mark)
     if known != wanted:
         names = () if known[:1] == wanted[:1] else imported_names()
@@ -53,6 +52,16 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
                 _warm(python, package, names)
                 write_atomic(mark, "\n".join(wanted), durable=False)
     _prepared.add(python)
+
+
+def mark_of(python: Path) -> Path:
+    """The file that says for which state of an environment and of our steps bytecode was made."""
+    return root() / _READY / digest_value([str(python), str(PACKAGE)])
+
+
+def state_of(python: Path) -> list[str]:
+    """What its lines are now."""
+    return [_made(python), _signature()]
 
 
 def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
