@@ -10,7 +10,7 @@ from typing import Any
 
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import read, tool_environment
+from tests.tools.places import read, store_of, tool_environment
 
 Rows = dict[str, list[dict[str, Any]]]
 """Objects by the image's name."""
@@ -22,7 +22,7 @@ def report_both(root: Path, build: str, images: list[Path], scratch: Path) -> tu
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
-        "BUILDSYS_STORE": str(root / "store"),
+        "BUILDSYS_STORE": str(store_of(root)),
     }
     words = [sys.executable, "-m", "buildsys", "predict", build, *map(str, images)]
     _run([*words, "--out", str(scratch / "predicted")], root, environment)

@@ -46,6 +46,11 @@ def shared_store() -> Path:
     return Path(os.environ["BUILDSYS_TEST_STORE"])
 
 
+def store_of(root: Path) -> Path:
+    """One of a workspace's own: beside it, because a store in a repository is refused."""
+    return root.with_name(f"{root.name}-store")
+
+
 def doit(
     root: Path, *arguments: str, store: Path | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,15 @@ from buildsys.execution.tools import environments
 from buildsys.graph import steps_of
 from tests.brought_sets import FORMS, SIDE, Box, bring
 from tests.conftest import REPOSITORY
-from tests.tools.places import bitmap, doit, make_workspace, read, statuses, tool_environment
+from tests.tools.places import (
+    bitmap,
+    doit,
+    make_workspace,
+    read,
+    statuses,
+    store_of,
+    tool_environment,
+)
 
 pytestmark = pytest.mark.tools
 
@@ -163,7 +171,7 @@ def test_one_set_in_four_forms_is_built_once(place: Path, monkeypatch: pytest.Mo
     assert run.returncode == 0, run.stdout + run.stderr
     builds = {f"{name}@{board}" for name in (*FORMS, "mice") for board in BOARDS}
     assert statuses(place) == dict.fromkeys(builds, "built")
-    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    monkeypatch.setenv("BUILDSYS_STORE", str(store_of(place)))
     found = prepared(place)
     assert len({found[form] for form in FORMS}) == 1, found
     done = [line for line in run.stderr.splitlines() if "done in" in line]

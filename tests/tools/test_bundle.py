@@ -13,7 +13,7 @@ import pytest
 from buildsys.digest import digest_file
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import doit, draw, make_workspace, read, statuses
+from tests.tools.places import doit, draw, make_workspace, read, statuses, store_of
 
 pytestmark = pytest.mark.tools
 
@@ -30,7 +30,7 @@ _BUILD = "tiny@nvidia-rtx-aot"
 
 def buildsys(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """The command, with the workspace's own store."""
-    environment = {"PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(root / "store")}
+    environment = {"PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(store_of(root))}
     code = "import sys; from buildsys.cli import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", code, *words],
@@ -117,15 +117,15 @@ def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
     run = buildsys(bundled, "import", str(away))
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"{_BUILD}: engine built by TensorRT-RTX 1.7.1.116 on linux-")
-    assert doit(bundled, f"build:{_BUILD}", store=bundled / "store").returncode == 0
+    assert doit(bundled, f"build:{_BUILD}", store=store_of(bundled)).returncode == 0
     package = bundled / "build" / "tiny" / "nvidia-rtx-aot"
     shipped = digest_file(package / "tiny.engine")
     assert shipped == digest_file(away / "result" / "model.engine")
     assert not (package / "logs" / "engine.log").exists()
     assert read(package / "engine.json")["outputs"][0]["name"] == "box_s8"
-    shutil.rmtree(bundled / "store")
+    shutil.rmtree(store_of(bundled))
     shutil.rmtree(bundled / ".buildsys")
-    assert doit(bundled, f"build:{_BUILD}", store=bundled / "store").returncode == 0
+    assert doit(bundled, f"build:{_BUILD}", store=store_of(bundled)).returncode == 0
     assert statuses(bundled) == {_BUILD: "built"}
     assert (package / "logs" / "engine.log").exists()
     assert digest_file(package / "tiny.engine") == shipped  # int8: the same bytes on one machine

@@ -11,7 +11,7 @@ import pytest
 
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import bitmap, make_workspace, read, tool_environment
+from tests.tools.places import bitmap, make_workspace, read, store_of, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -94,7 +94,7 @@ def files(root: Path, step: str) -> dict[str, bytes]:
         found = next(s for d in datasets for s in d.plan.steps if s.module == step)
         result = session.state.result(found.id)
         assert result is not None
-        store = Store(root / "store")
+        store = Store(store_of(root))
         target = root / "fetched" / str(len(list(root.glob("fetched/*"))))
         store.fetch(dict(result.outputs)["dataset"], target, tree=True)
     finally:
@@ -194,7 +194,7 @@ def test_both_ways_give_the_data_that_went_in(
     """Ultralytics -> COCO -> Ultralytics: the same pictures and names, labels to 1e-6 of a pixel."""
     text = GENERATED.replace("TASK", task).replace("-ARCH", suffix).replace("GENERATOR", generator)
     root = make_workspace(tmp_path / "place", made=text.replace("FORMAT", "format: coco, "))
-    monkeypatch.setenv("BUILDSYS_STORE", str(root / "store"))
+    monkeypatch.setenv("BUILDSYS_STORE", str(store_of(root)))
     run = call(root, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
     before, after = files(root, f"generate_{generator}"), files(root, "prepare_dataset")

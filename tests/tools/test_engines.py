@@ -24,6 +24,7 @@ from tests.tools.places import (
     make_workspace,
     read,
     statuses,
+    store_of,
     tool_environment,
 )
 
@@ -114,7 +115,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The three engines, and what waits for a GPU that is not here. Only read."""
     root = make_workspace(tmp_path_factory.mktemp("engines") / "place", tiny=_TINY)
     draw(root / "pictures", 64, 4)
-    run = doit(root, store=root / "store")
+    run = doit(root, store=store_of(root))
     assert run.returncode == 0, run.stderr
     yield root
     shutil.rmtree(root)
@@ -145,11 +146,11 @@ def test_what_waits_for_a_gpu_is_no_failure(built: Path) -> None:
         "tiny@nvidia-a100": "waiting for TensorRT 11.4, compute capability 8.0",
         "tiny@jetson-orin": "waiting for TensorRT 10.3, compute capability 8.7",
     }
-    everything = doit(built, store=built / "store")
+    everything = doit(built, store=store_of(built))
     assert everything.returncode == 0, everything.stderr
     assert waiting.items() <= statuses(built).items()
     for build, told in waiting.items():
-        asked = doit(built, f"build:{build}", store=built / "store")
+        asked = doit(built, f"build:{build}", store=store_of(built))
         assert asked.returncode == 10
         assert told in asked.stdout + asked.stderr
         assert "Traceback" not in asked.stdout + asked.stderr
@@ -179,7 +180,7 @@ def _blob(root: Path, build: str, output: str) -> Path:
     """An output of one of a build's steps, in the store."""
     steps = read(root / "build" / "tiny" / build / "manifest.json")["steps"]
     (digest,) = (s["outputs"][output] for s in steps if output in s["outputs"])
-    return Store(root / "store").blob(digest)
+    return Store(store_of(root)).blob(digest)
 
 
 def _look(root: Path, build: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from buildsys.execution.tools import environments
 from buildsys.registry import shipped_targets
 from buildsys.steps.lib.metrics import training_files
 from tests.tools.board_program import check_alike, report_both
-from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses
+from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses, store_of
 from tests.tools.ultralytics_peer import COUNTED, check_detections, compare
 
 pytestmark = pytest.mark.tools
@@ -63,7 +63,7 @@ FIRST = "first-run.json"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace in which the tiny recipe was built for all its targets."""
     root = make_workspace(tmp_path_factory.mktemp("tools") / "one", tiny=TINY)
-    run = doit(root, "-n", "2", store=root / "store")
+    run = doit(root, "-n", "2", store=store_of(root))
     assert run.returncode == 0, run.stderr
     (root / FIRST).write_text(json.dumps(statuses(root)))
     yield root
@@ -76,7 +76,7 @@ def test_landlock_alone_makes_the_same_bytes(
     """Training, conversions, Vela and the emulator do their work under either mechanism."""
     monkeypatch.setenv("BUILDSYS_ISOLATION", "landlock")
     root = make_workspace(tmp_path / "two", tiny=TINY)
-    run = doit(root, "-n", "2", "build:tiny@grove-vision-ai-v2", store=root / "store")
+    run = doit(root, "-n", "2", "build:tiny@grove-vision-ai-v2", store=store_of(root))
     assert run.returncode == 0, run.stderr
     name = Path("build/tiny/grove-vision-ai-v2")
     assert all(
@@ -260,7 +260,7 @@ def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> No
 
 def test_a_second_run_does_nothing(built: Path) -> None:
     """And says so."""
-    run = doit(built, store=built / "store")
+    run = doit(built, store=store_of(built))
     assert run.returncode == 0
     assert set(statuses(built).values()) == {"up-to-date"}
     assert run.stderr == ""
@@ -275,13 +275,13 @@ def test_another_memory_mode_compiles_once_more(built: Path) -> None:
             "export: {opset: 13}}", "vela: {memory_mode: Sram_Only}}"
         )
     )
-    assert doit(built, store=built / "store").returncode == 0
+    assert doit(built, store=store_of(built)).returncode == 0
     assert stages_run(built) >= {"ethos-u55-128-high-end/compile", "ethos-u55-128-high-end/package"}
     now = statuses(built)
     assert now.pop("tiny@ethos-u55-128-high-end") == "built"
     assert set(now.values()) == {"up-to-date"}
     path.write_text(before)
-    assert doit(built, store=built / "store").returncode == 0
+    assert doit(built, store=store_of(built)).returncode == 0
     assert statuses(built)["tiny@ethos-u55-128-high-end"] == "restored"
 
 
@@ -292,7 +292,7 @@ def test_two_clean_builds_make_the_same_bytes(built: Path, tmp_path: Path) -> No
     """
     other = make_workspace(tmp_path / "elsewhere" / "two", tiny=TINY)
     builds = [f"build:tiny@{name}" for name in TWICE]
-    assert doit(other, "-n", "2", *builds, store=other / "store").returncode == 0
+    assert doit(other, "-n", "2", *builds, store=store_of(other)).returncode == 0
     for path in (path for name in TWICE for path in sorted(built.glob(f"build/tiny/{name}/*"))):
         if path.is_file() and path.name != "build.json":
             twin = other / path.relative_to(built)

@@ -11,7 +11,7 @@ import pytest
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from tests.tools.bright import NETWORK
-from tests.tools.places import doit, make_workspace, read, statuses, tool_environment
+from tests.tools.places import doit, make_workspace, read, statuses, store_of, tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -53,7 +53,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", NETWORK, str(root / "bright.onnx")]
     subprocess.run(command, check=True, env=tool_environment(python))
-    run = doit(root, store=root / "store")
+    run = doit(root, store=store_of(root))
     assert run.returncode == 11, run.stderr
     yield root
     shutil.rmtree(root)
@@ -106,5 +106,5 @@ def test_what_the_precision_costs_is_told_of_a_sound_file(judged: Path) -> None:
     assert metrics["quantized-onnx"]["metrics"]["box.mAP50"] > 0.9
     # an engine's key rests on the verdict: figures, which differ between machines, are not in it
     (step,) = (step for step in manifest["steps"] if step["stage"] == "signal")
-    verdict = read(Store(judged / "store").blob(step["outputs"]["verdict"]))
+    verdict = read(Store(store_of(judged)).blob(step["outputs"]["verdict"]))
     assert verdict == {"passed": True, "failures": []}

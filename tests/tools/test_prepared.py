@@ -8,7 +8,7 @@ import pytest
 
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import bitmap, doit, make_workspace, read, tool_environment
+from tests.tools.places import bitmap, doit, make_workspace, read, store_of, tool_environment
 from tests.tools.prepared_cases import KEPT
 
 pytestmark = pytest.mark.tools
@@ -65,7 +65,7 @@ def test_a_workspace_below_a_folder_images_trains_the_same_network(tmp_path: Pat
     keys, networks = [], []
     for name in ("plain", "images"):
         root = place(tmp_path / name / "place")
-        run = doit(root, store=root / "store")
+        run = doit(root, store=store_of(root))
         assert run.returncode == 0, run.stdout + run.stderr
         assert "`flip_idx` is missing" in run.stdout + run.stderr
         manifest = read(root / "build" / "mouse" / "checkpoint" / "manifest.json")

@@ -15,7 +15,7 @@ import pytest
 from buildsys.execution.store.store import Store
 from tests.conftest import REPOSITORY
 from tests.tools.bright import ONNX_FILE
-from tests.tools.places import make_workspace, read, statuses
+from tests.tools.places import make_workspace, read, statuses, store_of
 
 pytestmark = pytest.mark.tools
 
@@ -98,7 +98,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fetch(root: Path, stage: str, name: str, target: Path) -> Path:
     """An output of a step, out of the store, by the digest in the manifest."""
     (step,) = (s for s in manifest_of(root, BUILDS[0])["steps"] if s["stage"] == stage)
-    Store(root / "store").fetch(step["outputs"][name], target, tree=name == "dataset")
+    Store(store_of(root)).fetch(step["outputs"][name], target, tree=name == "dataset")
     return target
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import read, tool_environment
+from tests.tools.places import read, store_of, tool_environment
 
 COUNTED = "val, counted by COCO"
 """Figures of the detections that `val` writes. Its own are of boxes that do not end at the border, under
@@ -55,7 +55,7 @@ def fetch_inputs(root: Path, build: str, scratch: Path) -> dict[str, Any]:
     """What the checkpoint of a build was measured with, and its parameters; `checkpoint.pt`, `data/`."""
     steps = read(root / "build" / build / "manifest.json")["steps"]
     (step,) = (step for step in steps if step["stage"] == "evaluate-checkpoint")
-    store = Store(root / "store")
+    store = Store(store_of(root))
     store.fetch(step["inputs"]["checkpoint"], scratch / "checkpoint.pt", False)
     store.fetch(step["inputs"]["dataset"], scratch / "data", True)
     params: dict[str, Any] = step["params"]
