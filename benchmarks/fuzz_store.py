@@ -64,9 +64,6 @@ _NAMES = (
     "\udc80",
     "x" * 256,
     "y/" * 2000 + "x",
-    "aux\u202e.txt",
-    "~/x",
-    "-rf",
 )
 _NUMBERS: tuple[Any, ...] = (
     -1,
