@@ -9,9 +9,12 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from buildsys.graph import HostFacts
 from buildsys.steps.lib.tensorrt.host_library import interpreter
+
+if TYPE_CHECKING:  # a run without work has no plans
+    from buildsys.graph import HostFacts
 
 MARKS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
 """What a driver leaves: of a card, and of a Jetson's old and new kernel. Asking costs a second."""
@@ -63,8 +66,10 @@ class HostLibrary:
     problem: str = ""
 
 
-def read_host(with_gpu: bool) -> HostFacts:
+def read_host(with_gpu: bool) -> "HostFacts":
     """The facts of this machine; `with_gpu` starts a process, once, where there is a driver."""
+    from buildsys.graph import HostFacts
+
     if not with_gpu:
         return HostFacts(cpu=cpu_name())
     library = find_library()
