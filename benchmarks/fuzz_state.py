@@ -379,7 +379,8 @@ class Fuzzer:
         elif action == "swapped":
             other = self._published(rng)
             path.rename(path.with_name("x"))
-            other.rename(path)
+            if other != path:
+                other.rename(path)
             path.with_name("x").rename(other)
             self.damaged = data != path.read_bytes()
         elif action == "more":
