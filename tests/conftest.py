@@ -53,15 +53,15 @@ flip_idx: [1, 0, 3, 2]
 
 
 LONGEST_FIRST = (
-    "test_brought",
     "test_tasks",
     "test_pipeline",
     "test_contracts",
     "test_yolox_pipeline",
+    "test_brought",
     "test_outside",
-    "test_parity",
     "test_converters",
     "test_batches",
+    "test_firmware",
 )
 """Files of tests/tools by the minutes that they take."""
 

@@ -403,6 +403,24 @@ def check_a_decoded_head_is_compared_in_pixels() -> None:
     ]
 
 
+def check_a_decoder_is_told_what_it_cannot_read() -> None:
+    """A stock export for a firmware. Random weights judge no quantization, and excuse no layout."""
+    import numpy as np
+
+    values = {"detections": np.random.default_rng(0).uniform(0, 1, (3, 84, 84)).astype(np.float32)}
+    values["detections"][:, :4] *= SIDE
+    recordings = {form: floats(values) for form in ("checkpoint", "onnx", "float-tflite")}
+    recordings["tflite"] = integers(values)
+    changes = {"head": "decoded", "network": network(0, 80), "decoder": "himax-od"}
+    assert failing(recordings, trained=False, **changes) == [
+        "tflite → decoder: himax-od decodes [1, 4, 84], [1, 84, 80] in this order; the file has"
+        " [1, 84, 84]."
+    ]
+    rungs = ladder(trained=False, **changes).climb(recordings)
+    assert rungs[2].note == parity_ladder.NOT_JUDGED
+    assert "not judged" in parity_ladder.NOT_JUDGED
+
+
 def check_unnamed_rows_have_limits_of_their_own() -> None:
     """A stock file of which nobody says what it puts out: pixels and scores in one output."""
     import numpy as np

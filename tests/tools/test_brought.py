@@ -87,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         text = path.read_text()
         for old, new in (
             ("size: 192", "size: 64"),
+            ("epochs: 100", "epochs: 20"),
             ("count: 100", "count: 4"),
         ):
             assert old in text

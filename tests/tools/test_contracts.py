@@ -22,6 +22,7 @@ from tests.tools.places import (
     statuses,
     tool_environment,
 )
+from tests.tools.single_steps import examine, make_noise
 
 pytestmark = pytest.mark.tools
 
@@ -200,6 +201,19 @@ def test_one_scale_for_boxes_and_scores_is_refused(stock: Path) -> None:
     )
     assert "Cure: export the raw head (leave `export.head` out)" in told
     assert "normalized to 0..1" in told
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_int8_destroys_the_outputs_of_a_stock_export(
+    stock: Path, tmp_path: Path, trained: bool
+) -> None:
+    """Pain 6: it converts without a word, and detects nothing; the raw head is kept (test_pipeline)."""
+    noise = make_noise(tmp_path / "noise", 96)
+    verdict = examine(tmp_path, stock / "stock.tflite", noise, classes=80, trained=trained)
+    (told,) = verdict["failures"]
+    assert told.startswith("detections [1, 84, 189] holds boxes and scores in one int8 tensor")
+    assert "export the raw head (leave `export.head` out)" in told
+    assert verdict["outputs"][0]["score_steps"] < 16
 
 
 def test_an_operator_that_the_firmware_lacks_is_named(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from buildsys.digest import digest_file
+from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.registry import shipped_targets
 from buildsys.steps.lib.metrics import training_files
 from tests.tools.board_program import check_alike, report_both
 from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses, store_of
+from tests.tools.single_steps import examine
 from tests.tools.ultralytics_peer import COUNTED, check_detections, compare
 
 pytestmark = pytest.mark.tools
@@ -215,6 +217,22 @@ def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
     found = rungs["tflm → decoder"]["detections"]
     assert found["decoder"] == "sscma-pose"
     assert found["candidates"] > 0
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_int8_keeps_the_outputs_of_the_raw_head(built: Path, tmp_path: Path, trained: bool) -> None:
+    """With pictures and without; a stock export is destroyed (test_contracts)."""
+    folder = built / "build" / "tiny" / "xiao-esp32s3"
+    (probe,) = (s for s in read(folder / "manifest.json")["steps"] if s["stage"] == "probe")
+    pictures = tmp_path / "pictures"
+    Store(store_of(built)).fetch(probe["outputs"]["pictures"], pictures, tree=True)
+    verdict = examine(tmp_path, folder / "tiny.tflite", pictures, classes=1, trained=trained)
+    assert verdict["passed"], verdict["failures"]
+    assert verdict["pictures"] == 2
+    assert all(output["distinct_values"] > 1 for output in verdict["outputs"])
+    verdict = examine(tmp_path, folder / "tiny.tflite", None, classes=1, trained=trained)
+    assert verdict["passed"]
+    assert verdict["pictures"] == 0
 
 
 @pytest.mark.parametrize("target", SEEED)
