@@ -42,9 +42,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Convert a copy, identify each output by its values on real pictures, save under its name."""
     from buildsys.steps.lib.runtime import tensorflow_setup
 
-    tf = tensorflow_setup.prepare()
-    # onnx2tf rewrites its input file in place, and downloads this array when it is not here.
+    # onnx2tf rewrites its input file in place. A file that is none is told before TensorFlow is there.
     grouped = _write_copy(inputs["onnx"], Path("model.onnx"))
+    tf = tensorflow_setup.prepare()
+    # onnx2tf downloads this array when it is not here.
     tensorflow_setup.write_placeholder_pictures()
     report(0, 2, "stages", "onnx2tf")
     # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.

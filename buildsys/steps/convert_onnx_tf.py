@@ -47,10 +47,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 
-    tf = tensorflow_setup.prepare()
     graph = model_files.load_onnx(inputs["onnx"])
     copy = Path("model.onnx")
-    _write_copy(graph, copy)
+    _write_copy(graph, copy)  # a file that is none is told before TensorFlow is there
+    tf = tensorflow_setup.prepare()
     report(0, 2, "stages", "onnx-tf")
     network = _prepare(graph)
     found = network.outputs

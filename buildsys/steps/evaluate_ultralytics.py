@@ -22,8 +22,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from dataclasses import replace
 
     from buildsys.steps.lib.families import ultralytics_setup
+    from buildsys.steps.lib.runtime import torch_light
 
-    ultralytics_setup.prepare(Path.cwd())
+    with torch_light.without_torchvision():
+        ultralytics_setup.prepare(Path.cwd())
     source = inputs["checkpoint"]
     task = "pose" if params.keypoints else params.task or "detect"
     network = open_network(source, task)

@@ -60,8 +60,10 @@ STEP = StepSpec(
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Build the network and save it."""
     from buildsys.steps.lib.families import ultralytics_setup
+    from buildsys.steps.lib.runtime import torch_light
 
-    ultralytics_setup.prepare(Path.cwd())
+    with torch_light.without_torchvision():
+        ultralytics_setup.prepare(Path.cwd())
     import torch
     from ultralytics import YOLO
 

@@ -52,8 +52,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         ultralytics_head,
         ultralytics_setup,
     )
+    from buildsys.steps.lib.runtime import torch_light
 
-    ultralytics_setup.prepare(Path.cwd())
+    with torch_light.without_torchvision():
+        ultralytics_setup.prepare(Path.cwd())
     model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
     model = model.fuse(verbose=False)
     ultralytics_head.set_head(model, params.head)

@@ -76,6 +76,12 @@ def tool_environment(python: Path, scratch: Path | None = None) -> dict[str, str
     return step_environment(python, folder, 1, "cpu", bytecode.root(), network=False)
 
 
+def by_hand() -> dict[str, str]:
+    """A person's own, for a tool that starts in half the time."""
+    written = {"PYTHONPYCACHEPREFIX": str(bytecode.root()), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, **written}
+
+
 def read(path: Path) -> dict[str, Any]:
     """A JSON file."""
     data: dict[str, Any] = json.loads(path.read_text())

@@ -1,6 +1,7 @@
 """What people bring, from `buildsys new` to files for three boards, with nothing edited by hand.
 
-Only to take less time the input is 64 px here, and int8 is calibrated on four images.
+Only to take less time the input is 64 px here, int8 is calibrated on four images, and the boxes are
+trained in fewer epochs.
 """
 
 import dataclasses
@@ -87,11 +88,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         text = path.read_text()
         for old, new in (
             ("size: 192", "size: 64"),
-            ("epochs: 100", "epochs: 20"),
             ("count: 100", "count: 4"),
         ):
             assert old in text
             text = text.replace(old, new)
+        if name in FORMS:  # the pose set needs all of them, or its int8 file fails the signal check
+            assert "epochs: 100" in text
+            text = text.replace("epochs: 100", "epochs: 40")
         path.write_text(text)
     yield root
     shutil.rmtree(root)

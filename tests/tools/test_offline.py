@@ -12,6 +12,7 @@ from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.offline import without_network
+from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
 
@@ -43,7 +44,8 @@ def test_a_synced_build_needs_no_network(tmp_path: Path) -> None:
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
     _, python = environments.ensure("onnx2tf", print)
-    subprocess.run([python, "-c", MAKE_MODEL], cwd=root, check=True, capture_output=True)
+    command = [str(python), "-c", MAKE_MODEL]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, env=tool_environment(python))
     digest = hashlib.sha256((root / "tiny.tflite").read_bytes()).hexdigest()
     (root / "recipes" / "straight.yaml").write_text(RECIPE.replace("SHA", digest))
     synced = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 
 from buildsys.execution.tools import environments
 from buildsys.steps.lib.files import onnx_operators, tflite_schema
+from tests.tools.places import by_hand
 
 pytestmark = pytest.mark.tools
 
@@ -52,7 +53,7 @@ print(*(name for name in sys.argv[1:] if name.encode() not in held))
 def _ask(tool_env: str, code: str, *arguments: str) -> str:
     _, python = environments.ensure(tool_env, print)
     command = [str(python), "-s", "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=by_hand()).stdout
 
 
 def test_operators_and_versions_are_those_of_the_libraries() -> None:

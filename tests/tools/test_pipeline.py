@@ -19,7 +19,16 @@ from buildsys.execution.tools import environments
 from buildsys.registry import shipped_targets
 from buildsys.steps.lib.metrics import training_files
 from tests.tools.board_program import check_alike, report_both
-from tests.tools.places import START, doit, make_workspace, needs_qemu, read, statuses, store_of
+from tests.tools.places import (
+    START,
+    by_hand,
+    doit,
+    make_workspace,
+    needs_qemu,
+    read,
+    statuses,
+    store_of,
+)
 from tests.tools.single_steps import examine
 from tests.tools.ultralytics_peer import COUNTED, check_detections, compare
 
@@ -368,6 +377,6 @@ def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> Non
         "--memory-mode",
         "My_Mem_Mode_Parent",
     ]
-    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    subprocess.run(command, cwd=root, check=True, capture_output=True, env=by_hand())
     ours = root / "build/straight/grove-vision-ai-v2/straight_vela.tflite"
     assert ours.read_bytes() == (root / "by-hand/tiny_vela.tflite").read_bytes()

@@ -14,7 +14,7 @@ from buildsys.digest import digest_file
 from buildsys.execution.tools import environments
 from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
-from tests.tools.places import doit, draw, make_workspace, read
+from tests.tools.places import by_hand, doit, draw, make_workspace, read
 
 pytestmark = pytest.mark.tools
 
@@ -89,7 +89,12 @@ step.run(inputs, {"package": Path("package")}, step.Params(
 def _triton(*words: str, cwd: Path | None = None) -> str:
     _, python = environments.ensure("triton", print)
     run = subprocess.run(
-        [str(python), *words], capture_output=True, text=True, check=False, cwd=cwd
+        [str(python), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=by_hand(),
     )
     assert run.returncode == 0, run.stderr
     return run.stdout
