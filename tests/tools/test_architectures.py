@@ -26,8 +26,10 @@ from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
 from buildsys.steps.lib.families.ultralytics_architectures import architecture_strides
 from buildsys.steps.lib.heads import yolov8_decoding
 from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.runtime.torch_light import without_torchvision
 
-ultralytics_setup.prepare(Path.cwd())
+with without_torchvision():
+    ultralytics_setup.prepare(Path.cwd())
 import torch, ultralytics, yaml
 from ultralytics import YOLO
 

@@ -13,6 +13,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import (
+    PICTURES,
     doit,
     draw,
     make_workspace,
@@ -108,7 +109,7 @@ except StepError as error:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The four engines. Only read."""
     root = make_workspace(tmp_path_factory.mktemp("batches") / "place", tiny=_TINY)
-    draw(root / "pictures", 64, 7)
+    draw(root / "pictures", 64, PICTURES)  # as in `person`: one export serves both
     run = doit(root)
     assert run.returncode == 0, run.stderr
     yield root
