@@ -109,13 +109,14 @@ def start_writing(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[Path]:
+def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
     """A new empty file in `folder`; if it is still there at the end, it is removed.
 
-    Unlike a file of `tempfile` it has the usual permissions: others may share the folder.
+    `mode`: its permissions, less the umask. Unlike a file of `tempfile` it has the usual ones: others
+    may share the folder.
     """
     path = folder / f".tmp-{os.urandom(8).hex()}"
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield path
     finally:
@@ -157,13 +158,14 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_new(path: Path, content: str) -> None:
+def write_new(path: Path, content: str, mode: int = 0o666) -> None:
     """Write a file that is not there yet, whole or not at all; its folder is made where it is missing.
 
-    Raises FileExistsError where something has the name, a link to nowhere included; OSError.
+    `mode`: its permissions, less the umask. Raises FileExistsError where something has the name, a
+    link to nowhere included; OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path.parent) as temporary:
+    with temporary_file(path.parent, mode) as temporary:
         temporary.write_text(content, encoding="utf-8")
         make_durable([temporary])
         try:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.store import workspaces
@@ -303,8 +304,11 @@ class Sample:
         workspaces.forget(Store(store), self.root / "workspace")
         workspaces.register(Store(store), workspace)
         made = self.root / "workspace"
-        by_place = shutil.ignore_patterns("plans", "settled.json")
-        shutil.copytree(made / ".buildsys", workspace / ".buildsys", ignore=by_place)
+        by_place = shutil.ignore_patterns("plans", "settled.json", "made-here")
+        Workspace(workspace).check_own()  # what is copied into a folder that was made here counts
+        shutil.copytree(
+            made / ".buildsys", workspace / ".buildsys", ignore=by_place, dirs_exist_ok=True
+        )
         shutil.copytree(made / "build", workspace / "build", symlinks=True)
         shutil.copyfile(made / "buildsys.lock", workspace / "buildsys.lock")
 

@@ -155,24 +155,30 @@ def test_a_log_replaces_a_link_of_its_name(workspace: Path, foreign: Path, build
     assert not any(log.is_symlink() for log in logs)
 
 
-def test_a_training_goes_on_only_in_the_folder_that_it_began_in(
-    workspace: Path, tools: StandIn, build: Build
+@pytest.mark.usefixtures("built")
+def test_a_state_that_was_not_made_here_is_begun_anew(
+    workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A working folder that came with a commit could hold a checkpoint of somebody else."""
-    tools.fail = {"train_ultralytics"}
-    build()
-    (scratch,) = (
-        path for path in (workspace / ".buildsys" / "scratch").iterdir() if (path / "work").is_dir()
-    )
-    (scratch / "work" / "last.pt").write_text("an epoch")
-    build()
-    assert (scratch / "work" / "last.pt").read_text() == "an epoch"
-    copy = scratch.with_name("copy")
-    shutil.copytree(scratch, copy)
-    shutil.rmtree(scratch)
-    copy.rename(scratch)
-    build()
-    assert not (scratch / "work" / "last.pt").exists()
+    """One that came with a commit could name any result of the store, or hold half a training."""
+    copy = workspace.with_name("copy")
+    shutil.copytree(workspace, copy, symlinks=True)
+    (copy / ".buildsys" / "scratch" / "half").mkdir(parents=True)
+    assert build() == []
+    capsys.readouterr()
+    Workspace(copy).check_own()
+    said = capsys.readouterr().err
+    assert said.startswith(".buildsys was not made here, but came with a commit or as a copy")
+    assert [path.name for path in (copy / ".buildsys").iterdir()] == ["made-here"]
+    Workspace(copy).check_own()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("built")
+def test_a_workspace_that_moves_keeps_its_state(workspace: Path) -> None:
+    """An interrupted training goes on at another path, too."""
+    moved = workspace.rename(workspace.with_name("moved"))
+    Workspace(moved).check_own()
+    assert (moved / ".buildsys" / "state.sqlite").exists()
 
 
 @pytest.mark.parametrize("name", ["recipes", "recipes/first.yaml"])

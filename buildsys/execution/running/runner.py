@@ -38,9 +38,6 @@ _LAST_BYTES = 1 << 16
 REFUSED = 3
 """What the launcher ends with when the step itself says what is wrong with its inputs."""
 _REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
-_BEGAN = "began"
-"""In a step's folder, which folder it is: one that came with a commit, or as a copy, is another."""
-
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
 """(environment, say) -> (variant, interpreter)."""
 
@@ -130,12 +127,10 @@ class Runner:
         if scratch.exists():  # of a run that was killed
             for name in ("inputs", "outputs"):
                 shutil.rmtree(scratch / name, ignore_errors=True)
-            # only a training goes on where it was, and only one that began in this very folder
-            if not step.trains or _began(scratch) != _identity(scratch):
+            if not step.trains:  # only a training goes on where it was
                 shutil.rmtree(scratch, ignore_errors=True)
         for name in ("inputs", "outputs", "work"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
-        (scratch / _BEGAN).write_text(_identity(scratch), encoding="utf-8")
         paths = {
             item.name: self._place(item, action_key, scratch / "inputs") for item in step.inputs
         }
@@ -359,19 +354,6 @@ def _foreign(scratch: Path) -> Iterator[str]:
                     yield os.path.relpath(path, scratch)
             elif not os.path.isfile(path):
                 yield os.path.relpath(path, scratch)
-
-
-def _began(scratch: Path) -> str:
-    try:
-        return (scratch / _BEGAN).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _identity(folder: Path) -> str:
-    """What a copy of the folder, or one that came with a commit, does not have."""
-    stat = folder.stat()
-    return f"{stat.st_dev} {stat.st_ino}"
 
 
 def _read_diary(scratch: Path) -> dict[str, str]:

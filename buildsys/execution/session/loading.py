@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # they read YAML
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
     """Plans of all recipes but the settled ones; from the cache what did not change."""
+    workspace.check_own()
     paths = [p for p in fingerprint.recipe_files(workspace) if p.stem not in settled]
     installation = fingerprint.installation(workspace)
     found: dict[Path, RecipePlans] = {}
@@ -48,6 +49,7 @@ def read_builds(workspace: Workspace) -> tuple["Build", ...]:
 
 def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Plans:
     """Read and plan everything now, what is not written yet with it."""
+    workspace.check_own()
     drafts = unwritten.recipes if unwritten else ()
     paths = sorted({*fingerprint.recipe_files(workspace), *drafts})
     made, common = _make(workspace, paths, unwritten)

@@ -123,7 +123,8 @@ def write(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def settled_recipes(workspace: Workspace) -> Settled:
-    """The recipes that still need nothing; empty where nothing is known."""
+    """The recipes that still need nothing; empty where nothing is known. Raises CannotWrite."""
+    workspace.check_own()
     here = fingerprint.recipe_names(workspace)
     installation, look = fingerprint.installation(workspace), Look()
     found: Settled = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.files import locked
 from tests.conftest import StandIn, no_environment
@@ -120,6 +121,8 @@ def test_what_stands_in_the_place_of_a_folder_is_named(
     trial: Trial, name: str, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing waits, nothing is only `not finished`, no traceback."""
+    if name != ".buildsys":
+        Workspace(trial.place).check_own()  # .buildsys is made here
     put(kind, trial.place / name)
     assert cli.main(["-C", str(trial.place), "build"]) == 1
     words = "".join(capfd.readouterr())
@@ -136,6 +139,7 @@ def test_what_stands_in_the_place_of_a_folder_is_named(
 )
 def test_no_pipe_hangs_a_run(trial: Trial, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     """It is replaced where it is ours, and named where it is not."""
+    Workspace(trial.place).check_own()  # .buildsys is made here
     put("a named pipe", trial.place / name)
     code = cli.main(["-C", str(trial.place), "build"])
     words = "".join(capfd.readouterr())
