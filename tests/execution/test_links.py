@@ -12,6 +12,7 @@ from buildsys.doit.run import RunOptions
 from buildsys.errors import CannotWrite
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
+from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.files import refuse_links
 from tests.conftest import Build, StandIn, no_environment
 
@@ -167,10 +168,22 @@ def test_a_state_that_was_not_made_here_is_begun_anew(
     capsys.readouterr()
     Workspace(copy).check_own()
     said = capsys.readouterr().err
-    assert said.startswith(".buildsys was not made here, but came with a commit or as a copy")
-    assert [path.name for path in (copy / ".buildsys").iterdir()] == ["made-here"]
+    assert said.startswith(".buildsys was not made here: it came with a commit, as a copy or from")
+    assert {path.name for path in (copy / ".buildsys").iterdir()} == {"before", "made-here"}
+    assert (copy / ".buildsys" / "before" / "scratch" / "half").is_dir()
     Workspace(copy).check_own()
     assert not capsys.readouterr().err
+
+
+def test_a_state_that_another_run_works_in_stays(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another user's run, or one with another HOME: nothing is taken from under it."""
+    with exclusive(Workspace(workspace)):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+        with pytest.raises(CannotWrite, match="another run works in it"):
+            Workspace(workspace).check_own()
+    assert not (workspace / ".buildsys" / "before").exists()
 
 
 @pytest.mark.usefixtures("built")

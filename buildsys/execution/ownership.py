@@ -1,0 +1,84 @@
+"""Which .buildsys was made here: what lies in it is believed, and anybody can commit or copy one.
+
+The folder holds a mark: a digest of its number on the disk, which a copy does not have, and of a
+secret in the user's cache, which nobody else can know. Where the cache can hold no secret, the number
+alone has to do. A folder without its mark is set aside, and nothing in it is read.
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from buildsys.digest import digest_bytes
+from buildsys.errors import CannotWrite
+from buildsys.files import locked, read_regular, write_atomic, write_new, writing
+
+_MARK, _LOCK = "made-here", "lock"
+
+
+def claim(root: Path, state: Path, secret: Path) -> None:
+    """Leave `state`, a folder of `root`, as one that was made here: made anew where it was not.
+
+    Raises CannotWrite where another run works in one that was not made here.
+    """
+    import fcntl
+
+    known = _read_secret(secret)
+    if _is_marked(state, known):
+        return
+    with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
+        number = os.open(root, os.O_RDONLY)
+        opened.callback(os.close, number)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(number, fcntl.LOCK_EX)
+        if _is_marked(state, known):  # by another run, while this one waited
+            return
+        if state.is_dir() and any(state.iterdir()):
+            _set_aside(root, state)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
+            state.mkdir(exist_ok=True)
+            write_atomic(state / _MARK, _mark(state, known))
+
+
+def _set_aside(root: Path, state: Path) -> None:
+    """Into the new one: it is of the same disk, and ignored by git where .buildsys is."""
+    aside, last = root / f"{state.name}.{os.getpid()}", state / "before"
+    try:
+        with writing(f"{state.name}, which was not made here,", root), locked(state / _LOCK):
+            state.rename(aside)
+            state.mkdir()
+            aside.rename(last)
+    except BlockingIOError as error:
+        raise CannotWrite(
+            f"{state.name} was not made here by this user, and another run works in it."
+            " Run again when that has ended."
+        ) from error
+    print(
+        f"{state.name} was not made here: it came with a commit, as a copy or from another user. It is"
+        f" begun anew, and results come back from the store; what was there is in"
+        f" {last.relative_to(root)}.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _is_marked(state: Path, secret: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return read_regular(state / _MARK) == _mark(state, secret).encode()
+    return False
+
+
+def _mark(state: Path, secret: bytes) -> str:
+    return digest_bytes(b"%s %d" % (secret, state.stat().st_ino))
+
+
+def _read_secret(place: Path) -> bytes:
+    """What nobody else can know; empty where the user's cache cannot hold it."""
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
+            return read_regular(place)
+        with contextlib.suppress(FileExistsError):
+            write_new(place, os.urandom(32).hex(), mode=0o600)
+        return read_regular(place)
+    return b""
