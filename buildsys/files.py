@@ -207,6 +207,15 @@ def remove_folder(folder: Path) -> None:
             old.unlink(missing_ok=True)
 
 
+def free_name(path: Path) -> Path:
+    """`path`, or with the first number after it that nothing has: what is kept aside replaces nothing."""
+    free, number = path, 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free
+
+
 def replace_folder(fresh: Path, target: Path) -> None:
     """Move `fresh`, a folder on the same disk, to `target`; what was there is removed."""
     remove_folder(target)

@@ -18,7 +18,7 @@ from buildsys.digest import digest_file
 from buildsys.errors import shorten
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.manifests import read_manifest
-from buildsys.files import read_regular, stat_line, write_atomic
+from buildsys.files import free_name, read_regular, stat_line, write_atomic
 from buildsys.records import Digest, Size, read_record, write_record
 
 Say = Callable[[str], None]
@@ -151,11 +151,7 @@ def keep_aside(
 ) -> None:
     """Move what is not ours out of a folder that goes, to build/.kept/NAME. Raises CannotWrite, OSError."""
     for stranger in strangers:
-        kept = workspace.build / ".kept" / name
-        target, number = workspace.own(kept / stranger), 1
-        while os.path.lexists(target):
-            number += 1
-            target = workspace.own(kept / f"{stranger}.{number}")
+        target = workspace.own(free_name(workspace.build / ".kept" / name / stranger))
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / stranger).rename(target)
         old, new = (os.path.relpath(path, workspace.root) for path in (folder / stranger, target))

@@ -17,11 +17,11 @@ from buildsys.execution.places import datasets_root
 from buildsys.execution.store.archives import is_junk
 from buildsys.execution.store.tree_index import Tree, encode_index, read_index
 from buildsys.files import (
+    free_name,
     make_durable,
     make_tree_durable,
     open_regular,
     read_regular,
-    remove_folder,
     stat_line,
     write_atomic,
 )
@@ -82,8 +82,7 @@ def find_change(folder: Path) -> str:
 
 def put_away(folder: Path) -> Path:
     """Move a changed folder to where no dataset is looked for; returns where. Raises OSError."""
-    kept = _beside(folder, _KEPT)
-    remove_folder(kept)
+    kept = free_name(_beside(folder, _KEPT))
     folder.rename(kept)
     for suffix in (_RECORD, _INDEX):
         _beside(folder, suffix).unlink(missing_ok=True)

@@ -106,6 +106,15 @@ def test_a_folder_that_was_moved_is_what_it_was(folder: Path, store: Store, tmp_
     assert unpacked.find_change(folder) == ""
 
 
+def test_what_was_changed_twice_is_kept_twice(folder: Path, store: Store, tmp_path: Path) -> None:
+    """A second edit takes nothing away that was kept after the first."""
+    for text in (b"first", b"second"):
+        (folder / "images/a.jpg").write_bytes(text)
+        assert unpack_changed(tmp_path, store, [folder])
+    kept = [folder.with_name(folder.name + end) for end in (".changed", ".changed.2")]
+    assert [(each / "images/a.jpg").read_bytes() for each in kept] == [b"first", b"second"]
+
+
 def test_what_cannot_be_had_again_is_not_used(folder: Path, tmp_path: Path) -> None:
     """It is put away all the same: its builds wait."""
     _edit(folder)
