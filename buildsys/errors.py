@@ -18,7 +18,8 @@ sentence, and its traceback is in a log (execution/unexpected.py).
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from buildsys.escaping import annotation, hide_passwords
+from buildsys.escaping import hide_passwords
+from buildsys.printing import annotation
 
 _LONGEST_VALUE = 80
 _LONGEST_TEXT = 450

@@ -11,8 +11,9 @@ from random import Random
 import pytest
 from markdown_it import MarkdownIt
 
-from buildsys import cli, escaping
+from buildsys import cli, escaping, printing
 from buildsys.errors import Diagnostic
+from buildsys.json_text import json_text
 
 HOSTILE = (
     "\x1b[2Jgone\x07\r\n::error file=x::no\t<script>|`](javascript:x) [bold red]\u202etxt \x9b31m"
@@ -74,18 +75,18 @@ def test_no_printed_line_commands_a_workflow(monkeypatch: pytest.MonkeyPatch, te
     """Whatever a file is called, GitHub and Azure read text of it."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stream = io.StringIO()
-    print(text, file=escaping.guard(stream))
-    for shown in (stream.getvalue(), escaping.printed(text)):
+    print(text, file=printing.guard(stream))
+    for shown in (stream.getvalue(), printing.printed(text)):
         assert not re.search(r"(?m)^\s*::|##\w*\[", shown)
-    assert len(escaping.printed(text)) == len(text) + 1
+    assert len(printing.printed(text)) == len(text) + 1
 
 
 def test_a_command_of_our_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `annotation` made is written as it is, on a line of its own."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stream = io.StringIO()
-    guarded = escaping.guard(stream)
-    guarded.command(escaping.annotation("error", "no", title="a@host"))
+    guarded = printing.guard(stream)
+    guarded.command(printing.annotation("error", "no", title="a@host"))
     print("a::b", file=guarded)
     assert stream.getvalue() == "::error title=a@host::no\na::b\n"
 
@@ -96,7 +97,7 @@ def test_a_value_does_not_end_its_place_in_an_annotation() -> None:
     assert mistake.annotate().startswith(
         "::error file=a%2Cline=9%3A%3Ab%25.yaml,line=1,col=2::bad "
     )
-    made = escaping.annotation("notice", HOSTILE, title=HOSTILE)
+    made = printing.annotation("notice", HOSTILE, title=HOSTILE)
     assert made.isprintable()
     assert made.count("::") == 3 + 1  # ours, and those of the message, which end nothing there
 
@@ -226,7 +227,7 @@ def test_every_command_prints_through_the_guard(
 
 def test_json_has_no_number_that_is_none() -> None:
     """NaN stops every other reader of the file."""
-    text = escaping.json_text({"a": [1.5, float("nan")], "b": (float("-inf"), True, None, "NaN")})
+    text = json_text({"a": [1.5, float("nan")], "b": (float("-inf"), True, None, "NaN")})
     assert json.loads(text) == {"a": [1.5, None], "b": [None, True, None, "NaN"]}
 
 

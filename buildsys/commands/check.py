@@ -25,10 +25,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
     from buildsys.errors import InputError, error_code
-    from buildsys.escaping import guard
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
     from buildsys.execution.state.configured_store import default_store
+    from buildsys.printing import guard
 
     if options.builds and not options.data:
         message = "names choose whose data is looked at"

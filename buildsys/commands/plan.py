@@ -28,9 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one block a build; 2 when a recipe is broken and no build was named."""
     from buildsys.errors import error_code
-    from buildsys.escaping import json_text
     from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
+    from buildsys.json_text import json_text
 
     failing = _states(options.fail_on)
     session = Session(options.folder.resolve())
@@ -70,7 +70,7 @@ def _states(text: str) -> list[str]:
 
 def _annotate(diagnostics: "Iterable[Diagnostic]", rows: "Iterable[BuildRow]") -> None:
     """GitHub's workflow commands: mistakes at their lines, builds that wait or are stale."""
-    from buildsys.escaping import annotation, guard
+    from buildsys.printing import annotation, guard
 
     for diagnostic in diagnostics:
         guard(sys.stdout).command(diagnostic.annotate())

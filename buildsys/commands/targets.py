@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.authoring.targets.lookup import Boards
     from buildsys.authoring.targets.overview import describe_targets
     from buildsys.errors import shorten
-    from buildsys.escaping import json_text
+    from buildsys.json_text import json_text
 
     rows, problems = describe_targets(Boards(options.folder.resolve()))
     if options.json:

@@ -26,13 +26,13 @@ from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
 from buildsys.errors import BuildsysError
-from buildsys.escaping import guard, printed
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
 from buildsys.execution.state.fingerprint import recipe_names
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.files import FOLDER_GONE
 from buildsys.outcome import Kind, Outcome
+from buildsys.printing import guard, printed
 
 _DEFAULTS: Mapping[str, object] = {
     "backend": "sqlite3",

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from doit import get_var
 from doit.exceptions import InvalidTask
 
-from buildsys.escaping import guard
 from buildsys.execution.state.plans import Plans
+from buildsys.printing import guard
 
 REPORT = "report"
 """A task without an action: the end of every run brings the report up to date."""

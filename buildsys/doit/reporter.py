@@ -12,7 +12,6 @@ from buildsys.doit.names import REPORT
 from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
 from buildsys.errors import BuildsysError, CannotWrite
-from buildsys.escaping import guard, printed
 from buildsys.execution import children
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
@@ -20,6 +19,7 @@ from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import wanted_archives
 from buildsys.outcome import UP_TO_DATE, Kind, Outcome
+from buildsys.printing import guard, printed
 from buildsys.report import stamp
 
 _NO_SUCH_TASK = 3

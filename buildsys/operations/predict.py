@@ -14,7 +14,6 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
-from buildsys.escaping import json_text
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.build_plans import plan_build
@@ -24,6 +23,7 @@ from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.graph import BuildPlan, Input, Source, Step
+from buildsys.json_text import json_text
 from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step

@@ -15,7 +15,6 @@ from typing import Any
 
 from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError
-from buildsys.escaping import json_text
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
@@ -24,6 +23,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
+from buildsys.json_text import json_text
 from buildsys.spec import MODELS, TREES, Format
 
 

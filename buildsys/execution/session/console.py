@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from buildsys.escaping import guard, one_line, printed, unguarded
+from buildsys.escaping import one_line
 from buildsys.execution.state.database import Database
+from buildsys.printing import guard, printed, unguarded
 from buildsys.text import duration
 
 if TYPE_CHECKING:  # it is loaded where there is a terminal to draw on

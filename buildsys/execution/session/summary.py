@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
-from buildsys.escaping import annotation, json_text
 from buildsys.execution.places import Workspace
 from buildsys.files import read_regular, write_atomic, writing
+from buildsys.json_text import json_text
 from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
+from buildsys.printing import annotation
 from buildsys.spec import HEADLINES, status_text
 from buildsys.text import duration
 

@@ -5,9 +5,10 @@ import os
 import sys
 from collections.abc import Iterator
 
-from buildsys.escaping import guard, one_line
+from buildsys.escaping import one_line
 from buildsys.execution.places import Workspace
 from buildsys.files import locked, writing
+from buildsys.printing import guard
 
 
 @contextlib.contextmanager

@@ -20,9 +20,9 @@ from typing import TypeVar
 
 from buildsys.digest import canonical
 from buildsys.errors import CannotWrite
-from buildsys.escaping import guard
 from buildsys.files import writing
 from buildsys.graph import StepResult
+from buildsys.printing import guard
 from buildsys.records import Digest, is_digest
 from buildsys.typed_json import parse
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from buildsys.escaping import json_text
+from buildsys.json_text import json_text
 from buildsys.spec import PAD_GREY, Preprocessing
 
 
