@@ -159,7 +159,7 @@ class Fuzzer:
             return f"not as it was published: {other}"
         for name in diary:
             json.loads((self.place / "build" / name).read_bytes())
-        said = "published again" in text or "is not of the package" in text
+        said = "published again" in text or "is not part of what was published" in text
         return "" if said or not self.damaged else "nothing was said"
 
     def _packages(self) -> dict[str, str]:

@@ -39,7 +39,7 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Package:
+class PublishedFolder:
     """A published folder: what it was made of, its files and links by name, and its folders' stats."""
 
     format: Literal[1]
@@ -54,22 +54,24 @@ class Difference:
     """Something in the folder that is not as it was published; `name` from the folder."""
 
     name: str
-    what: Literal["was changed", "has other permissions", "is missing", "is not of the package"]
+    what: Literal[
+        "was changed", "has other permissions", "is missing", "is not part of what was published"
+    ]
 
 
-def read(workspace: Workspace, build: str) -> Package | None:
+def read(workspace: Workspace, build: str) -> PublishedFolder | None:
     """What was published; None where that is not known."""
     try:
-        return read_record(Package, read_regular(_place(workspace, build)))
+        return read_record(PublishedFolder, read_regular(_place(workspace, build)))
     except (OSError, ValueError):
         return None
 
 
-def write(workspace: Workspace, build: str, package: Package) -> None:
+def write(workspace: Workspace, build: str, record: PublishedFolder) -> None:
     """Remember a published folder. Raises CannotWrite, OSError."""
     place = _place(workspace, build)
     workspace.own(place.parent)
-    write_atomic(place, write_record(package))
+    write_atomic(place, write_record(record))
 
 
 def forget(workspace: Workspace, build: str) -> None:
@@ -79,7 +81,7 @@ def forget(workspace: Workspace, build: str) -> None:
     place.unlink(missing_ok=True)
 
 
-def describe(folder: Path, of: str) -> Package:
+def describe(folder: Path, of: str) -> PublishedFolder:
     """A folder as it is now, read whole; `of`: digest of what it was made of."""
     found = _list(folder)
     files = {
@@ -91,23 +93,25 @@ def describe(folder: Path, of: str) -> Package:
         )
         for name, status in found.files.items()
     }
-    return Package(format=1, of=of, files=files, links=found.links, folders=found.folders)
+    return PublishedFolder(format=1, of=of, files=files, links=found.links, folders=found.folders)
 
 
-def compare(folder: Path, package: Package) -> tuple[tuple[Difference, ...], Package]:
+def compare(
+    folder: Path, record: PublishedFolder
+) -> tuple[tuple[Difference, ...], PublishedFolder]:
     """What differs from the record, by name, and the record with the stats of now where nothing does."""
     now = _list(folder)
     fresh: dict[str, PublishedFile] = {}
     found = [
-        Difference(name=name, what="is not of the package")
-        for name in now.names - package.files.keys() - package.links.keys()
+        Difference(name=name, what="is not part of what was published")
+        for name in now.names - record.files.keys() - record.links.keys()
     ]
-    for name, target in package.links.items():
+    for name, target in record.links.items():
         if name not in now.names:
             found.append(Difference(name=name, what="is missing"))
         elif now.links.get(name) != target:
             found.append(Difference(name=name, what="was changed"))
-    for name, file in package.files.items():
+    for name, file in record.files.items():
         status = now.files.get(name)
         if status is None:
             what: Literal["was changed", "is missing"]
@@ -119,16 +123,16 @@ def compare(folder: Path, package: Package) -> tuple[tuple[Difference, ...], Pac
             elif stat.S_IMODE(status.st_mode) != file.mode:
                 found.append(Difference(name=name, what="has other permissions"))
             fresh[name] = replace(file, stat=stat_line(status))
-    files = package.files | fresh if fresh else package.files
-    same = replace(package, files=files, folders=now.folders)
+    files = record.files | fresh if fresh else record.files
+    same = replace(record, files=files, folders=now.folders)
     return tuple(sorted(found, key=lambda each: each.name)), same
 
 
-def strangers(folder: Path, package: Package | None) -> tuple[str, ...]:
+def strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
     """Names of what somebody else put into a folder, sorted; without a record by the manifest's names."""
     names = _list(folder).names
-    if package is not None:
-        return tuple(sorted(names - package.files.keys() - package.links.keys()))
+    if record is not None:
+        return tuple(sorted(names - record.files.keys() - record.links.keys()))
     listed = _listed(folder)
     return tuple(sorted(n for n in names if n not in listed and n.partition("/")[0] not in _ALWAYS))
 
@@ -141,7 +145,9 @@ def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: S
     if record is None or not folder.is_dir():
         return
     differences, _ = compare(folder, record)
-    changed = tuple(each for each in differences if each.what != "is not of the package")
+    changed = tuple(
+        each for each in differences if each.what != "is not part of what was published"
+    )
     if changed:
         say(f"{os.path.relpath(folder, workspace.root)}: {render(changed)}; {done}")
 
@@ -155,7 +161,7 @@ def keep_aside(
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / stranger).rename(target)
         old, new = (os.path.relpath(path, workspace.root) for path in (folder / stranger, target))
-        say(f"{shorten(old)} is not of the package: it was moved to {shorten(new)}")
+        say(f"{shorten(old)} is not part of what was published: it was moved to {shorten(new)}")
 
 
 def render(differences: tuple[Difference, ...]) -> str:

@@ -295,7 +295,7 @@ def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
         shop.publish()
         assert shop.is_published
     assert shop.said == [
-        "build/tags/host/notes/a.txt is not of the package:"
+        "build/tags/host/notes/a.txt is not part of what was published:"
         " it was moved to build/.kept/tags@host/notes/a.txt.2"
     ]
     kept = shop.workspace.build / ".kept" / "tags@host" / "notes"
@@ -441,6 +441,9 @@ def test_what_differs_in_the_report_is_named_and_files_of_a_person_stay(
     assert (workspace / "build" / ".kept" / "report" / "notes.txt").read_text() == "mine"
     said = "".join(capsys.readouterr())
     assert "build/report: report.md was changed; the report is written again" in said
-    assert "build/report/notes.txt is not of the package: it was moved to build/.kept" in said
+    assert (
+        "build/report/notes.txt is not part of what was published: it was moved to build/.kept"
+        in said
+    )
     assert main(run) == 0
     assert "changed" not in "".join(capsys.readouterr())
