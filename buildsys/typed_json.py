@@ -54,7 +54,8 @@ def decode(kind: type[T], data: object) -> T:
 
     Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
     literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
-    a default may be missing. An instance of a dataclass stands for itself. The functions in an `Annotated` take the value and raise ValueError.
+    a default may be missing; a field `class_` is the key `class`. An instance of a dataclass stands
+    for itself. The functions in an `Annotated` take the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
     return value
@@ -239,9 +240,13 @@ def _union(arguments: tuple[Any, ...]) -> Decoder:
 def _dataclass(kind: Any) -> Decoder:
     hints = get_type_hints(kind, include_extras=True)
     fields = dataclasses.fields(kind)
-    decoders = {field.name: _decoder(hints[field.name]) for field in fields}
+    keys = {field.name: field.name.removesuffix("_") for field in fields}
+    decoders = {keys[field.name]: _decoder(hints[field.name]) for field in fields}
+    renamed = {key: name for name, key in keys.items() if key != name}
     none = dataclasses.MISSING
-    optional = {f.name for f in fields if f.default is not none or f.default_factory is not none}
+    optional = {
+        keys[f.name] for f in fields if f.default is not none or f.default_factory is not none
+    }
 
     def decode_dataclass(data: Any) -> Any:
         if isinstance(data, kind):
@@ -258,6 +263,9 @@ def _dataclass(kind: Any) -> Decoder:
                 found[name] = each(data[name])
             except ValueError as error:
                 raise _within(error, name) from None
+        for key, name in renamed.items():
+            if key in found:
+                found[name] = found.pop(key)
         return kind(**found)
 
     return decode_dataclass

@@ -34,6 +34,7 @@ class Drawing:
     points: tuple[Point, ...]
     pair: tuple[str, float]
     facts: dict[str, str]
+    class_: str
     whole: bool
     rest: object
 
@@ -44,14 +45,23 @@ DRAWING = Drawing(
     points=(Point(x=1, name=None), Point(x=2, name="two")),
     pair=("a", 0.5),
     facts={"a": "b"},
+    class_="plan",
     whole=True,
     rest={"any": ["thing"]},
 )
 
 
+def written() -> dict[str, object]:
+    """The drawing as JSON has it."""
+    fields = dataclasses.asdict(DRAWING)
+    return fields | {"class": fields.pop("class_")}
+
+
 def test_a_value_survives_json() -> None:
-    """Lists become tuples, objects dataclasses, words members of an enum."""
-    assert decode(Drawing, json.loads(json.dumps(dataclasses.asdict(DRAWING)))) == DRAWING
+    """Lists become tuples, objects dataclasses, words members of an enum; a keyword of Python can be a
+    key.
+    """
+    assert decode(Drawing, json.loads(json.dumps(written()))) == DRAWING
 
 
 @pytest.mark.parametrize(
@@ -68,6 +78,7 @@ def test_a_value_survives_json() -> None:
         {"pair": ["a", "0.5"]},
         {"facts": {"a": 1}},
         {"whole": 1},
+        {"class_": "plan"},
         {"more": 1},
     ],
     ids=str,
@@ -75,7 +86,7 @@ def test_a_value_survives_json() -> None:
 def test_what_is_no_such_value_is_refused(change: dict[str, object]) -> None:
     """Another type, a missing field, one too many."""
     with pytest.raises(ValueError, match=r"is not a valid|it is |missing|there is no"):
-        decode(Drawing, {**dataclasses.asdict(DRAWING), **change})
+        decode(Drawing, {**written(), **change})
 
 
 @pytest.mark.parametrize("data", [None, 3, [], "text"], ids=str)
@@ -104,5 +115,5 @@ def test_a_mismatch_says_where_it_is(
 ) -> None:
     """Who wrote a file by hand has to find the value."""
     with pytest.raises(Mismatch) as caught:
-        decode(Drawing, dataclasses.asdict(DRAWING) | change)
+        decode(Drawing, written() | change)
     assert (caught.value.place, what in caught.value.what) == (place, True)

@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> int:
     if shipped is not None and shipped.name in _BEFORE:
         print(_BEFORE[shipped.name])
     print(f"drawn into {os.path.relpath(target)}")
-    for picture, problem in found.unreadable:
-        print(f"{picture}: error: {problem}", file=sys.stderr)
+    for each in found.unreadable:
+        print(f"{each.picture}: error: {each.problem}", file=sys.stderr)
     return 2 if found.unreadable else 0
 
 

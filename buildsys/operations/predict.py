@@ -5,8 +5,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from glob import escape
 from pathlib import Path
 
@@ -22,19 +22,20 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.state.plans import Plans, plan_beside
+from buildsys.execution.state.step_outputs import malformed, read_output
 from buildsys.graph import BuildPlan, Input, Source, Step
 from buildsys.json_text import json_text
 from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step
+from buildsys.records import Digest, RelativeName, Size
 from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
 from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.metrics import accuracy, predictions
-from buildsys.typed_json import decode
 
-_Box = tuple[float, float, float, float]
+_FILE = "predictions.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +142,17 @@ def _waits_made(session: Session, plan: BuildPlan) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One object: `box` x1 y1 x2 y2 in the picture's pixels; None for a class of the whole picture."""
+    """One object, in the picture's pixels: `box` x1 y1 x2 y2, None for a class of the whole picture.
 
-    name: str
+    `keypoints`: x, y, visibility 0..1; `outline` of a mask and `corners` of a turned box: x, y.
+    """
+
+    class_: str
     score: float
-    box: _Box | None
+    box: tuple[float, float, float, float] | None = None
+    keypoints: tuple[tuple[float, float, float], ...] | None = None
+    outline: tuple[tuple[float, float], ...] | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,15 +160,35 @@ class Predicted:
     """What was found on one picture, best first. `picture`: as it was named."""
 
     picture: str
+    drawing: RelativeName
+    width: Size
+    height: Size
     objects: tuple[Detection, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What was found; `unreadable`: (picture, what is wrong with it)."""
+class Unreadable:
+    """A picture that could not be read. `picture`: as it was named."""
 
+    picture: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunModel:
+    """The file that was run."""
+
+    sha256: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What was found: predictions.json, without the build."""
+
+    model: RunModel
+    confidence: float
     pictures: tuple[Predicted, ...]
-    unreadable: tuple[tuple[str, str], ...]
+    unreadable: tuple[Unreadable, ...]
 
 
 def predict(session: Session, prediction: Prediction, target: Path) -> Predictions:
@@ -189,7 +216,7 @@ def describe(row: Predicted, most: int = 6) -> str:
     objects = row.objects
     words = []
     for item in objects[:most]:
-        word = f"{item.name} {item.score:.2f}"
+        word = f"{item.class_} {item.score:.2f}"
         if item.box is not None:
             x1, y1, x2, y2 = (round(value) for value in item.box)
             word += f" at {x1},{y1} {x2 - x1}x{y2 - y1}"
@@ -213,29 +240,45 @@ def _give_back(session: Session, prediction: Prediction) -> None:
 
 
 def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
-    found = json.loads((fresh / "predictions.json").read_text(encoding="utf-8"))
+    """Move what the step made into `target`. Raises StepFailed, before anything is moved, for names
+    that are not those it was given.
+    """
     (step,) = prediction.plan.steps
-    inside = [entry["path"] for entry in json.loads(step.params)["pictures"]]
-    names = dict(zip(inside, map(str, prediction.paths), strict=True))
-    for row in (*found["pictures"], *found["unreadable"]):
-        row["picture"] = names[row["picture"]]
-    found = {"build": prediction.build.build, **found}
-    text = re.sub(r"\[[-\d.,\s]+\]", _join, json_text(found, indent=1, ensure_ascii=False))
-    (fresh / "predictions.json").write_text(text + "\n", encoding="utf-8")
-    for name in (*(row["drawing"] for row in found["pictures"]), "predictions.json"):
-        (fresh / name).replace(target / name)
-    return Predictions(
-        pictures=tuple(
-            Predicted(picture=row["picture"], objects=tuple(map(_detection, row["objects"])))
-            for row in found["pictures"]
-        ),
-        unreadable=tuple((row["picture"], row["problem"]) for row in found["unreadable"]),
+    names = {path.name for path in fresh.iterdir() if path.is_file()}
+    if _FILE not in names:
+        raise malformed(step.stage, "result", f"{_FILE} is missing")
+    found = read_output(Predictions, (fresh / _FILE).read_bytes(), step.stage, _FILE)
+    asked = [predictions.Picture(**entry) for entry in json.loads(step.params)["pictures"]]
+    for row in found.pictures:
+        picture = predictions.Picture(path=row.picture, drawing=row.drawing)
+        if picture not in asked or row.drawing not in names:
+            why = f"`{row.drawing}` is not the drawing of `{row.picture}`"
+            raise malformed(step.stage, _FILE, why)
+    named = {picture.path: str(path) for picture, path in zip(asked, prediction.paths, strict=True)}
+    unknown = next((row.picture for row in found.unreadable if row.picture not in named), None)
+    if unknown is not None:
+        raise malformed(step.stage, _FILE, f"`{unknown}` is not among the pictures")
+    found = replace(
+        found,
+        pictures=tuple(replace(row, picture=named[row.picture]) for row in found.pictures),
+        unreadable=tuple(replace(row, picture=named[row.picture]) for row in found.unreadable),
     )
+    (fresh / _FILE).write_text(_json(prediction.build.build, found), encoding="utf-8")
+    for name in (*(row.drawing for row in found.pictures), _FILE):
+        (fresh / name).replace(target / name)
+    return found
 
 
-def _detection(item: Mapping[str, object]) -> Detection:
-    box = decode(tuple[float, float, float, float], item["box"]) if "box" in item else None
-    return Detection(name=decode(str, item["class"]), score=decode(float, item["score"]), box=box)
+def _json(build: str, found: Predictions) -> str:
+    """predictions.json with the build; a list of numbers is on one line."""
+    content = {"build": build, **asdict(found, dict_factory=_object)}
+    text = json_text(content, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[-\d.,\s]+\]", _join, text) + "\n"
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """What JSON says of a value: nothing of what there is not."""
+    return {name.removesuffix("_"): value for name, value in pairs if value is not None}
 
 
 def _join(numbers: re.Match[str]) -> str:

@@ -1,13 +1,19 @@
 """Predictions: what can be told without the tools."""
 
+import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildsys.cli import main
+from buildsys.errors import StepFailed
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.loading import make_plans
+from buildsys.execution.session.session import Session
 from buildsys.graph import build_plans
 from buildsys.operations.predict import (
     Detection,
@@ -16,8 +22,10 @@ from buildsys.operations.predict import (
     find_pictures,
     find_runnable,
     name_drawings,
+    plan_prediction,
 )
-from tests.conftest import Build
+from buildsys.operations.predict import predict as run_prediction
+from tests.conftest import Build, no_environment
 
 
 def test_a_compiled_build_predicts_from_the_file_before_the_compiler(workspace: Path) -> None:
@@ -112,7 +120,75 @@ def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
 
 def test_a_line_shows_the_best_and_counts_the_rest() -> None:
     """One line an image, however much is in it."""
-    item = Detection(name="cell", score=0.876, box=(10.2, 5.0, 30.7, 9.6))
-    line = describe(Predicted(picture="a.jpg", objects=(item,) * 8), most=2)
-    assert line == "a.jpg: cell 0.88 at 10,5 21x5; cell 0.88 at 10,5 21x5; and 6 more"
-    assert describe(Predicted(picture="a.jpg", objects=())) == "a.jpg: nothing"
+    item = Detection(class_="cell", score=0.876, box=(10.2, 5.0, 30.7, 9.6))
+    seen = Predicted(picture="a.jpg", drawing="a.jpg", width=64, height=64, objects=(item,) * 8)
+    line = "a.jpg: cell 0.88 at 10,5 21x5; cell 0.88 at 10,5 21x5; and 6 more"
+    assert describe(seen, most=2) == line
+    assert describe(replace(seen, objects=())) == "a.jpg: nothing"
+
+
+MADE = {
+    "picture": "0.jpg",
+    "drawing": "0.jpg",
+    "width": 64,
+    "height": 64,
+    "objects": [{"class": "tag", "score": 0.5, "keypoints": [[1.5, 2.0, 1.0]]}],
+}
+"""What a step says of the picture 0.jpg."""
+
+
+@pytest.mark.usefixtures("built")
+def test_predictions_keep_what_the_step_found(workspace: Path) -> None:
+    """With the build, and the picture as it was named."""
+    target = made_predictions(workspace, MADE)
+    found = json.loads((target / "predictions.json").read_text())
+    picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
+    assert found["build"] == "tags@xiao-esp32s3"
+    assert found["pictures"] == [MADE | {"picture": picture}]
+    assert (target / "0.jpg").read_text() == "drawn"
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"drawing": "../../notes.txt"}, "`../../notes.txt` leads out of its folder"),
+        ({"drawing": "other.jpg"}, "`other.jpg` is not the drawing of `0.jpg`"),
+        ({"picture": "1.jpg"}, "`0.jpg` is not the drawing of `1.jpg`"),
+        ({"objects": [{"score": 0.5}]}, "`pictures.0.objects.0`: `class` is missing"),
+    ],
+)
+def test_a_step_names_no_file_but_the_drawings_it_was_asked_for(
+    workspace: Path, change: dict[str, object], message: str
+) -> None:
+    """A file that a step wrote moves nothing out of its folder, and nothing is left of it."""
+    (workspace / "notes.txt").write_text("mine")
+    with pytest.raises(StepFailed, match=re.escape(message)):
+        made_predictions(workspace, MADE | change)
+    assert (workspace / "notes.txt").read_text() == "mine"
+    assert not (workspace / "deep" / "seen").exists()
+
+
+def made_predictions(workspace: Path, row: dict[str, object]) -> Path:
+    """The folder that `predict` fills when its step writes this row."""
+
+    def run(command: Command, on_progress: OnProgress) -> int:
+        request = json.loads(Path(command.arguments[-1]).read_text())
+        folder = Path(request["outputs"]["predictions"])
+        folder.mkdir()
+        for name in ("0.jpg", "notes.txt"):
+            (folder / name).write_text("drawn")
+        digest = {"sha256": "0" * 64}
+        found = {"model": digest, "confidence": 0.25, "pictures": [row], "unreadable": []}
+        (folder / "predictions.json").write_text(json.dumps(found))
+        return 0
+
+    paths = (workspace / "tags" / "images" / "val" / "0.jpg",)
+    prediction = plan_prediction(Workspace(workspace), "tags@xiao-esp32s3", paths, 0.25)
+    session = Session(workspace, run, no_environment, plans=prediction.plans)
+    target = workspace / "deep" / "seen"
+    try:
+        run_prediction(session, prediction, target)
+    finally:
+        session.close()
+    return target
