@@ -10,8 +10,8 @@ from pathlib import Path
 
 from buildsys import __version__
 from buildsys.errors import BuildsysError, InputError
-from buildsys.files import FOLDER_GONE, is_folder_gone
 from buildsys.printing import Printed, guard
+from buildsys.write_errors import FOLDER_GONE, is_folder_gone
 
 COMMANDS = {
     "build": "build what is stale; where nothing is, in no time",

@@ -1,18 +1,14 @@
 """Text from elsewhere is text wherever it goes: terminal, annotation, HTML, Markdown."""
 
 import importlib.util
-import io
 import json
-import re
-import sys
 from pathlib import Path
 from random import Random
 
 import pytest
 from markdown_it import MarkdownIt
 
-from buildsys import cli, escaping, printing
-from buildsys.errors import Diagnostic
+from buildsys import escaping
 from buildsys.json_text import json_text
 
 HOSTILE = (
@@ -59,47 +55,6 @@ def test_a_name_stays_on_its_line() -> None:
 def test_no_password_in_an_address_is_printed(text: str, shown: str) -> None:
     """Whoever prints the address: a recipe's, a proxy's, a package index's."""
     assert escaping.terminal(text) == shown
-
-
-COMMANDS = (
-    "::error::x",
-    "  ::set-output name=a::b",
-    "a\n::stop-commands::t",
-    "a ##[add-mask]x",
-    "##vso[task.setvariable variable=a]b",
-)
-
-
-@pytest.mark.parametrize("text", COMMANDS)
-def test_no_printed_line_commands_a_workflow(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Whatever a file is called, GitHub and Azure read text of it."""
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    stream = io.StringIO()
-    print(text, file=printing.guard(stream))
-    for shown in (stream.getvalue(), printing.printed(text)):
-        assert not re.search(r"(?m)^\s*::|##\w*\[", shown)
-    assert len(printing.printed(text)) == len(text) + 1
-
-
-def test_a_command_of_our_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `annotation` made is written as it is, on a line of its own."""
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    stream = io.StringIO()
-    guarded = printing.guard(stream)
-    guarded.command(printing.annotation("error", "no", title="a@host"))
-    print("a::b", file=guarded)
-    assert stream.getvalue() == "::error title=a@host::no\na::b\n"
-
-
-def test_a_value_does_not_end_its_place_in_an_annotation() -> None:
-    """Commas and colons end properties, newlines end commands."""
-    mistake = Diagnostic(path="a,line=9::b%.yaml", line=1, column=2, message=f"bad {HOSTILE}")
-    assert mistake.annotate().startswith(
-        "::error file=a%2Cline=9%3A%3Ab%25.yaml,line=1,col=2::bad "
-    )
-    made = printing.annotation("notice", HOSTILE, title=HOSTILE)
-    assert made.isprintable()
-    assert made.count("::") == 3 + 1  # ours, and those of the message, which end nothing there
 
 
 @pytest.mark.parametrize(
@@ -210,19 +165,6 @@ def test_a_log_reads_as_a_terminal_would_have_left_it() -> None:
     """Colours go, a progress bar leaves its last state."""
     log = "\x1b[31mred\x1b[0m\r\n10%\r100%\r\n\x1b]0;title\x07end\x08\u202e"
     assert escaping.plain_log(log) == "red\n100%\nend\\u202e"
-
-
-def test_every_command_prints_through_the_guard(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An argument that is printed back moves no cursor; afterwards the streams are what they were."""
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    before = sys.stdout, sys.stderr
-    assert cli.main(["-C", "/nowhere/\x1b[2J\n::error::x", "check"]) == 2
-    assert (sys.stdout, sys.stderr) == before
-    said = capsys.readouterr().err
-    assert "\x1b" not in said
-    assert "\n::" not in said
 
 
 def test_json_has_no_number_that_is_none() -> None:

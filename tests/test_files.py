@@ -1,14 +1,11 @@
-"""Files are written whole or not at all, and a lock is one process's."""
+"""Files are written whole or not at all."""
 
-import multiprocessing
 import os
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from buildsys.files import (
-    locked,
     make_tree_durable,
     read_regular,
     replace_folder,
@@ -129,51 +126,6 @@ def test_a_folder_replaces_another(tmp_path: Path) -> None:
     replace_folder(tmp_path / "new", tmp_path / "old")
     assert os.listdir(tmp_path) == ["old"]
     assert os.listdir(tmp_path / "old") == ["new"]
-
-
-def test_a_held_lock_is_refused_without_waiting_and_names_its_owner(tmp_path: Path) -> None:
-    """`busy` hears who holds it; without `busy` nobody waits."""
-    path = tmp_path / "locks" / "lock"
-    heard: list[str] = []
-
-    def give_up(owner: str) -> None:
-        heard.append(owner)
-        raise InterruptedError
-
-    with locked(path, "somebody"):
-        with pytest.raises(BlockingIOError), locked(path):
-            pass
-        with pytest.raises(InterruptedError), locked(path, busy=give_up):
-            pass
-    assert heard == ["somebody"]
-    assert list(path.parent.iterdir()) == []
-
-
-def _add_one(path: Path, ready: Connection) -> None:
-    ready.recv()
-    for _ in range(50):
-        with locked(path.with_suffix(".lock"), busy=lambda _: None):
-            path.write_text(str(int(path.read_text()) + 1))
-
-
-@pytest.mark.slow
-def test_processes_take_turns(tmp_path: Path) -> None:
-    """The lock file comes and goes; no two processes hold it at once."""
-    path = tmp_path / "count"
-    path.write_text("0")
-    context = multiprocessing.get_context("spawn")
-    ends = []
-    for _ in range(3):
-        here, there = context.Pipe()
-        process = context.Process(target=_add_one, args=(path, there))
-        process.start()
-        ends.append((here, process))
-    for here, _ in ends:
-        here.send(None)
-    for _, process in ends:
-        process.join(60)
-        assert process.exitcode == 0
-    assert path.read_text() == "150"
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "absent", "link to itself"])

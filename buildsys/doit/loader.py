@@ -30,9 +30,9 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
 from buildsys.execution.state.fingerprint import recipe_names
 from buildsys.execution.unexpected import UNEXPECTED, explain
-from buildsys.files import FOLDER_GONE
 from buildsys.outcome import Kind, Outcome
 from buildsys.printing import guard, printed
+from buildsys.write_errors import FOLDER_GONE
 
 _DEFAULTS: Mapping[str, object] = {
     "backend": "sqlite3",

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from buildsys.digest import digest_bytes
 from buildsys.errors import CannotWrite
-from buildsys.files import locked, read_regular, write_atomic, write_new, writing
+from buildsys.files import read_regular, write_atomic, write_new
+from buildsys.locks import locked
+from buildsys.write_errors import writing
 
 _MARK, _LOCK = "made-here", "lock"
 

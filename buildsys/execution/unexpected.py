@@ -11,7 +11,7 @@ from pathlib import Path
 from buildsys.digest import digest_bytes
 from buildsys.errors import UNEXPECTED_ERROR, InternalError, shorten
 from buildsys.execution.places import Workspace, cache_root
-from buildsys.files import too_many_files
+from buildsys.write_errors import too_many_files
 
 UNEXPECTED = (Exception, SystemExit)
 """What code can raise that nobody thought of; a library may ask to exit, too."""

@@ -14,7 +14,7 @@ from buildsys.errors import BuildsysError, InputError, Rejected, Waiting
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.tools.host_facts import cpu_name
-from buildsys.files import write_atomic, writing
+from buildsys.files import write_atomic
 from buildsys.graph import BuildPlan, Input, SelectionPlan, Step, WaitingPlan, build_plans
 from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step, needed
@@ -22,6 +22,7 @@ from buildsys.registry import read_step
 from buildsys.report.comparisons import comparison_file
 from buildsys.spec import Format
 from buildsys.steps import compare_latency
+from buildsys.write_errors import writing
 
 _TIMED = (Format.TFLITE, Format.ONNX)
 """What LiteRT and onnxruntime run."""

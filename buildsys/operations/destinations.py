@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from buildsys.errors import CannotWrite, InputError
-from buildsys.files import writing
+from buildsys.write_errors import writing
 
 OURS = ".buildsys-"
 """What a temporary name begins with: what a killed run left there is taken away by the next."""

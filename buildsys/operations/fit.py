@@ -378,7 +378,7 @@ def _write_noise(path: Path) -> None:
     The plain bands keep 0 and 255 in the image however it is scaled: firmwares want an input
     that is quantized by 1/255.
     """
-    from buildsys.files import writing
+    from buildsys.write_errors import writing
 
     side, pixels = _NOISE_SIDE, _NOISE_SIDE**2 * 3
     band = bytes(pixels // 4)

@@ -23,9 +23,10 @@ from buildsys.execution.store import garbage_collection, workspaces
 from buildsys.execution.store.garbage_collection import Choice, Limits
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
-from buildsys.files import locked, read_regular
+from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, build_plans
 from buildsys.lockfile import Lock, read_lock
+from buildsys.locks import locked
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

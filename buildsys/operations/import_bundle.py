@@ -25,7 +25,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.archives import unpack
-from buildsys.files import read_regular, replacing, writing
+from buildsys.files import read_regular, replacing
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
 from buildsys.operations.engine_facts import EngineFacts, Tensor, differ
@@ -39,6 +39,7 @@ from buildsys.steps.lib.files.onnx_header import read_header
 from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, FORMAT, RESULT
 from buildsys.steps.lib.tensorrt.engine_program import TITLES
 from buildsys.steps.lib.tensorrt.host_library import is_version
+from buildsys.write_errors import writing
 
 _RESULT_FILE = "result.json"
 _BENCHMARK = "benchmark.json"

@@ -15,8 +15,9 @@ from typing import Annotated
 
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
-from buildsys.files import write_atomic, writing
+from buildsys.files import write_atomic
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
+from buildsys.write_errors import writing
 from buildsys.written_json import read_written
 
 FILE = "baselines.json"

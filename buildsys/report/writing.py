@@ -21,13 +21,14 @@ from buildsys.execution.session.summary import Row
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import plan_beside
-from buildsys.files import read_regular, replace_folder, temporary_file, write_atomic, writing
+from buildsys.files import read_regular, replace_folder, temporary_file, write_atomic
 from buildsys.graph import BuildPlan, Input, Source, Status, Step
 from buildsys.records import Digest, read_record, write_record
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
 from buildsys.steps.lib.report import formatting, markdown, values
 from buildsys.steps.lib.report.values import Report
+from buildsys.write_errors import writing
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "report"
 FILES = "files"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.errors import CannotWrite
-from buildsys.files import writing
+from buildsys.write_errors import writing
 from tests import processes
 from tests.given_models import OTHER
 

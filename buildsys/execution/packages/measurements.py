@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 from buildsys.execution.places import Workspace
-from buildsys.files import write_atomic, writing
+from buildsys.files import write_atomic
 from buildsys.records import Digest, Size
+from buildsys.write_errors import writing
 from buildsys.written_json import read_written
 
 

@@ -13,8 +13,8 @@ from typing import IO
 from buildsys import typed_json
 from buildsys.execution import children
 from buildsys.execution.unexpected import UNEXPECTED
-from buildsys.files import writing
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
+from buildsys.write_errors import writing
 
 OnProgress = Callable[[float, float, str, str], None]
 """(done, total, unit, note)."""

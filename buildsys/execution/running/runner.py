@@ -22,7 +22,7 @@ from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.tools import bytecode, environments
-from buildsys.files import explain_log, open_regular, writing
+from buildsys.files import open_regular
 from buildsys.graph import Input, Output, Step, StepResult
 from buildsys.names import BadName
 from buildsys.spec import Format
@@ -30,6 +30,7 @@ from buildsys.steps.lib.datasets.images import SUFFIXES as IMAGES
 from buildsys.steps.lib.runtime import launcher
 from buildsys.steps.lib.tensorrt import host_library
 from buildsys.typed_json import parse
+from buildsys.write_errors import explain_log, writing
 
 LAUNCHER = Path(launcher.__file__)
 _PACKAGE = LAUNCHER.parents[3]

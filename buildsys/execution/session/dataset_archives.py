@@ -16,11 +16,12 @@ from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.execution.store import unpacked
 from buildsys.execution.store.archives import unpack
 from buildsys.execution.store.store import Store
-from buildsys.files import locked, writing
 from buildsys.graph import Archive, Step
+from buildsys.locks import locked
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import fetch_file
+from buildsys.write_errors import writing
 
 
 def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command) -> None:

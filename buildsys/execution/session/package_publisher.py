@@ -13,7 +13,6 @@ from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools.host_tools import is_portable, missing_requirement
 from buildsys.execution.unexpected import UNEXPECTED
-from buildsys.files import writing
 from buildsys.graph import (
     BuildPlan,
     Plan,
@@ -26,6 +25,7 @@ from buildsys.graph import (
     steps_of,
 )
 from buildsys.outcome import BUILT, RESTORED, UP_TO_DATE, Kind, Outcome
+from buildsys.write_errors import writing
 
 
 class PackagePublisher:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from buildsys.errors import Rejected, Waiting
 from buildsys.execution.places import Workspace
-from buildsys.files import read_regular, write_atomic, writing
+from buildsys.files import read_regular, write_atomic
 from buildsys.json_text import json_text
 from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
 from buildsys.printing import annotation
 from buildsys.spec import HEADLINES, status_text
 from buildsys.text import duration
+from buildsys.write_errors import writing
 
 EARLIER = "an earlier package stays in build/ until the new one is built"
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from buildsys.escaping import one_line
 from buildsys.execution.places import Workspace
-from buildsys.files import locked, writing
+from buildsys.locks import locked
 from buildsys.printing import guard
+from buildsys.write_errors import writing
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from buildsys.errors import CannotWrite, InputError
 from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store
-from buildsys.files import obstacle, stat_text, way_out
+from buildsys.files import stat_text
+from buildsys.write_errors import obstacle, way_out
 
 _FILE = "buildsys.yaml"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"

@@ -20,11 +20,11 @@ from typing import TypeVar
 
 from buildsys.digest import canonical
 from buildsys.errors import CannotWrite
-from buildsys.files import writing
 from buildsys.graph import StepResult
 from buildsys.printing import guard
 from buildsys.records import Digest, is_digest
 from buildsys.typed_json import parse
+from buildsys.write_errors import writing
 
 T = TypeVar("T")
 Row = tuple[str | int | float | None, ...]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
-from buildsys.files import writing
 from buildsys.graph import BuildPlan, Source, Status, Step
 from buildsys.lockfile import (
     Lock,
@@ -20,6 +19,7 @@ from buildsys.lockfile import (
 )
 from buildsys.spec import Format
 from buildsys.text import duration
+from buildsys.write_errors import writing
 
 
 def with_facts(lock: Lock, state: State, plans: Iterable[BuildPlan]) -> Lock:

@@ -16,7 +16,7 @@ from pathlib import Path
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import ActionEntry
 from buildsys.execution.store.store import STAGING, Store
-from buildsys.files import locked
+from buildsys.locks import locked
 from buildsys.records import is_digest
 
 YOUNG_SECONDS = 3600.0

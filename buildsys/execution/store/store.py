@@ -25,16 +25,11 @@ from buildsys.digest import digest_bytes, digest_file, digest_stream
 from buildsys.errors import CannotWrite, InternalError, shorten
 from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry
 from buildsys.execution.store.tree_index import Tree, encode_index, read_index
-from buildsys.files import (
-    locked,
-    make_durable,
-    open_regular,
-    start_writing,
-    temporary_file,
-    writing,
-)
+from buildsys.files import make_durable, open_regular, start_writing, temporary_file
+from buildsys.locks import locked
 from buildsys.names import check_names
 from buildsys.records import is_digest
+from buildsys.write_errors import writing
 
 STAGING = ".import-"
 """How folders of imports that are under way begin, beside the blobs."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from buildsys.digest import digest_value
 from buildsys.execution import children
 from buildsys.execution.places import cache_root
-from buildsys.files import locked, write_atomic
+from buildsys.files import write_atomic
+from buildsys.locks import locked
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _WARM_UP = str(Path(__file__).with_name("warm_up.py"))

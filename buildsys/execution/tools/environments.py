@@ -26,7 +26,8 @@ from buildsys.execution.tools.definitions import (
 )
 from buildsys.execution.tools.uv_commands import Run, find_uv, uv_settings
 from buildsys.execution.tools.watching import watched
-from buildsys.files import locked, writing
+from buildsys.locks import locked
+from buildsys.write_errors import writing
 
 _LINE_EVERY_SECONDS = 15.0
 

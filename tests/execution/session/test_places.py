@@ -13,7 +13,7 @@ import pytest
 from buildsys import cli
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.files import locked
+from buildsys.locks import locked
 from tests.conftest import StandIn, no_environment
 from tests.planted_errors import Trial, make_trial
 
