@@ -224,7 +224,11 @@ def _dict(kind: Any) -> Decoder:
 
 
 def _union(arguments: tuple[Any, ...]) -> Decoder:
+    kinds = [argument for argument in arguments if argument is not type(None)]
     decoders = [_decoder(argument) for argument in arguments]
+    if len(kinds) == 1 < len(decoders):  # what is wrong is wrong with the one kind
+        each = _decoder(kinds[0])
+        return lambda data: None if data is None else each(data)
 
     def decode_union(data: Any) -> Any:
         for each in decoders:

@@ -104,6 +104,7 @@ def test_what_is_no_object_is_no_dataclass(data: object) -> None:
             ("points", 1, "x"),
             "whole",
         ),
+        ({"points": [{"x": 1, "name": 2}]}, ("points", 0, "name"), "it is not a text"),
         ({"pair": ["a", True]}, ("pair", 1), "finite number"),
         ({"facts": {"a": "b", "c": 1}}, ("facts",), "text"),
         ({"more": 1}, ("more",), "there is no `more`"),
