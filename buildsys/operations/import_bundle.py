@@ -321,8 +321,12 @@ def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: 
     """Inputs and outputs as the network has them, where its file lies here and can be read."""
     item, digest = remote.network, session.state.input_digest(remote.network)
     try:
-        file = Path(item.source.path) if item.source else session.state.store.blob(digest or "")
-        wanted = read_header(file)
+        if item.source:
+            wanted = read_header(Path(item.source.path))
+        else:
+            with tempfile.TemporaryDirectory(prefix="buildsys-import-") as place:
+                session.state.store.fetch(digest or "", Path(place) / "model.onnx", tree=False)
+                wanted = read_header(Path(place) / "model.onnx")
     except (OSError, UnreadableModel):
         return
     difference = differ(result.facts.inputs, result.facts.outputs, wanted)

@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -215,11 +215,13 @@ def _verify_step(
         finding = _compare_engines(before, state, step, found, entry)
     else:
         finding = _compare_metrics(before, state, step, found, entry)
-    if finding.good:  # what follows is compared by its own doing: it reads what was shipped
-        outputs = tuple(entry.outputs.items())
-        for _, digest in outputs:
-            state.store.put_file(before.blob(digest))
-        state.finish(step, action_key, StepResult(outputs=outputs, seconds=0.0))
+    if not finding.good:
+        return finding
+    # what follows is compared by its own doing: it reads what was shipped
+    lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
+    if lost:
+        detail = f"the store's copy of the published {lost} is missing or damaged"
+        return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
     return finding
 
 
@@ -227,14 +229,33 @@ def _take(
     session: Session, state: State, step: Step, action_key: ActionKey, entry: ManifestStep
 ) -> Finding:
     """The recorded checkpoint, out of the user's store into the empty one."""
-    outputs = tuple(entry.outputs.items())
-    digest = entry.outputs.get(Format.CHECKPOINT, "")
-    if not digest or not session.state.store.has(digest, tree=False):
-        detail = "the store does not have the recorded checkpoint; --train trains anew"
+    wanted = (str(Format.CHECKPOINT),)
+    if _carry_over(session.state.store, state, step, action_key, entry, wanted):
+        detail = (
+            "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
+        )
         return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
-    state.store.put_file(session.state.store.blob(digest))
-    state.finish(step, action_key, StepResult(outputs=outputs, seconds=0.0))
     return Finding(stage=step.stage, verdict=Verdict.RECORDED)
+
+
+def _carry_over(
+    before: Store,
+    state: State,
+    step: Step,
+    action_key: ActionKey,
+    entry: ManifestStep,
+    wanted: tuple[str, ...],
+) -> str:
+    """Published outputs into the empty store, as this step's; returns the first that is not whole."""
+    trees = {output.name for output in step.outputs if output.tree}
+    for name in wanted:
+        try:
+            before.copy_into(state.store, entry.outputs.get(name, ""), tree=name in trees)
+        except FileNotFoundError:
+            return name
+    result = StepResult(outputs=tuple(entry.outputs.items()), seconds=0.0)
+    state.finish(step, action_key, result)
+    return ""
 
 
 def _compare_metrics(
@@ -247,8 +268,8 @@ def _compare_metrics(
     if Format.METRICS not in found:
         return differ
     try:
-        old = _figures(before.blob(entry.outputs["metrics"]).read_bytes)
-        new = _figures(state.store.blob(found["metrics"]).read_bytes)
+        old = _figures(before.read(entry.outputs["metrics"]))
+        new = _figures(state.store.read(found["metrics"]))
     except (OSError, ValueError, KeyError, TypeError):
         return differ
     gap = max((abs(new.get(k, math.inf) - value) for k, value in old.items()), default=math.inf)
@@ -278,5 +299,5 @@ def _compare_engines(
     return Finding(stage=step.stage, verdict=Verdict.SAME_NETWORK, detail=detail)
 
 
-def _figures(read: Callable[[], bytes]) -> dict[str, float]:
-    return {name: float(value) for name, value in json.loads(read())["metrics"].items()}
+def _figures(metrics: bytes) -> dict[str, float]:
+    return {name: float(value) for name, value in json.loads(metrics)["metrics"].items()}

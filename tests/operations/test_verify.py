@@ -1,6 +1,8 @@
 """`buildsys verify`: a shipped file is made again from nothing, or the step is named that differs."""
 
 import json
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.manifests import read_manifest
+from buildsys.execution.store.store import Store
 from buildsys.operations.verify import Finding, shipped_plan, verify
 from tests.conftest import Build, StandIn, no_environment
+from tests.damage import flip
 
 BUILD = "tags@grove-vision-ai-v2"
 
@@ -95,6 +100,23 @@ def test_a_recipe_that_says_something_else_now(workspace: Path, tools: StandIn) 
     recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
     with pytest.raises(InputError, match="the recipe has other parameters now, from quantize on"):
         verdicts(workspace, tools)
+
+
+@pytest.mark.usefixtures("built")
+def test_a_checkpoint_that_was_damaged_in_the_store_is_named(
+    workspace: Path, tools: StandIn
+) -> None:
+    """At the training, not at the step that would have read it; `--train` does without it."""
+    manifest = read_manifest(workspace / "build/tags/grove-vision-ai-v2")
+    assert manifest is not None
+    training = next(step for step in manifest.steps if step.stage == "train")
+    store = Store(Path(os.environ["BUILDSYS_STORE"]))
+    flip(store.blob(training.outputs["checkpoint"]), random.Random(0))
+    finding = verdicts(workspace, tools)[-1]
+    assert (finding.stage, finding.verdict) == ("train", "differs")
+    said = "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
+    assert finding.detail == said
+    assert all(finding.good for finding in verdicts(workspace, tools, train=True))
 
 
 def test_nothing_to_verify(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

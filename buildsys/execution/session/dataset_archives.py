@@ -14,7 +14,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.execution.store import unpacked
-from buildsys.execution.store.archives import unpack
+from buildsys.execution.store.archives import unpack_stream
 from buildsys.execution.store.store import Store
 from buildsys.graph import Archive, Step
 from buildsys.locks import locked
@@ -100,11 +100,10 @@ def _unpack_fetched(session: Session, step: Step, archive: Archive) -> None:
 def _unpack(store: Store, archive: Archive) -> None:
     """From the store's copy, whose bytes are checked. Raises FileNotFoundError where it has none."""
     target = datasets_root() / archive.sha256
-    with store.opened(archive.sha256):
-        pass
-    try:
-        tree = unpack(store.blob(archive.sha256), target, archive.url or archive.sha256)
-    except FileExistsError:
-        return  # another run was faster
+    with store.opened(archive.sha256) as (stream, _):
+        try:
+            tree = unpack_stream(stream, target, archive.url or archive.sha256)
+        except FileExistsError:
+            return  # another run was faster
     with writing("an unpacked dataset", target.parent):
         unpacked.keep(target, archive.url, tree)

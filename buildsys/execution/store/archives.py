@@ -25,6 +25,7 @@ from typing import IO, Any, Self, cast
 
 from buildsys.errors import InputError, shorten
 from buildsys.execution.store.tree_index import Tree, TreeFile
+from buildsys.files import open_regular
 from buildsys.names import BadName, NameSet, check_relative_name
 
 _FREE = 1_000_000_000
@@ -72,10 +73,23 @@ class Member:
 
 
 def unpack(archive: Path, target: Path, label: str = "") -> Tree:
+    """`unpack_stream` of a file; `label`: as messages name it, else its path."""
+    label = label or str(archive)
+    try:
+        stream = open_regular(archive, follow=True)
+    except OSError as error:
+        is_other = error.errno == errno.EINVAL
+        trouble = ("this is not a regular file", "") if is_other else _trouble(error)
+        raise InputError.at(label, *trouble) from error
+    with stream:
+        return unpack_stream(stream, target, label)
+
+
+def unpack_stream(archive: IO[bytes], target: Path, label: str) -> Tree:
     """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`; returns its files.
 
-    Raises InputError naming the archive (as `label`, else its path) and the member that is wrong;
-    FileExistsError when `target` is there already.
+    Raises InputError naming the archive (as `label`) and the member that is wrong; FileExistsError when
+    `target` is there already.
     """
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -91,13 +105,11 @@ def unpack(archive: Path, target: Path, label: str = "") -> Tree:
         finally:
             shutil.rmtree(holder, ignore_errors=True)
     except (Refused, BadName) as error:
-        raise InputError.at(label or str(archive), str(error), error.hint) from error
+        raise InputError.at(label, str(error), error.hint) from error
     except (*DAMAGED, MemoryError) as error:
-        raise InputError.at(
-            label or str(archive), _damage(error), "fetch or pack it again"
-        ) from error
+        raise InputError.at(label, _damage(error), "fetch or pack it again") from error
     except OSError as error:
-        raise InputError.at(label or str(archive), *_trouble(error)) from error
+        raise InputError.at(label, *_trouble(error)) from error
 
 
 def _damage(error: BaseException) -> str:
@@ -113,11 +125,8 @@ def _trouble(error: OSError) -> tuple[str, str]:
     return f"it cannot be unpacked: {error.strerror}", ""
 
 
-def _fill(folder: Path, archive: Path) -> Tree:
-    found = archive.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise Refused("this is no file")
-    packed = found.st_size
+def _fill(folder: Path, archive: IO[bytes]) -> Tree:
+    packed = os.fstat(archive.fileno()).st_size
     bound = min(_MOST_BYTES, max(_FREE, _RATIO * packed))
     names = NameSet()
     total, files = 0, []
@@ -182,22 +191,21 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
 )
 
 
-def members(archive: Path, bound: int) -> Iterator[Member]:
+def members(file: IO[bytes], bound: int) -> Iterator[Member]:
     """Every member in the archive's order; at most some `bound` bytes come out of a tar stream.
 
     Raises Refused for anything but plain files and folders, one of DAMAGED for broken bytes, OSError.
     """
-    with archive.open("rb") as file:
-        start = file.read(265)
-        file.seek(0)
-        if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            yield from _zip_members(file)
-            return
-        openers = [opener for magic, opener in _COMPRESSED if start.startswith(magic)]
-        if not openers and start[257:262] != b"ustar":
-            message = "this is neither a zip nor a tar archive"
-            raise Refused(message, ".zip, .tar, .tar.gz, .tar.xz and .tar.bz2 are unpacked")
-        yield from _tar_members(openers[0](file) if openers else file, bound)
+    start = file.read(265)
+    file.seek(0)
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        yield from _zip_members(file)
+        return
+    openers = [opener for magic, opener in _COMPRESSED if start.startswith(magic)]
+    if not openers and start[257:262] != b"ustar":
+        message = "this is neither a zip nor a tar archive"
+        raise Refused(message, ".zip, .tar, .tar.gz, .tar.xz and .tar.bz2 are unpacked")
+    yield from _tar_members(openers[0](file) if openers else file, bound)
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[Member]:

@@ -52,7 +52,10 @@ class Store:
         self._noting = threading.Lock()
 
     def blob(self, digest: str) -> Path:
-        """Where a blob is, or would be. Raises FileNotFoundError for what is no digest."""
+        """Where a blob is, or would be; for its bytes use `read` and `opened`, which check them.
+
+        Raises FileNotFoundError for what is no digest.
+        """
         return self.root / "blobs" / _checked(digest)[:2] / digest
 
     def has(self, digest: str, tree: bool) -> bool:
@@ -220,6 +223,16 @@ class Store:
         ):
             target.symlink_to(stored.absolute())
         use(stored)
+
+    def copy_into(self, other: "Store", digest: str, tree: bool) -> None:
+        """Add an artifact to another store, its bytes checked. Raises FileNotFoundError, as `read`."""
+        files = self.index(digest) if tree else ()
+        for each in (digest, *(file.digest for file in files)):
+            with self.opened(each) as (stored, size):
+                if not other.holds(each):
+                    with other._new(other.blob(each), size) as temporary:
+                        _clone(stored, temporary)
+                        _seal(temporary)
 
     def record(self, entry: ActionEntry) -> None:
         """Remember what an action made, when its bytes are on the disk. The newest record counts: an

@@ -303,7 +303,7 @@ def test_missing_archive_and_other_things(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, told in (
         ("gone", "it cannot be unpacked: No such file"),
-        ("pipe", "this is no file"),
+        ("pipe", "this is not a regular file"),
     ):
         with pytest.raises(InputError, match=told):
             unpack(tmp_path / name, tmp_path / "data")

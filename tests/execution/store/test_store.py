@@ -204,6 +204,24 @@ def test_modes_of_restored_files_are_those_of_new_ones(store: Store, tmp_path: P
         assert found == wanted
 
 
+def test_an_artifact_is_copied_into_another_store_while_it_is_whole(
+    store: Store, tmp_path: Path
+) -> None:
+    """A tree with its files; of a damaged file nothing is copied, and it is removed."""
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "a.txt").write_text("whole")
+    tree, other = store.put_tree(tmp_path / "made"), Store(tmp_path / "other")
+    store.copy_into(other, tree, tree=True)
+    assert other.read(other.index(tree)[0].digest) == b"whole"
+    file = store.index(tree)[0].digest
+    flip(store.blob(file), random.Random(0))
+    empty = Store(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="damaged"):
+        store.copy_into(empty, file, tree=False)
+    assert not empty.has(file, tree=False)
+    assert not store.blob(file).exists()
+
+
 def _make_link(path: Path, outside: Path) -> None:
     path.symlink_to(outside / "file")
 
