@@ -28,7 +28,7 @@ import time
 import traceback
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,19 @@ _NUMBERS: tuple[Any, ...] = (
     0,
 )
 Member = tuple[tarfile.TarInfo, bytes]
+
+
+@dataclass
+class Archive:
+    """An archive under way. `at`: the member that the damage is about."""
+
+    members: list[Member]
+    at: int
+    form: int = tarfile.PAX_FORMAT
+
+    @property
+    def info(self) -> tarfile.TarInfo:
+        return self.members[self.at][0]
 
 
 class Fuzzer:
@@ -401,108 +414,101 @@ class Fuzzer:
         return what
 
     def _craft_archive(self, rng: random.Random) -> tuple[str, bytes]:
+        action = rng.choice([*OF_MEMBERS, "index", *OF_BYTES])
+        return action, self.craft(action, rng)
+
+    def craft(self, action: str, rng: random.Random) -> bytes:
+        """An archive that is nearly the exported one; `action`: of OF_MEMBERS, or of OF_BYTES."""
         members = self._members()
-        at = rng.randrange(1, len(members))
-        info, data = members[at]
-        action = rng.choice(
+        archive = Archive(members, rng.randrange(1, len(members)))
+        if action in OF_MEMBERS:
+            OF_MEMBERS[action](self, archive, rng)
+        packed = _pack(archive.members, archive.form)
+        return OF_BYTES[action](packed, rng) if action in OF_BYTES else packed
+
+    def _craft_name(self, archive: Archive, rng: random.Random) -> None:
+        info = archive.info
+        info.name = rng.choice(
             [
-                "name",
-                "kind",
-                "bytes",
-                "twice",
-                "gone",
-                "header",
-                "index",
-                "index",
-                "entry",
-                "more",
-                "size",
+                *self.names,
+                info.name.upper(),
+                f"./{info.name}",
+                f"{info.name}/",
+                f"/{info.name}",
+                info.name.replace("/", "//"),
+                "blobs/aa/" + "٣" * 64,
             ]
         )
-        what, form = f"{action} of {info.name}", tarfile.PAX_FORMAT
-        if action == "name":
-            info.name = rng.choice(
-                [
-                    *self.names,
-                    info.name.upper(),
-                    f"./{info.name}",
-                    f"{info.name}/",
-                    f"/{info.name}",
-                    info.name.replace("/", "//"),
-                    "blobs/aa/" + "٣" * 64,
-                ]
-            )
-            form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-        elif action == "kind":
-            info.type = rng.choice([bytes([n]) for n in b"123456789LKxgSDVZ"])
-            info.linkname = rng.choice(
-                [str(self.root / "canary" / "victim"), "../../x", members[1][0].name]
-            )
-            if info.type in b"xgLK":
-                data = b"30 path=../../../canary/victim\n"
-        elif action == "bytes":
-            data = rng.choice([b"", data[:-1], data + b"!", bytes(len(data)), data[::-1] + b"0"])
-        elif action == "twice":
-            members.append(members[at])
-        elif action == "header":
-            members[0] = (members[0][0], self._craft_header(members[0][1], rng))
-        elif action == "pax":
-            key = rng.choice(["path", "linkpath", "size", "uid", "mtime", "GNU.sparse.size"])
-            info.pax_headers = {key: rng.choice([*map(str, _NUMBERS), "../../x", "9" * 400])}
-        elif action == "order":
-            rest = members[1:]
-            rng.shuffle(rest)
-            members = [members[0], *rest]
-            at, info, data = 1, *members[1]
-        members[at] = (info, data)
-        if action == "gone":
-            del members[at]
-        elif action in ("index", "entry"):
-            members = self._with_crafted(members, action, rng)
-        elif action == "more":
-            members.append((tarfile.TarInfo(blob_name(digest_bytes(b"x"))), b"x"))
-        if action in ("gone", "more") and rng.random() < 0.7:
-            members[0] = self._header(members)
-        packed = _pack(members, form)
-        if action == "size":
-            offset = _offset(packed, rng)
-            claim = rng.choice(
-                [b"00000000000\0", b"77777777777\0", b"\x80" + b"\xff" * 11, b"-0000000001\0"]
-            )
-            packed = _resized(packed, offset, claim)
-        elif action == "flip":
-            bits = bytearray(packed)
-            for _ in range(rng.choice([1, 1, 10])):
-                bits[rng.randrange(len(bits))] ^= 1 << rng.randrange(8)
-            packed = bytes(bits)
-        elif action == "cut":
-            packed = packed[: rng.randrange(len(packed))]
-        elif action == "packed":
-            packed = _compressed(packed, rng)
-        return what, packed
+        archive.form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 
-    def _craft_header(self, data: bytes, rng: random.Random) -> bytes:
+    def _craft_kind(self, archive: Archive, rng: random.Random) -> None:
+        info, members = archive.info, archive.members
+        info.type = rng.choice([bytes([n]) for n in b"123456789LKxgSDVZ"])
+        info.linkname = rng.choice(
+            [str(self.root / "canary" / "victim"), "../../x", members[1][0].name]
+        )
+        if info.type in b"xgLK":
+            members[archive.at] = (info, b"30 path=../../../canary/victim\n")
+
+    def _craft_bytes(self, archive: Archive, rng: random.Random) -> None:
+        info, data = archive.members[archive.at]
+        data = rng.choice([b"", data[:-1], data + b"!", bytes(len(data)), data[::-1] + b"0"])
+        archive.members[archive.at] = (info, data)
+
+    def _craft_twice(self, archive: Archive, rng: random.Random) -> None:
+        archive.members.append(archive.members[archive.at])
+
+    def _craft_gone(self, archive: Archive, rng: random.Random) -> None:
+        del archive.members[archive.at]
+        self._count(archive, rng)
+
+    def _craft_more(self, archive: Archive, rng: random.Random) -> None:
+        archive.members.append((tarfile.TarInfo(blob_name(digest_bytes(b"x"))), b"x"))
+        self._count(archive, rng)
+
+    def _count(self, archive: Archive, rng: random.Random) -> None:
+        """The header that fits, mostly."""
+        if rng.random() < 0.7:
+            archive.members[0] = self._header(archive.members)
+
+    def _craft_pax(self, archive: Archive, rng: random.Random) -> None:
+        key = rng.choice(["path", "linkpath", "size", "uid", "mtime", "GNU.sparse.size"])
+        value = rng.choice([*map(str, _NUMBERS), "../../x", "9" * 400])
+        archive.info.pax_headers = {key: value}
+
+    def _craft_order(self, archive: Archive, rng: random.Random) -> None:
+        rest = archive.members[1:]
+        rng.shuffle(rest)
+        archive.members[1:] = rest
+
+    def _craft_header(self, archive: Archive, rng: random.Random) -> None:
+        info, data = archive.members[0]
         value = json.loads(data)
         name = rng.choice([*value, "more"])
         value[name] = rng.choice(_NUMBERS)
         strange = [b"", b"{", b"[" * 9999, b'{"format":2,"format":2}', b"\xff", b" " * (2 << 20)]
-        return json.dumps(value).encode() if rng.random() < 0.8 else rng.choice(strange)
+        data = json.dumps(value).encode() if rng.random() < 0.8 else rng.choice(strange)
+        archive.members[0] = (info, data)
 
-    def _with_crafted(self, members: list[Member], action: str, rng: random.Random) -> list[Member]:
-        """The archive with a crafted index, or entry, and a header that fits."""
-        entries = {name: e for name, e in self.entries.items() if any(o.tree for o in e.outputs)}
-        name = rng.choice(list(entries if action == "index" else self.entries))
-        index = b""
-        if action == "index":
-            index, data = self._craft_result(entries[name], rng)
-        else:
-            data = self._craft_entry(self.entries[name], rng)
-        key = Path(name).stem
-        rest = [m for m in members[1:] if m[0].name != action_name(key)]
-        rest.append((tarfile.TarInfo(action_name(key)), data))
-        if index:
-            rest.append((tarfile.TarInfo(blob_name(digest_bytes(index))), index))
-        return [self._header([members[0], *rest]), *rest]
+    def _craft_crafted_index(self, archive: Archive, rng: random.Random) -> None:
+        """A crafted index, the entry that names it, and a header that fits."""
+        name = rng.choice([n for n, e in self.entries.items() if any(o.tree for o in e.outputs)])
+        index, data = self._craft_result(self.entries[name], rng)
+        self._exchange(archive, name, data)
+        archive.members.append((tarfile.TarInfo(blob_name(digest_bytes(index))), index))
+        archive.members[0] = self._header(archive.members)
+
+    def _craft_crafted_entry(self, archive: Archive, rng: random.Random) -> None:
+        """A crafted entry, and a header that fits."""
+        name = rng.choice(list(self.entries))
+        self._exchange(archive, name, self._craft_entry(self.entries[name], rng))
+        archive.members[0] = self._header(archive.members)
+
+    def _exchange(self, archive: Archive, name: str, data: bytes) -> None:
+        """Other content for an entry; it comes last."""
+        member = action_name(Path(name).stem)
+        archive.members = [each for each in archive.members if each[0].name != member]
+        archive.members.append((tarfile.TarInfo(member), data))
 
     def _header(self, members: list[Member]) -> Member:
         value = json.loads(members[0][1])
@@ -609,19 +615,51 @@ def _compressed(data: bytes, rng: random.Random) -> bytes:
     return rng.choice(packs)(data)
 
 
-def _offset(packed: bytes, rng: random.Random) -> int:
-    """Where one of a tar's headers begins."""
+def _with_other_size(packed: bytes, rng: random.Random) -> bytes:
+    """One of the headers claims another size, under a checksum that fits."""
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        return rng.choice([member.offset for member in archive.getmembers()])
-
-
-def _resized(packed: bytes, offset: int, claim: bytes) -> bytes:
-    """A header that claims another size, under a checksum that fits."""
+        offset = rng.choice([member.offset for member in archive.getmembers()])
     head = bytearray(packed[offset : offset + 512])
-    head[124:136] = claim
+    head[124:136] = rng.choice(
+        [b"00000000000\0", b"77777777777\0", b"\x80" + b"\xff" * 11, b"-0000000001\0"]
+    )
     head[148:156] = b" " * 8
     head[148:156] = f"{sum(head):06o}\0 ".encode()
     return packed[:offset] + bytes(head) + packed[offset + 512 :]
+
+
+def _flipped(packed: bytes, rng: random.Random) -> bytes:
+    bits = bytearray(packed)
+    for _ in range(rng.choice([1, 1, 10])):
+        bits[rng.randrange(len(bits))] ^= 1 << rng.randrange(8)
+    return bytes(bits)
+
+
+def _cut_off(packed: bytes, rng: random.Random) -> bytes:
+    return packed[: rng.randrange(len(packed))]
+
+
+OF_MEMBERS: dict[str, Callable[[Fuzzer, Archive, random.Random], None]] = {
+    "name": Fuzzer._craft_name,
+    "kind": Fuzzer._craft_kind,
+    "bytes": Fuzzer._craft_bytes,
+    "twice": Fuzzer._craft_twice,
+    "gone": Fuzzer._craft_gone,
+    "more": Fuzzer._craft_more,
+    "pax": Fuzzer._craft_pax,
+    "order": Fuzzer._craft_order,
+    "header": Fuzzer._craft_header,
+    "index": Fuzzer._craft_crafted_index,
+    "entry": Fuzzer._craft_crafted_entry,
+}
+"""What is done to the members of an archive before they are packed."""
+OF_BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "size": _with_other_size,
+    "flip": _flipped,
+    "cut": _cut_off,
+    "packed": _compressed,
+}
+"""What is done to a packed archive."""
 
 
 def work(job: int, options: argparse.Namespace) -> int:

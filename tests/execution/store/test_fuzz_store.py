@@ -1,6 +1,7 @@
 """The fuzzer of stores and archives, for a moment: `benchmarks/fuzz_store.py` is the long form."""
 
 import importlib.util
+import random
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,5 @@ def test_what_is_damaged_or_crafted_ships_nothing_wrong_and_touches_nothing(
         for number in range(repetitions(count)):
             what, problem = fuzzer.case(kind, number)
             assert not problem, f"{kind} {number}: {what}: {problem}"
+    for action in (*fuzz.OF_MEMBERS, *fuzz.OF_BYTES):
+        assert fuzzer.craft(action, random.Random(1)) != fuzzer.exported, action
