@@ -318,11 +318,11 @@ class Fuzzer:
         return ", ".join(done)
 
     def _file(self, rng: random.Random) -> Path:
-        paths = sorted(
-            p for p, data in self.kept.items() if data and p != self.place / "buildsys.lock"
-        )
-        records = [path for path in paths if path.suffix != ".log"]  # logs are many, and only read
-        return rng.choice(records if rng.random() < 0.9 else paths)
+        kept = {p: d for p, d in self.kept.items() if d and p != self.place / "buildsys.lock"}
+        records = sorted(path for path in kept if path.suffix != ".log")
+        logs = sorted(kept.keys() - records, key=kept.__getitem__)  # names change with every commit
+        # Logs are many, and only read.
+        return rng.choice(records if rng.random() < 0.9 else [*records, *logs])
 
     def _damage_flips(self, rng: random.Random) -> str:
         return self._flip(self._file(rng), rng)

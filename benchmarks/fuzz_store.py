@@ -41,6 +41,7 @@ from buildsys.errors import BuildsysError, InputError  # noqa: E402
 from buildsys.execution.session.session import Session  # noqa: E402
 from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry  # noqa: E402
 from buildsys.execution.store.archives import unpack  # noqa: E402
+from buildsys.graph import steps_of  # noqa: E402
 from buildsys.operations.transfer import action_name, blob_name  # noqa: E402
 from buildsys.records import write_record  # noqa: E402
 from tests.conftest import StandIn, make_workspace, no_environment  # noqa: E402
@@ -116,17 +117,16 @@ class Fuzzer:
         recipe = self.place / "recipes" / "tags.yaml"
         recipe.write_text(recipe.read_text().replace("  - grove-vision-ai-v2\n", ""))
         self.said = ""
+        self.stages: dict[str, str] = {}
         self.build()
         self.expected = self.shipped()
         self.lock = (self.place / "buildsys.lock").read_bytes()
         shutil.rmtree(self.store / "locks", ignore_errors=True)
         self.stored = snapshot(self.store)
-        self.files = sorted(
-            n for n, (mode, data) in self.stored.items() if stat.S_ISREG(mode) and data
-        )
+        self.entries = self._entries()
+        self.files = self._files()
         self.command("store", "export", "*", "-o", str(self.archive))
         self.exported = self.archive.read_bytes()
-        self.entries = self._entries()
         self.outside = self._outside()
 
     def case(self, kind: str, number: int) -> tuple[str, str]:
@@ -152,6 +152,9 @@ class Fuzzer:
         try:
             with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
                 rows = session.build(list(session.plans))
+                if not self.stages:
+                    steps = [step for plan in session.plans.values() for step in steps_of(plan)]
+                    self.stages = {session.state.decide(step).key: step.stage for step in steps}
         finally:
             session.close()
             self.said += printed.getvalue()
@@ -232,11 +235,13 @@ class Fuzzer:
                 path.chmod(stat.S_IMODE(mode))
 
     def _forget(self) -> None:
-        """All that the workspace remembers but its plans: to read recipes is most of a case's work."""
+        """All that the workspace remembers but its plans, for to read recipes is most of a case's
+        work, and that it was made here.
+        """
         for path in (self.place / ".buildsys").iterdir():
             if path.is_dir() and path.name != "plans":
                 shutil.rmtree(path, ignore_errors=True)
-            elif not path.is_dir():
+            elif not path.is_dir() and path.name != "made-here":
                 path.unlink()
 
     def _outside(self) -> dict[str, tuple[int, bytes]]:
@@ -256,9 +261,27 @@ class Fuzzer:
         return kept
 
     def _entries(self) -> dict[str, ActionEntry]:
-        found = [name for name in self.files if name.startswith("actions/")]
-        keys = {name: Path(name).stem for name in found}
-        return {name: read_entry(keys[name], self.stored[name][1]) for name in found}
+        """By the module and the stage: keys change with every commit, and cases are to stay."""
+        found = {}
+        for name, (_, data) in self.stored.items():
+            key = Path(name).stem
+            if name.startswith("actions/") and key in self.stages:
+                found[name] = read_entry(key, data)
+        return dict(sorted(found.items(), key=lambda n: (n[1].module, self.stages[n[1].key])))
+
+    def _files(self) -> list[str]:
+        """Files of the store that hold something: entries in their order, each with what it names."""
+        ordered: dict[str, None] = {}
+        for name, entry in self.entries.items():
+            ordered[name] = None
+            for output in entry.outputs:
+                blob = blob_name(output.digest)
+                ordered[blob] = None
+                rows = json.loads(self.stored[blob][1]) if output.tree else []
+                ordered |= dict.fromkeys(blob_name(digest) for _, _, digest in rows)
+        ordered |= dict.fromkeys(sorted(self.stored))
+        found = {n: self.stored[n] for n in ordered if n in self.stored}
+        return [n for n, (mode, data) in found.items() if stat.S_ISREG(mode) and data]
 
     def _do_flips(self, rng: random.Random) -> str:
         return flip(self.store / rng.choice(self.files), rng)
@@ -373,7 +396,8 @@ class Fuzzer:
 
     def _do_places(self, rng: random.Random) -> str:
         """Something else where a file or a folder of the store belongs."""
-        above = sorted({str(p) for n in self.files for p in Path(n).parents if str(p) != "."})
+        parents = [str(parent) for n in self.files for parent in Path(n).parents]
+        above = [name for name in dict.fromkeys(parents) if name != "."]
         name = rng.choice([*self.files, *above, "tmp", "locks", "workspaces", "gc.lock"])
         if rng.random() < 0.15:
             name = f"locks/{Path(rng.choice(list(self.entries))).stem}"
@@ -402,8 +426,17 @@ class Fuzzer:
         return f"{kind} at {name}"
 
     def _members(self) -> list[Member]:
+        """Those of what was exported; of each kind in the order of `files`."""
         with tarfile.open(fileobj=io.BytesIO(self.exported)) as archive:
-            return [(m, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
+            found = [(m, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
+        kinds = list(dict.fromkeys(info.name.partition("/")[0] for info, _ in found))
+        places = {name: place for place, name in enumerate(self.files)}
+
+        def place(member: Member) -> tuple[int, int, str]:
+            name = member[0].name
+            return kinds.index(name.partition("/")[0]), places.get(name, len(places)), name
+
+        return sorted(found, key=place)
 
     def _do_archives(self, rng: random.Random) -> str:
         """A crafted archive into an empty store."""

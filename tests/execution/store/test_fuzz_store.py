@@ -26,6 +26,8 @@ def test_what_is_damaged_or_crafted_ships_nothing_wrong_and_touches_nothing(
     for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME", "BUILDSYS_REPORT"):
         monkeypatch.setenv(name, "")
     fuzzer = fuzz.Fuzzer(1, tmp_path)
+    modules = [entry.module for entry in fuzzer.entries.values()]
+    assert modules == sorted(modules), "a case is another when keys change"
     for kind, count in COUNTS.items():
         for number in range(repetitions(count)):
             what, problem = fuzzer.case(kind, number)
