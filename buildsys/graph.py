@@ -132,6 +132,8 @@ class Step:
     """It reaches the network; `buildsys sync` runs these ahead of time."""
     trusts_code: bool = False
     """The recipe lets the checkpoint that it reads run code; a permission, and no part of any key."""
+    holds_objects: bool = False
+    """The checkpoint that it reads may hold networks as objects, by its family; no part of any key."""
 
 
 @dataclass(frozen=True, kw_only=True)

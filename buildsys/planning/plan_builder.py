@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.families import holds_objects
 from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import canonical, digest_value
 from buildsys.graph import HostFacts, Input, Output, Source, Step, is_checkpoint
@@ -34,15 +35,14 @@ class PlanBuilder:
         """One step more; its outputs as of `make_step`."""
         train = self.build.train
         device = train.device if definition.spec.trains and train is not None else "auto"
-        origins, trusts = self.build.origins, self._trusts(inputs)
+        reads = any(is_checkpoint(name, item) for name, item in inputs.items())
+        source = self.build.recipe.source
+        trusts = reads and source.trust == "code"
+        origins = self.build.origins
         step = make_step(stage, definition, params, inputs, outputs, origins, device, trusts)
+        step = dataclasses.replace(step, holds_objects=reads and holds_objects(source.family))
         self.steps.append(step)
         return step
-
-    def _trusts(self, inputs: Mapping[str, Input]) -> bool:
-        """Whether the recipe trusts the code of a checkpoint that a step gets."""
-        trusted = self.build.recipe.source.trust == "code"
-        return trusted and any(is_checkpoint(name, item) for name, item in inputs.items())
 
     def judge(
         self, stage: str, definition: StepDefinition, params: object, inputs: Mapping[str, Input]

@@ -96,6 +96,24 @@ def test_new_and_pin_list_the_code_too(workspace: Path, capsys: pytest.CaptureFi
     assert f"recipes/evil.yaml:2:59: warning: {listed}" in capsys.readouterr().err
 
 
+def test_where_no_code_is_ever_run_no_command_advises_to_trust_it(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A family of tensors alone: `check` calls `trust: code` without effect, and no other says it."""
+    _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
+    text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "yolox").replace("pose", "detect")
+    write_recipe(workspace, "evil", text)
+    advice = "a checkpoint of this family holds tensors alone: save the network's state_dict()"
+    assert cli.main(["-C", str(workspace), "pin", "evil"]) == 0
+    pinned = capsys.readouterr().err
+    assert "os.remove, ultralytics.nn.modules.head.Pose" in pinned
+    assert advice in pinned
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    checked = capsys.readouterr().out
+    assert advice in checked
+    assert "trust" not in pinned + checked
+
+
 @pytest.mark.parametrize("name", ["weights/evil.bin", "weights/evil", "weights/evil.onnx"])
 def test_another_name_does_not_get_past_the_digest(
     workspace: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -48,7 +48,8 @@ def test_what_a_training_made_is_looked_at(
     assert status.startswith("failed at ")
     assert tools.ran[-1] != "export_ultralytics"
     said = (
-        "the checkpoint: it runs code when it is loaded, beyond what checkpoints hold: os.system."
+        "the checkpoint: it runs code when it is loaded, beyond what checkpoints hold: os.system"
+        " (if you trust who made it, write `trust: code` in `source`"
     )
     assert said in capsys.readouterr().err.replace("\n", " ")
     assert tools.safe["train_ultralytics"]

@@ -11,13 +11,8 @@ from buildsys.authoring.datasets.facts import describe_checkpoint, recall_checkp
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
-from buildsys.authoring.recipes.families import network, source_format
-from buildsys.authoring.recipes.given_checkpoint import (
-    checked,
-    describe_code,
-    read_checkpoint,
-    trust_hint,
-)
+from buildsys.authoring.recipes.families import holds_objects, network, source_format
+from buildsys.authoring.recipes.given_checkpoint import checked, read_checkpoint
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.recipes.path_checks import check_paths
 from buildsys.authoring.recipes.pipelines import UnfitError, follow, is_finished
@@ -49,6 +44,7 @@ from buildsys.lockfile import Fact
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
+from buildsys.steps.lib.families.pickled_code import describe_code, trust_hint
 from buildsys.text import did_you_mean
 
 
@@ -349,5 +345,6 @@ class Assembler:
             raise InputError(self.scope.locate(at, message)) from error
         if found.code:
             message = f"{label} {describe_code(found.code)}"
-            raise InputError(self.scope.locate(at, message, trust_hint(source.family)))
+            hint = trust_hint(holds_objects(source.family))
+            raise InputError(self.scope.locate(at, message, hint))
         return found.facts

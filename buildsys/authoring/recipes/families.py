@@ -21,6 +21,12 @@ def network(name: str) -> Family | None:
     return networks().get(name)
 
 
+def holds_objects(name: str) -> bool:
+    """Whether a checkpoint may hold networks as objects: of a family that says so, or of none."""
+    found = network(name)
+    return found is None or found.holds_objects
+
+
 def trained_names() -> tuple[str, ...]:
     """The families whose networks are trained here."""
     return tuple(name for name in sorted(networks()) if find_step("train", name) is not None)

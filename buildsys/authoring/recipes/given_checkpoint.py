@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from buildsys.authoring.recipes.families import network
+from buildsys.authoring.recipes.families import holds_objects, network
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets.labels import is_class_name
 from buildsys.steps.lib.families.pickled_code import find_code
@@ -17,7 +17,6 @@ from buildsys.steps.lib.files.foreign import UnreadableModel
 _LONGEST_NAME, _MOST_CLASSES, _MOST_KEYPOINTS = 200, 100_000, 1000
 """Far beyond every dataset that is in use."""
 _LONGEST_ARCHITECTURE = 100
-_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ def _read_once(path: Path, family: str, trust: bool, stat: tuple[int, ...]) -> G
     if problem := checkpoint_problem(path):
         raise UnreadableModel(*problem)
     found = network(family)
-    code = () if trust else find_code(path, objects=found is None or found.holds_objects)
+    code = () if trust else find_code(path, objects=holds_objects(family))
     facts = found.read_checkpoint(path) if found is not None else None
     return GivenCheckpoint(facts=checked(facts), code=code)
 
@@ -65,18 +64,3 @@ def checked(facts: CheckpointFacts | None) -> CheckpointFacts | None:
     name = facts.architecture
     usable = name.isprintable() and len(name) <= _LONGEST_ARCHITECTURE
     return facts if usable else replace(facts, architecture="")
-
-
-def describe_code(code: tuple[str, ...]) -> str:
-    """The sentence without its subject, the file."""
-    listed = ", ".join(each[:80] for each in code[:_SHOWN])
-    more = f", … ({len(code)} in all)" if len(code) > _SHOWN else ""
-    return f"runs code when it is loaded, beyond what checkpoints hold: {listed}{more}"
-
-
-def trust_hint(family: str) -> str:
-    """What to do about it."""
-    found = network(family)
-    if found is not None and not found.holds_objects:
-        return f"family {family} takes tensors alone: save the network's state_dict()"
-    return "if you trust who made it, write `trust: code` in `source`: it runs in isolated steps"

@@ -23,12 +23,16 @@ _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 
 @dataclass(frozen=True, kw_only=True)
 class Pinnable:
-    """A block that names a file: where it stands, what it names, the digest that it has."""
+    """A block that names a file: where it stands, what it names, the digest that it has.
+
+    `family`: of the source whose weights it names, "" where nothing says it.
+    """
 
     at: KeyPath
     path: str | None
     url: str | None
     sha256: object
+    family: str = ""
 
     @property
     def named(self) -> str:
@@ -77,8 +81,16 @@ def merged_pinnables(own: dict[str, object], base: object) -> tuple[tuple[Pinnab
         written = block if isinstance(block, dict) else {}
         mine = item.key in written and "sha256" not in written
         settled = dataclasses.replace(item, sha256=None) if mine else item
+        settled = dataclasses.replace(settled, family=_family(both, item.at))
         found.append((settled, mine or "sha256" in written))
     return tuple(found)
+
+
+def _family(data: object, at: KeyPath) -> str:
+    """Of the source around a block, or, where a variant leaves it out, of the recipe's."""
+    own = value_at(data, (*at[:-1], "family"))
+    family = own if own is not None else value_at(data, ("source", "family"))
+    return family if isinstance(family, str) else ""
 
 
 def write_digest(text: str, at: KeyPath, digest: str) -> str:

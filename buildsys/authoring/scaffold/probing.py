@@ -6,21 +6,18 @@ from pathlib import Path
 from buildsys.authoring.recipes.families import (
     FILES,
     families_of,
+    holds_objects,
     network,
     networks,
     source_format,
 )
-from buildsys.authoring.recipes.given_checkpoint import (
-    checked,
-    describe_code,
-    read_checkpoint,
-    trust_hint,
-)
+from buildsys.authoring.recipes.given_checkpoint import checked, read_checkpoint
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.scaffold.given_paths import inside
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
+from buildsys.steps.lib.families.pickled_code import describe_code, trust_hint
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 
 
@@ -90,7 +87,7 @@ def _read_checkpoint(
     except UnreadableModel as error:
         raise InputError.at(given, error.what, error.hint) from error
     if looked.code:
-        raise InputError.at(given, describe_code(looked.code), trust_hint(name))
+        raise InputError.at(given, describe_code(looked.code), trust_hint(holds_objects(name)))
     found = looked.facts
     if found is not None and found.problem is not None:
         network = f"a network ({found.architecture})" if found.architecture else "a network"

@@ -10,10 +10,8 @@ from pathlib import Path
 from buildsys.errors import StepFailed
 from buildsys.execution.running.isolation import VARIABLE, Isolation, Mechanism
 from buildsys.graph import Step, is_checkpoint
-from buildsys.steps.lib.families.pickled_code import find_code
+from buildsys.steps.lib.families.pickled_code import describe_code, find_code, trust_hint
 from buildsys.steps.lib.files.foreign import UnreadableModel
-
-_SHOWN = 6
 
 
 def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
@@ -37,24 +35,18 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
             continue
         for path in sorted(inputs.glob(f"{item.name}.*")):
             label = item.source.label if item.source is not None else f"the {item.name}"
-            problem = _problem(path)
+            problem = _problem(path, step.holds_objects)
             if problem:
                 message = f"{step.stage} ({step.module}) was not started: {label}: {problem}"
                 raise StepFailed(message, refused=True)
 
 
-def _problem(path: Path) -> str:
+def _problem(path: Path, objects: bool) -> str:
     try:
-        found = find_code(path, objects=True)
+        found = find_code(path, objects=objects)
     except UnreadableModel as error:
         return f"{error.what} ({error.hint})" if error.hint else error.what
-    if not found:
-        return ""
-    more = f", … ({len(found)} in all)" if len(found) > _SHOWN else ""
-    return (
-        f"it runs code when it is loaded, beyond what checkpoints hold: {', '.join(found[:_SHOWN])}"
-        f"{more}. `trust: code` in the recipe's `source` allows it."
-    )
+    return f"it {describe_code(found)} ({trust_hint(objects)})" if found else ""
 
 
 def variables(step: Step) -> dict[str, str]:

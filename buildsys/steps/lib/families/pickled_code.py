@@ -26,6 +26,7 @@ _MOST_MEMBERS = 50_000
 """Of an archive: a tensor is one; the largest networks have some thousands."""
 _METHODS = ("forward", "forward_fuse")
 """What Ultralytics' checkpoints take of their own classes by `getattr`."""
+_SHOWN, _LONGEST_NAME = 6, 80
 _SAVE = "save it again where you trust it: torch.save(torch.load(…), …)"
 
 
@@ -124,6 +125,22 @@ def find_code(path: Path, *, objects: bool) -> tuple[str, ...]:
     if not operations or operations[-1][0] != "STOP":
         raise UnreadableModel("its pickle has no end, or is larger than that of any network")
     return find_calls(operations, known(objects))
+
+
+def describe_code(code: tuple[str, ...]) -> str:
+    """What is said of a file in which `find_code` finds something, without the subject."""
+    listed = ", ".join(each[:_LONGEST_NAME] for each in code[:_SHOWN])
+    more = f", … ({len(code)} in all)" if len(code) > _SHOWN else ""
+    return f"runs code when it is loaded, beyond what checkpoints hold: {listed}{more}"
+
+
+def trust_hint(objects: bool) -> str:
+    """What to do about it; `objects`: see `known`."""
+    if objects:
+        return (
+            "if you trust who made it, write `trust: code` in `source`: it runs in isolated steps"
+        )
+    return "a checkpoint of this family holds tensors alone: save the network's state_dict()"
 
 
 def _check_archive(path: Path) -> None:
