@@ -83,8 +83,9 @@ def test_a_dataset_that_was_edited_after_unpacking_is_unpacked_again(
     image.write_bytes(b"another image")
     done = run_doit(place)
     assert done.returncode == 0
-    words = f"{image.relative_to(unpacked)} was changed; it is unpacked again"
-    assert words in done.stdout + str(done.stderr)
+    said = done.stdout + str(done.stderr)
+    assert f"{image.relative_to(unpacked)} was changed; what was there is now" in said
+    assert f"{server}/tags.zip was unpacked again" in said
     assert set(processes.statuses(place).values()) <= {"restored", "up-to-date"}
     assert image.read_bytes() == whole
     assert (place / "buildsys.lock").read_bytes() == lock
@@ -124,6 +125,19 @@ def test_sync_says_what_it_would_fetch(
     assert not (tmp_path / "cache" / "buildsys" / "datasets").exists()
     assert main(["-C", str(place), "sync"]) == 0
     assert len(list((tmp_path / "cache" / "buildsys" / "datasets").glob("?" * 64))) == 1
+
+
+@pytest.mark.slow
+def test_an_archive_that_cannot_be_unpacked_is_said(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was fetched, and is what the recipe pins: its builds must not only wait."""
+    place = archived_place(tmp_path, server, hashlib.sha256(b"no archive").hexdigest())
+    (tmp_path / "served" / "tags.zip").write_bytes(b"no archive")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    main(["-C", str(place), "sync"])
+    said = capsys.readouterr().err
+    assert "this is neither a zip nor a tar archive" in said
 
 
 def _flat(root: Path, count: int) -> Path:

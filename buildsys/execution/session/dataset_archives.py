@@ -3,7 +3,6 @@
 What was changed after it was unpacked is no more what the recipe pins: it is unpacked again.
 """
 
-import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from buildsys.write_errors import writing
 
 
 def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command) -> None:
-    """Into the store, checked; then unpacked into the user's cache. Raises BuildsysError."""
+    """Into the store, checked; then unpacked into the user's cache. Raises BuildsysError, once it is said."""
     if (datasets_root() / archive.sha256).is_dir():
         return
     params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
@@ -72,21 +71,30 @@ def _put_away(folder: Path) -> tuple[str, str] | None:
             return None
         record = unpacked.find(folder)
         kept = unpacked.put_away(folder)
-        words = f"{change}; it is unpacked again, and what was there is now {kept}"
-        return words, record.url if record else ""
+        return f"{change}; what was there is now {kept}", record.url if record else ""
 
 
 def _unpack_again(
     root: Path, store: Store, folder: Path, change: tuple[str, str], run: CommandRunner
 ) -> None:
+    """From the store, or fetched; says what comes of it. Where nothing does, its builds wait."""
     what, url = change
-    Console().say(f"{url or folder.name[:12]}, unpacked into {folder}: {what}")
-    with contextlib.suppress(BuildsysError):  # said where it happened; its builds wait
+    say, name = Console().say, url or f"the archive {folder.name[:12]}"
+    say(f"{name}, unpacked into {folder}: {what}")
+    archive = Archive(url=url, sha256=folder.name)
+    try:
         if url:
-            fetch_archive(root, Archive(url=url, sha256=folder.name), run)
+            fetch_archive(root, archive, run)
         else:
-            with contextlib.suppress(FileNotFoundError):
-                _unpack(store, Archive(url=url, sha256=folder.name))
+            _unpack(store, archive)
+    except FileNotFoundError:
+        why = "the store does not have it, and its address is not recorded"
+        say(f"{name} was not unpacked again: {why}; `buildsys sync` fetches it again")
+    except BuildsysError as error:
+        why = "see above" if url else str(error)
+        say(f"{name} was not unpacked again: {why}")
+    else:
+        say(f"{name} was unpacked again")
 
 
 def _unpack_fetched(session: Session, step: Step, archive: Archive) -> None:
@@ -95,6 +103,9 @@ def _unpack_fetched(session: Session, step: Step, archive: Archive) -> None:
         _unpack(session.state.store, archive)
     except FileNotFoundError as error:
         raise MissingBytes(step.id) from error
+    except BuildsysError as error:
+        session.console.say(str(error))
+        raise
 
 
 def _unpack(store: Store, archive: Archive) -> None:

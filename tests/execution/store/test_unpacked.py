@@ -87,7 +87,9 @@ def test_what_was_changed_is_unpacked_again(
     assert unpack_changed(tmp_path, store, [folder])
     kept = folder.with_name(f"{folder.name}.changed")
     said = capsys.readouterr().err
-    assert f"{CHANGES[change]}; it is unpacked again, and what was there is now {kept}" in said
+    changed_line, done_line = said.splitlines()
+    assert changed_line.endswith(f"{CHANGES[change]}; what was there is now {kept}")
+    assert done_line.endswith(f"the archive {folder.name[:12]} was unpacked again")
     assert snapshot(folder) == before
     assert snapshot(kept) == changed
     assert not unpack_changed(tmp_path, store, [folder])
@@ -115,8 +117,25 @@ def test_what_was_changed_twice_is_kept_twice(folder: Path, store: Store, tmp_pa
     assert [(each / "images/a.jpg").read_bytes() for each in kept] == [b"first", b"second"]
 
 
-def test_what_cannot_be_had_again_is_not_used(folder: Path, tmp_path: Path) -> None:
-    """It is put away all the same: its builds wait."""
+def test_what_cannot_be_had_again_is_not_used(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is put away all the same, with a line that says so: its builds wait."""
     _edit(folder)
     assert unpack_changed(tmp_path, Store(tmp_path / "other"), [folder])
     assert not folder.exists()
+    said = capsys.readouterr().err
+    assert "was not unpacked again: the store does not have it, and its address is not" in said
+    assert "was unpacked again" not in said
+
+
+def test_an_archive_that_no_longer_unpacks_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its bytes are those that the recipe pins, and it is refused: the reason is not lost."""
+    store = Store(tmp_path / "other")
+    folder = folder.rename(folder.with_name(store.put_bytes(b"no archive")))
+    assert unpack_changed(tmp_path, store, [folder])
+    said = capsys.readouterr().err
+    assert "was not unpacked again" in said
+    assert "this is neither a zip nor a tar archive" in said
