@@ -9,23 +9,21 @@ inside the file that it names. Case N of seed S is the same everywhere; `--only 
 import argparse
 import contextlib
 import io
-import multiprocessing
 import random
 import re
 import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.fuzzing import make_parser, problem_in, run_jobs  # noqa: E402
 from buildsys import cli  # noqa: E402
 from tests.authoring.mutations import Mutator  # noqa: E402
 from tests.authoring.sample_workspace import (  # noqa: E402
@@ -188,21 +186,18 @@ class Fuzzer:
     def _check(self, numbers: list[int]) -> str:
         """What is wrong with how the cases are told; nothing, as a rule."""
         paths = [path for number in numbers for path in self.write(number)]
-        printed = io.StringIO()
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS + _MORE_SECONDS * (len(numbers) - 1))
+        seconds = _SECONDS + _MORE_SECONDS * (len(numbers) - 1)
         try:
-            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                code = cli.main(["-C", str(self.root), "check"])
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            return self._misprinted(code, printed.getvalue())
-        except BaseException as error:  # whatever comes out is a finding
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return "".join(traceback.format_exception(error, limit=-6))
+            return problem_in(self._look, seconds)
         finally:
             for path in paths:
                 _remove(path)
+
+    def _look(self) -> str:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = cli.main(["-C", str(self.root), "check"])
+        return self._misprinted(code, printed.getvalue())
 
     def _misprinted(self, code: int, text: str) -> str:
         if code not in (0, 2):
@@ -235,7 +230,6 @@ class Fuzzer:
 def work(job: int, options: argparse.Namespace) -> int:
     """Every `jobs`-th batch; prints findings and, now and then, how far it is."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    signal.signal(signal.SIGALRM, _too_slow)
     started, told, found, done = time.monotonic(), time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(options.seed, Path(folder) / "workspace")
@@ -266,12 +260,7 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path.parent) if path.name == "data.yaml" else path.unlink()
 
 
-def _too_slow(*_: Any) -> None:
-    raise TimeoutError(f"more than {_SECONDS:g} s a case")
-
-
 def _only(options: argparse.Namespace) -> int:
-    signal.signal(signal.SIGALRM, _too_slow)
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(options.seed, Path(folder) / "workspace")
         for path in fuzzer.write(options.only):
@@ -284,18 +273,13 @@ def _only(options: argparse.Namespace) -> int:
 
 def main() -> int:
     """0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", type=int)
+    parser = make_parser(__doc__, 1_000_000)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     if options.only is not None:
         return min(1, _only(options))
     started = time.monotonic()
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        found = sum(pool.starmap(work, [(job, options) for job in range(options.jobs)]))
+    found = run_jobs(work, options)
     seconds = time.monotonic() - started
     print(
         f"{options.count} cases in {seconds:.0f} s, {options.count / seconds:.0f}/s: {found} wrong"

@@ -14,31 +14,28 @@ that is not whole again or was changed without a line that says so, or a run tha
     python benchmarks/fuzz_state.py --kinds pages --only 17     # one case, what it damages and what is said
 """
 
-import argparse
 import contextlib
 import io
 import json
-import multiprocessing
 import os
 import random
 import re
 import shutil
-import signal
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.fuzzing import fuzz, problem_in  # noqa: E402
 from buildsys import cli  # noqa: E402
 from buildsys.errors import InputError  # noqa: E402
 from buildsys.lockfile import read_lock  # noqa: E402
 from tests import processes  # noqa: E402
+from tests.damage import cut, flip  # noqa: E402
 
 KINDS = (
     "lock",
@@ -87,7 +84,7 @@ class Fuzzer:
 
     def __init__(self, seed: int, root: Path, place: Path) -> None:
         """`place`: a workspace below `root` in which everything can be built here."""
-        self.seed, self.root, self.place = seed, root, place
+        self.seed, self.root, self.place, self.said = seed, root, place, ""
         for path in (root / "victim.txt", root / "store" / "victim.txt"):
             path.parent.mkdir(exist_ok=True)
             path.write_text("mine")
@@ -106,32 +103,30 @@ class Fuzzer:
             (self.place / ".buildsys" / "settled.json").unlink(missing_ok=True)
         if mode == "gone":
             shutil.rmtree(self.place / "build")
-        problem = self._look(kind, mode)
+        problem = problem_in(lambda: self._look(kind, mode), _SECONDS)
         try:
+            said = self.said
             self._restore()
+            self.said = said
         except (OSError, SystemExit) as error:  # it could not be mended by hand, either
             problem = problem or f"afterwards: {error}"
         return what, problem
 
     def _look(self, kind: str, mode: str) -> str:
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
-        try:
-            code, text = self.run()
-        except BaseException:  # noqa: BLE001 - whatever comes out is a finding
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            return traceback.format_exc(limit=-6)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        wrong = self._misprinted(code, text, kind) or self._wrong_files(code, mode)
+        code = self.run()
+        wrong = self._misprinted(code, self.said, kind) or self._wrong_files(code, mode)
         if kind.startswith("package") and not wrong:
-            wrong = self._wrong_package(text)
-        return f"{wrong}\n{text}" if wrong else ""
+            wrong = self._wrong_package(self.said)
+        return wrong
 
-    def run(self) -> tuple[int, str]:
-        """`buildsys build`: its exit code, and all that it says."""
+    def run(self) -> int:
+        """`buildsys build`: its exit code. What it says is kept."""
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            code = cli.main(["-C", str(self.place), "build"])
-        return code, printed.getvalue()
+        try:
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                return cli.main(["-C", str(self.place), "build"])
+        finally:
+            self.said = printed.getvalue()
 
     def _misprinted(self, code: int, text: str, kind: str) -> str:
         if "Traceback" in text:
@@ -227,9 +222,8 @@ class Fuzzer:
         """Runs until nothing is looked at any more, and keeps what is there then."""
         for _ in range(3):
             time.sleep(0.06)  # what was written this very moment is looked at again
-            code, text = self.run()
-            if code:
-                raise SystemExit(text)
+            if self.run():
+                raise SystemExit(self.said)
         self.kept = {
             path: path.read_bytes()
             for path in (self.place / ".buildsys").rglob("*")
@@ -325,7 +319,7 @@ class Fuzzer:
         return rng.choice(records if rng.random() < 0.9 else [*records, *logs])
 
     def _damage_flips(self, rng: random.Random) -> str:
-        return self._flip(self._file(rng), rng)
+        return flip(self._file(rng), rng)
 
     def _damage_places(self, rng: random.Random) -> str:
         path = self._file(rng)
@@ -342,7 +336,7 @@ class Fuzzer:
         return f"{path.relative_to(self.place)} is a {kind}"
 
     def _damage_cuts(self, rng: random.Random) -> str:
-        return self._cut(self._file(rng), rng)
+        return cut(self._file(rng), rng)
 
     def _published(self, rng: random.Random) -> Path:
         names = [name for name, what in self.packages.items() if not what.startswith("link")]
@@ -350,10 +344,10 @@ class Fuzzer:
         return self.place / "build" / rng.choice(sorted(names))
 
     def _damage_package_flips(self, rng: random.Random) -> str:
-        return self._flip(self._published(rng), rng)
+        return flip(self._published(rng), rng)
 
     def _damage_package_cuts(self, rng: random.Random) -> str:
-        return self._cut(self._published(rng), rng)
+        return cut(self._published(rng), rng)
 
     def _damage_package_edits(self, rng: random.Random) -> str:
         path = self._published(rng)
@@ -390,18 +384,6 @@ class Fuzzer:
             self.damaged = False
         return f"{path.relative_to(self.place)}: {action}"
 
-    def _flip(self, path: Path, rng: random.Random) -> str:
-        data = bytearray(path.read_bytes())
-        bit = rng.randrange(8 * len(data))
-        data[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(data)
-        return f"bit {bit} of {path.relative_to(self.place)}"
-
-    def _cut(self, path: Path, rng: random.Random) -> str:
-        size = rng.randrange(path.stat().st_size)
-        os.truncate(path, size)
-        return f"{path.relative_to(self.place)} cut to {size} bytes"
-
 
 def prepare(root: Path) -> None:
     """This process finds every program, and its store and environments below `root`."""
@@ -416,65 +398,11 @@ def prepare(root: Path) -> None:
     }
 
 
-def work(job: int, options: argparse.Namespace) -> int:
-    """Every `jobs`-th case of each kind; prints findings."""
-    signal.signal(signal.SIGALRM, _too_slow)
-    wrong = 0
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        fuzzer = Fuzzer(options.seed, Path(folder), processes.make_place(Path(folder), seconds=0.0))
-        for kind in options.kinds:
-            started, found, numbers = time.monotonic(), 0, range(job, options.count, options.jobs)
-            for number in numbers:
-                what, problem = fuzzer.case(kind, number)
-                if problem:
-                    found += 1
-                    print(f"{kind} {number}: {what}: {problem}", flush=True)
-            seconds = time.monotonic() - started
-            print(f"job {job}: {len(numbers)} {kind} in {seconds:.0f} s: {found} wrong", flush=True)
-            wrong += found
-    return wrong
-
-
-def _too_slow(*_: Any) -> None:
-    raise TimeoutError(f"more than {_SECONDS:g} s a case")
-
-
-def _only(options: argparse.Namespace) -> int:
-    signal.signal(signal.SIGALRM, _too_slow)
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        fuzzer = Fuzzer(options.seed, Path(folder), processes.make_place(Path(folder), seconds=0.0))
-        run: Callable[[], tuple[int, str]] = fuzzer.run
-
-        def shown() -> tuple[int, str]:
-            code, text = run()
-            print(f"exit code {code}\n{text}")
-            return code, text
-
-        fuzzer.run = shown  # type: ignore[method-assign]
-        what, problem = fuzzer.case(options.kinds[0], options.only)
-    print(what)
-    print(problem or "fine")
-    return bool(problem)
-
-
-def main() -> int:
-    """0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", type=int)
-    options = parser.parse_args()
-    if options.only is not None:
-        return int(_only(options))
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        found = sum(pool.starmap(work, [(job, options) for job in range(options.jobs)]))
-    print(f"{options.count} cases of each of {', '.join(options.kinds)}: {found} wrong")
-    return min(1, found)
+def make(seed: int, root: Path) -> Fuzzer:
+    """A fuzzer with a workspace of its own, for a process that does nothing else."""
+    prepare(root)
+    return Fuzzer(seed, root, processes.make_place(root, seconds=0.0))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fuzz(__doc__, KINDS, make))

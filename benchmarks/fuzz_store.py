@@ -11,21 +11,15 @@ end without a sentence, or a case that takes too long.
     python benchmarks/fuzz_store.py --kinds indexes --only 17     # one case, and what is said
 """
 
-import argparse
 import contextlib
 import io
 import json
-import multiprocessing
 import os
 import random
 import shutil
-import signal
 import stat
 import sys
 import tarfile
-import tempfile
-import time
-import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,6 +29,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.fuzzing import fuzz, problem_in  # noqa: E402
 from buildsys import cli  # noqa: E402
 from buildsys.digest import canonical, digest_bytes, digest_file, plain  # noqa: E402
 from buildsys.errors import BuildsysError, InputError  # noqa: E402
@@ -134,16 +129,16 @@ class Fuzzer:
         rng = random.Random(f"{self.seed} {kind} {number}")
         self._reset()
         self.said, what = "", kind
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
-        try:
+
+        def look() -> str:
+            nonlocal what
             what = getattr(self, f"_do_{kind}")(rng)
             if kind != "datasets":
                 self._look(rng, kind == "places")
-            problem = "" if self._outside() == self.outside else "touched something outside"
-        except BaseException:  # noqa: BLE001 - whatever comes out is a finding
-            problem = traceback.format_exc(limit=-8)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        return what, f"{problem}\n{self.said}" if problem else ""
+            return "" if self._outside() == self.outside else "touched something outside"
+
+        problem = problem_in(look, _SECONDS)  # before `what` is read
+        return what, problem
 
     def build(self) -> list[str]:
         """All builds; their statuses."""
@@ -695,56 +690,5 @@ OF_BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
 """What is done to a packed archive."""
 
 
-def work(job: int, options: argparse.Namespace) -> int:
-    """Every `jobs`-th case of each kind; prints findings."""
-    signal.signal(signal.SIGALRM, _too_slow)
-    wrong = 0
-    with tempfile.TemporaryDirectory() as folder:
-        fuzzer = Fuzzer(options.seed, Path(folder))
-        for kind in options.kinds:
-            started, found, numbers = time.monotonic(), 0, range(job, options.count, options.jobs)
-            for done, number in enumerate(numbers, 1):
-                what, problem = fuzzer.case(kind, number)
-                if done % 100 == 0:
-                    print(f"job {job}: {done} {kind}", flush=True)
-                if problem:
-                    found += 1
-                    print(f"{kind} {number}: {what}: {problem}", flush=True)
-            seconds = time.monotonic() - started
-            print(f"job {job}: {len(numbers)} {kind} in {seconds:.0f} s: {found} wrong", flush=True)
-            wrong += found
-    return wrong
-
-
-def _too_slow(*_: Any) -> None:
-    raise TimeoutError(f"more than {_SECONDS:g} s a case")
-
-
-def _only(options: argparse.Namespace) -> int:
-    signal.signal(signal.SIGALRM, _too_slow)
-    with tempfile.TemporaryDirectory() as folder:
-        fuzzer = Fuzzer(options.seed, Path(folder))
-        what, problem = fuzzer.case(options.kinds[0], options.only)
-        print(f"{what}\n{fuzzer.said}\n{problem or 'fine'}")
-    return bool(problem)
-
-
-def main() -> int:
-    """0 when nothing was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", type=int)
-    options = parser.parse_args()
-    if options.only is not None:
-        return int(_only(options))
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        found = sum(pool.starmap(work, [(job, options) for job in range(options.jobs)]))
-    print(f"{options.count} cases of each of {', '.join(options.kinds)}: {found} wrong")
-    return min(1, found)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fuzz(__doc__, KINDS, Fuzzer))

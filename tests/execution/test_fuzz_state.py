@@ -1,18 +1,11 @@
 """The fuzzer of what a workspace remembers, for a moment: `benchmarks/fuzz_state.py` is the long form."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from benchmarks import fuzz_state as fuzz
 from tests.repetitions import repetitions
-
-SPEC = importlib.util.spec_from_file_location("fuzz", REPOSITORY / "benchmarks" / "fuzz_state.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-fuzz = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(fuzz)
 
 
 @pytest.mark.usefixtures("built")
@@ -25,4 +18,4 @@ def test_damage_is_told_and_ships_nothing_wrong(
     for kind in fuzz.KINDS:
         for number in range(repetitions(1 if kind.startswith("package") else 3)):
             what, problem = fuzzer.case(kind, number, modes=("unsettled",))
-            assert not problem, f"{kind} {number}: {what}: {problem}"
+            assert not problem, f"{kind} {number}: {what}: {problem}\n{fuzzer.said}"

@@ -15,6 +15,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.files import refuse_links
 from tests.conftest import Build, StandIn, no_environment
+from tests.damage import snapshot
 
 IN_BUILD = ("build", "build/tags", "build/tags/xiao-esp32s3", "build/report", "build/summary.json")
 IN_STATE = (
@@ -28,15 +29,6 @@ FILES = (
     ".buildsys/settled.json",
     ".buildsys/published/tags@xiao-esp32s3.json",
 )
-
-
-def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file with its bytes and mode."""
-    return {
-        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture

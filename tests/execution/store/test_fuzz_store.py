@@ -1,21 +1,13 @@
 """The fuzzer of stores and archives, for a moment: `benchmarks/fuzz_store.py` is the long form."""
 
-import importlib.util
 import random
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from benchmarks import fuzz_store as fuzz
 from tests.repetitions import repetitions
 
-SPEC = importlib.util.spec_from_file_location(
-    "fuzz_store", REPOSITORY / "benchmarks" / "fuzz_store.py"
-)
-assert SPEC is not None
-assert SPEC.loader is not None
-fuzz = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(fuzz)
 COUNTS = {"flips": 1, "cuts": 1, "indexes": 1, "places": 1, "archives": 1, "datasets": 30}
 
 
@@ -31,6 +23,6 @@ def test_what_is_damaged_or_crafted_ships_nothing_wrong_and_touches_nothing(
     for kind, count in COUNTS.items():
         for number in range(repetitions(count)):
             what, problem = fuzzer.case(kind, number)
-            assert not problem, f"{kind} {number}: {what}: {problem}"
+            assert not problem, f"{kind} {number}: {what}: {problem}\n{fuzzer.said}"
     for action in (*fuzz.OF_MEMBERS, *fuzz.OF_BYTES):
         assert fuzzer.craft(action, random.Random(1)) != fuzzer.exported, action

@@ -1,0 +1,101 @@
+"""What the fuzzers share: a limit of time for a case, cases by number in several processes, options."""
+
+import argparse
+import multiprocessing
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Fuzzer(Protocol):
+    """Numbered cases of several kinds. `said`: what was said in the last one."""
+
+    said: str
+
+    def case(self, kind: str, number: int) -> tuple[str, str]:
+        """What was done, and what is wrong with what came of it: nothing, as a rule."""
+
+
+Make = Callable[[int, Path], Fuzzer]
+"""From a seed and an empty folder."""
+
+
+def problem_in(look: Callable[[], str], seconds: float) -> str:
+    """What `look` finds, or the end of a traceback where anything comes out of it or it takes too long."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"more than {seconds:g} s a case")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        found = look()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return found
+    except BaseException as error:  # whatever comes out is a finding
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return "".join(traceback.format_exception(error, limit=-8))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def make_parser(document: str | None, count: int) -> argparse.ArgumentParser:
+    """The options of every fuzzer. `document`: of its module; `count`: how many cases, as a rule."""
+    parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", type=int)
+    return parser
+
+
+def run_jobs(work: Callable[..., int], options: argparse.Namespace, *more: object) -> int:
+    """`work(job, options, *more)` in a process for each job; the sum."""
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        return sum(pool.starmap(work, [(job, options, *more) for job in range(options.jobs)]))
+
+
+def fuzz(document: str | None, kinds: Sequence[str], make: Make) -> int:
+    """Run cases of kinds as the command line says, and print what is wrong; 0 when nothing is."""
+    parser = make_parser(document, 1000)
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds))
+    options = parser.parse_args()
+    if options.only is not None:
+        return int(_show_one(options, make))
+    found = run_jobs(_work, options, make)
+    print(f"{options.count} cases of each of {', '.join(options.kinds)}: {found} wrong")
+    return min(1, found)
+
+
+def _work(job: int, options: argparse.Namespace, make: Make) -> int:
+    """Every `jobs`-th case of each kind."""
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        fuzzer = make(options.seed, Path(folder))
+        for kind in options.kinds:
+            started, found, numbers = time.monotonic(), 0, range(job, options.count, options.jobs)
+            for done, number in enumerate(numbers, 1):
+                what, problem = fuzzer.case(kind, number)
+                if done % 100 == 0:
+                    print(f"job {job}: {done} {kind}", flush=True)
+                if problem:
+                    found += 1
+                    print(f"{kind} {number}: {what}: {problem}\n{fuzzer.said}", flush=True)
+            seconds = time.monotonic() - started
+            print(f"job {job}: {len(numbers)} {kind} in {seconds:.0f} s: {found} wrong", flush=True)
+            wrong += found
+    return wrong
+
+
+def _show_one(options: argparse.Namespace, make: Make) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        fuzzer = make(options.seed, Path(folder))
+        what, problem = fuzzer.case(options.kinds[0], options.only)
+    print(f"{what}\n{fuzzer.said}\n{problem or 'fine'}")
+    return bool(problem)
