@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import buildsys
@@ -47,17 +48,32 @@ def begin_reading() -> int:
 
 def installation(workspace: Workspace) -> str:
     """Digest of the stats of this package and of what every recipe of the workspace rests on."""
-    watched = [str(workspace.root / "buildsys.yaml")]
-    for folder in (workspace.root / "targets", _PACKAGE.parent / "targets", _PACKAGE / "targets"):
-        watched += [str(folder), *_listing(folder), *_listing(folder / "firmware")]
-    watched += files_below(str(_PACKAGE))
+    watched = [str(workspace.root / "buildsys.yaml"), *_targets(workspace.root / "targets")]
     watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
     watched += MARKS  # what is `local` in a target is settled by what this machine has
     # plans name this machine where they measure its latency
     here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {cpu_name()}"
     here += os.environ.get(VARIABLE, "")
-    state = hashlib.sha256(here.encode())
-    for path in sorted(set(watched)):
+    return _digest(watched, f"{here} {package_state(_PACKAGE)}")
+
+
+@cache
+def package_state(package: Path) -> str:
+    """Digest of the stats of our own files, looked at once in a process: code is read once, too.
+
+    An edit while a run goes on belongs to the next run, which has to notice it.
+    """
+    targets = (*_targets(package.parent / "targets"), *_targets(package / "targets"))
+    return _digest([*targets, *files_below(str(package))])
+
+
+def _targets(folder: Path) -> list[str]:
+    return [str(folder), *_listing(folder), *_listing(folder / "firmware")]
+
+
+def _digest(paths: Iterable[str], text: str = "") -> str:
+    state = hashlib.sha256(text.encode())
+    for path in sorted(set(paths)):
         state.update(f"{path} {stat_text(path)}\n".encode())
     return state.hexdigest()
 
