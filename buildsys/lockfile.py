@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
@@ -92,7 +92,7 @@ class RecordedDataset:
     format: Text = ""
     flip: tuple[Count, ...] = ()
     coco: tuple[tuple[Name, Place, Place], ...] = ()
-    archive: Digest = ""
+    archive: Literal[""] | Digest = ""
 
 
 @dataclass(frozen=True, kw_only=True)

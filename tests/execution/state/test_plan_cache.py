@@ -11,6 +11,7 @@ import pytest
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
+from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.unchanged import read
 from buildsys.graph import BuildPlan, SelectionPlan, WaitingPlan, steps_of
 from tests.authoring.sample_workspace import (
@@ -41,6 +42,10 @@ def test_plans_survive_their_cache(workspace: Path) -> None:
     first = load_plans(Workspace(workspace))
     assert first.errors
     assert load_plans(Workspace(workspace)) == first == plan_all(workspace)
+    installation = fingerprint.installation(Workspace(workspace))
+    for name in "abcd":
+        path = workspace / "recipes" / f"{name}.yaml"
+        assert plan_cache.find(Workspace(workspace), path, installation), "it is not planned again"
 
 
 _SECOND_RUN = """\
