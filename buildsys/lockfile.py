@@ -306,11 +306,7 @@ def _parse(line: str, name: str, number: int) -> Line:
     try:
         return Line(key=key, text=text, value=_decode(kind, read(text)))
     except Mismatch as error:
-        where = ".".join(map(str, error.place))
-        shown = f"`{where}`: " if where else ""
-        refuse(
-            f"malformed lock entry `{key}`: {shown}{error.what}", start + locate(text, error.place)
-        )
+        refuse(f"malformed lock entry `{key}`: {error.text}", start + locate(text, error.place))
     except ValueError as error:
         refuse(f"malformed lock entry `{key}`: it is not JSON", start + getattr(error, "pos", 0))
 

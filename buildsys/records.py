@@ -7,9 +7,11 @@ record can do is bounded by the types of its values.
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from buildsys.digest import canonical, digest_bytes
+from buildsys.files import read_regular
 from buildsys.names import check_relative_name
 from buildsys.typed_json import parse
 
@@ -34,8 +36,8 @@ def check_size(count: int) -> None:
         raise ValueError("it is below zero, or too large")
 
 
-def check_seconds(count: float) -> None:
-    """Raises ValueError for a time below zero."""
+def check_duration(count: float) -> None:
+    """Raises ValueError for a time below zero, in whatever unit."""
     if count < 0:
         raise ValueError("it is below zero")
 
@@ -43,7 +45,8 @@ def check_seconds(count: float) -> None:
 Digest = Annotated[str, check_digest]
 RelativeName = Annotated[str, check_relative_name]
 Size = Annotated[int, check_size]
-Seconds = Annotated[float, check_seconds]
+Seconds = Annotated[float, check_duration]
+Milliseconds = Annotated[float, check_duration]
 
 
 def write_record(value: object) -> bytes:
@@ -58,3 +61,11 @@ def read_record(kind: type[T], data: bytes) -> T:
     if not text.endswith(b"\n") or digest_bytes(text[:-1]).encode() != digest:
         raise ValueError("a damaged record")
     return parse(kind, text)
+
+
+def find_record(kind: type[T], path: Path) -> T | None:
+    """The value of a record in a file; None where the file is absent or damaged, or is another record."""
+    try:
+        return read_record(kind, read_regular(path))
+    except (OSError, ValueError):
+        return None

@@ -43,6 +43,12 @@ class Mismatch(ValueError):
         super().__init__(what)
         self.what, self.place = what, place
 
+    @property
+    def text(self) -> str:
+        """Where it is, and what: "`splits.0`: it is not a text"."""
+        where = ".".join(map(str, self.place))
+        return f"`{where}`: {self.what}" if where else self.what
+
 
 def _within(error: ValueError, key: str | int) -> Mismatch:
     known = error.place if isinstance(error, Mismatch) else ()

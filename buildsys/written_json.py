@@ -29,10 +29,8 @@ def read_written(kind: type[T], path: Path, label: str, wrong: str, hint: str) -
         what, offset = "this is not JSON", error.pos
         raise _at(label, text, offset, f"{wrong}: {what}", hint) from error
     except Mismatch as error:
-        where = ".".join(map(str, error.place))
-        shown = f"`{where}`: " if where else ""
         offset = locate(text, error.place)
-        raise _at(label, text, offset, f"{wrong}: {shown}{error.what}", hint) from error
+        raise _at(label, text, offset, f"{wrong}: {error.text}", hint) from error
     except ValueError as error:
         raise InputError.at(label, f"{wrong}: {error}", hint) from error
 

@@ -1,6 +1,5 @@
 """The model file that a build has published, and what loads it, by its manifest."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Plan, SelectionPlan, WaitingPlan
+from buildsys.records import is_digest
 from buildsys.text import did_you_mean
 from buildsys.typed_json import decode
 
 _FOR_ARM_LINUX = "package_linux"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
             format=kind,
             loads=_loads(folder),
         )
-    if not _SHA256.fullmatch(sha256):
+    if not is_digest(sha256):
         message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
         raise InputError.at(f"--sha256 {sha256}", message, hint)
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)

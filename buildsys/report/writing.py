@@ -23,7 +23,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import plan_beside
 from buildsys.files import read_regular, replace_folder, temporary_file, write_atomic
 from buildsys.graph import BuildPlan, Input, Source, Status, Step
-from buildsys.records import Digest, read_record, write_record
+from buildsys.records import Digest, find_record, write_record
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
 from buildsys.steps.lib.report import formatting, markdown, values
@@ -112,8 +112,8 @@ def _previous(workspace: Workspace) -> Report | None:
     """The report of an earlier run; None where it is not as that run wrote it."""
     path = _place(workspace) / "data" / "report.json"
     try:
-        known = read_record(_Written, read_regular(_record(workspace)))
-        if digest_bytes(read_regular(path)) != known.report:
+        known = find_record(_Written, _record(workspace))
+        if known is None or digest_bytes(read_regular(path)) != known.report:
             return None
         return values.load(path)
     except (OSError, ValueError, TypeError, AttributeError, KeyError):

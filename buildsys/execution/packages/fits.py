@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.execution.places import Workspace
-from buildsys.files import read_regular, write_atomic
+from buildsys.files import write_atomic
 from buildsys.graph import BuildPlan
-from buildsys.records import read_record, write_record
+from buildsys.records import find_record, write_record
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size
 
 
@@ -68,10 +68,8 @@ def remember_fit(workspace: Workspace, key: str, fit: Fit) -> None:
 
 def _read(workspace: Workspace) -> dict[str, Fit]:
     """Everything that is known; nothing where the file is absent or damaged."""
-    try:
-        return read_record(_File, read_regular(_place(workspace))).fits
-    except (OSError, ValueError):
-        return {}
+    found = find_record(_File, _place(workspace))
+    return found.fits if found is not None else {}
 
 
 def _place(workspace: Workspace) -> Path:

@@ -7,22 +7,13 @@ an earlier file, and counts no more.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic
-from buildsys.records import Digest, Size
+from buildsys.records import Digest, Milliseconds, Size
 from buildsys.write_errors import writing
 from buildsys.written_json import read_written
 
-
-def check_milliseconds(count: float) -> None:
-    """Raises ValueError for a time below zero."""
-    if count < 0:
-        raise ValueError("it is below zero")
-
-
-Milliseconds = Annotated[float, check_milliseconds]
 Identity = tuple[str, str, int, str, int, str]
 _BATCH = "batch"
 _HEADER = "Latency measured on devices; written by `buildsys import-benchmark`."

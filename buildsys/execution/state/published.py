@@ -18,8 +18,8 @@ from buildsys.digest import digest_file
 from buildsys.errors import shorten
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.manifests import read_manifest
-from buildsys.files import free_name, read_regular, stat_line, write_atomic
-from buildsys.records import Digest, Size, read_record, write_record
+from buildsys.files import free_name, stat_line, write_atomic
+from buildsys.records import Digest, Size, find_record, write_record
 
 Say = Callable[[str], None]
 _CACHE = "__pycache__"
@@ -61,10 +61,7 @@ class Difference:
 
 def read(workspace: Workspace, build: str) -> PublishedFolder | None:
     """What was published; None where that is not known."""
-    try:
-        return read_record(PublishedFolder, read_regular(_place(workspace, build)))
-    except (OSError, ValueError):
-        return None
+    return find_record(PublishedFolder, _place(workspace, build))
 
 
 def write(workspace: Workspace, build: str, record: PublishedFolder) -> None:

@@ -18,8 +18,7 @@ def read_output(kind: type[T], text: bytes, step: str, name: str) -> T:
 
 def describe_mismatch(error: ValueError) -> str:
     """What is wrong, and the keys that lead there."""
-    place = ".".join(map(str, error.place)) if isinstance(error, Mismatch) else ""
-    return f"`{place}`: {error}" if place else str(error)
+    return error.text if isinstance(error, Mismatch) else str(error)
 
 
 def malformed(step: str, name: str, why: str) -> StepFailed:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.state import fingerprint
-from buildsys.files import read_regular, stat_line, stat_text, write_atomic
-from buildsys.records import read_record, write_record
+from buildsys.files import stat_line, stat_text, write_atomic
+from buildsys.records import find_record, write_record
 from buildsys.typed_json import decode
 
 if TYPE_CHECKING:  # they load the database
@@ -109,10 +109,8 @@ def keep(path: Path, entry: Entry) -> None:
 
 def read(path: Path) -> dict[str, Entry]:
     """The entries of a file by name; none where it is absent, damaged or of another format."""
-    try:
-        return read_record(_File, read_regular(path)).entries
-    except (OSError, ValueError):
-        return {}
+    found = find_record(_File, path)
+    return found.entries if found is not None else {}
 
 
 def write(path: Path, entries: dict[str, Entry]) -> None:

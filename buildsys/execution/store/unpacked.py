@@ -26,7 +26,7 @@ from buildsys.files import (
     write_atomic,
 )
 from buildsys.graph import BuildPlan
-from buildsys.records import Digest, is_digest, read_record, write_record
+from buildsys.records import Digest, find_record, is_digest, write_record
 
 _RECORD, _INDEX, _KEPT = ".record", ".index", ".changed"
 
@@ -53,10 +53,7 @@ def keep(folder: Path, url: str, tree: Tree) -> None:
 
 def find(folder: Path) -> Unpacked | None:
     """What was unpacked into a folder; None where nobody recorded it."""
-    try:
-        return read_record(Unpacked, read_regular(_beside(folder, _RECORD)))
-    except (OSError, ValueError):
-        return None
+    return find_record(Unpacked, _beside(folder, _RECORD))
 
 
 def find_change(folder: Path) -> str:
