@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
@@ -34,7 +34,9 @@ _VERSION = re.compile(r"# buildsys\.lock version (\S+)")
 _NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, other ends of lines, halves of surrogate pairs."""
 _FOUND_AGAIN = "delete the line; it is found again"
-_TRAINED_AGAIN = "take the line from git again, or delete it: then the network is trained again"
+_TRAINED_AGAIN = (
+    "take the line from git again; without it the network is taken from the store, or trained again"
+)
 _KINDS = ("dataset", "model", "pictures", "training")
 
 
@@ -64,11 +66,17 @@ def check_dims(count: int) -> None:
         raise ValueError("it is neither 0, 2 nor 3")
 
 
+def _check_archive(text: str) -> None:
+    if text:  # a dataset that came in none
+        check_digest(text)
+
+
 Text = Annotated[str, check_text]
 Name = Annotated[str, check_name]
 Place = Annotated[str, check_place]
 Count = Annotated[int, check_size]
 Dims = Annotated[int, check_dims]
+_ArchiveDigest = Annotated[str, _check_archive]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +100,7 @@ class RecordedDataset:
     format: Text = ""
     flip: tuple[Count, ...] = ()
     coco: tuple[tuple[Name, Place, Place], ...] = ()
-    archive: Literal[""] | Digest = ""
+    archive: _ArchiveDigest = ""
 
 
 @dataclass(frozen=True, kw_only=True)
