@@ -43,7 +43,7 @@ one that was asked for is imported.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; an error is a sentence, and the traceback of one that nobody expected is in a log."""
+    """Entry point; an error is a sentence, and the traceback of an unexpected one is in a log."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = guard(out), guard(err)
@@ -63,7 +63,7 @@ def _run(words: list[str]) -> int:
     try:
         root = options.folder.resolve()
         if not options.folder.is_dir() and _command(words) != "init":
-            message = "is no folder: there is no workspace to work in"
+            message = "is not a directory: there is no workspace to work in"
             raise InputError.at(str(options.folder), message)
         return int(options.run(options))
     except BuildsysError as error:

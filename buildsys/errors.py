@@ -11,7 +11,7 @@ BuildsysError (1)
 ├── Waiting (10)        something this machine lacks; asked for by name
 └── Rejected (11)       a contract or gate failed
 
-InternalError is no BuildsysError: it is our bug. Like every error that nobody expected it is told in a
+InternalError is no BuildsysError: it is our bug. Like every unexpected error it is reported in a
 sentence, and its traceback is in a log (execution/unexpected.py).
 """
 

@@ -5,11 +5,11 @@
     pictures shots/*.jpg {"digest":"…"}
     training tags 5c0e… {"checkpoint":"…","device":"cpu","seconds":61.2,…}
 
-With it a machine that has no dataset plans and restores, and nobody trains again what was trained:
+With it a machine that has no dataset plans and restores, and what was trained is not trained again:
 training is recorded, everything after it is derived again bit for bit.
 
 People commit the file, merge it and mend it: each line becomes one typed value here, or an error at
-its place. A line that nobody changes keeps its bytes.
+its place. A line that is not changed keeps its bytes.
 """
 
 import contextlib

@@ -30,7 +30,7 @@ def _uncommanded(text: str) -> str:
 class Printed:
     """A text stream on which everything is written as `printed`; `command` writes one of ours.
 
-    Whoever reads may go away (`| head`), or there is nobody (`>&-`): what is printed is lost then, and
+    The reader may go away (`| head`), or there is none (`>&-`): what is printed is lost then, and
     the work goes on. `lost` is the error of the first text that was.
     """
 

@@ -25,7 +25,7 @@ from buildsys.errors import InternalError
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
-_SAID: dict[object, str] = {
+_REASONS: dict[object, str] = {
     str: "it is not a text",
     int: "it is not a whole number",
     float: "it is not a finite number",
@@ -298,4 +298,4 @@ def _refuse_literal(known: tuple[Any, ...]) -> NoReturn:
 
 
 def _refuse(kind: object) -> NoReturn:
-    raise Mismatch(_SAID.get(kind, "it is of another kind"))
+    raise Mismatch(_REASONS.get(kind, "it is of another kind"))

@@ -155,7 +155,7 @@ def obstacle(folder: Path) -> str:
         if place.is_dir():
             return ""
         if stat.S_ISLNK(mode):
-            return f"{place} is a link to {os.readlink(place)}, which is no directory"
+            return f"{place} is a link to {os.readlink(place)}, which is not a directory"
         return f"{place} is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a directory"
     return ""
 

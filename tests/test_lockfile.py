@@ -122,7 +122,7 @@ _WRONG: list[tuple[str, dict[str, object], str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "changes", "spot", "words"), _WRONG)
-def test_a_bad_value_is_told_at_its_place(
+def test_a_bad_value_is_an_error_at_its_place(
     tmp_path: Path, kind: str, changes: dict[str, object], spot: str, words: str
 ) -> None:
     """With line and column, what the line is of, and what to do."""
@@ -167,12 +167,12 @@ def test_a_bad_value_is_told_at_its_place(
         ),
     ],
 )
-def test_a_line_that_is_none_is_told(tmp_path: Path, text: str, words: str) -> None:
+def test_a_malformed_line_is_an_error(tmp_path: Path, text: str, words: str) -> None:
     """Each in a sentence, whatever stands there."""
     assert words in complain(tmp_path, text + "\n")
 
 
-def test_a_key_that_is_there_twice_is_told(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_an_error(tmp_path: Path) -> None:
     """A merge that kept both sides ships the network of the later line, and nobody notices."""
     told = complain(tmp_path, f"{line('training')}\n{line('model')}\n{line('training', code=B)}\n")
     assert f"buildsys.lock:3:1: error: duplicate key `{LABELS['training']}`: line 1 has it" in told
@@ -181,13 +181,13 @@ def test_a_key_that_is_there_twice_is_told(tmp_path: Path) -> None:
     assert "keep one of the two, or delete both: it is found again" in told
 
 
-def test_all_lines_that_are_wrong_are_told_at_once(tmp_path: Path) -> None:
+def test_all_malformed_lines_are_reported_at_once(tmp_path: Path) -> None:
     """Somebody mends one line, and hears of the next."""
     told = complain(tmp_path, f"{line('model', size='x')}\n{line('training', seconds=None)}\n")
     assert ("buildsys.lock:1:" in told, "buildsys.lock:2:" in told) == (True, True)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     """Nothing at all is an empty lock; anything else is a mistake."""
     path = tmp_path / "buildsys.lock"
     assert read_lock(path).lines == ()

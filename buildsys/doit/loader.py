@@ -79,7 +79,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
         """Every build, or what a name is given of; raises InvalidTask for one that matches nothing.
 
-        SystemExit where something goes wrong that nobody expected: it was said.
+        SystemExit after an unexpected error, which is printed already.
         """
         own = list(super().load_tasks(cmd, pos_args))
         with _explained(self._run, cmd.execute_tasks):

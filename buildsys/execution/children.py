@@ -92,10 +92,10 @@ def end_all() -> None:
 _KEPT = "what was finished is kept, the next run goes on there"
 
 
-def end_on_signals(finish: Callable[[], None], told: str = _KEPT) -> None:
+def end_on_signals(finish: Callable[[], None], left: str = _KEPT) -> None:
     """SIGTERM, SIGINT and SIGHUP end the children, then `finish` is called, then we exit.
 
-    `told`: what is left of the work. `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
+    `left`: what is left of the work. `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -107,7 +107,7 @@ def end_on_signals(finish: Callable[[], None], told: str = _KEPT) -> None:
         with contextlib.suppress(OSError):
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)  # the live picture hides it
-            os.write(2, f"\ninterrupted: {told}\n".encode())
+            os.write(2, f"\ninterrupted: {left}\n".encode())
         os._exit(128 + number)
 
     for each in _SIGNALS:

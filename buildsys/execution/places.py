@@ -31,7 +31,7 @@ def absolute(place: str, variable: str) -> Path:
     if os.path.isabs(place):
         return Path(place)
     raise CannotWrite(
-        f"{variable} is `{place}`, which is no absolute path: it would mean another folder wherever a"
+        f"{variable} is `{place}`, which is not an absolute path: it would mean another folder wherever a"
         f" command is run. Set it to an absolute path{'' if variable == 'HOME' else ', or unset it'}."
     )
 

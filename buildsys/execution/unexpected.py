@@ -1,4 +1,4 @@
-"""An error that nobody expected: a sentence for people, its traceback in a log."""
+"""An unexpected error: a sentence for people, its traceback in a log."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ from buildsys.execution.places import Workspace, cache_root
 from buildsys.write_errors import too_many_files
 
 UNEXPECTED = (Exception, SystemExit)
-"""What code can raise that nobody thought of; a library may ask to exit, too."""
+"""What code can raise unexpectedly; a library may ask to exit, too."""
 _LAST_LINES = 12
 _DIGITS = 12
 

@@ -148,7 +148,7 @@ def _named_python() -> list[Finding]:
     named = os.environ.get(VARIABLE, "")
     if not named or (Path(named).is_file() and os.access(named, os.X_OK)):
         return []
-    what = "cannot be started" if Path(named).is_file() else "is no file"
+    what = "cannot be started" if Path(named).is_file() else "is not a file"
     text = f"{VARIABLE} points to {named}, which {what}: no TensorRT is found by it."
     return [Finding(good=False, text=text, optional=True)]
 

@@ -51,7 +51,7 @@ class MissingResult:
     lost: bool
     """Known by digest, but the store has not its bytes any more."""
     waits_for: str = ""
-    """What this machine missing: no run here makes it."""
+    """What this machine lacks: no run here makes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def _is_unmade(row: MissingResult) -> bool:
 def _find(
     state: State, plan: BuildPlan, step: Step
 ) -> tuple[tuple[str, StepResult] | None, MissingResult | None]:
-    """(action key, result) of a step, or what it missing; neither behind a red gate."""
+    """(action key, result) of a step, or what is missing; neither behind a red gate."""
     try:
         decision = state.decide(step)
         result = state.result(step.id)
@@ -254,7 +254,7 @@ def take_in(store: Store, path: Path) -> Imported:
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     """An archive; what tarfile raises on bytes that are none becomes InputError."""
     if path.exists() and not path.is_file():
-        raise _refusal(path, "this is no file")
+        raise _refusal(path, "this is not a file")
     try:
         with tarfile.open(path, "r:", tarinfo=BoundedHeader) as archive:
             yield archive
@@ -295,9 +295,9 @@ def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarIn
     if len({member.name for member in members}) != len(members):
         raise _refusal(path, "a member is in it twice")
     for kind, count in counts.items():
-        told = getattr(header, kind)
-        if told != count:
-            raise _refusal(path, f"{count} of its {told} {kind} are there", "copy it again")
+        listed = getattr(header, kind)
+        if listed != count:
+            raise _refusal(path, f"{count} of its {listed} {kind} are there", "copy it again")
     return members[1:]
 
 

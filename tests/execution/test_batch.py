@@ -227,7 +227,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """A typo in -C makes folders, and is green."""
     for command in ("build", "plan", "check"):
         done = _run(tmp_path, "-C", str(tmp_path / "nope"), command, module="buildsys")
-        assert (done.returncode, "is no folder" in done.stderr) == (2, True)
+        assert (done.returncode, "is not a directory" in done.stderr) == (2, True)
     assert not (tmp_path / "nope").exists()
 
 

@@ -9,7 +9,7 @@ from tests.repetitions import repetitions
 
 
 @pytest.mark.usefixtures("built")
-def test_damage_is_told_and_ships_nothing_wrong(
+def test_damage_is_reported_and_ships_nothing_wrong(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fields of the lock, pages of the database, bits and ends of files below .buildsys, packages."""

@@ -96,7 +96,7 @@ def test_a_run_leaves_what_a_link_in_the_place_of_a_record_leads_to(
 
 @pytest.mark.parametrize("target", ["/", "nowhere", "tags"])
 @pytest.mark.usefixtures("built")
-def test_a_link_to_the_root_to_nothing_or_to_itself_is_told(
+def test_a_link_to_the_root_to_nothing_or_to_itself_is_named(
     workspace: Path, target: str, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Wherever it leads; the other recipe's builds are nobody's trouble."""
@@ -201,7 +201,7 @@ def test_init_and_new_write_no_recipe_through_a_link(
     capsys.readouterr()
 
 
-def test_a_link_outside_the_workspace_is_nobodys_trouble(tmp_path: Path) -> None:
+def test_links_outside_the_workspace_are_followed(tmp_path: Path) -> None:
     """The workspace itself may lie behind links: only what is below its root is looked at."""
     (tmp_path / "real" / "build").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")

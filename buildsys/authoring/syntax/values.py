@@ -21,7 +21,7 @@ def _digest(value: str) -> str:
         raise ValueError(f"a sha256 is 64 hexadecimal digits, not {len(value)} characters")
     wrong = sorted(set(value) - set("0123456789abcdef"))
     if wrong:
-        raise ValueError(f"a sha256 is 64 hexadecimal digits; `{wrong[0]}` is none of 0-9, a-f")
+        raise ValueError(f"a sha256 is 64 hexadecimal digits; `{wrong[0]}` is not one of 0-9, a-f")
     return value
 
 

@@ -86,7 +86,7 @@ def _check_rtx(settings: build_engine.Settings, locate: Locate) -> list[Diagnost
 def _check_host(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
     problems = []
     if not _is_version(settings.version):
-        message = f"`version` {settings.version} is none of TensorRT's"
+        message = f"`version` {settings.version} is not a TensorRT version"
         hint = 'for example "10.3": 8.6 or later, in two numbers; or local, for what is here'
         problems.append(locate(("tensorrt", "version"), message, hint))
     capability = settings.compute_capability

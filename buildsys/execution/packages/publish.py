@@ -60,7 +60,7 @@ def publish(
 ) -> None:
     """Fill the folder beside its place, then move it there; the old one goes as one piece.
 
-    `say` is told what somebody had changed in the old one, and what was moved out of it.
+    `say` gets a line for what was changed in the old one, and for what was moved out of it.
     """
     folder = workspace.own(build_folder(workspace, plan.build))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -90,7 +90,7 @@ def publish(
 def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
     """Take a build's folder away; the store still has what was in it.
 
-    Files that are not of the package are moved to build/.kept; `say` is told where each is now.
+    Files that are not of the package are moved to build/.kept; `say` gets a line for each.
     """
     folder = workspace.own(build_folder(workspace, build))
     names = published.strangers(folder, published.read(workspace, build))
@@ -214,7 +214,7 @@ def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say)
     """Of the training and of every measured file, where the store has them whole: of a recorded
     training, or of results known by digest alone, it may not, and no step runs again for them.
 
-    `say` is told where they were lost, and not left out on purpose.
+    `say` gets a line where they were lost, and not left out on purpose.
     """
     for step in plan.steps:
         result = state.result(step.id)

@@ -15,7 +15,7 @@ from buildsys.steps.lib.files.foreign import UnreadableModel
 
 
 def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
-    """Raise StepFailed where a checkpoint in the folder `inputs` runs code that nobody trusts.
+    """Raise StepFailed where a checkpoint in the folder `inputs` runs code that is not trusted.
 
     Where the recipe trusts it, it is trusted in an isolated step: who wants it to have all of the
     machine says that, too.

@@ -1,4 +1,4 @@
-"""What a step may reach, and who keeps it to that: bubblewrap, else Landlock with seccomp, else nobody.
+"""What a step may reach, and what enforces that: bubblewrap, else Landlock with seccomp, else nothing.
 
 A step reads its tool environment, this package, the system and its inputs, writes into its working
 folder and its outputs, and has no network, unless it is one of those that fetch. A mechanism counts
@@ -141,7 +141,7 @@ def choose() -> Isolation:
     wanted = os.environ.get(VARIABLE) or AUTOMATIC
     known = (AUTOMATIC, REQUIRED, *Mechanism)
     if wanted not in known:
-        raise IsolationUnavailable(f"{VARIABLE}={wanted} is none of {', '.join(known)}.")
+        raise IsolationUnavailable(f"{VARIABLE}={wanted} is not one of {', '.join(known)}.")
     if wanted == Mechanism.NONE:
         return Isolation(mechanism=Mechanism.NONE, gap=f"{VARIABLE}=none")
     found = find() if wanted in (AUTOMATIC, REQUIRED) else _find_one(Mechanism(wanted))

@@ -44,7 +44,7 @@ EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
 
 
 class Runner:
-    """Executes steps; knows no recipe."""
+    """Executes steps: all that it needs is in them, nothing in recipes."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Runner:
         return result
 
     def _isolation(self, step: Step) -> isolation.Isolation:
-        """Who keeps the step to its inputs and outputs; says it once where nobody does."""
+        """What keeps the step to its inputs and outputs; one line in a run where nothing does."""
         chosen = isolation.choose()
         if chosen.mechanism == isolation.Mechanism.NONE and not self._warned:
             self._warned = True
@@ -237,12 +237,14 @@ class Runner:
         foreign = next(_foreign(scratch), "")
         if foreign:
             raise StepFailed(
-                f"{step.stage} ({step.module}) made {foreign}, which is no file of its own;"
+                f"{step.stage} ({step.module}) made {foreign}, which is not a file of its own;"
                 " nothing was kept."
             )
         missing = [name for name, path in outputs.items() if not path.exists()]
         if missing:
-            raise StepFailed(f"{step.stage} ({step.module}) ended without its {', '.join(missing)}")
+            raise StepFailed(
+                f"{step.stage} ({step.module}) did not produce output: {', '.join(missing)}"
+            )
         self._check_sources(step, action_key)
 
     def _check_sources(self, step: Step, action_key: ActionKey) -> None:

@@ -95,7 +95,7 @@ def _make(
 
 
 def _read_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
-    """A recipe's plans; what goes wrong in one that nobody expected stops no other."""
+    """A recipe's plans; an unexpected error in one stops no other."""
     try:
         return _plan_recipe(workspace, loader, path, since)
     except UNEXPECTED as error:

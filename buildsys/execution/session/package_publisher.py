@@ -76,7 +76,7 @@ class PackagePublisher:
                 assert_never(plan)
 
     def needs_nothing(self, plan: Plan) -> bool:
-        """`is_published` in a run: an error that nobody expected is said, and fails the build."""
+        """`is_published` in a run: an unexpected error is printed, and fails the build."""
         try:
             return self.is_published(plan)
         except UNEXPECTED as error:
@@ -107,8 +107,8 @@ class PackagePublisher:
             with writing(f"the package of {plan.build}", self.workspace.build):
                 self._publish(plan)
         except BuildsysError as error:
-            told = any(step.id in self.executor.failures for step in steps_of(plan))
-            if not (told or any(name not in self.plans for name in candidate_names([plan]))):
+            reported = any(step.id in self.executor.failures for step in steps_of(plan))
+            if not (reported or any(name not in self.plans for name in candidate_names([plan]))):
                 self._fail(plan, f"{plan.build} could not be published: {error}")
             raise
         except UNEXPECTED as error:

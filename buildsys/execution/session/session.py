@@ -73,7 +73,7 @@ class Session:
         )
         self.interrupted = False
         self.stopped_at = ""
-        """Where an error that nobody expected ended the run for all builds that were not done."""
+        """Where an unexpected error ended the run for all builds that were not done."""
         self.asked: list[str] = []
 
     def _load(self, store: Store, run: process.CommandRunner) -> Plans:

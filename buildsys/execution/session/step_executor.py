@@ -42,7 +42,7 @@ class StepExecutor:
         self._undecided: set[str] = set()
 
     def explain(self, error: BaseException, doing: str) -> str:
-        """A sentence for an error that nobody expected; its traceback is in a log from now on."""
+        """A sentence for an unexpected error; its traceback is in a log from now on."""
         return unexpected.explain(error, doing, self.record.workspace.root)
 
     def include(self, step: Step, build: str) -> None:

@@ -212,7 +212,7 @@ class State:
             reasons += self._differences(step, action_key) or ()
             return Decision(status=Status.WAITING, key=action_key.key, reasons=reasons)
         if was_made:
-            reason = Reason(subject="its output is not in the store any more")
+            reason = Reason(subject="output missing from the store")
             return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
         return Decision(
             status=Status.STALE, key=action_key.key, reasons=self._explain(step, action_key)

@@ -3,7 +3,7 @@ it now.
 
 One record a build in .buildsys/published, and one of the report. A folder counts as published while it is whole: the same
 files with the same bytes and permissions, and nothing beside them. Files whose stat is the recorded
-one are not read again. `__pycache__` of programs that a person ran in there is nobody's.
+one are not read again. `__pycache__` of programs that a person ran in there does not count.
 """
 
 import contextlib

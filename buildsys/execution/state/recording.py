@@ -162,7 +162,7 @@ class Record:
     def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
         """Into buildsys.lock at once: a training is never lost to what comes after it.
 
-        `say` is told what became of a recorded one that was made again, once: what this run itself has
+        `say` gets a line, once, on a recorded one that was made again: what this run itself has
         recorded is compared with nothing.
         """
         with self._adding:

@@ -160,7 +160,7 @@ def remove(files: Iterable[File]) -> tuple[File, ...]:
 def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
     """Words that workspaces count on, with everything that lies in the trees among them.
 
-    Nobody says which of them are trees: what reads as an index protects what it lists. To keep too
+    Nothing says which of them are trees: what reads as an index protects what it lists. To keep too
     much loses nothing.
     """
     found = set(words)

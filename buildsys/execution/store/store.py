@@ -418,7 +418,7 @@ def _replace(fresh: Path, target: Path) -> None:
     try:
         fresh.replace(target)
     except IsADirectoryError as error:
-        message = f"{target} is a folder, and belongs to nobody. Remove it, then run again."
+        message = f"{target} is a folder, where a file belongs. Remove it, then run again."
         raise CannotWrite(message) from error
 
 

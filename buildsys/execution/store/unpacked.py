@@ -52,7 +52,7 @@ def keep(folder: Path, url: str, tree: Tree) -> None:
 
 
 def find(folder: Path) -> Unpacked | None:
-    """What was unpacked into a folder; None where nobody recorded it."""
+    """What was unpacked into a folder; None where it was not recorded."""
     return find_record(Unpacked, _beside(folder, _RECORD))
 
 

@@ -28,7 +28,7 @@ def register(store: Store, root: Path) -> None:
 def known(store: Store) -> tuple[Path, ...]:
     """Every workspace that has used the store, sorted; some may be gone.
 
-    Raises OSError where an entry may not be read, or is damaged: it must not be taken for nobody.
+    Raises OSError where an entry may not be read, or is damaged: that is no empty list.
     """
     roots = []
     for entry in sorted((store.root / _FOLDER).glob("[!.]*")):

@@ -15,7 +15,7 @@ from buildsys.files import write_atomic
 RECORD = ".record"
 _OWN = frozenset({RECORD, ".synced", ".lock"})
 _BYTECODE = "__pycache__"
-"""Beside its source nobody of ours reads any: see `bytecode`."""
+"""Ours beside its source is never read: see `bytecode`."""
 _OF_THE_INSTALLER = frozenset({"_virtualenv.py", "_virtualenv.pth"})
 
 

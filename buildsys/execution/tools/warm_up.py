@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _compile_distribution(name: str) -> None:
-    """A tool may be started as a program, and imported by nobody."""
+    """A tool may be started as a program, and never imported."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files(name) or ():
             if file.suffix == ".py":

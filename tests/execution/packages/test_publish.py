@@ -303,7 +303,7 @@ def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
     assert (kept / "a.txt.2").read_text() == "mine, too"
 
 
-def test_bytecode_of_programs_that_a_person_runs_in_the_folder_is_nobodys(shop: Shop) -> None:
+def test_bytecode_of_programs_that_a_person_runs_in_the_folder_does_not_count(shop: Shop) -> None:
     """A package with a program is used where it lies."""
     shop.publish()
     (shop.folder / "__pycache__").mkdir()

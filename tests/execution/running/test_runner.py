@@ -412,7 +412,7 @@ def test_what_is_no_file_of_the_step_is_refused(tmp_path: Path, export: Step, ki
 
     bench.tool = make
     message = str(failure(bench, export))
-    assert "export (export_onnx) made outputs/made.bin, which is no file of its own" in message
+    assert "export (export_onnx) made outputs/made.bin, which is not a file of its own" in message
     assert bench.state.store.recall(bench.state.decide(export).key) is None
 
 

@@ -105,7 +105,7 @@ def test_a_relative_place_is_refused(
     monkeypatch.setenv(variable, value)
     for command in COMMANDS:
         assert cli.main(["-C", str(trial.place), command]) == 1, command
-        assert f"{variable} is `{value}`, which is no absolute path" in capsys.readouterr().err
+        assert f"{variable} is `{value}`, which is not an absolute path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

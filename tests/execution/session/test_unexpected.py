@@ -133,7 +133,7 @@ def test_output_that_is_lost_ends_no_work(
     assert capsys.readouterr().err == said
 
 
-def test_nobody_needs_to_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_needs_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`>&- 2>&-`: Python has no streams then."""
     trial = planted_errors.make_trial(tmp_path, restored=False)
     for stream in ("stdout", "stderr"):

@@ -198,7 +198,7 @@ def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> No
     assert sum(key.startswith("training ") for key in lock_lines(workspace)) == 1
 
 
-def test_a_broken_lock_is_told_at_its_line(workspace: Path, capsys: Capture) -> None:
+def test_a_broken_lock_is_an_error_at_its_line(workspace: Path, capsys: Capture) -> None:
     """A merge conflict in the lock is a traceback."""
     (workspace / "buildsys.lock").write_text("# comment\n<<<<<<< HEAD\n")
     assert main(["-C", str(workspace), "check"]) == 2

@@ -40,7 +40,7 @@ def test_a_pattern_means_the_same_in_check_and_build(tmp_path: Path) -> None:
         assert (find_problem(tmp_path, pattern) is None) == bool(files)
 
 
-def test_a_pattern_whose_files_are_not_images_is_told(tmp_path: Path) -> None:
+def test_a_pattern_whose_files_are_not_images_is_an_error(tmp_path: Path) -> None:
     """The step would find an empty set, minutes later."""
     (tmp_path / "cam").mkdir()
     (tmp_path / "cam" / "d.gif").touch()
@@ -83,7 +83,7 @@ def test_a_link_that_leads_out_is_never_read(tmp_path: Path) -> None:
     assert sources(tmp_path).files(named) == ["a.jpg", "b.txt"]
 
 
-def test_a_source_that_is_no_file_is_told_and_never_waited_for(tmp_path: Path) -> None:
+def test_a_source_that_is_not_a_file_is_an_error_and_never_waited_for(tmp_path: Path) -> None:
     """It may have come after the check: a pipe makes its reader wait, a device never ends."""
     os.mkfifo(tmp_path / "weights.pt")
     (tmp_path / "zero").symlink_to("/dev/zero")

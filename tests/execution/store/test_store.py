@@ -304,7 +304,7 @@ def test_blobs_are_on_the_disk_before_an_action_names_them(
     assert max(before) < min(after)
 
 
-def test_a_damaged_list_of_workspaces_is_not_taken_for_nobody(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_list_of_workspaces_is_not_an_empty_one(store: Store, tmp_path: Path) -> None:
     """Their results would go: nothing is collected until somebody looked."""
     workspaces.register(store, tmp_path / "one")
     assert workspaces.known(store) == (tmp_path / "one",)

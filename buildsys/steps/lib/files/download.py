@@ -1,4 +1,4 @@
-"""A file from a server: bounded in size and time, whole or not at all, from nowhere that nobody named.
+"""A file from a server: bounded in size and time, whole or not at all, from a named place only.
 
 The first address is the word of whoever wrote the recipe, and may be of an intranet. Where a server
 sends on to another address, that is the server's word: only http and https, never from https to http,
