@@ -26,7 +26,8 @@ def lent_workspace(_lent: Path) -> Iterator[Path]:
     """The same for all tests that add recipes and targets alone; what they added goes after them."""
     before = sorted(os.listdir(_lent))
     yield _lent
-    shutil.rmtree(_lent / "targets", ignore_errors=True)
+    for name in (".buildsys", "targets"):
+        shutil.rmtree(_lent / name, ignore_errors=True)
     shutil.rmtree(_lent / "recipes")
     (_lent / "recipes").mkdir()
     assert sorted(os.listdir(_lent)) == before
