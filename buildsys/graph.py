@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from buildsys.errors import BuildsysError
-from buildsys.lockfile import Fact
+from buildsys.recorded_facts import Fact
 from buildsys.spec import Format
 
 WEIGHTS = "weights"

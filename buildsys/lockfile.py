@@ -18,12 +18,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_regular, write_atomic
-from buildsys.records import Digest, Seconds, check_digest, check_size
+from buildsys.recorded_facts import Facts, Name, RecordedDataset, RecordedModel, Text, check_name
+from buildsys.records import Digest, Seconds, check_digest
 from buildsys.spec import Format
 from buildsys.typed_json import Mismatch, decode, locate, read
 
@@ -31,99 +32,11 @@ VERSION = 1
 """Of the lines. A header that names none has this one; later ones are "# buildsys.lock version 2"."""
 _HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
 _VERSION = re.compile(r"# buildsys\.lock version (\S+)")
-_NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, other ends of lines, halves of surrogate pairs."""
 _FOUND_AGAIN = "delete the line; it is found again"
 _TRAINED_AGAIN = (
     "take the line from git again; without it the network is taken from the store, or trained again"
 )
 _KINDS = ("dataset", "model", "pictures", "training")
-
-
-def check_text(text: str) -> None:
-    """Raises ValueError for what is no line of text."""
-    if _NO_TEXT.search(text):
-        raise ValueError("it has a character that is no text")
-
-
-def check_name(text: str) -> None:
-    """Raises ValueError for what names nothing."""
-    if not text.strip():
-        raise ValueError("it is empty")
-    check_text(text)
-
-
-def check_place(text: str) -> None:
-    """Raises ValueError for a path that starts elsewhere than at its folder."""
-    check_name(text)
-    if text.startswith("/"):
-        raise ValueError("it is an absolute path")
-
-
-def check_dims(count: int) -> None:
-    """Raises ValueError for what no keypoint has."""
-    if count not in (0, 2, 3):
-        raise ValueError("it is neither 0, 2 nor 3")
-
-
-def _check_archive(text: str) -> None:
-    if text:  # a dataset that came in none
-        check_digest(text)
-
-
-Text = Annotated[str, check_text]
-Name = Annotated[str, check_name]
-Place = Annotated[str, check_place]
-Count = Annotated[int, check_size]
-Dims = Annotated[int, check_dims]
-_ArchiveDigest = Annotated[str, _check_archive]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedDataset:
-    """A dataset that need not be here, see `DatasetFacts` of `authoring.datasets`.
-
-    `root`: from the folder of its data.yaml; `parts`: files and folders that belong to it; `coco`: what
-    is given in COCO's format, (split, annotation file, folder of images) from the root; `archive`: the
-    digest of the archive that it came in, or empty.
-    """
-
-    root: Name
-    names: tuple[Name, ...]
-    keypoints: Count
-    keypoint_dims: Dims
-    sigmas: tuple[float, ...]
-    splits: tuple[tuple[Name, tuple[Place, ...]], ...]
-    parts: tuple[Place, ...]
-    file: Text
-    crowds: tuple[tuple[Name, Count], ...] = ()
-    format: Text = ""
-    flip: tuple[Count, ...] = ()
-    coco: tuple[tuple[Name, Place, Place], ...] = ()
-    archive: _ArchiveDigest = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedModel:
-    """A checkpoint that need not be here, see `spec.CheckpointFacts`."""
-
-    task: Text
-    names: tuple[Name, ...]
-    keypoints: Count
-    keypoint_dims: Dims
-    architecture: Text = ""
-    size: Count = 0
-
-
-Facts = RecordedDataset | RecordedModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """What planning found about a source; `key`: of its line, "dataset data/tags/data.yaml"."""
-
-    key: str
-    facts: Facts
 
 
 @dataclass(frozen=True, kw_only=True)

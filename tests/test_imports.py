@@ -1,7 +1,9 @@
 """Speed and isolation rest on what is imported when; the rule is a test, not a promise."""
 
+import pkgutil
 import subprocess
 import sys
+import tomllib
 
 from tests.conftest import REPOSITORY
 
@@ -15,6 +17,19 @@ def test_step_modules_need_the_standard_library_alone() -> None:
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_new_module_of_the_core_is_out_of_the_steps_reach() -> None:
+    """The contract in pyproject.toml names every module but those that steps may import."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    (forbidden,) = (
+        contract["forbidden_modules"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract.get("source_modules") == ["buildsys.steps"]
+    )
+    modules = {f"buildsys.{each.name}" for each in pkgutil.iter_modules([REPOSITORY / "buildsys"])}
+    allowed = {"escaping", "json_text", "spec", "steps"}
+    assert modules - set(forbidden) == {f"buildsys.{name}" for name in allowed}
 
 
 def test_the_command_line_starts_light() -> None:

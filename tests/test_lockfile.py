@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from buildsys.errors import InputError
-from buildsys.lockfile import Content, RecordedModel, Training, read_lock, write_lock
+from buildsys.lockfile import Content, Training, read_lock, write_lock
+from buildsys.recorded_facts import RecordedModel
 
 A, B = "a" * 64, "b" * 64
 TRAINING = {

@@ -274,7 +274,8 @@ def test_mistakes_are_told_at_once(
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path, brought: Path) -> None:
     """buildsys.lock has what planning needs, whatever the format."""
-    from buildsys.lockfile import Lock, RecordedDataset, content_line, write_lock
+    from buildsys.lockfile import Lock, content_line, write_lock
+    from buildsys.recorded_facts import RecordedDataset
 
     bring("darknet", brought, draw)
     write_recipe(workspace, "mine", RECIPE.replace("voc", "darknet"))

@@ -137,7 +137,8 @@ def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
     """buildsys.lock knows the classes: a machine that has the store needs no pictures."""
-    from buildsys.lockfile import Lock, RecordedDataset, content_line, write_lock
+    from buildsys.lockfile import Lock, content_line, write_lock
+    from buildsys.recorded_facts import RecordedDataset
 
     write_recipe(workspace, "cells", RECIPE)
     plan = plan_good(workspace)["cells@host"]

@@ -39,7 +39,8 @@ from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import InputError
 from buildsys.graph import Archive
-from buildsys.lockfile import Fact, Lock, RecordedDataset
+from buildsys.lockfile import Lock
+from buildsys.recorded_facts import Fact, RecordedDataset
 from buildsys.registry import get_step, kinds
 from buildsys.steps.lib.datasets import prepared
 from buildsys.text import did_you_mean

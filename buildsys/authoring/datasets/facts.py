@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.lockfile import Facts, RecordedDataset, RecordedModel
+from buildsys.recorded_facts import Facts, RecordedDataset, RecordedModel
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets import coco_format, prepared
 

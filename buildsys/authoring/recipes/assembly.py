@@ -40,7 +40,7 @@ from buildsys.authoring.targets.target_checks import check_vela
 from buildsys.authoring.targets.tensorrt import check_tensorrt
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
-from buildsys.lockfile import Fact
+from buildsys.recorded_facts import Fact
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela

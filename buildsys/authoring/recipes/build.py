@@ -18,7 +18,7 @@ from buildsys.authoring.step_settings import (
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
 from buildsys.graph import Archive
-from buildsys.lockfile import Fact
+from buildsys.recorded_facts import Fact
 from buildsys.spec import CheckpointFacts
 from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.heads.batch import Batch, settle
