@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from buildsys.committed_json import read_committed
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
 from buildsys.write_errors import writing
-from buildsys.written_json import read_written
 
 FILE = "baselines.json"
 _BYTES, _TOLERANCES = "bytes", "tolerances"
@@ -57,7 +57,7 @@ def read(workspace: Workspace) -> Baselines:
     """What was accepted; nothing where there is no file. Raises InputError."""
     hint = "mend it, or remove it: `buildsys report --accept` writes one of what is built now"
     try:
-        rows = read_written(
+        rows = read_committed(
             dict[str, dict[str, Figure]], path(workspace), FILE, "these are no baselines", hint
         )
     except FileNotFoundError:

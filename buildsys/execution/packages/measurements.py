@@ -8,11 +8,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from buildsys.committed_json import read_committed
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic
 from buildsys.records import Digest, Milliseconds, Size
 from buildsys.write_errors import writing
-from buildsys.written_json import read_written
 
 Identity = tuple[str, str, int, str, int, str]
 _BATCH = "batch"
@@ -101,7 +101,7 @@ def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
     hint = "bring back what was committed (an unfinished merge?), or delete the file"
     label, wrong = str(path.relative_to(workspace.root)), "these are no measurements"
     try:
-        found = read_written(_File, path, label, wrong, hint)
+        found = read_committed(_File, path, label, wrong, hint)
     except FileNotFoundError:
         return ()
     return tuple(sorted(found.measurements, key=lambda item: item.identity))

@@ -11,7 +11,7 @@ from buildsys.typed_json import Mismatch, locate, parse
 T = TypeVar("T")
 
 
-def read_written(kind: type[T], path: Path, label: str, wrong: str, hint: str) -> T:
+def read_committed(kind: type[T], path: Path, label: str, wrong: str, hint: str) -> T:
     """The value in a file; `label` is how messages name it, `wrong` what it is not: "these are no X".
 
     Raises FileNotFoundError where there is no file, InputError with `hint` for anything else.
