@@ -320,7 +320,6 @@ def _put(session: Session, fresh: Path, digest: str) -> None:
     record = published.read(workspace, _NAME)
     if record is not None:
         published.say_changes(workspace, _NAME, target, "the report is written again", say)
-        names = published.strangers(target, record)
-        published.keep_aside(workspace, _NAME, target, names, say)
+        published.keep_aside(workspace, _NAME, target, record, say)
     replace_folder(fresh, target)
     published.write(workspace, _NAME, published.describe(target, digest))

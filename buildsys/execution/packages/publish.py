@@ -93,8 +93,7 @@ def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
     Files that are not of the package are moved to build/.kept; `say` gets a line for each.
     """
     folder = workspace.own(build_folder(workspace, build))
-    names = published.strangers(folder, published.read(workspace, build))
-    published.keep_aside(workspace, build, folder, names, say)
+    published.keep_aside(workspace, build, folder, published.read(workspace, build), say)
     published.forget(workspace, build)
     remove_folder(folder)
 

@@ -9,7 +9,7 @@ one are not read again. `__pycache__` of programs that a person ran in there doe
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -125,7 +125,7 @@ def compare(
     return tuple(sorted(found, key=lambda each: each.name)), same
 
 
-def strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
+def _strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
     """Names of what somebody else put into a folder, sorted; without a record by the manifest's names."""
     names = _list(folder).names
     if record is not None:
@@ -150,10 +150,16 @@ def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: S
 
 
 def keep_aside(
-    workspace: Workspace, name: str, folder: Path, strangers: Iterable[str], say: Say
+    workspace: Workspace, name: str, folder: Path, record: PublishedFolder | None, say: Say
 ) -> None:
-    """Move what is not ours out of a folder that goes, to build/.kept/NAME. Raises CannotWrite, OSError."""
-    for stranger in strangers:
+    """Move what is not ours out of a folder that goes, to build/.kept/NAME; a file in its place, too.
+
+    Raises CannotWrite, OSError.
+    """
+    names = _strangers(folder, record)
+    if os.path.lexists(folder) and not folder.is_dir():
+        folder, names = folder.parent, (folder.name,)
+    for stranger in names:
         target = workspace.own(free_name(workspace.build / ".kept" / name / stranger))
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / stranger).rename(target)

@@ -303,6 +303,19 @@ def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
     assert (kept / "a.txt.2").read_text() == "mine, too"
 
 
+def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None:
+    """It is moved aside like one inside of the folder."""
+    shop.publish()
+    shutil.rmtree(shop.folder)
+    shop.folder.write_text("mine")
+    shop.publish()
+    assert shop.is_published
+    assert shop.said == [
+        "build/tags/host is not part of what was published: it was moved to build/.kept/tags@host/host"
+    ]
+    assert (shop.workspace.build / ".kept" / "tags@host" / "host").read_text() == "mine"
+
+
 def test_bytecode_of_programs_that_a_person_runs_in_the_folder_does_not_count(shop: Shop) -> None:
     """A package with a program is used where it lies."""
     shop.publish()
