@@ -29,6 +29,7 @@ from buildsys.execution.session.build_plans import host_of, plan_build
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.action_keys import Parts
 from buildsys.execution.state.plans import Plans, complete_step
+from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
 from buildsys.graph import BuildPlan, Input, Output, Status, Step
@@ -243,8 +244,8 @@ def _refuse_red(session: Session, remote: RemoteBuild) -> None:
 
 def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
     try:
-        verdict = json.loads(session.state.read(step.id, "verdict"))
-        why = ": " + "; ".join(verdict["failures"])
+        verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
+        why = ": " + "; ".join(verdict.failures)
     except MissingBytes:
         why = ""
     raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")

@@ -8,7 +8,6 @@ noise: no training, no data, and only the steps of the build up to the one that 
 """
 
 import dataclasses
-import json
 import random
 import struct
 import time
@@ -29,6 +28,7 @@ from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.build_plans import fit_key_of, host_of
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.step_outputs import read_figure, read_verdict
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import BuildPlan, Step
 from buildsys.planning import planner
@@ -36,7 +36,6 @@ from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
 from buildsys.spec import GRID
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
-from buildsys.typed_json import decode, read
 
 MOST_COMPILES = 3
 _NOISE = ".buildsys/fit/noise.bmp"
@@ -214,8 +213,8 @@ def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
-    verdict = session.executor.read(step, "verdict")
-    why = "; ".join(json.loads(verdict)["failures"])
+    verdict = read_verdict(session.executor.read(step, "verdict"), step.stage)
+    why = "; ".join(verdict.failures)
     raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 
 
@@ -240,14 +239,13 @@ def _try(
 
 
 def _read_need(plan: BuildPlan, session: Session) -> Need:
-    """From results that are known. Raises MissingBytes."""
+    """From results that are known. Raises MissingBytes, StepFailed."""
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
-    figures = decode(dict[str, object], read(state.read(probe.step, probe.output)))
+    stage, text = state.steps[probe.step].stage, state.read(probe.step, probe.output)
+    arena = read_figure(text, probe.key, stage, probe.output)
     size = len(state.read(*probe.file))
-    return Need(
-        arena_bytes=round(decode(float, figures[probe.key]) + probe.extra_bytes), flash_bytes=size
-    )
+    return Need(arena_bytes=round(arena + probe.extra_bytes), flash_bytes=size)
 
 
 def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:

@@ -1,7 +1,6 @@
 """A look at the datasets of a workspace: one step each, beside the builds that use them."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import plan_beside
+from buildsys.execution.state.step_outputs import malformed, read_object, read_output
 from buildsys.files import replace_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.planning.datasets import given_splits, pattern_input, plan_inspection
@@ -30,7 +30,6 @@ from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.text import did_you_mean
-from buildsys.typed_json import decode
 
 _SHOWN = 10
 """Findings of one kind on a terminal; report.json has them all."""
@@ -162,6 +161,42 @@ def choose(
 
 
 @dataclass(frozen=True, kw_only=True)
+class _AtInput:
+    input: tuple[int, int]
+    objects: int
+    under_8_px: int
+    median_px: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Split:
+    name: str
+    pictures: int
+    objects: int
+    classes: dict[str, int]
+    without_label_file: int
+    empty_label_file: int
+    unreadable: int
+    at_input: tuple[_AtInput, ...]
+    sizes: dict[str, tuple[int, int]] | None = None
+    keypoints: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """report.json, as the step writes it."""
+
+    title: str
+    classes: tuple[str, ...]
+    keypoints: int
+    shape: str
+    inputs: tuple[tuple[int, int], ...]
+    splits: tuple[_Split, ...]
+    findings: tuple[Finding, ...]
+    sheet: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """What a look at a dataset found; `sheet`: the images that were drawn, none where none is read."""
 
@@ -260,16 +295,25 @@ def _publish(session: Session, dataset: Dataset) -> Look:
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         session.executor.fetch(step, "report", fresh)
+        look = _read_look(fresh, step.stage)
         replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Look(
-        classes=decode(tuple[str, ...], report["classes"]),
-        findings=decode(tuple[Finding, ...], report["findings"]),
-        sheet=decode(tuple[str, ...], report["sheet"]),
-        table=render_table(report),
-    )
+    return look
+
+
+def _read_look(folder: Path, stage: str) -> Look:
+    """Raises StepFailed where the report is not as the step writes it."""
+    place = folder / "report.json"
+    if not place.is_file():
+        raise malformed(stage, "report", "report.json is missing")
+    text = place.read_bytes()
+    report = read_output(_Report, text, stage, place.name)
+    try:
+        table = render_table(read_object(text, stage, place.name))
+    except (KeyError, IndexError) as error:
+        raise malformed(stage, place.name, "a split lacks what the others have") from error
+    return Look(classes=report.classes, findings=report.findings, sheet=report.sheet, table=table)
 
 
 def _plain(text: str) -> str:

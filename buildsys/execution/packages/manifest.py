@@ -10,6 +10,7 @@ from typing import Any
 from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.step_outputs import read_entries, read_object
 from buildsys.execution.tools.host_tools import named
 from buildsys.graph import BuildPlan, Step
 
@@ -55,27 +56,27 @@ def _portable_steps(plan: BuildPlan, state: State) -> list[Step]:
 
 
 def find_evidence(plan: BuildPlan, state: State) -> dict[str, object]:
-    """By stage, what verdicts and proofs found, whole. Raises MissingBytes."""
-    found = {}
+    """By stage, what verdicts and proofs found, whole. Raises MissingBytes, StepFailed."""
+    found: dict[str, object] = {}
     for step in plan.steps:
         result = state.result(step.id)
         if step.local or result is None:
             continue
         for name, _ in result.outputs:
             if name in EMBEDDED_OUTPUTS:
-                found[step.stage] = json.loads(state.read(step.id, name))
+                found[step.stage] = read_object(state.read(step.id, name), step.stage, name)
     return found
 
 
 def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, object]]:
     """Every figure with its label: the compiler's estimate, and what this machine measured.
 
-    Beside the manifest, not in it: another machine measures something else. Raises MissingBytes.
+    Beside the manifest, not in it: another machine measures something else. Raises MissingBytes, StepFailed.
     """
     found: list[dict[str, object]] = []
     place = folder / "vela.json"
     if place.is_file():
-        vela = json.loads(place.read_text(encoding="utf-8"))
+        vela = read_object(place.read_bytes(), "the package", place.name)
         model = next(iter(sorted(folder.glob("*_vela.tflite"))), None)
         if "estimated_ms" in vela and model is not None:
             found.append(
@@ -92,8 +93,7 @@ def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, 
     for step in (step for step in plan.steps if step.local):
         if state.result(step.id) is None:
             continue
-        measured = json.loads(state.read(step.id, "latency"))
-        found += measured.get("entries", [measured])
+        found += read_entries(state.read(step.id, "latency"), step.stage, "latency")
     return found
 
 

@@ -5,13 +5,11 @@ what was not. build.json is the diary of this machine: when, where, how long, re
 """
 
 import contextlib
-import json
 import os
 import platform
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError
@@ -21,6 +19,7 @@ from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep
+from buildsys.execution.state.step_outputs import Verdict, read_verdict
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.json_text import json_text
@@ -116,12 +115,12 @@ def reject(workspace: Workspace, state: State, plan: BuildPlan, say: published.S
     verdict.json holds them with the stage that said so, and what every judge found: the ladder of a
     rejected file is what its owner wants to see.
     """
+    failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
     withdraw(workspace, plan.build, say)
     assert plan.shipped is not None
     folder = workspace.own(_rejected_folder(workspace, plan))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
     judged = _judged(state, plan)
     if judged is not None and judged.step and state.input_digest(judged) is not None:
         target = folder / f"{plan.build.split('@')[0]}{_ending(judged.name)}"
@@ -163,26 +162,22 @@ def red_verdicts(state: State, plan: BuildPlan) -> list[Step]:
 
 
 def _failures(workspace: Workspace, state: State, plan: BuildPlan) -> list[str]:
-    """What the red verdicts say, the first reason first. Raises MissingBytes."""
+    """What the red verdicts say, the first reason first. Raises MissingBytes, StepFailed."""
     found: list[str] = []
     for step in red_verdicts(state, plan):
-        verdict = json.loads(state.read(step.id, "verdict"))
-        found += [
-            _with_advice(str(failure), verdict, workspace, plan) for failure in verdict["failures"]
-        ]
+        verdict = read_verdict(state.read(step.id, "verdict"), step.stage)
+        found += [_with_advice(each, verdict, workspace, plan) for each in verdict.failures]
     return found
 
 
-def _with_advice(
-    failure: str, verdict: dict[str, Any], workspace: Workspace, plan: BuildPlan
-) -> str:
+def _with_advice(failure: str, verdict: Verdict, workspace: Workspace, plan: BuildPlan) -> str:
     """What would fit, behind the sentence that says what does not."""
-    if not verdict.get("side") or "arena" not in failure:
+    arena = verdict.arena
+    if not verdict.side or arena is None or "arena" not in failure:
         return failure
     from buildsys.execution.packages.fits import advise
 
-    arena = verdict["arena"]
-    advice = advise(workspace, plan, verdict["side"], arena["need_bytes"], arena["has_bytes"])
+    advice = advise(workspace, plan, verdict.side, arena.need_bytes, arena.has_bytes)
     return f"{failure}; {advice}" if advice else failure
 
 

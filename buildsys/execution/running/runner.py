@@ -20,6 +20,7 @@ from buildsys.execution.running import checkpoints, isolation, process
 from buildsys.execution.running.admission import Admission, gpu_variables
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.tools import bytecode, environments
 from buildsys.files import open_regular
@@ -280,6 +281,10 @@ class Runner:
     ) -> StepResult:
         """Blobs first, then the action, then this workspace's record."""
         store = self.state.store
+        passed = True
+        if "verdict" in outputs:
+            name = f"{step.stage} ({step.module})"
+            passed = read_verdict(outputs["verdict"].read_bytes(), name).passed
         try:
             digests = tuple(
                 (
@@ -293,9 +298,6 @@ class Runner:
                 f"{step.stage} ({step.module}) made files that cannot be kept: {error}."
                 " Rename what they are made from."
             ) from error
-        passed = True
-        if "verdict" in outputs:
-            passed = bool(json.loads(outputs["verdict"].read_text(encoding="utf-8"))["passed"])
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
         store.record(make_entry(step, action_key.key, result, diary))
         self.state.finish(step, action_key, result)

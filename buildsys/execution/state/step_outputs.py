@@ -1,26 +1,81 @@
 """What steps wrote for the core to read: JSON of a known form, or a step that failed."""
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from buildsys.errors import StepFailed
-from buildsys.typed_json import Mismatch, parse
+from buildsys.typed_json import Mismatch, decode, parse
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArenaNeed:
+    """Bytes of tensor arena that a model needs, by whose word, and that a firmware has."""
+
+    need_bytes: float
+    has_bytes: float
+    margin_bytes: float
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a verdict of any step says; `side`: the input's larger side in pixels, 0 where no other
+    size would help.
+    """
+
+    passed: bool
+    failures: tuple[str, ...]
+    side: int = 0
+    arena: ArenaNeed | None = None
+
+
+def read_verdict(text: bytes, step: str) -> Verdict:
+    """A step's verdict, whatever else it tells. Raises StepFailed."""
+    found = read_object(text, step, "verdict")
+    known = {field.name for field in fields(Verdict)}
+    said = {key: value for key, value in found.items() if key in known}
+    return _read(lambda: decode(Verdict, said), step, "verdict")
+
+
+def read_object(text: bytes, step: str, name: str) -> dict[str, object]:
+    """Figures of a step, among which NaN may stand. Raises StepFailed."""
+    return _read(lambda: decode(dict[str, object], json.loads(text)), step, name)
+
+
+def read_entries(text: bytes, step: str, name: str) -> tuple[dict[str, object], ...]:
+    """A step's rows of figures: those under `entries`, or the one that it is. Raises StepFailed."""
+    found = read_object(text, step, name)
+    rows = found.get("entries", (found,))
+    return _read(lambda: decode(tuple[dict[str, object], ...], rows), step, name)
+
+
+def read_figure(text: bytes, key: str, step: str, name: str) -> float:
+    """One of a step's figures. Raises StepFailed."""
+    found = read_object(text, step, name)
+    if key not in found:
+        raise malformed(step, name, f"`{key}` is missing")
+    return _read(lambda: decode(float, found[key]), step, f"{key} in its {name}")
+
+
 def read_output(kind: type[T], text: bytes, step: str, name: str) -> T:
     """The value of a file that a step wrote; `step` and `name` are for the message. Raises StepFailed."""
-    try:
-        return parse(kind, text)
-    except ValueError as error:
-        raise malformed(step, name, describe_mismatch(error)) from error
-
-
-def describe_mismatch(error: ValueError) -> str:
-    """What is wrong, and the keys that lead there."""
-    return error.text if isinstance(error, Mismatch) else str(error)
+    return _read(lambda: parse(kind, text), step, name)
 
 
 def malformed(step: str, name: str, why: str) -> StepFailed:
     """The error of a step whose output cannot be used."""
     return StepFailed(f"{step} wrote a {name} that cannot be used: {why}")
+
+
+def _read(reader: Callable[[], T], step: str, name: str) -> T:
+    try:
+        return reader()
+    except RecursionError as error:
+        raise malformed(step, name, "nested too deep") from error
+    except ValueError as error:
+        why = error.text if isinstance(error, Mismatch) else str(error)
+        raise malformed(step, name, why) from error

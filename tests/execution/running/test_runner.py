@@ -281,6 +281,24 @@ def test_a_red_verdict_is_a_result(tmp_path: Path, source: Path) -> None:
     assert bench.state.decide(gate).status == Status.UP_TO_DATE
 
 
+def test_a_verdict_of_another_form_fails_the_step(tmp_path: Path, source: Path) -> None:
+    """Nothing of it is kept: it would be read by every later run."""
+    gate = make_step(
+        "gate", given(source), outputs=(Output(name="verdict", tree=False, suffix=".json"),)
+    )
+    bench = Bench(tmp_path, gate)
+
+    def answer(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        outputs["verdict"].write_text(json.dumps({"passed": "yes", "failures": []}))
+        return 0
+
+    bench.tool = answer
+    error = str(failure(bench, gate))
+    assert "wrote a verdict that cannot be used: `passed`: it is neither true nor false" in error
+    assert error.startswith("gate (")
+    assert bench.state.result(gate.id) is None
+
+
 def test_what_a_step_tells_of_its_run_is_kept_with_the_action(tmp_path: Path, export: Step) -> None:
     """Such as the device of a training: no output, no part of any key."""
     bench = Bench(tmp_path, export)
