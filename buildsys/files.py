@@ -102,6 +102,10 @@ def start_writing(path: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+TEMPORARY = ".tmp-"
+"""How the names of unfinished files begin."""
+
+
 @contextlib.contextmanager
 def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
     """A new empty file in `folder`; if it is still there at the end, it is removed.
@@ -109,7 +113,7 @@ def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
     `mode`: its permissions, less the umask. Unlike a file of `tempfile` it has the usual ones: others
     may share the folder.
     """
-    path = folder / f".tmp-{os.urandom(8).hex()}"
+    path = folder / f"{TEMPORARY}{os.urandom(8).hex()}"
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield path

@@ -7,35 +7,49 @@ made again.
 import os
 from pathlib import Path
 
-from buildsys.errors import CannotWrite, InputError
+from buildsys.errors import CannotWrite, InputError, shorten
 from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
-from buildsys.execution.store.store import Store
+from buildsys.execution.store.store import Store, foreign_name
 from buildsys.files import stat_text
 from buildsys.write_errors import obstacle, way_out
 
 _FILE = "buildsys.yaml"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"
+_NO_STORE = (
+    "this folder holds other things than a store (`{}`); buildsys removes old files from its store"
+)
+_OWN = "name a folder of its own, which is made where it is missing"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
 
 
 def default_store(workspace: Workspace) -> Store:
     """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory.
 
-    Raises InputError for one in the repository, CannotWrite where no directory can be there; one that
+    Raises InputError for one in the repository, or a folder of other things, CannotWrite where no directory can be there; one that
     may only be read is a store.
     """
     place = os.environ.get("BUILDSYS_STORE")
     if place:
         root = absolute(place, "BUILDSYS_STORE")
-        if _is_inside(root, workspace.root):
-            raise InputError.at("BUILDSYS_STORE", _INSIDE, _ELSEWHERE)
+        problem = _problem(root, workspace.root)
+        if problem is not None:
+            raise InputError.at("BUILDSYS_STORE", *problem)
         return Store(_usable(root))
     found = _configured(workspace)
-    if found is not None and _is_inside(found, workspace.root):
+    problem = _problem(found, workspace.root) if found is not None else None
+    if problem is not None:
         line, column, source = _position(workspace.root / _FILE)
-        raise InputError.at(_FILE, _INSIDE, _ELSEWHERE, line=line, column=column, source=source)
+        raise InputError.at(_FILE, *problem, line=line, column=column, source=source)
     return Store(_usable(found or cache_root() / "store"))
+
+
+def _problem(place: Path, root: Path) -> tuple[str, str] | None:
+    """Why a folder that somebody named is not to be the store of a workspace, and what to do."""
+    if _is_inside(place, root):
+        return _INSIDE, _ELSEWHERE
+    other = foreign_name(place)
+    return (_NO_STORE.format(shorten(other)), _OWN) if other else None
 
 
 def _usable(root: Path) -> Path:

@@ -25,7 +25,7 @@ from buildsys.digest import digest_bytes, digest_file, digest_stream
 from buildsys.errors import CannotWrite, InternalError, shorten
 from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry
 from buildsys.execution.store.tree_index import Tree, encode_index, read_index
-from buildsys.files import make_durable, open_regular, start_writing, temporary_file
+from buildsys.files import TEMPORARY, make_durable, open_regular, start_writing, temporary_file
 from buildsys.locks import locked
 from buildsys.names import check_names
 from buildsys.records import is_digest
@@ -36,6 +36,8 @@ STAGING = ".import-"
 _FICLONE = 0x40049409
 _ABANDONED_SECONDS = 24 * 3600
 """A temporary file this old belongs to a killed run; nobody copies one file for a day."""
+_NAMES = frozenset({"actions", "blobs", "locks", "tmp", "workspaces", "gc.lock", "lost+found"})
+"""All that lies in a store, beside folders of imports; the last one where it is a disk of its own."""
 _SETTLED_SECONDS = 60
 """What was not touched for so long the system has written to the disk."""
 
@@ -378,10 +380,21 @@ def _size(path: Path) -> int | None:
 
 def _sweep(folder: Path) -> None:
     """Remove what killed runs left behind."""
-    for path in folder.iterdir():
+    for path in folder.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):
             if abs(time.time() - path.lstat().st_mtime) > _ABANDONED_SECONDS:
                 path.unlink()
+
+
+def foreign_name(root: Path) -> str:
+    """The first name in a folder, sorted, that no store has; empty for a store, or where one may be made.
+
+    Hidden names count for nothing: file systems keep snapshots and open files under such.
+    """
+    with contextlib.suppress(OSError):
+        names = sorted(entry.name for entry in os.scandir(root))
+        return next((n for n in names if n not in _NAMES and not n.startswith(".")), "")
+    return ""
 
 
 def _make_folders(root: Path, names: set[str]) -> None:

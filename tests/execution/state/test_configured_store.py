@@ -47,3 +47,24 @@ def test_a_store_beside_the_repository_is_used(
     assert default_store(workspace).root.resolve() == outside / "results"
     monkeypatch.setenv("BUILDSYS_STORE", str(outside / "other"))
     assert default_store(workspace).root == outside / "other"
+
+
+def test_a_folder_of_other_things_is_no_store(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A pull request could name the home folder, whose `tmp` would be cleaned up."""
+    home = tmp_path / "home"
+    (home / "tmp").mkdir(parents=True)
+    (home / "thesis.tex").touch()
+    monkeypatch.setenv("HOME", str(home))
+    (workspace.root / "buildsys.yaml").write_text('store: "~"\n')
+    with pytest.raises(InputError) as error:
+        default_store(workspace)
+    assert str(error.value).startswith(
+        "buildsys.yaml:1:8: error: this folder holds other things than a store (`thesis.tex`)"
+    )
+    monkeypatch.setenv("BUILDSYS_STORE", str(home))
+    with pytest.raises(InputError, match="BUILDSYS_STORE: error: this folder holds other things"):
+        default_store(workspace)
+    (home / "thesis.tex").rename(home / ".snapshot")
+    assert default_store(workspace).root == home
