@@ -3,19 +3,24 @@
 What was changed after it was unpacked is no more what the recipe pins: it is unpacked again.
 """
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, MissingBytes
-from buildsys.execution.places import datasets_root
+from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.session.console import Console
-from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans, plan_beside
+from buildsys.execution.session.step_executor import StepExecutor, make_executor
+from buildsys.execution.state.configured_store import default_store
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.plans import plan_beside
 from buildsys.execution.store import unpacked
 from buildsys.execution.store.archives import unpack_stream
 from buildsys.execution.store.store import Store
+from buildsys.execution.tools.environments import ensure
 from buildsys.graph import Archive, Step
+from buildsys.lockfile import Lock
 from buildsys.locks import locked
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
@@ -30,14 +35,18 @@ def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command
     params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
     step = make_step("fetch", read_step(fetch_file), params, {}, {"archive": False})
     plan = plan_beside(archive.url.rsplit("/", 1)[-1], archive.url, (step,))
-    session = Session(root, run, plans=Plans.of([plan]))
-    try:
-        (step,) = plan.steps
-        session.state.want_bytes(step.id)
-        session.executor.run_step(step)
-        session.executor.retry_with_bytes(lambda: _unpack_fetched(session, step, archive))
-    finally:
-        session.close()
+    (step,) = plan.steps
+    workspace = Workspace(root.resolve())
+    store = default_store(workspace)
+    with contextlib.ExitStack() as opened:
+        database = opened.enter_context(
+            contextlib.closing(Database(workspace.state / "state.sqlite"))
+        )
+        executor = make_executor(workspace, (plan,), database, store, Lock(), run, ensure)
+        opened.callback(executor.console.close)
+        executor.state.want_bytes(step.id)
+        executor.run_step(step)
+        executor.retry_with_bytes(lambda: _unpack_fetched(executor, step, archive))
 
 
 def unpack_changed(
@@ -97,14 +106,14 @@ def _unpack_again(
         say(f"{name} was unpacked again")
 
 
-def _unpack_fetched(session: Session, step: Step, archive: Archive) -> None:
-    session.console.say(f"unpacking {archive.url} into {datasets_root() / archive.sha256}")
+def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> None:
+    executor.console.say(f"unpacking {archive.url} into {datasets_root() / archive.sha256}")
     try:
-        _unpack(session.state.store, archive)
+        _unpack(executor.state.store, archive)
     except FileNotFoundError as error:
         raise MissingBytes(step.id) from error
     except BuildsysError as error:
-        session.console.say(str(error))
+        executor.console.say(str(error))
         raise
 
 

@@ -9,19 +9,17 @@ from buildsys.execution.packages import variants
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import process
-from buildsys.execution.running.runner import EnsureEnv, Runner
-from buildsys.execution.session.console import Console
+from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
-from buildsys.execution.session.step_executor import StepExecutor
+from buildsys.execution.session.step_executor import make_executor
 from buildsys.execution.session.summary import Row
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import published, unchanged
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
-from buildsys.execution.state.decide import State
 from buildsys.execution.state.plans import Plans
-from buildsys.execution.state.recording import Record, training_notes
+from buildsys.execution.state.recording import training_notes
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.unpacked import used_folders
 from buildsys.execution.store.workspaces import register
@@ -62,12 +60,12 @@ class Session:
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.database = Database(self.workspace.state / "state.sqlite")
         built = build_plans(self.loaded.plans)
-        self.state = State(built, self.database, store, lock)
         register(store, self.workspace.root)
-        self.console = Console(self.database)
-        self.record = Record(self.workspace, self.state, lock)
-        runner = Runner(self.workspace, self.state, self.console.say, run, ensure)
-        self.executor = StepExecutor(built, self.state, runner, self.console, self.record)
+        self.executor = make_executor(
+            self.workspace, built, self.database, store, lock, run, ensure
+        )
+        self.state, self.console = self.executor.state, self.executor.console
+        self.record = self.executor.record
         self.publisher = PackagePublisher(
             self.workspace, self.plans, self.state, self.executor, self.console
         )
@@ -80,7 +78,7 @@ class Session:
         """The plans of the workspace's recipes, over data that is what its recipes pin."""
         loaded = load_plans(self.workspace, frozenset(self.settled))
         folders = used_folders(build_plans(loaded.plans))
-        if folders:
+        if folders:  # most workspaces have none, and need no reader of archives
             from buildsys.execution.session.dataset_archives import unpack_changed
 
             if unpack_changed(self.workspace.root, store, folders, run):

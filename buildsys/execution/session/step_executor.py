@@ -7,13 +7,18 @@ from typing import TypeVar
 
 from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed, Waiting
 from buildsys.execution import unexpected
-from buildsys.execution.running.runner import Runner
+from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import CommandRunner
+from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
+from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.recording import Record
+from buildsys.execution.store.store import Store
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import BuildPlan, Decision, Status, Step
+from buildsys.lockfile import Lock
 from buildsys.text import duration
 
 T = TypeVar("T")
@@ -175,3 +180,18 @@ class StepExecutor:
         if decision.status == Status.PENDING:
             raise InternalError(f"{step.stage} still waits for inputs that were made")
         return decision
+
+
+def make_executor(
+    workspace: Workspace,
+    plans: tuple[BuildPlan, ...],
+    database: Database,
+    store: Store,
+    lock: Lock,
+    run: CommandRunner,
+    ensure: EnsureEnv,
+) -> StepExecutor:
+    """An executor of these plans' steps, with a state, a console and a record of its own."""
+    state, console = State(plans, database, store, lock), Console(database)
+    runner = Runner(workspace, state, console.say, run, ensure)
+    return StepExecutor(plans, state, runner, console, Record(workspace, state, lock))
