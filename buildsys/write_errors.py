@@ -83,7 +83,7 @@ def _reason(error: Exception, folder: Path, needed: int) -> str | None:
         place = os.fsdecode(error.filename2 or error.filename)
         return f"{place} is a directory. Move it away, then run again."
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENOENT):
-        found = obstacle(folder)
+        found = obstacle(folder) or _obstacle_named(error)
         way = way_out(folder)
         if found:
             return f"{found}.{way or ' Move it away, then run again.'}"
@@ -158,6 +158,14 @@ def obstacle(folder: Path) -> str:
             return f"{place} is a link to {os.readlink(place)}, which is not a directory"
         return f"{place} is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a directory"
     return ""
+
+
+def _obstacle_named(error: OSError) -> str:
+    """What stands in the way of the path that an error names, which may lie anywhere."""
+    named = error.filename2 or error.filename
+    if error.errno not in (errno.ENOTDIR, errno.EEXIST) or not isinstance(named, str | bytes):
+        return ""
+    return obstacle(Path(os.fsdecode(named)))
 
 
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}

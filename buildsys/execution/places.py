@@ -8,6 +8,7 @@ from pathlib import Path
 from buildsys.errors import CannotWrite
 from buildsys.execution import ownership
 from buildsys.files import refuse_links
+from buildsys.write_errors import obstacle
 
 
 def cache_root() -> Path:
@@ -39,6 +40,10 @@ def absolute(place: str, variable: str) -> Path:
 def datasets_root() -> Path:
     """Where archives of datasets are unpacked, each in a folder named by its sha256."""
     return cache_root() / "datasets"
+
+
+_FOLDERS = ("logs", "plans", "published", "report", "scratch")
+"""Of .buildsys."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +90,31 @@ class Workspace:
         refuse_links(self.root, path)
         return path
 
-    def check_own(self) -> None:
-        """Raise CannotWrite where build/, .buildsys or a folder directly in it is a symbolic link.
+    def check_folders(self) -> None:
+        """Raise CannotWrite where build/, .buildsys or a folder directly in it is a symbolic link, or
+        what is no directory.
 
         Links in the place of files are their owners' affair: a record is replaced, a lock refused.
-        A .buildsys that was not made here is set aside, see `ownership`.
         """
-        self.own(self.build)
-        self.own(self.state)
+        for folder in (self.build, self.state):
+            _refuse_obstacle(self.own(folder))
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             with os.scandir(self.state) as entries:
-                links = [entry.path for entry in entries if entry.is_symlink()]
-            for link in sorted(links):
-                if not os.path.isfile(link):
-                    self.own(Path(link))
+                found = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+            for entry in sorted(found, key=lambda entry: entry.name):
+                if entry.is_symlink() and not os.path.isfile(entry.path):
+                    self.own(Path(entry.path))
+                if entry.name in _FOLDERS:
+                    _refuse_obstacle(Path(entry.path))
+
+    def check_own(self) -> None:
+        """`check_folders`; a .buildsys that was not made here is set aside, see `ownership`."""
+        self.check_folders()
         if self.state.is_dir() or (self.root / "recipes").is_dir():
             ownership.claim(self.root, self.state, cache_root() / "secret")
+
+
+def _refuse_obstacle(folder: Path) -> None:
+    found = obstacle(folder)
+    if found:
+        raise CannotWrite(f"{found}. Move it away, then run again.")

@@ -20,6 +20,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.files import free_name, stat_line, write_atomic
 from buildsys.records import Digest, Size, find_record, write_record
+from buildsys.write_errors import writing
 
 Say = Callable[[str], None]
 _CACHE = "__pycache__"
@@ -161,8 +162,9 @@ def keep_aside(
         folder, names = folder.parent, (folder.name,)
     for stranger in names:
         target = workspace.own(free_name(workspace.build / ".kept" / name / stranger))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (folder / stranger).rename(target)
+        with writing(os.path.relpath(target, workspace.root), target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (folder / stranger).rename(target)
         old, new = (os.path.relpath(path, workspace.root) for path in (folder / stranger, target))
         say(f"{shorten(old)} is not part of what was published: it was moved to {shorten(new)}")
 

@@ -187,12 +187,12 @@ class Store:
         through a link; raises CannotWrite where one is in the way.
         """
         if not tree:
-            with writing(f"{target.name} from the store", target.parent):
+            with writing("a copy from the store", target.parent):
                 target.parent.mkdir(parents=True, exist_ok=True)
             self._fetch_file(digest, target)
             return
         files = self.index(digest)
-        with writing(f"{target.name} from the store", target.parent):
+        with writing("a copy from the store", target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
             _make_folders(target, {file.name.rpartition("/")[0] for file in files})
         for file in files:
@@ -208,7 +208,7 @@ class Store:
         with self._open(digest) as stored:
             size = os.fstat(stored.fileno()).st_size
             with (
-                writing(f"{target.name} from the store", target.parent, size),
+                writing("a copy from the store", target.parent, size),
                 temporary_file(target.parent) as temporary,
             ):
                 _clone(stored, temporary)
@@ -221,7 +221,7 @@ class Store:
         stored = self.blob(digest)
         with (
             self.opened(digest),
-            writing(f"{target.name} from the store", target.parent),
+            writing("a copy from the store", target.parent),
         ):
             target.symlink_to(stored.absolute())
         use(stored)

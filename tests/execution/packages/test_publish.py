@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from buildsys.cli import main
-from buildsys.errors import InputError, MissingBytes
+from buildsys.errors import CannotWrite, InputError, MissingBytes
 from buildsys.execution.packages import publish
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
@@ -20,6 +21,7 @@ from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.graph import BuildPlan, Output, StepResult
+from buildsys.write_errors import writing
 from tests.sample_steps import again, changed, given, make_plan, make_state, make_step, output_of
 
 FILES = {"tags.tflite": b"model", "labels.txt": b"tag\n"}
@@ -314,6 +316,24 @@ def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None
         "build/tags/host is not part of what was published: it was moved to build/.kept/tags@host/host"
     ]
     assert (shop.workspace.build / ".kept" / "tags@host" / "host").read_text() == "mine"
+
+
+def test_a_file_where_a_person_s_files_would_go_is_named(shop: Shop) -> None:
+    """Theirs stays where it is; the same for what a rejected build keeps."""
+    shop.publish()
+    (shop.folder / "notes.txt").write_text("mine")
+    for name in (".kept", ".rejected"):
+        (shop.workspace.build / name).touch()
+    obstacle = f"{shop.workspace.build}/.kept is a file, not a directory. Move it away"
+    with pytest.raises(CannotWrite, match=re.escape(obstacle)):
+        shop.publish()
+    assert (shop.folder / "notes.txt").read_text() == "mine"
+    (shop.workspace.build / ".kept").unlink()
+    with (
+        pytest.raises(CannotWrite, match="rejected is a file"),
+        writing("the package", shop.workspace.build),
+    ):
+        reject(shop, "too low")
 
 
 def test_bytecode_of_programs_that_a_person_runs_in_the_folder_does_not_count(shop: Shop) -> None:
