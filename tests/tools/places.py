@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
+from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import step_environment
 from buildsys.execution.tools import bytecode
 from buildsys.execution.tools.host_tools import find_qemu
@@ -115,3 +116,14 @@ def bitmap(side: int, seed: int) -> bytes:
         + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, len(pixels), 0, 0, 0, 0)
         + pixels
     )
+
+
+def copy_workspace(place: Path, root: Path) -> Path:
+    """An equal workspace in another place, whose `.buildsys` counts: it is filled after it was made."""
+    shutil.copytree(place, root, symlinks=True, ignore=shutil.ignore_patterns(".buildsys"))
+    Workspace(root).check_own()
+    mark = shutil.ignore_patterns("made-here")
+    shutil.copytree(
+        place / ".buildsys", root / ".buildsys", symlinks=True, ignore=mark, dirs_exist_ok=True
+    )
+    return root

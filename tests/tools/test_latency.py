@@ -22,6 +22,7 @@ from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.graph import BuildPlan, Input, Source
 from buildsys.planning import plan_builder
 from buildsys.registry import get_step
+from tests.tools.places import copy_workspace
 
 pytestmark = pytest.mark.tools
 
@@ -33,7 +34,7 @@ LOCK = Path(__file__).with_name("litert_benchmark_lock.txt")
 def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the workspace with a small network, built as ONNX and as TFLite."""
     root = tmp_path_factory.mktemp("latency") / "bright"
-    return shutil.copytree(bright_place, root, symlinks=True)
+    return copy_workspace(bright_place, root)
 
 
 def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from buildsys.cli import main
 from tests.authoring.golden import compare
-from tests.tools.places import shared_store
+from tests.tools.places import copy_workspace, shared_store
 
 pytestmark = pytest.mark.tools
 
@@ -159,7 +159,7 @@ def test_a_generator_runs_first(boxes: Path, capsys: pytest.CaptureFixture[str])
 def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of that workspace, with photographs of bright spots."""
     root = tmp_path_factory.mktemp("look") / "bright"
-    shutil.copytree(bright_place, root, symlinks=True)
+    copy_workspace(bright_place, root)
     (root / "camera" / "night").mkdir(parents=True)
 
     def spot(left: int, top: int, side: int) -> Callable[[int, int], int]:
