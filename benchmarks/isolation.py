@@ -71,7 +71,7 @@ def _run(scratch: Path, mechanism: Isolation) -> None:
         network=False,
     )
     plain = (str(python), "-I", "-S", "-c", f"open({str(inputs / '0')!r})")
-    arguments = isolation.confined(mechanism, plain, access, scratch / "work", scratch)
+    arguments = isolation.isolate(mechanism, plain, access, scratch / "work", scratch)
     command = Command(
         arguments=arguments,
         folder=scratch / "work",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from buildsys.execution.packages.measurements import Identity, Measurement
     from buildsys.operations.import_benchmark import Benchmark
-    from buildsys.operations.published import Published
+    from buildsys.operations.published_model import Published
 
 _LONGEST_DEVICE = 80
 _PC = re.compile(r"\b(x86_64|amd64|i[3-6]86)\b", re.IGNORECASE)
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.operations.import_benchmark import NO_DIGEST
-    from buildsys.operations.published import find_arm_board, find_published
+    from buildsys.operations.published_model import find_arm_board, find_published
     from buildsys.report import stamp
 
     workspace = Workspace(options.folder.resolve())

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from buildsys.operations.verify import Finding
+    from buildsys.operations.verify import RebuiltStep
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _in_a_word(findings: "list[Finding]") -> str:
+def _in_a_word(findings: "list[RebuiltStep]") -> str:
     """How equal it is."""
     from buildsys.operations.verify import Verdict
 

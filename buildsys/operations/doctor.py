@@ -17,7 +17,7 @@ from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Check:
     """One sentence, and whether it is good news; `optional`: builds go on without it."""
 
     good: bool
@@ -25,7 +25,7 @@ class Finding:
     optional: bool = False
 
 
-def examine(root: Path) -> list[Finding]:
+def examine(root: Path) -> list[Check]:
     """Platform, uv, Python, compiler, emulator, isolation, disk, store, then every tool environment."""
     findings = [
         _platform(),
@@ -42,7 +42,7 @@ def examine(root: Path) -> list[Finding]:
     return findings + [_external(env) for env in definitions.external_envs()]
 
 
-def _platform() -> Finding:
+def _platform() -> Check:
     name = f"{platform.system()} {platform.machine()}"
     good = name == "Linux x86_64"
     text = (
@@ -50,17 +50,17 @@ def _platform() -> Finding:
         if good
         else f"{name}: the locks were tried on Linux x86_64 only."
     )
-    return Finding(good=good, text=text)
+    return Check(good=good, text=text)
 
 
-def _uv() -> Finding:
+def _uv() -> Check:
     try:
-        return Finding(good=True, text=f"uv at {uv_commands.find_uv()}.")
+        return Check(good=True, text=f"uv at {uv_commands.find_uv()}.")
     except ToolUnavailable as error:
-        return Finding(good=False, text=str(error))
+        return Check(good=False, text=str(error))
 
 
-def _python() -> Finding:
+def _python() -> Check:
     wanted = sorted({env.python for env in definitions.all_tool_envs()})
     missing = [
         version
@@ -74,42 +74,40 @@ def _python() -> Finding:
         setting = os.environ.get("UV_PYTHON_DOWNLOADS", "automatic")
         if setting in ("automatic", "true"):
             text = f"{absent}; uv fetches it with the first tool environment."
-            return Finding(good=False, text=text, optional=True)
+            return Check(good=False, text=text, optional=True)
         text = f"{absent}, and UV_PYTHON_DOWNLOADS={setting} keeps uv from fetching it: install it."
-        return Finding(good=False, text=text)
-    return Finding(good=True, text=f"Python {', '.join(wanted)} for the tool environments.")
+        return Check(good=False, text=text)
+    return Check(good=True, text=f"Python {', '.join(wanted)} for the tool environments.")
 
 
-def _compiler() -> Finding:
+def _compiler() -> Check:
     found = shutil.which("cc") or shutil.which("gcc")
     if found:
-        return Finding(good=True, text=f"a C compiler at {found}.")
-    return Finding(
-        good=False, text="no C compiler: Vela 3.9 cannot be synced; everything else can."
-    )
+        return Check(good=True, text=f"a C compiler at {found}.")
+    return Check(good=False, text="no C compiler: Vela 3.9 cannot be synced; everything else can.")
 
 
-def _emulator() -> Finding:
+def _emulator() -> Check:
     version = find_qemu()
     if version:
-        return Finding(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
+        return Check(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
     text = f"no {QEMU} of version 6 or newer: manifests say that the load test was not done."
-    return Finding(good=False, text=text, optional=True)
+    return Check(good=False, text=text, optional=True)
 
 
-def _isolation() -> Finding:
+def _isolation() -> Check:
     """What keeps steps to their inputs and outputs."""
     try:
         chosen = isolation.choose()
     except IsolationUnavailable as error:
-        return Finding(good=False, text=str(error))
+        return Check(good=False, text=str(error))
     if chosen.mechanism == isolation.Mechanism.NONE:
         text = f"steps are not isolated from this machine: {chosen.gap}."
-        return Finding(good=False, text=text, optional=True)
-    return Finding(good=True, text=f"steps are isolated by {chosen.text}.")
+        return Check(good=False, text=text, optional=True)
+    return Check(good=True, text=f"steps are isolated by {chosen.text}.")
 
 
-def _disk() -> Finding:
+def _disk() -> Check:
     missing = [env for env in definitions.all_tool_envs() if definitions.find_synced(env) is None]
     need = sum(env.disk_mib for env in missing)
     place = cache_root()
@@ -117,52 +115,52 @@ def _disk() -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free // 2**20
     text = f"{free} MiB free at {place}; {need} MiB for all that is not synced yet."
-    return Finding(good=free > need, text=text)
+    return Check(good=free > need, text=text)
 
 
-def _store(workspace: Path) -> Finding:
+def _store(workspace: Path) -> Check:
     try:
         root: Path = default_store(Workspace(workspace)).root
     except BuildsysError as error:
-        return Finding(good=False, text=str(error))
+        return Check(good=False, text=str(error))
     place = root
     while not place.exists():
         place = place.parent
     good = os.access(place, os.W_OK)
-    return Finding(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
+    return Check(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
 
 
-def _environment(env: definitions.ToolEnv) -> Finding:
+def _environment(env: definitions.ToolEnv) -> Check:
     title = f"{env.name} ({env.title} {env.version}: {env.purpose})"
     synced = definitions.find_synced(env)
     if synced is not None:
-        return Finding(good=True, text=f"{title} is synced ({synced[0].removeprefix('lock-')}).")
+        return Check(good=True, text=f"{title} is synced ({synced[0].removeprefix('lock-')}).")
     if env.needs_compiler and not (shutil.which("cc") or shutil.which("gcc")):
-        return Finding(good=False, text=f"{title} needs a C compiler.")
+        return Check(good=False, text=f"{title} needs a C compiler.")
     size = f"up to {env.download_mib} MiB to download, {env.disk_mib} MiB on disk"
-    return Finding(good=True, text=f"{title} will be synced when a build needs it: {size}.")
+    return Check(good=True, text=f"{title} will be synced when a build needs it: {size}.")
 
 
-def _named_python() -> list[Finding]:
+def _named_python() -> list[Check]:
     """What the variable names, where it names nothing that could be started."""
     named = os.environ.get(VARIABLE, "")
     if not named or (Path(named).is_file() and os.access(named, os.X_OK)):
         return []
     what = "cannot be started" if Path(named).is_file() else "is not a file"
     text = f"{VARIABLE} points to {named}, which {what}: no TensorRT is found by it."
-    return [Finding(good=False, text=text, optional=True)]
+    return [Check(good=False, text=text, optional=True)]
 
 
-def _external(env: definitions.ToolEnv) -> Finding:
+def _external(env: definitions.ToolEnv) -> Check:
     """A library of the machine's, and the GPU that it is for."""
     host = find_library(env.package)
     title = f"{env.name} ({env.title}: {env.purpose})"
     if not host.gpu:
         text = f"{title}: no NVIDIA GPU is here; engines for one wait."
-        return Finding(good=False, text=text, optional=True)
+        return Check(good=False, text=text, optional=True)
     where = host.python or "python3"
     if not host.version:
         text = f"{title}: {host.gpu} is here, and {where} imports no {env.package} ({host.problem or 'it does not say why'}); {VARIABLE} names another Python."
-        return Finding(good=False, text=text, optional=True)
+        return Check(good=False, text=text, optional=True)
     text = f"{title}: {env.title} {host.version} in {where}, {host.gpu}, compute capability {host.compute_capability}."
-    return Finding(good=True, text=text)
+    return Check(good=True, text=text)

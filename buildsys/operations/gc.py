@@ -20,7 +20,7 @@ from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.store import garbage_collection, workspaces
-from buildsys.execution.store.garbage_collection import Choice, Limits
+from buildsys.execution.store.garbage_collection import Limits, Removals
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
 from buildsys.files import read_regular
@@ -43,7 +43,7 @@ class Folder:
 class Sweep:
     """What went, or would go, and what stays."""
 
-    choice: Choice
+    choice: Removals
     users: int
     """Workspaces that count on something here."""
     gone: tuple[Path, ...]

@@ -21,7 +21,7 @@ from buildsys import typed_json
 from buildsys.errors import InputError, shorten
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.files import read_regular
-from buildsys.operations.published import Loads, Published
+from buildsys.operations.published_model import Loads, Published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
 from buildsys.steps.lib.tensorrt.host_library import TITLES
 

@@ -30,7 +30,7 @@ from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
 from buildsys.operations.engine_facts import EngineFacts, Tensor, differ
 from buildsys.operations.import_benchmark import read_benchmark
-from buildsys.operations.published import Published, read_loads
+from buildsys.operations.published_model import Published, read_loads
 from buildsys.records import Digest, Seconds
 from buildsys.report import stamp
 from buildsys.spec import Format

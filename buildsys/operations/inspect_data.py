@@ -197,7 +197,7 @@ class _Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Inspection:
     """What a look at a dataset found; `sheet`: the images that were drawn, none where none is read."""
 
     classes: tuple[str, ...]
@@ -210,7 +210,7 @@ class Look:
         return sum(finding.severity == severity for finding in self.findings)
 
 
-def inspect(session: Session, dataset: Dataset) -> Look:
+def inspect(session: Session, dataset: Dataset) -> Inspection:
     """Look at a dataset, or remember the last look. Fills build/.data/<name>/. Raises BuildsysError."""
     for step in dataset.plan.steps:
         session.executor.run_step(step)
@@ -287,7 +287,7 @@ def _dataset(
     )
 
 
-def _publish(session: Session, dataset: Dataset) -> Look:
+def _publish(session: Session, dataset: Dataset) -> Inspection:
     """The report into its folder, which is replaced as a whole."""
     step = session.state.steps[dataset.plan.package]
     folder = session.workspace.own(report_folder(session.workspace, dataset.name))
@@ -302,7 +302,7 @@ def _publish(session: Session, dataset: Dataset) -> Look:
     return look
 
 
-def _read_look(folder: Path, stage: str) -> Look:
+def _read_look(folder: Path, stage: str) -> Inspection:
     """Raises StepFailed where the report is not as the step writes it."""
     place = folder / "report.json"
     if not place.is_file():
@@ -313,7 +313,9 @@ def _read_look(folder: Path, stage: str) -> Look:
         table = render_table(read_object(text, stage, place.name))
     except (KeyError, IndexError) as error:
         raise malformed(stage, place.name, "a split lacks what the others have") from error
-    return Look(classes=report.classes, findings=report.findings, sheet=report.sheet, table=table)
+    return Inspection(
+        classes=report.classes, findings=report.findings, sheet=report.sheet, table=table
+    )
 
 
 def _plain(text: str) -> str:

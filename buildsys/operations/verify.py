@@ -59,7 +59,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class RebuiltStep:
     """One step, run again."""
 
     stage: str
@@ -78,7 +78,7 @@ def verify(
     train: bool = False,
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
-) -> Iterator[Finding]:
+) -> Iterator[RebuiltStep]:
     """Steps in order, up to the first whose result differs, or that waits for another machine.
     Raises BuildsysError.
 
@@ -175,13 +175,13 @@ def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnost
     return Diagnostic(path=label, message=message, hint=_AGAIN)
 
 
-def _lacking(plan: BuildPlan, step: Step) -> Finding | None:
+def _lacking(plan: BuildPlan, step: Step) -> RebuiltStep | None:
     """Of a step that this machine cannot do: a proof is passed by, anything else ends it here."""
     missing = missing_requirement(step.requires)
     if not missing:
         return None
     verdict = Verdict.NOT_DONE if step.id in plan.proofs else Verdict.WAITS
-    return Finding(stage=step.stage, verdict=verdict, detail=f"for {missing}")
+    return RebuiltStep(stage=step.stage, verdict=verdict, detail=f"for {missing}")
 
 
 def _verify_step(
@@ -192,12 +192,14 @@ def _verify_step(
     step: Step,
     entry: ManifestStep,
     train: bool,
-) -> Finding:
+) -> RebuiltStep:
     action_key = state.key(step)
     assert action_key is not None
     changed = [name for name, digest in action_key.inputs if entry.inputs.get(name) != digest]
     if changed:
-        return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=f"its input {changed[0]}")
+        return RebuiltStep(
+            stage=step.stage, verdict=Verdict.DIFFERS, detail=f"its input {changed[0]}"
+        )
     if step.trains and not train:
         return _take(session, state, step, action_key, entry)
     name = f"{step.stage} again"
@@ -209,7 +211,7 @@ def _verify_step(
     console.finish(name, "done")
     found = dict(result.outputs) if result else {}
     if found == entry.outputs:
-        return Finding(stage=step.stage, verdict=Verdict.EQUAL)
+        return RebuiltStep(stage=step.stage, verdict=Verdict.EQUAL)
     before = session.state.store
     if step.module == "build_engine":
         finding = _compare_engines(before, state, step, found, entry)
@@ -221,21 +223,21 @@ def _verify_step(
     lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
     if lost:
         detail = f"the store's copy of the published {lost} is missing or damaged"
-        return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
+        return RebuiltStep(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
     return finding
 
 
 def _take(
     session: Session, state: State, step: Step, action_key: ActionKey, entry: ManifestStep
-) -> Finding:
+) -> RebuiltStep:
     """The recorded checkpoint, out of the user's store into the empty one."""
     wanted = (str(Format.CHECKPOINT),)
     if _carry_over(session.state.store, state, step, action_key, entry, wanted):
         detail = (
             "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
         )
-        return Finding(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
-    return Finding(stage=step.stage, verdict=Verdict.RECORDED)
+        return RebuiltStep(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
+    return RebuiltStep(stage=step.stage, verdict=Verdict.RECORDED)
 
 
 def _carry_over(
@@ -260,9 +262,9 @@ def _carry_over(
 
 def _compare_metrics(
     before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
-) -> Finding:
+) -> RebuiltStep:
     """Other bytes: figures within the tolerance are the same measurement."""
-    differ = Finding(
+    differ = RebuiltStep(
         stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"
     )
     if Format.METRICS not in found:
@@ -275,16 +277,16 @@ def _compare_metrics(
     gap = max((abs(new.get(k, math.inf) - value) for k, value in old.items()), default=math.inf)
     detail = f"largest difference {gap:.5f}"
     verdict = Verdict.METRICS_EQUAL if gap <= METRIC_TOLERANCE else Verdict.DIFFERS
-    return Finding(stage=step.stage, verdict=verdict, detail=detail)
+    return RebuiltStep(stage=step.stage, verdict=verdict, detail=detail)
 
 
 def _compare_engines(
     before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
-) -> Finding:
+) -> RebuiltStep:
     """Builders time kernels and promise no bytes (see build_engine): the same network, by the same
     library for the same GPU, is the same engine.
     """
-    differ = Finding(
+    differ = RebuiltStep(
         stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"
     )
     try:
@@ -296,7 +298,7 @@ def _compare_engines(
     if not shipped or any(old.get(name) != new.get(name) for name in _OF_A_NETWORK):
         return differ
     detail = "other bytes of the same network"
-    return Finding(stage=step.stage, verdict=Verdict.SAME_NETWORK, detail=detail)
+    return RebuiltStep(stage=step.stage, verdict=Verdict.SAME_NETWORK, detail=detail)
 
 
 def _figures(metrics: bytes) -> dict[str, float]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from buildsys.execution.tools import definitions
-from buildsys.operations.doctor import Finding, examine
+from buildsys.operations.doctor import Check, examine
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 
-def _told(workspace: Path) -> list[Finding]:
+def _told(workspace: Path) -> list[Check]:
     return [finding for finding in examine(workspace) if VARIABLE in finding.text]
 
 

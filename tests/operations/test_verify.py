@@ -13,17 +13,17 @@ from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.store.store import Store
-from buildsys.operations.verify import Finding, shipped_plan, verify
+from buildsys.operations.verify import RebuiltStep, shipped_plan, verify
 from tests.conftest import Build, StandIn, no_environment
 from tests.damage import flip
 
 BUILD = "tags@grove-vision-ai-v2"
 
 
-def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[Finding]:
+def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[RebuiltStep]:
     """Findings up to the first that differs."""
     session = Session(workspace, tools, no_environment)
-    found: list[Finding] = []
+    found: list[RebuiltStep] = []
     for finding in verify(
         session, shipped_plan(session, session.plans[BUILD]), train, tools, no_environment
     ):

@@ -14,7 +14,7 @@ import pytest
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
-from buildsys.operations.published import find_published
+from buildsys.operations.published_model import find_published
 from tests.conftest import REPOSITORY
 from tests.tools.bright import BRIGHT, LIVELY
 from tests.tools.places import (

@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from buildsys.authoring.syntax.confinement import FROM_ROOT
+from buildsys.authoring.syntax.workspace_paths import FROM_ROOT
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.datasets.images import SUFFIXES, is_image
 from buildsys.steps.lib.datasets.pixel_boxes import show

@@ -9,8 +9,8 @@ from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import Lack
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose
-from buildsys.authoring.syntax.confinement import hint_missing
 from buildsys.authoring.syntax.scope import Scope
+from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import coco_format
 from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_splits

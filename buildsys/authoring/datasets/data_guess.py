@@ -11,8 +11,8 @@ from buildsys.authoring.datasets.coco_guess import guess_sets, split_of
 from buildsys.authoring.datasets.found_data import Images, LabelledData, labelled
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
-from buildsys.authoring.syntax.confinement import suggest_near
 from buildsys.authoring.syntax.scalars import scalar
+from buildsys.authoring.syntax.workspace_paths import suggest_near
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
-from buildsys.authoring.syntax.confinement import WITHIN, check_inside
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
+from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
 from buildsys.steps.lib.datasets.labels import is_class_name, is_labelled, label_path, read_text

@@ -34,9 +34,9 @@ from buildsys.authoring.datasets.facts import (
     recall_dataset,
 )
 from buildsys.authoring.step_settings import StepSettings
-from buildsys.authoring.syntax.confinement import NAMES, hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
+from buildsys.authoring.syntax.workspace_paths import NAMES, hint_missing
 from buildsys.errors import InputError
 from buildsys.graph import Archive
 from buildsys.lockfile import Lock

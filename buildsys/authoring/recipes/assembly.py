@@ -29,10 +29,10 @@ from buildsys.authoring.step_settings import (
     TakesBatch,
     TrainSettings,
 )
-from buildsys.authoring.syntax.confinement import hint_missing
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope, merge
 from buildsys.authoring.syntax.validation import parse
+from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board, Boards
 from buildsys.authoring.targets.target import Target

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from buildsys.authoring.recipes.recipe import Recipe
-from buildsys.authoring.syntax.confinement import (
+from buildsys.authoring.syntax.document import KeyPath
+from buildsys.authoring.syntax.validation import Locate
+from buildsys.authoring.syntax.workspace_paths import (
     BY_NAME,
     LINKED,
     NAMES,
@@ -13,8 +15,6 @@ from buildsys.authoring.syntax.confinement import (
     check_kind,
     check_url,
 )
-from buildsys.authoring.syntax.document import KeyPath
-from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 
 

@@ -4,10 +4,10 @@ import configparser
 import os
 from pathlib import Path
 
-from buildsys.authoring.syntax.confinement import check_config
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.encoding import read_text
 from buildsys.authoring.syntax.validation import Locate, parse
+from buildsys.authoring.syntax.workspace_paths import check_config
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.tensorrt import check_precision, check_tensorrt
 from buildsys.errors import Diagnostic, InputError

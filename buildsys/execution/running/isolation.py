@@ -223,7 +223,7 @@ def _try(command: tuple[str, ...]) -> str:
     return last[0].removeprefix("bwrap: ") if done.returncode else ""
 
 
-def confined(
+def isolate(
     isolation: Isolation, arguments: tuple[str, ...], access: Access, folder: Path, notes: Path
 ) -> tuple[str, ...]:
     """A command that runs `arguments` in `folder` with `access` alone.

@@ -201,7 +201,7 @@ class Runner:
         plain = (str(python), "-s", str(LAUNCHER), step.module, str(scratch / _REQUEST))
         access = _access(step, python, scratch)
         command = process.Command(
-            arguments=isolation.confined(isolated, plain, access, scratch / "work", scratch),
+            arguments=isolation.isolate(isolated, plain, access, scratch / "work", scratch),
             folder=scratch / "work",
             environment=process.step_environment(
                 python,

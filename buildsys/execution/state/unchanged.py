@@ -52,7 +52,7 @@ class _File:
     entries: dict[str, Entry]
 
 
-class Look:
+class DiskCheck:
     """Compares entries with what is on disk now; no file and no tree is looked at twice."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def tree_signature(tree: Tree) -> str:
 def find(path: Path, text: str) -> Entry | None:
     """The entry of a file with only one, if it still counts."""
     entry = read(path).get("")
-    return entry if entry is not None and Look().confirms(entry, text) else None
+    return entry if entry is not None and DiskCheck().confirms(entry, text) else None
 
 
 def keep(path: Path, entry: Entry) -> None:
@@ -124,7 +124,7 @@ def settled_recipes(workspace: Workspace) -> Settled:
     """The recipes that still need nothing; empty where nothing is known. Raises CannotWrite."""
     workspace.check_own()
     here = fingerprint.recipe_names(workspace)
-    installation, look = fingerprint.installation(workspace), Look()
+    installation, look = fingerprint.installation(workspace), DiskCheck()
     found: Settled = {}
     for name, entry in read(_settled(workspace)).items():
         if name in here and look.confirms(entry, installation):

@@ -64,7 +64,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Removals:
     """What goes, in the order of removal, and what stays."""
 
     incomplete: tuple[File, ...]
@@ -105,7 +105,7 @@ def take_stock(store: Store) -> Inventory:
     )
 
 
-def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: float) -> Choice:
+def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: float) -> Removals:
     """What goes; pure. `protected`: action keys and blobs (of trees, with all that is in them)."""
     present = {blob.name for blob in stock.blobs}
     whole = [a for a in stock.actions if a.digests_only or present.issuperset(a.blobs)]
@@ -130,7 +130,7 @@ def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: flo
     stay = [action for action in whole if action not in gone]
     live = sizes.keys() | {blob for action in stay for blob in action.blobs}
     kept = [blob for blob in stock.blobs if blob.name in live]
-    return Choice(
+    return Removals(
         incomplete=tuple(file for file in broken if not _is_young(file, now)),
         too_old=tuple(action.file for action in too_old),
         too_much=tuple(action.file for action in too_much),

@@ -8,7 +8,7 @@ import pytest
 from buildsys.execution.packages.model_file import digest_model, files_below, find_model
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.store import Store
-from buildsys.operations.published import find_published
+from buildsys.operations.published_model import find_published
 from buildsys.report import collecting
 from tests.conftest import Build, StandIn, no_environment
 

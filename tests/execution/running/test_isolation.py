@@ -70,7 +70,7 @@ class Place:
         log = self.root / "log"
         work = self.scratch / "work"
         command = Command(
-            arguments=isolation.confined(
+            arguments=isolation.isolate(
                 chosen, arguments, self.access(network), work, self.scratch
             ),
             folder=work,
@@ -166,7 +166,7 @@ def test_pipes_of_any_number_reach_a_step(place: Place, mechanism: Isolation) ->
     for number in range(3, 10):
         step = ("/bin/sh", "-c", f"echo {number} >&{number}")
         work = place.scratch / "work"
-        command = isolation.confined(mechanism, step, place.access(), work, place.scratch)
+        command = isolation.isolate(mechanism, step, place.access(), work, place.scratch)
         parent = ("/bin/sh", "-c", f'exec {number}>&1; exec "$@"', "sh")
         done = subprocess.run((*parent, *command), check=True, capture_output=True, text=True)
         assert done.stdout == f"{number}\n"
@@ -204,7 +204,9 @@ def test_many_inputs_are_readable_and_their_neighbours_are_not(
 def test_an_unknown_mechanism_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the words that there are."""
     monkeypatch.setenv(isolation.VARIABLE, "firejail")
-    with pytest.raises(IsolationUnavailable, match="none of auto, required, bubblewrap, landlock"):
+    with pytest.raises(
+        IsolationUnavailable, match="not one of auto, required, bubblewrap, landlock"
+    ):
         isolation.choose()
 
 
