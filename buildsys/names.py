@@ -77,6 +77,15 @@ class NameSet:
         return False
 
 
+_JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+
+
+def is_junk(name: str) -> bool:
+    """Whether it is what macOS and Windows put beside the files of a person."""
+    parts = name.split("/")
+    return not _JUNK.isdisjoint(parts) or parts[-1].startswith("._")
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raises BadName unless these are relative names of files that can lie in one folder anywhere."""
     seen = NameSet()

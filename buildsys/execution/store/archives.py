@@ -26,7 +26,7 @@ from typing import IO, Any, Self, cast
 from buildsys.errors import InputError, shorten
 from buildsys.execution.store.tree_index import Tree, TreeFile
 from buildsys.files import open_regular
-from buildsys.names import BadName, NameSet, check_relative_name
+from buildsys.names import BadName, NameSet, check_relative_name, is_junk
 
 _FREE = 1_000_000_000
 _RATIO = 200
@@ -36,7 +36,6 @@ _MOST_MEMBERS = 5_000_000
 _LEAST = 512
 """What a member counts at least: millions of empty ones are a bomb as well."""
 _COPY_CHUNK = 1 << 20
-_JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 _LONGEST_HEADER = 1 << 20
 _STREAM_CHUNK = 1 << 24
 DAMAGED = (
@@ -176,12 +175,6 @@ def _plain(name: str) -> str:
     if name.startswith("/"):
         return name
     return "/".join(part for part in name.split("/") if part not in ("", "."))
-
-
-def is_junk(name: str) -> bool:
-    """What macOS and Windows put beside the files that one meant to pack."""
-    parts = name.split("/")
-    return not _JUNK.isdisjoint(parts) or parts[-1].startswith("._")
 
 
 _COMPRESSED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (

@@ -14,7 +14,6 @@ from typing import Literal
 
 from buildsys.digest import digest_bytes, digest_file
 from buildsys.execution.places import datasets_root
-from buildsys.execution.store.archives import is_junk
 from buildsys.execution.store.tree_index import Tree, encode_index, read_index
 from buildsys.files import (
     free_name,
@@ -26,6 +25,7 @@ from buildsys.files import (
     write_atomic,
 )
 from buildsys.graph import BuildPlan
+from buildsys.names import is_junk
 from buildsys.records import Digest, find_record, is_digest, write_record
 
 _RECORD, _INDEX, _KEPT = ".record", ".index", ".changed"
