@@ -330,7 +330,8 @@ def _namespaces(network: bool) -> list[str]:
 
 def _mounts(programs: tuple[str, ...], how: str) -> list[str]:
     options = _pairs(how, (*_SYSTEM, *_HARDWARE))
-    options += ["--proc", "/proc", "--dev", "/dev"]
+    # read-only: root's number counts for the kernel's settings in a namespace of users, too
+    options += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
     return options + _pairs(how, sorted(programs, key=_depth))
 
 

@@ -61,6 +61,10 @@ def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
         if libc.ptrace(16, parent, 0, 0) < 0:  # PTRACE_ATTACH
             raise OSError(ctypes.get_errno(), "ptrace")
 
+    def keep(setting: str) -> None:
+        path = Path("/proc/sys", setting)
+        path.write_text(path.read_text())
+
     def leave() -> None:
         os.setsid()
 
@@ -95,6 +99,7 @@ def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
         "trace the parent": trace,
         "read the parent's environment": lambda: Path(f"/proc/{parent}/environ").read_bytes(),
         "read the parent's memory": lambda: Path(f"/proc/{parent}/mem").open("rb"),
+        "write a setting of the kernel": lambda: keep("kernel/core_pattern"),
         "leave its process group": leave,
         "become another user": lambda: os.setuid(12345),
         "mount": lambda: subprocess.run(
