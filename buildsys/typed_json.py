@@ -60,8 +60,8 @@ def decode(kind: type[T], data: object) -> T:
 
     Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
     literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
-    a default may be missing; a field `class_` is the key `class`. An instance of a dataclass stands
-    for itself. The functions in an `Annotated` take the value and raise ValueError.
+    a default may be missing; a field `class_` is the key `class`. The functions in an `Annotated` take
+    the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
     return value
@@ -259,8 +259,6 @@ def _dataclass(kind: Any) -> Decoder:
     }
 
     def decode_dataclass(data: Any) -> Any:
-        if isinstance(data, kind):
-            return data
         if not isinstance(data, dict):
             _refuse(dict)
         if data.keys() != decoders.keys():

@@ -1,32 +1,70 @@
 """What an engine says of itself, and whether it is of the network that it was built from."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated
 
+from buildsys.escaping import one_line
 from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.files.onnx_header import Header
+from buildsys.typed_json import decode
+
+_LONGEST_WORDS = 200
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}", re.ASCII)
+
+
+def check_words(text: str) -> None:
+    """Raises ValueError for what cannot stand on a line: names from elsewhere reach READMEs and reports."""
+    if len(text) > _LONGEST_WORDS or one_line(text) != text:
+        raise ValueError("it is too long, or no text for a line")
+
+
+def check_version(text: str) -> None:
+    """Raises ValueError for what is no number of a release."""
+    if not _VERSION.fullmatch(text):
+        raise ValueError("it is no version")
+
+
+def check_any(rows: tuple[object, ...]) -> None:
+    """Raises ValueError for nothing."""
+    if not rows:
+        raise ValueError("it is empty")
+
+
+Words = Annotated[str, check_words]
+Version = Annotated[str, check_version]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """An input or output of an engine; -1 for an open axis."""
 
-    name: str
-    dtype: str
+    name: Words
+    dtype: Words
     shape: tuple[int, ...]
+
+
+Tensors = Annotated[tuple[Tensor, ...], check_any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
     """Of facts.json, which the machine that built the engine wrote: what packages read of it."""
 
-    library: str
-    version: str
-    compute_capability: str
-    gpu: str
-    system: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    library: Words
+    version: Version
+    compute_capability: Words
+    gpu: Words
+    system: Words
+    inputs: Tensors
+    outputs: Tensors
+
+
+def read_facts(value: Mapping[str, object]) -> EngineFacts:
+    """Of a facts.json, which says more than that. Raises ValueError where something is not as it should be."""
+    names = {field.name for field in fields(EngineFacts)}
+    return decode(EngineFacts, {name: each for name, each in value.items() if name in names})
 
 
 def differ(inputs: Iterable[Tensor], outputs: Iterable[Tensor], wanted: Header) -> str:

@@ -8,7 +8,7 @@ Latency figures beside the engine are read as `buildsys import-benchmark` reads 
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 from buildsys import typed_json
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError
-from buildsys.escaping import one_line
 from buildsys.execution.packages import measurements
 from buildsys.execution.packages.measurements import Measurement
 from buildsys.execution.places import Workspace, cache_root
@@ -28,7 +27,7 @@ from buildsys.execution.store.archives import unpack
 from buildsys.files import read_regular, replacing
 from buildsys.graph import Reason, Step, StepResult
 from buildsys.operations.bundle import TIMINGS, RemoteBuild, key_parts, timing_caches
-from buildsys.operations.engine_facts import EngineFacts, Tensor, differ
+from buildsys.operations.engine_facts import EngineFacts, differ, read_facts
 from buildsys.operations.import_benchmark import read_benchmark
 from buildsys.operations.published_model import Published, read_loads
 from buildsys.records import Digest, Seconds
@@ -45,8 +44,6 @@ _RESULT_FILE = "result.json"
 _BENCHMARK = "benchmark.json"
 _LARGEST_TEXT = 1 << 20
 """Bytes of bundle.json and its like: larger than any, small enough to be read at once."""
-_LONGEST_WORDS = 200
-_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}")
 _FILES = {
     Format.ENGINE: "model.engine",
     "engine-facts": "facts.json",
@@ -239,50 +236,10 @@ def _read_json(file: Path, path: Path) -> dict[str, Any]:
 
 def _read_facts(folder: Path, path: Path) -> EngineFacts:
     """What packages read of it is there, and of the right kind."""
-    found = _read_json(folder / "facts.json", path)
     try:
-        facts = EngineFacts(
-            library=_words(found, "library"),
-            version=_words(found, "version"),
-            compute_capability=_words(found, "compute_capability"),
-            gpu=_words(found, "gpu"),
-            system=_words(found, "system"),
-            inputs=_tensors(found["inputs"]),
-            outputs=_tensors(found["outputs"]),
-        )
-    except (KeyError, ValueError) as error:
+        return read_facts(_read_json(folder / "facts.json", path))
+    except ValueError as error:
         raise _refusal(path, "facts.json does not say what the engine is") from error
-    if not _VERSION.fullmatch(facts.version):
-        raise _refusal(path, "facts.json does not say what the engine is")
-    return facts
-
-
-def _words(row: Mapping[str, object], name: str) -> str:
-    """A text as `_is_words` has it. Raises KeyError, ValueError."""
-    text = typed_json.decode(str, row[name])
-    if not _is_words(text):
-        raise ValueError(f"{name} cannot stand on a line")
-    return text
-
-
-def _tensors(rows: object) -> tuple[Tensor, ...]:
-    """Inputs or outputs: one at least. Raises KeyError, ValueError."""
-    found = typed_json.decode(tuple[dict[str, object], ...], rows)
-    if not found:
-        raise ValueError("no tensors")
-    return tuple(
-        Tensor(
-            name=_words(row, "name"),
-            dtype=_words(row, "dtype"),
-            shape=typed_json.decode(tuple[int, ...], row["shape"]),
-        )
-        for row in found
-    )
-
-
-def _is_words(value: Any) -> bool:
-    """A text that can stand on a line: of a result from elsewhere, names reach READMEs and reports."""
-    return isinstance(value, str) and len(value) <= _LONGEST_WORDS and one_line(value) == value
 
 
 def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:

@@ -23,7 +23,7 @@ from tests import processes
 from tests.checkpoints import checkpoint_of
 from tests.conftest import Build, StandIn
 from tests.execution.state.test_sources import sources
-from tests.given_models import OTHER
+from tests.given_models import OTHER, tflite_bytes
 from tests.processes import make_place, run_doit, start_doit, tools_in
 
 ACTIONS = {
@@ -167,6 +167,17 @@ def test_a_damaged_database_costs_no_step(
     assert "damaged" not in capsys.readouterr().err
 
 
+def waits_with(number: int, path: Path) -> bool:
+    """Whether a process sleeps and has a file open."""
+    entry = Path(f"/proc/{number}")
+    try:
+        opened = {os.readlink(each) for each in (entry / "fd").iterdir()}
+    except FileNotFoundError:  # a file that was closed meanwhile
+        return False
+    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+    return str(path) in opened and state == "S"
+
+
 @pytest.mark.slow
 def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     """Deleting it under another process was the old way to lose everything."""
@@ -174,10 +185,11 @@ def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     run_doit(place)
     database = place / ".buildsys/state.sqlite"
     inode = database.stat().st_ino
+    (place / "model.tflite").write_bytes(tflite_bytes(metadata="other"))
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     process = start_doit(place)
-    time.sleep(1)
+    processes.wait_until(lambda: waits_with(process.pid, database), "doit at the database")
     other.execute("COMMIT")
     other.close()
     output, _ = process.communicate(timeout=60)

@@ -11,6 +11,7 @@ from buildsys.doit.loader import run_builds
 from buildsys.doit.run import RunOptions
 from buildsys.errors import CannotWrite
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import open_log
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.files import refuse_links
@@ -140,10 +141,8 @@ def test_a_log_replaces_a_link_of_its_name(workspace: Path, foreign: Path, build
     for log in logs:
         put_link(log, foreign / "precious.txt")
     before = snapshot(foreign)
-    from buildsys.execution.running.process import _open_log
-
     for log in logs:
-        _open_log(log).close()
+        open_log(log).close()
     assert snapshot(foreign) == before
     assert not any(log.is_symlink() for log in logs)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from buildsys.errors import StepFailed
 from buildsys.execution.running.isolation import VARIABLE, Isolation, Mechanism
 from buildsys.graph import Step, is_checkpoint
-from buildsys.steps.lib.families.pickled_code import describe_code, find_code, trust_hint
 from buildsys.steps.lib.files.foreign import UnreadableModel
 
 
@@ -42,6 +41,8 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
 
 
 def _problem(path: Path, objects: bool) -> str:
+    from buildsys.steps.lib.families.pickled_code import describe_code, find_code, trust_hint
+
     try:
         found = find_code(path, objects=objects)
     except UnreadableModel as error:

@@ -242,7 +242,7 @@ def isolate(
     options = [*_namespaces(access.network), *_mounts(access.programs, "--ro-bind-try")]
     readable, narrowed = access.readable, False
     if len(readable) > _MOST_SINGLE_FILES:
-        readable, narrowed = _folders(readable), confine.landlock_abi() >= confine.FIRST_ABI
+        readable, narrowed = joined_folders(readable), confine.landlock_abi() >= confine.FIRST_ABI
         if narrowed:
             own = (*python_folders(Path(sys.executable)), _CONFINE, str(policy))
             options += _pairs("--ro-bind-try", own)
@@ -345,7 +345,7 @@ def _gpus() -> tuple[str, ...]:
     return tuple(path for pattern in _GPUS for path in sorted(glob.glob(pattern)))
 
 
-def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
+def joined_folders(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Folders that hold many files, joined until they are few: what bubblewrap can mount."""
     found = {path if os.path.isdir(path) else os.path.dirname(path) for path in paths}
     while len(found) > _MOST_FOLDERS:

@@ -113,11 +113,13 @@ def step_environment(
 def run_command(command: Command, on_progress: OnProgress) -> int:
     """The default CommandRunner. The child and all that it starts end with us (see `execution.children`)."""
     progress_read, progress_write = os.pipe()
-    reader = threading.Thread(target=_read_progress, args=(progress_read, on_progress), daemon=True)
+    reader = threading.Thread(
+        target=forward_reports, args=(progress_read, on_progress), daemon=True
+    )
     reader.start()
     try:
         with (
-            _open_log(command.log) as log,
+            open_log(command.log) as log,
             children.child(
                 command.arguments,
                 {**command.environment, "BUILDSYS_PROGRESS_FD": str(progress_write)},
@@ -133,7 +135,8 @@ def run_command(command: Command, on_progress: OnProgress) -> int:
         reader.join(_LAST_REPORTS_SECONDS)
 
 
-def _open_log(path: Path) -> IO[bytes]:
+def open_log(path: Path) -> IO[bytes]:
+    """A new log, in the place of whatever has its name."""
     with writing("the log", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # what a link or a pipe of its name leads to is not ours
@@ -150,7 +153,7 @@ class _Report:
     note: str
 
 
-def _read_progress(descriptor: int, on_progress: OnProgress) -> None:
+def forward_reports(descriptor: int, on_progress: OnProgress) -> None:
     """Forward reports until we, the child and all its children have closed the pipe."""
     with os.fdopen(descriptor, "rb") as stream:
         while line := stream.readline(_LONGEST_REPORT):

@@ -239,4 +239,4 @@ def test_the_filter_is_one_program_for_each_kind_of_step() -> None:
 def test_folders_stand_for_files_that_are_too_many() -> None:
     """Joined from the deepest on until they are few enough."""
     paths = tuple(f"/data/{a}/{b}/x.jpg" for a in range(3) for b in range(200))
-    assert set(isolation._folders(paths)) == {"/data/0", "/data/1", "/data/2"}
+    assert set(isolation.joined_folders(paths)) == {"/data/0", "/data/1", "/data/2"}

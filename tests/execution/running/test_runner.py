@@ -228,7 +228,7 @@ def test_a_report_that_is_none_is_passed_over() -> None:
     os.write(write, b"\n".join(lines) + b"\n")
     os.close(write)
     seen: list[tuple[float, float, str, str]] = []
-    process._read_progress(read, lambda *report: seen.append(report))
+    process.forward_reports(read, lambda *report: seen.append(report))
     assert seen == [(1.0, 2.0, "MB", "n")]
 
 
