@@ -53,6 +53,11 @@ class Workspace:
     root: Path
 
     @property
+    def has_recipes(self) -> bool:
+        """Whether this is the root of a workspace, by its folder of recipes."""
+        return (self.root / "recipes").is_dir()
+
+    @property
     def state(self) -> Path:
         """.buildsys: may be deleted at any moment; results come back from the store."""
         return self.root / ".buildsys"
@@ -110,7 +115,7 @@ class Workspace:
     def check_own(self) -> None:
         """`check_folders`; a .buildsys that was not made here is set aside, see `ownership`."""
         self.check_folders()
-        if self.state.is_dir() or (self.root / "recipes").is_dir():
+        if self.state.is_dir() or self.has_recipes:
             ownership.claim(self.root, self.state, cache_root() / "secret")
 
 

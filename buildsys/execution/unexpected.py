@@ -118,7 +118,7 @@ def _folders(root: Path | None) -> Iterable[Path]:
     """Where a log may go: nothing is written through a link, nor into a folder of other people's."""
     if root is not None:
         workspace = Workspace(root)
-        known = workspace.state.is_dir() or (root / "recipes").is_dir()
+        known = workspace.state.is_dir() or workspace.has_recipes
         if known and not (workspace.state.is_symlink() or workspace.logs.is_symlink()):
             yield workspace.logs
     with contextlib.suppress(*UNEXPECTED):  # no home: `cache_root` says so elsewhere

@@ -13,6 +13,7 @@ from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.tools import definitions, uv_commands
 from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import QEMU, find_qemu
+from buildsys.lockfile import read_lock
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 
@@ -26,7 +27,9 @@ class Check:
 
 
 def examine(root: Path) -> list[Check]:
-    """Platform, uv, Python, compiler, emulator, isolation, disk, store, then every tool environment."""
+    """Platform, uv, Python, compiler, emulator, isolation, disk, store, the workspace, then every tool
+    environment.
+    """
     findings = [
         _platform(),
         _uv(),
@@ -37,6 +40,7 @@ def examine(root: Path) -> list[Check]:
         _disk(),
         _store(root),
     ]
+    findings += _workspace(Workspace(root))
     findings += [_environment(env) for env in definitions.all_tool_envs()]
     findings += _named_python()
     return findings + [_external(env) for env in definitions.external_envs()]
@@ -128,6 +132,23 @@ def _store(workspace: Path) -> Check:
         place = place.parent
     good = os.access(place, os.W_OK)
     return Check(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
+
+
+def _workspace(workspace: Workspace) -> list[Check]:
+    """What keeps runs from beginning in the folder, and whether it can be written to; nothing of a
+    folder without recipes.
+    """
+    found = []
+    for look in (workspace.check_folders, lambda: read_lock(workspace.lock)):
+        try:
+            look()
+        except BuildsysError as error:
+            found.append(Check(good=False, text=str(error)))
+    if workspace.has_recipes and not found:
+        good = os.access(workspace.root, os.W_OK)
+        text = f"the workspace {workspace.root} {'can' if good else 'cannot'} be written to."
+        found.append(Check(good=good, text=text))
+    return found
 
 
 def _environment(env: definitions.ToolEnv) -> Check:

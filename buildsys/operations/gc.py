@@ -27,6 +27,7 @@ from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, build_plans
 from buildsys.lockfile import Lock, read_lock
 from buildsys.locks import locked
+from buildsys.write_errors import obstacle
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -58,7 +59,7 @@ def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) 
     """Decide, then remove unless `dry_run`. Raises BuildsysError where the store cannot be judged."""
     workspace = Workspace(root)
     workspace.check_own()
-    if (root / "recipes").is_dir():
+    if workspace.has_recipes:
         workspaces.register(store, root)
     with garbage_collection.alone(store):
         users, gone = _users(store)
@@ -105,10 +106,14 @@ def _references(root: Path, store: Store) -> frozenset[str]:
     try:
         return references(Workspace(root), store)
     except OSError as error:
+        found = obstacle(Path(os.fsdecode(error.filename))) if error.filename else ""
+        hint = "let somebody run `buildsys gc` who may read it"
+        if not isinstance(error, PermissionError):
+            hint = "put that right, or delete the workspace where nobody needs it; then run again"
         raise BuildsysError(
             f"the workspace {root} uses this store and cannot be looked into"
-            f" ({error.strerror or error}): what it counts on is not known, so nothing was removed.\n"
-            "    help: let somebody run `buildsys gc` who may read it"
+            f" ({found or error.strerror or error}): what it counts on is not known, so nothing was"
+            f" removed.\n    help: {hint}"
         ) from error
 
 

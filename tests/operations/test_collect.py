@@ -14,6 +14,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
+from buildsys.execution.store import workspaces
 from buildsys.execution.store.garbage_collection import take_stock
 from buildsys.execution.store.store import Store
 from tests import processes
@@ -298,6 +299,18 @@ def test_a_workspace_that_may_not_be_read_stops_it(
     assert run.returncode == 1
     golden.check("gc-unreadable", run.stderr, tmp_path)
     assert names(store) == before
+
+
+def test_a_workspace_with_a_file_in_the_place_of_a_folder_stops_it(
+    workspace: Path, store: Store, elsewhere: Path, capsys: Capture
+) -> None:
+    """The sentence says what to mend: no other user can help."""
+    workspaces.register(store, workspace)
+    (workspace / ".buildsys").touch()
+    assert gc(elsewhere) == 1
+    said = capsys.readouterr().err
+    assert f"{workspace}/.buildsys is a file, not a directory" in said
+    assert "help: put that right, or delete the workspace where nobody needs it" in said
 
 
 @pytest.mark.usefixtures("built")

@@ -48,3 +48,26 @@ def test_a_python_of_the_tools_that_is_missing_is_named(
         assert "UV_PYTHON_DOWNLOADS=never keeps uv from fetching it" in finding.text
     finally:
         definitions.tool_env.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".buildsys", ".buildsys is a file, not a directory. Move it away, then run again."),
+        ("buildsys.lock", "buildsys.lock:1:"),
+    ],
+)
+def test_what_keeps_every_run_from_beginning_is_named(
+    workspace: Path, name: str, text: str
+) -> None:
+    """By the sentence that a run says; nothing is made in the workspace."""
+
+    def about_the_place() -> list[Check]:
+        return [each for each in examine(workspace) if not each.good and str(text) in each.text]
+
+    assert about_the_place() == []
+    (workspace / name).write_text("{")
+    before = sorted(workspace.iterdir())
+    (finding,) = about_the_place()
+    assert not finding.optional
+    assert sorted(workspace.iterdir()) == before
