@@ -29,6 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--from", dest="file", metavar="FILE", help="a .pt, .pth, .onnx or .tflite file"
     )
     parser.add_argument(
+        "--trust",
+        choices=("code",),
+        help="FILE may run its code in the isolated steps that load it",
+    )
+    parser.add_argument(
         "--family", help="what trains the network, such as yolox; without it, what FILE is"
     )
     parser.add_argument(
@@ -92,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"found  {draft.probe.path}: {describe(draft.probe.checkpoint)}")
     for line in draft.brought:
         print(line)
+    if options.trust and draft.probe and not draft.probe.runs_code:
+        print(f"left out  trust: {draft.probe.path} runs no code of its own")
     print(f"wrote  {label}")
     return _tell_rest(root, draft, found)
 
@@ -177,15 +184,18 @@ def _probe(
     from buildsys.authoring.scaffold.given_paths import whole
     from buildsys.authoring.scaffold.probing import probe
 
+    trust = options.trust is not None
     if options.file is None:
+        if trust:
+            raise InputError.at("--trust", "is for a checkpoint", "give it with --from")
         return None, ()
     if not ((options.copy or options.link) and _is_outside(root, options.file)):
-        return probe(root, options.file), ()
+        return probe(root, options.file, trust), ()
     source = whole(root, options.file)
-    probe(Path("/"), str(source))  # other files are not brought here
+    probe(Path("/"), str(source), trust)  # other files are not brought here
     name = bring_weights(root, options.file, options.link, undo)
     done = f"{'linked' if options.link else 'copied'} {name}, from {source}"
-    return probe(root, name), (done,)
+    return probe(root, name, trust), (done,)
 
 
 def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData | Images":

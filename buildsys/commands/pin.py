@@ -114,15 +114,17 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
 def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
     """A digest says which file is meant, not that it is harmless: `check` refuses it."""
     from buildsys.authoring.recipes.families import holds_objects
-    from buildsys.steps.lib.families.pickled_code import describe_code, find_code, trust_hint
+    from buildsys.steps.lib.families.pickled_code import code_hint, describe_code, find_untrusted
     from buildsys.steps.lib.files.foreign import UnreadableModel
 
     if not block.path or not block.path.lower().endswith((".pt", ".pth")):
         return
     try:
         objects = holds_objects(block.family)
-        code = find_code(root / block.path, objects=objects)
-        message, hint = f"{block.path} {describe_code(code)}" if code else "", trust_hint(objects)
+        trusted = block.trusted and objects
+        code = find_untrusted(root / block.path, objects=objects, trusted=trusted)
+        message = f"{block.path} {describe_code(code)}" if code.listed else ""
+        hint = code_hint(code, objects)
     except UnreadableModel as error:
         message, hint = f"{block.path}: {error.what}", error.hint
     except OSError:

@@ -38,6 +38,10 @@ def _attack(victim: Path) -> bytes:
     return b"\x80\x02" + attack + b"cultralytics.nn.modules.head\nPose\n."
 
 
+_OWN_CLASS = b"\x80\x02cmynets\nNote\n)\x81cultralytics.nn.modules.head\nPose\n."
+"""An object of a class that only its author has, then what a pose network of one class is."""
+
+
 def _archive(path: Path, content: bytes, name: str = "archive/data.pkl") -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)
@@ -96,6 +100,47 @@ def test_new_and_pin_list_the_code_too(workspace: Path, capsys: pytest.CaptureFi
     assert f"recipes/evil.yaml:2:59: warning: {listed}" in capsys.readouterr().err
 
 
+def test_no_trust_helps_where_a_module_is_missing(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check`, `pin` and `new` say it of a recipe that trusts its weights, and what to do."""
+    _archive(workspace / "weights" / "evil.pt", _OWN_CLASS)
+    text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "ultralytics, trust: code")
+    write_recipe(workspace, "evil", text)
+    missing = "uses names of modules that the tool environment does not have: mynets.Note\n"
+    cure = "not even with `trust: code`: save the weights without these"
+    new = ("new", "other", "--from", "weights/evil.pt", "--trust", "code")
+    for command, code in ((("pin", "evil"), 0), (("check",), 2), (new, 2)):
+        assert cli.main(["-C", str(workspace), *command]) == code
+        said = capsys.readouterr()
+        assert missing in said.out + said.err
+        assert cure in said.out + said.err
+
+
+def test_new_writes_the_trust_that_a_file_needs(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As its own advice says; `pin` has nothing against it, and a file without code gets none."""
+    _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
+    write_checkpoint(
+        workspace / "weights" / "good.pt", Head(kind="Pose", classes=("tag",), keypoints=4)
+    )
+    for name in ("evil", "good"):
+        command = ["new", name, "--from", f"weights/{name}.pt", "--trust", "code"]
+        assert cli.main(["-C", str(workspace), *command]) == 0
+    evil, good = ((workspace / "recipes" / f"{name}.yaml").read_text() for name in ("evil", "good"))
+    assert "\n  trust: code " in evil
+    assert "trust" not in good
+    assert "weights/good.pt runs no code of its own" in capsys.readouterr().out
+    digest = hashlib.sha256((workspace / "weights" / "evil.pt").read_bytes()).hexdigest()
+    path = workspace / "recipes" / "evil.yaml"
+    path.write_text(evil.replace(f", sha256: {digest}", ""))
+    assert cli.main(["-C", str(workspace), "pin", "evil"]) == 0
+    said = capsys.readouterr()
+    assert digest in said.out
+    assert not said.err
+
+
 def test_where_no_code_is_ever_run_no_command_advises_to_trust_it(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +186,7 @@ _FILES: dict[str, Callable[[Path], object]] = {
         path,
         b"\x80\x02cultralytics.nn.tasks\nPoseModel\n}" + _words("activation", "x") + b"s\x85R.",
     ),
+    "weights-of-an-own-class": lambda path: _archive(path, _OWN_CLASS),
     "weights-before-torch-1.6": lambda path: path.write_bytes(
         pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"\x80\x02N."
     ),

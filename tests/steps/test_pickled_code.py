@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.steps.lib.families.pickled_code import find_code
+from buildsys.steps.lib.families.pickled_code import NO_CODE, Code, find_code
 from buildsys.steps.lib.files.foreign import UnreadableModel
 from tests.checkpoints import archive_of
 
@@ -91,7 +91,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 def _find(tmp_path: Path, operations: bytes) -> tuple[str, ...]:
     path = tmp_path / "x.pt"
     path.write_bytes(archive_of(b"\x80\x02" + operations + b"."))
-    return find_code(path, objects=True)
+    return find_code(path, objects=True).listed
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -140,7 +140,7 @@ def test_an_archive_that_two_programs_read_differently_is_refused(
     """torch has a reader of its own, in C: which pickle it finds must be beyond doubt."""
     path = tmp_path / "x.pt"
     path.write_bytes(archive_of(b"\x80\x02N."))
-    assert find_code(path, objects=True) == ()
+    assert find_code(path, objects=True) == NO_CODE
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(UnreadableModel, match=r"not an archive as torch\.save writes it|damaged"):
         find_code(path, objects=True)
@@ -150,7 +150,20 @@ def test_tensors_alone_need_no_classes(tmp_path: Path) -> None:
     """A family whose step takes tensors: a network as an object is listed."""
     path = tmp_path / "x.pth"
     path.write_bytes(archive_of(b"\x80\x02" + _MADE + b"."))
-    assert find_code(path, objects=False) == ("ultralytics.nn.modules.conv.Conv",)
+    assert find_code(path, objects=False) == Code(listed=("ultralytics.nn.modules.conv.Conv",))
+
+
+def test_what_no_environment_of_tools_has_is_missing(tmp_path: Path) -> None:
+    """A person's own modules and script; not the standard library, its old names, what is installed."""
+    path = tmp_path / "x.pt"
+    own = (("mynets.layers", "Note"), ("__main__", "Net"))
+    there = (("os", "system"), ("copy_reg", "_reconstructor"), ("cv2", "imread"))
+    operations = b"".join(_name(*name) + b"0" for name in (*own, *there))
+    path.write_bytes(archive_of(b"\x80\x02" + operations + b"N."))
+    found = find_code(path, objects=True)
+    assert found.missing == ("mynets.layers.Note", "__main__.Net")
+    assert {"os.system", "copy_reg._reconstructor", "cv2.imread"} < set(found.listed)
+    assert find_code(path, objects=False).missing == ()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from buildsys.steps.lib.families import pickled_code
 pytestmark = pytest.mark.tools
 
 NAMES = """
-import importlib, json, pkgutil, sys
+import importlib, importlib.metadata, json, pkgutil, sys
 import torch, ultralytics
 from torch import _weights_only_unpickler as upstream
 import ultralytics.nn.modules, ultralytics.nn.tasks
@@ -69,8 +69,11 @@ values = sorted(
 )
 paths = ["PosixPath", "WindowsPath"]
 spaces = ["IterableSimpleNamespace"]
+importable = {name for name in importlib.metadata.packages_distributions() if name.isidentifier()}
 print(json.dumps({
     "origin": {"torch": [torch.__version__], "ultralytics": [ultralytics.__version__]},
+    # with what the environment for NVIDIA's GPUs has beside
+    "modules": sorted(importable | {"cuda", "nvidia", "triton"}),
     "calls": {
         "__builtin__": ["bytearray", "complex", "set"],
         "_codecs": ["encode"],
@@ -152,4 +155,4 @@ def test_no_network_of_a_family_is_taken_for_foreign_code(tmp_path: Path) -> Non
         name: pickled_code.find_code(tmp_path / f"{name}-made.pt", objects=True)
         for name in ARCHITECTURES
     }
-    assert found == dict.fromkeys(ARCHITECTURES, ())
+    assert found == dict.fromkeys(ARCHITECTURES, pickled_code.NO_CODE)

@@ -44,7 +44,7 @@ from buildsys.recorded_facts import Fact
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
-from buildsys.steps.lib.families.pickled_code import describe_code, trust_hint
+from buildsys.steps.lib.families.pickled_code import code_hint, describe_code
 from buildsys.text import did_you_mean
 
 
@@ -343,8 +343,8 @@ class Assembler:
         except OSError as error:
             message = f"{label} cannot be read: {error.strerror}"
             raise InputError(self.scope.locate(at, message)) from error
-        if found.code:
+        if found.code.listed:
             message = f"{label} {describe_code(found.code)}"
-            hint = trust_hint(holds_objects(source.family))
+            hint = code_hint(found.code, holds_objects(source.family))
             raise InputError(self.scope.locate(at, message, hint))
         return found.facts

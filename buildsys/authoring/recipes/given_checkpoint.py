@@ -10,7 +10,7 @@ from pathlib import Path
 from buildsys.authoring.recipes.families import holds_objects, network
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets.labels import is_class_name
-from buildsys.steps.lib.families.pickled_code import find_code
+from buildsys.steps.lib.families.pickled_code import NO_CODE, Code, find_untrusted
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.steps.lib.files.foreign import UnreadableModel
 
@@ -21,14 +21,14 @@ _LONGEST_ARCHITECTURE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCheckpoint:
-    """`facts`: None where it says nothing that is known; `code`: what it would run, see `find_code`."""
+    """`facts`: None where it says nothing that is known; `code`: what speaks against it, see `find_untrusted`."""
 
     facts: CheckpointFacts | None
-    code: tuple[str, ...] = ()
+    code: Code = NO_CODE
 
 
 def read_checkpoint(path: Path, family: str, trust: bool = False) -> GivenCheckpoint:
-    """Of a file of a family; `trust`: whatever it runs. Raises OSError, UnreadableModel."""
+    """Of a file of a family; `trust`: whatever it runs, where that can be loaded. Raises OSError, UnreadableModel."""
     stat = path.stat()
     identity = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
     return _read_once(path, family, trust, identity)
@@ -40,7 +40,7 @@ def _read_once(path: Path, family: str, trust: bool, stat: tuple[int, ...]) -> G
     if problem := checkpoint_problem(path):
         raise UnreadableModel(*problem)
     found = network(family)
-    code = () if trust else find_code(path, objects=holds_objects(family))
+    code = find_untrusted(path, objects=holds_objects(family), trusted=trust)
     facts = found.read_checkpoint(path) if found is not None else None
     return GivenCheckpoint(facts=checked(facts), code=code)
 

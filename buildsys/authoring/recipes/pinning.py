@@ -25,7 +25,8 @@ _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 class Pinnable:
     """A block that names a file: where it stands, what it names, the digest that it has.
 
-    `family`: of the source whose weights it names, "" where nothing says it.
+    `family`: of the source whose weights it names, "" where nothing says it; `trusted`: whether that
+    source lets them run code.
     """
 
     at: KeyPath
@@ -33,6 +34,7 @@ class Pinnable:
     url: str | None
     sha256: object
     family: str = ""
+    trusted: bool = False
 
     @property
     def named(self) -> str:
@@ -81,16 +83,17 @@ def merged_pinnables(own: dict[str, object], base: object) -> tuple[tuple[Pinnab
         written = block if isinstance(block, dict) else {}
         mine = item.key in written and "sha256" not in written
         settled = dataclasses.replace(item, sha256=None) if mine else item
-        settled = dataclasses.replace(settled, family=_family(both, item.at))
+        family, trust = (_of_source(both, item.at, name) for name in ("family", "trust"))
+        settled = dataclasses.replace(settled, family=family, trusted=trust == "code")
         found.append((settled, mine or "sha256" in written))
     return tuple(found)
 
 
-def _family(data: object, at: KeyPath) -> str:
-    """Of the source around a block, or, where a variant leaves it out, of the recipe's."""
-    own = value_at(data, (*at[:-1], "family"))
-    family = own if own is not None else value_at(data, ("source", "family"))
-    return family if isinstance(family, str) else ""
+def _of_source(data: object, at: KeyPath, name: str) -> str:
+    """A text of the source around a block, or, where a variant leaves it out, of the recipe's."""
+    own = value_at(data, (*at[:-1], name))
+    found = own if own is not None else value_at(data, ("source", name))
+    return found if isinstance(found, str) else ""
 
 
 def write_digest(text: str, at: KeyPath, digest: str) -> str:

@@ -196,6 +196,9 @@ def _source(draft: Draft) -> list[str]:
     else:
         path = scalar(draft.probe.path)
         lines.append(f"  weights: {{path: {path}, sha256: {draft.probe.sha256}}}")
+        if draft.probe.runs_code:
+            note = "the weights may run their code, in the isolated steps that load them"
+            lines.append(noted("  trust: code", note))
     found = draft.probe.checkpoint if draft.probe else None
     if found is not None and not found.names and not draft.trains:
         lines.append(noted("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))

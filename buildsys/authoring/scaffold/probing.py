@@ -17,7 +17,7 @@ from buildsys.authoring.scaffold.given_paths import inside
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
-from buildsys.steps.lib.families.pickled_code import describe_code, trust_hint
+from buildsys.steps.lib.families.pickled_code import code_hint, describe_code
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 
 
@@ -31,12 +31,14 @@ class Probe:
     checkpoint: CheckpointFacts | None
     given: GivenFile | None = None
     """A finished file, opened."""
+    runs_code: bool = False
+    """Whether it needs the trust that it was given."""
 
 
-def probe(root: Path, given: str) -> Probe:
+def probe(root: Path, given: str, trust: bool = False) -> Probe:
     """Family, digest and, for a checkpoint, what its pickle says; nothing in it is executed.
 
-    Raises InputError with what is wrong and what to do.
+    `trust`: a checkpoint may run code when steps load it. Raises InputError with what is wrong and what to do.
     """
     name = inside(root, given, "weights")
     path = root / name
@@ -50,7 +52,7 @@ def probe(root: Path, given: str) -> Probe:
     if not families:
         raise InputError.at(given, "is not a model file by its ending", _endings())
     try:
-        return _read(given, name, path, families)
+        return _read(given, name, path, families, trust)
     except OSError as error:
         raise InputError.at(given, f"cannot be read: {error.strerror}") from error
 
@@ -60,7 +62,7 @@ def _endings() -> str:
     return "there are: " + ", ".join([*sorted(of_networks), *(f".{name}" for name in FILES)])
 
 
-def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe:
+def _read(given: str, name: str, path: Path, families: tuple[str, ...], trust: bool) -> Probe:
     """Which of the families it is, and what it says."""
     digest = digest_file(path)
     if network(families[0]) is None:
@@ -72,22 +74,33 @@ def _read(given: str, name: str, path: Path, families: tuple[str, ...]) -> Probe
         return Probe(
             path=name, family=families[0], sha256=digest, checkpoint=found.says, given=found
         )
-    family, checkpoint = _read_checkpoint(given, path, families)
-    return Probe(path=name, family=family, sha256=digest, checkpoint=checkpoint)
+    family, checkpoint = _read_checkpoint(given, path, families, trust)
+    runs_code = trust and _runs_code(path, family)
+    return Probe(
+        path=name, family=family, sha256=digest, checkpoint=checkpoint, runs_code=runs_code
+    )
+
+
+def _runs_code(path: Path, family: str) -> bool:
+    try:
+        return bool(read_checkpoint(path, family).code.listed)
+    except UnreadableModel:  # by what trust passes over
+        return True
 
 
 def _read_checkpoint(
-    given: str, path: Path, families: tuple[str, ...]
+    given: str, path: Path, families: tuple[str, ...], trust: bool
 ) -> tuple[str, CheckpointFacts]:
     if problem := checkpoint_problem(path):
         raise InputError.at(given, *problem)
     name = next((name for name in families if networks()[name].read_checkpoint(path)), families[0])
     try:
-        looked = read_checkpoint(path, name)
+        looked = read_checkpoint(path, name, trust and holds_objects(name))
     except UnreadableModel as error:
         raise InputError.at(given, error.what, error.hint) from error
-    if looked.code:
-        raise InputError.at(given, describe_code(looked.code), trust_hint(holds_objects(name)))
+    if looked.code.listed:
+        hint = code_hint(looked.code, holds_objects(name))
+        raise InputError.at(given, describe_code(looked.code), hint)
     found = looked.facts
     if found is not None and found.problem is not None:
         network = f"a network ({found.architecture})" if found.architecture else "a network"

@@ -17,7 +17,7 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
     """Raise StepFailed where a checkpoint in the folder `inputs` runs code that is not trusted.
 
     Where the recipe trusts it, it is trusted in an isolated step: who wants it to have all of the
-    machine says that, too.
+    machine says that, too. Names that no trust lets it load are refused all the same.
     """
     if step.trusts_code:
         asked = os.environ.get(VARIABLE) == Mechanism.NONE
@@ -28,26 +28,25 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
                 f" {VARIABLE}=none runs it with all that you may do."
             )
             raise StepFailed(message, refused=True)
-        return
     for item in step.inputs:
         if not is_checkpoint(item.name, item):
             continue
         for path in sorted(inputs.glob(f"{item.name}.*")):
             label = item.source.label if item.source is not None else f"the {item.name}"
-            problem = _problem(path, step.holds_objects)
+            problem = _problem(path, step.holds_objects, step.trusts_code)
             if problem:
                 message = f"{step.stage} ({step.module}) was not started: {label}: {problem}"
                 raise StepFailed(message, refused=True)
 
 
-def _problem(path: Path, objects: bool) -> str:
-    from buildsys.steps.lib.families.pickled_code import describe_code, find_code, trust_hint
+def _problem(path: Path, objects: bool, trusted: bool) -> str:
+    from buildsys.steps.lib.families.pickled_code import code_hint, describe_code, find_untrusted
 
     try:
-        found = find_code(path, objects=objects)
+        found = find_untrusted(path, objects=objects, trusted=trusted)
     except UnreadableModel as error:
         return f"{error.what} ({error.hint})" if error.hint else error.what
-    return f"it {describe_code(found)} ({trust_hint(objects)})" if found else ""
+    return f"it {describe_code(found)} ({code_hint(found, objects)})" if found.listed else ""
 
 
 def variables(step: Step) -> dict[str, str]:

@@ -11,6 +11,7 @@ Standard library alone: `buildsys check` reads weights where no torch is.
 
 import json
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ _METHODS = ("forward", "forward_fuse")
 """What Ultralytics' checkpoints take of their own classes by `getattr`."""
 _SHOWN, _LONGEST_NAME = 6, 80
 _SAVE = "save it again where you trust it: torch.save(torch.load(…), …)"
+_TRUST = (
+    "if you trust who made it, write `trust: code` in `source` (`buildsys new --trust code` does):"
+    " it runs in isolated steps"
+)
 
 
 class _Kind(Enum):
@@ -110,40 +115,96 @@ class _Pair:
 _Value = _Kind | _Name | _Made | _Pair | str
 
 
-def find_code(path: Path, *, objects: bool) -> tuple[str, ...]:
-    """What loading the file would run beside what is known: names, and uses of known names.
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """What loading a file would run beside what is known: names, and uses of known names.
+
+    `missing`: those of the names that no trust lets it load, as they are of modules that the tool
+    environment does not have.
+    """
+
+    listed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+NO_CODE = Code()
+
+
+@cache
+def _modules() -> frozenset[str]:
+    """What can be imported where checkpoints are loaded; with the names that Python 2 had for it."""
+    from _compat_pickle import IMPORT_MAPPING
+
+    listed: list[str] = json.loads(DATA.read_bytes())["modules"]
+    return frozenset({*listed, *IMPORT_MAPPING, *sys.stdlib_module_names, "buildsys"})
+
+
+def _is_missing(text: str) -> bool:
+    """Of a name, `module name`. Nothing of a person's own script is in the `__main__` of a step."""
+    return text.partition(" ")[0].partition(".")[0] not in _modules()
+
+
+def find_code(path: Path, *, objects: bool) -> Code:
+    """What a checkpoint's pickle would run; `objects`: see `known`.
 
     Raises UnreadableModel where nothing can be said of the file, OSError.
     """
+    save = f"{_SAVE}; or, {_TRUST}" if objects else _SAVE
     if is_old(path):
         what = "it was written by torch before 1.6: what it runs when it is loaded cannot be listed"
-        raise UnreadableModel(what, _SAVE)
-    _check_archive(path)
+        raise UnreadableModel(what, save)
+    _check_archive(path, save)
     operations = read_operations(path)
     if operations is None:
         raise UnreadableModel("its pickle is damaged or cut off", AGAIN)
     if not operations or operations[-1][0] != "STOP":
         raise UnreadableModel("its pickle has no end, or is larger than that of any network")
-    return find_calls(operations, known(objects))
+    found = find_calls(operations, known(objects))
+    return (
+        found if objects else Code(listed=found.listed)
+    )  # what holds tensors alone imports nothing
 
 
-def describe_code(code: tuple[str, ...]) -> str:
+def find_untrusted(path: Path, *, objects: bool, trusted: bool) -> Code:
+    """The same, as far as it speaks against the file: of a `trusted` one what is missing alone.
+
+    Raises UnreadableModel where nothing can be said of a file that is not trusted, OSError.
+    """
+    try:
+        found = find_code(path, objects=objects)
+    except UnreadableModel:
+        if trusted:
+            return NO_CODE
+        raise
+    return NO_CODE if trusted and not found.missing else found
+
+
+def describe_code(code: Code) -> str:
     """What is said of a file in which `find_code` finds something, without the subject."""
-    listed = ", ".join(each[:_LONGEST_NAME] for each in code[:_SHOWN])
-    more = f", … ({len(code)} in all)" if len(code) > _SHOWN else ""
-    return f"runs code when it is loaded, beyond what checkpoints hold: {listed}{more}"
+    if code.missing:
+        what = "uses names of modules that the tool environment does not have"
+        return f"{what}: {_enumerate(code.missing)}"
+    return f"runs code when it is loaded, beyond what checkpoints hold: {_enumerate(code.listed)}"
 
 
-def trust_hint(objects: bool) -> str:
+def _enumerate(names: tuple[str, ...]) -> str:
+    listed = ", ".join(each[:_LONGEST_NAME] for each in names[:_SHOWN])
+    return f"{listed}, … ({len(names)} in all)" if len(names) > _SHOWN else listed
+
+
+def code_hint(code: Code, objects: bool) -> str:
     """What to do about it; `objects`: see `known`."""
-    if objects:
+    if not objects:
+        return "a checkpoint of this family holds tensors alone: save the network's state_dict()"
+    if code.missing:
         return (
-            "if you trust who made it, write `trust: code` in `source`: it runs in isolated steps"
+            "it cannot be loaded there, not even with `trust: code`: save the weights without these"
+            " names, or export the network to ONNX (`family: onnx`), where the modules are installed"
         )
-    return "a checkpoint of this family holds tensors alone: save the network's state_dict()"
+    return _TRUST
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path, save: str) -> None:
     """One pickle, where torch and `zipfile` find the same one; raises UnreadableModel."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -164,14 +225,14 @@ def _check_archive(path: Path) -> None:
     )
     if odd:
         what = "this is not an archive as torch.save writes it: programs could find different files in it"
-        raise UnreadableModel(what, _SAVE)
+        raise UnreadableModel(what, save)
     pickles = [name for name in names if name.lower().endswith(".pkl")]
     if any(name.lower().endswith(("/constants.pkl", ".py")) for name in names):
         what = "this is a TorchScript archive: a program, not a checkpoint"
         raise UnreadableModel(what, "give the .pt that the training wrote, or an ONNX file")
     if pickles != [f"{folder}/data.pkl"]:
         listed = ", ".join(pickles[:3]) or "none"
-        raise UnreadableModel(f"a checkpoint has one pickle, data.pkl; this has {listed}", _SAVE)
+        raise UnreadableModel(f"a checkpoint has one pickle, data.pkl; this has {listed}", save)
 
 
 def _is_plain(path: Path) -> bool:
@@ -195,7 +256,7 @@ def _is_plain(path: Path) -> bool:
     return comment == 0 and bool(offset + length == place)
 
 
-def find_calls(operations: Operations, names: Names) -> tuple[str, ...]:
+def find_calls(operations: Operations, names: Names) -> Code:
     """The same of a pickle's operations. Raises UnreadableModel."""
     machine = _Machine(names)
     try:
@@ -203,7 +264,7 @@ def find_calls(operations: Operations, names: Names) -> tuple[str, ...]:
             machine.step(name, argument)
     except (IndexError, KeyError) as error:
         raise UnreadableModel("its pickle is damaged or cut off", AGAIN) from error
-    return tuple(machine.found)
+    return Code(listed=tuple(machine.found), missing=tuple(machine.missing))
 
 
 class _Machine:
@@ -216,6 +277,7 @@ class _Machine:
         """How many values lay on the stack when a mark was set."""
         self.memo: dict[int, _Value] = {}
         self.found: dict[str, None] = {}
+        self.missing: dict[str, None] = {}
 
     def step(self, operation: str, argument: object) -> None:
         """Follow one operation."""
@@ -267,6 +329,8 @@ class _Machine:
         name = _Name(text)
         if not self.names.has(text):
             self.note(name.shown)
+            if _is_missing(text):
+                self.missing[name.shown] = None
         return name
 
     def load_from_stack(self, _: object) -> None:
