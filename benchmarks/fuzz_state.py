@@ -85,8 +85,8 @@ class Fuzzer:
     def __init__(self, seed: int, root: Path, place: Path) -> None:
         """`place`: a workspace below `root` in which everything can be built here."""
         self.seed, self.root, self.place, self.said = seed, root, place, ""
-        for path in (root / "victim.txt", root / "store" / "victim.txt"):
-            path.parent.mkdir(exist_ok=True)
+        for path in (root / "victim.txt", root / "store" / "blobs" / "victim.txt"):
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("mine")
         self._settle()
         self.expected = processes.shipped(self.place)
