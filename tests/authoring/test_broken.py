@@ -18,6 +18,21 @@ source: {family: tflite, weights: {path: weights/model.tflite}}
 targets: [host]
 """
 
+_SEVERAL = """\
+source:
+  family: ultralytics
+  task: detect
+  architecture: yolov8n
+  weights: {path: weights/no.pt}
+dataset: {path: data/tags/data.yml}
+input: {size: 100}
+train: {epoch: 1, batch: -8}
+quantization: {scheme: int8}
+evaluate: {gates: {box.mAP: {min: 0.1}}}
+benchmark: {thread: 3}
+targets: [raspberry-pi-6]
+"""
+
 
 def _check(workspace: Path, recipe: Path) -> int:
     shutil.copyfile(recipe, workspace / "recipes" / recipe.name)
@@ -34,6 +49,40 @@ def test_mistake_is_told_once(
     assert printed.out.endswith("\n1 mistake\n")
     assert (code, printed.err) == (2, "")
     compare(printed.out, recipe, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "first"),
+    [
+        ("size: 100", "size: 100", "`size` 100 is not a multiple of 32"),
+        ("scheme: int8", "scheme: int9", '`scheme` cannot be "int9"'),
+        ("task: detect", "task: detct", '`task` cannot be "detct"'),
+        ("family: ultralytics", "family: ultralytic", '`family` cannot be "ultralytic"'),
+    ],
+    ids=["size", "scheme", "task", "family"],
+)
+def test_mistakes_are_told_together(
+    written: str, instead: str, first: str, lent_workspace: Path
+) -> None:
+    """One mistake hides another, which is told after the first was mended."""
+    write_recipe(lent_workspace, "several", _SEVERAL.replace(written, instead))
+    messages = [error.message for error in plan_all(lent_workspace).errors]
+    expected = {
+        first: "",
+        "`weights` needs a `sha256`: loading it runs code": "family",
+        "data/tags/data.yml does not exist": "",
+        "`size` 100 is not a multiple of 32": "",
+        "unknown key `epoch`": "family",
+        "`batch` is from 1 to 65536, not -8": "family",
+        "int8 needs `calibration`: images of what the camera will see": "family scheme",
+        "no metric `box.mAP` is measured for task detect": "family task",
+        "unknown key `thread`": "",
+        "there is no target `raspberry-pi-6`": "",
+    }
+    resting_on = written.partition(":")[0] if written != instead else "nothing"
+    assert sorted(messages) == sorted(
+        message for message, rests in expected.items() if resting_on not in rests.split()
+    )
 
 
 @pytest.mark.parametrize("recipe", expecting(inputs("fine"), {}))

@@ -5,6 +5,7 @@ tests/authoring/test_hostile.py` writes the messages anew; read the diff.
 """
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -190,6 +191,7 @@ def lent_place(_lent_place: Path) -> Iterator[Path]:
     before = sorted(os.listdir(_lent_place))
     yield _lent_place
     (_lent_place / "recipes" / "hostile.yaml").unlink()
+    shutil.rmtree(_lent_place / ".buildsys", ignore_errors=True)
     assert sorted(os.listdir(_lent_place)) == before
     assert os.listdir(_lent_place / "recipes") == []
 

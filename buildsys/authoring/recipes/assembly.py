@@ -65,19 +65,17 @@ class Assembler:
 
     def build(self, raw: dict[str, object], entry: TargetEntry, index: int, name: str) -> Build:
         """A build with everything settled that planning needs."""
-        written = {name: raw.pop(name, None) for name in OWN_BLOCKS}
-        # the recipe language says where they belong
-        raw |= {name: written[name] for name in OWN_BLOCKS if name in self.root.merged()}
+        raw, written = self.own_blocks(raw)
         recipe = parse(Recipe, raw, (), self.scope.locate)
         outside = check_paths(self.workspace, recipe, self.scope.locate)
         if outside:
             raise InputError(*outside)
-        board = self._board(entry, index)
+        board = self.find_board(entry, index)
         self._follow(recipe, board)
         contract = self._contract(recipe, board.target)
-        export = self._export(recipe)
+        export = self.export_settings(recipe)
         data = find_data(self, recipe.dataset, recipe.source.task)
-        checkpoint, waiting = self._weights(recipe)
+        checkpoint, waiting = self.find_weights(recipe)
         given = self._given(recipe)
         checkpoint = given.says if given is not None else checkpoint
         facts = list(data.facts)
@@ -110,6 +108,15 @@ class Assembler:
             origins=tuple(sorted((k, *place) for k, place in origins.items())),
         )
 
+    def own_blocks(self, raw: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+        """The recipe's values, and what is written over the target's blocks.
+
+        Such a block of the recipe itself stays: the recipe language says where it belongs.
+        """
+        misplaced = self.root.merged()
+        rest = {key: raw[key] for key in raw if key not in OWN_BLOCKS or key in misplaced}
+        return rest, {name: raw.get(name) for name in OWN_BLOCKS}
+
     def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
         """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
         step = find_step(verb, kind)
@@ -118,7 +125,7 @@ class Assembler:
         wanted: type[StepSettings] = step.settings
         return parse(wanted, data, at, self.scope.locate)
 
-    def _export(self, recipe: Recipe) -> ExportSettings | None:
+    def export_settings(self, recipe: Recipe) -> ExportSettings | None:
         """Settings of the family's export, or its defaults; None for a finished file."""
         at: KeyPath = ("export",)
         settings = self.settings("export", recipe.source.family, recipe.export or {}, at)
@@ -168,7 +175,8 @@ class Assembler:
             return None
         return find_problem(self.workspace, calibration.images)
 
-    def _board(self, entry: TargetEntry, index: int) -> Board:
+    def find_board(self, entry: TargetEntry, index: int) -> Board:
+        """The target by its name."""
         if entry.target not in self.boards.targets:
             message = f"there is no target `{entry.target}`"
             at: KeyPath = ("targets", index)
@@ -267,7 +275,7 @@ class Assembler:
             raise InputError(self.scope.locate((name,), message))
         return merge(own, written) if written is not None else own
 
-    def _weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
+    def find_weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
         """Facts of a given checkpoint, and the file that is waited for when it is not here."""
         weights = recipe.source.weights
         given = [weights.path is not None, weights.url is not None, weights.random]

@@ -12,6 +12,7 @@ from buildsys.authoring.recipes import checks
 from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.build import Build, Selection
 from buildsys.authoring.recipes.gates import check_selection
+from buildsys.authoring.recipes.other_mistakes import other_mistakes
 from buildsys.authoring.recipes.recipe import Select, TargetEntry
 from buildsys.authoring.recipes.reserved_names import name_problem
 from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
@@ -103,7 +104,9 @@ class Loader:
             reading.read()
         except InputError as error:
             reading.problems += error.diagnostics
-        unique = {(d.path, d.line, d.column, d.message): d for d in reading.problems}
+        unique: dict[tuple[str, int, int, str], Diagnostic] = {}
+        for found in reading.problems:  # the first of them has the better help
+            unique.setdefault((found.path, found.line, found.column, found.message), found)
         return LoadedRecipe(
             name=path.stem,
             builds=tuple(reading.builds),
@@ -299,10 +302,16 @@ class _Reading:
             scope = scope.over(self.loader.named_dataset(dataset, scope))
             raw = scope.merged()
         assembler = Assembler(self.loader, scope, root, self.files)
-        found = assembler.build(raw, entry.entry, entry.index, build)
+        try:
+            found = assembler.build(raw, entry.entry, entry.index, build)
+        except InputError as error:
+            others = other_mistakes(assembler, raw, entry.entry, entry.index)
+            raise InputError(*error.diagnostics, *others) from error
         problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
         if not any(problem.is_error for problem in problems):
             problems += check_measured(found, scope.locate)
+        else:
+            problems += other_mistakes(assembler, raw, entry.entry, entry.index)
         problems += remarks(found, scope.locate)
         self.problems += problems
         if not any(problem.is_error for problem in problems):

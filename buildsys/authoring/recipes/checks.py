@@ -1,5 +1,7 @@
 """Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
 
+from collections.abc import Mapping
+
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_takes_batch
 from buildsys.authoring.recipes.families import network
@@ -7,12 +9,19 @@ from buildsys.authoring.recipes.firmware_checks import check_decoder, check_firm
 from buildsys.authoring.recipes.gates import check_gates
 from buildsys.authoring.recipes.given_checks import check_given
 from buildsys.authoring.recipes.pipelines import is_finished
-from buildsys.authoring.recipes.recipe import CALIBRATED, LARGEST_SIDE
+from buildsys.authoring.recipes.recipe import (
+    CALIBRATED,
+    LARGEST_SIDE,
+    Calibration,
+    Recipe,
+    SourceModel,
+)
 from buildsys.authoring.recipes.sources import check_converter, check_source
 from buildsys.authoring.step_settings import QuantizationAware, TrainSettings, Validates
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
+from buildsys.authoring.targets.target import Target
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
 from buildsys.spec import GRID
@@ -65,9 +74,11 @@ def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
 
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     """Numbers of `train` and `export` that no tool takes, and settings of another task."""
-    problems = _check_task(build, locate)
-    problems += _check_training(build, build.train, locate) if build.train is not None else []
-    problems += _ask_step(build, locate)
+    recipe, train = build.recipe, build.train
+    problems = check_task(recipe, train, locate)
+    if train is not None:
+        problems += check_training(vars(train), "size" in (recipe.train or {}), locate)
+        problems += ask_step(recipe.source, train, locate)
     opset = build.export.opset if build.export is not None else _OPSETS[0]
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
         message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
@@ -75,9 +86,9 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def _ask_step(build: Build, locate: Locate) -> list[Diagnostic]:
+def ask_step(source: SourceModel, train: TrainSettings, locate: Locate) -> list[Diagnostic]:
     """What the training step itself finds wrong with its settings."""
-    step = find_step("train", build.recipe.source.family) if build.train is not None else None
+    step = find_step("train", source.family)
     if step is None or step.spec.check_settings is None:
         return []
     return [
@@ -87,45 +98,50 @@ def _ask_step(build: Build, locate: Locate) -> list[Diagnostic]:
             problem.hint or did_you_mean(problem.word, problem.known),
             key=problem.at_key,
         )
-        for problem in step.spec.check_settings(build.train, build.recipe.source.task or "")
+        for problem in step.spec.check_settings(train, source.task or "")
     ]
 
 
-def _check_training(build: Build, train: TrainSettings, locate: Locate) -> list[Diagnostic]:
+def check_training(train: Mapping[str, object], has_size: bool, locate: Locate) -> list[Diagnostic]:
+    """Numbers of the `train` block, each by itself; `has_size`: its `size` is written in it."""
     problems = []
     ranges = (
-        ("epochs", train.epochs, 1, 10**6),
-        ("batch", train.batch, 1, 2**16),
-        ("seed", train.seed, 0, 2**32 - 1),
-        ("threads", train.threads, 1, 2**12),
-        ("mosaic", train.mosaic, 0, 1),
-        ("flip", train.flip, 0, 1),
-        ("scale", train.scale, 0, 1),
+        ("epochs", 1, 10**6),
+        ("batch", 1, 2**16),
+        ("seed", 0, 2**32 - 1),
+        ("threads", 1, 2**12),
+        ("mosaic", 0, 1),
+        ("flip", 0, 1),
+        ("scale", 0, 1),
     )
-    for name, value, low, high in ranges:
-        if not low <= value <= high:
+    for name, low, high in ranges:
+        value = train.get(name)
+        if isinstance(value, int | float) and not low <= value <= high:
             problems.append(
                 locate(("train", name), f"`{name}` is from {low} to {high}, not {value}")
             )
-    if not 0 < train.learning_rate < 1:
-        message = f"`learning_rate` is between 0 and 1, not {train.learning_rate:g}"
+    rate = train.get("learning_rate")
+    if isinstance(rate, int | float) and not 0 < rate < 1:
+        message = f"`learning_rate` is between 0 and 1, not {rate:g}"
         problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
-    size = train.size
-    if size is not None and "size" in (build.recipe.train or {}) and (size < GRID or size % GRID):
+    size = train.get("size")
+    if not isinstance(size, int):
+        return problems
+    if has_size and (size < GRID or size % GRID):
         near = max(GRID, round(size / GRID) * GRID)
         message = f"`size` {size} is not a multiple of {GRID}"
         problems.append(locate(("train", "size"), message, f"the nearest is {near}"))
-    elif size is not None and size > LARGEST_SIDE:
+    elif size > LARGEST_SIDE:
         message = f"`size` {size} is more than {LARGEST_SIDE} pixels"
         problems.append(locate(("train", "size"), message))
     return problems
 
 
-def _check_task(build: Build, locate: Locate) -> list[Diagnostic]:
+def check_task(recipe: Recipe, train: TrainSettings | None, locate: Locate) -> list[Diagnostic]:
     """Settings that make sense for other tasks alone."""
-    recipe, task = build.recipe, build.recipe.source.task
+    task = recipe.source.task
     problems = []
-    aware = isinstance(build.train, QuantizationAware) and build.train.quantization_aware != "no"
+    aware = isinstance(train, QuantizationAware) and train.quantization_aware != "no"
     if aware and task not in ("detect", "pose"):
         message = f"`quantization_aware` is for detect and pose, not for {task}"
         problems.append(locate(("train", "quantization_aware"), message, "leave it out"))
@@ -136,26 +152,35 @@ def _check_task(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
-    recipe, board = build.recipe, build.target
-    quantization = recipe.quantization
+    recipe = build.recipe
     if is_finished(recipe):
         return []  # the file is as it is; the planner enters where its format is consumed
-    problems: list[Diagnostic] = []
-    if quantization.scheme not in board.pipelines:
-        known = "there are: " + ", ".join(sorted(board.pipelines))
-        if "scheme" in quantization.model_fields_set:
-            message = f"{board.name} has no pipeline for scheme {quantization.scheme}"
-            return [locate(("quantization", "scheme"), message, known)]
-        message = (
-            f"{board.name} has no pipeline for float32, the default where no scheme is written"
-        )
-        hint = f"write `quantization: {{scheme: …}}`; {known}"
-        return [locate(("targets", index), message, hint)]
-    if quantization.scheme in CALIBRATED and quantization.calibration is None:
-        message = f"{quantization.scheme} needs `calibration`: images of what the camera will see"
-        hint = "calibration: {split: train, count: 100, seed: 0}"
-        problems.append(locate(("quantization", "scheme"), message, hint))
-    return problems
+    problems = check_scheme(recipe, build.target, locate, index)
+    return problems or check_calibrated(recipe, locate)
+
+
+def check_scheme(recipe: Recipe, board: Target, locate: Locate, index: int) -> list[Diagnostic]:
+    """Whether the target has a pipeline for the scheme."""
+    quantization = recipe.quantization
+    if quantization.scheme in board.pipelines:
+        return []
+    known = "there are: " + ", ".join(sorted(board.pipelines))
+    if "scheme" in quantization.model_fields_set:
+        message = f"{board.name} has no pipeline for scheme {quantization.scheme}"
+        return [locate(("quantization", "scheme"), message, known)]
+    message = f"{board.name} has no pipeline for float32, the default where no scheme is written"
+    hint = f"write `quantization: {{scheme: …}}`; {known}"
+    return [locate(("targets", index), message, hint)]
+
+
+def check_calibrated(recipe: Recipe, locate: Locate) -> list[Diagnostic]:
+    """A scheme that needs a representative dataset, without one."""
+    quantization = recipe.quantization
+    if quantization.scheme not in CALIBRATED or quantization.calibration is not None:
+        return []
+    message = f"{quantization.scheme} needs `calibration`: images of what the camera will see"
+    hint = "calibration: {split: train, count: 100, seed: 0}"
+    return [locate(("quantization", "scheme"), message, hint)]
 
 
 def labelled_splits(build: Build) -> set[str]:
@@ -190,13 +215,8 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     calibration = recipe.quantization.calibration
     if calibration is not None:
         at = ("quantization", "calibration")
-        if calibration.split is not None and calibration.images is not None:
-            message = "`calibration` has both `split` and `images`"
-            problems.append(locate(at, message, "leave one out", key=True))
-        elif calibration.split is None and calibration.images is None:
-            message = "`calibration` has neither `split` nor `images`"
-            problems.append(locate(at, message, "for example split: train", key=True))
-        elif calibration.split is not None:
+        problems += check_calibration(calibration, locate)
+        if not problems and calibration.split is not None:
             wanted.append(((*at, "split"), calibration.split))
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
@@ -223,6 +243,18 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
         message = "`task: pose` needs keypoints; the dataset has none (no `kpt_shape`)"
         problems.append(locate(("dataset",), message, "", key=True))
     return problems
+
+
+def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnostic]:
+    """A block that names two sets of images, or none."""
+    at = ("quantization", "calibration")
+    if calibration.split is not None and calibration.images is not None:
+        message = "`calibration` has both `split` and `images`"
+        return [locate(at, message, "leave one out", key=True)]
+    if calibration.split is None and calibration.images is None:
+        message = "`calibration` has neither `split` nor `images`"
+        return [locate(at, message, "for example split: train", key=True)]
+    return []
 
 
 def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:

@@ -1,15 +1,20 @@
 """Gates and selections against the figures that are measured at all."""
 
+from collections.abc import Collection
+
+from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.firmware_checks import is_unseen
 from buildsys.authoring.recipes.model import model_fits, model_spec
+from buildsys.authoring.recipes.recipe import Gate, Recipe
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.spec import HEADLINES, METRICS
 from buildsys.text import did_you_mean
 
+_AT: KeyPath = ("evaluate", "gates")
 SIZES = ("bytes", "sram_bytes")
 """Figures of every file: its size, and the memory that Vela plans for it."""
 
@@ -17,49 +22,72 @@ SIZES = ("bytes", "sram_bytes")
 def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     """Gates on figures that are measured, each with a limit."""
     recipe, facts = build.recipe, build.dataset
-    at: KeyPath = ("evaluate", "gates")
-    gates, task = recipe.evaluate.gates, recipe.source.task
-    if not gates:
+    if not recipe.evaluate.gates:
         return []
     if facts is None or not recipe.evaluate.measure:
         why = "without a `dataset`" if facts is None else "with `measure: false`"
         message = f"`gates` have nothing to go by: {why} accuracy is not measured"
-        return [locate(at, message, "add `dataset`, or leave `gates` out", key=True)]
-    known, every = _metrics(build)
-    problems = []
-    for name, gate in gates.items():
-        if name not in every:
-            of = f" for task {task}" if task else ""
-            hint = did_you_mean(name, every) or did_you_mean("", known)
-            message = f"no metric `{name}` is measured{of}"
-            problems.append(locate((*at, name), message, hint, key=True))
-        elif gate.min is None and gate.max_drop is None:
-            message = f"`{name}` has neither `min` nor `max_drop`"
-            hint = "for example {min: 0.5} or {max_drop: 0.01}"
-            problems.append(locate((*at, name), message, hint, key=True))
+        return [locate(_AT, message, "add `dataset`, or leave `gates` out", key=True)]
+    problems = check_each_gate(recipe, facts, (), locate)
     model = model_spec(build)
     if not problems and not is_unseen(build) and model.classes and not model_fits(model, facts):
         message = "`gates` have nothing to go by: the dataset's classes are not the model's"
-        problems.append(locate(at, message, "a dataset with the model's own classes", key=True))
+        problems.append(locate(_AT, message, "a dataset with the model's own classes", key=True))
     unknown = model.head == "none" or network(recipe.source.family) is None
     if not problems and unknown and not model.outputs:
         message = "`gates` have nothing to go by: nobody says what the outputs mean"
         hint = "add `input`, and `decoder` and `classes` to `source`"
-        problems.append(locate(at, message, hint, key=True))
+        problems.append(locate(_AT, message, hint, key=True))
     return problems
 
 
-def _metrics(build: Build) -> tuple[list[str], list[str]]:
+def check_each_gate(
+    recipe: Recipe, facts: DatasetFacts | None, misread: Collection[str], locate: Locate
+) -> list[Diagnostic]:
+    """Gates by themselves; `facts`: None where the dataset cannot be read, whose classes may be any.
+
+    `misread`: gates with a mistake in their limits.
+    """
+    task = recipe.source.task
+    known, every = _metrics(task, facts)
+    problems = []
+    for name, gate in recipe.evaluate.gates.items():
+        of_a_class = facts is None and any(name.startswith(f"{figure}.") for figure in HEADLINES)
+        if name not in every and not of_a_class:
+            problems.append(_unmeasured(name, task, known, every, locate))
+        elif name not in misread:
+            problems += _check_limits(name, gate, locate)
+    return problems
+
+
+def _unmeasured(
+    name: str, task: str | None, known: list[str], every: list[str], locate: Locate
+) -> Diagnostic:
+    of = f" for task {task}" if task else ""
+    hint = did_you_mean(name, every) or did_you_mean("", known)
+    message = f"no metric `{name}` is measured{of}"
+    return locate((*_AT, name), message, hint, key=True)
+
+
+def _check_limits(name: str, gate: Gate, locate: Locate) -> list[Diagnostic]:
+    if gate.min is not None or gate.max_drop is not None:
+        return []
+    message = f"`{name}` has neither `min` nor `max_drop`"
+    hint = "for example {min: 0.5} or {max_drop: 0.01}"
+    return [locate((*_AT, name), message, hint, key=True)]
+
+
+def _metrics(task: str | None, facts: DatasetFacts | None) -> tuple[list[str], list[str]]:
     """The figures that are measured: of all classes together, and these with those a class."""
-    names = build.dataset.names if build.dataset else ()
-    known = list(METRICS[build.recipe.source.task or "detect"])
+    names = facts.names if facts else ()
+    known = list(METRICS[task or "detect"])
     single = [figure for figure in known if figure in HEADLINES]
     return known, [*known, *(f"{figure}.{name}" for figure in single for name in names)]
 
 
 def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list[Diagnostic]:
     """Whether the figure that decides between variants is measured at all."""
-    _, every = _metrics(build)
+    _, every = _metrics(build.recipe.source.task, build.dataset)
     at: KeyPath = ("select", key)
     if metric in SIZES:
         return []

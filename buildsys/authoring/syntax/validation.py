@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -71,13 +71,10 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
     Raises InputError with every mistake at its place.
     """
     try:
-        if issubclass(kind, BaseModel):
-            return kind.model_validate(data)
-        if not isinstance(data, dict):
+        if not issubclass(kind, BaseModel) and not isinstance(data, dict):
             message = f"{_name(path)} is a block of `key: value` lines, not {_show(data)}"
             raise InputError(locate(path, message))
-        checked = _checked(typing.cast(type, kind))(**data)
-        return kind(**{name: vars(checked)[name] for name in _keys(kind)})
+        return _validate(kind, data)
     except pydantic.ValidationError as error:
         errors = _join_choices(error.errors())
         diagnostics = [_diagnose(kind, item, path, locate) for item in errors]
@@ -94,9 +91,70 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
         raise InputError(*told) from error
 
 
+def leave_out_mistakes(
+    kind: type, data: dict[str, object], instead: Mapping[KeyPath, object]
+) -> tuple[dict[str, object], frozenset[KeyPath]]:
+    """What was written without its mistakes, and the places of those: what is left can be checked.
+
+    `instead`: values for places that a block cannot do without. A block without a key that it needs is
+    left out whole; `kind` itself may stay without.
+    """
+    wrong: set[KeyPath] = set()
+    while True:
+        try:
+            _validate(kind, data)
+        except pydantic.ValidationError as error:
+            found = {_place(item) for item in error.errors()}
+        else:
+            return data, frozenset(wrong)
+        before = data
+        for place in sorted(found, key=len):
+            data = _without(data, place, instead)
+        wrong |= found
+        if data == before:
+            return data, frozenset(wrong)
+
+
 def settings_schema(kind: type) -> dict[str, object]:
     """JSON Schema of a settings dataclass."""
     return pydantic.TypeAdapter(_checked(kind)).json_schema()
+
+
+def _validate(kind: type[T], data: Any) -> T:
+    """Raises pydantic's ValidationError."""
+    if issubclass(kind, BaseModel):
+        return kind.model_validate(data)
+    checked = _checked(typing.cast(type, kind))(**data)
+    return kind(**{name: vars(checked)[name] for name in _keys(kind)})
+
+
+def _without(
+    data: dict[str, object], place: KeyPath, instead: Mapping[KeyPath, object]
+) -> dict[str, object]:
+    """The block without what stands at `place`, or with what stands `instead` there."""
+    for end in range(len(place), 0, -1):
+        part = place[:end]
+        if part in instead or _holds(data, part):
+            return _replaced(data, part, instead.get(part))
+    return data
+
+
+def _holds(data: object, place: KeyPath) -> bool:
+    """Whether a key is written; entries of lists are left out with their list."""
+    for part in place:
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True
+
+
+def _replaced(data: object, place: KeyPath, value: object) -> dict[str, object]:
+    """A copy of the block with another value at `place`, or without it where that is None."""
+    block = dict(data) if isinstance(data, dict) else {}
+    key, *rest = place
+    new = _replaced(block.get(key), tuple(rest), value) if rest else value
+    block.pop(key, None)
+    return {**block, str(key): new} if new is not None else block
 
 
 @cache
