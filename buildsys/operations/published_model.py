@@ -11,13 +11,13 @@ from buildsys.execution.packages.model_file import Model, digest_model, find_mod
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
-from buildsys.execution.state.manifests import read_manifest
+from buildsys.execution.state.manifests import load_manifest, read_manifest
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Plan, SelectionPlan, WaitingPlan
 from buildsys.records import is_digest
 from buildsys.text import did_you_mean
-from buildsys.typed_json import decode
+from buildsys.typed_json import Mismatch, decode
 
 _FOR_ARM_LINUX = "package_linux"
 
@@ -133,11 +133,18 @@ def _ids(workspace: Workspace) -> list[str]:
 
 def _shipped(folder: Path, build: str) -> Model:
     """The model that the manifest lists."""
-    manifest = read_manifest(folder)
-    model = find_model(manifest.sizes) if manifest is not None else None
+    hint = f"doit build:{build} makes it anew"
+    try:
+        manifest = load_manifest(folder)
+    except OSError as error:
+        message = f"its manifest.json cannot be read: {error.strerror}"
+        raise InputError.at(build, message, hint) from error
+    except ValueError as error:
+        why = error.text if isinstance(error, Mismatch) else str(error)
+        raise InputError.at(build, f"its manifest.json is damaged: {why}", hint) from error
+    model = find_model(manifest.sizes)
     if model is None:
-        message, hint = "its manifest names no model file", f"doit build:{build} makes it anew"
-        raise InputError.at(build, message, hint)
+        raise InputError.at(build, "its manifest names no model file", hint)
     return model
 
 

@@ -4,48 +4,54 @@ The same on every machine. What one machine measured of itself is latency.json's
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from buildsys import __version__
 from buildsys.digest import digest_file
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.manifests import (
+    Manifest,
+    ManifestFile,
+    ManifestSelection,
+    ManifestStep,
+    ManifestTarget,
+    Trained,
+)
 from buildsys.execution.state.step_outputs import read_entries, read_object
 from buildsys.execution.tools.host_tools import named
 from buildsys.graph import BuildPlan, Step
+from buildsys.typed_json import decode
 
 EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
 """Outputs that a manifest embeds."""
 
 
-def make_manifest(plan: BuildPlan, state: State, package: Path) -> dict[str, object]:
+def make_manifest(plan: BuildPlan, state: State, package: Path) -> Manifest:
     """The proof: every step with its key, parameters, tools and digests."""
     files = {
-        path.relative_to(package).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": digest_file(path),
-        }
+        path.relative_to(package).as_posix(): ManifestFile(
+            bytes=path.stat().st_size, sha256=digest_file(path)
+        )
         for path in sorted(package.rglob("*"))
         if path.is_file()
     }
     evidence = find_evidence(plan, state)
-    return {
-        "buildsys": __version__,
-        "build": plan.build,
-        "target": {"name": plan.target, "label": plan.label},
-        "files": files,
-        "preprocessing": json.loads(plan.preprocessing) if plan.preprocessing else None,
-        "steps": [_describe_step(step, state) for step in _portable_steps(plan, state)],
-        "evidence": evidence,
-        "unverified": [
-            *plan.notes,
-            *_undone(plan, state),
-            *_untested(evidence),
-            *_unknown(evidence),
-        ],
-        "licences": list(plan.licences),
-        **({"selection": plan.choice.for_manifest} if plan.choice else {}),
-    }
+    notes = (*plan.notes, *_undone(plan, state), *_untested(evidence), *_unknown(evidence))
+    choice = plan.choice
+    return Manifest(
+        buildsys=__version__,
+        build=plan.build,
+        target=ManifestTarget(name=plan.target, label=plan.label),
+        files=files,
+        preprocessing=json.loads(plan.preprocessing) if plan.preprocessing else None,
+        steps=tuple(_describe_step(step, state) for step in _portable_steps(plan, state)),
+        evidence=evidence,
+        unverified=notes,
+        licences=tuple(plan.licences),
+        selection=decode(ManifestSelection, choice.for_manifest) if choice else None,
+    )
 
 
 def _portable_steps(plan: BuildPlan, state: State) -> list[Step]:
@@ -125,32 +131,30 @@ def _untested(evidence: dict[str, Any]) -> list[str]:
     ]
 
 
-def _describe_step(step: Step, state: State) -> dict[str, object]:
+def _describe_step(step: Step, state: State) -> ManifestStep:
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
     recorded = state.recorded(step)
-    if recorded is not None:
-        return {
-            "stage": step.stage,
-            "module": step.module,
-            "action_key": recorded.action_key,
-            "tool": recorded.tool,
-            "tool_lock": recorded.lock,
-            "code": recorded.code,
-            "params": json.loads(step.params),
-            "inputs": dict(action_key.inputs),
-            "outputs": recorded.outputs,
-            "trained": {"device": recorded.device, "torch": recorded.torch},
-        }
-    return {
-        "stage": step.stage,
-        "module": step.module,
-        "action_key": action_key.key,
-        "tool": step.tool,
-        "tool_lock": step.tool_identity,
-        "code": step.code,
-        "params": json.loads(step.params),
-        "inputs": dict(action_key.inputs),
-        "outputs": dict(result.outputs),
-    }
+    made = ManifestStep(
+        stage=step.stage,
+        module=step.module,
+        action_key=action_key.key,
+        tool=step.tool,
+        tool_lock=step.tool_identity,
+        code=step.code,
+        params=json.loads(step.params),
+        inputs=dict(action_key.inputs),
+        outputs=dict(result.outputs),
+    )
+    if recorded is None:
+        return made
+    return replace(
+        made,
+        action_key=recorded.action_key,
+        tool=recorded.tool,
+        tool_lock=recorded.lock,
+        code=recorded.code,
+        outputs=recorded.outputs,
+        trained=Trained(device=recorded.device, torch=recorded.torch),
+    )

@@ -18,7 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep
+from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep, as_json
 from buildsys.execution.state.step_outputs import Verdict, read_verdict
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
@@ -67,7 +67,7 @@ def publish(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         state.fetch(plan.package, "package", fresh)
-        _write(fresh / "manifest.json", make_manifest(plan, state, fresh))
+        _write(fresh / "manifest.json", as_json(make_manifest(plan, state, fresh)))
         _write(fresh / "build.json", plain(_diary(plan, state, runner, built)))
         latency = find_latency(plan, state, fresh)
         if latency:

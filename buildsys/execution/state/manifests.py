@@ -1,9 +1,9 @@
-"""manifest.json and build.json of a package as they are read: one type each, or nothing.
+"""manifest.json and build.json of a package: one type each, to write and to read them.
 
 Both are made again when their build runs; what does not validate counts as absent.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,8 @@ from buildsys.records import Digest, Size
 from buildsys.typed_json import parse
 
 T = TypeVar("T")
+_OPTIONAL = frozenset({"trained", "selection", "maximize", "minimize"})
+"""Fields of a manifest that are left out where they say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +123,27 @@ class Diary:
     steps: tuple[DiaryStep, ...]
 
 
+def as_json(manifest: Manifest) -> dict[str, object]:
+    """A manifest as it is written."""
+    return asdict(manifest, dict_factory=_without_optional)
+
+
+def _without_optional(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    return {name: value for name, value in pairs if value or name not in _OPTIONAL}
+
+
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a package; None where there is none that is whole."""
-    found = _read(Manifest, folder / "manifest.json")
-    if found is None:
-        return None
     try:
-        check_names(found.files)
-    except ValueError:
+        return load_manifest(folder)
+    except (OSError, ValueError):
         return None
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of a package. Raises OSError, and ValueError where it is not whole."""
+    found = parse(Manifest, read_regular(folder / "manifest.json"))
+    check_names(found.files)
     return found
 
 

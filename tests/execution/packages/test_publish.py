@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from buildsys.cli import main
+from buildsys.digest import plain
 from buildsys.errors import CannotWrite, InputError, MissingBytes
 from buildsys.execution.packages import publish
 from buildsys.execution.places import Workspace
@@ -20,7 +21,9 @@ from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.manifests import as_json, load_manifest
 from buildsys.graph import BuildPlan, Output, StepResult
+from buildsys.operations.published_model import find_published
 from buildsys.write_errors import writing
 from tests.sample_steps import again, changed, given, make_plan, make_state, make_step, output_of
 
@@ -159,6 +162,18 @@ def test_the_manifest_proves_files_steps_and_verdicts(shop: Shop) -> None:
     assert [step["action_key"] for step in manifest["steps"]] == keys
     assert manifest["evidence"] == {"gate": {"passed": True, "failures": []}}
     assert manifest["licences"] == ["MIT"]
+    assert plain(as_json(load_manifest(shop.folder))) == manifest
+    assert "selection" not in manifest
+
+
+def test_a_manifest_of_another_form_is_named_with_its_key(shop: Shop) -> None:
+    """Who asks for the published file learns what is wrong with what names it."""
+    shop.publish()
+    path = shop.folder / "manifest.json"
+    path.write_text(json.dumps(read(path) | {"licences": [1]}))
+    wanted = "tags@host: error: its manifest.json is damaged: `licences.0`: it is not a text"
+    with pytest.raises(InputError, match=re.escape(wanted)):
+        find_published(shop.workspace, "tags@host")
 
 
 def test_the_manifest_is_the_same_wherever_it_is_written(shop: Shop, tmp_path: Path) -> None:
