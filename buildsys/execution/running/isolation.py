@@ -24,16 +24,7 @@ _MOST_SINGLE_FILES = 256
 _MOST_FOLDERS = 256
 _ANSWER_SECONDS = 20.0
 _CONFINE = str(Path(__file__).with_name("confine.py"))
-_BWRAP = """\
-b=$0 a=$1 f=$2
-shift 2
-n=3
-while [ -e /proc/self/fd/$n ]; do n=$((n + 1)); done
-m=$((n + 1))
-while [ -e /proc/self/fd/$m ]; do m=$((m + 1)); done
-eval 'exec "$b" --args '$n' --seccomp '$m' -- "$@" '$n'<"$a" '$m'<"$f"'
-"""
-"""A shell hands its files to bwrap as descriptors that the step's own pipes leave free."""
+_BWRAP = str(Path(__file__).with_name("bwrap.sh"))
 
 _SYSTEM = (
     "/usr",
@@ -257,7 +248,6 @@ def isolate(
     files = (str(notes / "bwrap.args"), str(notes / "bwrap.filter"))
     return (
         "/bin/sh",
-        "-c",
         _BWRAP,
         shutil.which("bwrap") or "bwrap",
         *files,

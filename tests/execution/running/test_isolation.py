@@ -167,6 +167,7 @@ def test_pipes_of_any_number_reach_a_step(place: Place, mechanism: Isolation) ->
         step = ("/bin/sh", "-c", f"echo {number} >&{number}")
         work = place.scratch / "work"
         command = isolation.isolate(mechanism, step, place.access(), work, place.scratch)
+        assert "\n" not in " ".join(command), "an error quotes it, to repeat it"
         parent = ("/bin/sh", "-c", f'exec {number}>&1; exec "$@"', "sh")
         done = subprocess.run((*parent, *command), check=True, capture_output=True, text=True)
         assert done.stdout == f"{number}\n"
