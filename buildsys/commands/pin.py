@@ -55,11 +55,12 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
     """Recipes by name, path or pattern; bases only where they are named. Raises InputError."""
     from fnmatch import fnmatchcase
 
+    from buildsys.execution.places import Workspace
     from buildsys.text import did_you_mean
 
     files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
     if not files:
-        hint = "`buildsys init` writes a first one"
+        hint = Workspace(root).hint_without_recipes("`buildsys init` writes a first one")
         raise InputError.at("recipes", "there is no recipe here", hint)
     if not words:
         return [path for name, path in files.items() if not name.startswith("_")]

@@ -30,16 +30,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
     """One line a thing; 1 when one of them failed, 10 when a build asked for by name waits."""
+    from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.tools.definitions import all_tool_envs
 
     root = options.folder.resolve()
     if options.all and options.builds:
         raise InputError.at("--all", "takes no builds: it means everything")
-    if not (root / "recipes").is_dir():
+    workspace = Workspace(root)
+    if not workspace.has_recipes:
         if options.all:
             return _work(all_tool_envs(), (), None, options, make_run)
         hint = "`buildsys sync --all` syncs every tool environment, from any folder"
+        hint = workspace.hint_without_recipes(hint)
         raise InputError.at(str(root), "holds no recipes", hint)
     session = _with_archives(Session(root), options, root)
     try:

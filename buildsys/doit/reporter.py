@@ -176,7 +176,8 @@ class Reporter:
 
     def _tell(self) -> int:
         """What the run came to: in buildsys.lock, the summary, the report, the table. The exit code."""
-        current, held = self.run.session, self._runs
+        current = self.run.session
+        held = self._runs and bool(current.labels or current.loaded.recipes)
         with self._ending("recording what was built"):
             if held:
                 current.remember()

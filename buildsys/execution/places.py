@@ -57,6 +57,13 @@ class Workspace:
         """Whether this is the root of a workspace, by its folder of recipes."""
         return (self.root / "recipes").is_dir()
 
+    def hint_without_recipes(self, otherwise: str) -> str:
+        """What to do where a command finds no recipe: often it was run below the workspace's root."""
+        outer = next((p for p in self.root.parents if Workspace(p).has_recipes), None)
+        if outer is None or self.has_recipes:
+            return otherwise
+        return f"this folder is inside of the workspace {outer}: go there, or use `-C {outer}`"
+
     @property
     def state(self) -> Path:
         """.buildsys: may be deleted at any moment; results come back from the store."""
@@ -116,7 +123,11 @@ class Workspace:
         """`check_folders`; a .buildsys that was not made here is set aside, see `ownership`."""
         self.check_folders()
         if self.state.is_dir() or self.has_recipes:
-            ownership.claim(self.root, self.state, cache_root() / "secret")
+            self.claim()
+
+    def claim(self) -> None:
+        """Make .buildsys where it is missing, or was not made here, see `ownership`."""
+        ownership.claim(self.root, self.state, cache_root() / "secret")
 
 
 def _refuse_obstacle(folder: Path) -> None:

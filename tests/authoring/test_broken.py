@@ -132,3 +132,11 @@ def test_folder_without_recipes(workspace: Path, capsys: pytest.CaptureFixture[s
     """`check` in the wrong folder says that all is well."""
     assert cli.main(["-C", str(workspace), "check"]) == 2
     assert "there is no recipe here" in capsys.readouterr().out
+    assert cli.main(["-C", str(workspace), "build"]) == 1
+    assert not (workspace / "build").exists()
+    (workspace / "notes").mkdir()
+    (workspace / "recipes").mkdir(exist_ok=True)
+    assert cli.main(["-C", str(workspace / "notes"), "plan"]) == 2
+    told = "".join(capsys.readouterr())
+    assert f"this folder is inside of the workspace {workspace}: go there" in told
+    assert "not made here" not in told

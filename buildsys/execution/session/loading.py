@@ -85,7 +85,9 @@ def _make(
 
     if not (paths or fingerprint.recipe_files(workspace)):
         message = "there is no recipe here"
-        hint = "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
+        hint = workspace.hint_without_recipes(
+            "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
+        )
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
     recorded = read_lock(workspace.lock)
     since = fingerprint.begin_reading()

@@ -58,6 +58,7 @@ class Session:
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
+        self.workspace.claim()
         self.database = Database(self.workspace.state / "state.sqlite")
         built = build_plans(self.loaded.plans)
         register(store, self.workspace.root)

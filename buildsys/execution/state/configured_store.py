@@ -26,27 +26,28 @@ _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is u
 def default_store(workspace: Workspace) -> Store:
     """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory.
 
-    Raises InputError for one in the repository, or a folder of other things, CannotWrite where no directory can be there; one that
-    may only be read is a store.
+    One in the repository, or a folder of other things, is refused: InputError where buildsys.yaml
+    names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
+    too; one that may only be read is a store.
     """
     place = os.environ.get("BUILDSYS_STORE")
     if place:
         root = absolute(place, "BUILDSYS_STORE")
-        problem = _problem(root, workspace.root)
+        problem = _problem(root, workspace)
         if problem is not None:
-            raise InputError.at("BUILDSYS_STORE", *problem)
+            raise CannotWrite(f"BUILDSYS_STORE is {root}: {problem[0]}.\n    help: {problem[1]}")
         return Store(_usable(root))
     found = _configured(workspace)
-    problem = _problem(found, workspace.root) if found is not None else None
+    problem = _problem(found, workspace) if found is not None else None
     if problem is not None:
         line, column, source = _position(workspace.root / _FILE)
         raise InputError.at(_FILE, *problem, line=line, column=column, source=source)
     return Store(_usable(found or cache_root() / "store"))
 
 
-def _problem(place: Path, root: Path) -> tuple[str, str] | None:
+def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
     """Why a folder that somebody named is not to be the store of a workspace, and what to do."""
-    if _is_inside(place, root):
+    if _is_inside(place, workspace):
         return _INSIDE, _ELSEWHERE
     other = foreign_name(place)
     return (_NO_STORE.format(shorten(other)), _OWN) if other else None
@@ -61,9 +62,14 @@ def _usable(root: Path) -> Path:
     return root
 
 
-def _is_inside(place: Path, root: Path) -> bool:
+def _is_inside(place: Path, workspace: Workspace) -> bool:
     """Whether a path leads into the repository of a workspace, or is called so."""
-    repository = next((p for p in (root, *root.parents) if (p / ".git").exists()), root)
+    root = workspace.root
+    repository = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
+    if repository is None:
+        if not (workspace.has_recipes or (root / _FILE).exists()):
+            return False  # there is no workspace here, let alone a repository
+        repository = root
     names = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))
     return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.errors import InputError
+from buildsys.errors import CannotWrite, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_store import default_store
 
@@ -34,7 +34,7 @@ def test_a_store_in_the_repository_is_refused(
         f"    store: {place}",
     ]
     monkeypatch.setenv("BUILDSYS_STORE", str(workspace.root / place))
-    with pytest.raises(InputError, match="BUILDSYS_STORE: error: the store would lie in the rep"):
+    with pytest.raises(CannotWrite, match="the store would lie in the repo"):
         default_store(workspace)
 
 
@@ -64,7 +64,18 @@ def test_a_folder_of_other_things_is_no_store(
         "buildsys.yaml:1:8: error: this folder holds other things than a store (`thesis.tex`)"
     )
     monkeypatch.setenv("BUILDSYS_STORE", str(home))
-    with pytest.raises(InputError, match="BUILDSYS_STORE: error: this folder holds other things"):
+    with pytest.raises(CannotWrite, match="this folder holds other things"):
         default_store(workspace)
     (home / "thesis.tex").rename(home / ".snapshot")
     assert default_store(workspace).root == home
+
+
+def test_a_folder_that_is_no_workspace_may_hold_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no repository that it could lie in; with recipes there is."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
+    assert default_store(Workspace(tmp_path)).root == tmp_path / "store"
+    (tmp_path / "recipes").mkdir()
+    with pytest.raises(CannotWrite, match="in the repository"):
+        default_store(Workspace(tmp_path))
