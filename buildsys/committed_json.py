@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from buildsys.errors import InputError
-from buildsys.files import read_regular
+from buildsys.files import LED_OUT, leads_out, read_regular
 from buildsys.typed_json import Mismatch, locate, parse
 
 T = TypeVar("T")
@@ -16,6 +16,8 @@ def read_committed(kind: type[T], path: Path, label: str, wrong: str, hint: str)
 
     Raises FileNotFoundError where there is no file, InputError with `hint` for anything else.
     """
+    if leads_out(path, label):
+        raise InputError.at(label, *LED_OUT)
     try:
         text = read_regular(path).decode("utf-8")
     except FileNotFoundError:

@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from buildsys.errors import CannotWrite, shorten
@@ -145,6 +145,19 @@ def read_regular(path: Path | str) -> bytes:
     """The content of a file. Raises OSError, also for what is no regular file: a FIFO makes one wait."""
     with open_regular(path, follow=True) as stream:
         return stream.read()
+
+
+LED_OUT = "this is a link that leads out of the workspace", "put the file itself here"
+"""What is said of such a file, and what helps: messages would quote it, and logs are read by others."""
+
+
+def leads_out(path: Path, label: str) -> bool:
+    """Whether links on the way to a file lead out of the folder that its name `label` starts at."""
+    parts = PurePath(label).parts
+    if not parts or PurePath(label).is_absolute() or path.parts[-len(parts) :] != parts:
+        return False
+    root = os.path.realpath(path.parents[len(parts) - 1])
+    return not os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
 
 
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:

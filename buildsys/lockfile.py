@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from buildsys.digest import canonical
 from buildsys.errors import Diagnostic, InputError
-from buildsys.files import read_regular, write_atomic
+from buildsys.files import LED_OUT, leads_out, read_regular, write_atomic
 from buildsys.recorded_facts import Facts, Name, RecordedDataset, RecordedModel, Text, check_name
 from buildsys.records import Digest, Seconds, check_digest
 from buildsys.spec import Format
@@ -148,6 +148,8 @@ def _made(key: str, text: str) -> Line:
 
 def read_lock(path: Path) -> Lock:
     """The file, or an empty lock where there is none. Raises InputError, for all lines that are wrong."""
+    if leads_out(path, path.name):
+        raise InputError.at(path.name, *LED_OUT)
     try:
         text = read_regular(path).decode("utf-8")
     except FileNotFoundError:

@@ -120,6 +120,8 @@ def _folders(root: Path | None) -> Iterable[Path]:
         workspace = Workspace(root)
         known = workspace.state.is_dir() or workspace.has_recipes
         if known and not (workspace.state.is_symlink() or workspace.logs.is_symlink()):
+            with contextlib.suppress(*UNEXPECTED):  # said elsewhere
+                workspace.check_own()
             yield workspace.logs
     with contextlib.suppress(*UNEXPECTED):  # no home: `cache_root` says so elsewhere
         yield cache_root() / "logs"

@@ -207,3 +207,33 @@ def test_links_outside_the_workspace_are_followed(tmp_path: Path) -> None:
     refuse_links(tmp_path / "link", tmp_path / "link" / "build" / "tags")
     Workspace(tmp_path / "link").check_own()
     assert os.path.islink(tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recipes/x.yaml",
+        "buildsys.yaml",
+        "buildsys.lock",
+        "baselines.json",
+        "measurements/tags@xiao-esp32s3.json",
+    ],
+)
+@pytest.mark.usefixtures("built")
+def test_no_message_quotes_a_file_that_a_link_leads_to(
+    workspace: Path, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The log of a CI is read by whoever proposed the link."""
+    secret = tmp_path / "token.env"
+    secret.write_text("API_TOKEN=s3cr3t\nSECOND: line\n")
+    place = workspace / name
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(secret)
+    for command in ("check", "plan", "build", "report"):
+        main(["-C", str(workspace), command])
+    said = "".join(capfd.readouterr())
+    assert "s3cr3t" not in said
+    assert "SECOND" not in said
+    assert "this is a link that leads out of the workspace" in said
+    assert secret.read_text().startswith("API_TOKEN")

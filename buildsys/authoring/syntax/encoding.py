@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from buildsys.errors import Diagnostic, InputError
+from buildsys.files import LED_OUT, leads_out
 
 _MOST_BYTES = 1 << 20
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
@@ -25,6 +26,8 @@ def read_text(path: Path, label: str) -> str:
         if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
             raise InputError.at(label, f"this is {what}, not a file")
+        if leads_out(path, label):
+            raise InputError.at(label, *LED_OUT)
         if found.st_size > _MOST_BYTES:
             message = f"it has {found.st_size / 1e6:.1f} MB; what people write has some kilobytes"
             hint = "put data into files of their own, and name them here"

@@ -49,7 +49,6 @@ def read_builds(workspace: Workspace) -> tuple["Build", ...]:
 
 def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Plans:
     """Read and plan everything now, what is not written yet with it."""
-    workspace.check_own()
     drafts = unwritten.recipes if unwritten else ()
     paths = sorted({*fingerprint.recipe_files(workspace), *drafts})
     made, common = _make(workspace, paths, unwritten)

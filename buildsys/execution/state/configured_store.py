@@ -96,7 +96,8 @@ def _configured(workspace: Workspace) -> Path | None:
     known = unchanged.find(cache, "")
     if known is None or known.files.keys() != {str(file)}:  # a record that rests on nothing
         known = unchanged.Entry(value=_read_store(file), files={str(file): stat})
-        unchanged.keep(cache, known)
+        if workspace.state.is_dir():  # which a run makes
+            unchanged.keep(cache, known)
     place = known.value if isinstance(known.value, str) else ""
     return workspace.root / os.path.expanduser(place) if place else None
 
