@@ -207,7 +207,7 @@ def _parse(line: str, name: str, number: int) -> Line:
         raise InputError.at(name, what, hint, line=number, column=column, source=line)
 
     if line[:7] in ("<<<<<<<", "=======", ">>>>>>>", "|||||||"):
-        hint = "keep the lines of both sides"
+        hint = "delete this line, and keep the lines of both sides; of two with one key, keep one"
         message = "a merge was left unfinished here"
         raise InputError.at(name, message, hint, line=number, column=1, source=line)
     start = _start_of_json(line)

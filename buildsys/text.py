@@ -35,10 +35,10 @@ def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, most: int = 12) -> str:
     """ "did you mean `x`?", or the list of what there is when it is short, or nothing.
 
-    `cutoff`: how alike the two must be, from 0 to 1.
+    `cutoff`: how alike the two must be, from 0 to 1; `most`: names that are listed.
     """
     names = sorted(known)
     word = word[:_LONGEST_WORD]  # comparing takes time with the square of the length
@@ -53,7 +53,7 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     if len(holding) == 1:
         return f"did you mean `{holding[0]}`?"
     names = holding or names
-    return "there are: " + ", ".join(names) if 0 < len(names) <= 12 else ""
+    return "there are: " + ", ".join(names) if 0 < len(names) <= most else ""
 
 
 def _plain(word: str) -> str:

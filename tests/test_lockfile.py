@@ -162,6 +162,7 @@ def test_a_bad_value_is_an_error_at_its_place(
         (" {}", "1:1: error: malformed lock entry: there is no kind ``"),
         ("\x00\x01", "1:1: error: malformed lock entry"),
         ("=======\n>>>>>>> x", "2:1: error: a merge was left unfinished here"),
+        ("=======", "delete this line, and keep the lines of both sides; of two with one key, "),
         (
             "# buildsys.lock version 2: x",
             "the file is of version 2, and this version of buildsys reads",

@@ -193,8 +193,7 @@ def _probe(
         return probe(root, options.file, trust), ()
     source = whole(root, options.file)
     probe(Path("/"), str(source), trust)  # other files are not brought here
-    name = bring_weights(root, options.file, options.link, undo)
-    done = f"{'linked' if options.link else 'copied'} {name}, from {source}"
+    name, done = bring_weights(root, options.file, options.link, undo)
     return probe(root, name, trust), (done,)
 
 

@@ -138,11 +138,17 @@ def test_a_mistake_in_data_elsewhere_is_told_where_it_is(
     assert _files(workspace) == before
 
 
-def test_the_same_weights_are_not_copied_twice(workspace: Path, outside: Path) -> None:
-    """A second recipe takes the first one's copy."""
+def test_the_same_weights_are_not_copied_twice(
+    workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second recipe takes the first one's copy, and says that nothing was copied or linked."""
     words = ["--from", str(outside / "mice.pt"), "--data", "data/tags/data.yaml"]
     assert _new(workspace, "--copy", *words) == 0
     assert cli.main(["-C", str(workspace), "new", "other", "--copy", *words]) == 0
+    source = outside / "mice.pt"
+    assert f"kept   weights/mice.pt, the same as {source}\n" in capsys.readouterr().out
+    assert cli.main(["-C", str(workspace), "new", "third", "--link", *words]) == 0
+    assert f"kept   weights/mice.pt, a copy of {source}\n" in capsys.readouterr().out
 
 
 def test_data_that_has_a_name_keeps_it(workspace: Path, outside: Path) -> None:

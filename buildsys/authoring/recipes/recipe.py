@@ -176,6 +176,7 @@ class Recipe(Block):
     ELSEWHERE: ClassVar[dict[str, str]] = dict.fromkeys(
         OWN_BLOCKS, "write it in the target's entry"
     )
+    BESIDE: ClassVar[tuple[str, ...]] = ("extends", "targets", "matrix", "select")
 
     name: Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
     source: SourceModel

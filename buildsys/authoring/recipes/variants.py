@@ -10,7 +10,7 @@ from buildsys.authoring.syntax.scope import Layer, Scope
 from buildsys.authoring.syntax.values import NAME
 from buildsys.errors import Diagnostic, InputError
 
-STRUCTURE = ("name", "extends", "targets", "matrix", "select")
+STRUCTURE = ("name", *Recipe.BESIDE)
 """Keys of a recipe that say what is built, not how: no variant changes them."""
 _MOST_VARIANTS = 1000
 

@@ -32,8 +32,8 @@ _READ = (".txt", ".xml", ".json", ".yaml", ".yml", ".data", ".names", ".labels",
 """What the readers of all formats open beside images, or tell of."""
 
 
-def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
-    """A file from outside in weights/, copied or linked; its path from the workspace.
+def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[str, str]:
+    """A file from outside in weights/, copied or linked; its path from the workspace, and what was done.
 
     Nothing is overwritten: the same content under the same name is used as it is. Raises InputError.
     `undo` takes away again what was written here.
@@ -42,7 +42,8 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
     place = root / _WEIGHTS / source.name
     name = f"{_WEIGHTS}/{source.name}"
     if place.exists() and digest_file(place) == digest_file(source):
-        return name
+        is_copy = link and not place.is_symlink()
+        return name, f"kept   {name}, {'a copy of' if is_copy else 'the same as'} {source}"
     if place.exists() or place.is_symlink():
         message = f"{name} exists and is another file: nothing is overwritten"
         raise InputError.at(given, message, "rename one of the two")
@@ -57,7 +58,7 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> str:
             shutil.copyfile(source, unfinished)
         undo.callback(place.unlink, missing_ok=True)
         unfinished.rename(place)
-    return name
+    return name, f"{'linked' if link else 'copied'} {name}, from {source}"
 
 
 @dataclass(frozen=True, kw_only=True)

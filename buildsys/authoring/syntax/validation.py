@@ -46,6 +46,8 @@ _KINDS = {
     "list_type": "a list",
 }
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_MOST_KEYS = 16
+"""Of a block, all of which are listed: a recipe has that many."""
 _DOTTED = ("version", "compute_capability")
 """What looks like a number and is none."""
 _LIMITS = {
@@ -63,6 +65,8 @@ class Block(BaseModel):
 
     ELSEWHERE: ClassVar[dict[str, str]] = {}
     """Keys that are written in another block, and what to say of them."""
+    BESIDE: ClassVar[tuple[str, ...]] = ()
+    """Keys that are written in the block, too, and read by themselves."""
 
 
 def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
@@ -171,7 +175,9 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
     if code in ("extra_forbidden", "unexpected_keyword_argument"):
         block = _block_at(kind, loc[:-1])
         elsewhere = getattr(block, "ELSEWHERE", {})
-        hint = elsewhere.get(name) or did_you_mean(name, _keys(block))
+        hint = elsewhere.get(name) or did_you_mean(
+            name, (*_keys(block), *getattr(block, "BESIDE", ())), most=_MOST_KEYS
+        )
         return locate(where, f"unknown key `{name}`", hint, key=True)
     if code in _MISSING:
         return locate(where[:-1], f"`{name}` is missing here", "", key=True)
