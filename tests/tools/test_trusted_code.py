@@ -45,6 +45,8 @@ WRITING = (
 SENDING = (
     *("TCP to this machine", "TCP", "UDP", "UDP, IPv6", "a Unix socket", "an abstract socket"),
     *("a Unix datagram", "netlink", "signal the parent", "trace the parent"),
+    *("write a setting of the kernel", "clone into a namespace", "clone3 into a namespace"),
+    *("limit the parent", "slow the parent", "keep the parent to one core", "watch files"),
 )
 PAYLOAD = """
 import json

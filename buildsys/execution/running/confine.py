@@ -52,11 +52,18 @@ _NO_NEW_PRIVS, _SET_SECCOMP, _FILTER_MODE, _CAPBSET_DROP = 38, 22, 2, 24
 _CAPABILITIES_3 = 0x20080522
 _DAC_OVERRIDE = 1
 _MOST_CAPABILITIES = 64
-_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_FIRST, _SECOND = 16, 24
+"""Where struct seccomp_data has the low half of an argument."""
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
 _DO_NOTHING = _REFUSE
 """Error 0: the call succeeds and does nothing."""
-_EPERM, _EACCES = 1, 13
+_EPERM, _EACCES, _ENOSYS = 1, 13, 38
+_NEW_NAMESPACES = 0x7E020000
+"""CLONE_NEW* of linux/sched.h, as far as clone takes them."""
+_CLONE3 = 435
+_SET_FLAGS = (0x40086602, 0x401C5820)
+"""FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR, which a file opened for reading takes."""
 _DGRAM, _TYPE = 2, 0xF
 _INTERNET = (2, 10, 16)
 """AF_INET, AF_INET6, and AF_NETLINK, which resolvers ask for this machine's addresses."""
@@ -66,31 +73,60 @@ _SYSCALLS: dict[str, dict[str, tuple[int, ...]]] = {
         "socket": (41,),
         "socketpair": (53,),
         "connect": (42,),
+        "clone": (56,),
         "refused": (
             *(109, 112, 101, 310, 311, 438, 425, 321, 298, 323, 248, 249, 250, 304, 272, 308),
+            *(300, 301),
         ),
-        "attributes": (92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 463, 466, 254),
+        "attributes": (92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 463, 466, 468, 469, 254),
+        "ioctl": (16,),
         "modes and times": (90, 91, 268, 452, 132, 235, 261, 280),
+        "shared by number or name": (
+            *(29, 30, 31, 67, 64, 65, 66, 220, 68, 69, 70, 71),
+            *(240, 241, 242, 243, 244, 245),
+        ),
+        "others": (251, 312, 440, 448),
+        "others, unless the first argument is 0": (302, 314, 256, 279),
+        "threads": (203, 144, 142),
+        "setpriority": (141,),
     },
     "aarch64": {
         "architecture": (0xC00000B7,),
         "socket": (198,),
         "socketpair": (199,),
         "connect": (203,),
+        "clone": (220,),
         "refused": (
             *(154, 157, 117, 270, 271, 438, 425, 280, 241, 282, 217, 218, 219, 265, 97, 268),
+            *(262, 263),
         ),
-        "attributes": (54, 55, 5, 6, 7, 14, 15, 16, 463, 466, 27),
+        "attributes": (54, 55, 5, 6, 7, 14, 15, 16, 463, 466, 468, 469, 27),
+        "ioctl": (29,),
         "modes and times": (52, 53, 452, 88),
+        "shared by number or name": (
+            *(194, 196, 195, 197, 190, 193, 191, 192, 186, 189, 188, 187),
+            *(180, 181, 182, 183, 184, 185),
+        ),
+        "others": (30, 272, 440, 448),
+        "others, unless the first argument is 0": (261, 274, 238, 239),
+        "threads": (122, 119, 118),
+        "setpriority": (140,),
     },
 }
 """Numbers of system calls by processor (`architecture`: AUDIT_ARCH of linux/audit.h).
 
 `refused`: setpgid and setsid (a step is ended with its process group), ptrace, process_vm_readv,
 process_vm_writev, pidfd_getfd, io_uring_setup (it makes sockets past every filter), bpf,
-perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at, unshare, setns.
-`attributes`: chown in its forms, setxattr and removexattr in theirs, inotify_add_watch.
+perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at, unshare, setns,
+fanotify_init, fanotify_mark.
+`attributes`: chown in its forms, setxattr and removexattr in theirs, file_getattr, file_setattr,
+inotify_add_watch.
 `modes and times`: chmod and utime in their forms: they do nothing, as copying a file calls them.
+`shared by number or name`: memory, semaphores and queues of System V; message queues of POSIX.
+`others`: ioprio_set, kcmp, process_madvise, process_mrelease; with a process as first argument
+prlimit64, sched_setattr, migrate_pages, move_pages.
+`threads`: sched_setaffinity, sched_setscheduler, sched_setparam: for another thread than the caller
+they do nothing, as libraries place their own threads and a filter does not know whose a thread is.
 """
 _OPEN_PATH = 0o10000000
 _COMPATIBLE_ABI = 0x40000000
@@ -108,8 +144,8 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
     if machine not in _SYSCALLS or struct.calcsize("P") != 8:
         return b""
     calls = _SYSCALLS[machine]
-    (architecture,), (socket,), (pairs,) = (
-        calls[name] for name in ("architecture", "socket", "socketpair")
+    (architecture,), (socket,), (pairs,), (clone,) = (
+        calls[name] for name in ("architecture", "socket", "socketpair", "clone")
     )
     refused = (*calls["refused"], *(() if network else (socket, *calls["connect"])))
     program = [
@@ -120,25 +156,77 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
         (_AT_LEAST, 0, 1, _COMPATIBLE_ABI),
         (_RETURN, 0, 0, _REFUSE | _EPERM),
     ]
-    for number in (*refused, *(() if mounted else calls["attributes"])):
-        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE | _EPERM)]
-    for number in () if mounted else calls["modes and times"]:
-        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DO_NOTHING)]
+    for number in refused:
+        program += _answer(number, _REFUSE | _EPERM)
+    program += [
+        # clone3 has its flags in memory, which no filter reads; the C library then calls clone
+        *_answer(_CLONE3, _REFUSE | _ENOSYS),
+        (_EQUAL, 0, 4, clone),
+        (_LOAD, 0, 0, _FIRST),
+        (_ANY_OF, 0, 1, _NEW_NAMESPACES),  # in its own, a program has all of root's rights again
+        (_RETURN, 0, 0, _REFUSE | _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    if not mounted:
+        program += _keep_from_others(calls)
     program += [
         (_EQUAL, 0, 5, pairs),
-        (_LOAD, 0, 0, 24),  # the low half of the second argument: the type
+        (_LOAD, 0, 0, _SECOND),  # the type
         (_AND, 0, 0, _TYPE),
         (_EQUAL, 0, 1, _DGRAM),  # a datagram can be sent elsewhere than to the other end
         (_RETURN, 0, 0, _REFUSE | _EACCES),
         (_RETURN, 0, 0, _ALLOW),
     ]
     if network:
-        program += [(_EQUAL, 1, 0, socket), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, 16)]
+        program += [(_EQUAL, 1, 0, socket), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, _FIRST)]
         for family in _INTERNET:
             program += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
         program += [(_RETURN, 0, 0, _REFUSE | _EACCES)]
     program += [(_RETURN, 0, 0, _ALLOW)]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _keep_from_others(calls: dict[str, tuple[int, ...]]) -> list[tuple[int, int, int, int]]:
+    """What namespaces do under bubblewrap: files, processes and memory of others stay as they are."""
+    program = []
+    for name in ("attributes", "shared by number or name", "others"):
+        for number in calls[name]:
+            program += _answer(number, _REFUSE | _EPERM)
+    for number in calls["modes and times"]:
+        program += _answer(number, _DO_NOTHING)
+    for name, answer in (
+        ("others, unless the first argument is 0", _REFUSE | _EPERM),
+        ("threads", _DO_NOTHING),
+    ):
+        for number in calls[name]:
+            program += [
+                (_EQUAL, 0, 4, number),
+                (_LOAD, 0, 0, _FIRST),
+                (_EQUAL, 1, 0, 0),  # the caller itself
+                (_RETURN, 0, 0, answer),
+                (_RETURN, 0, 0, _ALLOW),
+            ]
+    (setpriority,), (ioctl,) = calls["setpriority"], calls["ioctl"]
+    return [
+        *program,
+        (_EQUAL, 0, 6, setpriority),
+        (_LOAD, 0, 0, _FIRST),
+        (_EQUAL, 0, 3, 0),  # PRIO_PROCESS
+        (_LOAD, 0, 0, _SECOND),
+        (_EQUAL, 0, 1, 0),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE | _EPERM),
+        (_EQUAL, 0, 5, ioctl),
+        (_LOAD, 0, 0, _SECOND),
+        (_EQUAL, 1, 0, _SET_FLAGS[0]),
+        (_EQUAL, 0, 1, _SET_FLAGS[1]),
+        (_RETURN, 0, 0, _REFUSE | _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
+def _answer(number: int, answer: int) -> list[tuple[int, int, int, int]]:
+    return [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer)]
 
 
 def landlock_abi() -> int:

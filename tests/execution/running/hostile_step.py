@@ -7,11 +7,22 @@ import ctypes
 import json
 import multiprocessing
 import os
+import platform
+import resource
 import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from fcntl import ioctl
 from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_NEW_USER, _SIGCHLD = 0x10000000, 17
+_CLONE, _FANOTIFY_INIT = {"aarch64": (220, 262)}.get(platform.machine(), (56, 300))
+_CLONE3, _FILE_SETATTR = 435, 469
+_STAT = 2  # IPC_STAT
 
 
 def main() -> None:
@@ -57,9 +68,34 @@ def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
         near.sendto(b"x", address)
 
     def trace() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.ptrace(16, parent, 0, 0) < 0:  # PTRACE_ATTACH
-            raise OSError(ctypes.get_errno(), "ptrace")
+        _call(_LIBC.ptrace, 16, parent, 0, 0)  # PTRACE_ATTACH
+
+    def clone(*arguments: object) -> None:
+        if _call(_LIBC.syscall, *arguments) == 0:
+            os._exit(0)
+
+    def flag(path: str) -> None:
+        with open(path, "rb") as stream:
+            flags = bytearray(8)
+            ioctl(stream, 0x80086601, flags)  # FS_IOC_GETFLAGS
+            ioctl(stream, 0x40086602, bytes(flags))  # FS_IOC_SETFLAGS
+
+    def pin() -> None:
+        before = os.sched_getaffinity(parent)
+        os.sched_setaffinity(parent, {min(before)})
+        if os.sched_getaffinity(parent) == before:  # the call may do nothing
+            raise PermissionError(parent)
+        os.sched_setaffinity(parent, before)
+
+    def idle() -> None:
+        before = os.sched_getscheduler(parent)
+        os.sched_setscheduler(parent, os.SCHED_BATCH, os.sched_param(0))
+        if os.sched_getscheduler(parent) == before:
+            raise PermissionError(parent)
+        os.sched_setscheduler(parent, before, os.sched_param(0))
+
+    def limit() -> None:
+        resource.prlimit(parent, resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE))
 
     def keep(setting: str) -> None:
         path = Path("/proc/sys", setting)
@@ -102,6 +138,37 @@ def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
         "write a setting of the kernel": lambda: keep("kernel/core_pattern"),
         "leave its process group": leave,
         "become another user": lambda: os.setuid(12345),
+        "clone into a namespace": lambda: clone(_CLONE, _NEW_USER | _SIGCHLD, 0, 0, 0, 0),
+        "clone3 into a namespace": lambda: clone(
+            _CLONE3, struct.pack("=8Q", _NEW_USER, 0, 0, 0, _SIGCHLD, 0, 0, 0), ctypes.c_size_t(64)
+        ),
+        "limit the parent": limit,
+        "slow the parent": lambda: os.setpriority(
+            os.PRIO_PROCESS, parent, os.getpriority(os.PRIO_PROCESS, parent)
+        ),
+        "keep the parent to one core": pin,
+        "schedule the parent": idle,
+        "see another's memory": lambda: _call(
+            _LIBC.shmctl, places["memory"], _STAT, ctypes.create_string_buffer(512)
+        ),
+        "see another's semaphores": lambda: _call(
+            _LIBC.semctl, places["semaphores"], 0, _STAT, ctypes.create_string_buffer(512)
+        ),
+        "see another's messages": lambda: _call(
+            _LIBC.msgctl, places["messages"], _STAT, ctypes.create_string_buffer(512)
+        ),
+        "remove another's queue": lambda: _call(_LIBC.mq_unlink, str(places["queue"]).encode()),
+        "watch files": lambda: _call(_LIBC.syscall, _FANOTIFY_INIT, 0x200, 0),
+        "change its input's flags": lambda: flag(places["linked"]),
+        "change its input's attributes": lambda: _call(
+            _LIBC.syscall,
+            _FILE_SETATTR,
+            -100,  # AT_FDCWD
+            str(places["linked"]).encode(),
+            bytes(24),
+            ctypes.c_size_t(24),
+            0,
+        ),
         "mount": lambda: subprocess.run(
             ["mount", "-t", "tmpfs", "x", places["work"]], check=True, capture_output=True
         ),
@@ -120,6 +187,19 @@ def work(places: dict[str, str]) -> dict[str, Callable[[], object]]:
         child.terminate()
         child.wait()
 
+    def own_limits() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.nice(1)
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+
+    def own_threads() -> None:
+        thread = threading.Thread(target=threading.get_ident)
+        thread.start()
+        thread.join()
+        cores = (1 << min(os.sched_getaffinity(0))).to_bytes(128, "little")
+        mine = ctypes.c_ulong(threading.get_ident())
+        assert _LIBC.pthread_setaffinity_np(mine, ctypes.c_size_t(128), cores) == 0
+
     def report() -> None:
         os.write(int(os.environ["BUILDSYS_PROGRESS_FD"]), b"")
 
@@ -130,9 +210,18 @@ def work(places: dict[str, str]) -> dict[str, Callable[[], object]]:
         "end its own child": own_child,
         "share work between processes": fork,
         "connect two of its processes": socket.socketpair,
+        "set its own limits": own_limits,
+        "place its own threads": own_threads,
         "see the processor": lambda: Path("/proc/cpuinfo").read_bytes(),
         "report progress": report,
     }
+
+
+def _call(function: Callable[..., int], *arguments: object) -> int:
+    result = function(*arguments)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
 
 
 def _try(action: Callable[[], object]) -> str:

@@ -1,5 +1,6 @@
 """What a step may reach: under each mechanism alone, with a program that tries everything."""
 
+import ctypes
 import json
 import os
 import socket
@@ -107,7 +108,7 @@ def around(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
         server(socket.AF_UNIX, stream, "socket")
         server(socket.AF_UNIX, datagram, "datagram")
         server(socket.AF_UNIX, stream, "\0" + abstract)
-        yield {
+        yield _shared(opened) | {
             "home": str(place.root / "home"),
             "outside": str(place.root / "outside"),
             "store": str(place.blobs),
@@ -124,6 +125,22 @@ def around(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
             "datagram": str(place.root / "datagram"),
             "abstract": abstract,
         }
+
+
+def _shared(opened: ExitStack) -> dict[str, object]:
+    """Memory, semaphores and messages that other programs reach by a number or a name."""
+    libc = ctypes.CDLL(None)
+    memory = libc.shmget(0, 4096, 0o600)
+    opened.callback(libc.shmctl, memory, 0, None)  # IPC_RMID
+    semaphores = libc.semget(0, 1, 0o600)
+    opened.callback(libc.semctl, semaphores, 0, 0)
+    messages = libc.msgget(0, 0o600)
+    opened.callback(libc.msgctl, messages, 0, None)
+    queue = f"/buildsys-{uuid4().hex}"
+    os.close(libc.mq_open(queue.encode(), os.O_CREAT | os.O_RDWR, 0o600, None))
+    opened.callback(libc.mq_unlink, queue.encode())
+    assert min(memory, semaphores, messages) >= 0
+    return {"memory": memory, "semaphores": semaphores, "messages": messages, "queue": queue}
 
 
 @pytest.mark.slow
