@@ -35,6 +35,25 @@ def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+_CURE = " Cure: "
+
+
+def join_sentences(sentences: Iterable[str]) -> str:
+    """Sentences of a verdict as one text; those with the same cure ("…. Cure: ….") say it once."""
+    causes: dict[str, list[str]] = {}
+    for sentence in sentences:
+        cause, _, cure = sentence.partition(_CURE)
+        causes.setdefault(cure, []).append(cause)
+    texts = [_join(listed) + (_CURE + cure if cure else "") for cure, listed in causes.items()]
+    return _join(texts)
+
+
+def _join(texts: list[str]) -> str:
+    """Sentences one behind the other; what has no full stop is a part of a sentence."""
+    *others, last = texts or [""]
+    return "".join(f"{text} " if text.endswith(".") else f"{text}; " for text in others) + last
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, most: int = 12) -> str:
     """ "did you mean `x`?", or the list of what there is when it is short, or nothing.
 

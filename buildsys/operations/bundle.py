@@ -47,6 +47,7 @@ from buildsys.steps.lib.tensorrt import builder_process, bundle_program, separat
 from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, RESULT
 from buildsys.steps.lib.tensorrt.engine_program import TITLES
 from buildsys.steps.lib.tensorrt.host_library import is_version
+from buildsys.text import join_sentences
 
 TIMINGS = "timing-caches"
 """Below the user's cache directory, in a bundle and in its result."""
@@ -245,7 +246,7 @@ def _refuse_red(session: Session, remote: RemoteBuild) -> None:
 def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
     try:
         verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
-        why = ": " + "; ".join(verdict.failures)
+        why = ": " + join_sentences(verdict.failures)
     except MissingBytes:
         why = ""
     raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")

@@ -36,6 +36,7 @@ from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
 from buildsys.spec import GRID
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
+from buildsys.text import join_sentences
 
 MOST_COMPILES = 3
 _NOISE = ".buildsys/fit/noise.bmp"
@@ -214,7 +215,7 @@ def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
     if result is None or result.passed:
         return
     verdict = read_verdict(session.executor.read(step, "verdict"), step.stage)
-    why = "; ".join(verdict.failures)
+    why = join_sentences(verdict.failures)
     raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 
 

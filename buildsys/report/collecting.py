@@ -41,6 +41,7 @@ from buildsys.steps.lib.report.values import (
     StepLine,
     Training,
 )
+from buildsys.text import join_sentences
 
 _REMEMBERED = (Kind.FAILED, Kind.BLOCKED, Kind.INTERRUPTED, Kind.REJECTED)
 """What an earlier run found out, and no look at the folders tells."""
@@ -171,7 +172,7 @@ def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> A
         verdict, reasons = {}, ()
     artifact = replace(artifact, **model_fields(find_model(files_below(folder))))
     judge = str(verdict.get("stage") or "gate")
-    outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail="; ".join(reasons))
+    outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail=join_sentences(reasons))
     detail = str(outcome) if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)
     if plan is not None:

@@ -128,7 +128,8 @@ def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
             output_figures.split(name, o.values, params.classes) for o in (whole[name], output)
         )
         for before, after in zip(*sides, strict=True):
-            still = signal.standstill(after.name, after.values, axis, _MORE_DIGITS)
+            cure = f"{_MORE_DIGITS}; or {output_figures.CALIBRATE}"
+            still = signal.standstill(after.name, after.values, axis, cure)
             if not signal.standstill(before.name, before.values, axis):
                 problems += still
     return problems

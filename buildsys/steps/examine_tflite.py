@@ -124,7 +124,7 @@ def _examine(
 
     from buildsys.steps.lib.parity import output_figures, signal
 
-    values, cure = output.values, output_figures.head_cure(params.head)
+    values, cure = output.values, output_figures.still_cure(params.head)
     problems = signal.not_numbers(edge.name, values)
     share, full = signal.saturated(edge.name, values)
     figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}

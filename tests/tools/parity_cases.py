@@ -201,7 +201,7 @@ def check_scores_lost() -> None:
     told = failing(recordings)
     assert "cls_s8 differs by 0.95 in probability (at most 0.25)" in told[0]
     assert "box" not in told[0].split("Cure")[0]
-    assert output_figures.RAW_HEAD in told[0]
+    assert output_figures.head_cure("raw") in told[0]
 
 
 def check_keypoints_lost() -> None:
@@ -576,6 +576,8 @@ def check_saturation_is_named() -> None:
 
     values = np.arange(-128, 128).astype(np.int8)
     assert signal.saturated("box_s8", values)[1] == []
+    assert output_figures.RAW_HEAD not in output_figures.still_cure("raw"), "it is raw already"
+    assert output_figures.still_cure("raw").startswith(output_figures.TRAIN)
     share, (told,) = signal.saturated("box_s8", np.maximum(values, 100) + np.int8(27))
     assert share > 0.5
     assert told.startswith("box_s8 is saturated: ")

@@ -25,6 +25,7 @@ from buildsys.graph import (
     steps_of,
 )
 from buildsys.outcome import BUILT, RESTORED, UP_TO_DATE, Kind, Outcome
+from buildsys.text import join_sentences
 from buildsys.write_errors import writing
 
 
@@ -143,7 +144,7 @@ class PackagePublisher:
             failures = self.executor.retry_with_bytes(
                 lambda: publish.reject(self.workspace, self.state, plan, self.console.say)
             )
-            self._reject(plan, red[0].stage, "; ".join(failures))
+            self._reject(plan, red[0].stage, join_sentences(failures))
         elif plan.build in self.candidates:
             self._note_candidate(plan)
         else:
@@ -179,7 +180,7 @@ class PackagePublisher:
     def _reject(self, plan: Plan, judge: str, why: str) -> None:
         outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail=why)
         self.outcomes[plan.build] = outcome
-        self.console.say(f"{plan.build}: {outcome}")
+        self.console.say(f"{plan.build}: {outcome.headline}")  # the table at the end says why
 
     def _choose(
         self,

@@ -19,10 +19,14 @@ RAW_HEAD = (
 )
 """The cure for a head that int8 cannot hold; in the same words wherever it is found."""
 
+_MORE_DIGITS = "keep more digits (`scheme: int16x8` or float16)"
+"""Of heads that give each kind of value a scale of its own already."""
 _CURES = {
     "yolox-decoded": "export boxes, objectness and classes apart (`export: {head: split}`), which"
     " gives each a scale of its own",
-    "yolox-split": "keep more digits (`scheme: int16x8` or float16)",
+    "yolox-split": _MORE_DIGITS,
+    "raw": _MORE_DIGITS,
+    "split": _MORE_DIGITS,
 }
 _CURES["yolox-concatenated"] = _CURES["yolox-decoded"]
 
@@ -32,6 +36,7 @@ _JOINT = (DECODED, "predictions")
 """Outputs that hold everything in one tensor."""
 
 CALIBRATE = "calibrate on more pictures of the real scene"
+TRAIN = "if the checkpoint itself finds nothing, train longer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,11 @@ _CELLS = sum((GRID // stride) ** 2 for stride in STRIDES)
 def head_cure(head: str) -> str:
     """What to change where a head, by its name, does not hold what it should."""
     return _CURES.get(head, RAW_HEAD)
+
+
+def still_cure(head: str) -> str:
+    """What to change where an output stands still: nothing was learned, or quantization lost it."""
+    return f"{TRAIN}; else {CALIBRATE}, or {head_cure(head)}"
 
 
 def has_objectness(shape: tuple[int, ...], classes: int) -> bool:

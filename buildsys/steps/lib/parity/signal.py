@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildsys.steps.lib.parity import tolerances
-from buildsys.steps.lib.parity.output_figures import CALIBRATE, RAW_HEAD
+from buildsys.steps.lib.parity.output_figures import CALIBRATE, RAW_HEAD, TRAIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +71,10 @@ def not_numbers(name: str, values: "np.ndarray") -> list[str]:
 
 
 def standstill(name: str, values: "np.ndarray", axis: int, cure: str = RAW_HEAD) -> list[str]:
-    """An output that is the same in every cell (axis `axis`) of every picture (axis 0)."""
+    """An output that is the same in every cell (axis `axis`) of every picture (axis 0).
+
+    `cure`: for what quantization did.
+    """
     if values.shape[0] * values.shape[axis] < 2:
         return []
     if (values.max((0, axis)) != values.min((0, axis))).any():
@@ -79,7 +82,7 @@ def standstill(name: str, values: "np.ndarray", axis: int, cure: str = RAW_HEAD)
     value = f"{values.flat[0]:.3g}" if values.dtype.kind == "f" else f"{int(values.flat[0])}"
     return [
         f"{name} is constant: the same in all {values.shape[axis]} cells of {values.shape[0]}"
-        f" pictures ({value} {values.dtype}). Cure: {cure}; or {CALIBRATE}."
+        f" pictures ({value} {values.dtype}). Cure: {cure}."
     ]
 
 
@@ -95,5 +98,5 @@ def saturated(name: str, values: "np.ndarray") -> tuple[float, list[str]]:
         return share, []
     return share, [
         f"{name} is saturated: {share:.0%} of its values stand at a limit of {values.dtype}. Cure:"
-        f" {CALIBRATE}; if the checkpoint itself finds nothing, train longer."
+        f" {TRAIN}; else {CALIBRATE}."
     ]

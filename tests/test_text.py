@@ -1,0 +1,23 @@
+"""Text for people."""
+
+import pytest
+
+from buildsys.text import join_sentences
+
+
+@pytest.mark.parametrize(
+    ("sentences", "text"),
+    [
+        ([], ""),
+        (["too low"], "too low"),
+        (["mAP is 0.1", "recall is 0.2"], "mAP is 0.1; recall is 0.2"),
+        (
+            ["a is lost. Cure: x.", "b is full.", "c is lost. Cure: x."],
+            "a is lost. c is lost. Cure: x. b is full.",
+        ),
+        (["a. Cure: x.", "b. Cure: y."], "a. Cure: x. b. Cure: y."),
+    ],
+)
+def test_reasons_with_one_cure_say_it_once(sentences: list[str], text: str) -> None:
+    """Three outputs that stand still have one cause: the text of a rejection says what to do once."""
+    assert join_sentences(sentences) == text
