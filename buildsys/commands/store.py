@@ -61,7 +61,9 @@ def _export(options: argparse.Namespace) -> int:
             raise Waiting("\n".join(waiting))
         results = gather(session.state, plans, options.packages_only)
         if results.missing and (not options.partial or not results.actions):
-            raise BuildsysError(f"{explain_missing(results.missing)}\nnothing was written")
+            raise BuildsysError(
+                f"{explain_missing(results.missing, options.partial)}\nnothing was written"
+            )
         size = write(results, session.state.store, options.file)
     finally:
         session.close()

@@ -138,8 +138,8 @@ def blob_name(digest: str) -> str:
     return f"blobs/{digest[:2]}/{digest}"
 
 
-def explain_missing(missing: Iterable[MissingResult]) -> str:
-    """Which results are missing, and what to do about it."""
+def explain_missing(missing: Iterable[MissingResult], partial: bool) -> str:
+    """Which results are missing, and what to do about it; `partial`: not even a part is here."""
     rows = list(missing)
     lines = []
     for build in dict.fromkeys(row.build for row in rows):
@@ -156,7 +156,9 @@ def explain_missing(missing: Iterable[MissingResult]) -> str:
         )
     if any(row.lost for row in rows):
         advice.append("without .buildsys/, `doit` makes again what the store has lost")
-    return "\n".join([*lines, f"    help: {'; '.join(advice)}; --partial takes what there is"])
+    if not partial:
+        advice.append("--partial takes what there is")
+    return "\n".join([*lines, f"    help: {'; '.join(advice)}"])
 
 
 def _why(row: MissingResult) -> str:

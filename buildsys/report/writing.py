@@ -217,15 +217,8 @@ def _write_pages(session: Session) -> bool:
     """Render if that was not done before, and put the pages in place; whether they are new."""
     plan = _plan(session.workspace)
     (step,) = plan.steps
-    console = session.console
     state = State((plan,), session.database, session.state.store, session.record.lock)
-    runner = Runner(
-        session.workspace,
-        state,
-        console.say,
-        session.executor.runner.run,
-        session.executor.runner.ensure,
-    )
+    runner = session.executor.runner.beside(state)
     digest = _digest(state, runner, step)
     if _is_intact(session.workspace, digest):
         return False

@@ -63,6 +63,12 @@ class Runner:
         """Step id -> what kept the step of this run to its inputs and outputs."""
         self._warned = False
 
+    def beside(self, state: State) -> "Runner":
+        """A runner of the same run for other plans; what is said once a run was said."""
+        other = Runner(self.workspace, state, self.say, self.run, self.ensure)
+        other._warned = self._warned
+        return other
+
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
     ) -> StepResult | None:

@@ -9,9 +9,9 @@ one are not read again. `__pycache__` of programs that a person ran in there doe
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from buildsys.digest import digest_file
@@ -127,12 +127,29 @@ def compare(
 
 
 def _strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
-    """Names of what somebody else put into a folder, sorted; without a record by the manifest's names."""
+    """Names of what somebody else put into a folder, sorted, a folder with nothing of ours as one name;
+    without a record by the manifest's names.
+    """
     names = _list(folder).names
     if record is not None:
-        return tuple(sorted(names - record.files.keys() - record.links.keys()))
-    listed = _listed(folder)
-    return tuple(sorted(n for n in names if n not in listed and n.partition("/")[0] not in _ALWAYS))
+        ours = names & {*record.files, *record.links}
+        folders = record.folders.keys() | _parents(ours)
+    else:
+        listed = _listed(folder)
+        ours = {name for name in names if name in listed or name.partition("/")[0] in _ALWAYS}
+        folders = _parents(ours)
+    return tuple(sorted({_topmost(name, folders) for name in names - ours}))
+
+
+def _parents(names: Iterable[str]) -> set[str]:
+    """Every folder on the way to these names."""
+    return {str(parent) for name in names for parent in PurePosixPath(name).parents}
+
+
+def _topmost(name: str, folders: Set[str]) -> str:
+    """The first folder on the way to a name that is none of `folders`; the name where each is."""
+    way = [str(parent) for parent in reversed(PurePosixPath(name).parents)]
+    return next((each for each in way[1:] if each not in folders), name)
 
 
 def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: Say) -> None:

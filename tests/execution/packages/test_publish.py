@@ -301,23 +301,24 @@ def test_whatever_differs_from_what_was_published_is_named_and_brought_back(
 def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
     shop: Shop, has_record: bool
 ) -> None:
-    """Nothing of theirs is lost, and each file is named."""
+    """Nothing of theirs is lost; a folder, an environment of Python, say, goes as a whole."""
     shop.publish()
     for text in ("mine", "mine, too"):
         (shop.folder / "notes").mkdir()
         (shop.folder / "notes" / "a.txt").write_text(text)
+        (shop.folder / "notes" / "b.txt").write_text(text)
         assert not shop.is_published
         if not has_record:  # .buildsys may be deleted at any moment
             published.forget(shop.workspace, "tags@host")
         shop.publish()
         assert shop.is_published
     assert shop.said == [
-        "build/tags/host/notes/a.txt is not part of what was published:"
-        " it was moved to build/.kept/tags@host/notes/a.txt.2"
+        "build/tags/host/notes is not part of what was published:"
+        " it was moved to build/.kept/tags@host/notes.2"
     ]
-    kept = shop.workspace.build / ".kept" / "tags@host" / "notes"
-    assert (kept / "a.txt").read_text() == "mine"
-    assert (kept / "a.txt.2").read_text() == "mine, too"
+    kept = shop.workspace.build / ".kept" / "tags@host"
+    assert (kept / "notes" / "a.txt").read_text() == "mine"
+    assert (kept / "notes.2" / "b.txt").read_text() == "mine, too"
 
 
 def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None:
