@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Print every diagnostic; 2 when one of them is an error."""
     from buildsys.errors import InputError, error_code
     from buildsys.execution.places import Workspace
+    from buildsys.execution.running import isolation
     from buildsys.execution.session.loading import make_plans
     from buildsys.execution.state.configured_store import default_store
     from buildsys.printing import guard
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError.at(options.builds[0], message, hint)
     workspace = Workspace(options.folder.resolve())
     default_store(workspace)
+    isolation.read_variable()
     plans = make_plans(workspace)
     for diagnostic in plans.diagnostics:
         print(plans.render(diagnostic))

@@ -15,7 +15,7 @@ from buildsys.digest import digest_bytes
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import EntryOutput, read_entry, write_entry
 from buildsys.execution.store.tree_index import encode_index
-from buildsys.operations.transfer import blob_name
+from buildsys.operations.transfer import blob_name, explain_missing
 from tests.conftest import Build, Sample, StandIn, make_workspace, no_environment
 from tests.operations import golden
 
@@ -176,6 +176,7 @@ def test_what_was_not_made_is_said(
     assert not archive.exists()
     assert main([*command, "--partial"]) == 0
     assert archive.exists()
+    assert "--partial" not in explain_missing((), partial=True)
 
 
 @pytest.mark.usefixtures("built")

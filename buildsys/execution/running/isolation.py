@@ -127,12 +127,18 @@ class Access:
     network: bool
 
 
-def choose() -> Isolation:
-    """The mechanism that BUILDSYS_ISOLATION and this machine leave. Raises IsolationUnavailable."""
+def read_variable() -> str:
+    """What BUILDSYS_ISOLATION asks for. Raises IsolationUnavailable for a word that it cannot be."""
     wanted = os.environ.get(VARIABLE) or AUTOMATIC
     known = (AUTOMATIC, REQUIRED, *Mechanism)
     if wanted not in known:
         raise IsolationUnavailable(f"{VARIABLE}={wanted} is not one of {', '.join(known)}.")
+    return wanted
+
+
+def choose() -> Isolation:
+    """The mechanism that BUILDSYS_ISOLATION and this machine leave. Raises IsolationUnavailable."""
+    wanted = read_variable()
     if wanted == Mechanism.NONE:
         return Isolation(mechanism=Mechanism.NONE, gap=f"{VARIABLE}=none")
     found = find() if wanted in (AUTOMATIC, REQUIRED) else _find_one(Mechanism(wanted))

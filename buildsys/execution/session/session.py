@@ -8,7 +8,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.packages import variants
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
-from buildsys.execution.running import process
+from buildsys.execution.running import isolation, process
 from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
@@ -52,6 +52,7 @@ class Session:
         self.workspace = Workspace(root.resolve())
         lock = read_lock(self.workspace.lock)  # what is wrong in it ends a run before it begins
         self.workspace.check_own()
+        isolation.read_variable()
         self.settled = dict(settled or {})
         store = default_store(self.workspace)
         self.loaded = plans or self._load(store, run)

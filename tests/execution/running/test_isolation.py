@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from buildsys import cli
 from buildsys.errors import IsolationUnavailable
 from buildsys.execution.running import confine, isolation
 from buildsys.execution.running.isolation import Access, Isolation, Mechanism
@@ -219,13 +220,18 @@ def test_many_inputs_are_readable_and_their_neighbours_are_not(
         assert place.run(mechanism, "/bin/cat", str(place.blobs / "other"))[0] == 1
 
 
-def test_an_unknown_mechanism_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the words that there are."""
+def test_an_unknown_mechanism_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the words that there are, also by what runs no step."""
     monkeypatch.setenv(isolation.VARIABLE, "firejail")
     with pytest.raises(
         IsolationUnavailable, match="not one of auto, required, bubblewrap, landlock"
     ):
         isolation.choose()
+    for command in ("check", "plan"):
+        assert cli.main(["-C", str(tmp_path), command]) == 1
+        assert "BUILDSYS_ISOLATION=firejail is not one of auto" in capsys.readouterr().err
 
 
 def test_required_refuses_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
