@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -258,6 +259,66 @@ def test_the_filter_is_one_program_for_each_kind_of_step() -> None:
         for index in range(count):
             jump = max(program[index * 8 + 2 : index * 8 + 4])
             assert index + 1 + jump < count or program[index * 8] == 0x06
+
+
+NUMBERS = {
+    "x86_64": (0xC000003E, 56, 302, 141, 203, 16, 29, 300),
+    "aarch64": (0xC00000B7, 220, 261, 140, 122, 29, 194, 262),
+}
+"""AUDIT_ARCH; clone, prlimit64, setpriority, sched_setaffinity, ioctl, shmget, fanotify_init."""
+
+
+@pytest.mark.parametrize("machine", NUMBERS)
+def test_the_filter_reads_arguments_where_these_decide(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may change itself, not others; make threads and children, not namespaces."""
+    system = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*system[:4], machine)))
+    architecture, clone, limit, priority, affinity, ioctl, memory, watch = NUMBERS[machine]
+    calls = {
+        "thread": (clone, 0x3D0F00, 0),
+        "child": (clone, 0x1200011, 0),
+        "clone3": (435, 0, 0),
+        "users": (clone, 0x10000011, 0),
+        "mounts": (clone, 0x20011, 0),
+        "own limit": (limit, 0, 7),
+        "limit": (limit, 4242, 7),
+        "own priority": (priority, 0, 0),
+        "priority": (priority, 0, 4242),
+        "priority of a user": (priority, 2, 0),
+        "own cores": (affinity, 0, 8),
+        "cores": (affinity, 4242, 8),
+        "size of a terminal": (ioctl, 1, 0x5413),
+        "flags": (ioctl, 3, 0x40086602),
+        "memory": (memory, 1, 4096),
+        "watch": (watch, 0, 0),
+    }
+    refused, nothing = 0x50001, 0x50000
+    always = {"clone3": 0x50026, "users": refused, "mounts": refused, "watch": refused}
+    alone = dict.fromkeys(("limit", "priority", "priority of a user", "flags", "memory"), refused)
+    for mounted, expected in ((True, always), (False, {**always, **alone, "cores": nothing})):
+        program = confine.seccomp_filter(network=False, mounted=mounted)
+        answers = {name: _answer(program, architecture, *call) for name, call in calls.items()}
+        assert {name: code for name, code in answers.items() if code != 0x7FFF0000} == expected
+
+
+def _answer(program: bytes, architecture: int, number: int, first: int, second: int) -> int:
+    """What the kernel would do with a system call: the filter's instructions, one after the other."""
+    data = struct.pack("=IIQQQ", number, architecture, 0, first, second)
+    value, place = 0, 0
+    while True:
+        code, yes, no, constant = struct.unpack_from("=HBBI", program, 8 * place)
+        if code == 0x06:
+            return int(constant)
+        if code == 0x20:
+            (value,) = struct.unpack_from("=I", data, constant)
+        elif code == 0x54:
+            value &= constant
+        else:
+            holds = {0x15: value == constant, 0x35: value >= constant, 0x45: value & constant}
+            place += yes if holds[code] else no
+        place += 1
 
 
 def test_folders_stand_for_files_that_are_too_many() -> None:
