@@ -85,6 +85,17 @@ def test_mistakes_are_told_together(
     )
 
 
+def test_misspelt_targets_hide_nothing(lent_workspace: Path) -> None:
+    """Without targets there is no build, and no mistake of it is told."""
+    text = _GOOD.replace("targets", "targts") + "evaluate: {gatse: {}}\nbenchmark: {threads: 0}\n"
+    write_recipe(lent_workspace, "several", text)
+    assert [(error.message, error.hint) for error in plan_all(lent_workspace).errors] == [
+        ("unknown key `targts`", "did you mean `targets`?"),
+        ("unknown key `gatse`", "did you mean `gates`?"),
+        ("`threads` is at least 1, not 0", ""),
+    ]
+
+
 @pytest.mark.parametrize("recipe", expecting(inputs("fine"), {}))
 def test_odd_recipe_is_accepted(
     recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]

@@ -147,7 +147,13 @@ class _Reading:
 
     def read(self) -> None:
         own = self._own_scope()
-        entries = self._entries(own)
+        try:
+            entries = self._entries(own)
+        except InputError as error:
+            others = self._without_target(own)
+            if any(found.hint == did_you_mean("targets", ["targets"]) for found in others):
+                raise InputError(*others) from error  # written, but misspelt
+            raise InputError(*error.diagnostics, *others) from error
         if not self._check_name(own):
             return  # every build would be told of the name once more
         count = len(entries) * len(variants(own))
@@ -158,6 +164,13 @@ class _Reading:
             raise InputError(own.locate(("targets",), message, "make several recipes", key=True))
         for entry in self._distinct(own, entries):
             self._read_entry(own, entry)
+
+    def _without_target(self, own: Scope) -> list[Diagnostic]:
+        """What else is wrong in a recipe whose targets cannot be read: of the recipe itself alone."""
+        scope, raw = self._root(own), self._root(own).merged()
+        if "matrix" in own.merged() or isinstance(raw.get("dataset"), str):
+            return []  # its variants, or buildsys.yaml, say the rest of it
+        return other_mistakes(Assembler(self.loader, scope, scope, self.files), raw)
 
     def _own_scope(self) -> Scope:
         """The recipe over its base."""
@@ -288,13 +301,17 @@ class _Reading:
             raise InputError(own.locate(("select",), message, hint, key=True))
         return found
 
-    def _read_build(self, own: Scope, variant: Variant, entry: _Entry, build: str) -> None:
-        root = Scope(
+    def _root(self, own: Scope) -> Scope:
+        """The recipe without what says which builds there are."""
+        return Scope(
             layers=tuple(
                 dataclasses.replace(layer, leave_out=(*layer.leave_out, *STRUCTURE[1:]))
                 for layer in own.layers
             )
         )
+
+    def _read_build(self, own: Scope, variant: Variant, entry: _Entry, build: str) -> None:
+        root = self._root(own)
         scope = root.over(*variant.layers, *entry.layers)
         raw = scope.merged()
         dataset = raw.get("dataset")
@@ -305,13 +322,13 @@ class _Reading:
         try:
             found = assembler.build(raw, entry.entry, entry.index, build)
         except InputError as error:
-            others = other_mistakes(assembler, raw, entry.entry, entry.index)
+            others = other_mistakes(assembler, raw, (entry.entry, entry.index))
             raise InputError(*error.diagnostics, *others) from error
         problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
         if not any(problem.is_error for problem in problems):
             problems += check_measured(found, scope.locate)
         else:
-            problems += other_mistakes(assembler, raw, entry.entry, entry.index)
+            problems += other_mistakes(assembler, raw, (entry.entry, entry.index))
         problems += remarks(found, scope.locate)
         self.problems += problems
         if not any(problem.is_error for problem in problems):

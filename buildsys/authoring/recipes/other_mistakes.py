@@ -23,7 +23,7 @@ from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import Recipe, TargetEntry
 from buildsys.authoring.step_settings import TrainSettings
 from buildsys.authoring.syntax.document import KeyPath
-from buildsys.authoring.syntax.validation import leave_out_mistakes
+from buildsys.authoring.syntax.validation import leave_out_mistakes, parse
 from buildsys.errors import Diagnostic, InputError
 from buildsys.registry import find_step
 
@@ -65,31 +65,38 @@ class _Collector:
 
 
 def other_mistakes(
-    assembler: Assembler, raw: dict[str, object], entry: TargetEntry, index: int
+    assembler: Assembler, raw: dict[str, object], entry: tuple[TargetEntry, int] | None = None
 ) -> list[Diagnostic]:
-    """Every mistake of a build that is found without its other parts; known ones may be among them."""
-    rest, wrong = leave_out_mistakes(Recipe, assembler.own_blocks(raw)[0], _INSTEAD)
+    """Every mistake of a build that is found without its other parts; known ones may be among them.
+
+    `entry`: with its place among the targets; None where these cannot be read.
+    """
+    values = assembler.own_blocks(raw)[0]
+    rest, wrong = leave_out_mistakes(Recipe, values, _INSTEAD)
     try:
         recipe = Recipe.model_validate(rest)
     except ValueError:
         return []
     found = _Collector(assembler, recipe, wrong)
+    found.attempt(lambda: parse(Recipe, values, (), found.locate))
     outside = check_paths(assembler.workspace, recipe, assembler.scope.locate)
     found.problems += outside
-    _look_at_target(found, entry, index)
+    _look_at_target(found, entry)
     facts = _look_at_files(found) if not outside else None
     _look_at_steps(found)
     _look_at_values(found, facts)
     return found.problems
 
 
-def _look_at_target(found: _Collector, entry: TargetEntry, index: int) -> None:
+def _look_at_target(found: _Collector, entry: tuple[TargetEntry, int] | None) -> None:
     """The target, the firmware contract, and the scheme on that target."""
     recipe, assembler = found.recipe, found.assembler
-    board = found.attempt(lambda: assembler.find_board(entry, index))
+    board = found.attempt(lambda: assembler.find_board(*entry)) if entry is not None else None
     if not found.is_right("quantization.scheme", "source.family") or is_finished(recipe):
         return
-    unfit = check_scheme(recipe, board.target, found.locate, index) if board is not None else []
+    unfit = []
+    if board is not None and entry is not None:
+        unfit = check_scheme(recipe, board.target, found.locate, entry[1])
     found.problems += unfit
     if not unfit and found.is_right("quantization"):
         found.problems += check_calibrated(recipe, found.locate)
