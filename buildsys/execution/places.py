@@ -13,7 +13,7 @@ from buildsys.write_errors import obstacle
 
 def cache_root() -> Path:
     """The user's cache directory for buildsys; follows XDG_CACHE_HOME. Raises CannotWrite where no
-    absolute path says where it is.
+    absolute path says where it is, or the home directory does not exist.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
@@ -24,7 +24,10 @@ def cache_root() -> Path:
             home = str(Path.home())
         except RuntimeError as error:
             raise CannotWrite(f"{error}. Set HOME or XDG_CACHE_HOME.") from error
-    return absolute(home, "HOME") / ".cache" / "buildsys"
+    place = absolute(home, "HOME")
+    if not os.path.lexists(place):  # root could make it, and would fill the system's disk
+        raise CannotWrite(f"HOME is {place}, which does not exist. Set HOME or XDG_CACHE_HOME.")
+    return place / ".cache" / "buildsys"
 
 
 def absolute(place: str, variable: str) -> Path:

@@ -108,6 +108,20 @@ def test_a_relative_place_is_refused(
         assert f"{variable} is `{value}`, which is not an absolute path" in capsys.readouterr().err
 
 
+def test_a_home_that_does_not_exist_is_not_made(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even by root, who could."""
+    home = trial.place.parent / "nobody"
+    for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    for command in ("check", "plan"):
+        assert cli.main(["-C", str(trial.place), command]) == 1
+        assert f"HOME is {home}, which does not exist" in capsys.readouterr().err
+    assert not home.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
