@@ -28,8 +28,9 @@ class Check:
 
 def examine(root: Path) -> list[Check]:
     """Platform, uv, Python, compiler, emulator, isolation, disk, store, the workspace, then every tool
-    environment.
+    environment. Raises CannotWrite where there is no place for them.
     """
+    cache_root()  # before uv, which would make a home directory that does not exist
     findings = [
         _platform(),
         _uv(),
