@@ -207,13 +207,65 @@ def refuse_links(root: Path, path: Path) -> None:
             )
 
 
+DEEPEST = 100
+"""Folders within folders: what is made or given deeper is refused. Python goes some 900 deep, a path of
+Linux (4,096 bytes) some 2,000.
+"""
+_FLAT = 8
+"""So deep, names of 255 bytes make a path that Linux takes."""
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, however deep; what cannot be removed stays, and nothing is raised."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir() and not folder.is_symlink():
+        with contextlib.suppress(OSError):
+            _flatten(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flatten(folder: Path) -> None:
+    """Move folders up into this one until none lies deeper than `_FLAT` in it. Raises OSError."""
+    pending = [(str(folder), 0)]
+    while pending:
+        place, depth = pending.pop()
+        with os.scandir(place) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in below:
+            if depth == _FLAT:
+                raised = os.path.join(folder, f"{TEMPORARY}{os.urandom(8).hex()}")
+                os.rename(path, raised)
+                pending.append((raised, 1))
+            else:
+                pending.append((path, depth + 1))
+
+
+def is_deep(folder: Path) -> bool:
+    """Whether folders lie in it deeper than `DEEPEST`, or deeper than the system's paths go."""
+    pending = [(str(folder), 0)]
+    while pending:
+        place, depth = pending.pop()
+        if depth > DEEPEST:
+            return True
+        try:
+            with os.scandir(place) as entries:
+                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return True
+            continue
+        pending += [(path, depth + 1) for path in below]
+    return False
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder, if it is there: first its name, then its content. What else has the name goes."""
     if os.path.lexists(folder):
         old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
         folder.rename(old)
         if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
+            remove_tree(old)
         else:  # rmtree would wait for somebody to write into a pipe
             old.unlink(missing_ok=True)
 

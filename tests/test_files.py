@@ -8,6 +8,7 @@ import pytest
 from buildsys.files import (
     make_tree_durable,
     read_regular,
+    remove_tree,
     replace_folder,
     replacing,
     write_atomic,
@@ -144,3 +145,26 @@ def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
         read_regular(path)
     (tmp_path / "plain").write_bytes(b"bytes")
     assert read_regular(tmp_path / "plain") == b"bytes"
+
+
+def test_a_folder_is_removed_however_deep(tmp_path: Path) -> None:
+    """Deeper than functions can call each other, with names longer than a path of the system."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name, depth in (("d", 1500), ("d" * 250, 40)):
+        make_deep(tmp_path / "deep", name, depth, outside)
+        remove_tree(tmp_path / "deep")
+        assert os.listdir(tmp_path) == ["outside"]
+
+
+def make_deep(folder: Path, name: str, depth: int, link: Path) -> None:
+    """A folder in a folder, and so on; in the last one a link."""
+    folder.mkdir(exist_ok=True)
+    number = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=number)
+        below = os.open(name, os.O_RDONLY, dir_fd=number)
+        os.close(number)
+        number = below
+    os.symlink(link, "link", dir_fd=number)
+    os.close(number)

@@ -23,7 +23,7 @@ from buildsys.execution.store import garbage_collection, workspaces
 from buildsys.execution.store.garbage_collection import Limits, Removals
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import definitions
-from buildsys.files import read_regular
+from buildsys.files import read_regular, remove_tree
 from buildsys.graph import BuildPlan, build_plans
 from buildsys.lockfile import Lock, read_lock
 from buildsys.locks import locked
@@ -77,7 +77,7 @@ def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) 
             for path in gone:
                 workspaces.forget(store, path)
             for folder in environments:
-                shutil.rmtree(folder.path, ignore_errors=True)
+                remove_tree(folder.path)
     return Sweep(
         choice=choice,
         users=len(users),
@@ -139,7 +139,7 @@ def _sweep_scratch(
         )
         database.close()
         for folder in () if dry_run else finished:
-            shutil.rmtree(folder.path, ignore_errors=True)
+            remove_tree(folder.path)
         return finished, False
 
 
@@ -160,10 +160,14 @@ def _old_environments() -> tuple[Folder, ...]:
 def _measure(path: Path) -> Folder:
     """A folder with the bytes below it; links are not followed, hard links count once."""
     seen: dict[int, int] = {}
-    for folder, _, names in os.walk(path):
-        for name in names:
-            stat = os.lstat(os.path.join(folder, name))
-            seen[stat.st_ino] = stat.st_size
+    pending = [str(path)]
+    while pending:  # a step may have made folders deeper than os.walk goes
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                else:
+                    seen[entry.inode()] = entry.stat(follow_symlinks=False).st_size
     return Folder(path=path, size=sum(seen.values()))
 
 

@@ -283,15 +283,18 @@ def python_folders(python: Path) -> tuple[str, ...]:
 
 def link_targets(folder: Path) -> Iterator[str]:
     """What the links below a folder of inputs point to."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                target = os.readlink(entry.path)
-                if not target.startswith("/") or "/." in target:
-                    target = os.path.normpath(os.path.join(folder, target))
-                yield target
-            elif entry.is_dir():
-                yield from link_targets(Path(entry.path))
+    pending = [str(folder)]
+    while pending:
+        place = pending.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    target = os.readlink(entry.path)
+                    if not target.startswith("/") or "/." in target:
+                        target = os.path.normpath(os.path.join(place, target))
+                    yield target
+                elif entry.is_dir():
+                    pending.append(entry.path)
 
 
 def _confine(policy: str) -> tuple[str, ...]:

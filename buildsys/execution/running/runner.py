@@ -7,7 +7,6 @@ was.
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.tools import bytecode, environments
-from buildsys.files import open_regular
+from buildsys.files import DEEPEST, is_deep, open_regular, remove_tree
 from buildsys.graph import Input, Output, Step, StepResult
 from buildsys.names import BadName
 from buildsys.spec import Format
@@ -113,7 +112,7 @@ class Runner:
             self._check(step, action_key, outputs, scratch)
             seconds = round(time.monotonic() - started, 3)
         result = self._publish(step, action_key, outputs, seconds, _read_diary(scratch))
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_tree(scratch)
         return result
 
     def _isolation(self, step: Step) -> isolation.Isolation:
@@ -134,9 +133,9 @@ class Runner:
         scratch = self.workspace.own(self.workspace.scratch / action_key.key)
         if scratch.exists():  # of a run that was killed
             for name in ("inputs", "outputs"):
-                shutil.rmtree(scratch / name, ignore_errors=True)
+                remove_tree(scratch / name)
             if not step.trains:  # only a training goes on where it was
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove_tree(scratch)
         for name in ("inputs", "outputs", "work"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
         paths = {
@@ -241,6 +240,11 @@ class Runner:
     def _check(
         self, step: Step, action_key: ActionKey, outputs: dict[str, Path], scratch: Path
     ) -> None:
+        if is_deep(scratch / "outputs"):
+            raise StepFailed(
+                f"{step.stage} ({step.module}) made folders in folders, more than {DEEPEST} deep;"
+                " nothing was kept."
+            )
         foreign = next(_foreign(scratch), "")
         if foreign:
             raise StepFailed(

@@ -18,6 +18,7 @@ from buildsys.execution.running.runner import REFUSED, Runner
 from buildsys.execution.state.decide import State
 from buildsys.graph import Output, Status, Step, StepResult
 from tests.sample_steps import changed, given, make_plan, make_state, make_step, output_of
+from tests.test_files import make_deep
 
 Tool = Callable[[dict[str, Path], dict[str, Path]], int]
 """(inputs, outputs) -> exit code."""
@@ -477,3 +478,23 @@ def test_what_isolates_is_said_once(tmp_path: Path, export: Step, source: Path) 
     told = "steps are not isolated from this machine: BUILDSYS_ISOLATION=none"
     assert bench.said.count(told) == 1
     assert bench.runner.isolations[other.id] == "none (BUILDSYS_ISOLATION=none)"
+
+
+def test_folders_without_end_fail_the_step_and_not_the_next_run(
+    tmp_path: Path, export: Step
+) -> None:
+    """In its outputs they are refused, in its work removed."""
+    bench = Bench(tmp_path, export)
+
+    def dig(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        make_deep(outputs["made"].parent, "d", 1500, tmp_path)
+        make_deep(outputs["made"].parents[1] / "work", "d", 1500, tmp_path)
+        return write_outputs(inputs, outputs)
+
+    bench.tool = dig
+    assert str(failure(bench, export)) == (
+        "export (export_onnx) made folders in folders, more than 100 deep; nothing was kept."
+    )
+    bench.tool = write_outputs
+    assert bench.execute(export) is not None
+    assert list(bench.workspace.scratch.iterdir()) == []
