@@ -11,7 +11,7 @@ import pytest
 from buildsys import cli
 from buildsys.graph import BuildPlan
 from tests.authoring.golden import compare, inputs, orphans
-from tests.authoring.sample_workspace import expecting, plan_all, plan_good, write_recipe
+from tests.authoring.sample_workspace import TRAINED, expecting, plan_all, plan_good, write_recipe
 
 _GOOD = """\
 source: {family: tflite, weights: {path: weights/model.tflite}}
@@ -83,6 +83,13 @@ def test_mistakes_are_told_together(
     assert sorted(messages) == sorted(
         message for message, rests in expected.items() if resting_on not in rests.split()
     )
+
+
+def test_gates_of_another_task_are_no_second_mistake(lent_workspace: Path) -> None:
+    """The task is wrong, and figures of the right one are refused, too."""
+    text = TRAINED.replace("task: pose", "task: segment").replace("box.mAP50-95", "keypoints.mAP50")
+    write_recipe(lent_workspace, "several", text.replace("yolov8n-pose", "yolov8n-seg"))
+    assert not [e.message for e in plan_all(lent_workspace).errors if "no metric" in e.message]
 
 
 def test_misspelt_targets_hide_nothing(lent_workspace: Path) -> None:

@@ -328,7 +328,7 @@ class _Reading:
         if not any(problem.is_error for problem in problems):
             problems += check_measured(found, scope.locate)
         else:
-            problems += other_mistakes(assembler, raw, (entry.entry, entry.index))
+            problems += other_mistakes(assembler, raw, (entry.entry, entry.index), problems)
         problems += remarks(found, scope.locate)
         self.problems += problems
         if not any(problem.is_error for problem in problems):

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from buildsys.authoring.datasets.dataset import find_data
@@ -65,11 +65,15 @@ class _Collector:
 
 
 def other_mistakes(
-    assembler: Assembler, raw: dict[str, object], entry: tuple[TargetEntry, int] | None = None
+    assembler: Assembler,
+    raw: dict[str, object],
+    entry: tuple[TargetEntry, int] | None = None,
+    known: Iterable[Diagnostic] = (),
 ) -> list[Diagnostic]:
     """Every mistake of a build that is found without its other parts; known ones may be among them.
 
-    `entry`: with its place among the targets; None where these cannot be read.
+    `entry`: with its place among the targets; None where these cannot be read. `known`: what is wrong
+    with the build as a whole; nothing is said of what rests on a task that is wrong.
     """
     values = assembler.own_blocks(raw)[0]
     rest, wrong = leave_out_mistakes(Recipe, values, _INSTEAD)
@@ -77,6 +81,11 @@ def other_mistakes(
         recipe = Recipe.model_validate(rest)
     except ValueError:
         return []
+    task = assembler.scope.locate(("source", "task"), "")
+    if any(
+        (one.path, one.line, one.column) == (task.path, task.line, task.column) for one in known
+    ):
+        wrong |= {("source", "task")}
     found = _Collector(assembler, recipe, wrong)
     found.attempt(lambda: parse(Recipe, values, (), found.locate))
     outside = check_paths(assembler.workspace, recipe, assembler.scope.locate)
