@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+from buildsys.execution.running.isolation import link_targets
+from buildsys.files import remove_tree
 from buildsys.steps.lib.datasets.file_lists import list_files, list_parts
+from tests.test_files import make_deep
 
 
 def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
@@ -90,6 +93,23 @@ def test_what_is_no_file_is_listed_apart(tmp_path: Path) -> None:
         "images/null.jpg is a pipe, a socket or a device, not a file, and 1 more like it",
         "remove it",
     )
+
+
+def test_folders_without_end_are_a_mistake(tmp_path: Path) -> None:
+    """Deeper than functions can call each other: found by a folder's name and by a pattern."""
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    make_deep(root / "images", "d", 1500, tmp_path)
+    for part in (".", "images", "images/**/*.jpg"):
+        assert list(list_parts(str(root), (part,)).problems()) == [
+            (
+                "images/d/d has folders in folders, more than 100 deep",
+                "move up what is deeper, or remove it",
+            )
+        ]
+    assert list(list_files(root)) == []
+    assert set(link_targets(root)) == {str(tmp_path)}
+    remove_tree(root)
 
 
 def test_patterns_leave_out_what_is_not_the_persons(tmp_path: Path) -> None:

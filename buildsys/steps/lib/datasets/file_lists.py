@@ -18,7 +18,7 @@ _RENAME = "rename it, or remove it"
 _REMOVE = "remove the link"
 _NAME = "copy it here, or name the dataset in buildsys.yaml: from there links may lead anywhere"
 
-_Kind = Literal["name", "loop", "outside", "gone", "special", "unreadable", "above"]
+_Kind = Literal["name", "loop", "outside", "gone", "special", "unreadable", "above", "deep"]
 _MESSAGES: dict[_Kind, tuple[str, str]] = {
     "name": ("is a name that is not UTF-8", _RENAME),
     "loop": ("is a link that leads back to a folder around it, or to itself", _REMOVE),
@@ -26,8 +26,11 @@ _MESSAGES: dict[_Kind, tuple[str, str]] = {
     "gone": ("is a link to nothing", "bring back what it leads to, or remove the link"),
     "special": ("is a pipe, a socket or a device, not a file", "remove it"),
     "unreadable": ("may not be read by this user", "see its permissions, and those of its folder"),
+    "deep": ("has folders in folders, more than 100 deep", "move up what is deeper, or remove it"),
     "above": ("has `..` in a pattern", "write the folder that is meant"),
 }
+_DEEPEST = 100
+"""Folders within folders, as for what steps make."""
 _Around = frozenset[tuple[int, int]]
 _MARKS = frozenset("*?[")
 _ENVIRONMENT = "pyvenv.cfg"
@@ -55,7 +58,7 @@ def list_files(root: Path, place: str = ".") -> Iterator[str]:
     """Every file in `place` and below, from the root, with slashes; nothing of hidden folders.
 
     Links to folders are followed, but for those that lead back to a folder around them; names that are
-    not UTF-8 are left out.
+    not UTF-8, and what lies more than `_DEEPEST` folders deep, are left out.
     """
     start = os.path.relpath(root / place, root)
     folder = str(root / place)
@@ -69,7 +72,7 @@ def _list_files(folder: str, start: str, around: frozenset[tuple[int, int]]) -> 
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return
-    if (here.st_dev, here.st_ino) in around:
+    if (here.st_dev, here.st_ino) in around or start.count("/") > _DEEPEST:
         return
     around |= {(here.st_dev, here.st_ino)}
     folders = []
@@ -183,6 +186,9 @@ def _open(
     search: _Search, folder: str, start: str, around: _Around
 ) -> tuple[list["os.DirEntry[str]"], _Around]:
     """What is in a folder that may be looked into, and the folders around that; see `_folders_around`."""
+    if start.count("/") > _DEEPEST:
+        search.faults["deep", "/".join(start.split("/")[:3])] = None
+        return [], around
     try:
         here = os.stat(folder)
         entries = list(os.scandir(folder))
