@@ -1,12 +1,13 @@
 """Files that people bring, against recipe and target: what `check` says before anything is made."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from buildsys import cli
-from buildsys.authoring.recipes.given_file import read_given
+from buildsys.authoring.recipes.given_file import UnreadableModel, read_given
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.spec import Format
 from tests.authoring.golden import HERE, compare
@@ -174,6 +175,16 @@ def test_every_mistake_is_told_at_check(
     compare(told, HERE / "given.yaml", ())
     silent = [name for name in CASES if f"recipes/{name}.yaml" not in told]
     assert not silent
+
+
+@pytest.mark.parametrize("form", [Format.TFLITE, Format.ONNX])
+def test_a_file_without_end_is_not_read(tmp_path: Path, form: Format) -> None:
+    """30 GB without a byte on the disk."""
+    path = tmp_path / "model"
+    path.touch()
+    os.truncate(path, 30 << 30)
+    with pytest.raises(UnreadableModel, match="32212254720 bytes; more than 2 GiB are not read"):
+        read_given(path, form)
 
 
 NO_MODELS: dict[str, bytes | None] = {

@@ -15,6 +15,8 @@ from buildsys.steps.lib.files.foreign import UnreadableModel
 
 __all__ = ["Edge", "GivenFile", "OnnxFile", "TfliteFile", "UnreadableModel", "read_given"]
 
+_LARGEST = 2 << 30
+"""Bytes: offsets in FlatBuffers and lengths in protobuf are signed numbers of 32 bits."""
 _SUPPRESSING = ("NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT")
 _TFLITE_SUPPRESSING = (
     "NON_MAX_SUPPRESSION_V4",
@@ -76,6 +78,9 @@ GivenFile = OnnxFile | TfliteFile
 def read_given(path: Path, form: Format) -> GivenFile:
     """Of an ONNX or TFLite file. Raises OSError, UnreadableModel."""
     stat = path.stat()
+    if stat.st_size > _LARGEST:
+        what = f"the file has {stat.st_size} bytes; more than 2 GiB are not read"
+        raise UnreadableModel(what, "was another file meant?")
     return _read_once(path, form, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino))
 
 
