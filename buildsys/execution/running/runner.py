@@ -36,6 +36,11 @@ LAUNCHER = Path(launcher.__file__)
 _PACKAGE = LAUNCHER.parents[3]
 _LAST_LINES = 12
 _LAST_BYTES = 1 << 16
+_SHOWN_BYTES = 1 << 14
+"""Of a step's message as many are shown of its beginning, and of its end."""
+_LARGEST_DIARY = 1 << 20
+_LARGEST_VERDICT, _LARGEST_JSON = 1 << 24, 1 << 30
+"""Bytes of what is read whole: a file of nothing but holes may be larger than the memory."""
 REFUSED = 3
 """What the launcher ends with when the step itself says what is wrong with its inputs."""
 _REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
@@ -225,7 +230,7 @@ class Runner:
         code = isolation.end_code(isolated, self.run(command, on_progress))
         if code == 0:
             return
-        message = plain_log((scratch / _ERROR).read_text(encoding="utf-8", errors="replace"))
+        message = plain_log(_ends(scratch / _ERROR))
         message = message or _last_lines(log)  # on a full disk the message found no room
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
@@ -256,6 +261,14 @@ class Runner:
             raise StepFailed(
                 f"{step.stage} ({step.module}) did not produce output: {', '.join(missing)}"
             )
+        for output in step.outputs:
+            most = _LARGEST_VERDICT if output.name == "verdict" else _LARGEST_JSON
+            size = outputs[output.name].stat().st_size
+            if output.suffix == ".json" and size > most:
+                raise StepFailed(
+                    f"{step.stage} ({step.module}) wrote {outputs[output.name].name} with {size}"
+                    f" bytes, of which at most {most} are read; nothing was kept."
+                )
         self._check_sources(step, action_key)
 
     def _check_sources(self, step: Step, action_key: ActionKey) -> None:
@@ -375,13 +388,32 @@ def _read_diary(scratch: Path) -> dict[str, str]:
     """What the step wants remembered of this run."""
     try:
         with open_regular(scratch / _DIARY) as file:
-            return parse(dict[str, str], file.read())
+            text = file.read(_LARGEST_DIARY + 1)
+        return parse(dict[str, str], text) if len(text) <= _LARGEST_DIARY else {}
     except (OSError, ValueError):
         return {}
 
 
 def _file_name(output: Output) -> str:
     return output.name if output.tree else output.name + output.suffix
+
+
+def _ends(path: Path) -> str:
+    """A text; the middle of a long one is left out. Empty where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            text = file.read(2 * _SHOWN_BYTES)
+            if size <= len(text):
+                return text.decode(errors="replace")
+            file.seek(size - _SHOWN_BYTES)
+            ends = [
+                part.decode(errors="ignore")
+                for part in (text[:_SHOWN_BYTES], file.read(_SHOWN_BYTES))
+            ]
+    except OSError:
+        return ""
+    return f"\n… {size - 2 * _SHOWN_BYTES} bytes left out, all are in {path} …\n".join(ends)
 
 
 def _last_lines(log: Path) -> str:

@@ -498,3 +498,46 @@ def test_folders_without_end_fail_the_step_and_not_the_next_run(
     bench.tool = write_outputs
     assert bench.execute(export) is not None
     assert list(bench.workspace.scratch.iterdir()) == []
+
+
+def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) -> None:
+    """60 GiB without a byte on the disk: its message, what it tells of its run, its verdict."""
+    gate = make_step(
+        "gate", given(source), outputs=(Output(name="verdict", tree=False, suffix=".json"),)
+    )
+    bench = Bench(tmp_path, gate)
+
+    def refuse(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        error = Path(bench.requests[-1]["error"])
+        error.write_text("the beginning\n")
+        os.truncate(error, 60 << 30)
+        with error.open("a") as file:
+            file.write("\nthe end")
+        return REFUSED
+
+    def answer(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        outputs["verdict"].write_text(json.dumps({"passed": True, "failures": []}))
+        os.truncate(bench.commands[-1].environment["BUILDSYS_DIARY"], 60 << 30)
+        return 0
+
+    def answer_without_end(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        answer(inputs, outputs)
+        os.truncate(outputs["verdict"], 60 << 30)
+        return 0
+
+    bench.tool = refuse
+    message = str(failure(bench, gate))
+    assert len(message) < 40_000
+    assert "    the beginning\n" in message
+    assert "bytes left out, all are in" in message
+    assert "    the end\n" in message
+    bench.tool = answer_without_end
+    assert str(failure(bench, gate)).endswith(
+        " wrote verdict.json with 64424509440 bytes, of which at most 16777216 are read;"
+        " nothing was kept."
+    )
+    bench.tool = answer
+    assert bench.execute(gate) is not None
+    entry = bench.state.store.recall(bench.state.decide(gate).key)
+    assert entry is not None
+    assert entry.diary == ()
