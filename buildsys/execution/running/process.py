@@ -39,6 +39,9 @@ _WITH_NETWORK = (
 """How a file is reached, never what is in it: the recipe names its digest."""
 _LONGEST_REPORT = 1 << 16
 """Bytes of a line; the rest of a longer one is no report either."""
+LONGEST_LOG = 64 << 20
+"""Bytes of a log, before its last ones."""
+_CHUNK = 1 << 16
 _LAST_REPORTS_SECONDS = 1.0
 """A process that left its group may hold the pipe open for ever: nobody waits for that one."""
 _NOWHERE = dict.fromkeys(
@@ -112,27 +115,35 @@ def step_environment(
 
 def run_command(command: Command, on_progress: OnProgress) -> int:
     """The default CommandRunner. The child and all that it starts end with us (see `execution.children`)."""
-    progress_read, progress_write = os.pipe()
-    reader = threading.Thread(
-        target=forward_reports, args=(progress_read, on_progress), daemon=True
-    )
-    reader.start()
-    try:
-        with (
-            open_log(command.log) as log,
-            children.child(
-                command.arguments,
-                {**command.environment, "BUILDSYS_PROGRESS_FD": str(progress_write)},
-                (progress_write,),
-                cwd=command.folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            ) as process,
-        ):
-            return children.wait(process)
-    finally:
-        os.close(progress_write)
-        reader.join(_LAST_REPORTS_SECONDS)
+    with open_log(command.log) as log:
+        progress_read, progress_write = os.pipe()
+        output_read, output_write = os.pipe()
+        readers = (
+            threading.Thread(
+                target=forward_reports, args=(progress_read, on_progress), daemon=True
+            ),
+            threading.Thread(target=copy_output, args=(output_read, log), daemon=True),
+        )
+        for reader in readers:
+            reader.start()
+        try:
+            with (
+                os.fdopen(output_write, "wb") as output,
+                children.child(
+                    command.arguments,
+                    {**command.environment, "BUILDSYS_PROGRESS_FD": str(progress_write)},
+                    (progress_write,),
+                    cwd=command.folder,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                ) as process,
+            ):
+                output.close()  # the reader's end comes when the child and its children are gone
+                return children.wait(process)
+        finally:
+            os.close(progress_write)
+            for reader in readers:
+                reader.join(_LAST_REPORTS_SECONDS)
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -140,7 +151,27 @@ def open_log(path: Path) -> IO[bytes]:
     with writing("the log", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # what a link or a pipe of its name leads to is not ours
-        return path.open("xb")
+        return path.open("xb", buffering=0)
+
+
+def copy_output(descriptor: int, log: IO[bytes]) -> None:
+    """Write a log until all have closed the pipe: of more than `LONGEST_LOG` bytes the beginning, a line
+    that says so, and the end.
+
+    A full disk stops the log, never the step.
+    """
+    size, last = 0, b""
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK):
+            kept = chunk[: max(0, LONGEST_LOG - size)]
+            size += len(chunk)
+            last = (last + chunk[len(kept) :])[-_CHUNK:]
+            with contextlib.suppress(OSError, ValueError):  # closed: see _LAST_REPORTS_SECONDS
+                log.write(kept)
+    if last:
+        line = f"\n… {size - LONGEST_LOG - len(last)} bytes left out: a log has a bound …\n"
+        with contextlib.suppress(OSError, ValueError):
+            log.write(line.encode() + last)
 
 
 @dataclass(frozen=True, kw_only=True)

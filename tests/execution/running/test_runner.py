@@ -541,3 +541,19 @@ def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) 
     entry = bench.state.store.recall(bench.state.decide(gate).key)
     assert entry is not None
     assert entry.diary == ()
+
+
+def test_a_log_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The beginning, a line that says so, and the end; the step goes on."""
+    monkeypatch.setattr(process, "LONGEST_LOG", 10)
+    command = Command(
+        arguments=("/bin/sh", "-c", "printf '0123456789'; head -c 300000 /dev/zero; printf end"),
+        folder=tmp_path,
+        environment={"PATH": os.environ["PATH"]},
+        log=tmp_path / "log",
+    )
+    assert process.run_command(command, lambda *_: None) == 0
+    beginning, line, end = (tmp_path / "log").read_bytes().split(b"\n")
+    assert beginning == b"0123456789"
+    assert line.decode() == "… 234467 bytes left out: a log has a bound …"
+    assert end == bytes((1 << 16) - 3) + b"end"
