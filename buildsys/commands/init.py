@@ -26,9 +26,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         written, kept = _fill(root)
         workspace = Workspace(root)
-        workspace.check_own()
         state = workspace.state
         fresh = not state.exists()  # schemas are derived: written anew each time, told of once
+        workspace.check_own()
         schemas = [f"{state.name}/{path.name}" for path in write_schemas(state)]
     except OSError as error:
         message = f"cannot be written: {error.strerror}"

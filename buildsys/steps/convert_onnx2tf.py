@@ -43,7 +43,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from buildsys.steps.lib.runtime import tensorflow_setup
 
     # onnx2tf rewrites its input file in place. A file that is none is told before TensorFlow is there.
-    _write_copy(inputs["onnx"], Path("model.onnx"))
+    grouped = _write_copy(inputs["onnx"], Path("model.onnx"))
     tf = tensorflow_setup.prepare()
     # onnx2tf downloads this array when it is not here.
     tensorflow_setup.write_placeholder_pictures()
@@ -51,6 +51,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
+    if not grouped:
+        _describe_no_layers()
     network = _convert(Path("model.onnx"))
     report(1, 2, "stages", "comparing with the ONNX")
     matches = _compare(network, inputs["onnx"], inputs.get("samples"), params)
@@ -59,14 +61,16 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         values = _listed(network(images))
         return {name: values[int(match.key)] for name, match in matches.items()}
 
-    saved_model.save(tf, answer, params.preprocessing, outputs["saved-model"])
+    saved_model.save(tf, answer, params.preprocessing, network, outputs["saved-model"])
     turned = {name for name, match in matches.items() if match.turned}
     saved_model.write_layouts(outputs["layouts"], turned)
     report(2, 2, "stages")
 
 
-def _write_copy(source: Path, target: Path) -> None:
+def _write_copy(source: Path, target: Path) -> bool:
     """A copy whose residual additions are `Sum` nodes, and whose names TensorFlow can save.
+
+    Returns whether a convolution works in groups.
 
     onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, takes the
     difference for a broadcasting fault and transposes both operands; compilers for NPUs then put
@@ -81,12 +85,15 @@ def _write_copy(source: Path, target: Path) -> None:
     constants = {tensor.name for tensor in graph.graph.initializer}
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     constants |= {name for name, kind in makers.items() if kind in _UNLIKE_PICTURES}
+    grouped = False
     for node in graph.graph.node:
         if node.op_type == "Add" and not constants.intersection(node.input):
             node.op_type = "Sum"
         if any(item.name == "group" and item.i > 1 for item in node.attribute):
             node.name = node.name.lstrip("/")  # it may become a layer, and no layer begins with /
+            grouped = True
     onnx.save(graph, str(target))
+    return grouped
 
 
 _UNLIKE_PICTURES = ("Constant", "Reshape", "MatMul", "Transpose")
@@ -107,6 +114,18 @@ def _tell_layout_of_sums() -> None:
         tf_layers_dict[graph_node.outputs[0].name]["nhwc"] = all(known)
 
     Sum.make_node = make
+
+
+def _describe_no_layers() -> None:
+    """Nothing of Keras' description of its layers is saved, and making it took two thirds of the time.
+
+    `tf.saved_model.save` reads every attribute of every layer, in search of functions; this one is a
+    property that writes the layer as JSON, weights included. Networks with a grouped convolution gain
+    nothing by it (YOLO11n, YOLOX-Nano), and a number in the saved file would be another.
+    """
+    import tf_keras
+
+    tf_keras.layers.Layer._tracking_metadata = ""
 
 
 def _convert(path: Path) -> Any:

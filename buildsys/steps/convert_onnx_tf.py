@@ -65,7 +65,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         values = {name: value.numpy() for name, value in _try(graph, answer, picture).items()}
         worst = conversion.require_close("onnx-tf", wanted, values)
     print("largest difference, ONNX against SavedModel:", worst)
-    saved_model.save(tf, answer, params.preprocessing, outputs["saved-model"])
+    saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
     saved_model.write_layouts(outputs["layouts"], set())  # it keeps the order of axes
     report(2, 2, "stages")
 

@@ -16,7 +16,7 @@ from buildsys.execution.tools import environments
 from buildsys.steps.lib.metrics import curves, training_files
 from tests.conftest import REPOSITORY
 from tests.tools.board_program import check_alike, report_both
-from tests.tools.places import tool_environment
+from tests.tools.places import store_of, tool_environment
 from tests.tools.ultralytics_peer import (
     COUNTED,
     check_detections,
@@ -71,7 +71,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of ours, with a store of the workspace's own."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": f"{root}/store"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(store_of(root))}
     return subprocess.run(
         [sys.executable, "-m", *words],
         cwd=root,

@@ -57,16 +57,15 @@ def write_layouts(target: Path, turned: set[str]) -> None:
     target.write_text(json.dumps(layouts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> None:
-    """Write the SavedModel: the function, and the weights that it uses.
-
-    What owns the weights is left out: TensorFlow would look through every Keras layer for functions to
-    trace once more, which took as long as the conversion.
-    """
+def save(tf: Any, answer: Answer, frame: Preprocessing, network: Any, folder: Path) -> None:
+    """Write the SavedModel; `network` is what owns the weights that `answer` uses."""
     module = tf.Module()
+    module.network = network
     picture = tf.TensorSpec((1, frame.height, frame.width, 3), tf.float32, name="images")
     module.serve = tf.function(answer, input_signature=[picture])
-    module.weights = list(module.serve.get_concrete_function().graph.variables)
+    kept = module.serve.get_concrete_function().graph.variables
+    if kept:  # onnx2tf's grouped convolutions: layers that the model itself does not track
+        module.kept = list(kept)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     # Its only content is a random identifier: equal models would have unequal bytes.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
