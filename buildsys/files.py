@@ -154,7 +154,12 @@ LED_OUT = "this is a link that leads out of the workspace", "put the file itself
 def leads_out(path: Path, label: str) -> bool:
     """Whether links on the way to a file lead out of the folder that its name `label` starts at."""
     parts = PurePath(label).parts
-    if not parts or ".." in parts or PurePath(label).is_absolute() or path.parts[-len(parts) :] != parts:
+    if (
+        not parts
+        or ".." in parts
+        or PurePath(label).is_absolute()
+        or path.parts[-len(parts) :] != parts
+    ):
         return False
     root = os.path.realpath(path.parents[len(parts) - 1])
     return not os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)

@@ -26,11 +26,11 @@ def _init(folder: Path, *words: str) -> int:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Texts by path, derived files left out."""
+    """Texts by path, without derived files and the user's cache."""
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in folder.rglob("*")
-        if path.is_file() and ".buildsys" not in path.parts
+        if path.is_file() and not {".buildsys", "cache"} & {*path.parts}
     }
 
 

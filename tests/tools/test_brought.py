@@ -52,7 +52,11 @@ def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of ours, with a store of the workspace's own."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(store_of(root))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(store_of(root)),
+    }
     command = [sys.executable, "-m", "buildsys", *words]
     return subprocess.run(
         command, cwd=root, capture_output=True, text=True, check=False, env=environment

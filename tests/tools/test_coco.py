@@ -41,7 +41,11 @@ NAMES = {"train": ("a.bmp", "b/a.bmp", "images/c.bmp"), "val": ("d/a.bmp",)}
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of ours, with a store of the workspace's own."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(store_of(root))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(store_of(root)),
+    }
     return subprocess.run(
         [sys.executable, "-m", "buildsys", *words],
         cwd=root,

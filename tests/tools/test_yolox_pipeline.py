@@ -66,7 +66,11 @@ GROVE = "edge@grove-vision-ai-v2"
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of ours, with a store of the workspace's own."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(store_of(root))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BUILDSYS_STORE": str(store_of(root)),
+    }
     return subprocess.run(
         [sys.executable, "-m", *words],
         cwd=root,
