@@ -101,7 +101,7 @@ def full(folder: Path) -> str:
 def test_a_full_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     """The step that found no room failed; those before it are finished and stay so."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
-    here = cell(f"{disk(store, '1m')}; head -c 940k /dev/zero > {store}/filler")
+    here = cell(f"{disk(store, '1m')}; head -c 940k /dev/zero > {store}/.filler")
     first = here.doit(place)
     assert first.returncode in (1, 2)
     assert re.search(f"a result cannot be written: {full(store)}", first.stdout), first.stdout
@@ -111,7 +111,7 @@ def test_a_full_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
     finished = {path.stem for path in here.see(store).glob("actions/*/*.json")}
     assert finished
     before = logs(place)
-    here.see(store / "filler").unlink()
+    here.see(store / ".filler").unlink()
     assert here.doit(place).returncode == 0
     assert {key: logs(place)[f"{key}.log"] for key in finished} == {
         key: before[f"{key}.log"] for key in finished
