@@ -6,17 +6,20 @@ alone has to do. A folder without its mark is set aside, and nothing in it is re
 """
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
 
 from buildsys.digest import digest_bytes
 from buildsys.errors import CannotWrite
-from buildsys.files import read_regular, write_atomic, write_new
+from buildsys.files import free_name, read_regular, write_atomic, write_new
 from buildsys.locks import locked
 from buildsys.write_errors import writing
 
-_MARK, _LOCK = "made-here", "lock"
+_MARK, _LOCK, _BEFORE = "made-here", "lock", "before"
+_LEFT = (_LOCK, "lost+found")
+"""Names that stay: the lock is held, the other one belongs to a disk of its own."""
 
 
 def claim(root: Path, state: Path, secret: Path) -> None:
@@ -37,32 +40,47 @@ def claim(root: Path, state: Path, secret: Path) -> None:
         if _is_marked(state, known):  # by another run, while this one waited
             return
         if state.is_dir() and any(state.iterdir()):
-            _set_aside(root, state)
+            _set_aside(state)
         with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
             state.mkdir(exist_ok=True)
             write_atomic(state / _MARK, _mark(state, known))
 
 
-def _set_aside(root: Path, state: Path) -> None:
-    """Into the new one: it is of the same disk, and ignored by git where .buildsys is."""
-    aside, last = root / f"{state.name}.{os.getpid()}", state / "before"
+def _set_aside(state: Path) -> None:
+    """What lies in the folder goes into one of its own in there; a disk that is mounted stays."""
+    aside = free_name(state / _BEFORE)
     try:
-        with writing(f"{state.name}, which was not made here,", root), locked(state / _LOCK):
-            state.rename(aside)
-            state.mkdir()
-            aside.rename(last)
+        with writing(f"{state.name}, which was not made here,", state), locked(state / _LOCK):
+            found = (name for name in os.listdir(state) if not name.startswith(_BEFORE))
+            names = [name for name in found if name not in _LEFT]
+            aside.mkdir()
+            moved = [name for name in names if _move(state / name, aside / name)]
+            if not moved:
+                aside.rmdir()
     except BlockingIOError as error:
         raise CannotWrite(
             f"{state.name} was not made here by this user, and another run works in it."
             " Run again when that has ended."
         ) from error
-    print(
-        f"{state.name} was not made here: it came with a commit, as a copy or from another user. It is"
-        f" begun anew, and results come back from the store; what was there is in"
-        f" {last.relative_to(root)}.",
-        file=sys.stderr,
-        flush=True,
-    )
+    if moved:
+        print(
+            f"{state.name} was not made here: it came with a commit, as a copy or from another user. It"
+            f" is begun anew, and results come back from the store; what was there is in"
+            f" {state.name}/{aside.name}.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _move(path: Path, target: Path) -> bool:
+    """Whether a file or folder could be moved; a mounted disk cannot, and came with no commit."""
+    try:
+        path.rename(target)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _is_marked(state: Path, secret: bytes) -> bool:

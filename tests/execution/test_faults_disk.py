@@ -144,11 +144,11 @@ def test_no_room_for_the_state(cell: Callable[[str], Cell], tmp_path: Path) -> N
     """Said before any work, in one line."""
     place = processes.make_place(tmp_path)
     state = place / ".buildsys"
-    here = cell(f"{disk(state, '64k')}; head -c 64k /dev/zero > {state}/filler")
+    here = cell(f"{disk(state, '64k')}; head -c 64k /dev/zero > {state}/before-us")
     first = here.doit(place)
     assert first.returncode == 3
     assert re.search(f"the workspace's state cannot be written: {full(state)}", first.stdout)
-    here.see(state / "filler").unlink()
+    here.see(state / "before-us").unlink()
     here.run(f"mount -o remount,size=8m {state}", place)
     assert here.doit(place).returncode == 0
 
