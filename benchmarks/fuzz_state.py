@@ -8,7 +8,7 @@ bit, the end or anything else of a published file (`package-flips`, `package-cut
 `buildsys build` runs over it, in this process, over a workspace in which everything is settled, or
 nothing, or whose build/ is gone. A finding is a wrong file in build/, a changed file anywhere else, a
 traceback, an exit code without a sentence, a build that is only `not finished`, a published folder
-that is not whole again or was changed without a line that says so, or a run that takes too long.
+that is not whole again or was changed without a line about it, or a run that takes too long.
 
     python benchmarks/fuzz_state.py [--kinds lock pages flips cuts] [--count 1000] [--seed 0] [--jobs 2]
     python benchmarks/fuzz_state.py --kinds pages --only 17     # one case, what it damages and what is said

@@ -69,7 +69,7 @@ def _alone(env: ToolEnv, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
-    """Sync what is not there; what was changed by hand is made again, with a line that says so."""
+    """Sync what is not there; what was changed by hand is made again, and a line reports it."""
     ready = find_synced(env)  # another process may have done it meanwhile
     if ready is None:
         return _sync(env, say, run)
