@@ -79,6 +79,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The suite is shared out over two processes; tests that were named run in this one."""
+    if config.args_source == pytest.Config.ArgsSource.TESTPATHS:
+        return 2
+    config.option.dist = "no"
+    return 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Shared out over processes, files with tests of tools begin, the longest first, then those with
     slow tests: so that short ones fill the end. A file stays whole: its tests share what they build.
