@@ -15,8 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a step; 0 when bytes or figures are equal, 1 with the first step that differs, 10 with
-    one that another machine has to do.
+    """One line a step; 0 when bytes or figures are equal, 1 with a step that differs, 10 with one that
+    another machine has to do.
     """
     from buildsys.errors import InputError, Waiting
     from buildsys.execution import children
@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
 
     session = Session(options.folder.resolve())
     children.end_on_signals(lambda: None)
+    findings = []
     try:
         chosen = session.loaded.select([options.build])
         if len(chosen) > 1:
@@ -33,24 +34,31 @@ def run(options: argparse.Namespace) -> int:
             raise InputError.at(options.build, message, hint)
         plan = shipped_plan(session, session.plans[chosen[0]])
         with exclusive(session.workspace):
-            findings = []
             for finding in verify(session, plan, options.train):
                 findings.append(finding)
-                print(f"{finding.verdict:<22} {finding.stage:<20} {finding.detail}".rstrip())
-                if finding.verdict == Verdict.WAITS:
-                    equal = _in_a_word(findings[:-1])
-                    lines = (
-                        f"{finding.stage} waits {finding.detail}; everything before it is {equal}"
-                    )
-                    print(f"{chosen[0]}: {lines}", file=sys.stderr)
-                    return Waiting.exit_code
-                if not finding.good:
-                    print(f"{chosen[0]} differs from {finding.stage} on", file=sys.stderr)
-                    return 1
+                print(_line(finding), flush=True)
     finally:
         session.close()
-    print(f"{chosen[0]}: {_in_a_word(findings)}")
+    build, last = chosen[0], findings[-1]
+    differing = [each.stage for each in findings if each.verdict == Verdict.DIFFERS]
+    if differing:
+        rest = [each for each in findings if each.good]
+        others = f"; what else was compared is {_in_a_word(rest)}" if rest else ""
+        print(f"{build} differs in {', '.join(differing)}{others}", file=sys.stderr)
+        return 1
+    if last.verdict == Verdict.WAITS:
+        equal = _in_a_word(findings[:-1])
+        waits = f"{last.stage} waits {last.detail}"
+        print(f"{build}: {waits}; everything before it is {equal}", file=sys.stderr)
+        return Waiting.exit_code
+    print(f"{build}: {_in_a_word(findings)}")
     return 0
+
+
+def _line(finding: "RebuiltStep") -> str:
+    """Verdict, step, and in what it differs, in what made it, too."""
+    more = "; ".join(filter(None, (finding.detail, finding.machines)))
+    return f"{finding.verdict:<22} {finding.stage:<20} {more}".rstrip()
 
 
 def _in_a_word(findings: "list[RebuiltStep]") -> str:
@@ -58,5 +66,5 @@ def _in_a_word(findings: "list[RebuiltStep]") -> str:
     from buildsys.operations.verify import Verdict
 
     verdicts = {finding.verdict for finding in findings}
-    word = "metric-equal" if Verdict.METRICS_EQUAL in verdicts else "byte-equal"
+    word = "equal within the tolerances" if Verdict.WITHIN in verdicts else "byte-equal"
     return f"{word} but for the engine's bytes" if Verdict.SAME_NETWORK in verdicts else word

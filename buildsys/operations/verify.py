@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 from buildsys.errors import Diagnostic, InputError, Waiting
 from buildsys.execution.packages.publish import build_folder, check_whole
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.made_on import describe_difference, find_made_on
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
@@ -35,11 +35,8 @@ from buildsys.graph import (
     build_plans,
 )
 from buildsys.lockfile import Lock
+from buildsys.operations.agreement import OTHER_BYTES, compare_files
 from buildsys.spec import Format
-
-METRIC_TOLERANCE = 0.002
-"""Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
-
 
 _OF_A_NETWORK = ("version", "compute_capability", "system", "inputs", "outputs")
 """Of an engine's facts: what two builds of one file have to have in common."""
@@ -49,8 +46,9 @@ _AGAIN = "build what the recipe says now, or go back to the recipe that made it"
 class Verdict(StrEnum):
     """What a step's second run says of the published result."""
 
-    EQUAL = "equal"
-    METRICS_EQUAL = "metrics equal"
+    EQUAL = "byte-equal"
+    WITHIN = "equal within"
+    """Other bytes, whose figures are within the tolerance of that kind of file (`agreement`)."""
     SAME_NETWORK = "same network"
     RECORDED = "taken from the record"
     NOT_DONE = "not done here"
@@ -60,11 +58,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RebuiltStep:
-    """One step, run again."""
+    """One step, run again. `machines`: what made the two results, as far as that differs; `ends`: what
+    follows has nothing to be compared with.
+    """
 
     stage: str
     verdict: Verdict
     detail: str = ""
+    machines: str = ""
+    ends: bool = False
 
     @property
     def good(self) -> bool:
@@ -79,9 +81,10 @@ def verify(
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
 ) -> Iterator[RebuiltStep]:
-    """Steps in order, up to the first whose result differs, or that waits for another machine.
+    """Steps in order, up to one that waits for another machine, or whose published result is lost.
     Raises BuildsysError.
 
+    What follows a step that differs gets what was published: each is compared by its own doing.
     Training is taken from the record unless `train`: everything after it is derived again.
     """
     plan, recorded = _manifest(session.workspace, plan)
@@ -99,7 +102,7 @@ def verify(
                     session, state, again, console, step, entry, train
                 )
                 yield finding
-                if not finding.good:
+                if finding.ends:
                     break
         finally:
             console.close()
@@ -180,8 +183,9 @@ def _lacking(plan: BuildPlan, step: Step) -> RebuiltStep | None:
     missing = missing_requirement(step.requires)
     if not missing:
         return None
-    verdict = Verdict.NOT_DONE if step.id in plan.proofs else Verdict.WAITS
-    return RebuiltStep(stage=step.stage, verdict=verdict, detail=f"for {missing}")
+    proof = step.id in plan.proofs
+    verdict = Verdict.NOT_DONE if proof else Verdict.WAITS
+    return RebuiltStep(stage=step.stage, verdict=verdict, detail=f"for {missing}", ends=not proof)
 
 
 def _verify_step(
@@ -197,9 +201,7 @@ def _verify_step(
     assert action_key is not None
     changed = [name for name, digest in action_key.inputs if entry.inputs.get(name) != digest]
     if changed:
-        return RebuiltStep(
-            stage=step.stage, verdict=Verdict.DIFFERS, detail=f"its input {changed[0]}"
-        )
+        return _end(step, f"its input {changed[0]}")
     if step.trains and not train:
         return _take(session, state, step, action_key, entry)
     name = f"{step.stage} again"
@@ -209,22 +211,31 @@ def _verify_step(
         lambda *report: console.progress(name, *report),
     )
     console.finish(name, "done")
-    found = dict(result.outputs) if result else {}
-    if found == entry.outputs:
-        return RebuiltStep(stage=step.stage, verdict=Verdict.EQUAL)
     before = session.state.store
-    if step.module == "build_engine":
-        finding = _compare_engines(before, state, step, found, entry)
-    else:
-        finding = _compare_metrics(before, state, step, found, entry)
-    if not finding.good:
-        return finding
-    # what follows is compared by its own doing: it reads what was shipped
-    lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
-    if lost:
-        detail = f"the store's copy of the published {lost} is missing or damaged"
-        return RebuiltStep(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
-    return finding
+    found = dict(result.outputs) if result else {}
+    finding = _compare(before, state, step, found, entry)
+    if finding.verdict != Verdict.EQUAL:
+        # what follows is compared by its own doing: it reads what was shipped
+        lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
+        if lost:
+            damage = f"the store's copy of the published {lost} is missing or damaged"
+            return _end(step, f"{finding.detail}; {damage}")
+    return _with_machines(finding, before, state, entry, action_key)
+
+
+def _with_machines(
+    finding: RebuiltStep, before: Store, state: State, entry: ManifestStep, action_key: ActionKey
+) -> RebuiltStep:
+    """With what made the two results, where that differs; of other bytes also where it does not."""
+    published = find_made_on(before, entry.action_key)
+    machines = describe_difference(published, find_made_on(state.store, action_key.key))
+    if not machines and finding.verdict != Verdict.EQUAL:
+        machines = (
+            "the same CPU and kernels on both sides"
+            if published.is_known
+            else "what published it is not recorded"
+        )
+    return dataclasses.replace(finding, machines=machines)
 
 
 def _take(
@@ -236,8 +247,12 @@ def _take(
         detail = (
             "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
         )
-        return RebuiltStep(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail)
+        return _end(step, detail)
     return RebuiltStep(stage=step.stage, verdict=Verdict.RECORDED)
+
+
+def _end(step: Step, detail: str) -> RebuiltStep:
+    return RebuiltStep(stage=step.stage, verdict=Verdict.DIFFERS, detail=detail, ends=True)
 
 
 def _carry_over(
@@ -260,24 +275,26 @@ def _carry_over(
     return ""
 
 
-def _compare_metrics(
+def _compare(
     before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
 ) -> RebuiltStep:
-    """Other bytes: figures within the tolerance are the same measurement."""
-    differ = RebuiltStep(
-        stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"
-    )
-    if Format.METRICS not in found:
-        return differ
-    try:
-        old = _figures(before.read(entry.outputs["metrics"]))
-        new = _figures(state.store.read(found["metrics"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return differ
-    gap = max((abs(new.get(k, math.inf) - value) for k, value in old.items()), default=math.inf)
-    detail = f"largest difference {gap:.5f}"
-    verdict = Verdict.METRICS_EQUAL if gap <= METRIC_TOLERANCE else Verdict.DIFFERS
-    return RebuiltStep(stage=step.stage, verdict=verdict, detail=detail)
+    """By bytes; other ones by what their kind of file promises."""
+    if found == entry.outputs:
+        return RebuiltStep(stage=step.stage, verdict=Verdict.EQUAL)
+    if step.module == "build_engine":
+        return _compare_engines(before, state, step, found, entry)
+    texts, within = [], found.keys() == entry.outputs.keys()
+    for name in sorted(found):
+        if found[name] != entry.outputs.get(name):
+            try:
+                old, new = before.read(entry.outputs.get(name, "")), state.store.read(found[name])
+                agreement = compare_files(name, old, new)
+            except (OSError, ValueError):  # a folder, or lost
+                agreement = OTHER_BYTES
+            within &= agreement.within
+            texts.append(f"{name}: {agreement.text}")
+    verdict = Verdict.WITHIN if within else Verdict.DIFFERS
+    return RebuiltStep(stage=step.stage, verdict=verdict, detail="; ".join(texts))
 
 
 def _compare_engines(
@@ -299,7 +316,3 @@ def _compare_engines(
         return differ
     detail = "other bytes of the same network"
     return RebuiltStep(stage=step.stage, verdict=Verdict.SAME_NETWORK, detail=detail)
-
-
-def _figures(metrics: bytes) -> dict[str, float]:
-    return {name: float(value) for name, value in json.loads(metrics)["metrics"].items()}

@@ -9,10 +9,12 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.errors import InputError
+from buildsys.execution.running import made_on
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.store.store import Store
+from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.operations.verify import RebuiltStep, shipped_plan, verify
 from tests.conftest import Build, StandIn, no_environment
 from tests.damage import flip
@@ -21,15 +23,10 @@ BUILD = "tags@grove-vision-ai-v2"
 
 
 def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[RebuiltStep]:
-    """Findings up to the first that differs."""
+    """A finding for each step that could be compared."""
     session = Session(workspace, tools, no_environment)
-    found: list[RebuiltStep] = []
-    for finding in verify(
-        session, shipped_plan(session, session.plans[BUILD]), train, tools, no_environment
-    ):
-        found.append(finding)
-        if not finding.good:
-            break
+    plan = shipped_plan(session, session.plans[BUILD])
+    found = list(verify(session, plan, train, tools, no_environment))
     session.close()
     return found
 
@@ -40,11 +37,11 @@ def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn)
     manifest = (workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_bytes()
     tools.ran.clear()
     found = verdicts(workspace, tools)
-    assert {finding.verdict for finding in found} == {"equal", "taken from the record"}
+    assert {finding.verdict for finding in found} == {"byte-equal", "taken from the record"}
     assert "train_ultralytics" not in tools.ran
     assert len(tools.ran) == len(found) - 1
     tools.ran.clear()
-    assert {finding.verdict for finding in verdicts(workspace, tools, train=True)} == {"equal"}
+    assert {finding.verdict for finding in verdicts(workspace, tools, train=True)} == {"byte-equal"}
     assert "train_ultralytics" in tools.ran
     assert (workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_bytes() == manifest
     assert build() == [], "verifying leaves everything as it was"
@@ -75,22 +72,48 @@ class OtherCompiler(StandIn):
 
 
 @pytest.mark.usefixtures("built")
-def test_the_first_step_that_differs_is_named(workspace: Path) -> None:
-    """ "It differs", says the tool, and a day of searching begins."""
-    last = verdicts(workspace, OtherCompiler())[-1]
-    assert (last.stage, last.verdict) == ("compile", "differs")
+def test_every_step_is_compared_by_its_own_doing(workspace: Path) -> None:
+    """ "It differs", says the tool, and a day of searching begins: what follows gets what shipped."""
+    found = {finding.stage: finding for finding in verdicts(workspace, OtherCompiler())}
+    assert found["compile"].verdict == "differs"
+    assert found["compile"].detail == "vela-tflite: other bytes"
+    assert found["compile"].machines == "the same CPU and kernels on both sides"
+    others = {finding.verdict for stage, finding in found.items() if stage != "compile"}
+    assert others == {"byte-equal", "taken from the record"}
+    assert "package" in found
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize(("metric", "verdict"), [(0.5009, "metrics equal"), (0.51, "differs")])
-def test_figures_may_differ_a_little(workspace: Path, metric: float, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("metric", "verdict", "detail"),
+    [
+        (0.5009, "equal within", "metrics: largest difference 0.00090, at most 0.002"),
+        (0.51, "differs", "metrics: largest difference 0.01000, at most 0.002"),
+    ],
+)
+def test_figures_may_differ_a_little(
+    workspace: Path, metric: float, verdict: str, detail: str
+) -> None:
     """Another CPU's rounding is called a different file."""
     other = StandIn()
     other.metric = metric
     found = verdicts(workspace, other)
     measured = next(finding for finding in found if finding.stage == "evaluate-checkpoint")
-    assert measured.verdict == verdict
-    assert found[-1].good == (verdict == "metrics equal")
+    assert (measured.verdict, measured.detail) == (verdict, detail)
+    assert "package" in {finding.stage for finding in found}
+
+
+@pytest.mark.usefixtures("built")
+def test_the_machines_are_named_where_they_differ(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Equal on another CPU is the promise; where it is not kept, nobody knows what to look at."""
+    monkeypatch.setattr(made_on, "cpu_name", lambda: "Another CPU (x86_64)")
+    monkeypatch.setattr(made_on, "instruction_sets", lambda: ("avx2", "fma"))
+    (finding, *_) = verdicts(workspace, StandIn())
+    assert finding.verdict == "byte-equal"
+    assert finding.machines.startswith(f"published by {cpu_name()}")
+    assert "; here Another CPU (x86_64)" in finding.machines
 
 
 @pytest.mark.usefixtures("built")
@@ -116,6 +139,7 @@ def test_a_checkpoint_that_was_damaged_in_the_store_is_named(
     assert (finding.stage, finding.verdict) == ("train", "differs")
     said = "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
     assert finding.detail == said
+    assert finding.ends
     assert all(finding.good for finding in verdicts(workspace, tools, train=True))
 
 

@@ -16,6 +16,7 @@ import pytest
 from buildsys.digest import digest_file
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
+from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.registry import shipped_targets
 from buildsys.steps.lib.metrics import training_files
 from tests.tools.board_program import check_alike, report_both
@@ -116,6 +117,9 @@ def test_every_target_gets_its_package(built: Path) -> None:
         "flash.json",
         "README.md",
     }
+    diary = {step["stage"]: step for step in read(folder / "build.json")["steps"]}
+    assert {step["cpu"] for step in diary.values()} == {cpu_name()}
+    assert {"torch", "oneDNN", "MKL", "NumPy"} <= set(diary["train"]["kernels"])
     manifest = read(folder / "manifest.json")
     assert any("AGPL" in line for line in manifest["licences"])
     assert any("NPU" in line for line in manifest["unverified"])

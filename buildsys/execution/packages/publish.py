@@ -15,11 +15,13 @@ from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.execution.packages.manifest import find_evidence, find_latency, make_manifest
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.made_on import find_made_on
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep, as_json
 from buildsys.execution.state.step_outputs import Verdict, read_verdict
+from buildsys.execution.tools.host_facts import cpu_name, instruction_sets
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.json_text import json_text
@@ -185,6 +187,7 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
     steps = []
     for step in plan.steps:
         result = state.result(step.id)
+        made_on = find_made_on(state.store, state.decide(step).key if result else "")
         steps.append(
             DiaryStep(
                 stage=step.stage,
@@ -192,13 +195,19 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
                 this_run="built" if step.id in built else "restored",
                 environment=runner.variants.get(step.tool_env, ""),
                 isolation=runner.isolations.get(step.id, ""),
+                cpu=made_on.cpu,
+                kernels=dict(made_on.kernels),
             )
         )
     return Diary(
         build=plan.build,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         host=DiaryHost(
-            system=platform.platform(), machine=platform.machine(), cores=os.cpu_count()
+            system=platform.platform(),
+            machine=platform.machine(),
+            cores=os.cpu_count(),
+            cpu=cpu_name(),
+            instructions=instruction_sets(),
         ),
         steps=tuple(steps),
     )

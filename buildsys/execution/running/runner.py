@@ -15,8 +15,9 @@ from pathlib import Path
 from buildsys.errors import InputError, StepFailed
 from buildsys.escaping import plain_log
 from buildsys.execution.places import Workspace, cache_root
-from buildsys.execution.running import checkpoints, isolation, process
+from buildsys.execution.running import checkpoints, isolation, kernels, process
 from buildsys.execution.running.admission import Admission, gpu_variables
+from buildsys.execution.running.made_on import facts_of_this_machine
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.step_outputs import read_verdict
@@ -33,6 +34,7 @@ from buildsys.typed_json import parse
 from buildsys.write_errors import explain_log, writing
 
 LAUNCHER = Path(launcher.__file__)
+_START = Path(kernels.__file__)
 _PACKAGE = LAUNCHER.parents[3]
 _LAST_LINES = 12
 _LAST_BYTES = 1 << 16
@@ -116,7 +118,8 @@ class Runner:
             self._run(step, action_key, scratch, python, on_progress, slot, isolated)
             self._check(step, action_key, outputs, scratch)
             seconds = round(time.monotonic() - started, 3)
-        result = self._publish(step, action_key, outputs, seconds, _read_diary(scratch))
+        diary = _read_diary(scratch) | facts_of_this_machine()
+        result = self._publish(step, action_key, outputs, seconds, diary)
         remove_tree(scratch)
         return result
 
@@ -208,7 +211,8 @@ class Runner:
         isolated: isolation.Isolation,
     ) -> None:
         log = self.log(action_key.key)
-        plain = (str(python), "-s", str(LAUNCHER), step.module, str(scratch / _REQUEST))
+        program = (str(python), "-s", str(_START), str(LAUNCHER))
+        plain = (*program, step.module, str(scratch / _REQUEST))
         access = _access(step, python, scratch)
         command = process.Command(
             arguments=isolation.isolate(isolated, plain, access, scratch / "work", scratch),

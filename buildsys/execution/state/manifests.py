@@ -3,7 +3,7 @@
 Both are made again when their build runs; what does not validate counts as absent.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,13 +95,18 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class DiaryStep:
-    """How a step's result came, and how long it took when it was made; None where it was not."""
+    """How a step's result came, and how long it took when it was made; None where it was not.
+
+    `cpu`, `kernels` by library: of the machine that made it, which need not be the package's `host`.
+    """
 
     stage: str
     seconds: float | None
     this_run: str
     environment: str
     isolation: str
+    cpu: str = ""
+    kernels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,8 @@ class DiaryHost:
     system: str
     machine: str
     cores: int | None
+    cpu: str = ""
+    instructions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

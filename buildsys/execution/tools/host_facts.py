@@ -22,6 +22,31 @@ _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")
 _FIELDS = ("model name", "Processor", "Hardware", "uarch", "cpu")
 """Of /proc/cpuinfo: x86, ARM of old kernels, RISC-V, POWER; the first that is there says the model."""
+INSTRUCTIONS = (
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimdhp",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sve2",
+)
+"""Names in /proc/cpuinfo that numerical libraries choose their kernels by, x86-64's, then ARM's."""
+_FLAGS = ("flags", "Features")
 _FIRST_CPU = 4096
 """Characters of /proc/cpuinfo that hold its first processor."""
 _ANSWER_SECONDS = 60.0
@@ -146,13 +171,31 @@ def name_machine(board: str, cpuinfo: str, processor: str, architecture: str) ->
     return f"{words} ({architecture or 'unknown architecture'})"
 
 
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """Which of `INSTRUCTIONS` this CPU has; empty where the kernel does not list them."""
+    return read_instructions(_read(_CPU))
+
+
+def read_instructions(cpuinfo: str) -> tuple[str, ...]:
+    """Those of the first processor in a /proc/cpuinfo."""
+    fields = _fields(cpuinfo)
+    flags = next((fields[name] for name in _FLAGS if name in fields), "").split()
+    return tuple(name for name in INSTRUCTIONS if name in flags)
+
+
 def _cpu_model(cpuinfo: str) -> str:
+    fields = _fields(cpuinfo)
+    return next((fields[name] for name in _FIELDS if fields.get(name)), "")
+
+
+def _fields(cpuinfo: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         name, colon, value = line.partition(":")
         if colon:
             fields.setdefault(name.strip(), " ".join(value.split()))
-    return next((fields[name] for name in _FIELDS if fields.get(name)), "")
+    return fields
 
 
 def _read(path: Path) -> str:

@@ -10,7 +10,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans, make_plans, read_builds
 from buildsys.execution.state import fingerprint
 from buildsys.execution.tools import host_facts
-from buildsys.execution.tools.host_facts import cpu_name, name_machine
+from buildsys.execution.tools.host_facts import cpu_name, name_machine, read_instructions
 from buildsys.graph import build_plans
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from tests.authoring.sample_workspace import TRAINED, by_stage, make_workspace, write_recipe
@@ -41,6 +41,20 @@ def test_a_machine_is_named_by_its_processor(
 ) -> None:
     """A figure without it would be restored on another machine as one of that."""
     assert name_machine(board, cpuinfo, processor, architecture) == name
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "found"),
+    [
+        ("flags\t\t: fpu avx avx2 fma avx512f hypervisor\n", ("avx", "avx2", "fma", "avx512f")),
+        ("Features\t: fp asimd crc32 sve\n", ("asimd", "sve")),
+        (PI, ()),
+        ("", ()),
+    ],
+)
+def test_what_libraries_choose_their_kernels_by(cpuinfo: str, found: tuple[str, ...]) -> None:
+    """The rest of a hundred flags says nothing about a result."""
+    assert read_instructions(cpuinfo) == found
 
 
 def test_this_machine_has_a_name_and_keeps_it() -> None:

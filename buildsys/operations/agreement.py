@@ -1,0 +1,175 @@
+"""How far two results of one step may be apart and still say the same: by kind of file, one table.
+
+Files that no line of it names agree when their bytes are equal.
+"""
+
+import ast
+import io
+import math
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from buildsys.spec import Format
+from buildsys.steps.lib.parity.tolerances import CLOSE, CLOSE_SHARE, KERNEL_STEPS
+from buildsys.typed_json import read
+
+METRIC_TOLERANCE = 0.002
+"""Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
+_LARGEST_ARRAYS = 1 << 30
+"""Bytes of a recording's arrays: a crafted file may say more."""
+_TYPES = {"<f2": "e", "<f4": "f", "<f8": "d", "|i1": "b", "|u1": "B", "<i2": "h", "<i4": "i"}
+"""NumPy's types as `struct` writes them: what recordings hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Whether two files say the same, and how far they are apart, in words."""
+
+    within: bool
+    text: str
+
+
+def compare_files(kind: str, published: bytes, again: bytes) -> Agreement:
+    """Two files of an output `kind` whose bytes differ."""
+    compare = _KINDS.get(kind)
+    try:
+        return compare(published, again) if compare else OTHER_BYTES
+    except (ValueError, TypeError, KeyError, SyntaxError, struct.error, zipfile.BadZipFile):
+        return OTHER_BYTES
+
+
+OTHER_BYTES = Agreement(within=False, text="other bytes")
+"""Of a file whose bytes are all that it promises."""
+
+
+def _metrics(published: bytes, again: bytes) -> Agreement:
+    """Shares by name: each within METRIC_TOLERANCE."""
+    old, new = _shares(published), _shares(again)
+    if old.keys() != new.keys():
+        return Agreement(within=False, text="other figures")
+    gap = max((abs(new[name] - value) for name, value in old.items()), default=math.inf)
+    return _judge(gap, METRIC_TOLERANCE, "largest difference")
+
+
+def _shares(metrics: bytes) -> dict[str, float]:
+    found = read(metrics)
+    if not isinstance(found, dict):
+        raise ValueError("no metrics")
+    return {name: float(value) for name, value in found["metrics"].items()}
+
+
+def _follows(published: bytes, again: bytes) -> Agreement:
+    """Curves are counted from the detections that the metrics beside them judge."""
+    return Agreement(within=True, text="as the metrics")
+
+
+def _verdict(published: bytes, again: bytes) -> Agreement:
+    """The same judgement: texts, counts and answers equal, figures within METRIC_TOLERANCE of
+    themselves (of 1 where they are smaller).
+    """
+    gap = max(_gaps(read(published), read(again)), default=0.0)
+    if gap == math.inf:
+        return Agreement(within=False, text="another judgement")
+    return _judge(gap, METRIC_TOLERANCE, "the same judgement, figures apart by")
+
+
+def _gaps(old: object, new: object) -> Iterator[float]:
+    if isinstance(old, float) and isinstance(new, float):
+        yield abs(new - old) / max(1.0, abs(old))
+    elif isinstance(old, dict) and isinstance(new, dict) and list(old) == list(new):
+        for name in old:
+            yield from _gaps(old[name], new[name])
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for one, other in zip(old, new, strict=True):
+            yield from _gaps(one, other)
+    elif old != new or type(old) is not type(new):
+        yield math.inf
+
+
+def _recording(published: bytes, again: bytes) -> Agreement:
+    """Outputs of a network: floats as the parity ladder judges them, integers within KERNEL_STEPS."""
+    old, new = _arrays(published), _arrays(again)
+    if [(name, a.kind, a.shape) for name, a in old.items()] != [
+        (name, a.kind, a.shape) for name, a in new.items()
+    ]:
+        return Agreement(within=False, text="other outputs")
+    worst = max((old[name].share_of_limit(new[name]) for name in old), default=math.inf)
+    return _judge(worst, 1.0, "share of what the parity ladder allows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Array:
+    """An array of a .npz file, in C order."""
+
+    kind: str
+    shape: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def share_of_limit(self, other: "_Array") -> float:
+        """How much of its limit the row takes that comes closest to it; infinite for NaN."""
+        worst = 0.0
+        for old, new in zip(self.rows(), other.rows(), strict=True):
+            gap = max((abs(b - a) for a, b in zip(old, new, strict=True)), default=0.0)
+            limit = float(KERNEL_STEPS)
+            if self.kind in "efd":
+                limit = max(CLOSE, CLOSE_SHARE * max(map(abs, old), default=0.0))
+            if any(math.isnan(b) != math.isnan(a) for a, b in zip(old, new, strict=True)):
+                return math.inf
+            worst = max(worst, gap / limit)
+        return worst
+
+    def rows(self) -> Iterator[tuple[float, ...]]:
+        """As `output_figures.closest` takes them: of [n, a, b] what has one place on the shorter axis,
+        else all values.
+        """
+        if len(self.shape) != 3:
+            yield self.values
+            return
+        count, a, b = self.shape
+        for place in range(min(a, b)):
+            if a > b:
+                yield self.values[place::b]
+            else:
+                starts = (image * a * b + place * b for image in range(count))
+                yield tuple(v for start in starts for v in self.values[start : start + b])
+
+
+def _arrays(file: bytes) -> dict[str, _Array]:
+    """The arrays of a .npz file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+    Raises ValueError for other types than recordings have.
+    """
+    with zipfile.ZipFile(io.BytesIO(file)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _LARGEST_ARRAYS:
+            raise ValueError("larger than any recording")
+        return {
+            name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()
+        }
+
+
+def _array(data: bytes) -> _Array:
+    if data[:8] not in (b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00"):
+        raise ValueError("not an array of NumPy")
+    wide = data[6] == 2
+    start = 12 if wide else 10
+    (length,) = struct.unpack_from("<I" if wide else "<H", data, 8)
+    header = ast.literal_eval(data[start : start + length].decode("latin-1"))
+    kind, shape = _TYPES[header["descr"]], tuple(int(side) for side in header["shape"])
+    if header["fortran_order"]:
+        raise ValueError("not in C order")
+    values = struct.unpack(f"<{math.prod(shape)}{kind}", data[start + length :])
+    return _Array(kind=kind, shape=shape, values=values)
+
+
+def _judge(value: float, limit: float, what: str) -> Agreement:
+    return Agreement(within=value <= limit, text=f"{what} {value:.5f}, at most {limit:g}")
+
+
+_KINDS: dict[str, Callable[[bytes, bytes], Agreement]] = {
+    Format.METRICS: _metrics,
+    Format.CURVES: _follows,
+    Format.RECORDING: _recording,
+    Format.VERDICT: _verdict,
+    Format.EVIDENCE: _verdict,
+}

@@ -1,0 +1,96 @@
+"""How far two results of one step may be apart: by kind of file, each at its limit and beyond."""
+
+import io
+import json
+import math
+import struct
+import zipfile
+
+import pytest
+
+from buildsys.operations.agreement import METRIC_TOLERANCE, compare_files
+from buildsys.steps.lib.parity.tolerances import CLOSE, CLOSE_SHARE, KERNEL_STEPS
+
+
+def array(values: tuple[float, ...], shape: tuple[int, ...], kind: str = "<f4") -> bytes:
+    """A .npy file as NumPy writes it."""
+    letter = {"<f4": "f", "|i1": "b"}[kind]
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape!r}, }}".ljust(117)
+    text = f"{header}\n".encode("latin-1")
+    data = struct.pack(f"<{len(values)}{letter}", *values)
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+def recording(**arrays: bytes) -> bytes:
+    """A .npz file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in arrays.items():
+            archive.writestr(f"{name}.npy", data)
+    return stream.getvalue()
+
+
+def floats(*values: float, shape: tuple[int, ...] = ()) -> bytes:
+    """A recording of one output."""
+    return recording(boxes=array(values, shape or (len(values),)))
+
+
+def metrics(**figures: float) -> bytes:
+    """A file of metrics."""
+    return json.dumps({"metrics": figures}).encode()
+
+
+def verdict(**figures: object) -> bytes:
+    """A file of a verdict that passed."""
+    return json.dumps({"passed": True, "failures": [], **figures}).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "again", "within"),
+    [
+        ("metrics", metrics(a=0.5), metrics(a=0.5 + METRIC_TOLERANCE * 0.99), True),
+        ("metrics", metrics(a=0.5), metrics(a=0.5 + METRIC_TOLERANCE * 1.01), False),
+        ("metrics", metrics(a=0.5), metrics(a=0.5, b=0.5), False),
+        ("metrics", metrics(a=0.5), b"no JSON", False),
+        ("metrics", b"[]", b"[]", False),
+        ("curves", b"{}", b'{"other": 1}', True),
+        ("verdict", verdict(decibels=50.0), verdict(decibels=50.09), True),
+        ("verdict", verdict(decibels=50.0), verdict(decibels=50.2), False),
+        ("verdict", verdict(found=7), verdict(found=8), False),
+        ("verdict", verdict(), verdict(passed=False), False),
+        ("verdict", verdict(rungs=[1.0]), verdict(rungs=[1.0, 1.0]), False),
+        ("recording", floats(0.5, 0.5), floats(0.5, 0.5 + CLOSE * 0.9), True),
+        ("recording", floats(0.5, 0.5), floats(0.5, 0.5 + CLOSE * 1.1), False),
+        ("recording", floats(1e4, 0.0), floats(1e4, 1e4 * CLOSE_SHARE * 0.9), True),
+        ("recording", floats(1.0, 2.0), floats(1.0, math.nan), False),
+        ("recording", floats(1.0, 2.0), floats(1.0, 2.0, shape=(1, 2)), False),
+        ("recording", floats(1.0), b"no archive", False),
+        ("tflite", b"one", b"two", False),
+    ],
+)
+def test_each_kind_of_file_has_its_limit(
+    kind: str, published: bytes, again: bytes, within: bool
+) -> None:
+    """A model is its bytes; a measurement is its figures."""
+    assert compare_files(kind, published, again).within == within
+
+
+def test_a_recording_is_judged_row_by_row() -> None:
+    """Of [n, a, b] a row is what has one place on the shorter axis: large values hide no small ones."""
+    wide = (1e4, 1e4, 1e4, 0.1, 0.1, 0.1)  # [1, 2, 3]: a row of pixels, a row of scores
+    off = (*wide[:-1], 0.1 + 2 * CLOSE)
+    assert not compare_files(
+        "recording", floats(*wide, shape=(1, 2, 3)), floats(*off, shape=(1, 2, 3))
+    ).within
+    tall = (1e4, 0.1, 1e4, 0.1, 1e4, 0.1)  # [1, 3, 2]
+    off = (*tall[:-1], 0.1 + 2 * CLOSE)
+    assert not compare_files(
+        "recording", floats(*tall, shape=(1, 3, 2)), floats(*off, shape=(1, 3, 2))
+    ).within
+
+
+@pytest.mark.parametrize(("steps", "within"), [(KERNEL_STEPS, True), (KERNEL_STEPS + 1, False)])
+def test_integers_may_be_a_few_steps_apart(steps: int, within: bool) -> None:
+    """As between the kernels of LiteRT and of TFLite Micro."""
+    old, new = (recording(boxes=array((0, value), (2,), "|i1")) for value in (5, 5 + steps))
+    assert compare_files("recording", old, new).within == within
