@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import keyword
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def _run(words: list[str]) -> int:
     options = parser.parse_args(words)
     try:
         root = options.folder.resolve()
-        if not options.folder.is_dir() and _command(words) != "init":
+        if not os.path.isdir(options.folder) and _command(words) != "init":
             message = "is not a directory: there is no workspace to work in"
             raise InputError.at(str(options.folder), message)
         return int(options.run(options))

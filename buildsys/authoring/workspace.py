@@ -1,5 +1,6 @@
 """buildsys.yaml: what a workspace says of itself: datasets by name, and where its store is."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ def read_workspace_file(
     """What the file says, or would say with `text` in it; empty where there is none. Raises InputError."""
     if text is not None:
         document = parse_document(text, FILE)
-    elif (workspace / FILE).exists():
+    elif os.path.exists(workspace / FILE):
         document = read_document(workspace / FILE, FILE)
     else:
         return WorkspaceFile(), None

@@ -1,6 +1,7 @@
 """buildsys init: a workspace in a folder, from the installed package alone."""
 
 import argparse
+import os
 import shlex
 import shutil
 import sys
@@ -27,7 +28,9 @@ def run(options: argparse.Namespace) -> int:
         written, kept = _fill(root)
         workspace = Workspace(root)
         state = workspace.state
-        fresh = not state.exists()  # schemas are derived: written anew each time, told of once
+        fresh = not os.path.exists(
+            state
+        )  # schemas are derived: written anew each time, told of once
         workspace.check_own()
         schemas = [f"{state.name}/{path.name}" for path in write_schemas(state)]
     except OSError as error:
@@ -46,17 +49,19 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
     from buildsys.files import refuse_links
 
-    if root.exists() and not root.is_dir():
+    if os.path.exists(root) and not os.path.isdir(root):
         message = "is a file; a workspace is a folder"
         raise InputError.at(str(root), message)
-    empty = not root.exists() or not any(p for p in root.iterdir() if not p.name.startswith("."))
+    empty = not os.path.exists(root) or not any(
+        p for p in root.iterdir() if not p.name.startswith(".")
+    )
     written: list[str] = []
     kept: list[tuple[str, str]] = []
     for name, text in starter_files().items():
         path = root / name
-        if name == LOADER_FILE and not path.exists() and names_loader(root):
+        if name == LOADER_FILE and not os.path.exists(path) and names_loader(root):
             continue
-        if path.exists() or path.is_symlink():
+        if os.path.exists(path) or os.path.islink(path):
             kept.append((name, _lacks(path, name)))
         elif name == "README.md" and not empty:
             continue
@@ -105,7 +110,7 @@ def _next(root: Path, written: list[str]) -> str:
     command = "doit" if any(name.startswith("recipes/") for name in written) else "buildsys check"
     beside = Path(sys.executable).with_name(command.split(maxsplit=1)[0])
     found = shutil.which(beside.name)
-    if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
+    if os.path.exists(beside) and (found is None or Path(found).resolve() != beside.resolve()):
         command = command.replace(beside.name, shlex.quote(str(beside)))
     inside = root.resolve() == Path.cwd()
     return command if inside else f"cd {shlex.quote(str(root))} && {command}"

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +108,7 @@ def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> 
     """Put buildsys.yaml in place; `undo` puts back what was there."""
     from buildsys.files import write_atomic
 
-    if path.exists():
+    if os.path.exists(path):
         undo.callback(write_atomic, path, path.read_bytes())
     else:
         undo.callback(path.unlink, missing_ok=True)
@@ -130,7 +131,7 @@ def _place(root: Path, name: str) -> Path:
         raise InputError.at(name, problem[0], f"for example {name[:20]}-model")
     path = root / "recipes" / f"{name}.yaml"
     refuse_links(root, path.parent)
-    if path.exists() or path.is_symlink():
+    if os.path.exists(path) or os.path.islink(path):
         raise InputError.at(f"recipes/{name}.yaml", "exists", "choose another name, or edit it")
     return path
 
@@ -374,7 +375,7 @@ def _tell_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
     for diagnostic in found:
         print(f"\n{diagnostic.render()}")
     mistaken = any(diagnostic.is_error for diagnostic in found)
-    if not ((root / "dodo.py").exists() or names_loader(root)):
+    if not (os.path.exists(root / "dodo.py") or names_loader(root)):
         print("\nnext:  buildsys init    # doit finds no builds here yet; it keeps what is there")
     elif mistaken:
         print("\nnext:  buildsys check   # when that is settled")

@@ -1,6 +1,7 @@
 """buildsys pin: write missing sha256 digests into recipes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,9 +163,9 @@ def _digest(root: Path, block: "Pinnable", home: _Read, update: bool) -> str | N
         return None if known else _digest_remote(block.url or "")
     try:
         file = root / block.path
-        if file.is_file():
+        if os.path.isfile(file):
             return digest_file(file)
-        what = "is a folder" if file.is_dir() else "is not here"
+        what = "is a folder" if os.path.isdir(file) else "is not here"
     except (OSError, ValueError) as error:
         what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if block.sha256 is not None:

@@ -118,8 +118,8 @@ def _folders(root: Path | None) -> Iterable[Path]:
     """Where a log may go: nothing is written through a link, nor into a folder of other people's."""
     if root is not None:
         workspace = Workspace(root)
-        known = workspace.state.is_dir() or workspace.has_recipes
-        if known and not (workspace.state.is_symlink() or workspace.logs.is_symlink()):
+        known = os.path.isdir(workspace.state) or workspace.has_recipes
+        if known and not (os.path.islink(workspace.state) or os.path.islink(workspace.logs)):
             with contextlib.suppress(*UNEXPECTED):  # said elsewhere
                 workspace.check_own()
             yield workspace.logs

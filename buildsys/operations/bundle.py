@@ -197,7 +197,7 @@ def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:
     _refuse_red(session, remote)
     with placing(f"the bundle of {remote.build.id}", target), _filling(target) as fresh:
         machine = _fill(session, remote, fresh)
-        size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in fresh.rglob("*") if os.path.isfile(path))
     return Bundle(folder=target, bytes=size, machine=machine)
 
 
@@ -212,7 +212,11 @@ def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
     found = []
     for path in sorted(folder.glob(f"tensorrt-*-{params.compute_capability}.cache")):
         version = path.name.split("-")[1]
-        if params.library == "tensorrt" and is_version(version, params.version) and path.is_file():
+        if (
+            params.library == "tensorrt"
+            and is_version(version, params.version)
+            and os.path.isfile(path)
+        ):
             found.append(path)
     return found
 
@@ -339,7 +343,7 @@ def _filling(target: Path) -> Iterator[Path]:
 
     An empty folder, or one that a disk is mounted at, stays and is filled. Raises OSError.
     """
-    inside = target.is_dir() and (os.path.ismount(target) or is_empty(target))
+    inside = os.path.isdir(target) and (os.path.ismount(target) or is_empty(target))
     place = target if inside else target.parent
     place.mkdir(parents=True, exist_ok=True)
     fresh = fresh_inside(place, "bundle")
@@ -357,11 +361,11 @@ def _filling(target: Path) -> Iterator[Path]:
 
 def _refuse_others(target: Path) -> None:
     """Only an earlier bundle is replaced, and none whose result nobody took back."""
-    if not target.exists() or is_empty(target):
+    if not os.path.exists(target) or is_empty(target):
         return
-    if not (target / BUNDLE).is_file():
+    if not os.path.isfile(target / BUNDLE):
         message, hint = "is there, and no bundle", "name another folder with --out"
-    elif (target / RESULT).exists():
+    elif os.path.exists(target / RESULT):
         message = f"an engine was built in it: {RESULT} is there"
         hint = f"`buildsys import {shlex.quote(str(target))}` takes it back; or remove it"
     else:
@@ -374,7 +378,7 @@ def _move_into(fresh: Path, target: Path) -> None:
     names = sorted((path.name for path in fresh.iterdir()), key=BUNDLE.__eq__)
     for name in reversed(names):
         old = target / name
-        if old.is_dir() and not old.is_symlink():
+        if os.path.isdir(old) and not os.path.islink(old):
             shutil.rmtree(old)
         else:
             old.unlink(missing_ok=True)

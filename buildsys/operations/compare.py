@@ -5,6 +5,7 @@ measured twice, and is written to build/.comparisons, where the report reads it.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def compare(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Pat
     session.executor.include(step, f"{len(plans)} builds")
     session.executor.run_step(step)
     path = comparison_file(session.workspace, [plan.build for plan in plans])
-    if not path.is_file() or digest_file(path) != _digest(session, step):
+    if not os.path.isfile(path) or digest_file(path) != _digest(session, step):
         content = session.executor.read(step, "comparison")
         with writing("the comparison", session.workspace.build, len(content)):
             write_atomic(session.workspace.own(path), content)

@@ -29,7 +29,7 @@ def find_folder(named: Path) -> Path:
     if mode is not None and not stat.S_ISDIR(mode):
         raise _refusal(named, f"is {_kind(mode)}, and a folder is wanted")
     above = place if mode is not None else _nearest(place)
-    if not above.is_dir():
+    if not os.path.isdir(above):
         raise _refusal(named, f"cannot be made: {above} is a file")
     _check_permission(named, above)
     return place
@@ -43,9 +43,11 @@ def find_file(named: Path) -> Path:
     place, mode = _look(named)
     if mode is not None and not stat.S_ISREG(mode):
         raise _refusal(named, f"is {_kind(mode)}, and a file is wanted")
-    if mode is None and not place.parent.is_dir():
+    if mode is None and not os.path.isdir(place.parent):
         above = _nearest(place)
-        found = f"there is no folder {place.parent}" if above.is_dir() else f"{above} is a file"
+        found = (
+            f"there is no folder {place.parent}" if os.path.isdir(above) else f"{above} is a file"
+        )
         raise _refusal(named, f"cannot be made: {found}")
     _check_permission(named, place.parent)
     return place
@@ -83,7 +85,7 @@ def _look(named: Path) -> tuple[Path, int | None]:
         return place, os.stat(named).st_mode
     except FileNotFoundError:
         for path in (named.absolute(), *named.absolute().parents):
-            if path.is_symlink() and not path.exists():
+            if os.path.islink(path) and not os.path.exists(path):
                 message = f"{path} is a link to {os.readlink(path)}, which is not there"
                 raise _refusal(named, message) from None
     except NotADirectoryError:

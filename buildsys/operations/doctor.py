@@ -116,7 +116,7 @@ def _disk() -> Check:
     missing = [env for env in definitions.all_tool_envs() if definitions.find_synced(env) is None]
     need = sum(env.disk_mib for env in missing)
     place = cache_root()
-    while not place.exists():
+    while not os.path.exists(place):
         place = place.parent
     free = shutil.disk_usage(place).free // 2**20
     text = f"{free} MiB free at {place}; {need} MiB for all that is not synced yet."
@@ -129,7 +129,7 @@ def _store(workspace: Path) -> Check:
     except BuildsysError as error:
         return Check(good=False, text=str(error))
     place = root
-    while not place.exists():
+    while not os.path.exists(place):
         place = place.parent
     good = os.access(place, os.W_OK)
     return Check(good=good, text=f"the store {root} {'can' if good else 'cannot'} be written to.")
@@ -166,9 +166,9 @@ def _environment(env: definitions.ToolEnv) -> Check:
 def _named_python() -> list[Check]:
     """What the variable names, where it names nothing that could be started."""
     named = os.environ.get(VARIABLE, "")
-    if not named or (Path(named).is_file() and os.access(named, os.X_OK)):
+    if not named or (os.path.isfile(Path(named)) and os.access(named, os.X_OK)):
         return []
-    what = "cannot be started" if Path(named).is_file() else "is not a file"
+    what = "cannot be started" if os.path.isfile(Path(named)) else "is not a file"
     text = f"{VARIABLE} points to {named}, which {what}: no TensorRT is found by it."
     return [Check(good=False, text=text, optional=True)]
 

@@ -8,6 +8,7 @@ noise: no training, no data, and only the steps of the build up to the one that 
 """
 
 import dataclasses
+import os
 import random
 import struct
 import time
@@ -385,7 +386,7 @@ def _write_noise(path: Path) -> None:
     header = struct.pack("<2sIHHI", b"BM", 54 + pixels, 0, 0, 54)
     header += struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, pixels, 2835, 2835, 0, 0)
     content = header + band + noise + b"\xff" * len(band)
-    if path.is_file() and path.read_bytes() == content:
+    if os.path.isfile(path) and path.read_bytes() == content:
         return
     with writing("a picture of noise", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

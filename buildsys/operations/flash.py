@@ -108,7 +108,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
     check_built(session, plan)
     folder = build_folder(session.workspace, plan.build)
     path = folder / PLAN
-    if not path.is_file():
+    if not os.path.isfile(path):
         message = f"no flash plan: its target {plan.target} or its firmware names no place in flash"
         hint = "`flash` belongs into the target, `slot` into the firmware contract"
         raise InputError.at(plan.build, message, hint)
@@ -119,7 +119,10 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
     except (OSError, ValueError) as error:
         message = f"{plan.build}: {PLAN} is damaged; run `doit build:{plan.build}` again"
         raise BuildsysError(message) from error
-    if not (folder / region.file).is_file() or digest_file(folder / region.file) != region.sha256:
+    if (
+        not os.path.isfile(folder / region.file)
+        or digest_file(folder / region.file) != region.sha256
+    ):
         message = f"{plan.build}: {region.file} is not the file that {PLAN} was made for"
         raise BuildsysError(f"{message}; run `doit build:{plan.build}` again")
     return Flashing(

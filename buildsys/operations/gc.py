@@ -97,7 +97,7 @@ def _users(store: Store) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 
 def _is_there(path: Path) -> bool:
     try:
-        return path.is_dir()
+        return os.path.isdir(path)
     except OSError:  # in a folder of somebody else: it may well be
         return True
 
@@ -151,9 +151,9 @@ def _old_environments() -> tuple[Folder, ...]:
         for variant in env.variants
     }
     root = cache_root() / "toolenvs"
-    if not root.is_dir():
+    if not os.path.isdir(root):
         return ()
-    found = sorted(path for path in root.iterdir() if path.is_dir() and path not in wanted)
+    found = sorted(path for path in root.iterdir() if os.path.isdir(path) and path not in wanted)
     return tuple(_measure(path) for path in found)
 
 

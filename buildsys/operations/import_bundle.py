@@ -5,6 +5,7 @@ enters the store. Digests prove that bytes are intact, not who made them: an eng
 Latency figures beside the engine are read as `buildsys import-benchmark` reads them.
 """
 
+import os
 import re
 import shutil
 import tempfile
@@ -120,10 +121,10 @@ def opened(path: Path) -> Iterator[Result]:
 
     Raises InputError, and leaves nothing behind.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         yield _read(_find(path, path), path)
         return
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise _refusal(path, "there is no such folder or file")
     with tempfile.TemporaryDirectory(prefix="buildsys-import-") as place:
         target = Path(place) / "unpacked"
@@ -165,12 +166,12 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
 
 def _find(folder: Path, path: Path) -> Path:
     """Where result.json is: there, in the bundle's folder for it, or one folder deeper."""
-    inside = sorted(item for item in folder.iterdir() if item.is_dir())
+    inside = sorted(item for item in folder.iterdir() if os.path.isdir(item))
     tried = [folder, folder / RESULT, *inside, *(item / RESULT for item in inside)]
     for place in tried:
-        if (place / _RESULT_FILE).is_file():
+        if os.path.isfile(place / _RESULT_FILE):
             return place
-    if any((place / BUNDLE).is_file() for place in tried):
+    if any(os.path.isfile(place / BUNDLE) for place in tried):
         message = "is a bundle of which no engine was built yet"
         raise _refusal(path, message, "run `python3 build.py` in it, on the machine that it is for")
     raise _refusal(path, "holds no result of a bundle", "`python3 build.py` of a bundle makes one")
@@ -193,7 +194,7 @@ def _read(folder: Path, path: Path) -> Result:
         bundle=bundle,
         facts=_read_facts(folder, path),
         files=tuple(sorted(record.files)),
-        benchmark=folder / _BENCHMARK if (folder / _BENCHMARK).is_file() else None,
+        benchmark=folder / _BENCHMARK if os.path.isfile(folder / _BENCHMARK) else None,
     )
 
 
@@ -216,7 +217,7 @@ def _check_file(folder: Path, name: str, digest: str, path: Path) -> None:
             path, f"{_RESULT_FILE} names what does not belong into a result: {name[:80]!r}"
         )
     file = folder / PurePosixPath(name)
-    if any(part.is_symlink() for part in (file, file.parent)) or not file.is_file():
+    if any(os.path.islink(part) for part in (file, file.parent)) or not os.path.isfile(file):
         raise _refusal(path, f"{name} is missing, or no plain file", "copy it again")
     if digest_file(file) != digest:
         raise _refusal(path, f"{name} has other bytes than {_RESULT_FILE} says", "copy it again")
@@ -309,7 +310,7 @@ def _keep_timings(remote: RemoteBuild, result: Result) -> None:
         target = cache_root() / TIMINGS / path.name
         if f"{TIMINGS}/{path.name}" not in result.files:
             continue
-        if target.is_file() and target.stat().st_size >= path.stat().st_size:
+        if os.path.isfile(target) and target.stat().st_size >= path.stat().st_size:
             continue
         with replacing(target) as fresh:
             shutil.copyfile(path, fresh)

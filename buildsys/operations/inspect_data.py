@@ -305,7 +305,7 @@ def _publish(session: Session, dataset: Dataset) -> Inspection:
 def _read_look(folder: Path, stage: str) -> Inspection:
     """Raises StepFailed where the report is not as the step writes it."""
     place = folder / "report.json"
-    if not place.is_file():
+    if not os.path.isfile(place):
         raise malformed(stage, "report", "report.json is missing")
     text = place.read_bytes()
     report = read_output(_Report, text, stage, place.name)

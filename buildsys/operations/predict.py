@@ -64,10 +64,10 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
     for name in named:
         path = Path(name)
         inside: list[Path] = []
-        if path.is_dir():
+        if os.path.isdir(path):
             inside = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path), p))
             message = "no image is in this folder"
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             message = "there is no such file"
         elif path.suffix.lower() in SUFFIXES:
             inside, message = [path], ""
@@ -198,7 +198,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> Predictio
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
     with placing("the predictions", target):
-        is_new = not target.exists()
+        is_new = not os.path.exists(target)
         target.mkdir(parents=True, exist_ok=True)
         fresh = fresh_inside(target, "predictions")
         try:
@@ -234,8 +234,8 @@ def _give_back(session: Session, prediction: Prediction) -> None:
     if digest is None or store.has(digest, tree=False):
         return
     folder = build_folder(session.workspace, prediction.build.build)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_file() and digest_file(path) == digest:
+    for path in folder.iterdir() if os.path.isdir(folder) else ():
+        if os.path.isfile(path) and digest_file(path) == digest:
             store.put_file(path)
 
 
@@ -244,7 +244,7 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
     that are not those it was given.
     """
     (step,) = prediction.plan.steps
-    names = {path.name for path in fresh.iterdir() if path.is_file()}
+    names = {path.name for path in fresh.iterdir() if os.path.isfile(path)}
     if _FILE not in names:
         raise malformed(step.stage, "result", f"{_FILE} is missing")
     found = read_output(Predictions, (fresh / _FILE).read_bytes(), step.stage, _FILE)
@@ -353,4 +353,4 @@ def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
 
 def _is_picture(inside: Path, path: Path) -> bool:
     hidden = any(part.startswith(".") for part in inside.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not hidden and os.path.isfile(path)

@@ -9,6 +9,7 @@ are intact, not who made them: results are taken on trust.
 
 import hashlib
 import io
+import os
 import re
 import secrets
 import shutil
@@ -255,7 +256,7 @@ def take_in(store: Store, path: Path) -> Imported:
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     """An archive; what tarfile raises on bytes that are none becomes InputError."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise _refusal(path, "this is not a file")
     try:
         with tarfile.open(path, "r:", tarinfo=BoundedHeader) as archive:

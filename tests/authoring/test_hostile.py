@@ -139,6 +139,9 @@ _FILES: dict[str, bytes] = {
     "weights-by-link": _recipe()
     .replace(b"ultralytics", b"onnx")
     .replace(_FINE["WEIGHTS"].encode(), b"{path: linked.onnx}"),
+    "weights-without-end": _recipe()
+    .replace(b"ultralytics", b"tflite")
+    .replace(_FINE["WEIGHTS"].encode(), b"{path: " + b"w" * 500 + b"}"),
     "weights-url-with-a-password": _recipe(
         WEIGHTS=f"{{url: 'https://me:secret@models.example/x.pt', sha256: {TAGS_SHA256}}}"
     ),

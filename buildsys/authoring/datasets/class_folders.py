@@ -15,7 +15,7 @@ _LAYOUT = "a folder to classify holds train/<class>/*.jpg, and val/<class>/*.jpg
 
 def read_class_folders(root: Path, label: str) -> DatasetFacts:
     """Classes are the folders of train, in the order of their names. Raises InputError."""
-    splits = list(find_splits("*", lambda path: (root / path).is_dir()))
+    splits = list(find_splits("*", lambda path: os.path.isdir(root / path)))
     if "train" not in dict(splits):
         raise InputError.at(label, "holds no folder train", _LAYOUT)
     classes = list_folders(root / "train")
@@ -54,7 +54,7 @@ def list_folders(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if not e.name.startswith(".") and is_utf8(e.name)]
-        return sorted(name for name in names if (folder / name).is_dir())
+        return sorted(name for name in names if os.path.isdir(folder / name))
     except OSError:
         return []
 
@@ -70,7 +70,7 @@ def watched_folders(root: Path) -> set[Path]:
 
 def find_root(folder: Path) -> Path | None:
     """The one folder of an unpacked archive that holds train; None where none or several do."""
-    found = {path.parent for path in folder.glob("**/train") if path.is_dir()}
+    found = {path.parent for path in folder.glob("**/train") if os.path.isdir(path)}
     outer = [path for path in found if not found & set(path.parents)]
     return outer[0] if len(outer) == 1 else None
 

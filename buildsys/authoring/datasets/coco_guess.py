@@ -93,7 +93,7 @@ def _other(root: Path, data: str, own: str, split: str) -> str:
             path = data
             for mark in reversed(marks):
                 path = path[: mark.start()] + new + path[mark.end() :]
-            if path != data and (root / path).is_file():
+            if path != data and os.path.isfile(root / path):
                 return path
     return ""
 
@@ -122,7 +122,7 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
     folders += [base / "images" for base in (home, home.parent)]
     folders += [base / name for base in tuple(folders) for name in names]
     for folder in folders:
-        if all((root / folder / posixpath.normpath(name)).is_file() for name in written):
+        if all(os.path.isfile(root / folder / posixpath.normpath(name)) for name in written):
             return folder.as_posix(), False
     for folder in folders:
         files = index(list_files(root / folder))
@@ -131,7 +131,7 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
             below = os.path.commonpath([os.path.dirname(path) for (path,) in found])
             return (folder / below).as_posix(), True
     for folder in folders:
-        if (root / folder / written[0]).is_file():
+        if os.path.isfile(root / folder / written[0]):
             return folder.as_posix(), False
     message = f"its images were not found: {written[0]} is not in any of the usual folders"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"

@@ -35,7 +35,7 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
     path = root / data
     if not os.path.exists(path):
         raise InputError.at(data, "does not exist", suggest_near(path))
-    if path.is_dir():
+    if os.path.isdir(path):
         return _guess_folder(root, data, task)
     name = path.name.lower()
     if name.endswith(".json"):
@@ -75,7 +75,7 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
     """By what says for sure what it is, first; an XML file alone says the least."""
     folder = root / data
     for name in data_yaml.NAMES:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return _read_yaml(root, _join(data, name))
     if voc_format.is_certain(folder):
         return _read_voc(root, data)
@@ -86,7 +86,7 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
         return guess_sets(root, _join(data, sheets[0]), task)
     if (unnamed := describe_unnamed(folder, data)) is not None:
         raise InputError.at(data, *unnamed)
-    if any(path.is_dir() for path in folder.glob("train/*")):
+    if any(os.path.isdir(path) for path in folder.glob("train/*")):
         facts = read_class_folders(folder, data)
         return labelled(facts, ("format: ultralytics", f"path: {scalar(data)}"), ())
     if voc_format.has_annotation(folder):

@@ -125,7 +125,7 @@ def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) ->
             for folder in (place, *_listed_folders(root, place)):
                 parts += [folder] if folder != place else []
                 labels = str(label_path(PurePosixPath(folder)))
-                if labels != folder and (root / labels).exists():
+                if labels != folder and os.path.exists(root / labels):
                     parts.append(labels)
     return tuple(dict.fromkeys(parts))
 
@@ -390,7 +390,7 @@ def _choose_root(folder: Path, base: str, places: dict[str, list[_Place]]) -> Pa
     start = str(folder) if _is_below(base, str(folder)) else base
     paths = [place.path for found in places.values() for place in found]
     root = Path(os.path.commonpath([start, *paths]))
-    if root.name == "images" and (root.parent / "labels").is_dir():
+    if root.name == "images" and os.path.isdir(root.parent / "labels"):
         return root.parent
     return root
 
@@ -434,7 +434,7 @@ def _unlabelled(
     hint = "labels/….txt stands beside images/…, or each .txt beside its image"
     if not any(True for _ in iterate_images(root, given)):
         _, findings = find_images(root, given)
-        listed = [finding for finding in findings if (root / finding.path).is_file()]
+        listed = [finding for finding in findings if os.path.isfile(root / finding.path)]
         listed = [finding for finding in listed if finding.path in paths]
         if listed and not listed[0].line:
             message = f"{first.written}: {listed[0].message}"

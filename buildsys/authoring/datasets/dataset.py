@@ -174,7 +174,7 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
     archive = Archive(url=url, sha256=block.sha256)
     folder = build.around.datasets / block.sha256
     build.read.add(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         known = _recorded(build, block.label)
         if known is None or known.archive != block.sha256:
             return Data(archive=archive, waiting_for=url)

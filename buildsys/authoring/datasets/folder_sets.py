@@ -64,7 +64,8 @@ def find_root(folder: Path, known: str) -> Path:
     found = [
         path
         for path in (folder, *below)
-        if path.is_dir() and isinstance(darknet_format.find_set(path), darknet_format.DarknetSet)
+        if os.path.isdir(path)
+        and isinstance(darknet_format.find_set(path), darknet_format.DarknetSet)
     ]
     return found[0] if found else folder
 
@@ -147,7 +148,7 @@ def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
         return wrong
     places = [place for _, paths in declared.splits for place in paths]
     beside = [str(label_path(PurePosixPath(place))) for place in places]
-    found = [place for place in beside if (root / place).is_dir()]
+    found = [place for place in beside if os.path.isdir(root / place)]
     parts = tuple(dict.fromkeys((*files.files, *places, *found)))
     lacks = tuple(
         _lack(name, paths[-1], label)
@@ -192,7 +193,7 @@ def _diagnose(finding: Finding, label: str) -> Diagnostic:
 
 def _suggest_yaml(root: Path) -> str:
     """What to write where the folder is of Ultralytics' format; else empty."""
-    name = next((name for name in data_yaml.NAMES if (root / name).is_file()), "")
+    name = next((name for name in data_yaml.NAMES if os.path.isfile(root / name)), "")
     return f"it holds {name}: write `path: …/{name}`, and leave `format` out" if name else ""
 
 

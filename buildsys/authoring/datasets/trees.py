@@ -1,5 +1,6 @@
 """Whether every file of given data can be read: names that are text, links that end, and end inside."""
 
+import os
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def check_tree(root: str, parts: tuple[str, ...], home: str, label: str, known: 
     """
     key = (root, parts, home, label)
     if key not in known:
-        found = list_parts(root, parts, home).problems() if Path(root).is_dir() else ()
+        found = list_parts(root, parts, home).problems() if os.path.isdir(Path(root)) else ()
         known[key] = tuple(Diagnostic(path=label, message=m, hint=hint) for m, hint in found)
     if known[key]:
         raise InputError(*known[key])

@@ -171,7 +171,9 @@ class Assembler:
             raise InputError(
                 *(self.scope.locate(at, start + d.message, d.hint) for d in error.diagnostics)
             ) from error
-        if self.around.recorded.content(f"pictures {calibration.images}") and not folder.is_dir():
+        if self.around.recorded.content(f"pictures {calibration.images}") and not os.path.isdir(
+            folder
+        ):
             return None
         return find_problem(self.workspace, calibration.images)
 
@@ -293,7 +295,7 @@ class Assembler:
             hint = "`buildsys pin` fetches it and writes the digest" if weights.url else ""
             if weights.path:
                 hint = f"{name} is not here; bring it, and `buildsys pin` writes the digest"
-            if weights.path and found.is_file():
+            if weights.path and os.path.isfile(found):
                 hint = f"sha256: {digest_file(found)}, or `buildsys pin`"
             message = f"`weights` needs a `sha256`: {why}"
             raise InputError(self.scope.locate(at, message, hint))
@@ -305,7 +307,7 @@ class Assembler:
         """A finished file, opened; None where it is not here, or the source is a network."""
         form, label = source_format(recipe.source.family), recipe.source.weights.path
         path = self.workspace / (label or "")
-        if form == Format.CHECKPOINT or not label or not path.is_file():
+        if form == Format.CHECKPOINT or not label or not os.path.isfile(path):
             return None
         at: KeyPath = ("source", "weights", "path")
         try:

@@ -41,10 +41,10 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[
     source = whole(root, given)
     place = root / _WEIGHTS / source.name
     name = f"{_WEIGHTS}/{source.name}"
-    if place.exists() and digest_file(place) == digest_file(source):
-        is_copy = link and not place.is_symlink()
+    if os.path.exists(place) and digest_file(place) == digest_file(source):
+        is_copy = link and not os.path.islink(place)
         return name, f"kept   {name}, {'a copy of' if is_copy else 'the same as'} {source}"
-    if place.exists() or place.is_symlink():
+    if os.path.exists(place) or os.path.islink(place):
         message = f"{name} exists and is another file: nothing is overwritten"
         raise InputError.at(given, message, "rename one of the two")
     refuse_links(root, place.parent)
@@ -75,7 +75,7 @@ class OutsideData:
     @property
     def folder(self) -> Path:
         """The smallest folder that holds all of it."""
-        own = self.given if self.given.is_dir() else self.given.parent
+        own = self.given if os.path.isdir(self.given) else self.given.parent
         return Path(os.path.commonpath([own, *self.parts]))
 
 
@@ -99,7 +99,7 @@ def choose_files(given: Path, home: str, parts: tuple[str, ...]) -> OutsideData:
     """What of a dataset's parts below `home` a copy needs: files that the parts name, and in folders
     those that a reader opens; of links those that lead to the data itself.
     """
-    own = given if given.is_dir() else given.parent
+    own = given if os.path.isdir(given) else given.parent
     listing = list_parts(home, parts, os.path.commonpath([home, own]))
     names = [name for name, _ in listing.files if name in parts or _is_read(name)]
     return OutsideData(
@@ -121,7 +121,7 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
     place = root / _DATA / data.folder.name
     name = f"{_DATA}/{data.folder.name}"
     inside = data.given.relative_to(data.folder).as_posix()
-    if place.exists() or place.is_symlink():
+    if os.path.exists(place) or os.path.islink(place):
         message = f"{name} exists: nothing is overwritten"
         same = shlex.quote(os.path.normpath(f"{name}/{inside}"))
         hint = f"if it is the same data, give --data {same}"
@@ -203,7 +203,7 @@ def _unfinished(place: Path) -> Path:
 
 
 def _make_folder(folder: Path, undo: ExitStack) -> None:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         undo.callback(_remove_empty, folder)
         folder.mkdir()
 

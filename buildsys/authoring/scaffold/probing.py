@@ -1,5 +1,6 @@
 """Which family a given model file is of, and what it says of itself; no framework opens it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,10 @@ def probe(root: Path, given: str, trust: bool = False) -> Probe:
     """
     name = inside(root, given, "weights")
     path = root / name
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError.at(given, "is a folder; give the model file in it")
-    if not path.is_file():
-        if path.exists():
+    if not os.path.isfile(path):
+        if os.path.exists(path):
             raise InputError.at(given, "is a pipe, a socket or a device; give the model file")
         raise InputError.at(given, "is not here", "paths start at the workspace's root")
     families = families_of(path.suffix.lower())

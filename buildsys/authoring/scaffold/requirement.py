@@ -4,6 +4,7 @@ An installer notes where a distribution came from in `direct_url.json` (PEP 610)
 """
 
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -57,6 +58,6 @@ def _digest(archive: dict[str, object], part: str) -> str:
 
 def _of_folder(folder: Path) -> str:
     """Of a source tree that is on the path and not installed; else the version."""
-    if (folder / "pyproject.toml").is_file():
+    if os.path.isfile(folder / "pyproject.toml"):
         return f"-e {folder.as_uri()}"
     return f"{_NAME}=={buildsys.__version__}"
