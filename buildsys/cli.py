@@ -1,4 +1,6 @@
-"""buildsys COMMAND. Exit codes: 0 done, 1 failed, 2 the input is wrong, 10 waiting, 11 rejected."""
+"""buildsys COMMAND. Exit codes: 0 done, 1 failed, 2 the input is wrong, 10 waiting, 11 rejected, 12 not
+as buildsys.lock says.
+"""
 
 import argparse
 import importlib
@@ -21,7 +23,7 @@ COMMANDS = {
     "targets": "the boards and devices that recipes can name",
     "check": "every mistake in every recipe, before any work",
     "plan": "what would run, and why",
-    "update": "train anew what other tools or code have trained",
+    "update": "take what is here into buildsys.lock; train anew what other tools or code have trained",
     "verify": "build again from nothing and compare with what was shipped",
     "compare": "time the files of several builds side by side",
     "pin": "write missing sha256 digests into recipes",

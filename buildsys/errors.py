@@ -9,7 +9,8 @@ BuildsysError (1)
 ├── IsolationUnavailable (1) steps were to be isolated, and cannot be here
 ├── MalformedStep (1)   a step module does not keep its contract: which field
 ├── Waiting (10)        something this machine lacks; asked for by name
-└── Rejected (11)       a contract or gate failed
+├── Rejected (11)       a contract or gate failed
+└── NotAsLocked (12)    with --locked: buildsys.lock would change, or is not met
 
 InternalError is no BuildsysError: it is our bug. Like every unexpected error it is reported in a
 sentence, and its traceback is in a log (execution/unexpected.py).
@@ -182,6 +183,12 @@ class Rejected(BuildsysError):
     """The file was made and is not good enough."""
 
     exit_code = 11
+
+
+class NotAsLocked(BuildsysError):
+    """buildsys.lock is to stay as it is, and lacks a line or says something else than what is here."""
+
+    exit_code = 12
 
 
 class MalformedStep(BuildsysError):

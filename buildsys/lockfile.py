@@ -8,8 +8,9 @@
 With it a machine that has no dataset plans and restores, and what was trained is not trained again:
 training is recorded, everything after it is derived again bit for bit.
 
-People commit the file, merge it and mend it: each line becomes one typed value here, or an error at
-its place. A line that is not changed keeps its bytes.
+A build adds lines and changes none (`execution.state.recording`). People commit the file, merge it and
+mend it: each line becomes one typed value here, or an error at its place. A line that is not changed
+keeps its bytes.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +39,10 @@ _TRAINED_AGAIN = (
     "take the line from git again; without it the network is taken from the store, or trained again"
 )
 _KINDS = ("dataset", "model", "pictures", "training")
+_BEGIN, _BASE, _MIDDLE, _END = "<<<<<<<", "|||||||", "=======", ">>>>>>>"
+"""What git writes at the start of a line around the two sides of a conflict."""
+_MOST_NAMED = 2
+"""Keys of a conflict that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +93,15 @@ class Lock:
 
     lines: tuple[Line, ...] = ()
 
+    @cached_property
+    def by_key(self) -> dict[str, Line]:
+        """The lines by key."""
+        return {line.key: line for line in self.lines}
+
     def content(self, key: str) -> Content | None:
         """What is recorded under a key such as "dataset data/tags/data.yaml"."""
-        value = next((line.value for line in self.lines if line.key == key), None)
-        return value if isinstance(value, Content) else None
+        line = self.by_key.get(key)
+        return line.value if line is not None and isinstance(line.value, Content) else None
 
     def digest(self, key: str) -> str:
         """The recorded digest of a source, or nothing."""
@@ -104,6 +115,10 @@ class Lock:
             for line in self.lines
             if isinstance(line.value, Training)
         }
+
+    def adding(self, lines: Iterable[Line]) -> "Lock":
+        """With lines whose keys are new; what is recorded stays."""
+        return self.with_lines(line for line in lines if line.key not in self.by_key)
 
     def with_lines(self, lines: Iterable[Line], without: frozenset[str] = frozenset()) -> "Lock":
         """With other lines in place of those that have their keys, and `without` some."""
@@ -121,6 +136,16 @@ def content_line(key: str, digest: str, facts: Facts | None) -> Line:
 def training_key(recipe: str, slice_: str) -> str:
     """The key of a recipe's training; `slice_`: see `action_keys.slice_digest`."""
     return f"training {recipe} {slice_}"
+
+
+def is_training(key: str) -> bool:
+    """Whether a line is of a training."""
+    return key.startswith("training ")
+
+
+def recipe_of(key: str) -> str:
+    """The recipe that a training's key names."""
+    return key.removeprefix("training ").rpartition(" ")[0]
 
 
 def training_line(key: str, training: Training) -> Line:
@@ -160,18 +185,101 @@ def read_lock(path: Path) -> Lock:
     lines: dict[str, Line] = {}
     places: dict[str, int] = {}
     problems: list[Diagnostic] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+    rows = list(enumerate(text.replace("\r\n", "\n").split("\n"), 1))
+    conflicts = _find_conflicts(rows)
+    problems += [_explain_conflict(conflict, path.name) for conflict in conflicts]
+    for number, line in rows:
+        if any(conflict.begin <= number <= conflict.end for conflict in conflicts):
+            continue
         try:
             _check_version(line, path.name, number)
             if line.strip() and not line.startswith("#"):
                 found = _parse(line, path.name, number)
-                _check_new(found.key, places, line, path.name, number)
+                _check_new(found, lines, places, path.name, number)
                 lines[found.key], places[found.key] = found, number
         except InputError as error:
             problems += error.diagnostics
     if problems:
-        raise InputError(*problems)
+        raise InputError(*sorted(problems))
     return Lock(lines=tuple(lines[key] for key in sorted(lines)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Conflict:
+    """What git left of a merge: numbers of its marks, and of each side's lines by key."""
+
+    begin: int
+    end: int
+    marks: tuple[int, ...]
+    base: tuple[int, ...]
+    """Lines that both sides began from, where git was asked to show them."""
+    ours: dict[str, int]
+    theirs: dict[str, int]
+    source: str
+
+
+def _find_conflicts(rows: list[tuple[int, str]]) -> list[_Conflict]:
+    """The conflicts that have a beginning, a middle and an end, in order."""
+    found: list[_Conflict] = []
+    marks: dict[str, int] = {}
+    for number, line in rows:
+        mark = line[: len(_BEGIN)]
+        if mark == _BEGIN:
+            marks = {_BEGIN: number}
+        elif marks and mark in (_BASE, _MIDDLE):
+            marks[mark] = number
+        elif mark == _END and _MIDDLE in marks:
+            begin, base, middle = marks[_BEGIN], marks.get(_BASE), marks[_MIDDLE]
+            found.append(
+                _Conflict(
+                    begin=begin,
+                    end=number,
+                    marks=(*sorted(marks.values()), number),
+                    base=tuple(range(base + 1, middle)) if base is not None else (),
+                    ours=_keys(rows[begin : (base or middle) - 1]),
+                    theirs=_keys(rows[middle : number - 1]),
+                    source=rows[begin - 1][1],
+                )
+            )
+            marks = {}
+    return found
+
+
+def _keys(rows: list[tuple[int, str]]) -> dict[str, int]:
+    """Numbers of lines by key, as far as they have one."""
+    return {
+        line[: start - 1]: number for number, line in rows if (start := _start_of_json(line)) > 0
+    }
+
+
+def _explain_conflict(found: _Conflict, name: str) -> Diagnostic:
+    """What a person does with it: which lines go, and of which two one stays."""
+    message = f"a merge was left unfinished: lines {found.begin} to {found.end} hold both sides"
+    gone = [str(number) for number in sorted({*found.marks, *found.base})]
+    both = [key for key in found.ours if key in found.theirs]
+    keep = [
+        f"of `{short_key(key)}` keep line {found.ours[key]} or line {found.theirs[key]}"
+        for key in both[:_MOST_NAMED]
+    ]
+    keep += [f"of {len(both) - _MOST_NAMED} more keep one, too"] * (len(both) > _MOST_NAMED)
+    recipes = [recipe_of(key) for key in both if is_training(key)]
+    hint = f"delete lines {', '.join(gone[:-1])} and {gone[-1]}; "
+    hint += "; ".join(keep) or "keep all others"
+    if recipes:
+        hint += (
+            f": the network that is to ship (`buildsys update {recipes[0]}` records this machine's)"
+        )
+    elif both:
+        hint += "; a build names the one that is wrong"
+    return Diagnostic(
+        path=name, line=found.begin, column=1, message=message, hint=hint, source=found.source
+    )
+
+
+def short_key(key: str) -> str:
+    """A key as messages show it: a digest's beginning is enough."""
+    head, _, slice_ = key.rpartition(" ")
+    return f"{head} {slice_[:12]}…" if is_training(key) else key
 
 
 def _check_version(line: str, name: str, number: int) -> None:
@@ -186,16 +294,34 @@ def _check_version(line: str, name: str, number: int) -> None:
         raise InputError.at(name, message, hint, line=number, column=column, source=line)
 
 
-def _check_new(key: str, places: dict[str, int], line: str, name: str, number: int) -> None:
-    if key not in places:
+def _check_new(
+    found: Line, lines: dict[str, Line], places: dict[str, int], name: str, number: int
+) -> None:
+    """Raises InputError for a second line of a key, and for a second network of a training."""
+    key, source = found.key, f"{found.key} {found.text}"
+    if key in places:
+        message = f"duplicate key `{key}`: line {places[key]} has it, too"
+        hint = "keep one of the two, or delete both: it is found again"
+        if is_training(key):
+            hint = (
+                "keep the line of the network that is to ship, and delete the other;"
+                f" `buildsys update {recipe_of(key)}` records this machine's"
+            )
+        raise InputError.at(name, message, hint, line=number, column=1, source=source)
+    if not isinstance(found.value, Training):
         return
-    message = f"duplicate key `{key}`: line {places[key]} has it, too"
-    hint = (
-        "keep the line of the network that is to ship"
-        if key.startswith("training ")
-        else "keep one of the two, or delete both: it is found again"
-    )
-    raise InputError.at(name, message, hint, line=number, column=1, source=line)
+    slice_ = key.rpartition(" ")[2]
+    for other in lines.values():  # a few trainings: no index
+        if not (isinstance(other.value, Training) and other.key.endswith(f" {slice_}")):
+            continue
+        if other.value.checkpoint != found.value.checkpoint:
+            where = len(key) + 1 + locate(found.text, ("checkpoint",))
+            message = f"`{short_key(key)}` is the training of line {places[other.key]}, and another network"
+            hint = (
+                "keep the line of the network that is to ship, and delete the other: the next"
+                " build adds it again"
+            )
+            raise InputError.at(name, message, hint, line=number, column=where + 1, source=source)
 
 
 def _parse(line: str, name: str, number: int) -> Line:
@@ -206,7 +332,7 @@ def _parse(line: str, name: str, number: int) -> Line:
         column = offset + 1
         raise InputError.at(name, what, hint, line=number, column=column, source=line)
 
-    if line[:7] in ("<<<<<<<", "=======", ">>>>>>>", "|||||||"):
+    if line[: len(_BEGIN)] in (_BEGIN, _BASE, _MIDDLE, _END):
         hint = "delete this line, and keep the lines of both sides; of two with one key, keep one"
         message = "a merge was left unfinished here"
         raise InputError.at(name, message, hint, line=number, column=1, source=line)

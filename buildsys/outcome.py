@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """How a build stands. A run ends with one of the first nine; a look can also find the others."""
+    """How a build stands. A run ends with one of the first ten; a look can also find the others."""
 
     BUILT = "built"
     RESTORED = "restored"
@@ -15,6 +15,7 @@ class Kind(StrEnum):
     FAILED = "failed"
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
+    NOT_IN_LOCK = "not in buildsys.lock"
     NOT_FINISHED = "not finished"
     RESTORABLE = "restorable"
     STALE = "stale"
@@ -29,6 +30,7 @@ _JOINTS = {
     Kind.FAILED: "failed at",
     Kind.BLOCKED: "blocked by",
     Kind.INTERRUPTED: "interrupted at",
+    Kind.NOT_IN_LOCK: "not in buildsys.lock:",
 }
 
 
@@ -38,13 +40,15 @@ class Outcome:
 
     `subject`: the stage that failed, rejects or was interrupted, the build that blocks, what is waited
     for; `detail`: why, in a sentence; `portable`: another machine has what it waits for, and a bundle
-    can be carried there.
+    can be carried there; `differs`: in sentences, where what is there to ship is not what buildsys.lock
+    records.
     """
 
     kind: Kind
     subject: str = ""
     detail: str = ""
     portable: bool = False
+    differs: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -54,7 +58,8 @@ class Outcome:
     @property
     def headline(self) -> str:
         """The text without its detail."""
-        return f"{_JOINTS[self.kind]} {self.subject}" if self.subject else str(self.kind)
+        text = f"{_JOINTS[self.kind]} {self.subject}" if self.subject else str(self.kind)
+        return f"{text}, differs from lock" if self.differs else text
 
     def __str__(self) -> str:
         return f"{self.headline}: {self.detail}" if self.detail else self.headline

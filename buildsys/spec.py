@@ -425,6 +425,9 @@ class StepSpec:
     """A sentence for the manifest: what nobody could verify of its result."""
 
 
-def status_text(status: str, proved: bool) -> str:
-    """A build's status as people read it: whether anything measured or judged its package."""
-    return status if proved else f"{status}, not verified"
+def status_text(status: str, proved: bool, as_locked: bool = True) -> str:
+    """A build's status as people read it: whether it is what buildsys.lock records, and whether anything
+    measured or judged its package.
+    """
+    text = status if as_locked else f"{status}, differs from lock"
+    return text if proved else f"{text}, not verified"

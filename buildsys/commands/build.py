@@ -18,11 +18,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
     parser.add_argument("-n", type=positive, default=1, metavar="N", help="steps at a time")
     parser.add_argument("--strict", action="store_true", help="a build that waits is a failure")
+    parser.add_argument(
+        "--locked",
+        action="store_true",
+        help="fail where buildsys.lock would change or is not met; BUILDSYS_LOCKED=1 does the same",
+    )
     parser.add_argument("--format", choices=("text", "github"), default="text")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected."""
+    """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected, 12 not as buildsys.lock says."""
     import gc
 
     from buildsys.execution.places import Workspace
@@ -49,6 +54,6 @@ def run(options: argparse.Namespace) -> int:
 
     names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]
     github = options.format == "github"
-    meant = RunOptions(strict=options.strict, github=github, settled=settled)
+    meant = RunOptions(strict=options.strict, github=github, locked=options.locked, settled=settled)
     code = run_builds(workspace.root, names, options.n, meant)
     return 2 if code == _NO_SUCH_TASK else code

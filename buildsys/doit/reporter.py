@@ -11,7 +11,7 @@ from doit.task import Task
 from buildsys.doit.names import REPORT
 from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
-from buildsys.errors import BuildsysError, CannotWrite
+from buildsys.errors import BuildsysError, CannotWrite, NotAsLocked
 from buildsys.execution import children
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
@@ -64,6 +64,9 @@ class Reporter:
             self._begin()
         except InvalidTask:
             raise
+        except NotAsLocked as error:
+            self._refusal = error.exit_code
+            raise InvalidTask(printed(str(error))) from error
         except BuildsysError as error:
             self.run.session.stopped_at = _PREPARATION
             raise InvalidTask(printed(str(error))) from error
@@ -88,7 +91,6 @@ class Reporter:
             self._lock.enter_context(exclusive(current.workspace))
         except CannotWrite as error:
             raise InvalidTask(printed(str(error))) from error
-        self._runs = True
         plans = [current.plans[build] for build in self.builds if build in current.plans]
         asked_for = {plan.recipe for plan in plans} if self.names else set()
         loaded = current.loaded
@@ -99,6 +101,8 @@ class Reporter:
                 self.out.command(diagnostic.annotate())
         if self.run.request is UNKNOWN and wanted_archives(plans):
             print(_NO_LOADER, file=guard(sys.stderr))
+        current.check_lock(self.builds)
+        self._runs = True
         current.prepare(self.builds)
 
     def _interrupted(self) -> None:
@@ -149,6 +153,7 @@ class Reporter:
             self.failed = True
         if not self._runs and not current.stopped_at:
             current.close()
+            self._lock.close()
             raise SystemExit(self._refusal)
         code = 1
         with self._ending("ending the run"):
@@ -187,7 +192,9 @@ class Reporter:
         with self._ending("finding out what became of each build"):
             rows = current.rows(self.builds)
             rows += [] if self.names else current.broken_rows()
-            code = exit_code(rows, bool(self.names), self.run.options.strict)
+            code = exit_code(rows, bool(self.names), self.run.options.strict, current.locked)
+            if current.not_in_lock:
+                code = code if code == 1 else NotAsLocked.exit_code
             if any(d.is_error for d in current.loaded.common):
                 code = code or 1  # the workspace itself has a mistake, whatever was built
         with self._ending("writing build/summary.json"):

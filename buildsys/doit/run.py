@@ -18,13 +18,14 @@ class RunOptions:
     """How a run is meant; plain `doit` takes the defaults.
 
     `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations;
-    `retrain`: recorded trainings of other tools or code do not count; `settled`: the recipes that need
-    nothing, where they are known already.
+    `retrain`: recorded trainings of other tools or code do not count; `locked`: nothing may change
+    buildsys.lock; `settled`: the recipes that need nothing, where they are known already.
     """
 
     strict: bool = False
     github: bool = False
     retrain: bool = False
+    locked: bool = False
     settled: unchanged.Settled | None = None
 
 
@@ -73,11 +74,12 @@ class Run:
         return self._session
 
     def _load(self) -> Session:
-        found = Session(self.workspace.root, settled=self._settled())
+        locked = self.options.locked
+        found = Session(self.workspace.root, settled=self._settled(), locked=locked)
         if self.request.runs and wanted_archives(found.loaded.plans):
             found.close()
             self._fetch_archives(found)
-            found = Session(self.workspace.root, settled=found.settled)
+            found = Session(self.workspace.root, settled=found.settled, locked=locked)
         if self.options.retrain:
             found.forget_trainings()
         return found

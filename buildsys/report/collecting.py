@@ -84,7 +84,7 @@ def _artifact(
     plan = session.plans.get(build)
     if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
         return before[build], None  # settled, and only a candidate: nothing has changed
-    status, detail = _fate(session, build, row, before.get(build))
+    status, detail, differs = _fate(session, build, row, before.get(build))
     artifact = Artifact(
         id=build,
         recipe=plan.recipe if plan else build.split("@", maxsplit=1)[0],
@@ -92,6 +92,7 @@ def _artifact(
         label=session.labels[build],
         status=status,
         detail=detail,
+        differs=differs,
         candidate=build in session.publisher.candidates,
     )
     built = plan if isinstance(plan, BuildPlan) else None
@@ -145,21 +146,21 @@ def _unbuilt(session: Session, plan: BuildPlan, artifact: Artifact) -> Artifact:
 
 def _fate(
     session: Session, build: str, row: Row | None, before: Artifact | None
-) -> tuple[str, str]:
-    """The status of a build, and the same in a sentence: what this run or a look at it finds, else what
-    an earlier run found.
+) -> tuple[str, str, tuple[str, ...]]:
+    """The status of a build, the same in a sentence, and where it differs from buildsys.lock: what this
+    run or a look at it finds, else what an earlier run found.
     """
     plan = session.plans.get(build)
     outcome = row.outcome if row else session.publisher.standing(plan) if plan else UP_TO_DATE
     if outcome is None and before is not None and before.status in _REMEMBERED:
-        return before.status, before.detail
+        return before.status, before.detail, ()
     if outcome is None:
         is_there = build_folder(session.workspace, build).is_dir()
         outcome = Outcome(kind=Kind.STALE if is_there else Kind.NOT_BUILT)
     if outcome.good:
-        return SHIPPED, ""
+        return SHIPPED, "", outcome.differs
     unfinished = outcome.kind == Kind.NOT_FINISHED
-    return str(Kind.INTERRUPTED if unfinished else outcome.kind), str(outcome)
+    return str(Kind.INTERRUPTED if unfinished else outcome.kind), str(outcome), ()
 
 
 def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> Artifact:

@@ -277,7 +277,7 @@ def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
         if expected == "built":
             (place / "model.tflite").write_bytes(OTHER)
         output, _ = start_doit(place, extra=extra).communicate(timeout=60)
-        assert processes.statuses(place)["plain@host"] == expected, output
+        assert processes.statuses(place)["plain@host"].split(", ")[0] == expected, output
         assert processes.statuses(place)["tags@xiao-esp32s3"] == "up-to-date"
     assert run_doit(place).returncode == 0
     assert processes.statuses(place)["plain@host"] == "up-to-date"

@@ -19,6 +19,7 @@ from buildsys.execution.running.made_on import find_made_on
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.lock_differences import differences
 from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep, as_json
 from buildsys.execution.state.step_outputs import Verdict, read_verdict
 from buildsys.execution.tools.host_facts import cpu_name, instruction_sets
@@ -201,6 +202,7 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
         )
     return Diary(
         build=plan.build,
+        differs_from_lock=differences(state, (plan,)),
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         host=DiaryHost(
             system=platform.platform(),
@@ -266,6 +268,7 @@ def _publication(plan: BuildPlan, state: State) -> str:
             plan.label,
             canonical(plan.choice.for_manifest) if plan.choice else "",
             plan.preprocessing,
+            *differences(state, (plan,)),  # build.json says so
         ]
     )
 

@@ -20,7 +20,7 @@ from buildsys.graph import (
     WaitingPlan,
     build_plans,
 )
-from buildsys.outcome import UP_TO_DATE, Kind, Outcome
+from buildsys.outcome import Kind, Outcome
 
 _SEVERAL = 3
 """More builds than that share a block."""
@@ -136,7 +136,7 @@ def _explain_build(session: Session, plan: BuildPlan) -> BuildRow:
     except BuildsysError as error:
         return BuildRow(build=plan.build, state=Outcome(kind=Kind.BROKEN, detail=str(error)))
     state = _state(session, plan, steps)
-    notes = training_notes(session.state, plan.steps)
+    notes = [*state.differs, *training_notes(session.state, plan.steps)]
     if state.kind == Kind.WAITING and build_folder(session.workspace, plan.build).is_dir():
         notes = [EARLIER, *notes]
     return BuildRow(build=plan.build, state=state, steps=steps, notes=tuple(notes))
@@ -171,7 +171,7 @@ def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:
 
 def _published(session: Session, plan: Plan) -> Outcome:
     done = session.publisher.is_published(plan)
-    return UP_TO_DATE if done else Outcome(kind=Kind.RESTORABLE)
+    return session.publisher.outcomes[plan.build] if done else Outcome(kind=Kind.RESTORABLE)
 
 
 def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from buildsys.errors import BuildsysError, InternalError
@@ -11,6 +12,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.lock_differences import differences
 from buildsys.execution.tools.host_tools import is_portable, missing_requirement
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import (
@@ -22,6 +24,7 @@ from buildsys.graph import (
     WaitingPlan,
     build_plans,
     candidate_names,
+    candidates_of,
     steps_of,
 )
 from buildsys.outcome import BUILT, RESTORED, UP_TO_DATE, Kind, Outcome
@@ -60,8 +63,13 @@ class PackagePublisher:
                 return False
         except BuildsysError:
             return False
-        self.outcomes[plan.build] = UP_TO_DATE
+        self.outcomes[plan.build] = self._good(UP_TO_DATE, plan)
         return True
+
+    def _good(self, outcome: Outcome, plan: Plan) -> Outcome:
+        """The outcome, with what of it is not as buildsys.lock records it."""
+        plans = build_plans((plan, *candidates_of(plan, self.plans)))
+        return replace(outcome, differs=differences(self.state, plans))
 
     def _shipped(self, plan: Plan) -> BuildPlan | None:
         """The plan of what lies in a build's folder; None while it is not decided."""
@@ -94,7 +102,8 @@ class PackagePublisher:
         red = self._reds(plan)
         if red:
             return Outcome(kind=Kind.REJECTED, subject=red[0].stage)
-        return self._waits(plan) or (UP_TO_DATE if self.is_published(plan) else None)
+        published = self._waits(plan) is None and self.is_published(plan)
+        return self.outcomes[plan.build] if published else self._waits(plan)
 
     def publish(self, plan: Plan) -> None:
         """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
@@ -161,7 +170,8 @@ class PackagePublisher:
             )
         )
         made = self.executor.has_made(plan)
-        self.outcomes[plan.build] = BUILT if made else RESTORED
+        asked = self.plans.get(plan.build, plan)
+        self.outcomes[plan.build] = self._good(BUILT if made else RESTORED, asked)
 
     def _publish_selection(self, plan: SelectionPlan) -> None:
         """Ship the best of the variants that fit and pass; the others are rows."""
@@ -203,7 +213,7 @@ class PackagePublisher:
         if self.state.result(plan.package) is None:
             return False
         made = self.executor.has_made(plan)
-        self.outcomes[plan.build] = BUILT if made else UP_TO_DATE
+        self.outcomes[plan.build] = self._good(BUILT if made else UP_TO_DATE, plan)
         return True
 
     def _waits(self, plan: Plan) -> Outcome | None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from pathlib import Path
 
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, NotAsLocked
 from buildsys.execution.packages import variants
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
@@ -13,20 +13,26 @@ from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import make_executor
-from buildsys.execution.session.summary import Row
+from buildsys.execution.session.summary import Row, render_not_as_locked
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import published, unchanged
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
+from buildsys.execution.state.lock_differences import (
+    differences,
+    missing_lines,
+    never_trained,
+)
 from buildsys.execution.state.plans import Plans
-from buildsys.execution.state.recording import training_notes
+from buildsys.execution.state.recording import read_variable, training_notes
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.unpacked import used_folders
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.execution.unexpected import UNEXPECTED
+from buildsys.files import stat_text
 from buildsys.graph import BuildPlan, Plan, SelectionPlan, build_plans, candidates_of, steps_of
-from buildsys.lockfile import read_lock
+from buildsys.lockfile import read_lock, short_key
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.text import duration
 
@@ -44,12 +50,16 @@ class Session:
         ensure: EnsureEnv = environments.ensure,
         settled: unchanged.Settled | None = None,
         plans: Plans | None = None,
+        *,
+        locked: bool = False,
     ) -> None:
         """`settled`: recipes that are known to need nothing: they are not even looked at.
 
-        `plans`: other ones than those of the workspace's recipes.
+        `plans`: other ones than those of the workspace's recipes. `locked`: nothing may change
+        buildsys.lock, as BUILDSYS_LOCKED asks, too.
         """
         self.workspace = Workspace(root.resolve())
+        stat = stat_text(str(self.workspace.lock))
         lock = read_lock(self.workspace.lock)  # what is wrong in it ends a run before it begins
         self.workspace.check_own()
         isolation.read_variable()
@@ -68,6 +78,8 @@ class Session:
         )
         self.state, self.console = self.executor.state, self.executor.console
         self.record = self.executor.record
+        self.record.first_stat = self.record.stat = stat
+        self.record.locked = self.locked = locked or read_variable()
         self.publisher = PackagePublisher(
             self.workspace, self.plans, self.state, self.executor, self.console
         )
@@ -75,6 +87,8 @@ class Session:
         self.stopped_at = ""
         """Where an unexpected error ended the run for all builds that were not done."""
         self.asked: list[str] = []
+        self.not_in_lock: tuple[str, ...] = ()
+        """Keys of the lines that buildsys.lock would have got, where nothing may change it."""
 
     def _load(self, store: Store, run: process.CommandRunner) -> Plans:
         """The plans of the workspace's recipes, over data that is what its recipes pin."""
@@ -87,12 +101,29 @@ class Session:
                 return load_plans(self.workspace, frozenset(self.settled))
         return loaded
 
+    def _with_candidates(self, builds: list[str]) -> tuple[Plan, ...]:
+        plans = tuple(self.plans[build] for build in builds if build in self.plans)
+        return plans + tuple(each for plan in plans for each in candidates_of(plan, self.plans))
+
+    def check_lock(self, builds: list[str]) -> None:
+        """Where nothing may change buildsys.lock: whether builds would, as far as nothing has to run for
+        the answer. Raises NotAsLocked.
+        """
+        if not self.locked:
+            return
+        self.record.read()
+        plans = build_plans(self._with_candidates(builds))
+        found = [f"it has no line `{key}`" for key in missing_lines(self.state, plans)]
+        found += [f"it has no training of {recipe}" for recipe in never_trained(self.state, plans)]
+        found += differences(self.state, plans)
+        if found:
+            raise NotAsLocked(render_not_as_locked(found))
+
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: request the bytes that it reads, and say what there is to do."""
         self.asked = builds
         self.record.read()
-        plans = tuple(self.plans[build] for build in builds if build in self.plans)
-        plans += tuple(each for plan in plans for each in candidates_of(plan, self.plans))
+        plans = self._with_candidates(builds)
         self.state.request_inputs(build_plans(plans))
         steps = {step.id: step for plan in plans for step in steps_of(plan)}
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]
@@ -112,11 +143,12 @@ class Session:
             unchanged.forget_settled(self.workspace)
 
     def forget_trainings(self) -> None:
-        """Recorded trainings of other tools or code do not count in this run."""
-        self.state.retrain = True
+        """Recorded trainings of other tools or code do not count in this run: new ones replace them."""
+        self.state.retrain = self.record.replaces = True
 
     def build(self, builds: list[str]) -> list[Row]:
         """Everything that some builds need, without doit: one step after the other; a failure stops no other."""
+        self.check_lock(builds)
         self.prepare(builds)
         for build in builds:
             plan = self.plans[build]
@@ -130,18 +162,21 @@ class Session:
         return self.rows(builds)
 
     def remember(self) -> None:
-        """After a run: facts into buildsys.lock, and which recipes need nothing next time."""
-        done = {b for b, outcome in self.publisher.outcomes.items() if outcome.good}
-        plans = [
-            self.plans[build]
-            for build in self.publisher.outcomes
-            if build in done & self.plans.keys()
-        ]
+        """After a run: new facts into buildsys.lock, and which recipes need nothing next time."""
+        outcomes = {b: o for b, o in self.publisher.outcomes.items() if o.good and b in self.plans}
+        idle = build_plans(self.plans[b] for b, o in outcomes.items() if o.kind == Kind.UP_TO_DATE)
+        made = build_plans(self.plans[b] for b in outcomes)
         try:
-            self.record.add_facts(build_plans(plans))
+            again = self.record.add(idle)
+            if again:
+                keys = ", ".join(map(short_key, again))
+                self.console.say(f"buildsys.lock lacked lines of what is up to date; added: {keys}")
+            self.record.add(made)
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
-        unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.state, done)
+        self.not_in_lock = missing_lines(self.state, made) if self.locked else ()
+        done = {b for b, o in outcomes.items() if not (o.differs or self.not_in_lock)}
+        unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
         """One row a build that was asked for, in order; settled ones are up to date."""
@@ -202,6 +237,8 @@ class Session:
             if name not in self.plans or self.publisher.outcomes.get(name) is None:
                 return Outcome(kind=Kind.BLOCKED, subject=name)
         for step in steps_of(plan):
+            if step.id in self.executor.not_in_lock:
+                return Outcome(kind=Kind.NOT_IN_LOCK, subject=step.stage)
             if step.id in self.executor.failures:
                 first = next(
                     (b for b in self.asked if b in self.plans and step in steps_of(self.plans[b])),

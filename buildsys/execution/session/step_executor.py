@@ -5,7 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed, Waiting
+from buildsys.errors import (
+    BuildsysError,
+    InternalError,
+    MissingBytes,
+    NotAsLocked,
+    StepFailed,
+    Waiting,
+)
 from buildsys.execution import unexpected
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner
@@ -43,6 +50,8 @@ class StepExecutor:
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
+        self.not_in_lock: set[str] = set()
+        """Trainings that were not begun: buildsys.lock has no line for them, and may get none."""
         self.running: set[str] = set()
         self._undecided: set[str] = set()
 
@@ -88,6 +97,8 @@ class StepExecutor:
             decision = self._make_inputs(step)
         if decision.status not in (Status.STALE, Status.MISSING):
             return
+        if step.trains:
+            self._check_lock(step)
         reason = shorten(decision.reasons)
         self.running.add(step.id)
         result = self.retry_with_bytes(
@@ -100,6 +111,7 @@ class StepExecutor:
         self.running.discard(step.id)
         if result is None:
             self.console.finish(name, self._made_elsewhere(step))
+            self.record_training(step)
             return
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
@@ -152,11 +164,23 @@ class StepExecutor:
             return Waiting(f"{self.stages[step.id]} waits for {decision.reasons[0].subject}")
         return StepFailed(f"{self.stages[step.id]} cannot be made: {decision.status}")
 
+    def _check_lock(self, step: Step) -> None:
+        """Raises NotAsLocked for a training that may not be recorded, before it begins."""
+        missing = self.record.missing_line(step, self._recipes(step))
+        if missing:
+            self.not_in_lock.add(step.id)
+            raise NotAsLocked(
+                f"buildsys.lock has no line `{missing}`, and nothing may change it: it was not begun"
+            )
+
+    def _recipes(self, step: Step) -> set[str]:
+        return {plan.recipe for plan in self.plans if step in plan.steps}
+
     def record_training(self, step: Step) -> None:
         """Into buildsys.lock; nothing where the step trains nothing."""
         if not step.trains:
             return
-        recipes = {plan.recipe for plan in self.plans if step in plan.steps}
+        recipes = self._recipes(step)
         name = self.stages[step.id]
         self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from buildsys.errors import Rejected, Waiting
+from buildsys.errors import NotAsLocked, Rejected, Waiting
 from buildsys.execution.places import Workspace
 from buildsys.files import read_regular, write_atomic
 from buildsys.json_text import json_text
-from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
+from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.printing import annotation
 from buildsys.spec import HEADLINES, status_text
 from buildsys.text import duration
@@ -19,6 +19,8 @@ _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
 _WIDEST = 40
 _MOST_ALIKE = 3
 """More rows than that of one cause are one."""
+_MOST_NAMED = 20
+"""Lines that buildsys.lock lacks."""
 _MOST_ROWS = 40
 """A longer table leaves out what is up to date."""
 
@@ -74,8 +76,9 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
 
 
 def _encode(row: Row) -> str:
+    differs = {"differs": row.outcome.differs} if row.outcome.differs else {}
     if not row.file and not row.candidate:  # thousands of these in a run without work
-        return json_text({"id": row.id, "status": row.status, "seconds": row.seconds})
+        return json_text({"id": row.id, "status": row.status, "seconds": row.seconds} | differs)
     return json_text(
         {
             "id": row.id,
@@ -88,17 +91,22 @@ def _encode(row: Row) -> str:
             "sram_bytes": row.sram_bytes,
             "metrics": dict(row.metrics),
         }
+        | differs
     )
 
 
-def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
-    """0; 1 where something failed; 11 where a gate is red; 10 where a build waits that was asked for.
+def exit_code(rows: Iterable[Row], named: bool, strict: bool = False, locked: bool = False) -> int:
+    """0; 1 where something failed; 12 where `locked` and a build is not what buildsys.lock records; 11
+    where a gate is red; 10 where a build waits that was asked for.
 
     `named`: the builds were asked for by name or pattern; `strict`: waiting is never passed over.
     """
+    rows = list(rows)
     kinds = {row.outcome.kind for row in rows if not row.good and not row.is_loser}
-    if kinds - {Kind.REJECTED, Kind.WAITING}:
+    if kinds - {Kind.NOT_IN_LOCK, Kind.REJECTED, Kind.WAITING}:
         return 1
+    if Kind.NOT_IN_LOCK in kinds or (locked and any(row.outcome.differs for row in rows)):
+        return NotAsLocked.exit_code
     if Kind.REJECTED in kinds:
         return Rejected.exit_code
     return Waiting.exit_code if kinds and (named or strict) else 0
@@ -107,7 +115,7 @@ def exit_code(rows: Iterable[Row], named: bool, strict: bool = False) -> int:
 def render_table(rows: list[Row]) -> str:
     """The table: status, time, size, memory, accuracy as far as the packages tell."""
     many = len(rows) > _MOST_ROWS
-    shown = [row for row in rows if row.outcome.kind != Kind.UP_TO_DATE] if many else rows
+    shown = [row for row in rows if row.outcome != UP_TO_DATE] if many else rows
     idle = len(rows) - len(shown)
     away = [row.id for row in shown if row.outcome.portable]
     shown = fold(shown)
@@ -115,9 +123,33 @@ def render_table(rows: list[Row]) -> str:
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.outcome) != row.status]
     why += [f"{row.id}: {_FINDS_NOTHING}" for row in shown if row.good and _finds_nothing(row)]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
+    why += _differences(rows)
     why += [_CARRY.format(name) for name in away[:1]]
     rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
     return "\n".join(filter(None, (text, *why, rest)))
+
+
+def _differences(rows: Iterable[Row]) -> list[str]:
+    """What builds that are not what buildsys.lock records differ in, once each, and the way out."""
+    found = list(dict.fromkeys(text for row in rows for text in row.outcome.differs))
+    if not found:
+        return []
+    names = dict.fromkeys(row.id for row in rows if row.outcome.differs)
+    asked = f" {' '.join(names)}" if len(names) <= _MOST_ALIKE else ""
+    return [*found, f"buildsys.lock stays as it is; `buildsys update{asked}` takes what is here"]
+
+
+def render_not_as_locked(found: list[str]) -> str:
+    """Why a run that may not change buildsys.lock does not begin; `found`: what it lacks, or says wrong."""
+    more = len(found) - _MOST_NAMED
+    lines = [*found[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
+    return "\n    ".join(
+        [
+            "buildsys.lock is not what these builds need, and nothing may change it; nothing was built",
+            *lines,
+            "help: `buildsys build` adds lines, `buildsys update` takes what differs; commit the file",
+        ]
+    )
 
 
 def fold(rows: list[Row]) -> list[Row]:
@@ -190,11 +222,16 @@ def _short(outcome: Outcome) -> str:
     return outcome.headline if len(text) > _WIDEST else text
 
 
-def annotate(rows: Iterable[Row]) -> list[str]:
-    """Rows that are not good, as GitHub's workflow commands."""
+def annotate(rows: list[Row]) -> list[str]:
+    """Rows that are not good or not what buildsys.lock records, as GitHub's workflow commands."""
     kinds = {True: "warning", False: "error"}
-    return [
+    differing = [
+        annotation("warning", f"{row.status}: {'; '.join(row.outcome.differs)}", title=row.id)
+        for row in rows
+        if row.outcome.differs
+    ]
+    return differing + [
         annotation(kinds[row.outcome.kind == Kind.WAITING], row.status, title=row.id)
-        for row in fold(list(rows))
+        for row in fold(rows)
         if not row.good and not row.is_loser
     ]

@@ -33,8 +33,10 @@ class State:
         lock: Lock | None = None,
     ) -> None:
         self.database, self.store = database, store
-        self.sources = Sources(database, store, lock or Lock())
-        self.trainings = lock.trainings() if lock else {}
+        self.lock = lock or Lock()
+        """buildsys.lock as far as this run has read or written it."""
+        self.sources = Sources(database, store, self.lock)
+        self.trainings = self.lock.trainings()
         self.retrain = False
         """Whether recorded trainings of other tools or code are made again (`buildsys update`)."""
         self.kept: dict[str, Training] = {}
@@ -48,6 +50,10 @@ class State:
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
         self._lock = threading.RLock()  # steps end in threads while doit asks about others
+
+    def use_lock(self, lock: Lock) -> None:
+        """The lock is another one now; what is decided stays so."""
+        self.lock, self.trainings = lock, lock.trainings()
 
     def include(self, step: Step) -> None:
         """One step more, whose inputs are known here; it has no role in any plan."""

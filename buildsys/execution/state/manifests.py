@@ -122,12 +122,15 @@ class DiaryHost:
 
 @dataclass(frozen=True, kw_only=True)
 class Diary:
-    """build.json: when, where and how long."""
+    """build.json: when, where and how long; `differs_from_lock`: in sentences, where the build is not what
+    buildsys.lock recorded then.
+    """
 
     build: str
     finished: str
     host: DiaryHost
     steps: tuple[DiaryStep, ...]
+    differs_from_lock: tuple[str, ...] = ()
 
 
 def as_json(manifest: Manifest) -> dict[str, object]:

@@ -1,56 +1,71 @@
-"""What goes into buildsys.lock: facts of what a build read, and trainings with where they came from."""
+"""What goes into buildsys.lock: facts of what a build read, and trainings with where they came from.
+
+The lock is the law: a build adds the lines of what is new, and changes or removes none. Only
+`buildsys update` takes other facts and other networks into it.
+"""
 
 import dataclasses
+import os
 import threading
 from collections.abc import Callable, Iterable
 
+from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
-from buildsys.graph import BuildPlan, Source, Status, Step
+from buildsys.execution.state.lock_differences import (
+    SHOWN,
+    changes_since,
+    compare_source,
+    describe_training,
+    found_sources,
+    found_trainings,
+    made_checkpoint,
+    other_facts,
+)
+from buildsys.files import stat_text
+from buildsys.graph import BuildPlan, Status, Step
 from buildsys.lockfile import (
+    Content,
+    Line,
     Lock,
     Training,
     content_line,
+    is_training,
     read_lock,
+    recipe_of,
+    short_key,
     training_key,
     training_line,
     write_lock,
 )
+from buildsys.recorded_facts import Facts
 from buildsys.spec import Format
 from buildsys.text import duration
 from buildsys.write_errors import writing
 
-
-def with_facts(lock: Lock, state: State, plans: Iterable[BuildPlan]) -> Lock:
-    """The lock with what these builds were made from; only what is here is looked at."""
-    lines = []
-    for plan in plans:
-        facts = {fact.key: fact.facts for fact in plan.facts}
-        for source in _sources(plan):
-            key = f"{source.kind} {source.label}"
-            if not state.sources.is_missing(source):
-                lines.append(content_line(key, state.sources.digest(source), facts.get(key)))
-    return lock.with_lines(lines)
+VARIABLE = "BUILDSYS_LOCKED"
+_WORDS = {"": False, "0": False, "1": True}
 
 
-def _sources(plan: BuildPlan) -> list[Source]:
-    found = [item.source for step in plan.steps for item in step.inputs if item.source is not None]
-    return [source for source in dict.fromkeys(found) if source.kind]
+def read_variable() -> bool:
+    """Whether BUILDSYS_LOCKED asks that nothing changes buildsys.lock. Raises InputError."""
+    word = os.environ.get(VARIABLE, "")
+    if word not in _WORDS:
+        message = f"`{word}` is neither 0 nor 1"
+        raise InputError.at(VARIABLE, message, "1: nothing may change buildsys.lock")
+    return _WORDS[word]
 
 
-def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lock:
-    """The lock with a training that has just been made, for each recipe that uses it.
-
-    An older training of the same recipe goes, unless another recipe's line still names it.
-    """
+def describe(state: State, step: Step) -> Training:
+    """The record of a training that has been made."""
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
     entry = state.store.recall(action_key.key)
     diary = dict(entry.diary) if entry else {}
     outputs = dict(result.outputs)
-    training = Training(
+    return Training(
         action_key=action_key.key,
         checkpoint=outputs[Format.CHECKPOINT],
         training=outputs.get(Format.TRAINING, ""),
@@ -60,38 +75,6 @@ def with_training(lock: Lock, state: State, step: Step, recipes: set[str]) -> Lo
         seconds=result.seconds,
         tool=step.tool,
         torch=diary.get("torch", ""),
-    )
-    slice_ = slice_digest(step, action_key)
-    recorded = lock.trainings().get(slice_)
-    if recorded is not None and dataclasses.replace(recorded, seconds=result.seconds) == training:
-        training = recorded  # the same again: a fresh clone that trains stays clean
-    current = {
-        slice_digest(other, k)
-        for other in state.steps.values()
-        if other.module == step.module and (k := state.known_key(other))
-    }
-    keys = [line.key for line in lock.lines if isinstance(line.value, Training)]
-    gone = frozenset(
-        key
-        for key in keys
-        if key.split(" ")[1] in recipes and key.rpartition(" ")[2] not in current
-    )
-    named = [key for key in keys if key.endswith(f" {slice_}")]  # of other recipes as well
-    named += [training_key(recipe, slice_) for recipe in recipes]
-    return lock.with_lines([training_line(key, training) for key in named], without=gone)
-
-
-def compare_training(lock: Lock, state: State, step: Step) -> str:
-    """What became of a recorded training that was made again; nothing where none was recorded."""
-    action_key, result = state.known_key(step), state.result(step.id)
-    recorded = lock.trainings().get(slice_digest(step, action_key)) if action_key else None
-    if recorded is None or result is None:
-        return ""
-    if recorded.checkpoint == dict(result.outputs).get(Format.CHECKPOINT):
-        return "the same network as buildsys.lock records, byte for byte"
-    return (
-        f"another network than buildsys.lock recorded (on {recorded.device or 'some device'},"
-        f" torch {recorded.torch or 'unknown'}); the lock names the new one now"
     )
 
 
@@ -116,9 +99,10 @@ def training_note(state: State, step: Step) -> str:
     if recorded is None:
         return ""
     cost = f"trained in {duration(recorded.seconds)}"
-    changed = _changes(step, recorded)
+    changed = changes_since(step, recorded)
     if step.id in state.kept:
-        return f"the recorded network is kept, {cost}; since then {changed}; `buildsys update` trains anew"
+        since = f"since then {changed}" if changed else "it is of another action"
+        return f"the recorded network is kept, {cost}; {since}; `buildsys update` trains anew"
     if state.decide(step).status in (Status.STALE, Status.MISSING):
         if not changed:
             return (
@@ -133,58 +117,212 @@ def training_note(state: State, step: Step) -> str:
     return ""
 
 
-def _changes(step: Step, recorded: Training) -> str:
-    changes = []
-    if recorded.tool != step.tool:
-        changes.append(f"{recorded.tool} became {step.tool}")
-    elif recorded.lock != step.tool_identity:
-        changes.append(f"the lock of {step.tool_env} changed")
-    if recorded.code != step.code:
-        changes.append(f"the code of {step.module} changed")
-    return " and ".join(changes)
-
-
 class Record:
     """buildsys.lock during a run: read again before it is added to, and written at once."""
 
     def __init__(self, workspace: Workspace, state: State, lock: Lock) -> None:
         """`lock`: as `state` was made from it."""
-        self.workspace, self.state, self.lock = workspace, state, lock
+        self.workspace, self.state = workspace, state
+        self.locked = False
+        """Whether nothing is written."""
+        self.replaces = False
+        """Whether a training of now takes the place of a recorded one (`buildsys update`)."""
+        self.first, self.first_stat = lock, ""
+        """As the run began, with the `stat_text` of the file then."""
+        self.stat = ""
+        """`stat_text` of the file as this run last read or wrote it."""
         self._adding = threading.RLock()  # steps end in threads
-        self._added: set[tuple[str, str]] = set()
-        """Key of the step and checkpoint of what this run has recorded."""
+        self._told: set[tuple[str, str]] = set()
+        """Key of the step and checkpoint of what this run has compared with the lock."""
+
+    @property
+    def lock(self) -> Lock:
+        """As it was read or written last."""
+        return self.state.lock
+
+    @property
+    def keeps_first(self) -> bool:
+        """Whether every line is there that was there when the run began, as it was."""
+        return all(self.lock.by_key.get(line.key) == line for line in self.first.lines)
 
     def read(self) -> None:
         """As it is now: another run may have written it while this one waited for its turn."""
-        self.lock = read_lock(self.workspace.lock)
-        self.state.trainings = self.lock.trainings()
+        self.stat = stat_text(str(self.workspace.lock))
+        self.state.use_lock(read_lock(self.workspace.lock))
 
     def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
         """Into buildsys.lock at once: a training is never lost to what comes after it.
 
-        `say` gets a line, once, on a recorded one that was made again: what this run itself has
-        recorded is compared with nothing.
+        `say` gets a line, once, on a recorded one that was made again, and on what else there is to know.
         """
         with self._adding:
             self.read()
-            compared = compare_training(self.lock, self.state, step)
-            action_key, result = self.state.known_key(step), self.state.result(step.id)
-            if action_key is not None and result is not None:
-                made = (action_key.key, result.output(Format.CHECKPOINT))
-                compared = "" if made in self._added else compared
-                self._added.add(made)
-            if compared:
-                say(compared)
-            self.lock = with_training(self.lock, self.state, step, recipes)
-            self.state.trainings = self.lock.trainings()
-            self._write()
+            action_key = self.state.known_key(step)
+            made = made_checkpoint(self.state, step)
+            if action_key is None or not made:
+                return
+            slice_ = slice_digest(step, action_key)
+            recorded = self.lock.trainings().get(slice_)
+            if (action_key.key, made) not in self._told:
+                self._told.add((action_key.key, made))
+                text = self._compare(step, recorded, made, recipes)
+                if text:
+                    say(text)
+            if recorded is None or not self.replaces:
+                before = self.lock
+                value = recorded or describe(self.state, step)
+                keys = (training_key(recipe, slice_) for recipe in recipes)
+                self._write(self.lock.adding(training_line(key, value) for key in keys))
+                if recorded is None and self.lock != before:
+                    self._say_earlier(recipes, say)
+                return
+            for change in self._replace([(step, slice_, recipe) for recipe in sorted(recipes)]):
+                say(change)
 
-    def add_facts(self, plans: Iterable[BuildPlan]) -> None:
-        """Of what these builds were made from."""
-        self.read()
-        self.lock = with_facts(self.lock, self.state, plans)
-        self._write()
+    def missing_line(self, step: Step, recipes: set[str]) -> str:
+        """The key of a line that a training would add where nothing may be added; else nothing."""
+        action_key = self.state.known_key(step)
+        if not self.locked or action_key is None:
+            return ""
+        keys = (training_key(recipe, slice_digest(step, action_key)) for recipe in sorted(recipes))
+        return next((key for key in keys if key not in self.lock.by_key), "")
 
-    def _write(self) -> None:
+    def _compare(self, step: Step, recorded: Training | None, made: str, recipes: set[str]) -> str:
+        """What became of a recorded training that was made again; nothing where none was recorded."""
+        if recorded is None or self.replaces:
+            return ""
+        if recorded.checkpoint == made:
+            return "the same network as buildsys.lock records, byte for byte"
+        changes = changes_since(step, recorded)
+        return (
+            f"the network differs from the one that buildsys.lock records"
+            f" ({describe_training(recorded)}{f'; since then {changes}' if changes else ''});"
+            f" the lock stays as it is, and `buildsys update {' '.join(sorted(recipes))}` takes this one"
+        )
+
+    def _say_earlier(self, recipes: set[str], say: Callable[[str], None]) -> None:
+        for recipe in sorted(recipes):
+            count = len(_earlier(self.lock, frozenset({recipe}), self.state))
+            if count:
+                lines = f"{count} earlier training{'s' * (count > 1)}"
+                say(
+                    f"buildsys.lock keeps {lines} of {recipe}, too;"
+                    f" `buildsys update {recipe}` removes what the recipe does not use"
+                )
+
+    def add(self, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
+        """The lines that the lock has none of, for what these builds were made from; their keys."""
+        with self._adding:
+            self.read()
+            lines: list[Line] = []
+            for plan in plans:
+                sources = found_sources(self.state, plan)
+                lines += [
+                    content_line(*found) for found in sources if found[0] not in self.lock.by_key
+                ]
+                for step, slice_ in found_trainings(self.state, plan):
+                    if made_checkpoint(self.state, step):
+                        value = self.state.trainings.get(slice_) or describe(self.state, step)
+                        key = training_key(plan.recipe, slice_)
+                        lines.append(training_line(key, value))
+            before = self.lock
+            self._write(before.adding(lines))
+            return tuple(key for key in self.lock.by_key if key not in before.by_key)
+
+    def take(self, plans: Iterable[BuildPlan], recipes: frozenset[str]) -> tuple[str, ...]:
+        """`buildsys update`: what is here into the lock, in place of what it records of these builds.
+
+        `recipes`: those whose lines of earlier trainings go. Returns a sentence for each change.
+        """
+        with self._adding:
+            self.read()
+            before, said = self.lock, list[str]()
+            trainings: list[tuple[Step, str, str]] = []
+            lines: list[Line] = []
+            for plan in plans:
+                for key, digest, facts in found_sources(self.state, plan):
+                    recorded = before.content(key)
+                    if recorded is None or compare_source(key, recorded, digest, facts):
+                        lines.append(content_line(key, digest, facts))
+                        said.append(_source_change(key, recorded, digest, facts))
+                trainings += [(*found, plan.recipe) for found in found_trainings(self.state, plan)]
+            self._write(before.with_lines(lines))
+            said += self._replace(trainings)
+            gone = _earlier(self.lock, recipes, self.state)
+            said += [
+                f"{short_key(key)}: removed, the recipe does not use it any more" for key in gone
+            ]
+            self._write(self.lock.with_lines((), without=frozenset(gone)))
+            return tuple(dict.fromkeys(said))
+
+    def _replace(self, trainings: list[tuple[Step, str, str]]) -> list[str]:
+        """Networks that were made here in place of recorded ones; (step, slice, recipe)."""
+        said: list[str] = []
+        for step, slice_, recipe in trainings:
+            made = made_checkpoint(self.state, step)
+            recorded = self.lock.trainings().get(slice_)
+            own = training_key(recipe, slice_)
+            if not made:
+                continue
+            if recorded is not None and (
+                step.id in self.state.kept or not self._is_other(step, recorded)
+            ):
+                self._write(self.lock.adding([training_line(own, recorded)]))
+                continue
+            value = describe(self.state, step)
+            if recorded is not None and recorded.checkpoint == made:
+                value = dataclasses.replace(value, seconds=recorded.seconds)
+            keys = [line.key for line in self.lock.lines if line.key.endswith(f" {slice_}")]
+            keys = [*(key for key in keys if is_training(key)), own]
+            self._write(self.lock.with_lines(training_line(key, value) for key in keys))
+            said += [_training_change(key, recorded, value, step) for key in dict.fromkeys(keys)]
+        return said
+
+    def _is_other(self, step: Step, recorded: Training) -> bool:
+        action_key = self.state.known_key(step)
+        other_key = action_key is not None and action_key.key != recorded.action_key
+        return other_key or made_checkpoint(self.state, step) != recorded.checkpoint
+
+    def _write(self, lock: Lock) -> None:
+        """Nothing where nothing may be written, or where it says nothing new."""
+        if self.locked or lock == self.lock:
+            return
         with writing("buildsys.lock", self.workspace.root):
-            write_lock(self.workspace.lock, self.lock)
+            write_lock(self.workspace.lock, lock)
+        self.stat = stat_text(str(self.workspace.lock))
+        self.state.use_lock(lock)
+
+
+def _earlier(lock: Lock, recipes: frozenset[str], state: State) -> list[str]:
+    """Keys of these recipes' trainings that no plan has; none while it is not known what plans have."""
+    keys = [(step, state.known_key(step)) for step in state.steps.values() if step.trains]
+    current = {slice_digest(step, key) for step, key in keys if key is not None}
+    if any(key is None for _, key in keys):
+        return []
+    return [
+        line.key
+        for line in lock.lines
+        if isinstance(line.value, Training)
+        and recipe_of(line.key) in recipes
+        and line.key.rpartition(" ")[2] not in current
+    ]
+
+
+def _source_change(key: str, recorded: Content | None, digest: str, facts: Facts | None) -> str:
+    """From what to what."""
+    if recorded is None:
+        return f"{key}: added, {digest[:SHOWN]}"
+    if recorded.digest == digest:
+        return f"{key}: {other_facts(recorded.facts, facts)} changed"
+    return f"{key}: {recorded.digest[:SHOWN]} → {digest[:SHOWN]}"
+
+
+def _training_change(key: str, old: Training | None, new: Training, step: Step) -> str:
+    """From what to what."""
+    network = new.checkpoint[:SHOWN]
+    if old is None:
+        return f"{short_key(key)}: added, the network {network}"
+    if old.checkpoint == new.checkpoint:
+        changes = changes_since(step, old) or "another action"
+        return f"{short_key(key)}: the same network {network}; {changes}"
+    return f"{short_key(key)}: the network {old.checkpoint[:SHOWN]} → {network}"

@@ -6,13 +6,13 @@ the signatures of folders. An entry counts while all of them are as they were. A
 damaged or of another format counts as empty: losing it costs a second.
 
 With the settled recipes a run in which nothing changed opens no database, reads no plan and loads no
-library. A recipe is settled when all its builds are up to date.
+library. A recipe is settled when all its builds are up to date, and are what buildsys.lock records.
 """
 
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,8 +23,8 @@ from buildsys.records import find_record, write_record
 from buildsys.typed_json import decode
 
 if TYPE_CHECKING:  # they load the database
-    from buildsys.execution.state.decide import State
     from buildsys.execution.state.plans import Plans, RecipePlans
+    from buildsys.execution.state.recording import Record
 
 Tree = tuple[str, tuple[str, ...]]
 """A folder and the parts below it that belong to a tree, see `fingerprint.walk`."""
@@ -145,23 +145,31 @@ def forget_settled(workspace: Workspace) -> None:
 
 
 def keep_settled(
-    workspace: Workspace, settled: Iterable[str], loaded: "Plans", state: "State", done: set[str]
+    workspace: Workspace, settled: Iterable[str], loaded: "Plans", record: "Record", done: set[str]
 ) -> None:
-    """Add the recipes of `loaded` all of whose builds are `done`; drop all but the `settled` ones."""
+    """Add the recipes of `loaded` all of whose builds are `done`; drop all but the `settled` ones.
+
+    Those rest on buildsys.lock as it was when the run began, and stay settled where it has only grown.
+    """
     if loaded.common:
         return
     installation, old = fingerprint.installation(workspace), read(_settled(workspace))
     entries = {name: old[name] for name in settled if name in old}
+    lock = str(workspace.lock)
+    if record.keeps_first:
+        for name, kept in entries.items():
+            if kept.files.get(lock) == record.first_stat:
+                entries[name] = replace(kept, files=kept.files | {lock: record.stat})
     for recipe in loaded.recipes:
         if recipe.lasting and not recipe.diagnostics and {p.build for p in recipe.plans} <= done:
-            entry = _settle(workspace, recipe, state, installation)
+            entry = _settle(workspace, recipe, record, installation)
             if entry is not None:
                 entries[recipe.name] = entry
     write(_settled(workspace), entries)
 
 
 def _settle(
-    workspace: Workspace, recipe: "RecipePlans", state: "State", installation: str
+    workspace: Workspace, recipe: "RecipePlans", record: "Record", installation: str
 ) -> Entry | None:
     """What a recipe rests on, as it was when it was read; None where that is not certain, and where
     a package has no evidence: its row shows it in every run.
@@ -171,11 +179,11 @@ def _settle(
     planned = build_plans(recipe.plans)
     if any(plan.steps and not plan.is_proved for plan in planned):
         return None
-    files = dict(recipe.files)
+    files = dict(recipe.files) | {str(workspace.lock): record.stat}
     trees: dict[Tree, str] = {}
     for step in (step for plan in planned for step in plan.steps):
         for source in (item.source for item in step.inputs if item.source is not None):
-            known = state.sources.known_stat(source)
+            known = record.state.sources.known_stat(source)
             if known is None:
                 return None
             if source.parts:

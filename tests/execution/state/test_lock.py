@@ -190,12 +190,27 @@ def test_the_same_training_again_changes_nothing(
 
 
 @pytest.mark.usefixtures("built")
-def test_a_changed_recipe_replaces_its_line(build: Build, workspace: Path) -> None:
-    """The lock grows with every experiment."""
+def test_a_changed_recipe_adds_a_line_and_update_removes_the_old_one(
+    build: Build, workspace: Path, capsys: Capture
+) -> None:
+    """A build changes nothing that is recorded; the file need not grow with every experiment."""
+    before = lock_lines(workspace)
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     build()
-    assert sum(key.startswith("training ") for key in lock_lines(workspace)) == 1
+    assert "buildsys.lock keeps 1 earlier training of tags, too" in capsys.readouterr().err
+    after = lock_lines(workspace)
+    assert len(after) == len(before) + 1
+    assert after.items() >= before.items()
+    assert main(["-C", str(workspace), "update", "--dry-run", "tags"]) == 0
+    assert lock_lines(workspace) == after
+    assert main(["-C", str(workspace), "update", "tags"]) == 0
+    (old,) = [key for key in before if key.startswith("training ")]
+    line = (
+        f"training tags {old.split(' ')[2][:12]}…: removed, the recipe does not use it any more\n"
+    )
+    assert capsys.readouterr().out == 2 * line
+    assert lock_lines(workspace) == {k: v for k, v in after.items() if k != old}
 
 
 def test_a_broken_lock_is_an_error_at_its_line(workspace: Path, capsys: Capture) -> None:
@@ -288,5 +303,5 @@ def test_a_run_compares_with_the_lock_as_others_wrote_it(
     session.executor.record_training(step)
     session.close()
     words = capsys.readouterr().err
-    assert words.count("another network than buildsys.lock recorded") == 1
+    assert words.count("the network differs from the one that buildsys.lock records") == 1
     assert "the same network" not in words

@@ -24,6 +24,8 @@ NONE = "–"
 _ORDER = (
     SHIPPED,
     status_text(SHIPPED, proved=False),
+    status_text(SHIPPED, proved=True, as_locked=False),
+    status_text(SHIPPED, proved=False, as_locked=False),
     "stale",
     "rejected",
     "failed",
@@ -166,6 +168,17 @@ def causes(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
     return tuple(sorted(known, key=lambda cause: (cause.tone != "bad", cause.builds[0].id)))
 
 
+def differing(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
+    """What differs from buildsys.lock: each sentence once, with its builds."""
+    found: dict[str, list[Artifact]] = {}
+    for item in artifacts:
+        for text in item.differs:
+            found.setdefault(text, []).append(item)
+    return tuple(
+        Cause(text=text, tone="quiet", builds=tuple(builds)) for text, builds in found.items()
+    )
+
+
 def _failed_first(builds: list[Artifact]) -> tuple[Artifact, ...]:
     """A build whose step failed before those that needed the same step."""
     return tuple(sorted(builds, key=lambda item: (item.status != "failed", item.id)))
@@ -216,7 +229,8 @@ def tone(artifact: Artifact) -> str:
     """good | bad | quiet: the colour of a status."""
     if artifact.status in _RED and not (artifact.candidate and artifact.status == "rejected"):
         return "bad"
-    return "good" if artifact.status == SHIPPED and artifact.proved else "quiet"
+    whole = artifact.proved and not artifact.differs
+    return "good" if artifact.status == SHIPPED and whole else "quiet"
 
 
 def measured_on(measured: Measured) -> str:

@@ -1,6 +1,6 @@
 """report.md: the report for readers without a browser. Only the standard library writes it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from buildsys.escaping import code_cell, markdown
 from buildsys.steps.lib.report import engine_table as engines
@@ -43,7 +43,8 @@ def render(report: Report) -> str:
     parts = [
         "# Build report",
         f"{words.counts(report.artifacts)}. Figures carry the sha256 of the file that they are of.",
-        *_not_ready(report),
+        *_causes("Not ready", words.causes(report.artifacts)),
+        *_causes("Not what buildsys.lock records", words.differing(report.artifacts)),
         *_regressions(report),
         *_overview(report),
         *_engines(report),
@@ -54,10 +55,10 @@ def render(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _not_ready(report: Report) -> list[str]:
+def _causes(heading: str, causes: Iterable[words.Cause]) -> list[str]:
     """One line a cause, however many builds it has."""
     lines = []
-    for cause in words.causes(report.artifacts):
+    for cause in causes:
         more = len(cause.builds) - 1
         who = f"**{markdown(cause.builds[0].id)}**" + (f" and {more} more" if more else "")
         lines.append(f"- {who}: {markdown(cause.text)}")
@@ -65,7 +66,7 @@ def _not_ready(report: Report) -> list[str]:
         lines += (
             [f"  - all: {markdown(', '.join(item.id for item in cause.builds))}"] if more else []
         )
-    return ["## Not ready", "\n".join(lines)] if lines else []
+    return [f"## {heading}", "\n".join(lines)] if lines else []
 
 
 def _regressions(report: Report) -> list[str]:

@@ -243,6 +243,7 @@ def _environment(templates: Path) -> Any:
         "by_recipe": words.by_recipe,
         "by_status": words.by_status,
         "causes": words.causes,
+        "differing": words.differing,
         "confusion_names": _confusion_names,
         "confusion_rows": _confusion_rows,
         "confusions": _confusions,

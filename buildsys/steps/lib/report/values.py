@@ -322,6 +322,8 @@ class Artifact:
     engine: EngineFacts | None = None
     proved: bool = True
     """False: nothing measured or judged what its package holds."""
+    differs: tuple[str, ...] = ()
+    """Where it is not what buildsys.lock records, in sentences."""
     failure: Failure | None = None
     training: str = ""
     """Digest of what its training left; empty where it trained nothing, or the store has lost it."""
@@ -336,7 +338,7 @@ class Artifact:
     @property
     def status_text(self) -> str:
         """The status as people read it."""
-        return status_text(self.status, self.proved or not self.good)
+        return status_text(self.status, self.proved or not self.good, not self.differs)
 
     @property
     def has_figures(self) -> bool:

@@ -1,0 +1,157 @@
+"""What buildsys.lock lacks of some builds, and where it says something else than what is here."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.state.action_keys import slice_digest
+from buildsys.execution.state.decide import State
+from buildsys.graph import BuildPlan, Source, Step
+from buildsys.lockfile import Content, Training, is_training, recipe_of, training_key
+from buildsys.recorded_facts import Facts, RecordedDataset
+from buildsys.spec import Format
+
+_OF_THE_RECIPE = ("names", "keypoints", "keypoint_dims", "sigmas", "flip", "crowds")
+"""Facts of data in a format that has no classes of its own: task and recipe say them, and two recipes
+may say them differently of one line."""
+SHOWN = 12
+"""Digits of a digest in a sentence."""
+
+
+def differences(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
+    """In sentences, once each: lines that say something else than what these builds were made from.
+
+    Only what is here is compared: data that is elsewhere, and a training that was not made, are what the
+    lock says.
+    """
+    found: list[str] = []
+    for plan in plans:
+        for key, digest, facts in found_sources(state, plan):
+            recorded = state.lock.content(key)
+            if recorded is not None:
+                found.append(compare_source(key, recorded, digest, facts))
+        for step, slice_ in found_trainings(state, plan):
+            recorded_training = state.trainings.get(slice_)
+            if recorded_training is not None:
+                found.append(compare_training(state, step, plan.recipe, recorded_training))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def missing_lines(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
+    """Keys of the lines that the lock has none of, once each; of trainings that were not made, too."""
+    found: list[str] = []
+    for plan in plans:
+        found += [key for key, _, _ in found_sources(state, plan)]
+        found += [training_key(plan.recipe, slice_) for _, slice_ in found_trainings(state, plan)]
+    return tuple(key for key in dict.fromkeys(found) if key not in state.lock.by_key)
+
+
+def never_trained(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
+    """Recipes without any recorded training, whose trainings read what is not made yet."""
+    asked = {
+        plan.recipe
+        for plan in plans
+        for step in plan.steps
+        if step.trains and state.known_key(step) is None
+    }
+    return tuple(sorted(asked - {recipe_of(key) for key in state.lock.by_key if is_training(key)}))
+
+
+def found_sources(state: State, plan: BuildPlan) -> Iterator[tuple[str, str, Facts | None]]:
+    """(key of its line, digest, facts) of each source that is here."""
+    facts = {fact.key: fact.facts for fact in plan.facts}
+    for source in _sources(plan):
+        key = f"{source.kind} {source.label}"
+        with contextlib.suppress(BuildsysError):  # one that cannot be read: its step says so
+            if not state.sources.is_missing(source):
+                yield key, state.sources.digest(source), facts.get(key)
+
+
+def found_trainings(state: State, plan: BuildPlan) -> Iterator[tuple[Step, str]]:
+    """A plan's trainings whose inputs are known, with the digest that their lines go by."""
+    for step in plan.steps:
+        action_key = state.known_key(step) if step.trains else None
+        if action_key is not None:
+            yield step, slice_digest(step, action_key)
+
+
+def _sources(plan: BuildPlan) -> list[Source]:
+    found = [item.source for step in plan.steps for item in step.inputs if item.source is not None]
+    return [source for source in dict.fromkeys(found) if source.kind]
+
+
+def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None) -> str:
+    """How a source differs from its line; nothing where it does not."""
+    if _is_pinned_alike(recorded.facts, facts):
+        return ""
+    if recorded.digest != digest:
+        old, new = recorded.digest[:SHOWN], digest[:SHOWN]
+        return f"{key}: buildsys.lock records {old}, and {new} is here"
+    others = other_facts(recorded.facts, facts)
+    if not others:
+        return ""
+    return f"{key}: buildsys.lock says something else of {others} than what is here"
+
+
+def _is_pinned_alike(recorded: Facts | None, found: Facts | None) -> bool:
+    """Whether both are of one archive, which the recipe pins: two recipes may read two parts of it."""
+    return (
+        isinstance(recorded, RecordedDataset)
+        and isinstance(found, RecordedDataset)
+        and bool(found.archive)
+        and recorded.archive == found.archive
+    )
+
+
+def other_facts(recorded: Facts | None, found: Facts | None) -> str:
+    """What of two accounts of one source differs, by name; empty where nothing does."""
+    if found is None or recorded == found:
+        return ""
+    if recorded is None or type(recorded) is not type(found):
+        return "what planning needs"
+    names = [field.name for field in dataclasses.fields(found)]
+    if isinstance(found, RecordedDataset) and (found.coco or found.format):
+        names = [name for name in names if name not in _OF_THE_RECIPE]
+    others = [name for name in names if getattr(recorded, name) != getattr(found, name)]
+    return ", ".join(f"`{name}`" for name in others)
+
+
+def compare_training(state: State, step: Step, recipe: str, recorded: Training) -> str:
+    """How the network that a step has made differs from the recorded one; nothing where it does not."""
+    made = made_checkpoint(state, step)
+    if made in ("", recorded.checkpoint):
+        return ""
+    changes = changes_since(step, recorded)
+    return (
+        f"training of {recipe}: buildsys.lock records the network {recorded.checkpoint[:SHOWN]}"
+        f" ({describe_training(recorded)}), and {made[:SHOWN]} was trained here"
+        + (f"; since then {changes}" if changes else "")
+    )
+
+
+def made_checkpoint(state: State, step: Step) -> str:
+    """Digest of the network that a step has made, or that is taken for its result; empty where none is."""
+    with contextlib.suppress(BuildsysError):
+        result = state.result(step.id)
+        if result is not None:
+            return dict(result.outputs).get(Format.CHECKPOINT, "")
+    return ""
+
+
+def describe_training(recorded: Training) -> str:
+    """Where it was trained."""
+    torch = f"torch {recorded.torch}" if recorded.torch else "an unknown torch"
+    return f"on {recorded.device or 'an unknown device'}, {torch}"
+
+
+def changes_since(step: Step, recorded: Training) -> str:
+    """What of the tools and the code is another than when it was recorded."""
+    changes = []
+    if recorded.tool != step.tool:
+        changes.append(f"{recorded.tool} became {step.tool}")
+    elif recorded.lock != step.tool_identity:
+        changes.append(f"the lock of {step.tool_env} changed")
+    if recorded.code != step.code:
+        changes.append(f"the code of {step.module} changed")
+    return " and ".join(changes)

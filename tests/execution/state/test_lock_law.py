@@ -1,0 +1,257 @@
+"""The lock is the law: a build adds lines and changes none; what differs from them says so."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.errors import NotAsLocked
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.execution.session.summary import Row, annotate, exit_code, render_table
+from buildsys.execution.state import unchanged
+from buildsys.execution.store.store import Store
+from buildsys.lockfile import Training, read_lock
+from buildsys.outcome import BUILT, UP_TO_DATE, Kind, Outcome
+from tests.conftest import StandIn, no_environment
+
+Capture = pytest.CaptureFixture[str]
+OTHER = "ab" * 32
+
+
+def rows(workspace: Path, tools: StandIn, locked: bool = False, target: str = "xiao") -> list[Row]:
+    """A run of what is for a target; two recipes cost twice the time of one."""
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment, locked=locked)
+    try:
+        return session.build([build for build in session.plans if f"@{target}" in build])
+    finally:
+        session.close()
+
+
+def statuses(workspace: Path, tools: StandIn) -> set[str]:
+    """How the builds stand after a run."""
+    return {row.status for row in rows(workspace, tools)}
+
+
+def line_of(workspace: Path, kind: str) -> str:
+    """The one line of a kind."""
+    text = (workspace / "buildsys.lock").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{kind} ")]
+    return line
+
+
+def edit(workspace: Path, old: str, new: str) -> str:
+    """Change the file as a person does; its text then."""
+    path = workspace / "buildsys.lock"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path.read_text()
+
+
+def forget(workspace: Path) -> None:
+    """As in a fresh clone."""
+    for name in (".buildsys", "build"):
+        shutil.rmtree(workspace / name, ignore_errors=True)
+
+
+def recorded(workspace: Path) -> Training:
+    """The one training that the file records."""
+    (found,) = read_lock(workspace / "buildsys.lock").trainings().values()
+    return found
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("kind", ["dataset", "model", "training"])
+def test_a_deleted_line_comes_back_with_a_sentence(
+    workspace: Path, tools: StandIn, capsys: Capture, kind: str
+) -> None:
+    """Everything is up to date, and the next clone trains for an hour."""
+    rows(workspace, tools)
+    path = workspace / "buildsys.lock"
+    before, line = path.read_text(), line_of(workspace, kind)
+    edit(workspace, line + "\n", "")
+    capsys.readouterr()
+    assert statuses(workspace, tools) == {"up-to-date"}
+    assert tools.ran == []
+    assert path.read_text() == before
+    told = capsys.readouterr().err
+    assert "buildsys.lock lacked lines of what is up to date; added: " in told
+    assert " ".join(line.split(" ")[:2]) in told
+
+
+@pytest.mark.usefixtures("built")
+def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys: Capture) -> None:
+    """A hand slipped in the lock: the builds look as ever, until somebody clones."""
+    text = edit(workspace, recorded(workspace).checkpoint, OTHER)
+    for _ in range(2):
+        found = rows(workspace, tools)
+        assert {row.status for row in found} <= {
+            "up-to-date, differs from lock",
+            "restored, differs from lock",
+        }
+        assert tools.ran == []
+        assert (workspace / "buildsys.lock").read_text() == text
+    place = Workspace(workspace)
+    assert unchanged.settled_recipes(place) == {}, "the next run says it again"
+    table = render_table(found)
+    network = (
+        "training of tags: buildsys.lock records the network abababababab (on an unknown device"
+    )
+    assert table.count(network) == 1
+    assert "buildsys.lock stays as it is; `buildsys update tags@xiao-esp32s3` takes" in table
+    assert main(["-C", str(workspace), "plan"]) == 0
+    assert network in capsys.readouterr().out
+    diary = json.loads((workspace / "build/tags/xiao-esp32s3/build.json").read_text())
+    assert diary["differs_from_lock"][0].startswith(network)
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "update"]) == 0
+    told = capsys.readouterr().out
+    assert f": the network {OTHER[:12]} → {recorded(workspace).checkpoint[:12]}\n" in told
+    assert statuses(workspace, tools) == {"restored"}, "build.json says so no more"
+    assert statuses(workspace, tools) == {"up-to-date"}
+
+
+@pytest.mark.usefixtures("built")
+def test_other_data_leaves_its_line_and_adds_its_training(
+    workspace: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """Whoever tries something out does not rewrite what the others build from."""
+    path = workspace / "buildsys.lock"
+    before = set(path.read_text().splitlines())
+    (workspace / "tags/labels/train/0.txt").write_text("0 .5 .5 .3 .2" + " .5 .5 2" * 4)
+    assert statuses(workspace, tools) == {"built, differs from lock"}
+    after = set(path.read_text().splitlines())
+    assert before < after
+    assert len(after - before) == 1
+    assert statuses(workspace, tools) == {"up-to-date, differs from lock"}
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "update", "tags@xiao-esp32s3"]) == 0
+    changes = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0].split(" ")[0] for line in changes] == ["dataset", "training"]
+    assert " → " in changes[0]
+    assert statuses(workspace, tools) == {"restored"}
+    assert main(["-C", str(workspace), "update"]) == 0
+    words = "buildsys.lock records what is here, made with the tools and code of now\n"
+    assert capsys.readouterr().out == words
+
+
+@pytest.mark.usefixtures("built")
+def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsys: Capture) -> None:
+    """The bytes are the same; who has no data plans with what the line says."""
+    rows(workspace, tools)
+    before = (workspace / "buildsys.lock").read_text()
+    edit(workspace, '"names":["tag"],"parts"', '"names":["gat"],"parts"')
+    found = rows(workspace, tools)
+    words = "dataset tags/data.yaml: buildsys.lock says something else of `names` than what is here"
+    assert {row.outcome.differs for row in found} == {(words,)}
+    assert main(["-C", str(workspace), "update"]) == 0
+    assert capsys.readouterr().out == "dataset tags/data.yaml: `names` changed\n"
+    assert (workspace / "buildsys.lock").read_text() == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("built")
+def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
+    workspace: Path, tmp_path: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """A fresh clone trains another network and rewrites what the team had agreed on."""
+    path, network = workspace / "buildsys.lock", recorded(workspace).checkpoint
+    before = path.read_bytes()
+    bytes_of_network = Store(tmp_path / "store").read(network)
+    shutil.rmtree(tmp_path / "store")
+    forget(workspace)
+    tools.cpu = "another"
+    found = rows(workspace, tools)
+    assert {row.status for row in found} == {"built, differs from lock"}
+    assert (exit_code(found, named=False), exit_code(found, named=False, locked=True)) == (0, 12)
+    assert len([line for line in annotate(found) if line.startswith("::warning")]) == 1
+    assert "; the lock stays" not in render_table(found)
+    told = capsys.readouterr().err
+    assert "the lock stays as it is, and `buildsys update tags` takes this one" in told
+    assert path.read_bytes() == before
+    assert statuses(workspace, tools) == {"up-to-date, differs from lock"}
+    assert tools.ran == []
+    Store(tmp_path / "store").put_bytes(bytes_of_network)
+    (row, *_) = rows(workspace, tools)
+    assert row.status == "built"
+    assert "train_ultralytics" not in tools.ran
+    assert "export_ultralytics" in tools.ran
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("built")
+def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
+    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CI trains for an hour, and says then that the lock was not committed."""
+    before = edit(workspace, line_of(workspace, "training") + "\n", "")
+    forget(workspace)
+    monkeypatch.setenv("BUILDSYS_LOCKED", "1")
+    with pytest.raises(NotAsLocked, match=r"it has no line `training tags [0-9a-f]{64}`"):
+        rows(workspace, tools)
+    assert tools.ran == []
+    assert not (workspace / "build").exists()
+    assert (workspace / "buildsys.lock").read_text() == before
+    assert main(["-C", str(workspace), "update"]) == NotAsLocked.exit_code
+    monkeypatch.setenv("BUILDSYS_LOCKED", "0")
+    rows(workspace, tools)
+    monkeypatch.setenv("BUILDSYS_LOCKED", "yes")
+    assert main(["-C", str(workspace), "plan"]) == 2
+
+
+@pytest.mark.usefixtures("built")
+def test_a_training_that_nobody_recorded_is_not_begun_in_a_locked_run(
+    workspace: Path, tmp_path: Path, tools: StandIn
+) -> None:
+    """What it is made from is not known before the run, as the data has a step of its own."""
+    shutil.rmtree(tmp_path / "store")
+    forget(workspace)
+    line = line_of(workspace, "training")
+    before = edit(workspace, line, line.replace(line.split(" ")[2], OTHER))  # of other data
+    found = rows(workspace, tools, locked=True)
+    assert {row.status for row in found} == {"not in buildsys.lock: train"}
+    assert exit_code(found, named=False, locked=True) == NotAsLocked.exit_code
+    assert "train_ultralytics" not in tools.ran
+    assert (workspace / "buildsys.lock").read_text() == before
+    edit(workspace, line.replace(line.split(" ")[2], OTHER) + "\n", "")
+    shutil.rmtree(tmp_path / "store")
+    forget(workspace)
+    with pytest.raises(NotAsLocked, match="it has no training of tags"):
+        rows(workspace, tools, locked=True)
+    assert tools.ran == []
+
+
+@pytest.mark.usefixtures("built")
+def test_a_recipe_that_shares_a_training_gets_the_recorded_network(
+    workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """Two lines of one training never name two networks."""
+    shutil.rmtree(tmp_path / "store")
+    forget(workspace)
+    text = (workspace / "recipes/tags.yaml").read_text()
+    (workspace / "recipes/twin.yaml").write_text(text.replace("name: tags", "name: twin"))
+    tools.cpu = "another"
+    first = line_of(workspace, "training")
+    assert statuses(workspace, tools) == {"built, differs from lock"}
+    lines = (workspace / "buildsys.lock").read_text().splitlines()
+    assert [line for line in lines if line.startswith("training ")] == [
+        first,
+        first.replace("training tags ", "training twin "),
+    ]
+
+
+def test_what_differs_is_good_and_no_plain_status() -> None:
+    """The files work; a script that waits for `built` does not take them for the lock's."""
+    differs = ("training of tags: …",)
+    for outcome, text in ((BUILT, "built"), (UP_TO_DATE, "up-to-date")):
+        other = Outcome(kind=outcome.kind, differs=differs)
+        assert (str(other), other.good) == (f"{text}, differs from lock", True)
+    refused = Row(id="a@b", outcome=Outcome(kind=Kind.NOT_IN_LOCK, subject="train"), seconds=0)
+    assert refused.status == "not in buildsys.lock: train"
+    failed = Row(id="c@d", outcome=Outcome(kind=Kind.FAILED, subject="train"), seconds=0)
+    assert exit_code([refused], named=False) == 12
+    assert exit_code([refused, failed], named=False) == 1
