@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.key_meanings import BLOCKS, MEANINGS
 from buildsys.authoring.recipes.recipe import Recipe, Select, TargetEntry
 from buildsys.authoring.syntax.validation import settings_schema
 from buildsys.authoring.targets.contract import Contract
@@ -19,8 +20,8 @@ def write_schemas(folder: Path) -> list[Path]:
     schemas = {
         "recipe": recipe_schema(),
         "target": target_schema(),
-        "firmware": Contract.model_json_schema(),
-        "workspace": WorkspaceFile.model_json_schema(),
+        "firmware": _described(Contract.model_json_schema(), "contract"),
+        "workspace": _described(WorkspaceFile.model_json_schema(), "workspace"),
     }
     written = []
     for name, schema in schemas.items():
@@ -35,7 +36,10 @@ def recipe_schema() -> dict[str, object]:
     schema = Recipe.model_json_schema()
     properties = schema["properties"]
     for block, verb in (("train", "train"), ("export", "export")):
-        choices = [settings_schema(get_step(f"{verb}_{kind}").settings) for kind in kinds(verb)]
+        choices = [
+            _described(settings_schema(get_step(f"{verb}_{kind}").settings), block)
+            for kind in kinds(verb)
+        ]
         properties[block] = choices[0] if len(choices) == 1 else {"anyOf": choices}
     properties["evaluate"] = {"anyOf": [{"const": "none"}, properties["evaluate"]]}
     weights = schema["$defs"]["SourceModel"]["properties"]["weights"]
@@ -46,25 +50,25 @@ def recipe_schema() -> dict[str, object]:
     schema["$defs"]["InputBlock"]["properties"]["size"] = {
         "anyOf": [size, {"type": "array", "items": size, "minItems": 2, "maxItems": 2}]
     }
-    entry = _with_own(TargetEntry.model_json_schema(by_alias=True))
+    entry = _described(_with_own(TargetEntry.model_json_schema(by_alias=True)), "targets")
     patch: list[dict[str, Any]] = [{"type": "object"}, {"type": "null"}]
     for key in entry["properties"]:
         if key in properties and key not in ("firmware", "target"):
-            entry["properties"][key] = {"anyOf": patch}
-    entry["properties"]["evaluate"] = {"anyOf": [{"const": "none"}, *patch]}
+            choices = [{"const": "none"}, *patch] if key == "evaluate" else patch
+            entry["properties"][key] |= {"anyOf": choices}
     properties["targets"] = {"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}}
     patches = {"type": "object", "additionalProperties": {"anyOf": patch}}
     axis = {"anyOf": [{"type": "array", "minItems": 1}, patches]}
     properties["matrix"] = {"type": "object", "minProperties": 1, "additionalProperties": axis}
-    properties["select"] = Select.model_json_schema()
+    properties["select"] = _described(Select.model_json_schema(), "select")
     properties["extends"] = {"type": "string"}
     properties["dataset"] = {"anyOf": [{"type": "string"}, properties["dataset"]]}
-    return _with_extends(schema)
+    return _with_extends(_described(schema, "recipe"))
 
 
 def target_schema() -> dict[str, object]:
     """A target as it is written; what one with `extends` leaves out, its base says."""
-    schema = _with_own(Target.model_json_schema())
+    schema = _described(_with_own(Target.model_json_schema()), "target")
     whole = {"required": schema["required"]}
     return schema | {
         "required": ["name"],
@@ -118,5 +122,14 @@ def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
     for block, name in (("vela", "compile_vela"), ("tensorrt", "build_engine")):
         own = settings_schema(get_step(name).settings)
         own.pop("required", None)
-        schema["properties"][block] = own
+        schema["properties"][block] = _described(own, block)
+    return schema
+
+
+def _described(schema: dict[str, Any], block: str) -> dict[str, Any]:
+    """With the meaning of every key, which editors show beside it; blocks inside, too."""
+    for title, inner in schema.get("$defs", {}).items():
+        _described(inner, BLOCKS[title])
+    for key, rule in schema["properties"].items():
+        rule["description"] = MEANINGS[block][key]
     return schema

@@ -23,7 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fail where buildsys.lock would change or is not met; BUILDSYS_LOCKED=1 does the same",
     )
-    parser.add_argument("--format", choices=("text", "github"), default="text")
+    parser.add_argument(
+        "--format",
+        choices=("text", "github"),
+        default="text",
+        help="github: annotate the lines of a pull request",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

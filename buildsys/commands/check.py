@@ -19,7 +19,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BUILD or RECIPE",
         help="with --data: whose data; ids, recipes or patterns, all without",
     )
-    parser.add_argument("--format", choices=("text", "github"), default="text")
+    parser.add_argument(
+        "--format",
+        choices=("text", "github"),
+        default="text",
+        help="github: annotate the lines of a pull request",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,7 +15,10 @@ _IGNORED = ("/build/", "/.buildsys/")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where."""
-    parser.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR")
+    where = "the folder; without, the current one"
+    parser.add_argument(
+        "directory", nargs="?", type=Path, default=Path(), metavar="DIR", help=where
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, for whom, and what is a failure."""
     parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--format", choices=("text", "github"), default="text")
+    parser.add_argument(
+        "--format",
+        choices=("text", "github"),
+        default="text",
+        help="github: annotate the lines of a pull request",
+    )
     parser.add_argument(
         "--fail-on",
         default="",

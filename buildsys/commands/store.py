@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--partial", action="store_true", help="what there is, without the rest")
     text = "take in such a file; import only from people whom you trust"
     load = actions.add_parser("import", help=text, description=text)
-    load.add_argument("file", type=Path, metavar="FILE")
+    load.add_argument("file", type=Path, metavar="FILE", help="what `buildsys store export` wrote")
 
 
 def run(options: argparse.Namespace) -> int:

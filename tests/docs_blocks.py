@@ -1,0 +1,115 @@
+"""Command blocks of docs/ and README, and the folders that they run in."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import REPOSITORY, Sample
+from tests.given_models import Edge, onnx_bytes, picture
+
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<kind>run|not run): (?P<text>.*?) -->\n\n?)?^```sh\n(?P<code>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A fenced `sh` block. `scenario`: the folder that it runs in; `reason`: why it does not."""
+
+    place: str
+    code: str
+    scenario: str = ""
+    reason: str = ""
+
+
+def blocks(pages: list[Path]) -> list[Block]:
+    """All of them, in order."""
+    found = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for match in _BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start("code"))
+            found.append(
+                Block(
+                    place=f"{page.relative_to(REPOSITORY)}:{line}",
+                    code=match["code"],
+                    scenario=match["text"] if match["kind"] == "run" else "",
+                    reason=match["text"] if match["kind"] == "not run" else "",
+                )
+            )
+    return found
+
+
+def _empty(place: Path, sample: Sample) -> None:
+    """A folder with nothing in it."""
+    place.mkdir()
+
+
+def _data(place: Path, sample: Sample) -> None:
+    """Data of several formats, a model, and data outside; no recipe yet."""
+    place.mkdir()
+    for folder in (place / "data" / "tags", place.parent / "mice"):
+        shutil.copytree(sample.root / "workspace" / "tags", folder)
+    _coco(place / "data" / "cam", "annotations.json")
+    for split in ("train", "val"):
+        _coco(place / "data" / "cells", f"annotations/{split}.json", f"{split}-")
+    (place / "weights").mkdir()
+    words = {"task": "detect", "names": "{0: 'box', 1: 'lid'}", "imgsz": "[96, 160]"}
+    rows = (Edge(name="output0", shape=(1, 6, 315)),)
+    (place / "weights" / "best.onnx").write_bytes(onnx_bytes((picture(),), rows, metadata=words))
+
+
+def _coco(folder: Path, name: str, beginning: str = "") -> None:
+    """An annotation file of five images, one object in each."""
+    images = [
+        {"id": i, "file_name": f"{beginning}{i}.jpg", "width": 64, "height": 64} for i in range(5)
+    ]
+    boxes = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [8, 8, 32, 32], "iscrowd": 0}
+        for i in range(5)
+    ]
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    for image in images:
+        (folder / str(image["file_name"])).write_bytes(f"{folder.name} {image}".encode())
+    found = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
+    (folder / name).write_text(json.dumps(found))
+
+
+def _built(place: Path, sample: Sample) -> None:
+    """The sample workspace, recipe `tags` for two boards, everything built by the stand-in."""
+    sample.copy(place, place.parent / "store")
+
+
+def _repository(place: Path, sample: Sample) -> None:
+    """What a clone has: recipes, targets, weights."""
+    place.mkdir()
+    for name in ("recipes", "targets", "weights"):
+        shutil.copytree(REPOSITORY / name, place / name)
+
+
+def _board(place: Path, sample: Sample) -> None:
+    """A workspace with the targets of "A new board" in its targets/."""
+    place.mkdir()
+    text = (REPOSITORY / "docs" / "how-to" / "new-board.md").read_text(encoding="utf-8")
+    (place / "targets").mkdir()
+    for code in re.findall(r"^```yaml\n(name: .*?)^```", text, re.MULTILINE | re.DOTALL):
+        (place / "targets" / f"{code.split()[1]}.yaml").write_text(code)
+    (place / "recipes").mkdir()
+    (place / "recipes" / "size.yaml").write_text(
+        "name: size\nsource: {family: yolox, task: detect, architecture: yolox-nano, weights: random}\n"
+        "input: {size: 96}\nevaluate: none\ntargets: [my-camera]\n"
+    )
+
+
+SCENARIOS: dict[str, Callable[[Path, Sample], None]] = {
+    "empty": _empty,
+    "data": _data,
+    "built": _built,
+    "repository": _repository,
+    "board": _board,
+}
+"""Who writes the folder that the blocks of a page run in, one after the other."""

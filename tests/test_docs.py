@@ -1,0 +1,145 @@
+"""docs/ and README: parts from the code are current, links lead somewhere, commands run or say why not."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+from buildsys.authoring import schema
+from buildsys.authoring.key_meanings import MEANINGS
+from buildsys.cli import COMMANDS
+from buildsys.registry import step_names
+from docs import generate
+from tests.conftest import REPOSITORY
+from tests.docs_blocks import SCENARIOS, blocks
+
+_DOCS = REPOSITORY / "docs"
+_PAGES = generate.pages()
+_WITH_BLOCKS = [page for page in _PAGES if page.name != "README.md"]
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _prose(path: Path) -> str:
+    return _FENCE.sub("", _text(path))
+
+
+def _anchors(path: Path) -> set[str]:
+    """Of headings, as the site and the forges make them; of one that is there again, with a number."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for title in re.findall(r"^#+ (.+)$", _prose(path), re.MULTILINE):
+        slug = re.sub(r"[^\w\s-]", "", title).strip().lower()
+        slug = re.sub(r"[-\s]+", "-", slug)
+        found.add(f"{slug}_{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+def test_what_the_code_knows_is_current() -> None:
+    """`python docs/generate.py` writes it."""
+    assert generate.stale() == []
+
+
+def test_every_relative_link_leads_to_a_page_and_an_anchor() -> None:
+    """Without mkdocs; the site's own strict build sees the same."""
+    broken = []
+    for page in _PAGES:
+        for link in _LINK.findall(_prose(page)):
+            if "://" in link or link.startswith("mailto:"):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if not target.exists() or (anchor and anchor not in _anchors(target)):
+                broken.append(f"{page.relative_to(REPOSITORY)}: {link}")
+    assert broken == []
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    """What mkdocs.yml leaves out is found by nobody."""
+    named = Counter(re.findall(r"[\w/-]+\.md", _text(REPOSITORY / "mkdocs.yml").split("\nnav:")[1]))
+    there = {path.relative_to(_DOCS).as_posix() for path in _DOCS.rglob("*.md")}
+    assert named == Counter(there)
+
+
+def test_every_command_block_runs_or_says_why_not() -> None:
+    """By the comment before it: `run: SCENARIO` or `not run: REASON`."""
+    found = blocks(_WITH_BLOCKS)
+    assert [block.place for block in found if not block.scenario and not block.reason] == []
+    assert {block.scenario for block in found if block.scenario} <= SCENARIOS.keys()
+    assert sum(bool(block.scenario) for block in found) >= 15
+
+
+def test_reasons_name_tests_that_exist() -> None:
+    """A block that is not run says which test does the same."""
+    for block in blocks(_WITH_BLOCKS):
+        for name in re.findall(r"tests/[\w/]+\.py", block.reason):
+            assert (REPOSITORY / name).is_file(), block.place
+
+
+def test_every_variable_of_the_program_is_described() -> None:
+    """Whatever the code reads by name."""
+    sources = [*(REPOSITORY / "buildsys").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
+    pattern = re.compile(r"\"(BUILDSYS_[A-Z_]+)\"")
+    used = {name for path in sources for name in pattern.findall(_text(path))}
+    page = _text(_DOCS / "reference" / "environment.md")
+    internal = {"BUILDSYS_TEST_STORE"}
+    assert sorted(name for name in used - internal if name not in page) == []
+
+
+def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
+    """In the schemas that editors read."""
+    schema.recipe_schema()  # KeyError where one is missing
+    schema.target_schema()
+    pages = "".join(
+        _text(_DOCS / "reference" / f"{n}.md") for n in ("recipe", "target", "contract")
+    )
+    pages += _text(_DOCS / "reference" / "workspace.md")
+    unused = [t for keys in MEANINGS.values() for k, t in keys.items() if f"| `{k}` |" not in pages]
+    assert unused == []
+
+
+def test_every_argument_of_a_command_has_a_text() -> None:
+    """An empty cell is an option that nobody understands."""
+    text = _text(_DOCS / "reference" / "commands.md")
+    assert set(re.findall(r"^## buildsys (.+)$", text, re.MULTILINE)) == set(COMMANDS)
+    assert re.findall(r"^\| `[^|]*` \|  \|$", text, re.MULTILINE) == []
+
+
+def test_troubleshooting_quotes_what_the_program_prints() -> None:
+    """Every heading's words are in a message of the code, or in a golden file."""
+    texts = [_text(path) for path in (REPOSITORY / "buildsys").rglob("*.py")]
+    spoken = "\n".join(_strings(text) for text in texts)
+    spoken += "\n".join(_text(path) for path in (REPOSITORY / "tests").rglob("*.txt"))
+    titles = re.findall(r"^### `(.+)`$", _text(_DOCS / "troubleshooting.md"), re.MULTILINE)
+    status = ("rejected by ", "waiting for ", "blocked by")
+    quoted = [title for title in titles if not title.startswith(status)]
+    plain = spoken.replace("`", "")
+    assert [title for title in quoted if title.replace("`", "") not in plain] == []
+    proofs = _text(_DOCS / "concepts" / "proofs.md")
+    rejected = [t.removeprefix("rejected by ") for t in titles if t.startswith("rejected by ")]
+    assert all(f"| `{name}` |" in proofs for name in rejected)
+
+
+def _strings(source: str) -> str:
+    """Texts of a module, those with values in them joined."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+        if isinstance(node, ast.JoinedStr):
+            parts = [str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values]
+            found.append("".join(parts))
+    return "\n".join(found)
+
+
+def test_pages_name_steps_that_exist() -> None:
+    """In pipelines of examples."""
+    for page in _PAGES:
+        for names in re.findall(r"\w+: \[(\w+_\w+(?:, \w+)*)\]", _text(page)):
+            known = {*step_names(), "package_note"}
+            assert set(names.split(", ")) <= known, page
