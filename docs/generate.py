@@ -12,7 +12,7 @@ import keyword
 import re
 import tomllib
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ STATUSES = {
     " recipe has a mistake.",
     Kind.BLOCKED: "A step that this build shares with the named build failed.",
     Kind.INTERRUPTED: "The run was ended by Ctrl-C, a signal or a closed terminal.",
+    Kind.NOT_IN_LOCK: "`--locked` only: buildsys.lock would change, or a training would begin that it does"
+    " not record.",
     Kind.NOT_FINISHED: "The run ended before this build was done.",
     Kind.RESTORABLE: "`plan` only: every result is in the store.",
     Kind.STALE: "`plan` only: some step has to run.",
@@ -326,8 +328,15 @@ def error_kinds() -> str:
 
 def statuses() -> str:
     """Every status of a build."""
-    rows = [(_code(_headline(kind)), STATUSES[kind]) for kind in Kind]
+    rows = [(_code(_headline(kind)), _meaning(STATUSES, kind)) for kind in Kind]
     return _table(("Status", "Meaning"), rows)
+
+
+def _meaning(known: Mapping[str, str], key: str) -> str:
+    """What this file says of a word of the code."""
+    if key not in known:
+        raise LookupError(f"docs/generate.py has no sentence for {key!r}: write one")
+    return known[key]
 
 
 def _headline(kind: Kind) -> str:
@@ -378,11 +387,14 @@ _JSON_MEANINGS = {
         "finished": "When.",
         "host": "Where.",
         "steps": "How each result came.",
+        "differs_from_lock": "In sentences: where the build is not what buildsys.lock recorded then.",
     },
     "DiaryHost": {
         "system": "Operating system.",
         "machine": "Processor architecture.",
         "cores": "Number of CPU cores.",
+        "cpu": "Model of the CPU.",
+        "instructions": "Instruction sets that its kernels depend on.",
     },
     "DiaryStep": {
         "stage": "Name of the step in this build.",
@@ -390,6 +402,8 @@ _JSON_MEANINGS = {
         "this_run": "`built`, or `restored` where the store had the result.",
         "environment": "Tool environment.",
         "isolation": "How it was isolated.",
+        "cpu": "Model of the CPU that made it.",
+        "kernels": "Which kernels its libraries took there, by library.",
     },
 }
 
@@ -401,7 +415,7 @@ def json_type(name: str) -> str:
     blocks = []
     for title, rules in parts.items():
         rows = [
-            [_code(key), _values(rule), _JSON_MEANINGS[title][key]]
+            [_code(key), _values(rule), _meaning(_JSON_MEANINGS[title], key)]
             for key, rule in rules["properties"].items()
         ]
         blocks.append(f"**{title}**\n\n{_table(('Key', 'Value', 'Meaning'), rows)}")
