@@ -32,7 +32,7 @@ from buildsys.outcome import Kind, Outcome
 ROOT = Path(__file__).resolve().parent.parent
 _PART = re.compile(r"(<!-- generated: ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-STATUSES = {
+STATUSES: dict[str, str] = {
     Kind.BUILT: "Steps ran, and the package is in `build/`.",
     Kind.RESTORED: "The package came back from the store; no step ran.",
     Kind.UP_TO_DATE: "Nothing to do.",
