@@ -183,6 +183,49 @@ def test_a_duplicate_key_is_an_error(tmp_path: Path) -> None:
     assert "keep one of the two, or delete both: it is found again" in told
 
 
+def test_two_networks_of_one_training_are_an_error(tmp_path: Path) -> None:
+    """Two branches train for two recipes what is one training; a merge keeps both lines."""
+    other = line("training", checkpoint=A).replace("training tags", "training zebra")
+    told = complain(tmp_path, f"{line('training')}\n{other}\n")
+    column = other.index('"checkpoint":') + len('"checkpoint":') + 1
+    assert told.startswith(
+        f"buildsys.lock:2:{column}: error: `training zebra aaaaaaaaaaaa…` is the training of line 1,"
+        " and another network"
+    )
+    assert "delete the other: the next build adds it again" in told
+
+
+CONFLICTS = {
+    "two sides of one key": (
+        f"# x\n<<<<<<< HEAD\n{line('training')}\n=======\n{line('training', code=B)}\n>>>>>>> other\n",
+        "2:1: error: a merge was left unfinished: lines 2 to 6 hold both sides",
+        "delete lines 2, 4 and 6; of `training tags aaaaaaaaaaaa…` keep line 3 or line 5: the network that"
+        " is to ship (`buildsys update tags` records this machine's)",
+    ),
+    "a line of each side": (
+        f"<<<<<<< HEAD\n{line('dataset')}\n=======\n{line('model')}\n>>>>>>> other\n",
+        "1:1: error: a merge was left unfinished: lines 1 to 5 hold both sides",
+        "delete lines 1, 3 and 5; keep all others",
+    ),
+    "with what both began from": (
+        f"<<<<<<< a\n{line('model')}\n||||||| b\n{line('model')}\n=======\n{line('model', size=64)}\n>>>>>>> c",
+        "1:1: error: a merge was left unfinished: lines 1 to 7 hold both sides",
+        "delete lines 1, 3, 4, 5 and 7; of `model x.pt` keep line 2 or line 6; a build names the one",
+    ),
+}
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS)
+def test_a_conflict_says_which_lines_go(tmp_path: Path, conflict: str) -> None:
+    """Three marks are three errors, and none says what to do with the lines between them."""
+    text, message, hint = CONFLICTS[conflict]
+    told = complain(tmp_path, text)
+    assert told.startswith(f"buildsys.lock:{message}")
+    assert told.count("error: ") == 1
+    assert hint in told
+    complain(tmp_path, text + text.replace("# x\n", ""))
+
+
 def test_all_malformed_lines_are_reported_at_once(tmp_path: Path) -> None:
     """Somebody mends one line, and hears of the next."""
     told = complain(tmp_path, f"{line('model', size='x')}\n{line('training', seconds=None)}\n")

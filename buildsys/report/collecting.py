@@ -160,7 +160,7 @@ def _fate(
     if outcome.good:
         return SHIPPED, "", outcome.differs
     unfinished = outcome.kind == Kind.NOT_FINISHED
-    return str(Kind.INTERRUPTED if unfinished else outcome.kind), str(outcome), ()
+    return str(Kind.INTERRUPTED if unfinished else outcome.kind), str(outcome), outcome.differs
 
 
 def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> Artifact:
@@ -173,7 +173,9 @@ def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> A
         verdict, reasons = {}, ()
     artifact = replace(artifact, **model_fields(find_model(files_below(folder))))
     judge = str(verdict.get("stage") or "gate")
-    outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail=join_sentences(reasons))
+    detail = join_sentences(reasons)
+    differs = artifact.differs
+    outcome = Outcome(kind=Kind.REJECTED, subject=judge, detail=detail, differs=differs)
     detail = str(outcome) if reasons else artifact.detail
     artifact = replace(artifact, reasons=reasons, detail=detail)
     if plan is not None:

@@ -257,8 +257,8 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     place = find_place(block, base)
     parts = coco_parts(place)
     build.read |= {place.root, *(place.root / part for part in parts)}
-    known = _recorded(build, block.label)
-    if known is not None and not os.path.isdir(place.root):
+    known = _recorded(build, block.label) if not os.path.isdir(place.root) else None
+    if known is not None:
         return _recalled(build, block, known, place.root)
     check_files(build.scope, place, "archive" if block.url else "workspace")
     found = read_sets(place, task or "detect", build.around.sheets)
@@ -303,7 +303,8 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
 
 
 def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
-    """What buildsys.lock knows of a dataset, which need not be on this machine."""
+    """What buildsys.lock knows of a dataset, which need not be on this machine; the plan rests on it."""
+    build.read.add(build.workspace / "buildsys.lock")
     known = build.around.recorded.content(f"dataset {label}")
     return known.facts if known is not None and isinstance(known.facts, RecordedDataset) else None
 

@@ -330,6 +330,7 @@ class Assembler:
             what = f"{label} is a folder" if label else "`path` is empty"
             raise InputError(self.scope.locate((*at, "path"), f"{what}; `weights` is one file"))
         if not os.path.isfile(path):
+            self.read.add(self.workspace / "buildsys.lock")
             known = self.around.recorded.content(f"model {label}")
             if known is None or sha256 not in (None, known.digest):
                 return None, label

@@ -63,6 +63,7 @@ class Session:
         lock = read_lock(self.workspace.lock)  # what is wrong in it ends a run before it begins
         self.workspace.check_own()
         isolation.read_variable()
+        self.locked = locked or read_variable()
         self.settled = dict(settled or {})
         store = default_store(self.workspace)
         self.loaded = plans or self._load(store, run)
@@ -79,7 +80,7 @@ class Session:
         self.state, self.console = self.executor.state, self.executor.console
         self.record = self.executor.record
         self.record.first_stat = self.record.stat = stat
-        self.record.locked = self.locked = locked or read_variable()
+        self.record.locked = self.locked
         self.publisher = PackagePublisher(
             self.workspace, self.plans, self.state, self.executor, self.console
         )

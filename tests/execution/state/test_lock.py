@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from buildsys.cli import main
 from buildsys.execution.session.session import Session
 from buildsys.execution.state import code_digest
 from buildsys.execution.tools import definitions
+from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
 from tests import processes
 from tests.checkpoints import checkpoint_of
@@ -67,6 +69,23 @@ def test_a_machine_without_the_data_restores_everything(
     for manifest in workspace.glob("build/*/*/manifest.json"):
         other = clone / manifest.relative_to(workspace)
         assert other.read_bytes() == manifest.read_bytes()
+
+
+@pytest.mark.usefixtures("built")
+def test_plans_without_the_data_follow_its_line(
+    workspace: Path, tmp_path: Path, tools: StandIn
+) -> None:
+    """Another lock comes with a pull, and plans are those of the facts before."""
+    clone = elsewhere(workspace, tmp_path)
+    time.sleep(0.06)  # what was written this very moment is looked at again
+    for names in ("tag", "dog"):
+        lock = clone / "buildsys.lock"
+        lock.write_text(lock.read_text().replace('"names":["tag"]', f'"names":["{names}"]'))
+        session = Session(clone, tools, no_environment)
+        plan = session.plans["tags@xiao-esp32s3"]
+        session.close()
+        assert isinstance(plan, BuildPlan)
+        assert [f.facts.names for f in plan.facts if f.key.startswith("dataset")] == [(names,)]
 
 
 @pytest.mark.usefixtures("built")

@@ -102,6 +102,8 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "a new recipe": _new_recipe,
     "a workspace's own target": lambda root: (root / "targets").mkdir(),
     "buildsys.yaml": _workspace_file,
+    "buildsys.lock": _append("buildsys.lock"),
+    "buildsys.lock is gone": lambda root: (root / "buildsys.lock").unlink(),
 }
 
 

@@ -1,0 +1,184 @@
+"""A team's day with buildsys.lock: real runs and a real git, machines that train otherwise."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+
+IDENTITY = {
+    f"GIT_{role}_{what}": text
+    for role in ("AUTHOR", "COMMITTER")
+    for what, text in (("NAME", "team"), ("EMAIL", "team@example.com"))
+}
+BUILD = "tags@xiao-esp32s3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A command's exit code and all that it printed."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Somebody's machine: a clone, a store and tool environments of its own."""
+
+    root: Path
+
+    @property
+    def place(self) -> Path:
+        """The clone."""
+        return self.root / "place"
+
+    def run(self, *words: str, **variables: str) -> Ended:
+        """A command in the clone; what it says is part of the test's output."""
+        environment = processes.environment(self.root) | IDENTITY | variables
+        done = subprocess.run(
+            words,
+            cwd=self.place,
+            env={**environment, "GIT_CONFIG_GLOBAL": os.devnull, "BUILDSYS_REPORT": "text"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        shown = " ".join(words).replace(f"{sys.executable} -m ", "")
+        settings = "".join(f"{name}={value} " for name, value in variables.items())
+        print(f"{self.root.name}$ {settings}{shown}\n{done.stdout}[{done.returncode}]")
+        return Ended(code=done.returncode, text=done.stdout)
+
+    def buildsys(self, *words: str, **variables: str) -> Ended:
+        """One of our commands."""
+        return self.run(sys.executable, "-m", "buildsys", *words, **variables)
+
+    def git(self, *words: str) -> str:
+        """A git command that ends well; what it printed."""
+        done = self.run("git", *words)
+        assert done.code == 0, done.text
+        return done.text
+
+    @property
+    def changes(self) -> str:
+        """What `git status` finds."""
+        return self.git("status", "--porcelain")
+
+    @property
+    def status(self) -> str:
+        """Of the build, from the last run's summary."""
+        return processes.statuses(self.place)[BUILD]
+
+    @property
+    def lock(self) -> Path:
+        """buildsys.lock."""
+        return self.place / "buildsys.lock"
+
+
+def clone(root: Path, name: str, of: Machine) -> Machine:
+    """A machine with a clone, on whose CPU trainings come out otherwise."""
+    machine = Machine(root=root / name)
+    machine.root.mkdir()
+    processes.make_environments(machine.root)
+    processes.set_tool(machine.root, seconds=0.01, cpu=name)
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+    command = ["git", "clone", "-q", str(of.place), str(machine.place)]
+    subprocess.run(command, env=environment, check=True)
+    return machine
+
+
+@pytest.fixture
+def anna(tmp_path: Path) -> Machine:
+    """The first machine; its recipe is committed, with the data."""
+    root = tmp_path / "anna"
+    root.mkdir()
+    place = processes.make_place(root, seconds=0.01)
+    (place / "recipes" / "plain.yaml").unlink()
+    recipe = place / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("  - grove-vision-ai-v2\n", ""))
+    (place / ".gitignore").write_text("build/\n.buildsys/\n")
+    machine = Machine(root=root)
+    machine.git("init", "-q", "-b", "main")
+    machine.git("add", ".")
+    machine.git("commit", "-q", "-m", "a recipe and its data")
+    return machine
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
+    """One trains and commits the lock; nobody's run rewrites it, and what differs from it is named."""
+    assert anna.buildsys("build").code == 0
+    assert anna.status == "built"
+    anna.git("add", "buildsys.lock")
+    anna.git("commit", "-q", "-m", "the lock")
+    assert anna.buildsys("store", "export", BUILD, "-o", "../results.tar").code == 0
+    assert anna.changes == ""
+
+    ben = clone(tmp_path, "ben", anna)  # another CPU, an empty store
+    built = ben.buildsys("build")
+    assert (built.code, ben.status, ben.changes) == (0, "built, differs from lock", "")
+    assert "training of tags: buildsys.lock records the network" in built.text
+    again = ben.buildsys("build")
+    assert (again.code, ben.status) == (0, "up-to-date, differs from lock")
+    assert "takes what is here" in again.text
+
+    server = clone(tmp_path, "server", anna)
+    trained = server.buildsys("build", "--locked")
+    assert (trained.code, server.changes) == (12, "")
+    assert server.status == "built, differs from lock"
+    assert server.buildsys("build", "--locked").code == 12, "it is known before anything runs"
+
+    server.git("switch", "-q", "-c", "of-the-server")
+    taken = server.buildsys("update", "tags")
+    assert taken.code == 0
+    assert "the network " in taken.text
+    server.git("commit", "-q", "-a", "-m", "the network of the server")
+    assert server.buildsys("build", "--locked").code == 0
+    server.git("switch", "-q", "main")
+    assert server.buildsys("store", "import", "../../anna/results.tar").code == 0
+    assert server.buildsys("build", "--locked").code == 0
+    assert server.status == "restored"
+    assert processes.shipped(server.place) == processes.shipped(anna.place)
+    assert server.buildsys("build", BUILDSYS_LOCKED="1").code == 0
+    assert server.status == "up-to-date"
+    assert server.changes == ""
+
+    recipe = server.place / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    refused = server.run(sys.executable, "-m", "doit", BUILDSYS_LOCKED="1")
+    assert refused.code == 12
+    assert "it has no line `training tags " in refused.text
+    assert "done in" not in refused.text
+    server.git("checkout", "-q", "--", "recipes")
+
+    assert ben.buildsys("update").code == 0
+    ben.git("commit", "-q", "-a", "-m", "the network of ben")
+    assert ben.run("git", "pull", "-q", "--no-rebase", "../../server/place", "of-the-server").code
+    number = [line[:7] for line in ben.lock.read_text().split("\n")].index("<<<<<<<") + 1
+    found = ben.buildsys("check")
+    assert found.code == 2
+    place = f"buildsys.lock:{number}:1: error: a merge was left unfinished: lines {number} to"
+    assert place in found.text
+    marks = f"delete lines {number}, {number + 2} and {number + 4}"
+    assert f"{marks}; of `training tags " in found.text
+    assert f"keep line {number + 1} or line {number + 3}" in found.text
+    lines = ben.lock.read_text().split("\n")
+    both = [line for line in lines if line[:7] not in ("<<<<<<<", "=======", ">>>>>>>")]
+    ben.lock.write_text("\n".join(both))
+    twice = ben.buildsys("check")
+    assert twice.code == 2
+    assert f"buildsys.lock:{number + 1}:1: error: duplicate key `training tags " in twice.text
+    del both[number]  # the server's
+    ben.lock.write_text("\n".join(both))
+    ben.git("commit", "-q", "-a", "-m", "both")
+    assert ben.buildsys("build", "--locked").code == 0
+    assert ben.status in ("restored", "up-to-date")
+    assert ben.changes == ""
