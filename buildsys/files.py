@@ -5,15 +5,12 @@ import errno
 import os
 import shutil
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import IO
 
 from buildsys.errors import CannotWrite, shorten
-
-_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EROFS)
-"""What fsync answers where a file system has no such thing, for folders above all."""
+from buildsys.operating_system import sync_disk, sync_file
 
 
 def make_durable(paths: Iterable[Path]) -> None:
@@ -23,18 +20,15 @@ def make_durable(paths: Iterable[Path]) -> None:
     Many on one disk are synced with everything on it, at once.
     """
     wanted = list(paths)
-    if len(wanted) > _MANY and _sync_disk(wanted):
+    if len(wanted) > _MANY and sync_disk(wanted):
         return
-    for path in wanted:
+    for place, path in enumerate(wanted, start=1):
         try:
             number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             continue
         try:
-            os.fsync(number)
-        except OSError as error:
-            if error.errno not in _CANNOT_SYNC:
-                raise
+            sync_file(number, last=place == len(wanted))
         finally:
             os.close(number)
 
@@ -43,31 +37,6 @@ _MANY = 32
 """From here on one syncfs costs less than a fsync for each: on a disk for consumers, one of those
 costs a millisecond or more, even where nothing is left to write.
 """
-
-
-def _sync_disk(paths: list[Path]) -> bool:
-    """Sync everything on the disk that all of these are on; False where that cannot be done."""
-    if sys.platform != "linux":
-        return False
-    import ctypes
-
-    library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, "syncfs"):
-        return False
-    devices = set()
-    for path in paths:
-        with contextlib.suppress(OSError):
-            devices.add(path.lstat().st_dev)
-    if len(devices) != 1:
-        return False
-    number = os.open(paths[-1].parent, os.O_RDONLY)
-    try:
-        failed = library.syncfs(number)
-        if failed and ctypes.get_errno() not in _CANNOT_SYNC:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(paths[-1]))
-        return not failed
-    finally:
-        os.close(number)
 
 
 def make_tree_durable(folder: Path) -> None:
@@ -93,13 +62,6 @@ def open_regular(path: Path | str, follow: bool = False) -> IO[bytes]:
     except BaseException:
         os.close(number)
         raise
-
-
-def start_writing(path: Path) -> None:
-    """Let the system begin to write a file to its disk; `make_durable` later waits the less."""
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 TEMPORARY = ".tmp-"

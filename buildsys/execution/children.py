@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from buildsys.operating_system import wait_for_exit
+
 _WATCH = 'read -r _; kill -s KILL -- "-$0"'
 _BEGIN = 'read -r _ && exec "$@" </dev/null'
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -73,12 +75,11 @@ def child(
 
 def wait(process: "subprocess.Popen[bytes]") -> int:
     """Wait for a child, end what it left running; returns its exit code, or minus its signal."""
-    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert ended is not None
+    wait_for_exit(process.pid)
     if _ending.is_set():  # we ended it and are about to exit: that is no failure of the step
         threading.Event().wait()
     _end_group(process.pid)
-    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    return process.wait()
 
 
 def end_all() -> None:

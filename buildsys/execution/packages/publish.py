@@ -26,6 +26,7 @@ from buildsys.execution.tools.host_facts import cpu_name, instruction_sets
 from buildsys.files import make_durable, make_tree_durable, remove_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.json_text import json_text
+from buildsys.operating_system import usable_cores
 from buildsys.spec import MODELS, TREES, Format
 
 
@@ -207,7 +208,7 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
         host=DiaryHost(
             system=platform.platform(),
             machine=platform.machine(),
-            cores=os.cpu_count(),
+            cores=usable_cores(),
             cpu=cpu_name(),
             instructions=instruction_sets(),
         ),

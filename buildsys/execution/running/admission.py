@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buildsys.graph import Step
+from buildsys.operating_system import usable_cores
 
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
@@ -25,7 +26,7 @@ class Admission:
     ) -> None:
         self._changed = threading.Condition()
         self._running: list[Step] = []
-        self._cores = cores or os.cpu_count() or 1
+        self._cores = cores or usable_cores()
         self._memory_mib = memory_mib or _memory_mib()
         self._gpus = gpus or visible_gpus()
         self._free = list(self._gpus)

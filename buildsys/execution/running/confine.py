@@ -20,7 +20,6 @@ FIRST_ABI = 3
 SIGNALS_ABI = 6
 """Older Landlock (before Linux 6.12) cannot keep a step from signalling other processes."""
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -229,9 +228,14 @@ def _answer(number: int, answer: int) -> list[tuple[int, int, int, int]]:
     return [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer)]
 
 
+def _libc() -> ctypes.CDLL:
+    """Loaded when it is called, not when this module is imported: elsewhere than on Linux it is, too."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def landlock_abi() -> int:
     """The version of Landlock that this kernel offers; 0 without."""
-    call = _LIBC.syscall
+    call = _libc().syscall
     return max(0, int(call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))))
 
 
@@ -241,7 +245,7 @@ def main() -> None:
     with open(policy, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         lines = [line for line in stream.read().split("\0") if line]
     network = NETWORK in lines
-    _demand(_LIBC.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+    _demand(_libc().prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     _restrict_files([line for line in lines if line != NETWORK], network)
     _drop_capabilities()
     _restrict_calls(seccomp_filter(network, mounted=False))
@@ -257,7 +261,7 @@ def _restrict_files(lines: list[str], network: bool) -> None:
     attributes = struct.pack("=QQQ", handled, tcp, _SCOPES if abi >= SIGNALS_ABI else 0)
     size = 8 if abi < 4 else 16 if abi < SIGNALS_ABI else 24
     rules = _demand(
-        _LIBC.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)),
+        _libc().syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)),
         "landlock_create_ruleset",
     )
     for line in lines:
@@ -269,9 +273,9 @@ def _restrict_files(lines: list[str], network: bool) -> None:
         if not os.path.isdir(descriptor):
             rights &= _OF_A_FILE
         rule = struct.pack("=Qi", rights, descriptor)
-        _demand(_LIBC.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0), "landlock_add_rule")
+        _demand(_libc().syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0), "landlock_add_rule")
         os.close(descriptor)
-    _demand(_LIBC.syscall(_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
+    _demand(_libc().syscall(_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
     os.close(rules)
 
 
@@ -281,11 +285,11 @@ def _drop_capabilities() -> None:
         return
     for number in range(_MOST_CAPABILITIES):
         if number != _DAC_OVERRIDE:
-            _LIBC.prctl(_CAPBSET_DROP, number, 0, 0, 0)
+            _libc().prctl(_CAPBSET_DROP, number, 0, 0, 0)
     header = struct.pack("=Ii", _CAPABILITIES_3, 0)
     kept = 1 << _DAC_OVERRIDE
     held = int(_status("CapEff"), 16) & kept
-    _demand(_LIBC.capset(header, struct.pack("=6I", held, held, 0, 0, 0, 0)), "capset")
+    _demand(_libc().capset(header, struct.pack("=6I", held, held, 0, 0, 0, 0)), "capset")
 
 
 def _status(name: str) -> str:
@@ -297,7 +301,7 @@ def _restrict_calls(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     address = ctypes.addressof(buffer)
     frame = struct.pack("@HP", len(program) // 8, address)
-    _demand(_LIBC.prctl(_SET_SECCOMP, _FILTER_MODE, frame, 0, 0), "seccomp")
+    _demand(_libc().prctl(_SET_SECCOMP, _FILTER_MODE, frame, 0, 0), "seccomp")
 
 
 def _demand(result: int, what: str) -> int:

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from buildsys.errors import IsolationUnavailable
+from buildsys.operating_system import host_name, host_title
 
 VARIABLE = "BUILDSYS_ISOLATION"
 AUTOMATIC, REQUIRED = "auto", "required"
@@ -163,10 +164,10 @@ def find() -> Isolation:
 
 @cache
 def _find_one(mechanism: Mechanism) -> Isolation:
+    if sys.platform != "linux":
+        return _none(f"no mechanism of {host_title(host_name())} is supported")
     from buildsys.execution.running import confine
 
-    if sys.platform != "linux":
-        return _none(f"there is no mechanism for {sys.platform}")
     if not confine.seccomp_filter(network=False, mounted=False):
         return _none(f"the system calls of {os.uname().machine} are not known")
     return _find_bubblewrap() if mechanism == Mechanism.BUBBLEWRAP else _find_landlock()

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import IO
 from buildsys import typed_json
 from buildsys.execution import children
 from buildsys.execution.unexpected import UNEXPECTED
+from buildsys.operating_system import signal_name
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from buildsys.write_errors import writing
 
@@ -197,7 +197,7 @@ def explain_exit(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exit code {code}"
-    name = signal.Signals(-code).name
+    name = signal_name(-code)
     hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
     return f"ended by {name}{hint}"
 

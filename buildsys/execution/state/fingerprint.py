@@ -12,12 +12,11 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.tools.host_facts import MARKS, cpu_name
 from buildsys.execution.tools.host_tools import QEMU, SEARCHED
 from buildsys.files import stat_line, stat_text
+from buildsys.operating_system import file_clock_ns
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
-_FILE_CLOCK = 5
-"""CLOCK_REALTIME_COARSE: the fine clock is some milliseconds ahead of it."""
 _TICK_SECONDS = 0.011
 
 
@@ -43,7 +42,7 @@ def is_racy(stats: Iterable[str], since: int) -> bool:
 def begin_reading() -> int:
     """The clock that dates files, nanoseconds, one tick later than all that was written before."""
     time.sleep(_TICK_SECONDS)
-    return time.clock_gettime_ns(_FILE_CLOCK)
+    return file_clock_ns()
 
 
 def installation(workspace: Workspace) -> str:

@@ -25,15 +25,15 @@ from buildsys.digest import digest_bytes, digest_file, digest_stream
 from buildsys.errors import CannotWrite, InternalError, shorten
 from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry
 from buildsys.execution.store.tree_index import Tree, encode_index, read_index
-from buildsys.files import TEMPORARY, make_durable, open_regular, start_writing, temporary_file
+from buildsys.files import TEMPORARY, make_durable, open_regular, temporary_file
 from buildsys.locks import locked
 from buildsys.names import check_names
+from buildsys.operating_system import share_blocks, start_writing
 from buildsys.records import is_digest
 from buildsys.write_errors import writing
 
 STAGING = ".import-"
 """How folders of imports that are under way begin, beside the blobs."""
-_FICLONE = 0x40049409
 _ABANDONED_SECONDS = 24 * 3600
 """A temporary file this old belongs to a killed run; nobody copies one file for a day."""
 _NAMES = frozenset({"actions", "blobs", "locks", "tmp", "workspaces", "gc.lock", "lost+found"})
@@ -436,13 +436,9 @@ def _replace(fresh: Path, target: Path) -> None:
 
 
 def _clone(reader: IO[bytes], target: Path) -> None:
-    """Copy an open file, sharing blocks where the file system can (reflink)."""
-    import fcntl
-
+    """Copy an open file, sharing blocks where the file system can."""
     with target.open("wb") as writer:
-        try:
-            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        except OSError:
+        if not share_blocks(reader, writer):
             shutil.copyfileobj(reader, writer, 1 << 20)
 
 

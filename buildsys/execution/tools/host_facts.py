@@ -6,11 +6,13 @@ A run without work reads the CPU's name here, and starts no process.
 import json
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildsys.operating_system import cpu_brand
 from buildsys.steps.lib.tensorrt.host_library import interpreter
 
 if TYPE_CHECKING:  # a run without work has no plans
@@ -161,6 +163,8 @@ def cpu_name() -> str:
     It goes into the action key of a latency step: a figure of another machine is never restored
     as one of this.
     """
+    if sys.platform != "linux":  # platform.processor() would start a process
+        return name_machine("", "", cpu_brand(), platform.machine())
     return name_machine(_read(_BOARD), _read(_CPU), platform.processor(), platform.machine())
 
 
@@ -174,7 +178,7 @@ def name_machine(board: str, cpuinfo: str, processor: str, architecture: str) ->
 @cache
 def instruction_sets() -> tuple[str, ...]:
     """Which of `INSTRUCTIONS` this CPU has; empty where the kernel does not list them."""
-    return read_instructions(_read(_CPU))
+    return read_instructions(_read(_CPU)) if sys.platform == "linux" else ()
 
 
 def read_instructions(cpuinfo: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from buildsys.errors import IsolationUnavailable
 from buildsys.execution.running import confine, isolation
 from buildsys.execution.running.isolation import Access, Isolation, Mechanism
 from buildsys.execution.running.process import Command, run_command
+from buildsys.operating_system import host_name, host_title
 from tests.processes import processes_in
 
 HOSTILE = Path(__file__).with_name("hostile_step.py")
@@ -242,10 +243,13 @@ def test_required_refuses_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -
     isolation.find.cache_clear()
     isolation._find_one.cache_clear()
     try:
-        with pytest.raises(IsolationUnavailable, match="there is no mechanism for darwin"):
+        with pytest.raises(IsolationUnavailable, match="no mechanism of macOS"):
             isolation.choose()
         monkeypatch.setenv(isolation.VARIABLE, "auto")
-        assert isolation.choose().text == "none (there is no mechanism for darwin)"
+        assert (
+            isolation.choose().text
+            == f"none (no mechanism of {host_title(host_name())} is supported)"
+        )
     finally:
         isolation.find.cache_clear()
         isolation._find_one.cache_clear()

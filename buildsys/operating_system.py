@@ -1,0 +1,160 @@
+"""What differs between operating systems, in one place.
+
+Linux on x86-64 is where all of this was tried. Linux on ARM has the same calls; those of macOS were
+written by its manual pages, and nobody has run them.
+"""
+
+import contextlib
+import errno
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+TRIED = "linux-x86_64"
+"""The host that everything was tried on, as `host_name` calls it."""
+_SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
+_TITLES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EROFS)
+"""What fsync answers where a file system has no such thing, for folders above all."""
+_COARSE_CLOCK = 5
+"""Linux' CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it."""
+_FICLONE = 0x40049409
+"""Of linux/fs.h."""
+_LONGEST_NAME = 256
+"""Bytes of a CPU's name."""
+
+
+def host_name() -> str:
+    """System and processor, such as "linux-x86_64", "linux-aarch64", "macos-arm64"."""
+    return f"{_SYSTEMS.get(sys.platform, sys.platform)}-{platform.machine().lower()}"
+
+
+def host_title(host: str) -> str:
+    """A host for people: "macOS arm64"."""
+    system, _, machine = host.partition("-")
+    return f"{_TITLES.get(system, system)} {machine}"
+
+
+@cache
+def cpu_brand() -> str:
+    """The CPU's name where the kernel tells it by a call, and by no file: on macOS. Else empty."""
+    if sys.platform != "darwin":
+        return ""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # sysctlbyname(3)
+        library = ctypes.CDLL(None)
+        size = ctypes.c_size_t(_LONGEST_NAME)
+        name = ctypes.create_string_buffer(_LONGEST_NAME)
+        asked = b"machdep.cpu.brand_string"
+        if library.sysctlbyname(asked, name, ctypes.byref(size), None, 0) == 0:
+            return name.value.decode(errors="replace")
+    return ""
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which may be fewer than there are: taskset, a container."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def file_clock_ns() -> int:
+    """The clock that dates files, nanoseconds since 1970."""
+    return time.clock_gettime_ns(_COARSE_CLOCK) if sys.platform == "linux" else time.time_ns()
+
+
+def wait_for_exit(process: int) -> None:
+    """Wait until a child has ended, and leave it: its number is nobody else's until it is reaped."""
+    if sys.platform != "darwin":
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+        return
+    import select
+
+    # kqueue(2); Python has waitid there from 3.13 on
+    queue = select.kqueue()
+    try:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            ended = select.kevent(
+                process, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT
+            )
+            queue.control([ended], 1)
+    finally:
+        queue.close()
+
+
+def sync_disk(paths: Sequence[Path]) -> bool:
+    """Sync everything on the disk that all of these are on; False where that cannot be done."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):
+        return False
+    devices = set()
+    for path in paths:
+        with contextlib.suppress(OSError):
+            devices.add(path.lstat().st_dev)
+    if len(devices) != 1:
+        return False
+    number = os.open(paths[-1].parent, os.O_RDONLY)
+    try:
+        failed = library.syncfs(number)
+        if failed and ctypes.get_errno() not in _CANNOT_SYNC:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(paths[-1]))
+        return not failed
+    finally:
+        os.close(number)
+
+
+def sync_file(number: int, last: bool) -> None:
+    """fsync of an open file or folder. Raises OSError: a disk that fails.
+
+    `last`: of those that are synced together. On macOS fsync leaves the bytes in the drive's own memory;
+    one F_FULLFSYNC, at the end, has it write all of them (fsync(2)).
+    """
+    if sys.platform == "darwin" and last:
+        import fcntl
+
+        with contextlib.suppress(OSError):  # a network's volume
+            fcntl.fcntl(number, fcntl.F_FULLFSYNC)
+            return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def start_writing(path: Path) -> None:
+    """Let the system begin to write a file to its disk; syncing it later waits the less."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def share_blocks(reader: IO[bytes], writer: IO[bytes]) -> bool:
+    """Whether a file became a copy of another one without copying (reflink)."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+            return True
+    return False
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; of one that this system's Python does not name, the number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
