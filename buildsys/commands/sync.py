@@ -133,11 +133,15 @@ def _announce(
     envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
 ) -> bool:
     """Say beforehand how much there is to do; returns whether there is anything."""
-    from buildsys.execution.tools.definitions import expected_download_mib, find_synced
+    from buildsys.execution.tools.definitions import (
+        expected_download_mib,
+        find_synced,
+        missing_package,
+    )
     from buildsys.operations.sync import is_here, sizes
     from buildsys.text import count_text
 
-    missing = [env for env in envs if find_synced(env) is None]
+    missing = [env for env in envs if not missing_package(env.name) and find_synced(env) is None]
     remote = [step for step in steps if session and not is_here(session, step)]
     for env in missing if dry_run else ():
         print(f"would sync      {env.name} ({env.title} {env.version}): {sizes(env)}")
@@ -159,6 +163,6 @@ def _print(rows: "Iterable[SyncRow]") -> "Iterable[SyncRow]":
     from buildsys.operations.sync import Fetched
 
     for row in rows:
-        joint = ":" if row.status == Fetched.FAILED else ""
+        joint = ":" if row.status in (Fetched.FAILED, Fetched.NOT_FOR_THIS_HOST) else ""
         print(f"{row.status:<14}  {row.name}{joint} {row.text}".rstrip(), flush=True)
         yield row

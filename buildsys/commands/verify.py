@@ -64,7 +64,10 @@ def _line(finding: "RebuiltStep") -> str:
 def _in_a_word(findings: "list[RebuiltStep]") -> str:
     """How equal it is."""
     from buildsys.operations.verify import Verdict
+    from buildsys.text import count_text
 
     verdicts = {finding.verdict for finding in findings}
     word = "equal within the tolerances" if Verdict.WITHIN in verdicts else "byte-equal"
-    return f"{word} but for the engine's bytes" if Verdict.SAME_NETWORK in verdicts else word
+    word += " but for the engine's bytes" if Verdict.SAME_NETWORK in verdicts else ""
+    left_out = [each for each in findings if each.verdict == Verdict.NOT_DONE]
+    return f"{word}; {count_text(len(left_out), 'step')} not done here" if left_out else word

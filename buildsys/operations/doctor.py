@@ -1,8 +1,8 @@
 """`buildsys doctor`: what is here, what can be had, what is missing; one sentence each."""
 
 import os
-import platform
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from buildsys.execution.tools import definitions, uv_commands
 from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import QEMU, find_qemu
 from buildsys.lockfile import read_lock
+from buildsys.operating_system import TRIED, host_name
+from buildsys.operations.host_support import describe_host
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 
@@ -48,14 +50,7 @@ def examine(root: Path) -> list[Check]:
 
 
 def _platform() -> Check:
-    name = f"{platform.system()} {platform.machine()}"
-    good = name == "Linux x86_64"
-    text = (
-        f"{name}: the locks were made for it."
-        if good
-        else f"{name}: the locks were tried on Linux x86_64 only."
-    )
-    return Check(good=good, text=text)
+    return Check(good=host_name() == TRIED, text=describe_host(), optional=True)
 
 
 def _uv() -> Check:
@@ -108,12 +103,21 @@ def _isolation() -> Check:
         return Check(good=False, text=str(error))
     if chosen.mechanism == isolation.Mechanism.NONE:
         text = f"steps are not isolated from this machine: {chosen.gap}."
+        if sys.platform != "linux":
+            text += (
+                " They end with their run, as on Linux, because a shell waits beside each; what leaves"
+                " its process group is not ended."
+            )
         return Check(good=False, text=text, optional=True)
     return Check(good=True, text=f"steps are isolated by {chosen.text}.")
 
 
 def _disk() -> Check:
-    missing = [env for env in definitions.all_tool_envs() if definitions.find_synced(env) is None]
+    missing = [
+        env
+        for env in definitions.all_tool_envs()
+        if definitions.find_synced(env) is None and not definitions.missing_package(env.name)
+    ]
     need = sum(env.disk_mib for env in missing)
     place = cache_root()
     while not os.path.exists(place):
@@ -154,13 +158,19 @@ def _workspace(workspace: Workspace) -> list[Check]:
 
 def _environment(env: definitions.ToolEnv) -> Check:
     title = f"{env.name} ({env.title} {env.version}: {env.purpose})"
+    missing = definitions.missing_package(env.name)
+    if missing:
+        text = f"{title} cannot be made here: {missing}."
+        return Check(good=False, text=text, optional=True)
+    doubt = "" if host_name() == TRIED else " Unverified on this host."
     synced = definitions.find_synced(env)
     if synced is not None:
-        return Check(good=True, text=f"{title} is synced ({synced[0].removeprefix('lock-')}).")
+        variant = synced[0].removeprefix("lock-")
+        return Check(good=True, text=f"{title} is synced ({variant}).{doubt}")
     if env.needs_compiler and not (shutil.which("cc") or shutil.which("gcc")):
         return Check(good=False, text=f"{title} needs a C compiler.")
-    size = f"up to {env.download_mib} MiB to download, {env.disk_mib} MiB on disk"
-    return Check(good=True, text=f"{title} will be synced when a build needs it: {size}.")
+    size = f"up to {definitions.expected_download_mib(env)} MiB to download, {env.disk_mib} MiB on disk"
+    return Check(good=True, text=f"{title} will be synced when a build needs it: {size}.{doubt}")
 
 
 def _named_python() -> list[Check]:

@@ -148,7 +148,7 @@ def _old_environments() -> tuple[Folder, ...]:
     wanted = {
         definitions.folder(env, variant)
         for env in definitions.all_tool_envs()
-        for variant in env.variants
+        for variant in env.every_variant
     }
     root = cache_root() / "toolenvs"
     if not os.path.isdir(root):

@@ -33,6 +33,7 @@ class Fetched(StrEnum):
     FETCHED = "fetched"
     ALREADY_HERE = "already here"
     FAILED = "failed"
+    NOT_FOR_THIS_HOST = "not here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,10 @@ def sync(
 ) -> Iterator[SyncRow]:
     """Sync environments one after the other; a failure stops no other."""
     for env in envs:
+        missing = definitions.missing_package(env.name)
+        if missing:
+            yield SyncRow(name=env.name, status=Fetched.NOT_FOR_THIS_HOST, text=missing)
+            continue
         if definitions.find_synced(env) is not None:
             yield SyncRow(name=env.name, status=Fetched.ALREADY_SYNCED)
             continue

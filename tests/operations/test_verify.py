@@ -143,6 +143,20 @@ def test_a_checkpoint_that_was_damaged_in_the_store_is_named(
     assert all(finding.good for finding in verdicts(workspace, tools, train=True))
 
 
+@pytest.mark.usefixtures("built")
+def test_what_this_host_has_no_tools_for_is_passed_by(
+    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One environment is missing, and nothing of the rest is compared."""
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    found = {finding.stage: finding for finding in verdicts(workspace, tools)}
+    left_out = [finding for finding in found.values() if finding.verdict == "not done here"]
+    assert {finding.detail.partition(" (")[0] for finding in left_out} == {
+        "for want of a host with the tool environment tflite-micro"
+    }
+    assert found["package"].verdict == "byte-equal"
+
+
 def test_nothing_to_verify(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A build that was never made is a traceback."""
     assert main(["-C", str(workspace), "verify", BUILD]) == 2

@@ -16,6 +16,7 @@ from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.store import Store
+from buildsys.execution.tools.definitions import explain_absence
 from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, StepResult
 from buildsys.lockfile import Lock, Training
@@ -212,7 +213,8 @@ class State:
                 if item.source is not None and self.sources.is_missing(item.source)
             ]
         )
-        missing += [lacks for lacks in (missing_requirement(step.requires),) if lacks]
+        absent = missing_requirement(step.requires), explain_absence(step.tool_env)
+        missing += filter(None, absent)
         if missing:
             reasons = tuple(Reason(subject=subject) for subject in missing)
             reasons += self._differences(step, action_key) or ()

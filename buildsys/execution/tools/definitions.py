@@ -9,6 +9,7 @@ from pathlib import Path
 from buildsys.digest import digest_bytes, digest_value
 from buildsys.errors import InternalError
 from buildsys.execution.places import cache_root
+from buildsys.operating_system import TRIED, host_name, host_title
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
 MARKER = ".synced"
@@ -33,6 +34,15 @@ class ToolEnv:
     external: bool
     """Found on the machine and never made: no lock. Its steps start in our own Python, and find the
     tool by themselves (steps.lib.tensorrt.host_library)."""
+    unverified: tuple[tuple[str, str], ...] = ()
+    """(host, stem of the lock that serves it): other hosts than `TRIED`, where nobody ran it."""
+    missing: tuple[tuple[str, str], ...] = ()
+    """(host, what does not exist for it)."""
+
+    @property
+    def every_variant(self) -> tuple[str, ...]:
+        """Lock file stems, those of other hosts with them."""
+        return tuple(dict.fromkeys((*self.variants, *dict(self.unverified).values())))
 
     def lock(self, variant: str) -> Path:
         """The lock file of a variant."""
@@ -80,6 +90,8 @@ def tool_env(name: str) -> ToolEnv:
         variants=tuple(stems),
         needs_compiler=data.get("needs_compiler", False),
         download_mib_cuda=data.get("download_mib_cuda", 0),
+        unverified=tuple(data.get("unverified", {}).items()),
+        missing=tuple(data.get("missing", {}).items()),
     )
 
 
@@ -119,10 +131,32 @@ def written(env: ToolEnv, mib: float) -> str:
 
 def expected_download_mib(env: ToolEnv) -> int:
     """How much there is to download at most, for the variant that this machine prefers."""
-    return env.download_mib_cuda if preferred_variants(env)[0] == "lock-cuda" else env.download_mib
+    cuda = any(variant.endswith("lock-cuda") for variant in preferred_variants(env)[:1])
+    return env.download_mib_cuda if cuda else env.download_mib
 
 
 def preferred_variants(env: ToolEnv) -> tuple[str, ...]:
-    """The one for this machine first: CUDA where there is an NVIDIA GPU."""
+    """The one for this machine first: CUDA where there is an NVIDIA GPU. None where no lock is for it."""
+    if host_name() != TRIED:
+        return tuple(lock for host, lock in env.unverified if host == host_name())
     order = ("lock-cuda", "lock-cpu") if shutil.which("nvidia-smi") else ("lock-cpu", "lock-cuda")
     return env.variants if len(env.variants) == 1 else order
+
+
+def missing_package(name: str) -> str:
+    """Why an environment cannot be made on this host: "X 1.0 does not exist for macOS arm64"; empty
+    where it can.
+    """
+    if host_name() == TRIED or not name:
+        return ""
+    env, here = tool_env(name), host_title(host_name())
+    if env.external or preferred_variants(env):
+        return ""
+    missing = dict(env.missing).get(host_name())
+    return f"{missing} does not exist for {here}" if missing else f"it has no lock for {here}"
+
+
+def explain_absence(name: str) -> str:
+    """What a step waits for whose environment cannot be made on this host; empty where it can."""
+    why = missing_package(name)
+    return f"a host with the tool environment {name} ({why})" if why else ""

@@ -21,12 +21,15 @@ from buildsys.execution.tools.definitions import (
     ToolEnv,
     find_synced,
     folder,
+    missing_package,
+    preferred_variants,
     tool_env,
     written,
 )
 from buildsys.execution.tools.uv_commands import Run, find_uv, uv_settings
 from buildsys.execution.tools.watching import watched
 from buildsys.locks import locked
+from buildsys.operating_system import TRIED, host_name
 from buildsys.write_errors import writing
 
 _LINE_EVERY_SECONDS = 15.0
@@ -99,7 +102,8 @@ def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
 def _sync(env: ToolEnv, say: Callable[[str], None], run: Run, *options: str) -> tuple[str, Path]:
     settings = uv_settings(os.environ)
     variant, extra = choose_variant(env, settings, run)
-    size = env.download_mib_cuda if variant == "lock-cuda" else env.download_mib
+    cuda = variant.endswith("lock-cuda")
+    size = env.download_mib_cuda if cuda else env.download_mib
     place = folder(env, variant)
     say(
         f"syncing the tool environment {env.name} ({env.title} {env.version}): up to {size} MiB to"
@@ -141,6 +145,11 @@ def choose_variant(
 
     With an NVIDIA GPU the CUDA build comes first.
     """
+    missing = missing_package(env.name)
+    if missing:
+        raise ToolUnavailable(f"the tool environment {env.name} cannot be made here: {missing}.")
+    if host_name() != TRIED:
+        return preferred_variants(env)[0], ()
     if len(env.variants) == 1:
         return env.variants[0], ()
     if shutil.which("nvidia-smi"):

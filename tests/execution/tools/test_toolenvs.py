@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,49 @@ def test_both_torch_locks_are_one_identity() -> None:
     assert pins("lock-cpu") == {
         pin for pin in pins("lock-cuda") if pin.startswith("nvidia-ml") or "nvidia" not in pin
     } | {pin for pin in pins("lock-cpu") if "nvidia" in pin}
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "variants", "missing"),
+    [
+        ("aarch64", "evaluate", ("lock",), ""),
+        ("aarch64", "yolox", ("lock-cuda",), ""),
+        ("aarch64", "yolov4", ("linux-aarch64-lock-cuda",), ""),
+        ("aarch64", "onnx-tf", (), "tensorflow-cpu 2.15.1 does not exist for Linux aarch64"),
+        ("riscv64", "evaluate", (), "it has no lock for Linux riscv64"),
+        ("riscv64", "tensorrt", (), ""),
+        ("riscv64", "", (), ""),
+    ],
+)
+def test_another_host_takes_the_lock_that_is_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+    machine: str,
+    name: str,
+    variants: tuple[str, ...],
+    missing: str,
+) -> None:
+    """uv is not asked for what does not exist; the identity, and so every key, stays the same."""
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert definitions.missing_package(name) == missing
+    if not name or name == "tensorrt":
+        return
+    env = definitions.tool_env(name)
+    assert definitions.preferred_variants(env) == variants
+    if missing:
+        with pytest.raises(ToolUnavailable, match=f"{name} cannot be made here: {missing}"):
+            environments.ensure(name, print, Uv())
+    else:
+        assert environments.choose_variant(env, {}, Uv()) == (variants[0], ())
+        assert definitions.expected_download_mib(env) > 100
+
+
+def test_the_locks_of_other_hosts_pin_the_same_versions() -> None:
+    """One key for a result, whoever makes it: with other versions it would be another."""
+    for env in definitions.all_tool_envs():
+        for host, lock in env.unverified:
+            assert env.lock(lock).is_file()
+            same = replace(env, variants=(lock.removeprefix(f"{host}-"),)).pins
+            assert replace(env, variants=(lock,)).pins == same
 
 
 def test_pip_settings_become_uv_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

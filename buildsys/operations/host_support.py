@@ -1,0 +1,54 @@
+"""What this host can do: which tool environments can be made on it, which steps only come from a store."""
+
+from collections.abc import Iterable
+
+from buildsys.execution.tools.definitions import all_tool_envs, explain_absence, missing_package
+from buildsys.graph import BuildPlan, Step
+from buildsys.operating_system import TRIED, host_name, host_title
+from buildsys.registry import get_step, step_names
+from buildsys.text import count_text
+
+
+def describe_host() -> str:
+    """What can be expected of this host, in a few sentences."""
+    host = host_title(host_name())
+    if host_name() == TRIED:
+        return f"{host}: the locks were made for it."
+    envs = {env.name: not missing_package(env.name) for env in all_tool_envs()}
+    text = (
+        f"{host}: unverified, nobody has run buildsys there. check, plan, restoring, stores and lock"
+        f" files need no tool environment; {sum(envs.values())} of {len(envs)} can be made here."
+    )
+    homes = {name: get_step(name).spec.tool_env for name in step_names()}
+    here = [name for name, env in homes.items() if isinstance(env, str) and envs.get(env)]
+    away = [name for name, env in homes.items() if envs.get(str(env)) is False]
+    if not away:
+        return text
+    if len(here) < len(away):
+        return (
+            f"{text} Of the steps {', '.join(here)} can run; results of others come from a store."
+        )
+    return f"{text} The results of {', '.join(away)} come from a store alone."
+
+
+def describe_waiting(plans: Iterable[BuildPlan]) -> list[str]:
+    """A sentence for each environment that builds want and this host cannot have."""
+    builds: dict[str, list[str]] = {}
+    for plan in plans:
+        for absence in dict.fromkeys(map(_absence, plan.steps)):
+            if absence:
+                builds.setdefault(absence, []).append(plan.build)
+    return [
+        f"{_name(found)} for {absence}, unless a store has the results."
+        for absence, found in sorted(builds.items())
+    ]
+
+
+def _absence(step: Step) -> str:
+    return explain_absence(step.tool_env)
+
+
+def _name(builds: list[str]) -> str:
+    first, *others = builds
+    many = f"{first} and {count_text(len(others), 'other build')} wait"
+    return many if others else f"{first} waits"
