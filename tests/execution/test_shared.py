@@ -11,6 +11,7 @@ import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.running.process import step_environment
+from buildsys.steps.lib.runtime import pinned_arithmetic
 from tests.conftest import REPOSITORY, Build
 from tests.execution.test_doit import RECIPE, doit, statuses
 from tests.given_models import MODEL
@@ -109,3 +110,23 @@ def test_a_download_that_a_tool_tries_by_itself_is_refused_at_once(
     assert "Connection refused" in done.stdout
     fetching = step_environment(python, tmp_path, 1, "auto", tmp_path, network=True)
     assert fetching["https_proxy"] == "http://proxy.example:3128"
+
+
+def test_no_variable_of_the_user_changes_the_arithmetic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a step that computes nor one that fetches or uses this machine's library sees one."""
+    python = Path(sys.executable)
+
+    def given() -> list[dict[str, str]]:
+        settings = ((False, None), (True, None), (False, tmp_path))
+        return [
+            step_environment(python, tmp_path, 1, "auto", tmp_path, network, caches)
+            for network, caches in settings
+        ]
+
+    before = given()
+    for name in (*pinned_arithmetic.ENVIRONMENT, "OPENCV_CPU_DISABLE", "GLIBC_TUNABLES"):
+        monkeypatch.setenv(name, "mine")
+    assert given() == before
+    assert pinned_arithmetic.ENVIRONMENT.items() <= before[0].items()

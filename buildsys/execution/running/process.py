@@ -13,6 +13,7 @@ from buildsys import typed_json
 from buildsys.execution import children
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.operating_system import signal_name
+from buildsys.steps.lib.runtime import pinned_arithmetic
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from buildsys.write_errors import writing
 
@@ -101,6 +102,7 @@ def step_environment(
         # step beside one busy process slows tenfold. The order of the arithmetic stays.
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
+        **pinned_arithmetic.ENVIRONMENT,
     }
     if bytecode is not None:
         environment["PYTHONPYCACHEPREFIX"] = str(bytecode)

@@ -190,6 +190,20 @@ def test_no_training_rests_on_how_accuracy_is_measured(
     assert not [name for name in changed if name.startswith("train_")]
 
 
+def test_a_pin_of_the_arithmetic_counts_for_every_step(
+    shipped: tuple[Path, dict[str, str]],
+) -> None:
+    """What keeps kernels the same on every CPU decides what every step makes."""
+    root, before = shipped
+    path = root / "steps" / "lib" / "runtime" / "pinned_arithmetic.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"MKL_CBWR": "COMPATIBLE"', '"MKL_CBWR": "AVX2"'))
+    try:
+        assert differing(before, shipped_digests(root)) == list(before)
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_another_meaning_of_a_word_counts_for_the_steps_that_use_it(
     name: str, users: Package

@@ -26,12 +26,14 @@ def main() -> int:
     sys.path.pop(0)
     _expose_package(Path(__file__).resolve().parents[3])
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
-    module = importlib.import_module(f"buildsys.steps.{name}")
+    from buildsys.steps.lib.runtime import pinned_arithmetic
     from buildsys.steps.lib.runtime.progress import StepError
 
     inputs = {key: Path(value) for key, value in request["inputs"].items()}
     outputs = {key: Path(value) for key, value in request["outputs"].items()}
     try:
+        pinned_arithmetic.pin()
+        module = importlib.import_module(f"buildsys.steps.{name}")
         module.run(inputs, outputs, rebuild(module.Params, request["params"]))
     except StepError as error:
         Path(request["error"]).write_text(str(error), encoding="utf-8")

@@ -1,0 +1,219 @@
+"""Every artifact of a tiny chain of both families, made natively and under emulated CPUs: one table.
+
+`python benchmarks/same_bytes.py [--cpu EPYC-Rome] [--keep FOLDER] [STAGE …]`
+
+Each step runs on the artifacts that were made natively, so that each row stands for itself. Emulation is
+qemu's of user programs (Debian: qemu-user); it takes ten to twenty times as long.
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from buildsys.errors import BuildsysError  # noqa: E402
+from buildsys.execution.places import Workspace  # noqa: E402
+from buildsys.execution.running import process  # noqa: E402
+from buildsys.execution.running.runner import Runner  # noqa: E402
+from buildsys.execution.session.session import Session  # noqa: E402
+from buildsys.execution.state.database import Database  # noqa: E402
+from buildsys.execution.state.decide import State  # noqa: E402
+from buildsys.execution.store.store import Store  # noqa: E402
+from buildsys.graph import BuildPlan, Step, build_plans  # noqa: E402
+from buildsys.lockfile import Lock  # noqa: E402
+
+EMULATOR = "qemu-x86_64"
+RECIPES = {
+    "pose": """\
+name: pose
+source:
+  family: ultralytics
+  task: pose
+  architecture: yolov8n-pose
+  weights: {path: start.pt, sha256: 0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633}
+dataset: {generator: fiducials, train: 8, val: 3, size: 64, min_side: 16, max_side: 48}
+input: {size: 64}
+train: {epochs: 1, batch: 4, seed: 0, threads: 2, quantization_aware: per-tensor, validate: true}
+export: {opset: 13}
+quantization:
+  scheme: int8
+  granularity: per-tensor
+  io: int8
+  calibration: {split: train, count: 4}
+evaluate: {split: val}
+targets: [{target: grove-vision-ai-v2, firmware: unchecked}]
+""",
+    "pose-onnx": """\
+name: pose-onnx
+extends: pose
+quantization: {scheme: int8, granularity: per-channel, io: float32}
+targets: [triton-onnx]
+""",
+    "shapes": """\
+name: shapes
+source: {family: yolox, task: detect, architecture: yolox-nano, weights: random}
+dataset: {generator: shapes, format: coco, train: 8, val: 3, size: 64}
+input: {size: 64}
+train: {epochs: 1, batch: 4, seed: 0, threads: 2, mosaic: 0.5, validate: true}
+export: {opset: 13, head: split}
+quantization: {scheme: float16}
+evaluate: {split: val}
+matrix: {convert.tool: [onnx-tf, onnx2tf]}
+targets: [linux-arm64-tflite]
+""",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a step made on one CPU: digests by the name of the output, in seconds."""
+
+    digests: dict[str, str]
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One step on every CPU; the first is this machine's."""
+
+    stage: str
+    module: str
+    made: tuple[Made, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every CPU made the same bytes."""
+        return all(each.digests == self.made[0].digests and not each.error for each in self.made)
+
+
+def emulated(cpu: str) -> process.CommandRunner:
+    """A runner of commands under an emulated CPU."""
+    emulator = shutil.which(EMULATOR)
+    assert emulator is not None
+
+    def run(command: process.Command, on_progress: process.OnProgress) -> int:
+        arguments = (emulator, "-cpu", cpu, *command.arguments)
+        return process.run_command(dataclasses.replace(command, arguments=arguments), on_progress)
+
+    return run
+
+
+class _Place:
+    """A store of its own, and what runs steps over it."""
+
+    def __init__(
+        self, root: Path, plans: tuple[BuildPlan, ...], run: process.CommandRunner
+    ) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.database = Database(root / "state.sqlite")
+        self.state = State(plans, self.database, Store(root / "store"), Lock())
+        self.runner = Runner(Workspace(root), self.state, lambda _: None, run)
+
+    def make(self, step: Step) -> Made:
+        """Run a step, or say what kept it from running."""
+        started = time.monotonic()
+        try:
+            self.runner.execute(step, lambda: None, lambda *_: None)
+        except BuildsysError as error:
+            return Made(digests={}, seconds=time.monotonic() - started, error=str(error))
+        result = self.state.result(step.id)
+        assert result is not None
+        return Made(digests=dict(result.outputs), seconds=time.monotonic() - started)
+
+    def take(self, step: Step, other: "_Place") -> None:
+        """What another place made of a step, as what this one made."""
+        result, action_key = other.state.result(step.id), self.state.key(step)
+        if result is None or action_key is None:
+            return
+        trees = {output.name: output.tree for output in step.outputs}
+        for name, digest in result.outputs:
+            other.state.store.copy_into(self.state.store, digest, trees[name])
+        self.state.finish(step, action_key, result)
+
+
+def compare(
+    root: Path, cpus: Iterable[str], stages: frozenset[str] = frozenset()
+) -> Iterator[Compared]:
+    """Each step that promises bytes, in order; `stages`: the modules that run emulated, none: all."""
+    workspace = make_workspace(root / "workspace")
+    os.environ["BUILDSYS_ISOLATION"] = "none"  # system calls that qemu does not pass on
+    os.environ["BUILDSYS_STORE"] = str(root / "plans")
+    session = Session(workspace)
+    assert not session.loaded.broken, session.loaded.broken
+    plans = build_plans(session.loaded.plans)
+    native = _Place(root / "native", plans, process.run_command)
+    others = [_Place(root / cpu, plans, emulated(cpu)) for cpu in cpus]
+    steps = {step.id: step for plan in plans for step in plan.steps}
+    needed = _needed(steps, stages)
+    for step in steps.values():
+        if step.local or step.requires or step.id not in needed:
+            continue
+        made = [native.make(step)]
+        wanted = not stages or step.module in stages
+        made += [place.make(step) for place in others if wanted]
+        for place in others:
+            place.take(step, native)
+        if wanted:
+            yield Compared(stage=step.stage, module=step.module, made=tuple(made))
+    session.close()
+
+
+def _needed(steps: dict[str, Step], modules: frozenset[str]) -> set[str]:
+    """The steps of some modules, and all that they need."""
+    needed = {step.id for step in steps.values() if not modules or step.module in modules}
+    for step in reversed(steps.values()):
+        if step.id in needed:
+            needed |= {item.step for item in step.inputs if item.step}
+    return needed
+
+
+def make_workspace(root: Path) -> Path:
+    """The recipes and the start weights."""
+    (root / "recipes").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
+    for name, text in RECIPES.items():
+        (root / "recipes" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def main() -> int:
+    """Print the table as it grows; 1 where an artifact differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cpu", action="append", help="of qemu's, Haswell if none is given")
+    parser.add_argument("--keep", type=Path, help="a folder to work in, which is left there")
+    parser.add_argument("stages", nargs="*", metavar="MODULE", help="steps to emulate, all if none")
+    options = parser.parse_args()
+    cpus = tuple(options.cpu or ["Haswell"])
+    with tempfile.TemporaryDirectory() as folder:
+        differ = 0
+        for row in compare(options.keep or Path(folder), cpus, frozenset(options.stages)):
+            differ += not row.equal
+            _print(row, ("native", *cpus))
+    return 1 if differ else 0
+
+
+def _print(row: Compared, cpus: tuple[str, ...]) -> None:
+    seconds = ", ".join(f"{each.seconds:.1f}" for each in row.made)
+    print(
+        f"{row.stage} ({row.module}): {'equal' if row.equal else 'DIFFERS'}; {seconds} s",
+        flush=True,
+    )
+    for cpu, each in zip(cpus, row.made, strict=True):
+        if each.error:
+            print(f"    {cpu:<12} {each.error}")
+        for name, digest in each.digests.items():
+            print(f"    {cpu:<12} {name:<16} {digest[:16]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

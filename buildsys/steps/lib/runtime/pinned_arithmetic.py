@@ -1,0 +1,203 @@
+"""The same bytes on every CPU: kernels that do not depend on the CPU which a step meets.
+
+torch, oneDNN, MKL, NumPy, OpenBLAS and OpenCV choose their kernels by the CPU, and kernels round
+differently. Here is all that keeps them from it: a floor that every CPU must have, the environment that
+the core gives to every step (`ENVIRONMENT`), and what is replaced in a library as soon as it is imported
+(`pin`, which the launcher calls). The launcher imports this module: it counts in the code digest of
+every step.
+
+It holds on x86-64 with AVX2 and FMA. Other processors compute as they do; nothing is claimed of them.
+"""
+
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from buildsys.steps.lib.runtime.progress import fail
+
+ENVIRONMENT = MappingProxyType(
+    {
+        # ATen's own kernels: "default", "avx2" or "avx512" (aten/src/ATen/native/DispatchStub.cpp).
+        "ATEN_CPU_CAPABILITY": "avx2",
+        # torch's and TensorFlow's convolutions (oneDNN developer guide, "CPU Dispatcher Control").
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        # torch's matrix products, the same on every vendor's CPU (Intel oneMKL developer guide,
+        # "Values for the CBWR"). MKL's vector math still chooses by CPU: see `_pin_torch`.
+        "MKL_CBWR": "COMPATIBLE",
+        # NumPy's and SciPy's matrix products (OpenBLAS, README, "Support for multiple targets").
+        "OPENBLAS_CORETYPE": "Haswell",
+        # Above AVX2, by the names of NumPy 2 and of NumPy 1 (NumPy reference, "CPU/SIMD
+        # optimizations"); a name that a version does not know is an ImportWarning, which Python hides.
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL"
+        " AVX512_ICL AVX512_SPR",
+        # OpenCV's functions of Intel's IPP (modules/core/src/system.cpp); its other kernels: `_pin_cv2`.
+        "OPENCV_IPP": "disabled",
+        # TensorFlow's oneDNN (TensorFlow guide, "Intel oneDNN optimizations"): Eigen's kernels, which
+        # are chosen when TensorFlow is built, instead of those that are chosen where it runs.
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }
+)
+"""Variables of a step's process, and where each is documented."""
+FLOOR = ("avx2", "fma")
+"""What the pinned kernels need, by the names of /proc/cpuinfo."""
+_X86_64 = ("x86_64", "AMD64")
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def pin() -> None:
+    """Before a step imports anything: demand the floor, and replace what no variable reaches."""
+    if platform.machine() not in _X86_64:
+        return
+    missing = missing_of_floor(_CPUINFO)
+    if missing:
+        fail(
+            f"this CPU has no {' and no '.join(missing)}, which arithmetic that is the same on every"
+            " CPU needs; build on a machine that has them (Intel since Haswell of 2013, AMD since"
+            " Excavator of 2015), and share its store: what was built there is restored here."
+        )
+    sys.meta_path.insert(0, _Pinning())
+    for name, pin_library in _LIBRARIES.items():
+        if name in sys.modules:  # this process was forked from one that had imported it
+            pin_library(sys.modules[name])
+
+
+def missing_of_floor(cpuinfo: Path) -> list[str]:
+    """What of the floor a CPU lacks, by what Linux says of it; nothing where that cannot be read."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = next((line.split() for line in lines if line.startswith("flags")), None)
+    return [name.upper() for name in FLOOR if found is not None and name not in found]
+
+
+class _Pinning:
+    """A finder of modules that pins a library as soon as it was imported, whoever imports it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Of the libraries that are pinned, with a loader that does it; None for all others."""
+        pin_library = _LIBRARIES.get(name)
+        spec = PathFinder.find_spec(name, path, target) if pin_library else None
+        if spec is None or spec.loader is None or pin_library is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def load_pinned(module: ModuleType) -> None:
+            load(module)
+            pin_library(module)
+
+        vars(spec.loader)["exec_module"] = load_pinned
+        return spec
+
+
+def _pin_cv2(cv2: Any) -> None:
+    """Plain kernels: those with SIMD convert BGR to HSV differently, AVX2 and SSE4 among them."""
+    if hasattr(cv2, "setUseOptimized"):  # its package imports a module of the same name first
+        cv2.setUseOptimized(False)
+
+
+def _pin_torch(torch: Any) -> None:
+    """Replace the operators whose CPU kernel is MKL's vector math, in all their forms.
+
+    Which kernel that takes depends on the CPU and its vendor, whatever MKL_CBWR says. The dispatcher's
+    CPU key lies below autograd's: gradients are as before. Optimizers take their square roots here, too.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    _KEPT.append(library)  # a collected library takes its kernels with it
+    for name, compute in _OPERATORS.items():
+        for form, replace in (("", _new), ("_", _in_place), (".out", _into)):
+            _override(torch, library, f"{name}{form}", replace(torch, compute))
+    for form, replace in (
+        ("pow.Tensor_Scalar", _new),
+        ("pow_.Scalar", _in_place),
+        ("pow.Tensor_Scalar_out", _into),
+    ):
+        _override(torch, library, form, replace(torch, _sqrt), lambda exponent: exponent == 0.5)
+
+
+def _override(
+    torch: Any,
+    library: Any,
+    name: str,
+    replacement: Callable[..., Any],
+    applies: Callable[..., bool] = lambda *_: True,
+) -> None:
+    """Real numbers of 32 and 64 bits go to the replacement, all others to the kernel that was there."""
+    plain = torch.library.get_kernel(f"aten::{name}", "CPU")
+    kinds = (torch.float32, torch.float64)
+
+    def compute(keys: Any, x: Any, *others: Any, **named: Any) -> Any:
+        if x.dtype in kinds and applies(*others):
+            return replacement(x, **named)
+        return plain.call_boxed(keys, x, *others, **named)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a kernel which was there is replaced
+        library.impl(name, compute, "CPU", with_keyset=True)
+
+
+def _new(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda x: compute(torch, x)
+
+
+def _in_place(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda x: x.copy_(compute(torch, x))
+
+
+def _into(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def fill(x: Any, out: Any) -> Any:
+        result = compute(torch, x)
+        return out.resize_(result.shape).copy_(result)
+
+    return fill
+
+
+def _sqrt(torch: Any, x: Any) -> Any:
+    """The processor's own instruction, rounded right as IEEE 754 demands it, by NumPy."""
+    import numpy as np
+
+    result = torch.empty_like(x)
+    with np.errstate(invalid="ignore"):
+        np.sqrt(x.detach().numpy(), out=result.numpy())
+    return result
+
+
+def _atan(torch: Any, x: Any) -> Any:
+    """SLEEF's, in ATen."""
+    return torch.atan2(x, torch.ones_like(x))
+
+
+def _asin(torch: Any, x: Any) -> Any:
+    return torch.atan2(x, ((1 - x) * (1 + x)).sqrt())
+
+
+def _acos(torch: Any, x: Any) -> Any:
+    return torch.atan2(((1 - x) * (1 + x)).sqrt(), x)
+
+
+def _log10(torch: Any, x: Any) -> Any:
+    return (x.double().log() / _LOG_OF_10).to(x.dtype)
+
+
+def _tan(torch: Any, x: Any) -> Any:
+    wide = x.double()
+    return (wide.sin() / wide.cos()).to(x.dtype)
+
+
+_LOG_OF_10 = 2.302585092994046
+_OPERATORS: MappingProxyType[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {"acos": _acos, "asin": _asin, "atan": _atan, "log10": _log10, "sqrt": _sqrt, "tan": _tan}
+)
+"""Found by running every elementwise operator of torch 2.13 natively and under emulated CPUs."""
+_KEPT: list[Any] = []
+_LIBRARIES: MappingProxyType[str, Callable[[Any], None]] = MappingProxyType(
+    {"cv2": _pin_cv2, "torch": _pin_torch}
+)
+"""What is replaced in a library, by its name."""

@@ -1,0 +1,64 @@
+"""What a CPU must have, and which libraries are pinned when they are imported."""
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys.steps.lib.runtime import pinned_arithmetic
+from buildsys.steps.lib.runtime.progress import StepError
+
+
+def cpu(folder: Path, flags: str) -> Path:
+    """What Linux says of a CPU."""
+    path = folder / "cpuinfo"
+    path.write_text(f"processor\t: 0\nmodel name\t: some CPU\nflags\t\t: {flags}\n")
+    return path
+
+
+def test_a_cpu_without_the_floor_is_told_what_it_lacks_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed otherwise than elsewhere."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(pinned_arithmetic, "_CPUINFO", cpu(tmp_path, "sse2 avx"))
+    with pytest.raises(StepError, match=r"no AVX2 and no FMA.*share its store"):
+        pinned_arithmetic.pin()
+
+
+def test_of_other_processors_nothing_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is replaced there."""
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    before = list(sys.meta_path)
+    pinned_arithmetic.pin()
+    assert sys.meta_path == before
+
+
+def test_a_cpu_that_nobody_describes_is_taken_to_have_the_floor(tmp_path: Path) -> None:
+    """A container without /proc/cpuinfo, and a line that is not there."""
+    assert pinned_arithmetic.missing_of_floor(tmp_path / "none") == []
+    assert pinned_arithmetic.missing_of_floor(cpu(tmp_path, "sse2 avx avx2 fma")) == []
+    assert pinned_arithmetic.missing_of_floor(cpu(tmp_path, "avx2")) == ["FMA"]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["imported later", "imported before"])
+def test_a_library_is_pinned_whoever_imports_it(
+    before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was forked from one with the library in it, too."""
+    (tmp_path / "cv2.py").write_text(
+        "optimized = True\ndef setUseOptimized(on):\n    global optimized\n    optimized = on\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(pinned_arithmetic, "_CPUINFO", tmp_path / "none")
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    if before:
+        import cv2
+    pinned_arithmetic.pin()
+    import cv2
+
+    monkeypatch.delitem(sys.modules, "cv2")
+    assert cv2.optimized is False
