@@ -6,6 +6,7 @@ PARTS. A test holds every part equal to what the code says.
 
 import argparse
 import ast
+import dataclasses
 import importlib
 import inspect
 import keyword
@@ -451,6 +452,15 @@ def targets(*names: str) -> str:
     )
 
 
+def devices() -> str:
+    """Targets in a line each, for the README."""
+    rows, _ = overview.describe_targets(lookup.Boards(ROOT))
+    return _table(
+        ("Target", "Board or device", "Schemes"),
+        [(_code(row.name), row.board, ", ".join(row.schemes)) for row in rows],
+    )
+
+
 def contracts(*beginnings: str) -> str:
     """Shipped firmware contracts whose names begin so; all without."""
     boards = lookup.Boards(ROOT)
@@ -500,6 +510,7 @@ def step_fields() -> str:
             assert isinstance(field.target, ast.Name)
             assert isinstance(text.value, ast.Constant)
             rows.append((_code(field.target.id), " ".join(str(text.value.value).split())))
+    assert len(rows) == len(dataclasses.fields(spec.StepSpec)), "a field has no sentence below it"
     return _table(("Field", "Meaning"), rows)
 
 
@@ -521,6 +532,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "statuses": statuses,
     "json": json_type,
     "targets": targets,
+    "devices": devices,
     "contracts": contracts,
     "recipes": recipes,
     "steps": steps,

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from buildsys import __version__
 from buildsys.authoring import schema
 from buildsys.authoring.key_meanings import MEANINGS
 from buildsys.cli import COMMANDS
@@ -135,6 +136,11 @@ def _strings(source: str) -> str:
             parts = [str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values]
             found.append("".join(parts))
     return "\n".join(found)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    """It is written twice; a release changes both."""
+    assert f"\nversion: {__version__}\n" in _text(REPOSITORY / "CITATION.cff")
 
 
 def test_pages_name_steps_that_exist() -> None:

@@ -156,18 +156,10 @@ def test_an_unknown_step_is_answered_with_a_near_one() -> None:
         get_step("gatr")
 
 
-def test_the_readme_has_every_field() -> None:
-    """In the table of "Add a step", in the dataclass's order."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("| Field | Meaning |") :].split("\n\n", 1)[0]
-    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
-    assert tuple(re.findall(r"`(\w+)`", " ".join(cells))) == FIELDS
-
-
-def test_the_readme_s_example_is_a_step(tmp_path: Path) -> None:
+def test_the_example_of_the_documentation_is_a_step(tmp_path: Path) -> None:
     """It keeps the contract, and makes the package that it says."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    code = text[text.index("**Add a step**") :].split("```python\n", 1)[1].split("```", 1)[0]
+    page = REPOSITORY / "docs" / "how-to" / "new-step.md"
+    code = page.read_text(encoding="utf-8").split("```python\n", 1)[1].split("```", 1)[0]
     module = types.ModuleType("buildsys.steps.package_note")
     sys.modules[module.__name__] = module  # where dataclasses look for annotations
     try:
