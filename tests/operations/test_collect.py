@@ -79,6 +79,7 @@ def test_an_old_result_goes_and_what_is_in_use_stays(
     """However long ago a build was made: while it is the current one, it restores."""
     edit(workspace, "epochs: 2", "epochs: 3")
     build()
+    assert main(["-C", str(workspace), "update"]) == 0  # the earlier training is recorded no more
     age(store, 40)
     capsys.readouterr()
     assert gc(workspace, "--max-age", "30d", "--dry-run") == 0
