@@ -224,7 +224,7 @@ def test_what_was_proved_is_read_from_the_manifest(workspace: Path, tools: Stand
 def test_a_package_without_any_proof_says_so() -> None:
     """Ready, and not verified: in the table and in the count."""
     bare = dataclasses.replace(
-        find(sample(), XIAO), measured=(), latency=(), proved=False, regressions=()
+        find(sample(), XIAO), measured=(), latency=(), proved=False, differs=(), regressions=()
     )
     told = markdown.render(Report(version="0", artifacts=(bare,)))
     assert "1 build: 1 ready, not verified" in told
