@@ -92,16 +92,23 @@ def _repository(place: Path, sample: Sample) -> None:
 
 
 def _board(place: Path, sample: Sample) -> None:
-    """A workspace with the targets of "A new board" in its targets/."""
-    place.mkdir()
-    text = (REPOSITORY / "docs" / "how-to" / "new-board.md").read_text(encoding="utf-8")
-    (place / "targets").mkdir()
-    for code in re.findall(r"^```yaml\n(name: .*?)^```", text, re.MULTILINE | re.DOTALL):
-        (place / "targets" / f"{code.split()[1]}.yaml").write_text(code)
+    """A workspace with every target and firmware contract that a page shows in full."""
+    (place / "targets" / "firmware").mkdir(parents=True)
+    for page in sorted((REPOSITORY / "docs").rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for code in re.findall(r"^```yaml\n(name: my-.*?)^```", text, re.MULTILINE | re.DOTALL):
+            folder = place / "targets" / ("firmware" if "\nsource: " in code else "")
+            (folder / f"{code.split()[1]}.yaml").write_text(code)
     (place / "recipes").mkdir()
+    source = "source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}"
+    rest = f"{source}\ninput: {{size: 96}}\ntrain: {{epochs: 1}}\nevaluate: none\n"
+    data = "dataset: {generator: shapes}\n"
     (place / "recipes" / "size.yaml").write_text(
-        "name: size\nsource: {family: yolox, task: detect, architecture: yolox-nano, weights: random}\n"
-        "input: {size: 96}\nevaluate: none\ntargets: [my-camera]\n"
+        f"name: size\n{rest}{data}targets: [my-camera, my-gpu]\n"
+    )
+    (place / "recipes" / "npu.yaml").write_text(
+        f"name: npu\n{rest}{data}firmware: my-firmware\ntargets: [my-board]\n"
+        "quantization: {scheme: int8, calibration: {split: train, count: 8}}\n"
     )
 
 
