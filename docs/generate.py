@@ -11,7 +11,6 @@ import importlib
 import inspect
 import keyword
 import re
-import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from buildsys.authoring.targets import contract, lookup, overview, target
 from buildsys.authoring.workspace import WorkspaceFile
 from buildsys.cli import COMMANDS
 from buildsys.execution.state import manifests
+from buildsys.execution.tools import definitions
 from buildsys.outcome import Kind, Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -515,13 +515,21 @@ def step_fields() -> str:
 
 
 def tool_environments() -> str:
-    """Every tool environment with its size."""
+    """Every tool environment with its version and size, and what there is for other hosts."""
     rows = []
-    for path in sorted((ROOT / "buildsys" / "envs").glob("*/env.toml")):
-        found = tomllib.loads(_read(path))
-        size = [found.get(key, "") for key in ("download_mib", "disk_mib")]
-        rows.append((_code(path.parent.name), found.get("purpose", ""), *map(str, size)))
-    return _table(("Environment", "Purpose", "Download (MiB)", "Disk (MiB)"), rows)
+    for env in (*definitions.all_tool_envs(), *definitions.external_envs()):
+        size = [str(mib or "") for mib in (env.download_mib, env.disk_mib)]
+        others = ", ".join(host for host, _ in env.unverified)
+        rows.append((_code(env.name), env.version, env.purpose, *size, others))
+    head = (
+        "Environment",
+        "Version",
+        "Purpose",
+        "Download (MiB)",
+        "Disk (MiB)",
+        "Locks for other hosts",
+    )
+    return _table(head, rows)
 
 
 PARTS: dict[str, Callable[..., str]] = {
