@@ -26,6 +26,7 @@ _COARSE_CLOCK = 5
 """Linux' CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it."""
 _FICLONE = 0x40049409
 """Of linux/fs.h."""
+_CGROUP = Path("/sys/fs/cgroup")
 _LONGEST_NAME = 256
 """Bytes of a CPU's name."""
 
@@ -58,12 +59,39 @@ def cpu_brand() -> str:
     return ""
 
 
-def usable_cores() -> int:
-    """The cores that this process may use, which may be fewer than there are: taskset, a container."""
+def usable_cores(limits: Path = _CGROUP) -> int:
+    """The cores that this process may use, which may be fewer than there are: taskset, a container.
+
+    `limits`: of a container, as cgroup v2 and v1 write them.
+    """
+    cores = os.cpu_count() or 1
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+            cores = len(os.sched_getaffinity(0))
+        quota = _words(limits / "cpu.max") or [
+            *_words(limits / "cpu/cpu.cfs_quota_us"),
+            *_words(limits / "cpu/cpu.cfs_period_us"),
+        ]
+        if len(quota) == 2 and all(word.isdecimal() for word in quota) and int(quota[1]):
+            cores = min(cores, max(1, -(-int(quota[0]) // int(quota[1]))))
+    return cores
+
+
+def usable_memory(limits: Path = _CGROUP) -> int:
+    """Bytes of memory that this process may use; `limits` as for `usable_cores`."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "linux":
+        for name in ("memory.max", "memory/memory.limit_in_bytes"):
+            memory = min([memory, *(int(w) for w in _words(limits / name) if w.isdecimal())])
+    return memory
+
+
+def _words(path: Path) -> list[str]:
+    """Of a file of the kernel's; none where it is not there."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return []
 
 
 def file_clock_ns() -> int:

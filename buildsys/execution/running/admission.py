@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buildsys.graph import Step
-from buildsys.operating_system import usable_cores
+from buildsys.operating_system import usable_cores, usable_memory
 
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
@@ -77,6 +77,5 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def _memory_mib() -> int:
-    """85 % of what the machine has: the rest is for everybody else."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(pages / 2**20 * 0.85)
+    """85 % of what there is: the rest is for everybody else."""
+    return int(usable_memory() / 2**20 * 0.85)

@@ -110,6 +110,11 @@ def _pinned(variable: str) -> Callable[[Any], str]:
     return lambda module: os.environ.get(variable) or BY_THE_CPU
 
 
+def _tensorflow(tensorflow: Any) -> str:
+    """Eigen's kernels are chosen when TensorFlow is built, oneDNN's where it runs."""
+    return "without oneDNN" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else BY_THE_CPU
+
+
 def _by_the_cpu(module: Any) -> str:
     return BY_THE_CPU
 
@@ -123,7 +128,7 @@ _LIBRARIES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("OpenCV", "cv2", _opencv),
     ("onnxruntime", "onnxruntime", _by_the_cpu),
     ("LiteRT", "ai_edge_litert", _by_the_cpu),
-    ("TensorFlow", "tensorflow", _by_the_cpu),
+    ("TensorFlow", "tensorflow", _tensorflow),
 )
 """(library, its module, how it is asked)."""
 

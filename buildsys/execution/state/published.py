@@ -19,6 +19,7 @@ from buildsys.errors import shorten
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.files import free_name, stat_line, write_atomic
+from buildsys.names import is_junk
 from buildsys.records import Digest, Size, find_record, write_record
 from buildsys.write_errors import writing
 
@@ -226,7 +227,9 @@ def _list(folder: Path) -> _Listing:
 
 
 def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
-    """(name, path, stat) of a folder and all below it; links are not followed."""
+    """(name, path, stat) of a folder and all below it; links are not followed. What a file manager leaves
+    in a folder that somebody looked at is nobody's file.
+    """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(folder)
         if not stat.S_ISDIR(status.st_mode):
@@ -235,6 +238,8 @@ def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
         with os.scandir(folder) as entries:
             found = list(entries)
         for entry in found:
+            if is_junk(entry.name):
+                continue
             inner = f"{name}/{entry.name}" if name else entry.name
             if not entry.is_dir(follow_symlinks=False):
                 yield inner, entry.path, entry.stat(follow_symlinks=False)

@@ -321,6 +321,16 @@ def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
     assert (kept / "notes.2" / "b.txt").read_text() == "mine, too"
 
 
+def test_what_a_file_manager_leaves_is_no_change(shop: Shop) -> None:
+    """Who looks at a package in the Finder has it published again, and the rubbish kept."""
+    shop.publish()
+    (shop.folder / ".DS_Store").touch()
+    assert shop.is_published
+    shop.publish()
+    assert shop.said == []
+    assert ".DS_Store" not in {path.name for path in shop.workspace.build.rglob("*")}
+
+
 def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None:
     """It is moved aside like one inside of the folder."""
     shop.publish()
