@@ -1,4 +1,4 @@
-"""buildsys predict: what the shipped file sees on photographs, drawn."""
+"""buildsys predict: draw what the shipped file detects in images."""
 
 import argparse
 import os
@@ -16,9 +16,7 @@ _BEFORE = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """One build, pictures, where to draw."""
     parser.add_argument("build", metavar="BUILD", help="the build whose file is run")
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="photographs, or folders of them"
-    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="build/.predictions/BUILD without")
     parser.add_argument(
         "--confidence", type=_share, default=0.25, metavar="SCORE", help="leave out what is below"

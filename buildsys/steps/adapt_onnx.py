@@ -1,4 +1,4 @@
-"""ONNX that takes other pictures -> ONNX that takes RGB in 0..1, of one size, as every step gives them.
+"""ONNX that takes other images -> ONNX that takes RGB in 0..1, of one size, as every step gives them.
 
 Networks that were exported elsewhere take what they were trained on: stock YOLOX files BGR in
 0..255. Two operators are put in front, so that one preprocessing contract holds for all. A shape

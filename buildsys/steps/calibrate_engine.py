@@ -1,4 +1,4 @@
-"""ONNX and calibration pictures -> TensorRT's entropy calibration cache: int8 scales, up to TensorRT 10.
+"""ONNX and calibration images -> TensorRT's entropy calibration cache: int8 scales, up to TensorRT 10.
 
 An artifact of its own: action_key by network, pictures and batch, and not by what else an engine is built
 with. The same program as build_engine's calibrates while it builds; that engine is thrown away.

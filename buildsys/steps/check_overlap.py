@@ -1,6 +1,6 @@
-"""Calibration pictures and the measured split -> whether accuracy was measured on pictures that the
+"""Calibration images and the measured split -> whether accuracy was measured on images that the
 quantization had seen. A step of its own, so that neither the measurement nor the quantization runs
-again when the other's pictures change.
+again when the other's images change.
 """
 
 import hashlib

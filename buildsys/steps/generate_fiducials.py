@@ -1,4 +1,4 @@
-"""Generator `fiducials`: QR and ArUco tags in perspective on photographs, with exact labels.
+"""Generator `fiducials`: QR and ArUco tags in perspective on images, with exact labels.
 
 Every picture depends only on (seed, split, index): the same seed gives the same bytes, and more
 pictures never change the earlier ones. Backgrounds are crops of the photographs that scikit-image

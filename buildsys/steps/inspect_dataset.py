@@ -1,4 +1,4 @@
-"""Dataset -> what is in it: figures, everything that is wrong, a sheet of labelled pictures.
+"""Dataset -> what is in it: figures, everything that is wrong, a sheet of labelled images.
 
 Nothing here ends at the first fault: a look at the data is worth most when much is wrong with it.
 """

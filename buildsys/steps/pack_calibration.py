@@ -1,4 +1,4 @@
-"""Calibration pictures -> one file for a device where TensorRT calibrates, see `buildsys bundle`."""
+"""Calibration images -> one file for a device where TensorRT calibrates, see `buildsys bundle`."""
 
 from dataclasses import dataclass
 from pathlib import Path

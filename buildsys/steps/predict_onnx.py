@@ -1,4 +1,4 @@
-"""What an ONNX file sees, by onnxruntime on the CPU."""
+"""What an ONNX file detects, by onnxruntime on the CPU."""
 
 from pathlib import Path
 

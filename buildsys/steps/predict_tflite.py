@@ -1,4 +1,4 @@
-"""What a TFLite file sees, by LiteRT: integer files on the kernels that accuracy is measured with."""
+"""What a TFLite file detects, by LiteRT: integer files on the kernels that accuracy is measured with."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Dataset -> a small set of prepared pictures, for calibration or for comparing conversions."""
+"""Dataset -> a small set of prepared images, for calibration or for comparing conversions."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an ONNX file answers to prepared pictures, by onnxruntime on the CPU."""
+"""What an ONNX file answers to prepared images, by onnxruntime on the CPU."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

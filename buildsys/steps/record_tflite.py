@@ -1,4 +1,4 @@
-"""What a TFLite file answers to prepared pictures, by LiteRT; integers stay integers.
+"""What a TFLite file answers to prepared images, by LiteRT; integers stay integers.
 
 On the reference kernels an integer file answers bit for bit as in TFLite Micro; the optimized ones
 differ by up to tens of steps of the last bit.

@@ -1,4 +1,4 @@
-"""What a TFLite file answers to prepared pictures in TFLite Micro, and the arena that it takes there.
+"""What a TFLite file answers to prepared images in TFLite Micro, and the arena that it takes there.
 
 The interpreter of the microcontrollers, compiled for this machine with its plain kernels: operator
 by operator what a device without NPU computes.

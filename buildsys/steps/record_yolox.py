@@ -1,4 +1,4 @@
-"""What a YOLOX checkpoint answers to prepared pictures, with the head that is exported."""
+"""What a YOLOX checkpoint answers to prepared images, with the head that is exported."""
 
 from dataclasses import dataclass
 from pathlib import Path
