@@ -67,6 +67,7 @@ def for_json(row: BuildRow) -> dict[str, object]:
         "steps": [_step_for_json(step) for step in row.steps],
         "notes": list(row.notes),
         "state": str(row.state),
+        "differs": list(row.state.differs),
     }
 
 

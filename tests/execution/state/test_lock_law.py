@@ -253,5 +253,10 @@ def test_what_differs_is_good_and_no_plain_status() -> None:
     refused = Row(id="a@b", outcome=Outcome(kind=Kind.NOT_IN_LOCK, subject="train"), seconds=0)
     assert refused.status == "not in buildsys.lock: train"
     failed = Row(id="c@d", outcome=Outcome(kind=Kind.FAILED, subject="train"), seconds=0)
+    red = Outcome(kind=Kind.REJECTED, subject="gate", detail="too low", differs=differs)
+    assert str(red) == "rejected by gate, differs from lock: too low"
+    rejected = Row(id="e@f", outcome=red, seconds=0)
+    assert exit_code([rejected], named=False) == 11
+    assert exit_code([rejected], named=False, locked=True) == 12
     assert exit_code([refused], named=False) == 12
     assert exit_code([refused, failed], named=False) == 1
