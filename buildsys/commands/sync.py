@@ -22,9 +22,7 @@ _LINE_EVERY_SECONDS = 5.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, or everything."""
     parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
-    parser.add_argument(
-        "--all", action="store_true", help="every tool environment that buildsys knows"
-    )
+    parser.add_argument("--all", action="store_true", help="every tool environment")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 

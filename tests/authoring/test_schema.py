@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.authoring import schema
-from buildsys.authoring.syntax.document import read_document
+from buildsys.authoring.syntax.document import parse_document, read_document
 from buildsys.authoring.targets import target
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.registry import shipped_targets, step_names
@@ -135,6 +136,19 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
 def test_shipped_recipe_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
     """An editor underlines a recipe that builds."""
     assert not _validate(_data(path), schemas["recipe"])
+
+
+def test_recipes_that_pages_show_fit_the_schema(schemas: dict[str, Schema]) -> None:
+    """Whoever copies one from the documentation starts with a mistake."""
+    shown = []
+    for page in (_REPOSITORY / "README.md", *sorted((_REPOSITORY / "docs").rglob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        for code in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            if "name: " in code and "\nsource:" in code and "\ntargets:" in code:
+                data = parse_document(code.replace("…", "0" * 64), page.name).data
+                shown.append((page.name, _validate(data, schemas["recipe"])))
+    assert [found for found in shown if found[1]] == []
+    assert len(shown) >= 2
 
 
 @pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
