@@ -9,7 +9,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "The targets that recipes can name: shipped ones and the workspace's own. TASKS: what the"
         " target's firmware decodes. CONTRACT: whether every line of the firmware's contract was"
         " verified against its source (partly: some lines were not; none: no firmware is involved)."
-        " It says nothing about the board itself: docs/concepts/not-verified.md does."
+        " It says nothing about the board itself; the documentation does, under Not verified."
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 
