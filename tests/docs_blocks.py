@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from tests.conftest import REPOSITORY, Sample
 from tests.given_models import Edge, onnx_bytes, picture
 
@@ -82,6 +83,7 @@ def _coco(folder: Path, name: str, beginning: str = "") -> None:
 def _built(place: Path, sample: Sample) -> None:
     """The sample workspace, recipe `tags` for two boards, everything built by the stand-in."""
     sample.copy(place, place.parent / "store")
+    (place / "doit.cfg").write_text(LOADER_CONFIG)
 
 
 def _repository(place: Path, sample: Sample) -> None:
