@@ -436,20 +436,18 @@ def targets(*names: str) -> str:
     rows, problems = overview.describe_targets(lookup.Boards(ROOT))
     assert not problems
     shown = [row for row in rows if not names or row.name in names]
-    return _table(
-        ("Target", "Board", "Schemes", "Firmware contracts"),
-        [
-            (
-                _code(row.name),
-                row.board,
-                ", ".join(row.schemes),
-                ", ".join(f"{f.task}: {_code(f.contract)}" for f in row.firmware)
-                if len({f.contract for f in row.firmware}) > 1
-                else _codes({f.contract for f in row.firmware}),
-            )
-            for row in shown
-        ],
-    )
+    head = ["Target", "Board", "Schemes", "Firmware contracts"]
+    cells = [[_code(row.name), row.board, ", ".join(row.schemes), _firmware(row)] for row in shown]
+    width = 4 if any(row[3] for row in cells) else 3
+    return _table(head[:width], [row[:width] for row in cells])
+
+
+def _firmware(row: overview.TargetRow) -> str:
+    """Its contracts: one for all tasks, or one for each."""
+    names = {found.contract for found in row.firmware}
+    if len(names) <= 1:
+        return _codes(names)
+    return ", ".join(f"{found.task}: {_code(found.contract)}" for found in row.firmware)
 
 
 def devices() -> str:
