@@ -184,6 +184,7 @@ def read_lock(path: Path) -> Lock:
         raise InputError.at(path.name, f"cannot be read: {why}") from error
     lines: dict[str, Line] = {}
     places: dict[str, int] = {}
+    networks: dict[str, tuple[str, int]] = {}
     problems: list[Diagnostic] = []
     rows = list(enumerate(text.replace("\r\n", "\n").split("\n"), 1))
     conflicts = _find_conflicts(rows)
@@ -195,7 +196,7 @@ def read_lock(path: Path) -> Lock:
             _check_version(line, path.name, number)
             if line.strip() and not line.startswith("#"):
                 found = _parse(line, path.name, number)
-                _check_new(found, lines, places, path.name, number)
+                _check_new(found, places, networks, path.name, number)
                 lines[found.key], places[found.key] = found, number
         except InputError as error:
             problems += error.diagnostics
@@ -295,9 +296,16 @@ def _check_version(line: str, name: str, number: int) -> None:
 
 
 def _check_new(
-    found: Line, lines: dict[str, Line], places: dict[str, int], name: str, number: int
+    found: Line,
+    places: dict[str, int],
+    networks: dict[str, tuple[str, int]],
+    name: str,
+    number: int,
 ) -> None:
-    """Raises InputError for a second line of a key, and for a second network of a training."""
+    """Raises InputError for a second line of a key, and for a second network of a training.
+
+    `networks`: (checkpoint, line) by the digest of the slice that it came from.
+    """
     key, source = found.key, f"{found.key} {found.text}"
     if key in places:
         message = f"duplicate key `{key}`: line {places[key]} has it, too"
@@ -310,18 +318,16 @@ def _check_new(
         raise InputError.at(name, message, hint, line=number, column=1, source=source)
     if not isinstance(found.value, Training):
         return
-    slice_ = key.rpartition(" ")[2]
-    for other in lines.values():  # a few trainings: no index
-        if not (isinstance(other.value, Training) and other.key.endswith(f" {slice_}")):
-            continue
-        if other.value.checkpoint != found.value.checkpoint:
-            where = len(key) + 1 + locate(found.text, ("checkpoint",))
-            message = f"`{short_key(key)}` is the training of line {places[other.key]}, and another network"
-            hint = (
-                "keep the line of the network that is to ship, and delete the other: the next"
-                " build adds it again"
-            )
-            raise InputError.at(name, message, hint, line=number, column=where + 1, source=source)
+    made = found.value.checkpoint
+    known, line = networks.setdefault(key.rpartition(" ")[2], (made, number))
+    if known != made:
+        where = len(key) + 1 + locate(found.text, ("checkpoint",))
+        message = f"`{short_key(key)}` is the training of line {line}, and another network"
+        hint = (
+            "keep the line of the network that is to ship, and delete the other: the next build"
+            " adds it again"
+        )
+        raise InputError.at(name, message, hint, line=number, column=where + 1, source=source)
 
 
 def _parse(line: str, name: str, number: int) -> Line:

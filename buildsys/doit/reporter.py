@@ -19,7 +19,7 @@ from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import wanted_archives
 from buildsys.outcome import UP_TO_DATE, Kind, Outcome
-from buildsys.printing import guard, printed
+from buildsys.printing import annotation, guard, printed
 from buildsys.report import stamp
 
 _NO_SUCH_TASK = 3
@@ -66,6 +66,8 @@ class Reporter:
             raise
         except NotAsLocked as error:
             self._refusal = error.exit_code
+            if self.run.options.github:
+                self.out.command(annotation("error", str(error), file="buildsys.lock"))
             raise InvalidTask(printed(str(error))) from error
         except BuildsysError as error:
             self.run.session.stopped_at = _PREPARATION

@@ -147,7 +147,8 @@ def render_not_as_locked(found: list[str]) -> str:
         [
             "buildsys.lock is not what these builds need, and nothing may change it; nothing was built",
             *lines,
-            "help: `buildsys build` adds lines, `buildsys update` takes what differs; commit the file",
+            "help: `buildsys build` adds lines, `buildsys update` takes what differs: commit the file;"
+            " `buildsys store import` brings a recorded network",
         ]
     )
 

@@ -160,7 +160,12 @@ def test_a_change_of_code_or_tool_does_not_train_again(
 
 
 def test_update_trains_anew(
-    build: Build, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tools: StandIn
+    build: Build,
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tools: StandIn,
+    capsys: Capture,
 ) -> None:
     """There is no way to get the network that the new tool would make."""
     package = copy_package(tmp_path / "package" / "buildsys")
@@ -182,6 +187,9 @@ def test_update_trains_anew(
     assert tools.ran == ["train_ultralytics"], "the same bytes: what follows is cut off"
     (key,) = [key for key in before if key.startswith("training")]
     after = lock_lines(workspace)
+    network = str(before[key]["checkpoint"])[:12]
+    told = capsys.readouterr().err
+    assert f"…: the same network {network}; the code of train_ultralytics changed" in told
     assert after[key]["code"] != before[key]["code"]
     assert after[key.replace("tags", "zebra", 1)] == after[key], "it is the same training"
     assert build() == []

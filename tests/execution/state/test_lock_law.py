@@ -185,7 +185,7 @@ def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
 
 @pytest.mark.usefixtures("built")
 def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
-    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """CI trains for an hour, and says then that the lock was not committed."""
     before = edit(workspace, line_of(workspace, "training") + "\n", "")
@@ -194,6 +194,11 @@ def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
     with pytest.raises(NotAsLocked, match=r"it has no line `training tags [0-9a-f]{64}`"):
         rows(workspace, tools)
     assert tools.ran == []
+    monkeypatch.delenv("BUILDSYS_LOCKED")
+    command = ["build", "--locked", "tags@xiao-esp32s3"]
+    assert main(["-C", str(workspace), *command]) == NotAsLocked.exit_code
+    assert "help: `buildsys build` adds lines" in capsys.readouterr().err
+    monkeypatch.setenv("BUILDSYS_LOCKED", "1")
     assert not (workspace / "build").exists()
     assert (workspace / "buildsys.lock").read_text() == before
     assert main(["-C", str(workspace), "update"]) == NotAsLocked.exit_code
