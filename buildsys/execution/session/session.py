@@ -173,6 +173,11 @@ class Session:
                 keys = ", ".join(map(short_key, again))
                 self.console.say(f"buildsys.lock lacked lines of what is up to date; added: {keys}")
             self.record.add(made)
+            if (
+                self.record.replaces
+            ):  # what was made earlier with the code of now, and is no step of this run
+                for change in self.record.take(made, frozenset()):
+                    self.console.say(f"buildsys.lock: {change}")
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
         self.not_in_lock = missing_lines(self.state, made) if self.locked else ()

@@ -267,7 +267,9 @@ class Record:
             if recorded is not None and (
                 step.id in self.state.kept or not self._is_other(step, recorded)
             ):
-                self._write(self.lock.adding([training_line(own, recorded)]))
+                if own not in self.lock.by_key:
+                    self._write(self.lock.adding([training_line(own, recorded)]))
+                    said.append(_training_change(own, None, recorded, step))
                 continue
             value = describe(self.state, step)
             if recorded is not None and recorded.checkpoint == made:

@@ -155,6 +155,17 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     )
     build()
     assert "the same network as buildsys.lock records, byte for byte" in capsys.readouterr().err
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    session.forget_trainings()
+    session.build(["tags@xiao-esp32s3"])
+    session.close()
+    assert tools.ran == [], "it was made with the code of now already"
+    assert "the code of train_ultralytics changed" in capsys.readouterr().err
+    session = Session(workspace, tools, no_environment)
+    session.build(["tags@xiao-esp32s3"])
+    assert session.state.kept == {}, "the line is of the code of now"
+    session.close()
     code_digest.code_digest.cache_clear()
     definitions.tool_env.cache_clear()
 

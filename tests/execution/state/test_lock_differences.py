@@ -1,0 +1,49 @@
+"""When a source is another one than its line of buildsys.lock says."""
+
+from dataclasses import replace
+
+from buildsys.execution.state.lock_differences import compare_source
+from buildsys.lockfile import Content
+from buildsys.recorded_facts import RecordedDataset
+
+A, B = "a" * 64, "b" * 64
+FACTS = RecordedDataset(
+    root=".",
+    names=("tag",),
+    keypoints=4,
+    keypoint_dims=3,
+    sigmas=(),
+    splits=(("train", ("images/train",)),),
+    parts=("images",),
+    file="data.yaml",
+)
+
+
+def compare(
+    recorded: RecordedDataset | None, found: RecordedDataset | None, digest: str = A
+) -> str:
+    """Of a line with digest A."""
+    return compare_source("dataset x", Content(digest=A, facts=recorded), digest, found)
+
+
+def test_bytes_and_facts_count() -> None:
+    """Either decides what is built, here or on a machine without the data."""
+    assert compare(FACTS, FACTS) == ""
+    assert compare(FACTS, None) == "", "a plan that needs no facts says nothing of them"
+    assert compare(FACTS, FACTS, B) == (
+        "dataset x: buildsys.lock records aaaaaaaaaaaa, and bbbbbbbbbbbb is here"
+    )
+    other = replace(FACTS, names=("dog",), parts=())
+    words = "dataset x: buildsys.lock says something else of `names`, `parts` than what is here"
+    assert compare(FACTS, other) == words
+    assert "what planning needs" in compare(None, FACTS)
+
+
+def test_what_two_recipes_say_differently_of_one_line_is_no_difference() -> None:
+    """One trains keypoints and the other boxes, of one annotation file; or two parts of one archive."""
+    coco = replace(FACTS, coco=(("train", "train.json", "images"),))
+    assert compare(coco, replace(coco, keypoints=0, keypoint_dims=0)) == ""
+    assert "`splits`" in compare(coco, replace(coco, splits=()))
+    archived = replace(FACTS, archive=A)
+    assert compare(archived, replace(archived, root="inner"), B) == ""
+    assert compare(archived, replace(archived, archive=B), B) != ""
