@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; an error is a sentence, and the traceback of an unexpected one is in a log."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     out, err = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = guard(out), guard(err)
+    sys.stdout, sys.stderr = guarded, _ = guard(out), guard(err)
     try:
-        return _run(words) or _lost(sys.stdout)
+        return _run(words) or _lost(guarded)  # doit's threads may leave another in sys.stdout
     finally:
         sys.stdout, sys.stderr = out, err
 

@@ -62,3 +62,21 @@ def test_every_command_prints_through_the_guard(
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert "\n::" not in said
+
+
+def test_another_stdout_left_behind_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two steps of doit that end at once may leave one of its own writers in its place."""
+    from buildsys.commands import targets
+
+    def leave_another(options: object) -> int:
+        print("done")
+        sys.stdout = io.StringIO()
+        return 0
+
+    monkeypatch.setattr(targets, "run", leave_another)
+    before = sys.stdout
+    assert cli.main(["targets"]) == 0
+    assert sys.stdout is before
+    assert capsys.readouterr().out == "done\n"
