@@ -68,7 +68,7 @@ class NameSet:
 
     def _add_one(self, path: str, is_folder: bool) -> bool:
         """Whether it is new."""
-        key = path.lower() if path.isascii() else _fold(path)
+        key = fold_name(path)
         before = self._seen.setdefault(key, now := (path, is_folder))
         if before is now:
             return True
@@ -101,5 +101,8 @@ def _collision(first: str, second: str) -> BadName:
     return BadName(f"{what} are one name on some file systems", "rename one of them")
 
 
-def _fold(path: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+def fold_name(name: str) -> str:
+    """The same for names that are one on a file system that knows neither case nor normal form."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

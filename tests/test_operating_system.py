@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.syntax.workspace_paths import other_spelling
 from buildsys.operating_system import (
     file_clock_ns,
     host_name,
@@ -83,3 +84,25 @@ def test_blocks_are_shared_or_nothing_is_written(tmp_path: Path) -> None:
 def test_a_signal_without_a_name_has_a_number() -> None:
     """A process that ended by one of those is a traceback."""
     assert (signal_name(9), signal_name(36)) == ("SIGKILL", "signal 36")
+
+
+@pytest.mark.parametrize(
+    ("path", "spelled"),
+    [
+        ("Data/Cam/a.png", ""),
+        ("data/Cam/a.png", "Data/Cam/a.png"),
+        ("Data/cam/A.png", "Data/Cam/a.png"),
+        ("./Data/Cam", ""),
+        ("Data/../data", "Data/../Data"),
+        ("Data/b.png", ""),
+        ("nowhere/a.png", ""),
+        ("Data/u\u0308.png", ""),
+        ("Data/Ü.png", "Data/ü.png"),
+    ],
+)
+def test_a_path_of_other_letters_than_the_disk_has(tmp_path: Path, path: str, spelled: str) -> None:
+    """macOS finds it, and every other machine does not."""
+    (tmp_path / "Data" / "Cam").mkdir(parents=True)
+    (tmp_path / "Data" / "Cam" / "a.png").touch()
+    (tmp_path / "Data" / "ü.png").touch()
+    assert other_spelling(tmp_path, path) == spelled

@@ -8,6 +8,10 @@ from buildsys.operating_system import TRIED, host_name, host_title
 from buildsys.registry import get_step, step_names
 from buildsys.text import count_text
 
+_NEVER = "nobody has run buildsys there"
+_TRIALS = {"linux-aarch64": "buildsys was run in an emulator, and its tools nowhere"}
+"""What is known of hosts that are not `TRIED`."""
+
 
 def describe_host() -> str:
     """What can be expected of this host, in a few sentences."""
@@ -16,8 +20,8 @@ def describe_host() -> str:
         return f"{host}: the locks were made for it."
     envs = {env.name: not missing_package(env.name) for env in all_tool_envs()}
     text = (
-        f"{host}: unverified, nobody has run buildsys there. check, plan, restoring, stores and lock"
-        f" files need no tool environment; {sum(envs.values())} of {len(envs)} can be made here."
+        f"{host}: unverified, {_TRIALS.get(host_name(), _NEVER)}. check, plan, restoring and stores need"
+        f" no tool environment; {sum(envs.values())} of {len(envs)} can be made here."
     )
     homes = {name: get_step(name).spec.tool_env for name in step_names()}
     here = [name for name, env in homes.items() if isinstance(env, str) and envs.get(env)]

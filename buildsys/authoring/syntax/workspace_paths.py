@@ -8,9 +8,12 @@ import errno
 import os
 import re
 import stat
+import sys
 from pathlib import Path
+from unicodedata import normalize
 
 from buildsys.errors import shorten
+from buildsys.names import fold_name
 from buildsys.text import did_you_mean
 
 NAMES = "buildsys.yaml"
@@ -85,8 +88,29 @@ def check_kind(folder: Path, path: str) -> tuple[str, str] | None:
             else None
         )
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return None
+        spelled = other_spelling(folder, path) if sys.platform != "linux" else ""
+        message = f"{shown} is spelled `{shorten(spelled)}` on the disk: Linux would not find it"
+        return (message, "write it so") if spelled else None
     return f"{shown} is a pipe, a socket or a device, not a file", "put the file in its place"
+
+
+def other_spelling(folder: Path, path: str) -> str:
+    """A path as the names on the disk are spelled, where that differs by case alone; else empty.
+
+    Some file systems, macOS' among them, find a file by other letters than its name has.
+    """
+    place, spelled = str(folder), []
+    for part in path.split("/"):
+        try:
+            names = os.listdir(place) if part not in ("", ".", "..") else [part]
+        except OSError:
+            return ""
+        near = [name for name in names if fold_name(name) == fold_name(part)]
+        exact = [name for name in near if normalize("NFC", name) == normalize("NFC", part)]
+        spelled.append((exact or near or [part])[0])
+        place = os.path.join(place, spelled[-1])
+    found = "/".join(spelled)
+    return "" if normalize("NFC", found) == normalize("NFC", path) else found
 
 
 def check_url(url: str) -> tuple[str, str] | None:
