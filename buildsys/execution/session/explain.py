@@ -153,7 +153,7 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     if statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
         return Outcome(kind=Kind.STALE)
     if Status.REJECTED in statuses:
-        return Outcome(kind=Kind.REJECTED)
+        return session.publisher.compared(Outcome(kind=Kind.REJECTED), plan)
     return _published(session, plan)
 
 

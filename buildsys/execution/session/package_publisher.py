@@ -63,10 +63,10 @@ class PackagePublisher:
                 return False
         except BuildsysError:
             return False
-        self.outcomes[plan.build] = self._compared(UP_TO_DATE, plan)
+        self.outcomes[plan.build] = self.compared(UP_TO_DATE, plan)
         return True
 
-    def _compared(self, outcome: Outcome, plan: Plan) -> Outcome:
+    def compared(self, outcome: Outcome, plan: Plan) -> Outcome:
         """The outcome, with what of it is not as buildsys.lock records it."""
         plans = build_plans((plan, *candidates_of(plan, self.plans)))
         return replace(outcome, differs=differences(self.state, plans))
@@ -101,7 +101,7 @@ class PackagePublisher:
         """
         red = self._reds(plan)
         if red:
-            return self._compared(Outcome(kind=Kind.REJECTED, subject=red[0].stage), plan)
+            return self.compared(Outcome(kind=Kind.REJECTED, subject=red[0].stage), plan)
         published = self._waits(plan) is None and self.is_published(plan)
         return self.outcomes[plan.build] if published else self._waits(plan)
 
@@ -171,7 +171,7 @@ class PackagePublisher:
         )
         made = self.executor.has_made(plan)
         asked = self.plans.get(plan.build, plan)
-        self.outcomes[plan.build] = self._compared(BUILT if made else RESTORED, asked)
+        self.outcomes[plan.build] = self.compared(BUILT if made else RESTORED, asked)
 
     def _publish_selection(self, plan: SelectionPlan) -> None:
         """Ship the best of the variants that fit and pass; the others are rows."""
@@ -188,7 +188,7 @@ class PackagePublisher:
             self.console.say(f"{plan.build}: {chosen.choice.chosen} ships, by {plan.metric}")
 
     def _reject(self, plan: Plan, judge: str, why: str) -> None:
-        outcome = self._compared(Outcome(kind=Kind.REJECTED, subject=judge, detail=why), plan)
+        outcome = self.compared(Outcome(kind=Kind.REJECTED, subject=judge, detail=why), plan)
         self.outcomes[plan.build] = outcome
         self.console.say(f"{plan.build}: {outcome.headline}")  # the table at the end says why
 
@@ -213,7 +213,7 @@ class PackagePublisher:
         if self.state.result(plan.package) is None:
             return False
         made = self.executor.has_made(plan)
-        self.outcomes[plan.build] = self._compared(BUILT if made else UP_TO_DATE, plan)
+        self.outcomes[plan.build] = self.compared(BUILT if made else UP_TO_DATE, plan)
         return True
 
     def _waits(self, plan: Plan) -> Outcome | None:

@@ -107,6 +107,15 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
     assert network in capsys.readouterr().out
     diary = json.loads((workspace / "build/tags/xiao-esp32s3/build.json").read_text())
     assert diary["differs_from_lock"][0].startswith(network)
+    recipe = workspace / "recipes/tags.yaml"
+    text = recipe.read_text()
+    recipe.write_text(text.replace("min: 0.1", "min: 0.9"))
+    (red,) = rows(workspace, tools)
+    assert red.status.startswith("rejected by gate, differs from lock: box.mAP50-95 is")
+    assert main(["-C", str(workspace), "plan", "tags@xiao-esp32s3"]) == 0
+    assert "tags@xiao-esp32s3: rejected, differs from lock\n" in capsys.readouterr().out
+    recipe.write_text(text)
+    statuses(workspace, tools)
     capsys.readouterr()
     assert main(["-C", str(workspace), "update"]) == 0
     told = capsys.readouterr().out
@@ -115,6 +124,7 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
     assert statuses(workspace, tools) == {"up-to-date"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("built")
 def test_other_data_leaves_its_line_and_adds_its_training(
     workspace: Path, tools: StandIn, capsys: Capture
@@ -230,6 +240,7 @@ def test_a_training_that_nobody_recorded_is_not_begun_in_a_locked_run(
     assert tools.ran == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("built")
 def test_a_recipe_that_shares_a_training_gets_the_recorded_network(
     workspace: Path, tools: StandIn, tmp_path: Path
