@@ -43,6 +43,9 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
     known = _read(mark)
     if known != wanted:
         names = () if known[:1] == wanted[:1] else imported_names()
+        ours, imports = _mark_of_imports(python), [wanted[0], digest_value([package, *names])]
+        if names and _read(ours) == imports:  # another clone of this release has made them
+            names = ()
         if names:
             say(f"{name}: compiling what its steps import, once")
         with (
@@ -52,12 +55,19 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
             if _read(mark) != wanted:
                 _warm(python, package, names)
                 write_atomic(mark, "\n".join(wanted), durable=False)
+                if names:
+                    write_atomic(ours, "\n".join(imports), durable=False)
     _prepared.add(python)
 
 
 def mark_of(python: Path) -> Path:
     """The file that says for which state of an environment and of our steps bytecode was made."""
     return root() / _READY / digest_value([str(python), str(PACKAGE)])
+
+
+def _mark_of_imports(python: Path) -> Path:
+    """The file that says for which state of an environment what steps import was compiled."""
+    return root() / _READY / digest_value(str(python))
 
 
 def state_of(python: Path) -> list[str]:

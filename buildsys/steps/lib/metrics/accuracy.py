@@ -59,18 +59,29 @@ def measure(
     kind: str,
     kernels: str = "",
     curves_target: Path | None = None,
+    processes: int = 1,
 ) -> None:
     """Run the model over the split and write metrics.json beside the model's digest.
 
     `kernels`: what computed, where a file of this kind can be computed in several ways.
-    `curves_target`: where precision over recall and the confusion matrix go.
+    `curves_target`: where precision over recall and the confusion matrix go. `processes`: that call
+    `predict`, which must answer the same in each.
     """
+    from buildsys.steps.lib.datasets import images, prepared_images
+    from buildsys.steps.lib.runtime import ahead
+
     ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
     way = ways.get(params.task, _measure_boxes)
     pictures = list_images(dataset, params.split)
 
+    def answer(path: Path) -> "dict[str, np.ndarray]":
+        return predict(prepared_images.letterbox(images.read_image(path), params.preprocessing)[0])
+
+    answers = ahead.in_order(answer, pictures, processes) if processes > 1 else None
+
     def named(picture: "np.ndarray") -> "dict[str, np.ndarray]":
-        return name_outputs(predict(picture), params)
+        """Each way asks once for every picture, in their order."""
+        return name_outputs(next(answers) if answers else predict(picture), params)
 
     objects, metrics, traced, confusion = way(dataset, pictures, named, params)
     if not objects:
