@@ -1,6 +1,6 @@
 """Every artifact of a tiny chain of both families, made natively and under emulated CPUs: one table.
 
-`python benchmarks/same_bytes.py [--cpu EPYC-Rome] [--keep FOLDER] [STAGE …]`
+`python benchmarks/same_bytes.py [--cpu EPYC-Rome] [--size 64] [--keep FOLDER] [MODULE …]`
 
 Each step runs on the artifacts that were made natively, so that each row stands for itself. Emulation is
 qemu's of user programs (Debian: qemu-user); it takes ten to twenty times as long.
@@ -40,15 +40,15 @@ source:
   task: pose
   architecture: yolov8n-pose
   weights: {path: start.pt, sha256: 0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633}
-dataset: {generator: fiducials, train: 8, val: 3, size: 64, min_side: 16, max_side: 48}
-input: {size: 64}
-train: {epochs: 1, batch: 4, seed: 0, threads: 2, quantization_aware: per-tensor, validate: true}
+dataset: {generator: fiducials, train: 4, val: 2, size: SIZE, min_side: 16, max_side: 24}
+input: {size: SIZE}
+train: {epochs: 1, batch: 2, seed: 0, threads: 2, quantization_aware: per-tensor, validate: true}
 export: {opset: 13}
 quantization:
   scheme: int8
   granularity: per-tensor
   io: int8
-  calibration: {split: train, count: 4}
+  calibration: {split: train, count: 2}
 evaluate: {split: val}
 targets: [{target: grove-vision-ai-v2, firmware: unchecked}]
 """,
@@ -61,9 +61,9 @@ targets: [triton-onnx]
     "shapes": """\
 name: shapes
 source: {family: yolox, task: detect, architecture: yolox-nano, weights: random}
-dataset: {generator: shapes, format: coco, train: 8, val: 3, size: 64}
-input: {size: 64}
-train: {epochs: 1, batch: 4, seed: 0, threads: 2, mosaic: 0.5, validate: true}
+dataset: {generator: shapes, format: coco, train: 4, val: 2, size: SIZE}
+input: {size: SIZE}
+train: {epochs: 1, batch: 2, seed: 0, threads: 2, mosaic: 0.5, validate: true}
 export: {opset: 13, head: split}
 quantization: {scheme: float16}
 evaluate: {split: val}
@@ -142,10 +142,13 @@ class _Place:
 
 
 def compare(
-    root: Path, cpus: Iterable[str], stages: frozenset[str] = frozenset()
+    root: Path, cpus: Iterable[str], size: int, modules: frozenset[str] = frozenset()
 ) -> Iterator[Compared]:
-    """Each step that promises bytes, in order; `stages`: the modules that run emulated, none: all."""
-    workspace = make_workspace(root / "workspace")
+    """Each step that promises bytes, in order, on pictures of `size` pixels a side.
+
+    `modules`: the steps that run emulated, all if none.
+    """
+    workspace = make_workspace(root / "workspace", size)
     os.environ["BUILDSYS_ISOLATION"] = "none"  # system calls that qemu does not pass on
     os.environ["BUILDSYS_STORE"] = str(root / "plans")
     session = Session(workspace)
@@ -154,12 +157,12 @@ def compare(
     native = _Place(root / "native", plans, process.run_command)
     others = [_Place(root / cpu, plans, emulated(cpu)) for cpu in cpus]
     steps = {step.id: step for plan in plans for step in plan.steps}
-    needed = _needed(steps, stages)
+    needed = _needed(steps, modules)
     for step in steps.values():
         if step.local or step.requires or step.id not in needed:
             continue
         made = [native.make(step)]
-        wanted = not stages or step.module in stages
+        wanted = not modules or step.module in modules
         made += [place.make(step) for place in others if wanted]
         for place in others:
             place.take(step, native)
@@ -177,12 +180,14 @@ def _needed(steps: dict[str, Step], modules: frozenset[str]) -> set[str]:
     return needed
 
 
-def make_workspace(root: Path) -> Path:
-    """The recipes and the start weights."""
+def make_workspace(root: Path, size: int) -> Path:
+    """The recipes, for pictures of `size` pixels a side, and the start weights."""
     (root / "recipes").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
     for name, text in RECIPES.items():
-        (root / "recipes" / f"{name}.yaml").write_text(text, encoding="utf-8")
+        (root / "recipes" / f"{name}.yaml").write_text(
+            text.replace("SIZE", str(size)), encoding="utf-8"
+        )
     return root
 
 
@@ -190,13 +195,17 @@ def main() -> int:
     """Print the table as it grows; 1 where an artifact differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cpu", action="append", help="of qemu's, Haswell if none is given")
+    parser.add_argument("--size", type=int, default=64, help="of the pictures, in pixels")
     parser.add_argument("--keep", type=Path, help="a folder to work in, which is left there")
-    parser.add_argument("stages", nargs="*", metavar="MODULE", help="steps to emulate, all if none")
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="steps to emulate, all if none"
+    )
     options = parser.parse_args()
     cpus = tuple(options.cpu or ["Haswell"])
     with tempfile.TemporaryDirectory() as folder:
         differ = 0
-        for row in compare(options.keep or Path(folder), cpus, frozenset(options.stages)):
+        root, modules = options.keep or Path(folder), frozenset(options.modules)
+        for row in compare(root, cpus, options.size, modules):
             differ += not row.equal
             _print(row, ("native", *cpus))
     return 1 if differ else 0

@@ -1,8 +1,9 @@
 """Accuracy of a TFLite file by LiteRT: the file before Vela, the same numbers that the NPU gets.
 
 Integer files for a microcontroller run on LiteRT's reference kernels, bit-exact with TFLite Micro;
-all others on those that LiteRT has by default, as on a Linux board: by up to tens of steps of the
-last bit apart. Reference kernels are slow and use one thread: several processes share the pictures.
+other integer files on those that LiteRT has by default, as on a Linux board: by up to tens of steps
+of the last bit apart. Files of real numbers run without XNNPACK, whose kernels depend on the CPU.
+Reference kernels are slow and use one thread: several processes share the pictures.
 """
 
 import os
@@ -40,7 +41,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     def predict(picture: Any) -> Any:
         return runner()(picture)
 
-    target, kernels = outputs["metrics"], litert.kernels(params.reference_kernels)
+    target = outputs["metrics"]
+    kernels = litert.choose_kernels(inputs["tflite"], params.reference_kernels)
     model, data, curves = inputs["tflite"], inputs["dataset"], outputs.get("curves")
     processes = int(os.environ.get("OMP_NUM_THREADS", "1")) if params.reference_kernels else 1
     measure(model, data, predict, params, target, "tflite", kernels, curves, processes)

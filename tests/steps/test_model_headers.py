@@ -54,6 +54,21 @@ def test_a_tflite_file_says_what_it_takes_and_gives() -> None:
     assert file.operators == (("CONV_2D", 2), ("ethos-u", 1))
 
 
+def test_a_tflite_file_computes_in_integers_whatever_it_gives_in_the_end(tmp_path: Path) -> None:
+    """Turning integers into real numbers is no computation; a convolution of real numbers is one."""
+    real = Edge(name="y", shape=(1, 8))
+    whole = Edge(name="y", shape=(1, 8), dtype="int8", scale=0.5)
+
+    def computes(operators: tuple[str, ...], output: Edge) -> bool:
+        path = tmp_path / "x.tflite"
+        path.write_bytes(tflite_bytes(outputs=(output,), operators=operators))
+        return tflite.computes_in_integers(path)
+
+    assert computes(("CONV_2D", "ethos-u"), whole)
+    assert computes(("DEQUANTIZE",), real)
+    assert not computes(("CONV_2D",), real)
+
+
 def test_outputs_are_reordered_in_place() -> None:
     """Every other byte stays."""
     outputs = (Edge(name="a", shape=(1, 2)), Edge(name="b", shape=(1, 3)))

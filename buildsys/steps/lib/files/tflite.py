@@ -109,6 +109,24 @@ def _layers(flat: FlatBuffer, model: int) -> dict[str, tuple[str, ...]]:
     return dict(sorted(layers.items()))
 
 
+def computes_in_integers(path: Path) -> bool:
+    """Whether every operator gives integers, but for those that turn them into real numbers."""
+    with demanded(path) as (flat, model):
+        return _computes_in_integers(flat, model)
+
+
+def _computes_in_integers(flat: FlatBuffer, model: int) -> bool:
+    for graph in flat.tables(flat.field(model, SUBGRAPHS)):
+        tensors = flat.tables(flat.field(graph, TENSORS))
+        for operator in flat.tables(flat.field(graph, OPERATORS)):
+            if _operator_name(flat, model, operator) == "DEQUANTIZE":
+                continue
+            made = [index for index in flat.integers(flat.field(operator, 2)) if index >= 0]
+            if any(_type(flat, tensors[index]).startswith("float") for index in made):
+                return False
+    return True
+
+
 def read_payloads(path: Path, custom: str) -> tuple[bytes, ...]:
     """The first input's content of every custom operator of that code."""
     with demanded(path) as (flat, model):
@@ -147,14 +165,18 @@ def _tensor(flat: FlatBuffer, tensors: list[int], index: int, names: dict[int, s
     quantization = flat.table(flat.field(tensor, QUANTIZATION))
     scales = flat.floats(flat.field(quantization, SCALES)) if quantization else []
     zeros = flat.longs(flat.field(quantization, ZERO_POINTS)) if scales else []
-    number = flat.scalar(tensor, TYPE, "b")
     return Tensor(
         name=names.get(index) or flat.text(flat.field(tensor, NAME)),
         shape=tuple(flat.integers(flat.field(tensor, SHAPE))),
-        dtype=TENSOR_TYPES[number] if number < len(TENSOR_TYPES) else f"type {number}",
+        dtype=_type(flat, tensor),
         scales=tuple(scales),
         zero_points=tuple(zeros),
     )
+
+
+def _type(flat: FlatBuffer, tensor: int) -> str:
+    number = flat.scalar(tensor, TYPE, "b")
+    return TENSOR_TYPES[number] if number < len(TENSOR_TYPES) else f"type {number}"
 
 
 def _signature_shape(flat: FlatBuffer, tensor: int) -> tuple[int, ...]:

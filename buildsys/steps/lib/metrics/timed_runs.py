@@ -38,7 +38,7 @@ def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], fill(detail["shape"], detail["dtype"]))
     found = version("ai-edge-litert")
-    kernels = litert.kernels(reference=False)  # as an application on this machine has them
+    kernels = litert.Kernels.DEFAULT  # as an application on this machine has them
     engine = Engine(name="litert", version=found, kernels=kernels, format="tflite")
     return interpreter.invoke, engine
 

@@ -22,6 +22,9 @@ def network(path: Path) -> Callable[[Any], dict[str, Any]]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    # Above this level convolutions work on blocks of channels whose size depends on the CPU, and so
+    # do the sums; below, the answers are the same on every CPU, in up to 1.7 times the time.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     session = model_files.open_session(path, options)
     names = [output.name for output in session.get_outputs()]
     feed = session.get_inputs()[0].name
