@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -182,6 +181,8 @@ def share_blocks(reader: IO[bytes], writer: IO[bytes]) -> bool:
 
 def signal_name(number: int) -> str:
     """A signal's name; of one that this system's Python does not name, the number."""
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -118,7 +118,8 @@ def test_every_target_gets_its_package(built: Path) -> None:
         "README.md",
     }
     diary = {step["stage"]: step for step in read(folder / "build.json")["steps"]}
-    assert {step["cpu"] for step in diary.values()} == {cpu_name()}
+    made = [step for step in diary.values() if step["seconds"] is not None]
+    assert {step["cpu"] for step in made} == {cpu_name()}
     assert {"torch", "oneDNN", "MKL", "NumPy"} <= set(diary["train"]["kernels"])
     manifest = read(folder / "manifest.json")
     assert any("AGPL" in line for line in manifest["licences"])

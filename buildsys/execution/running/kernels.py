@@ -7,8 +7,6 @@ the diary that BUILDSYS_DIARY names, a fact each: "kernels NumPy": "X86_V3".
 """
 
 import contextlib
-import ctypes
-import glob
 import importlib.util
 import json
 import os
@@ -87,6 +85,9 @@ def _numpy(numpy: Any) -> str:
 
 
 def _openblas(numpy: Any) -> str:
+    import ctypes
+    import glob
+
     for path in glob.glob(os.path.join(os.path.dirname(numpy.__file__) + ".libs", "*blas*")):
         library = ctypes.CDLL(path)  # loaded by NumPy already: this one, not another
         for name in _CORE_NAMES:
