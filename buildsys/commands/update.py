@@ -44,6 +44,9 @@ def run(options: argparse.Namespace) -> int:
         steps = tuple({step.id: step for plan in plans for step in plan.steps}.values())
         notes = training_notes(session.state, steps)
         kept = {step.id for step in steps if step.id in session.state.kept}
+        unknown = {
+            step.id for step in steps if step.trains and session.state.known_key(step) is None
+        }
         session.record.locked = options.dry_run
         with exclusive(session.workspace):
             changes = session.record.take(plans, _whole(session, plans))
@@ -51,14 +54,18 @@ def run(options: argparse.Namespace) -> int:
         session.close()
     for line in (*changes, *notes):
         print(line)
-    if not (changes or kept):
+    for recipe in sorted({plan.recipe for plan in plans if unknown & {s.id for s in plan.steps}}):
+        print(
+            f"training of {recipe}: what it reads is not made here yet; its line is compared then"
+        )
+    if not (changes or kept or unknown):
         print("buildsys.lock records what is here, made with the tools and code of now")
-    if options.dry_run or not kept:
+    if options.dry_run or not (kept or unknown):
         return 0
     names = [
         f"build:{plan.build}"
         for plan in chosen
-        if kept
+        if (kept | unknown)
         & {
             step.id
             for each in (plan, *candidates_of(plan, session.plans))

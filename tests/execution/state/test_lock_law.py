@@ -150,6 +150,18 @@ def test_other_data_leaves_its_line_and_adds_its_training(
 
 
 @pytest.mark.usefixtures("built")
+def test_update_claims_nothing_of_what_is_not_made(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """In a fresh clone nobody knows yet whether the lines are those of the code of now."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "empty-store"))
+    forget(workspace)
+    assert main(["-C", str(workspace), "update", "--dry-run"]) == 0
+    told = "training of tags: what it reads is not made here yet; its line is compared then\n"
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.usefixtures("built")
 def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsys: Capture) -> None:
     """The bytes are the same; who has no data plans with what the line says."""
     rows(workspace, tools)
