@@ -5,11 +5,13 @@ pictures never change the earlier ones. Backgrounds are crops of the photographs
 ships; train and val draw from disjoint sets of photographs and from disjoint random streams.
 """
 
+import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, StepSpec
+from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ STEP = StepSpec(
     block="dataset",
     tasks=("detect", "segment", "pose", "obb"),
     facts=facts,
+    resources=Resources(threads=2),
 )
 
 
@@ -118,23 +121,35 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Write data.yaml, images/<split>/*.jpg and labels/<split>/*.txt (Ultralytics' layout)."""
     import cv2
 
+    from buildsys.steps.lib.runtime import ahead
+
     cv2.setNumThreads(1)
     root = outputs["dataset"]
+    processes = int(os.environ.get("OMP_NUM_THREADS", "1"))
     total, done = params.train + params.val, 0
     for split, count in (("train", params.train), ("val", params.val)):
         backgrounds = _load_backgrounds(split)
         (root / "images" / split).mkdir(parents=True)
         (root / "labels" / split).mkdir(parents=True)
-        for index in range(count):
-            picture, tags = _draw_picture(params, split, index, backgrounds)
-            stem = f"{index:05d}"
-            quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            cv2.imwrite(str(root / "images" / split / f"{stem}.jpg"), picture, quality)
-            lines = [_label_line(params, kind, corners) for kind, corners in tags]
-            (root / "labels" / split / f"{stem}.txt").write_text("".join(lines))
+        write = partial(_write, root, params, split, backgrounds)
+        for _ in ahead.in_order(write, range(count), processes):
             done += 1
             report(done, total, "pictures")
     (root / "data.yaml").write_text(_data_yaml(params.task))
+
+
+def _write(
+    root: Path, params: Params, split: str, backgrounds: "list[np.ndarray]", index: int
+) -> None:
+    """One picture and its labels."""
+    import cv2
+
+    picture, tags = _draw_picture(params, split, index, backgrounds)
+    stem = f"{index:05d}"
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    cv2.imwrite(str(root / "images" / split / f"{stem}.jpg"), picture, quality)
+    lines = [_label_line(params, kind, corners) for kind, corners in tags]
+    (root / "labels" / split / f"{stem}.txt").write_text("".join(lines))
 
 
 def _data_yaml(task: str) -> str:
