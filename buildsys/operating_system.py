@@ -35,6 +35,11 @@ def host_name() -> str:
     return f"{_SYSTEMS.get(sys.platform, sys.platform)}-{platform.machine().lower()}"
 
 
+def is_x86_64() -> bool:
+    """Whether the processor is one of Intel's and AMD's, whatever the system calls it."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
 def host_title(host: str) -> str:
     """A host for people: "macOS arm64"."""
     system, _, machine = host.partition("-")

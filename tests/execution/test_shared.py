@@ -1,6 +1,7 @@
 """A store for several people, a store that cannot be written to, steps that reach no network."""
 
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -116,6 +117,7 @@ def test_no_variable_of_the_user_changes_the_arithmetic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither a step that computes nor one that fetches or uses this machine's library sees one."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     python = Path(sys.executable)
 
     def given() -> list[dict[str, str]]:
@@ -130,3 +132,5 @@ def test_no_variable_of_the_user_changes_the_arithmetic(
         monkeypatch.setenv(name, "mine")
     assert given() == before
     assert pinned_arithmetic.ENVIRONMENT.items() <= before[0].items()
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert not pinned_arithmetic.ENVIRONMENT.keys() & given()[0].keys()

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from buildsys import typed_json
+from buildsys import operating_system, typed_json
 from buildsys.execution import children
 from buildsys.execution.unexpected import UNEXPECTED
-from buildsys.operating_system import signal_name
 from buildsys.steps.lib.runtime import pinned_arithmetic
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from buildsys.write_errors import writing
@@ -102,8 +101,11 @@ def step_environment(
         # step beside one busy process slows tenfold. The order of the arithmetic stays.
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
-        **pinned_arithmetic.ENVIRONMENT,
     }
+    if (
+        operating_system.is_x86_64()
+    ):  # libraries of other processors warn of names that are not theirs
+        environment |= pinned_arithmetic.ENVIRONMENT
     if bytecode is not None:
         environment["PYTHONPYCACHEPREFIX"] = str(bytecode)
     passed: tuple[str, ...] = _ALWAYS
@@ -199,7 +201,7 @@ def explain_exit(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exit code {code}"
-    name = signal_name(-code)
+    name = operating_system.signal_name(-code)
     hint = "; the machine may have run out of memory" if name == "SIGKILL" else ""
     return f"ended by {name}{hint}"
 
