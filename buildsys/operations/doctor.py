@@ -16,6 +16,7 @@ from buildsys.execution.tools.host_tools import QEMU, find_qemu
 from buildsys.lockfile import read_lock
 from buildsys.operating_system import TRIED, host_name
 from buildsys.operations.host_support import describe_host
+from buildsys.steps.lib.runtime import pinned_arithmetic
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 
@@ -43,7 +44,7 @@ def examine(root: Path) -> list[Check]:
         _disk(),
         _store(root),
     ]
-    findings += _workspace(Workspace(root))
+    findings += _floor() + _workspace(Workspace(root))
     findings += [_environment(env) for env in definitions.all_tool_envs()]
     findings += _named_python()
     return findings + [_external(env) for env in definitions.external_envs()]
@@ -51,6 +52,12 @@ def examine(root: Path) -> list[Check]:
 
 def _platform() -> Check:
     return Check(good=host_name() == TRIED, text=describe_host(), optional=True)
+
+
+def _floor() -> list[Check]:
+    """Only where something is missing."""
+    missing = pinned_arithmetic.floor_message()
+    return [Check(good=False, text=missing)] if missing else []
 
 
 def _uv() -> Check:

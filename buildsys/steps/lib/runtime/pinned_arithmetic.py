@@ -43,8 +43,9 @@ ENVIRONMENT = MappingProxyType(
     }
 )
 """Variables of a step's process, and where each is documented."""
-FLOOR = ("avx2", "fma")
-"""What the pinned kernels need, by the names of /proc/cpuinfo."""
+FLOOR = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
+"""What the pinned kernels need, by the names of /proc/cpuinfo: a virtual machine may mask one, and NumPy
+then takes others (NumPy reference, "CPU/SIMD optimizations", X86_V3)."""
 _X86_64 = ("x86_64", "AMD64")
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -53,17 +54,22 @@ def pin() -> None:
     """Before a step imports anything: demand the floor, and replace what no variable reaches."""
     if platform.machine() not in _X86_64:
         return
-    missing = missing_of_floor(_CPUINFO)
-    if missing:
-        fail(
-            f"this CPU has no {' and no '.join(missing)}, which arithmetic that is the same on every"
-            " CPU needs; build on a machine that has them (Intel since Haswell of 2013, AMD since"
-            " Excavator of 2015), and share its store: what was built there is restored here."
-        )
+    message = floor_message()
+    if message:
+        fail(message)
     sys.meta_path.insert(0, _Pinning())
-    for name, pin_library in _LIBRARIES.items():
-        if name in sys.modules:  # this process was forked from one that had imported it
-            pin_library(sys.modules[name])
+
+
+def floor_message() -> str:
+    """What a CPU lacks and the way out; empty where it lacks nothing."""
+    missing = missing_of_floor(_CPUINFO) if platform.machine() in _X86_64 else []
+    if not missing:
+        return ""
+    return (
+        f"this CPU has no {' and no '.join(missing)}, which arithmetic that is the same on every CPU"
+        " needs; build on a machine that has them (Intel since Haswell of 2013, AMD since Excavator"
+        " of 2015), and share its store: what was built there is restored here."
+    )
 
 
 def missing_of_floor(cpuinfo: Path) -> list[str]:
@@ -119,7 +125,7 @@ def _pin_torch(torch: Any) -> None:
         ("pow_.Scalar", _in_place),
         ("pow.Tensor_Scalar_out", _into),
     ):
-        _override(torch, library, form, replace(torch, _sqrt), lambda exponent: exponent == 0.5)
+        _override(torch, library, form, replace(torch, _sqrt), _is_half)
 
 
 def _override(
@@ -129,18 +135,29 @@ def _override(
     replacement: Callable[..., Any],
     applies: Callable[..., bool] = lambda *_: True,
 ) -> None:
-    """Real numbers of 32 and 64 bits go to the replacement, all others to the kernel that was there."""
+    """Real numbers of 32 and 64 bits go to the replacement, and integers as such: the kernel that was
+    there, to which all others go, would do the same.
+    """
     plain = torch.library.get_kernel(f"aten::{name}", "CPU")
     kinds = (torch.float32, torch.float64)
+    in_place = name.partition(".")[0].endswith("_")
 
     def compute(keys: Any, x: Any, *others: Any, **named: Any) -> Any:
-        if x.dtype in kinds and applies(*others):
-            return replacement(x, **named)
+        if applies(*others):
+            integer = not (x.dtype.is_floating_point or x.dtype.is_complex)
+            real = x.to(torch.get_default_dtype()) if integer and not in_place else x
+            if real.dtype in kinds:
+                return replacement(real, **named)
         return plain.call_boxed(keys, x, *others, **named)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a kernel which was there is replaced
         library.impl(name, compute, "CPU", with_keyset=True)
+
+
+def _is_half(exponent: Any) -> bool:
+    """Of which torch takes the square root; a complex one makes the result complex."""
+    return isinstance(exponent, float) and exponent == 0.5
 
 
 def _new(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -153,19 +170,22 @@ def _in_place(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., A
 
 def _into(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def fill(x: Any, out: Any) -> Any:
-        result = compute(torch, x)
-        return out.resize_(result.shape).copy_(result)
+        return torch.mul(compute(torch, x), 1, out=out)  # which makes torch's own checks of `out`
 
     return fill
 
 
 def _sqrt(torch: Any, x: Any) -> Any:
-    """The processor's own instruction, rounded right as IEEE 754 demands it, by NumPy."""
+    """The processor's own instruction, rounded right as IEEE 754 demands it."""
+    return _by_numpy("sqrt", torch, x)
+
+
+def _by_numpy(name: str, torch: Any, x: Any) -> Any:
     import numpy as np
 
     result = torch.empty_like(x)
-    with np.errstate(invalid="ignore"):
-        np.sqrt(x.detach().numpy(), out=result.numpy())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        getattr(np, name)(x.detach().numpy(), out=result.numpy())
     return result
 
 
@@ -183,6 +203,9 @@ def _acos(torch: Any, x: Any) -> Any:
 
 
 def _log10(torch: Any, x: Any) -> Any:
+    """Of 64 bits by the C library, which rounds powers of ten right."""
+    if x.dtype == torch.float64:
+        return _by_numpy("log10", torch, x)
     return (x.double().log() / _LOG_OF_10).to(x.dtype)
 
 
