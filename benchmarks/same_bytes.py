@@ -149,11 +149,15 @@ def _spent() -> float:
 
 
 def compare(
-    root: Path, cpus: Iterable[str], size: int, modules: frozenset[str] = frozenset()
+    root: Path,
+    cpus: Iterable[str],
+    size: int,
+    modules: frozenset[str] = frozenset(),
+    once: bool = False,
 ) -> Iterator[Compared]:
     """Each step that promises bytes, in order, on pictures of `size` pixels a side.
 
-    `modules`: the steps that run emulated, all if none.
+    `modules`: the steps that run emulated, all if none; `once`: of each module the first alone.
     """
     workspace = make_workspace(root / "workspace", size)
     os.environ["BUILDSYS_ISOLATION"] = "none"  # system calls that qemu does not pass on
@@ -164,12 +168,13 @@ def compare(
     native = _Place(root / "native", plans, process.run_command)
     others = [_Place(root / cpu, plans, emulated(cpu)) for cpu in cpus]
     steps = {step.id: step for plan in plans for step in plan.steps}
-    needed = _needed(steps, modules)
+    needed, done = _needed(steps, modules), set[str]()
     for step in steps.values():
         if step.local or step.requires or step.id not in needed:
             continue
         made = [native.make(step)]
-        wanted = not modules or step.module in modules
+        wanted = (not modules or step.module in modules) and not (once and step.module in done)
+        done.add(step.module)
         made += [place.make(step) for place in others if wanted]
         for place in others:
             place.take(step, native)
