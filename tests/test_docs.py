@@ -15,7 +15,6 @@ from tests.docs_blocks import SCENARIOS, blocks
 
 _DOCS = REPOSITORY / "docs"
 _PAGES = generate.pages()
-_WITH_BLOCKS = [page for page in _PAGES if page.name != "README.md"]
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -66,9 +65,22 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert named == Counter(there)
 
 
+def test_the_readme_is_a_page() -> None:
+    """It wins a reader; docs/ answers."""
+    assert len(_text(REPOSITORY / "README.md").splitlines()) <= 150
+
+
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    """As they stand there."""
+    commands = [b.code.strip() for b in blocks([REPOSITORY / "README.md"])]
+    lines = _text(REPOSITORY / ".ci" / "run").splitlines()
+    assert len(commands) == 2
+    assert [command for command in commands if command not in lines] == []
+
+
 def test_every_command_block_runs_or_says_why_not() -> None:
     """By the comment before it: `run: SCENARIO` or `not run: REASON`."""
-    found = blocks(_WITH_BLOCKS)
+    found = blocks(_PAGES)
     assert [block.place for block in found if not block.scenario and not block.reason] == []
     assert {block.scenario for block in found if block.scenario} <= SCENARIOS.keys()
     assert sum(bool(block.scenario) for block in found) >= 15
@@ -76,7 +88,7 @@ def test_every_command_block_runs_or_says_why_not() -> None:
 
 def test_reasons_name_tests_that_exist() -> None:
     """A block that is not run says which test does the same."""
-    for block in blocks(_WITH_BLOCKS):
+    for block in blocks(_PAGES):
         for name in re.findall(r"tests/[\w/]+\.py", block.reason):
             assert (REPOSITORY / name).is_file(), block.place
 

@@ -1,4 +1,4 @@
-"""The table of issue and README: for each single change, exactly which steps run again."""
+"""The table of docs/concepts/staleness.md: for each single change, exactly which steps run again."""
 
 import shutil
 from collections.abc import Callable
