@@ -154,7 +154,7 @@ class StepFailed(BuildsysError):
 
 
 class MissingBytes(BuildsysError):
-    """The store knows a result by digest and has lost its bytes; `step` makes them again."""
+    """The store has lost the bytes of a result; `step` makes them again."""
 
     def __init__(self, step: str) -> None:
         super().__init__(f"the store has lost what step {step} made")
