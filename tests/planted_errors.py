@@ -45,9 +45,9 @@ OUTERMOST = (
     "Reporter.complete_run",
     "Reporter.__init__",
     "Reporter._ending",
-    "Reporter._tell",
-    "Reporter._tell.<locals>.<listcomp>",
-    "Reporter._tell.<locals>.<genexpr>",
+    "Reporter._finish",
+    "Reporter._finish.<locals>.<listcomp>",
+    "Reporter._finish.<locals>.<genexpr>",
 )
 """What catches: nothing of ours is around it."""
 

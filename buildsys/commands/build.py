@@ -37,8 +37,10 @@ def run(options: argparse.Namespace) -> int:
 
     from buildsys.execution.places import Workspace
     from buildsys.execution.state import unchanged
+    from buildsys.execution.state.locked_variable import read_variable
     from buildsys.report import stamp
 
+    read_variable()  # a word that it cannot be is refused where there is nothing to do, too
     gc.disable()  # thousands of entries are all alive: collecting finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = unchanged.settled_recipes(workspace)

@@ -56,7 +56,7 @@ class Reporter:
 
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
         """Before the first task. `selected`: names of tasks, patterns are expanded."""
-        if not selected:  # our loader has said so already: doit's default loader does not look
+        if not selected:  # our loader refuses that earlier; doit's default loader does not look
             self._refusal = _NO_SUCH_TASK
             raise InvalidTask("the pattern matches no task; see `doit list`.")
         try:
@@ -70,6 +70,7 @@ class Reporter:
                 self.out.command(annotation("error", str(error), file="buildsys.lock"))
             raise InvalidTask(printed(str(error))) from error
         except BuildsysError as error:
+            self._refusal = error.exit_code
             self.run.session.stopped_at = _PREPARATION
             raise InvalidTask(printed(str(error))) from error
         except UNEXPECTED as error:
@@ -159,7 +160,9 @@ class Reporter:
             raise SystemExit(self._refusal)
         code = 1
         with self._ending("ending the run"):
-            code = self._tell()
+            code = self._finish()
+            if current.stopped_at == _PREPARATION:
+                code = self._refusal
         for close in (current.console.close, current.close, self._lock.close):
             with self._ending("ending the run"):
                 close()
@@ -171,7 +174,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def _ending(self, doing: str) -> Iterator[None]:
-        """A part of the end: what goes wrong in it is said, the other parts are done."""
+        """A part of the end: an error in it is printed, the other parts are done."""
         try:
             yield
         except BuildsysError as error:
@@ -181,12 +184,12 @@ class Reporter:
             self.run.session.stop(error, "run", doing)
             self.failed = True
 
-    def _tell(self) -> int:
-        """What the run came to: in buildsys.lock, the summary, the report, the table. The exit code."""
+    def _finish(self) -> int:
+        """Write what the run came to: in buildsys.lock, the summary, the report, the table. The exit code."""
         current = self.run.session
         held = self._runs and bool(current.labels or current.loaded.recipes)
         with self._ending("recording what was built"):
-            if held:
+            if held and current.stopped_at != _PREPARATION:
                 current.remember()
         lost = Outcome(kind=Kind.FAILED, subject="summary")
         rows = [Row(id=build, outcome=lost, seconds=0.0) for build in self.builds]
@@ -195,17 +198,17 @@ class Reporter:
             rows = current.rows(self.builds)
             rows += [] if self.names else current.broken_rows()
             code = exit_code(rows, bool(self.names), self.run.options.strict, current.locked)
-            if current.not_in_lock:
-                code = code if code == 1 else NotAsLocked.exit_code
+            if not current.is_recorded:
+                code = 1
             if any(d.is_error for d in current.loaded.common):
                 code = code or 1  # the workspace itself has a mistake, whatever was built
         with self._ending("writing build/summary.json"):
             if held:
                 write_summary(current.workspace, rows)
-        said, asked = list[str](), REPORT in self.names
+        lines, asked = list[str](), REPORT in self.names
         with self._ending("writing the report"):
             if held:
-                said, is_whole = _report(current, rows, asked)
+                lines, is_whole = _report(current, rows, asked)
                 code = code or (1 if asked and not is_whole else 0)
         with self._ending("ending the run"):
             current.console.close()
@@ -214,8 +217,8 @@ class Reporter:
             table = render_table(rows)
         if rows:
             print(table, file=self.out, flush=True)
-        if said:
-            print("\n".join(said), file=self.out, flush=True)
+        if lines:
+            print("\n".join(lines), file=self.out, flush=True)
         if self.run.options.github:
             for line in annotate(rows):
                 self.out.command(line)
@@ -234,12 +237,12 @@ def make_reporter(run: Run) -> type[Reporter]:
 
 
 def _report(current: Session, rows: list[Row], asked: bool) -> tuple[list[str], bool]:
-    """build/report, where anything may have changed: what there is to say, whether it is whole."""
+    """build/report, where anything may have changed: the lines to print, whether it is whole."""
     idle = bool(rows) and all(row.outcome == UP_TO_DATE for row in rows)
     page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
     if idle and stamp.is_current(current.workspace, current.labels):
         return [page] * asked, True
     from buildsys.report.writing import finish_run
 
-    said, is_whole = finish_run(current, rows)
-    return said or [page] * asked, is_whole
+    lines, is_whole = finish_run(current, rows)
+    return lines or [page] * asked, is_whole

@@ -12,7 +12,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.lock_differences import differences
+from buildsys.execution.state.lock_differences import differences, missing_lines, no_line
 from buildsys.execution.tools.host_tools import is_portable, missing_requirement
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import (
@@ -67,9 +67,12 @@ class PackagePublisher:
         return True
 
     def compared(self, outcome: Outcome, plan: Plan) -> Outcome:
-        """The outcome, with what of it is not as buildsys.lock records it."""
+        """The outcome, with what of it is not as buildsys.lock records it: a missing line, too, where
+        nothing may be added.
+        """
         plans = build_plans((plan, *candidates_of(plan, self.plans)))
-        return replace(outcome, differs=differences(self.state, plans))
+        lacking = missing_lines(self.state, plans) if self.executor.record.locked else ()
+        return replace(outcome, differs=(*map(no_line, lacking), *differences(self.state, plans)))
 
     def _shipped(self, plan: Plan) -> BuildPlan | None:
         """The plan of what lies in a build's folder; None while it is not decided."""

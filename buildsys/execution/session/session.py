@@ -23,8 +23,9 @@ from buildsys.execution.state.lock_differences import (
     missing_lines,
     never_trained,
 )
+from buildsys.execution.state.locked_variable import read_variable
 from buildsys.execution.state.plans import Plans
-from buildsys.execution.state.recording import read_variable, training_notes
+from buildsys.execution.state.recording import training_notes
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.unpacked import used_folders
 from buildsys.execution.store.workspaces import register
@@ -88,8 +89,8 @@ class Session:
         self.stopped_at = ""
         """Where an unexpected error ended the run for all builds that were not done."""
         self.asked: list[str] = []
-        self.not_in_lock: tuple[str, ...] = ()
-        """Keys of the lines that buildsys.lock would have got, where nothing may change it."""
+        self.is_recorded = True
+        """Whether buildsys.lock could be read and written at the end of the run."""
 
     def _load(self, store: Store, run: process.CommandRunner) -> Plans:
         """The plans of the workspace's recipes, over data that is what its recipes pin."""
@@ -180,8 +181,9 @@ class Session:
                     self.console.say(f"buildsys.lock: {change}")
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
-        self.not_in_lock = missing_lines(self.state, made) if self.locked else ()
-        done = {b for b, o in outcomes.items() if not (o.differs or self.not_in_lock)}
+            self.is_recorded = False
+            return  # the next run looks at every one of these builds again
+        done = {b for b, o in outcomes.items() if not o.differs}
         unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
@@ -239,12 +241,16 @@ class Session:
         ):
             running = [step.stage for step in steps_of(plan) if step.id in self.executor.running]
             return Outcome(kind=Kind.INTERRUPTED, subject=running[0] if running else "")
+        for step in (
+            s for each in (plan, *candidates_of(plan, self.plans)) for s in steps_of(each)
+        ):
+            if step.id in self.executor.not_in_lock:
+                detail = self.executor.not_in_lock[step.id]
+                return Outcome(kind=Kind.NOT_IN_LOCK, subject=step.stage, detail=detail)
         for name in plan.candidates if isinstance(plan, SelectionPlan) else ():
             if name not in self.plans or self.publisher.outcomes.get(name) is None:
                 return Outcome(kind=Kind.BLOCKED, subject=name)
         for step in steps_of(plan):
-            if step.id in self.executor.not_in_lock:
-                return Outcome(kind=Kind.NOT_IN_LOCK, subject=step.stage)
             if step.id in self.executor.failures:
                 first = next(
                     (b for b in self.asked if b in self.plans and step in steps_of(self.plans[b])),

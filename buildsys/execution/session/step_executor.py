@@ -21,6 +21,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.lock_differences import no_line
 from buildsys.execution.state.recording import Record
 from buildsys.execution.store.store import Store
 from buildsys.execution.unexpected import UNEXPECTED
@@ -50,8 +51,8 @@ class StepExecutor:
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
-        self.not_in_lock: set[str] = set()
-        """Trainings that were not begun: buildsys.lock has no line for them, and may get none."""
+        self.not_in_lock: dict[str, str] = {}
+        """Why, by training that was not begun: buildsys.lock has no line for it, and may get none."""
         self.running: set[str] = set()
         self._undecided: set[str] = set()
 
@@ -168,10 +169,8 @@ class StepExecutor:
         """Raises NotAsLocked for a training that may not be recorded, before it begins."""
         missing = self.record.missing_line(step, self._recipes(step))
         if missing:
-            self.not_in_lock.add(step.id)
-            raise NotAsLocked(
-                f"buildsys.lock has no line `{missing}`, and nothing may change it: it was not begun"
-            )
+            self.not_in_lock[step.id] = no_line(missing)
+            raise NotAsLocked(f"{no_line(missing)}, and nothing may change it: it was not begun")
 
     def _recipes(self, step: Step) -> set[str]:
         return {plan.recipe for plan in self.plans if step in plan.steps}

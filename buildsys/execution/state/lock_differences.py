@@ -47,6 +47,11 @@ def missing_lines(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
     return tuple(key for key in dict.fromkeys(found) if key not in state.lock.by_key)
 
 
+def no_line(key: str) -> str:
+    """In a sentence: what a locked run would have to add."""
+    return f"buildsys.lock has no line `{key}`"
+
+
 def never_trained(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
     """Recipes without any recorded training, whose trainings read what is not made yet."""
     asked = {

@@ -5,11 +5,9 @@ The lock is the law: a build adds the lines of what is new, and changes or remov
 """
 
 import dataclasses
-import os
 import threading
 from collections.abc import Callable, Iterable
 
-from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
@@ -43,18 +41,6 @@ from buildsys.recorded_facts import Facts
 from buildsys.spec import Format
 from buildsys.text import duration
 from buildsys.write_errors import writing
-
-VARIABLE = "BUILDSYS_LOCKED"
-_WORDS = {"": False, "0": False, "1": True}
-
-
-def read_variable() -> bool:
-    """Whether BUILDSYS_LOCKED asks that nothing changes buildsys.lock. Raises InputError."""
-    word = os.environ.get(VARIABLE, "")
-    if word not in _WORDS:
-        message = f"`{word}` is neither 0 nor 1"
-        raise InputError.at(VARIABLE, message, "1: nothing may change buildsys.lock")
-    return _WORDS[word]
 
 
 def describe(state: State, step: Step) -> Training:
@@ -132,7 +118,7 @@ class Record:
         self.stat = ""
         """`stat_text` of the file as this run last read or wrote it."""
         self._adding = threading.RLock()  # steps end in threads
-        self._told: set[tuple[str, str]] = set()
+        self._compared: set[tuple[str, str]] = set()
         """Key of the step and checkpoint of what this run has compared with the lock."""
 
     @property
@@ -147,8 +133,9 @@ class Record:
 
     def read(self) -> None:
         """As it is now: another run may have written it while this one waited for its turn."""
-        self.stat = stat_text(str(self.workspace.lock))
+        stat = stat_text(str(self.workspace.lock))
         self.state.use_lock(read_lock(self.workspace.lock))
+        self.stat = stat  # of no file that could not be read: nothing rests on that
 
     def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
         """Into buildsys.lock at once: a training is never lost to what comes after it.
@@ -163,8 +150,8 @@ class Record:
                 return
             slice_ = slice_digest(step, action_key)
             recorded = self.lock.trainings().get(slice_)
-            if (action_key.key, made) not in self._told:
-                self._told.add((action_key.key, made))
+            if (action_key.key, made) not in self._compared:
+                self._compared.add((action_key.key, made))
                 text = self._compare(step, recorded, made, recipes)
                 if text:
                     say(text)
@@ -236,7 +223,7 @@ class Record:
         """
         with self._adding:
             self.read()
-            before, said = self.lock, list[str]()
+            before, changes = self.lock, list[str]()
             trainings: list[tuple[Step, str, str]] = []
             lines: list[Line] = []
             for plan in plans:
@@ -244,20 +231,20 @@ class Record:
                     recorded = before.content(key)
                     if recorded is None or compare_source(key, recorded, digest, facts):
                         lines.append(content_line(key, digest, facts))
-                        said.append(_source_change(key, recorded, digest, facts))
+                        changes.append(_source_change(key, recorded, digest, facts))
                 trainings += [(*found, plan.recipe) for found in found_trainings(self.state, plan)]
             self._write(before.with_lines(lines))
-            said += self._replace(trainings)
+            changes += self._replace(trainings)
             gone = _earlier(self.lock, recipes, self.state)
-            said += [
+            changes += [
                 f"{short_key(key)}: removed, the recipe does not use it any more" for key in gone
             ]
             self._write(self.lock.with_lines((), without=frozenset(gone)))
-            return tuple(dict.fromkeys(said))
+            return tuple(dict.fromkeys(changes))
 
     def _replace(self, trainings: list[tuple[Step, str, str]]) -> list[str]:
         """Networks that were made here in place of recorded ones; (step, slice, recipe)."""
-        said: list[str] = []
+        changes: list[str] = []
         for step, slice_, recipe in trainings:
             made = made_checkpoint(self.state, step)
             recorded = self.lock.trainings().get(slice_)
@@ -269,7 +256,7 @@ class Record:
             ):
                 if own not in self.lock.by_key:
                     self._write(self.lock.adding([training_line(own, recorded)]))
-                    said.append(_training_change(own, None, recorded, step))
+                    changes.append(_training_change(own, None, recorded, step))
                 continue
             value = describe(self.state, step)
             if recorded is not None and recorded.checkpoint == made:
@@ -277,8 +264,8 @@ class Record:
             keys = [line.key for line in self.lock.lines if line.key.endswith(f" {slice_}")]
             keys = [*(key for key in keys if is_training(key)), own]
             self._write(self.lock.with_lines(training_line(key, value) for key in keys))
-            said += [_training_change(key, recorded, value, step) for key in dict.fromkeys(keys)]
-        return said
+            changes += [_training_change(key, recorded, value, step) for key in dict.fromkeys(keys)]
+        return changes
 
     def _is_other(self, step: Step, recorded: Training) -> bool:
         action_key = self.state.known_key(step)

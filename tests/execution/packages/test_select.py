@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.errors import NotAsLocked
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, exit_code
+from buildsys.outcome import Kind
 from tests.conftest import Sample, StandIn, build_sample, make_workspace, no_environment
 
 SWEEP = """\
@@ -109,6 +111,24 @@ def test_a_failure_is_no_verdict(workspace: Path) -> None:
     (chosen,) = [row for row in rows if not row.candidate]
     assert chosen.status.startswith("blocked by tags-")
     assert exit_code(rows, named=False) == 1
+
+
+@pytest.mark.usefixtures("built")
+def test_a_training_that_a_locked_run_may_not_begin_blocks_no_selection(
+    workspace: Path, tmp_path: Path
+) -> None:
+    """The lock lacks a line: that is the answer for the variants, and for what chooses among them."""
+    write_sweep(workspace)
+    path = workspace / "buildsys.lock"
+    (line,) = [x for x in path.read_text().splitlines() if x.startswith("training ")]
+    path.write_text(path.read_text().replace(line.split(" ")[2], "ab" * 32))
+    for folder in (workspace / ".buildsys", workspace / "build", tmp_path / "store"):
+        shutil.rmtree(folder)
+    session = Session(workspace, Sized(), no_environment, locked=True)
+    rows = session.build(list(session.plans))
+    session.close()
+    assert {row.outcome.kind for row in rows} == {Kind.NOT_IN_LOCK}
+    assert exit_code(rows, named=False, locked=True) == NotAsLocked.exit_code
 
 
 @pytest.mark.usefixtures("built")

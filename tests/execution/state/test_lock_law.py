@@ -1,14 +1,21 @@
 """The lock is the law: a build adds lines and changes none; what differs from them says so."""
 
+import errno
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from doit.exceptions import InvalidTask
 
 from buildsys.cli import main
-from buildsys.errors import NotAsLocked
+from buildsys.doit.reporter import Reporter
+from buildsys.doit.run import UNKNOWN, Run, RunOptions
+from buildsys.errors import InputError, NotAsLocked
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table
 from buildsys.execution.state import unchanged
@@ -240,7 +247,8 @@ def test_a_training_that_nobody_recorded_is_not_begun_in_a_locked_run(
     line = line_of(workspace, "training")
     before = edit(workspace, line, line.replace(line.split(" ")[2], OTHER))  # of other data
     found = rows(workspace, tools, locked=True)
-    assert {row.status for row in found} == {"not in buildsys.lock: train"}
+    words = f"buildsys.lock has no line `training tags {line.split(' ')[2]}`"
+    assert {row.status for row in found} == {f"not in buildsys.lock: train: {words}"}
     assert exit_code(found, named=False, locked=True) == NotAsLocked.exit_code
     assert "train_ultralytics" not in tools.ran
     assert (workspace / "buildsys.lock").read_text() == before
@@ -270,6 +278,104 @@ def test_a_recipe_that_shares_a_training_gets_the_recorded_network(
         first,
         first.replace("training tags ", "training twin "),
     ]
+
+
+@pytest.mark.usefixtures("built")
+def test_a_line_that_could_not_be_written_is_added_by_the_next_run(
+    workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The disk was full for a moment, and nobody hears of the line again."""
+    rows(workspace, tools)
+    before = (workspace / "buildsys.lock").read_text()
+    edit(workspace, line_of(workspace, "training") + "\n", "")
+    command = ["-C", str(workspace), "build", "tags@xiao-esp32s3"]
+    replace = os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if Path(target).name == "buildsys.lock":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", refuse)
+        assert main(command) == 1
+    assert "buildsys.lock was not brought up to date: " in capsys.readouterr().err
+    assert unchanged.settled_recipes(Workspace(workspace)) == {}
+    assert main(command) == 0
+    assert (workspace / "buildsys.lock").read_text() == before
+
+
+@pytest.mark.usefixtures("built")
+def test_a_lock_that_breaks_during_a_run_is_an_error_of_the_next_one(workspace: Path) -> None:
+    """Somebody merges while a build runs."""
+
+    class Merging(StandIn):
+        def __call__(self, command: Command, on_progress: OnProgress) -> int:
+            with (workspace / "buildsys.lock").open("a") as lock:
+                lock.write("<<<<<<< ours\n")
+            return super().__call__(command, on_progress)
+
+    recipe = workspace / "recipes/tags.yaml"
+    recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.2"))
+    session = Session(workspace, Merging(), no_environment)
+    session.build(list(session.plans))
+    session.close()
+    assert not session.is_recorded
+    assert unchanged.settled_recipes(Workspace(workspace)) == {}
+    assert main(["-C", str(workspace), "build", "--locked"]) == InputError.exit_code
+
+
+@pytest.mark.usefixtures("built")
+def test_a_lock_that_broke_while_a_run_waited_for_its_turn_is_wrong_input(
+    workspace: Path, capsys: Capture
+) -> None:
+    """A script repeats what failed, and tells a person of what only a person can mend."""
+    run = Run(workspace, RunOptions())
+    run.begin(UNKNOWN)
+    (workspace / "buildsys.lock").write_text("<<<<<<< ours\n")
+    reporter = Reporter(run, io.StringIO())
+    with pytest.raises(InvalidTask, match="a merge was left unfinished"):
+        reporter.initialize({}, ["build:tags@xiao-esp32s3"])
+    with pytest.raises(SystemExit) as end:
+        reporter.complete_run()
+    assert end.value.code == InputError.exit_code
+    assert "brought up to date" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("built")
+def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """CI wants the lock held, and misspells it."""
+    command = ["-C", str(workspace), "build"]
+    assert main(command) == 0
+    assert unchanged.settled_recipes(Workspace(workspace))
+    monkeypatch.setenv("BUILDSYS_LOCKED", "yes")
+    assert main(command) == InputError.exit_code
+    assert "BUILDSYS_LOCKED: error: `yes` is neither 0 nor 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("built")
+def test_a_training_of_the_store_that_nobody_recorded_is_named_in_a_locked_run(
+    workspace: Path, tmp_path: Path, tools: StandIn
+) -> None:
+    """The store has it from another clone; what it reads is made again first."""
+    line, training = line_of(workspace, "training"), recorded(workspace)
+    for entry in (tmp_path / "store/actions").glob("*/*.json"):
+        if entry.stem != training.action_key:
+            entry.unlink()
+    forget(workspace)
+    before = edit(workspace, line, line.replace(line.split(" ")[2], OTHER))
+    found = rows(workspace, tools, locked=True)
+    assert "train_ultralytics" not in tools.ran
+    assert {row.status for row in found} == {"built, differs from lock"}
+    (words,) = {text for row in found for text in row.outcome.differs}
+    assert words == f"buildsys.lock has no line `training tags {line.split(' ')[2]}`"
+    assert words in render_table(found)
+    assert [text for text in annotate(found) if words in text]
+    assert exit_code(found, named=False, locked=True) == NotAsLocked.exit_code
+    assert (workspace / "buildsys.lock").read_text() == before
+    assert unchanged.settled_recipes(Workspace(workspace)) == {}
 
 
 def test_what_differs_is_good_and_no_plain_status() -> None:

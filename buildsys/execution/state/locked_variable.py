@@ -1,0 +1,17 @@
+"""BUILDSYS_LOCKED: whether nothing may change buildsys.lock."""
+
+import os
+
+from buildsys.errors import InputError
+
+VARIABLE = "BUILDSYS_LOCKED"
+_WORDS = {"": False, "0": False, "1": True}
+
+
+def read_variable() -> bool:
+    """Whether BUILDSYS_LOCKED asks that nothing changes buildsys.lock. Raises InputError."""
+    word = os.environ.get(VARIABLE, "")
+    if word not in _WORDS:
+        message = f"`{word}` is neither 0 nor 1"
+        raise InputError.at(VARIABLE, message, "1: nothing may change buildsys.lock")
+    return _WORDS[word]
