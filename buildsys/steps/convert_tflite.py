@@ -74,6 +74,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params) -> None:
+    from buildsys.steps.lib.runtime import reference_ranges
+
     scheme = params.quantization.scheme
     if scheme == "float32":
         return
@@ -84,6 +86,7 @@ def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params)
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme in ("int8", "int16x8"):
+        reference_ranges.use_reference_kernels()
         operators = {
             "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
             "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,

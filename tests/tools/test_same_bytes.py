@@ -20,6 +20,7 @@ EMULATED = frozenset(
         "train_ultralytics",
         "train_yolox",
         "quantize_onnx",
+        "convert_tflite",
         "evaluate_onnx",
         "evaluate_tflite",
         "compile_vela",
@@ -32,7 +33,7 @@ conversion from ONNX three minutes. `benchmarks/same_bytes.py` does all."""
 def test_every_artifact_is_the_same_under_another_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both trainings, QDQ quantization, Vela and measured accuracy, on Intel's Haswell."""
+    """Both trainings, both quantizations, Vela and measured accuracy, on Intel's Haswell."""
     monkeypatch.setenv("BUILDSYS_ISOLATION", "none")  # `compare` sets both itself
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "plans"))
     rows = list(compare(tmp_path, ("Haswell",), 32, EMULATED, once=True))
