@@ -176,7 +176,7 @@ def read_lock(path: Path) -> Lock:
     if leads_out(path, path.name):
         raise InputError.at(path.name, *LED_OUT)
     try:
-        text = read_regular(path).decode("utf-8")
+        text = read_regular(path).decode("utf-8-sig")  # editors may put a mark before it
     except FileNotFoundError:
         return Lock()
     except (OSError, UnicodeDecodeError) as error:
@@ -268,7 +268,8 @@ def _explain_conflict(found: _Conflict, name: str) -> Diagnostic:
     hint += "; ".join(keep) or "keep all others"
     if recipes:
         hint += (
-            f": the network that is to ship (`buildsys update {recipes[0]}` records this machine's)"
+            f": the network that is to ship; after that, `buildsys update {recipes[0]}` can take this"
+            " machine's"
         )
     elif both:
         hint += "; a build names the one that is wrong"
@@ -313,7 +314,7 @@ def _check_new(
         if is_training(key):
             hint = (
                 "keep the line of the network that is to ship, and delete the other;"
-                f" `buildsys update {recipe_of(key)}` records this machine's"
+                f" after that, `buildsys update {recipe_of(key)}` can take this machine's"
             )
         raise InputError.at(name, message, hint, line=number, column=1, source=source)
     if not isinstance(found.value, Training):

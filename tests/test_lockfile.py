@@ -200,7 +200,7 @@ CONFLICTS = {
         f"# x\n<<<<<<< HEAD\n{line('training')}\n=======\n{line('training', code=B)}\n>>>>>>> other\n",
         "2:1: error: a merge was left unfinished: lines 2 to 6 hold both sides",
         "delete lines 2, 4 and 6; of `training tags aaaaaaaaaaaa…` keep line 3 or line 5: the network that"
-        " is to ship (`buildsys update tags` records this machine's)",
+        " is to ship; after that, `buildsys update tags` can take this machine's",
     ),
     "a line of each side": (
         f"<<<<<<< HEAD\n{line('dataset')}\n=======\n{line('model')}\n>>>>>>> other\n",

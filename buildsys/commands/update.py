@@ -1,12 +1,15 @@
 """buildsys update: take what is here into buildsys.lock, and train anew what other tools or code trained."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from buildsys.commands.build import positive
+
 if TYPE_CHECKING:
     from buildsys.execution.session.session import Session
-    from buildsys.graph import BuildPlan
+    from buildsys.graph import BuildPlan, Plan
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +20,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BUILD or RECIPE",
         help="whose lines; ids, recipes or patterns, all without",
     )
-    parser.add_argument("-n", type=int, default=1, metavar="N", help="steps at a time")
+    parser.add_argument("-n", type=positive, default=1, metavar="N", help="steps at a time")
     parser.add_argument("--dry-run", action="store_true", help="only say what would change")
 
 
 def run(options: argparse.Namespace) -> int:
     """A line for each change of buildsys.lock; then builds as `buildsys build` does, with recorded
-    trainings of other tools or code left out. 12 where nothing may change the file.
+    trainings of other tools or code left out. 12 where nothing may change the file; 1 where a recipe has
+    a mistake.
     """
     from buildsys.doit.loader import run_builds
     from buildsys.doit.run import RunOptions
@@ -31,49 +35,91 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.state.locked_variable import VARIABLE
-    from buildsys.execution.state.recording import training_notes
     from buildsys.graph import build_plans, candidates_of, steps_of
 
     session = Session(options.folder.resolve())
     try:
-        if session.locked:
+        if session.locked and not options.dry_run:
             raise NotAsLocked(f"{VARIABLE} is set: nothing may change buildsys.lock")
+        errors = () if options.builds else session.loaded.errors
+        for diagnostic in errors:
+            print(session.loaded.render(diagnostic), file=sys.stderr)
         chosen = [session.plans[build] for build in _select(session, options.builds)]
         plans = build_plans(
             (*chosen, *(each for plan in chosen for each in candidates_of(plan, session.plans)))
         )
-        steps = tuple({step.id: step for plan in plans for step in plan.steps}.values())
-        notes = training_notes(session.state, steps)
-        kept = {step.id for step in steps if step.id in session.state.kept}
-        unknown = {
-            step.id for step in steps if step.trains and session.state.known_key(step) is None
-        }
+        notes, anew = _trainings(session, plans)
+        recipes = session.whole_recipes(plans)
+        if not options.builds:
+            recipes |= _recipes_of_lines(session) - {r.name for r in session.loaded.recipes}
         session.record.locked = options.dry_run
         with exclusive(session.workspace):
-            changes = session.record.take(plans, _whole(session, plans))
+            changes = session.record.take(plans, recipes)
+        notes += _absences(session, chosen, plans)
     finally:
         session.close()
     for line in (*changes, *notes):
         print(line)
-    for recipe in sorted({plan.recipe for plan in plans if unknown & {s.id for s in plan.steps}}):
-        print(
-            f"training of {recipe}: what it reads is not made here yet; its line is compared then"
-        )
-    if not (changes or kept or unknown):
+    code = 1 if errors else 0
+    if not (changes or notes or anew or errors):
         print("buildsys.lock records what is here, made with the tools and code of now")
-    if options.dry_run or not (kept or unknown):
-        return 0
+    if options.dry_run or not anew:
+        return code
     names = [
         f"build:{plan.build}"
         for plan in chosen
-        if (kept | unknown)
+        if anew
         & {
             step.id
             for each in (plan, *candidates_of(plan, session.plans))
             for step in steps_of(each)
         }
     ]
-    return run_builds(session.workspace.root, names, options.n, RunOptions(retrain=True))
+    return run_builds(session.workspace.root, names, options.n, RunOptions(retrain=True)) or code
+
+
+def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[str], set[str]]:
+    """What to know of the plans' trainings, in sentences, and the steps that train."""
+    from buildsys.execution.state.recording import training_notes, trains_anew
+
+    steps = {step.id: step for plan in plans for step in plan.steps if step.trains}
+    anew = {step.id for step in steps.values() if trains_anew(session.state, step)}
+    notes = training_notes(session.state, tuple(steps.values()))
+    unknown = {name for name in anew if session.state.known_key(steps[name]) is None}
+    new = {name for name in anew - unknown if name not in session.state.kept} - {
+        step.id for step in steps.values() if training_notes(session.state, (step,))
+    }
+    for recipe in sorted({plan.recipe for plan in plans}):
+        own = {step.id for plan in plans if plan.recipe == recipe for step in plan.steps}
+        if own & unknown:
+            notes.append(
+                f"training of {recipe}: what it reads is not made here yet; its line is compared then"
+            )
+        if own & new:
+            notes.append(f"training of {recipe}: it has no line and no result; it is trained")
+    return notes, anew
+
+
+def _absences(
+    session: "Session", chosen: "Sequence[Plan]", plans: "Sequence[BuildPlan]"
+) -> list[str]:
+    """In sentences, what is not here: nothing can be said of it."""
+    from buildsys.execution.state.lock_differences import absent_sources
+    from buildsys.graph import WaitingPlan
+
+    keys = dict.fromkeys(key for plan in plans for key in absent_sources(session.state, plan))
+    waiting = dict.fromkeys(plan.waiting_for for plan in chosen if isinstance(plan, WaitingPlan))
+    return [
+        *(f"{key}: it is not here; its line is not compared" for key in keys),
+        *(f"{name} is not here: what is made from it is not compared" for name in waiting),
+    ]
+
+
+def _recipes_of_lines(session: "Session") -> frozenset[str]:
+    """The recipes that buildsys.lock has trainings of."""
+    from buildsys.lockfile import is_training, recipe_of
+
+    return frozenset(recipe_of(key) for key in session.record.lock.by_key if is_training(key))
 
 
 def _select(session: "Session", names: Sequence[str]) -> list[str]:
@@ -85,11 +131,3 @@ def _select(session: "Session", names: Sequence[str]) -> list[str]:
         of_recipe = [plan.build for plan in session.loaded.plans if fnmatchcase(plan.recipe, name)]
         chosen += of_recipe or session.loaded.select([name] if names else [])
     return list(dict.fromkeys(chosen))
-
-
-def _whole(session: "Session", plans: "Sequence[BuildPlan]") -> frozenset[str]:
-    """Recipes of which every build is planned: what no plan of theirs has, they do not use."""
-    from buildsys.graph import WaitingPlan
-
-    partial = {plan.recipe for plan in session.loaded.plans if isinstance(plan, WaitingPlan)}
-    return frozenset(plan.recipe for plan in plans) - partial - set(session.loaded.broken)

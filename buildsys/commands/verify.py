@@ -22,6 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution import children
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state.lock_differences import differences
     from buildsys.operations.verify import Verdict, shipped_plan, verify
 
     session = Session(options.folder.resolve())
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
                 print(_line(finding), flush=True)
     finally:
         session.close()
+    for line in differences(session.state, (plan,)):
+        print(line)
     build, last = chosen[0], findings[-1]
     differing = [each.stage for each in findings if each.verdict == Verdict.DIFFERS]
     if differing:

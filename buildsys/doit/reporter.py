@@ -65,7 +65,8 @@ class Reporter:
         except InvalidTask:
             raise
         except NotAsLocked as error:
-            self._refusal = error.exit_code
+            mistakes = not self.names and bool(self.run.session.loaded.errors)
+            self._refusal = 1 if mistakes else error.exit_code
             if self.run.options.github:
                 self.out.command(annotation("error", str(error), file="buildsys.lock"))
             raise InvalidTask(printed(str(error))) from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, NotAsLocked
@@ -32,7 +33,15 @@ from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.files import stat_text
-from buildsys.graph import BuildPlan, Plan, SelectionPlan, build_plans, candidates_of, steps_of
+from buildsys.graph import (
+    BuildPlan,
+    Plan,
+    SelectionPlan,
+    WaitingPlan,
+    build_plans,
+    candidates_of,
+    steps_of,
+)
 from buildsys.lockfile import read_lock, short_key
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.text import duration
@@ -144,6 +153,13 @@ class Session:
                 published.forget(self.workspace, build)
             unchanged.forget_settled(self.workspace)
 
+    def whole_recipes(self, plans: Iterable[BuildPlan]) -> frozenset[str]:
+        """Of the plans' recipes those of which every build is planned: what no plan of theirs has, they
+        do not use.
+        """
+        partial = {plan.recipe for plan in self.loaded.plans if isinstance(plan, WaitingPlan)}
+        return frozenset(plan.recipe for plan in plans) - partial - set(self.loaded.broken)
+
     def forget_trainings(self) -> None:
         """Recorded trainings of other tools or code do not count in this run: new ones replace them."""
         self.state.retrain = self.record.replaces = True
@@ -177,7 +193,8 @@ class Session:
             if (
                 self.record.replaces
             ):  # what was made earlier with the code of now, and is no step of this run
-                for change in self.record.take(made, frozenset()):
+                asked = build_plans(self._with_candidates(self.asked))  # rejected ones, too
+                for change in self.record.take(asked, self.whole_recipes(asked)):
                     self.console.say(f"buildsys.lock: {change}")
         except BuildsysError as error:  # what was built is built; only the record is missing
             self.console.say(f"buildsys.lock was not brought up to date: {error}")

@@ -217,4 +217,4 @@ def make_executor(
     """An executor of these plans' steps, with a state, a console and a record of its own."""
     state, console = State(plans, database, store, lock), Console(database)
     runner = Runner(workspace, state, console.say, run, ensure)
-    return StepExecutor(plans, state, runner, console, Record(workspace, state, lock))
+    return StepExecutor(plans, state, runner, console, Record(workspace, plans, state, lock))

@@ -73,6 +73,11 @@ def found_sources(state: State, plan: BuildPlan) -> Iterator[tuple[str, str, Fac
                 yield key, state.sources.digest(source), facts.get(key)
 
 
+def absent_sources(state: State, plan: BuildPlan) -> tuple[str, ...]:
+    """Keys of the lines of what is not here: nothing of it is compared."""
+    return tuple(f"{s.kind} {s.label}" for s in _sources(plan) if state.sources.is_missing(s))
+
+
 def found_trainings(state: State, plan: BuildPlan) -> Iterator[tuple[Step, str]]:
     """A plan's trainings whose inputs are known, with the digest that their lines go by."""
     for step in plan.steps:

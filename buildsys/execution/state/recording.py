@@ -6,7 +6,7 @@ The lock is the law: a build adds the lines of what is new, and changes or remov
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.action_keys import slice_digest
@@ -76,6 +76,19 @@ def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
     return notes
 
 
+def trains_anew(state: State, step: Step) -> bool:
+    """Whether `buildsys update` trains: what has no line and no result, and what other tools or code have
+    trained. A recorded network of the code of now that is in another store is no reason.
+    """
+    action_key = state.known_key(step)
+    if action_key is None:
+        return True
+    status = state.decide(step).status
+    recorded = state.trainings.get(slice_digest(step, action_key))
+    other = recorded is None or recorded.action_key != action_key.key
+    return step.id in state.kept or (other and status in (Status.STALE, Status.MISSING))
+
+
 def training_note(state: State, step: Step) -> str:
     """One sentence, or nothing where the recipe or its data changed, or all is well."""
     action_key = state.known_key(step)
@@ -84,12 +97,13 @@ def training_note(state: State, step: Step) -> str:
     recorded = state.trainings.get(slice_digest(step, action_key))
     if recorded is None:
         return ""
+    status = state.decide(step).status  # it finds out what is kept, too
     cost = f"trained in {duration(recorded.seconds)}"
     changed = changes_since(step, recorded)
     if step.id in state.kept:
         since = f"since then {changed}" if changed else "it is of another action"
         return f"the recorded network is kept, {cost}; {since}; `buildsys update` trains anew"
-    if state.decide(step).status in (Status.STALE, Status.MISSING):
+    if status in (Status.STALE, Status.MISSING):
         if not changed:
             return (
                 f"the recorded network is not in this store: it is trained again ({cost});"
@@ -106,9 +120,11 @@ def training_note(state: State, step: Step) -> str:
 class Record:
     """buildsys.lock during a run: read again before it is added to, and written at once."""
 
-    def __init__(self, workspace: Workspace, state: State, lock: Lock) -> None:
-        """`lock`: as `state` was made from it."""
-        self.workspace, self.state = workspace, state
+    def __init__(
+        self, workspace: Workspace, plans: tuple[BuildPlan, ...], state: State, lock: Lock
+    ) -> None:
+        """`plans`: all of the workspace; `lock`: as `state` was made from it."""
+        self.workspace, self.plans, self.state = workspace, plans, state
         self.locked = False
         """Whether nothing is written."""
         self.replaces = False
@@ -160,7 +176,7 @@ class Record:
                 value = recorded or describe(self.state, step)
                 keys = (training_key(recipe, slice_) for recipe in recipes)
                 self._write(self.lock.adding(training_line(key, value) for key in keys))
-                if recorded is None and self.lock != before:
+                if recorded is None and self.lock != before and not self.replaces:
                     self._say_earlier(recipes, say)
                 return
             for change in self._replace([(step, slice_, recipe) for recipe in sorted(recipes)]):
@@ -189,7 +205,7 @@ class Record:
 
     def _say_earlier(self, recipes: set[str], say: Callable[[str], None]) -> None:
         for recipe in sorted(recipes):
-            count = len(_earlier(self.lock, frozenset({recipe}), self.state))
+            count = len(_earlier(self.lock, {recipe}, self.plans, self.state))
             if count:
                 lines = f"{count} earlier training{'s' * (count > 1)}"
                 say(
@@ -235,9 +251,16 @@ class Record:
                 trainings += [(*found, plan.recipe) for found in found_trainings(self.state, plan)]
             self._write(before.with_lines(lines))
             changes += self._replace(trainings)
-            gone = _earlier(self.lock, recipes, self.state)
+            gone = _earlier(self.lock, recipes, self.plans, self.state)
+            known = {plan.recipe for plan in self.plans}
             changes += [
-                f"{short_key(key)}: removed, the recipe does not use it any more" for key in gone
+                f"{short_key(key)}: removed, "
+                + (
+                    "the recipe does not use it any more"
+                    if recipe_of(key) in known
+                    else "there is no such recipe any more"
+                )
+                for key in gone
             ]
             self._write(self.lock.with_lines((), without=frozenset(gone)))
             return tuple(dict.fromkeys(changes))
@@ -282,18 +305,29 @@ class Record:
         self.state.use_lock(lock)
 
 
-def _earlier(lock: Lock, recipes: frozenset[str], state: State) -> list[str]:
-    """Keys of these recipes' trainings that no plan has; none while it is not known what plans have."""
-    keys = [(step, state.known_key(step)) for step in state.steps.values() if step.trains]
-    current = {slice_digest(step, key) for step, key in keys if key is not None}
-    if any(key is None for _, key in keys):
-        return []
+def _earlier(
+    lock: Lock, recipes: Set[str], plans: tuple[BuildPlan, ...], state: State
+) -> list[str]:
+    """Keys of these recipes' trainings that no plan has: of a recipe whose present trainings have lines,
+    and of a training whose other users have lines of their own. `plans`: all of the workspace.
+    """
+    used: dict[str, set[str]] = {}
+    for plan in plans:
+        keys = used.setdefault(plan.recipe, set())
+        for step in plan.steps:
+            if step.trains:
+                key = state.known_key(step)
+                keys.add(training_key(plan.recipe, slice_digest(step, key)) if key else "")
+    has_all = {name for name in recipes if used.get(name, set()) <= lock.by_key.keys()}
+    needed = {key for keys in used.values() for key in keys}
+    shared = {key.rpartition(" ")[2] for key in needed - lock.by_key.keys()}
     return [
         line.key
         for line in lock.lines
         if isinstance(line.value, Training)
-        and recipe_of(line.key) in recipes
-        and line.key.rpartition(" ")[2] not in current
+        and recipe_of(line.key) in has_all
+        and line.key not in needed
+        and line.key.rpartition(" ")[2] not in shared
     ]
 
 
