@@ -45,24 +45,42 @@ OTHER_BYTES = Agreement(within=False, text="other bytes")
 
 
 def _metrics(published: bytes, again: bytes) -> Agreement:
-    """Shares by name: each within METRIC_TOLERANCE."""
-    old, new = _shares(published), _shares(again)
+    """Shares by name: each within METRIC_TOLERANCE; what stands beside them is equal."""
+    (old, beside), (new, beside_new) = _shares(published), _shares(again)
     if old.keys() != new.keys():
         return Agreement(within=False, text="other figures")
+    others = [n for n in (beside | beside_new) if beside.get(n) != beside_new.get(n)]
+    if others:
+        return Agreement(within=False, text=f"another {', '.join(others)}")
     gap = max((abs(new[name] - value) for name, value in old.items()), default=math.inf)
     return _judge(gap, METRIC_TOLERANCE, "largest difference")
 
 
-def _shares(metrics: bytes) -> dict[str, float]:
+def _shares(metrics: bytes) -> tuple[dict[str, float], dict[str, object]]:
+    """The figures, and what was measured beside them: the file, images, kernels."""
     found = read(metrics)
     if not isinstance(found, dict):
         raise ValueError("no metrics")
-    return {name: float(value) for name, value in found["metrics"].items()}
+    shares = {name: float(value) for name, value in found["metrics"].items()}
+    return shares, {name: value for name, value in found.items() if name != "metrics"}
 
 
 def _follows(published: bytes, again: bytes) -> Agreement:
-    """Curves are counted from the detections that the metrics beside them judge."""
+    """Curves are counted from the detections that the metrics beside them judge: of one shape."""
+    if not _are_alike(read(published), read(again)):
+        return Agreement(within=False, text="other curves")
     return Agreement(within=True, text="as the metrics")
+
+
+def _are_alike(old: object, new: object) -> bool:
+    """Whether both have the same names and kinds of values; lists may differ in length."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(_are_alike(old[name], new[name]) for name in old)
+    if isinstance(old, bool) or isinstance(new, bool):
+        return type(old) is type(new)
+    if isinstance(old, int | float) and isinstance(new, int | float):
+        return math.isfinite(old) == math.isfinite(new)
+    return type(old) is type(new)
 
 
 def _verdict(published: bytes, again: bytes) -> Agreement:
@@ -108,15 +126,19 @@ class _Array:
     values: tuple[float, ...]
 
     def share_of_limit(self, other: "_Array") -> float:
-        """How much of its limit the row takes that comes closest to it; infinite for NaN."""
+        """How much of its limit the row takes that comes closest to it; infinite where a value is NaN or
+        infinite on one side alone. Limits come from finite values.
+        """
         worst = 0.0
         for old, new in zip(self.rows(), other.rows(), strict=True):
-            gap = max((abs(b - a) for a, b in zip(old, new, strict=True)), default=0.0)
+            pairs = list(zip(old, new, strict=True))
+            if any(_special(a) != _special(b) for a, b in pairs):
+                return math.inf
+            finite = [(a, b) for a, b in pairs if math.isfinite(a)]
+            gap = max((abs(b - a) for a, b in finite), default=0.0)
             limit = float(KERNEL_STEPS)
             if self.kind in "efd":
-                limit = max(CLOSE, CLOSE_SHARE * max(map(abs, old), default=0.0))
-            if any(math.isnan(b) != math.isnan(a) for a, b in zip(old, new, strict=True)):
-                return math.inf
+                limit = max(CLOSE, CLOSE_SHARE * max((abs(a) for a, _ in finite), default=0.0))
             worst = max(worst, gap / limit)
         return worst
 
@@ -134,6 +156,11 @@ class _Array:
             else:
                 starts = (image * a * b + place * b for image in range(count))
                 yield tuple(v for start in starts for v in self.values[start : start + b])
+
+
+def _special(value: float) -> str:
+    """What a value is that has no distance: "nan", "inf", "-inf"; nothing of a finite one."""
+    return "" if math.isfinite(value) else str(value)
 
 
 def _arrays(file: bytes) -> dict[str, _Array]:

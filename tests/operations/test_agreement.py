@@ -40,6 +40,11 @@ def metrics(**figures: float) -> bytes:
     return json.dumps({"metrics": figures}).encode()
 
 
+def measured(images: int = 0, kernels: str = "", **figures: float) -> bytes:
+    """A file of metrics that says how they were measured."""
+    return json.dumps({"images": images, "kernels": kernels, "metrics": figures}).encode()
+
+
 def verdict(**figures: object) -> bytes:
     """A file of a verdict that passed."""
     return json.dumps({"passed": True, "failures": [], **figures}).encode()
@@ -53,7 +58,14 @@ def verdict(**figures: object) -> bytes:
         ("metrics", metrics(a=0.5), metrics(a=0.5, b=0.5), False),
         ("metrics", metrics(a=0.5), b"no JSON", False),
         ("metrics", b"[]", b"[]", False),
-        ("curves", b"{}", b'{"other": 1}', True),
+        ("metrics", metrics(a=0.5), measured(images=3, a=0.5), False),
+        ("metrics", measured(images=3, a=0.5), measured(images=3, a=0.501), True),
+        ("metrics", measured(images=3, a=0.5), measured(images=4, a=0.5), False),
+        ("metrics", measured(kernels="a", a=0.5), measured(kernels="b", a=0.5), False),
+        ("curves", b'{"precision": [1.0]}', b'{"precision": [0.9, 1]}', True),
+        ("curves", b'{"precision": [1.0]}', b'{"precision": {}}', False),
+        ("curves", b'{"precision": [1.0]}', b'{"other": 1}', False),
+        ("curves", b'{"precision": [1.0]}', b"no JSON", False),
         ("verdict", verdict(decibels=50.0), verdict(decibels=50.09), True),
         ("verdict", verdict(decibels=50.0), verdict(decibels=50.2), False),
         ("verdict", verdict(found=7), verdict(found=8), False),
@@ -63,6 +75,12 @@ def verdict(**figures: object) -> bytes:
         ("recording", floats(0.5, 0.5), floats(0.5, 0.5 + CLOSE * 1.1), False),
         ("recording", floats(1e4, 0.0), floats(1e4, 1e4 * CLOSE_SHARE * 0.9), True),
         ("recording", floats(1.0, 2.0), floats(1.0, math.nan), False),
+        ("recording", floats(math.inf, 2.0), floats(math.inf, 2.0 + CLOSE * 0.9), True),
+        ("recording", floats(math.inf, 2.0), floats(math.inf, 9.0), False),
+        ("recording", floats(math.inf, 2.0), floats(-math.inf, 2.0), False),
+        ("recording", floats(1.0, 2.0), floats(1.0, math.inf), False),
+        ("recording", floats(math.nan, 2.0), floats(math.nan, 9.0), False),
+        ("recording", floats(math.nan, 2.0), floats(math.nan, 2.0), True),
         ("recording", floats(1.0, 2.0), floats(1.0, 2.0, shape=(1, 2)), False),
         ("recording", floats(1.0), b"no archive", False),
         ("tflite", b"one", b"two", False),

@@ -93,7 +93,7 @@ def _sources(plan: BuildPlan) -> list[Source]:
 
 def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None) -> str:
     """How a source differs from its line; nothing where it does not."""
-    if _is_pinned_alike(recorded.facts, facts):
+    if _are_two_parts(recorded.facts, facts):
         return ""
     if recorded.digest != digest:
         old, new = recorded.digest[:SHOWN], digest[:SHOWN]
@@ -104,13 +104,16 @@ def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None
     return f"{key}: buildsys.lock says something else of {others} than what is here"
 
 
-def _is_pinned_alike(recorded: Facts | None, found: Facts | None) -> bool:
-    """Whether both are of one archive, which the recipe pins: two recipes may read two parts of it."""
+def _are_two_parts(recorded: Facts | None, found: Facts | None) -> bool:
+    """Whether both are of one archive, which the recipes pin, and of two parts of it: two recipes share
+    its line. Of one part all facts are compared.
+    """
     return (
         isinstance(recorded, RecordedDataset)
         and isinstance(found, RecordedDataset)
         and bool(found.archive)
         and recorded.archive == found.archive
+        and (recorded.root, recorded.file, recorded.parts) != (found.root, found.file, found.parts)
     )
 
 

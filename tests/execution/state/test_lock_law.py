@@ -378,6 +378,104 @@ def test_a_training_of_the_store_that_nobody_recorded_is_named_in_a_locked_run(
     assert unchanged.settled_recipes(Workspace(workspace)) == {}
 
 
+ALL_RECORDED = "buildsys.lock records what is here, made with the tools and code of now"
+
+
+@pytest.mark.usefixtures("built")
+def test_update_names_a_training_of_other_code(
+    workspace: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Its network is here and is kept, or it is in no store and is trained again: both are work."""
+    before = recorded(workspace)
+    edit(workspace, before.action_key, OTHER)
+    text = edit(workspace, before.code, OTHER)
+    command = ["-C", str(workspace), "update", "--dry-run"]
+    assert main(command) == 0
+    kept = capsys.readouterr().out
+    assert "the recorded network is kept" in kept
+    assert "since then the code of train_ultralytics changed" in kept
+    assert ALL_RECORDED not in kept
+    (blob,) = (tmp_path / "store/blobs").glob(f"*/{before.checkpoint}")
+    blob.unlink()
+    forget(workspace)
+    assert main(command) == 0
+    lost = capsys.readouterr().out
+    assert "it trains again" in lost
+    assert ALL_RECORDED not in lost
+    assert (workspace / "buildsys.lock").read_text() == text
+
+
+@pytest.mark.usefixtures("built")
+def test_update_trains_what_has_no_line_before_it_removes_the_earlier_one(
+    workspace: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """The only network that the recipe has would be gone, and nothing in its place."""
+    (old,) = read_lock(workspace / "buildsys.lock").trainings()
+    recipe = workspace / "recipes/tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    assert main(["-C", str(workspace), "update", "--dry-run"]) == 0
+    words = "training of tags: it has no line and no result; it is trained\n"
+    assert capsys.readouterr().out == words
+    session = Session(workspace, tools, no_environment)
+    session.forget_trainings()
+    session.build([build for build in session.plans if "@xiao" in build])
+    session.close()
+    assert "removed, the recipe does not use it any more" in capsys.readouterr().err
+    (new,) = read_lock(workspace / "buildsys.lock").trainings()
+    assert new != old
+
+
+@pytest.mark.usefixtures("built")
+def test_update_takes_the_network_of_a_build_that_a_gate_rejects(
+    workspace: Path, tmp_path: Path, tools: StandIn
+) -> None:
+    """Whoever wants to look into a poor network records it first."""
+    before = recorded(workspace)
+    shutil.rmtree(tmp_path / "store")
+    forget(workspace)
+    recipe = workspace / "recipes/tags.yaml"
+    recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
+    tools.cpu = "another"
+    (row,) = rows(workspace, tools)
+    assert row.status.startswith("rejected by gate, differs from lock")
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    session.forget_trainings()
+    session.build([row.id])
+    session.close()
+    assert "train_ultralytics" not in tools.ran
+    assert recorded(workspace).checkpoint != before.checkpoint
+
+
+@pytest.mark.usefixtures("built")
+def test_update_claims_nothing_beside_a_mistake_or_what_is_not_here(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """One recipe of two was compared, and all is said to be well."""
+    command = ["-C", str(workspace), "update", "--dry-run"]
+    line = line_of(workspace, "training")
+    edit(workspace, line, f"{line.replace('training tags', 'training gone')}\n{line}")
+    monkeypatch.setenv("BUILDSYS_LOCKED", "1")  # nothing is written
+    assert main(command) == 0
+    gone = f"training gone {line.split(' ')[2][:12]}…: removed, there is no such recipe any more\n"
+    assert capsys.readouterr().out == gone
+    monkeypatch.delenv("BUILDSYS_LOCKED")
+    assert main(command[:-1]) == 0
+    assert capsys.readouterr().out == gone
+    (workspace / "tags").rename(workspace / "elsewhere")
+    assert main(command) == 0
+    words = "dataset tags/data.yaml: it is not here; its line is not compared\n"
+    assert words in capsys.readouterr().out
+    (workspace / "elsewhere").rename(workspace / "tags")
+    (workspace / "recipes/bad.yaml").write_text("name: bad\n")
+    assert main(command) == 1
+    told = capsys.readouterr()
+    assert "recipes/bad.yaml" in told.err
+    assert ALL_RECORDED not in told.out
+    edit(workspace, line + "\n", "")  # a mistake comes first
+    assert main(["-C", str(workspace), "build", "--locked"]) == 1
+
+
 def test_what_differs_is_good_and_no_plain_status() -> None:
     """The files work; a script that waits for `built` does not take them for the lock's."""
     differs = ("training of tags: …",)
