@@ -25,7 +25,7 @@ from buildsys.doit.names import check_names, check_variables
 from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
 from buildsys.execution.state.fingerprint import recipe_names
@@ -189,7 +189,7 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
 
 @contextlib.contextmanager
 def _explained(run: Run, runs: bool) -> Iterator[None]:
-    """What goes wrong while plans and tasks are made is said. Raises InvalidTask, SystemExit.
+    """What goes wrong while plans and tasks are made is printed. Raises InvalidTask, SystemExit.
 
     `runs`: builds were asked for: no plan of theirs is known, so the rows are those of recipes.
     """
@@ -197,6 +197,9 @@ def _explained(run: Run, runs: bool) -> Iterator[None]:
         yield
     except (InvalidTask, InvalidDodoFile, InvalidCommand):
         raise
+    except InputError as error:  # doit would end with its 3, which is of names
+        print(f"ERROR: {printed(str(error))}", file=guard(sys.stderr))
+        raise SystemExit(error.exit_code) from None
     except BuildsysError as error:
         run.refused = error.exit_code
         raise InvalidTask(printed(str(error))) from None

@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidTask
 
 from buildsys.cli import main
+from buildsys.doit.loader import Loader
 from buildsys.doit.reporter import Reporter
 from buildsys.doit.run import UNKNOWN, Run, RunOptions
 from buildsys.errors import InputError, NotAsLocked
@@ -353,6 +355,9 @@ def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
     monkeypatch.setenv("BUILDSYS_LOCKED", "yes")
     assert main(command) == InputError.exit_code
     assert "BUILDSYS_LOCKED: error: `yes` is neither 0 nor 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        DoitMain(Loader(workspace), config_filenames=()).run(["list"])
+    assert end.value.code == InputError.exit_code
 
 
 @pytest.mark.usefixtures("built")
