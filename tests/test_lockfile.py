@@ -243,3 +243,11 @@ def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(InputError, match=r"buildsys\.lock: error: cannot be read"):
         read_lock(path)
+
+
+def test_a_mark_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
+    """An editor saved the file as "UTF-8 with BOM"."""
+    path = tmp_path / "buildsys.lock"
+    line = 'pictures shots/*.jpg {"digest":"' + "ab" * 32 + '"}\n'
+    path.write_text(line, encoding="utf-8-sig")
+    assert read_lock(path).digest("pictures shots/*.jpg") == "ab" * 32
