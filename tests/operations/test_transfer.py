@@ -96,6 +96,25 @@ def test_another_machine_restores_everything_and_runs_nothing(
     assert len(manifests(other)) >= 4
 
 
+def test_what_needs_data_that_is_not_here_waits_for_it(
+    exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
+) -> None:
+    """A clone with the packages and without the data, in which somebody changes the calibration."""
+    small = tmp_path / "small.tar"
+    command = ["-C", str(workspace), "store", "export", "*", "--packages-only", "-o", str(small)]
+    assert main(command) == 0
+    other = elsewhere()
+    shutil.copyfile(workspace / "buildsys.lock", other / "buildsys.lock")
+    shutil.rmtree(other / "tags")
+    assert main(["store", "import", str(small)]) == 0
+    assert set(rebuild(other, tools).values()) == {"restored"}
+    recipe = other / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("count: 3", "count: 2"))
+    for status in rebuild(other, tools).values():
+        assert status.startswith("waiting for tags")
+    assert tools.ran == []
+
+
 @pytest.mark.usefixtures("built")
 def test_a_part_of_the_builds_can_go(
     workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path

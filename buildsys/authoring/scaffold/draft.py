@@ -32,7 +32,12 @@ _SMALL = 192
 """Side of the input in pixels that a microcontroller's memory holds."""
 _SMALLEST, _LARGEST = GRID, 2048
 """Sides that are believed when a checkpoint names them."""
-_GATED = {"segment": "masks.mAP50-95", "obb": "obb.mAP50-95", "classify": "top1"}
+_GATED = {
+    "segment": "masks.mAP50-95",
+    "obb": "obb.mAP50-95",
+    "classify": "top1",
+    "pose": "keypoints.mAP50-95",
+}
 """The metric to gate on first, by task."""
 _COMMENT_COLUMN = 36
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")

@@ -204,15 +204,11 @@ class State:
 
     def _to_make(self, step: Step, action_key: ActionKey, was_made: bool) -> Decision:
         """The decision on a step whose output is not here; what it waits for is the first reason."""
-        missing = (
-            []
-            if was_made
-            else [
-                item.source.label
-                for item in step.inputs
-                if item.source is not None and self.sources.is_missing(item.source)
-            ]
-        )
+        missing = [
+            item.source.label
+            for item in step.inputs
+            if item.source is not None and self.sources.is_missing(item.source)
+        ]
         absent = missing_requirement(step.requires), explain_absence(step.tool_env)
         missing += filter(None, absent)
         if missing:
