@@ -6,6 +6,7 @@ loops in one order.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 from buildsys.steps.lib.runtime.progress import fail
@@ -31,10 +32,9 @@ def _calibrate(self: Any, samples: Samples) -> bytes:
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
-    def first() -> Iterable[list[Any]]:
-        yield next(iter(samples()))
-
-    self._feed_tensors(first, True)
+    given = iter(samples())
+    first = next(given)
+    self._feed_tensors(lambda: [first], True)
     model = flatbuffer_utils.convert_bytearray_to_object(self._calibrator.Calibrate())
     (graph, *_) = model.subgraphs
     wanted = {
@@ -42,7 +42,9 @@ def _calibrate(self: Any, samples: Samples) -> bytes:
         for index, tensor in enumerate(graph.tensors)
         if tensor.quantization is not None and tensor.quantization.min is not None
     }
-    for index, (low, high) in find_ranges(self._model_content, samples(), list(wanted)).items():
+    for index, (low, high) in find_ranges(
+        self._model_content, chain([first], given), list(wanted)
+    ).items():
         wanted[index].min, wanted[index].max = [low], [high]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
