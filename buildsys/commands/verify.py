@@ -38,10 +38,10 @@ def run(options: argparse.Namespace) -> int:
             for finding in verify(session, plan, options.train):
                 findings.append(finding)
                 print(_line(finding), flush=True)
+            for line in differences(session.state, (plan,)):
+                print(line)
     finally:
         session.close()
-    for line in differences(session.state, (plan,)):
-        print(line)
     build, last = chosen[0], findings[-1]
     differing = [each.stage for each in findings if each.verdict == Verdict.DIFFERS]
     if differing:

@@ -129,6 +129,9 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     again = ben.buildsys("build")
     assert (again.code, ben.status) == (0, "up-to-date, differs from lock")
     assert "takes what is here" in again.text
+    verified = ben.buildsys("verify", BUILD)
+    assert verified.code == 0
+    assert "training of tags: buildsys.lock records the network" in verified.text
 
     server = clone(tmp_path, "server", anna)
     trained = server.buildsys("build", "--locked")
