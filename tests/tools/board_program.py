@@ -10,7 +10,7 @@ from typing import Any
 
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import read, store_of, tool_environment
+from tests.tools.places import WARNINGS_ARE_ERRORS, read, store_of, tool_environment
 
 Rows = dict[str, list[dict[str, Any]]]
 """Objects by the image's name."""
@@ -29,7 +29,7 @@ def report_both(root: Path, build: str, images: list[Path], scratch: Path) -> tu
     board = scratch / "board"
     shutil.copytree(root / "build" / recipe / target, board)
     _, python = environments.ensure("evaluate", print)
-    words = [str(python), "-W", "error", "detect.py", "--json", *map(str, images)]
+    words = [str(python), *WARNINGS_ARE_ERRORS, "detect.py", "--json", *map(str, images)]
     done = _run(words, board, tool_environment(python))
     return _rows(read(scratch / "predicted" / "predictions.json")), _rows(json.loads(done))
 

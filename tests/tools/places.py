@@ -29,6 +29,11 @@ PICTURES = 20
 """On which the rungs of the ladder are compared."""
 
 
+WARNINGS_ARE_ERRORS = ("-W", "error", "-W", "ignore::ImportWarning")
+"""For a Python with a step's variables: they name kernels that not every version of NumPy has, and NumPy
+warns of those that it does not know."""
+
+
 def make_workspace(root: Path, **recipes: str) -> Path:
     """doit.cfg, the start weights, recipes by name."""
     (root / "recipes").mkdir(parents=True)

@@ -19,6 +19,7 @@ from buildsys.registry import PACKAGE
 from buildsys.steps import package_engine
 from tests.conftest import REPOSITORY
 from tests.tools.places import (
+    WARNINGS_ARE_ERRORS,
     doit,
     draw,
     make_workspace,
@@ -283,7 +284,7 @@ def faults() -> dict[str, str]:
     """What went wrong, by check; all of them run in one process of the evaluation environment."""
     _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
-        [str(python), "-W", "error", "-m", "tests.tools.engine_cases"],
+        [str(python), *WARNINGS_ARE_ERRORS, "-m", "tests.tools.engine_cases"],
         cwd=REPOSITORY,
         env=tool_environment(python),
         capture_output=True,

@@ -18,7 +18,14 @@ from buildsys.execution.tools import environments
 from buildsys.registry import PACKAGE
 from tests.conftest import REPOSITORY
 from tests.tools.bright import NETWORK
-from tests.tools.places import doit, make_workspace, read, shared_store, tool_environment
+from tests.tools.places import (
+    WARNINGS_ARE_ERRORS,
+    doit,
+    make_workspace,
+    read,
+    shared_store,
+    tool_environment,
+)
 from tests.tools.test_look import png
 
 pytestmark = pytest.mark.tools
@@ -68,7 +75,7 @@ def faults() -> dict[str, str]:
     """What went wrong, by check; all of them run in one process of the evaluation environment."""
     _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
-        [str(python), "-W", "error", "-m", "tests.tools.linux_cases"],
+        [str(python), *WARNINGS_ARE_ERRORS, "-m", "tests.tools.linux_cases"],
         cwd=REPOSITORY,
         env=tool_environment(python),
         capture_output=True,
@@ -154,7 +161,7 @@ def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[
     """A command in the package's folder; nothing of this checkout can be imported."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
-        [str(python), "-W", "error", *words],
+        [str(python), *WARNINGS_ARE_ERRORS, *words],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -11,7 +11,7 @@ import pytest
 
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import tool_environment
+from tests.tools.places import WARNINGS_ARE_ERRORS, tool_environment
 from tests.tools.single_steps import run_step
 
 pytestmark = pytest.mark.tools
@@ -34,7 +34,7 @@ def _python(env: str) -> Path:
 def faults() -> dict[str, str]:
     """What went wrong, by check; all of them run in one process of the evaluation environment."""
     run = subprocess.run(
-        [str(_python("evaluate")), "-W", "error", "-m", "tests.tools.parity_cases"],
+        [str(_python("evaluate")), *WARNINGS_ARE_ERRORS, "-m", "tests.tools.parity_cases"],
         cwd=REPOSITORY,
         env=tool_environment(_python("evaluate")),
         capture_output=True,
