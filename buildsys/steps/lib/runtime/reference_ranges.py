@@ -3,6 +3,10 @@
 TensorFlow's calibrator multiplies matrices by Eigen, which cuts them by the sizes of the CPU's caches: sums
 round by how they are cut, and so do the scales of an integer file. TFLite's reference kernels are plain
 loops in one order.
+
+That calibrator also reads what a residual addition adds to after the addition was written into the same
+memory: of a SiLU it found values below -0.278, its minimum, and ranges up to twice as wide. Here each
+tensor keeps memory of its own.
 """
 
 from collections.abc import Callable, Iterable
