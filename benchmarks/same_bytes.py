@@ -204,7 +204,7 @@ def make_workspace(root: Path, size: int) -> Path:
 
 
 def main() -> int:
-    """Print the table as it grows; 1 where an artifact differs."""
+    """Print the table as it grows; 1 where an artifact differs, 2 without an emulator."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cpu", action="append", help="of qemu's, Haswell if none is given")
     parser.add_argument("--size", type=int, default=64, help="of the pictures, in pixels")
@@ -213,6 +213,9 @@ def main() -> int:
         "modules", nargs="*", metavar="MODULE", help="steps to emulate, all if none"
     )
     options = parser.parse_args()
+    if shutil.which(EMULATOR) is None:
+        print(f"{EMULATOR} is not installed (Debian: qemu-user)", file=sys.stderr)
+        return 2
     cpus = tuple(options.cpu or ["Haswell"])
     with tempfile.TemporaryDirectory() as folder:
         differ = 0
