@@ -1,9 +1,11 @@
 """Recipes, targets, contracts and data.yaml that are nearly right, through the real `check`.
 
 Only messages may come out: no traceback, no hang, every message printable, its line and column
-inside the file that it names. Case N of seed S is the same everywhere; `--only N` repeats it.
+inside the file that it names. Case N of seed S is the same everywhere; `--only N` repeats it, and
+`--first N` goes on where an earlier run stopped.
 
-    python benchmarks/fuzz_recipes.py [--count 1000000] [--seed 0] [--jobs 2] [--only N] [--keep FOLDER]
+    python benchmarks/fuzz_recipes.py [--count 1000000] [--first 0] [--seed 0] [--jobs 2] [--only N]
+                                      [--keep FOLDER]
 """
 
 import argparse
@@ -233,8 +235,9 @@ def work(job: int, options: argparse.Namespace) -> int:
     started, told, found, done = time.monotonic(), time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(options.seed, Path(folder) / "workspace")
-        for first in range(job * _BATCH, options.count, options.jobs * _BATCH):
-            numbers = list(range(first, min(first + _BATCH, options.count)))
+        end = options.first + options.count
+        for first in range(options.first + job * _BATCH, end, options.jobs * _BATCH):
+            numbers = list(range(first, min(first + _BATCH, end)))
             for number, problem in fuzzer.batch(numbers):
                 found += 1
                 print(f"case {number}: {problem}", flush=True)
@@ -275,6 +278,7 @@ def main() -> int:
     """0 when nothing was found."""
     parser = make_parser(__doc__, 1_000_000)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
     if options.only is not None:
         return min(1, _only(options))
