@@ -105,12 +105,7 @@ def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.M
     (measured), and keeps every picture's intermediate values in memory.
     """
     import onnx
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     _demand_opset(model)
     _name_nodes(model.graph)
@@ -118,14 +113,14 @@ def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.M
     quantize_static(
         prepared,
         "quantized.onnx",
-        _Pictures(prepared, folder, params),
+        None,
+        calibration_cache_path=_calibrate(prepared, _Pictures(prepared, folder, params)),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv"],
         nodes_to_exclude=_last(onnx.load(prepared).graph),
         per_channel=params.granularity == "per-channel",
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
@@ -134,6 +129,20 @@ def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.M
         },
     )
     return onnx.load("quantized.onnx")
+
+
+def _calibrate(prepared: str, pictures: "_Pictures") -> str:
+    """The file of the ranges that the values in front of convolutions take, on kernels that agree."""
+    import onnx
+    from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
+
+    from buildsys.steps.lib.runtime import onnx_session
+
+    onnx.save(onnx_session.without_softmax(onnx.load(prepared)), "calibrated.onnx")
+    calibrator = create_calibrator("calibrated.onnx", ["Conv"], "augmented.onnx")
+    calibrator.collect_data(pictures)
+    save_tensors_data(calibrator.compute_data(), Path("ranges.json"))
+    return "ranges.json"
 
 
 def _prepare(model: "onnx.ModelProto") -> str:

@@ -21,12 +21,17 @@ def load_onnx(path: Path) -> Any:
     return model
 
 
-def open_session(path: Path, options: Any = None) -> Any:
-    """An onnxruntime session on the CPU; ends the step when the file cannot be run."""
+def open_session(path: Path, options: Any = None, content: bytes | None = None) -> Any:
+    """An onnxruntime session on the CPU; ends the step when the file cannot be run.
+
+    `content`: what is run in place of the file's bytes.
+    """
     import onnxruntime
 
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            content or str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:
         fail(f"onnxruntime cannot run {_name(path)}: {_first_line(error)}")
 
