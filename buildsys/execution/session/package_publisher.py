@@ -13,7 +13,7 @@ from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import differences, missing_lines, no_line
-from buildsys.execution.tools.host_tools import is_portable, missing_requirement
+from buildsys.execution.tools.host_tools import is_portable
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import (
     BuildPlan,
@@ -238,7 +238,7 @@ class PackagePublisher:
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
                     subject = decision.reasons[0].subject
-                    lacks = subject == missing_requirement(step.requires)
+                    lacks = subject in self.state.missing(step)
                     portable = lacks and is_portable(step.requires)
                     return Outcome(kind=Kind.WAITING, subject=subject, portable=portable)
         return None

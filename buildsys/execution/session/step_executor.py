@@ -24,6 +24,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import no_line
 from buildsys.execution.state.recording import Record
 from buildsys.execution.store.store import Store
+from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import BuildPlan, Decision, Status, Step
 from buildsys.lockfile import Lock
@@ -213,8 +214,9 @@ def make_executor(
     lock: Lock,
     run: CommandRunner,
     ensure: EnsureEnv,
+    missing: MissingForStep = missing_here,
 ) -> StepExecutor:
     """An executor of these plans' steps, with a state, a console and a record of its own."""
-    state, console = State(plans, database, store, lock), Console(database)
+    state, console = State(plans, database, store, lock, missing), Console(database)
     runner = Runner(workspace, state, console.say, run, ensure)
     return StepExecutor(plans, state, runner, console, Record(workspace, plans, state, lock))

@@ -16,8 +16,7 @@ from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
 from buildsys.execution.store.store import Store
-from buildsys.execution.tools.definitions import explain_absence
-from buildsys.execution.tools.host_tools import missing_requirement
+from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, StepResult
 from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format
@@ -32,8 +31,10 @@ class State:
         database: Database,
         store: Store,
         lock: Lock | None = None,
+        missing: MissingForStep = missing_here,
     ) -> None:
-        self.database, self.store = database, store
+        """`missing`: what a step that has to run waits for; this machine's answer, unless others help."""
+        self.database, self.store, self.missing = database, store, missing
         self.lock = lock or Lock()
         """buildsys.lock as far as this run has read or written it."""
         self.sources = Sources(database, store, self.lock)
@@ -87,6 +88,15 @@ class State:
                 if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
             }
             self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=action_key.key)
+
+    def ask_again(self) -> None:
+        """Decide anew about what waits: a machine that can run it may be there now."""
+        with self._lock:
+            self._decisions = {
+                key: decision
+                for key, decision in self._decisions.items()
+                if decision.status != Status.WAITING
+            }
 
     def want_bytes(self, step_id: str) -> None:
         """Make sure that a step's outputs can be read: known by digest alone, it has to run again."""
@@ -209,8 +219,7 @@ class State:
             for item in step.inputs
             if item.source is not None and self.sources.is_missing(item.source)
         ]
-        absent = missing_requirement(step.requires), explain_absence(step.tool_env)
-        missing += filter(None, absent)
+        missing += self.missing(step)
         if missing:
             reasons = tuple(Reason(subject=subject) for subject in missing)
             reasons += self._differences(step, action_key) or ()

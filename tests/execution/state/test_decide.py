@@ -332,6 +332,23 @@ def test_a_missing_program_of_the_host_is_waited_for(
     assert statuses(make_state(tmp_path, plan), plan) == [Status.RESTORABLE]
 
 
+def test_what_waits_for_a_machine_runs_once_one_is_there(tmp_path: Path, source: Path) -> None:
+    """The machines of a run are asked, and again on request; what comes after it waited with it."""
+    machines: set[str] = set()
+
+    def missing(step: Step) -> tuple[str, ...]:
+        return (step.requires,) if step.requires and not machines else ()
+
+    load = make_step("load", given(source), requires="tensorrt 10.3 8.7")
+    plan = make_plan(load, make_step("pack", output_of(load)))
+    state = make_state(tmp_path, plan)
+    state.missing = missing
+    assert statuses(state, plan) == [Status.WAITING, Status.WAITING]
+    machines.add("board")
+    state.ask_again()
+    assert statuses(state, plan) == [Status.STALE, Status.PENDING]
+
+
 def test_a_step_that_two_builds_share_is_decided_once(tmp_path: Path, source: Path) -> None:
     """And the second build's first difference is told against its own last result."""
     export = make_step("export", given(source))
