@@ -34,10 +34,15 @@ from buildsys import cli  # noqa: E402
 from buildsys.digest import canonical, digest_bytes, digest_file, plain  # noqa: E402
 from buildsys.errors import BuildsysError, InputError  # noqa: E402
 from buildsys.execution.session.session import Session  # noqa: E402
-from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry  # noqa: E402
+from buildsys.execution.store.action_entry import (  # noqa: E402
+    ActionEntry,
+    action_name,
+    blob_name,
+    read_entry,
+    write_entry,
+)
 from buildsys.execution.store.archives import unpack  # noqa: E402
 from buildsys.graph import steps_of  # noqa: E402
-from buildsys.operations.transfer import action_name, blob_name  # noqa: E402
 from buildsys.records import write_record  # noqa: E402
 from tests.conftest import StandIn, make_workspace, no_environment  # noqa: E402
 from tests.damage import cut, flip, snapshot  # noqa: E402

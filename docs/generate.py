@@ -186,6 +186,7 @@ _TITLES = {
     "target": "The whole file",
     "contract": "The whole file",
     "workspace": "The whole file",
+    "remote": "`remote`",
     "targets": "An entry of `targets`",
     "contract.input": "`input`",
     "contract.outputs": "`outputs`",

@@ -1,16 +1,54 @@
-"""buildsys.yaml: what a workspace says of itself: datasets by name, and where its store is."""
+"""buildsys.yaml: what a workspace says of itself: datasets by name, where its store is, and what it shares."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StrictStr
+from pydantic import AfterValidator, Field, StrictStr, ValidationInfo, field_validator
 
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.validation import Block, parse
 from buildsys.authoring.syntax.values import NAME
+from buildsys.remote_settings import (
+    Mode,
+    check_endpoint,
+    check_mode,
+    check_place,
+    check_public_key,
+    check_url,
+)
 
 FILE = "buildsys.yaml"
+
+
+def _checked(check: Callable[[str], None]) -> AfterValidator:
+    def validate(value: str) -> str:
+        check(value)
+        return value
+
+    return AfterValidator(validate)
+
+
+class RemoteBlock(Block):
+    """The remote store that a team shares."""
+
+    url: Annotated[StrictStr, _checked(check_url)]
+    endpoint: Annotated[StrictStr, _checked(check_endpoint)] | None = None
+    mode: Mode = "read"
+    trusted: tuple[Annotated[StrictStr, _checked(check_public_key)], ...] = ()
+
+    @field_validator("endpoint")
+    @classmethod
+    def _belongs(cls, value: str | None, info: ValidationInfo) -> str | None:
+        check_place(info.data.get("url", "s3:"), value or "")
+        return value
+
+    @field_validator("mode")
+    @classmethod
+    def _can_be_written(cls, value: Mode, info: ValidationInfo) -> Mode:
+        check_mode(info.data.get("url", ""), value)
+        return value
 
 
 class WorkspaceFile(Block):
@@ -18,6 +56,7 @@ class WorkspaceFile(Block):
 
     datasets: dict[Annotated[StrictStr, Field(pattern=f"^{NAME}$")], dict[str, object]] = {}
     store: Annotated[StrictStr, Field(min_length=1)] | None = None
+    remote: RemoteBlock | None = None
 
 
 def read_workspace_file(

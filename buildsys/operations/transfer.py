@@ -24,7 +24,14 @@ from buildsys.digest import canonical
 from buildsys.errors import BuildsysError, InputError, shorten
 from buildsys.execution.packages.manifest import EMBEDDED_OUTPUTS
 from buildsys.execution.state.decide import State
-from buildsys.execution.store.action_entry import ActionEntry, make_entry, read_entry, write_entry
+from buildsys.execution.store.action_entry import (
+    ActionEntry,
+    action_name,
+    blob_name,
+    make_entry,
+    read_entry,
+    write_entry,
+)
 from buildsys.execution.store.archives import DAMAGED, BoundedHeader
 from buildsys.execution.store.store import STAGING, Store
 from buildsys.execution.store.tree_index import Tree
@@ -127,16 +134,6 @@ def write(results: Results, store: Store, path: Path) -> int:
             for digest in results.blobs:
                 _add_blob(archive, store, digest)
         return temporary.stat().st_size
-
-
-def action_name(key: str) -> str:
-    """Where an action's entry lies in the archive."""
-    return f"actions/{key[:2]}/{key}.json"
-
-
-def blob_name(digest: str) -> str:
-    """Where a blob lies in the archive."""
-    return f"blobs/{digest[:2]}/{digest}"
 
 
 def explain_missing(missing: Iterable[MissingResult], partial: bool) -> str:

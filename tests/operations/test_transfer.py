@@ -13,9 +13,9 @@ import pytest
 from buildsys.cli import main
 from buildsys.digest import digest_bytes
 from buildsys.execution.session.session import Session
-from buildsys.execution.store.action_entry import EntryOutput, read_entry, write_entry
+from buildsys.execution.store.action_entry import EntryOutput, blob_name, read_entry, write_entry
 from buildsys.execution.store.tree_index import encode_index
-from buildsys.operations.transfer import blob_name, explain_missing
+from buildsys.operations.transfer import explain_missing
 from tests.conftest import Build, Sample, StandIn, make_workspace, no_environment
 from tests.operations import golden
 

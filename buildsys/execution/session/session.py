@@ -88,6 +88,7 @@ class Session:
             self.workspace, built, self.database, store, lock, run, ensure
         )
         self.state, self.console = self.executor.state, self.executor.console
+        store.say = self.console.say
         self.record = self.executor.record
         self.record.first_stat = self.record.stat = stat
         self.record.locked = self.locked
@@ -124,6 +125,7 @@ class Session:
             return
         self.record.read()
         plans = build_plans(self._with_candidates(builds))
+        self.state.look_up(plans)
         found = [f"it has no line `{key}`" for key in missing_lines(self.state, plans)]
         found += [f"it has no training of {recipe}" for recipe in never_trained(self.state, plans)]
         found += differences(self.state, plans)
@@ -135,6 +137,7 @@ class Session:
         self.asked = builds
         self.record.read()
         plans = self._with_candidates(builds)
+        self.state.look_up(build_plans(plans))
         self.state.request_inputs(build_plans(plans))
         steps = {step.id: step for plan in plans for step in steps_of(plan)}
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]
@@ -180,7 +183,10 @@ class Session:
         return self.rows(builds)
 
     def remember(self) -> None:
-        """After a run: new facts into buildsys.lock, and which recipes need nothing next time."""
+        """After a run: what was made goes to others, new facts into buildsys.lock, and which recipes need
+        nothing next time.
+        """
+        self.state.store.finish_run()
         outcomes = {b: o for b, o in self.publisher.outcomes.items() if o.good and b in self.plans}
         idle = build_plans(self.plans[b] for b, o in outcomes.items() if o.kind == Kind.UP_TO_DATE)
         made = build_plans(self.plans[b] for b in outcomes)
@@ -224,6 +230,7 @@ class Session:
 
     def close(self) -> None:
         """End of the run."""
+        self.state.store.finish_run(wait=False)
         self.console.close()
         self.database.close()
 

@@ -1,20 +1,29 @@
-"""Which store a workspace uses: never one in its repository.
+"""Which store a workspace uses, and which remote one behind it: never one in its repository.
 
 What lies there may have come with a commit, and a store is believed: what it says was made is not
 made again.
 """
 
+import contextlib
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
+from urllib.parse import unquote, urlsplit
 
-from buildsys.errors import CannotWrite, InputError, shorten
+from buildsys.digest import plain
+from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
+from buildsys.escaping import hide_passwords
 from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store, foreign_name
 from buildsys.files import stat_text
+from buildsys.remote_settings import Mode, RemoteSettings, check_settings, check_url
+from buildsys.typed_json import decode
 from buildsys.write_errors import obstacle, way_out
 
 _FILE = "buildsys.yaml"
+REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"
 _NO_STORE = (
     "this folder holds other things than a store (`{}`); buildsys removes old files from its store"
@@ -24,25 +33,76 @@ _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is u
 
 
 def default_store(workspace: Workspace) -> Store:
-    """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory.
+    """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory; with the
+    remote store behind it that the workspace shares, if it does.
 
     One in the repository, or a folder of other things, is refused: InputError where buildsys.yaml
     names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
     too; one that may only be read is a store.
     """
+    root, remote = _find_root(workspace), find_remote(workspace)
+    if remote is None:
+        return Store(root)
+    from buildsys.execution.store.shared_store import SharedStore
+
+    return SharedStore(root, remote)
+
+
+def find_remote(workspace: Workspace) -> RemoteSettings | None:
+    """BUILDSYS_REMOTE, else what buildsys.yaml says; None where neither names a remote store.
+
+    The variable counts for all that says where the store is; who is trusted, the file says in either
+    case. Raises InputError, and BuildsysError for a variable.
+    """
+    place, mode = os.environ.get(REMOTE, ""), os.environ.get(REMOTE_MODE, "")
+    if "none" in (place, mode):
+        return None
+    if mode not in ("", "read", "read-write"):
+        raise BuildsysError(f"{REMOTE_MODE} is `{shorten(mode)}`; it is read, read-write or none")
+    found = _configured(workspace).remote
+    try:
+        if place:
+            trusted, kept = (found.trusted, found.mode) if found else ((), "read")
+            found = RemoteSettings(url=place, mode=kept, trusted=trusted)
+            check_url(place)
+        if found is not None and mode:
+            found = replace(found, mode=cast(Mode, mode))
+        if found is not None:
+            check_settings(found)
+    except ValueError as error:
+        variable = (
+            f"{REMOTE} is `{shorten(hide_passwords(place))}`"
+            if place
+            else f"{REMOTE_MODE} is `{mode}`"
+        )
+        raise BuildsysError(f"{variable}: {error}") from error
+    if found is not None and found.scheme == "file":
+        folder = Path(unquote(urlsplit(found.url).path))
+        if _is_inside(folder, workspace):
+            message = "the remote store would lie in the repository, where a commit could fill it"
+            if place:
+                raise BuildsysError(f"{REMOTE} is {place}: {message}")
+            line, column, source = _position(workspace.root / _FILE, "remote")
+            hint = "name a folder outside of it"
+            raise InputError.at(_FILE, message, hint, line=line, column=column, source=source)
+    return found
+
+
+def _find_root(workspace: Workspace) -> Path:
     place = os.environ.get("BUILDSYS_STORE")
     if place:
         root = absolute(place, "BUILDSYS_STORE")
         problem = _problem(root, workspace)
         if problem is not None:
             raise CannotWrite(f"BUILDSYS_STORE is {root}: {problem[0]}.\n    help: {problem[1]}")
-        return Store(_usable(root))
-    found = _configured(workspace)
+        return _usable(root)
+    configured = _configured(workspace).store
+    found = workspace.root / os.path.expanduser(configured) if configured else None
     problem = _problem(found, workspace) if found is not None else None
     if problem is not None:
-        line, column, source = _position(workspace.root / _FILE)
+        line, column, source = _position(workspace.root / _FILE, "store")
         raise InputError.at(_FILE, *problem, line=line, column=column, source=source)
-    return Store(_usable(found or cache_root() / "store"))
+    return _usable(found or cache_root() / "store")
 
 
 def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
@@ -74,42 +134,57 @@ def _is_inside(place: Path, workspace: Workspace) -> bool:
     return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
 
 
-def _position(file: Path) -> tuple[int, int, str]:
-    """Line, column and text of what `store` says; zeros where it cannot be found any more."""
+def _position(file: Path, key: str) -> tuple[int, int, str]:
+    """Line, column and text of what a key says; zeros where it cannot be found any more."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         text = file.read_text(encoding="utf-8-sig")
-        line, column = YAML(pure=True).load(text).lc.value("store")
+        line, column = YAML(pure=True).load(text).lc.value(key)
     except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError):
         return 0, 0, ""
     return line + 1, column + 1, text.splitlines()[line]
 
 
-def _configured(workspace: Workspace) -> Path | None:
-    """`store` of buildsys.yaml; the file is parsed once a change: parsing costs more than building."""
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """What buildsys.yaml says of stores, as far as it is valid: `buildsys check` reports mistakes."""
+
+    store: str = ""
+    remote: RemoteSettings | None = None
+
+
+def _configured(workspace: Workspace) -> _Places:
+    """The stores of buildsys.yaml; the file is parsed once a change: parsing costs more than building."""
     file, cache = workspace.root / _FILE, workspace.state / "store.json"
     stat = stat_text(str(file))
     if stat == "absent":
-        return None
+        return _Places()
     known = unchanged.find(cache, "")
-    if known is None or known.files.keys() != {str(file)}:  # a record that rests on nothing
-        known = unchanged.Entry(value=_read_store(file), files={str(file): stat})
-        if workspace.state.is_dir():  # which a run makes
-            unchanged.keep(cache, known)
-    place = known.value if isinstance(known.value, str) else ""
-    return workspace.root / os.path.expanduser(place) if place else None
+    if known is not None and known.files.keys() == {str(file)}:  # no record that rests on nothing
+        with contextlib.suppress(ValueError):
+            return decode(_Places, known.value)
+    found = _read_places(file)
+    if workspace.state.is_dir():  # which a run makes
+        unchanged.keep(cache, unchanged.Entry(value=plain(found), files={str(file): stat}))
+    return found
 
 
-def _read_store(file: Path) -> str:
-    """The value of the key `store` at the top of a YAML file; `buildsys check` reports mistakes."""
+def _read_places(file: Path) -> _Places:
+    """The values of the keys `store` and `remote` at the top of a YAML file."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, YAMLError):
-        return ""
-    found = data.get("store") if isinstance(data, dict) else None
-    return found if isinstance(found, str) else ""
+        return _Places()
+    if not isinstance(data, dict):
+        return _Places()
+    store, remote = data.get("store"), None
+    with contextlib.suppress(ValueError):
+        remote = decode(RemoteSettings, data["remote"]) if data.get("remote") else None
+        if remote is not None:
+            check_settings(remote)
+    return _Places(store=store if isinstance(store, str) else "", remote=remote)

@@ -8,6 +8,7 @@ bytes leaves the keys after it as they were.
 
 import contextlib
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, MissingBytes
@@ -15,6 +16,7 @@ from buildsys.execution.state.action_keys import ActionKey, Parts, make_key, par
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
+from buildsys.execution.store.action_entry import machine_of
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, StepResult
@@ -134,6 +136,30 @@ class State:
         if result is None:
             raise MissingBytes(step_id)
         return result.output(output)
+
+    def look_up(self, plans: Iterable[BuildPlan]) -> None:
+        """Ask a shared store about the steps that have no result here, level by level: one question for
+        all whose inputs are known.
+        """
+        left = {step.id: step for plan in plans for step in plan.steps}
+        while left:
+            ready, wanted = [], []
+            for step in left.values():
+                makers = {item.step for item in step.inputs if item.step}
+                if makers.isdisjoint(left):
+                    ready.append(step)
+                    if any(self._results.get(maker) is None for maker in makers):
+                        continue
+                    action_key = self.known_key(step)
+                    if action_key and self.database.result(action_key.key) is None:
+                        wanted.append((action_key.key, machine_of(step)))
+            if not ready:
+                return
+            self.store.look_up(wanted)
+            for step in ready:
+                with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
+                    self.decide(step)
+                del left[step.id]
 
     def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
         """Request the bytes that the steps which have to run will read: a result known by digest alone is
@@ -274,9 +300,13 @@ class State:
 
     def recall(self, step: Step, key: str) -> StepResult | None:
         """A result that another workspace, or this one long ago, left whole in the store."""
+        machine = machine_of(step)
+        self.store.look_up([(key, machine)])
         entry = self.store.recall(key)
         declared = {(output.name, output.tree) for output in step.outputs}
         if entry is None or {(output.name, output.tree) for output in entry.outputs} != declared:
+            return None
+        if entry.machine not in ("", machine):  # another architecture does other arithmetic
             return None
         result = StepResult(
             outputs=tuple((output.name, output.digest) for output in entry.outputs),

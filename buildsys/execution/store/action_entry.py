@@ -1,11 +1,44 @@
 """What an action made, as the action cache keeps it under the action's key."""
 
+import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from buildsys.graph import Step, StepResult
 from buildsys.records import Digest, Seconds, read_record, write_record
+
+_MACHINE = re.compile(r"[A-Za-z0-9_]{0,32}", re.ASCII)
+
+
+def check_machine(name: str) -> None:
+    """Raises ValueError for what is no architecture as the system calls it: x86_64, aarch64."""
+    if not _MACHINE.fullmatch(name):
+        raise ValueError("it is not the name of an architecture")
+
+
+def this_machine() -> str:
+    """The architecture of this machine."""
+    return platform.machine()
+
+
+def machine_of(step: Step) -> str:
+    """The architecture that a step's result depends on, if it is made here: the same network is not
+    the same to the last bit on another one. Empty for what does no arithmetic, and for what is made
+    for hardware that the step itself names.
+    """
+    return this_machine() if step.tool_env and not step.requires else ""
+
+
+def action_name(key: str, machine: str = "") -> str:
+    """Where an action's entry lies in an archive and in a remote store."""
+    return f"actions/{key[:2]}/{key}{'.' + machine if machine else ''}.json"
+
+
+def blob_name(digest: str) -> str:
+    """Where a blob lies in an archive and in a remote store."""
+    return f"blobs/{digest[:2]}/{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +64,8 @@ class ActionEntry:
     diary: tuple[tuple[str, str], ...] = ()
     digests_only: bool = False
     """What it made is known by digest, and the bytes were left out on purpose."""
+    machine: Annotated[str, check_machine] = ""
+    """The architecture that made it, see `machine_of`; empty in entries of earlier releases, too."""
     format: Literal[1] = 1
 
 
@@ -50,6 +85,7 @@ def make_entry(
         ),
         passed=result.passed,
         diary=tuple(sorted((diary or {}).items())),
+        machine=machine_of(step),
     )
 
 
@@ -63,9 +99,14 @@ def read_entry(key: str, data: bytes) -> ActionEntry:
     another action.
     """
     entry = read_record(ActionEntry, data)
+    check_entry(key, entry)
+    return entry
+
+
+def check_entry(key: str, entry: ActionEntry) -> None:
+    """Raises ValueError for the entry of another action, and for one that says something twice."""
     if entry.key != key:
         raise ValueError("the entry of another action")
     names = [output.name for output in entry.outputs]
     if len(set(names)) != len(names):
         raise ValueError("an output is in it twice")
-    return entry

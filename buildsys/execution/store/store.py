@@ -15,9 +15,10 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,7 @@ from buildsys.files import TEMPORARY, make_durable, open_regular, temporary_file
 from buildsys.locks import locked
 from buildsys.names import check_names
 from buildsys.operating_system import share_blocks, start_writing
+from buildsys.printing import guard, printed
 from buildsys.records import is_digest
 from buildsys.write_errors import writing
 
@@ -36,7 +38,9 @@ STAGING = ".import-"
 """How folders of imports that are under way begin, beside the blobs."""
 _ABANDONED_SECONDS = 24 * 3600
 """A temporary file this old belongs to a killed run; nobody copies one file for a day."""
-_NAMES = frozenset({"actions", "blobs", "locks", "tmp", "workspaces", "gc.lock", "lost+found"})
+_NAMES = frozenset(
+    {"actions", "blobs", "locks", "tmp", "unpushed", "workspaces", "gc.lock", "lost+found"}
+)
 """All that lies in a store, beside folders of imports; the last one where it is a disk of its own."""
 _SETTLED_SECONDS = 60
 """What was not touched for so long the system has written to the disk."""
@@ -50,6 +54,8 @@ class Store:
         self._swept = False
         self._fresh: dict[Path, None] = {}
         """Blobs, and folders for them, that may not be on the disk yet."""
+        self.say: Callable[[str], None] = _print
+        """Gets a line where something happens that a person wants to know."""
         self._recording = threading.Lock()  # steps end in threads
         self._noting = threading.Lock()
 
@@ -80,7 +86,7 @@ class Store:
             with self._new(self.blob(digest), path.stat().st_size) as temporary:
                 with path.open("rb") as source:
                     _clone(source, temporary)
-                _seal(temporary)
+                seal(temporary)
         return digest
 
     def put_bytes(self, data: bytes) -> str:
@@ -89,7 +95,7 @@ class Store:
         if not self.holds(digest):
             with self._new(self.blob(digest), len(data)) as temporary:
                 temporary.write_bytes(data)
-                _seal(temporary)
+                seal(temporary)
         return digest
 
     def put_tree(self, folder: Path) -> str:
@@ -111,7 +117,7 @@ class Store:
     def take(self, path: Path, digest: str) -> None:
         """Move a file that lies on the store's disk in; its bytes are known to be those of `digest`."""
         with self._new(self.blob(digest), 0) as temporary:
-            _seal(path)
+            seal(path)
             path.replace(temporary)
 
     def holds(self, digest: str, source: Path | None = None) -> bool:
@@ -234,7 +240,7 @@ class Store:
                 if not other.holds(each):
                     with other._new(other.blob(each), size) as temporary:
                         _clone(stored, temporary)
-                        _seal(temporary)
+                        seal(temporary)
 
     def record(self, entry: ActionEntry) -> None:
         """Remember what an action made, when its bytes are on the disk. The newest record counts: an
@@ -285,6 +291,17 @@ class Store:
                 return read_entry(key, stored.read())
         except (FileNotFoundError, ValueError):
             return None
+
+    def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Before `recall` is asked about some actions, (key, architecture) each: a store that is shared
+        asks for all of them at once.
+        """
+
+    def publish(self, entry: ActionEntry) -> None:
+        """A result was made here, and is of use to others: a store that is shared offers it to them."""
+
+    def finish_run(self, wait: bool = True) -> None:
+        """The end of a run: returns when others have what was offered, at once without `wait`."""
 
     @contextlib.contextmanager
     def alone(self, key: str, owner: str, say: Callable[[str], None]) -> Iterator[None]:
@@ -350,6 +367,10 @@ class Store:
 
     def _action(self, key: str) -> Path:
         return self.root / "actions" / _checked(key)[:2] / f"{key}.json"
+
+
+def _print(text: str) -> None:
+    print(printed(text), file=guard(sys.stderr), flush=True)
 
 
 def use(path: Path) -> bool:
@@ -442,6 +463,6 @@ def _clone(reader: IO[bytes], target: Path) -> None:
             shutil.copyfileobj(reader, writer, 1 << 20)
 
 
-def _seal(path: Path) -> None:
+def seal(path: Path) -> None:
     """Nobody writes to a blob; who may read it is the umask's affair: stores can be shared."""
     path.chmod(path.stat().st_mode & 0o444)

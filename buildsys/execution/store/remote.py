@@ -1,0 +1,339 @@
+"""A remote store during one run: entries and blobs by digest, until it has failed twice.
+
+It is asked for the first time when something is wanted from it. What it gives counts when its digest
+is the one that was asked for; a failure costs one line, and after two of a kind nothing is asked any
+more.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.store.action_entry import ActionEntry, action_name, blob_name
+from buildsys.execution.store.objects import Objects, RemoteFailure
+from buildsys.execution.store.remote_entry import (
+    LARGEST_ENTRY,
+    MARK,
+    NotTrusted,
+    RemoteMark,
+    SigningKey,
+    configured_key,
+    read_remote_entry,
+    write_remote_entry,
+)
+from buildsys.records import write_record
+from buildsys.remote_settings import RemoteSettings
+from buildsys.text import count_text, size_text
+from buildsys.typed_json import parse
+
+T = TypeVar("T")
+AT_ONCE = 16
+_LARGE_AT_ONCE = 4
+_LARGE = 8 << 20
+_ENOUGH = 2
+"""Failures after which nothing is asked any more in this run."""
+_LINE_EVERY_SECONDS = 10.0
+
+
+class Damaged(Exception):
+    """The remote's bytes are not those of the digest that was asked for."""
+
+
+@dataclass(kw_only=True)
+class Traffic:
+    """What went over the wire in a run."""
+
+    entries_read: int = 0
+    blobs_read: int = 0
+    bytes_read: int = 0
+    entries_written: int = 0
+    blobs_written: int = 0
+    bytes_written: int = 0
+    questions: int = 0
+
+
+class _Direction:
+    """Reading, or writing: how often it has failed, and whether it goes on."""
+
+    def __init__(self, stopped: str) -> None:
+        self.stopped = stopped
+        self.failures = 0
+        self.on = True
+
+
+class Remote:
+    """The store that `remote` of buildsys.yaml names. Methods raise RemoteFailure."""
+
+    def __init__(self, settings: RemoteSettings, say: Callable[[str], None]) -> None:
+        self.settings, self.say = settings, say
+        self.traffic = Traffic()
+        self._reading = _Direction("this run goes on with the store of this machine")
+        self._writing = _Direction(
+            "what was made is put there by the next run, or `buildsys store push`"
+        )
+        self._objects: Objects | None = None
+        self._signing: SigningKey | None = None
+        self._opening, self._counting = threading.RLock(), threading.Lock()
+        self._large = threading.Semaphore(_LARGE_AT_ONCE)
+        self._pool: ThreadPoolExecutor | None = None
+        self._said: set[str] = set()
+        self._progress: _Progress | None = None
+        self._marked = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether it can be asked; looks for the server at the first question."""
+        self._open()
+        return self._objects is not None and self._reading.on
+
+    @property
+    def writes(self) -> bool:
+        """Whether results can be put there."""
+        if not self.settings.writes:
+            return False
+        self._open()
+        return self._objects is not None and self._writing.on
+
+    def each(self, do: Callable[[str], T], names: Iterable[str]) -> list[T]:
+        """Do something for every name, 16 at once."""
+        with self._opening:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(AT_ONCE, "remote")
+        return list(self._pool.map(do, names))
+
+    def find_entry(self, key: str, machine: str) -> ActionEntry | None:
+        """What an action made, by a kind of machine; None where nothing there counts."""
+        name = action_name(key, machine)
+        data = self._ask(lambda objects: objects.read(name, LARGEST_ENTRY))
+        if data is None:
+            return None
+        try:
+            entry = read_remote_entry(data, key, machine, self.settings.trusted)
+        except NotTrusted as error:
+            self._say_once(f"{self.settings.url}: a result there does not count: {error}")
+            return None
+        except ValueError as error:
+            self._say_once(f"{self.settings.url}: a result there does not count: it is {error}")
+            return None
+        self._count(entries_read=1, bytes_read=len(data))
+        return entry
+
+    def size(self, digest: str) -> int | None:
+        """Bytes of a blob; None where it is not there."""
+        return self._ask(lambda objects: objects.size(blob_name(digest)))
+
+    def fetch(self, digest: str, file: Path) -> None:
+        """A blob's bytes into a file. Raises FileNotFoundError, Damaged, OSError."""
+        chunks = self._ask(lambda objects: _begin(objects.stream(blob_name(digest))))
+        state = hashlib.sha256()
+        with file.open("wb") as out:
+            while chunk := self._ask(lambda _: next(chunks, b""), asks=False):
+                state.update(chunk)
+                out.write(chunk)
+                self._count(bytes_read=len(chunk))
+        if state.hexdigest() != digest:
+            raise Damaged(digest)
+        self._count(blobs_read=1)
+
+    def put_blob(self, digest: str, file: Path, again: bool) -> None:
+        """A blob, where none of its size is there, or `again`: what is there was found damaged."""
+        size = file.stat().st_size
+        if not again and self._ask(lambda objects: objects.size(blob_name(digest))) == size:
+            return
+
+        def put(objects: Objects) -> None:
+            if size <= _LARGE:
+                objects.write_file(blob_name(digest), file)
+                return
+            with self._large:
+                objects.write_file(blob_name(digest), file)
+
+        self._ask(put, writing=True)
+        self._count(blobs_written=1, bytes_written=size)
+
+    def put_entry(self, entry: ActionEntry) -> None:
+        """What an action made; its blobs are there."""
+        self._mark()
+        data = write_remote_entry(entry, self._signing)
+        name = action_name(entry.key, entry.machine)
+        self._ask(lambda objects: objects.write(name, data), writing=True)
+        self._count(entries_written=1, bytes_written=len(data))
+
+    def objects(self) -> Objects:
+        """The objects themselves. Raises RemoteFailure where the server cannot be reached, BuildsysError
+        where something is missing here.
+        """
+        found = Objects(self.settings)
+        found.probe()
+        _check_mark(found)
+        return found
+
+    def watch(self, what: str, files: int) -> None:
+        """Say now and then how far the transfer of some files is."""
+        self._progress = _Progress(what, files, self.say)
+
+    def close(self) -> None:
+        """No more transfers; those that have not begun are dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _open(self) -> None:
+        with self._opening:
+            if self._objects is not None or not self._reading.on:
+                return
+            try:
+                if self.settings.writes:
+                    self._signing = self._key()
+                self._objects = self.objects()
+            except (RemoteFailure, BuildsysError) as error:
+                self._reading.on = self._writing.on = False
+                self.say(f"{self.settings.url}: {error}; {self._reading.stopped}")
+
+    def _key(self) -> SigningKey | None:
+        """The key that signs; without the one that is wanted, nothing is written."""
+        try:
+            return signing_key(self.settings)
+        except BuildsysError as error:
+            self._writing.on = False
+            self.say(f"{self.settings.url} is only read: {error}")
+        return None
+
+    def _ask(self, action: Callable[[Objects], T], writing: bool = False, asks: bool = True) -> T:
+        direction = self._writing if writing else self._reading
+        if not (self.writes if writing else self.reads):
+            raise RemoteFailure(f"{self.settings.url} is not asked any more in this run")
+        assert self._objects is not None
+        if asks:
+            self._count(questions=1)
+        try:
+            return action(self._objects)
+        except RemoteFailure as failure:
+            with self._counting:
+                direction.failures += 1
+                first = direction.failures == 1
+                last = direction.failures == _ENOUGH
+                if last:
+                    direction.on = False
+            if first:
+                self.say(f"{self.settings.url}: {failure}")
+            if last:
+                self.say(f"{self.settings.url} is not asked any more: {direction.stopped}")
+            raise
+
+    def _mark(self) -> None:
+        """Say in the store which layout it has; once."""
+        with self._opening:
+            if self._marked:
+                return
+            if self._ask(lambda objects: objects.size(MARK)) is None:
+                self._ask(lambda objects: objects.write(MARK, write_mark()), writing=True)
+            self._marked = True
+
+    def _count(self, **changes: int) -> None:
+        with self._counting:
+            for name, more in changes.items():
+                setattr(self.traffic, name, getattr(self.traffic, name) + more)
+            if self._progress is not None:
+                self._progress.add(self.traffic)
+
+    def _say_once(self, text: str) -> None:
+        with self._counting:
+            if text in self._said:
+                return
+            self._said.add(text)
+        self.say(text)
+
+
+class _Progress:
+    """How far a transfer is, in a line now and then."""
+
+    def __init__(self, what: str, files: int, say: Callable[[str], None]) -> None:
+        self._what, self._files, self._say = what, files, say
+        self._began = self._said = time.monotonic()
+
+    def add(self, traffic: Traffic) -> None:
+        """Something more has come or gone."""
+        now = time.monotonic()
+        if now - self._said < _LINE_EVERY_SECONDS:
+            return
+        self._said = now
+        done, size = (
+            traffic.blobs_read + traffic.blobs_written,
+            traffic.bytes_read + traffic.bytes_written,
+        )
+        of = f" of {self._files}" if self._files else ""
+        rate = size_text(int(size / (now - self._began)))
+        self._say(f"{self._what}: {done}{of} files, {size_text(size)}, {rate}/s")
+
+
+def describe_traffic(traffic: Traffic, seconds: float) -> str:
+    """One line on what came from a remote and what went there; empty where nothing did."""
+    parts = []
+    if traffic.entries_read or traffic.blobs_read:
+        parts.append(
+            f"{count_text(traffic.entries_read, 'result')} and"
+            f" {count_text(traffic.blobs_read, 'file')} fetched, {size_text(traffic.bytes_read)}"
+        )
+    if traffic.entries_written or traffic.blobs_written:
+        parts.append(
+            f"{count_text(traffic.entries_written, 'result')} and"
+            f" {count_text(traffic.blobs_written, 'file')} put there,"
+            f" {size_text(traffic.bytes_written)}"
+        )
+    moved = traffic.bytes_read + traffic.bytes_written
+    if not parts:
+        return ""
+    return f"{'; '.join(parts)} ({size_text(int(moved / max(seconds, 0.001)))}/s)"
+
+
+def signing_key(settings: RemoteSettings) -> SigningKey | None:
+    """The key that signs what is put there, if any. Raises BuildsysError where what is put there would
+    count for nobody.
+    """
+    key = configured_key()
+    if settings.trusted and key is None:
+        raise BuildsysError(
+            "`remote.trusted` lists who may sign results, and BUILDSYS_SIGNING_KEY names no key"
+        )
+    if settings.trusted and key is not None and key.public not in settings.trusted:
+        raise BuildsysError(f"`remote.trusted` does not list the key that signs here: {key.public}")
+    return key
+
+
+def write_mark() -> bytes:
+    """The object that says which layout a remote store has."""
+    return write_record(RemoteMark())
+
+
+def _check_mark(objects: Objects) -> None:
+    """Raises RemoteFailure for a store of another layout; one without a mark is empty, or http."""
+    data = objects.read(MARK, LARGEST_ENTRY)
+    if data is None:
+        if objects.url.startswith("http"):
+            raise RemoteFailure(f"there is no remote store of buildsys ({MARK} is missing)")
+        return
+    try:
+        parse(RemoteMark, data.partition(b"\n")[2])
+    except ValueError as error:
+        message = (
+            "it has the layout of another release of buildsys: use the same release everywhere"
+        )
+        raise RemoteFailure(message) from error
+
+
+def _begin(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, begun: whether there is anything is known at once."""
+    first = next(chunks, b"")
+
+    def rest() -> Iterator[bytes]:
+        yield first
+        yield from chunks
+
+    return rest()

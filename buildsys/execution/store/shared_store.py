@@ -1,0 +1,253 @@
+"""A store on this machine with a remote one behind it.
+
+A result that the remote has counts as here; its bytes come when something reads them. What this
+machine makes is put there while other steps run, blobs first, where `mode` allows it.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from buildsys.digest import digest_bytes
+from buildsys.errors import CannotWrite
+from buildsys.execution.store.action_entry import ActionEntry, write_entry
+from buildsys.execution.store.objects import RemoteFailure
+from buildsys.execution.store.remote import Damaged, Remote, describe_traffic
+from buildsys.execution.store.store import Store, seal
+from buildsys.records import is_digest
+from buildsys.remote_settings import RemoteSettings
+
+_UNPUSHED = "unpushed"
+
+
+class SharedStore(Store):
+    """Reads through to a remote store; see `Store` for what each method promises."""
+
+    def __init__(self, root: Path, settings: RemoteSettings) -> None:
+        super().__init__(root)
+        self.remote = Remote(settings, self._speak)
+        self._began = time.monotonic()
+        self._asked: set[tuple[str, str]] = set()
+        self._there: set[str] = set()
+        """Digests that the remote has, by an entry that counts or by its own word."""
+        self._absent: set[str] = set()
+        """Digests that it does not have, or only damaged; asked once a run."""
+        self._damaged_there: set[str] = set()
+        self._publisher: ThreadPoolExecutor | None = None
+        self._published: list[Future[None]] = []
+
+    def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Ask for what actions made, (key, architecture) each, all at once; each once a run."""
+        new = [
+            item
+            for item in dict.fromkeys(wanted)
+            if item not in self._asked and not self._is_whole_here(item[0])
+        ]
+        self._asked.update(new)
+        if not new or not self.remote.reads:
+            return
+        machines = dict(new)
+
+        def find(key: str) -> ActionEntry | None:
+            with contextlib.suppress(RemoteFailure):
+                return self.remote.find_entry(key, machines[key])
+            return None
+
+        for entry in filter(None, self.remote.each(find, machines)):
+            self._there.update(output.digest for output in entry.outputs)
+            with contextlib.suppress(CannotWrite):  # a store that may only be read
+                self._note(entry)
+
+    def forget(self, key: str) -> None:
+        """Somebody else may have made this meanwhile: it is asked for again."""
+        self._asked = {item for item in self._asked if item[0] != key}
+
+    def has(self, digest: str, tree: bool) -> bool:
+        """Whether an artifact's files are all here, or in the remote as far as is known."""
+        if self._is_here(digest, tree):
+            return True
+        if not is_digest(digest) or not self._may_come(digest):
+            return False
+        if tree and self.size(digest) is not None:  # what lacks is one of its files
+            with contextlib.suppress(OSError, CannotWrite):
+                return self._absent.isdisjoint(file.digest for file in self.index(digest))
+        return True
+
+    def fetch(
+        self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
+    ) -> None:
+        """As `Store.fetch`; what is not here comes from the remote first, 16 files at once."""
+        if tree:
+            self.bring(digest, tree)
+        try:
+            super().fetch(digest, target, tree, linked)
+        except FileNotFoundError:
+            self._absent.add(digest)
+            raise
+
+    def bring(self, digest: str, tree: bool) -> bool:
+        """Bring an artifact here; returns whether all of it is."""
+        if not self._bring_blob(digest):
+            return False
+        if not tree:
+            return True
+        missing = [f.digest for f in self.index(digest) if self.size(f.digest) != f.size]
+        return all(self.remote.each(self._bring_blob, dict.fromkeys(missing)))
+
+    def publish(self, entry: ActionEntry) -> None:
+        """Put a result into the remote, in the background; one that cannot be put there is kept in mind."""
+        if not self.remote.settings.writes or entry.digests_only:
+            return
+        with contextlib.suppress(OSError, CannotWrite):
+            (self.folder(_UNPUSHED) / self._unpushed_name(entry.key)).touch()
+        if self._publisher is None:
+            self._publisher = ThreadPoolExecutor(2, "publish")
+        self._published.append(self._publisher.submit(self._publish, entry))
+
+    def push(self, entry: ActionEntry) -> None:
+        """Put a result into the remote: files, then indexes of trees, then the entry. Raises RemoteFailure, and FileNotFoundError where its
+        bytes are not all here.
+        """
+        blobs = dict.fromkeys(output.digest for output in entry.outputs)
+        for output in entry.outputs:
+            if output.tree:
+                blobs |= dict.fromkeys(file.digest for file in self.index(output.digest))
+        indexes = {output.digest for output in entry.outputs if output.tree}
+        self.remote.each(self._push_blob, [each for each in blobs if each not in indexes])
+        self.remote.each(self._push_blob, indexes)
+        self.remote.put_entry(entry)
+        with contextlib.suppress(OSError):
+            (self.root / _UNPUSHED / self._unpushed_name(entry.key)).unlink(missing_ok=True)
+
+    def push_blobs(self, digest: str, tree: bool) -> None:
+        """Put an artifact into the remote, without any entry. Raises RemoteFailure, FileNotFoundError."""
+        if tree:
+            self.remote.each(self._push_blob, [file.digest for file in self.index(digest)])
+        self._push_blob(digest)
+
+    def finish_run(self, wait: bool = True) -> None:
+        """The end of a run: what was made is put into the remote, and what earlier runs could not put
+        there; says what was moved. Without `wait` what has not begun is left to the next run.
+        """
+        if wait:
+            self._push_left()
+        if self._publisher is not None:
+            self._publisher.shutdown(wait=wait, cancel_futures=not wait)
+            self._publisher = None
+        for done in self._published:
+            if done.done() and not done.cancelled():
+                done.result()
+        self._published.clear()
+        self.remote.close()
+        text = describe_traffic(self.remote.traffic, time.monotonic() - self._began)
+        if text and wait:
+            self.say(f"{self.remote.settings.url}: {text}")
+
+    def _speak(self, text: str) -> None:
+        """Whoever listens now."""
+        self.say(text)
+
+    def _push_left(self) -> None:
+        """What earlier runs could not put there."""
+        if not self.remote.settings.writes:
+            return
+        with contextlib.suppress(OSError):
+            for path in sorted((self.root / _UNPUSHED).glob(f"*.{self._remote_id}")):
+                key = path.name.partition(".")[0]
+                entry = self.entry(key) if is_digest(key) else None
+                if entry is None:
+                    path.unlink(missing_ok=True)
+                elif self._publisher is None:
+                    self.publish(entry)
+
+    def _publish(self, entry: ActionEntry) -> None:
+        with contextlib.suppress(RemoteFailure, FileNotFoundError):  # the first was said
+            if self.remote.writes:
+                self.push(entry)
+
+    def _push_blob(self, digest: str) -> None:
+        again = digest in self._damaged_there
+        if digest in self._there and not again:
+            return
+        if self.size(digest) is None:
+            raise FileNotFoundError(digest)
+        self.remote.put_blob(digest, self.blob(digest), again)
+        self._there.add(digest)
+        self._damaged_there.discard(digest)
+
+    def _open(self, digest: str) -> IO[bytes]:
+        """A blob's file, brought here where it is not."""
+        try:
+            return super()._open(digest)
+        except FileNotFoundError:
+            if not is_digest(digest) or not self._bring_blob(digest):
+                raise
+            return super()._open(digest)
+
+    def _bring_blob(self, digest: str) -> bool:
+        """Whether a blob is here now. Raises CannotWrite."""
+        if self.size(digest) is not None:
+            return True
+        if digest in self._absent or not self.remote.reads:
+            return False
+        try:
+            with self._new(self.blob(digest), 0) as temporary:
+                self.remote.fetch(digest, temporary)
+                seal(temporary)
+        except Damaged:
+            self._damaged_there.add(digest)
+            self._give_up(digest)
+            self.say(
+                f"{self.remote.settings.url}: {digest[:12]} is damaged there; it counts as absent"
+            )
+            return False
+        except (FileNotFoundError, RemoteFailure):
+            self._give_up(digest)
+            return False
+        return True
+
+    def _give_up(self, digest: str) -> None:
+        self._absent.add(digest)
+        self._there.discard(digest)
+
+    def _may_come(self, digest: str) -> bool:
+        """Whether the remote has a blob, as far as it is known or can be asked."""
+        if digest in self._absent or not self.remote.reads:
+            return False
+        if digest in self._there:
+            return True
+        found = None
+        with contextlib.suppress(RemoteFailure):
+            found = self.remote.size(digest)
+        (self._absent if found is None else self._there).add(digest)
+        return found is not None
+
+    def _is_here(self, digest: str, tree: bool) -> bool:
+        """`Store.has`, for which no index is fetched."""
+        return self.size(digest) is not None and super().has(digest, tree)
+
+    def _is_whole_here(self, key: str) -> bool:
+        """Whether this machine alone knows what an action made."""
+        with contextlib.suppress(OSError):
+            entry = self.entry(key)
+            return entry is not None and (
+                entry.digests_only
+                or all(self._is_here(output.digest, output.tree) for output in entry.outputs)
+            )
+        return False
+
+    def _note(self, entry: ActionEntry) -> None:
+        """Record what somebody else's machine made; its bytes may come later."""
+        data = write_entry(entry)
+        with self._new(self._action(entry.key), len(data)) as temporary:
+            temporary.write_bytes(data)
+
+    @property
+    def _remote_id(self) -> str:
+        return digest_bytes(self.remote.settings.url.encode())[:16]
+
+    def _unpushed_name(self, key: str) -> str:
+        return f"{key}.{self._remote_id}"

@@ -1,0 +1,115 @@
+"""Where a team's results are shared, and who may write there: values, and what each may be."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
+
+SCHEMES = ("s3", "gs", "az", "file", "https", "http")
+READ_ONLY_SCHEMES = ("https", "http")
+_KEY = "ed25519:"
+
+Mode = Literal["read", "read-write"]
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError for what names no remote store, and for one with credentials in it."""
+    scheme, parts = _split(url)
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"a remote store begins with one of {known}")
+    if parts.query or parts.fragment:
+        raise ValueError("a remote store has no `?` and no `#` in its URL")
+    if scheme == "file":
+        if parts.netloc or not parts.path.strip("/"):
+            raise ValueError("a folder is written with an absolute path: file:///srv/results")
+    elif not parts.hostname:
+        raise ValueError(f"the URL names no {'server' if scheme.startswith('http') else 'bucket'}")
+
+
+def check_endpoint(url: str) -> None:
+    """Raises ValueError for what is not the address of a server."""
+    scheme, parts = _split(url)
+    if scheme not in READ_ONLY_SCHEMES or not parts.hostname:
+        raise ValueError("an endpoint is the address of a server: https://s3.example.com")
+
+
+def _check_endpoint_or_none(url: str) -> None:
+    if url:
+        check_endpoint(url)
+
+
+def _split(url: str) -> tuple[str, SplitResult]:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 # it is looked at here, and raises
+    except ValueError as error:
+        raise ValueError(f"it is not a URL: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "credentials do not belong into a URL: the provider's own variables hold them"
+            " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)"
+        )
+    return parts.scheme, parts
+
+
+def check_public_key(text: str) -> None:
+    """Raises ValueError for what is not a public key as `buildsys remote keygen` prints it."""
+    try:
+        data = base64.b64decode(text.removeprefix(_KEY), validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not text.startswith(_KEY) or len(data) != 32:
+        raise ValueError(f"a public key is {_KEY} and 44 characters: `buildsys remote keygen`")
+
+
+def write_public_key(data: bytes) -> str:
+    """A public key of 32 bytes, as `trusted` lists it."""
+    return _KEY + base64.b64encode(data).decode()
+
+
+def read_public_key(text: str) -> bytes:
+    """The 32 bytes of a public key. Raises ValueError."""
+    check_public_key(text)
+    return base64.b64decode(text.removeprefix(_KEY))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteSettings:
+    """A remote store; its credentials are the provider's affair and stand nowhere here."""
+
+    url: Annotated[str, check_url]
+    endpoint: Annotated[str, _check_endpoint_or_none] = ""
+    """Address of the server, for s3:// elsewhere than at Amazon."""
+    mode: Mode = "read"
+    trusted: tuple[Annotated[str, check_public_key], ...] = ()
+    """Public keys: where there are some, what none of them has signed counts as absent."""
+
+    @property
+    def scheme(self) -> str:
+        """How the URL begins."""
+        return self.url.partition(":")[0]
+
+    @property
+    def writes(self) -> bool:
+        """Whether results are put there."""
+        return self.mode == "read-write"
+
+
+def check_mode(url: str, mode: str) -> None:
+    """Raises ValueError where a store that can only be read is to be written."""
+    if mode == "read-write" and url.partition(":")[0] in READ_ONLY_SCHEMES:
+        raise ValueError("what http:// and https:// lead to can only be read")
+
+
+def check_place(url: str, endpoint: str) -> None:
+    """Raises ValueError for an endpoint beside a URL that names its server itself."""
+    if endpoint and not url.startswith("s3:"):
+        raise ValueError("`endpoint` belongs to s3:// alone")
+
+
+def check_settings(settings: RemoteSettings) -> None:
+    """Raises ValueError for values that do not go together."""
+    check_place(settings.url, settings.endpoint)
+    check_mode(settings.url, settings.mode)
