@@ -4,6 +4,7 @@ Objects are read in one stream that may pause, but not for long, and written in 
 line is no error. Nothing rests on conditional writes: some servers overwrite silently.
 """
 
+import contextlib
 import datetime as dt
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -174,7 +175,8 @@ class Objects:
         """Remove objects; those that are gone already are no error."""
         with _told():
             for name in names:
-                _or_none(lambda name=name: self._library.delete(self._writing, name))  # type: ignore[misc]
+                with contextlib.suppress(FileNotFoundError):
+                    self._library.delete(self._writing, name)
 
 
 def _or_none(ask: Callable[[], T]) -> T | None:
@@ -205,19 +207,16 @@ def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":
             "base": 2,
         },
     }
-    if settings.scheme == "s3":
-        place = {"endpoint": settings.endpoint} if settings.endpoint else {}
+    if settings.scheme == "s3" and settings.endpoint:
         return S3Store.from_url(
-            settings.url,
-            client_options=options,
-            retry_config=retry,
-            **place,  # type: ignore[arg-type] # a dictionary of its own settings
+            settings.url, client_options=options, retry_config=retry, endpoint=settings.endpoint
         )
-    kinds = {"gs": GCSStore, "az": AzureStore}
-    if settings.scheme in kinds:
-        return kinds[settings.scheme].from_url(  # type: ignore[no-any-return,attr-defined]
-            settings.url, client_options=options, retry_config=retry
-        )
+    if settings.scheme == "s3":
+        return S3Store.from_url(settings.url, client_options=options, retry_config=retry)
+    if settings.scheme == "gs":
+        return GCSStore.from_url(settings.url, client_options=options, retry_config=retry)
+    if settings.scheme == "az":
+        return AzureStore.from_url(settings.url, client_options=options, retry_config=retry)
     return HTTPStore.from_url(settings.url, client_options=options, retry_config=retry)
 
 

@@ -112,7 +112,8 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """The signature of a message, 64 bytes."""
-        return self._private.sign(message)
+        signature: bytes = self._private.sign(message)
+        return signature
 
 
 def configured_key() -> SigningKey | None:
