@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _LONGEST_WORD = 100
 _SHORTEST_PART = 4
@@ -33,6 +33,12 @@ def size_text(count: int) -> str:
 def count_text(count: int, noun: str) -> str:
     """1 file, 2 files."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first names, and how many there are where that is not all: a, b, … (7 in all)."""
+    more = f", … ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 _CURE = " Cure: "

@@ -22,6 +22,7 @@ from buildsys.steps.bind_outputs import contract_params
 from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.text import first_of
 
 _AT: KeyPath = ("source", "weights")
 _MOST_CLASSES = 1200
@@ -183,11 +184,11 @@ def _check_words(given: _Given) -> list[Diagnostic]:
     if len(source.classes) != len(says.names):
         message = (
             f"`classes` names {len(source.classes)}, {given.name} has {_counted(len(says.names))}:"
-            f" {_listed(says.names)}"
+            f" {first_of(says.names, _SHOWN)}"
         )
         return [given.locate(at, message, "leave `classes` out: the file has its own")]
     if sorted(source.classes) == sorted(says.names):
-        message = f"`classes` has another order than {given.name}: {_listed(says.names)}"
+        message = f"`classes` has another order than {given.name}: {first_of(says.names, _SHOWN)}"
         return [given.locate(at, message, "leave `classes` out: the file has its own")]
     return []
 
@@ -312,11 +313,6 @@ def _check_firmware(given: _Given) -> list[Diagnostic]:
         problems = [f"{given.name}: {text}" for text in found]
     at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", given.index)
     return [given.locate(at, text, "another file, or another `firmware`") for text in problems]
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _counted(classes: int) -> str:

@@ -6,7 +6,7 @@ from buildsys.authoring.recipes.model import board_spec, runs_on_micro
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.spec import Format
 from buildsys.steps.lib.files import onnx_operators, tflite_schema
-from buildsys.text import did_you_mean
+from buildsys.text import did_you_mean, first_of
 
 _SHOWN = 3
 _FLEX = "Flex"
@@ -32,7 +32,9 @@ def _find_in_tflite(build: Build, file: TfliteFile) -> tuple[str, str] | None:
     }
     if not foreign:
         return None
-    listed = _listed([f"{each} ({', '.join(layers[:1])})" for each, layers in foreign.items()])
+    listed = first_of(
+        [f"{each} ({', '.join(layers[:1])})" for each, layers in foreign.items()], _SHOWN
+    )
     message = f"has operators that {runtime}, which runs on {name}, does not have: {listed}"
     if all(each.startswith(_FLEX) for each in foreign):
         hint = "convert it again with TFLite's own operators alone (OpsSet.TFLITE_BUILTINS)"
@@ -76,19 +78,14 @@ def _find_in_onnx(build: Build, file: OnnxFile) -> tuple[str, str] | None:
         elif file.opset is not None and first > file.opset:
             early.append(f"{name} (opset {first})")
     if foreign:
-        message = (
-            f"has operators of somebody's own, which onnxruntime does not have: {_listed(foreign)}"
-        )
+        message = f"has operators of somebody's own, which onnxruntime does not have: {first_of(foreign, _SHOWN)}"
         return message, "export it again with ONNX's own operators"
     if unknown:
         hint = did_you_mean(unknown[0], onnx_operators.known(), 0.8)
-        return f"has operators that ONNX does not have: {_listed(unknown)}", hint
+        return f"has operators that ONNX does not have: {first_of(unknown, _SHOWN)}", hint
     if early:
-        message = f"is of opset {file.opset} and has operators of later ones: {_listed(early)}"
+        message = (
+            f"is of opset {file.opset} and has operators of later ones: {first_of(early, _SHOWN)}"
+        )
         return message, "export it again with that opset"
     return None
-
-
-def _listed(names: list[str]) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

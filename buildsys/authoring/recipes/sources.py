@@ -10,7 +10,9 @@ from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
 from buildsys.spec import GRID, Family, Format
-from buildsys.text import did_you_mean
+from buildsys.text import did_you_mean, first_of
+
+_SHOWN = 5
 
 
 def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
@@ -98,9 +100,14 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
     """Whether the weights are of the network that the recipe names."""
     recipe, found, at = build.recipe, build.checkpoint, ("source",)
     source = recipe.source
-    if known_model(build) is None and not source.classes and family.nameless:
+    known = known_model(build)
+    if known is None and not source.classes and family.nameless:
         message = "`classes` is missing here: what the weights tell apart, in their order"
         return [locate(at, message, "classes: [person, …], or a `dataset` that says it", key=True)]
+    if known is not None and source.classes and source.classes != known.names:
+        where = "the dataset" if recipe.train is not None or found is None else source.weights.path
+        message = f"`classes` is not what {where} has: {first_of(known.names, _SHOWN)}"
+        return [locate((*at, "classes"), message, "leave `classes` out", key=True)]
     if found is None:
         return []
     if found.problem is not None:
