@@ -40,7 +40,7 @@ from buildsys.planning.plan_builder import make_step, needed, output
 from buildsys.registry import read_step
 from buildsys.spec import Format
 from buildsys.steps import build_engine, pack_calibration
-from buildsys.steps.build_engine import Params
+from buildsys.steps.build_engine import JETSONS, Params
 from buildsys.steps.lib.heads.batch import calibration_batch
 from buildsys.steps.lib.runtime.launcher import rebuild
 from buildsys.steps.lib.tensorrt import builder_process, bundle_program, separate_process
@@ -52,8 +52,6 @@ from buildsys.text import join_sentences
 TIMINGS = "timing-caches"
 """Below the user's cache directory, in a bundle and in its result."""
 _IMAGES = "pictures.npy"
-_JETPACK = "8.7"
-"""Orin's compute capability: its TensorRT is JetPack's."""
 _TRTEXEC = "/usr/src/tensorrt/bin"
 """Of its package libnvinfer-bin; no PATH has it."""
 _WHAT = {
@@ -390,7 +388,7 @@ def how_to_install(params: Params, locked: str) -> str:
     """In words for a sentence. `locked`: the exact version of TensorRT-RTX that this project builds by."""
     if params.library == "tensorrt-rtx":
         return f"pip install tensorrt-rtx-cu13=={locked}"
-    if params.compute_capability == _JETPACK:
+    if params.compute_capability in JETSONS:
         return "it comes with JetPack, as the Debian package python3-libnvinfer"
     return f"pip install tensorrt=={params.version}.*, or NVIDIA's container with that version"
 
@@ -421,7 +419,7 @@ def describe(readme: BundleReadme) -> str:
 
 
 def _figures(params: Params) -> str:
-    where = f" (JetPack has it in {_TRTEXEC})" if params.compute_capability == _JETPACK else ""
+    where = f" (JetPack has it in {_TRTEXEC})" if params.compute_capability in JETSONS else ""
     return (
         "Timings that the builder takes are kept in `timing-caches` for the next build, and go back with"
         " the result. So do figures, where `trtexec --loadEngine=result/model.engine"

@@ -46,6 +46,9 @@ STEP = StepSpec(
 )
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """`ComputeCapability` of TensorRT-RTX 1.7.1."""
+JETSONS = ("8.7", "11.0")
+"""Of Jetson Orin and Thor, and of nothing else: their TensorRT is JetPack's
+(https://developer.nvidia.com/cuda-gpus)."""
 WEAKLY_TYPED_UNTIL = 10
 """TensorRT 11 has neither precision flags nor calibrators (its migration guide, "removed APIs")."""
 

@@ -44,9 +44,10 @@ STEP = StepSpec(
     ),
 )
 _TRITON = "engine/client.py"
-_ORIN = "8.7"
+_IGPU_UNTIL = (10, 7)
+"""The last TensorRT of JetPack 6, whose containers have a suffix (NVIDIA's support matrices of 10.7 to
+10.14)."""
 Settings = build_engine.Settings
-"""Compute capability of every Jetson Orin, and of nothing else (developer.nvidia.com/cuda-gpus)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         largest_batch=largest_batch,
         tensors=tuple((tensor["name"], tuple(tensor["shape"])) for tensor in facts["outputs"]),
         measured=(folder / "metrics.json").is_file(),
-        jetson=params.library == "tensorrt" and facts["compute_capability"] == _ORIN,
+        jetson=params.library == "tensorrt" and _is_jetpack_6(facts),
         lowered=net.scheme != "float32" and "metrics-quantized-onnx" not in inputs,
     )
     (folder / "README.md").write_text(describe(described), encoding="utf-8")
@@ -119,6 +120,12 @@ def _place(engine: Path, folder: Path, facts: dict[str, Any], params: Params) ->
         shutil.copyfile(engine, folder / f"{net.name}.engine")
         return folder / f"{net.name}.engine", 0
     return triton.serve(folder, engine, triton.PLAN, net, facts)
+
+
+def _is_jetpack_6(facts: dict[str, Any]) -> bool:
+    """Whether the machine that built it is a Jetson with JetPack 6, or an older one."""
+    version = tuple(int(part) for part in str(facts["version"]).split(".")[:2])
+    return facts["compute_capability"] in build_engine.JETSONS and version <= _IGPU_UNTIL
 
 
 def _gpus(facts: dict[str, Any], params: Params) -> str:

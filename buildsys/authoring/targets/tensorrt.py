@@ -14,8 +14,14 @@ LOCAL = "local"
 _MOST_GIB = 1024
 _OLDEST = (8, 6)
 """TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
-_JETPACK = "8.7"
-"""Orin's compute capability."""
+_NOT_FOR_JETPACK = ((11, 0), (11, 3))
+"""The first and the last TensorRT that do not support JetPack; 11.4.1 does, from JetPack 7.2.2 on
+(https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-jetson.html)."""
+_ON_JETPACK = {
+    "8.7": 'JetPack 6.2 has "10.3", JetPack 7.2 has "10.16"',
+    "11.0": 'JetPack 7.2 has "10.16"',
+}
+"""TensorRT's versions there, by compute capability."""
 _CAPABILITIES = (
     "7.5",
     "8.0",
@@ -116,17 +122,20 @@ def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Dia
     if settings.int8 == "calibrator" and version != LOCAL and _parts(version)[0] > newest:
         message = f"TensorRT {version} has no calibrator: int8 comes from the file"
         problems.append(locate(("tensorrt", "int8"), message, "`int8: qdq`, or leave it out"))
-    if level != "none" and capability == _JETPACK:
+    jetson = capability in build_engine.JETSONS
+    if level != "none" and jetson:
         message = "engines of JetPack are not hardware-compatible"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, "leave it out"))
-    named = capability is not None and capability not in (LOCAL, _JETPACK)
+    named = capability is not None and capability != LOCAL and not jetson
     if level == "ampere-plus" and named and float(capability or 0) < 8:
         message = f"`ampere-plus` begins with compute capability 8.0, and this is {capability}"
         hint = "`same-compute-capability`, or leave it out"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, hint))
-    if capability == _JETPACK and version != LOCAL and _parts(version)[0] > newest:
+    first, last_one = _NOT_FOR_JETPACK
+    if jetson and version != LOCAL and first <= _parts(version) <= last_one:
         message = f"TensorRT {version} does not support JetPack"
-        problems.append(locate(("tensorrt", "version"), message, 'JetPack 6.2 has "10.3"'))
+        hint = _ON_JETPACK[capability or ""]
+        problems.append(locate(("tensorrt", "version"), message, hint))
     return problems
 
 
