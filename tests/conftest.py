@@ -23,6 +23,8 @@ from tests.checkpoints import checkpoint_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+sys.dont_write_bytecode = False  # pytest keeps test modules with their assertions rewritten (10 s)
+
 RECIPE = """\
 name: tags
 source:
@@ -67,11 +69,20 @@ LONGEST_FIRST = (
 """Files of tests/tools by the minutes that they take."""
 
 
+MEMORY = Path("/dev/shm")
+"""Linux: a folder in memory, where there is one."""
+ENOUGH_MEMORY = 2 << 30
+"""Bytes that must be free there; the quick tests leave about 200 MB, of the last run, too."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Before pytest-xdist starts its processes: a store for all of them (tools/places.py), and files
-    are shared out in the order in which they are collected.
+    are shared out in the order in which they are collected. Quick tests alone work in memory.
     """
     if not hasattr(config, "workerinput"):
+        quick = all(words in config.option.markexpr for words in ("not tools", "not slow"))
+        if quick and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
         folder = TemporaryDirectory(prefix="buildsys-tests-")
         os.environ["BUILDSYS_TEST_STORE"] = folder.name
         config.add_cleanup(folder.cleanup)
@@ -147,6 +158,8 @@ def _own_store(
         _without_tools(monkeypatch, tmp_path)
         if request.node.get_closest_marker("slow") is None:  # what runs there is no process
             monkeypatch.setenv("BUILDSYS_ISOLATION", "none")
+            monkeypatch.setattr("os.fsync", lambda number: None)  # no power cut ends these tests
+            monkeypatch.setattr("buildsys.files.sync_disk", lambda paths: True)
 
 
 def _without_tools(patch: pytest.MonkeyPatch, root: Path) -> None:
