@@ -28,6 +28,36 @@ _lock = threading.RLock()  # a signal handler may run while its own thread holds
 _ending = threading.Event()
 
 
+class Cancellation:
+    """Ends the children of one step, now and when they begin later; those of other steps go on."""
+
+    def __init__(self) -> None:
+        self._own: set[int] = set()
+        self._requested = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether the step was to be ended: its exit code tells nothing then."""
+        return self._requested
+
+    def request(self) -> None:
+        """Kill what runs of the step, with all that it started. From any thread."""
+        with _lock:
+            self._requested = True
+            for group in tuple(self._own):
+                _end_group(group)
+
+    def _include(self, group: int) -> None:
+        with _lock:
+            self._own.add(group)
+            if self._requested:
+                _end_group(group)
+
+    def _leave(self, group: int) -> None:
+        with _lock:  # before the child is reaped: then its number may be another's
+            self._own.discard(group)
+
+
 @contextlib.contextmanager
 def child(
     arguments: Sequence[str],
@@ -37,8 +67,9 @@ def child(
     cwd: Path | None = None,
     stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | int | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a process; at the end of the block nothing of its group is left.
+    """Start a process; at the end of the block, or when it is cancelled, nothing of its group is left.
 
     `cwd`, `stdout` and `stderr` are Popen's. The child finds its end of the pipe in BUILDSYS_PARENT_FD.
     Raises OSError when it cannot be started.
@@ -57,6 +88,8 @@ def child(
         )
         with _lock:
             _groups.add(process.pid)
+        if cancellation is not None:
+            cancellation._include(process.pid)
         watcher = None
         try:
             watcher = _watch(process.pid, read)
@@ -64,6 +97,8 @@ def child(
             yield process
         finally:
             _end_group(process.pid)
+            if cancellation is not None:
+                cancellation._leave(process.pid)
             if watcher is not None:
                 watcher.kill()
                 watcher.wait()

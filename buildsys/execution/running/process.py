@@ -117,8 +117,14 @@ def step_environment(
     return environment | {name: os.environ[name] for name in passed if name in os.environ}
 
 
-def run_command(command: Command, on_progress: OnProgress) -> int:
-    """The default CommandRunner. The child and all that it starts end with us (see `execution.children`)."""
+def run_command(
+    command: Command,
+    on_progress: OnProgress,
+    cancellation: children.Cancellation | None = None,
+) -> int:
+    """The default CommandRunner. The child and all that it starts end with us, or when `cancellation` is
+    requested (see `execution.children`).
+    """
     with open_log(command.log) as log:
         progress_read, progress_write = os.pipe()
         output_read, output_write = os.pipe()
@@ -140,6 +146,7 @@ def run_command(command: Command, on_progress: OnProgress) -> int:
                     cwd=command.folder,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    cancellation=cancellation,
                 ) as process,
             ):
                 output.close()  # the reader's end comes when the child and its children are gone

@@ -37,6 +37,7 @@ from buildsys.graph import (
     BuildPlan,
     Plan,
     SelectionPlan,
+    Step,
     WaitingPlan,
     build_plans,
     candidates_of,
@@ -99,6 +100,7 @@ class Session:
         self.stopped_at = ""
         """Where an unexpected error ended the run for all builds that were not done."""
         self.asked: list[str] = []
+        self._first_builds: dict[Step, str] = {}
         self.is_recorded = True
         """Whether buildsys.lock could be read and written at the end of the run."""
 
@@ -134,7 +136,7 @@ class Session:
 
     def prepare(self, builds: list[str]) -> None:
         """Before the first step of a run: request the bytes that it reads, and say what there is to do."""
-        self.asked = builds
+        self.asked, self._first_builds = builds, {}
         self.record.read()
         plans = self._with_candidates(builds)
         self.state.look_up(build_plans(plans))
@@ -258,6 +260,13 @@ class Session:
         row = dataclasses.replace(row, proved=not isinstance(plan, BuildPlan) or plan.is_proved)
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
+    def _first_build(self, step: Step) -> str | None:
+        """The first of the builds asked for that has a step."""
+        if not self._first_builds:  # thousands of builds may have failed
+            plans = [self.plans[build] for build in reversed(self.asked) if build in self.plans]
+            self._first_builds = {s: plan.build for plan in plans for s in steps_of(plan)}
+        return self._first_builds.get(step)
+
     def _unfinished(self, plan: Plan) -> Outcome:
         """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
         if self.interrupted and not any(
@@ -276,11 +285,8 @@ class Session:
                 return Outcome(kind=Kind.BLOCKED, subject=name)
         for step in steps_of(plan):
             if step.id in self.executor.failures:
-                first = next(
-                    (b for b in self.asked if b in self.plans and step in steps_of(self.plans[b])),
-                    plan.build,
-                )
-                if first == plan.build:
+                first = self._first_build(step)
+                if first in (None, plan.build):
                     return Outcome(kind=Kind.FAILED, subject=step.stage)
                 return Outcome(kind=Kind.BLOCKED, subject=first)
         if self.stopped_at:

@@ -32,6 +32,8 @@ from buildsys.text import duration
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
+_MADE_HERE = "the same was made for another build"
+_MADE_ELSEWHERE = "another run has made it meanwhile"
 
 
 class StepExecutor:
@@ -45,7 +47,6 @@ class StepExecutor:
         console: Console,
         record: Record,
     ) -> None:
-        self.plans = plans
         self.state, self.runner, self.console, self.record = state, runner, console, record
         self.stages = stage_names(plans)
         self._repairing = threading.RLock()  # one repair at a time: they share working folders
@@ -56,6 +57,13 @@ class StepExecutor:
         """Why, by training that was not begun: buildsys.lock has no line for it, and may get none."""
         self.running: set[str] = set()
         self._undecided: set[str] = set()
+        self._makers: dict[str, str] = {}
+        """The step of this run that was the first to be made under an action key."""
+        self._recipes: dict[Step, set[str]] = {}
+        """The recipes that have a training."""
+        for plan in plans:
+            for step in (step for step in plan.steps if step.trains):
+                self._recipes.setdefault(step, set()).add(plan.recipe)
 
     def explain(self, error: BaseException, doing: str) -> str:
         """A sentence for an unexpected error; its traceback is in a log from now on."""
@@ -103,6 +111,7 @@ class StepExecutor:
             self._check_lock(step)
         reason = shorten(decision.reasons)
         self.running.add(step.id)
+        maker = self._makers.setdefault(decision.key, step.id)
         result = self.retry_with_bytes(
             lambda: self.runner.execute(
                 step,
@@ -112,7 +121,8 @@ class StepExecutor:
         )
         self.running.discard(step.id)
         if result is None:
-            self.console.finish(name, self._made_elsewhere(step))
+            ours = maker != step.id and (maker in self.built or maker in self.running)
+            self.console.finish(name, _MADE_HERE if ours else _MADE_ELSEWHERE)
             self.record_training(step)
             return
         self.built.add(step.id)
@@ -168,31 +178,18 @@ class StepExecutor:
 
     def _check_lock(self, step: Step) -> None:
         """Raises NotAsLocked for a training that may not be recorded, before it begins."""
-        missing = self.record.missing_line(step, self._recipes(step))
+        missing = self.record.missing_line(step, self._recipes.get(step, set()))
         if missing:
             self.not_in_lock[step.id] = no_line(missing)
             raise NotAsLocked(f"{no_line(missing)}, and nothing may change it: it was not begun")
-
-    def _recipes(self, step: Step) -> set[str]:
-        return {plan.recipe for plan in self.plans if step in plan.steps}
 
     def record_training(self, step: Step) -> None:
         """Into buildsys.lock; nothing where the step trains nothing."""
         if not step.trains:
             return
-        recipes = self._recipes(step)
+        recipes = self._recipes.get(step, set())
         name = self.stages[step.id]
         self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
-
-    def _made_elsewhere(self, step: Step) -> str:
-        """Who made what a step was about to make."""
-        mine = self.state.key(step)
-        for name in (*self.built, *self.running):
-            other = self.state.steps[name]
-            theirs = self.state.key(other) if other.module == step.module else None
-            if mine and theirs and theirs.key == mine.key:
-                return "the same was made for another build"
-        return "another run has made it meanwhile"
 
     def _make_inputs(self, step: Step) -> Decision:
         """Inputs that were lost since doit asked for them: make them here, then decide."""

@@ -8,7 +8,7 @@ bytes leaves the keys after it as they were.
 
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, MissingBytes
@@ -22,6 +22,10 @@ from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, StepResult
 from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format
+
+_TO_MAKE = frozenset({Status.STALE, Status.MISSING})
+_UNDECIDED = _TO_MAKE | {Status.PENDING}
+"""What the result of an earlier step may turn into something else."""
 
 
 class State:
@@ -46,11 +50,17 @@ class State:
         self.kept: dict[str, Training] = {}
         """Steps whose recorded training counts, although tool or code are others now."""
         self.steps = {step.id: step for plan in plans for step in plan.steps}
+        self._consumers: dict[str, set[str]] = {}
+        """Ids of the steps that read a step's outputs, by its id."""
+        for step in self.steps.values():
+            self._note_inputs(step)
         self.roles: dict[str, list[str]] = {}
         for plan in plans:
             for step in plan.steps:
                 self.roles.setdefault(step.id, []).append(f"{plan.build}/{step.stage}")
         self._decisions: dict[str, Decision] = {}
+        self._same_action: dict[str, set[str]] = {}
+        """Ids of the steps that were to make what an action key names, by the key."""
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
         self._lock = threading.RLock()  # steps end in threads while doit asks about others
@@ -63,13 +73,22 @@ class State:
         """One step more, whose inputs are known here; it has no role in any plan."""
         with self._lock:
             self.steps[step.id] = step
+            self._note_inputs(step)
+
+    def _note_inputs(self, step: Step) -> None:
+        for item in step.inputs:
+            if item.step:
+                self._consumers.setdefault(item.step, set()).add(step.id)
 
     def decide(self, step: Step) -> Decision:
         """Whether a step has to run, and why."""
         with self._lock:
-            if step.id not in self._decisions:
-                self._decisions[step.id] = self._decide(step)
-            return self._decisions[step.id]
+            found = self._decisions.get(step.id)
+            if found is None:
+                found = self._decisions[step.id] = self._decide(step)
+                if found.status in _TO_MAKE:
+                    self._same_action.setdefault(found.key, set()).add(step.id)
+            return found
 
     def result(self, step_id: str) -> StepResult | None:
         """Outputs of a step that needs not run, or has run."""
@@ -84,12 +103,23 @@ class State:
             self._wanted.discard(step.id)
             self._note_roles(step, action_key)
             self._results[step.id] = result
-            self._decisions = {
-                key: decision
-                for key, decision in self._decisions.items()
-                if decision.status not in (Status.PENDING, Status.STALE, Status.MISSING)
-            }
+            same = self._same_action.pop(action_key.key, set())
+            self._reconsider([step.id, *same], _UNDECIDED)
             self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=action_key.key)
+
+    def _reconsider(self, changed: Iterable[str], which: Set[Status]) -> None:
+        """Drop the decisions on some steps, and those of `which` statuses on all that reads them: no others
+        rest on them.
+        """
+        waiting = list(changed)
+        for name in waiting:
+            self._decisions.pop(name, None)
+        while waiting:
+            for name in self._consumers.get(waiting.pop(), ()):
+                found = self._decisions.get(name)
+                if found is not None and found.status in which:
+                    del self._decisions[name]
+                    waiting.append(name)
 
     def ask_again(self) -> None:
         """Decide anew about what waits: a machine that can run it may be there now."""
@@ -109,7 +139,7 @@ class State:
         with self._lock:
             if not self.holds(step, result):
                 self._wanted.add(step_id)
-                self._decisions.clear()
+                self._reconsider([step_id], frozenset(Status))
                 self._results.pop(step_id, None)
 
     def read(self, step_id: str, output: str) -> bytes:

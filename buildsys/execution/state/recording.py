@@ -150,6 +150,8 @@ class Record:
     def read(self) -> None:
         """As it is now: another run may have written it while this one waited for its turn."""
         stat = stat_text(str(self.workspace.lock))
+        if stat == self.stat:  # nobody writes into it: a new file takes its place
+            return
         self.state.use_lock(read_lock(self.workspace.lock))
         self.stat = stat  # of no file that could not be read: nothing rests on that
 
@@ -311,6 +313,29 @@ def _earlier(
     """Keys of these recipes' trainings that no plan has: of a recipe whose present trainings have lines,
     and of a training whose other users have lines of their own. `plans`: all of the workspace.
     """
+    found = [
+        line.key
+        for line in lock.lines
+        if isinstance(line.value, Training) and recipe_of(line.key) in recipes
+    ]
+    own = _used([plan for plan in plans if plan.recipe in recipes], state)
+    if not any(key not in own.get(recipe_of(key), ()) for key in found):
+        return []  # that of every other recipe is asked only where it matters
+    used = _used(plans, state)
+    has_all = {name for name in recipes if used.get(name, set()) <= lock.by_key.keys()}
+    needed = {key for keys in used.values() for key in keys}
+    shared = {key.rpartition(" ")[2] for key in needed - lock.by_key.keys()}
+    return [
+        key
+        for key in found
+        if recipe_of(key) in has_all
+        and key not in needed
+        and key.rpartition(" ")[2] not in shared
+    ]
+
+
+def _used(plans: Iterable[BuildPlan], state: State) -> dict[str, set[str]]:
+    """By recipe the keys of its trainings' lines; empty text for one whose inputs are not known yet."""
     used: dict[str, set[str]] = {}
     for plan in plans:
         keys = used.setdefault(plan.recipe, set())
@@ -318,17 +343,7 @@ def _earlier(
             if step.trains:
                 key = state.known_key(step)
                 keys.add(training_key(plan.recipe, slice_digest(step, key)) if key else "")
-    has_all = {name for name in recipes if used.get(name, set()) <= lock.by_key.keys()}
-    needed = {key for keys in used.values() for key in keys}
-    shared = {key.rpartition(" ")[2] for key in needed - lock.by_key.keys()}
-    return [
-        line.key
-        for line in lock.lines
-        if isinstance(line.value, Training)
-        and recipe_of(line.key) in has_all
-        and line.key not in needed
-        and line.key.rpartition(" ")[2] not in shared
-    ]
+    return used
 
 
 def _source_change(key: str, recorded: Content | None, digest: str, facts: Facts | None) -> str:

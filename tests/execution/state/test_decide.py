@@ -2,8 +2,12 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -330,6 +334,57 @@ def test_a_missing_program_of_the_host_is_waited_for(
     assert "qemu-system-arm" in reasons(decision)[0]
     make(state, load)
     assert statuses(make_state(tmp_path, plan), plan) == [Status.RESTORABLE]
+
+
+def test_a_finished_step_costs_nothing_of_what_does_not_read_it(tmp_path: Path) -> None:
+    """As many lines of code run beside a thousand other steps that are to be made as beside ten."""
+
+    def lines_to_finish(others: int) -> int:
+        export = make_step("export")
+        beside = [make_step(f"other-{n}", params=str(n)) for n in range(others)]
+        plan = make_plan(export, make_step("pack", output_of(export)), *beside)
+        state = make_state(tmp_path / str(others), plan)
+        assert statuses(state, plan) == [Status.STALE, Status.PENDING, *[Status.STALE] * others]
+        action_key = state.key(export)
+        assert action_key is not None
+        result = StepResult(outputs=(("made", "ab" * 32),), seconds=1.0)
+        lines = count_lines(lambda: state.finish(export, action_key, result))
+        assert statuses(state, plan)[:2] == [Status.UP_TO_DATE, Status.STALE]
+        return lines
+
+    assert lines_to_finish(1000) == lines_to_finish(10)
+
+
+def count_lines(action: Callable[[], None]) -> int:
+    """How many lines of Python an action runs."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_steps_of_one_action_are_done_when_one_of_them_is(tmp_path: Path, source: Path) -> None:
+    """Two recipes name a file differently: who comes second has nothing to do."""
+    copy = tmp_path / "copy.bin"
+    copy.write_bytes(source.read_bytes())
+    one = make_step("export", given(source))
+    two = make_step("export", given(copy), id="export-copy")
+    pack = make_step("pack", output_of(two))
+    plan = make_plan(one, two, pack)
+    state = make_state(tmp_path, plan)
+    assert statuses(state, plan) == [Status.STALE, Status.STALE, Status.PENDING]
+    make(state, one)
+    assert statuses(state, plan) == [Status.UP_TO_DATE, Status.UP_TO_DATE, Status.STALE]
 
 
 def test_what_waits_for_a_machine_runs_once_one_is_there(tmp_path: Path, source: Path) -> None:

@@ -1,0 +1,93 @@
+"""One step's processes are ended, and those of the others go on."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.children import Cancellation
+from buildsys.execution.running.process import Command, run_command
+
+pytestmark = pytest.mark.slow
+_STEP = 'sleep 60 & echo $! > "$0.new" && mv "$0.new" "$0"; wait; exit 1'
+"""Starts a process of its own, writes its number, and waits for it."""
+
+
+class Running:
+    """A step in a thread, with what can end it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cancellation, self.codes = Cancellation(), list[int]()
+        self._mark = folder / "child"
+        folder.mkdir()
+        command = Command(
+            arguments=("/bin/sh", "-c", _STEP, str(self._mark)),
+            folder=folder,
+            environment={"PATH": os.environ["PATH"]},
+            log=folder / "log",
+        )
+        run = partial(run_command, cancellation=self.cancellation)
+        self.thread = threading.Thread(
+            target=lambda: self.codes.append(run(command, lambda *report: None))
+        )
+        self.thread.start()
+
+    @property
+    def child(self) -> int:
+        """The process that the step has started."""
+        while not self._mark.exists():
+            time.sleep(0.01)
+        return int(self._mark.read_text())
+
+
+@contextlib.contextmanager
+def running(*folders: Path) -> Iterator[list[Running]]:
+    """Steps that run, ended after the block."""
+    steps = [Running(folder) for folder in folders]
+    try:
+        yield steps
+    finally:
+        for step in steps:
+            step.cancellation.request()
+            step.thread.join()
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs: what was killed may wait for somebody to ask for its exit code."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def test_a_cancelled_step_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    """The step beside it goes on; its own children end when it is cancelled, too."""
+    with running(tmp_path / "one", tmp_path / "two") as (one, two):
+        assert is_alive(one.child)
+        assert is_alive(two.child)
+        one.cancellation.request()
+        one.thread.join()
+        assert one.codes == [-9]
+        assert not is_alive(one.child)
+        assert is_alive(two.child)
+        assert two.thread.is_alive()
+    assert two.codes == [-9]
+    assert not is_alive(two.child)
+
+
+def test_a_step_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path) -> None:
+    """A worker may hear of it while inputs are still on their way."""
+    cancellation, mark = Cancellation(), tmp_path / "began"
+    cancellation.request()
+    command = Command(
+        arguments=("/usr/bin/touch", str(mark)), folder=tmp_path, environment={}, log=tmp_path / "l"
+    )
+    assert run_command(command, lambda *report: None, cancellation) == -9
+    assert cancellation.requested
+    assert not mark.exists()
