@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 _CHUNK = 1 << 20
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def digest_bytes(data: bytes) -> str:
@@ -31,7 +33,7 @@ def digest_stream(stream: IO[bytes]) -> str:
 
 def canonical(value: Any) -> str:
     """Canonical JSON of frozen values: equal values, equal text, on every machine."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _ENCODER.encode(plain(value))
 
 
 def digest_value(value: Any) -> str:
@@ -43,15 +45,22 @@ def plain(value: Any) -> Any:
     """Dataclasses and tuples as what JSON knows."""
     if value.__class__ in _SCALARS:  # most of what a plan consists of
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+    names = _field_names(value.__class__)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [item if item.__class__ in _SCALARS else plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     return value
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Of a dataclass; None for any other type."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

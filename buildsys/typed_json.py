@@ -1,5 +1,6 @@
 """From JSON to frozen dataclasses: what is read from disk becomes one typed value, or is refused."""
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -25,6 +26,7 @@ from buildsys.errors import InternalError
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
+_SCALARS = (str, int, bool)
 _REASONS: dict[object, str] = {
     str: "it is not a text",
     int: "it is not a whole number",
@@ -60,7 +62,8 @@ def decode(kind: type[T], data: object) -> T:
 
     Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
     literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
-    a default may be missing; a field `class_` is the key `class`. The functions in an `Annotated` take
+    a default may be missing; a field `class_` is the key `class`. What is such a value already stays
+    it: the same object may be in several places. The functions in an `Annotated` take
     the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
@@ -140,7 +143,7 @@ def _decoder(kind: Any) -> Decoder:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is object:
         return lambda data: data
-    if kind in (str, int, bool, type(None)):
+    if kind in (*_SCALARS, type(None)):
         return lambda data: data if type(data) is kind else _refuse(kind)
     if kind is float:
         return _float
@@ -258,11 +261,19 @@ def _dataclass(kind: Any) -> Decoder:
         keys[f.name] for f in fields if f.default is not none or f.default_factory is not none
     }
 
+    scalars = {keys[f.name]: hints[f.name] for f in fields if hints[f.name] in _SCALARS}
+    others = {name: each for name, each in decoders.items() if name not in scalars}
+
     def decode_dataclass(data: Any) -> Any:
+        if data.__class__ is kind:
+            return data
         if not isinstance(data, dict):
             _refuse(dict)
         if data.keys() != decoders.keys():
             _check_keys(data.keys(), decoders.keys(), optional)
+        elif not renamed and all(type(data[name]) is scalars[name] for name in scalars):
+            with contextlib.suppress(ValueError):  # below it is said of the first field
+                return kind(**data | {name: each(data[name]) for name, each in others.items()})
         found = {}
         for name, each in decoders.items():
             if name not in data:

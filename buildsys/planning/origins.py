@@ -1,6 +1,7 @@
 """From a step's parameter back to the line that says it."""
 
 import json
+from collections.abc import Mapping
 
 from buildsys.digest import flatten
 from buildsys.graph import Origin
@@ -25,21 +26,21 @@ _ALIASES = {
 
 
 def find_origins(
-    stage: str, block: str, params: str, places: tuple[tuple[str, str, int], ...]
+    stage: str, block: str, params: str, places: Mapping[str, tuple[str, int]]
 ) -> tuple[Origin, ...]:
     """Each parameter's name in the recipe language, and the file and line that set it.
 
-    Parameters that no line sets (defaults) keep their name and have no line.
+    `places`: file and line of each key that is written. Parameters that no line sets (defaults) keep
+    their name and have no line.
     """
-    known = {key: (path, line) for key, path, line in places}
     block = _BLOCKS.get(stage, block)
     origins = []
     for parameter in flatten(json.loads(params)):
         label = f"{block}.{parameter}" if block else parameter
-        if label not in known:
+        if label not in places:
             label = _ALIASES.get(label) or _ALIASES.get(parameter, label)
-        if label == "train.size" and label not in known:
+        if label == "train.size" and label not in places:
             label = "input.size"
-        path, line = known.get(label, ("", 0))
+        path, line = places.get(label, ("", 0))
         origins.append(Origin(parameter=parameter, label=label, path=path, line=line))
     return tuple(origins)

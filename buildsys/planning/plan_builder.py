@@ -12,6 +12,7 @@ from buildsys.planning.origins import find_origins
 from buildsys.registry import PACKAGE, StepDefinition
 from buildsys.spec import SUFFIXES, Format, Templates
 
+_NOWHERE: Mapping[str, tuple[str, int]] = {}
 _SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
 
 
@@ -21,6 +22,7 @@ class PlanBuilder:
     def __init__(self, build: Build, workspace: str, host: HostFacts) -> None:
         self.build, self.workspace, self.host = build, workspace, host
         self.model, self.board = model_spec(build), board_spec(build)
+        self.places = {key: (path, line) for key, path, line in build.origins}
         self.steps: list[Step] = []
         self.artifacts: dict[str, Input] = {}
 
@@ -38,9 +40,10 @@ class PlanBuilder:
         reads = any(is_checkpoint(name, item) for name, item in inputs.items())
         source = self.build.recipe.source
         trusts = reads and source.trust == "code"
-        origins = self.build.origins
-        step = make_step(stage, definition, params, inputs, outputs, origins, device, trusts)
-        step = dataclasses.replace(step, holds_objects=reads and holds_objects(source.family))
+        holds = reads and holds_objects(source.family)
+        step = make_step(
+            stage, definition, params, inputs, outputs, self.places, device, trusts, holds
+        )
         self.steps.append(step)
         return step
 
@@ -64,16 +67,22 @@ def make_step(
     params: object,
     inputs: Mapping[str, Input],
     outputs: Mapping[str, bool] | None = None,
-    places: tuple[tuple[str, str, int], ...] = (),
+    places: Mapping[str, tuple[str, int]] = _NOWHERE,
     device: str = "auto",
     trusts: bool = False,
+    holds: bool = False,
 ) -> Step:
     """One step, known by what decides its result. `outputs`: name -> whether it is a tree, where they
-    are others than the step declares; `places`: where each key of the recipe was written; `trusts`: see
-    `Step.trusts_code`.
+    are others than the step declares; `places`: where each key of the recipe was written; `trusts`,
+    `holds`: see `Step.trusts_code`, `Step.holds_objects`.
     """
     outputs = definition.outputs if outputs is None else outputs
-    named = tuple(dataclasses.replace(item, name=str(key)) for key, item in inputs.items())
+    named = tuple(
+        item
+        if type(item.name) is str and item.name == key
+        else dataclasses.replace(item, name=str(key))
+        for key, item in inputs.items()
+    )
     spec, needs = definition.spec, definition.resources(params)
     text = canonical(params)
     identity = [definition.name, text, [_identify(item) for item in named]]
@@ -104,6 +113,7 @@ def make_step(
         fetches=spec.fetches,
         requires=definition.requires(params),
         trusts_code=trusts,
+        holds_objects=holds,
     )
 
 

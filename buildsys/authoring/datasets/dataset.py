@@ -57,6 +57,10 @@ class DatasetContext(Protocol):
     folders: folder_sets.Known
     trees: trees.Known
 
+    @property
+    def data(self) -> "KnownData":
+        """What was found for other builds."""
+
 
 class Assembling(Protocol):
     """What looking up data needs of the build that is being assembled."""
@@ -92,12 +96,31 @@ class Data:
     lacks: tuple[Lack, ...] = ()
 
 
+KnownData = dict[tuple[str, str | None], tuple[Data, frozenset[Path]]]
+"""By a block's text and the task: what it names, and the files that say so. Builds share their data."""
+
+
 def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Data:
     """Look up what the block names, and whether all of its files can be read; `task`: of the source
     model. Raises InputError.
     """
     if block is None:
         return Data()
+    known, key = build.around.data, (repr(block), task)
+    if key not in known:
+        others, build.read = build.read, set()
+        try:
+            data = _look_up(build, block, task)
+            known[key] = data, frozenset(build.read)
+        finally:
+            others |= build.read
+            build.read = others
+    data, files = known[key]
+    build.read |= files
+    return data
+
+
+def _look_up(build: Assembling, block: Dataset, task: str | None) -> Data:
     data = _find_data(build, block, task)
     if block.generator is not None or data.dataset is None:
         return data

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from buildsys.authoring.datasets import folder_sets, trees
 from buildsys.authoring.datasets.coco_sets import Known
+from buildsys.authoring.datasets.dataset import KnownData
 from buildsys.authoring.recipes import checks
 from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.build import Build, Selection
@@ -96,6 +97,7 @@ class Loader:
         self.sheets: Known = {}
         self.folders: folder_sets.Known = {}
         self.trees: trees.Known = {}
+        self.data: KnownData = {}
 
     def recipe(self, path: Path) -> LoadedRecipe:
         """All builds of one recipe, or what is wrong with it."""

@@ -4,15 +4,40 @@ What a plan rests on is in its entry: the files that were read for its recipe, o
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
-from buildsys.digest import digest_value
 from buildsys.errors import Diagnostic
 from buildsys.execution.places import Workspace
 from buildsys.execution.state import unchanged
 from buildsys.execution.state.plans import RecipePlans
-from buildsys.graph import BuildPlan, Plan, SelectionPlan, Step, WaitingPlan, steps_of
+from buildsys.graph import (
+    BuildPlan,
+    Input,
+    Origin,
+    Output,
+    Plan,
+    SelectionPlan,
+    Step,
+    WaitingPlan,
+    steps_of,
+)
 from buildsys.typed_json import decode
+
+T = TypeVar("T")
+_SHARED = ("inputs", "outputs", "origins")
+"""Fields of a step whose values many steps have."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Step:
+    """A step whose inputs, outputs and origins are kept elsewhere, by their places there."""
+
+    step: dict[str, object]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    origins: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,15 +45,18 @@ class _Build:
     """A build's plan, whose steps are kept elsewhere: `plan` itself has none."""
 
     plan: BuildPlan
-    steps: tuple[str, ...]
+    steps: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Kept:
-    """Plans as they are kept: steps once, however many plans share them."""
+    """Plans as they are kept: every value once, however many steps and plans share it."""
 
     name: str
-    steps: dict[str, Step]
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    origins: tuple[Origin, ...]
+    steps: tuple[_Step, ...]
     plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]
     diagnostics: tuple[Diagnostic, ...]
 
@@ -38,49 +66,80 @@ def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | N
     entry = unchanged.find(_place(workspace, path.stem), installation)
     try:
         return _decode(entry) if entry is not None else None
-    except (ValueError, KeyError):
+    except (ValueError, IndexError):
         return None
 
 
 def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
     """For runs to come; a plan that cannot be kept is made again."""
+    inputs, outputs, origins = dict[Input, int](), dict[Output, int](), dict[Origin, int]()
+    steps = {step: place for place, step in enumerate(_distinct(recipe.plans))}
+    rows = tuple(
+        _Step(
+            step={name: value for name, value in vars(step).items() if name not in _SHARED},
+            inputs=_places(step.inputs, inputs),
+            outputs=_places(step.outputs, outputs),
+            origins=_places(step.origins, origins),
+        )
+        for step in steps
+    )
     kept = _Kept(
         name=recipe.name,
-        steps={_key(step): step for plan in recipe.plans for step in steps_of(plan)},
-        plans=tuple(map(_kept, recipe.plans)),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        origins=tuple(origins),
+        steps=rows,
+        plans=tuple(_kept(plan, steps) for plan in recipe.plans),
         diagnostics=recipe.diagnostics,
     )
     entry = unchanged.Entry(value=kept, text=installation, files=dict(recipe.files))
     unchanged.keep(_place(workspace, recipe.name), entry)
 
 
-def _kept(plan: Plan) -> _Build | WaitingPlan | SelectionPlan:
+def _distinct(plans: Iterable[Plan]) -> Iterable[Step]:
+    """Builds share a step's id; each may have its own name for it, and its own lines of parameters."""
+    return dict.fromkeys(step for plan in plans for step in steps_of(plan))
+
+
+def _places(values: tuple[T, ...], table: dict[T, int]) -> tuple[int, ...]:
+    """Where values are in a table; those that are not yet come last in it."""
+    return tuple(table.setdefault(value, len(table)) for value in values)
+
+
+def _kept(plan: Plan, steps: dict[Step, int]) -> _Build | WaitingPlan | SelectionPlan:
     if isinstance(plan, BuildPlan):
         alone = dataclasses.replace(plan, steps=())
-        return _Build(plan=alone, steps=tuple(map(_key, plan.steps)))
+        return _Build(plan=alone, steps=tuple(steps[step] for step in plan.steps))
     return plan
 
 
-def _key(step: Step) -> str:
-    """Builds share a step's id; each has its own name for it, and its own lines of parameters."""
-    return f"{step.id} {digest_value([step.stage, step.origins])[:16]}"
-
-
 def _decode(entry: unchanged.Entry) -> RecipePlans:
-    """Raises ValueError, KeyError where the content is not plans of a recipe."""
+    """Raises ValueError, IndexError where the content is not plans of a recipe."""
     kept = decode(_Kept, entry.value)
+    steps = [
+        decode(
+            Step,
+            row.step
+            | {
+                "inputs": [kept.inputs[place] for place in row.inputs],
+                "outputs": [kept.outputs[place] for place in row.outputs],
+                "origins": [kept.origins[place] for place in row.origins],
+            },
+        )
+        for row in kept.steps
+    ]
     return RecipePlans(
         name=kept.name,
-        plans=tuple(_plan(row, kept.steps) for row in kept.plans),
+        plans=tuple(_plan(row, steps) for row in kept.plans),
         diagnostics=kept.diagnostics,
         files=tuple(entry.files.items()),
         lasting=True,
     )
 
 
-def _plan(row: _Build | WaitingPlan | SelectionPlan, steps: dict[str, Step]) -> Plan:
+def _plan(row: _Build | WaitingPlan | SelectionPlan, steps: list[Step]) -> Plan:
     if isinstance(row, _Build):
-        return dataclasses.replace(row.plan, steps=tuple(steps[key] for key in row.steps))
+        return dataclasses.replace(row.plan, steps=tuple(steps[place] for place in row.steps))
     return row
 
 

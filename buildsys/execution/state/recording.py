@@ -328,9 +328,7 @@ def _earlier(
     return [
         key
         for key in found
-        if recipe_of(key) in has_all
-        and key not in needed
-        and key.rpartition(" ")[2] not in shared
+        if recipe_of(key) in has_all and key not in needed and key.rpartition(" ")[2] not in shared
     ]
 
 
