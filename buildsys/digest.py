@@ -33,7 +33,12 @@ def digest_stream(stream: IO[bytes]) -> str:
 
 def canonical(value: Any) -> str:
     """Canonical JSON of frozen values: equal values, equal text, on every machine."""
-    return _ENCODER.encode(plain(value))
+    return encode(plain(value))
+
+
+def encode(value: Any) -> str:
+    """Canonical JSON of what `plain` has made."""
+    return _ENCODER.encode(value)
 
 
 def digest_value(value: Any) -> str:

@@ -97,6 +97,7 @@ def step_names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in found if not module.ispkg))
 
 
+@cache
 def get_step(name: str) -> StepDefinition:
     """The step of that name; raises LookupError with a suggestion."""
     if name not in step_names():

@@ -1,7 +1,6 @@
 """What decides how much memory a build needs and has, as one digest: `buildsys fit` answers by it."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 from buildsys.authoring.recipes.build import Build
@@ -58,11 +57,11 @@ def fit_key(build: Build, config_digest: str | None) -> str:
                 model.head,
             ],
             "shape": [side // common for side in shape],
-            "quantization": asdict(model.quantization),
-            "export": asdict(build.export) if build.export is not None else None,
+            "quantization": model.quantization,
+            "export": build.export,
             "converter": build.recipe.convert.tool,
             "pipeline": list(build.target.pipelines[scheme]),
-            "vela": asdict(vela) if vela is not None else None,
+            "vela": vela,
             "config": config_digest,
             "room": [arena_bytes(build), slot_bytes(build)],
         }

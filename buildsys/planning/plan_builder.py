@@ -1,26 +1,40 @@
 """The steps of one build while they are put together: what was made so far, and how a step is known."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import holds_objects
 from buildsys.authoring.recipes.model import board_spec, model_spec
-from buildsys.digest import canonical, digest_value
-from buildsys.graph import HostFacts, Input, Output, Source, Step, is_checkpoint
-from buildsys.planning.origins import find_origins
+from buildsys.digest import digest_value, encode, plain
+from buildsys.graph import HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
+from buildsys.planning.origins import Places, are_origins, find_origins
 from buildsys.registry import PACKAGE, StepDefinition
 from buildsys.spec import SUFFIXES, Format, Templates
 
-_NOWHERE: Mapping[str, tuple[str, int]] = {}
+_NOWHERE: Places = {}
 _SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
+
+
+class KnownSteps:
+    """The steps of builds that are planned together: those that are equal are one value, made once."""
+
+    def __init__(self, complete: Callable[[Step], Step] = lambda step: step) -> None:
+        """`complete`: what is done with a step before it is known."""
+        self.complete = complete
+        self.by_content: dict[Hashable, list[Step]] = {}
+        """By all that a step is made from but for its origins, which each build may have of its own."""
 
 
 class PlanBuilder:
     """Steps in order, and the latest artifact of every format or auxiliary name."""
 
-    def __init__(self, build: Build, workspace: str, host: HostFacts) -> None:
+    def __init__(
+        self, build: Build, workspace: str, host: HostFacts, known: KnownSteps | None = None
+    ) -> None:
         self.build, self.workspace, self.host = build, workspace, host
+        self.known = known or KnownSteps()
         self.model, self.board = model_spec(build), board_spec(build)
         self.places = {key: (path, line) for key, path, line in build.origins}
         self.steps: list[Step] = []
@@ -41,9 +55,8 @@ class PlanBuilder:
         source = self.build.recipe.source
         trusts = reads and source.trust == "code"
         holds = reads and holds_objects(source.family)
-        step = make_step(
-            stage, definition, params, inputs, outputs, self.places, device, trusts, holds
-        )
+        about = _About(device=device, trusts=trusts, holds=holds)
+        step = make_step(stage, definition, params, inputs, outputs, self.places, about, self.known)
         self.steps.append(step)
         return step
 
@@ -61,42 +74,77 @@ class PlanBuilder:
         return tuple(dict.fromkeys(step.id for step in self.steps if step.id in ids))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _About:
+    """What a recipe says of a step beside its parameters, see `Step`."""
+
+    device: str = "auto"
+    trusts: bool = False
+    holds: bool = False
+
+
+_NOTHING = _About()
+
+
 def make_step(
     stage: str,
     definition: StepDefinition,
     params: object,
     inputs: Mapping[str, Input],
     outputs: Mapping[str, bool] | None = None,
-    places: Mapping[str, tuple[str, int]] = _NOWHERE,
-    device: str = "auto",
-    trusts: bool = False,
-    holds: bool = False,
+    places: Places = _NOWHERE,
+    about: _About = _NOTHING,
+    known: KnownSteps | None = None,
 ) -> Step:
     """One step, known by what decides its result. `outputs`: name -> whether it is a tree, where they
-    are others than the step declares; `places`: where each key of the recipe was written; `trusts`,
-    `holds`: see `Step.trusts_code`, `Step.holds_objects`.
+    are others than the step declares; `places`: where each key of the recipe was written.
     """
     outputs = definition.outputs if outputs is None else outputs
     named = tuple(
-        item
-        if type(item.name) is str and item.name == key
-        else dataclasses.replace(item, name=str(key))
+        item if type(item.name) is str and item.name == key else replace(item, name=str(key))
         for key, item in inputs.items()
     )
+    made = tuple(
+        Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json"))
+        for key, tree in outputs.items()
+    )
+    values, known = plain(params), known or KnownSteps()
+    text, block = encode(values), definition.spec.block
+    same = known.by_content.setdefault((stage, definition.name, text, named, made, about), [])
+    for step in same:
+        if are_origins(step.origins, stage, block, places):
+            return step
+    origins = find_origins(stage, block, values, places)
+    if same:
+        step = replace(same[0], origins=origins)
+    else:
+        step = known.complete(
+            _new_step(stage, definition, params, text, named, made, about, origins)
+        )
+    same.append(step)
+    return step
+
+
+def _new_step(
+    stage: str,
+    definition: StepDefinition,
+    params: object,
+    text: str,
+    named: tuple[Input, ...],
+    outputs: tuple[Output, ...],
+    about: _About,
+    origins: tuple[Origin, ...],
+) -> Step:
     spec, needs = definition.spec, definition.resources(params)
-    text = canonical(params)
     identity = [definition.name, text, [_identify(item) for item in named]]
-    identity += ["trusts"] if trusts else []  # no build gets it by sharing another's step
+    identity += ["trusts"] if about.trusts else []  # no build gets it by sharing another's step
     return Step(
         id=digest_value(identity)[:32],
         stage=stage,
         module=definition.name,
         params=text,
         inputs=named,
-        outputs=tuple(
-            Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json"))
-            for key, tree in outputs.items()
-        ),
+        outputs=outputs,
         code="",
         tool_env=definition.tool_env(params),
         tool="",
@@ -104,16 +152,16 @@ def make_step(
         memory_mib=needs.memory_mib,
         threads=needs.threads,
         framework=needs.framework,
-        gpu=needs.gpu and device != "cpu",
+        gpu=needs.gpu and about.device != "cpu",
         alone=needs.alone,
-        device=device,
-        origins=find_origins(stage, spec.block, text, places),
+        device=about.device,
+        origins=origins,
         local=spec.local,
         trains=spec.trains,
         fetches=spec.fetches,
         requires=definition.requires(params),
-        trusts_code=trusts,
-        holds_objects=holds,
+        trusts_code=about.trusts,
+        holds_objects=about.holds,
     )
 
 

@@ -19,7 +19,7 @@ from buildsys.planning import ladder, proofs, signal_check
 from buildsys.planning.datasets import add_coco, add_dataset, add_pictures
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
-from buildsys.planning.plan_builder import PlanBuilder, needed, output, shipped_files
+from buildsys.planning.plan_builder import KnownSteps, PlanBuilder, needed, output, shipped_files
 from buildsys.registry import StepDefinition, find_step, get_step, read_step
 from buildsys.spec import MODELS, CheckpointFacts, Format
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
@@ -29,13 +29,16 @@ _OF_EVERY_PACKAGE = ("verdict", "metrics")
 """Whatever ships rests on its proofs, also where its step does not ask for them."""
 
 
-def plan(build: Build, workspace: str, host: HostFacts) -> BuildPlan:
+def plan(
+    build: Build, workspace: str, host: HostFacts, known: KnownSteps | None = None
+) -> BuildPlan:
     """The steps of one build, whose pipeline is known to fit together.
 
-    `host`: with the GPU's facts where `local_gpu.needs_gpu_facts` asks for them.
+    `host`: with the GPU's facts where `local_gpu.needs_gpu_facts` asks for them. `known`: the steps of
+    other builds of the recipe.
     """
     build = settle_local(build, host)
-    builder, recipe = PlanBuilder(build, workspace, host), build.recipe
+    builder, recipe = PlanBuilder(build, workspace, host, known), build.recipe
     add_dataset(builder)
     _add_source(builder)
     if recipe.train is not None:

@@ -18,6 +18,7 @@ from buildsys.execution.session.loading import read_builds
 from buildsys.graph import HostFacts
 from buildsys.planning import planner
 from buildsys.planning.fit_key import fit_key
+from buildsys.planning.plan_builder import KnownSteps
 from tests.conftest import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "buildsys" / "planning").glob("*.py"))
@@ -96,6 +97,17 @@ def test_planning_the_shipped_recipes_reads_nothing(
         keys = [fit_key(build, None) for build in ready]
     assert all(plan.steps for plan in plans)
     assert all(keys)
+
+
+@pytest.mark.xdist_group("shipped recipes")
+def test_builds_that_are_planned_together_share_equal_steps(builds: tuple[Build, ...]) -> None:
+    """They are planned as each is by itself; of a step that two of them have there is one value."""
+    ready = [build for build in builds if not build.waiting_for]
+    known = KnownSteps()
+    plans = [planner.plan(build, "/nowhere", HOST, known) for build in ready]
+    assert plans == [planner.plan(build, "/nowhere", HOST) for build in ready]
+    steps = [step for plan in plans for step in plan.steps]
+    assert len({id(step) for step in steps}) == len(set(steps)) < len(steps) / 2
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

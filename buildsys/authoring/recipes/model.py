@@ -1,5 +1,6 @@
 """The network and the board of one build, as the steps will know them."""
 
+from functools import cache
 from typing import Protocol
 
 from buildsys.authoring.recipes.build import Build
@@ -21,6 +22,9 @@ from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
+
+_head_outputs = cache(head_outputs)
+"""Evaluating formulas takes long, and all builds of a recipe have the same."""
 
 
 class KnownModel(Protocol):
@@ -84,7 +88,7 @@ def model_spec(build: Build) -> ModelSpec:
     outputs: tuple[TensorSpec, ...] = ()
     if frame is not None and head != "none" and classes:
         size, count, task = (frame.height, frame.width), len(classes), source.task or ""
-        outputs = head_outputs(head, *size, count, keypoints, dims, task, strides(build))
+        outputs = _head_outputs(head, *size, count, keypoints, dims, task, strides(build))
     return ModelSpec(
         name=build.id.split("@")[0],
         family=source.family,

@@ -3,17 +3,27 @@
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.plans import complete
+from buildsys.execution.state.plans import complete_step
 from buildsys.execution.tools import host_facts
 from buildsys.graph import BuildPlan, HostFacts
 from buildsys.planning import planner
 from buildsys.planning.fit_key import fit_key, vela_config
 from buildsys.planning.local_gpu import needs_gpu_facts
+from buildsys.planning.plan_builder import KnownSteps
 
 
-def plan_build(build: Build, workspace: Workspace) -> BuildPlan:
-    """A build's plan, whose steps know their code and their tools. Raises InputError."""
-    return complete(planner.plan(build, str(workspace.root), host_of(build)))
+def plan_build(build: Build, workspace: Workspace, known: KnownSteps | None = None) -> BuildPlan:
+    """A build's plan, whose steps know their code and their tools. Raises InputError.
+
+    `known`: of `complete_steps`, for several builds of one recipe.
+    """
+    known = known or complete_steps()
+    return planner.plan(build, str(workspace.root), host_of(build), known)
+
+
+def complete_steps() -> KnownSteps:
+    """No steps yet; those to come know their code and their tools."""
+    return KnownSteps(complete_step)
 
 
 def host_of(build: Build) -> HostFacts:

@@ -114,19 +114,19 @@ def _read_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
 
 def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
     from buildsys.authoring.recipes.families import network
-    from buildsys.execution.session.build_plans import fit_key_of, plan_build
+    from buildsys.execution.session.build_plans import complete_steps, fit_key_of, plan_build
     from buildsys.execution.tools import host_facts
     from buildsys.planning.local_gpu import is_local, needs_gpu_facts
 
     loaded = loader.recipe(path)
-    plans: list[Plan] = []
+    plans, known = list[Plan](), complete_steps()
     diagnostics = list(loaded.diagnostics)
     for build in loaded.builds:
         if build.waiting_for:
             plans.append(_waiting(build))
             continue
         try:
-            plan = plan_build(build, workspace)
+            plan = plan_build(build, workspace, known)
             fit = fit_key_of(build) if network(build.recipe.source.family) else ""
             plans.append(dataclasses.replace(plan, fit=fit))
         except InputError as error:

@@ -4,7 +4,6 @@ What a plan rests on is in its entry: the files that were read for its recipe, o
 """
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +20,6 @@ from buildsys.graph import (
     SelectionPlan,
     Step,
     WaitingPlan,
-    steps_of,
 )
 from buildsys.typed_json import decode
 
@@ -73,7 +71,8 @@ def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | N
 def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
     """For runs to come; a plan that cannot be kept is made again."""
     inputs, outputs, origins = dict[Input, int](), dict[Output, int](), dict[Origin, int]()
-    steps = {step: place for place, step in enumerate(_distinct(recipe.plans))}
+    steps = dict[Step, int]()
+    plans = tuple(_kept(plan, steps) for plan in recipe.plans)
     rows = tuple(
         _Step(
             step={name: value for name, value in vars(step).items() if name not in _SHARED},
@@ -89,16 +88,11 @@ def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
         outputs=tuple(outputs),
         origins=tuple(origins),
         steps=rows,
-        plans=tuple(_kept(plan, steps) for plan in recipe.plans),
+        plans=plans,
         diagnostics=recipe.diagnostics,
     )
     entry = unchanged.Entry(value=kept, text=installation, files=dict(recipe.files))
     unchanged.keep(_place(workspace, recipe.name), entry)
-
-
-def _distinct(plans: Iterable[Plan]) -> Iterable[Step]:
-    """Builds share a step's id; each may have its own name for it, and its own lines of parameters."""
-    return dict.fromkeys(step for plan in plans for step in steps_of(plan))
 
 
 def _places(values: tuple[T, ...], table: dict[T, int]) -> tuple[int, ...]:
@@ -107,9 +101,10 @@ def _places(values: tuple[T, ...], table: dict[T, int]) -> tuple[int, ...]:
 
 
 def _kept(plan: Plan, steps: dict[Step, int]) -> _Build | WaitingPlan | SelectionPlan:
+    """Builds share a step's id; each may have its own name for it, and its own lines of parameters."""
     if isinstance(plan, BuildPlan):
         alone = dataclasses.replace(plan, steps=())
-        return _Build(plan=alone, steps=tuple(steps[step] for step in plan.steps))
+        return _Build(plan=alone, steps=_places(plan.steps, steps))
     return plan
 
 
