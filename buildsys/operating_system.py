@@ -23,6 +23,8 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.ER
 """What fsync answers where a file system has no such thing, for folders above all."""
 _COARSE_CLOCK = 5
 """Linux' CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it."""
+_TICK_SECONDS = 0.01
+"""The longest time from one tick of the clock that dates files to the next: Linux with HZ=100."""
 _FICLONE = 0x40049409
 """Of linux/fs.h."""
 _CGROUP = Path("/sys/fs/cgroup")
@@ -101,6 +103,17 @@ def _words(path: Path) -> list[str]:
 def file_clock_ns() -> int:
     """The clock that dates files, nanoseconds since 1970."""
     return time.clock_gettime_ns(_COARSE_CLOCK) if sys.platform == "linux" else time.time_ns()
+
+
+def next_file_tick_ns() -> int:
+    """`file_clock_ns`, one tick later than all that was written before the call."""
+    if sys.platform != "linux":
+        time.sleep(_TICK_SECONDS)
+        return file_clock_ns()
+    before = file_clock_ns()
+    while (now := file_clock_ns()) <= before:
+        time.sleep(_TICK_SECONDS / 20)
+    return now
 
 
 def wait_for_exit(process: int) -> None:

@@ -101,16 +101,16 @@ def main() -> None:
             importlib.import_module(module.name)
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
-    from buildsys.execution.state.fingerprint import begin_reading
     from buildsys.execution.tools import definitions, uv_commands
     from buildsys.graph import build_plans
+    from buildsys.operating_system import next_file_tick_ns
     from buildsys.operations import doctor, host_support
 
     found = make_plans(Workspace(Path(root)))
     assert not found.errors, [error.render() for error in found.errors]
     done = uv_commands.run_command(["sh", "-c", "echo ran; exit 3"], {})
     assert (done.returncode, done.stdout) == (3, "ran\n")
-    assert begin_reading() > Path(root).stat().st_ctime_ns
+    assert next_file_tick_ns() > Path(root).stat().st_ctime_ns
     ours = {env.name for env in definitions.all_tool_envs()}
     for check in doctor.examine(Path(root)):
         first = check.text.partition(" ")[0]

@@ -10,6 +10,7 @@ from buildsys.operating_system import (
     file_clock_ns,
     host_name,
     host_title,
+    next_file_tick_ns,
     share_blocks,
     signal_name,
     usable_cores,
@@ -71,6 +72,15 @@ def test_the_clock_of_files_is_not_ahead_of_them(tmp_path: Path) -> None:
     before = file_clock_ns()
     (tmp_path / "file").touch()
     assert (tmp_path / "file").stat().st_ctime_ns >= before
+
+
+def test_what_was_written_before_the_next_tick_is_older(tmp_path: Path) -> None:
+    """A plan of a recipe that was just saved is kept; one of a recipe that is saved meanwhile is not."""
+    (tmp_path / "file").touch()
+    since = next_file_tick_ns()
+    assert (tmp_path / "file").stat().st_ctime_ns < since
+    (tmp_path / "file").chmod(0o600)
+    assert (tmp_path / "file").stat().st_ctime_ns >= since
 
 
 def test_blocks_are_shared_or_nothing_is_written(tmp_path: Path) -> None:

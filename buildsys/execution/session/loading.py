@@ -12,6 +12,7 @@ from buildsys.execution.unexpected import UNEXPECTED, find
 from buildsys.files import stat_text
 from buildsys.graph import Plan, SelectionPlan, WaitingPlan
 from buildsys.lockfile import read_lock
+from buildsys.operating_system import next_file_tick_ns
 
 if TYPE_CHECKING:  # they read YAML
     from buildsys.authoring.recipes.build import Build, Selection
@@ -89,7 +90,7 @@ def _make(
         )
         return {}, (Diagnostic(path="recipes", message=message, hint=hint),)
     recorded = read_lock(workspace.lock)
-    since = fingerprint.begin_reading()
+    since = next_file_tick_ns()
     loader = Loader(workspace.root, recorded, datasets_root(), unwritten)
     made = {path: _read_recipe(workspace, loader, path, since) for path in paths}
     return made, loader.diagnostics

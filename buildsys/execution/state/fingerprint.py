@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -12,12 +11,10 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.tools.host_facts import MARKS, cpu_name
 from buildsys.execution.tools.host_tools import QEMU, SEARCHED
 from buildsys.files import stat_line, stat_text
-from buildsys.operating_system import file_clock_ns
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 _PACKAGE = Path(buildsys.__file__).resolve().parent
-_TICK_SECONDS = 0.011
 
 
 def walk(root: str, parts: Iterable[str]) -> list[tuple[str, os.stat_result]]:
@@ -32,17 +29,11 @@ def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
 
 
 def is_racy(stats: Iterable[str], since: int) -> bool:
-    """Whether a file may have changed after it was read; `since`: `begin_reading`'s answer.
+    """Whether a file may have changed after it was read; `since`: `next_file_tick_ns` before that.
 
     Only the time of the change counts: anybody can date a file in the future.
     """
     return any(int(words[3]) >= since for text in stats if len(words := text.split(" ")) == 4)
-
-
-def begin_reading() -> int:
-    """The clock that dates files, nanoseconds, one tick later than all that was written before."""
-    time.sleep(_TICK_SECONDS)
-    return file_clock_ns()
 
 
 def installation(workspace: Workspace) -> str:
