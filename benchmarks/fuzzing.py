@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,24 +25,37 @@ Make = Callable[[int, Path], Fuzzer]
 
 
 def problem_in(look: Callable[[], str], seconds: float) -> str:
-    """What `look` finds, or the end of a traceback where anything comes out of it or it takes too long."""
+    """What `look` finds, or the end of a traceback where anything comes out of it or it takes too long:
+    `seconds` of this process's own work, ten times as long where it waits or gets no processor.
+    """
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"more than {seconds:g} s a case")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    clocks = {
+        signal.SIGPROF: (signal.ITIMER_PROF, seconds),
+        signal.SIGALRM: (signal.ITIMER_REAL, 10 * seconds),
+    }
+    before = {number: signal.signal(number, stop) for number in clocks}
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        for clock, most in clocks.values():
+            signal.setitimer(clock, most)
         found = look()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _stop(clocks.values())
         return found
     except BaseException as error:  # whatever comes out is a finding
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _stop(clocks.values())
         if isinstance(error, KeyboardInterrupt):
             raise
         return "".join(traceback.format_exception(error, limit=-8))
     finally:
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(clocks: Iterable[tuple[int, float]]) -> None:
+    for clock, _ in clocks:
+        signal.setitimer(clock, 0)
 
 
 def make_parser(document: str | None, count: int) -> argparse.ArgumentParser:

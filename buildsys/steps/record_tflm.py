@@ -37,6 +37,8 @@ STEP = StepSpec(
 NPU_OPERATOR = "ethos-u"
 _MOST_ARENA_BYTES = 1 << 30
 """Address space only, until the arena's real size is known: what is not used is never touched."""
+_ARENA_STEP = 16
+"""Bytes that TFLite Micro aligns an arena to."""
 _NOTE = (
     "Measured on a 64-bit host with TFLite Micro's plain kernels. Its own structures, a part of"
     " tail_bytes, hold pointers and are smaller on a 32-bit device. The tensors, head_bytes, are as"
@@ -130,7 +132,23 @@ def measure_arena(
     if failed or "arena_bytes" not in arena:
         reason = explain(text, custom)
         fail(f"TFLite Micro loads {path.resolve().name} and cannot run it: {reason}.")
-    return arena
+    return {**arena, "arena_bytes": _smallest_that_loads(path, arena["arena_bytes"])}
+
+
+def _smallest_that_loads(path: Path, used: int) -> int:
+    """Bytes of arena: what inference uses, or more where the memory planner, which works in what the
+    tensors leave free, finds no room for its list of a small network's many tensors.
+    """
+    too_small, enough = used - _ARENA_STEP, used
+    while _load(path, enough)[0] is None and enough < _MOST_ARENA_BYTES:
+        too_small, enough = enough, 2 * enough
+    while enough - too_small > _ARENA_STEP:
+        middle = too_small + (enough - too_small) // 2 // _ARENA_STEP * _ARENA_STEP
+        if _load(path, middle)[0] is None:
+            too_small = middle
+        else:
+            enough = middle
+    return enough
 
 
 def _aborts(act: Callable[[], object]) -> bool:
@@ -164,13 +182,19 @@ def describe_arena(arena: dict[str, int]) -> dict[str, Any]:
     return {**arena, "runtime": runtime, "note": _NOTE}
 
 
-def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
+def _load(path: Path, arena_bytes: int) -> tuple[Any, str]:
+    """An interpreter, None where TFLite Micro takes the file not, and what it printed."""
     from tflite_micro import runtime
 
     interpreter = None
     with captured_stderr() as errors, contextlib.suppress(RuntimeError):
         interpreter = runtime.Interpreter.from_file(str(path), arena_size=arena_bytes)
-    text = _logged(errors)
+    return interpreter, read_text(errors)
+
+
+def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
+    interpreter, text = _load(path, arena_bytes)
+    print(text, end="")
     if interpreter is None:
         fail(
             f"TFLite Micro does not load {path.resolve().name}: {explain(text, custom)}. A"

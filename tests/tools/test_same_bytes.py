@@ -28,6 +28,7 @@ EMULATED = frozenset(
         "evaluate_onnx",
         "evaluate_tflite",
         "compile_vela",
+        "record_tflm",
     }
 )
 """Those that compute most, each once: an emulated step takes twenty times as long as a native one, and a
