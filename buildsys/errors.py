@@ -7,6 +7,8 @@ BuildsysError (1)
 ├── CannotWrite (1)     a full disk, a read-only folder: which, and what to do
 ├── ToolUnavailable (1) a tool environment cannot be had
 ├── IsolationUnavailable (1) steps were to be isolated, and cannot be here
+├── CannotReach (1)     no scheduler, or nobody to listen to: who, and what to do
+├── Interrupted (1)     the scheduler is gone while a step ran on a worker
 ├── MalformedStep (1)   a step module does not keep its contract: which field
 ├── Waiting (10)        something this machine lacks; asked for by name
 ├── Rejected (11)       a contract or gate failed
@@ -145,12 +147,12 @@ class InputError(BuildsysError):
 class StepFailed(BuildsysError):
     """A step's process ended with an error or without its outputs.
 
-    `refused`: the step itself said what is wrong with what it was given.
+    `refused`: the step itself said what is wrong with what it was given. `detail`: for the build's row.
     """
 
-    def __init__(self, message: str, refused: bool = False) -> None:
+    def __init__(self, message: str, refused: bool = False, detail: str = "") -> None:
         super().__init__(message)
-        self.refused = refused
+        self.refused, self.detail = refused, detail
 
 
 class MissingBytes(BuildsysError):
@@ -189,6 +191,14 @@ class NotAsLocked(BuildsysError):
     """buildsys.lock is to stay as it is, and lacks a line or says something else than what is here."""
 
     exit_code = 12
+
+
+class CannotReach(BuildsysError):
+    """A scheduler does not answer, or nobody can listen at an address."""
+
+
+class Interrupted(BuildsysError):
+    """What ran a step is gone, through no fault of the step: the next run goes on there."""
 
 
 class MalformedStep(BuildsysError):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin
 
 import buildsys.steps
 from buildsys.errors import MalformedStep
+from buildsys.graph import Input, Origin, Output, Step
 from buildsys.spec import (
     TREES,
     BoardSpec,
@@ -88,6 +89,52 @@ class StepDefinition:
         """What of the host it cannot do without; empty: nothing."""
         found = self.spec.requires
         return found if isinstance(found, str) else found(params)
+
+
+def new_step(
+    definition: StepDefinition,
+    params: Any,
+    text: str,
+    *,
+    step_id: str,
+    stage: str,
+    inputs: tuple[Input, ...],
+    outputs: tuple[Output, ...],
+    device: str = "auto",
+    trusts_code: bool = False,
+    holds_objects: bool = False,
+    origins: tuple[Origin, ...] = (),
+) -> Step:
+    """A step with all that its definition says for these parameters; its code and tools come later.
+
+    `text`: the parameters as canonical JSON.
+    """
+    spec, needs = definition.spec, definition.resources(params)
+    return Step(
+        id=step_id,
+        stage=stage,
+        module=definition.name,
+        params=text,
+        inputs=inputs,
+        outputs=outputs,
+        code="",
+        tool_env=definition.tool_env(params),
+        tool="",
+        tool_identity="",
+        memory_mib=needs.memory_mib,
+        threads=needs.threads,
+        framework=needs.framework,
+        gpu=needs.gpu and device != "cpu",
+        alone=needs.alone,
+        device=device,
+        origins=origins,
+        local=spec.local,
+        trains=spec.trains,
+        fetches=spec.fetches,
+        requires=definition.requires(params),
+        trusts_code=trusts_code,
+        holds_objects=holds_objects,
+    )
 
 
 @cache

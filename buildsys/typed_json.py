@@ -60,7 +60,7 @@ def _within(error: ValueError, key: str | int) -> Mismatch:
 def decode(kind: type[T], data: object) -> T:
     """The value of type `kind` that parsed JSON stands for. Raises Mismatch where it is none.
 
-    Types: str, int, bool, float (finite), None, object (anything), tuple, dict[str, …], unions,
+    Types: str, int, bool, float (finite), None, object and Any (anything), tuple, dict[str, …], unions,
     literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
     a default may be missing; a field `class_` is the key `class`. What is such a value already stays
     it: the same object may be in several places. The functions in an `Annotated` take
@@ -141,7 +141,7 @@ def _no_number(name: str) -> NoReturn:
 @functools.cache
 def _decoder(kind: Any) -> Decoder:
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind is object:
+    if kind is object or kind is Any:
         return lambda data: data
     if kind in (*_SCALARS, type(None)):
         return lambda data: data if type(data) is kind else _refuse(kind)

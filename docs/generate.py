@@ -187,6 +187,8 @@ _TITLES = {
     "contract": "The whole file",
     "workspace": "The whole file",
     "remote": "`remote`",
+    "cluster": "`cluster`",
+    "slurm": "`cluster.slurm`",
     "targets": "An entry of `targets`",
     "contract.input": "`input`",
     "contract.outputs": "`outputs`",

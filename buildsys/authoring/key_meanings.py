@@ -258,6 +258,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         " machine.",
         "store": "Folder of the store, outside the repository; BUILDSYS_STORE has precedence.",
         "remote": "A store that a team shares; BUILDSYS_REMOTE has precedence.",
+        "cluster": "Machines that run steps, of a scheduler or of SLURM; BUILDSYS_CLUSTER has precedence.",
     },
     "remote": {
         "url": "Where it is: s3://, gs://, az:// with a bucket, file:// with a folder, or https:// and"
@@ -266,6 +267,20 @@ MEANINGS: dict[str, dict[str, str]] = {
         "mode": "`read`: results are fetched; `read-write`: what is made here is put there, too."
         " BUILDSYS_REMOTE_MODE has precedence.",
         "trusted": "Public keys: what none of them has signed counts as absent.",
+    },
+    "cluster": {
+        "ca": "File with the certificate and key of the cluster, which `buildsys scheduler --tls` makes;"
+        " a relative path begins at the workspace root.",
+        "insecure": "Whether tcp:// may lead to another machine: whoever reaches a scheduler without TLS"
+        " can run code on its workers.",
+        "scheduler": "Its address: tls://HOST:PORT, or tcp://HOST:PORT on this machine.",
+        "slurm": "Workers that SLURM starts for a run, in place of `scheduler`.",
+        "wait_seconds": "How long a step waits for a worker that fits while there is none.",
+    },
+    "slurm": {
+        "partition": "Partition that the workers run in.",
+        "workers": "How many workers.",
+        "walltime": "How long a worker may run, HOURS:MINUTES:SECONDS.",
     },
 }
 """Block -> key -> meaning, in the order in which the reference prints blocks."""
@@ -299,5 +314,7 @@ BLOCKS = {
     "Trap": "contract.traps",
     "WorkspaceFile": "workspace",
     "RemoteBlock": "remote",
+    "ClusterBlock": "cluster",
+    "SlurmBlock": "slurm",
 }
 """The class that reads a block -> the block."""

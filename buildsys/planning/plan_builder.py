@@ -10,7 +10,7 @@ from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import digest_value, encode, plain
 from buildsys.graph import HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
 from buildsys.planning.origins import Places, are_origins, find_origins
-from buildsys.registry import PACKAGE, StepDefinition
+from buildsys.registry import PACKAGE, StepDefinition, new_step
 from buildsys.spec import SUFFIXES, Format, Templates
 
 _NOWHERE: Places = {}
@@ -135,33 +135,20 @@ def _new_step(
     about: _About,
     origins: tuple[Origin, ...],
 ) -> Step:
-    spec, needs = definition.spec, definition.resources(params)
     identity = [definition.name, text, [_identify(item) for item in named]]
     identity += ["trusts"] if about.trusts else []  # no build gets it by sharing another's step
-    return Step(
-        id=digest_value(identity)[:32],
+    return new_step(
+        definition,
+        params,
+        text,
+        step_id=digest_value(identity)[:32],
         stage=stage,
-        module=definition.name,
-        params=text,
         inputs=named,
         outputs=outputs,
-        code="",
-        tool_env=definition.tool_env(params),
-        tool="",
-        tool_identity="",
-        memory_mib=needs.memory_mib,
-        threads=needs.threads,
-        framework=needs.framework,
-        gpu=needs.gpu and about.device != "cpu",
-        alone=needs.alone,
         device=about.device,
-        origins=origins,
-        local=spec.local,
-        trains=spec.trains,
-        fetches=spec.fetches,
-        requires=definition.requires(params),
         trusts_code=about.trusts,
         holds_objects=about.holds,
+        origins=origins,
     )
 
 

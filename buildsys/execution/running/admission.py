@@ -27,7 +27,7 @@ class Admission:
         self._changed = threading.Condition()
         self._running: list[Step] = []
         self._cores = cores or usable_cores()
-        self._memory_mib = memory_mib or _memory_mib()
+        self._memory_mib = memory_mib or memory_for_steps()
         self._gpus = gpus or visible_gpus()
         self._free = list(self._gpus)
 
@@ -76,6 +76,6 @@ def visible_gpus() -> tuple[str, ...]:
         return ()
 
 
-def _memory_mib() -> int:
-    """85 % of what there is: the rest is for everybody else."""
+def memory_for_steps() -> int:
+    """MiB: 85 % of what there is; the rest is for everybody else."""
     return int(usable_memory() / 2**20 * 0.85)

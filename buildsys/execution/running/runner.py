@@ -67,13 +67,25 @@ class Runner:
         self.variants: dict[str, str] = {}
         self.isolations: dict[str, str] = {}
         """Step id -> what kept the step of this run to its inputs and outputs."""
-        self._warned = False
+        self.workers: dict[str, str] = {}
+        """Step id -> the worker that it runs on; no entry for a step that runs here."""
+        self.warned = False
+        """Whether it was said that nothing isolates the steps here: once is enough."""
 
     def beside(self, state: State) -> "Runner":
         """A runner of the same run for other plans; what is said once a run was said."""
         other = Runner(self.workspace, state, self.say, self.run, self.ensure)
-        other._warned = self._warned
+        other.warned = self.warned
         return other
+
+    places_steps = False
+    """Whether steps may run on other machines, once `open` has found them."""
+
+    def open(self) -> None:
+        """Before the first step of a run: find the other machines. Raises BuildsysError."""
+
+    def close(self) -> None:
+        """After the last step of a run."""
 
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
@@ -103,7 +115,7 @@ class Runner:
         action_key: ActionKey,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
-    ) -> StepResult:
+    ) -> StepResult | None:
         isolated = self._isolation(step)
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
@@ -126,8 +138,8 @@ class Runner:
     def _isolation(self, step: Step) -> isolation.Isolation:
         """What keeps the step to its inputs and outputs; one line in a run where nothing does."""
         chosen = isolation.choose()
-        if chosen.mechanism == isolation.Mechanism.NONE and not self._warned:
-            self._warned = True
+        if chosen.mechanism == isolation.Mechanism.NONE and not self.warned:
+            self.warned = True
             self.say(f"steps are not isolated from this machine: {chosen.gap}")
         self.isolations[step.id] = chosen.text
         return chosen

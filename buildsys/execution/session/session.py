@@ -142,6 +142,8 @@ class Session:
         self.state.look_up(build_plans(plans))
         self.state.request_inputs(build_plans(plans))
         steps = {step.id: step for plan in plans for step in steps_of(plan)}
+        if self.executor.open(steps.values()):
+            self.state.request_inputs(build_plans(plans))
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]
         if to_run:
             known = [self.database.duration(step.module) for step in to_run]
@@ -232,6 +234,7 @@ class Session:
 
     def close(self) -> None:
         """End of the run."""
+        self.executor.runner.close()
         self.state.store.finish_run(wait=False)
         self.console.close()
         self.database.close()
@@ -284,10 +287,13 @@ class Session:
             if name not in self.plans or self.publisher.outcomes.get(name) is None:
                 return Outcome(kind=Kind.BLOCKED, subject=name)
         for step in steps_of(plan):
+            if step.id in self.executor.interrupted:
+                return Outcome(kind=Kind.INTERRUPTED, subject=step.stage)
             if step.id in self.executor.failures:
                 first = self._first_build(step)
                 if first in (None, plan.build):
-                    return Outcome(kind=Kind.FAILED, subject=step.stage)
+                    detail = self.executor.details.get(step.id, "")
+                    return Outcome(kind=Kind.FAILED, subject=step.stage, detail=detail)
                 return Outcome(kind=Kind.BLOCKED, subject=first)
         if self.stopped_at:
             return Outcome(kind=Kind.FAILED, subject=self.stopped_at)

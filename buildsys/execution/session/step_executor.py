@@ -1,13 +1,15 @@
 """The steps of a run: each is decided, executed where it is stale, and its cost recorded."""
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from buildsys.errors import (
     BuildsysError,
     InternalError,
+    Interrupted,
     MissingBytes,
     NotAsLocked,
     StepFailed,
@@ -19,6 +21,7 @@ from buildsys.execution.running.process import CommandRunner
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
+from buildsys.execution.state.configured_cluster import find_cluster
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import no_line
@@ -53,6 +56,10 @@ class StepExecutor:
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
+        self.details: dict[str, str] = {}
+        """What a build's row says of a failure, where that is short."""
+        self.interrupted: set[str] = set()
+        """Steps that ended with what ran them, through no fault of theirs."""
         self.not_in_lock: dict[str, str] = {}
         """Why, by training that was not begun: buildsys.lock has no line for it, and may get none."""
         self.running: set[str] = set()
@@ -87,6 +94,22 @@ class StepExecutor:
             return True
         return status in (Status.STALE, Status.PENDING, Status.MISSING)
 
+    def open(self, steps: Iterable[Step]) -> bool:
+        """Before the first of some steps: where other machines run steps, connect to them, if any step has
+        to run or waits. Returns whether that may have changed what has to run. Raises BuildsysError.
+        """
+        due = (Status.STALE, Status.PENDING, Status.MISSING, Status.WAITING)
+        if not self.runner.places_steps or not any(self._status(step) in due for step in steps):
+            return False
+        self.runner.open()
+        self.state.ask_again()
+        return True
+
+    def _status(self, step: Step) -> Status | None:
+        with contextlib.suppress(BuildsysError, *UNEXPECTED):  # its step will say so
+            return self.state.decide(step).status
+        return None
+
     def run_step(self, step: Step) -> None:
         """Execute a step if it has to run. Raises BuildsysError; the failure is remembered."""
         name = self.stages[step.id]
@@ -94,7 +117,14 @@ class StepExecutor:
             raise StepFailed(self.failures[step.id])
         try:
             self._make(step, name)
+        except Interrupted as error:
+            self.running.discard(step.id)
+            self.interrupted.add(step.id)
+            self.console.finish(name, f"interrupted: {error}")
+            raise
         except BuildsysError as error:
+            if isinstance(error, StepFailed) and error.detail:
+                self.details[step.id] = error.detail
             self._fail(step, str(error))
             raise
         except UNEXPECTED as error:
@@ -112,14 +142,22 @@ class StepExecutor:
         reason = shorten(decision.reasons)
         self.running.add(step.id)
         maker = self._makers.setdefault(decision.key, step.id)
-        result = self.retry_with_bytes(
-            lambda: self.runner.execute(
-                step,
-                lambda: self.console.start(name, step.module, reason),
-                lambda *report: self.console.progress(name, *report),
+        try:
+            result = self.retry_with_bytes(
+                lambda: self.runner.execute(
+                    step,
+                    lambda: self.console.start(name, step.module, f"{reason}{self._place(step)}"),
+                    lambda *report: self.console.progress(name, *report),
+                )
             )
-        )
-        self.running.discard(step.id)
+        except Waiting as error:  # no worker came that has what it needs
+            self.state.ask_again()
+            if self.state.decide(step).status != Status.WAITING:
+                raise
+            self.console.say(str(error))
+            return
+        finally:
+            self.running.discard(step.id)
         if result is None:
             ours = maker != step.id and (maker in self.built or maker in self.running)
             self.console.finish(name, _MADE_HERE if ours else _MADE_ELSEWHERE)
@@ -128,8 +166,13 @@ class StepExecutor:
         self.built.add(step.id)
         self.seconds[step.id] = result.seconds
         self.record_training(step)
-        outcome = f"done in {duration(result.seconds)}"
+        outcome = f"done in {duration(result.seconds)}{self._place(step)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
+
+    def _place(self, step: Step) -> str:
+        """Where a step runs, if not here."""
+        worker = self.runner.workers.get(step.id)
+        return f" on {worker}" if worker else ""
 
     def _fail(self, step: Step, text: str) -> None:
         """Say that a step failed, and remember it."""
@@ -215,5 +258,11 @@ def make_executor(
 ) -> StepExecutor:
     """An executor of these plans' steps, with a state, a console and a record of its own."""
     state, console = State(plans, database, store, lock, missing), Console(database)
-    runner = Runner(workspace, state, console.say, run, ensure)
+    cluster = find_cluster(workspace)
+    if cluster is None:
+        runner = Runner(workspace, state, console.say, run, ensure)
+    else:
+        from buildsys.execution.cluster.executor import ClusterExecutor
+
+        runner = ClusterExecutor(workspace, state, console.say, run, ensure, cluster)
     return StepExecutor(plans, state, runner, console, Record(workspace, plans, state, lock))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
+from buildsys import cluster_settings
+from buildsys.cluster_settings import ClusterSettings
 from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
 from buildsys.escaping import hide_passwords
@@ -59,7 +61,7 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
         return None
     if mode not in ("", "read", "read-write"):
         raise BuildsysError(f"{REMOTE_MODE} is `{shorten(mode)}`; it is read, read-write or none")
-    found = _configured(workspace).remote
+    found = configured_places(workspace).remote
     try:
         if place:
             trusted, kept = (found.trusted, found.mode) if found else ((), "read")
@@ -96,7 +98,7 @@ def _find_root(workspace: Workspace) -> Path:
         if problem is not None:
             raise CannotWrite(f"BUILDSYS_STORE is {root}: {problem[0]}.\n    help: {problem[1]}")
         return _usable(root)
-    configured = _configured(workspace).store
+    configured = configured_places(workspace).store
     found = workspace.root / os.path.expanduser(configured) if configured else None
     problem = _problem(found, workspace) if found is not None else None
     if problem is not None:
@@ -148,43 +150,57 @@ def _position(file: Path, key: str) -> tuple[int, int, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Places:
-    """What buildsys.yaml says of stores, as far as it is valid: `buildsys check` reports mistakes."""
+class Places:
+    """What buildsys.yaml says of stores and machines, as far as it is valid: `buildsys check` reports
+    mistakes.
+    """
 
     store: str = ""
     remote: RemoteSettings | None = None
+    cluster: ClusterSettings | None = None
 
 
-def _configured(workspace: Workspace) -> _Places:
-    """The stores of buildsys.yaml; the file is parsed once a change: parsing costs more than building."""
+def configured_places(workspace: Workspace) -> Places:
+    """The stores and the cluster of buildsys.yaml; the file is parsed once a change: parsing costs more
+    than building.
+    """
     file, cache = workspace.root / _FILE, workspace.state / "store.json"
     stat = stat_text(str(file))
     if stat == "absent":
-        return _Places()
+        return Places()
     known = unchanged.find(cache, "")
     if known is not None and known.files.keys() == {str(file)}:  # no record that rests on nothing
         with contextlib.suppress(ValueError):
-            return decode(_Places, known.value)
+            return decode(Places, known.value)
     found = _read_places(file)
     if workspace.state.is_dir():  # which a run makes
         unchanged.keep(cache, unchanged.Entry(value=plain(found), files={str(file): stat}))
     return found
 
 
-def _read_places(file: Path) -> _Places:
-    """The values of the keys `store` and `remote` at the top of a YAML file."""
+def _read_places(file: Path) -> Places:
+    """The values of the keys `store`, `remote` and `cluster` at the top of a YAML file."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, YAMLError):
-        return _Places()
+        return Places()
     if not isinstance(data, dict):
-        return _Places()
+        return Places()
     store, remote = data.get("store"), None
     with contextlib.suppress(ValueError):
         remote = decode(RemoteSettings, data["remote"]) if data.get("remote") else None
         if remote is not None:
             check_settings(remote)
-    return _Places(store=store if isinstance(store, str) else "", remote=remote)
+    named = store if isinstance(store, str) else ""
+    return Places(store=named, remote=remote, cluster=_read_cluster(data.get("cluster")))
+
+
+def _read_cluster(data: object) -> ClusterSettings | None:
+    with contextlib.suppress(ValueError):
+        found = decode(ClusterSettings, data)
+        cluster_settings.check_settings(found)
+        return found
+    return None

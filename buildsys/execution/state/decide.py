@@ -80,6 +80,13 @@ class State:
             if item.step:
                 self._consumers.setdefault(item.step, set()).add(step.id)
 
+    def know(self, step: Step, result: StepResult) -> None:
+        """A step that has run somewhere else, with what it made there."""
+        with self._lock:
+            self.steps[step.id] = step
+            self._results[step.id] = result
+            self._decisions[step.id] = Decision(status=Status.UP_TO_DATE)
+
     def decide(self, step: Step) -> Decision:
         """Whether a step has to run, and why."""
         with self._lock:
@@ -122,12 +129,13 @@ class State:
                     waiting.append(name)
 
     def ask_again(self) -> None:
-        """Decide anew about what waits: a machine that can run it may be there now."""
+        """Decide anew about what is not made: a machine that can run it may be there now, or gone."""
+        undone = (Status.WAITING, Status.PENDING, Status.STALE, Status.MISSING)
         with self._lock:
             self._decisions = {
                 key: decision
                 for key, decision in self._decisions.items()
-                if decision.status != Status.WAITING
+                if decision.status not in undone
             }
 
     def want_bytes(self, step_id: str) -> None:

@@ -124,6 +124,8 @@ class SharedStore(Store):
 
     def push_blobs(self, digest: str, tree: bool) -> None:
         """Put an artifact into the remote, without any entry. Raises RemoteFailure, FileNotFoundError."""
+        if digest in self._there and digest not in self._damaged_there:
+            return  # the files of a tree are put there before its index
         if tree:
             self.remote.each(self._push_blob, [file.digest for file in self.index(digest)])
         self._push_blob(digest)
@@ -177,6 +179,12 @@ class SharedStore(Store):
         self.remote.put_blob(digest, self.blob(digest), again)
         self._there.add(digest)
         self._damaged_there.discard(digest)
+
+    def note_there(self, digests: Iterable[str]) -> None:
+        """Somebody has put blobs into the remote since it was asked."""
+        found = set(digests)
+        self._there |= found
+        self._absent -= found
 
     def _open(self, digest: str) -> IO[bytes]:
         """A blob's file, brought here where it is not."""

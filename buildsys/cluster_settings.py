@@ -1,0 +1,111 @@
+"""Where a cluster is: values of `cluster` in buildsys.yaml, and what each may be.
+
+Whoever reaches a scheduler can run code on its workers: that is how dask works. So a connection is
+under TLS, and both sides show the cluster's certificate, or it stays on this machine; anything else
+has to be asked for.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+DEFAULT_PORT = 8786
+"""dask's."""
+WAIT_SECONDS = 60.0
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
+_LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
+_PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,99}", re.ASCII)
+_WALLTIME = re.compile(r"(\d+-)?\d{1,3}:\d\d:\d\d", re.ASCII)
+_MOST_WORKERS = 1000
+INSECURE = (
+    "whoever reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
+    " `insecure` where a VPN or a firewall keeps others out"
+)
+
+
+def check_address(address: str) -> None:
+    """Raises ValueError for what is not the address of a scheduler."""
+    try:
+        parts = urlsplit(address)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError as error:
+        raise ValueError(f"it is not an address: {error}") from None
+    rest = parts.path or parts.query or parts.fragment or parts.username or parts.password
+    if parts.scheme not in ("tls", "tcp") or not _HOST.fullmatch(host) or not port or rest:
+        raise ValueError("the address of a scheduler is tls://HOST:PORT, or tcp://HOST:PORT")
+
+
+def check_protection(address: str, insecure: bool) -> None:
+    """Raises ValueError for an address that leads to another machine without TLS, unless that is allowed."""
+    parts = urlsplit(address)
+    if parts.scheme == "tcp" and not insecure and not is_loopback(parts.hostname or ""):
+        raise ValueError(f"it leads to another machine without TLS; {INSECURE}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, and nobody else can mean it."""
+    if host in _LOCAL_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_partition(name: str) -> None:
+    """Raises ValueError for what is no partition of SLURM."""
+    if _PARTITION.fullmatch(name) is None:
+        raise ValueError("a partition is a word, as `sinfo` prints it")
+
+
+def check_workers(count: int) -> None:
+    """Raises ValueError for a number of workers that nobody can mean."""
+    if not 1 <= count <= _MOST_WORKERS:
+        raise ValueError(f"at least 1 worker, and at most {_MOST_WORKERS}")
+
+
+def check_walltime(text: str) -> None:
+    """Raises ValueError for what is no time as SLURM writes it."""
+    if _WALLTIME.fullmatch(text) is None:
+        raise ValueError('a walltime is HOURS:MINUTES:SECONDS in quotes, such as "4:00:00"')
+
+
+def check_wait(seconds: float) -> None:
+    """Raises ValueError for a time that cannot be waited."""
+    if not 0 <= seconds <= 24 * 3600:
+        raise ValueError("seconds, from 0 to a day")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmSettings:
+    """Workers that SLURM starts for a run, and ends with it."""
+
+    partition: Annotated[str, check_partition]
+    workers: Annotated[int, check_workers]
+    walltime: Annotated[str, check_walltime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """A scheduler that is there, or workers of SLURM with one that a run brings along."""
+
+    scheduler: str = ""
+    ca: str = ""
+    """File with the certificate and key of the cluster; a relative path begins at the workspace's root."""
+    insecure: bool = False
+    wait_seconds: Annotated[float, check_wait] = WAIT_SECONDS
+    """How long a step waits for a worker that fits while there is none."""
+    slurm: SlurmSettings | None = None
+
+
+def check_settings(settings: ClusterSettings) -> None:
+    """Raises ValueError for values that do not go together."""
+    if bool(settings.scheduler) == (settings.slurm is not None):
+        raise ValueError("a cluster has a `scheduler`, or is `slurm`'s: one of the two")
+    if settings.scheduler:
+        check_address(settings.scheduler)
+        check_protection(settings.scheduler, settings.insecure)
+        if settings.scheduler.startswith("tls:") and not settings.ca:
+            raise ValueError("tls:// needs `ca`, the file that `buildsys scheduler --tls` made")

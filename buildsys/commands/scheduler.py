@@ -1,0 +1,53 @@
+"""buildsys scheduler: the scheduler of a cluster, which workers and runs connect to."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Where it listens, and to whom."""
+    parser.add_argument(
+        "--host",
+        default="",
+        help="address to listen at; 127.0.0.1 without `--tls`, every address with it",
+    )
+    parser.add_argument("--port", type=_port, default=8786, help="port to listen at (8786)")
+    parser.add_argument(
+        "--tls",
+        type=Path,
+        metavar="FILE",
+        help="certificate and key of the cluster in one file, made where it is missing; workers and runs"
+        " need a copy",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="listen without TLS where other machines can connect: whoever does can run code on workers",
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"`{text}` is no port; 0 to 65535, 0 for a free one")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Until a signal ends it."""
+    from buildsys.cluster_settings import INSECURE, is_loopback
+    from buildsys.commands.worker import say
+    from buildsys.errors import CannotReach, InputError
+    from buildsys.execution.cluster.connections import make_certificate, read_certificate
+    from buildsys.execution.cluster.executor import MISSING_LIBRARY
+
+    host = options.host or ("" if options.tls else "127.0.0.1")
+    if not (options.tls or options.insecure or is_loopback(host)):
+        raise InputError.at("--host", f"{host} can be reached without TLS from elsewhere", INSECURE)
+    try:
+        from buildsys.execution.cluster import scheduler
+    except ImportError as error:
+        raise CannotReach(MISSING_LIBRARY) from error
+    if options.tls:
+        make_certificate(options.tls, say)
+        read_certificate(options.tls, "--tls")
+    return scheduler.serve(host, options.port, options.tls, say)

@@ -1,0 +1,96 @@
+"""buildsys worker: runs steps for a cluster on this machine, with a folder and a store of its own."""
+
+import argparse
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which scheduler, and what this machine has."""
+    parser.add_argument(
+        "scheduler", metavar="SCHEDULER", help="its address, such as tls://farm:8786"
+    )
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificate and key of the cluster, which `buildsys scheduler --tls` made",
+    )
+    parser.add_argument("--name", default="", help="how people know it; the host's name without")
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what this machine has beside what is found, such as tensorrt-10.3-sm87; can be repeated",
+    )
+    parser.add_argument("--gpus", type=_count, metavar="N", help="how many GPUs; counted without")
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="its store; that of the workspace without"
+    )
+    parser.add_argument("--host", default="", help="address that other machines reach it at")
+    parser.add_argument(
+        "--insecure", action="store_true", help="tcp:// may lead to another machine, without TLS"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"`{text}` is no number of GPUs")
+    return int(text)
+
+
+def say(text: str) -> None:
+    """A line for whoever started it."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Until the scheduler is gone (1), or a signal ends it (128 and its number)."""
+    from buildsys.cluster_settings import ClusterSettings, check_settings
+    from buildsys.errors import CannotReach, InputError, shorten
+    from buildsys.execution.cluster.connections import read_certificate
+    from buildsys.execution.cluster.executor import MISSING_LIBRARY
+    from buildsys.execution.cluster.placement import check_label
+    from buildsys.execution.places import Workspace
+
+    name = options.name or socket.gethostname()
+    if _NAME.fullmatch(name) is None:
+        hint = "letters, digits, and . _ - in between"
+        raise InputError.at("--name", f"`{shorten(name)}` cannot be the name of a worker", hint)
+    labels = tuple(check_label(text) for text in options.label)
+    try:
+        check_settings(
+            ClusterSettings(
+                scheduler=options.scheduler,
+                ca=str(options.ca or ""),
+                insecure=options.insecure,
+            )
+        )
+    except ValueError as error:
+        place = shorten(options.scheduler)
+        raise InputError.at(place, str(error)) from error
+    certificate = read_certificate(options.ca, "--ca") if options.ca else None
+    if options.store:
+        os.environ["BUILDSYS_STORE"] = str(options.store.absolute())
+    try:
+        from buildsys.execution.cluster import worker
+    except ImportError as error:
+        raise CannotReach(MISSING_LIBRARY) from error
+    return worker.serve(
+        worker.WorkerOptions(
+            scheduler=options.scheduler,
+            certificate=certificate,
+            name=name,
+            labels=labels,
+            gpus=options.gpus,
+            host=options.host,
+        ),
+        Workspace(options.folder.resolve()),
+        say,
+    )

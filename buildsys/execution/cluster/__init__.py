@@ -1,0 +1,1 @@
+"""Steps on other machines: what crosses the wire, which worker fits, the worker, and the executor."""

@@ -1,0 +1,168 @@
+"""Connections of a cluster: its certificate, TLS, and why a connection was not made."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.errors import CannotWrite, InputError, shorten
+from buildsys.files import write_atomic
+from buildsys.write_errors import writing
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from distributed import Security
+
+_DAYS = 3650
+
+
+MOST_DEATHS = 1
+"""Workers that may die under a step before it has failed: once more, elsewhere."""
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": MOST_DEATHS,
+    "distributed.scheduler.worker-ttl": "60s",
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.comm.timeouts.tcp": "30s",
+    # pages about tasks, without a password
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+NO_PAGES = "127.0.0.1:0"
+"""Where dask's web server listens, which cannot be left out, and shows nothing."""
+
+
+def configure() -> None:
+    """Set dask up for this process: for steps that take minutes, and workers that come and go."""
+    import dask
+
+    dask.config.set(_SETTINGS)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is said by us
+
+
+def read_certificate(path: Path, place: str) -> Path:
+    """The file with a cluster's certificate and key. Raises InputError where it cannot be used.
+
+    `place`: who named it, as messages say it.
+    """
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", "") or "it is not text"
+        raise InputError.at(
+            place,
+            f"{path} cannot be read: {what}",
+            "it is the file that `buildsys scheduler --tls` made, on every machine of the cluster",
+        ) from error
+    if "PRIVATE KEY-----" not in text or "BEGIN CERTIFICATE-----" not in text:
+        raise InputError.at(
+            place,
+            f"{path} does not hold a certificate and its key",
+            "copy the whole file that `buildsys scheduler --tls` made",
+        )
+    return path
+
+
+def make_certificate(path: Path, say: Callable[[str], None]) -> None:
+    """Make the file with a certificate and its key where it is missing, for its owner alone to read.
+
+    One certificate is all of a cluster: it signs itself, and whoever has the file belongs to it.
+    """
+    if os.path.lexists(path):
+        return
+    try:
+        from cryptography.hazmat.primitives import serialization
+    except ImportError as error:
+        raise CannotWrite(
+            f"{path} cannot be made: `pip install 'buildsys[cluster]'` brings what makes certificates."
+        ) from error
+    key, certificate = _new_certificate()
+    text = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with writing("the certificate of the cluster", path.parent):
+        before = os.umask(0o077)
+        try:
+            write_atomic(path, text)
+        finally:
+            os.umask(before)
+        path.chmod(0o600)
+    say(
+        f"{path}: made. Copy it to every worker and to everybody who builds; who has it runs code on the"
+        " workers."
+    )
+
+
+def _new_certificate() -> "tuple[ec.EllipticCurvePrivateKey, x509.Certificate]":
+    import datetime as dt
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "buildsys cluster")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))  # clocks differ
+        .not_valid_after(now + dt.timedelta(days=_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return key, certificate
+
+
+def security(certificate: Path | None) -> "Security":
+    """How dask connects: under TLS with a cluster's certificate, or plainly without one."""
+    from distributed import Security
+
+    if certificate is None:
+        return Security()
+    file = str(certificate)
+    return Security(
+        require_encryption=True,
+        tls_ca_file=file,
+        tls_client_cert=file,
+        tls_client_key=file,
+        tls_scheduler_cert=file,
+        tls_scheduler_key=file,
+        tls_worker_cert=file,
+        tls_worker_key=file,
+    )
+
+
+_REASONS = (
+    ("certificate", "the certificate is not one of this cluster"),
+    ("CERTIFICATE", "the certificate is not one of this cluster"),
+    ("SSL", "one side speaks TLS and the other does not, or with another certificate"),
+    ("name taken", "a worker of that name is there already; `--name` gives another one"),
+    ("refused", "nothing listens there"),
+    ("in use", "something else listens there already"),
+    ("not known", "the host's name is not known here"),
+    ("timed out", "it does not answer"),
+    ("Timed out", "it does not answer"),
+)
+"""What dask's errors contain, and what that means."""
+
+
+def explain_failure(error: BaseException) -> str:
+    """Why a connection was not made, in words."""
+    texts = []
+    known: BaseException | None = error
+    while known is not None:
+        texts.append(str(known))
+        known = known.__cause__ or known.__context__
+    text = " / ".join(texts)
+    for sign, reason in _REASONS:
+        if sign in text:
+            return reason
+    return shorten(texts[0] or type(error).__name__, 200)

@@ -1,0 +1,172 @@
+"""The coordinator's connection to a scheduler: which workers are there, orders out, replies and events in."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+
+from buildsys.errors import CannotReach, StepFailed, shorten
+from buildsys.execution.cluster import connections
+from buildsys.execution.cluster.orders import (
+    EVENTS,
+    Event,
+    Order,
+    Reply,
+    read_event,
+    read_reply,
+    write_order,
+)
+from buildsys.execution.cluster.placement import Needs, Place
+from buildsys.execution.cluster.worker import run_order
+from buildsys.execution.unexpected import UNEXPECTED
+
+_CONNECT_SECONDS = 5.0
+_LOOK_EVERY_SECONDS = 1.0
+
+
+class SchedulerLost(Exception):
+    """The scheduler is gone while orders were out."""
+
+
+class WorkersDied(Exception):
+    """As many workers died under an order as a scheduler lets die."""
+
+
+class Farm:
+    """One scheduler during one run. Methods raise SchedulerLost."""
+
+    def __init__(self, address: str, certificate: Path | None) -> None:
+        """Raises CannotReach."""
+        connections.configure()
+        self.address = address
+        self._listening: dict[str, Callable[[Event], None]] = {}
+        self._lost = False
+        self._looking = threading.Lock()
+        self._places: tuple[Place, ...] = ()
+        self._looked = 0.0
+        try:
+            self._client = Client(
+                address,
+                timeout=_CONNECT_SECONDS,
+                security=connections.security(certificate),
+                set_as_default=False,
+                name="buildsys",
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CannotReach(connections.explain_failure(error)) from error
+        self._client.subscribe_topic(EVENTS, self._hear)
+
+    def places(self) -> tuple[Place, ...]:
+        """The workers that are there, as of a second ago at most."""
+        with self._looking:
+            if time.monotonic() - self._looked >= _LOOK_EVERY_SECONDS:
+                self._places = self._look()
+                self._looked = time.monotonic()
+            return self._places
+
+    def _look(self) -> tuple[Place, ...]:
+        self.check()
+        try:
+            found = self._client.scheduler_info(n_workers=-1)["workers"]
+        except UNEXPECTED as error:
+            self.lose(error)
+        return tuple(
+            Place(
+                name=str(each["name"]),
+                address=address,
+                has={str(label): int(count) for label, count in each["resources"].items()},
+            )
+            for address, each in sorted(found.items())
+        )
+
+    def check(self) -> None:
+        """Raises SchedulerLost where it is known to be gone."""
+        if self._lost or self._client.status != "running":
+            self._lost = True
+            raise SchedulerLost(self.address)
+
+    def lose(self, error: BaseException) -> NoReturn:
+        """Note that the scheduler is gone."""
+        self._lost = True
+        raise SchedulerLost(self.address) from error
+
+    @contextlib.contextmanager
+    def ordered(
+        self,
+        order: Order,
+        needs: Needs,
+        only: tuple[str, ...],
+        hear: Callable[[Event], None],
+        attempt: int = 0,
+    ) -> Iterator["Ordered"]:
+        """An order that is out within the block; after it nobody here wants it any more.
+
+        Runs that send the same order share the work of the first attempt. `only`: addresses of workers that may take it, empty: all; `hear` gets what happens meanwhile.
+        """
+        self.check()
+        self._listening[order.key] = hear
+        try:
+            future = self._client.submit(
+                run_order,
+                write_order(order),
+                key=f"{order.stage}-{order.key}{f'-{attempt}' if attempt else ''}",
+                pure=False,
+                retries=0,
+                resources=dict(needs),
+                workers=list(only) or None,
+                allow_other_workers=False,
+            )
+            done = threading.Event()
+            future.add_done_callback(lambda _: done.set())
+            try:
+                yield Ordered(farm=self, future=future, done=done)
+            finally:
+                future.release()
+        finally:
+            del self._listening[order.key]
+
+    def close(self) -> None:
+        """The end of the run."""
+        with contextlib.suppress(*UNEXPECTED):
+            self._client.close(timeout=2)
+
+    def _hear(self, event: tuple[float, object]) -> None:
+        _, text = event
+        with contextlib.suppress(ValueError):
+            found = read_event(str(text))
+            hear = self._listening.get(found.key)
+            if hear is not None:
+                hear(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """An order that is out."""
+
+    farm: Farm
+    future: Future
+    done: threading.Event
+
+    def reply(self, seconds: float) -> Reply | None:
+        """What became of it; None where that is not known after some seconds. Raises WorkersDied, and
+        StepFailed for a reply that is none.
+        """
+        if not self.done.wait(seconds):
+            self.farm.check()
+            return None
+        try:
+            return read_reply(str(self.future.result()))
+        except KilledWorker as error:
+            raise WorkersDied from error
+        except UNEXPECTED as error:
+            if self.future.status == "error":  # of the worker, before `run_order` could reply
+                raise StepFailed(
+                    f"a worker could not run it: {shorten(str(error), 300)}"
+                ) from error
+            self.farm.lose(error)

@@ -1,0 +1,237 @@
+"""What crosses the wire for a step, as JSON: an order to a worker, and what becomes of it.
+
+Bytes go through the remote store, by digest. No code and no path is in an order: a worker looks its
+step up in its own catalogue, and finds parameters, tools and inputs by what they are.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from buildsys.digest import canonical
+from buildsys.graph import Input, Output, Step, is_checkpoint
+from buildsys.names import check_relative_name
+from buildsys.records import Digest, Seconds
+from buildsys.spec import Format
+from buildsys.typed_json import parse
+
+_MODULE = re.compile(r"[a-z][a-z0-9_]{0,99}", re.ASCII)
+_LONGEST_STAGE = 200
+
+
+def _check_module(name: str) -> None:
+    if _MODULE.fullmatch(name) is None:
+        raise ValueError("it is not the name of a step")
+
+
+def _check_file_name(name: str) -> None:
+    check_relative_name(name)
+    if "/" in name:
+        raise ValueError("it is not the name of one file")
+
+
+def _check_suffix(suffix: str) -> None:
+    if suffix:
+        _check_file_name(f"x{suffix}")
+    if suffix and (suffix[0] != "." or "." in suffix[1:]):
+        raise ValueError("it is not the ending of a file's name")
+
+
+def _check_stage(text: str) -> None:
+    if not text.isprintable() or len(text) > _LONGEST_STAGE:
+        raise ValueError("it is not the name of a stage")
+
+
+FileName = Annotated[str, _check_file_name]
+Suffix = Annotated[str, _check_suffix]
+Module = Annotated[str, _check_module]
+Stage = Annotated[str, _check_stage]
+Role = Literal["", "checkpoint", "dataset"]
+"""What an input is where that matters to how it is given to a step: a checkpoint is looked at before
+it is loaded, a dataset's images are linked.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireInput:
+    """One input of a step: which bytes, and what the step finds them as."""
+
+    name: FileName
+    digest: Digest
+    tree: bool
+    suffix: Suffix
+    role: Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireOutput:
+    """One output of a step, as `graph.Output`."""
+
+    name: FileName
+    tree: bool
+    suffix: Suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One step for a worker. `code` and `tool_identity` are the coordinator's: only so that a refusal can
+    say what differs; the worker computes `key` from its own.
+    """
+
+    key: Digest
+    stage: Stage
+    module: Module
+    params: str
+    device: Literal["auto", "cpu", "cuda"]
+    trusts_code: bool
+    holds_objects: bool
+    inputs: tuple[WireInput, ...]
+    outputs: tuple[WireOutput, ...]
+    code: str
+    tool_identity: str
+    remote: str
+    """The URL of the store that the bytes go through; the worker's own must be the same."""
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A step is done: its outputs and its log are in the remote store.
+
+    `made`: False where the worker found the result of somebody else. `worker`: its name; `machine`: its
+    architecture; `variant` and `isolation` as the runner has them; `diary`: facts of the run; `log`: the
+    digest of its log, empty without one.
+    """
+
+    outputs: tuple[tuple[FileName, Digest], ...]
+    seconds: Seconds
+    passed: bool
+    made: bool
+    worker: str
+    machine: str
+    variant: str
+    isolation: str
+    diary: tuple[tuple[str, str], ...]
+    log: str
+    kind: Literal["answer"] = "answer"
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The worker did not begin: it is another machine, or has another buildsys, than the order is for."""
+
+    why: str
+    worker: str
+    kind: Literal["refused"] = "refused"
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The step ended badly. `text` is the runner's message, in which `place` is the path of its log on
+    the worker; `refused` as `StepFailed` has it.
+    """
+
+    text: str
+    worker: str
+    log: str
+    place: str
+    refused: bool
+    kind: Literal["failed"] = "failed"
+    format: Literal[1] = 1
+
+
+Reply = Answer | Refused | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A worker has started the process of a step."""
+
+    key: Digest
+    worker: str
+    kind: Literal["begun"] = "begun"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """How far a step is, as the step itself says it."""
+
+    key: Digest
+    done: float
+    total: float
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A line for people: a tool environment is synced, a step waits for another."""
+
+    key: Digest
+    worker: str
+    text: str
+
+
+Event = Begun | Reported | Said
+EVENTS = "buildsys"
+"""The topic of all events of a scheduler; whoever listens picks those of its own orders."""
+
+
+def write_order(order: Order) -> str:
+    """An order as it is sent."""
+    return canonical(order)
+
+
+def read_order(text: str) -> Order:
+    """An order as it came. Raises ValueError for what none can be."""
+    order = parse(Order, text)
+    for names in ([item.name for item in order.inputs], [item.name for item in order.outputs]):
+        if len(set(names)) != len(names):
+            raise ValueError("a name is in it twice")
+    return order
+
+
+def write_reply(reply: Reply) -> str:
+    """What becomes of an order, as it is sent back."""
+    return canonical(reply)
+
+
+def read_reply(text: str) -> Reply:
+    """What became of an order. Raises ValueError for what none can be."""
+    reply: Reply = parse(Reply, text)  # type: ignore[arg-type]
+    return reply
+
+
+def write_event(event: Event) -> str:
+    """An event as it is sent."""
+    return canonical(event)
+
+
+def read_event(text: str) -> Event:
+    """An event as it came. Raises ValueError for what none can be."""
+    event: Event = parse(Event, text)  # type: ignore[arg-type]
+    return event
+
+
+def role_of(item: Input) -> Role:
+    """What an input of a step is, see `Role`."""
+    if is_checkpoint(item.name, item):
+        return "checkpoint"
+    if item.source is not None:
+        return "dataset" if item.source.parts else ""
+    return "dataset" if item.output == Format.DATASET else ""
+
+
+def wire_outputs(step: Step) -> tuple[WireOutput, ...]:
+    """A step's outputs."""
+    return tuple(
+        WireOutput(name=output.name, tree=output.tree, suffix=output.suffix)
+        for output in step.outputs
+    )
+
+
+def given_output(item: WireInput) -> Output:
+    """An input as the output of a step that ran somewhere else."""
+    return Output(name=item.role or "given", tree=item.tree, suffix=item.suffix)

@@ -1,0 +1,41 @@
+"""A scheduler process: dask's, with nothing of ours but its settings."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from distributed import Scheduler
+
+from buildsys.errors import CannotReach
+
+# the scheduler reads the orders' wrapping, which names it
+from buildsys.execution.cluster import connections, worker  # noqa: F401
+
+
+def serve(host: str, port: int, certificate: Path | None, say: Callable[[str], None]) -> int:
+    """Run a scheduler until a signal ends it. Raises CannotReach where nobody can listen there."""
+    protocol = "tls" if certificate is not None else "tcp"
+    connections.configure()
+    return asyncio.run(_serve(host, port, protocol, certificate, say))
+
+
+async def _serve(
+    host: str, port: int, protocol: str, certificate: Path | None, say: Callable[[str], None]
+) -> int:
+    scheduler = Scheduler(
+        host=host or None,
+        port=port,
+        protocol=f"{protocol}://",
+        security=connections.security(certificate),
+        dashboard=False,
+        dashboard_address=connections.NO_PAGES,
+    )
+    try:
+        await scheduler
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CannotReach(
+            f"{protocol}://{host}:{port}: {connections.explain_failure(error)}"
+        ) from error
+    say(f"scheduler at {scheduler.address}")
+    await scheduler.finished()
+    return 0

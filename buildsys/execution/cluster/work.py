@@ -1,0 +1,266 @@
+"""A worker's work: an order in, by its own catalogue, code and locks; a reply out.
+
+What an order says is compared with what is here before anything begins: the same step of the same
+code, tools and inputs has the same action key, and any difference is refused in a sentence.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from buildsys.errors import BuildsysError, StepFailed
+from buildsys.execution.cluster.orders import (
+    Answer,
+    Begun,
+    Event,
+    Failed,
+    Order,
+    Refused,
+    Reply,
+    Reported,
+    Said,
+    WireInput,
+    given_output,
+)
+from buildsys.execution.cluster.placement import label_of
+from buildsys.execution.places import Workspace
+from buildsys.execution.running import process
+from buildsys.execution.running.admission import Admission
+from buildsys.execution.running.runner import EnsureEnv, Runner
+from buildsys.execution.state.action_keys import make_key
+from buildsys.execution.state.database import Database
+from buildsys.execution.state.decide import State
+from buildsys.execution.state.plans import complete_step
+from buildsys.execution.store.action_entry import ActionEntry, machine_of
+from buildsys.execution.store.objects import RemoteFailure
+from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.store.store import Store
+from buildsys.execution.tools import environments
+from buildsys.execution.tools.requirements import missing_here
+from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.operating_system import host_name
+from buildsys.registry import get_step, new_step
+from buildsys.typed_json import decode, read
+
+Send = Callable[[Event], None]
+
+
+class _Difference(Exception):
+    """An order that is not for this machine and this buildsys, in a sentence."""
+
+
+class OrderStore(SharedStore):
+    """The store of one order, whose result is put into the remote before the reply."""
+
+    def publish(self, entry: ActionEntry) -> None:
+        """See `Workplace._deliver`."""
+
+
+class Workplace:
+    """What a worker has for its orders: a folder, a store of its own with the remote one behind it."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        store: Callable[[], OrderStore],
+        name: str,
+        labels: frozenset[str],
+        ensure: EnsureEnv = environments.ensure,
+    ) -> None:
+        """`store`: makes the one of an order; `labels`: what a person says that this machine has."""
+        self.workspace, self.store, self.name, self.labels = workspace, store, name, labels
+        self.ensure = ensure
+        self.database = Database(workspace.state / "state.sqlite")
+        self.admission = Admission()
+        self._warned = False
+        self._accepting = threading.Lock()
+        """CPython's parser may count wrongly where two threads use it: "AST constructor recursion depth
+        mismatch", and code digests are made of syntax trees."""
+
+    def carry_out(self, order: Order, send: Send, run: process.CommandRunner) -> Reply:
+        """One order from its inputs in the remote store to its outputs there.
+
+        `send` gets what happens meanwhile; `run` starts the step's process.
+        """
+        try:
+            with self._accepting:
+                step = self._accept(order)
+        except _Difference as difference:
+            return Refused(why=str(difference), worker=self.name)
+        store = self.store()
+        store.say = lambda text: send(Said(key=order.key, worker=self.name, text=text))
+        if store.remote.settings.url != order.remote:
+            why = f"its remote store is {store.remote.settings.url}, not {order.remote}"
+            return Refused(why=why, worker=self.name)
+        state = State((), self.database, store)
+        for item in order.inputs:
+            state.know(*_given(order, item))
+        state.include(step)
+        runner = Runner(self.workspace, state, store.say, run, self.ensure)
+        runner.admission, runner.warned = self.admission, self._warned
+        self._warned = True
+        log = runner.log(order.key)
+        try:
+            store.look_up([(order.key, machine_of(step))])
+            result = runner.execute(
+                step,
+                lambda: send(Begun(key=order.key, worker=self.name)),
+                lambda done, total, unit, note: send(
+                    Reported(key=order.key, done=done, total=total, unit=unit, note=note)
+                ),
+            )
+            return self._deliver(order, step, state, runner, made=result is not None)
+        except BuildsysError as error:
+            return self._failed(
+                store, log, str(error), isinstance(error, StepFailed) and error.refused
+            )
+        except RemoteFailure as failure:
+            text = f"{store.remote.settings.url}: {failure}"
+            return self._failed(store, log, text, refused=False)
+        finally:
+            store.say = _ignore  # what was moved is no news of the run
+            store.finish_run()
+
+    def close(self) -> None:
+        """No more orders."""
+        self.database.close()
+
+    def _accept(self, order: Order) -> Step:
+        """The step of an order, as this machine's own catalogue says it. Raises _Difference."""
+        try:
+            definition = get_step(order.module)
+            params = decode(definition.params, read(order.params))
+        except LookupError:
+            raise _Difference(f"its buildsys has no step {order.module}; {_SAME}") from None
+        except ValueError as error:
+            raise _Difference(
+                f"its {order.module} has other parameters ({error}); {_SAME}"
+            ) from None
+        step = complete_step(
+            new_step(
+                definition,
+                params,
+                order.params,
+                step_id=order.key[:32],
+                stage=order.stage,
+                inputs=tuple(_input(order, item) for item in order.inputs),
+                outputs=tuple(
+                    Output(name=output.name, tree=output.tree, suffix=output.suffix)
+                    for output in order.outputs
+                ),
+                device=order.device,
+                trusts_code=order.trusts_code,
+                holds_objects=order.holds_objects,
+            )
+        )
+        if step.code != order.code:
+            raise _Difference(f"its code of {order.module} is another; {_SAME}")
+        if step.tool_identity != order.tool_identity:
+            raise _Difference(f"its lock of {step.tool_env} is another; {_SAME}")
+        if make_key(step, [(item.name, item.digest) for item in order.inputs]).key != order.key:
+            raise _Difference(f"the action key of {order.stage} is another one there; {_SAME}")
+        if label_of(step.requires) not in self.labels:
+            missing = missing_here(step)
+            if missing:
+                raise _Difference(f"it has no {', '.join(missing)}")
+        return step
+
+    def _deliver(self, order: Order, step: Step, state: State, runner: Runner, made: bool) -> Reply:
+        """The result into the remote store, the entry last."""
+        result, entry = state.result(step.id), state.store.recall(order.key)
+        assert result is not None
+        assert entry is not None
+        store = runner.state.store
+        assert isinstance(store, OrderStore)
+        log = _keep_log(store, runner.log(order.key)) if made else ""
+        store.push(entry)
+        return Answer(
+            outputs=result.outputs,
+            seconds=result.seconds,
+            passed=result.passed,
+            made=made,
+            worker=self.name,
+            machine=host_name(),
+            variant=runner.variants.get(step.tool_env, ""),
+            isolation=runner.isolations.get(step.id, ""),
+            diary=entry.diary,
+            log=log,
+        )
+
+    def _failed(self, store: SharedStore, log: Path, text: str, refused: bool) -> Failed:
+        return Failed(
+            text=text,
+            worker=self.name,
+            log=_keep_log(store, log),
+            place=str(log),
+            refused=refused,
+        )
+
+
+def written_store(store: Store) -> SharedStore:
+    """The store, which has a remote one that is written to: a cluster's files go through it.
+
+    Raises BuildsysError where it has none.
+    """
+    if not isinstance(store, SharedStore):
+        raise BuildsysError(
+            "a cluster needs a remote store, through which workers get and give files: add"
+            " `remote: {url: …, mode: read-write}` to buildsys.yaml, or set BUILDSYS_REMOTE and"
+            " BUILDSYS_REMOTE_MODE."
+        )
+    settings = store.remote.settings
+    if not settings.writes:
+        raise BuildsysError(
+            f"a cluster needs a remote store that is written to, and {settings.url} is only read: say"
+            " `mode: read-write` in buildsys.yaml, or set BUILDSYS_REMOTE_MODE=read-write."
+        )
+    return store
+
+
+_SAME = "install the same buildsys on the worker"
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+def _given(order: Order, item: WireInput) -> tuple[Step, StepResult]:
+    """An input as a step that ran somewhere else, and what it made there."""
+    output = given_output(item)
+    step = Step(
+        id=_given_id(order, item),
+        stage=item.name,
+        module="",
+        params="{}",
+        inputs=(),
+        outputs=(output,),
+        code="",
+        tool_env="",
+        tool="",
+        tool_identity="",
+        memory_mib=0,
+        threads=0,
+        framework=False,
+        gpu=False,
+        device="auto",
+        origins=(),
+    )
+    return step, StepResult(outputs=((output.name, item.digest),), seconds=0.0)
+
+
+def _given_id(order: Order, item: WireInput) -> str:
+    return f"{order.key[:32]}/{item.name}"
+
+
+def _input(order: Order, item: WireInput) -> Input:
+    return Input(name=item.name, step=_given_id(order, item), output=given_output(item).name)
+
+
+def _keep_log(store: SharedStore, log: Path) -> str:
+    """The digest of a log that is in the remote store now; empty where there is none."""
+    with contextlib.suppress(OSError, BuildsysError, RemoteFailure):
+        digest = store.put_file(log)
+        store.push_blobs(digest, tree=False)
+        return digest
+    return ""

@@ -1,0 +1,197 @@
+"""A worker process: dask brings orders and takes replies; `work` does what is in between.
+
+Loaded by whoever runs dask: the worker, and the scheduler and the coordinator, which name `run_order`.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Status, Worker, WorkerPlugin, get_worker
+
+from buildsys.errors import CannotReach
+from buildsys.execution import children
+from buildsys.execution.cluster import connections
+from buildsys.execution.cluster.connections import explain_failure
+from buildsys.execution.cluster.labels import describe, find_labels
+from buildsys.execution.cluster.orders import (
+    EVENTS,
+    Event,
+    Failed,
+    Refused,
+    read_order,
+    write_event,
+    write_reply,
+)
+from buildsys.execution.cluster.placement import THREADS
+from buildsys.execution.cluster.work import OrderStore, Workplace, written_store
+from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.running import process
+from buildsys.execution.state.configured_store import default_store
+from buildsys.execution.unexpected import UNEXPECTED, explain
+from buildsys.locks import locked
+
+_PLUGIN = "buildsys"
+_LOOK_EVERY_SECONDS = 0.25
+"""How often a running step is compared with what the scheduler still wants."""
+_ANSWER_SECONDS = 20.0
+
+
+class Post(WorkerPlugin):  # type: ignore[misc]
+    """What `run_order` finds in the worker that it runs in."""
+
+    name = _PLUGIN
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.workplace = workplace
+
+    def setup(self, worker: Worker) -> None:
+        """dask calls it when the worker begins; nothing is to be done."""
+
+
+def run_order(text: str) -> str:
+    """The one thing that a worker does: an order as JSON in, a reply as JSON out."""
+    worker = get_worker()
+    post = worker.plugins.get(_PLUGIN)
+    if not isinstance(post, Post):  # a worker of dask's own command
+        return write_reply(
+            Refused(why="it was not started by `buildsys worker`", worker=_name(worker))
+        )
+    try:
+        order = read_order(text)
+    except ValueError as error:
+        why = f"it cannot read the order ({error}); install the same buildsys on the worker"
+        return write_reply(Refused(why=why, worker=_name(worker)))
+
+    def send(event: Event) -> None:
+        worker.log_event(EVENTS, write_event(event))
+
+    is_wanted = _is_wanted(worker)
+
+    def run(command: process.Command, on_progress: process.OnProgress) -> int:
+        with ended_when_unwanted(is_wanted) as cancellation:
+            return process.run_command(command, on_progress, cancellation)
+
+    try:
+        return write_reply(post.workplace.carry_out(order, send, run))
+    except UNEXPECTED as error:  # an exception would have to be unpickled by whoever waits
+        text = explain(error, f"making {order.stage}", post.workplace.workspace.root)
+        return write_reply(Failed(text=text, worker=_name(worker), log="", place="", refused=False))
+
+
+def _name(worker: Worker) -> str:
+    return str(worker.name)
+
+
+def _is_wanted(worker: Worker) -> Callable[[], bool]:
+    """Whether somebody still waits for the order of this thread: nobody does after Ctrl-C there, and when
+    the scheduler is gone.
+    """
+    key = worker.get_current_task()
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return (
+            worker.status in (Status.running, Status.paused)
+            and task is not None
+            and task.state in ("executing", "resumed")
+        )
+
+    return is_wanted
+
+
+@contextlib.contextmanager
+def ended_when_unwanted(is_wanted: Callable[[], bool]) -> Iterator[children.Cancellation]:
+    """Within the block a step is cancelled as soon as nobody wants it."""
+    left, cancellation = threading.Event(), children.Cancellation()
+
+    def watch() -> None:
+        while not left.wait(_LOOK_EVERY_SECONDS):
+            if not is_wanted():
+                cancellation.request()
+                return
+
+    threading.Thread(target=watch, daemon=True, name="watch").start()
+    try:
+        yield cancellation
+    finally:
+        left.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How a worker is started. `name`: how people know it; `folder`: where it works; `labels`, `gpus`: what
+    the command line says that it has; `seconds`: how long it looks for the scheduler.
+    """
+
+    scheduler: str
+    certificate: Path | None
+    name: str
+    labels: tuple[str, ...]
+    gpus: int | None
+    host: str = ""
+    seconds: float = _ANSWER_SECONDS
+
+
+def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], None]) -> int:
+    """Work until the scheduler is gone or a signal ends it; the exit code.
+
+    `workspace`: whose buildsys.yaml names the stores; the work is done in a folder of the user's cache.
+    Raises CannotReach where there is no such scheduler, or it has a worker of that name, and
+    BuildsysError where there is no remote store to write to.
+    """
+    connections.configure()
+    store = written_store(default_store(workspace))
+    place = Workspace(cache_root() / "workers" / options.name)
+    place.root.mkdir(parents=True, exist_ok=True)
+    place.claim()
+    children.end_on_signals(lambda: None, "steps that were running begin again elsewhere")
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(place.root / "lock", f"process {os.getpid()}"))
+        except BlockingIOError as error:
+            message = f"a worker {options.name} is running on this machine; `--name` names another"
+            raise CannotReach(message) from error
+        workplace = Workplace(
+            place,
+            lambda: OrderStore(store.root, store.remote.settings),
+            options.name,
+            frozenset(options.labels),
+        )
+        held.callback(workplace.close)
+        has = find_labels(options.labels, options.gpus)
+        return asyncio.run(_serve(options, workplace, has, say))
+
+
+async def _serve(
+    options: WorkerOptions,
+    workplace: Workplace,
+    has: Mapping[str, int],
+    say: Callable[[str], None],
+) -> int:
+    worker = Worker(
+        options.scheduler,
+        name=options.name,
+        nthreads=max(has[THREADS], 1),
+        resources=dict(has),
+        security=connections.security(options.certificate),
+        host=options.host or None,
+        local_directory=str(workplace.workspace.state / "dask"),
+        memory_limit=0,
+        death_timeout=options.seconds,
+        dashboard=False,
+        dashboard_address=connections.NO_PAGES,
+        plugins=(Post(workplace),),
+    )
+    try:
+        await worker
+    except (OSError, ValueError, RuntimeError, TimeoutError) as error:
+        raise CannotReach(f"{options.scheduler}: {explain_failure(error)}") from error
+    say(f"worker {options.name} at {options.scheduler}: {describe(has)}")
+    await worker.finished()
+    say(f"the scheduler at {options.scheduler} is gone, or has let this worker go")
+    return 1

@@ -1,0 +1,136 @@
+"""A cluster of real processes on this machine: a scheduler, workers with stores of their own, a remote."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.processes import environment, make_place, processes_in, wait_until
+
+TENSORRT = """\
+from buildsys.execution.tools import environments
+_ensure = environments.ensure
+def ensure(name, say, run=None):
+    return _ensure("evaluate" if name == "tensorrt" else name, say)
+environments.ensure = ensure
+"""
+"""Run by Python at its start: the stand-in builds engines, too."""
+
+
+class Cluster:
+    """A workspace `place` below `root`, and the processes that work for it; all are ended by `close`.
+
+    `wait_seconds`: how long a step waits for a worker that fits.
+    """
+
+    def __init__(self, root: Path, wait_seconds: float = 30, **tool: str) -> None:
+        self.root = root
+        self.place = make_place(root, seconds=0.01, **tool)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.wait_seconds = wait_seconds
+        self.address = ""
+
+    def start(self, *workers: str) -> "Cluster":
+        """The scheduler, then workers by name."""
+        self.scheduler()
+        for name in workers:
+            self.worker(name, wait=False)
+        for name in workers:
+            self.joined(name)
+        return self
+
+    def scheduler(self, *arguments: str) -> str:
+        """Start it on a port that is free; its address."""
+        self._start("scheduler", "scheduler", "--port", "0", *arguments)
+        self.wait_for("scheduler", "scheduler at ")
+        found = re.search(r"scheduler at (\S+)", self.told("scheduler"))
+        assert found is not None
+        self.address = found[1]
+        self.configure()
+        return self.address
+
+    def configure(self, **cluster: str) -> None:
+        """Write buildsys.yaml: the remote store, and the cluster with further keys."""
+        keys = {"scheduler": self.address, "wait_seconds": str(self.wait_seconds)} | cluster
+        text = ", ".join(f"{key}: {value}" for key, value in keys.items())
+        (self.place / "buildsys.yaml").write_text(
+            f"remote: {{url: 'file://{self.root}/remote', mode: read-write}}\ncluster: {{{text}}}\n"
+        )
+
+    def worker(
+        self,
+        name: str,
+        *arguments: str,
+        extra: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Start a worker, with a store of its own."""
+        store = str(self.root / f"store-{name}")
+        words = ("worker", self.address, "--name", name, "--store", store, *arguments)
+        self._start(name, *words, extra=extra)
+        if wait:
+            self.joined(name)
+
+    def joined(self, name: str) -> None:
+        """Wait until the scheduler has a worker."""
+        self.wait_for(name, f"worker {name} at ")
+
+    def told(self, name: str) -> str:
+        """All that a process has printed."""
+        return (self.root / f"{name}.out").read_text()
+
+    def wait_for(self, name: str, text: str) -> None:
+        """Wait until a process has printed something, or has ended."""
+        process = self.processes[name]
+        wait_until(lambda: text in self.told(name) or process.poll() is not None, f"{name}: {text}")
+        assert text in self.told(name), self.told(name)
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a process."""
+        self.processes[name].send_signal(number)
+        self.processes[name].wait(30)
+
+    def tools_on(self, name: str, module: str = "") -> list[int]:
+        """Steps that run on a worker now (of a module), as `processes.tools_in` finds them."""
+        found = []
+        for number in processes_in(self.folder_of(name) / ".buildsys" / "scratch"):
+            command = Path(f"/proc/{number}/cmdline")
+            if command.exists() and module.encode() in command.read_bytes():
+                found.append(number)
+        return found
+
+    def folder_of(self, name: str) -> Path:
+        """Where a worker works."""
+        return self.root / "cache" / "buildsys" / "workers" / name
+
+    def close(self) -> None:
+        """End everything; nothing that was started may be left."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+        for process in self.processes.values():
+            process.wait(30)
+        workers = self.root / "cache" / "buildsys" / "workers"
+        wait_until(lambda: not processes_in(workers), "the end of every step", 20)
+
+    def _start(self, name: str, *words: str, extra: Mapping[str, str] | None = None) -> None:
+        with (self.root / f"{name}.out").open("wb") as out:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "buildsys", "-C", str(self.place), *words],
+                cwd=self.root,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**environment(self.root), **(extra or {})},
+            )
+
+
+def python_path(root: Path, code: str) -> dict[str, str]:
+    """Variables of a process that runs some code at its start, after that of `processes.environment`."""
+    folder = root / "site-more"
+    folder.mkdir(exist_ok=True)
+    before = (root / "site" / "sitecustomize.py").read_text()
+    (folder / "sitecustomize.py").write_text(before + code)
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{environment(root)['PYTHONPATH']}"}

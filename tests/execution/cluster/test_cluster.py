@@ -1,0 +1,264 @@
+"""Steps on workers: real scheduler and workers, real step processes, tools that only pretend."""
+
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.cluster.connections import make_certificate
+from tests import processes
+from tests.cluster_processes import TENSORRT, Cluster, python_path
+from tests.conftest import REPOSITORY, copy_package
+from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
+from tests.processes import let_go, run_doit, set_tool, start_doit
+
+pytestmark = pytest.mark.slow
+
+HELD = "examine_tflite"
+"""The first of the two steps of `plain@host`."""
+OTHER_CODE = """
+
+_run = run
+
+
+def run(inputs, outputs, params):
+    _run(inputs, outputs, params)
+"""
+ENGINE = """\
+name: eng
+source: {family: onnx, task: detect, weights: {path: model.onnx}}
+input: {size: [96, 160]}
+evaluate: none
+targets: [jetson-orin]
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of one test, not started yet."""
+    made = Cluster(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers that several tests use."""
+    made = Cluster(tmp_path_factory.mktemp("farm"), wait_seconds=1)
+    yield made.start("w0", "w1")
+    made.close()
+
+
+def changed_epochs(place: Path, count: int) -> None:
+    """Another training, and all that follows it."""
+    recipe = place / "recipes" / "tags.yaml"
+    recipe.write_text(re.sub(r"epochs: \d+", f"epochs: {count}", recipe.read_text()))
+
+
+def begun_on(cluster: Cluster, *names: str) -> str:
+    """Wait until the held step runs somewhere; the worker's name."""
+    processes.wait_until(lambda: any(cluster.tools_on(n, HELD) for n in names), "the held step")
+    return next(name for name in names if cluster.tools_on(name, HELD))
+
+
+def ended(run: "subprocess.Popen[str]") -> str:
+    """What a run has printed to its end."""
+    output, _ = run.communicate(timeout=60)
+    return output
+
+
+def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) -> None:
+    """Packages and buildsys.lock are the same, and intermediate files stay with the workers."""
+    here = processes.make_place(tmp_path, seconds=0.01)
+    assert run_doit(here, "-n", "4").returncode == 0
+    run = run_doit(farm.place, "-n", "4")
+    assert run.returncode == 0, run.stdout
+    assert f"cluster {farm.address}: 2 workers" in run.stdout
+    assert set(re.findall(r"done in .* on (\w+)", run.stdout)) == {"w0", "w1"}
+    assert re.search(r"train \(tags\): never made here on w[01]\n", run.stdout)
+    assert processes.shipped(farm.place) == processes.shipped(here)
+    assert without_seconds(farm.place) == without_seconds(here)
+    for name in ("w0", "w1"):
+        assert processes.damage(farm.place, farm.root / f"store-{name}") == []
+    logs = {path.name for path in (here / ".buildsys/logs").iterdir()}
+    assert logs <= {path.name for path in (farm.place / ".buildsys/logs").iterdir()}
+    assert run_doit(farm.place, "-n", "4").returncode == 0
+
+
+def without_seconds(place: Path) -> str:
+    """buildsys.lock but for how long trainings took."""
+    return re.sub(r"[0-9.]+ ?s\b|seconds\W+[0-9.]+", "", (place / "buildsys.lock").read_text())
+
+
+def test_a_failure_on_a_worker_reads_like_one_of_here(farm: Cluster) -> None:
+    """With the worker's name, and the log in this workspace."""
+    changed_epochs(farm.place, 3)
+    set_tool(farm.root, seconds=0.01, fail="train_ultralytics")
+    run = run_doit(farm.place, "build:tags@xiao-esp32s3")
+    set_tool(farm.root, seconds=0.01)
+    assert run.returncode != 0
+    assert re.search(r"train \(tags\): failed\non worker w[01]: train .*: exit code 1", run.stdout)
+    log = re.search(r"log: (\S+)", run.stdout)
+    assert log is not None
+    assert Path(log[1]).is_relative_to(farm.place)
+    assert "train_ultralytics was told to fail" in Path(log[1]).read_text()
+    assert processes.statuses(farm.place)["tags@xiao-esp32s3"] == "failed at train"
+
+
+def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) -> None:
+    """While nobody has it, the build waits as it does on one machine; in the run in which a worker with
+    the label joins, its step runs there.
+    """
+    words = {"task": "detect", "names": "{0: 'box', 1: 'lid'}", "imgsz": "[96, 160]"}
+    rows = (Edge(name="output0", shape=(1, 6, 315)),)
+    (farm.place / "model.onnx").write_bytes(onnx_bytes((picture(),), rows, metadata=words))
+    (farm.place / "recipes" / "eng.yaml").write_text(ENGINE)
+    status = "waiting for TensorRT 10.3, compute capability 8.7"
+    run = run_doit(farm.place, "build:eng@jetson-orin")
+    assert (run.returncode, processes.statuses(farm.place)["eng@jetson-orin"]) == (10, status)
+    assert "engine waits for a worker: env-tensorrt" not in run.stdout
+    assert "engine waits for a worker: tensorrt-10.3-sm87 (at most 1 s)" in run.stdout
+    farm.configure(wait_seconds="60")
+    later = start_doit(farm.place, "build:eng@jetson-orin")
+    farm.worker(
+        "orin", "--label", "tensorrt-10.3-sm87", extra=python_path(farm.root, TENSORRT), wait=False
+    )
+    output = ended(later)
+    assert later.returncode == 0, output
+    assert "engine (eng@jetson-orin): never made here on orin" in output
+    assert processes.statuses(farm.place)["eng@jetson-orin"] == "built"
+    farm.kill("orin")
+    farm.configure()
+
+
+def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -> None:
+    """It is named with the reason, once; the step runs here, where no other worker fits."""
+    package = copy_package(tmp_path / "other" / "buildsys")
+    (tmp_path / "other" / "targets").symlink_to(REPOSITORY / "targets")
+    step = package / "steps" / f"{HELD}.py"
+    step.write_text(step.read_text() + OTHER_CODE)
+    cluster.wait_seconds = 0
+    cluster.scheduler()
+    path = f"{tmp_path / 'site'}:{tmp_path / 'other'}"
+    cluster.worker("old", extra={"PYTHONPATH": path})
+    run = run_doit(cluster.place, "build:plain@host")
+    assert run.returncode == 0, run.stdout
+    sentence = f"worker old refused signal: its code of {HELD} is another"
+    assert run.stdout.count(sentence) == 1
+    assert " on old" not in run.stdout
+
+
+def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
+    """Elsewhere; when that one dies, too, it has failed."""
+    set_tool(cluster.root, seconds=0.01, hold=HELD)
+    cluster.start("w0", "w1", "w2")
+    run = start_doit(cluster.place, "build:plain@host")
+    first = begun_on(cluster, "w0", "w1", "w2")
+    cluster.kill(first)
+    rest = {"w0", "w1", "w2"} - {first}
+    second = begun_on(cluster, *rest)
+    cluster.kill(second)
+    output = ended(run)
+    assert run.returncode == 1, output
+    assert f"signal begins again on {second}" in output
+    assert f"two workers died while they ran it ({first}, {second})" in output
+    assert processes.statuses(cluster.place)["plain@host"] == "failed at signal: two workers died"
+    let_go(cluster.root)
+    (last,) = rest - {second}
+    run = start_doit(cluster.place, "build:plain@host")
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert "done in" in output
+    assert f" on {last}" in output
+
+
+def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> None:
+    """What fits here runs here."""
+    set_tool(cluster.root, seconds=0.01, hold=HELD)
+    cluster.wait_seconds = 1
+    cluster.start("w0")
+    run = start_doit(cluster.place, "build:plain@host")
+    begun_on(cluster, "w0")
+    cluster.kill("w0")
+    let_go(cluster.root)
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert "signal waits for a worker" in output
+    assert processes.statuses(cluster.place)["plain@host"] == "built"
+
+
+def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
+    """The next run goes on with what the remote store has, and says who cannot be reached."""
+    set_tool(cluster.root, seconds=0.01, hold="train_ultralytics")
+    cluster.start("w0")
+    run = start_doit(cluster.place, "build:tags@xiao-esp32s3")
+    processes.wait_until(lambda: cluster.tools_on("w0", "train_ultralytics"), "the training")
+    cluster.kill("scheduler")
+    output = ended(run)
+    assert run.returncode == 1, output
+    assert f"interrupted: the scheduler at {cluster.address} is gone" in output
+    assert processes.statuses(cluster.place)["tags@xiao-esp32s3"] == "interrupted at train"
+    processes.wait_until(lambda: not cluster.tools_on("w0"), "the end of the step", 5)
+    assert "is gone" in cluster.told("w0")
+    shutil.rmtree(cluster.place / ".buildsys")
+    shutil.rmtree(cluster.root / "store")
+    run = start_doit(cluster.place, "build:tags@xiao-esp32s3")
+    output = ended(run)
+    assert run.returncode == 1
+    assert f"the scheduler {cluster.address} cannot be reached: nothing listens there" in output
+    assert "BUILDSYS_CLUSTER=none builds on this machine alone" in output
+    let_go(cluster.root)
+    run = start_doit(cluster.place, "plain@host", extra={"BUILDSYS_CLUSTER": "none"})
+    ended(run)
+
+
+def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:
+    """Children on workers end within two seconds; the next run goes on there."""
+    set_tool(cluster.root, seconds=0.01, hold=HELD)
+    cluster.start("w0")
+    run = start_doit(cluster.place, "build:plain@host")
+    begun_on(cluster, "w0")
+    run.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    processes.wait_until(lambda: not cluster.tools_on("w0"), "the end of the step", 20)
+    took = time.monotonic() - sent
+    output = ended(run)
+    assert run.returncode == 130, output
+    assert processes.statuses(cluster.place)["plain@host"] == "interrupted at signal"
+    assert took < 5, "two seconds on a machine that does nothing else"
+    let_go(cluster.root)
+    run = start_doit(cluster.place, "build:plain@host")
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert " on w0" in output
+
+
+def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The file is made by the scheduler, for its owner alone; another one opens nothing."""
+    pem = tmp_path / "farm.pem"
+    address = cluster.scheduler("--tls", str(pem), "--host", "127.0.0.1")
+    assert address.startswith("tls://127.0.0.1:")
+    assert stat.S_IMODE(pem.stat().st_mode) == 0o600
+    cluster.configure(ca=str(pem))
+    cluster.worker("w0", "--ca", str(pem))
+    run = run_doit(cluster.place, "build:plain@host")
+    assert run.returncode == 0, run.stdout
+    assert " on w0" in run.stdout
+    other = tmp_path / "other.pem"
+    make_certificate(other, lambda text: None)
+    cluster.configure(ca=str(other))
+    (cluster.place / "model.tflite").write_bytes(tflite_bytes(metadata="y" * 100))
+    run = run_doit(cluster.place, "build:plain@host")
+    assert run.returncode == 1
+    assert "the certificate is not one of this cluster" in run.stdout
+    cluster.worker("w1", "--ca", str(other), wait=False)
+    assert cluster.processes["w1"].wait(60) == 1
+    assert "the certificate is not one of this cluster" in cluster.told("w1")

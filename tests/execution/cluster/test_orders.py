@@ -1,0 +1,127 @@
+"""What crosses the wire is values: nothing in it can name code, or a place of a worker's disk."""
+
+import dataclasses
+import json
+
+import pytest
+
+from buildsys.execution.cluster.orders import (
+    Answer,
+    Begun,
+    Failed,
+    Order,
+    Refused,
+    Reply,
+    Reported,
+    WireInput,
+    WireOutput,
+    read_event,
+    read_order,
+    read_reply,
+    role_of,
+    write_event,
+    write_order,
+    write_reply,
+)
+from buildsys.graph import Input, Source
+
+KEY = "a" * 64
+ORDER = Order(
+    key=KEY,
+    stage="train",
+    module="train_ultralytics",
+    params="{}",
+    device="auto",
+    trusts_code=False,
+    holds_objects=False,
+    inputs=(WireInput(name="dataset", digest="b" * 64, tree=True, suffix="", role="dataset"),),
+    outputs=(WireOutput(name="checkpoint", tree=False, suffix=".pt"),),
+    code="c",
+    tool_identity="d",
+    remote="file:///srv/results",
+)
+ANSWER = Answer(
+    outputs=(("checkpoint", "b" * 64),),
+    seconds=1.5,
+    passed=True,
+    made=True,
+    worker="w0",
+    machine="linux-x86_64",
+    variant="lock-cpu",
+    isolation="landlock",
+    diary=(("cpu", "EPYC"),),
+    log="",
+)
+
+
+def test_an_order_comes_as_it_was_sent() -> None:
+    """As JSON with its format."""
+    assert read_order(write_order(ORDER)) == ORDER
+    assert json.loads(write_order(ORDER))["format"] == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        ANSWER,
+        Refused(why="its code of gate is another", worker="w0"),
+        Failed(text="no", worker="w0", log="", place="/x.log", refused=True),
+    ],
+)
+def test_a_reply_is_one_of_three(reply: Reply) -> None:
+    """Each reads as what it is."""
+    assert read_reply(write_reply(reply)) == reply
+
+
+def test_events_tell_what_happens_meanwhile() -> None:
+    """Which step begins, how far it is."""
+    for event in (
+        Begun(key=KEY, worker="w0"),
+        Reported(key=KEY, done=1.0, total=2.0, unit="epochs", note=""),
+    ):
+        assert read_event(write_event(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("module",), "../../evil"),
+        (("module",), "os.path"),
+        (("key",), "../" + "a" * 61),
+        (("inputs", 0, "digest"), "/etc/passwd"),
+        (("inputs", 0, "name"), "../../home/me/.ssh/authorized_keys"),
+        (("inputs", 0, "name"), "folder/name"),
+        (("inputs", 0, "suffix"), "/../../x"),
+        (("outputs", 0, "name"), "/etc/passwd"),
+        (("outputs", 0, "suffix"), ".pt\n"),
+        (("stage",), "train\x1b[2J"),
+        (("device",), "cuda; rm"),
+        (("format",), 2),
+        (("run",), "import os"),
+    ],
+)
+def test_an_order_that_says_anything_else_is_none(where: tuple[str | int, ...], value: str) -> None:
+    """A worker reads it once, by the types of its values."""
+    data = json.loads(write_order(ORDER))
+    inner = data
+    for step in where[:-1]:
+        inner = inner[step]
+    inner[where[-1]] = value
+    with pytest.raises(ValueError, match=r"`|it is not|the name"):
+        read_order(json.dumps(data))
+
+
+def test_two_inputs_cannot_have_one_name() -> None:
+    """They would be one file."""
+    twice = dataclasses.replace(ORDER, inputs=ORDER.inputs * 2)
+    with pytest.raises(ValueError, match="twice"):
+        read_order(write_order(twice))
+
+
+def test_a_checkpoint_is_known_as_one() -> None:
+    """Whoever loads it looks at it first, on a worker, too."""
+    source = Source(path="/x.pt", label="x.pt", kind="model")
+    assert role_of(Input(name="weights", source=source)) == "checkpoint"
+    assert role_of(Input(name="model", step="train", output="checkpoint")) == "checkpoint"
+    assert role_of(Input(name="dataset", step="prepare", output="dataset")) == "dataset"
+    assert role_of(Input(name="network", step="export", output="onnx")) == ""

@@ -1,0 +1,103 @@
+"""Which cluster a run uses, what a connection may be, and what is said of the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.authoring.workspace import read_workspace_file
+from buildsys.cli import main
+from buildsys.cluster_settings import ClusterSettings, SlurmSettings, is_loopback
+from buildsys.errors import BuildsysError, InputError
+from buildsys.execution.places import Workspace
+from buildsys.execution.state.configured_cluster import find_cluster
+
+
+def write(workspace: Path, text: str) -> None:
+    """buildsys.yaml with one cluster."""
+    (workspace / "buildsys.yaml").write_text(f"cluster: {text}\n")
+
+
+def test_the_file_names_a_scheduler_and_the_variable_another(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`none` switches off."""
+    assert find_cluster(Workspace(workspace)) is None
+    write(workspace, "{scheduler: 'tls://farm:8786', ca: farm.pem}")
+    found = find_cluster(Workspace(workspace))
+    assert found == ClusterSettings(scheduler="tls://farm:8786", ca="farm.pem")
+    monkeypatch.setenv("BUILDSYS_CLUSTER", "tls://other:1")
+    found = find_cluster(Workspace(workspace))
+    assert found == ClusterSettings(scheduler="tls://other:1", ca="farm.pem")
+    monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://other:1")
+    with pytest.raises(BuildsysError, match="leads to another machine without TLS"):
+        find_cluster(Workspace(workspace))
+    monkeypatch.setenv("BUILDSYS_CLUSTER", "none")
+    assert find_cluster(Workspace(workspace)) is None
+    monkeypatch.delenv("BUILDSYS_CLUSTER")
+    write(workspace, '{slurm: {partition: gpu, workers: 8, walltime: "4:00:00"}}')
+    found = find_cluster(Workspace(workspace))
+    assert found is not None
+    assert found.slurm == SlurmSettings(partition="gpu", workers=8, walltime="4:00:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{scheduler: 'http://farm:8786'}", "1:22: error: the address of a scheduler is tls://"),
+        ("{scheduler: 'tls://farm'}", "1:22: error: the address of a scheduler is tls://"),
+        ("{scheduler: 'tcp://farm:8786'}", "1:22: error: it leads to another machine without TLS"),
+        ("{scheduler: 'tls://farm:8786'}", "1:22: error: tls:// needs `ca`"),
+        ("{slurm: {partition: a b, workers: 1, walltime: '1:00:00'}}", "1:30: error: a partition"),
+        ("{slurm: {partition: a, workers: 1, walltime: 4:00}}", "a walltime is HOURS"),
+        ("{wait_seconds: 3}", "a cluster has a `scheduler`, or is `slurm`'s"),
+        ("{schedular: x}", "unknown key `schedular`"),
+    ],
+)
+def test_a_mistake_has_its_place(workspace: Path, text: str, message: str) -> None:
+    """As in every file that people write."""
+    write(workspace, text)
+    with pytest.raises(InputError) as raised:
+        read_workspace_file(workspace)
+    assert message in str(raised.value), str(raised.value)
+    assert str(raised.value).startswith("buildsys.yaml:1:")
+
+
+def test_without_tls_a_scheduler_is_for_this_machine(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line, too; `insecure` allows more."""
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1")))
+    assert not any(map(is_loopback, ("0.0.0.0", "farm", "10.0.0.1", "::", "localhost.evil.org")))
+    assert main(["scheduler", "--host", "0.0.0.0"]) == 2
+    assert "0.0.0.0 can be reached without TLS from elsewhere" in capsys.readouterr().err
+    assert main(["-C", str(workspace), "worker", "tcp://farm:8786"]) == 2
+    assert "it leads to another machine without TLS" in capsys.readouterr().err
+    write(workspace, "{scheduler: 'tcp://farm:8786', insecure: true}")
+    assert find_cluster(Workspace(workspace)) is not None
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("none", "a cluster needs a remote store, through which"),
+        ("read", "a cluster needs a remote store that is written to"),
+    ],
+)
+def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
+    workspace: Path,
+    mode: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Before the first step; nothing is connected to."""
+    monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/remote")
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", mode)
+    assert main(["-C", str(workspace), "build"]) == 1
+    printed = capsys.readouterr()
+    assert words in printed.out + printed.err
+    assert "BUILDSYS_CLUSTER=none" in printed.out + printed.err
+    assert main(["-C", str(workspace), "worker", "tcp://127.0.0.1:1"]) == 1
+    assert words in capsys.readouterr().err
