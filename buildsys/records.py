@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 from buildsys.digest import canonical, digest_bytes
 from buildsys.files import read_regular
 from buildsys.names import check_relative_name
-from buildsys.typed_json import parse
+from buildsys.typed_json import decode, read
 
 T = TypeVar("T")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -60,7 +60,7 @@ def read_record(kind: type[T], data: bytes) -> T:
     digest, _, text = data.partition(b"\n")
     if not text.endswith(b"\n") or digest_bytes(text[:-1]).encode() != digest:
         raise ValueError("a damaged record")
-    return parse(kind, text)
+    return decode(kind, read(text, distinct=False))  # the digest is of what we have written
 
 
 def find_record(kind: type[T], path: Path) -> T | None:

@@ -1,6 +1,9 @@
 """The workspace's plans: from the cache what did not change, else read and planned now."""
 
+import contextlib
 import dataclasses
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,23 @@ if TYPE_CHECKING:  # they read YAML
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
     """Plans of all recipes but the settled ones; from the cache what did not change."""
     workspace.check_own()
+    with _nothing_collected():
+        return _load(workspace, settled)
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python looks for cycles again and again while values are made by the million, all of them alive."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _load(workspace: Workspace, settled: frozenset[str]) -> Plans:
     paths = [p for p in fingerprint.recipe_files(workspace) if p.stem not in settled]
     installation = fingerprint.installation(workspace)
     found: dict[Path, RecipePlans] = {}

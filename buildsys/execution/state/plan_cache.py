@@ -53,7 +53,8 @@ class _Kept:
     name: str
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
-    origins: tuple[Origin, ...]
+    origins: tuple[tuple[str, str, str, int], ...]
+    """Parameter, label, path, line: most of what is kept."""
     steps: tuple[_Step, ...]
     plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -86,7 +87,7 @@ def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
         name=recipe.name,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
-        origins=tuple(origins),
+        origins=tuple((o.parameter, o.label, o.path, o.line) for o in origins),
         steps=rows,
         plans=plans,
         diagnostics=recipe.diagnostics,
@@ -111,6 +112,10 @@ def _kept(plan: Plan, steps: dict[Step, int]) -> _Build | WaitingPlan | Selectio
 def _decode(entry: unchanged.Entry) -> RecipePlans:
     """Raises ValueError, IndexError where the content is not plans of a recipe."""
     kept = decode(_Kept, entry.value)
+    origins = [
+        Origin(parameter=parameter, label=label, path=path, line=line)
+        for parameter, label, path, line in kept.origins
+    ]
     steps = [
         decode(
             Step,
@@ -118,7 +123,7 @@ def _decode(entry: unchanged.Entry) -> RecipePlans:
             | {
                 "inputs": [kept.inputs[place] for place in row.inputs],
                 "outputs": [kept.outputs[place] for place in row.outputs],
-                "origins": [kept.origins[place] for place in row.origins],
+                "origins": [origins[place] for place in row.origins],
             },
         )
         for row in kept.steps
