@@ -38,9 +38,10 @@ COMMANDS = {
     "doctor": "say what is here, what can be fetched, what is missing",
     "sync": "fetch ahead of time what builds need from elsewhere",
     "gc": "bound the store by size and age; what is in use stays",
+    "store": "carry results to another machine: export, import, push, pull",
+    "remote": "the store that a team shares: check, gc, keygen",
     "scheduler": "run the scheduler of a cluster, which workers and runs connect to",
     "worker": "run steps for a cluster on this machine",
-    "store": "carry results to another machine: export, import",
 }
 """Each is a module of buildsys.commands, a hyphen being its underscore, and `import` import_; only the
 one that was asked for is imported.

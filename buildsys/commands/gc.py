@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.operations.gc import sweep
 
     size = _parse("--max-size", options.max_size, _SIZES, "500M, 20G, 1.5T")
-    age = _parse("--max-age", options.max_age, _AGES, "12h, 30d, 8w")
+    age = read_age("--max-age", options.max_age) if options.max_age else None
     limits = Limits(bytes=None if size is None else int(size), seconds=age)
     store = default_store(Workspace(options.folder.resolve()))
     swept = sweep(store, options.folder.resolve(), limits, options.tools, options.dry_run)
@@ -51,6 +51,13 @@ def run(options: argparse.Namespace) -> int:
         print(line)
     print(_left(swept, store.root))
     return 0
+
+
+def read_age(option: str, text: str) -> float:
+    """Seconds of an age such as 30d. Raises InputError."""
+    age = _parse(option, text or "0", _AGES, "12h, 30d, 8w")
+    assert age is not None
+    return age
 
 
 def _parse(option: str, text: str, units: dict[str, int], examples: str) -> float | None:

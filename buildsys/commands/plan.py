@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     failing = _states(options.fail_on)
     session = Session(options.folder.resolve())
     chosen = session.loaded.select(options.builds)
+    session.look_up(chosen)
     rows = explain(session, chosen)
     if options.json:
         print(json_text({"builds": [for_json(row) for row in rows]}, indent=1))

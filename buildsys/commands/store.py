@@ -6,8 +6,9 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """export and import."""
-    actions = parser.add_subparsers(required=True, metavar="export|import", dest="action")
+    """export, import, push and pull."""
+    words = "export|import|push|pull"
+    actions = parser.add_subparsers(required=True, metavar=words, dest="action")
     text = "the results of some builds into one file; digests decide, so take it to any machine"
     export = actions.add_parser("export", help=text, description=text)
     export.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns")
@@ -28,11 +29,61 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "take in such a file; import only from people whom you trust"
     load = actions.add_parser("import", help=text, description=text)
     load.add_argument("file", type=Path, metavar="FILE", help="what `buildsys store export` wrote")
+    for name, text in (
+        ("push", "put the results of builds into the store that the team shares"),
+        ("pull", "bring all that builds consist of from there, to work without it"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns")
 
 
 def run(options: argparse.Namespace) -> int:
-    """One of the two."""
+    """One of the four."""
+    if options.action in ("push", "pull"):
+        return _share(options)
     return _export(options) if options.action == "export" else _import(options)
+
+
+def _share(options: argparse.Namespace) -> int:
+    """1 where nothing of the builds is there to be moved, 10 where they wait."""
+    from buildsys.errors import BuildsysError, Waiting
+    from buildsys.execution.session.session import Session
+    from buildsys.execution.state.build_patterns import select
+    from buildsys.graph import WaitingPlan, build_plans, candidates_of
+    from buildsys.operations.sharing import pull, push, require_shared
+    from buildsys.operations.transfer import explain_missing
+    from buildsys.text import count_text, size_text
+
+    pushes = options.action == "push"
+    session = Session(options.folder.resolve())
+    try:
+        remote = require_shared(session.state.store, writes=pushes).remote
+        asked = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        asked += [each for plan in asked for each in candidates_of(plan, session.plans)]
+        plans = build_plans({plan.build: plan for plan in asked}.values())
+        if not plans:
+            waits = [p for p in asked if isinstance(p, WaitingPlan)]
+            raise Waiting("\n".join(f"{p.build} waits for {p.waiting_for}" for p in waits))
+        moved = (push if pushes else pull)(session, plans)
+        traffic, url = remote.traffic, remote.settings.url
+    finally:
+        session.close()
+    if moved.missing:
+        print(explain_missing(moved.missing, partial=True), file=sys.stderr)
+    if not moved.results and not moved.known:
+        raise BuildsysError("nothing of these builds is there")
+    if pushes:
+        print(
+            f"{url}: {count_text(moved.results, 'result')} and"
+            f" {count_text(traffic.blobs_written, 'file')} put there,"
+            f" {size_text(traffic.bytes_written)}; {count_text(moved.known, 'result')} were there"
+        )
+    else:
+        print(
+            f"{url}: all bytes of {count_text(len(plans), 'build')} are here;"
+            f" {count_text(traffic.blobs_read, 'file')} fetched, {size_text(traffic.bytes_read)}"
+        )
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

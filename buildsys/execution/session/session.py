@@ -119,6 +119,10 @@ class Session:
         plans = tuple(self.plans[build] for build in builds if build in self.plans)
         return plans + tuple(each for plan in plans for each in candidates_of(plan, self.plans))
 
+    def look_up(self, builds: list[str]) -> None:
+        """Ask a shared store about all steps of some builds that have no result here."""
+        self.state.look_up(build_plans(self._with_candidates(builds)))
+
     def check_lock(self, builds: list[str]) -> None:
         """Where nothing may change buildsys.lock: whether builds would, as far as nothing has to run for
         the answer. Raises NotAsLocked.
@@ -127,7 +131,7 @@ class Session:
             return
         self.record.read()
         plans = build_plans(self._with_candidates(builds))
-        self.state.look_up(plans)
+        self.look_up(builds)
         found = [f"it has no line `{key}`" for key in missing_lines(self.state, plans)]
         found += [f"it has no training of {recipe}" for recipe in never_trained(self.state, plans)]
         found += differences(self.state, plans)
@@ -139,7 +143,7 @@ class Session:
         self.asked, self._first_builds = builds, {}
         self.record.read()
         plans = self._with_candidates(builds)
-        self.state.look_up(build_plans(plans))
+        self.look_up(builds)
         self.state.request_inputs(build_plans(plans))
         steps = {step.id: step for plan in plans for step in steps_of(plan)}
         if self.executor.open(steps.values()):

@@ -179,6 +179,8 @@ class State:
         """Ask a shared store about the steps that have no result here, level by level: one question for
         all whose inputs are known.
         """
+        if not self.store.is_shared:
+            return
         left = {step.id: step for plan in plans for step in plan.steps}
         while left:
             ready, wanted = [], []

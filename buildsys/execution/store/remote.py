@@ -5,6 +5,7 @@ is the one that was asked for; a failure costs one line, and after two of a kind
 more.
 """
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -61,8 +62,7 @@ class Traffic:
 class _Direction:
     """Reading, or writing: how often it has failed, and whether it goes on."""
 
-    def __init__(self, stopped: str) -> None:
-        self.stopped = stopped
+    def __init__(self) -> None:
         self.failures = 0
         self.on = True
 
@@ -73,10 +73,12 @@ class Remote:
     def __init__(self, settings: RemoteSettings, say: Callable[[str], None]) -> None:
         self.settings, self.say = settings, say
         self.traffic = Traffic()
-        self._reading = _Direction("this run goes on with the store of this machine")
-        self._writing = _Direction(
-            "what was made is put there by the next run, or `buildsys store push`"
-        )
+        self._reading, self._writing = _Direction(), _Direction()
+        self._without = "this run goes on with the store of this machine"
+        if settings.writes:
+            self._without += (
+                ", and what it makes is put there by the next run, or by `buildsys store push`"
+            )
         self._objects: Objects | None = None
         self._signing: SigningKey | None = None
         self._opening, self._counting = threading.RLock(), threading.Lock()
@@ -141,17 +143,13 @@ class Remote:
             raise Damaged(digest)
         self._count(blobs_read=1)
 
-    def put_blob(self, digest: str, file: Path, again: bool) -> None:
-        """A blob, where none of its size is there, or `again`: what is there was found damaged."""
+    def put_blob(self, digest: str, file: Path) -> None:
+        """A blob, whose bytes are those of its digest."""
         size = file.stat().st_size
-        if not again and self._ask(lambda objects: objects.size(blob_name(digest))) == size:
-            return
+        large = self._large if size > _LARGE else contextlib.nullcontext()
 
         def put(objects: Objects) -> None:
-            if size <= _LARGE:
-                objects.write_file(blob_name(digest), file)
-                return
-            with self._large:
+            with large:
                 objects.write_file(blob_name(digest), file)
 
         self._ask(put, writing=True)
@@ -194,7 +192,7 @@ class Remote:
                 self._objects = self.objects()
             except (RemoteFailure, BuildsysError) as error:
                 self._reading.on = self._writing.on = False
-                self.say(f"{self.settings.url}: {error}; {self._reading.stopped}")
+                self.say(f"{self.settings.url}: {error}; {self._without}")
 
     def _key(self) -> SigningKey | None:
         """The key that signs; without the one that is wanted, nothing is written."""
@@ -224,7 +222,7 @@ class Remote:
             if first:
                 self.say(f"{self.settings.url}: {failure}")
             if last:
-                self.say(f"{self.settings.url} is not asked any more: {direction.stopped}")
+                self.say(f"{self.settings.url} is not asked any more: {self._without}")
             raise
 
     def _mark(self) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 from buildsys.digest import digest_bytes
 from buildsys.errors import CannotWrite
 from buildsys.execution.store.action_entry import ActionEntry, write_entry
+from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import RemoteFailure
 from buildsys.execution.store.remote import Damaged, Remote, describe_traffic
 from buildsys.execution.store.store import Store, seal
@@ -26,6 +27,8 @@ _UNPUSHED = "unpushed"
 class SharedStore(Store):
     """Reads through to a remote store; see `Store` for what each method promises."""
 
+    is_shared = True
+
     def __init__(self, root: Path, settings: RemoteSettings) -> None:
         super().__init__(root)
         self.remote = Remote(settings, self._speak)
@@ -36,8 +39,12 @@ class SharedStore(Store):
         self._absent: set[str] = set()
         """Digests that it does not have, or only damaged; asked once a run."""
         self._damaged_there: set[str] = set()
+        self._given: set[str] = set()
+        """Actions whose results the remote has: who makes one all the same found it damaged."""
         self._publisher: ThreadPoolExecutor | None = None
         self._published: list[Future[None]] = []
+        self._queued: set[str] = set()
+        """Keys of the results that this run has offered."""
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask for what actions made, (key, architecture) each, all at once; each once a run."""
@@ -57,6 +64,7 @@ class SharedStore(Store):
             return None
 
         for entry in filter(None, self.remote.each(find, machines)):
+            self._given.add(entry.key)
             self._there.update(output.digest for output in entry.outputs)
             with contextlib.suppress(CannotWrite):  # a store that may only be read
                 self._note(entry)
@@ -103,24 +111,26 @@ class SharedStore(Store):
             return
         with contextlib.suppress(OSError, CannotWrite):
             (self.folder(_UNPUSHED) / self._unpushed_name(entry.key)).touch()
+        self._queued.add(entry.key)
         if self._publisher is None:
             self._publisher = ThreadPoolExecutor(2, "publish")
         self._published.append(self._publisher.submit(self._publish, entry))
 
-    def push(self, entry: ActionEntry) -> None:
-        """Put a result into the remote: files, then indexes of trees, then the entry. Raises RemoteFailure, and FileNotFoundError where its
-        bytes are not all here.
+    def push(self, *entries: ActionEntry) -> None:
+        """Put results into the remote: files, then indexes of trees, then entries. Raises RemoteFailure, and
+        FileNotFoundError where their bytes are neither here nor there.
         """
-        blobs = dict.fromkeys(output.digest for output in entry.outputs)
-        for output in entry.outputs:
-            if output.tree:
-                blobs |= dict.fromkeys(file.digest for file in self.index(output.digest))
-        indexes = {output.digest for output in entry.outputs if output.tree}
-        self.remote.each(self._push_blob, [each for each in blobs if each not in indexes])
+        for entry in entries:
+            if entry.key in self._given:
+                self._damaged_there.update(files_of(self, entry))
+        outputs = [output for entry in entries for output in entry.outputs]
+        indexes = {output.digest for output in outputs if output.tree}
+        files = {output.digest: None for output in outputs if not output.tree}
+        files |= {file.digest: None for digest in indexes for file in self.index(digest)}
+        self.remote.each(self._push_blob, [each for each in files if each not in indexes])
         self.remote.each(self._push_blob, indexes)
-        self.remote.put_entry(entry)
-        with contextlib.suppress(OSError):
-            (self.root / _UNPUSHED / self._unpushed_name(entry.key)).unlink(missing_ok=True)
+        by_key = {entry.key: entry for entry in entries}
+        self.remote.each(lambda key: self._push_entry(by_key[key]), by_key)
 
     def push_blobs(self, digest: str, tree: bool) -> None:
         """Put an artifact into the remote, without any entry. Raises RemoteFailure, FileNotFoundError."""
@@ -162,7 +172,7 @@ class SharedStore(Store):
                 entry = self.entry(key) if is_digest(key) else None
                 if entry is None:
                     path.unlink(missing_ok=True)
-                elif self._publisher is None:
+                elif key not in self._queued:
                     self.publish(entry)
 
     def _publish(self, entry: ActionEntry) -> None:
@@ -170,14 +180,21 @@ class SharedStore(Store):
             if self.remote.writes:
                 self.push(entry)
 
+    def _push_entry(self, entry: ActionEntry) -> None:
+        self.remote.put_entry(entry)
+        with contextlib.suppress(OSError):
+            (self.root / _UNPUSHED / self._unpushed_name(entry.key)).unlink(missing_ok=True)
+
     def _push_blob(self, digest: str) -> None:
-        again = digest in self._damaged_there
-        if digest in self._there and not again:
-            return
-        if self.size(digest) is None:
-            raise FileNotFoundError(digest)
-        self.remote.put_blob(digest, self.blob(digest), again)
+        """A blob that the remote does not have in its size, or has damaged."""
+        if digest not in self._damaged_there:
+            size = self.size(digest)
+            if digest in self._there or self.remote.size(digest) == size is not None:
+                return
+        with self.opened(digest):  # what is damaged here is not passed on
+            self.remote.put_blob(digest, self.blob(digest))
         self._there.add(digest)
+        self._absent.discard(digest)
         self._damaged_there.discard(digest)
 
     def note_there(self, digests: Iterable[str]) -> None:

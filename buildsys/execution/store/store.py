@@ -49,6 +49,9 @@ _SETTLED_SECONDS = 60
 class Store:
     """Blobs by digest, trees as blobs that list blobs, actions by key."""
 
+    is_shared = False
+    """Whether results of other machines may be found through it."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._swept = False

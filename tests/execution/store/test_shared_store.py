@@ -1,17 +1,13 @@
 """A store of two machines: what one makes, the other restores, and fetches only what it reads."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry, EntryOutput, blob_name
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.remote_settings import RemoteSettings
-from tests.conftest import StandIn, no_environment
-from tests.processes import shipped
 
 KEY = "c" * 64
 Connect = Callable[..., SharedStore]
@@ -66,36 +62,6 @@ def test_a_result_of_another_machine_counts_as_here(connect: Connect, tmp_path: 
     other.fetch(digest, tmp_path / "copy", tree=True)
     assert (tmp_path / "copy" / "b").read_text() == "second"
     assert other.remote.traffic.blobs_read == 3
-
-
-def test_a_second_machine_restores_everything(
-    workspace: Path, tools: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From a clone and an empty store: no step runs, the packages are the same, the lock stays."""
-    (tmp_path / "remote").mkdir()
-    monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/remote")
-    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
-    made = _build(workspace, tools)
-    assert set(made) == {"built"}
-    before, lock = shipped(workspace), (workspace / "buildsys.lock").read_bytes()
-    for folder in (workspace / ".buildsys", workspace / "build", tmp_path / "store"):
-        shutil.rmtree(folder)
-    tools.ran.clear()
-    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
-    assert set(_build(workspace, tools)) == {"restored"}
-    assert tools.ran == []
-    assert shipped(workspace) == before
-    assert (workspace / "buildsys.lock").read_bytes() == lock
-    stored = [path for path in (tmp_path / "remote").rglob("*") if path.is_file()]
-    moved = [path for path in (tmp_path / "store" / "blobs").rglob("*") if path.is_file()]
-    assert len(moved) < len(stored) / 2
-
-
-def _build(workspace: Path, tools: StandIn) -> list[str]:
-    session = Session(workspace, tools, no_environment)
-    rows = session.build(list(session.plans))
-    session.close()
-    return [str(row.outcome.kind) for row in rows]
 
 
 def test_what_is_damaged_in_the_remote_is_absent_and_mended(

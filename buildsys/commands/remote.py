@@ -1,0 +1,95 @@
+"""buildsys remote: look at the store that a team shares, clean it up, make a key to sign with."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """check, gc and keygen."""
+    actions = parser.add_subparsers(required=True, metavar="check|gc|keygen", dest="action")
+    text = "whether it answers, may be written where it is to be, and what lies in it"
+    check = actions.add_parser("check", help=text, description=text)
+    check.add_argument(
+        "--every-byte",
+        action="store_true",
+        help="read every file; with mode read-write, damaged ones are removed",
+    )
+    text = "remove results that were put there long ago, and files that no result names"
+    gc = actions.add_parser("gc", help=text, description=text)
+    gc.add_argument("--max-age", metavar="90d", required=True, help="h, d or w")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    text = "write a private key, and print the public key that `remote.trusted` lists"
+    keygen = actions.add_parser("keygen", help=text, description=text)
+    keygen.add_argument("file", type=Path, metavar="FILE", help="where the private key is written")
+
+
+def run(options: argparse.Namespace) -> int:
+    """One of the three."""
+    return {"check": _check, "gc": _gc, "keygen": _keygen}[options.action](options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.state.configured_store import default_store
+    from buildsys.operations.sharing import check, require_shared
+    from buildsys.text import count_text, size_text
+
+    store = require_shared(default_store(Workspace(options.folder.resolve())))
+    settings = store.remote.settings
+    require_shared(store, settings.writes)
+    found = check(store, options.every_byte)
+    print(f"{settings.url} answers in {1000 * found.seconds:.0f} ms; mode {settings.mode}")
+    if not settings.scheme.startswith("http"):  # there is no list of what lies there
+        print(
+            f"{count_text(found.results, 'result')} and {count_text(found.blobs, 'file')},"
+            f" {size_text(found.bytes)}"
+        )
+    if settings.trusted:
+        print(
+            f"{count_text(len(settings.trusted), 'trusted key')};"
+            f" {count_text(found.untrusted, 'result')} not signed by one"
+        )
+    if options.every_byte:
+        what = "removed" if settings.writes else "they count as absent"
+        print(
+            f"{count_text(len(found.damaged), 'damaged file')}{f', {what}' * bool(found.damaged)}"
+        )
+    return 1 if found.damaged else 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from buildsys.commands.gc import read_age
+    from buildsys.execution.places import Workspace
+    from buildsys.execution.state.configured_store import default_store
+    from buildsys.operations.sharing import require_shared, sweep
+    from buildsys.text import count_text, size_text
+
+    age = read_age("--max-age", options.max_age)
+    workspace = Workspace(options.folder.resolve())
+    store = require_shared(default_store(workspace), writes=True)
+    swept = sweep(store, workspace, age, options.dry_run)
+    verb = "would remove" if options.dry_run else "removed"
+    for files, noun, why in (
+        (swept.results, "result", "put there longer ago"),
+        (swept.blobs, "file", "no result names them"),
+    ):
+        if files:
+            size = size_text(sum(file.size for file in files))
+            print(f"{verb} {count_text(len(files), noun)}, {size}: {why}")
+    print(
+        f"{store.remote.settings.url}: {count_text(swept.kept_results, 'result')} and"
+        f" {count_text(swept.kept_blobs, 'file')}, {size_text(swept.kept_bytes)}"
+    )
+    return 0
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    from buildsys.execution.store.remote_entry import make_key
+
+    public = make_key(options.file)
+    print(public)
+    print(
+        f"    sign with it:    export BUILDSYS_SIGNING_KEY={options.file.resolve()}\n"
+        f"    trust it:        remote: {{…, trusted: [{public}]}} in buildsys.yaml"
+    )
+    return 0

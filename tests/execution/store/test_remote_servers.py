@@ -1,0 +1,286 @@
+"""A remote store on real servers, on good days and bad ones: a run goes on, and nothing false counts."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.session.session import Session
+from buildsys.execution.store.action_entry import blob_name
+from buildsys.execution.store.objects import Objects, RemoteFailure
+from buildsys.execution.store.shared_store import SharedStore
+from buildsys.remote_settings import RemoteSettings
+from tests.conftest import StandIn, no_environment
+from tests.execution.store.test_shared_store import KEY, entry_of
+from tests.object_servers import BUCKET, Proxy, S3Server, http_server, s3_server
+from tests.processes import shipped, wait_until
+from tests.repetitions import repetitions
+
+__all__ = ["s3_server"]
+pytestmark = pytest.mark.slow
+URL = f"s3://{BUCKET}/team"
+Capture = pytest.CaptureFixture[str]
+
+
+def configure(workspace: Path, endpoint: str, mode: str = "read-write", url: str = URL) -> None:
+    """The remote of a workspace."""
+    where = f", endpoint: '{endpoint}'" if endpoint else ""
+    (workspace / "buildsys.yaml").write_text(f"remote: {{url: '{url}'{where}, mode: {mode}}}\n")
+
+
+def build(workspace: Path, run: Callable[..., int]) -> set[str]:
+    """Build everything; returns the kinds of outcomes."""
+    session = Session(workspace, run, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    return {str(row.outcome.kind) for row in rows}
+
+
+def leave(workspace: Path, store: Path) -> None:
+    """What a fresh clone on a fresh machine has not."""
+    for folder in (workspace / ".buildsys", workspace / "build", store):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def look_again(workspace: Path) -> None:
+    """The next run takes nothing for settled."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text() + "# read again\n")
+
+
+def unpushed(store: Path) -> list[Path]:
+    """Results that are to be put into a remote."""
+    return list((store / "unpushed").glob("*"))
+
+
+def is_curve(name: str) -> bool:
+    """Whether a file is left out of a package where it is lost: no step runs for it."""
+    return "/curves/" in name or "/training/" in name
+
+
+def without_curves(workspace: Path) -> dict[str, str]:
+    """Digests of what a package has in any case."""
+    return {name: text for name, text in shipped(workspace).items() if not is_curve(name)}
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def connect(root: Path, endpoint: str) -> SharedStore:
+    """A machine's store in front of the server, and what it says."""
+    store = SharedStore(root, RemoteSettings(url=URL, endpoint=endpoint, mode="read-write"))
+    store.said = []  # type: ignore[attr-defined]
+    store.say = store.said.append  # type: ignore[attr-defined]
+    return store
+
+
+def large(store: SharedStore, count: int) -> str:
+    """A blob of so many bytes that do not repeat, which a result names."""
+    digest = store.put_bytes(os.urandom(count))
+    store.record(entry_of(digest))
+    return digest
+
+
+def test_a_second_machine_restores_from_the_server(
+    workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server, capsys: Capture
+) -> None:
+    """No step runs, packages and manifests are the same, a part of the bytes moves; nothing is put
+    there by who may only read. What is damaged there is made again, and mended by who may write.
+    """
+    configure(workspace, s3_server.endpoint)
+    assert build(workspace, tools) == {"built"}
+    before, lock = shipped(workspace), (workspace / "buildsys.lock").read_bytes()
+    assert unpushed(tmp_path / "store") == []
+    assert f"{URL}: " in capsys.readouterr().err
+
+    leave(workspace, tmp_path / "store")
+    configure(workspace, s3_server.endpoint, mode="read")
+    writes = s3_server.writes()
+    tools.ran.clear()
+    assert build(workspace, tools) == {"restored"}
+    assert (tools.ran, s3_server.writes()) == ([], writes)
+    assert (shipped(workspace), (workspace / "buildsys.lock").read_bytes()) == (before, lock)
+    moved = size_of(tmp_path / "store" / "blobs")
+    assert 0 < moved < size_of(s3_server.folder / BUCKET / "team" / "blobs")
+
+    came = [path.name for path in (tmp_path / "store" / "blobs").glob("*/*")]
+    places = {name: s3_server.folder / BUCKET / "team" / blob_name(name) for name in came}
+    stored = {name: path for name, path in places.items() if path.exists()}
+    whole = {name: path.read_bytes() for name, path in stored.items()}
+    for path in stored.values():
+        data = path.read_bytes()
+        path.write_bytes(bytes((data[0] ^ 1,)) + data[1:])
+    leave(workspace, tmp_path / "store")
+    configure(workspace, s3_server.endpoint)
+    assert build(workspace, tools) == {"built"}
+    assert "is damaged there; it counts as absent" in capsys.readouterr().err
+    assert without_curves(workspace) == {k: v for k, v in before.items() if not is_curve(k)}
+    mended = {name for name, path in stored.items() if path.read_bytes() == whole[name]}
+    made = {path.name for path in (tmp_path / "store" / "blobs").glob("*/*")}
+    assert mended >= made & stored.keys()
+    assert mended
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent", "key", "bucket"])
+def test_a_run_goes_on_without_the_server(
+    workspace: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    s3_server: S3Server,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+) -> None:
+    """One line says why; what was made is put there by the next run that can."""
+    endpoint, url = s3_server.endpoint, URL
+    proxy = Proxy(s3_server.port, silent=True) if trouble == "silent" else None
+    if trouble == "refused":
+        s3_server.kill()
+    elif proxy is not None:
+        endpoint = proxy.endpoint
+    elif trouble == "key":
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    else:
+        url = "s3://nowhere/team"
+    configure(workspace, endpoint, url=url)
+    assert build(workspace, tools) == {"built"}
+    if proxy is not None:
+        proxy.close()
+    why = {
+        "refused": "the connection is refused",
+        "silent": "it does not answer within 3 s",
+        "key": "the server refuses the credentials",
+        "bucket": "there is no such bucket",
+    }[trouble]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "s3://" in line]
+    assert [line.partition("] ")[2] for line in lines] == [
+        f"{url}: {why}; this run goes on with the store of this machine, and what it makes is put there"
+        " by the next run, or by `buildsys store push`"
+    ]
+    if trouble == "refused":
+        assert unpushed(tmp_path / "store")
+        s3_server.start()
+        look_again(workspace)
+        assert build(workspace, tools) == {"up-to-date"}
+        assert unpushed(tmp_path / "store") == []
+        assert size_of(s3_server.folder / BUCKET / "team" / "blobs")
+
+
+def test_the_server_is_killed_while_steps_run(
+    workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server, capsys: Capture
+) -> None:
+    """After two failures it is not asked any more; every result is kept for the next run."""
+    configure(workspace, s3_server.endpoint)
+
+    def run(*arguments: object) -> int:
+        if len(tools.ran) == 6:
+            s3_server.kill()
+        return tools(*arguments)  # type: ignore[arg-type]
+
+    assert build(workspace, run) == {"built"}
+    text = capsys.readouterr().err
+    assert text.count("is not asked any more") == 1
+    assert "what it makes is put there by the next run" in text
+    left = unpushed(tmp_path / "store")
+    assert left
+    s3_server.start()
+    look_again(workspace)
+    assert build(workspace, tools) == {"up-to-date"}
+    assert unpushed(tmp_path / "store") == []
+    leave(workspace, tmp_path / "store")
+    tools.ran.clear()
+    assert build(workspace, tools) == {"restored"}
+    assert tools.ran == []
+
+
+def test_the_server_is_killed_while_a_large_file_goes_there(
+    tmp_path: Path, s3_server: S3Server
+) -> None:
+    """Half of it never counts; it is sent again from the start."""
+    proxy = Proxy(s3_server.port, rate=4_000_000)
+    one = connect(tmp_path / "one", proxy.endpoint)
+    digest = large(one, 20_000_000)
+    one.publish(entry_of(digest))
+    wait_until(lambda: proxy.passed > 2_000_000, "the file to be under way")
+    s3_server.kill()
+    proxy.close()
+    one.finish_run()
+    assert unpushed(one.root)
+    s3_server.start()
+    objects = Objects(RemoteSettings(url=URL, endpoint=s3_server.endpoint))
+    assert objects.size(blob_name(digest)) is None
+    again = connect(tmp_path / "one", s3_server.endpoint)
+    again.finish_run()
+    assert objects.size(blob_name(digest)) == 20_000_000
+    assert unpushed(one.root) == []
+
+
+def test_the_server_is_killed_while_a_large_file_comes(tmp_path: Path, s3_server: S3Server) -> None:
+    """What came is no part of the store; the file counts as absent in this run, and comes in the next."""
+    one = connect(tmp_path / "one", s3_server.endpoint)
+    digest = large(one, 20_000_000)
+    one.push(entry_of(digest))
+    proxy = Proxy(s3_server.port, rate=4_000_000)
+    two = connect(tmp_path / "two", proxy.endpoint)
+    two.look_up([(KEY, "")])
+    killed: list[str] = []
+
+    def kill_soon() -> None:
+        wait_until(lambda: proxy.passed > 2_000_000, "the file to be under way")
+        s3_server.kill()
+        proxy.close()
+        killed.append("yes")
+
+    threading.Thread(target=kill_soon, daemon=True).start()
+    with pytest.raises(FileNotFoundError):
+        two.read(digest)
+    assert killed
+    assert not two.has(digest, tree=False)
+    assert [
+        path.name for path in (tmp_path / "two").rglob("*") if path.name.startswith(".tmp")
+    ] == []
+    s3_server.start()
+    three = connect(tmp_path / "two", s3_server.endpoint)
+    three.look_up([(KEY, "")])
+    assert len(three.read(digest)) == 20_000_000
+
+
+def test_a_slow_line_is_no_failure(tmp_path: Path, s3_server: S3Server) -> None:
+    """Both ways; more time than any pause or part may take, where tests are to take long."""
+    count = 6_000_000 if repetitions(1) == 1 else 50_000_000
+    proxy = Proxy(s3_server.port, rate=2_000_000)
+    one = connect(tmp_path / "one", proxy.endpoint)
+    digest = large(one, count)
+    one.push(entry_of(digest))
+    two = connect(tmp_path / "two", proxy.endpoint)
+    two.look_up([(KEY, "")])
+    assert len(two.read(digest)) == count
+    assert (one.said, two.said) == ([], [])  # type: ignore[attr-defined]
+    proxy.close()
+
+
+def test_a_web_server_is_read_from(
+    workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server, capsys: Capture
+) -> None:
+    """A folder that was filled by others, behind any web server; bodies that end early do not count."""
+    configure(workspace, s3_server.endpoint)
+    assert build(workspace, tools) == {"built"}
+    before = shipped(workspace)
+    capsys.readouterr()
+    for cut, outcome in ((False, "restored"), (True, "built")):
+        leave(workspace, tmp_path / "store")
+        with http_server(s3_server.folder / BUCKET / "team", cut=cut) as url:
+            configure(workspace, "", mode="read", url=url)
+            assert build(workspace, tools) == {outcome}
+        assert shipped(workspace) == before
+        assert capsys.readouterr().err.count("the connection was cut") == int(cut)
+    with (
+        http_server(tmp_path / "store") as url,
+        pytest.raises(RemoteFailure, match="no remote store"),
+    ):
+        SharedStore(tmp_path / "x", RemoteSettings(url=url)).remote.objects()

@@ -1,0 +1,167 @@
+"""A team's store by hand: what one machine pushes, another restores; looking at it and cleaning it up."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildsys.cli import main
+from buildsys.execution.session.session import Session
+from buildsys.graph import Status
+from tests.conftest import StandIn, no_environment
+from tests.operations import golden
+from tests.processes import shipped
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def remote(tmp_path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the workspace may write to."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{folder}")
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    return folder
+
+
+def say(workspace: Path, capsys: Capture, *words: str) -> tuple[int, str]:
+    """A command's exit code, and all that it prints."""
+    capsys.readouterr()
+    code = main(["-C", str(workspace), *words])
+    found = capsys.readouterr()
+    return code, found.out + found.err
+
+
+def leave(workspace: Path, tmp_path: Path) -> None:
+    """What a fresh clone on a fresh machine has not."""
+    for folder in (workspace / ".buildsys", workspace / "build", tmp_path / "store"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def build(workspace: Path, tools: StandIn) -> set[str]:
+    """Build everything; returns the kinds of outcomes."""
+    tools.ran.clear()
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    return {str(row.outcome.kind) for row in rows}
+
+
+def test_a_clone_restores_what_was_pushed(
+    built: None,
+    workspace: Path,
+    remote: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An empty store and no .buildsys: no step runs, the packages are the same, the lock stays. Only what
+    is read comes; `pull` brings the rest.
+    """
+    code, text = say(workspace, capsys, "store", "push")
+    assert code == 0
+    golden.check("store-push", text, tmp_path)
+    code, text = say(workspace, capsys, "store", "push")
+    assert (code, "0 results and 0 files put there, 0 bytes; 40 results were there" in text) == (
+        0,
+        True,
+    )
+    before, lock = shipped(workspace), (workspace / "buildsys.lock").read_bytes()
+    leave(workspace, tmp_path)
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
+    assert build(workspace, tools) == {"restored"}
+    assert tools.ran == []
+    assert (shipped(workspace), (workspace / "buildsys.lock").read_bytes()) == (before, lock)
+    blobs = len(list((remote / "blobs").glob("*/*")))
+    assert 0 < len(list((tmp_path / "store" / "blobs").glob("*/*"))) < blobs
+    code, text = say(workspace, capsys, "store", "pull")
+    assert (code, len(list((tmp_path / "store" / "blobs").glob("*/*"))) >= blobs) == (0, True)
+    golden.check("store-pull", text, tmp_path)
+    code, text = say(workspace, capsys, "store", "push")
+    assert code == 1
+    golden.check("store-push-read", text, tmp_path)
+
+
+def test_the_recorded_network_is_found_by_its_digest(
+    built: None, workspace: Path, remote: Path, tools: StandIn, tmp_path: Path, capsys: Capture
+) -> None:
+    """The lock is what counts: whatever made it, nothing is trained where the remote has its bytes."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    leave(workspace, tmp_path)
+    for entry in (remote / "actions").glob("*/*"):
+        if b'"module":"train_' in entry.read_bytes():
+            entry.unlink()
+    session = Session(workspace, tools, no_environment)
+    trainings = [step for step in session.state.steps.values() if step.trains]
+    statuses = {session.state.decide(step).status for step in trainings}
+    session.close()
+    assert statuses == {Status.UP_TO_DATE}
+
+
+def test_a_remote_is_looked_at_and_cleaned_up(
+    built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Damage is found and removed; old results go with their files, the recorded network stays."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    (remote / "notes.txt").write_text("not ours")
+    blob = min((remote / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)
+    blob.write_bytes(b"?")
+    code, text = say(workspace, capsys, "remote", "check", "--every-byte")
+    assert (code, blob.exists()) == (1, False)
+    golden.check("remote-check", re.sub(r"\d+ ms", "N ms", text), tmp_path)
+    code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
+    assert code == 0
+    golden.check("remote-gc-young", text, tmp_path)
+    for path in remote.rglob("*"):
+        if path.is_file():
+            os.utime(path, (0, 0))
+    code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d", "--dry-run")
+    golden.check("remote-gc-dry-run", text, tmp_path)
+    assert say(workspace, capsys, "remote", "gc", "--max-age", "90d")[0] == 0
+    assert list((remote / "actions").glob("*/*")) == []
+    lock = (workspace / "buildsys.lock").read_text()
+    left = {path.name for path in (remote / "blobs").glob("*/*")}
+    assert left
+    assert all(name in lock for name in left)
+    assert (remote / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("words", [("store", "push"), ("remote", "check"), ("store", "pull")])
+def test_without_a_remote_a_sentence_says_how_to_get_one(
+    workspace: Path, capsys: Capture, words: tuple[str, ...]
+) -> None:
+    """Exit code 1."""
+    code, text = say(workspace, capsys, *words)
+    assert (code, text.startswith("no remote store is configured: `remote: {url: …}`")) == (1, True)
+
+
+def test_a_remote_that_does_not_answer_fails_the_command(
+    workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A run goes on without it; who asks for it alone is to know."""
+    monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/nowhere")
+    for words in (("remote", "check"), ("store", "pull")):
+        code, text = say(workspace, capsys, *words)
+        assert (code, text) == (1, f"file://{tmp_path}/nowhere: there is no such folder\n")
+
+
+def test_a_key_is_made_and_printed(workspace: Path, tmp_path: Path, capsys: Capture) -> None:
+    """With the two lines that use it."""
+    code, text = say(workspace, capsys, "remote", "keygen", str(tmp_path / "key.pem"))
+    public = text.splitlines()[0]
+    assert (code, public.startswith("ed25519:")) == (0, True)
+    golden.check("remote-keygen", text.replace(public, "PUBLIC"), tmp_path)
+
+
+def test_without_the_library_a_sentence_says_what_to_install(
+    workspace: Path, remote: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run goes on; a command fails."""
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    code, text = say(workspace, capsys, "remote", "check")
+    assert (code, "`pip install 'buildsys[remote]'`" in text) == (1, True)
