@@ -193,6 +193,28 @@ def test_broken_workspace_file_is_told(workspace: Path) -> None:
     assert told.startswith("buildsys.yaml:1:1: error: unknown key `stroe`")
 
 
+@pytest.mark.parametrize(
+    ("block", "place", "why"),
+    [
+        ("{url: 's3://me:x@team'}", "1:15", "credentials do not belong into a URL"),
+        ("{url: 's3://team', mode: write}", "1:34", "`mode` cannot be"),
+        ("{url: 'https://h/x', mode: read-write}", "1:36", "can only be read"),
+        ("{url: 'gs://t', endpoint: 'https://h'}", "1:35", "belongs to s3:// alone"),
+        ("{url: 's3://team', trusted: [me]}", "1:38", "a public key is ed25519:"),
+        ("{url: 's3://team', key: x}", "1:28", "unknown key `key`"),
+    ],
+)
+def test_mistakes_in_the_remote_have_a_place(
+    workspace: Path, block: str, place: str, why: str
+) -> None:
+    """What people wrote wrong is an error, never a run without it."""
+    write_recipe(workspace, "given", TFLITE)
+    (workspace / "buildsys.yaml").write_text(f"remote: {block}\n", encoding="utf-8")
+    (told,) = _told(workspace)
+    assert told.startswith(f"buildsys.yaml:{place}: error: ")
+    assert why in told
+
+
 def test_target_extends_a_shipped_one(workspace: Path) -> None:
     """A board that differs in one line is copied whole, and misses the next correction."""
     write_target(

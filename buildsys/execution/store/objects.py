@@ -71,6 +71,7 @@ class Objects:
     def __init__(self, settings: RemoteSettings) -> None:
         """Raises BuildsysError without the library, RemoteFailure where the URL leads nowhere."""
         self.url = settings.url
+        self._stopped = False
         try:
             import obstore
         except ImportError as error:
@@ -145,17 +146,28 @@ class Objects:
 
     def write_file(self, name: str, path: Path) -> None:
         """Put a file; a large one goes in parts, and is there when the last has come."""
-        with _told(), path.open("rb") as file:
+        with _told():
             if path.stat().st_size <= _PART_BYTES:
-                self._library.put(self._writing, name, file.read(), use_multipart=False)
+                self._library.put(self._writing, name, path.read_bytes(), use_multipart=False)
             else:
                 self._library.put(
                     self._writing,
                     name,
-                    file,
+                    self._parts(path),
                     chunk_size=_PART_BYTES,
                     max_concurrency=_PARTS_AT_ONCE,
                 )
+
+    def stop(self) -> None:
+        """Large files that are being put there end with the part that is under way, and are not there."""
+        self._stopped = True
+
+    def _parts(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while part := file.read(_PART_BYTES):
+                if self._stopped:
+                    raise RemoteFailure("it was not put there to its end")
+                yield part
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object below a prefix; the server may send any name."""

@@ -77,7 +77,7 @@ class Remote:
         self._without = "this run goes on with the store of this machine"
         if settings.writes:
             self._without += (
-                ", and what it makes is put there by the next run, or by `buildsys store push`"
+                ", and what it makes is put there by a later run, or by `buildsys store push`"
             )
         self._objects: Objects | None = None
         self._signing: SigningKey | None = None
@@ -176,8 +176,12 @@ class Remote:
         """Say now and then how far the transfer of some files is."""
         self._progress = _Progress(what, files, self.say)
 
-    def close(self) -> None:
-        """No more transfers; those that have not begun are dropped."""
+    def close(self, wait: bool) -> None:
+        """No more transfers; those that are under way end soon where nobody is to `wait`."""
+        if not wait:
+            self._reading.on = self._writing.on = False
+            if self._objects is not None:
+                self._objects.stop()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None

@@ -7,17 +7,18 @@ machine makes is put there while other steps run, blobs first, where `mode` allo
 import contextlib
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 from buildsys.digest import digest_bytes
-from buildsys.errors import CannotWrite
+from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.store.action_entry import ActionEntry, write_entry
 from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import RemoteFailure
 from buildsys.execution.store.remote import Damaged, Remote, describe_traffic
 from buildsys.execution.store.store import Store, seal
+from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.records import is_digest
 from buildsys.remote_settings import RemoteSettings
 
@@ -42,7 +43,6 @@ class SharedStore(Store):
         self._given: set[str] = set()
         """Actions whose results the remote has: who makes one all the same found it damaged."""
         self._publisher: ThreadPoolExecutor | None = None
-        self._published: list[Future[None]] = []
         self._queued: set[str] = set()
         """Keys of the results that this run has offered."""
 
@@ -88,9 +88,9 @@ class SharedStore(Store):
         self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
     ) -> None:
         """As `Store.fetch`; what is not here comes from the remote first, 16 files at once."""
-        if tree:
-            self.bring(digest, tree)
         try:
+            if tree:
+                self.bring(digest, tree)
             super().fetch(digest, target, tree, linked)
         except FileNotFoundError:
             self._absent.add(digest)
@@ -114,7 +114,7 @@ class SharedStore(Store):
         self._queued.add(entry.key)
         if self._publisher is None:
             self._publisher = ThreadPoolExecutor(2, "publish")
-        self._published.append(self._publisher.submit(self._publish, entry))
+        self._publisher.submit(self._publish, entry)
 
     def push(self, *entries: ActionEntry) -> None:
         """Put results into the remote: files, then indexes of trees, then entries. Raises RemoteFailure, and
@@ -149,11 +149,7 @@ class SharedStore(Store):
         if self._publisher is not None:
             self._publisher.shutdown(wait=wait, cancel_futures=not wait)
             self._publisher = None
-        for done in self._published:
-            if done.done() and not done.cancelled():
-                done.result()
-        self._published.clear()
-        self.remote.close()
+        self.remote.close(wait)
         text = describe_traffic(self.remote.traffic, time.monotonic() - self._began)
         if text and wait:
             self.say(f"{self.remote.settings.url}: {text}")
@@ -176,9 +172,16 @@ class SharedStore(Store):
                     self.publish(entry)
 
     def _publish(self, entry: ActionEntry) -> None:
-        with contextlib.suppress(RemoteFailure, FileNotFoundError):  # the first was said
+        try:
             if self.remote.writes:
                 self.push(entry)
+        except (RemoteFailure, FileNotFoundError):
+            return  # the first was said; of the other, a later run makes the bytes again
+        except BuildsysError as error:
+            self.say(f"the result of {entry.module} was not put into the remote store: {error}")
+        except UNEXPECTED as error:  # nobody waits for this thread to hear of it
+            doing = f"putting the result of {entry.module} into the remote store"
+            self.say(explain(error, doing, None))
 
     def _push_entry(self, entry: ActionEntry) -> None:
         self.remote.put_entry(entry)

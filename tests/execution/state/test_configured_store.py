@@ -1,12 +1,16 @@
 """Which store a workspace uses, and which it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from buildsys.errors import CannotWrite, InputError
+from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.configured_store import default_store
+from buildsys.execution.state.configured_store import default_store, find_remote
+from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.store.store import Store
+from buildsys.remote_settings import RemoteSettings
 
 
 @pytest.fixture
@@ -79,3 +83,69 @@ def test_a_folder_that_is_no_workspace_may_hold_the_store(
     (tmp_path / "recipes").mkdir()
     with pytest.raises(CannotWrite, match="in the repository"):
         default_store(Workspace(tmp_path))
+
+
+REMOTE = (
+    "remote: {url: s3://team/results, endpoint: 'https://h', mode: read-write, trusted: [KEY]}\n"
+)
+KEY = f"ed25519:{'A' * 43}="
+
+
+def test_a_workspace_shares_a_remote_store(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the variables, one says where it is, one what may be done; who is trusted, the file says."""
+    assert type(default_store(workspace)) is Store
+    (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
+    assert isinstance(default_store(workspace), SharedStore)
+    written = RemoteSettings(
+        url="s3://team/results", endpoint="https://h", mode="read-write", trusted=(KEY,)
+    )
+    assert find_remote(workspace) == written
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
+    assert find_remote(workspace) == replace(written, mode="read")
+    monkeypatch.setenv("BUILDSYS_REMOTE", "gs://mine")
+    assert find_remote(workspace) == RemoteSettings(url="gs://mine", trusted=(KEY,))
+    for variable in ("BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "none")
+            assert find_remote(workspace) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"BUILDSYS_REMOTE": "s3://me:secret@team"}, "`s3://***@team`: credentials do not belong"),
+        ({"BUILDSYS_REMOTE_MODE": "write"}, "BUILDSYS_REMOTE_MODE is `write`; it is read, "),
+        (
+            {"BUILDSYS_REMOTE": "https://h/x", "BUILDSYS_REMOTE_MODE": "read-write"},
+            "can only be read",
+        ),
+    ],
+)
+def test_a_variable_that_names_no_remote_store_is_an_error(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], why: str
+) -> None:
+    """Never a run without the store that was asked for; no password is printed."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BuildsysError) as error:
+        find_remote(workspace)
+    assert why in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_remote_store_in_the_repository_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit could fill it."""
+    url = f"file://{workspace.root}/results"
+    (workspace.root / "buildsys.yaml").write_text(f"remote:\n  url: {url}\n")
+    with pytest.raises(InputError) as error:
+        find_remote(workspace)
+    assert str(error.value).startswith(
+        "buildsys.yaml:2:3: error: the remote store would lie in the"
+    )
+    monkeypatch.setenv("BUILDSYS_REMOTE", url)
+    with pytest.raises(BuildsysError, match="where a commit could fill it"):
+        find_remote(workspace)

@@ -39,10 +39,14 @@ def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> Non
     """Every `buildsys build` waits for doit, for the validation library and for a database."""
     code = (
         "import sys; from buildsys.cli import main; main(['-C', sys.argv[1], 'build']);"
-        "print(sorted({'doit', 'pydantic', 'ruamel', 'sqlite3', 'rich'} & sys.modules.keys()))"
+        "print(sorted({'doit', 'obstore', 'pydantic', 'ruamel', 'sqlite3', 'rich'} & sys.modules.keys()))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(settled)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(settled)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "BUILDSYS_REMOTE": "https://127.0.0.1:1/results"},
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stdout.count("up-to-date") == 2

@@ -160,7 +160,7 @@ def test_a_run_goes_on_without_the_server(
     lines = [line for line in capsys.readouterr().err.splitlines() if "s3://" in line]
     assert [line.partition("] ")[2] for line in lines] == [
         f"{url}: {why}; this run goes on with the store of this machine, and what it makes is put there"
-        " by the next run, or by `buildsys store push`"
+        " by a later run, or by `buildsys store push`"
     ]
     if trouble == "refused":
         assert unpushed(tmp_path / "store")
@@ -185,7 +185,7 @@ def test_the_server_is_killed_while_steps_run(
     assert build(workspace, run) == {"built"}
     text = capsys.readouterr().err
     assert text.count("is not asked any more") == 1
-    assert "what it makes is put there by the next run" in text
+    assert "what it makes is put there by a later run" in text
     left = unpushed(tmp_path / "store")
     assert left
     s3_server.start()
