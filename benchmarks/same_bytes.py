@@ -168,24 +168,32 @@ def compare(
     native = _Place(root / "native", plans, process.run_command)
     others = [_Place(root / cpu, plans, emulated(cpu)) for cpu in cpus]
     steps = {step.id: step for plan in plans for step in plan.steps}
-    needed, done = _needed(steps, modules), set[str]()
+    wanted = _wanted(steps, modules, once)
+    needed = _needed(steps, wanted)
     for step in steps.values():
-        if step.local or step.requires or step.id not in needed:
+        if step.id not in needed:
             continue
         made = [native.make(step)]
-        wanted = (not modules or step.module in modules) and not (once and step.module in done)
-        done.add(step.module)
-        made += [place.make(step) for place in others if wanted]
+        made += [place.make(step) for place in others if step.id in wanted]
         for place in others:
             place.take(step, native)
-        if wanted:
+        if step.id in wanted:
             yield Compared(stage=step.stage, module=step.module, made=tuple(made))
     session.close()
 
 
-def _needed(steps: dict[str, Step], modules: frozenset[str]) -> set[str]:
-    """The steps of some modules, and all that they need."""
-    needed = {step.id for step in steps.values() if not modules or step.module in modules}
+def _wanted(steps: dict[str, Step], modules: frozenset[str], once: bool) -> set[str]:
+    """The steps that are compared, see `compare`."""
+    found: dict[str, list[str]] = {}
+    for step in steps.values():
+        if not (step.local or step.requires) and (not modules or step.module in modules):
+            found.setdefault(step.module, []).append(step.id)
+    return {each for ids in found.values() for each in (ids[:1] if once else ids)}
+
+
+def _needed(steps: dict[str, Step], wanted: set[str]) -> set[str]:
+    """Some steps, and all that they need."""
+    needed = set(wanted)
     for step in reversed(steps.values()):
         if step.id in needed:
             needed |= {item.step for item in step.inputs if item.step}

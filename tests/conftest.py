@@ -56,11 +56,12 @@ flip_idx: [1, 0, 3, 2]
 
 
 LONGEST_FIRST = (
+    "test_same_bytes",
     "test_tasks",
     "test_pipeline",
+    "test_brought",
     "test_contracts",
     "test_yolox_pipeline",
-    "test_brought",
     "test_outside",
     "test_converters",
     "test_batches",

@@ -58,13 +58,14 @@ def store_of(root: Path) -> Path:
 
 
 def doit(
-    root: Path, *arguments: str, store: Path | None = None
+    root: Path, *arguments: str, store: Path | None = None, pages: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """doit with the shared store, or with one that is given."""
+    """doit with the shared store, or with one that is given; `pages`: whether the report has them."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "BUILDSYS_STORE": str(store or shared_store()),
+        "BUILDSYS_REPORT": "pages" if pages else "text",
     }
     return subprocess.run(
         [sys.executable, "-m", "doit", *arguments],

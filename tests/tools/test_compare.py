@@ -44,7 +44,7 @@ def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
     shutil.copyfile(bright_place / "bright.onnx", root / "bright.onnx")
     shutil.copyfile(bright_place / "build/bright/host/bright.tflite", root / "bright.tflite")
-    run = doit(root)
+    run = doit(root, pages=True)
     assert run.returncode == 0, run.stderr
     run = compare(root)
     assert run.returncode == 0, run.stderr

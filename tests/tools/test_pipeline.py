@@ -75,7 +75,7 @@ FIRST = "first-run.json"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace in which the tiny recipe was built for all its targets."""
     root = make_workspace(tmp_path_factory.mktemp("tools") / "one", tiny=TINY)
-    run = doit(root, "-n", "2", store=store_of(root))
+    run = doit(root, "-n", "2", store=store_of(root), pages=True)
     assert run.returncode == 0, run.stderr
     (root / FIRST).write_text(json.dumps(statuses(root)))
     yield root
@@ -274,7 +274,7 @@ def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> No
 
 def test_a_second_run_does_nothing(built: Path) -> None:
     """And says so."""
-    run = doit(built, store=store_of(built))
+    run = doit(built, store=store_of(built), pages=True)
     assert run.returncode == 0
     assert set(statuses(built).values()) == {"up-to-date"}
     assert run.stderr == ""

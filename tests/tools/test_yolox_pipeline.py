@@ -65,11 +65,12 @@ GROVE = "edge@grove-vision-ai-v2"
 
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of ours, with a store of the workspace's own."""
+    """A command of ours, with a store of the workspace's own; the report is text."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "BUILDSYS_STORE": str(store_of(root)),
+        "BUILDSYS_REPORT": "text",
     }
     return subprocess.run(
         [sys.executable, "-m", *words],
