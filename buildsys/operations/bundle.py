@@ -37,7 +37,7 @@ from buildsys.operations.destinations import find_folder, fresh_inside, is_empty
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import make_step, needed, output
-from buildsys.registry import read_step
+from buildsys.registry import PACKAGE, read_step
 from buildsys.spec import Format
 from buildsys.steps import build_engine, pack_calibration
 from buildsys.steps.build_engine import JETSONS, Params
@@ -52,15 +52,18 @@ from buildsys.text import join_sentences
 TIMINGS = "timing-caches"
 """Below the user's cache directory, in a bundle and in its result."""
 _IMAGES = "pictures.npy"
+_CUDART = PACKAGE / "templates" / "engine" / "cudart.py"
+"""What calibrates opens the CUDA runtime as packages do."""
 _TRTEXEC = "/usr/src/tensorrt/bin"
 """Of its package libnvinfer-bin; no PATH has it."""
 _WHAT = {
     "build.py": "what to run there",
     "engine_program.py": "looks at the machine, and builds by the library's Python API",
     "separate_process.py": "starts that in a process of its own",
-    "engine_calibration.py": "int8 of TensorRT up to 10, as far as it could be tried",
-    "engine_weakly_typed.py": "the rest of it: nobody has run it yet",
+    "engine_calibration.py": "calibration by TensorRT up to 10: images, scales, what went wrong",
+    "engine_weakly_typed.py": "flags and calibrator of TensorRT up to 10: nobody has run it on a GPU",
     "model.onnx": "the network",
+    "cudart.py": "the CUDA runtime, for calibration",
     "pictures.npy": "calibration pictures, prepared, float32",
 }
 
@@ -270,6 +273,8 @@ def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
     if remote.calibration is not None:
         request["pictures"] = _IMAGES
         request["calibration_batch"] = calibration_batch(remote.params.batch, sys.maxsize)
+        request["cudart"] = _CUDART.name
+        shutil.copyfile(_CUDART, folder / _CUDART.name)
         _fetch(session, _pack_images(session, remote, remote.calibration), folder / _IMAGES)
     fixed = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
     if remote.params.library == "tensorrt":

@@ -137,6 +137,7 @@ def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str,
         "calibration_cache": "calibration.cache" if calibrated else "",
         "pictures": "",
         "calibration_batch": 0,
+        "cudart": "",
         "timing_cache": "",
     }
 

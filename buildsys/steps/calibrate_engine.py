@@ -7,7 +7,15 @@ with. The same program as build_engine's calibrates while it builds; that engine
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
+from buildsys.spec import (
+    BoardSpec,
+    Format,
+    ModelSpec,
+    Preprocessing,
+    Resources,
+    StepSpec,
+    Templates,
+)
 from buildsys.steps import build_engine
 from buildsys.steps.lib.heads.batch import Batch, calibration_batch
 
@@ -20,9 +28,10 @@ STEP = StepSpec(
     resources=Resources(memory_mib=2000, gpu=True),
     # The machine that TensorRT calibrates on.
     requires=lambda params: f"tensorrt {params.version} {params.compute_capability}",
+    templates=Templates(folder="engine", files=("cudart.py",)),
     unverified=(
-        "Not verified: calibration by TensorRT up to 10. No GPU was here while it was written; it was never"
-        " run."
+        "Not verified: calibration by TensorRT up to 10. No GPU was here while it was written; NVIDIA's"
+        " Python bindings take its calls, and nothing more was tried."
     ),
 )
 Settings = build_engine.Settings
@@ -50,7 +59,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: onnx, calibration. `outputs`: calibration-cache."""
+    """`inputs`: onnx, calibration, templates. `outputs`: calibration-cache."""
     import shutil
 
     from buildsys.steps.lib.datasets import prepared_images
@@ -59,6 +68,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     pictures = prepared_images.load(inputs["calibration"], params.preprocessing)
     calibration_images.save(Path("pictures.npy"), pictures)
     shutil.copyfile(inputs[Format.ONNX], "model.onnx")
+    shutil.copyfile(inputs["templates"] / "cudart.py", "cudart.py")
     settings = build_engine.Params(
         library="tensorrt",
         version=params.version,
@@ -72,6 +82,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     )
     request = build_engine.make_request(settings, quantized=False, calibrated=True)
     count = calibration_batch(params.batch, len(pictures))
-    request |= {"pictures": "pictures.npy", "calibration_batch": count}
+    request |= {"pictures": "pictures.npy", "calibration_batch": count, "cudart": "cudart.py"}
     builder_process.run_builder(host_library.interpreter(), request)
     shutil.copyfile("calibration.cache", outputs[Format.CALIBRATION_CACHE])

@@ -160,7 +160,8 @@ def test_a_device_that_calibrates_gets_the_pictures(
     told = json.loads((folder / "bundle.json").read_text())
     assert {"pack_calibration", "export_ultralytics"} <= set(tools.ran)
     assert "quantize_onnx" not in tools.ran
-    assert (folder / "pictures.npy").is_file()
+    assert {"pictures.npy", "cudart.py"} <= told["files"].keys()
+    assert told["request"]["cudart"] == "cudart.py"
     assert (told["request"]["pictures"], told["request"]["typed"]) == ("pictures.npy", False)
     assert told["steps"]["calibrate_engine"]["key"]
     assert told["steps"]["build_engine"]["key"] == ""

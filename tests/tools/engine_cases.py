@@ -17,13 +17,10 @@ from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.steps.lib.metrics import predictions
 from buildsys.steps.lib.metrics.accuracy import Params as Reading
 from buildsys.steps.lib.packages import network_description
-from tests.tools.engine_library import Library
 from tests.tools.linux_cases import HEIGHT, WIDTH, frame, reading
 
 sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "common"))
-sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "engine"))
 import pictures
-import runtime
 import shapes
 import vision
 
@@ -211,45 +208,6 @@ def check_answers_of_another_name_are_understood() -> None:
         "output0": "detections"
     }
     assert network_description.describe(net, file, file.parent, ["detections"])["named"] == {}
-
-
-def check_a_batch_arrives_whole_and_no_other_is_taken() -> None:
-    """Pictures of a batch mixed up, room of an earlier batch used on, a larger one cut off."""
-    import numpy as np
-
-    library = Library()
-    engine = runtime.Engine(library, library, library)
-    assert (engine.batch, engine.shape, engine.outputs) == ((1, 2, 4), (-1, 3, 2, 2), ("twice",))
-    for count in (1, 4, 2, 2):
-        batch = np.random.default_rng(count).random((count, 3, 2, 2)).astype(np.float32)
-        assert np.array_equal(engine.infer(batch)["twice"], batch * 2)
-    assert len(library.memory) == 5  # a stream, two events, one input, one output
-    for shape in ((5, 3, 2, 2), (1, 3, 4, 4), (3, 2, 2)):
-        assert _refusal(engine, shape) == 2
-    library.lost = True
-    assert _refusal(engine, (1, 3, 2, 2)) == 3
-
-
-def _refusal(engine: Any, shape: tuple[int, ...]) -> int:
-    """The exit code, 0 where nothing is refused."""
-    import numpy as np
-
-    try:
-        engine.infer(np.zeros(shape, np.float32))
-    except runtime.Refused as error:
-        return int(error.code)
-    return 0
-
-
-def check_single_runs_are_told_in_both_ways() -> None:
-    """The warm-up counts, or end to end is what CUDA's events say."""
-    import numpy as np
-
-    library = Library()
-    times = runtime.Engine(library, library, library).time(np.zeros((2, 3, 2, 2)), 3, 7)
-    assert times["engine"] == [1.5] * 7
-    assert len(times["end_to_end"]) == 7
-    assert times["end_to_end"] != times["engine"]
 
 
 def main() -> None:

@@ -38,6 +38,8 @@ class Refused(Exception):
 class Cuda:
     """The CUDA runtime through ctypes. Every call raises Refused where CUDA reports an error."""
 
+    TO_GPU, FROM_GPU = TO_GPU, FROM_GPU
+
     def __init__(self) -> None:
         self._library = _load_cudart()
         self._library.cudaGetErrorString.restype = ctypes.c_char_p

@@ -44,7 +44,7 @@ class Engine:
     `version` of the library; `gpu`, `capability` in NVIDIA's words.
     """
 
-    def __init__(self, trt: Any, cuda: Cuda, loaded: Any) -> None:
+    def __init__(self, trt: Any, cuda: Cuda, loaded: Any, context: Any) -> None:
         names = [loaded.get_tensor_name(index) for index in range(loaded.num_io_tensors)]
         modes = {name: loaded.get_tensor_mode(name) for name in names}
         (self.input,) = [name for name in names if modes[name] == trt.TensorIOMode.INPUT]
@@ -56,7 +56,7 @@ class Engine:
             self.batch = tuple(shape[0] for shape in profile)
         self.version, self.gpu = str(trt.__version__), cuda.gpu()
         self.capability = cuda.capability()
-        self._loaded, self._context, self._cuda = loaded, loaded.create_execution_context(), cuda
+        self._loaded, self._context, self._cuda = loaded, context, cuda
         self._stream = cuda.make("cudaStreamCreate")
         self._ends = tuple(cuda.make("cudaEventCreate") for _ in range(2))
         self._host: dict[str, np.ndarray] = {}
@@ -122,7 +122,8 @@ class Engine:
             array = np.empty(tuple(self._context.get_tensor_shape(name)), TYPES[dtype])
             self._device[name] = self._cuda.make("cudaMalloc", array.nbytes)
             self._host[name] = array
-            self._context.set_tensor_address(name, self._device[name].value)
+            if not self._context.set_tensor_address(name, self._device[name].value):
+                raise Refused(f"the engine does not take memory for {name}", 3)
 
     def _copy_in(self, batch: np.ndarray) -> None:
         held = self._host[self.input]
@@ -160,7 +161,7 @@ def open_engine(facts: dict[str, Any], path: Path) -> Engine:
     except ImportError as error:
         raise Refused("a Python package is missing: pip install numpy", 4) from error
     cuda = find_gpu(facts, path)
-    return Engine(trt, cuda, deserialize(trt, facts, path, content))
+    return Engine(trt, cuda, *deserialize(trt, facts, path, content))
 
 
 def import_library(facts: dict[str, Any]) -> Any:
@@ -229,8 +230,8 @@ def find_gpu(facts: dict[str, Any], path: Path) -> Cuda:
     return cuda
 
 
-def deserialize(trt: Any, facts: dict[str, Any], path: Path, content: bytes) -> Any:
-    """The library's own engine. Raises Refused where it does not take the file."""
+def deserialize(trt: Any, facts: dict[str, Any], path: Path, content: bytes) -> tuple[Any, Any]:
+    """The library's own engine, and what runs it. Raises Refused where it does not take the file."""
     messages: list[str] = []
 
     class Logger(trt.ILogger):  # type: ignore[misc]
@@ -241,11 +242,19 @@ def deserialize(trt: Any, facts: dict[str, Any], path: Path, content: bytes) -> 
             if severity <= trt.ILogger.Severity.ERROR:
                 messages.append(" ".join(message.split()).rstrip("."))
 
-    runtime = trt.Runtime(Logger())
-    if facts.get("version_compatible"):
-        runtime.engine_host_code_allowed = True  # such an engine brings a runtime of its own
-    loaded = runtime.deserialize_cuda_engine(content)
-    if loaded is None:
+    loaded = context = None
+    try:
+        runtime = trt.Runtime(Logger())
+        if facts.get("version_compatible"):
+            runtime.engine_host_code_allowed = True  # such an engine brings a runtime of its own
+        loaded = runtime.deserialize_cuda_engine(content)
+        if loaded is not None:  # of 8.6 it has a length, and may be 0
+            context = loaded.create_execution_context()
+    except TypeError as error:
+        if "nullptr" not in str(error):
+            raise
+        messages.append("the library does not start; the driver may be too old for it")
+    if context is None:
         why = messages[0] if messages else "the library does not say why"
         raise Refused(f"{path.name} cannot be loaded here: {why}", 3)
-    return loaded
+    return loaded, context

@@ -98,10 +98,9 @@ def _run(request: dict[str, Any]) -> tuple[int, str]:
     Path(_WORK).mkdir()
     for name in (request["onnx"], *(path.name for path in Path().glob("engine_*.py"))):
         shutil.copyfile(name, str(Path(_WORK, name)))
-    if request["pictures"]:
-        request["pictures"] = os.path.join(os.pardir, request["pictures"])
-    if request["timing_cache"]:
-        request["timing_cache"] = os.path.join(os.pardir, request["timing_cache"])
+    for key in ("pictures", "cudart", "timing_cache"):
+        if request[key]:
+            request[key] = os.path.join(os.pardir, request[key])
     Path(_WORK, "engine.json").write_text(json.dumps(request), encoding="utf-8")
     os.chdir(_WORK)
     try:

@@ -6,16 +6,106 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import operator
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+_FLOAT = 4
+"""Bytes of a float32."""
+
+
+class Batches:
+    """Images of an .npy file, batch after batch in one place of the GPU's memory; what is left over at the
+    end fills no batch. `count`: of batches; `delivered`: so far.
+
+    `shape`: [batch, 3, h, w]; `cuda`: a cudart.Cuda. Raises ValueError where not even one batch is full, or
+    the file is cut off; whatever `cuda` raises.
+    """
+
+    def __init__(self, cuda: Any, path: Path, shape: list[int]) -> None:
+        start, found = read_header(path)
+        self.count, self.delivered = found[0] // shape[0], 0
+        if list(found[1:]) != shape[1:] or not self.count:
+            raise ValueError(f"the images are {found}; {tuple(shape)} make one batch")
+        if path.stat().st_size != start + _FLOAT * functools.reduce(operator.mul, found):
+            raise ValueError(f"{path.name} is cut off: copy it again")
+        self._size = _FLOAT * functools.reduce(operator.mul, shape)
+        self._cuda, self._place = cuda, cuda.make("cudaMalloc", self._size)
+        self._file: IO[bytes] = path.open("rb")
+        self._file.seek(start)
+
+    def next(self) -> int | None:
+        """Where the next batch lies; None at the end. Raises OSError, and what `cuda` raises."""
+        if self.delivered == self.count:
+            self._file.close()
+            return None
+        data = self._file.read(self._size)
+        if len(data) != self._size:
+            raise ValueError(f"{self._file.name} ends in the middle of an image")
+        self._cuda.cudaMemcpyAsync(self._place, data, self._size, self._cuda.TO_GPU, None)
+        self._cuda.cudaStreamSynchronize(None)
+        self.delivered += 1
+        return int(self._place.value)
+
+
+class Calibration:
+    """What a calibrator is asked for. TensorRT prints what a calibrator raises, takes it for the end of the
+    images, and builds an engine nonetheless: so nothing is raised from here, and `fault` tells it.
+
+    `cache`: the scales, read where the file is there, else written; `batches`: None where nothing but the
+    cache is here. `known`: the cache's bytes.
+    """
+
+    def __init__(self, cache: Path, batch_size: int, batches: Batches | None) -> None:
+        self.batch_size, self._cache, self._batches = batch_size, cache, batches
+        self.known = cache.read_bytes() if cache.is_file() else None
+        self._wanted = batches.count if batches is not None and self.known is None else 0
+        self._error = ""
+
+    def next_batch(self) -> int | None:
+        """Where the next batch lies on the GPU; None at the end, or after an error."""
+        try:
+            if self._batches is None:
+                raise ValueError(
+                    "TensorRT does not take the calibration cache, and asks for images"
+                )
+            return None if self._error else self._batches.next()
+        except Exception as error:
+            self._note(error)
+            return None
+
+    def write(self, data: Any) -> None:
+        """Keep the scales, if they are of all images."""
+        if self._lacking():
+            return
+        try:
+            self.known = bytes(data)
+            self._cache.write_bytes(self.known)
+        except Exception as error:
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        self._error = self._error or " ".join(str(error).split()) or type(error).__name__
+
+    def fault(self) -> str:
+        """What went wrong, after the build; empty where nothing did."""
+        return self._lacking() or ("" if self.known else "TensorRT wrote no calibration cache")
+
+    def _lacking(self) -> str:
+        taken = self._batches.delivered if self._batches is not None else 0
+        if self._error:
+            return f"calibration: {self._error}"
+        if taken < self._wanted:
+            return f"TensorRT calibrated on {taken} of {self._wanted} batches"
+        return ""
 
 
 def lower(
     weak: Any, trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]
 ) -> Any:
-    """What the request's scheme needs; the calibrator, None where there is none. Raises ValueError.
+    """What the request's scheme needs: (the calibrator, its Calibration), None where there is none. Raises
+    ValueError, OSError, before anything is built.
 
     `weak`: the module _engine_weakly_typed. A file with quantize operators needs no calibrator. A network of a
     settled batch is calibrated in that, one of an open batch in no more than there are pictures.
@@ -24,17 +114,33 @@ def lower(
     if request["scheme"] != "int8" or not request["calibration_cache"]:
         return None
     tensor, profile = network.get_input(0), None
-    batches: Iterator[bytes] = iter(())
     shape, pictures = list(tensor.shape), request["pictures"] and Path(request["pictures"])
     if shape[0] < 0:
         most = read_header(pictures)[1][0] if pictures else request["calibration_batch"]
         shape[0] = max(1, min(request["calibration_batch"], most))
         profile = builder.create_optimization_profile()
         profile.set_shape(tensor.name, tuple(shape), tuple(shape), tuple(shape))
-    if pictures:
-        batches = read_batches(pictures, shape)
-    cache = Path(request["calibration_cache"])
-    return weak.set_calibrator(trt, config, cache, shape[0], batches, profile)
+    batches = open_batches(request["cudart"], pictures, shape) if pictures else None
+    calibration = Calibration(Path(request["calibration_cache"]), shape[0], batches)
+    return weak.set_calibrator(trt, config, calibration, profile), calibration
+
+
+def open_batches(cudart: str, pictures: Path, shape: list[int]) -> Batches:
+    """The images, with the CUDA runtime that carries them to the GPU. Raises ValueError.
+
+    `cudart`: the module that packages open engines with, a file.
+    """
+    spec = importlib.util.spec_from_file_location("cudart", cudart)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        batches = Batches(module.Cuda(), pictures, shape)
+    except module.Refused as error:
+        raise ValueError(str(error)) from error
+    print(f"calibrates on {batches.count} batches of {shape[0]} images")
+    return batches
 
 
 def read_header(path: Path) -> tuple[int, tuple[int, ...]]:
@@ -48,22 +154,3 @@ def read_header(path: Path) -> tuple[int, tuple[int, ...]]:
     if (header["descr"], header["fortran_order"]) != ("<f4", False):
         raise ValueError(f"{path.name} does not hold float32 in C's order")
     return 10 + length, header["shape"]
-
-
-def read_batches(path: Path, shape: list[int]) -> Iterator[bytes]:
-    """As many pictures at a time as `shape` says; what is left over at the end fills no batch. Raises
-    ValueError where not even one is full.
-    """
-    start, found = read_header(path)
-    count = found[0] // shape[0]
-    if list(found[1:]) != shape[1:] or not count:
-        raise ValueError(f"the pictures are {found}; {tuple(shape)} make one batch")
-    print(f"calibrated on {count} batches of {shape[0]} pictures")
-    return _read_parts(path, start, 4 * functools.reduce(operator.mul, shape), count)
-
-
-def _read_parts(path: Path, start: int, size: int, count: int) -> Iterator[bytes]:
-    with path.open("rb") as data:
-        data.seek(start)
-        for _ in range(count):
-            yield data.read(size)

@@ -17,7 +17,7 @@ of TensorRT alone; `version_compatible`; `hardware_compatibility` none | ampere-
 same-compute-capability; `batch` [least, usual, most]; `typed`: the precision is the file's own;
 otherwise `scheme` float32 | float16 | int8 sets flags, with `calibration_cache` (read where it is,
 written where `pictures` is given), `pictures` (.npy, float32 [n, 3, h, w], prepared) and
-`calibration_batch`; `timing_cache`: a folder of them, one file per library, exact version and compute
+`calibration_batch`, copied to the GPU by the module `cudart`, a file of packages; `timing_cache`: a folder of them, one file per library, exact version and compute
 capability, read where it is and written anew. A file that is not wanted is "".
 
 The facts, JSON: library, exact version, compute capability, GPU, system, inputs, outputs (-1 for a
@@ -40,6 +40,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ _KEYS = (
     "calibration_cache",
     "pictures",
     "calibration_batch",
+    "cudart",
     "timing_cache",
 )
 _LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}
@@ -171,29 +173,48 @@ def build(
     trt: Any, request: dict[str, Any], onnx: bytes, timings: Path | None
 ) -> tuple[bytes, dict[str, Any]]:
     """The engine, and its inputs and outputs. Raises Refused."""
-    logger = _make_logger(trt)
-    builder = trt.Builder(logger)
-    network = builder.create_network(_creation_flags(trt, request))
-    parser = trt.OnnxParser(network, logger)
+    logger, flags = _make_logger(trt), _creation_flags(trt, request)
+    title = f"{TITLES[request['library']]} {trt.__version__}"
+    builder = _start(title, logger, lambda: trt.Builder(logger))
+    network = _start(title, logger, lambda: builder.create_network(flags))
+    parser = _start(title, logger, lambda: trt.OnnxParser(network, logger))
     if not parser.parse(onnx):
         raise Refused(f"the ONNX parser refuses the network: {_parser_errors(parser)}")
     facts: dict[str, Any] = {  # told before the builder reorders them
         "inputs": [_describe(network.get_input(i)) for i in range(network.num_inputs)],
         "outputs": [_describe(network.get_output(i)) for i in range(network.num_outputs)],
     }
-    config = _configure(trt, builder, request)
+    config = _start(title, logger, builder.create_builder_config)
+    _configure(trt, config, request)
     _profile(trt, builder, network, config, request["batch"])
-    calibrator = None
+    calibrated = None
     if not request["typed"]:
-        calibrator = _weaken(trt, builder, network, config, request)
+        calibrated = _weaken(trt, builder, network, config, request)
     cache, before = _attach_timing(config, timings)
     engine = builder.build_serialized_network(network, config)
-    spoilt = getattr(calibrator, "error", "")
+    spoilt = calibrated[1].fault() if calibrated else ""
     if engine is None or spoilt:
         why = spoilt or logger.last or "it does not say why"
         raise Refused(f"the builder gives no engine: {why}")
     _keep_timing(cache, before, timings)
     return bytes(engine), facts
+
+
+def _start(title: str, logger: Any, make: Callable[[], Any]) -> Any:
+    """What the library makes. Raises Refused where it makes nothing, as with a driver that is too old: the
+    constructors of its bindings raise TypeError ("factory function returned nullptr"), its methods return
+    None.
+    """
+    try:
+        made = make()
+    except TypeError as error:
+        if "nullptr" not in str(error):
+            raise
+        made = None
+    if made is None:
+        why = logger.last or "it does not say why; a driver that is too old for it is one reason"
+        raise Refused(f"{title} does not start here: {why}")
+    return made
 
 
 def _creation_flags(trt: Any, request: dict[str, Any]) -> int:
@@ -207,8 +228,7 @@ def _creation_flags(trt: Any, request: dict[str, Any]) -> int:
     return 1 << int(strong) if request["typed"] and strong is not None else 0
 
 
-def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
-    config = builder.create_builder_config()
+def _configure(trt: Any, config: Any, request: dict[str, Any]) -> None:
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and float32 would have 10 bits
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_gib"] << 30)
     if request["library"] == "tensorrt":
@@ -226,7 +246,6 @@ def _configure(trt: Any, builder: Any, request: dict[str, Any]) -> Any:
         config.num_compute_capabilities = 1
         if chosen is None or not config.set_compute_capability(chosen, 0):
             raise Refused(f"the library does not build for compute capability {capability}")
-    return config
 
 
 def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]) -> None:
@@ -251,12 +270,14 @@ def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]
 
 
 def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]) -> Any:
-    """Flags and calibration of TensorRT 10 and earlier; the calibrator, None where there is none."""
+    """Flags and calibration of TensorRT 10 and earlier: see engine_calibration.lower. Raises Refused."""
     try:
         lower = _beside("calibration").lower
         return lower(_beside("weakly_typed"), trt, builder, network, config, request)
     except ValueError as error:
         raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(f"{error.filename or 'calibration'}: {error.strerror or error}") from error
 
 
 def _beside(name: str) -> Any:
