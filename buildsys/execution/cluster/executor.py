@@ -7,7 +7,7 @@ the remote store, sends an order, and takes digests back.
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from buildsys.errors import (
     Waiting,
 )
 from buildsys.execution.cluster import placement
-from buildsys.execution.cluster.connections import MOST_DEATHS
+from buildsys.execution.cluster.connections import MOST_DEATHS, read_certificate
 from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
@@ -45,10 +45,13 @@ from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Input, Step, StepResult
+from buildsys.locks import locked
 from buildsys.operating_system import host_name
+from buildsys.write_errors import writing
 
 if TYPE_CHECKING:  # a run whose steps are all done needs neither
     from buildsys.execution.cluster.farm import Farm, Ordered
+    from buildsys.execution.cluster.slurm import Slurm
     from buildsys.execution.store.shared_store import SharedStore
 
 _LOOK_SECONDS = 0.5
@@ -109,6 +112,7 @@ class ClusterExecutor(Runner):
         super().__init__(workspace, state, say, run, ensure)
         self.settings = settings
         self._farm: Farm | None = None
+        self._slurm: Slurm | None = None
         self._opening = threading.Lock()
         self._patience = Patience(settings.wait_seconds)
         self._refusals: dict[str, str] = {}
@@ -134,6 +138,8 @@ class ClusterExecutor(Runner):
         """The end of the run: nobody waits for orders any more."""
         if self._farm is not None:
             self._farm.close()
+        if self._slurm is not None:
+            self._slurm.close()
 
     def missing(self, step: Step) -> tuple[str, ...]:
         """What a step waits for: nothing while a worker may still come that has it."""
@@ -143,6 +149,24 @@ class ClusterExecutor(Runner):
         needs = placement.needs_of(step, host_name())
         return here if needs is None or self._patience.is_over(needs) else ()
 
+    def _needs(self, step: Step) -> Needs | None:
+        """What a step takes of a worker; None where it runs here."""
+        return placement.needs_of(step, host_name()) if self._farm is not None else None
+
+    @contextlib.contextmanager
+    def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
+        """Of a step that is sent out the worker holds the store's lock, whose store may be this one: here
+        steps of this workspace alone wait for each other.
+        """
+        with contextlib.ExitStack() as held:
+            if self._needs(step) is None:
+                held.enter_context(super()._alone(step, action_key))
+            else:
+                place = self.workspace.own(self.workspace.state / "orders") / action_key.key
+                with writing("the lock of a step", place.parent):
+                    held.enter_context(locked(place, self._owner, self._waiting(step)))
+            yield
+
     def _execute(
         self,
         step: Step,
@@ -150,7 +174,7 @@ class ClusterExecutor(Runner):
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> StepResult | None:
-        needs = placement.needs_of(step, host_name())
+        needs = self._needs(step)
         if self._farm is None or needs is None:
             return super()._execute(step, action_key, on_start, on_progress)
         try:
@@ -159,7 +183,8 @@ class ClusterExecutor(Runner):
             missing = missing_here(step)
             if missing:
                 raise Waiting(f"{step.stage} waits for {missing[0]}") from None
-            return super()._execute(step, action_key, on_start, on_progress)
+            with super()._alone(step, action_key):
+                return super()._execute(step, action_key, on_start, on_progress)
 
     def _elsewhere(
         self,
@@ -344,13 +369,17 @@ class ClusterExecutor(Runner):
         return written_store(self.state.store)
 
     def _connect(self) -> "Farm":
-        settings = self.settings
+        """Raises BuildsysError."""
         try:
             from buildsys.execution.cluster.farm import Farm
         except ImportError as error:
             raise CannotReach(f"{MISSING_LIBRARY}. {_HERE}") from error
-        from buildsys.execution.cluster.connections import read_certificate
+        settings = self.settings
+        if settings.slurm is not None:
+            from buildsys.execution.cluster.slurm import Slurm
 
+            self._slurm = Slurm(settings.slurm, self.workspace)
+            return Farm(self._slurm.address, self._slurm.certificate)
         certificate = (
             read_certificate(self.workspace.root / Path(settings.ca).expanduser(), "buildsys.yaml")
             if settings.ca

@@ -124,8 +124,9 @@ def ended_when_unwanted(is_wanted: Callable[[], bool]) -> Iterator[children.Canc
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """How a worker is started. `name`: how people know it; `folder`: where it works; `labels`, `gpus`: what
-    the command line says that it has; `seconds`: how long it looks for the scheduler.
+    """How a worker is started. `name`: how people know it; `folder`: of the user's cache, where it works,
+    empty: its name; `labels`, `gpus`: what the command line says that it has; `seconds`: how long it looks
+    for the scheduler.
     """
 
     scheduler: str
@@ -134,6 +135,7 @@ class WorkerOptions:
     labels: tuple[str, ...]
     gpus: int | None
     host: str = ""
+    folder: str = ""
     seconds: float = _ANSWER_SECONDS
 
 
@@ -146,7 +148,7 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
     """
     connections.configure()
     store = written_store(default_store(workspace))
-    place = Workspace(cache_root() / "workers" / options.name)
+    place = Workspace(cache_root() / "workers" / (options.folder or options.name))
     place.root.mkdir(parents=True, exist_ok=True)
     place.claim()
     children.end_on_signals(lambda: None, "steps that were running begin again elsewhere")

@@ -5,6 +5,7 @@ on there. Nothing is published before every declared output exists and every inp
 was.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -96,18 +97,32 @@ class Runner:
         """
         action_key = self.state.key(step)
         assert action_key is not None
-        owner = f"process {os.getpid()} in {self.workspace.root}"
-
-        def wait(who: str) -> None:
-            if who != owner:  # two builds of this run may need the same: nobody waits for long
-                self.say(f"{step.stage}: waiting for another run that makes the same: {who}")
-
-        with self.state.store.alone(action_key.key, owner, wait):
+        with self._alone(step, action_key):
             result = self.state.recall(step, action_key.key)
             if result is not None and self.state.holds(step, result):
                 self.state.finish(step, action_key, result)
                 return None
             return self._execute(step, action_key, on_start, on_progress)
+
+    @contextlib.contextmanager
+    def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
+        """One run at a time for an action, on the machines that share a store."""
+        with self.state.store.alone(action_key.key, self._owner, self._waiting(step)):
+            yield
+
+    @property
+    def _owner(self) -> str:
+        """Who holds a lock, for those who wait."""
+        return f"process {os.getpid()} in {self.workspace.root}"
+
+    def _waiting(self, step: Step) -> Callable[[str], None]:
+        """Says for whom a step waits; two builds of this run may need the same: nobody waits for long."""
+
+        def say(who: str) -> None:
+            if who != self._owner:
+                self.say(f"{step.stage}: waiting for another run that makes the same: {who}")
+
+        return say
 
     def _execute(
         self,

@@ -248,7 +248,7 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     assert address.startswith("tls://127.0.0.1:")
     assert stat.S_IMODE(pem.stat().st_mode) == 0o600
     cluster.configure(ca=str(pem))
-    cluster.worker("w0", "--ca", str(pem))
+    cluster.worker("w0", "--ca", str(pem), "--store", str(tmp_path / "store"))  # of both
     run = run_doit(cluster.place, "build:plain@host")
     assert run.returncode == 0, run.stdout
     assert " on w0" in run.stdout

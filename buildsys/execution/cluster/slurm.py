@@ -1,0 +1,125 @@
+"""Workers that SLURM starts for one run, by dask-jobqueue; the scheduler is a thread of the run.
+
+A worker gets a whole node. As a program, this module is what a job runs: dask-jobqueue hands it the
+arguments of dask's own worker command.
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.cluster_settings import SlurmSettings
+from buildsys.errors import BuildsysError, CannotReach
+from buildsys.execution.cluster import connections
+from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.unexpected import UNEXPECTED
+
+if TYPE_CHECKING:
+    from dask_jobqueue import SLURMCluster
+
+_START_SECONDS = 300
+"""How long a job's worker looks for the scheduler; a run that is gone leaves jobs in the queue."""
+_WHOLE_NODE = ["--exclusive", "--mem=0"]
+_PASSED = ("BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE", "BUILDSYS_STORE", "XDG_CACHE_HOME")
+"""Where the stores are: sites may start jobs without the variables of the shell."""
+
+
+class Slurm:
+    """The workers of one run, and the scheduler that they connect to."""
+
+    def __init__(self, settings: SlurmSettings, workspace: Workspace) -> None:
+        """Raises CannotReach where jobs cannot be submitted."""
+        connections.configure()
+        folder = cache_root() / "slurm"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        self.certificate = folder / f"{name}.pem"
+        self.certificate.unlink(missing_ok=True)
+        connections.make_certificate(self.certificate, lambda text: None)
+        words = (str(self.certificate), sys.executable, str(folder))
+        if any(word != shlex.quote(word) for word in words):
+            raise CannotReach(
+                f"a job of SLURM cannot name {' or '.join(words)}: no spaces there, please"
+            )
+        self._cluster = self._submit(settings, workspace, folder)
+        self.address = str(self._cluster.scheduler_address)
+
+    def _submit(
+        self, settings: SlurmSettings, workspace: Workspace, folder: Path
+    ) -> "SLURMCluster":
+        from dask_jobqueue import SLURMCluster
+
+        exports = [
+            f"export {name}={shlex.quote(os.environ[name])}"
+            for name in _PASSED
+            if name in os.environ
+        ]
+        try:
+            return SLURMCluster(
+                queue=settings.partition,
+                walltime=settings.walltime,
+                n_workers=settings.workers,
+                cores=1,
+                memory="1GiB",
+                processes=1,
+                job_directives_skip=["--cpus-per-task", "--mem="],
+                job_extra_directives=_WHOLE_NODE,
+                job_name="buildsys",
+                job_script_prologue=[*exports, f"cd {shlex.quote(str(workspace.root))}"],
+                worker_command=__name__,
+                death_timeout=_START_SECONDS,
+                log_directory=str(folder),
+                python=sys.executable,
+                security=connections.security(self.certificate),
+                scheduler_options={"dashboard_address": connections.NO_PAGES, "dashboard": False},
+            )
+        except UNEXPECTED as error:
+            raise CannotReach(f"SLURM did not take the jobs: {error}") from error
+
+    def close(self) -> None:
+        """Cancel the jobs."""
+        with contextlib.suppress(*UNEXPECTED):
+            self._cluster.close(timeout=10)
+        self.certificate.unlink(missing_ok=True)
+
+
+def main(words: Sequence[str]) -> int:
+    """One job: the worker of a node."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scheduler")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--death-timeout", type=float, default=_START_SECONDS)
+    parser.add_argument("--tls-ca-file", type=Path, required=True)
+    options, _ = parser.parse_known_args(words)
+    from buildsys.execution.cluster.worker import WorkerOptions, serve
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        return serve(
+            WorkerOptions(
+                scheduler=options.scheduler,
+                certificate=options.tls_ca_file,
+                name=options.name,
+                folder=f"slurm-{os.environ.get('SLURM_JOB_ID', os.getpid())}",
+                labels=(),
+                gpus=None,
+                seconds=options.death_timeout,
+            ),
+            Workspace(Path.cwd()),
+            say,
+        )
+    except BuildsysError as error:
+        say(str(error))
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
