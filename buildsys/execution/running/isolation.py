@@ -268,8 +268,11 @@ def end_code(isolation: Isolation, code: int) -> int:
     return 128 - code if through else code
 
 
+@cache
 def python_folders(python: Path) -> tuple[str, ...]:
-    """The folders that an interpreter needs: its environment's, and those of what it links to."""
+    """The folders that an interpreter needs: its environment's, and those of what it links to; looked up
+    once a process.
+    """
     found = [str(python.parent.parent)]
     for entry in (python, *sorted(python.parent.glob("python*"))):
         place = entry

@@ -181,25 +181,30 @@ class State:
         """
         if not self.store.is_shared:
             return
-        left = {step.id: step for plan in plans for step in plan.steps}
-        while left:
-            ready, wanted = [], []
-            for step in left.values():
-                makers = {item.step for item in step.inputs if item.step}
-                if makers.isdisjoint(left):
-                    ready.append(step)
-                    if any(self._results.get(maker) is None for maker in makers):
-                        continue
-                    action_key = self.known_key(step)
-                    if action_key and self.database.result(action_key.key) is None:
-                        wanted.append((action_key.key, machine_of(step)))
-            if not ready:
-                return
-            self.store.look_up(wanted)
-            for step in ready:
+        levels, depths = list[list[Step]](), dict[str, int]()
+        for step in (step for plan in plans for step in plan.steps):
+            if step.id in depths:
+                continue
+            depth = 1 + max((depths.get(item.step, -1) for item in step.inputs), default=-1)
+            depths[step.id] = depth
+            if depth == len(levels):
+                levels.append([])
+            levels[depth].append(step)
+        for level in levels:
+            keys = [(self._unanswered(step), machine_of(step)) for step in level]
+            self.store.look_up([(key, machine) for key, machine in keys if key])
+            for step in level:
                 with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
                     self.decide(step)
-                del left[step.id]
+
+    def _unanswered(self, step: Step) -> str:
+        """The action key of a step whose inputs are known and whose result is not here; else nothing."""
+        if any(item.step and self._results.get(item.step) is None for item in step.inputs):
+            return ""
+        action_key = self.known_key(step)
+        if action_key is None or self.database.result(action_key.key) is not None:
+            return ""
+        return action_key.key
 
     def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
         """Request the bytes that the steps which have to run will read: a result known by digest alone is
