@@ -137,7 +137,7 @@ class Runner:
         with self.admission.admit(step) as slot:
             on_start()
             started = time.monotonic()
-            self._check_sources(step, action_key)
+            self.check_sources(step, action_key)
             with writing(f"what {step.stage} works with", self.workspace.scratch):
                 scratch = self._prepare(step, action_key)
             checkpoints.refuse_code(step, scratch / "inputs", isolated)
@@ -300,9 +300,9 @@ class Runner:
                     f"{step.stage} ({step.module}) wrote {outputs[output.name].name} with {size}"
                     f" bytes, of which at most {most} are read; nothing was kept."
                 )
-        self._check_sources(step, action_key)
+        self.check_sources(step, action_key)
 
-    def _check_sources(self, step: Step, action_key: ActionKey) -> None:
+    def check_sources(self, step: Step, action_key: ActionKey) -> None:
         """What people give must stay what the action key says: hours may lie between the two."""
         changed = self._changed_source(step, action_key)
         if changed:

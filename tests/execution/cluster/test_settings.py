@@ -1,5 +1,8 @@
 """Which cluster a run uses, what a connection may be, and what is said of the rest."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from buildsys.cluster_settings import ClusterSettings, SlurmSettings, is_loopbac
 from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_cluster import find_cluster
+from tests.conftest import REPOSITORY, Sample
 
 
 def write(workspace: Path, text: str) -> None:
@@ -101,3 +105,27 @@ def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
     assert "BUILDSYS_CLUSTER=none" in printed.out + printed.err
     assert main(["-C", str(workspace), "worker", "tcp://127.0.0.1:1"]) == 1
     assert words in capsys.readouterr().err
+
+
+def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(
+    workspace: Path, sample: Sample, tmp_path: Path
+) -> None:
+    """It connects to nobody, and starts as fast as ever."""
+    sample.copy(workspace, tmp_path / "store")
+    (workspace / "buildsys.yaml").write_text(
+        f"remote: {{url: 'file://{tmp_path}/remote', mode: read-write}}\n"
+        "cluster: {scheduler: 'tcp://127.0.0.1:1'}\n"
+    )
+    code = (
+        "import sys; from buildsys.cli import main; code = main(['build']);"
+        "print(code, [m for m in ('obstore', 'distributed', 'cryptography') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workspace,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr

@@ -1,0 +1,261 @@
+"""Orders of a run: a step's inputs into the remote store, an order to a worker, a result from its reply.
+
+Loaded when the first step is sent out.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from buildsys.errors import BuildsysError, Interrupted, MissingBytes, StepFailed
+from buildsys.execution.cluster import placement
+from buildsys.execution.cluster.connections import MOST_DEATHS
+from buildsys.execution.cluster.farm import Farm, Ordered, SchedulerLost, WorkersDied
+from buildsys.execution.cluster.orders import (
+    Answer,
+    Begun,
+    Event,
+    Failed,
+    Order,
+    Refused,
+    Reply,
+    Reported,
+    WireInput,
+    role_of,
+    wire_outputs,
+)
+from buildsys.execution.cluster.placement import Needs, Place
+from buildsys.execution.running import process
+from buildsys.execution.state.action_keys import ActionKey
+from buildsys.execution.store.action_entry import make_entry
+from buildsys.execution.store.objects import RemoteFailure
+from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.store.tree_index import encode_index
+from buildsys.graph import Input, Step, StepResult
+
+if TYPE_CHECKING:
+    from buildsys.execution.cluster.executor import ClusterExecutor
+
+_LOOK_SECONDS = 0.5
+"""How often a step that waits looks whether its worker is still there."""
+_MOST_LOST = 5
+"""Times that workers may die with a step that they had not begun."""
+
+
+class NobodyFits(Exception):
+    """No worker has had what a step needs for as long as one waits."""
+
+
+class _Watch:
+    """What a run hears of a step that is out."""
+
+    def __init__(
+        self,
+        executor: "ClusterExecutor",
+        step: Step,
+        on_start: Callable[[], None],
+        on_progress: process.OnProgress,
+    ) -> None:
+        self._executor, self._step = executor, step
+        self._on_start, self._on_progress = on_start, on_progress
+        self.begun: list[str] = []
+        """Workers that began it, in order."""
+
+    def hear(self, event: Event) -> None:
+        """One event, in the thread of the connection."""
+        if isinstance(event, Begun):
+            first = not self.begun
+            self.begun.append(event.worker)
+            self._executor.workers[self._step.id] = event.worker
+            if first:
+                self._on_start()
+            else:
+                self._executor.say(f"{self._step.stage} begins again on {event.worker}")
+        elif isinstance(event, Reported):
+            self._on_progress(event.done, event.total, event.unit, event.note)
+        else:
+            self._executor.say(f"{event.worker}: {event.text}")
+
+
+class Dispatch:
+    """Sends the steps of one run to the workers of a scheduler."""
+
+    def __init__(self, executor: "ClusterExecutor", farm: Farm, store: SharedStore) -> None:
+        self.executor, self.farm, self.store = executor, farm, store
+        self._refusals: dict[str, str] = {}
+        """Worker -> why it did not begin a step; it gets no other one in this run."""
+
+    def make(
+        self,
+        step: Step,
+        action_key: ActionKey,
+        needs: Needs,
+        on_start: Callable[[], None],
+        on_progress: process.OnProgress,
+    ) -> StepResult:
+        """The result of a step on a worker. Raises NobodyFits, StepFailed, Interrupted."""
+        watch, attempt, lost = _Watch(self.executor, step, on_start, on_progress), 0, 0
+        try:
+            self._await_worker(step, needs)
+            order = self._order(step, action_key)
+            while True:
+                fitting = self._await_worker(step, needs)
+                asked = placement.request(step, needs, fitting)
+                only = tuple(place.address for place in fitting) if self._refusals else ()
+                try:
+                    with self.farm.ordered(order, asked, only, watch.hear, attempt) as ordered:
+                        reply = self._await_reply(ordered, asked, only)
+                except WorkersDied:
+                    lost += 1
+                    if len(watch.begun) > MOST_DEATHS or lost == _MOST_LOST:
+                        raise _died(step, watch.begun) from None
+                    reply = None  # they died of something else: it had not begun there
+                if isinstance(reply, Refused):
+                    self._note_refusal(step, reply)
+                elif reply is not None:
+                    return self._take(step, action_key, reply)
+                attempt += 1
+        except SchedulerLost:
+            raise Interrupted(f"the scheduler at {self.farm.address} is gone") from None
+
+    def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
+        """The workers that fit, as soon as there is one. Raises NobodyFits."""
+        while True:
+            fitting = [
+                place
+                for place in self.farm.places()
+                if placement.fits(needs, place.has) and place.name not in self._refusals
+            ]
+            if fitting:
+                self.executor.patience.note_there(needs)
+                return fitting
+            if self.executor.patience.begin(needs):
+                self.executor.say(
+                    f"{step.stage} waits for a worker: {placement.described(needs)}"
+                    f" (at most {self.executor.settings.wait_seconds:g} s)"
+                )
+            if self.executor.patience.is_over(needs):
+                raise NobodyFits
+            time.sleep(min(_LOOK_SECONDS, self.executor.settings.wait_seconds))
+
+    def _await_reply(self, ordered: Ordered, asked: Needs, only: tuple[str, ...]) -> Reply | None:
+        """What became of an order; None where no worker is left that could take it as it was sent."""
+        while True:
+            reply = ordered.reply(_LOOK_SECONDS)
+            if reply is not None:
+                return reply
+            if not any(
+                all(place.has.get(label, 0) >= count for label, count in asked.items())
+                for place in self.farm.places()
+                if not only or place.address in only
+            ):
+                return None
+
+    def _order(self, step: Step, action_key: ActionKey) -> Order:
+        """The order for a step, whose inputs are in the remote store then."""
+        self.executor.check_sources(step, action_key)
+        return Order(
+            key=action_key.key,
+            stage=step.stage,
+            module=step.module,
+            params=step.params,
+            device="cpu" if step.device == "cpu" else "cuda" if step.device == "cuda" else "auto",
+            trusts_code=step.trusts_code,
+            holds_objects=step.holds_objects,
+            inputs=tuple(self._send(item, action_key) for item in step.inputs),
+            outputs=wire_outputs(step),
+            code=step.code,
+            tool_identity=step.tool_identity,
+            remote=self.store.remote.settings.url,
+        )
+
+    def _send(self, item: Input, action_key: ActionKey) -> WireInput:
+        """An input, whose bytes are in the remote store then. Raises MissingBytes, StepFailed."""
+        digest, store = dict(action_key.inputs)[item.name], self.store
+        if item.source is None:
+            producer = self.executor.state.steps[item.step]
+            output = next(o for o in producer.outputs if o.name == item.output)
+            tree, suffix = output.tree, output.suffix
+        else:
+            tree, suffix = bool(item.source.parts), Path(item.source.path).suffix
+            self._keep_source(item, digest, tree)
+        try:
+            store.push_blobs(digest, tree)
+        except FileNotFoundError as error:
+            if item.source is None:
+                raise MissingBytes(item.step) from error
+            raise StepFailed(f"{item.source.label} is not here, and no store has it") from error
+        except RemoteFailure as failure:
+            raise StepFailed(
+                f"the input {item.name} could not be put into {store.remote.settings.url}: {failure}"
+            ) from failure
+        return WireInput(
+            name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
+        )
+
+    def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
+        """What a person gave, in the store of this machine: workers get nothing from a folder here."""
+        source, store = item.source, self.executor.state.store
+        assert source is not None
+        if store.has(digest, tree):
+            return
+        root = Path(source.path)
+        try:
+            if not tree:
+                found = store.put_file(root)
+            else:
+                names = self.executor.state.sources.files(source)
+                rows = [(n, (root / n).stat().st_size, store.put_file(root / n)) for n in names]
+                found = store.put_bytes(encode_index(rows))
+        except OSError as error:
+            raise StepFailed(f"{source.label} cannot be read: {error.strerror or error}") from error
+        if found != digest:
+            raise StepFailed(f"{source.label} changed while this run needed it; nothing was kept.")
+
+    def _take(self, step: Step, action_key: ActionKey, reply: Answer | Failed) -> StepResult:
+        """The result of a step from what the worker says. Raises StepFailed."""
+        log = self.executor.log(action_key.key)
+        self._fetch_log(reply.log, log)
+        if isinstance(reply, Failed):
+            text = reply.text.replace(reply.place, str(log)) if reply.place else reply.text
+            raise StepFailed(f"on worker {reply.worker}: {text}", refused=reply.refused)
+        declared = sorted(output.name for output in step.outputs)
+        if sorted(name for name, _ in reply.outputs) != declared:
+            raise StepFailed(
+                f"worker {reply.worker} made other outputs of {step.stage} than it has"
+            )
+        result = StepResult(outputs=reply.outputs, seconds=reply.seconds, passed=reply.passed)
+        store = self.store
+        store.note_there(digest for _, digest in reply.outputs)
+        diary = dict(reply.diary) | {"worker": reply.worker}
+        store.record(make_entry(step, action_key.key, result, diary))
+        self.executor.variants[step.tool_env] = reply.variant
+        self.executor.isolations[step.id] = reply.isolation
+        self.executor.state.finish(step, action_key, result)
+        self.executor.state.database.record_duration(step.module, reply.seconds)
+        return result
+
+    def _fetch_log(self, digest: str, log: Path) -> None:
+        """A step's log as a file of this workspace, like those of steps that ran here."""
+        if digest:
+            with contextlib.suppress(OSError, BuildsysError):
+                self.store.fetch(digest, log, tree=False)
+
+    def _note_refusal(self, step: Step, reply: Refused) -> None:
+        """It is said once; that worker gets no other step in this run."""
+        if reply.worker not in self._refusals:
+            self._refusals[reply.worker] = reply.why
+            self.executor.say(f"worker {reply.worker} refused {step.stage}: {reply.why}")
+
+
+def _died(step: Step, workers: list[str]) -> StepFailed:
+    """A step that ends the machines it runs on; `workers`: those that had begun it."""
+    count = "two workers" if len(workers) == MOST_DEATHS + 1 else "workers"
+    names = f" ({', '.join(workers)})" if workers else ""
+    return StepFailed(
+        f"{step.stage} ({step.module}) failed: {count} died while they had it{names}; the machines may"
+        " have run out of memory. What was printed is on those machines.",
+        detail=f"{count} died",
+    )
