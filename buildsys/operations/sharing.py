@@ -83,13 +83,7 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     _connect(store.remote)
     state.look_up(plans)
     found = gather(state, plans, packages_only=False)
-    local = {
-        decision.key
-        for plan in plans
-        for step in plan.steps
-        if step.local and (decision := state.decide(step)).key
-    }
-    entries = {e.key: e for e in found.actions if e.key not in local and not e.digests_only}
+    entries = {entry.key: entry for entry in found.actions if not entry.digests_only}
     there = store.remote.each(lambda key: _is_there(store.remote, entries[key]), entries)
     new = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
     files = {output.digest for entry in new for output in entry.outputs}

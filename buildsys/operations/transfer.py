@@ -28,6 +28,7 @@ from buildsys.execution.store.action_entry import (
     ActionEntry,
     action_name,
     blob_name,
+    machine_of,
     make_entry,
     read_entry,
     write_entry,
@@ -213,7 +214,9 @@ def _entry(
     found, known = make_entry(step, key, result), store.recall(key)
     if known is not None and (known.outputs, known.passed) == (found.outputs, found.passed):
         found = known
-    return replace(found, digests_only=digests_only)
+    # an entry of an earlier release names no machine: this one made it, or took it in
+    machine = found.machine or machine_of(step)
+    return replace(found, digests_only=digests_only, machine=machine)
 
 
 def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -355,8 +355,7 @@ class Runner:
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
         entry = make_entry(step, action_key.key, result, diary)
         store.record(entry)
-        if not step.local:  # what tells of this machine is of no use to others
-            store.publish(entry)
+        store.publish(entry)
         self.state.finish(step, action_key, result)
         self.state.database.record_duration(step.module, seconds)
         return result

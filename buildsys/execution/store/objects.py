@@ -6,6 +6,7 @@ line is no error. Nothing rests on conditional writes: some servers overwrite si
 
 import contextlib
 import datetime as dt
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ T = TypeVar("T")
 PROBE_SECONDS = 3.0
 _CONNECT, _PAUSE, _PART = "3s", "20s", "120s"
 """How long a connection may take, a server may be silent while it sends, one part of a file may take."""
+_ADDRESSES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT")
+"""Variables of the providers that say where the server is."""
 _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 2
 _READ_CHUNK = 1 << 20
@@ -206,9 +209,9 @@ def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":
     if settings.scheme == "file":
         folder = Path(unquote(urlsplit(settings.url).path))
         return LocalStore(folder, mkdir=settings.writes)
-    plain = settings.url.startswith("http:") or settings.endpoint.startswith("http:")
     options: ClientConfig = {"connect_timeout": _CONNECT, **times}
-    if plain:
+    addresses = (settings.url, settings.endpoint, *(os.environ.get(n, "") for n in _ADDRESSES))
+    if any(address.startswith("http:") for address in addresses):
         options["allow_http"] = True
     retry: RetryConfig = {
         "max_retries": 2,
