@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from buildsys.cluster_settings import is_loopback
 from buildsys.errors import CannotWrite, InputError, shorten
 from buildsys.files import write_atomic
 from buildsys.write_errors import writing
@@ -39,6 +41,14 @@ def configure() -> None:
 
     dask.config.set(_SETTINGS)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is said by us
+
+
+def listening_host(scheduler: str, host: str) -> str | None:
+    """Where a worker listens, None for every address: beside a scheduler of this machine for this machine
+    alone. `host`: what a person asks for.
+    """
+    found = urlsplit(scheduler).hostname or ""
+    return host or (found if is_loopback(found) else None)
 
 
 def read_certificate(path: Path, place: str) -> Path:

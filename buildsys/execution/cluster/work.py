@@ -31,6 +31,7 @@ from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.state.action_keys import make_key
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.fingerprint import look_at_package
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.store.action_entry import ActionEntry, machine_of
 from buildsys.execution.store.objects import RemoteFailure
@@ -40,7 +41,7 @@ from buildsys.execution.tools import environments
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Input, Output, Step, StepResult
 from buildsys.operating_system import host_name
-from buildsys.registry import get_step, new_step
+from buildsys.registry import PACKAGE, get_step, new_step
 from buildsys.typed_json import decode, read
 
 Send = Callable[[Event], None]
@@ -73,6 +74,7 @@ class Workplace:
         self.ensure = ensure
         self.database = Database(workspace.state / "state.sqlite")
         self.admission = Admission()
+        self._package = look_at_package(PACKAGE)
         self._warned = False
         self._accepting = threading.Lock()
         """CPython's parser may count wrongly where two threads use it: "AST constructor recursion depth
@@ -128,6 +130,10 @@ class Workplace:
 
     def _accept(self, order: Order) -> Step:
         """The step of an order, as this machine's own catalogue says it. Raises _Difference."""
+        if (
+            look_at_package(PACKAGE) != self._package
+        ):  # a step would run other code than is known here
+            raise _Difference("its buildsys was changed since it was started: start it again")
         try:
             definition = get_step(order.module)
             params = decode(definition.params, read(order.params))

@@ -181,7 +181,7 @@ async def _serve(
         nthreads=max(has[THREADS], 1),
         resources=dict(has),
         security=connections.security(options.certificate),
-        host=options.host or None,
+        host=connections.listening_host(options.scheduler, options.host),
         local_directory=str(workplace.workspace.state / "dask"),
         memory_limit=0,
         death_timeout=options.seconds,

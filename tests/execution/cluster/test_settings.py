@@ -11,6 +11,7 @@ from buildsys.authoring.workspace import read_workspace_file
 from buildsys.cli import main
 from buildsys.cluster_settings import ClusterSettings, SlurmSettings, is_loopback
 from buildsys.errors import BuildsysError, InputError
+from buildsys.execution.cluster.connections import listening_host
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_cluster import find_cluster
 from tests.conftest import REPOSITORY, Sample
@@ -72,6 +73,8 @@ def test_without_tls_a_scheduler_is_for_this_machine(
     """On the command line, too; `insecure` allows more."""
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1")))
     assert not any(map(is_loopback, ("0.0.0.0", "farm", "10.0.0.1", "::", "localhost.evil.org")))
+    assert listening_host("tcp://127.0.0.1:8786", "") == "127.0.0.1"
+    assert listening_host("tls://farm:8786", "") is None
     assert main(["scheduler", "--host", "0.0.0.0"]) == 2
     assert "0.0.0.0 can be reached without TLS from elsewhere" in capsys.readouterr().err
     assert main(["-C", str(workspace), "worker", "tcp://farm:8786"]) == 2

@@ -164,3 +164,15 @@ def test_an_input_that_the_remote_lost_is_a_failure_and_no_crash(
     reply = workplace.carry_out(order, lambda event: None, tools)
     assert isinstance(reply, Failed)
     assert "recording" in reply.text
+
+
+def test_a_worker_whose_package_was_changed_is_started_again(
+    coordinator: SharedStore, workplace: Workplace, remote: RemoteSettings, tools: StandIn
+) -> None:
+    """It would send other code to work than it knows."""
+    order = make_order(coordinator, remote)
+    workplace._package = "as it was"
+    reply = workplace.carry_out(order, lambda event: None, tools)
+    assert reply == Refused(
+        why="its buildsys was changed since it was started: start it again", worker="w0"
+    )
