@@ -126,6 +126,7 @@ class ClusterExecutor(Runner):
             missing = missing_here(step)
             if missing:
                 raise Waiting(f"{step.stage} waits for {missing[0]}") from None
+            self.workers.pop(step.id, None)  # one that is gone may have begun it
             with super()._alone(step, action_key):
                 return super()._execute(step, action_key, on_start, on_progress)
 

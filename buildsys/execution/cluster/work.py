@@ -6,10 +6,11 @@ code, tools and inputs has the same action key, and any difference is refused in
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, StepFailed
+from buildsys.execution.cluster import unfinished_trainings
 from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
@@ -105,13 +106,14 @@ class Workplace:
         log = runner.log(order.key)
         try:
             store.look_up([(order.key, machine_of(step))])
-            result = runner.execute(
-                step,
-                lambda: send(Begun(key=order.key, worker=self.name)),
-                lambda done, total, unit, note: send(
-                    Reported(key=order.key, done=done, total=total, unit=unit, note=note)
-                ),
-            )
+            with self._kept(store, step, order.key):
+                result = runner.execute(
+                    step,
+                    lambda: send(Begun(key=order.key, worker=self.name)),
+                    lambda done, total, unit, note: send(
+                        Reported(key=order.key, done=done, total=total, unit=unit, note=note)
+                    ),
+                )
             return self._deliver(order, step, state, runner, made=result is not None)
         except BuildsysError as error:
             return self._failed(
@@ -123,6 +125,18 @@ class Workplace:
         finally:
             store.say = _ignore  # what was moved is no news of the run
             store.finish_run()
+
+    @contextlib.contextmanager
+    def _kept(self, store: OrderStore, step: Step, key: str) -> Iterator[None]:
+        """A training goes on where another worker was, and its own work is kept for others."""
+        if not step.trains:
+            yield
+            return
+        scratch = self.workspace.scratch / key
+        if unfinished_trainings.take_up(store, step, key, scratch):
+            store.say(f"{step.stage} goes on where another worker was")
+        with unfinished_trainings.kept(store, step, key, scratch):
+            yield
 
     def close(self) -> None:
         """No more orders."""
