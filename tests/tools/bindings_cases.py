@@ -259,6 +259,14 @@ def check_a_dynamic_batch_has_a_profile(place: Place) -> None:
     assert "images takes 1, and a batch of 1 to 8 is wanted" in place.refused()
 
 
+def check_open_inputs_share_a_profile(place: Place) -> None:
+    """A profile that is not complete counts as false: the second input gets one without the first."""
+    place.scene.shape, place.scene.inputs = (-1, 3, 2, 2), 2
+    assert place.build(batch=[1, 1, 2]) == 0
+    shapes = [(1, 3, 2, 2), (1, 3, 2, 2), (2, 3, 2, 2)]
+    assert place.scene.profiles == [{"images": shapes, "more": shapes}]
+
+
 @only(8, 10)
 def check_a_float_file_is_lowered_by_a_flag(place: Place) -> None:
     """Up to TensorRT 10 the file may stay float32."""

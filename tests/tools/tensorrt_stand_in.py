@@ -206,6 +206,7 @@ class Scene:
     """
 
     shape: tuple[int, ...] = (1, 3, 2, 2)
+    inputs: int = 1
     nothing: frozenset[str] = frozenset()
     logged: str = ""
     failing: str = ""
@@ -453,13 +454,13 @@ class Machine:
         return "Det"
 
     def Network_num_inputs(self, this: Thing, *_: int) -> int:  # noqa: N802
-        return 1
+        return self.scene.inputs
 
     def Network_num_outputs(self, this: Thing, *_: int) -> int:  # noqa: N802
         return 1
 
-    def Network_get_input(self, this: Thing, *_: int) -> int:  # noqa: N802
-        return self.make("Tensor", name="images")
+    def Network_get_input(self, this: Thing, index: int, *_: int) -> int:  # noqa: N802
+        return self.make("Tensor", name=("images", "more")[index & 0xFFFFFFFF])
 
     def Network_get_output(self, this: Thing, *_: int) -> int:  # noqa: N802
         return self.make("Tensor", name="twice")

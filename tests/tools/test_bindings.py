@@ -8,6 +8,7 @@ what TensorRT and a GPU compute is not tried.
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ pytestmark = [
         (sys.platform, platform.machine()) != ("linux", "x86_64"),
         reason="the stand-in speaks the calling convention of Linux on x86-64",
     ),
+    pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler is here"),
 ]
 WHEELS = {
     "8.6.1": "705cfab5c60f0bed7d939559d880165a761bd9ac0f4203004948a760eef99838",

@@ -6,7 +6,7 @@ the library that builds. Steps run it, and bundles ship it. One for all of them:
 - TensorRT-RTX: ahead of time, for a compute capability or for all; no GPU is asked
 - TensorRT 11 and later: every network is strongly typed, the flag for it is ignored
 - TensorRT 10: strongly typed by that flag, or not, as the request says; 8.6 has no such flag. What only
-  these have is in the modules beside: `calibration`, and `weak`, which nobody could run
+  these have is in the modules beside: `calibration`, and `weakly_typed`, which nobody ran on a GPU
 
 (https://docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/tensorrt-10x-to-11x.html).
 
@@ -263,7 +263,8 @@ def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]
                 f"its input {tensor.name} takes {first}, and a batch of {wanted} is wanted"
             )
         if first < 0:
-            profile = profile or builder.create_optimization_profile()
+            if profile is None:  # one that is not complete counts as false
+                profile = builder.create_optimization_profile()
             profile.set_shape(tensor.name, *((count, *rest) for count in batch))
     if profile is not None and config.add_optimization_profile(profile) < 0:
         raise Refused(f"the library takes no batch of {batch[0]} to {batch[2]}")
