@@ -10,6 +10,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry, blob_name
+from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import Listed, Objects, RemoteFailure
 from buildsys.execution.store.remote import Remote, signing_key
 from buildsys.execution.store.remote_entry import LARGEST_ENTRY, NotTrusted, read_remote_entry
@@ -86,8 +87,8 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     entries = {entry.key: entry for entry in found.actions if not entry.digests_only}
     there = store.remote.each(lambda key: _is_there(store.remote, entries[key]), entries)
     new = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
-    files = {output.digest for entry in new for output in entry.outputs}
-    store.remote.watch(f"to {store.remote.settings.url}", len(files))
+    files = {digest for entry in new for digest in files_of(store, entry)}
+    store.remote.expect(len(files))
     try:
         store.push(*new)
     except RemoteFailure as failure:
@@ -115,7 +116,6 @@ def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
             trees = {output.name: output.tree for output in step.outputs}
             for name, digest in result.outputs:
                 wanted[digest, trees[name]] = step.stage
-    store.remote.watch(f"from {store.remote.settings.url}", 0)
     came = {item: store.bring(*item) for item in wanted}
     lost = {stage for item, stage in wanted.items() if not came[item]}
     if lost:

@@ -24,6 +24,7 @@ from buildsys.execution.store.remote_entry import (
     NotTrusted,
     RemoteMark,
     SigningKey,
+    check_signatures,
     configured_key,
     read_remote_entry,
     write_remote_entry,
@@ -85,7 +86,7 @@ class Remote:
         self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._pool: ThreadPoolExecutor | None = None
         self._said: set[str] = set()
-        self._progress: _Progress | None = None
+        self._progress = _Progress(settings.url, say)
         self._marked = False
 
     @property
@@ -167,14 +168,16 @@ class Remote:
         """The objects themselves. Raises RemoteFailure where the server cannot be reached, BuildsysError
         where something is missing here.
         """
+        if self.settings.trusted:
+            check_signatures()
         found = Objects(self.settings)
         found.probe()
         _check_mark(found)
         return found
 
-    def watch(self, what: str, files: int) -> None:
-        """Say now and then how far the transfer of some files is."""
-        self._progress = _Progress(what, files, self.say)
+    def expect(self, files: int) -> None:
+        """So many files are to be moved: lines on the progress say so."""
+        self._progress.files = files
 
     def close(self, wait: bool) -> None:
         """No more transfers; those that are under way end soon where nobody is to `wait`."""
@@ -242,8 +245,7 @@ class Remote:
         with self._counting:
             for name, more in changes.items():
                 setattr(self.traffic, name, getattr(self.traffic, name) + more)
-            if self._progress is not None:
-                self._progress.add(self.traffic)
+            self._progress.add(self.traffic)
 
     def _say_once(self, text: str) -> None:
         with self._counting:
@@ -254,25 +256,28 @@ class Remote:
 
 
 class _Progress:
-    """How far a transfer is, in a line now and then."""
+    """How far transfers are, in a line now and then while they go on."""
 
-    def __init__(self, what: str, files: int, say: Callable[[str], None]) -> None:
-        self._what, self._files, self._say = what, files, say
-        self._began = self._said = time.monotonic()
+    def __init__(self, what: str, say: Callable[[str], None]) -> None:
+        self._what, self._say = what, say
+        self.files = 0
+        """How many there are to be, where that is known."""
+        self._since = self._last = time.monotonic()
+        self._before = 0
 
     def add(self, traffic: Traffic) -> None:
         """Something more has come or gone."""
-        now = time.monotonic()
-        if now - self._said < _LINE_EVERY_SECONDS:
+        now, size = time.monotonic(), traffic.bytes_read + traffic.bytes_written
+        if now - self._last > _LINE_EVERY_SECONDS:  # nothing was moved for a while
+            self._since, self._before = now, size
+        self._last = now
+        if now - self._since < _LINE_EVERY_SECONDS:
             return
-        self._said = now
-        done, size = (
-            traffic.blobs_read + traffic.blobs_written,
-            traffic.bytes_read + traffic.bytes_written,
-        )
-        of = f" of {self._files}" if self._files else ""
-        rate = size_text(int(size / (now - self._began)))
-        self._say(f"{self._what}: {done}{of} files, {size_text(size)}, {rate}/s")
+        done = traffic.blobs_read + traffic.blobs_written
+        count = f"{done} of {self.files} files" if self.files else count_text(done, "file")
+        rate = size_text(int((size - self._before) / (now - self._since)))
+        self._say(f"{self._what}: {count}, {size_text(size)}, {rate}/s")
+        self._since, self._before = now, size
 
 
 def describe_traffic(traffic: Traffic, seconds: float) -> str:

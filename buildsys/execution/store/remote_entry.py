@@ -88,11 +88,8 @@ def _message(entry: ActionEntry) -> bytes:
 
 
 def _is_signed(found: RemoteEntry) -> bool:
-    try:
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    except ImportError as error:
-        raise BuildsysError(_MISSING_LIBRARY) from error
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         signature = base64.b64decode(found.signature, validate=True)
@@ -101,6 +98,14 @@ def _is_signed(found: RemoteEntry) -> bool:
     except (InvalidSignature, binascii.Error, ValueError):
         return False
     return True
+
+
+def check_signatures() -> None:
+    """Raises BuildsysError where signatures cannot be checked here."""
+    try:
+        import cryptography  # noqa: F401 # it is there
+    except ImportError as error:
+        raise BuildsysError(_MISSING_LIBRARY) from error
 
 
 class SigningKey:
@@ -134,12 +139,10 @@ def configured_key() -> SigningKey | None:
         raise BuildsysError(
             f"{VARIABLE} is {place}, which others may read or write: `chmod 600 {place}`"
         )
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError as error:
-        raise BuildsysError(_MISSING_LIBRARY) from error
+    check_signatures()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         private = load_pem_private_key(data, password=None)
@@ -158,15 +161,9 @@ def make_key(path: Path) -> str:
 
     Raises CannotWrite where a file is there already.
     """
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            NoEncryption,
-            PrivateFormat,
-        )
-    except ImportError as error:
-        raise BuildsysError(_MISSING_LIBRARY) from error
+    check_signatures()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     private = Ed25519PrivateKey.generate()
     text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
