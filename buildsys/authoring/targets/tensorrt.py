@@ -14,6 +14,8 @@ LOCAL = "local"
 _MOST_GIB = 1024
 _OLDEST = (8, 6)
 """TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
+_FIRST_WITH_SAME = (10, 9)
+"""The first TensorRT with `same-compute-capability` (its release notes)."""
 _NOT_FOR_JETPACK = ((11, 0), (11, 3))
 """The first and the last TensorRT that do not support JetPack; 11.4.1 does, from JetPack 7.2.2 on
 (https://docs.nvidia.com/deeplearning/tensorrt/11.4.1/api/migration/tensorrt-10x-to-11x-jetson.html)."""
@@ -127,6 +129,11 @@ def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Dia
         message = "engines of JetPack are not hardware-compatible"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, "leave it out"))
     named = capability is not None and capability != LOCAL and not jetson
+    early = version != LOCAL and _parts(version) < _FIRST_WITH_SAME
+    if level == "same-compute-capability" and early and not jetson:
+        message = f"TensorRT {version} has no `same-compute-capability`"
+        hint = "10.9 is the first that has it; `ampere-plus`, or leave it out"
+        problems.append(locate(("tensorrt", "hardware_compatibility"), message, hint))
     if level == "ampere-plus" and named and float(capability or 0) < 8:
         message = f"`ampere-plus` begins with compute capability 8.0, and this is {capability}"
         hint = "`same-compute-capability`, or leave it out"
