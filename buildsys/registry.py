@@ -152,6 +152,7 @@ def get_step(name: str) -> StepDefinition:
     return read_step(importlib.import_module(f"buildsys.steps.{name}"))
 
 
+@cache
 def find_step(verb: str, kind: str) -> StepDefinition | None:
     """The step `<verb>_<kind>`, such as train_ultralytics; None where there is none.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import holds_objects
@@ -104,10 +105,7 @@ def make_step(
         item if type(item.name) is str and item.name == key else replace(item, name=str(key))
         for key, item in inputs.items()
     )
-    made = tuple(
-        Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json"))
-        for key, tree in outputs.items()
-    )
+    made = _outputs(tuple(outputs.items()))
     values, known = plain(params), known or KnownSteps()
     text, block = encode(values), definition.spec.block
     same = known.by_content.setdefault((stage, definition.name, text, named, made, about), [])
@@ -123,6 +121,14 @@ def make_step(
         )
     same.append(step)
     return step
+
+
+@cache
+def _outputs(named: tuple[tuple[str, bool], ...]) -> tuple[Output, ...]:
+    """Of a step, by its name and whether it is a tree."""
+    return tuple(
+        Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json")) for key, tree in named
+    )
 
 
 def _new_step(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -53,6 +54,10 @@ class LoaderContext(DatasetContext, Protocol):
 
     workspace: Path
     boards: Boards
+
+    @property
+    def digest(self) -> Callable[[Path], str]:
+        """sha256 of a given file, read once."""
 
 
 class Assembler:
@@ -335,7 +340,7 @@ class Assembler:
             if known is None or sha256 not in (None, known.digest):
                 return None, label
             return recall_checkpoint(known.facts), ""
-        if sha256 is not None and (digest := digest_file(path)) != sha256:
+        if sha256 is not None and (digest := self.around.digest(path)) != sha256:
             message = f"{label} has another sha256: {digest}"
             hint = "if that file is the right one, write its digest here"
             raise InputError(self.scope.locate((*at, "sha256"), message, hint))

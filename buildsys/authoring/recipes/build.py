@@ -1,6 +1,7 @@
 """One build, settled: what the author wrote, merged and validated, with the facts around it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Split
@@ -59,12 +60,12 @@ class Build:
     facts: tuple[Fact, ...]
     origins: tuple[tuple[str, str, int], ...]
 
-    @property
+    @cached_property
     def batch(self) -> Batch:
         """Images that the exported file takes at once."""
         return settle(self.export.batch if isinstance(self.export, TakesBatch) else 1)
 
-    @property
+    @cached_property
     def asked_head(self) -> str:
         """The word of `export.head`; empty where it is left to the contract or the family."""
         return (self.export.head or "") if isinstance(self.export, ChoosesHead) else ""

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from buildsys.authoring.datasets import folder_sets, trees
@@ -24,6 +25,7 @@ from buildsys.authoring.syntax.validation import parse
 from buildsys.authoring.syntax.values import NAME
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
+from buildsys.digest import digest_file
 from buildsys.errors import Diagnostic, InputError
 from buildsys.lockfile import Lock
 from buildsys.text import did_you_mean
@@ -98,6 +100,7 @@ class Loader:
         self.folders: folder_sets.Known = {}
         self.trees: trees.Known = {}
         self.data: KnownData = {}
+        self.digest = cache(digest_file)
 
     def recipe(self, path: Path) -> LoadedRecipe:
         """All builds of one recipe, or what is wrong with it."""

@@ -42,6 +42,7 @@ def source_format(name: str) -> Format:
     return FILES.get(name, Format.CHECKPOINT)
 
 
+@cache
 def decoders() -> dict[str, str]:
     """Word of `source.decoder` -> head."""
     found = {word: head for family in networks().values() for word, head in family.decoders}

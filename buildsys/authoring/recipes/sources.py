@@ -6,6 +6,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network, networks, source_format
 from buildsys.authoring.recipes.model import known_model, strides
 from buildsys.authoring.recipes.pipelines import made_on_the_way
+from buildsys.authoring.recipes.recipe import SourceModel
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
@@ -50,20 +51,17 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
     recipe, at = build.recipe, ("source",)
     source = recipe.source
     example = f"for example {dict(family.examples)[source.task or '']}"
-    fit = [name for name in family.listed if family.task_of(name) == source.task]
-    # yolox-s is none of yolox's: a letter or two may differ, not more
-    near = did_you_mean(source.architecture or "", fit, cutoff=0.85) or example
     problem = family.architecture_problem(source.architecture or "")
     if problem is not None:
         message = f"no step takes the architecture {source.architecture}: {problem[0]}"
         return [locate((*at, "architecture"), message, problem[1])]
     made = recipe.train is not None or source.weights.random or family.nameless
     if source.architecture is None and made:
-        hint = example if family.sizes else near
+        hint = example if family.sizes else _nearest(source, family) or example
         return [locate(at, "`architecture` is missing here", hint, key=True)]
     if made and not re.fullmatch(family.architectures, source.architecture or ""):
         message = f"there is no architecture `{source.architecture}`"
-        return [locate((*at, "architecture"), message, near)]
+        return [locate((*at, "architecture"), message, _nearest(source, family) or example)]
     if made and family.task_of(source.architecture or "") != source.task:
         message = f"`architecture` {source.architecture} is no {source.task} network"
         return [locate((*at, "architecture"), message, example)]
@@ -76,6 +74,12 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
         message = f"networks of family {source.family} are not trained here"
         return [locate(("train",), message, "leave `train` out", key=True)]
     return []
+
+
+def _nearest(source: SourceModel, family: Family) -> str:
+    """yolox-s is none of yolox's: a letter or two may differ, not more."""
+    fit = [name for name in family.listed if family.task_of(name) == source.task]
+    return did_you_mean(source.architecture or "", fit, cutoff=0.85)
 
 
 def _check_grid(build: Build, locate: Locate) -> list[Diagnostic]:
