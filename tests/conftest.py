@@ -73,7 +73,7 @@ LONGEST_FIRST = (
 MEMORY = Path("/dev/shm")
 """Linux: a folder in memory, where there is one."""
 ENOUGH_MEMORY = 2 << 30
-"""Bytes that must be free there; the quick tests leave about 200 MB, of the last run, too."""
+"""Bytes that must be free there."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
