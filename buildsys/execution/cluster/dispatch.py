@@ -3,7 +3,6 @@
 Loaded when the first step is sent out.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +27,11 @@ from buildsys.execution.cluster.orders import (
 )
 from buildsys.execution.cluster.placement import Needs, Place
 from buildsys.execution.running import process
+from buildsys.execution.running.process import open_log
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.objects import RemoteFailure
+from buildsys.execution.store.remote import Damaged
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.graph import Input, Step, StepResult
@@ -227,10 +228,9 @@ class Dispatch:
                 f"worker {reply.worker} made other outputs of {step.stage} than it has"
             )
         result = StepResult(outputs=reply.outputs, seconds=reply.seconds, passed=reply.passed)
-        store = self.store
-        store.note_there(digest for _, digest in reply.outputs)
+        self.store.note_there(digest for _, digest in reply.outputs)
         diary = dict(reply.diary) | {"worker": reply.worker}
-        store.record(make_entry(step, action_key.key, result, diary))
+        self.store.note(make_entry(step, action_key.key, result, diary))
         self.executor.variants[step.tool_env] = reply.variant
         self.executor.isolations[step.id] = reply.isolation
         self.executor.state.finish(step, action_key, result)
@@ -239,9 +239,13 @@ class Dispatch:
 
     def _fetch_log(self, digest: str, log: Path) -> None:
         """A step's log as a file of this workspace, like those of steps that ran here."""
-        if digest:
-            with contextlib.suppress(OSError, BuildsysError):
-                self.store.fetch(digest, log, tree=False)
+        if not digest:
+            return
+        try:
+            open_log(log).close()
+            self.store.remote.fetch(digest, log)
+        except (OSError, BuildsysError, RemoteFailure, Damaged):
+            log.unlink(missing_ok=True)
 
     def _note_refusal(self, step: Step, reply: Refused) -> None:
         """It is said once; that worker gets no other step in this run."""

@@ -67,7 +67,7 @@ class SharedStore(Store):
             self._given.add(entry.key)
             self._there.update(output.digest for output in entry.outputs)
             with contextlib.suppress(CannotWrite):  # a store that may only be read
-                self._note(entry)
+                self.note(entry)
 
     def forget(self, key: str) -> None:
         """Somebody else may have made this meanwhile: it is asked for again."""
@@ -267,7 +267,7 @@ class SharedStore(Store):
             )
         return False
 
-    def _note(self, entry: ActionEntry) -> None:
+    def note(self, entry: ActionEntry) -> None:
         """Record what somebody else's machine made; its bytes may come later."""
         data = write_entry(entry)
         with self._new(self._action(entry.key), len(data)) as temporary:
