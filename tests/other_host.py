@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import distributed  # noqa: F401
 import doit.doit_cmd  # noqa: F401
 import pydantic.fields
 import pydantic.json_schema  # noqa: F401
