@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,12 @@ def configure() -> None:
 
     dask.config.set(_SETTINGS)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is said by us
+
+
+def probe(address: str, seconds: float) -> None:
+    """Whether anything listens at an address. Raises OSError; dask would try again and again."""
+    parts = urlsplit(address)
+    socket.create_connection((parts.hostname or "", parts.port or 0), seconds).close()
 
 
 def listening_host(scheduler: str, host: str) -> str | None:
