@@ -6,18 +6,22 @@ line is no error. Nothing rests on conditional writes: some servers overwrite si
 
 import contextlib
 import datetime as dt
+import functools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from buildsys.errors import BuildsysError, shorten
 from buildsys.remote_settings import RemoteSettings
 
 if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 T = TypeVar("T")
@@ -32,6 +36,7 @@ _READ_CHUNK = 1 << 20
 _MISSING_LIBRARY = (
     "a remote store needs obstore, which is not installed: `pip install 'buildsys[remote]'`"
 )
+_NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
 _REASONS = (
     ("NoSuchBucket", "there is no such bucket"),
     ("The specified bucket does not exist", "there is no such bucket"),
@@ -75,6 +80,7 @@ class Objects:
         """Raises BuildsysError without the library, RemoteFailure where the URL leads nowhere."""
         self.url = settings.url
         self._stopped = False
+        self._under_way: set[Future[Any]] = set()
         try:
             import obstore
         except ImportError as error:
@@ -89,33 +95,23 @@ class Objects:
 
         http has no listing: there the object that marks a remote store is asked for, see `read`.
         """
-        answers: list[RemoteFailure | None] = []
-
-        def ask() -> None:
-            try:
-                if self.url.startswith("http"):
-                    self.size("buildsys-remote.json")
-                else:
-                    with _told():
-                        self._library.list_with_delimiter(self._reading)
-                answers.append(None)
-            except RemoteFailure as failure:
-                answers.append(failure)
-
-        # a daemon: neither a name server nor a search for credentials can be called off
-        asking = threading.Thread(target=ask, name="probe", daemon=True)
-        asking.start()
-        asking.join(seconds)
-        if not answers:
-            raise RemoteFailure(f"it does not answer within {seconds:g} s")
-        if answers[0] is not None:
-            raise answers[0]
+        library, store = self._library, self._reading
+        if self.url.startswith("http"):
+            with contextlib.suppress(FileNotFoundError):
+                self._do(lambda: library.head_async(store, "buildsys-remote.json"), seconds)
+        else:
+            self._do(lambda: library.list_with_delimiter_async(store), seconds)
 
     def size(self, name: str) -> int | None:
         """Bytes of an object; None where there is none."""
-        with _told():
-            found = _or_none(lambda: self._library.head(self._reading, name))
-        return None if found is None else found["size"]
+        try:
+            found = self._do(lambda: self._library.head_async(self._reading, name))
+        except FileNotFoundError as error:
+            if any(sign in str(error) for sign in _NO_BUCKET):
+                raise RemoteFailure("there is no such bucket") from error
+            return None
+        size: int = found["size"]
+        return size
 
     def read(self, name: str, most: int) -> bytes | None:
         """A small object; None where there is none, or where it is longer than `most` bytes."""
@@ -131,46 +127,63 @@ class Objects:
 
     def stream(self, name: str) -> Iterator[bytes]:
         """The bytes of an object as they come. Raises FileNotFoundError where there is none."""
-        with _told():
-            answer = self._library.get(self._reading, name)
-            chunks = iter(answer.stream(min_chunk_size=_READ_CHUNK))
-        while True:
-            with _told():
-                try:
-                    chunk = bytes(next(chunks))
-                except StopIteration:
-                    return
+        answer = self._do(lambda: self._library.get_async(self._reading, name))
+        chunks = answer.stream(min_chunk_size=_READ_CHUNK)
+
+        async def following() -> bytes:
+            async for chunk in chunks:
+                return bytes(chunk)
+            return b""
+
+        while chunk := self._do(following):
             yield chunk
 
     def write(self, name: str, data: bytes) -> None:
         """Put a small object."""
-        with _told():
-            self._library.put(self._writing, name, data, use_multipart=False)
+        library, store = self._library, self._writing
+        self._do(lambda: library.put_async(store, name, data, use_multipart=False))
 
     def write_file(self, name: str, path: Path) -> None:
         """Put a file; a large one goes in parts, and is there when the last has come."""
-        with _told():
-            if path.stat().st_size <= _PART_BYTES:
-                self._library.put(self._writing, name, path.read_bytes(), use_multipart=False)
-            else:
-                self._library.put(
-                    self._writing,
-                    name,
-                    self._parts(path),
-                    chunk_size=_PART_BYTES,
-                    max_concurrency=_PARTS_AT_ONCE,
-                )
+        library, store = self._library, self._writing
+        if path.stat().st_size <= _PART_BYTES:
+            self.write(name, path.read_bytes())
+            return
+        self._do(
+            lambda: library.put_async(
+                store, name, path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+            )
+        )
 
     def stop(self) -> None:
-        """Large files that are being put there end with the part that is under way, and are not there."""
+        """End what is under way, and begin nothing more: a file that was on its way is not there."""
         self._stopped = True
+        for each in tuple(self._under_way):
+            each.cancel()
 
-    def _parts(self, path: Path) -> Iterator[bytes]:
-        with path.open("rb") as file:
-            while part := file.read(_PART_BYTES):
-                if self._stopped:
-                    raise RemoteFailure("it was not put there to its end")
-                yield part
+    def _do(self, ask: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """Ask, and wait for the answer; from any thread. Raises FileNotFoundError, RemoteFailure."""
+        import asyncio
+        from concurrent.futures import CancelledError
+
+        async def answer() -> T:
+            return await ask()
+
+        if self._stopped:
+            raise RemoteFailure("it was ended")
+        future = asyncio.run_coroutine_threadsafe(answer(), _loop())
+        self._under_way.add(future)
+        try:
+            with _told():
+                try:
+                    return future.result(seconds)
+                except TimeoutError as error:
+                    raise RemoteFailure(f"it does not answer within {seconds:g} s") from error
+                except CancelledError as error:
+                    raise RemoteFailure("it was ended") from error
+        finally:
+            future.cancel()
+            self._under_way.discard(future)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object below a prefix; the server may send any name."""
@@ -188,19 +201,20 @@ class Objects:
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are gone already are no error."""
-        with _told():
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    self._library.delete(self._writing, name)
+        library, store = self._library, self._writing
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self._do(functools.partial(library.delete_async, store, name))
 
 
-def _or_none(ask: Callable[[], T]) -> T | None:
-    try:
-        return ask()
-    except FileNotFoundError as error:
-        if "NoSuchBucket" in str(error) or "bucket does not exist" in str(error):
-            raise RemoteFailure("there is no such bucket") from error
-        return None
+@functools.cache
+def _loop() -> "asyncio.AbstractEventLoop":
+    """Where all answers are waited for: so that a run which is ended ends at once."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="objects", daemon=True).start()
+    return loop
 
 
 def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":

@@ -88,6 +88,7 @@ class Remote:
         self._said: set[str] = set()
         self._progress = _Progress(settings.url, say)
         self._marked = False
+        self._ended = False
 
     @property
     def reads(self) -> bool:
@@ -180,8 +181,9 @@ class Remote:
         self._progress.files = files
 
     def close(self, wait: bool) -> None:
-        """No more transfers; those that are under way end soon where nobody is to `wait`."""
+        """No more transfers; those that are under way end at once where nobody is to `wait`."""
         if not wait:
+            self._ended = True
             self._reading.on = self._writing.on = False
             if self._objects is not None:
                 self._objects.stop()
@@ -220,6 +222,8 @@ class Remote:
         try:
             return action(self._objects)
         except RemoteFailure as failure:
+            if self._ended:
+                raise
             with self._counting:
                 direction.failures += 1
                 first = direction.failures == 1

@@ -260,7 +260,8 @@ def test_a_slow_line_is_no_failure(tmp_path: Path, s3_server: S3Server) -> None:
     two = connect(tmp_path / "two", proxy.endpoint)
     two.look_up([(KEY, "")])
     assert len(two.read(digest)) == count
-    assert (one.said, two.said) == ([], [])  # type: ignore[attr-defined]
+    said = [*one.said, *two.said]  # type: ignore[attr-defined]
+    assert [line for line in said if not line.endswith("/s")] == []  # progress alone
     proxy.close()
 
 
