@@ -54,8 +54,11 @@ class Engine:
         if self.shape[0] < 0:
             profile = loaded.get_tensor_profile_shape(self.input, 0)
             self.batch = tuple(shape[0] for shape in profile)
-        self.version, self.gpu = str(trt.__version__), cuda.gpu()
-        self.capability = cuda.capability()
+        self.version, self.gpu, self.capability = (
+            str(trt.__version__),
+            cuda.gpu(),
+            cuda.capability(),
+        )
         self._loaded, self._context, self._cuda = loaded, context, cuda
         self._stream = cuda.make("cudaStreamCreate")
         self._ends = tuple(cuda.make("cudaEventCreate") for _ in range(2))
