@@ -54,11 +54,8 @@ class Engine:
         if self.shape[0] < 0:
             profile = loaded.get_tensor_profile_shape(self.input, 0)
             self.batch = tuple(shape[0] for shape in profile)
-        self.version, self.gpu, self.capability = (
-            str(trt.__version__),
-            cuda.gpu(),
-            cuda.capability(),
-        )
+        self.version, self.gpu = str(trt.__version__), cuda.gpu()
+        self.capability = cuda.capability()
         self._loaded, self._context, self._cuda = loaded, context, cuda
         self._stream = cuda.make("cudaStreamCreate")
         self._ends = tuple(cuda.make("cudaEventCreate") for _ in range(2))
@@ -251,8 +248,7 @@ def deserialize(trt: Any, facts: dict[str, Any], path: Path, content: bytes) -> 
         if facts.get("version_compatible"):
             runtime.engine_host_code_allowed = True  # such an engine brings a runtime of its own
         loaded = runtime.deserialize_cuda_engine(content)
-        if loaded is not None:  # of 8.6 it has a length, and may be 0
-            context = loaded.create_execution_context()
+        context = None if loaded is None else loaded.create_execution_context()  # 8.6's is false
     except TypeError as error:
         if "nullptr" not in str(error):
             raise
