@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import types
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import (
     Annotated,
     Any,
@@ -27,6 +27,7 @@ from buildsys.errors import InternalError
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
 _SCALARS = (str, int, bool)
+_NONE: Mapping[str, object] = types.MappingProxyType({})
 _REASONS: dict[object, str] = {
     str: "it is not a text",
     int: "it is not a whole number",
@@ -62,11 +63,16 @@ def decode(kind: type[T], data: object) -> T:
 
     Types: str, int, bool, float (finite), None, object and Any (anything), tuple, dict[str, …], unions,
     literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
-    a default may be missing; a field `class_` is the key `class`. What is such a value already stays
-    it: the same object may be in several places. The functions in an `Annotated` take
+    a default may be missing; a field `class_` is the key `class`. The functions in an `Annotated` take
     the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
+    return value
+
+
+def decode_rest(kind: type[T], data: object, known: Mapping[str, object]) -> T:
+    """`decode` of a dataclass some of whose fields have values already: the data has the rest."""
+    value: T = _dataclass(cast("Any", kind), frozenset(known))(data, known)
     return value
 
 
@@ -161,7 +167,7 @@ def _decoder(kind: Any) -> Decoder:
         known = [(type(argument), argument) for argument in arguments]
         return lambda data: data if (type(data), data) in known else _refuse_literal(arguments)
     if dataclasses.is_dataclass(kind):
-        return _dataclass(kind)
+        return _dataclass(cast("Any", kind))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind
     raise InternalError(f"{kind} cannot be read from JSON")
@@ -191,10 +197,7 @@ def _checked(kind: Any, checks: tuple[Any, ...]) -> Decoder:
 
 def _tuple(arguments: tuple[Any, ...]) -> Decoder:
     if arguments[-1] is Ellipsis:
-        each = _decoder(arguments[0])
-        return lambda data: (
-            _items(itertools.repeat(each), data) if _is_list(data) else _refuse(tuple)
-        )
+        return _many(arguments[0])
     decoders = [_decoder(argument) for argument in arguments]
 
     def fixed(data: Any) -> tuple[Any, ...]:
@@ -203,6 +206,19 @@ def _tuple(arguments: tuple[Any, ...]) -> Decoder:
         return _items(decoders, data)
 
     return fixed
+
+
+def _many(kind: Any) -> Decoder:
+    each = _decoder(kind)
+
+    def decode_many(data: Any) -> tuple[Any, ...]:
+        if not _is_list(data):
+            _refuse(tuple)
+        if kind in _SCALARS and set(map(type, data)) <= {kind}:
+            return tuple(data)
+        return _items(itertools.repeat(each), data)
+
+    return decode_many
 
 
 def _items(decoders: Iterable[Decoder], data: Any) -> tuple[Any, ...]:
@@ -252,9 +268,11 @@ def _union(arguments: tuple[Any, ...]) -> Decoder:
     return decode_union
 
 
-def _dataclass(kind: Any) -> Decoder:
+@functools.cache
+def _dataclass(kind: Any, known: frozenset[str] = frozenset()) -> Callable[..., Any]:
+    """Takes the data, and the values of the fields in `known`."""
     hints = get_type_hints(kind, include_extras=True)
-    fields = dataclasses.fields(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.name not in known]
     keys = {field.name: field.name.removesuffix("_") for field in fields}
     decoders = {keys[field.name]: _decoder(hints[field.name]) for field in fields}
     renamed = {key: name for name, key in keys.items() if key != name}
@@ -267,17 +285,17 @@ def _dataclass(kind: Any) -> Decoder:
     others = {name: each for name, each in decoders.items() if name not in scalars}
     make = _maker(kind)
 
-    def decode_dataclass(data: Any) -> Any:
-        if data.__class__ is kind:
-            return data
+    def decode_dataclass(data: Any, values: Mapping[str, object] = _NONE) -> Any:
         if not isinstance(data, dict):
             _refuse(dict)
         if data.keys() != decoders.keys():
             _check_keys(data.keys(), decoders.keys(), optional)
         elif not renamed and all(type(data[name]) is scalars[name] for name in scalars):
             with contextlib.suppress(ValueError):  # below it is said of the first field
-                return make(data | {name: each(data[name]) for name, each in others.items()})
-        found = {}
+                return make(
+                    {**data, **{name: each(data[name]) for name, each in others.items()}, **values}
+                )
+        found = dict(values)
         for name, each in decoders.items():
             if name not in data:
                 continue

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from buildsys.typed_json import Mismatch, decode
+from buildsys.typed_json import Mismatch, decode, decode_rest
 
 
 class Colour(enum.StrEnum):
@@ -118,3 +118,27 @@ def test_a_mismatch_says_where_it_is(
     with pytest.raises(Mismatch) as caught:
         decode(Drawing, written() | change)
     assert (caught.value.place, what in caught.value.what) == (place, True)
+
+
+def test_fields_that_are_known_are_left_out_of_the_data() -> None:
+    """What many values share is decoded once; the data may not say it a second time."""
+    data = written()
+    shared = {"points": DRAWING.points, "whole": True}
+    rest = {key: value for key, value in data.items() if key not in shared}
+    found = decode_rest(Drawing, rest, shared)
+    assert found == DRAWING
+    assert found.points is DRAWING.points
+    with pytest.raises(Mismatch, match="there is no `whole`"):
+        decode_rest(Drawing, rest | {"whole": False}, shared)
+    with pytest.raises(Mismatch, match="`pair` is missing"):
+        decode_rest(Drawing, {key: rest[key] for key in rest if key != "pair"}, shared)
+
+
+def test_the_first_field_that_is_wrong_is_named() -> None:
+    """In the order of the type, whatever is read faster."""
+    with pytest.raises(Mismatch) as raised:
+        decode(Point, {"x": "1", "name": 2})
+    assert raised.value.place == ("x",)
+    with pytest.raises(Mismatch) as raised:
+        decode(Point, {"x": 1, "name": 2})
+    assert raised.value.place == ("name",)

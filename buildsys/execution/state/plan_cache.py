@@ -21,11 +21,10 @@ from buildsys.graph import (
     Step,
     WaitingPlan,
 )
-from buildsys.typed_json import decode
+from buildsys.recorded_facts import Fact
+from buildsys.typed_json import decode, decode_rest
 
 T = TypeVar("T")
-_SHARED = ("inputs", "outputs", "origins")
-"""Fields of a step whose values many steps have."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,10 +39,11 @@ class _Step:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Build:
-    """A build's plan, whose steps are kept elsewhere: `plan` itself has none."""
+    """A build's plan, whose steps and facts are kept elsewhere, by their places there."""
 
-    plan: BuildPlan
+    plan: dict[str, object]
     steps: tuple[int, ...]
+    facts: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ class _Kept:
     origins: tuple[tuple[str, str, str, int], ...]
     """Parameter, label, path, line: most of what is kept."""
     steps: tuple[_Step, ...]
+    facts: tuple[Fact, ...]
     plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]
     diagnostics: tuple[Diagnostic, ...]
 
@@ -72,11 +73,11 @@ def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | N
 def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
     """For runs to come; a plan that cannot be kept is made again."""
     inputs, outputs, origins = dict[Input, int](), dict[Output, int](), dict[Origin, int]()
-    steps = dict[Step, int]()
-    plans = tuple(_kept(plan, steps) for plan in recipe.plans)
+    steps, facts = dict[Step, int](), dict[Fact, int]()
+    plans = tuple(_kept(plan, steps, facts) for plan in recipe.plans)
     rows = tuple(
         _Step(
-            step={name: value for name, value in vars(step).items() if name not in _SHARED},
+            step=_without(step, "inputs", "outputs", "origins"),
             inputs=_places(step.inputs, inputs),
             outputs=_places(step.outputs, outputs),
             origins=_places(step.origins, origins),
@@ -89,6 +90,7 @@ def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
         outputs=tuple(outputs),
         origins=tuple((o.parameter, o.label, o.path, o.line) for o in origins),
         steps=rows,
+        facts=tuple(facts),
         plans=plans,
         diagnostics=recipe.diagnostics,
     )
@@ -101,11 +103,21 @@ def _places(values: tuple[T, ...], table: dict[T, int]) -> tuple[int, ...]:
     return tuple(table.setdefault(value, len(table)) for value in values)
 
 
-def _kept(plan: Plan, steps: dict[Step, int]) -> _Build | WaitingPlan | SelectionPlan:
+def _without(value: Step | BuildPlan, *names: str) -> dict[str, object]:
+    """The fields of a value but for those that are kept elsewhere."""
+    return {name: item for name, item in vars(value).items() if name not in names}
+
+
+def _kept(
+    plan: Plan, steps: dict[Step, int], facts: dict[Fact, int]
+) -> _Build | WaitingPlan | SelectionPlan:
     """Builds share a step's id; each may have its own name for it, and its own lines of parameters."""
     if isinstance(plan, BuildPlan):
-        alone = dataclasses.replace(plan, steps=())
-        return _Build(plan=alone, steps=_places(plan.steps, steps))
+        return _Build(
+            plan=_without(plan, "steps", "facts"),
+            steps=_places(plan.steps, steps),
+            facts=_places(plan.facts, facts),
+        )
     return plan
 
 
@@ -117,29 +129,35 @@ def _decode(entry: unchanged.Entry) -> RecipePlans:
         for parameter, label, path, line in kept.origins
     ]
     steps = [
-        decode(
+        decode_rest(
             Step,
-            row.step
-            | {
-                "inputs": [kept.inputs[place] for place in row.inputs],
-                "outputs": [kept.outputs[place] for place in row.outputs],
-                "origins": [origins[place] for place in row.origins],
+            row.step,
+            {
+                "inputs": tuple(kept.inputs[place] for place in row.inputs),
+                "outputs": tuple(kept.outputs[place] for place in row.outputs),
+                "origins": tuple(origins[place] for place in row.origins),
             },
         )
         for row in kept.steps
     ]
     return RecipePlans(
         name=kept.name,
-        plans=tuple(_plan(row, steps) for row in kept.plans),
+        plans=tuple(_plan(row, steps, kept.facts) for row in kept.plans),
         diagnostics=kept.diagnostics,
         files=tuple(entry.files.items()),
         lasting=True,
     )
 
 
-def _plan(row: _Build | WaitingPlan | SelectionPlan, steps: list[Step]) -> Plan:
+def _plan(
+    row: _Build | WaitingPlan | SelectionPlan, steps: list[Step], facts: tuple[Fact, ...]
+) -> Plan:
     if isinstance(row, _Build):
-        return dataclasses.replace(row.plan, steps=tuple(steps[place] for place in row.steps))
+        shared = {
+            "steps": tuple(steps[place] for place in row.steps),
+            "facts": tuple(facts[place] for place in row.facts),
+        }
+        return decode_rest(BuildPlan, row.plan, shared)
     return row
 
 
