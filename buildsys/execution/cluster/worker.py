@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributed import Status, Worker, WorkerPlugin, get_worker
+from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
 
 from buildsys.errors import CannotReach
 from buildsys.execution import children
@@ -70,14 +70,19 @@ def run_order(text: str) -> str:
     def send(event: Event) -> None:
         worker.log_event(EVENTS, write_event(event))
 
-    is_wanted = _is_wanted(worker)
+    cancellation = children.Cancellation()
 
     def run(command: process.Command, on_progress: process.OnProgress) -> int:
-        with ended_when_unwanted(is_wanted) as cancellation:
-            return process.run_command(command, on_progress, cancellation)
+        return process.run_command(command, on_progress, cancellation)
 
     try:
-        return write_reply(post.workplace.carry_out(order, send, run))
+        with cancelled_when_unwanted(cancellation, _is_wanted(worker)):
+            reply = post.workplace.carry_out(order, send, run)
+        if cancellation.requested:  # who has asked again meanwhile gets no reply of then
+            raise Reschedule
+        return write_reply(reply)
+    except Reschedule:
+        raise
     except UNEXPECTED as error:  # an exception would have to be unpickled by whoever waits
         text = explain(error, f"making {order.stage}", post.workplace.workspace.root)
         return write_reply(Failed(text=text, worker=_name(worker), log="", place="", refused=False))
@@ -105,9 +110,11 @@ def _is_wanted(worker: Worker) -> Callable[[], bool]:
 
 
 @contextlib.contextmanager
-def ended_when_unwanted(is_wanted: Callable[[], bool]) -> Iterator[children.Cancellation]:
+def cancelled_when_unwanted(
+    cancellation: children.Cancellation, is_wanted: Callable[[], bool]
+) -> Iterator[None]:
     """Within the block a step is cancelled as soon as nobody wants it."""
-    left, cancellation = threading.Event(), children.Cancellation()
+    left = threading.Event()
 
     def watch() -> None:
         while not left.wait(_LOOK_EVERY_SECONDS):
@@ -117,7 +124,7 @@ def ended_when_unwanted(is_wanted: Callable[[], bool]) -> Iterator[children.Canc
 
     threading.Thread(target=watch, daemon=True, name="watch").start()
     try:
-        yield cancellation
+        yield
     finally:
         left.set()
 
