@@ -236,8 +236,8 @@ def test_a_pointer_is_refused_for_every_target(
     for target in Boards(workspace).targets:
         for family in ("ultralytics", "onnx", "tflite"):
             _write_source(workspace, f"{family}-{target}", family, "pointer", target)
-    unfit = {"tensorflow-saved-model", "triton-onnx", "jetson-orin"}  # they take no TFLite file
-    unfit |= {name for name in Boards(workspace).targets if name.startswith("nvidia-")}
+    unfit = {"tensorflow-saved-model", "triton-onnx"}  # they take no TFLite file
+    unfit |= {n for n in Boards(workspace).targets if n.startswith(("nvidia-", "jetson-"))}
     assert _silent(workspace, capsys) == {f"tflite-{name}.yaml" for name in unfit}
 
 
