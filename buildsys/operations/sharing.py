@@ -11,9 +11,10 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry, blob_name
 from buildsys.execution.store.garbage_collection import files_of
-from buildsys.execution.store.objects import Listed, Objects, RemoteFailure
+from buildsys.execution.store.objects import Listed, Objects
 from buildsys.execution.store.remote import Remote, signing_key
 from buildsys.execution.store.remote_entry import LARGEST_ENTRY, NotTrusted, read_remote_entry
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.tree_index import read_index

@@ -30,8 +30,7 @@ from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.store.action_entry import make_entry
-from buildsys.execution.store.objects import RemoteFailure
-from buildsys.execution.store.remote import Damaged
+from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.graph import Input, Step, StepResult

@@ -13,7 +13,7 @@ from buildsys.digest import digest_value
 from buildsys.errors import CannotWrite
 from buildsys.execution.running import unfinished
 from buildsys.execution.store.action_entry import ActionEntry, EntryOutput, machine_of
-from buildsys.execution.store.objects import RemoteFailure
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.graph import Step
 

@@ -35,7 +35,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.fingerprint import look_at_package
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.store.action_entry import ActionEntry, machine_of
-from buildsys.execution.store.objects import RemoteFailure
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments

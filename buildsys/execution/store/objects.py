@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from buildsys.errors import BuildsysError, shorten
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.remote_settings import RemoteSettings
 
 if TYPE_CHECKING:
@@ -58,10 +59,6 @@ _REASONS = (
     ("error sending request", "the server cannot be reached"),
 )
 """What obstore's errors contain, and what that means."""
-
-
-class RemoteFailure(Exception):
-    """A remote store did not do what it was asked to; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import ActionEntry, action_name, blob_name
-from buildsys.execution.store.objects import Objects, RemoteFailure
+from buildsys.execution.store.objects import Objects
 from buildsys.execution.store.remote_entry import (
     LARGEST_ENTRY,
     MARK,
@@ -29,6 +29,7 @@ from buildsys.execution.store.remote_entry import (
     read_remote_entry,
     write_remote_entry,
 )
+from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.records import write_record
 from buildsys.remote_settings import RemoteSettings
 from buildsys.text import count_text, size_text
@@ -41,10 +42,6 @@ _LARGE = 8 << 20
 _ENOUGH = 2
 """Failures after which nothing is asked any more in this run."""
 _LINE_EVERY_SECONDS = 10.0
-
-
-class Damaged(Exception):
-    """The remote's bytes are not those of the digest that was asked for."""
 
 
 @dataclass(kw_only=True)

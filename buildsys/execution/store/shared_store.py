@@ -5,22 +5,25 @@ machine makes is put there while other steps run, blobs first, where `mode` allo
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.store.action_entry import ActionEntry, write_entry
-from buildsys.execution.store.garbage_collection import files_of
-from buildsys.execution.store.objects import RemoteFailure
-from buildsys.execution.store.remote import Damaged, Remote, describe_traffic
+from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.store import Store, seal
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.records import is_digest
 from buildsys.remote_settings import RemoteSettings
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from buildsys.execution.store.remote import Remote
 
 _UNPUSHED = "unpushed"
 
@@ -32,7 +35,9 @@ class SharedStore(Store):
 
     def __init__(self, root: Path, settings: RemoteSettings) -> None:
         super().__init__(root)
-        self.remote = Remote(settings, self._speak)
+        self.settings = settings
+        self._remote: Remote | None = None
+        self._connecting = threading.Lock()
         self._began = time.monotonic()
         self._asked: set[tuple[str, str]] = set()
         self._there: set[str] = set()
@@ -45,6 +50,16 @@ class SharedStore(Store):
         self._publisher: ThreadPoolExecutor | None = None
         self._queued: set[str] = set()
         """Keys of the results that this run has offered."""
+
+    @property
+    def remote(self) -> "Remote":
+        """What is behind it; a run that needs nothing from there loads nothing for it."""
+        from buildsys.execution.store.remote import Remote
+
+        with self._connecting:
+            if self._remote is None:
+                self._remote = Remote(self.settings, self._speak)
+            return self._remote
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask for what actions made, (key, architecture) each, all at once; each once a run."""
@@ -107,12 +122,14 @@ class SharedStore(Store):
 
     def publish(self, entry: ActionEntry) -> None:
         """Put a result into the remote, in the background; one that cannot be put there is kept in mind."""
-        if not self.remote.settings.writes or entry.digests_only:
+        if not self.settings.writes or entry.digests_only:
             return
         with contextlib.suppress(OSError, CannotWrite):
             (self.folder(_UNPUSHED) / self._unpushed_name(entry.key)).touch()
         self._queued.add(entry.key)
         if self._publisher is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._publisher = ThreadPoolExecutor(2, "publish")
         self._publisher.submit(self._publish, entry)
 
@@ -120,6 +137,8 @@ class SharedStore(Store):
         """Put results into the remote: files, then indexes of trees, then entries. Raises RemoteFailure, and
         FileNotFoundError where their bytes are neither here nor there.
         """
+        from buildsys.execution.store.garbage_collection import files_of
+
         for entry in entries:
             if entry.key in self._given:
                 self._damaged_there.update(files_of(self, entry))
@@ -149,10 +168,14 @@ class SharedStore(Store):
         if self._publisher is not None:
             self._publisher.shutdown(wait=wait, cancel_futures=not wait)
             self._publisher = None
-        self.remote.close(wait)
-        text = describe_traffic(self.remote.traffic, time.monotonic() - self._began)
+        if self._remote is None:
+            return
+        from buildsys.execution.store.remote import describe_traffic
+
+        self._remote.close(wait)
+        text = describe_traffic(self._remote.traffic, time.monotonic() - self._began)
         if text and wait:
-            self.say(f"{self.remote.settings.url}: {text}")
+            self.say(f"{self.settings.url}: {text}")
 
     def _speak(self, text: str) -> None:
         """Whoever listens now."""
@@ -160,7 +183,7 @@ class SharedStore(Store):
 
     def _push_left(self) -> None:
         """What earlier runs could not put there."""
-        if not self.remote.settings.writes:
+        if not self.settings.writes:
             return
         with contextlib.suppress(OSError):
             for path in sorted((self.root / _UNPUSHED).glob(f"*.{self._remote_id}")):
@@ -228,9 +251,7 @@ class SharedStore(Store):
         except Damaged:
             self._damaged_there.add(digest)
             self._give_up(digest)
-            self.say(
-                f"{self.remote.settings.url}: {digest[:12]} is damaged there; it counts as absent"
-            )
+            self.say(f"{self.settings.url}: {digest[:12]} is damaged there; it counts as absent")
             return False
         except (FileNotFoundError, RemoteFailure):
             self._give_up(digest)
@@ -275,7 +296,7 @@ class SharedStore(Store):
 
     @property
     def _remote_id(self) -> str:
-        return digest_bytes(self.remote.settings.url.encode())[:16]
+        return digest_bytes(self.settings.url.encode())[:16]
 
     def _unpushed_name(self, key: str) -> str:
         return f"{key}.{self._remote_id}"

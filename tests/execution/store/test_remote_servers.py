@@ -10,7 +10,8 @@ import pytest
 
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import blob_name
-from buildsys.execution.store.objects import Objects, RemoteFailure
+from buildsys.execution.store.objects import Objects
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.remote_settings import RemoteSettings
 from tests.conftest import StandIn, no_environment
