@@ -175,7 +175,10 @@ class Objects:
                 try:
                     return future.result(seconds)
                 except TimeoutError as error:
-                    raise RemoteFailure(f"it does not answer within {seconds:g} s") from error
+                    message = (
+                        f"it does not answer within {seconds:g} s{_without_credentials(self.url)}"
+                    )
+                    raise RemoteFailure(message) from error
                 except CancelledError as error:
                     raise RemoteFailure("it was ended") from error
         finally:
@@ -244,6 +247,14 @@ def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":
     if settings.scheme == "az":
         return AzureStore.from_url(settings.url, client_options=options, retry_config=retry)
     return HTTPStore.from_url(settings.url, client_options=options, retry_config=retry)
+
+
+def _without_credentials(url: str) -> str:
+    """Why S3 may not answer in time: without credentials a server of the provider is asked for some."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE")
+    if not url.startswith("s3:") or any(os.environ.get(name) for name in names):
+        return ""
+    return " (and there are no credentials: AWS_ACCESS_KEY_ID is not set)"
 
 
 class _told:  # noqa: N801 # used as a statement

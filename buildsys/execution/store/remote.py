@@ -80,6 +80,7 @@ class Remote:
         self._objects: Objects | None = None
         self._signing: SigningKey | None = None
         self._opening, self._counting = threading.RLock(), threading.Lock()
+        self._marking = threading.Lock()
         self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._pool: ThreadPoolExecutor | None = None
         self._said: set[str] = set()
@@ -235,7 +236,7 @@ class Remote:
 
     def _mark(self) -> None:
         """Say in the store which layout it has; once."""
-        with self._opening:
+        with self._marking:  # a lock of its own: others go on reading
             if self._marked:
                 return
             if self._ask(lambda objects: objects.size(MARK)) is None:

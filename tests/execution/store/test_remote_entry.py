@@ -1,11 +1,13 @@
 """Entries in a remote store: whose they are, and who signed them."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.store.action_entry import action_name, machine_of, make_entry, this_machine
 from buildsys.execution.store.remote_entry import (
@@ -141,6 +143,23 @@ def test_a_forged_action_is_ignored(connect: Connect, tmp_path: Path, poison: st
     two.look_up([(KEY, ""), (OTHER, "")])
     assert (two.recall(OTHER), two.recall(KEY)) == (None, entry)
     assert {path.name for path in tmp_path.iterdir()} <= {"one", "two", "remote", "cache"}
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/stolen", "a/../../stolen", "a\\b", "a\0b"])
+def test_a_remote_cannot_name_a_path(connect: Connect, tmp_path: Path, name: str) -> None:
+    """A tree whose files would lie elsewhere counts as absent, however whole its bytes are."""
+    one, two = connect("one", "read-write"), connect("two")
+    index = json.dumps([[name, 4, one.put_bytes(b"evil")]], separators=(",", ":")).encode()
+    entry = entry_of(one.put_bytes(index), tree=True)
+    for output in entry.outputs:
+        one.push_blobs(output.digest, tree=False)
+    one.push_blobs(digest_bytes(b"evil"), tree=False)
+    one.remote.put_entry(entry)
+    two.look_up([(KEY, "")])
+    with pytest.raises(FileNotFoundError):
+        two.fetch(entry.outputs[0].digest, tmp_path / "out" / "made", tree=True)
+    assert not two.has(entry.outputs[0].digest, tree=True)
+    assert [path for path in tmp_path.rglob("*") if "stolen" in path.name] == []
 
 
 def test_results_of_another_architecture_do_not_count(tmp_path: Path) -> None:
