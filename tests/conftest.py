@@ -324,17 +324,21 @@ class Sample:
 
         What is known of files by their places (plans, what needs nothing) has to be found anew.
         """
-        shutil.copytree(self.root / "store", store)
-        workspaces.forget(Store(store), self.root / "workspace")
-        workspaces.register(Store(store), workspace)
-        made = self.root / "workspace"
-        by_place = shutil.ignore_patterns("plans", "settled.json", "made-here")
-        Workspace(workspace).check_own()  # what is copied into a folder that was made here counts
-        shutil.copytree(
-            made / ".buildsys", workspace / ".buildsys", ignore=by_place, dirs_exist_ok=True
-        )
-        shutil.copytree(made / "build", workspace / "build", symlinks=True)
-        shutil.copyfile(made / "buildsys.lock", workspace / "buildsys.lock")
+        copy_built(self.root / "workspace", self.root / "store", workspace, store)
+
+
+def copy_built(made: Path, its_store: Path, workspace: Path, store: Path) -> None:
+    """What was built in a workspace, with its store, into an equal one."""
+    shutil.copytree(its_store, store)
+    workspaces.forget(Store(store), made)
+    workspaces.register(Store(store), workspace)
+    by_place = shutil.ignore_patterns("plans", "settled.json", "made-here")
+    Workspace(workspace).check_own()  # what is copied into a folder that was made here counts
+    shutil.copytree(
+        made / ".buildsys", workspace / ".buildsys", ignore=by_place, dirs_exist_ok=True
+    )
+    shutil.copytree(made / "build", workspace / "build", symlinks=True)
+    shutil.copyfile(made / "buildsys.lock", workspace / "buildsys.lock")
 
 
 def build_sample(root: Path, make: Callable[[Path], Path], tools: StandIn) -> Sample:

@@ -20,7 +20,7 @@ from tests import processes
 from tests.conftest import Build, StandIn, no_environment
 from tests.execution.test_doit import RECIPE
 from tests.given_models import tflite_bytes
-from tests.processes import make_place, run_doit
+from tests.processes import make_built_place, run_doit
 
 ROWS = {
     "same mtime, other content or even size": "state.test_sources.test_equal_size_and_time_do_not_hide_another_content",
@@ -152,8 +152,7 @@ def _most_at_once(steps: list[Step]) -> int:
 @pytest.mark.slow
 def test_clean_takes_the_folder_away(tmp_path: Path) -> None:
     """The store keeps what was in it."""
-    place = make_place(tmp_path)
-    run_doit(place)
+    place = make_built_place(tmp_path)
     assert run_doit(place, "clean", "build:plain@host").returncode == 0
     assert not (place / "build/plain/host").exists()
     assert (place / "build/tags/xiao-esp32s3").exists()

@@ -24,7 +24,7 @@ from tests.checkpoints import checkpoint_of
 from tests.conftest import Build, StandIn
 from tests.execution.state.test_sources import sources
 from tests.given_models import OTHER, tflite_bytes
-from tests.processes import make_place, run_doit, start_doit, tools_in
+from tests.processes import make_built_place, make_place, run_doit, start_doit, tools_in
 
 ACTIONS = {
     "empty": b"",
@@ -55,8 +55,7 @@ def test_a_damaged_action_is_an_unknown_one(build: Build, tools: StandIn, tmp_pa
 @pytest.mark.slow
 def test_a_cut_off_blob_is_made_again(tmp_path: Path) -> None:
     """The name is right, the rest is missing; the same bytes come back."""
-    place, store = make_place(tmp_path), tmp_path / "store"
-    run_doit(place)
+    place, store = make_built_place(tmp_path), tmp_path / "store"
     expected = processes.shipped(place)
     for path in store.glob("blobs/*/*"):
         path.chmod(0o644)
@@ -181,8 +180,7 @@ def waits_with(number: int, path: Path) -> bool:
 @pytest.mark.slow
 def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     """Deleting it under another process was the old way to lose everything."""
-    place = make_place(tmp_path)
-    run_doit(place)
+    place = make_built_place(tmp_path)
     database = place / ".buildsys/state.sqlite"
     inode = database.stat().st_ino
     (place / "model.tflite").write_bytes(tflite_bytes(metadata="other"))
@@ -266,8 +264,7 @@ time.time_ns = lambda: _time_ns() + SHIFT * 10**9
 @pytest.mark.parametrize("years", [-30, 30])
 def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
     """Content counts: nothing runs for the time alone, and an edit is seen."""
-    place = make_place(tmp_path)
-    run_doit(place)
+    place = make_built_place(tmp_path)
     shifted = tmp_path / "shifted"
     shifted.mkdir()
     shift = years * 365 * 24 * 3600

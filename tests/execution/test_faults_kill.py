@@ -15,7 +15,15 @@ from tests import processes
 from tests.checkpoints import checkpoint_of
 from tests.conftest import REPOSITORY
 from tests.given_models import OTHER
-from tests.processes import make_place, processes_in, run_doit, set_tool, start_doit, tools_in
+from tests.processes import (
+    make_built_place,
+    make_place,
+    processes_in,
+    run_doit,
+    set_tool,
+    start_doit,
+    tools_in,
+)
 from tests.repetitions import repetitions
 
 pytestmark = pytest.mark.slow
@@ -111,8 +119,7 @@ def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
 
 def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
     """Ctrl-C while another run has the workspace."""
-    place = make_place(tmp_path, seconds=0.01)
-    run_doit(place)
+    place = make_built_place(tmp_path)
     summary = (place / "build/summary.json").read_bytes()
     (place / "start.bin").write_bytes(checkpoint_of("weights"))
     (place / "model.tflite").write_bytes(OTHER)
