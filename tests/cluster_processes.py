@@ -31,6 +31,8 @@ class Cluster:
         self.place = make_place(root, seconds=0.01, **tool)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.wait_seconds = wait_seconds
+        self.remote = f"url: 'file://{root}/remote'"
+        """Where the bytes go, as keys of `remote`."""
         self.address = ""
 
     def start(self, *workers: str) -> "Cluster":
@@ -57,7 +59,7 @@ class Cluster:
         keys = {"scheduler": self.address, "wait_seconds": str(self.wait_seconds)} | cluster
         text = ", ".join(f"{key}: {value}" for key, value in keys.items())
         (self.place / "buildsys.yaml").write_text(
-            f"remote: {{url: 'file://{self.root}/remote', mode: read-write}}\ncluster: {{{text}}}\n"
+            f"remote: {{{self.remote}, mode: read-write}}\ncluster: {{{text}}}\n"
         )
 
     def worker(

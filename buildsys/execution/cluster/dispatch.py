@@ -45,7 +45,7 @@ _MOST_LOST = 5
 
 
 class NobodyFits(Exception):
-    """No worker has had what a step needs for as long as one waits."""
+    """No worker has had what a step needs for as long as one waits, or none can get its inputs."""
 
 
 class _Watch:
@@ -128,6 +128,8 @@ class Dispatch:
                 for place in self.farm.places()
                 if placement.fits(needs, place.has) and place.name not in self._refusals
             ]
+            if not self.store.remote.writes:
+                raise NobodyFits
             if fitting:
                 self.executor.patience.note_there(needs)
                 return fitting
@@ -172,7 +174,7 @@ class Dispatch:
         )
 
     def _send(self, item: Input, action_key: ActionKey) -> WireInput:
-        """An input, whose bytes are in the remote store then. Raises MissingBytes, StepFailed."""
+        """An input, whose bytes are in the remote store then. Raises MissingBytes, StepFailed, NobodyFits."""
         digest, store = dict(action_key.inputs)[item.name], self.store
         if item.source is None:
             producer = self.executor.state.steps[item.step]
@@ -187,10 +189,10 @@ class Dispatch:
             if item.source is None:
                 raise MissingBytes(item.step) from error
             raise StepFailed(f"{item.source.label} is not here, and no store has it") from error
-        except RemoteFailure as failure:
-            raise StepFailed(
-                f"the input {item.name} could not be put into {store.remote.settings.url}: {failure}"
-            ) from failure
+        except (
+            RemoteFailure
+        ) as failure:  # which was said: without the store this machine goes on alone
+            raise NobodyFits from failure
         return WireInput(
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )

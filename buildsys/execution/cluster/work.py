@@ -115,13 +115,15 @@ class Workplace:
                     ),
                 )
             return self._deliver(order, step, state, runner, made=result is not None)
+        except RemoteFailure as failure:  # what was made stays in the store of this machine
+            return Refused(why=f"{store.remote.settings.url}: {failure}", worker=self.name)
         except BuildsysError as error:
+            if not store.remote.reads:
+                why = f"{store.remote.settings.url} cannot be read any more"
+                return Refused(why=why, worker=self.name)
             return self._failed(
                 store, log, str(error), isinstance(error, StepFailed) and error.refused
             )
-        except RemoteFailure as failure:
-            text = f"{store.remote.settings.url}: {failure}"
-            return self._failed(store, log, text, refused=False)
         finally:
             store.say = _ignore  # what was moved is no news of the run
             store.finish_run()

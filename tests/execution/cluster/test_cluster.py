@@ -15,9 +15,11 @@ from tests import processes
 from tests.cluster_processes import TENSORRT, Cluster, python_path
 from tests.conftest import REPOSITORY, copy_package
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
+from tests.object_servers import S3Server, s3_server
 from tests.processes import let_go, run_doit, set_tool, start_doit
 
 pytestmark = pytest.mark.slow
+__all__ = ["s3_server"]
 
 HELD = "examine_tflite"
 """The first of the two steps of `plain@host`."""
@@ -189,6 +191,22 @@ def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> No
     output = ended(run)
     assert run.returncode == 0, output
     assert "signal waits for a worker" in output
+    assert processes.statuses(cluster.place)["plain@host"] == "built"
+
+
+def test_without_the_remote_store_a_run_goes_on_here(cluster: Cluster, s3_server: S3Server) -> None:
+    """Its server dies while a worker has a step; what is made here goes there later."""
+    set_tool(cluster.root, seconds=0.01, hold=HELD)
+    cluster.wait_seconds = 1
+    cluster.remote = f"url: 's3://results/team', endpoint: '{s3_server.endpoint}'"
+    cluster.start("w0")
+    run = start_doit(cluster.place, "build:plain@host")
+    begun_on(cluster, "w0")
+    s3_server.kill()
+    let_go(cluster.root)
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert "worker w0 refused signal: s3://results/team: the connection is refused" in output
     assert processes.statuses(cluster.place)["plain@host"] == "built"
 
 
