@@ -144,7 +144,7 @@ def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
 def test_a_closed_terminal_ends_the_run_and_nohup_does_not(tmp_path: Path) -> None:
     """SIGHUP is honoured unless who started us said otherwise."""
     place = make_place(tmp_path, seconds=0.1)
-    command = f"trap '' HUP; exec {sys.executable} -m doit"
+    command = f"trap '' HUP; exec {sys.executable} -m doit build:plain@host"
     process = subprocess.Popen(
         ["sh", "-c", command],
         cwd=place,
