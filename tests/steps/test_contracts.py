@@ -20,7 +20,8 @@ from buildsys.steps.lib.heads.outputs import head_outputs
 from tests.repetitions import repetitions
 
 SHIPPED = yaml_files(shipped_targets() / "firmware")
-DECODING = sorted(name for name in SHIPPED if read_contract(SHIPPED[name], name)[0].head)
+DECODING = sorted(name for name, path in SHIPPED.items() if "\nhead:" in path.read_text())
+"""Those of firmwares that decode a head; reading them as contracts would slow every collection."""
 
 
 def spec(name: str) -> ContractSpec:
