@@ -6,6 +6,7 @@ code, tools and inputs has the same action key, and any difference is refused in
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.fingerprint import look_at_package
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.store.action_entry import ActionEntry, machine_of
+from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
@@ -46,6 +48,8 @@ from buildsys.registry import PACKAGE, get_step, new_step
 from buildsys.typed_json import decode, read
 
 Send = Callable[[Event], None]
+_LOOK_EVERY_SECONDS = 2.0
+"""How often a worker looks whether its own files are what they were."""
 
 
 class _Difference(Exception):
@@ -75,7 +79,10 @@ class Workplace:
         self.ensure = ensure
         self.database = Database(workspace.state / "state.sqlite")
         self.admission = Admission()
-        self._package = look_at_package(PACKAGE)
+        self._before: Remote | None = None
+        """The remote store as the order before found it."""
+        self._package, self._looked = look_at_package(PACKAGE), time.monotonic()
+        self._is_changed = False
         self._warned = False
         self._accepting = threading.Lock()
         """CPython's parser may count wrongly where two threads use it: "AST constructor recursion depth
@@ -92,6 +99,8 @@ class Workplace:
         except _Difference as difference:
             return Refused(why=str(difference), worker=self.name)
         store = self.store()
+        if self._before is not None:
+            store.remote.go_on_from(self._before)
         store.say = lambda text: send(Said(key=order.key, worker=self.name, text=text))
         if store.remote.settings.url != order.remote:
             why = f"its remote store is {store.remote.settings.url}, not {order.remote}"
@@ -127,6 +136,7 @@ class Workplace:
         finally:
             store.say = _ignore  # what was moved is no news of the run
             store.finish_run()
+            self._before = store.remote
 
     @contextlib.contextmanager
     def _kept(self, store: OrderStore, step: Step, key: str) -> Iterator[None]:
@@ -146,9 +156,10 @@ class Workplace:
 
     def _accept(self, order: Order) -> Step:
         """The step of an order, as this machine's own catalogue says it. Raises _Difference."""
-        if (
-            look_at_package(PACKAGE) != self._package
-        ):  # a step would run other code than is known here
+        if time.monotonic() - self._looked >= _LOOK_EVERY_SECONDS:
+            self._looked = time.monotonic()
+            self._is_changed |= look_at_package(PACKAGE) != self._package
+        if self._is_changed:  # a step would run other code than is known here
             raise _Difference("its buildsys was changed since it was started: start it again")
         try:
             definition = get_step(order.module)

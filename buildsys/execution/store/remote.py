@@ -174,6 +174,14 @@ class Remote:
         _check_mark(found)
         return found
 
+    def go_on_from(self, other: "Remote") -> None:
+        """Use what another run of the same settings has found, if it still got its answers: the server is
+        not looked for anew.
+        """
+        if other._objects is not None and other._reading.on and other._writing.on:
+            self._objects, self._signing = other._objects, other._signing
+            self._marked = other._marked
+
     def expect(self, files: int) -> None:
         """So many files are to be moved: lines on the progress say so."""
         self._progress.files = files

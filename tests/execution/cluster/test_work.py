@@ -171,7 +171,7 @@ def test_a_worker_whose_package_was_changed_is_started_again(
 ) -> None:
     """It would send other code to work than it knows."""
     order = make_order(coordinator, remote)
-    workplace._package = "as it was"
+    workplace._package, workplace._looked = "as it was", 0.0
     reply = workplace.carry_out(order, lambda event: None, tools)
     assert reply == Refused(
         why="its buildsys was changed since it was started: start it again", worker="w0"
