@@ -93,7 +93,9 @@ class ClusterSettings:
 
     scheduler: str = ""
     ca: str = ""
-    """File with the certificate and key of the cluster; a relative path begins at the workspace's root."""
+    """File with the certificate and key of the cluster; a relative path begins in the user's folder of
+    settings, never in the repository.
+    """
     insecure: bool = False
     wait_seconds: Annotated[float, check_wait] = WAIT_SECONDS
     """How long a step waits for a worker that fits while there is none."""

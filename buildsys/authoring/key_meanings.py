@@ -270,9 +270,9 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "cluster": {
         "ca": "File with the certificate and key of the cluster, which `buildsys scheduler --tls` makes;"
-        " a relative path begins at the workspace root.",
-        "insecure": "Whether tcp:// may lead to another machine: whoever reaches a scheduler without TLS"
-        " can run code on its workers.",
+        " a relative path begins in `~/.config/buildsys`, never in the repository.",
+        "insecure": "Whether tcp:// may lead to another machine, which BUILDSYS_CLUSTER names, too: whoever"
+        " reaches a scheduler without TLS can run code on its workers.",
         "scheduler": "Its address: tls://HOST:PORT, or tcp://HOST:PORT on this machine.",
         "slurm": "Workers that SLURM starts for a run, in place of `scheduler`.",
         "wait_seconds": "How long a step waits for a worker that fits while there is none.",

@@ -30,6 +30,16 @@ def cache_root() -> Path:
     return place / ".cache" / "buildsys"
 
 
+def config_root() -> Path:
+    """The user's folder of settings for buildsys; follows XDG_CONFIG_HOME. Raises CannotWrite for a
+    relative path.
+    """
+    base = os.environ.get("XDG_CONFIG_HOME")
+    if base:
+        return absolute(base, "XDG_CONFIG_HOME") / "buildsys"
+    return absolute(os.path.expanduser("~"), "HOME") / ".config" / "buildsys"
+
+
 def absolute(place: str, variable: str) -> Path:
     """The path that a variable of the environment holds. Raises CannotWrite for a relative one."""
     if os.path.isabs(place):

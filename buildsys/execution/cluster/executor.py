@@ -8,7 +8,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.cluster_settings import ClusterSettings
@@ -24,6 +23,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.state.action_keys import ActionKey
+from buildsys.execution.state.configured_cluster import find_certificate
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Step, StepResult
@@ -151,11 +151,8 @@ class ClusterExecutor(Runner):
 
             self._slurm = Slurm(settings.slurm, self.workspace)
             return Farm(self._slurm.address, self._slurm.certificate)
-        certificate = (
-            read_certificate(self.workspace.root / Path(settings.ca).expanduser(), "buildsys.yaml")
-            if settings.ca
-            else None
-        )
+        file = find_certificate(self.workspace, settings)
+        certificate = read_certificate(file, "buildsys.yaml") if file is not None else None
         try:
             return Farm(settings.scheduler, certificate)
         except CannotReach as error:

@@ -1,12 +1,18 @@
-"""Which cluster a workspace's steps run on, if any."""
+"""Which cluster a workspace's steps run on, if any.
+
+dask runs what a scheduler sends: whoever chooses the scheduler may run code here. buildsys.yaml may come
+with a pull request, so what it names counts only where a person has put the certificate of that cluster;
+one without TLS has to be named by the person, too.
+"""
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
-from buildsys.cluster_settings import ClusterSettings, check_settings
-from buildsys.errors import BuildsysError, shorten
-from buildsys.execution.places import Workspace
-from buildsys.execution.state.configured_store import configured_places
+from buildsys.cluster_settings import ClusterSettings, check_protection, check_settings
+from buildsys.errors import BuildsysError, InputError, shorten
+from buildsys.execution.places import Workspace, config_root
+from buildsys.execution.state.configured_store import configured_places, is_inside
 
 VARIABLE = "BUILDSYS_CLUSTER"
 
@@ -22,6 +28,8 @@ def find_cluster(workspace: Workspace) -> ClusterSettings | None:
         return None
     found = configured_places(workspace).cluster
     if not place:
+        if found is not None and found.scheduler:
+            _refuse_open(found.scheduler)
         return found
     try:
         chosen = replace(found or ClusterSettings(), scheduler=place, slurm=None)
@@ -29,3 +37,31 @@ def find_cluster(workspace: Workspace) -> ClusterSettings | None:
     except ValueError as error:
         raise BuildsysError(f"{VARIABLE} is `{shorten(place)}`: {error}") from error
     return chosen
+
+
+def _refuse_open(scheduler: str) -> None:
+    """Raises BuildsysError for an address of buildsys.yaml that leads elsewhere without TLS."""
+    try:
+        check_protection(scheduler, insecure=False)
+    except ValueError as error:
+        raise BuildsysError(
+            f"buildsys.yaml names the scheduler {scheduler}, which has no TLS: whoever can change that file"
+            f" could have code run here. Set {VARIABLE}={scheduler} to use it, or {VARIABLE}=none."
+        ) from error
+
+
+def find_certificate(workspace: Workspace, settings: ClusterSettings) -> Path | None:
+    """The file with the certificate of a cluster; a relative path begins in the user's folder of settings.
+
+    Raises InputError for one in the repository, where a commit could bring that of another cluster.
+    """
+    if not settings.ca:
+        return None
+    found = config_root() / os.path.expanduser(settings.ca)
+    if is_inside(found, workspace):
+        raise InputError.at(
+            "buildsys.yaml",
+            f"the certificate {found} lies in the repository, where a commit could bring another one",
+            f"put it into {config_root()}, and name it alone: `ca: {found.name}`",
+        )
+    return found

@@ -80,7 +80,7 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
         raise BuildsysError(f"{variable}: {error}") from error
     if found is not None and found.scheme == "file":
         folder = Path(unquote(urlsplit(found.url).path))
-        if _is_inside(folder, workspace):
+        if is_inside(folder, workspace):
             message = "the remote store would lie in the repository, where a commit could fill it"
             if place:
                 raise BuildsysError(f"{REMOTE} is {place}: {message}")
@@ -109,7 +109,7 @@ def _find_root(workspace: Workspace) -> Path:
 
 def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
     """Why a folder that somebody named is not to be the store of a workspace, and what to do."""
-    if _is_inside(place, workspace):
+    if is_inside(place, workspace):
         return _INSIDE, _ELSEWHERE
     other = foreign_name(place)
     return (_NO_STORE.format(shorten(other)), _OWN) if other else None
@@ -124,7 +124,7 @@ def _usable(root: Path) -> Path:
     return root
 
 
-def _is_inside(place: Path, workspace: Workspace) -> bool:
+def is_inside(place: Path, workspace: Workspace) -> bool:
     """Whether a path leads into the repository of a workspace, or is called so."""
     root = workspace.root
     repository = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)

@@ -13,7 +13,7 @@ from buildsys.cluster_settings import ClusterSettings, SlurmSettings, is_loopbac
 from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.cluster.connections import listening_host
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.configured_cluster import find_cluster
+from buildsys.execution.state.configured_cluster import find_certificate, find_cluster
 from tests.conftest import REPOSITORY, Sample
 
 
@@ -79,8 +79,25 @@ def test_without_tls_a_scheduler_is_for_this_machine(
     assert "0.0.0.0 can be reached without TLS from elsewhere" in capsys.readouterr().err
     assert main(["-C", str(workspace), "worker", "tcp://farm:8786"]) == 2
     assert "it leads to another machine without TLS" in capsys.readouterr().err
-    write(workspace, "{scheduler: 'tcp://farm:8786', insecure: true}")
-    assert find_cluster(Workspace(workspace)) is not None
+
+
+def test_a_pull_request_chooses_no_scheduler(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It could run code here: a certificate lies outside the repository, and without TLS a person names it."""
+    here, address = Workspace(workspace), "tcp://farm:8786"
+    write(workspace, f"{{scheduler: '{address}', insecure: true}}")
+    with pytest.raises(BuildsysError, match=f"Set BUILDSYS_CLUSTER={address} to use it"):
+        find_cluster(here)
+    monkeypatch.setenv("BUILDSYS_CLUSTER", address)
+    assert find_cluster(here) == ClusterSettings(scheduler=address, insecure=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    named = ClusterSettings(scheduler="tls://farm:8786", ca="farm.pem")
+    assert find_certificate(here, named) == tmp_path / "config" / "buildsys" / "farm.pem"
+    for place in (str(workspace / "farm.pem"), f"../../{workspace.name}/farm.pem"):
+        inside = ClusterSettings(scheduler="tls://farm:8786", ca=place)
+        with pytest.raises(InputError, match="lies in the repository"):
+            find_certificate(here, inside)
 
 
 def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
