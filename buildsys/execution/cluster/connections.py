@@ -44,10 +44,15 @@ def configure() -> None:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is said by us
 
 
-def probe(address: str, seconds: float) -> None:
-    """Whether anything listens at an address. Raises OSError; dask would try again and again."""
+def probe(address: str, seconds: float, certificate: Path | None) -> None:
+    """Connect once, as dask does. Raises OSError, of which ssl.SSLError where a certificate is refused:
+    dask would try again and again, and say that time is over.
+    """
     parts = urlsplit(address)
-    socket.create_connection((parts.hostname or "", parts.port or 0), seconds).close()
+    with socket.create_connection((parts.hostname or "", parts.port or 0), seconds) as connection:
+        if certificate is not None:
+            context = security(certificate).get_connection_args("client")["ssl_context"]
+            context.wrap_socket(connection).close()
 
 
 def listening_host(scheduler: str, host: str) -> str | None:

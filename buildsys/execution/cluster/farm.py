@@ -51,7 +51,7 @@ class Farm:
         self._places: tuple[Place, ...] = ()
         self._looked = 0.0
         try:
-            connections.probe(address, _CONNECT_SECONDS)
+            connections.probe(address, _CONNECT_SECONDS, certificate)
             self._client = Client(
                 address,
                 timeout=_CONNECT_SECONDS,

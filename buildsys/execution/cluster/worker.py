@@ -6,7 +6,9 @@ Loaded by whoever runs dask: the worker, and the scheduler and the coordinator, 
 import asyncio
 import contextlib
 import os
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,12 +178,26 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
         return asyncio.run(_serve(options, workplace, has, say))
 
 
+async def _find_scheduler(options: WorkerOptions) -> None:
+    """Wait until something listens there. Raises CannotReach."""
+    end = time.monotonic() + options.seconds
+    while True:
+        try:
+            connections.probe(options.scheduler, options.seconds, options.certificate)
+            return
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) or time.monotonic() > end:
+                raise CannotReach(f"{options.scheduler}: {explain_failure(error)}") from error
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
 async def _serve(
     options: WorkerOptions,
     workplace: Workplace,
     has: Mapping[str, int],
     say: Callable[[str], None],
 ) -> int:
+    await _find_scheduler(options)
     worker = Worker(
         options.scheduler,
         name=options.name,
