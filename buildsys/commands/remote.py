@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.state.configured_store import default_store
-    from buildsys.operations.sharing import check, require_shared
+    from buildsys.execution.store.shared_store import require_shared
+    from buildsys.operations.sharing import check
     from buildsys.text import count_text, size_text
 
     store = require_shared(default_store(Workspace(options.folder.resolve())))
@@ -61,7 +62,8 @@ def _gc(options: argparse.Namespace) -> int:
     from buildsys.commands.gc import read_age
     from buildsys.execution.places import Workspace
     from buildsys.execution.state.configured_store import default_store
-    from buildsys.operations.sharing import require_shared, sweep
+    from buildsys.execution.store.shared_store import require_shared
+    from buildsys.operations.sharing import sweep
     from buildsys.text import count_text, size_text
 
     age = read_age("--max-age", options.max_age)

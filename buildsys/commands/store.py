@@ -49,8 +49,9 @@ def _share(options: argparse.Namespace) -> int:
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
+    from buildsys.execution.store.shared_store import require_shared
     from buildsys.graph import WaitingPlan, build_plans, candidates_of
-    from buildsys.operations.sharing import pull, push, require_shared
+    from buildsys.operations.sharing import pull, push
     from buildsys.operations.transfer import explain_missing
     from buildsys.text import count_text, size_text
 

@@ -12,11 +12,10 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry, blob_name
 from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import Listed, Objects
-from buildsys.execution.store.remote import Remote, signing_key
+from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import LARGEST_ENTRY, NotTrusted, read_remote_entry
 from buildsys.execution.store.remote_failure import RemoteFailure
-from buildsys.execution.store.shared_store import SharedStore
-from buildsys.execution.store.store import Store
+from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.tree_index import read_index
 from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
@@ -58,25 +57,6 @@ class Swept:
     kept_results: int
     kept_blobs: int
     kept_bytes: int
-
-
-def require_shared(store: Store, writes: bool = False) -> SharedStore:
-    """A store that has a remote one behind it. Raises BuildsysError where there is none, or where nothing
-    may be put there.
-    """
-    if not isinstance(store, SharedStore):
-        raise BuildsysError(
-            "no remote store is configured: `remote: {url: …}` in buildsys.yaml, or BUILDSYS_REMOTE"
-        )
-    if writes:
-        settings = store.remote.settings
-        if not settings.writes:
-            raise BuildsysError(
-                f"{settings.url} is only read: `mode: read-write` in buildsys.yaml, or"
-                " BUILDSYS_REMOTE_MODE=read-write, allows more"
-            )
-        signing_key(settings)
-    return store
 
 
 def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:

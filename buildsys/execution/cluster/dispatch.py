@@ -3,6 +3,7 @@
 Loaded when the first step is sent out.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,12 @@ from buildsys.execution.cluster.orders import (
     Begun,
     Event,
     Failed,
+    InputsLost,
     Order,
     Refused,
     Reply,
     Reported,
+    Undelivered,
     WireInput,
     role_of,
     wire_outputs,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 """How often a step that waits looks whether its worker is still there."""
+_DELIVERY_PAUSES = (5.0, 30.0, 60.0)
+"""Seconds before a worker is asked again for a result that it could not put into the remote store."""
 _MOST_LOST = 5
 """Times that workers may die with a step that they had not begun."""
 
@@ -94,16 +99,23 @@ class Dispatch:
         needs: Needs,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
-    ) -> StepResult:
-        """The result of a step on a worker. Raises NobodyFits, StepFailed, Interrupted."""
+    ) -> StepResult | None:
+        """The result of a step on a worker; None where it was there already. Raises NobodyFits, StepFailed,
+        MissingBytes, Interrupted.
+        """
         watch, attempt, lost = _Watch(self.executor, step, on_start, on_progress), 0, 0
+        sent_again: set[str] = set()
+        holders: list[str] = []
         try:
             self._await_worker(step, needs)
             order = self._order(step, action_key)
             while True:
                 fitting = self._await_worker(step, needs)
+                holding = [place for place in fitting if place.name in holders[-1:]]
+                fitting = holding or fitting
                 asked = placement.request(step, needs, fitting)
-                only = tuple(place.address for place in fitting) if self._refusals else ()
+                are_some = bool(holding or self._refusals)
+                only = tuple(place.address for place in fitting) if are_some else ()
                 try:
                     with self.farm.ordered(order, asked, only, watch.hear, attempt) as ordered:
                         reply = self._await_reply(ordered, asked, only)
@@ -112,10 +124,16 @@ class Dispatch:
                     if len(watch.begun) > MOST_DEATHS or lost == _MOST_LOST:
                         raise _died(step, watch.begun) from None
                     reply = None  # they died of something else: it had not begun there
-                if isinstance(reply, Refused):
-                    self._note_refusal(step, reply)
-                elif reply is not None:
-                    return self._take(step, action_key, reply)
+                match reply:
+                    case Refused():
+                        self._note_refusal(step, reply.worker, reply.why)
+                    case InputsLost():
+                        self._send_again(step, action_key, order, reply, sent_again)
+                    case Undelivered():
+                        holders.append(reply.worker)
+                        self._await_delivery(step, reply, len(holders) - 1)
+                    case Answer() | Failed():
+                        return self._take(step, action_key, reply, watch.begun)
                 attempt += 1
         except SchedulerLost:
             raise Interrupted(f"the scheduler at {self.farm.address} is gone") from None
@@ -197,6 +215,55 @@ class Dispatch:
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )
 
+    def _send_again(
+        self,
+        step: Step,
+        action_key: ActionKey,
+        order: Order,
+        reply: InputsLost,
+        sent_again: set[str],
+    ) -> None:
+        """The remote store has lost bytes of a step's inputs since they were put there, or since somebody
+        else put them there. Raises as `_send`.
+        """
+        store = self.store
+        lost = set(reply.blobs) - sent_again
+        if not lost:
+            self.executor.say(
+                f"{store.settings.url} loses what is put there; {step.stage} runs here"
+            )
+            raise NobodyFits
+        sent_again |= lost
+        for item, sent in zip(step.inputs, order.inputs, strict=True):
+            blobs = {sent.digest}
+            with contextlib.suppress(OSError, BuildsysError):
+                blobs |= {file.digest for file in store.index(sent.digest)} if sent.tree else set()
+            if blobs & lost:
+                self.executor.say(
+                    f"{store.settings.url} has lost `{item.name}` of {step.stage}:"
+                    " it is put there again"
+                )
+                store.note_absent((blobs & lost) | {sent.digest})
+            self._send(item, action_key)
+
+    def _await_delivery(self, step: Step, reply: Undelivered, rounds: int) -> None:
+        """Returns when the worker, which has the result, is to be asked again. Raises NobodyFits where nobody
+        can put anything into the remote store any more.
+        """
+        self.executor.say(
+            f"{step.stage} is done on {reply.worker}, and its result is not in the remote store yet:"
+            f" {reply.why}"
+        )
+        try:
+            self.store.remote.prove_writing()
+        except BuildsysError as error:
+            self.executor.say(str(error))
+            raise NobodyFits from error
+        if rounds == len(_DELIVERY_PAUSES):
+            self._note_refusal(step, reply.worker, reply.why)
+            return
+        time.sleep(_DELIVERY_PAUSES[rounds])
+
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """What a person gave, in the store of this machine: workers get nothing from a folder here."""
         source, store = item.source, self.executor.state.store
@@ -216,8 +283,12 @@ class Dispatch:
         if found != digest:
             raise StepFailed(f"{source.label} changed while this run needed it; nothing was kept.")
 
-    def _take(self, step: Step, action_key: ActionKey, reply: Answer | Failed) -> StepResult:
-        """The result of a step from what the worker says. Raises StepFailed."""
+    def _take(
+        self, step: Step, action_key: ActionKey, reply: Answer | Failed, begun: list[str]
+    ) -> StepResult | None:
+        """The result of a step from what the worker says; None where it was not made for this run: nobody
+        has `begun` it. Raises StepFailed.
+        """
         log = self.executor.log(action_key.key)
         self._fetch_log(reply.log, log)
         if isinstance(reply, Failed):
@@ -232,6 +303,9 @@ class Dispatch:
         self.store.note_there(digest for _, digest in reply.outputs)
         diary = dict(reply.diary) | {"worker": reply.worker}
         self.store.note(make_entry(step, action_key.key, result, diary))
+        if not reply.made and reply.worker not in begun:
+            self.executor.state.finish(step, action_key, result)
+            return None
         self.executor.variants[step.tool_env] = reply.variant
         self.executor.isolations[step.id] = reply.isolation
         self.executor.state.finish(step, action_key, result)
@@ -248,11 +322,11 @@ class Dispatch:
         except (OSError, BuildsysError, RemoteFailure, Damaged):
             log.unlink(missing_ok=True)
 
-    def _note_refusal(self, step: Step, reply: Refused) -> None:
+    def _note_refusal(self, step: Step, worker: str, why: str) -> None:
         """It is said once; that worker gets no other step in this run."""
-        if reply.worker not in self._refusals:
-            self._refusals[reply.worker] = reply.why
-            self.executor.say(f"worker {reply.worker} refused {step.stage}: {reply.why}")
+        if worker not in self._refusals:
+            self._refusals[worker] = why
+            self.executor.say(f"worker {worker} refused {step.stage}: {why}")
 
 
 def _died(step: Step, workers: list[str]) -> StepFailed:

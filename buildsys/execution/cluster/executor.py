@@ -67,9 +67,16 @@ class ClusterExecutor(Runner):
                 store = self._shared()
                 farm = self._connect()
                 from buildsys.execution.cluster.dispatch import Dispatch
+                from buildsys.execution.cluster.farm import SchedulerLost
 
+                try:
+                    count = len(farm.places())
+                except SchedulerLost as error:
+                    farm.close()
+                    raise CannotReach(
+                        f"the scheduler at {farm.address} is gone. {_HERE}"
+                    ) from error
                 self._dispatch = Dispatch(self, farm, store)
-                count = len(farm.places())
                 self.say(
                     f"cluster {farm.address}: {count} worker{'s' * (count != 1)};"
                     " steps run there, `-n` says how many at once"
@@ -131,13 +138,15 @@ class ClusterExecutor(Runner):
                 return super()._execute(step, action_key, on_start, on_progress)
 
     def _shared(self) -> "SharedStore":
-        """The store, with the remote one that everything goes through. Raises BuildsysError."""
+        """The store, with the remote one that everything goes through, which takes what is put there. Raises
+        BuildsysError.
+        """
         from buildsys.execution.cluster.work import written_store
 
         try:
             return written_store(self.state.store)
         except BuildsysError as error:
-            raise BuildsysError(f"{error} {_HERE}") from error
+            raise BuildsysError(f"{error}. {_HERE}") from error
 
     def _connect(self) -> "Farm":
         """Raises BuildsysError."""

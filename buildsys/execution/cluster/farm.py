@@ -139,11 +139,13 @@ class Farm:
 
     def _hear(self, event: tuple[float, object]) -> None:
         _, text = event
-        with contextlib.suppress(ValueError):
+        try:
             found = read_event(str(text))
-            hear = self._listening.get(found.key)
-            if hear is not None:
-                hear(found)
+        except ValueError:  # of another release, or nobody's
+            return
+        hear = self._listening.get(found.key)
+        if hear is not None:
+            hear(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,7 @@ class Ordered:
             self.farm.check()
             return None
         try:
-            return read_reply(str(self.future.result()))
+            text = str(self.future.result())
         except KilledWorker as error:
             raise WorkersDied from error
         except UNEXPECTED as error:
@@ -171,3 +173,9 @@ class Ordered:
                     f"a worker could not run it: {shorten(str(error), 300)}"
                 ) from error
             self.farm.lose(error)
+        try:
+            return read_reply(text)
+        except ValueError as error:
+            raise StepFailed(
+                f"a worker's reply cannot be read ({error}): install the same buildsys there"
+            ) from error

@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from buildsys.digest import canonical
+from buildsys.errors import shorten
+from buildsys.escaping import plain_log
 from buildsys.graph import Input, Output, Step, is_checkpoint
 from buildsys.names import check_relative_name
-from buildsys.records import Digest, Seconds
+from buildsys.records import Digest, Seconds, check_digest
 from buildsys.spec import Format
 from buildsys.typed_json import parse
 
 _MODULE = re.compile(r"[a-z][a-z0-9_]{0,99}", re.ASCII)
-_LONGEST_STAGE = 200
+_WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]-]{0,99}", re.ASCII)
+"""What `--name` takes, and the addresses that dask names its own workers by."""
+_LONGEST_STAGE, _LONGEST_LINE, _LONGEST_TEXT = 200, 1000, 1 << 17
+_SHOWN = 400
+"""Characters of a line that are sent of a longer one."""
 
 
 def _check_module(name: str) -> None:
@@ -42,10 +48,48 @@ def _check_stage(text: str) -> None:
         raise ValueError("it is not the name of a stage")
 
 
+def _check_worker(name: str) -> None:
+    if _WORKER.fullmatch(name) is None:
+        raise ValueError("it is not the name of a worker")
+
+
+def _check_line(text: str) -> None:
+    if not text.isprintable() or len(text) > _LONGEST_LINE:
+        raise ValueError("it is not a line for people")
+
+
+def _check_text(text: str) -> None:
+    lines = text.replace("\t", " ").split("\n")
+    if len(text) > _LONGEST_TEXT or not all(line.isprintable() for line in lines):
+        raise ValueError("it is not a text for people")
+
+
+def _check_log(digest: str) -> None:
+    if digest:
+        check_digest(digest)
+
+
+def line_of(text: str) -> str:
+    """Any text as a `Line`."""
+    return shorten(text.strip(), _SHOWN)[:_LONGEST_LINE]
+
+
+def text_of(text: str) -> str:
+    """Any text as a `Text`: lines without control characters."""
+    lines = (shorten(line, _LONGEST_TEXT) for line in plain_log(text).expandtabs().split("\n"))
+    return "\n".join(lines)[:_LONGEST_TEXT]
+
+
 FileName = Annotated[str, _check_file_name]
 Suffix = Annotated[str, _check_suffix]
 Module = Annotated[str, _check_module]
 Stage = Annotated[str, _check_stage]
+WorkerName = Annotated[str, _check_worker]
+Line = Annotated[str, _check_line]
+"""What is shown as it came: one line without control characters."""
+Text = Annotated[str, _check_text]
+LogDigest = Annotated[str, _check_log]
+"""The digest of a step's log, empty without one."""
 Role = Literal["", "checkpoint", "dataset"]
 """What an input is where that matters to how it is given to a step: a checkpoint is looked at before
 it is loaded, a dataset's images are linked.
@@ -98,32 +142,54 @@ class Order:
 class Answer:
     """A step is done: its outputs and its log are in the remote store.
 
-    `made`: False where the worker found the result of somebody else. `worker`: its name; `machine`: its
-    architecture; `variant` and `isolation` as the runner has them; `diary`: facts of the run; `log`: the
-    digest of its log, empty without one.
+    `made`: False where the worker did not run it for this order: the result was there. `variant` and
+    `isolation` as the runner has them; `diary`: facts of the run.
     """
 
     outputs: tuple[tuple[FileName, Digest], ...]
     seconds: Seconds
     passed: bool
     made: bool
-    worker: str
-    machine: str
-    variant: str
-    isolation: str
-    diary: tuple[tuple[str, str], ...]
-    log: str
+    worker: WorkerName
+    variant: Line
+    isolation: Line
+    diary: tuple[tuple[Line, Text], ...]
+    log: LogDigest
     kind: Literal["answer"] = "answer"
     format: Literal[1] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """The worker did not begin: it is another machine, or has another buildsys, than the order is for."""
+    """The worker did not start the step: it is another machine, or has another buildsys, than the order is
+    for, or cannot read or write the remote store.
+    """
 
-    why: str
-    worker: str
+    why: Line
+    worker: WorkerName
     kind: Literal["refused"] = "refused"
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsLost:
+    """The worker did not start the step: the remote store does not have these bytes, or has them damaged."""
+
+    blobs: tuple[Digest, ...]
+    worker: WorkerName
+    kind: Literal["lost"] = "lost"
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undelivered:
+    """The step is done, and its result is in the worker's store alone: the remote store does not take it.
+    The same order to the same worker tries again.
+    """
+
+    why: Line
+    worker: WorkerName
+    kind: Literal["undelivered"] = "undelivered"
     format: Literal[1] = 1
 
 
@@ -133,16 +199,16 @@ class Failed:
     the worker; `refused` as `StepFailed` has it.
     """
 
-    text: str
-    worker: str
-    log: str
-    place: str
+    text: Text
+    worker: WorkerName
+    log: LogDigest
+    place: Line
     refused: bool
     kind: Literal["failed"] = "failed"
     format: Literal[1] = 1
 
 
-Reply = Answer | Refused | Failed
+Reply = Answer | Refused | InputsLost | Undelivered | Failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +216,7 @@ class Begun:
     """A worker has started the process of a step."""
 
     key: Digest
-    worker: str
+    worker: WorkerName
     kind: Literal["begun"] = "begun"
 
 
@@ -161,20 +227,20 @@ class Reported:
     key: Digest
     done: float
     total: float
-    unit: str
-    note: str
+    unit: Line
+    note: Line
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class Message:
     """A line for people: a tool environment is synced, a step waits for another."""
 
     key: Digest
-    worker: str
-    text: str
+    worker: WorkerName
+    text: Line
 
 
-Event = Begun | Reported | Said
+Event = Begun | Reported | Message
 EVENTS = "buildsys"
 """The topic of all events of a scheduler; whoever listens picks those of its own orders."""
 

@@ -10,20 +10,24 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from buildsys.errors import BuildsysError, StepFailed
+from buildsys.errors import BuildsysError, MissingBytes, StepFailed
 from buildsys.execution.cluster import unfinished_trainings
 from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
     Event,
     Failed,
+    InputsLost,
+    Message,
     Order,
     Refused,
     Reply,
     Reported,
-    Said,
+    Undelivered,
     WireInput,
     given_output,
+    line_of,
+    text_of,
 )
 from buildsys.execution.cluster.placement import label_of
 from buildsys.execution.places import Workspace
@@ -38,12 +42,11 @@ from buildsys.execution.state.plans import complete_step
 from buildsys.execution.store.action_entry import ActionEntry, machine_of
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_failure import RemoteFailure
-from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Input, Output, Step, StepResult
-from buildsys.operating_system import host_name
 from buildsys.registry import PACKAGE, get_step, new_step
 from buildsys.typed_json import decode, read
 
@@ -60,11 +63,18 @@ class OrderStore(SharedStore):
     """The store of one order, whose result is put into the remote before the reply."""
 
     def publish(self, entry: ActionEntry) -> None:
-        """See `Workplace._deliver`."""
+        """Nothing: `Workplace` puts it there, and waits for that."""
+
+    def has_result(self, key: str) -> bool:
+        """Whether this machine alone has what an action made."""
+        return self._is_whole_here(key)
 
 
 class Workplace:
     """What a worker has for its orders: a folder, a store of its own with the remote one behind it."""
+
+    pauses: tuple[float, ...] = (0.0, 5.0, 30.0)
+    """Seconds before each try to put a result into the remote store: a connection that was cut comes back."""
 
     def __init__(
         self,
@@ -97,46 +107,84 @@ class Workplace:
             with self._accepting:
                 step = self._accept(order)
         except _Difference as difference:
-            return Refused(why=str(difference), worker=self.name)
+            return self._refused(str(difference))
         store = self.store()
         if self._before is not None:
             store.remote.go_on_from(self._before)
-        store.say = lambda text: send(Said(key=order.key, worker=self.name, text=text))
+        store.say = lambda text: send(Message(key=order.key, worker=self.name, text=line_of(text)))
         if store.remote.settings.url != order.remote:
-            why = f"its remote store is {store.remote.settings.url}, not {order.remote}"
-            return Refused(why=why, worker=self.name)
+            return self._refused(
+                f"its remote store is {store.remote.settings.url}, not {order.remote}"
+            )
+        try:
+            return self._make(order, step, store, send, run)
+        finally:
+            store.say = _ignore  # what was moved is no news of the run
+            store.finish_run()
+            self._before = store.remote
+
+    def _make(
+        self, order: Order, step: Step, store: OrderStore, send: Send, run: process.CommandRunner
+    ) -> Reply:
+        """The step of an order, once it is known to be that of here."""
+        try:
+            require_shared(store, writes=True)
+            if not store.remote.is_connected:
+                store.remote.prove_writing()
+        except BuildsysError as error:
+            if store.has_result(order.key):
+                return Undelivered(why=line_of(str(error)), worker=self.name)
+            return self._refused(str(error))
         state = State((), self.database, store)
         for item in order.inputs:
             state.know(*_given(order, item))
         state.include(step)
-        runner = Runner(self.workspace, state, store.say, run, self.ensure)
+        began: list[str] = []
+
+        def run_step(command: process.Command, on_progress: process.OnProgress) -> int:
+            began.append(step.id)
+            return run(command, on_progress)
+
+        runner = Runner(self.workspace, state, store.say, run_step, self.ensure)
         runner.admission, runner.warned = self.admission, self._warned
         self._warned = True
         log = runner.log(order.key)
         try:
-            store.look_up([(order.key, machine_of(step))])
+            self._look_up(store, step, order.key)
             with self._kept(store, step, order.key):
                 result = runner.execute(
                     step,
                     lambda: send(Begun(key=order.key, worker=self.name)),
                     lambda done, total, unit, note: send(
-                        Reported(key=order.key, done=done, total=total, unit=unit, note=note)
+                        Reported(
+                            key=order.key,
+                            done=done,
+                            total=total,
+                            unit=line_of(unit),
+                            note=line_of(note),
+                        )
                     ),
                 )
-            return self._deliver(order, step, state, runner, made=result is not None)
-        except RemoteFailure as failure:  # what was made stays in the store of this machine
-            return Refused(why=f"{store.remote.settings.url}: {failure}", worker=self.name)
-        except BuildsysError as error:
-            if not store.remote.reads:
-                why = f"{store.remote.settings.url} cannot be read any more"
-                return Refused(why=why, worker=self.name)
-            return self._failed(
-                store, log, str(error), isinstance(error, StepFailed) and error.refused
-            )
-        finally:
-            store.say = _ignore  # what was moved is no news of the run
-            store.finish_run()
-            self._before = store.remote
+        except (RemoteFailure, BuildsysError) as error:
+            if not began and not store.remote.reads:
+                return self._refused(f"{store.remote.settings.url} cannot be read any more")
+            if isinstance(error, MissingBytes):
+                lost = {blob for i in order.inputs for blob in store.missed(i.digest, i.tree)}
+                if lost:
+                    return InputsLost(blobs=tuple(sorted(lost)), worker=self.name)
+            refused = isinstance(error, StepFailed) and error.refused
+            return self._failed(store, log, str(error), refused)
+        return self._deliver(order, step, state, runner, made=result is not None)
+
+    def _look_up(self, store: OrderStore, step: Step, key: str) -> None:
+        """What the remote store says that this action made counts when its bytes came: whoever sends the
+        order may have missed them.
+        """
+        store.look_up([(key, machine_of(step))])
+        known = store.recall(key)
+        for output in known.outputs if known is not None else ():
+            with contextlib.suppress(FileNotFoundError):
+                store.bring(output.digest, output.tree)
 
     @contextlib.contextmanager
     def _kept(self, store: OrderStore, step: Step, key: str) -> Iterator[None]:
@@ -200,55 +248,66 @@ class Workplace:
         return step
 
     def _deliver(self, order: Order, step: Step, state: State, runner: Runner, made: bool) -> Reply:
-        """The result into the remote store, the entry last."""
+        """The result into the remote store, the entry last; tried again where that fails."""
         result, entry = state.result(step.id), state.store.recall(order.key)
         assert result is not None
         assert entry is not None
-        store = runner.state.store
-        assert isinstance(store, OrderStore)
-        log = _keep_log(store, runner.log(order.key)) if made else ""
-        store.push(entry)
+        why, log = "", ""
+        for pause in self.pauses:
+            time.sleep(pause)
+            store = (
+                self.store() if why else state.store
+            )  # one that has failed is not asked any more
+            assert isinstance(store, OrderStore)
+            if why:
+                store.say = _ignore
+            try:
+                log = _keep_log(store, runner.log(order.key)) if made else ""
+                store.push(entry)
+                break
+            except (RemoteFailure, BuildsysError, FileNotFoundError) as failure:
+                why = str(failure)
+            finally:
+                if store is not state.store:
+                    store.finish_run()
+        else:
+            return Undelivered(why=line_of(why), worker=self.name)
         return Answer(
             outputs=result.outputs,
             seconds=result.seconds,
             passed=result.passed,
             made=made,
             worker=self.name,
-            machine=host_name(),
-            variant=runner.variants.get(step.tool_env, ""),
-            isolation=runner.isolations.get(step.id, ""),
-            diary=entry.diary,
+            variant=line_of(runner.variants.get(step.tool_env, "")),
+            isolation=line_of(runner.isolations.get(step.id, "")),
+            diary=tuple((line_of(name), text_of(text)) for name, text in entry.diary),
             log=log,
         )
 
+    def _refused(self, why: str) -> Refused:
+        return Refused(why=line_of(why), worker=self.name)
+
     def _failed(self, store: SharedStore, log: Path, text: str, refused: bool) -> Failed:
         return Failed(
-            text=text,
+            text=text_of(text),
             worker=self.name,
             log=_keep_log(store, log),
-            place=str(log),
+            place=line_of(str(log)),
             refused=refused,
         )
 
 
 def written_store(store: Store) -> SharedStore:
-    """The store, which has a remote one that is written to: a cluster's files go through it.
-
-    Raises BuildsysError where it has none.
+    """The store, whose remote one has taken what was put there. Raises BuildsysError where there is none
+    that does: a cluster's files go through it.
     """
-    if not isinstance(store, SharedStore):
-        raise BuildsysError(
-            "a cluster needs a remote store, through which workers get and give files: add"
-            " `remote: {url: …, mode: read-write}` to buildsys.yaml, or set BUILDSYS_REMOTE and"
-            " BUILDSYS_REMOTE_MODE."
-        )
-    settings = store.remote.settings
-    if not settings.writes:
-        raise BuildsysError(
-            f"a cluster needs a remote store that is written to, and {settings.url} is only read: say"
-            " `mode: read-write` in buildsys.yaml, or set BUILDSYS_REMOTE_MODE=read-write."
-        )
-    return store
+    try:
+        found = require_shared(store, writes=True)
+        found.remote.prove_writing()
+    except BuildsysError as error:
+        message = "a cluster needs a remote store that can be written, through which files go"
+        raise BuildsysError(f"{message}: {error}") from error
+    return found
 
 
 _SAME = "install the same buildsys on the worker"

@@ -25,7 +25,9 @@ from buildsys.execution.cluster.orders import (
     Event,
     Failed,
     Refused,
+    line_of,
     read_order,
+    text_of,
     write_event,
     write_reply,
 )
@@ -66,7 +68,9 @@ def run_order(text: str) -> str:
     try:
         order = read_order(text)
     except ValueError as error:
-        why = f"it cannot read the order ({error}); install the same buildsys on the worker"
+        why = line_of(
+            f"it cannot read the order ({error}); install the same buildsys on the worker"
+        )
         return write_reply(Refused(why=why, worker=_name(worker)))
 
     def send(event: Event) -> None:
@@ -86,7 +90,7 @@ def run_order(text: str) -> str:
     except Reschedule:
         raise
     except UNEXPECTED as error:  # an exception would have to be unpickled by whoever waits
-        text = explain(error, f"making {order.stage}", post.workplace.workspace.root)
+        text = text_of(explain(error, f"making {order.stage}", post.workplace.workspace.root))
         return write_reply(Failed(text=text, worker=_name(worker), log="", place="", refused=False))
 
 
@@ -153,7 +157,7 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
 
     `workspace`: whose buildsys.yaml names the stores; the work is done in a folder of the user's cache.
     Raises CannotReach where there is no such scheduler, or it has a worker of that name, and
-    BuildsysError where there is no remote store to write to.
+    BuildsysError where there is no remote store, or it takes nothing.
     """
     connections.configure()
     store = written_store(default_store(workspace))

@@ -182,6 +182,22 @@ class Remote:
             self._objects, self._signing = other._objects, other._signing
             self._marked = other._marked
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server has answered already."""
+        return self._objects is not None
+
+    def prove_writing(self) -> None:
+        """Put the mark there, whatever was found before. Raises BuildsysError where nothing can be put there."""
+        try:
+            signing = signing_key(self.settings)
+            objects = self._objects or self.objects()
+            objects.write(MARK, write_mark())
+        except RemoteFailure as failure:
+            raise BuildsysError(f"{self.settings.url} cannot be written: {failure}") from failure
+        with self._opening:
+            self._objects, self._signing, self._marked = objects, signing, True
+
     def expect(self, files: int) -> None:
         """So many files are to be moved: lines on the progress say so."""
         self._progress.files = files

@@ -226,8 +226,25 @@ class SharedStore(Store):
     def note_there(self, digests: Iterable[str]) -> None:
         """Somebody has put blobs into the remote since it was asked."""
         found = set(digests)
+        if not found.isdisjoint(self._absent):  # the files of a tree came before its index
+            self._absent.clear()
         self._there |= found
-        self._absent -= found
+        self._damaged_there -= found
+
+    def note_absent(self, digests: Iterable[str]) -> None:
+        """Somebody has missed blobs in the remote, or found them damaged: what is here is put there again."""
+        found = set(digests)
+        self._there -= found
+        self._absent |= found
+        self._damaged_there |= found
+
+    def missed(self, digest: str, tree: bool) -> set[str]:
+        """Of an artifact's blobs those that the remote was found not to have, or to have damaged."""
+        if digest in self._absent:
+            return {digest}
+        with contextlib.suppress(OSError):
+            return self._absent & {file.digest for file in self.index(digest)} if tree else set()
+        return set()
 
     def _open(self, digest: str) -> IO[bytes]:
         """A blob's file, brought here where it is not."""
@@ -300,3 +317,24 @@ class SharedStore(Store):
 
     def _unpushed_name(self, key: str) -> str:
         return f"{key}.{self._remote_id}"
+
+
+def require_shared(store: Store, writes: bool = False) -> SharedStore:
+    """A store that has a remote one behind it, which is asked nothing yet. Raises BuildsysError where there
+    is none, or where nothing may be put there: `writes`.
+    """
+    if not isinstance(store, SharedStore):
+        raise BuildsysError(
+            "no remote store is configured: `remote: {url: …}` in buildsys.yaml, or BUILDSYS_REMOTE"
+        )
+    if writes:
+        from buildsys.execution.store.remote import signing_key
+
+        settings = store.settings
+        if not settings.writes:
+            raise BuildsysError(
+                f"{settings.url} is only read: `mode: read-write` in buildsys.yaml, or"
+                " BUILDSYS_REMOTE_MODE=read-write, allows more"
+            )
+        signing_key(settings)
+    return store

@@ -23,6 +23,10 @@ __all__ = ["s3_server"]
 
 HELD = "examine_tflite"
 """The first of the two steps of `plain@host`."""
+NO_PAUSES = """\
+from buildsys.execution.cluster.work import Workplace
+Workplace.pauses = (0.0,)
+"""
 OTHER_CODE = """
 
 _run = run
@@ -199,14 +203,16 @@ def test_without_the_remote_store_a_run_goes_on_here(cluster: Cluster, s3_server
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.wait_seconds = 1
     cluster.remote = f"url: 's3://results/team', endpoint: '{s3_server.endpoint}'"
-    cluster.start("w0")
+    cluster.scheduler()
+    cluster.worker("w0", extra=python_path(cluster.root, NO_PAUSES))
     run = start_doit(cluster.place, "build:plain@host")
     begun_on(cluster, "w0")
     s3_server.kill()
     let_go(cluster.root)
     output = ended(run)
     assert run.returncode == 0, output
-    assert "worker w0 refused signal: s3://results/team: the connection is refused" in output
+    assert "signal is done on w0, and its result is not in the remote store yet: " in output
+    assert "s3://results/team cannot be written: the connection is refused" in output
     assert processes.statuses(cluster.place)["plain@host"] == "built"
 
 
@@ -231,8 +237,10 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
     assert f"the scheduler {cluster.address} cannot be reached: nothing listens there" in output
     assert "BUILDSYS_CLUSTER=none builds on this machine alone" in output
     let_go(cluster.root)
-    run = start_doit(cluster.place, "plain@host", extra={"BUILDSYS_CLUSTER": "none"})
-    ended(run)
+    run = start_doit(cluster.place, "build:plain@host", extra={"BUILDSYS_CLUSTER": "none"})
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert " on w0" not in output
 
 
 def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:

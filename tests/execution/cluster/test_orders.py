@@ -9,16 +9,21 @@ from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
     Failed,
+    InputsLost,
+    Message,
     Order,
     Refused,
     Reply,
     Reported,
+    Undelivered,
     WireInput,
     WireOutput,
+    line_of,
     read_event,
     read_order,
     read_reply,
     role_of,
+    text_of,
     write_event,
     write_order,
     write_reply,
@@ -46,7 +51,6 @@ ANSWER = Answer(
     passed=True,
     made=True,
     worker="w0",
-    machine="linux-x86_64",
     variant="lock-cpu",
     isolation="landlock",
     diary=(("cpu", "EPYC"),),
@@ -65,10 +69,12 @@ def test_an_order_comes_as_it_was_sent() -> None:
     [
         ANSWER,
         Refused(why="its code of gate is another", worker="w0"),
-        Failed(text="no", worker="w0", log="", place="/x.log", refused=True),
+        InputsLost(blobs=("b" * 64,), worker="w0"),
+        Undelivered(why="the connection was cut", worker="tcp://[::1]:40933"),
+        Failed(text="no\n    more", worker="w0", log="", place="/x.log", refused=True),
     ],
 )
-def test_a_reply_is_one_of_three(reply: Reply) -> None:
+def test_a_reply_is_one_of_five(reply: Reply) -> None:
     """Each reads as what it is."""
     assert read_reply(write_reply(reply)) == reply
 
@@ -78,8 +84,54 @@ def test_events_tell_what_happens_meanwhile() -> None:
     for event in (
         Begun(key=KEY, worker="w0"),
         Reported(key=KEY, done=1.0, total=2.0, unit="epochs", note=""),
+        Message(key=KEY, worker="w0", text=line_of("two\nlines \x1b[2J")),
     ):
         assert read_event(write_event(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("reply", "key", "value"),
+    [
+        (ANSWER, "log", "../../../etc/passwd"),
+        (ANSWER, "worker", "w0\x1b[2J"),
+        (ANSWER, "worker", ""),
+        (ANSWER, "variant", "../../x\n"),
+        (ANSWER, "isolation", "\r"),
+        (ANSWER, "diary", [["cpu", "\x1b]0;x\x07"]]),
+        (ANSWER, "outputs", [["../checkpoint", "b" * 64]]),
+        (ANSWER, "outputs", [["checkpoint", "b"]]),
+        (ANSWER, "seconds", -1.0),
+        (Refused(why="", worker="w0"), "why", "a\nb"),
+        (InputsLost(blobs=(), worker="w0"), "blobs", ["../x"]),
+        (Undelivered(why="", worker="w0"), "why", "x" * 1001),
+        (Failed(text="", worker="w0", log="", place="", refused=False), "text", "\x1b[2J"),
+        (Failed(text="", worker="w0", log="", place="", refused=False), "place", "a\nb"),
+    ],
+)
+def test_a_reply_that_says_anything_else_is_none(reply: Reply, key: str, value: object) -> None:
+    """Values of the wire become names of objects, and lines on a terminal."""
+    data = json.loads(write_reply(reply))
+    assert key in data
+    with pytest.raises(ValueError, match=r"`|it is"):
+        read_reply(json.dumps(data | {key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("worker", "w\n"), ("text", "\x1b[2J"), ("text", "a\nb"), ("key", "x")]
+)
+def test_an_event_that_says_anything_else_is_none(key: str, value: str) -> None:
+    """It would be shown."""
+    data = json.loads(write_event(Message(key=KEY, worker="w0", text="")))
+    with pytest.raises(ValueError, match=r"`|it is"):
+        read_event(json.dumps(data | {key: value}))
+
+
+def test_what_a_worker_says_is_made_to_fit() -> None:
+    """A tool may print anything; the message arrives all the same."""
+    wild = "\x1b[31mred\x1b[0m\r\nnext\ttab \u202e\x00\n" + "x" * 200_000
+    failed = Failed(text=text_of(wild), worker="w0", log="", place=line_of(wild), refused=False)
+    assert read_reply(write_reply(failed)) == failed
+    assert failed.text.startswith("red\nnext")
 
 
 @pytest.mark.parametrize(

@@ -110,12 +110,19 @@ def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
     monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://127.0.0.1:1")
     assert main(["-C", str(workspace), "build"]) == 1
     printed = capsys.readouterr()
-    assert "a cluster needs a remote store, through which" in printed.out + printed.err
+    assert "a cluster needs a remote store that can be written" in printed.out + printed.err
     assert "BUILDSYS_CLUSTER=none builds on this machine" in printed.out + printed.err
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/remote")
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
     assert main(["-C", str(workspace), "worker", "tcp://127.0.0.1:1"]) == 1
-    assert "a cluster needs a remote store that is written to" in capsys.readouterr().err
+    assert "is only read: `mode: read-write` in buildsys.yaml" in capsys.readouterr().err
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    (tmp_path / "remote").write_text("")
+    assert main(["-C", str(workspace), "worker", "tcp://127.0.0.1:1"]) == 1
+    assert f"file://{tmp_path}/remote cannot be written: " in capsys.readouterr().err
+    assert main(["-C", str(workspace), "build"]) == 1
+    printed = capsys.readouterr()
+    assert f"file://{tmp_path}/remote cannot be written: " in printed.out + printed.err
 
 
 def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(

@@ -12,13 +12,16 @@ from buildsys.execution.cluster.orders import (
     Begun,
     Event,
     Failed,
+    InputsLost,
     Order,
     Refused,
+    Undelivered,
     WireInput,
     WireOutput,
 )
 from buildsys.execution.cluster.work import OrderStore, Workplace
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.state.action_keys import make_key
 from buildsys.execution.state.plans import complete_step
 from buildsys.execution.store.shared_store import SharedStore
@@ -150,20 +153,146 @@ def test_a_failure_brings_the_log(
     assert coordinator.read(reply.log) == f"{MODULE} ran\n".encode()
 
 
-def test_an_input_that_the_remote_lost_is_a_failure_and_no_crash(
+@pytest.mark.parametrize("damage", [b"", b"what the board RECORDED", None])
+def test_an_input_that_the_remote_has_lost_is_asked_for(
+    coordinator: SharedStore,
+    workplace: Workplace,
+    remote: RemoteSettings,
+    tools: StandIn,
+    tmp_path: Path,
+    damage: bytes | None,
+) -> None:
+    """Somebody cleaned up the bucket, or a disk is damaged: whoever sent the order sends the bytes again."""
+    order = make_order(coordinator, remote)
+    (path,) = (tmp_path / "remote" / "blobs").glob("*/*")
+    path.chmod(0o644)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    reply = workplace.carry_out(order, lambda event: None, tools)
+    digest = order.inputs[0].digest
+    assert reply == InputsLost(blobs=(digest,), worker="w0")
+    assert tools.ran == []
+    coordinator.push_blobs(digest, tree=False)
+    assert workplace.carry_out(order, lambda event: None, tools) == reply, "it was not sent"
+    coordinator.note_absent({digest})
+    coordinator.push_blobs(digest, tree=False)
+    assert isinstance(workplace.carry_out(order, lambda event: None, tools), Answer)
+
+
+def close_remote(place: Path) -> None:
+    """Nothing can be put there any more: a file is in the way."""
+    place.rename(place.with_name("away"))
+    place.write_text("")
+
+
+def open_remote(place: Path) -> None:
+    """As it was."""
+    place.unlink()
+    place.with_name("away").rename(place)
+
+
+def test_a_result_that_cannot_be_delivered_is_kept(
     coordinator: SharedStore,
     workplace: Workplace,
     remote: RemoteSettings,
     tools: StandIn,
     tmp_path: Path,
 ) -> None:
-    """Somebody cleaned up the bucket."""
-    order = make_order(coordinator, remote)
-    for path in (tmp_path / "remote" / "blobs").glob("*/*"):
-        path.unlink()
+    """The same order to the same worker delivers it later: hours of work are not done twice."""
+    order, place = make_order(coordinator, remote), tmp_path / "remote"
+    workplace.pauses = (0.0, 0.0)
+
+    def end(command: Command, on_progress: OnProgress) -> int:
+        code = tools(command, on_progress)
+        close_remote(place)
+        return code
+
+    for run in (end, tools):
+        reply = workplace.carry_out(order, lambda event: None, run)
+        assert isinstance(reply, Undelivered), reply
+    open_remote(place)
     reply = workplace.carry_out(order, lambda event: None, tools)
-    assert isinstance(reply, Failed)
-    assert "recording" in reply.text
+    assert isinstance(reply, Answer)
+    assert (reply.made, tools.ran) == (False, [MODULE])
+    assert b"passed" in coordinator.read(reply.outputs[0][1])
+
+
+def test_a_delivery_that_fails_once_is_tried_again(
+    coordinator: SharedStore,
+    workplace: Workplace,
+    remote: RemoteSettings,
+    tools: StandIn,
+    tmp_path: Path,
+) -> None:
+    """A connection that was cut comes back."""
+    order, place = make_order(coordinator, remote), tmp_path / "remote"
+    make = workplace.store
+
+    def store() -> OrderStore:
+        if place.is_file():
+            open_remote(place)
+        return make()
+
+    def end(command: Command, on_progress: OnProgress) -> int:
+        code = tools(command, on_progress)
+        close_remote(place)
+        return code
+
+    workplace.store, workplace.pauses = store, (0.0, 0.0)
+    reply = workplace.carry_out(order, lambda event: None, end)
+    assert isinstance(reply, Answer), reply
+    assert reply.made
+    assert coordinator.read(reply.log) == f"{MODULE} ran\n".encode()
+
+
+def test_a_worker_that_cannot_write_begins_nothing(
+    coordinator: SharedStore,
+    workplace: Workplace,
+    remote: RemoteSettings,
+    tools: StandIn,
+    tmp_path: Path,
+) -> None:
+    """Without a key where results have to be signed, and where the remote store takes nothing."""
+    order = make_order(coordinator, remote)
+    wary = dataclasses.replace(remote, trusted=("ed25519:" + "A" * 43 + "=",))
+    workplace.store = lambda: OrderStore(tmp_path / "there", wary)
+    reply = workplace.carry_out(order, lambda event: None, tools)
+    assert isinstance(reply, Refused)
+    assert "BUILDSYS_SIGNING_KEY names no key" in reply.why
+    workplace.store = lambda: OrderStore(tmp_path / "there", remote)
+    close_remote(tmp_path / "remote")
+    reply = workplace.carry_out(order, lambda event: None, tools)
+    assert isinstance(reply, Refused)
+    assert f"{remote.url} cannot be written" in reply.why
+    assert tools.ran == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_result_that_the_remote_has_lost_is_made_again(
+    coordinator: SharedStore,
+    workplace: Workplace,
+    remote: RemoteSettings,
+    tools: StandIn,
+    tmp_path: Path,
+    damaged: bool,
+) -> None:
+    """Its entry is there, and its bytes are not, or are others: the worker looks at them."""
+    order = make_order(coordinator, remote)
+    first = workplace.carry_out(order, lambda event: None, tools)
+    assert isinstance(first, Answer)
+    digest = first.outputs[0][1]
+    blob = tmp_path / "remote" / "blobs" / digest[:2] / digest
+    size = blob.stat().st_size
+    blob.unlink()
+    if damaged:
+        blob.write_bytes(b"x" * size)
+    workplace.store = lambda: OrderStore(tmp_path / "elsewhere", remote)
+    again = workplace.carry_out(order, lambda event: None, tools)
+    assert isinstance(again, Answer), again
+    assert (again.made, again.outputs) == (True, first.outputs)
+    assert b"passed" in coordinator.read(digest)
 
 
 def test_a_worker_whose_package_was_changed_is_started_again(

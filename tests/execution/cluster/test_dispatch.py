@@ -1,0 +1,257 @@
+"""Orders of a run to workers of this process, which have stores of their own: what becomes of each reply."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsys.errors import BuildsysError
+from buildsys.execution.cluster import dispatch
+from buildsys.execution.cluster.executor import ClusterExecutor
+from buildsys.execution.cluster.labels import find_labels
+from buildsys.execution.cluster.orders import (
+    Event,
+    Order,
+    Reply,
+    read_order,
+    read_reply,
+    write_order,
+    write_reply,
+)
+from buildsys.execution.cluster.placement import Place
+from buildsys.execution.cluster.work import OrderStore, Workplace
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.execution.store.action_entry import ActionEntry
+from buildsys.execution.store.remote_entry import make_key
+from buildsys.execution.store.remote_failure import RemoteFailure
+from buildsys.remote_settings import RemoteSettings
+from tests.conftest import StandIn, no_environment
+from tests.processes import shipped
+
+
+class NearConnection:
+    """A scheduler whose workers are here: the one that is first and may take an order does its work at once."""
+
+    address = "near"
+
+    def __init__(self, root: Path, tools: StandIn) -> None:
+        self.root, self.tools = root, tools
+        self.settings = RemoteSettings(url=f"file://{root}/remote", mode="read-write")
+        self.workers: dict[str, Workplace] = {}
+        self.has = find_labels((), 0)
+        self.before: Callable[[Order], None] = lambda order: None
+        """What happens when an order goes out."""
+        self.took: list[tuple[str, str, str]] = []
+        """(worker, stage, kind of its reply) of each order."""
+
+    def add(self, name: str) -> None:
+        """A worker with an empty store."""
+        place = Workspace(self.root / name)
+        place.root.mkdir()
+        place.claim()
+        worker = self.workers[name] = Workplace(
+            place,
+            lambda: OrderStore(self.root / f"store-{name}", self.settings),
+            name,
+            frozenset(),
+            no_environment,
+        )
+        worker.pauses = (0.0,)
+
+    def remove(self, name: str) -> None:
+        """It is gone, and its store."""
+        self.workers.pop(name).close()
+        shutil.rmtree(self.root / f"store-{name}")
+
+    def places(self) -> tuple[Place, ...]:
+        """Every worker, by its name as address."""
+        return tuple(Place(name=name, address=name, has=self.has) for name in self.workers)
+
+    @contextlib.contextmanager
+    def ordered(
+        self,
+        order: Order,
+        needs: object,
+        only: tuple[str, ...],
+        hear: Callable[[Event], None],
+        attempt: int = 0,
+    ) -> Iterator["NearConnection"]:
+        """See `Farm.ordered`."""
+        self.before(order)
+        name = next(name for name in self.workers if not only or name in only)
+        reply = self.workers[name].carry_out(read_order(write_order(order)), hear, self.tools)
+        self._reply = read_reply(write_reply(reply))
+        self.took.append((name, order.stage, self._reply.kind))
+        yield self
+
+    def reply(self, seconds: float) -> Reply:
+        """That of the last order."""
+        return self._reply
+
+    def close(self) -> None:
+        """The end of a run."""
+
+
+@pytest.fixture
+def near(
+    tmp_path: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NearConnection]:
+    """A cluster with one worker, w0, for every session of the test."""
+    made = NearConnection(tmp_path, tools)
+    monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("BUILDSYS_REMOTE", made.settings.url)
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    monkeypatch.setattr(ClusterExecutor, "_connect", lambda self: made)
+    monkeypatch.setattr(dispatch, "_DELIVERY_PAUSES", (0.0, 0.0))
+    made.add("w0")
+    yield made
+    for worker in made.workers.values():
+        worker.close()
+
+
+def build(workspace: Path, near: NearConnection) -> Session:
+    """Build all there is; the session, which is closed."""
+    near.tools.ran.clear()
+    near.took.clear()
+    session = Session(workspace, near.tools, no_environment)
+    session.build(list(session.plans))
+    session.close()
+    assert not session.executor.failures, session.executor.failures
+    return session
+
+
+def forget(workspace: Path, root: Path) -> None:
+    """Another clone, whose store is empty."""
+    shutil.rmtree(workspace / ".buildsys")
+    shutil.rmtree(root / "store")
+
+
+def kinds(near: NearConnection, stage: str) -> list[tuple[str, str]]:
+    """(worker, kind of its reply) of each order of a stage."""
+    return [(worker, kind) for worker, name, kind in near.took if name == stage]
+
+
+def test_what_the_remote_loses_during_a_run_is_sent_or_made_again(
+    workspace: Path, near: NearConnection, tmp_path: Path
+) -> None:
+    """All of it, and the worker that had made it: the run goes on, and ships the same."""
+    lost: list[str] = []
+
+    def lose(order: Order) -> None:
+        if order.stage == "float" and not lost:
+            lost.append(order.key)
+            shutil.rmtree(tmp_path / "remote" / "blobs")
+            near.remove("w0")
+            near.add("w1")
+
+    near.before = lose
+    build(workspace, near)
+    assert kinds(near, "float")[0] == ("w1", "lost")
+    assert kinds(near, "float")[-1] == ("w1", "answer")
+    assert near.tools.ran.count("train_ultralytics") == 2
+    again = shipped(workspace)
+    shutil.rmtree(workspace / "build")
+    shutil.rmtree(tmp_path / "remote")
+    forget(workspace, tmp_path)
+    near.remove("w1")
+    near.add("w2")
+    build(workspace, near)
+    assert shipped(workspace) == again
+
+
+def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No order goes out again and again."""
+
+    def lose(order: Order) -> None:
+        if order.stage == "prepare":
+            shutil.rmtree(tmp_path / "remote" / "blobs")
+
+    near.before = lose
+    build(workspace, near)
+    assert set(kinds(near, "prepare")) == {("w0", "lost")}
+    assert "loses what is put there; prepare runs here" in capsys.readouterr().err
+
+
+class Stubborn(OrderStore):
+    """A store whose remote one takes no results; `left`: how many more times."""
+
+    left = 0
+
+    def push(self, *entries: ActionEntry) -> None:
+        """See `SharedStore.push`."""
+        if Stubborn.left:
+            Stubborn.left -= 1
+            raise RemoteFailure("the connection was cut")
+        super().push(*entries)
+
+
+@pytest.mark.parametrize("failures", [1, 9])
+def test_a_finished_training_is_asked_for_where_it_was_made(
+    workspace: Path,
+    near: NearConnection,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    failures: int,
+) -> None:
+    """The worker could not deliver it; only one that never can is given up."""
+    near.add("w1")
+    near.workers["w0"].store = lambda: Stubborn(tmp_path / "store-w0", near.settings)
+
+    def fail(order: Order) -> None:
+        if order.stage == "train" and not kinds(near, "train"):
+            Stubborn.left = failures
+
+    near.before = fail
+    session = build(workspace, near)
+    Stubborn.left = 0
+    printed = capsys.readouterr().err
+    assert "train is done on w0, and its result is not in the remote store yet" in printed
+    ways = [("w0", "undelivered")] * min(failures, 3)
+    assert kinds(near, "train") == [*ways, ("w0" if failures == 1 else "w1", "answer")]
+    assert near.tools.ran.count("train_ultralytics") == (1 if failures == 1 else 2)
+    assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
+    assert "train (tags): another run has made it meanwhile" not in printed
+
+
+def test_what_a_worker_had_already_was_not_made_in_this_run(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training of two hours is not said to be done in this run, and its build is restored."""
+    build(workspace, near)
+    shutil.rmtree(tmp_path / "remote")
+    forget(workspace, tmp_path)
+    capsys.readouterr()
+    session = build(workspace, near)
+    assert near.tools.ran == []
+    printed = capsys.readouterr().err
+    assert "train (tags): another run has made it meanwhile" in printed
+    assert "done in" not in printed
+    assert {outcome.headline for outcome in session.publisher.outcomes.values()} == {"restored"}
+
+
+def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
+    workspace: Path, near: NearConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers sign what they make; who trusts their key restores it."""
+    key = tmp_path / "key.pem"
+    trusted = make_key(key)
+    near.settings = dataclasses.replace(near.settings, trusted=(trusted,))
+    (workspace / "buildsys.yaml").write_text(
+        f"remote: {{url: '{near.settings.url}', mode: read-write, trusted: ['{trusted}']}}\n"
+    )
+    monkeypatch.delenv("BUILDSYS_REMOTE")
+    with pytest.raises(BuildsysError, match="BUILDSYS_SIGNING_KEY names no key"):
+        build(workspace, near)
+    monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))
+    build(workspace, near)
+    assert near.took
+    forget(workspace, tmp_path)
+    session = build(workspace, near)
+    assert (near.took, near.tools.ran) == ([], [])
+    assert {outcome.headline for outcome in session.publisher.outcomes.values()} == {"restored"}
