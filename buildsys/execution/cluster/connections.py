@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from buildsys.cluster_settings import is_loopback
 from buildsys.errors import CannotWrite, InputError, shorten
+from buildsys.execution.places import cache_root
 from buildsys.files import write_atomic
 from buildsys.write_errors import writing
 
@@ -36,12 +37,20 @@ NO_PAGES = "127.0.0.1:0"
 """Where dask's web server listens, which cannot be left out, and shows nothing."""
 
 
+_LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
+"""To whom dask gives a level of their own when it is imported: `distributed.config`."""
+
+
 def configure() -> None:
     """Set dask up for this process: for steps that take minutes, and workers that come and go."""
     import dask
+    import distributed  # noqa: F401  sets the levels
 
     dask.config.set(_SETTINGS)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is said by us
+    # a scheduler imports from there before all else: never from a folder that others may make
+    dask.config.set({"temporary-directory": str(cache_root() / "dask")})
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens is said by us
 
 
 def probe(address: str, seconds: float, certificate: Path | None) -> None:

@@ -10,6 +10,8 @@ from buildsys.errors import CannotReach
 
 # the scheduler reads the orders' wrapping, which names it
 from buildsys.execution.cluster import connections, worker  # noqa: F401
+from buildsys.execution.places import cache_root
+from buildsys.write_errors import writing
 
 
 def serve(host: str, port: int, certificate: Path | None, say: Callable[[str], None]) -> int:
@@ -22,14 +24,15 @@ def serve(host: str, port: int, certificate: Path | None, say: Callable[[str], N
 async def _serve(
     host: str, port: int, protocol: str, certificate: Path | None, say: Callable[[str], None]
 ) -> int:
-    scheduler = Scheduler(
-        host=host or None,
-        port=port,
-        protocol=f"{protocol}://",
-        security=connections.security(certificate),
-        dashboard=False,
-        dashboard_address=connections.NO_PAGES,
-    )
+    with writing("the scheduler's folder", cache_root()):
+        scheduler = Scheduler(
+            host=host or None,
+            port=port,
+            protocol=f"{protocol}://",
+            security=connections.security(certificate),
+            dashboard=False,
+            dashboard_address=connections.NO_PAGES,
+        )
     try:
         await scheduler
     except (OSError, RuntimeError, ValueError) as error:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -284,3 +285,18 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     cluster.worker("w1", "--ca", str(other), wait=False)
     assert cluster.processes["w1"].wait(60) == 1
     assert "the certificate is not one of this cluster" in cluster.told("w1")
+
+
+def test_a_batch_whose_run_and_servers_are_killed_ships_the_bytes_of_a_serial_one() -> None:
+    """A small one; 40 recipes by hand: `python benchmarks/cluster_batch.py`."""
+    script = REPOSITORY / "benchmarks" / "cluster_batch.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--recipes", "3", "--workers", "2", "--wide", "4"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 packages" in done.stdout
+    assert "0 were finished twice; 0 problems" in done.stdout
