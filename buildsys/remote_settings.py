@@ -1,5 +1,7 @@
 """Where a team's results are shared, and who may write there: values, and what each may be."""
 
+import hashlib
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -101,6 +103,26 @@ class RemoteSettings:
     def writes(self) -> bool:
         """Whether results are put there."""
         return self.mode == "read-write"
+
+
+_ADDRESSES = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Variables of the providers that say where the server is, or whose: the URL alone does not."""
+
+
+def addresses(settings: RemoteSettings) -> tuple[str, ...]:
+    """Where a remote store is, beside its URL: its endpoint, else what the provider's variables say."""
+    if settings.endpoint:
+        return (settings.endpoint,)
+    return tuple(os.environ.get(name, "") for name in _ADDRESSES.get(settings.scheme, ()))
+
+
+def remote_id(settings: RemoteSettings) -> str:
+    """Names a remote store in the store of a machine: the same bucket of another server is another."""
+    text = "\n".join((settings.url, *addresses(settings)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def check_mode(url: str, mode: str) -> None:

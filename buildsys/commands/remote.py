@@ -78,6 +78,13 @@ def _gc(options: argparse.Namespace) -> int:
         if files:
             size = size_text(sum(file.size for file in files))
             print(f"{verb} {count_text(len(files), noun)}, {size}: {why}")
+    if swept.unreadable:
+        print(
+            f"files that no result names stay: {count_text(len(swept.unreadable), 'result')} cannot be read,"
+            f" or the lists of their files cannot ({swept.unreadable[0]}).\n"
+            "    help: `doit` makes what is damaged again, and puts it there with mode read-write; a result"
+            " of another release is read by that release; --max-age removes both in time"
+        )
     print(
         f"{store.remote.settings.url}: {count_text(swept.kept_results, 'result')} and"
         f" {count_text(swept.kept_blobs, 'file')}, {size_text(swept.kept_bytes)}"

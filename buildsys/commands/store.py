@@ -71,6 +71,12 @@ def _share(options: argparse.Namespace) -> int:
         session.close()
     if moved.missing:
         print(explain_missing(moved.missing, partial=True), file=sys.stderr)
+    if moved.foreign:
+        print(
+            f"{count_text(moved.foreign, 'result')} left out: only their digests are known here, not who"
+            " made them",
+            file=sys.stderr,
+        )
     if not moved.results and not moved.known:
         raise BuildsysError("nothing of these builds is there")
     if pushes:

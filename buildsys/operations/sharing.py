@@ -1,15 +1,20 @@
 """`buildsys store push` and `pull`, `buildsys remote check` and `gc`: a team's store, by hand."""
 
 import hashlib
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.store.action_entry import ActionEntry, blob_name
+from buildsys.execution.store.action_entry import (
+    ActionEntry,
+    blob_name,
+    parse_action_name,
+    parse_blob_name,
+)
 from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import Listed, Objects
 from buildsys.execution.store.remote import Remote
@@ -21,19 +26,22 @@ from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
 from buildsys.operations.transfer import MissingResult, gather
 
-_ACTION = re.compile(r"actions/([0-9a-f]{2})/(\1[0-9a-f]{62})(?:\.([A-Za-z0-9_]{1,32}))?\.json")
-_BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _YOUNG_SECONDS = 24 * 3600.0
 """Blobs this new may belong to a result that is on its way."""
+_LARGEST_INDEX = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """How many results there are, how many had been there, and what is missing of the builds."""
+    """How many results there are, how many had been there, and what is missing of the builds.
+
+    `foreign`: results that were neither made here nor came from there: nobody here can vouch for them.
+    """
 
     results: int
     known: int
     missing: tuple[MissingResult, ...]
+    foreign: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +58,18 @@ class Looked:
 
 @dataclass(frozen=True, kw_only=True)
 class Swept:
-    """What `buildsys remote gc` removes, and what is left."""
+    """What `buildsys remote gc` removes, and what is left.
+
+    `unreadable`: results that stay, and of which it is not known what they consist of: as long as there are
+    any, all blobs stay.
+    """
 
     results: tuple[Listed, ...]
     blobs: tuple[Listed, ...]
     kept_results: int
     kept_blobs: int
     kept_bytes: int
+    unreadable: tuple[str, ...]
 
 
 def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
@@ -67,7 +80,8 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     found = gather(state, plans, packages_only=False)
     entries = {entry.key: entry for entry in found.actions if not entry.digests_only}
     there = store.remote.each(lambda key: _is_there(store.remote, entries[key]), entries)
-    new = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
+    absent = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
+    new = [each for each in absent if store.is_own(each) or store.find_foreign(each.key)]
     files = {digest for entry in new for digest in files_of(store, entry)}
     store.remote.expect(len(files))
     try:
@@ -78,7 +92,12 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
             f"{store.remote.settings.url}: {failure}; {done.entries_written} of {len(new)} results were"
             " put there. Run it again: what is there is not sent twice."
         ) from failure
-    return Moved(results=len(new), known=len(entries) - len(new), missing=found.missing)
+    return Moved(
+        results=len(new),
+        known=len(entries) - len(absent),
+        missing=found.missing,
+        foreign=len(absent) - len(new),
+    )
 
 
 def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
@@ -145,8 +164,8 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
 def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -> Swept:
     """Remove results that were put there longer ago than `age` seconds, and blobs that none names.
 
-    What this workspace's buildsys.lock names stays. Raises BuildsysError; nothing goes where the store
-    cannot be read to its end.
+    What this workspace's buildsys.lock names stays, and all blobs where a result that stays does not say
+    which it needs. Raises BuildsysError; nothing goes where the store cannot be read to its end.
     """
     objects = _connect(store.remote)
     lock = read_lock(workspace.lock)
@@ -156,13 +175,16 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
         now = time.time()
         old = [each for each in actions if now - each.changed > age]
         stay = [each for each in actions if now - each.changed <= age]
-        live: set[str] = set(protected)
-        for found in store.remote.each(lambda name: _named(objects, name), [e.name for e in stay]):
-            live |= found
+        names = [each.name for each in stay]
+        named = store.remote.each(lambda name: _named(objects, name), names)
+        live = protected.union(*(found for found in named if found is not None))
+        unreadable = [n for n, found in zip(names, named, strict=True) if found is None]
         gone = [
             each
             for each in blobs
-            if each.name.rpartition("/")[2] not in live and now - each.changed > _YOUNG_SECONDS
+            if not unreadable
+            and parse_blob_name(each.name) not in live
+            and now - each.changed > _YOUNG_SECONDS
         ]
         if not dry_run:
             objects.delete(each.name for each in old)  # before the blobs that they name
@@ -176,6 +198,7 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
         kept_results=len(stay),
         kept_blobs=len(blobs) - len(gone),
         kept_bytes=size - sum(each.size for each in (*old, *gone)),
+        unreadable=tuple(unreadable),
     )
 
 
@@ -196,19 +219,19 @@ def _is_there(remote: Remote, entry: ActionEntry) -> bool:
 
 def _inventory(objects: Objects) -> tuple[list[Listed], list[Listed]]:
     """Entries and blobs; objects of other names are left alone."""
-    actions = [each for each in objects.list("actions") if _ACTION.fullmatch(each.name)]
+    actions = [each for each in objects.list("actions") if parse_action_name(each.name)]
     # after the entries: a result that comes meanwhile has its blobs there
-    blobs = [each for each in objects.list("blobs") if _BLOB.fullmatch(each.name)]
+    blobs = [each for each in objects.list("blobs") if parse_blob_name(each.name)]
     return actions, blobs
 
 
 def _read(objects: Objects, name: str, trusted: Iterable[str] = ()) -> ActionEntry:
     """Raises ValueError."""
-    match = _ACTION.fullmatch(name)
+    parts = parse_action_name(name)
     data = objects.read(name, LARGEST_ENTRY)
-    if match is None or data is None:
+    if parts is None or data is None:
         raise ValueError("it is gone")
-    return read_remote_entry(data, match[2], match[3] or "", trusted)
+    return read_remote_entry(data, *parts, trusted)
 
 
 def _is_untrusted(objects: Objects, found: Listed, trusted: Iterable[str]) -> bool:
@@ -221,20 +244,21 @@ def _is_untrusted(objects: Objects, found: Listed, trusted: Iterable[str]) -> bo
     return False
 
 
-def _named(objects: Objects, name: str) -> set[str]:
-    """Every blob that an entry names, those in its trees too; of a damaged entry none."""
+def _named(objects: Objects, name: str) -> set[str] | None:
+    """Every blob that an entry names, those in its trees too; None where that cannot be read. It may be the
+    entry of another release, or have been damaged on the way.
+    """
     try:
         entry = _read(objects, name)
-    except ValueError:
-        return set()
-    found = {output.digest for output in entry.outputs}
-    for output in entry.outputs:
-        data = objects.read(blob_name(output.digest), 1 << 30) if output.tree else None
-        if data is not None:
-            try:
+        found = {output.digest for output in entry.outputs}
+        for output in entry.outputs:
+            if output.tree:
+                data = objects.read(blob_name(output.digest), _LARGEST_INDEX)
+                if data is None or digest_bytes(data) != output.digest:
+                    return None
                 found |= {file.digest for file in read_index(data)}
-            except ValueError:
-                continue  # a damaged index: who needs it makes it again
+    except ValueError:
+        return set() if objects.size(name) is None else None
     return found
 
 

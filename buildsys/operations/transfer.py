@@ -10,7 +10,6 @@ are intact, not who made them: results are taken on trust.
 import hashlib
 import io
 import os
-import re
 import secrets
 import shutil
 import tarfile
@@ -30,6 +29,8 @@ from buildsys.execution.store.action_entry import (
     blob_name,
     machine_of,
     make_entry,
+    parse_action_name,
+    parse_blob_name,
     read_entry,
     write_entry,
 )
@@ -44,8 +45,6 @@ from buildsys.typed_json import parse, read
 
 HEADER = "buildsys-store.json"
 FORMAT = 2
-_ACTION = re.compile(r"actions/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
-_BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _CHUNK = 1 << 20
 _LARGEST_TEXT = 1 << 20
 """Bytes of an action's entry: larger than any, small enough to be read at once."""
@@ -289,7 +288,7 @@ def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarIn
     header = _read_header(archive, members[0], path)
     counts = {"actions": 0, "blobs": 0}
     for member in members[1:]:
-        if not (_ACTION.fullmatch(member.name) or _BLOB.fullmatch(member.name)):
+        if not (_key(member.name) or parse_blob_name(member.name)):
             message = f"a member that does not belong into it: {shorten(member.name)!r}"
             raise _refusal(path, message)
         if not _is_plain(member):
@@ -302,6 +301,12 @@ def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarIn
         if listed != count:
             raise _refusal(path, f"{count} of its {listed} {kind} are there", "copy it again")
     return members[1:]
+
+
+def _key(name: str) -> str | None:
+    """The key of an action's entry; archives name no machine beside it."""
+    parts = parse_action_name(name)
+    return parts[0] if parts and not parts[1] else None
 
 
 def _read_header(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Header:
@@ -327,10 +332,10 @@ def _read_actions(
 ) -> tuple[ActionEntry, ...]:
     actions = []
     for member in members:
-        match = _ACTION.fullmatch(member.name)
-        if match:
+        key = _key(member.name)
+        if key:
             try:
-                actions.append(read_entry(match[2], _read_text(archive, member, path)))
+                actions.append(read_entry(key, _read_text(archive, member, path)))
             except ValueError as error:
                 message = f"{member.name}: it is no result of an action ({error})"
                 raise _refusal(path, message) from error
@@ -363,10 +368,10 @@ def _unpack(
     """
     sizes = {}
     for member in members:
-        match = _BLOB.fullmatch(member.name)
-        if match is None:
+        digest = parse_blob_name(member.name)
+        if digest is None:
             continue
-        digest, stream, state = match[2], _stream(archive, member), hashlib.sha256()
+        stream, state = _stream(archive, member), hashlib.sha256()
         target = staging.blob(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         known = store.holds(digest)

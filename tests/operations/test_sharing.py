@@ -11,6 +11,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
 from buildsys.graph import Status
+from buildsys.report import writing
 from tests.conftest import StandIn, no_environment
 from tests.operations import golden
 from tests.processes import shipped
@@ -129,6 +130,70 @@ def test_a_remote_is_looked_at_and_cleaned_up(
     assert left
     assert all(name in lock for name in left)
     assert (remote / "notes.txt").exists()
+
+
+def test_no_file_goes_where_a_result_does_not_say_which_it_needs(
+    built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A damaged list of files, or the entry of another release, is no reason to remove what it names."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    blobs = list((remote / "blobs").glob("*/*"))
+    for path in blobs:
+        os.utime(path, (0, 0))
+    unused = remote / "blobs" / "aa" / ("a" * 64)
+    unused.parent.mkdir(exist_ok=True)
+    unused.write_bytes(b"")
+    os.utime(unused, (0, 0))
+    index = next(path for path in blobs if path.read_bytes().startswith(b'[["'))
+    entry = next(each for each in (remote / "actions").glob("*/*") if '"gate"' in each.read_text())
+    for damaged in (index, entry):
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-2])
+        os.utime(index, (0, 0))
+        code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
+        assert (code, "files that no result names stay: " in text) == (0, True)
+        assert set((remote / "blobs").glob("*/*")) == {*blobs, unused}
+        damaged.write_bytes(whole)
+    os.utime(index, (0, 0))
+    golden.check("remote-gc-unreadable", re.sub(r"actions/\S+json", "ENTRY", text), tmp_path)
+    assert say(workspace, capsys, "remote", "gc", "--max-age", "90d")[0] == 0
+    assert set((remote / "blobs").glob("*/*")) == set(blobs)
+
+
+def test_what_is_known_by_digest_alone_is_signed_by_nobody(
+    built: None, workspace: Path, remote: Path, tools: StandIn, tmp_path: Path, capsys: Capture
+) -> None:
+    """What a workspace remembers of a result does not say who made it."""
+    session = Session(workspace, tools, no_environment)
+    session.build(list(session.plans))
+    session.close()
+    shutil.rmtree(remote)
+    remote.mkdir()
+    for entry in (tmp_path / "store" / "actions").glob("*/*"):
+        if '"gate"' in entry.read_text():
+            entry.unlink()
+    code, text = say(workspace, capsys, "store", "push")
+    assert (code, " left out: only their digests are known here" in text) == (0, True)
+    assert not any('"gate"' in each.read_text() for each in (remote / "actions").glob("*/*"))
+
+
+def test_a_report_leaves_nothing_to_be_put_there(
+    built: None,
+    workspace: Path,
+    remote: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is rendered when all has been put there, and is of use to nobody else."""
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    monkeypatch.setenv("BUILDSYS_REPORT", "pages")
+    tools.ran.clear()
+    writing.finish_run(session, rows)
+    session.close()
+    assert tools.ran == ["render_report"]
+    assert list((tmp_path / "store").glob("unpushed/*")) == []
 
 
 @pytest.mark.parametrize("words", [("store", "push"), ("remote", "check"), ("store", "pull")])

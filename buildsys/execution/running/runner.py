@@ -72,11 +72,15 @@ class Runner:
         """Step id -> the worker that it runs on; no entry for a step that runs here."""
         self.warned = False
         """Whether it was said that nothing isolates the steps here: once is enough."""
+        self.publishes = True
+        """Whether results are offered to those who share the store."""
 
     def beside(self, state: State) -> "Runner":
-        """A runner of the same run for other plans; what is said once a run was said."""
+        """A runner of the same run for other plans, whose results are of no use to others; what is printed
+        once a run was printed.
+        """
         other = Runner(self.workspace, state, self.say, self.run, self.ensure)
-        other.warned = self.warned
+        other.warned, other.publishes = self.warned, False
         return other
 
     places_steps = False
@@ -355,7 +359,8 @@ class Runner:
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
         entry = make_entry(step, action_key.key, result, diary)
         store.record(entry)
-        store.publish(entry)
+        if self.publishes:
+            store.publish(entry)
         self.state.finish(step, action_key, result)
         self.state.database.record_duration(step.module, seconds)
         return result

@@ -59,6 +59,8 @@ class State:
             for step in plan.steps:
                 self.roles.setdefault(step.id, []).append(f"{plan.build}/{step.stage}")
         self._decisions: dict[str, Decision] = {}
+        self._fresh_keys: dict[str, ActionKey] = {}
+        """Keys that `look_up` has just made, for the decisions that follow at once."""
         self._same_action: dict[str, set[str]] = {}
         """Ids of the steps that were to make what an action key names, by the key."""
         self._results: dict[str, StepResult] = {}
@@ -196,15 +198,19 @@ class State:
             for step in level:
                 with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
                     self.decide(step)
+            self._fresh_keys.clear()
 
     def _unanswered(self, step: Step) -> str:
         """The action key of a step whose inputs are known and whose result is not here; else nothing."""
+        if step.id in self._decisions:
+            return ""
         if any(item.step and self._results.get(item.step) is None for item in step.inputs):
             return ""
         action_key = self.known_key(step)
-        if action_key is None or self.database.result(action_key.key) is not None:
+        if action_key is None:
             return ""
-        return action_key.key
+        self._fresh_keys[step.id] = action_key
+        return "" if self.database.result(action_key.key) is not None else action_key.key
 
     def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
         """Request the bytes that the steps which have to run will read: a result known by digest alone is
@@ -265,7 +271,7 @@ class State:
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
             return Decision(status=Status.REJECTED, reasons=(Reason(subject="a verdict is red"),))
-        action_key = self.key(step)
+        action_key = self._fresh_keys.pop(step.id, None) or self.key(step)
         assert action_key is not None
         recorded = self._training(step, action_key)
         if recorded is not None:

@@ -10,6 +10,10 @@ from buildsys.graph import Step, StepResult
 from buildsys.records import Digest, Seconds, read_record, write_record
 
 _MACHINE = re.compile(r"[A-Za-z0-9_]{0,32}", re.ASCII)
+_ACTION = re.compile(
+    r"actions/([0-9a-f]{2})/(\1[0-9a-f]{62})(?:\.([A-Za-z0-9_]{1,32}))?\.json", re.ASCII
+)
+_BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})", re.ASCII)
 
 
 def check_machine(name: str) -> None:
@@ -36,9 +40,21 @@ def action_name(key: str, machine: str = "") -> str:
     return f"actions/{key[:2]}/{key}{'.' + machine if machine else ''}.json"
 
 
+def parse_action_name(name: str) -> tuple[str, str] | None:
+    """Key and machine of an entry that lies there; None for what is no `action_name`."""
+    match = _ACTION.fullmatch(name)
+    return (match[2], match[3] or "") if match else None
+
+
 def blob_name(digest: str) -> str:
     """Where a blob lies in an archive and in a remote store."""
     return f"blobs/{digest[:2]}/{digest}"
+
+
+def parse_blob_name(name: str) -> str | None:
+    """Digest of a blob that lies there; None for what is no `blob_name`."""
+    match = _BLOB.fullmatch(name)
+    return match[2] if match else None
 
 
 @dataclass(frozen=True, kw_only=True)

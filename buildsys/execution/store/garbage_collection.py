@@ -10,11 +10,12 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import ActionEntry
+from buildsys.execution.store.remote_results import kept_entries
 from buildsys.execution.store.store import STAGING, Store
 from buildsys.locks import locked
 from buildsys.records import is_digest
@@ -97,6 +98,12 @@ def take_stock(store: Store) -> Inventory:
             unreadable.append(file)
         else:
             actions.append(action)
+    for path, entry in kept_entries(store):
+        for file in _look([path]):
+            if entry is None:
+                unreadable.append(file)
+            else:
+                actions.append(_action(store, replace(file, name=entry.key), entry))
     return Inventory(
         actions=tuple(actions),
         unreadable=tuple(unreadable),
@@ -109,10 +116,9 @@ def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: flo
     """What goes; pure. `protected`: action keys and blobs (of trees, with all that is in them)."""
     present = {blob.name for blob in stock.blobs}
     whole = [a for a in stock.actions if a.digests_only or present.issuperset(a.blobs)]
-    kept_keys = {action.file.name for action in whole}
-    broken = [a.file for a in stock.actions if a.file.name not in kept_keys] + list(
-        stock.unreadable
-    )
+    is_whole = {action.file.path for action in whole}
+    broken = [a.file for a in stock.actions if a.file.path not in is_whole]
+    broken += stock.unreadable
     free = [
         action
         for action in sorted(whole, key=lambda a: (a.file.used, a.file.name))
@@ -225,6 +231,10 @@ def _read_action(store: Store, file: File) -> Action | None:
     entry = store.entry(file.name)
     if entry is None or file.path.parent.name != entry.key[:2]:
         return None
+    return _action(store, file, entry)
+
+
+def _action(store: Store, file: File, entry: ActionEntry) -> Action:
     return Action(
         file=file,
         outputs=tuple(output.digest for output in entry.outputs),

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from buildsys.errors import BuildsysError, shorten
 from buildsys.execution.store.remote_failure import RemoteFailure
-from buildsys.remote_settings import RemoteSettings
+from buildsys.remote_settings import RemoteSettings, addresses
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,8 +29,6 @@ T = TypeVar("T")
 PROBE_SECONDS = 3.0
 _CONNECT, _PAUSE, _PART = "3s", "20s", "120s"
 """How long a connection may take, a server may be silent while it sends, one part of a file may take."""
-_ADDRESSES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT")
-"""Variables of the providers that say where the server is."""
 _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 2
 _READ_CHUNK = 1 << 20
@@ -78,12 +76,13 @@ class Objects:
         self.url = settings.url
         self._stopped = False
         self._under_way: set[Future[Any]] = set()
+        self._stopping = threading.Lock()
         try:
             import obstore
         except ImportError as error:
             raise BuildsysError(_MISSING_LIBRARY) from error
         self._library = obstore
-        with _told():
+        with _explained():
             self._reading = _open(settings, {"timeout": "12h", "read_timeout": _PAUSE})
             self._writing = _open(settings, {"timeout": _PART})
 
@@ -154,8 +153,10 @@ class Objects:
 
     def stop(self) -> None:
         """End what is under way, and begin nothing more: a file that was on its way is not there."""
-        self._stopped = True
-        for each in tuple(self._under_way):
+        with self._stopping:  # what begins meanwhile would not be found
+            self._stopped = True
+            under_way = tuple(self._under_way)
+        for each in under_way:
             each.cancel()
 
     def _do(self, ask: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
@@ -166,31 +167,32 @@ class Objects:
         async def answer() -> T:
             return await ask()
 
-        if self._stopped:
-            raise RemoteFailure("it was ended")
-        future = asyncio.run_coroutine_threadsafe(answer(), _loop())
-        self._under_way.add(future)
+        with self._stopping:
+            if self._stopped:
+                raise RemoteFailure("it was ended")
+            future = asyncio.run_coroutine_threadsafe(answer(), _loop())
+            self._under_way.add(future)
         try:
-            with _told():
+            with _explained():
                 try:
                     return future.result(seconds)
                 except TimeoutError as error:
-                    message = (
-                        f"it does not answer within {seconds:g} s{_without_credentials(self.url)}"
-                    )
+                    within = "in time" if seconds is None else f"within {seconds:g} s"
+                    message = f"it does not answer {within}{_without_credentials(self.url)}"
                     raise RemoteFailure(message) from error
                 except CancelledError as error:
                     raise RemoteFailure("it was ended") from error
         finally:
             future.cancel()
-            self._under_way.discard(future)
+            with self._stopping:
+                self._under_way.discard(future)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Every object below a prefix; the server may send any name."""
-        with _told():
+        with _explained():
             pages = iter(self._library.list(self._reading, prefix, chunk_size=1000))
         while True:
-            with _told():
+            with _explained():
                 try:
                     page = next(pages)
                 except StopIteration:
@@ -224,8 +226,7 @@ def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":
         folder = Path(unquote(urlsplit(settings.url).path))
         return LocalStore(folder, mkdir=settings.writes)
     options: ClientConfig = {"connect_timeout": _CONNECT, **times}
-    addresses = (settings.url, settings.endpoint, *(os.environ.get(n, "") for n in _ADDRESSES))
-    if any(address.startswith("http:") for address in addresses):
+    if any(each.startswith("http:") for each in (settings.url, *addresses(settings))):
         options["allow_http"] = True
     retry: RetryConfig = {
         "max_retries": 2,
@@ -257,7 +258,7 @@ def _without_credentials(url: str) -> str:
     return " (and there are no credentials: AWS_ACCESS_KEY_ID is not set)"
 
 
-class _told:  # noqa: N801 # used as a statement
+class _explained:  # noqa: N801 # used as a statement
     """What obstore raises, as RemoteFailure with a reason for people; FileNotFoundError passes."""
 
     def __enter__(self) -> None:

@@ -21,7 +21,6 @@ from buildsys.execution.store.objects import Objects
 from buildsys.execution.store.remote_entry import (
     LARGEST_ENTRY,
     MARK,
-    NotTrusted,
     RemoteMark,
     SigningKey,
     check_signatures,
@@ -30,17 +29,18 @@ from buildsys.execution.store.remote_entry import (
     write_remote_entry,
 )
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
-from buildsys.records import write_record
+from buildsys.execution.store.remote_results import RemoteResult
+from buildsys.records import read_record, write_record
 from buildsys.remote_settings import RemoteSettings
 from buildsys.text import count_text, size_text
-from buildsys.typed_json import parse
+from buildsys.typed_json import Mismatch
 
 T = TypeVar("T")
 AT_ONCE = 16
 _LARGE_AT_ONCE = 4
 _LARGE = 8 << 20
 _ENOUGH = 2
-"""Failures after which nothing is asked any more in this run."""
+"""Failures, one after the other, after which nothing is asked any more in this run."""
 _LINE_EVERY_SECONDS = 10.0
 
 
@@ -63,6 +63,17 @@ class _Direction:
     def __init__(self) -> None:
         self.failures = 0
         self.on = True
+        self._failed_at = 0.0
+
+    def count(self, began: float) -> bool:
+        """A request failed that began at that time; whether it counts. A server that is reset fails all that
+        are under way, once.
+        """
+        if self.failures and began < self._failed_at:
+            return False
+        self.failures += 1
+        self._failed_at = time.monotonic()
+        return True
 
 
 class Remote:
@@ -83,7 +94,7 @@ class Remote:
         self._marking = threading.Lock()
         self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._pool: ThreadPoolExecutor | None = None
-        self._said: set[str] = set()
+        self._shown: set[str] = set()
         self._progress = _Progress(settings.url, say)
         self._marked = False
         self._ended = False
@@ -111,20 +122,22 @@ class Remote:
 
     def find_entry(self, key: str, machine: str) -> ActionEntry | None:
         """What an action made, by a kind of machine; None where nothing there counts."""
+        found = self.find_result(key, machine)
+        return found.entry if found else None
+
+    def find_result(self, key: str, machine: str) -> RemoteResult | None:
+        """`find_entry`, with the bytes that it came as."""
         name = action_name(key, machine)
         data = self._ask(lambda objects: objects.read(name, LARGEST_ENTRY))
         if data is None:
             return None
         try:
             entry = read_remote_entry(data, key, machine, self.settings.trusted)
-        except NotTrusted as error:
+        except ValueError as error:
             self._say_once(f"{self.settings.url}: a result there does not count: {error}")
             return None
-        except ValueError as error:
-            self._say_once(f"{self.settings.url}: a result there does not count: it is {error}")
-            return None
         self._count(entries_read=1, bytes_read=len(data))
-        return entry
+        return RemoteResult(entry=entry, data=data)
 
     def size(self, digest: str) -> int | None:
         """Bytes of a blob; None where it is not there."""
@@ -132,10 +145,11 @@ class Remote:
 
     def fetch(self, digest: str, file: Path) -> None:
         """A blob's bytes into a file. Raises FileNotFoundError, Damaged, OSError."""
+        began = time.monotonic()
         chunks = self._ask(lambda objects: _begin(objects.stream(blob_name(digest))))
         state = hashlib.sha256()
         with file.open("wb") as out:
-            while chunk := self._ask(lambda _: next(chunks, b""), asks=False):
+            while chunk := self._ask(lambda _: next(chunks, b""), began=began):
                 state.update(chunk)
                 out.write(chunk)
                 self._count(bytes_read=len(chunk))
@@ -156,12 +170,16 @@ class Remote:
         self._count(blobs_written=1, bytes_written=size)
 
     def put_entry(self, entry: ActionEntry) -> None:
-        """What an action made; its blobs are there."""
+        """What this machine made, signed where there is a key; its blobs are there."""
         self._mark()
-        data = write_remote_entry(entry, self._signing)
-        name = action_name(entry.key, entry.machine)
-        self._ask(lambda objects: objects.write(name, data), writing=True)
-        self._count(entries_written=1, bytes_written=len(data))
+        self.pass_on(RemoteResult(entry=entry, data=write_remote_entry(entry, self._signing)))
+
+    def pass_on(self, result: RemoteResult) -> None:
+        """What somebody made, as it came; its blobs are there."""
+        self._mark()
+        name = action_name(result.entry.key, result.entry.machine)
+        self._ask(lambda objects: objects.write(name, result.data), writing=True)
+        self._count(entries_written=1, bytes_written=len(result.data))
 
     def objects(self) -> Objects:
         """The objects themselves. Raises RemoteFailure where the server cannot be reached, BuildsysError
@@ -171,7 +189,7 @@ class Remote:
             check_signatures()
         found = Objects(self.settings)
         found.probe()
-        _check_mark(found)
+        self._marked = _has_mark(found)
         return found
 
     def go_on_from(self, other: "Remote") -> None:
@@ -234,12 +252,19 @@ class Remote:
             self.say(f"{self.settings.url} is only read: {error}")
         return None
 
-    def _ask(self, action: Callable[[Objects], T], writing: bool = False, asks: bool = True) -> T:
+    def _ask(
+        self,
+        action: Callable[[Objects], T],
+        writing: bool = False,
+        began: float | None = None,
+    ) -> T:
+        """Ask. `began`: when the request did that this goes on with."""
         direction = self._writing if writing else self._reading
         if not (self.writes if writing else self.reads):
             raise RemoteFailure(f"{self.settings.url} is not asked any more in this run")
         assert self._objects is not None
-        if asks:
+        if began is None:
+            began = time.monotonic()
             self._count(questions=1)
         try:
             return action(self._objects)
@@ -247,9 +272,9 @@ class Remote:
             if self._ended:
                 raise
             with self._counting:
-                direction.failures += 1
-                first = direction.failures == 1
-                last = direction.failures == _ENOUGH
+                counts = direction.count(began)
+                first = counts and direction.failures == 1
+                last = counts and direction.failures == _ENOUGH
                 if last:
                     direction.on = False
             if first:
@@ -263,8 +288,7 @@ class Remote:
         with self._marking:  # a lock of its own: others go on reading
             if self._marked:
                 return
-            if self._ask(lambda objects: objects.size(MARK)) is None:
-                self._ask(lambda objects: objects.write(MARK, write_mark()), writing=True)
+            self._ask(lambda objects: objects.write(MARK, write_mark()), writing=True)
             self._marked = True
 
     def _count(self, **changes: int) -> None:
@@ -275,9 +299,9 @@ class Remote:
 
     def _say_once(self, text: str) -> None:
         with self._counting:
-            if text in self._said:
+            if text in self._shown:
                 return
-            self._said.add(text)
+            self._shown.add(text)
         self.say(text)
 
 
@@ -345,20 +369,26 @@ def write_mark() -> bytes:
     return write_record(RemoteMark())
 
 
-def _check_mark(objects: Objects) -> None:
-    """Raises RemoteFailure for a store of another layout; one without a mark is empty, or http."""
+def _has_mark(objects: Objects) -> bool:
+    """Whether it says which layout it has; one without a whole mark is empty, or has lost it.
+
+    Raises RemoteFailure for a store of another layout, and for http without any mark.
+    """
     data = objects.read(MARK, LARGEST_ENTRY)
     if data is None:
         if objects.url.startswith("http"):
             raise RemoteFailure(f"there is no remote store of buildsys ({MARK} is missing)")
-        return
+        return False
     try:
-        parse(RemoteMark, data.partition(b"\n")[2])
-    except ValueError as error:
+        read_record(RemoteMark, data)
+    except Mismatch as error:
         message = (
             "it has the layout of another release of buildsys: use the same release everywhere"
         )
         raise RemoteFailure(message) from error
+    except ValueError:  # a damaged record: who may write puts it there again
+        return False
+    return True
 
 
 def _begin(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -7,25 +7,82 @@ machine makes is put there while other steps run, blobs first, where `mode` allo
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.store.action_entry import ActionEntry, write_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
-from buildsys.execution.store.store import Store, seal
+from buildsys.execution.store.remote_results import RemoteResult, RemoteResults
+from buildsys.execution.store.store import UNPUSHED, Store, seal
+from buildsys.execution.store.tree_index import Tree
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.records import is_digest
-from buildsys.remote_settings import RemoteSettings
+from buildsys.remote_settings import RemoteSettings, remote_id
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from buildsys.execution.store.remote import Remote
 
-_UNPUSHED = "unpushed"
+
+class RemoteBlobs:
+    """What is known in a run of the blobs of a remote store; from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._there: set[str] = set()
+        self._absent: set[str] = set()
+        self._damaged: set[str] = set()
+
+    def is_there(self, digest: str) -> bool:
+        """Whether the remote has it, by an entry that counts or by its own answer."""
+        with self._lock:
+            return digest in self._there and digest not in self._damaged
+
+    def is_absent(self, digest: str) -> bool:
+        """Whether the remote does not have it, or only damaged; it is asked once a run."""
+        with self._lock:
+            return digest in self._absent
+
+    def is_damaged(self, digest: str) -> bool:
+        """Whether what the remote has is not to be counted on: it is put there again."""
+        with self._lock:
+            return digest in self._damaged
+
+    def note_there(self, digests: Iterable[str]) -> None:
+        """The remote has these now, whole as far as is known."""
+        found = set(digests)
+        with self._lock:
+            if not found.isdisjoint(self._absent):  # the files of a tree came before its index
+                self._absent.clear()
+            self._there |= found
+            self._damaged -= found
+
+    def note_put(self, digest: str) -> None:
+        """It was put there."""
+        with self._lock:
+            self._there.add(digest)
+            self._absent.discard(digest)
+            self._damaged.discard(digest)
+
+    def note_named(self, digests: Iterable[str]) -> None:
+        """An entry names these; what was found out about one counts more."""
+        found = set(digests)
+        with self._lock:
+            self._there |= found - self._absent
+
+    def note_absent(self, digest: str) -> None:
+        """The remote does not have it."""
+        with self._lock:
+            self._absent.add(digest)
+            self._there.discard(digest)
+
+    def note_damaged(self, digests: Iterable[str]) -> None:
+        """What the remote has of these is not to be counted on."""
+        with self._lock:
+            self._damaged.update(digests)
 
 
 class SharedStore(Store):
@@ -39,14 +96,13 @@ class SharedStore(Store):
         self._remote: Remote | None = None
         self._connecting = threading.Lock()
         self._began = time.monotonic()
+        self._blobs = RemoteBlobs()
+        self._kept = RemoteResults(self, settings)
+        self._lock = threading.Lock()
+        """Held for what follows, which threads share."""
         self._asked: set[tuple[str, str]] = set()
-        self._there: set[str] = set()
-        """Digests that the remote has, by an entry that counts or by its own word."""
-        self._absent: set[str] = set()
-        """Digests that it does not have, or only damaged; asked once a run."""
-        self._damaged_there: set[str] = set()
-        self._given: set[str] = set()
-        """Actions whose results the remote has: who makes one all the same found it damaged."""
+        self._found: dict[str, RemoteResult] = {}
+        """What the remote has answered in this run, by key: who makes one all the same found it damaged."""
         self._publisher: ThreadPoolExecutor | None = None
         self._queued: set[str] = set()
         """Keys of the results that this run has offered."""
@@ -58,58 +114,86 @@ class SharedStore(Store):
 
         with self._connecting:
             if self._remote is None:
-                self._remote = Remote(self.settings, self._speak)
+                self._remote = Remote(self.settings, self._print_line)
             return self._remote
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask for what actions made, (key, architecture) each, all at once; each once a run."""
-        new = [
-            item
-            for item in dict.fromkeys(wanted)
-            if item not in self._asked and not self._is_whole_here(item[0])
-        ]
-        self._asked.update(new)
+        with self._lock:
+            new = [item for item in dict.fromkeys(wanted) if item not in self._asked]
+        new = [item for item in new if not self._is_whole_here(item[0])]
+        with self._lock:
+            new = [item for item in new if item not in self._asked]
+            self._asked.update(new)
         if not new or not self.remote.reads:
             return
         machines = dict(new)
 
-        def find(key: str) -> ActionEntry | None:
+        def find(key: str) -> RemoteResult | None:
             with contextlib.suppress(RemoteFailure):
-                return self.remote.find_entry(key, machines[key])
+                return self.remote.find_result(key, machines[key])
             return None
 
-        for entry in filter(None, self.remote.each(find, machines)):
-            self._given.add(entry.key)
-            self._there.update(output.digest for output in entry.outputs)
-            with contextlib.suppress(CannotWrite):  # a store that may only be read
-                self.note(entry)
+        for result in filter(None, self.remote.each(find, machines)):
+            with self._lock:
+                self._found[result.entry.key] = result
+            self._blobs.note_named(output.digest for output in result.entry.outputs)
+            with contextlib.suppress(OSError, CannotWrite):  # a store that may only be read
+                self._kept.keep(result)
 
-    def forget(self, key: str) -> None:
-        """Somebody else may have made this meanwhile: it is asked for again."""
-        self._asked = {item for item in self._asked if item[0] != key}
+    def recall(self, key: str) -> ActionEntry | None:
+        """What this machine made of an action, else what the remote has of it, or had when it was asked
+        last; the former counts where its bytes can be had.
+        """
+        own, other = super().recall(key), self.find_foreign(key)
+        if other is None or own is None or own.outputs == other.entry.outputs or own.digests_only:
+            return own or (other.entry if other else None)
+        return own if self._has_all(own) else other.entry
+
+    def find_foreign(self, key: str) -> RemoteResult | None:
+        """What the remote has of an action, or had when it was asked last, if it counts."""
+        with self._lock:
+            found = self._found.get(key)
+        return found or self._kept.find(key)
+
+    def _has_all(self, entry: ActionEntry) -> bool:
+        return all(self.has(output.digest, output.tree) for output in entry.outputs)
 
     def has(self, digest: str, tree: bool) -> bool:
         """Whether an artifact's files are all here, or in the remote as far as is known."""
         if self._is_here(digest, tree):
             return True
-        if not is_digest(digest) or not self._may_come(digest):
+        if not is_digest(digest):
             return False
-        if tree and self.size(digest) is not None:  # what lacks is one of its files
-            with contextlib.suppress(OSError, CannotWrite):
-                return self._absent.isdisjoint(file.digest for file in self.index(digest))
-        return True
+        if not tree or self.size(digest) is None:
+            return self._may_come(digest)
+        try:  # what lacks is one of its files, which are put there before it
+            missing = self._missing(self.index(digest))
+        except (OSError, CannotWrite):
+            return False
+        if not missing:
+            return True
+        return self._may_come(digest) and not any(map(self._is_lost, missing))
+
+    def _missing(self, files: Tree) -> list[str]:
+        """Digests of a tree's files that are not here in their sizes; damaged ones are replaced or removed."""
+        for file in files:
+            if self.size(file.digest) not in (None, file.size):
+                with contextlib.suppress(FileNotFoundError), self.opened(file.digest):
+                    pass
+        return [file.digest for file in files if self.size(file.digest) != file.size]
+
+    def _is_lost(self, digest: str) -> bool:
+        """Whether a file of a tree that is not here as its index has it cannot come."""
+        return self.size(digest) is not None or self._blobs.is_absent(digest)
 
     def fetch(
         self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
     ) -> None:
         """As `Store.fetch`; what is not here comes from the remote first, 16 files at once."""
-        try:
-            if tree:
-                self.bring(digest, tree)
-            super().fetch(digest, target, tree, linked)
-        except FileNotFoundError:
-            self._absent.add(digest)
-            raise
+        if tree:
+            self.bring(digest, tree)
+        super().fetch(digest, target, tree, linked)
 
     def bring(self, digest: str, tree: bool) -> bool:
         """Bring an artifact here; returns whether all of it is."""
@@ -117,31 +201,71 @@ class SharedStore(Store):
             return False
         if not tree:
             return True
-        missing = [f.digest for f in self.index(digest) if self.size(f.digest) != f.size]
-        return all(self.remote.each(self._bring_blob, dict.fromkeys(missing)))
+        try:
+            missing = self._missing(self.index(digest))
+        except FileNotFoundError:
+            return False
+        return all(self.remote.each(self._bring_blob, dict.fromkeys(missing))) if missing else True
+
+    def read(self, digest: str) -> bytes:
+        """As `Store.read`; what is not here, or damaged, comes from the remote."""
+        try:
+            return super().read(digest)
+        except FileNotFoundError:
+            if not self._bring_blob(digest):
+                raise
+        return super().read(digest)
+
+    @contextlib.contextmanager
+    def opened(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:
+        """As `Store.opened`; what is not here, or damaged, comes from the remote."""
+        with contextlib.ExitStack() as held:
+            try:
+                found = held.enter_context(super().opened(digest))
+            except FileNotFoundError:
+                if not self._bring_blob(digest):
+                    raise
+                found = held.enter_context(super().opened(digest))
+            yield found
+
+    def _fetch_file(self, digest: str, target: Path) -> None:
+        try:
+            super()._fetch_file(digest, target)
+            return
+        except FileNotFoundError:
+            if not self._bring_blob(digest):
+                raise
+        super()._fetch_file(digest, target)
 
     def publish(self, entry: ActionEntry) -> None:
         """Put a result into the remote, in the background; one that cannot be put there is kept in mind."""
         if not self.settings.writes or entry.digests_only:
             return
         with contextlib.suppress(OSError, CannotWrite):
-            (self.folder(_UNPUSHED) / self._unpushed_name(entry.key)).touch()
-        self._queued.add(entry.key)
-        if self._publisher is None:
-            from concurrent.futures import ThreadPoolExecutor
+            self.folder(UNPUSHED)
+            self._mark_of(entry.key).touch()
+        with self._lock:
+            self._queued.add(entry.key)
+            if self._publisher is None:
+                from concurrent.futures import ThreadPoolExecutor
 
-            self._publisher = ThreadPoolExecutor(2, "publish")
-        self._publisher.submit(self._publish, entry)
+                self._publisher = ThreadPoolExecutor(2, "publish")
+            self._publisher.submit(self._publish, entry)
 
     def push(self, *entries: ActionEntry) -> None:
         """Put results into the remote: files, then indexes of trees, then entries. Raises RemoteFailure, and
         FileNotFoundError where their bytes are neither here nor there.
+
+        What came from the remote is passed on as it came, with the signature that it has; all else is this
+        machine's own.
         """
         from buildsys.execution.store.garbage_collection import files_of
 
-        for entry in entries:
-            if entry.key in self._given:
-                self._damaged_there.update(files_of(self, entry))
+        foreign = {entry.key: self._foreign_bytes(entry) for entry in entries}
+        with self._lock:
+            made_again = [e for e in entries if e.key in self._found and foreign[e.key] is None]
+        for entry in made_again:
+            self._blobs.note_damaged(files_of(self, entry))
         outputs = [output for entry in entries for output in entry.outputs]
         indexes = {output.digest for output in outputs if output.tree}
         files = {output.digest: None for output in outputs if not output.tree}
@@ -149,11 +273,23 @@ class SharedStore(Store):
         self.remote.each(self._push_blob, [each for each in files if each not in indexes])
         self.remote.each(self._push_blob, indexes)
         by_key = {entry.key: entry for entry in entries}
-        self.remote.each(lambda key: self._push_entry(by_key[key]), by_key)
+        self.remote.each(lambda key: self._push_entry(by_key[key], foreign[key]), by_key)
+
+    def is_own(self, entry: ActionEntry) -> bool:
+        """Whether this machine made, or took in, what an entry says."""
+        own = self.entry(entry.key)
+        return own is not None and own.outputs == entry.outputs
+
+    def _foreign_bytes(self, entry: ActionEntry) -> bytes | None:
+        """A result as it came from the remote; None where it is this machine's own."""
+        if self.is_own(entry):
+            return None
+        found = self.find_foreign(entry.key)
+        return found.data if found is not None and found.entry.outputs == entry.outputs else None
 
     def push_blobs(self, digest: str, tree: bool) -> None:
         """Put an artifact into the remote, without any entry. Raises RemoteFailure, FileNotFoundError."""
-        if digest in self._there and digest not in self._damaged_there:
+        if self._blobs.is_there(digest):
             return  # the files of a tree are put there before its index
         if tree:
             self.remote.each(self._push_blob, [file.digest for file in self.index(digest)])
@@ -177,8 +313,8 @@ class SharedStore(Store):
         if text and wait:
             self.say(f"{self.settings.url}: {text}")
 
-    def _speak(self, text: str) -> None:
-        """Whoever listens now."""
+    def _print_line(self, text: str) -> None:
+        """A line, where lines go now."""
         self.say(text)
 
     def _push_left(self) -> None:
@@ -186,109 +322,105 @@ class SharedStore(Store):
         if not self.settings.writes:
             return
         with contextlib.suppress(OSError):
-            for path in sorted((self.root / _UNPUSHED).glob(f"*.{self._remote_id}")):
+            for path in sorted((self.root / UNPUSHED).glob(f"*.{remote_id(self.settings)}")):
                 key = path.name.partition(".")[0]
                 entry = self.entry(key) if is_digest(key) else None
+                with self._lock:
+                    is_queued = key in self._queued
                 if entry is None:
                     path.unlink(missing_ok=True)
-                elif key not in self._queued:
+                elif not is_queued:
                     self.publish(entry)
 
     def _publish(self, entry: ActionEntry) -> None:
         try:
             if self.remote.writes:
                 self.push(entry)
-        except (RemoteFailure, FileNotFoundError):
-            return  # the first was said; of the other, a later run makes the bytes again
+        except RemoteFailure:
+            return  # a line has said so; the mark stays
+        except FileNotFoundError:  # who makes the bytes again offers them again
+            self._unmark(entry.key)
         except BuildsysError as error:
             self.say(f"the result of {entry.module} was not put into the remote store: {error}")
-        except UNEXPECTED as error:  # nobody waits for this thread to hear of it
+        except UNEXPECTED as error:  # nobody waits for this thread
             doing = f"putting the result of {entry.module} into the remote store"
             self.say(explain(error, doing, None))
 
-    def _push_entry(self, entry: ActionEntry) -> None:
-        self.remote.put_entry(entry)
+    def _push_entry(self, entry: ActionEntry, foreign: bytes | None) -> None:
+        if foreign is None:
+            self.remote.put_entry(entry)
+        else:
+            self.remote.pass_on(RemoteResult(entry=entry, data=foreign))
+        self._unmark(entry.key)
+
+    def _mark_of(self, key: str) -> Path:
+        """The file that says: this result is to be put into the remote."""
+        return self.root / UNPUSHED / f"{key}.{remote_id(self.settings)}"
+
+    def _unmark(self, key: str) -> None:
         with contextlib.suppress(OSError):
-            (self.root / _UNPUSHED / self._unpushed_name(entry.key)).unlink(missing_ok=True)
+            self._mark_of(key).unlink(missing_ok=True)
 
     def _push_blob(self, digest: str) -> None:
         """A blob that the remote does not have in its size, or has damaged."""
-        if digest not in self._damaged_there:
+        if not self._blobs.is_damaged(digest):
             size = self.size(digest)
-            if digest in self._there or self.remote.size(digest) == size is not None:
+            if self._blobs.is_there(digest) or self.remote.size(digest) == size is not None:
                 return
         with self.opened(digest):  # what is damaged here is not passed on
             self.remote.put_blob(digest, self.blob(digest))
-        self._there.add(digest)
-        self._absent.discard(digest)
-        self._damaged_there.discard(digest)
+        self._blobs.note_put(digest)
 
     def note_there(self, digests: Iterable[str]) -> None:
         """Somebody has put blobs into the remote since it was asked."""
-        found = set(digests)
-        if not found.isdisjoint(self._absent):  # the files of a tree came before its index
-            self._absent.clear()
-        self._there |= found
-        self._damaged_there -= found
-
-    def note_absent(self, digests: Iterable[str]) -> None:
-        """Somebody has missed blobs in the remote, or found them damaged: what is here is put there again."""
-        found = set(digests)
-        self._there -= found
-        self._absent |= found
-        self._damaged_there |= found
+        self._blobs.note_there(digests)
 
     def missed(self, digest: str, tree: bool) -> set[str]:
         """Of an artifact's blobs those that the remote was found not to have, or to have damaged."""
-        if digest in self._absent:
-            return {digest}
+        found = {digest} if self._blobs.is_absent(digest) else set[str]()
         with contextlib.suppress(OSError):
-            return self._absent & {file.digest for file in self.index(digest)} if tree else set()
-        return set()
+            if tree and not found:
+                found = {f.digest for f in self.index(digest) if self._blobs.is_absent(f.digest)}
+        return found
 
-    def _open(self, digest: str) -> IO[bytes]:
-        """A blob's file, brought here where it is not."""
-        try:
-            return super()._open(digest)
-        except FileNotFoundError:
-            if not is_digest(digest) or not self._bring_blob(digest):
-                raise
-            return super()._open(digest)
+    def note_absent(self, digests: Iterable[str]) -> None:
+        """Somebody has missed blobs in the remote, or found them damaged: what is here is put there again."""
+        for digest in digests:
+            self._blobs.note_absent(digest)
+            self._blobs.note_damaged([digest])
 
     def _bring_blob(self, digest: str) -> bool:
         """Whether a blob is here now. Raises CannotWrite."""
         if self.size(digest) is not None:
             return True
-        if digest in self._absent or not self.remote.reads:
+        if not is_digest(digest) or self._blobs.is_absent(digest) or not self.remote.reads:
             return False
         try:
             with self._new(self.blob(digest), 0) as temporary:
                 self.remote.fetch(digest, temporary)
                 seal(temporary)
         except Damaged:
-            self._damaged_there.add(digest)
-            self._give_up(digest)
+            self.note_absent([digest])
             self.say(f"{self.settings.url}: {digest[:12]} is damaged there; it counts as absent")
             return False
         except (FileNotFoundError, RemoteFailure):
-            self._give_up(digest)
+            self._blobs.note_absent(digest)
             return False
         return True
 
-    def _give_up(self, digest: str) -> None:
-        self._absent.add(digest)
-        self._there.discard(digest)
-
     def _may_come(self, digest: str) -> bool:
         """Whether the remote has a blob, as far as it is known or can be asked."""
-        if digest in self._absent or not self.remote.reads:
+        if self._blobs.is_absent(digest) or not self.remote.reads:
             return False
-        if digest in self._there:
+        if self._blobs.is_there(digest):
             return True
         found = None
         with contextlib.suppress(RemoteFailure):
             found = self.remote.size(digest)
-        (self._absent if found is None else self._there).add(digest)
+        if found is None:
+            self._blobs.note_absent(digest)
+        else:
+            self._blobs.note_named([digest])
         return found is not None
 
     def _is_here(self, digest: str, tree: bool) -> bool:
@@ -296,27 +428,20 @@ class SharedStore(Store):
         return self.size(digest) is not None and super().has(digest, tree)
 
     def _is_whole_here(self, key: str) -> bool:
-        """Whether this machine alone knows what an action made."""
+        """Whether nobody has to be asked for what an action made: all of it is on this machine."""
         with contextlib.suppress(OSError):
-            entry = self.entry(key)
-            return entry is not None and (
-                entry.digests_only
-                or all(self._is_here(output.digest, output.tree) for output in entry.outputs)
-            )
-        return False
+            own = self.entry(key)
+            if own is not None and self._is_all_here(own):
+                return True
+        kept = self._kept.find(key)
+        return kept is not None and self._is_all_here(kept.entry)
+
+    def _is_all_here(self, entry: ActionEntry) -> bool:
+        return entry.digests_only or all(self._is_here(o.digest, o.tree) for o in entry.outputs)
 
     def note(self, entry: ActionEntry) -> None:
-        """Record what somebody else's machine made; its bytes may come later."""
-        data = write_entry(entry)
-        with self._new(self._action(entry.key), len(data)) as temporary:
-            temporary.write_bytes(data)
-
-    @property
-    def _remote_id(self) -> str:
-        return digest_bytes(self.settings.url.encode())[:16]
-
-    def _unpushed_name(self, key: str) -> str:
-        return f"{key}.{self._remote_id}"
+        """Record what a worker of this run's cluster made; its bytes may come later."""
+        self.put_record(self._action(entry.key), write_entry(entry))
 
 
 def require_shared(store: Store, writes: bool = False) -> SharedStore:

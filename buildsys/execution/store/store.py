@@ -36,10 +36,24 @@ from buildsys.write_errors import writing
 
 STAGING = ".import-"
 """How folders of imports that are under way begin, beside the blobs."""
+REMOTES = "remotes"
+"""Folder of entries that came from remote stores, one folder for each of these."""
+UNPUSHED = "unpushed"
+"""Folder of marks: results that are to be put into a remote store."""
 _ABANDONED_SECONDS = 24 * 3600
 """A temporary file this old belongs to a killed run; nobody copies one file for a day."""
 _NAMES = frozenset(
-    {"actions", "blobs", "locks", "tmp", "unpushed", "workspaces", "gc.lock", "lost+found"}
+    {
+        "actions",
+        "blobs",
+        "gc.lock",
+        "locks",
+        "lost+found",
+        REMOTES,
+        "tmp",
+        UNPUSHED,
+        "workspaces",
+    }
 )
 """All that lies in a store, beside folders of imports; the last one where it is a disk of its own."""
 _SETTLED_SECONDS = 60
@@ -256,10 +270,13 @@ class Store:
             raise InternalError(f"no entry of an action: {error}: {entry}") from error
         with self._recording:
             self._settle()
-            target = self._action(entry.key)
-            with self._new(target, len(data)) as temporary:
-                temporary.write_bytes(data)
+            self.put_record(self._action(entry.key), data)
             self._settle()
+
+    def put_record(self, path: Path, data: bytes) -> None:
+        """Write a file of the store that is no blob; it takes the place of what was there. Raises CannotWrite."""
+        with self._new(path, len(data)) as temporary:
+            temporary.write_bytes(data)
 
     def _settle(self) -> None:
         """Returns when everything that came is on the disk, under its name."""
@@ -329,9 +346,11 @@ class Store:
                 _sweep(folder)
             with temporary_file(folder) as temporary:
                 yield temporary
-                self.folder(target.parent.parent.name)
-                if _make_folder(target.parent):
-                    self._note_fresh(target.parent)
+                place = self.root
+                for name in target.relative_to(self.root).parts[:-1]:
+                    place = place / name
+                    if _make_folder(place):
+                        self._note_fresh(place)
                 start_writing(temporary)
                 _replace(temporary, target)
                 self._note_fresh(target)

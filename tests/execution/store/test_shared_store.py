@@ -1,17 +1,33 @@
 """A store of two machines: what one makes, the other restores, and fetches only what it reads."""
 
+import contextlib
+import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
-from buildsys.execution.store.action_entry import ActionEntry, EntryOutput, blob_name, make_entry
+from buildsys.execution.store.action_entry import (
+    ActionEntry,
+    EntryOutput,
+    action_name,
+    blob_name,
+    make_entry,
+)
+from buildsys.execution.store.garbage_collection import Limits, choose, take_stock
+from buildsys.execution.store.objects import Objects
+from buildsys.execution.store.remote_entry import make_key
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.store.store import Store
 from buildsys.graph import StepResult
-from buildsys.remote_settings import RemoteSettings
+from buildsys.records import write_record
+from buildsys.remote_settings import RemoteSettings, remote_id
 from tests.sample_steps import IN_MEMORY, given, make_plan, make_step, output_of
 
 KEY = "c" * 64
@@ -22,9 +38,11 @@ Connect = Callable[..., SharedStore]
 def connect(tmp_path: Path) -> Connect:
     """A machine's store in front of the folder `remote`."""
 
-    def make(name: str, mode: str = "read", **settings: object) -> SharedStore:
-        (tmp_path / "remote").mkdir(exist_ok=True)
-        url = f"file://{tmp_path}/remote"
+    def make(
+        name: str, mode: str = "read", remote: str = "remote", **settings: object
+    ) -> SharedStore:
+        (tmp_path / remote).mkdir(exist_ok=True)
+        url = f"file://{tmp_path}/{remote}"
         found = RemoteSettings(url=url, mode=mode, **settings)  # type: ignore[arg-type]
         store = SharedStore(tmp_path / name, found)
         store.say = lines.append
@@ -100,11 +118,6 @@ def test_each_question_is_asked_once_a_run(connect: Connect, tmp_path: Path) -> 
         assert not other.has("e" * 64, tree=False)
         assert not other.has("no digest", tree=False)
     assert other.remote.traffic.questions == 42
-    other.forget(KEY)
-    other.recall(KEY)
-    (tmp_path / "two" / "actions" / KEY[:2] / f"{KEY}.json").unlink()
-    other.look_up(keys)
-    assert other.recall(KEY) is not None
 
 
 def test_steps_of_one_level_are_asked_for_together(
@@ -155,3 +168,182 @@ def test_without_its_libraries_a_run_goes_on(
         assert len(said) == 1
         assert "`pip install 'buildsys[remote]'`; this run goes on" in said[0]
         monkeypatch.delitem(sys.modules, library)
+
+
+def test_a_result_counts_where_its_remote_is_used_and_nowhere_else(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """Two workspaces share the store of a machine: what a bad remote of one says makes nothing of the other
+    up to date, and nobody signs it.
+    """
+    publish(connect("bad", "read-write"), tmp_path)
+    one = connect("machine")
+    one.look_up([(KEY, "")])
+    assert one.recall(KEY) is not None
+    one.bring(one.recall(KEY).outputs[0].digest, tree=True)  # type: ignore[union-attr]
+    offline = connect("machine")
+    shutil.move(tmp_path / "remote", tmp_path / "gone")
+    assert offline.recall(KEY) is not None  # what was found once counts without the server, too
+    assert offline.has(offline.recall(KEY).outputs[0].digest, tree=True)  # type: ignore[union-attr]
+    other_remote = connect("machine", remote="other")
+    wary = connect("machine", trusted=(f"ed25519:{'A' * 43}=",))
+    for store in (Store(tmp_path / "machine"), other_remote, wary):
+        store.look_up([(KEY, "")])
+        assert store.recall(KEY) is None
+        assert store.entry(KEY) is None
+
+
+def test_what_came_from_a_remote_is_passed_on_as_it_came(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the signature of who made it, or without one: never with that of this machine."""
+    keys = [make_key(tmp_path / name) for name in ("theirs.pem", "ours.pem")]
+    monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(tmp_path / "theirs.pem"))
+    publish(connect("one", "read-write"), tmp_path)
+    place = tmp_path / "remote" / action_name(KEY)
+    signed = place.read_bytes()
+    monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(tmp_path / "ours.pem"))
+    two = connect("two", "read-write", trusted=tuple(keys))
+    two.look_up([(KEY, "")])
+    found = two.recall(KEY)
+    assert found is not None
+    assert not two.is_own(found)
+    place.unlink()
+    two.push(found)
+    assert place.read_bytes() == signed
+    two.record(found)  # made here as well
+    two.push(found)
+    assert keys[1] in place.read_text()
+
+
+def test_entries_of_remotes_are_collected_like_results(connect: Connect, tmp_path: Path) -> None:
+    """What they name stays while they do; the oldest go, and what says nothing."""
+    digest = publish(connect("one", "read-write"), tmp_path)
+    two = connect("two")
+    two.look_up([(KEY, "")])
+    two.bring(digest, tree=True)
+    (kept,) = (two.root / "remotes").glob("*/actions/*/*")
+    damaged = kept.with_name(f"{KEY[:2]}{'d' * 62}.json")
+    damaged.write_bytes(b"damaged")
+    later = damaged.stat().st_mtime + 10_000
+    chosen = choose(take_stock(two), frozenset(), Limits(), later)
+    assert [file.path for file in chosen.files] == [damaged]
+    chosen = choose(take_stock(two), frozenset(), Limits(seconds=5000), later)
+    assert len(chosen.files) == 2 + 3
+    assert choose(take_stock(two), frozenset({KEY}), Limits(seconds=1), later).kept_blobs == 3
+
+
+@pytest.mark.parametrize("size", ["same", "shorter"])
+def test_a_damaged_copy_is_replaced_from_the_remote(
+    connect: Connect, tmp_path: Path, size: str
+) -> None:
+    """The step that made it does not run again; a training would."""
+    digest = publish(connect("one", "read-write"), tmp_path)
+    two = connect("two")
+    two.look_up([(KEY, "")])
+    for read in (
+        lambda place: two.fetch(digest, place, tree=True),
+        lambda place: two.fetch(digest, place, tree=True, linked=frozenset({""})),
+        lambda _: two.read(digest),
+        lambda _: two.has(digest, tree=True) and two.bring(digest, tree=True),
+    ):
+        two.bring(digest, tree=True)
+        index = two.index(digest)
+        for name in (index[0].digest, digest):
+            blob = two.blob(name)
+            blob.chmod(0o644)
+            blob.write_bytes(b"?" * blob.stat().st_size if size == "same" else b"?")
+        read(tmp_path / f"copy{len(list(tmp_path.iterdir()))}")
+        assert two.has(digest, tree=True)
+    assert two.read(index[0].digest) == b"first"
+
+
+def test_what_is_no_index_of_a_tree_is_not_all_here(connect: Connect, tmp_path: Path) -> None:
+    """A result that says so does not count, and its step runs."""
+    one = connect("one", "read-write")
+    digest = one.put_bytes(b"no index")
+    one.push_blobs(digest, tree=False)
+    two = connect("two")
+    assert not two.bring(digest, tree=True)
+    assert not two.has(digest, tree=True)
+
+
+def test_the_same_bucket_of_two_servers_is_two_remotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be put into one is not put into the other; whoever says which server it is."""
+    one, two = (
+        RemoteSettings(url="s3://results", endpoint=f"https://{name}") for name in ("a", "b")
+    )
+    bare = RemoteSettings(url="s3://results")
+    assert len({remote_id(each) for each in (one, two, bare)}) == 3
+    before = remote_id(bare), remote_id(one)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://a")
+    assert remote_id(bare) != before[0]
+    assert remote_id(one) == before[1]
+
+
+def test_many_threads_ask_at_once(connect: Connect, tmp_path: Path) -> None:
+    """Steps end in threads, and transfers have threads of their own: each question is asked once."""
+    digest = publish(connect("one", "read-write"), tmp_path)
+    other = connect("two")
+    keys = [(f"{number:064x}", "") for number in range(200)]
+
+    def ask(_: int) -> None:
+        other.look_up(keys)
+        assert other.has(digest, tree=True)
+        other.note_there([digest])
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(16)))
+    assert 200 < other.remote.traffic.questions <= 200 + 16
+
+
+def test_a_damaged_mark_is_made_again_and_that_of_another_release_is_refused(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """One is what machines wrote wrong, the other what a newer one wrote right."""
+    publish(connect("one", "read-write"), tmp_path)
+    mark = tmp_path / "remote" / "buildsys-remote.json"
+    whole = mark.read_bytes()
+    mark.write_bytes(b"0" * 64 + whole[64:])
+    two = connect("two", "read-write")
+    two.look_up([(KEY, "")])
+    assert two.recall(KEY) is not None
+    publish(connect("three", "read-write"), tmp_path)
+    assert mark.read_bytes() == whole
+    mark.write_bytes(write_record({"format": 2}))
+    with pytest.raises(RemoteFailure, match="the layout of another release"):
+        connect("four").remote.objects()
+
+
+def test_a_mark_goes_where_the_bytes_are_lost(connect: Connect, tmp_path: Path) -> None:
+    """Who makes them again offers them again."""
+    store = connect("one", "read-write")
+    entry = entry_of("a" * 64)
+    store.record(entry)
+    store.publish(entry)
+    assert list((store.root / "unpushed").iterdir())
+    store.finish_run()
+    assert list((store.root / "unpushed").iterdir()) == []
+
+
+def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
+    """A reset ends all that is under way; the next failure after it is the second."""
+    remote = connect("one").remote
+    assert remote.reads
+    all_there = threading.Barrier(16)
+
+    def fail(_: Objects) -> None:
+        if not all_there.broken and asked < 16:
+            all_there.wait()
+        raise RemoteFailure("the connection was cut")
+
+    def ask(_: str) -> None:
+        with contextlib.suppress(RemoteFailure):
+            remote._ask(fail)
+
+    asked = 0
+    remote.each(ask, map(str, range(16)))
+    assert remote.reads
+    asked = 16
+    ask("")
+    assert not remote.reads
