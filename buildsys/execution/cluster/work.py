@@ -7,11 +7,11 @@ code, tools and inputs has the same action key, and any difference is refused in
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, MissingBytes, StepFailed
-from buildsys.execution.cluster import unfinished_trainings
+from buildsys.execution.cluster import placement, unfinished_trainings
 from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
@@ -29,7 +29,6 @@ from buildsys.execution.cluster.orders import (
     line_of,
     text_of,
 )
-from buildsys.execution.cluster.placement import label_of
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import process
 from buildsys.execution.running.admission import Admission
@@ -47,6 +46,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.operating_system import host_name
 from buildsys.registry import PACKAGE, get_step, new_step
 from buildsys.typed_json import decode, read
 
@@ -151,10 +151,20 @@ class Workplace:
         log = runner.log(order.key)
         try:
             self._look_up(store, step, order.key)
-            with self._kept(store, step, order.key):
+            with contextlib.ExitStack() as held:
+
+                def start() -> None:
+                    send(Begun(key=order.key, worker=self.name))
+                    if step.trains:
+                        self._go_on(store, step, order.key)
+                        scratch = self.workspace.scratch / order.key
+                        held.enter_context(
+                            unfinished_trainings.kept(store.settings, step, order.key, scratch)
+                        )
+
                 result = runner.execute(
                     step,
-                    lambda: send(Begun(key=order.key, worker=self.name)),
+                    start,
                     lambda done, total, unit, note: send(
                         Reported(
                             key=order.key,
@@ -176,6 +186,11 @@ class Workplace:
             return self._failed(store, log, str(error), refused)
         return self._deliver(order, step, state, runner, made=result is not None)
 
+    def _go_on(self, store: OrderStore, step: Step, key: str) -> None:
+        """A training goes on where another worker was."""
+        if unfinished_trainings.take_up(store.remote, step, key, self.workspace.scratch / key):
+            store.say(f"{step.stage} goes on where another worker was")
+
     def _look_up(self, store: OrderStore, step: Step, key: str) -> None:
         """What the remote store says that this action made counts when its bytes came: whoever sends the
         order may have missed them.
@@ -185,18 +200,6 @@ class Workplace:
         for output in known.outputs if known is not None else ():
             with contextlib.suppress(FileNotFoundError):
                 store.bring(output.digest, output.tree)
-
-    @contextlib.contextmanager
-    def _kept(self, store: OrderStore, step: Step, key: str) -> Iterator[None]:
-        """A training goes on where another worker was, and its own work is kept for others."""
-        if not step.trains:
-            yield
-            return
-        scratch = self.workspace.scratch / key
-        if unfinished_trainings.take_up(store, step, key, scratch):
-            store.say(f"{step.stage} goes on where another worker was")
-        with unfinished_trainings.kept(store, step, key, scratch):
-            yield
 
     def close(self) -> None:
         """No more orders."""
@@ -241,7 +244,9 @@ class Workplace:
             raise _Difference(f"its lock of {step.tool_env} is another; {_SAME}")
         if make_key(step, [(item.name, item.digest) for item in order.inputs]).key != order.key:
             raise _Difference(f"the action key of {order.stage} is another one there; {_SAME}")
-        if label_of(step.requires) not in self.labels:
+        if placement.needs_of(step, host_name()) is None:
+            raise _Difference(f"{order.module} runs on the machine that plans it")
+        if placement.label_of(step.requires) not in self.labels:
             missing = missing_here(step)
             if missing:
                 raise _Difference(f"it has no {', '.join(missing)}")
@@ -264,6 +269,8 @@ class Workplace:
             try:
                 log = _keep_log(store, runner.log(order.key)) if made else ""
                 store.push(entry)
+                if step.trains:
+                    unfinished_trainings.drop(store.remote, step, order.key)
                 break
             except (RemoteFailure, BuildsysError, FileNotFoundError) as failure:
                 why = str(failure)

@@ -45,7 +45,7 @@ def unpack(archive: Path, folder: Path) -> bool:
     """The work of a file into a working folder that has none; False where it has some, or where the file
     is damaged: then nothing is left of it.
     """
-    if _list(folder / _WORK):
+    if has_work(folder):
         return False  # of a run that was ended here
     remove_tree(folder / _WORK)
     try:
@@ -53,6 +53,11 @@ def unpack(archive: Path, folder: Path) -> bool:
     except InputError:
         return False
     return True
+
+
+def has_work(folder: Path) -> bool:
+    """Whether a working folder has work that a training goes on from."""
+    return bool(_list(folder / _WORK))
 
 
 class _Changed(Exception):

@@ -181,6 +181,10 @@ class Remote:
         self._ask(lambda objects: objects.write(name, result.data), writing=True)
         self._count(entries_written=1, bytes_written=len(result.data))
 
+    def remove(self, *names: str) -> None:
+        """Remove objects, by their names there."""
+        self._ask(lambda objects: objects.delete(names), writing=True)
+
     def objects(self) -> Objects:
         """The objects themselves. Raises RemoteFailure where the server cannot be reached, BuildsysError
         where something is missing here.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.execution.cluster.unfinished_trainings import keep_now, kept, take_up
-from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.cluster.unfinished_trainings import drop, keep_now, kept, take_up
+from buildsys.execution.store.remote import Remote
 from buildsys.remote_settings import RemoteSettings
 from tests.processes import wait_until
 from tests.sample_steps import changed, make_step
@@ -26,29 +26,58 @@ def work_in(scratch: Path, epoch: int) -> None:
     (scratch / "work" / "run" / "last.pt").write_text(f"epoch {epoch}")
 
 
+def remote_of(settings: RemoteSettings) -> Remote:
+    """The remote store as one worker has it."""
+    return Remote(settings, lambda text: None)
+
+
+def blobs(tmp_path: Path) -> list[str]:
+    """All that lies in the remote store beside entries."""
+    return [path.name for path in (tmp_path / "remote").glob("blobs/*/*")]
+
+
 def test_another_worker_has_the_work_of_a_few_minutes_ago(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
     """And what that one does is there for the next."""
-    one, two = SharedStore(tmp_path / "one", remote), SharedStore(tmp_path / "two", remote)
+    two = remote_of(remote)
     assert not take_up(two, STEP, KEY, tmp_path / "b"), "nothing was kept yet"
-    with kept(one, STEP, KEY, tmp_path / "a", every=0.01):
+    with kept(remote, STEP, KEY, tmp_path / "a", every=0.01):
         work_in(tmp_path / "a", 1)
         wait_until(lambda: take_up(two, STEP, KEY, tmp_path / "b"), "the work")
     assert (tmp_path / "b/work/run/last.pt").read_text() == "epoch 1"
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["work"]
     work_in(tmp_path / "b", 2)
     keep_now(two, STEP, KEY, tmp_path / "b")
-    again = SharedStore(tmp_path / "one", remote)
+    again = remote_of(remote)
     assert take_up(again, STEP, KEY, tmp_path / "c")
     assert (tmp_path / "c/work/run/last.pt").read_text() == "epoch 2"
+
+
+def test_the_newest_work_alone_is_kept_until_the_training_is_done(
+    tmp_path: Path, remote: RemoteSettings
+) -> None:
+    """An archive every five minutes would fill the store."""
+    one, two, before = remote_of(remote), remote_of(remote), None
+    for epoch in range(3):
+        work_in(tmp_path / "a", epoch)
+        before = keep_now(one, STEP, KEY, tmp_path / "a", before)
+        assert blobs(tmp_path) == [before]
+    assert keep_now(one, STEP, KEY, tmp_path / "a", before) == before, "nothing has changed"
+    assert blobs(tmp_path) == [before]
+    work_in(tmp_path / "b", 9)
+    newest = keep_now(two, STEP, KEY, tmp_path / "b")
+    assert blobs(tmp_path) == [newest]
+    drop(two, STEP, KEY)
+    assert blobs(tmp_path) == []
+    assert not take_up(one, STEP, KEY, tmp_path / "c")
 
 
 def test_a_worker_that_has_work_of_its_own_goes_on_there(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
     """It was ended here, and nothing of it is overwritten."""
-    store = SharedStore(tmp_path / "one", remote)
+    store = remote_of(remote)
     work_in(tmp_path / "a", 1)
     keep_now(store, STEP, KEY, tmp_path / "a")
     work_in(tmp_path / "b", 7)
@@ -61,7 +90,7 @@ def test_work_that_nobody_trusted_has_signed_is_not_taken(
 ) -> None:
     """Whoever writes it decides what network comes out."""
     work_in(tmp_path / "a", 1)
-    keep_now(SharedStore(tmp_path / "one", remote), STEP, KEY, tmp_path / "a")
+    keep_now(remote_of(remote), STEP, KEY, tmp_path / "a")
     trusted = ("ed25519:" + "A" * 43 + "=",)
     wary = RemoteSettings(url=remote.url, mode="read-write", trusted=trusted)
-    assert not take_up(SharedStore(tmp_path / "two", wary), STEP, KEY, tmp_path / "b")
+    assert not take_up(remote_of(wary), STEP, KEY, tmp_path / "b")
