@@ -238,14 +238,14 @@ class Workplace:
                 holds_objects=order.holds_objects,
             )
         )
+        if placement.needs_of(step, host_name()) is None:
+            raise _Difference(f"{order.module} runs on the machine that plans it")
         if step.code != order.code:
             raise _Difference(f"its code of {order.module} is another; {_SAME}")
         if step.tool_identity != order.tool_identity:
             raise _Difference(f"its lock of {step.tool_env} is another; {_SAME}")
         if make_key(step, [(item.name, item.digest) for item in order.inputs]).key != order.key:
             raise _Difference(f"the action key of {order.stage} is another one there; {_SAME}")
-        if placement.needs_of(step, host_name()) is None:
-            raise _Difference(f"{order.module} runs on the machine that plans it")
         if placement.label_of(step.requires) not in self.labels:
             missing = missing_here(step)
             if missing:

@@ -22,15 +22,18 @@ from buildsys.execution.cluster.orders import (
     write_reply,
 )
 from buildsys.execution.cluster.placement import Place
+from buildsys.execution.cluster.unfinished_trainings import keep_now
 from buildsys.execution.cluster.work import OrderStore, Workplace
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry
+from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.remote_settings import RemoteSettings
 from tests.conftest import StandIn, no_environment
 from tests.processes import shipped
+from tests.sample_steps import changed, make_step
 
 
 class NearConnection:
@@ -217,6 +220,35 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
     assert near.tools.ran.count("train_ultralytics") == (1 if failures == 1 else 2)
     assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
     assert "train (tags): another run has made it meanwhile" not in printed
+
+
+def test_a_training_goes_on_where_another_worker_was(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not one whose result is there; and nothing is kept of one that is done."""
+    remote = Remote(near.settings, lambda text: None)
+    step = changed(make_step("train_ultralytics"), tool_env="train", trains=True)
+    work = tmp_path / "left" / "work"
+    work.mkdir(parents=True)
+    (work / "last.pt").write_text("epoch 7")
+
+    left: list[str | None] = []
+
+    def leave(order: Order) -> None:
+        if order.stage == "train":
+            left.append(keep_now(remote, step, order.key, work.parent))
+
+    near.before = leave
+    build(workspace, near)
+    said = "w0: train goes on where another worker was"
+    assert said in capsys.readouterr().err
+    assert left[0]
+    assert not list((tmp_path / "remote").glob(f"blobs/*/{left[0]}"))
+    forget(workspace, tmp_path)
+    shutil.rmtree(tmp_path / "remote" / "actions")
+    build(workspace, near)
+    assert said not in capsys.readouterr().err
+    assert near.tools.ran == []
 
 
 def test_what_a_worker_had_already_was_not_made_in_this_run(

@@ -1,6 +1,7 @@
 """A worker believes its own catalogue, code and locks, and nothing else."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,26 @@ def test_any_difference_is_refused_before_anything_runs(
     assert isinstance(reply, Refused)
     assert reply.why.startswith(why)
     assert tools.ran == []
+
+
+@pytest.mark.parametrize("module", ["fetch_file", "compare_latency"])
+def test_a_step_of_the_machine_that_plans_is_refused(
+    coordinator: SharedStore,
+    workplace: Workplace,
+    remote: RemoteSettings,
+    tools: StandIn,
+    module: str,
+) -> None:
+    """A worker downloads nothing, and its latency is nobody's."""
+    params = {
+        "fetch_file": {"url": "https://example.org/x", "sha256": "0" * 64},
+        "compare_latency": {"subjects": [], "threads": 1, "runs": 1, "warmup": 0, "machine": ""},
+    }[module]
+    order = dataclasses.replace(
+        make_order(coordinator, remote), module=module, params=json.dumps(params)
+    )
+    reply = workplace.carry_out(order, lambda event: None, tools)
+    assert reply == Refused(why=f"{module} runs on the machine that plans it", worker="w0")
 
 
 def test_a_failure_brings_the_log(
